@@ -1,0 +1,118 @@
+"""The one error tree. Each class carries its exit code; its docstring is the default message.
+
+Only what a person can act on is an error here. Bugs stay ordinary exceptions and are never caught as these.
+An object that could not be judged is *not* an error of the program: see `Unscannable`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar
+
+from fedi_safety.core.types import Reason
+
+
+class ExitCode(IntEnum):
+    """What the program tells its caller; documented in docs/exit-codes.md."""
+
+    DONE = 0
+    UNSCANNED = 1
+    USAGE = 2
+    OUTSIDE = 3
+    BREAKER = 4
+    SELF_TEST = 5
+    INTERRUPTED = 130
+
+
+class FediSafetyError(Exception):
+    """Something went wrong that a person can mend."""
+
+    exit_code: ClassVar[ExitCode] = ExitCode.USAGE
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, thing: str = "", cause: str = "", remedy: str = "") -> None:
+        """Name the `thing` that failed, the `cause`, and the `remedy`; each is a short phrase."""
+        self.thing = thing
+        self.cause = cause or (type(self).__doc__ or "").strip().rstrip(".")
+        self.remedy = remedy
+        super().__init__(self.line())
+
+    def line(self) -> str:
+        """Return the whole message on one line, with control characters made visible."""
+        text = f"{self.thing}: {self.cause}" if self.thing else self.cause
+        if self.remedy:
+            text = f"{text}; {self.remedy}"
+        return printable(text)
+
+
+class UsageError(FediSafetyError):
+    """The command cannot be carried out as it was given."""
+
+
+class ConfigError(FediSafetyError):
+    """The configuration is not valid."""
+
+
+class PolicyError(FediSafetyError):
+    """The policy file is not valid."""
+
+    def __init__(self, source: str, problems: tuple[str, ...]) -> None:
+        """Keep every problem found in `source`, one phrase each, with its line where it has one."""
+        self.problems = problems
+        super().__init__(source, "; ".join(problems), "see `fedi-safety policy check`")
+
+
+class ModelError(FediSafetyError):
+    """A detector's model file is missing, altered, or cannot be loaded."""
+
+
+class LedgerError(FediSafetyError):
+    """The ledger cannot be used."""
+
+    exit_code = ExitCode.OUTSIDE
+
+
+class LedgerUsageError(LedgerError):
+    """The ledger cannot be used as it was given: wrong place, rights or version."""
+
+    exit_code = ExitCode.USAGE
+
+
+class StoreError(FediSafetyError):
+    """The store cannot be reached or used."""
+
+    exit_code = ExitCode.OUTSIDE
+    retryable = True
+
+
+class StoreUsageError(StoreError):
+    """The store was named wrongly: it does not exist, is of another kind, or may not be read."""
+
+    exit_code = ExitCode.USAGE
+    retryable = False
+
+
+class SelfTestError(FediSafetyError):
+    """The self-test failed."""
+
+    exit_code = ExitCode.SELF_TEST
+
+
+class Unscannable(Exception):  # noqa: N818 - it is an outcome of one object, not an error of the program
+    """One object could not be read, decoded or judged. It is never a verdict.
+
+    Raised by stores, decoders and detectors; the pipeline turns it into an `Unscanned` record.
+    """
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        """Say why with a typed `reason`; `detail` is a short human sentence without media content."""
+        self.reason = reason
+        self.detail = printable(detail)[:500]
+        super().__init__(f"{reason.value}: {self.detail}" if detail else reason.value)
+
+
+def printable(text: str) -> str:
+    """Return `text` on one line: control characters and lone surrogates become backslash escapes."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text
+    )

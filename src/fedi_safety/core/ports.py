@@ -1,0 +1,263 @@
+"""The boundaries of the core as Protocols, and the promises an implementation owes.
+
+Adapters implement them; the pipeline calls them; tests replace them by fakes (tests/fakes.py). One contract suite per
+port runs against every implementation (tests/contract/).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from fedi_safety.core.types import (
+    ActKind,
+    Content,
+    Decoded,
+    Evidence,
+    Judged,
+    Judgement,
+    Known,
+    MediaType,
+    Object,
+    Outcome,
+    Plan,
+    PlanState,
+    Scored,
+    Scores,
+    Unscanned,
+)
+
+
+class Clock(Protocol):
+    """The time, replaceable in tests."""
+
+    def now(self) -> float:
+        """Return seconds since the Unix epoch, UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back; only differences mean something."""
+        ...
+
+
+class Store(Protocol):
+    """Where media lives. Every method may be called from several threads at once.
+
+    Errors: `StoreUsageError` when the store was named wrongly or may not be read at all, `StoreError` when it cannot be
+    reached now. What concerns a single object is `Unscannable`, never one of these.
+    """
+
+    @property
+    def url(self) -> str:
+        """The canonical URL, without credentials; the store's name in the ledger."""
+        ...
+
+    def list(self, prefixes: Sequence[str] = (), since: float | None = None) -> Iterator[Object | Unscanned]:
+        """Yield every object once, in ascending order of the key's bytes, holding none of the store in memory.
+
+        `prefixes` keeps keys that start with one of them; `since` (epoch seconds) keeps objects modified at or after
+        it. What is there but can never be read as an object (a FIFO, a symlink, a closed directory) is yielded as
+        `Unscanned`. Does not open objects.
+        """
+        ...
+
+    def fetch(self, obj: Object, accept: Callable[[bytes], object]) -> bytes:
+        """Return all bytes of `obj`, held in memory only.
+
+        Calls `accept(head)` with the first bytes (up to 4096) before reading on; what it raises passes through, and
+        nothing more is read. Raises `Unscannable` with `vanished`, `changed` (the object is no longer what was
+        listed), or `unreadable`. Never returns a part of an object.
+        """
+        ...
+
+    def remove(self, obj: Object, sha256: bytes) -> tuple[PlanState, str]:
+        """Remove `obj` if it is still the one that was judged, durably, and read back.
+
+        Returns `done`, `gone` (it was not there) or `changed` (something else stands there now: left alone), with a
+        detail, or `failed` with the cause. Any doubt about the identity is `changed` or `failed`, never a removal.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release connections and descriptors. May be called twice."""
+        ...
+
+
+class Decoder(Protocol):
+    """Turns untrusted bytes into frames, outside this process. Thread-safe; one call decodes one medium."""
+
+    @property
+    def version(self) -> str:
+        """Names the decoders and their versions."""
+        ...
+
+    def sniff(self, head: bytes) -> MediaType:
+        """Tell the media type from the first bytes of an object.
+
+        Raises `Unscannable` with `not_media` (also for empty input) or `unsupported`. Names and media types claimed by
+        anyone else play no part.
+        """
+        ...
+
+    def decode(self, data: bytes, media_type: MediaType) -> Decoded:
+        """Return the frames of a medium, upright, in sRGB, scaled down to what detectors need.
+
+        Raises `Unscannable` with `unsupported`, `corrupt`, `truncated`, `too_large`, `too_slow` or `decoder_crashed`.
+        Does not raise anything else because of the bytes it is given.
+        """
+        ...
+
+    def close(self) -> None:
+        """End the child processes."""
+        ...
+
+
+class Detector(Protocol):
+    """Gives signals to frames. `score` may be called from several threads at once."""
+
+    @property
+    def name(self) -> str:
+        """The detector's name, e.g. `open_nsfw`."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """The package's version and the weights' SHA-256, so that a verdict can name what gave it."""
+        ...
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """The signals it gives; after `score` each of them is set on every frame."""
+        ...
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """Names of detectors whose boxes it needs and which therefore run before it on the same frame."""
+        ...
+
+    @property
+    def cost(self) -> float:
+        """Relative cost for a frame; the cascade runs cheap ones first."""
+        ...
+
+    @property
+    def max_batch(self) -> int:
+        """The most frames one call of `score` may be given."""
+        ...
+
+    def score(self, batch: Sequence[Evidence]) -> list[Scored]:
+        """Return one result per frame, in order. Raises `ModelError` if the model cannot be used at all."""
+        ...
+
+
+class Act(Protocol):
+    """Does something about a planned object. It does not touch the ledger."""
+
+    @property
+    def kind(self) -> ActKind:
+        """Which act this is."""
+        ...
+
+    def perform(self, plan: Plan) -> Outcome:
+        """Carry out one plan and verify it by reading back. Doing it twice is harmless.
+
+        Does not raise because of the object; a failure is an `Outcome` with state `failed` and the cause.
+        """
+        ...
+
+
+class Ledger(Protocol):
+    """The durable memory. Reads may come from several threads; writes come from one.
+
+    Every method that writes has committed, durably, when it returns. Errors: `LedgerError`, `LedgerUsageError`.
+    `store` is always the store's URL.
+    """
+
+    def run_lock(self) -> AbstractContextManager[None]:
+        """Hold the only right to run acts and scans on this ledger; `LedgerError` if another process has it."""
+        ...
+
+    def begin_run(self, kind: str, store: str, settings: Mapping[str, Any]) -> int:
+        """Open a run (`scan`, `apply`, ...) and return its id. `settings` must be plain JSON."""
+        ...
+
+    def end_run(self, run: int, status: str, summary: Mapping[str, Any]) -> None:
+        """Close a run with `done`, `interrupted`, `failed` or `breaker` and its closing figures."""
+        ...
+
+    def was_dry_run(self, store: str) -> bool:
+        """Whether a dry run of this store has ever finished."""
+        ...
+
+    def breaker(self, store: str) -> str | None:
+        """Return why the breaker holds this store's acts back, or None."""
+        ...
+
+    def set_breaker(self, run: int, store: str, why: str | None) -> None:
+        """Trip (`why` given) or reset the breaker of a store, and record the event."""
+        ...
+
+    def lookup(self, store: str, objects: Sequence[Object], policy: str | None) -> list[Known | None]:
+        """Return what is remembered of each object, in order; None where it is new or has changed.
+
+        `policy` is the policy's id; a verdict given under another one is returned with `settled=False`. With None
+        every remembered verdict counts as settled.
+        """
+        ...
+
+    def contents(self, sha256s: Sequence[bytes]) -> dict[bytes, tuple[Content, Judgement, bool]]:
+        """Return contents that have a verdict: what is known, the judgement in force, and whether it is decided.
+
+        The flag is false where a policy change left the stored scores insufficient.
+        """
+        ...
+
+    def dismissed(self, sha256s: Sequence[bytes]) -> set[bytes]:
+        """Return which of these contents a person has dismissed as judged wrongly."""
+        ...
+
+    def record(self, run: int, store: str, results: Sequence[Judged | Unscanned]) -> None:
+        """Write verdicts and failures of a batch in one transaction. New contents, judgements and objects alike.
+
+        A transient failure gets a time before which it is not tried again (exponential back-off by attempts).
+        """
+        ...
+
+    def plan(self, run: int, store: str, wanted: Sequence[tuple[Object, bytes]], act: ActKind) -> list[Plan]:
+        """Make sure that each (object, sha256) has one open plan of kind `act`; return these plans in order.
+
+        An open plan of another kind is superseded. Dismissed contents get no plan and are left out of the answer.
+        """
+        ...
+
+    def supersede(self, run: int, store: str, objects: Sequence[Object]) -> int:
+        """Close planned (not started) plans of these objects, which are no longer condemned. Returns how many."""
+        ...
+
+    def open_plans(self, store: str | None, act: ActKind | None = None) -> Iterator[Plan]:
+        """Yield open plans (planned, started, failed) in order of their id, streaming.
+
+        Plans may be started and closed while iterating.
+        """
+        ...
+
+    def start(self, run: int, plans: Sequence[Plan]) -> None:
+        """Commit that these acts are about to be carried out. Nothing is touched before this returns (I3)."""
+        ...
+
+    def close(self, run: int, outcomes: Iterable[Outcome]) -> None:
+        """Commit how acts ended. `done` and `gone` mark the object removed; `changed` forgets its verdict."""
+        ...
+
+    def redecide(self, run: int, policy: str, judge: Callable[[bytes, Scores], Judgement | None]) -> int:
+        """Decide every content anew that was judged under another policy, page by page; return how many.
+
+        `judge` gets the SHA-256 and the stored scores and answers None where these do not suffice: the content then
+        counts as undecided and is read again by the next scan; its old verdict stands until then.
+        """
+        ...
+
+    def dispose(self) -> None:
+        """Close connections."""
+        ...
