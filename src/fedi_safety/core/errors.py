@@ -98,7 +98,7 @@ class SelfTestError(FediSafetyError):
     exit_code = ExitCode.SELF_TEST
 
 
-class Unscannable(Exception):  # noqa: N818 - it is an outcome of one object, not an error of the program
+class Unscannable(Exception):
     """One object could not be read, decoded or judged. It is never a verdict.
 
     Raised by stores, decoders and detectors; the pipeline turns it into an `Unscanned` record.
@@ -113,6 +113,4 @@ class Unscannable(Exception):  # noqa: N818 - it is an outcome of one object, no
 
 def printable(text: str) -> str:
     """Return `text` on one line: control characters and lone surrogates become backslash escapes."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text
-    )
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
