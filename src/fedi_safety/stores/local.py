@@ -1,0 +1,370 @@
+"""The local store: a directory tree of any size, read and removed from without ever following a symlink.
+
+Every path is walked part by part from an open descriptor of the root with O_NOFOLLOW, so that a directory swapped for
+a link between listing and reading leads nowhere. It holds no more than one directory's names in memory, and of a very
+large directory only a part. It does not watch for changes.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import heapq
+import os
+import stat
+import struct
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from typing import BinaryIO
+from urllib.parse import quote_from_bytes
+
+from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
+from fedi_safety.core.types import Object, PlanState, Reason, Unscanned
+
+HEAD_BYTES = 4096
+_CHUNK_BYTES = 1 << 20
+_NAMES_IN_MEMORY = 100_000
+_OPEN_LEVELS = 64  # descriptors held while descending; deeper levels are reopened on the way back
+_DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+
+
+class _Level:
+    """One directory on the way down: what is left of its names, and its descriptor while it is held."""
+
+    def __init__(self, key: bytes, fd: int, entries: Iterator[tuple[bytes, bytes]]) -> None:
+        self.prefix = key
+        self.fd: int | None = fd
+        self.entries = entries
+
+    def release(self) -> None:
+        if self.fd is not None:
+            os.close(self.fd)
+            self.fd = None
+
+    def close(self) -> None:
+        self.release()
+        with suppress(AttributeError):
+            self.entries.close()  # type: ignore[attr-defined]
+
+
+_Levels = list[_Level]
+
+
+class LocalStore:
+    """A directory on this machine. Keys are paths relative to it; see the `Store` port for the promises."""
+
+    def __init__(self, root: str, *, names_in_memory: int = _NAMES_IN_MEMORY) -> None:
+        """Take `root`, which the operator named and which may itself be a symlink.
+
+        `names_in_memory` bounds how many names of one directory are sorted in memory; more go through a temporary
+        file (names only, never media). Raises `StoreUsageError` if root is missing, no directory, or unreadable.
+        """
+        if not root:
+            raise StoreUsageError("store", "the path is empty", "give the directory to scan")
+        if "\0" in root:
+            raise StoreUsageError(root, "a path cannot hold a NUL character", "correct the path")
+        self._names_in_memory = names_in_memory
+        try:
+            self._root = os.path.realpath(root, strict=True)
+            self._fd = os.open(self._root, _DIR_FLAGS)
+            # Opening needs only the right to read; going further needs the right to enter as well.
+            os.close(os.open(".", _DIR_FLAGS, dir_fd=self._fd))
+        except FileNotFoundError as error:
+            raise StoreUsageError(root, "there is no such directory", "check the path") from error
+        except NotADirectoryError as error:
+            raise StoreUsageError(root, "it is not a directory", "give the directory that holds the files") from error
+        except PermissionError as error:
+            raise StoreUsageError(
+                root, "no permission to read it", "run as the user that owns the files, or grant read access"
+            ) from error
+        except OSError as error:
+            raise StoreUsageError(root, error.strerror or "it cannot be opened", "check the path") from error
+
+    @property
+    def url(self) -> str:
+        """The `file://` URL of the real path, percent-encoded."""
+        return "file://" + quote_from_bytes(os.fsencode(self._root))
+
+    def list(self, prefixes: Sequence[str] = (), since: float | None = None) -> Iterator[Object | Unscanned]:
+        """Yield the tree's objects in the byte order of their keys; see the `Store` port."""
+        wanted = tuple(os.fsencode(p) for p in prefixes)
+        since_ns = None if since is None else int(since * 1e9)
+        levels: _Levels = []
+        try:
+            self._push(levels, b"")
+            while levels:
+                level = levels[-1]
+                entry = next(level.entries, None)
+                if entry is None:
+                    level.close()
+                    levels.pop()
+                    continue
+                name, kind = entry
+                key = level.prefix + name
+                if kind == b"d":
+                    if not wanted or any(key.startswith(p) or p.startswith(key) for p in wanted):
+                        yield from self._descend(levels, key)
+                elif not wanted or key.startswith(wanted):
+                    found = self._look(level, name, key, since_ns)
+                    if found is not None:
+                        yield found
+        finally:
+            for level in levels:
+                level.close()
+
+    def _descend(self, levels: _Levels, key: bytes) -> Iterator[Unscanned]:
+        """Enter directory `key`; what cannot be entered is one gap with the directory's name, not an error."""
+        try:
+            self._push(levels, key)
+        except OSError as error:
+            if error.errno in _GONE:
+                return
+            gone = Object(os.fsdecode(key), 0, 0)
+            yield Unscanned(gone, Reason.UNREADABLE, f"directory: {error.strerror}")
+            return
+        if len(levels) > _OPEN_LEVELS:
+            levels[-1 - _OPEN_LEVELS].release()
+
+    def _push(self, levels: _Levels, prefix: bytes) -> None:
+        try:
+            fd = self._open_dir(prefix)
+        except OSError as error:
+            if not prefix:
+                raise StoreError(self.url, error.strerror or "it cannot be listed", "check the disk") from error
+            raise
+        try:
+            entries = _sorted_entries(fd, self._names_in_memory)
+        except OSError:
+            os.close(fd)
+            raise
+        levels.append(_Level(prefix, fd, entries))
+
+    def _look(self, level: _Level, name: bytes, key: bytes, since_ns: int | None) -> Object | Unscanned | None:
+        """Stat one entry. None means that it is out of the asked time, or vanished and so no longer an object."""
+        try:
+            if level.fd is None:
+                level.fd = self._open_dir(level.prefix)
+            info = os.stat(name, dir_fd=level.fd, follow_symlinks=False)
+        except OSError as error:
+            if error.errno in _GONE:
+                return None
+            return Unscanned(Object(os.fsdecode(key), 0, 0), Reason.UNREADABLE, error.strerror or "")
+        if since_ns is not None and info.st_mtime_ns < since_ns:
+            return None
+        obj = _object(os.fsdecode(key), info)
+        if stat.S_ISREG(info.st_mode):
+            return obj
+        if stat.S_ISLNK(info.st_mode):
+            return Unscanned(obj, Reason.SYMLINK, "symlinks are not followed")
+        if stat.S_ISDIR(info.st_mode):  # it was a file when the directory was read
+            return None
+        return Unscanned(obj, Reason.SPECIAL_FILE, stat.filemode(info.st_mode)[0] + " is not a regular file")
+
+    def fetch(self, obj: Object, accept: Callable[[bytes], object]) -> bytes:
+        """Return the file's bytes if it is unchanged before and after reading; see the `Store` port."""
+        with self._opened(obj) as fd:
+            info = os.fstat(fd)
+            if not _same(obj, info):
+                raise Unscannable(Reason.CHANGED, "it changed after it was listed")
+            try:
+                accept(os.pread(fd, min(HEAD_BYTES, obj.size), 0) if obj.size else b"")
+                data = _read_all(fd, obj.size)
+            except OSError as error:
+                raise Unscannable(Reason.UNREADABLE, error.strerror or "read error") from error
+            after = os.fstat(fd)
+            if len(data) != obj.size or not _same(obj, after):
+                raise Unscannable(Reason.CHANGED, "it changed while it was read")
+            return data
+
+    def remove(self, obj: Object, sha256: bytes) -> tuple[PlanState, str]:
+        """Unlink the file after checking size, modification time, inode and SHA-256; see the `Store` port.
+
+        Other hard links to the same file are other keys with their own plans. Between the last check and the unlink
+        lies one system call; a file swapped in that instant cannot be told apart.
+        """
+        try:
+            return self._remove(obj, sha256)
+        except Unscannable as error:
+            state = PlanState.GONE if error.reason is Reason.VANISHED else PlanState.FAILED
+            return state, error.detail
+        except OSError as error:
+            return PlanState.FAILED, f"{error.strerror or error}; {_removal_remedy(error)}"
+
+    def _remove(self, obj: Object, sha256: bytes) -> tuple[PlanState, str]:
+        parent, _, name = os.fsencode(obj.key).rpartition(b"/")
+        with self._opened(obj) as fd, self._directory(parent) as dir_fd:
+            before = os.fstat(fd)
+            if not stat.S_ISREG(before.st_mode) or not _same(obj, before):
+                return PlanState.CHANGED, "size, time or inode differ from what was judged"
+            if _sha256(fd) != sha256:
+                return PlanState.CHANGED, "the content differs from what was judged"
+            there = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+            if (there.st_ino, there.st_dev) != (before.st_ino, before.st_dev):
+                return PlanState.CHANGED, "another file has taken its name"
+            os.unlink(name, dir_fd=dir_fd)
+            os.fsync(dir_fd)
+            try:
+                left = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+            except FileNotFoundError:
+                return PlanState.DONE, "verified: the name is gone"
+            if left.st_ino == before.st_ino and os.fstat(fd).st_nlink >= before.st_nlink:
+                return PlanState.FAILED, "the file is still there after unlinking"
+            return PlanState.DONE, "verified: gone; another file has since taken the name"
+
+    def close(self) -> None:
+        """Close the root's descriptor."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _open_dir(self, key: bytes) -> int:
+        """Return a new descriptor of the directory `key` (b"" is the root), reached without following links."""
+        fd = os.open(".", _DIR_FLAGS, dir_fd=self._fd)
+        try:
+            for part in key.split(b"/"):
+                if part:
+                    deeper = os.open(part, _DIR_FLAGS, dir_fd=fd)
+                    os.close(fd)
+                    fd = deeper
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+    @contextmanager
+    def _directory(self, key: bytes) -> Iterator[int]:
+        fd = self._open_dir(key)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def _opened(self, obj: Object) -> Iterator[int]:
+        """Open an object's file for reading. Raises `Unscannable` with vanished, changed or unreadable."""
+        parent, _, name = os.fsencode(obj.key).rpartition(b"/")
+        if name in (b"", b".", b"..") or b".." in parent.split(b"/"):
+            raise Unscannable(Reason.UNREADABLE, "the key leads out of the store")
+        try:
+            with self._directory(parent) as dir_fd:
+                fd = os.open(name, _FILE_FLAGS, dir_fd=dir_fd)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                raise Unscannable(Reason.VANISHED, "it is not there any more") from error
+            if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
+                raise Unscannable(Reason.CHANGED, "it is no longer a regular file") from error
+            raise Unscannable(Reason.UNREADABLE, error.strerror or "cannot be opened") from error
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+
+def _object(key: str, info: os.stat_result) -> Object:
+    # The change time catches a file rewritten in place with its old size and time (as backups and rsync do).
+    return Object(key, info.st_size, info.st_mtime_ns, f"{info.st_ino:x}.{info.st_ctime_ns:x}")
+
+
+def _same(obj: Object, info: os.stat_result) -> bool:
+    """Compare size, modification time and inode; not the change time, which moves with every hard link."""
+    inode = obj.tag.partition(".")[0]
+    return (obj.size, obj.mtime_ns, inode) == (info.st_size, info.st_mtime_ns, f"{info.st_ino:x}")
+
+
+def _read_all(fd: int, size: int) -> bytes:
+    """Read up to `size` + 1 bytes, so that a file that grew is noticed."""
+    data = os.pread(fd, size + 1, 0)
+    if len(data) >= size or not data:
+        return data
+    parts = [data]
+    done = len(data)
+    while done <= size:
+        more = os.pread(fd, size + 1 - done, done)
+        if not more:
+            break
+        parts.append(more)
+        done += len(more)
+    return b"".join(parts)
+
+
+def _sha256(fd: int) -> bytes:
+    digest = hashlib.sha256()
+    offset = 0
+    while chunk := os.pread(fd, _CHUNK_BYTES, offset):
+        digest.update(chunk)
+        offset += len(chunk)
+    return digest.digest()
+
+
+def _removal_remedy(error: OSError) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "run as the user that owns the files, or grant write access to the directory"
+    if error.errno == errno.EROFS:
+        return "the file system is mounted read-only: mount it writable"
+    return "the next run tries again"
+
+
+def _sorted_entries(fd: int, in_memory: int) -> Iterator[tuple[bytes, bytes]]:
+    """Return a directory's entries in the byte order that their keys have in the whole tree.
+
+    A directory sorts as its name with `/`; the kind is b"d" for directories and b"f" for all else. More than
+    `in_memory` names are sorted in runs that wait in a temporary file.
+    """
+    runs: list[tuple[int, int]] = []
+    spill: BinaryIO | None = None
+    names: list[bytes] = []
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            names.append(_sort_key(os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)))
+            if len(names) >= in_memory:
+                spill = spill or tempfile.TemporaryFile()  # noqa: SIM115 - _merged closes it
+                runs.append(_spill(spill, names))
+                names = []
+    names.sort()
+    if spill is None:
+        return map(_entry, names)
+    return _merged(spill, runs, names)
+
+
+def _sort_key(name: bytes, is_dir: bool) -> bytes:
+    return name + (b"/\0d" if is_dir else b"\0f")
+
+
+def _entry(key: bytes) -> tuple[bytes, bytes]:
+    name, _, kind = key.rpartition(b"\0")
+    return name, kind
+
+
+def _spill(file: BinaryIO, names: list[bytes]) -> tuple[int, int]:
+    names.sort()
+    start = file.seek(0, os.SEEK_END)
+    for name in names:
+        file.write(struct.pack("<H", len(name)) + name)
+    file.flush()
+    return start, file.tell()
+
+
+def _merged(file: BinaryIO, runs: list[tuple[int, int]], rest: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    with closing(file):
+        yield from map(_entry, heapq.merge(*(_run(file.fileno(), *run) for run in runs), rest))
+
+
+def _run(fd: int, start: int, end: int) -> Iterator[bytes]:
+    """Read one sorted run back, a block at a time."""
+    buffer = b""
+    while start < end or buffer:
+        if start < end:
+            block = os.pread(fd, min(_CHUNK_BYTES // 16, end - start), start)
+            start += len(block)
+            buffer += block
+        at = 0
+        while at + 2 <= len(buffer):
+            length = int.from_bytes(buffer[at : at + 2], "little")
+            if at + 2 + length > len(buffer):
+                break
+            yield buffer[at + 2 : at + 2 + length]
+            at += 2 + length
+        buffer = buffer[at:]
