@@ -2,79 +2,80 @@
 
 from __future__ import annotations
 
-import queue
 import threading
+import time
+from collections import deque
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_POLL_S = 0.1
+_WAKE_S = 1.0  # a wait looks up this often even if nobody notifies it
 
 
 class Stopped(Exception):
-    """The pipeline is stopping; a stage that sees this returns."""
+    """The pipeline is being torn down; a stage that sees this returns."""
 
 
 class Pipe(Generic[T]):
     """A bounded queue from some producers to some consumers that knows when all producers have finished.
 
-    `put` waits while the queue is full; `batches` waits while it is empty. Both give up when `stop` is set. Items leave
-    in the order in which they came.
+    Items leave in the order in which they came. After `abort` every call raises `Stopped`.
     """
 
-    def __init__(self, capacity: int, producers: int, stop: threading.Event) -> None:
+    def __init__(self, capacity: int, producers: int) -> None:
         """Hold at most `capacity` items; end after `producers` calls of `finish`."""
-        self._queue: queue.Queue[T] = queue.Queue(capacity)
-        self._open = producers
-        self._lock = threading.Lock()
-        self._stop = stop
+        self._items: deque[T] = deque()
+        self._capacity = capacity
+        self._producers = producers
+        self._changed = threading.Condition()
+        self._aborted = False
 
     def put(self, item: T) -> None:
-        """Add one item. Raises `Stopped` when the pipeline is being torn down."""
-        while not self._stop.is_set():
-            try:
-                self._queue.put(item, timeout=_POLL_S)
-            except queue.Full:
-                continue
-            return
-        raise Stopped
+        """Add one item; wait while the queue is full. Raises `Stopped`."""
+        with self._changed:
+            while len(self._items) >= self._capacity and not self._aborted:
+                self._changed.wait(_WAKE_S)
+            if self._aborted:
+                raise Stopped
+            self._items.append(item)
+            self._changed.notify_all()
 
     def finish(self) -> None:
         """Say that one producer will put nothing more."""
-        with self._lock:
-            self._open -= 1
+        with self._changed:
+            self._producers -= 1
+            self._changed.notify_all()
 
-    def __len__(self) -> int:
-        """Return about how many items wait."""
-        return self._queue.qsize()
+    def abort(self) -> None:
+        """Wake everybody up and let them go."""
+        with self._changed:
+            self._aborted = True
+            self._changed.notify_all()
 
-    def get(self, timeout_s: float) -> T | None:
-        """Return the next item, or None if there was none within `timeout_s`."""
-        try:
-            return self._queue.get(timeout=timeout_s)
-        except queue.Empty:
-            return None
+    def take(self, most: int, timeout_s: float | None = None) -> list[T] | None:
+        """Return 1 to `most` items: the next one, and what else is already waiting. Never waits to fill up.
 
-    @property
-    def exhausted(self) -> bool:
-        """Whether nothing waits and nothing can come."""
-        with self._lock:
-            return self._open <= 0 and self._queue.empty()
+        None means that nothing waits and nothing can come; an empty list that `timeout_s` passed. Raises `Stopped`.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        with self._changed:
+            while not self._items:
+                if self._aborted:
+                    raise Stopped
+                if self._producers <= 0:
+                    return None
+                left = _WAKE_S if deadline is None else min(_WAKE_S, deadline - time.monotonic())
+                if left <= 0:
+                    return []
+                self._changed.wait(left)
+            if self._aborted:
+                raise Stopped
+            taken = [self._items.popleft() for _ in range(min(most, len(self._items)))]
+            self._changed.notify_all()
+            return taken
 
     def batches(self, most: int) -> Iterator[list[T]]:
-        """Yield lists of 1 to `most` items: the next one, and what else is already waiting. Never waits to fill up."""
-        while not self._stop.is_set():
-            first = self.get(_POLL_S)
-            if first is None:
-                if self.exhausted:
-                    return
-                continue
-            batch = [first]
-            while len(batch) < most:
-                try:
-                    batch.append(self._queue.get_nowait())
-                except queue.Empty:
-                    break
+        """Yield what `take` returns until nothing more can come. Raises `Stopped`."""
+        while (batch := self.take(most)) is not None:
             yield batch
-        raise Stopped

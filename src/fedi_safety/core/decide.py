@@ -1,10 +1,13 @@
-"""Deciding what shall be done: verdicts, the mode of the run and the breaker in, intents out. Pure; does nothing itself."""
+"""Deciding what shall be done: verdicts, the mode of the run and the breaker in, a decision out. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from fedi_safety.core.types import ActKind, Tally, Verdict
+
+
+CHECKPOINT_OBJECTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +47,15 @@ def breaker_opinion(limits: BreakerLimits, tally: Tally) -> str | None:
     if judged >= limits.min_judged and tally.block > limits.max_removed_share * judged:
         return f"{tally.block} of {judged} judged objects would be removed, more than {limits.max_removed_share:.1%}"
     if tally.listed >= limits.min_listed and tally.unscanned_total > limits.max_unscanned_share * tally.listed:
-        return f"{tally.unscanned_total} of {tally.listed} objects are unscanned, more than {limits.max_unscanned_share:.0%}"
+        share = f"{limits.max_unscanned_share:.0%}"
+        return f"{tally.unscanned_total} of {tally.listed} objects are unscanned, more than {share}"
     return None
 
 
-def may_act_now(limits: BreakerLimits, tally: Tally, *, finished: bool) -> bool:
-    """Whether enough was seen for the breaker to have an opinion: acts wait for that, or for the end of the listing."""
-    return finished or tally.judged + tally.already_judged >= limits.min_judged
+def acts_due(listed: int, acted_at: int, *, finished: bool) -> bool:
+    """Whether it is time to ask the breaker and act: at the end of the listing, and at checkpoints of a long one.
+
+    Not earlier: the share that the breaker looks at means little over a few objects, and a run that turns out to
+    condemn too much should have removed nothing.
+    """
+    return finished or listed - acted_at >= CHECKPOINT_OBJECTS

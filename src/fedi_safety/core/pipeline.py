@@ -1,0 +1,369 @@
+"""The order of the work: list, look up, fetch, decode, score, judge, side by side through bounded queues.
+
+It calls the ports and decides nothing: what a score means is `policy`'s, what is done about it `sweep`'s. It neither
+writes the ledger nor touches the store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+
+from fedi_safety.core.batching import Pipe, Stopped
+from fedi_safety.core.cascade import Cascade
+from fedi_safety.core.errors import Unscannable
+from fedi_safety.core.policy import TEST_CARD_SIGNAL, Policy, dismissal, judge
+from fedi_safety.core.ports import Clock, Decoder, Ledger, Store
+from fedi_safety.core.types import (
+    Content,
+    Decoded,
+    Judged,
+    Judgement,
+    Known,
+    MediaType,
+    Object,
+    Reason,
+    Recheck,
+    Scores,
+    Signal,
+    Unscanned,
+)
+
+_LOOKUP_OBJECTS = 512
+_RECENT_CONTENTS = 4096  # more than can wait for the ledger, so that a content is never judged twice in between
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """An unchanged object that the ledger already knows; it was not opened."""
+
+    object: Object
+    known: Known
+
+
+Result = Judged | Unscanned | Remembered
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What of the store is looked at, and with how many hands."""
+
+    prefixes: tuple[str, ...] = ()
+    since: float | None = None
+    limit: int | None = None
+    recheck: Recheck = Recheck.POLICY
+    max_bytes: int = 256 << 20
+    fetchers: int = 2
+    decoders: int = 2
+    scorers: int = 2
+    max_batch: int = 8
+
+
+@dataclass(slots=True)
+class Stages:
+    """Seconds that threads spent in each stage, summed over threads. For benchmarks and the run's record."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def timed(self, stage: str, clock: Clock) -> Iterator[None]:
+        """Add the time spent inside to `stage`."""
+        start = clock.monotonic()
+        try:
+            yield
+        finally:
+            taken = clock.monotonic() - start
+            with self.lock:
+                self.seconds[stage] += taken
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    object: Object
+    sha256: bytes
+    media_type: MediaType
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Framed:
+    object: Object
+    sha256: bytes
+    decoded: Decoded
+
+
+class Pipeline:
+    """One pass over a store. Make one per run; `results` may be called once."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        decoder: Decoder,
+        cascade: Cascade,
+        ledger: Ledger,
+        policy: Policy,
+        options: Options,
+        clock: Clock,
+        marks: Mapping[bytes, str] | None = None,
+    ) -> None:
+        """Join the ports. `marks` maps the SHA-256 of well-known contents (the test card) to a signal of value 1."""
+        self._store = store
+        self._decoder = decoder
+        self._cascade = cascade
+        self._ledger = ledger
+        self._policy = policy
+        self._options = options
+        self._clock = clock
+        self._marks = dict(marks or {})
+        self.stages = Stages()
+        self._halt = threading.Event()
+        self._failure: BaseException | None = None
+        self._lock = threading.Lock()
+        # Contents that are being judged, with the objects that wait for the same verdict, and those just judged.
+        self._claims: dict[bytes, list[Object]] = {}
+        self._recent: OrderedDict[bytes, tuple[Content, Judgement]] = OrderedDict()
+        hands = max(options.decoders, options.scorers)
+        self._to_fetch: Pipe[Object] = Pipe(8 * options.fetchers, 1)
+        self._to_decode: Pipe[_Fetched] = Pipe(2 * hands, options.fetchers)
+        self._to_score: Pipe[_Framed] = Pipe(3 * options.max_batch, options.decoders)
+        self._out: Pipe[list[Result]] = Pipe(64, 1 + options.fetchers + options.decoders + options.scorers)
+        self.frames = 0
+        self.bytes = 0
+
+    def halt(self) -> None:
+        """List nothing more; what is in hand is finished and still comes out of `results`. Safe in a signal handler."""
+        self._halt.set()
+
+    @property
+    def halted(self) -> bool:
+        """Whether `halt` was called."""
+        return self._halt.is_set()
+
+    def results(self, *, wait_s: float = 0.5) -> Iterator[list[Result]]:
+        """Run, and yield results as they come, in lists of any length; an empty list when `wait_s` passed without one.
+
+        Raises whatever a stage raised (`StoreError`, `LedgerError`, `ModelError`) after the other stages have stopped.
+        """
+        options = self._options
+        threads = [
+            *self._hands("list", 1, self._list, self._to_fetch.finish),
+            *self._hands("fetch", options.fetchers, self._fetch, self._to_decode.finish),
+            *self._hands("decode", options.decoders, self._decode, self._to_score.finish),
+            *self._hands("score", options.scorers, self._score, None),
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            while (items := self._out.take(1, wait_s)) is not None:
+                yield items[0] if items else []
+        except Stopped:
+            pass
+        finally:
+            self._abort()
+            for thread in threads:
+                thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def _hands(
+        self, name: str, count: int, work: Callable[[], None], finished: Callable[[], None] | None
+    ) -> list[threading.Thread]:
+        """Return the threads of one stage; each says when it has put its last item into the next stage's queue."""
+        return [
+            threading.Thread(target=self._guarded, args=(work, finished), name=f"{name}-{i}", daemon=True)
+            for i in range(count)
+        ]
+
+    def _guarded(self, work: Callable[[], None], finished: Callable[[], None] | None) -> None:
+        """Run a stage. Whatever ends it early ends the whole pass and comes out of `results`, bugs included."""
+        try:
+            work()
+        except Stopped:
+            pass
+        except BaseException as error:  # noqa: BLE001 - carried to the caller's thread, never swallowed
+            with self._lock:
+                self._failure = self._failure or error
+            self._abort()
+        finally:
+            if finished is not None:
+                finished()
+            self._out.finish()
+
+    def _abort(self) -> None:
+        for pipe in (self._to_fetch, self._to_decode, self._to_score, self._out):
+            pipe.abort()
+
+    # --- listing
+
+    def _list(self) -> None:
+        options = self._options
+        listing = self._store.list(options.prefixes, options.since)
+        if options.limit is not None:
+            listing = islice(listing, options.limit)
+        while not self._halt.is_set():
+            with self.stages.timed("list", self._clock):
+                chunk = list(islice(listing, _LOOKUP_OBJECTS))
+            if not chunk:
+                return
+            done: list[Result] = [item for item in chunk if isinstance(item, Unscanned)]
+            objects = [item for item in chunk if isinstance(item, Object)]
+            fresh: list[Object] = []
+            for obj, known in zip(objects, self._look_up(objects), strict=True):
+                if known is not None and self._stands(known):
+                    done.append(Remembered(obj, known))
+                else:
+                    fresh.append(obj)
+            if done:
+                self._out.put(done)
+            for obj in fresh:
+                if self._halt.is_set():
+                    return
+                self._to_fetch.put(obj)
+
+    def _look_up(self, objects: Sequence[Object]) -> Sequence[Known | None]:
+        if self._options.recheck is Recheck.ALL:
+            return [None] * len(objects)
+        policy = None if self._options.recheck is Recheck.NEVER else self._policy.id
+        with self.stages.timed("look up", self._clock):
+            return self._ledger.lookup(self._store.url, objects, policy)
+
+    def _stands(self, known: Known) -> bool:
+        """Whether what is remembered needs no new look: a settled verdict, or a failure that is not due again."""
+        if known.reason is None:
+            return known.settled
+        if not known.settled:
+            return False
+        return not known.reason.transient or (known.retry_at or 0) > self._clock.now()
+
+    # --- fetching
+
+    def _fetch(self) -> None:
+        for batch in self._to_fetch.batches(1):
+            for obj in batch:
+                try:
+                    with self.stages.timed("fetch", self._clock):
+                        fetched = self._read(obj)
+                except Unscannable as error:
+                    self._out.put([Unscanned(obj, error.reason, error.detail)])
+                    continue
+                if self._claimed(fetched):
+                    self._to_decode.put(fetched)
+
+    def _read(self, obj: Object) -> _Fetched:
+        found: list[MediaType] = []
+
+        def accept(head: bytes) -> None:
+            found.append(self._decoder.sniff(head))
+            if obj.size > self._options.max_bytes:
+                raise Unscannable(Reason.TOO_LARGE, f"{obj.size} bytes, more than {self._options.max_bytes}")
+
+        data = self._store.fetch(obj, accept)
+        with self._lock:
+            self.bytes += len(data)
+        return _Fetched(obj, hashlib.sha256(data).digest(), found[0], data)
+
+    def _claimed(self, fetched: _Fetched) -> bool:
+        """Whether this content is to be judged now. Otherwise its verdict is known, or another object brings it."""
+        sha256 = fetched.sha256
+        with self._lock:
+            if sha256 in self._claims:
+                self._claims[sha256].append(fetched.object)
+                return False
+            recent = self._recent.get(sha256)
+            if recent is None:
+                self._claims[sha256] = [fetched.object]
+        if recent is not None:
+            self._out.put([Judged(fetched.object, *recent, fresh=False)])
+            return False
+        if self._options.recheck is Recheck.ALL:
+            return True
+        remembered = self._ledger.contents([sha256]).get(sha256)
+        if remembered is None:
+            return True
+        content, judgement, decided = remembered
+        current = judgement.policy == self._policy.id or self._options.recheck is Recheck.NEVER
+        if not (decided and current):
+            return True
+        self._settle(content, judgement, fresh=False)
+        return False
+
+    def _settle(self, content: Content, judgement: Judgement, *, fresh: bool) -> None:
+        """Send the verdict out for every object that waits for this content."""
+        with self._lock:
+            waiting = self._claims.pop(content.sha256)
+            self._recent[content.sha256] = content, judgement
+            while len(self._recent) > _RECENT_CONTENTS:
+                self._recent.popitem(last=False)
+        self._out.put([Judged(obj, content, judgement, fresh and i == 0) for i, obj in enumerate(waiting)])
+
+    def _give_up(self, sha256: bytes, error: Unscannable) -> None:
+        """Send out the failure for every object that waits for this content."""
+        with self._lock:
+            waiting = self._claims.pop(sha256)
+        self._out.put([Unscanned(obj, error.reason, error.detail, sha256) for obj in waiting])
+
+    # --- decoding
+
+    def _decode(self) -> None:
+        for batch in self._to_decode.batches(1):
+            for item in batch:
+                try:
+                    with self.stages.timed("decode", self._clock):
+                        decoded = self._decoder.decode(item.data, item.media_type)
+                except Unscannable as error:
+                    self._give_up(item.sha256, error)
+                    continue
+                self._to_score.put(_Framed(item.object, item.sha256, decoded))
+
+    # --- scoring and judging
+
+    def _score(self) -> None:
+        start = self._clock.monotonic()
+        for batch in self._to_score.batches(self._options.max_batch):
+            with self.stages.lock:
+                self.stages.seconds["wait for frames"] += self._clock.monotonic() - start
+            self._judge(batch)
+            start = self._clock.monotonic()
+
+    def _judge(self, batch: Sequence[_Framed]) -> None:
+        media = [item.decoded.frames for item in batch]
+        marked = [self._marked(item.sha256) for item in batch]
+        results = self._cascade.score(media, marked, self.stages, self._clock)
+        dismissed = self._ledger.dismissed([item.sha256 for item in batch])
+        for item, scores in zip(batch, results, strict=True):
+            if isinstance(scores, Unscannable):
+                self._give_up(item.sha256, scores)
+                continue
+            with self._lock:
+                self.frames += len(item.decoded.frames)
+            content = _content(item, scores)
+            gone = item.sha256 in dismissed
+            judgement = dismissal(self._policy) if gone else judge(self._policy, scores.signals)
+            self._settle(content, judgement, fresh=True)
+
+    def _marked(self, sha256: bytes) -> dict[str, Signal]:
+        mark = self._marks.get(sha256)
+        return {} if mark is None else {mark: Signal(1.0)}
+
+
+def _content(item: _Framed, scores: Scores) -> Content:
+    decoded = item.decoded
+    return Content(
+        item.sha256,
+        item.object.size,
+        decoded.media_type,
+        decoded.width,
+        decoded.height,
+        len(decoded.frames),
+        scores,
+    )
+
+
+__all__ = ["TEST_CARD_SIGNAL", "Options", "Pipeline", "Remembered", "Result", "Stages"]

@@ -1,0 +1,176 @@
+"""What happens with results: record, decide, plan, act, close, always in this order (I3). One thread, one writer.
+
+It removes nothing itself and judges nothing: verdicts come from the pipeline, removals go through the `Act` port.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
+
+from fedi_safety.core.decide import BreakerLimits, Mode, acts_due, breaker_opinion, wants_act
+from fedi_safety.core.pipeline import Pipeline, Remembered, Result
+from fedi_safety.core.ports import Act, Clock, Ledger
+from fedi_safety.core.types import ActKind, Judged, Object, Outcome, Plan, PlanState, Tally, Unscanned, Verdict
+
+_RECORD_RESULTS = 512  # results that one transaction records
+_RECORD_S = 1.0  # and the longest that a result waits for its record
+_ACT_PLANS = 32  # plans started, done and closed together
+
+
+@dataclass(slots=True)
+class Acting:
+    """Carries out plans in small groups: start (durable), do, close. Doing a group twice is harmless."""
+
+    ledger: Ledger
+    act: Act
+    run: int
+    tally: Tally
+    on_outcome: Callable[[Outcome], None] = lambda outcome: None
+
+    def carry_out(self, plans: Iterable[Plan], keep_going: Callable[[], bool] = lambda: True) -> bool:
+        """Act on every plan while `keep_going` says so; return whether all were tried.
+
+        The object in hand is always finished and its record closed before this returns.
+        """
+        waiting = iter(plans)
+        while group := list(islice(waiting, _ACT_PLANS)):
+            if not keep_going():
+                return False
+            self.ledger.start(self.run, group)
+            outcomes = [self.act.perform(plan) for plan in group]
+            self.ledger.close(self.run, outcomes)
+            for outcome in outcomes:
+                if outcome.state in (PlanState.DONE, PlanState.GONE):
+                    self.tally.acted += 1
+                elif outcome.state is PlanState.FAILED:
+                    self.tally.failed += 1
+                self.on_outcome(outcome)
+        return True
+
+
+@dataclass(slots=True)
+class Sweep:
+    """The back half of a scan. `tripped` tells why the breaker stopped the acts, if it did."""
+
+    ledger: Ledger
+    acting: Acting
+    clock: Clock
+    store: str
+    mode: Mode
+    limits: BreakerLimits
+    run: int
+    tally: Tally
+    resume_acts: bool = False
+    tripped: str | None = None
+    on_batch: Callable[[Sequence[Judged | Unscanned | Remembered]], None] = lambda batch: None
+    _pending: deque[Plan] = field(default_factory=deque)
+    _acted_at: int = 0
+
+    def consume(self, pipeline: Pipeline) -> None:
+        """Take every result of the pipeline; when this returns all of them are recorded and the due acts are done.
+
+        After a halt the results in hand are still recorded, but no further act begins: their plans wait in the ledger.
+        """
+        self._latch()
+        if self.mode.removes and self.tripped is None:
+            self._recover()
+        buffer: list[Result] = []
+        since = self.clock.monotonic()
+        with closing(pipeline.results()) as results:  # type: ignore[type-var]  # it is a generator
+            for items in results:
+                buffer.extend(items)
+                due = self.clock.monotonic() - since >= _RECORD_S
+                if len(buffer) >= _RECORD_RESULTS or (buffer and due):
+                    self._record(buffer, pipeline)
+                    buffer = []
+                if due:
+                    since = self.clock.monotonic()
+                if not pipeline.halted:
+                    self._act(finished=False)
+        if buffer:
+            self._record(buffer, pipeline)
+        if not pipeline.halted:
+            self._act(finished=True)
+
+    def _latch(self) -> None:
+        """Take over a breaker that an earlier run tripped, or reset it when the operator resumes."""
+        held = self.ledger.breaker(self.store)
+        if held is None or not self.mode.removes:
+            return
+        if self.resume_acts:
+            self.ledger.set_breaker(self.run, self.store, None)
+        else:
+            self.tripped = held
+
+    def _record(self, batch: Sequence[Result], pipeline: Pipeline) -> None:
+        fresh = [r for r in batch if isinstance(r, Judged | Unscanned)]
+        for at in range(0, len(fresh), _RECORD_RESULTS):
+            self.ledger.record(self.run, self.store, fresh[at : at + _RECORD_RESULTS])
+        for result in batch:
+            self._count(result)
+        self.tally.frames, self.tally.bytes = pipeline.frames, pipeline.bytes
+        wanted = list(_condemned(batch, self.mode.act))
+        if wanted:
+            plans = self.ledger.plan(self.run, self.store, wanted, self.mode.act)
+            self.tally.planned += len(plans)
+            if self.mode.removes and self.tripped is None:
+                self._pending.extend(plans)  # bounded by the objects between two checkpoints
+        self.on_batch(batch)
+
+    def _count(self, result: Result) -> None:
+        tally = self.tally
+        tally.listed += 1
+        if isinstance(result, Judged):
+            tally.judged += 1
+            self._count_verdict(result.judgement.verdict)
+        elif isinstance(result, Unscanned):
+            self._count_unscanned(result.reason.value)
+        elif result.known.verdict is not None:
+            tally.already_judged += 1
+            self._count_verdict(result.known.verdict)
+        else:
+            self._count_unscanned(result.known.reason.value if result.known.reason else "unknown")
+
+    def _count_verdict(self, verdict: Verdict) -> None:
+        if verdict is Verdict.BLOCK:
+            self.tally.block += 1
+        elif verdict is Verdict.REVIEW:
+            self.tally.review += 1
+        else:
+            self.tally.clear += 1
+
+    def _count_unscanned(self, reason: str) -> None:
+        self.tally.unscanned[reason] = self.tally.unscanned.get(reason, 0) + 1
+
+    def _act(self, *, finished: bool) -> None:
+        """At a checkpoint, or at the end, ask the breaker and carry out what is pending."""
+        if not self.mode.removes or not acts_due(self.tally.listed, self._acted_at, finished=finished):
+            return
+        self._acted_at = self.tally.listed
+        if self.tripped is None and not self.resume_acts:
+            self.tripped = breaker_opinion(self.limits, self.tally)
+            if self.tripped is not None:
+                self.ledger.set_breaker(self.run, self.store, self.tripped)
+        if self.tripped is not None:
+            self._pending.clear()  # the plans stay in the ledger
+            return
+        plans, self._pending = self._pending, deque()
+        self.acting.carry_out(plans)
+
+    def _recover(self) -> None:
+        """Finish acts that an earlier run had begun and did not close."""
+        started = (p for p in self.ledger.open_plans(self.store) if p.state is PlanState.STARTED)
+        self.acting.carry_out(started)
+
+
+def _condemned(batch: Sequence[Result], act: ActKind) -> Iterator[tuple[Object, bytes]]:
+    for result in batch:
+        if isinstance(result, Judged) and wants_act(result.judgement.verdict, act):
+            yield result.object, result.content.sha256
+        elif isinstance(result, Remembered) and result.known.verdict is not None and result.known.sha256 is not None:
+            if wants_act(result.known.verdict, act):
+                yield result.object, result.known.sha256
