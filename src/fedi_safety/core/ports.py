@@ -202,7 +202,7 @@ class Ledger(Protocol):
         """Return what is remembered of each object, in order; None where it is new or has changed.
 
         `policy` is the policy's id; a verdict given under another one is returned with `settled=False`. With None
-        every remembered verdict counts as settled.
+        policies are not compared. An undecided content is never settled, a dismissed one always is.
         """
         ...
 
@@ -242,8 +242,12 @@ class Ledger(Protocol):
         """
         ...
 
-    def start(self, run: int, plans: Sequence[Plan]) -> None:
-        """Commit that these acts are about to be carried out. Nothing is touched before this returns (I3)."""
+    def start(self, run: int, plans: Sequence[Plan]) -> list[Plan]:
+        """Commit that these acts are about to be carried out. Nothing is touched before this returns (I3).
+
+        Returns the plans to carry out, in order: one that a person dismissed, or that was superseded or closed, since
+        it was listed is left out and must not be acted upon.
+        """
         ...
 
     def close(self, run: int, outcomes: Iterable[Outcome]) -> None:
