@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from fedi_safety.core.types import ActKind, Tally, Verdict
 
-
 CHECKPOINT_OBJECTS = 10_000
 
 

@@ -29,7 +29,7 @@ class Acting:
     act: Act
     run: int
     tally: Tally
-    on_outcome: Callable[[Outcome], None] = lambda outcome: None
+    on_outcome: Callable[[Outcome], None] | None = None
 
     def carry_out(self, plans: Iterable[Plan], keep_going: Callable[[], bool] = lambda: True) -> bool:
         """Act on every plan while `keep_going` says so; return whether all were tried.
@@ -48,7 +48,8 @@ class Acting:
                     self.tally.acted += 1
                 elif outcome.state is PlanState.FAILED:
                     self.tally.failed += 1
-                self.on_outcome(outcome)
+                if self.on_outcome is not None:
+                    self.on_outcome(outcome)
         return True
 
 
@@ -66,7 +67,7 @@ class Sweep:
     tally: Tally
     resume_acts: bool = False
     tripped: str | None = None
-    on_batch: Callable[[Sequence[Judged | Unscanned | Remembered]], None] = lambda batch: None
+    on_batch: Callable[[Sequence[Result]], None] | None = None
     _pending: deque[Plan] = field(default_factory=deque)
     _acted_at: int = 0
 
@@ -119,7 +120,8 @@ class Sweep:
             self.tally.planned += len(plans)
             if self.mode.removes and self.tripped is None:
                 self._pending.extend(plans)  # bounded by the objects between two checkpoints
-        self.on_batch(batch)
+        if self.on_batch is not None:
+            self.on_batch(batch)
 
     def _count(self, result: Result) -> None:
         tally = self.tally
@@ -169,8 +171,11 @@ class Sweep:
 
 def _condemned(batch: Sequence[Result], act: ActKind) -> Iterator[tuple[Object, bytes]]:
     for result in batch:
-        if isinstance(result, Judged) and wants_act(result.judgement.verdict, act):
-            yield result.object, result.content.sha256
+        if isinstance(result, Judged):
+            verdict, sha256 = result.judgement.verdict, result.content.sha256
         elif isinstance(result, Remembered) and result.known.verdict is not None and result.known.sha256 is not None:
-            if wants_act(result.known.verdict, act):
-                yield result.object, result.known.sha256
+            verdict, sha256 = result.known.verdict, result.known.sha256
+        else:
+            continue
+        if wants_act(verdict, act):
+            yield result.object, sha256

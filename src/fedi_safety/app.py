@@ -1,0 +1,357 @@
+"""The composition root: builds stores, decoders, detectors, ledger and acts from settings, and runs whole passes.
+
+It speaks to nobody: what a person sees is the shell's (cli/).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from fedi_safety.acts.remove import Remove
+from fedi_safety.config import Settings, ledger_path
+from fedi_safety.core.cascade import Cascade
+from fedi_safety.core.decide import BreakerLimits, Mode, breaker_opinion
+from fedi_safety.core.errors import ExitCode, FediSafetyError, UsageError
+from fedi_safety.core.pipeline import TEST_CARD_SIGNAL, Options, Pipeline
+from fedi_safety.core.policy import Policy, judge
+from fedi_safety.core.ports import Decoder, Detector, Store
+from fedi_safety.core.sweep import Acting, Sweep
+from fedi_safety.core.types import ActKind, Judgement, Outcome, Plan, Recheck, Scores, Signal, Tally
+from fedi_safety.policies import load_policy
+from fedi_safety.stores import open_store
+from fedi_safety.testcard import TEST_CARD_SHA256
+
+if TYPE_CHECKING:
+    from fedi_safety.ledger import SqlLedger
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def now(self) -> float:
+        """Return seconds since the Unix epoch, UTC."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        return time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class ScanRequest:
+    """What one scan is asked for, beyond the settings."""
+
+    store: str
+    dry_run: bool = False
+    act: ActKind = ActKind.DELETE
+    prefixes: tuple[str, ...] = ()
+    since: float | None = None
+    limit: int | None = None
+    recheck: Recheck = Recheck.POLICY
+    cascade: bool = True
+    resume_acts: bool = False
+
+
+@dataclass(slots=True)
+class RunReport:
+    """How a run went: what the closing table and `--json` show."""
+
+    run_id: int
+    store: str
+    dry_run: bool = False
+    tally: Tally = field(default_factory=Tally)
+    seconds: float = 0.0
+    device: str = ""
+    detectors: Mapping[str, str] = field(default_factory=dict)
+    policy: str = ""
+    interrupted: bool = False
+    breaker: str | None = None
+    stages: Mapping[str, float] = field(default_factory=dict)
+    failures: list[Outcome] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Return the most severe of what happened (docs/exit-codes.md)."""
+        if self.interrupted:
+            return ExitCode.INTERRUPTED
+        if self.breaker is not None and not self.dry_run:
+            return ExitCode.BREAKER
+        if self.tally.failed:
+            return ExitCode.OUTSIDE
+        return ExitCode.UNSCANNED if self.tally.unscanned_total else ExitCode.DONE
+
+    @property
+    def status(self) -> str:
+        """Return the run's status for the ledger."""
+        if self.interrupted:
+            return "interrupted"
+        return "breaker" if self.breaker is not None and not self.dry_run else "done"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the closing JSON object, with the fields of docs/design.md section 7."""
+        tally = self.tally
+        return {
+            "listed": tally.listed,
+            "judged": tally.judged,
+            "already_judged": tally.already_judged,
+            "unscanned": dict(sorted(tally.unscanned.items())),
+            "clear": tally.clear,
+            "review": tally.review,
+            "block": tally.block,
+            "planned": tally.planned,
+            "acted": tally.acted,
+            "failed": tally.failed,
+            "frames": tally.frames,
+            "bytes": tally.bytes,
+            "seconds": round(self.seconds, 3),
+            "images_per_second": round(tally.judged / self.seconds, 2) if self.seconds else 0.0,
+            "device": self.device,
+            "detectors": dict(self.detectors),
+            "policy": self.policy,
+            "run_id": self.run_id,
+        }
+
+
+@dataclass(slots=True)
+class Engine:
+    """Decoder and detectors, loaded once and shared by every pass of the process."""
+
+    decoder: Decoder
+    detectors: list[Detector]
+    device: str
+    jobs: int
+
+    @property
+    def signals(self) -> frozenset[str]:
+        """Return every signal that the loaded detectors give."""
+        return frozenset(s for d in self.detectors for s in d.signals)
+
+    def close(self) -> None:
+        """End the decoder's processes."""
+        self.decoder.close()
+
+
+def core_count() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) or 1
+
+
+def open_engine(settings: Settings) -> Engine:
+    """Load detectors and prepare the decoder. Raises `ModelError` or `UsageError`; a model is checked here, not later."""
+    from fedi_safety.detectors import open_detectors
+    from fedi_safety.detectors.runtime import choose_device
+    from fedi_safety.media import Caps, SandboxDecoder
+
+    jobs = settings.jobs or core_count()
+    device = choose_device(settings.device)
+    detectors = open_detectors(settings.detectors, settings.device, 1)
+    limits = settings.limits
+    caps = Caps(
+        max_bytes=limits.max_bytes,
+        max_pixels=limits.max_pixels,
+        max_memory_bytes=limits.max_memory_bytes,
+        max_seconds=limits.max_seconds,
+    )
+    return Engine(SandboxDecoder(caps, jobs), detectors, device.name, jobs)
+
+
+def open_settings_ledger(settings: Settings, *, readonly: bool = False) -> SqlLedger:
+    """Open the configured ledger. Raises `LedgerError` or `LedgerUsageError`."""
+    from fedi_safety.ledger import open_ledger
+
+    return open_ledger(ledger_path(settings), clock=SystemClock(), readonly=readonly)
+
+
+def breaker_limits(settings: Settings) -> BreakerLimits:
+    """Return the breaker's limits as the core wants them."""
+    return BreakerLimits(**settings.breaker.model_dump())
+
+
+def rejudge(policy: Policy, cascade: Cascade) -> Callable[[bytes, Scores], Judgement | None]:
+    """Return the pure function that decides stored scores anew; it answers None where they do not suffice."""
+
+    def decide(sha256: bytes, scores: Scores) -> Judgement | None:
+        signals = dict(scores.signals)
+        if sha256 == TEST_CARD_SHA256:
+            signals[TEST_CARD_SIGNAL] = Signal(1.0)
+        return None if cascade.open(signals) else judge(policy, signals)
+
+    return decide
+
+
+@contextmanager
+def _run(ledger: SqlLedger, kind: str, report: RunReport, settings: Mapping[str, Any]) -> Iterator[RunReport]:
+    """Open a run in the ledger and close it with what became of it, whatever happens."""
+    started = time.monotonic()
+    report.run_id = ledger.begin_run(kind, report.store, settings)
+    try:
+        yield report
+    except FediSafetyError as error:
+        ledger.end_run(report.run_id, "failed", {"error": error.line()})
+        raise
+    report.seconds = time.monotonic() - started
+    summary = report.as_json() | {"breaker": report.breaker, "stages": dict(report.stages)}
+    ledger.end_run(report.run_id, report.status, summary)
+
+
+def scan(
+    settings: Settings,
+    request: ScanRequest,
+    *,
+    ledger: SqlLedger,
+    store: Store,
+    engine: Engine,
+    policy: Policy,
+    on_start: Callable[[Pipeline, Tally], None] | None = None,
+    on_batch: Callable[[], None] | None = None,
+) -> RunReport:
+    """Make one pass over a store: judge what is new, plan, and carry out what the mode allows.
+
+    `on_start` is given the pipeline (whose `halt` may be called from a signal handler) and the live tally.
+    """
+    clock = SystemClock()
+    cascade = Cascade(engine.detectors, policy, enabled=request.cascade)
+    pipeline = Pipeline(
+        store=store,
+        decoder=engine.decoder,
+        cascade=cascade,
+        ledger=ledger,
+        policy=policy,
+        options=Options(
+            prefixes=request.prefixes,
+            since=request.since,
+            limit=request.limit,
+            recheck=request.recheck,
+            max_bytes=settings.limits.max_bytes,
+            fetchers=max(2, engine.jobs),
+            decoders=engine.jobs,
+            scorers=engine.jobs,
+        ),
+        clock=clock,
+        marks={TEST_CARD_SHA256: TEST_CARD_SIGNAL},
+    )
+    report = RunReport(0, store.url, request.dry_run, device=engine.device, policy=policy.id)
+    report.detectors = cascade.versions
+    recorded = {
+        "dry_run": request.dry_run,
+        "act": request.act.value,
+        "policy": policy.id,
+        "prefixes": list(request.prefixes),
+        "since": request.since,
+        "limit": request.limit,
+        "recheck": request.recheck.value,
+        "cascade": request.cascade,
+        "resume_acts": request.resume_acts,
+    }
+    with ledger.run_lock(), _run(ledger, "scan", report, recorded):
+        if request.recheck is Recheck.POLICY:
+            ledger.redecide(report.run_id, policy.id, rejudge(policy, cascade))
+        acting = Acting(ledger, Remove(store), report.run_id, report.tally, _noting_failures(report))
+        sweep = Sweep(
+            ledger=ledger,
+            acting=acting,
+            clock=clock,
+            store=store.url,
+            mode=Mode(request.act, request.dry_run),
+            limits=breaker_limits(settings),
+            run=report.run_id,
+            tally=report.tally,
+            resume_acts=request.resume_acts,
+            on_batch=None if on_batch is None else lambda batch: on_batch(),
+        )
+        if on_start is not None:
+            on_start(pipeline, report.tally)
+        sweep.consume(pipeline)
+        report.breaker = sweep.tripped
+        if request.dry_run and request.act.removes:
+            report.breaker = breaker_opinion(breaker_limits(settings), report.tally)
+        report.interrupted = pipeline.halted
+        report.stages = dict(pipeline.stages.seconds)
+    return report
+
+
+def apply(
+    settings: Settings,
+    *,
+    ledger: SqlLedger,
+    store: Store,
+    resume_acts: bool = False,
+    keep_going: Callable[[], bool] = lambda: True,
+    on_outcome: Callable[[Outcome], None] | None = None,
+) -> RunReport:
+    """Carry out what earlier runs planned for a store and nobody dismissed. Judges nothing and opens no model."""
+    report = RunReport(0, store.url)
+    with ledger.run_lock(), _run(ledger, "apply", report, {"resume_acts": resume_acts}):
+        report.tally.planned = ledger.count_open_plans(store.url)
+        report.breaker = _apply_breaker(settings, ledger, report, resume_acts)
+        if report.breaker is None:
+            note = _noting_failures(report)
+
+            def noted(outcome: Outcome) -> None:
+                note(outcome)
+                if on_outcome is not None:
+                    on_outcome(outcome)
+
+            acting = Acting(ledger, Remove(store), report.run_id, report.tally, noted)
+            report.interrupted = not acting.carry_out(_removals(ledger.open_plans(store.url)), keep_going)
+    return report
+
+
+def _removals(plans: Iterator[Plan]) -> Iterator[Plan]:
+    return (plan for plan in plans if plan.act.removes)
+
+
+def _apply_breaker(settings: Settings, ledger: SqlLedger, report: RunReport, resume_acts: bool) -> str | None:
+    """Hold the plans against the store's judged objects, as the run that made them would have."""
+    held = ledger.breaker(report.store)
+    if resume_acts:
+        if held is not None:
+            ledger.set_breaker(report.run_id, report.store, None)
+        return None
+    if held is not None:
+        return held
+    judged, unscanned = ledger.count_objects(report.store)
+    seen = Tally(listed=judged + unscanned, judged=judged, block=report.tally.planned)
+    why = breaker_opinion(breaker_limits(settings), seen)
+    if why is not None:
+        ledger.set_breaker(report.run_id, report.store, why)
+    return why
+
+
+def _noting_failures(report: RunReport) -> Callable[[Outcome], None]:
+    """Keep the first failed acts, so that the shell can name them."""
+
+    def note(outcome: Outcome) -> None:
+        if outcome.state.open and len(report.failures) < 20:
+            report.failures.append(outcome)
+
+    return note
+
+
+def named_store(settings: Settings, named: str | None) -> Store:
+    """Open the store that was named, else the configured one. Raises `UsageError` if there is neither."""
+    chosen = named if named is not None else settings.store
+    if chosen is None:
+        raise UsageError("store", "no store was named and none is configured", "give a path, or set `store`")
+    return open_store(chosen)
+
+
+__all__ = [
+    "Engine",
+    "RunReport",
+    "ScanRequest",
+    "SystemClock",
+    "apply",
+    "breaker_limits",
+    "load_policy",
+    "named_store",
+    "open_engine",
+    "open_settings_ledger",
+    "rejudge",
+    "scan",
+]

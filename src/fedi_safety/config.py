@@ -1,0 +1,220 @@
+"""The one closed schema of the configuration: a TOML file, FEDI_SAFETY_* variables and `.env`, the predecessor's names.
+
+Unknown keys are refused and every problem is listed at once. It opens no store, ledger or model.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote_from_bytes
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from fedi_safety.core.errors import ConfigError
+
+ENV_PREFIX = "FEDI_SAFETY_"
+LogLevel = Literal["debug", "info", "warning", "error"]
+Device = Literal["auto", "cpu", "cuda", "tensorrt", "rocm", "openvino", "coreml", "directml"]
+
+
+def data_dir() -> Path:
+    """Return the user's data directory for this program; it may not exist yet."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "fedi-safety"
+
+
+def config_file() -> Path:
+    """Return where the configuration is looked for when no file is named."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "fedi-safety" / "config.toml"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Breaker(_Section):
+    """When the acts of a run stop by themselves."""
+
+    max_removed_share: float = Field(
+        0.05, ge=0, le=1, description="Stop when more than this share of the judged objects would be removed."
+    )
+    min_judged: int = Field(200, ge=1, description="The share of removals counts from this many judged objects on.")
+    max_removed: int = Field(1000, ge=0, description="Stop when more objects than this would be removed in one run.")
+    max_unscanned_share: float = Field(
+        0.5, ge=0, le=1, description="Stop when more than this share of the listed objects is unscanned."
+    )
+    min_listed: int = Field(200, ge=1, description="The share of unscanned counts from this many listed objects on.")
+
+
+class Limits(_Section):
+    """Caps for every single object; what exceeds one is unscanned, never removed."""
+
+    max_bytes: int = Field(256 << 20, ge=1 << 10, description="The largest object that is read, in bytes.")
+    max_pixels: int = Field(100_000_000, ge=1 << 10, description="The largest picture that is decoded, in pixels.")
+    max_memory_bytes: int = Field(2 << 30, ge=256 << 20, description="Address space of one decoder process, in bytes.")
+    max_seconds: float = Field(30.0, gt=0, le=3600, description="The longest that decoding one object may take.")
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured. The command line overrides these."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix=ENV_PREFIX, env_nested_delimiter="__", env_ignore_empty=True
+    )
+
+    store: str | None = Field(None, description="The store that commands use when none is named: a path or a URL.")
+    ledger: str | None = Field(
+        None, description="The ledger: a path or sqlite URL. Default: ledger.db in the user's data directory."
+    )
+    policy: str = Field("balanced", min_length=1, description="A preset (cautious, balanced, strict) or a policy file.")
+    act: Literal["delete", "report"] = Field("delete", description="What is done about condemned objects.")
+    detectors: list[str] = Field(["embedded"], min_length=1, description="Which detectors judge.")
+    device: Device = Field("auto", description="What the detectors run on.")
+    jobs: int = Field(0, ge=0, le=256, description="Decoder processes and scoring threads; 0 means one per core.")
+    log_level: LogLevel = Field("warning", description="How much is logged.")
+    breaker: Breaker = Field(default_factory=Breaker)  # type: ignore[arg-type]  # pydantic fills the defaults
+    limits: Limits = Field(default_factory=Limits)  # type: ignore[arg-type]
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values only from `load_settings`, which has merged the sources and checked the variables' names."""
+        return (init_settings,)
+
+
+# The predecessor's variables for what exists here; the others name stores that come with their own commands.
+LEGACY_STORE = "PICTRS_FILES_DIRECTORY"
+LEGACY_NAMES = (
+    LEGACY_STORE,
+    "SQLITE_FILENAME",
+    "USE_NEW_SAFETY",
+    "OBJECT_STORAGE_ENDPOINT",
+    "PICTRS_BUCKET",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "SSH_HOSTNAME",
+    "SSH_PORT",
+    "SSH_USERNAME",
+    "SSH_PRIVKEY",
+    "PICTRS_SAFETY_URL",
+    "PICTRS_SAFETY_APIKEY",
+)
+
+
+def load_settings(path: str | None = None, **overrides: object) -> Settings:
+    """Return the settings: `overrides` that are not None, then the environment, `.env`, the file, the defaults.
+
+    `path` names the file, which must then exist. Raises `ConfigError` that lists every problem at once.
+    """
+    file = Path(path) if path is not None else config_file()
+    problems: list[str] = []
+    merged = _from_file(file, must_exist=path is not None)
+    dotenv = _from_dotenv()
+    _merge(merged, _legacy({**dotenv, **os.environ}))
+    for source in (DotEnvSettingsSource(Settings, env_file=".env"), EnvSettingsSource(Settings)):
+        _merge(merged, _known(source()))
+    problems += _unknown_variables({**dotenv, **os.environ})
+    _merge(merged, {k: v for k, v in overrides.items() if v is not None})
+    try:
+        settings = Settings(**merged)
+    except ValidationError as error:
+        problems += [_problem(e) for e in error.errors()]
+    if problems:
+        raise ConfigError(f"configuration ({file})", "; ".join(problems), "see docs/config.md")
+    return settings
+
+
+def ledger_path(settings: Settings) -> str:
+    """Return the ledger's path or URL; the default lies in the user's data directory."""
+    return settings.ledger or str(data_dir() / "ledger.db")
+
+
+def legacy_ledger() -> str:
+    """Return the predecessor's database file name, as its environment gives it."""
+    return {**_from_dotenv(), **os.environ}.get("SQLITE_FILENAME") or "lemmy_safety.db"
+
+
+def _from_file(file: Path, *, must_exist: bool) -> dict[str, Any]:
+    try:
+        with file.open("rb") as stream:
+            return tomllib.load(stream)
+    except FileNotFoundError as error:
+        if must_exist:
+            raise ConfigError(str(file), "there is no such configuration file", "check --config") from error
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            str(file), f"cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}", "check --config"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(str(file), f"not valid TOML: {error}", "see docs/config.md") from error
+
+
+def _from_dotenv() -> dict[str, str]:
+    from dotenv import dotenv_values
+
+    if not Path(".env").is_file():
+        return {}
+    try:
+        return {k: v for k, v in dotenv_values(".env").items() if v is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(".env", f"cannot be read: {error}", "mend or remove it") from error
+
+
+def _legacy(variables: dict[str, str]) -> dict[str, Any]:
+    directory = variables.get(LEGACY_STORE)
+    if not directory:
+        return {}
+    return {"store": "file://" + quote_from_bytes(os.fsencode(Path(directory).absolute()))}
+
+
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in values.items() if k in Settings.model_fields}
+
+
+def _unknown_variables(variables: dict[str, str]) -> list[str]:
+    """A misspelt variable must not be silently without effect."""
+    found = []
+    for name in sorted(variables):
+        if not name.upper().startswith(ENV_PREFIX):
+            continue
+        parts = name[len(ENV_PREFIX) :].lower().split("__")
+        model: type[BaseModel] | None = Settings
+        for part in parts:
+            field = model.model_fields.get(part) if model is not None else None
+            if field is None:
+                found.append(f"{name}: unknown variable")
+                break
+            annotation = field.annotation
+            model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    return found
+
+
+def _merge(into: dict[str, Any], values: dict[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _problem(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{where}: unknown key"
+    return f"{where}: {error['msg'][:1].lower()}{error['msg'][1:]}"

@@ -1,0 +1,234 @@
+"""Reads policy files and the bundled presets. Finds every mistake in a file, with its line, before complaining.
+
+It decides nothing: see `core.policy` for that.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from fedi_safety.core.errors import PolicyError
+from fedi_safety.core.policy import ClearingBound, Policy, Rule
+from fedi_safety.core.types import Verdict
+
+PRESETS = ("cautious", "balanced", "strict")
+DEFAULT = "balanced"
+
+_NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
+_Path = tuple[str | int, ...]
+
+
+def load_policy(name_or_path: str) -> Policy:
+    """Return a bundled preset by its name, or the policy in a file.
+
+    Raises `PolicyError` with every problem found, or when there is no such preset or file.
+    """
+    text, source = policy_text(name_or_path)
+    return parse_policy(text, source=source, name=Path(name_or_path).stem)
+
+
+def policy_text(name_or_path: str) -> tuple[str, str]:
+    """Return the text of a preset or policy file and how to call it in messages. Raises `PolicyError`."""
+    if name_or_path in PRESETS:
+        return files(__package__).joinpath(f"{name_or_path}.toml").read_text("utf-8"), f"preset {name_or_path}"
+    try:
+        return Path(name_or_path).read_text("utf-8"), name_or_path
+    except FileNotFoundError as error:
+        what = f"no such policy file, and no preset of that name ({', '.join(PRESETS)})"
+        raise PolicyError(name_or_path, (what,)) from error
+    except UnicodeDecodeError as error:
+        raise PolicyError(name_or_path, ("it is not UTF-8 text",)) from error
+    except (OSError, ValueError) as error:
+        raise PolicyError(name_or_path, (f"it cannot be read: {getattr(error, 'strerror', None) or error}",)) from error
+
+
+def parse_policy(text: str, *, source: str, name: str) -> Policy:
+    """Return the policy that `text` (TOML) describes. Raises `PolicyError` that lists every problem with its line."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise PolicyError(source, (_toml_problem(str(error)),)) from error
+    reader = _Reader(document, _lines(text))
+    policy = reader.policy(name)
+    if policy is None:
+        raise PolicyError(source, tuple(reader.problems))
+    return policy
+
+
+def warnings(policy: Policy, available: frozenset[str]) -> list[str]:
+    """Return what is allowed but probably not meant, given the signals that active detectors give."""
+    found = []
+    for factor, signals in policy.factors.items():
+        found += [
+            f"factor {factor}: no active detector gives {signal}; it counts as 0"
+            for signal in signals
+            if signal not in available
+        ]
+    used = {factor for rule in policy.rules for factor in rule.when}
+    found += [f"factor {factor}: no rule uses it" for factor in policy.factors if factor not in used]
+    for rule in policy.rules:
+        dead = [f for f in rule.when if not available.intersection(policy.factors[f])]
+        if dead:
+            found.append(f"rule {rule.name!r} can never hold: nothing measures {', '.join(dead)}")
+    if not any(rule.verdict is Verdict.BLOCK for rule in policy.rules):
+        found.append("no rule blocks: nothing but the test card will ever be removed")
+    return found
+
+
+class _Reader:
+    """Turns a parsed document into a policy, collecting problems instead of stopping at the first."""
+
+    def __init__(self, document: Mapping[str, Any], lines: Mapping[_Path, int]) -> None:
+        self._document = document
+        self._lines = lines
+        self.problems: list[str] = []
+
+    def policy(self, name: str) -> Policy | None:
+        for key in self._document:
+            if key not in ("factors", "rules", "cascade"):
+                self._problem((key,), f"unknown key {key!r}; the keys are factors, rules, cascade")
+        factors = self._factors()
+        rules = self._rules(factors)
+        cascade = self._cascade(factors)
+        return None if self.problems else Policy(name, factors, tuple(rules), cascade)
+
+    def _problem(self, path: _Path, text: str) -> None:
+        line = next((self._lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self._lines), None)
+        self.problems.append(f"line {line}: {text}" if line else text)
+
+    def _table(self, path: _Path, value: object) -> Mapping[str, Any]:
+        if isinstance(value, dict):
+            return value
+        self._problem(path, f"{_dotted(path)} must be a table")
+        return {}
+
+    def _factors(self) -> dict[str, tuple[str, ...]]:
+        factors: dict[str, tuple[str, ...]] = {}
+        if "factors" not in self._document:
+            self._problem((), "there is no [factors] table")
+        for name, signals in self._table(("factors",), self._document.get("factors", {})).items():
+            factors[name] = self._signals(("factors", name), signals)
+        return factors
+
+    def _signals(self, path: _Path, value: object) -> tuple[str, ...]:
+        if not isinstance(value, list) or not value or not all(isinstance(s, str) for s in value):
+            self._problem(path, f"{_dotted(path)} must be a list of signal names, not empty")
+            return ()
+        for signal in value:
+            if not _NAME.fullmatch(signal):
+                self._problem(path, f"{_dotted(path)}: {signal!r} is not a signal name")
+        return tuple(dict.fromkeys(value))
+
+    def _rules(self, factors: Mapping[str, object]) -> list[Rule]:
+        value = self._document.get("rules")
+        if not isinstance(value, list) or not value:
+            self._problem(("rules",), "there must be at least one [[rules]] table")
+            return []
+        rules = [self._rule(("rules", i), rule, factors) for i, rule in enumerate(value)]
+        names = [rule.name for rule in rules if rule]
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                self._problem(("rules", i, "name"), f"a rule named {name!r} exists already")
+        return [rule for rule in rules if rule]
+
+    def _rule(self, path: _Path, value: object, factors: Mapping[str, object]) -> Rule | None:
+        table = self._table(path, value)
+        before = len(self.problems)
+        for key in table:
+            if key not in ("name", "when", "verdict", "label"):
+                self._problem((*path, key), f"unknown key {key!r}; a rule has name, when, verdict, label")
+        name = self._text((*path, "name"), table.get("name"), required=True)
+        label = self._text((*path, "label"), table.get("label"), required=False)
+        verdict = self._verdict((*path, "verdict"), table.get("verdict"))
+        when = self._when((*path, "when"), table.get("when"), factors)
+        if table and "verdict" not in table and "label" not in table:
+            self._problem(path, f"rule {name!r} has neither a verdict nor a label")
+        return Rule(name, when, verdict, label or None) if len(self.problems) == before else None
+
+    def _when(self, path: _Path, value: object, factors: Mapping[str, object]) -> dict[str, float]:
+        when: dict[str, float] = {}
+        table = self._table(path, {} if value is None else value)
+        if not table:
+            self._problem(path, "`when` must name at least one factor with its threshold")
+        for factor, threshold in table.items():
+            if factor not in factors:
+                self._problem((*path, factor), f"factor {factor!r} is not defined in [factors]")
+            when[factor] = self._share((*path, factor), threshold)
+        return when
+
+    def _share(self, path: _Path, value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+            self._problem(path, f"{_dotted(path)} must be a number above 0 and at most 1, not {value!r}")
+            return 1.0
+        return float(value)
+
+    def _text(self, path: _Path, value: object, *, required: bool) -> str:
+        if value is None and not required:
+            return ""
+        if not isinstance(value, str) or not value.strip() or not value.isprintable():
+            self._problem(path, f"{path[-1]} must be a text on one line, not empty")
+            return ""
+        return value
+
+    def _verdict(self, path: _Path, value: object) -> Verdict | None:
+        if value is None:
+            return None
+        if value not in tuple(Verdict):
+            self._problem(path, f"verdict must be one of {', '.join(Verdict)}, not {value!r}")
+            return None
+        return Verdict(str(value))
+
+    def _cascade(self, factors: Mapping[str, tuple[str, ...]]) -> dict[str, ClearingBound]:
+        bounds: dict[str, ClearingBound] = {}
+        for factor, value in self._table(("cascade",), self._document.get("cascade", {})).items():
+            path = ("cascade", factor)
+            table = self._table(path, value)
+            if factor not in factors:
+                self._problem(path, f"factor {factor!r} is not defined in [factors]")
+            for key in table:
+                if key not in ("below", "by"):
+                    self._problem(path, f"unknown key {key!r}; a bound has below and by")
+            by = self._signals((*path, "by"), table.get("by"))
+            for signal in by:
+                if signal not in factors.get(factor, (signal,)):
+                    self._problem(path, f"{signal} is not a signal of factor {factor!r}")
+            bounds[factor] = ClearingBound(self._share((*path, "below"), table.get("below")), by)
+        return bounds
+
+
+def _dotted(path: _Path) -> str:
+    return ".".join(str(part) for part in path)
+
+
+def _toml_problem(message: str) -> str:
+    """Put the position first: 'Expected ... (at line 3, column 4)' becomes 'line 3: Expected ... (column 4)'."""
+    found = re.fullmatch(r"(.*) \(at line (\d+), (.*)\)", message, re.DOTALL)
+    return f"line {found[2]}: {found[1]} ({found[3]})" if found else f"not valid TOML: {message}"
+
+
+def _lines(text: str) -> dict[_Path, int]:
+    """Map the path of each table and key to the line that it begins on, as far as plain reading tells."""
+    lines: dict[_Path, int] = {}
+    counts: dict[_Path, int] = {}
+    table: _Path = ()
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*(\[\[?)\s*([^\]]+?)\s*\]", line):
+            table = tuple(_unquoted(part) for part in header[2].split("."))
+            if header[1] == "[[":
+                lines.setdefault(table, number)
+                index = counts.get(table, 0)
+                counts[table] = index + 1
+                table = (*table, index)
+            lines[table] = number
+        elif key := re.match(r"\s*(\"[^\"]*\"|'[^']*'|[\w.-]+)\s*=", line):
+            lines.setdefault((*table, _unquoted(key[1])), number)
+    return lines
+
+
+def _unquoted(text: str) -> str:
+    return text.strip().strip("\"'")
