@@ -142,7 +142,7 @@ def core_count() -> int:
 
 
 def open_engine(settings: Settings) -> Engine:
-    """Load detectors and prepare the decoder. Raises `ModelError` or `UsageError`; a model is checked here, not later."""
+    """Load the detectors and prepare the decoder. Raises `ModelError` or `UsageError` here, not later."""
     from fedi_safety.detectors import open_detectors
     from fedi_safety.detectors.runtime import choose_device
     from fedi_safety.media import Caps, SandboxDecoder
@@ -262,7 +262,7 @@ def scan(
             run=report.run_id,
             tally=report.tally,
             resume_acts=request.resume_acts,
-            on_batch=None if on_batch is None else lambda batch: on_batch(),
+            on_batch=None if on_batch is None else lambda _batch: on_batch(),
         )
         if on_start is not None:
             on_start(pipeline, report.tally)
