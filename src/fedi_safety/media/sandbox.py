@@ -1,0 +1,344 @@
+"""The `Decoder` port for stills: a pool of child processes that decode untrusted bytes outside this one.
+
+Media go to a child in a sealed memfd of their own and come back as pixels in another: memory only (I1). Nothing that
+a child says is believed without a check. This module decodes nothing and imports no imaging library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.metadata
+import mmap
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+
+from fedi_safety.core.errors import FediSafetyError, Unscannable
+from fedi_safety.core.types import Decoded, Frame, MediaType, Reason
+from fedi_safety.media import wire
+from fedi_safety.media.caps import MAX_FRAME_PIXELS, Caps
+from fedi_safety.media.sniff import sniff
+
+_START_SECONDS = 60.0
+_END_SECONDS = 2.0
+_QUEUE_SECONDS = 1.0  # how often a waiting caller looks whether the decoder was closed meanwhile
+_MEMFD_FLAGS = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+_PACKAGES = {"Pillow": "pillow", "pillow-heif": "pillow-heif", "pillow-jxl-plugin": "pillow-jxl-plugin"}
+_LIBRARY = {MediaType.HEIC: "pillow-heif", MediaType.JXL: "pillow-jxl-plugin"}
+
+
+class DecoderError(FediSafetyError):
+    """The decoder's child process cannot be started."""
+
+
+class _ChildEnded(Exception):
+    """A child ended, or stopped making sense, while it had a medium in hand. Carries the reason for that medium."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(detail)
+
+
+class _Child:
+    """The parent's side of one child process. Used by one thread at a time; only `kill` may come from another."""
+
+    def __init__(self, module: str, caps: Caps, spawner: ThreadPoolExecutor) -> None:
+        self.served = 0
+        self._caps = caps
+        self._sequence = 0
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        output_fd = os.memfd_create("frame", _MEMFD_FLAGS)
+        errors_fd = os.memfd_create("errors", _MEMFD_FLAGS)
+        try:
+            os.ftruncate(output_fd, wire.OUTPUT_BYTES)
+            # A child that could shrink the memory would kill its reader with SIGBUS.
+            fcntl.fcntl(output_fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+            self._output = mmap.mmap(output_fd, wire.OUTPUT_BYTES, prot=mmap.PROT_READ)
+            numbers = (
+                theirs.fileno(),
+                output_fd,
+                os.getpid(),
+                caps.max_pixels,
+                caps.max_memory_bytes,
+                round(caps.max_seconds * 1000),
+            )
+            # The kernel ends a child with the *thread* that started it, so one lasting thread starts them all.
+            self._process = spawner.submit(
+                subprocess.Popen,
+                [sys.executable, "-P", "-s", "-B", "-m", module, *map(str, numbers)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors_fd,
+                env=_environment(),
+                cwd="/",
+                pass_fds=(theirs.fileno(), output_fd),
+                start_new_session=True,  # Ctrl-C is for the parent, which ends its children itself
+            ).result()
+            theirs.close()
+            self.protections = self._ready(errors_fd)
+        except (OSError, RuntimeError) as error:  # RuntimeError: the spawner was shut down by `close`
+            self._control.close()
+            raise DecoderError("decoder", f"its child process cannot be started: {error}") from error
+        finally:
+            theirs.close()
+            os.close(output_fd)
+            os.close(errors_fd)
+
+    def _ready(self, errors_fd: int) -> int:
+        """Wait for the child's first word; return its protections."""
+        cause = ""
+        self._control.settimeout(_START_SECONDS)
+        try:
+            word = self._control.recv(wire.READY.size + 1)
+            if len(word) == wire.READY.size:
+                magic, protections = wire.READY.unpack(word)
+                if magic == wire.MAGIC:
+                    return int(protections)
+            cause = "it speaks another protocol" if word else ""
+        except TimeoutError:
+            cause = f"it was not ready within {_START_SECONDS:.0f} s"
+        except OSError as error:
+            cause = str(error)
+        ended = self.end()
+        lines = os.pread(errors_fd, 1 << 16, 0).decode("utf-8", "replace").strip().splitlines()
+        cause = cause or (lines[-1] if lines else ended)
+        raise DecoderError("decoder", f"its child process does not start: {cause}", "run `fedi-safety doctor`")
+
+    def decode(self, data: bytes, media_type: MediaType) -> Decoded:
+        """Hand one medium over and wait for the answer. `_ChildEnded` means that this child is of no more use."""
+        self._sequence += 1
+        self.served += 1
+        self._control.settimeout(self._caps.max_seconds)
+        try:
+            self._send(data, media_type)
+            answer = self._control.recv(wire.MAX_REPLY_BYTES + 1)
+        except TimeoutError:
+            self.kill()
+            raise _ChildEnded(Reason.TOO_SLOW, f"not decoded within {self._caps.max_seconds:g} s") from None
+        except OSError:
+            answer = b""
+        if not answer:
+            ended = self.end()
+            reason = Reason.TOO_SLOW if ended == "killed by SIGXCPU" else Reason.DECODER_CRASHED
+            raise _ChildEnded(reason, f"the decoder was {ended}" if "killed" in ended else f"the decoder {ended}")
+        return self._checked(answer, media_type)
+
+    def _send(self, data: bytes, media_type: MediaType) -> None:
+        source = os.memfd_create("medium", _MEMFD_FLAGS)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(source, view) :]
+            fcntl.fcntl(
+                source,
+                fcntl.F_ADD_SEALS,
+                fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL,
+            )
+            request = wire.REQUEST.pack(self._sequence, len(data), wire.STILLS.index(media_type))
+            socket.send_fds(self._control, [request], [source])
+        finally:
+            os.close(source)
+
+    def _checked(self, answer: bytes, media_type: MediaType) -> Decoded:
+        """Turn an answer into frames, believing none of its numbers."""
+        try:
+            if len(answer) < wire.REPLY.size:
+                raise ValueError("too short")
+            sequence, status, width, height, frame_width, frame_height, size = wire.REPLY.unpack_from(answer)
+            if sequence != self._sequence:
+                raise ValueError("out of order")
+            if status >= len(wire.STATUSES) or size > wire.MAX_DETAIL_BYTES or len(answer) != wire.REPLY.size + size:
+                raise ValueError("malformed")
+            reason = wire.STATUSES[status]
+            detail = answer[wire.REPLY.size :].decode("utf-8")
+            if reason is None:
+                if not 1 <= width * height <= self._caps.max_pixels or size:
+                    raise ValueError("impossible size")
+                if not 1 <= frame_width * frame_height <= min(MAX_FRAME_PIXELS, width * height):
+                    raise ValueError("impossible frame")
+        except ValueError as nonsense:  # also what is not UTF-8
+            self.kill()
+            raise _ChildEnded(Reason.DECODER_CRASHED, f"the decoder's answer is {nonsense}") from nonsense
+        if reason is not None:
+            raise Unscannable(reason, detail)
+        rgb = self._output[: frame_width * frame_height * 3]
+        return Decoded(media_type, width, height, (Frame(0, frame_width, frame_height, rgb),))
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """End the process at once, whatever it does. Its user finds the socket closed."""
+        self._process.kill()
+
+    def end(self) -> str:
+        """End the process if it still runs, release everything, and say how it ended. May be called twice."""
+        self._control.close()
+        if not self._output.closed:
+            self._output.close()
+        try:
+            code = self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        if code >= 0:
+            return f"ended with exit code {code}"
+        try:
+            return f"killed by {signal.Signals(-code).name}"
+        except ValueError:  # real-time signals have no name of their own
+            return f"killed by signal {-code}"
+
+
+class SandboxDecoder:
+    """Decodes stills in at most `jobs` child processes, which start when first needed.
+
+    `child_module` is for tests: the module that a child runs.
+    """
+
+    def __init__(
+        self, caps: Caps | None = None, jobs: int = 2, *, child_module: str = "fedi_safety.media.child"
+    ) -> None:
+        """Start nothing yet."""
+        if jobs < 1:
+            raise ValueError("jobs must be at least 1")
+        self.caps = caps or Caps()
+        self.jobs = jobs
+        self._module = child_module
+        self._lock = threading.Lock()
+        self._closed = False
+        self._children: set[_Child] = set()
+        self._spawner = ThreadPoolExecutor(1, "decoder-spawner")
+        # Last in, first out: what one caller needs is served by one warm child.
+        self._slots: queue.LifoQueue[_Child | None] = queue.LifoQueue()
+        for _ in range(jobs):
+            self._slots.put(None)
+
+    @cached_property
+    def version(self) -> str:
+        """Names the imaging libraries and their versions, e.g. `Pillow 12.3.0, pillow-heif 1.8.0`."""
+        return ", ".join(f"{name} {importlib.metadata.version(package)}" for name, package in _PACKAGES.items())
+
+    def formats(self) -> dict[MediaType, str]:
+        """Return which library decodes which format."""
+        return {
+            kind: f"{library} {importlib.metadata.version(_PACKAGES[library])}"
+            for kind in wire.STILLS
+            for library in (_LIBRARY.get(kind, "Pillow"),)
+        }
+
+    def protections(self) -> dict[str, bool]:
+        """Start a child if none runs, and return what it gave up. Raises `DecoderError`."""
+        child = self._take()
+        try:
+            child = self._living(child)
+            return {name: bool(child.protections >> bit & 1) for bit, name in enumerate(wire.PROTECTIONS)}
+        finally:
+            self._slots.put(child)
+
+    def sniff(self, head: bytes) -> MediaType:
+        """Tell the media type from the first bytes; see `Decoder.sniff`."""
+        return sniff(head)
+
+    def decode(self, data: bytes, media_type: MediaType) -> Decoded:
+        """Decode one still; see `Decoder.decode`. Raises `DecoderError` if no child can be started, or when closed."""
+        if media_type not in wire.STILLS:
+            raise Unscannable(Reason.UNSUPPORTED, f"{media_type.value} is not decoded")
+        if len(data) > self.caps.max_bytes:
+            raise Unscannable(Reason.TOO_LARGE, f"{len(data)} bytes, the cap is {self.caps.max_bytes}")
+        child = self._take()
+        try:
+            child = self._living(child)
+            try:
+                return child.decode(data, media_type)
+            except _ChildEnded as ended:
+                self._retire(child)
+                child = None
+                self._refuse_if_closed()  # then it was `close` that ended it: no word on the medium
+                raise Unscannable(ended.reason, ended.detail) from ended
+        finally:
+            if child is not None and (self._closed or child.served >= self.caps.max_objects_per_child):
+                self._retire(child)
+                child = None
+            self._slots.put(child)
+
+    def close(self) -> None:
+        """End all children, also those at work. May be called twice."""
+        with self._lock:
+            self._closed = True
+            children = list(self._children)
+        for child in children:
+            child.kill()
+        # Those at work are released by the threads that use them; here the idle ones.
+        idle: list[_Child | None] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                idle.append(self._slots.get_nowait())
+        for slot in idle:
+            if slot is not None:
+                self._retire(slot)
+            self._slots.put(None)
+        self._spawner.shutdown()
+
+    def __enter__(self) -> SandboxDecoder:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise DecoderError("decoder", "it was closed")
+
+    def _take(self) -> _Child | None:
+        """Wait for a slot. Everyone ahead holds one for at most the time cap."""
+        while True:
+            self._refuse_if_closed()
+            with contextlib.suppress(queue.Empty):
+                return self._slots.get(timeout=_QUEUE_SECONDS)
+
+    def _living(self, child: _Child | None) -> _Child:
+        """Return `child`, or a new one if there is none or it died while idle: no medium is to blame for that."""
+        if child is not None:
+            if child.alive:
+                return child
+            self._retire(child)
+        self._refuse_if_closed()
+        child = _Child(self._module, self.caps, self._spawner)
+        with self._lock:
+            self._children.add(child)
+        if self._closed:
+            self._retire(child)
+            self._refuse_if_closed()
+        return child
+
+    def _retire(self, child: _Child) -> None:
+        with self._lock:
+            self._children.discard(child)
+        child.end()
+
+
+def _environment() -> dict[str, str]:
+    """Return the little that a child needs. It finds modules where this process finds them, and nowhere else."""
+    places = [str(Path(entry).absolute()) for entry in sys.path if entry]
+    wanted = {
+        "PYTHONPATH": os.pathsep.join(places),
+        "PYTHONUTF8": "1",
+        "LC_ALL": "C.UTF-8",
+        "MALLOC_ARENA_MAX": "2",  # arenas of 64 MiB for every thread would eat the address space
+    }
+    if "LD_LIBRARY_PATH" in os.environ:
+        wanted["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+    return wanted

@@ -1,0 +1,299 @@
+"""Bytes of a still -> one upright 8-bit sRGB frame, scaled down to what detectors need. Runs in the child only.
+
+Transparent pixels show white, as viewers do. Of an animation or a multi-page file the first picture is taken. Embedded
+thumbnails are never decoded in place of the picture. High dynamic range is clipped by the libraries, not tone-mapped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import struct
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import cast
+
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageChops,
+    ImageCms,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from fedi_safety.core.errors import Unscannable
+from fedi_safety.core.types import MediaType, Reason
+from fedi_safety.media.caps import FRAME_LONGEST_SIDE, FRAME_SHORTEST_SIDE, MAX_FRAME_PIXELS
+from fedi_safety.media.extent import declared_pixels, is_cut
+
+# The pixel cap is checked here, against the header and before anything is decoded; Pillow's own is only a warning.
+Image.MAX_IMAGE_PIXELS = None
+# The parent runs as many children as it wants work in parallel; threads here would only cost memory.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
+_PLUGINS: dict[MediaType, type[ImageFile.ImageFile]] = {
+    MediaType.JPEG: JpegImagePlugin.JpegImageFile,
+    MediaType.PNG: PngImagePlugin.PngImageFile,
+    MediaType.GIF: GifImagePlugin.GifImageFile,
+    MediaType.WEBP: WebPImagePlugin.WebPImageFile,
+    MediaType.BMP: BmpImagePlugin.BmpImageFile,
+    MediaType.TIFF: TiffImagePlugin.TiffImageFile,
+    MediaType.AVIF: AvifImagePlugin.AvifImageFile,
+}
+
+_UNSUPPORTED = re.compile(r"unsupported|not supported|not implemented|not available|cannot handle|unknown", re.I)
+_TRUNCATED = re.compile(r"truncat|unexpected end|end of file|not enough|incomplete|need more input", re.I)
+
+# The smallest sides left by a JPEG decoder that scales as it decodes: enough for a good filter to finish the job.
+_DRAFT_LONGEST_SIDE = 512
+_DRAFT_SHORTEST_SIDE = 256
+
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """A decoded picture: its true size, upright, and the frame as `core.types.Frame` wants it."""
+
+    width: int
+    height: int
+    frame_width: int
+    frame_height: int
+    rgb: bytes
+
+
+def decode_still(data: bytes, media_type: MediaType, max_pixels: int) -> Still:
+    """Decode the first picture of a medium. Raises `Unscannable`, or `MemoryError` at the address space limit."""
+    try:
+        return _decode(data, media_type, max_pixels)
+    except (Unscannable, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - a decoder library may raise anything at all because of its input
+        raise _explain(error, data, media_type) from error
+
+
+def _explain(error: Exception, data: bytes, media_type: MediaType) -> Unscannable:
+    text = f"{type(error).__name__}: {error}"
+    if _TRUNCATED.search(text) or is_cut(data, media_type):
+        return Unscannable(Reason.TRUNCATED, text)
+    if isinstance(error, NotImplementedError) or _UNSUPPORTED.search(text):
+        return Unscannable(Reason.UNSUPPORTED, text)
+    return Unscannable(Reason.CORRUPT, text)
+
+
+def _decode(data: bytes, media_type: MediaType, max_pixels: int) -> Still:
+    _refuse_bomb(declared_pixels(data, media_type), max_pixels)
+    image: Image.Image = _plugin(media_type)(io.BytesIO(data))
+    width, height = image.size
+    _refuse_bomb(width * height, max_pixels)
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        scale = _draft_scale(width, height)
+        if scale > 1:
+            # Requesting the quotients rounded down makes Pillow choose exactly this scale.
+            image.draft("RGB", (width // scale, height // scale))
+    image.load()
+    if media_type is MediaType.TIFF:
+        width, height = image.size  # turned upright while loading
+    _refuse_bomb(width * height, max_pixels)  # some libraries know the true size only now
+    profile = image.info.get("icc_profile")
+    orientation = _orientation(image, media_type)
+    image = _flat(_eight_bit(image))
+    image = image.resize(_fit(*image.size), Image.Resampling.BILINEAR, reducing_gap=1.5)
+    image = _srgb(image, profile if isinstance(profile, bytes) else None)
+    if orientation in _TRANSPOSE:
+        image = image.transpose(_TRANSPOSE[orientation])
+        if orientation >= 5:
+            width, height = height, width
+    return Still(width, height, image.width, image.height, image.tobytes())
+
+
+def _plugin(media_type: MediaType) -> type[ImageFile.ImageFile]:
+    """Return the reader of a format. The rare ones are imported when the first such file comes."""
+    if media_type is MediaType.HEIC:
+        import pillow_heif
+        from pillow_heif.as_plugin import HeifImageFile
+
+        pillow_heif.options.DECODE_THREADS = 1
+        pillow_heif.options.THUMBNAILS = False
+        pillow_heif.options.DEPTH_IMAGES = False
+        pillow_heif.options.AUX_IMAGES = False
+        _PLUGINS[media_type] = HeifImageFile
+    elif media_type is MediaType.JXL:
+        from pillow_jxl import JpegXLImagePlugin
+
+        JpegXLImagePlugin.DECODE_THREADS = 0
+        _PLUGINS[media_type] = JpegXLImagePlugin.JXLImageFile
+    return _PLUGINS[media_type]
+
+
+def _refuse_bomb(pixels: int, max_pixels: int) -> None:
+    if pixels > max_pixels:
+        raise Unscannable(Reason.TOO_LARGE, f"{pixels / 1e6:.1f} megapixels, the cap is {max_pixels / 1e6:.1f}")
+
+
+def _draft_scale(width: int, height: int) -> int:
+    for scale in (8, 4, 2):
+        if max(width, height) >= scale * _DRAFT_LONGEST_SIDE and min(width, height) >= scale * _DRAFT_SHORTEST_SIDE:
+            return scale
+    return 1
+
+
+def _fit(width: int, height: int) -> tuple[int, int]:
+    """Return the frame's size: longest side 768 if the shortest keeps 256, never enlarged, never over the cap."""
+    longest, shortest = max(width, height), min(width, height)
+    factor = max(FRAME_LONGEST_SIDE / longest, min(FRAME_SHORTEST_SIDE, shortest) / shortest)
+    factor = min(1.0, factor, (MAX_FRAME_PIXELS / (width * height)) ** 0.5)
+    if factor == 1.0:
+        return width, height
+    fitted_longest = max(1, round(longest * factor))
+    fitted_shortest = max(1, min(round(shortest * factor), MAX_FRAME_PIXELS // fitted_longest))
+    fitted_longest = min(fitted_longest, MAX_FRAME_PIXELS // fitted_shortest)
+    return (fitted_longest, fitted_shortest) if width >= height else (fitted_shortest, fitted_longest)
+
+
+def _orientation(image: Image.Image, media_type: MediaType) -> int:
+    """Return the EXIF orientation that is still to be applied.
+
+    HEIC and TIFF readers turn the picture themselves; in JXL the codestream's orientation counts, which its reader
+    applies, unless the file is a repacked JPEG.
+    """
+    if media_type in (MediaType.HEIC, MediaType.TIFF):
+        return 1
+    if media_type is MediaType.JXL and not getattr(image, "jpeg", False):
+        return 1
+    exif = image.info.get("exif")
+    return _exif_orientation(exif) if isinstance(exif, bytes) else 1
+
+
+def _exif_orientation(exif: bytes) -> int:
+    """Read tag 274 from the first directory; 1 if it is not there. Broken EXIF must not hide a good picture."""
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None:
+        return 1
+    try:
+        at = struct.unpack_from(order + "I", tiff, 4)[0]
+        (count,) = struct.unpack_from(order + "H", tiff, at)
+        for entry in range(at + 2, at + 2 + 12 * count, 12):
+            tag, kind = struct.unpack_from(order + "HH", tiff, entry)
+            if tag == 274:
+                return int(struct.unpack_from(order + ("I" if kind == 4 else "H"), tiff, entry + 8)[0])
+    except struct.error:
+        return 1
+    return 1
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Scale pictures of 16 or 32 bits, or of floats, to 8 bits; Pillow's own conversion would clip them."""
+    if image.mode.startswith("I;16"):
+        table = [(value * 255 + 32767) // 65535 for value in range(65536)]
+        transparent = image.info.pop("transparency", None)
+        if isinstance(transparent, int) and 0 <= transparent <= 65535:
+            table[transparent] = 255
+        # Mode I is what has 16-bit tables; they are not defined for the big-endian modes.
+        return image.convert("I").point(table, "L")
+    if image.mode in ("I", "F"):
+        lowest, highest = cast(tuple[float, float], image.getextrema())
+        # 32-bit files carry no statement of their range: take the smallest of the usual ones that holds it.
+        white = next((most for most in (1.0, 255.0, 65535.0) if highest <= most), highest)
+        if image.mode == "I" and white == 1.0:
+            white = 255.0
+        black = min(0.0, lowest)
+        scale = 255.0 / (white - black) if white > black else 1.0
+        return image.convert("F").point(lambda value: value * scale - black * scale).convert("L")
+    return image
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """Return the picture as L, RGB, CMYK or LAB: without palette, and on white where it is transparent."""
+    if image.mode == "1":
+        return image.convert("L")
+    transparent = image.info.get("transparency")
+    if image.mode == "RGB" and isinstance(transparent, tuple) and max(transparent) > 255:
+        # The key colour of a 16-bit PNG, whose pixels were cut to their high bytes.
+        image.info["transparency"] = tuple(value >> 8 for value in transparent)
+    if image.mode == "P":
+        image = image.convert("RGB" if transparent is None else "RGBA")
+    elif image.mode in ("L", "RGB") and transparent is not None:
+        image = image.convert("RGBA")
+    elif image.mode not in ("L", "RGB", "CMYK", "LAB", "LA", "RGBA"):
+        image = image.convert("RGBA" if image.mode in ("PA", "La", "RGBa") else "RGB")
+    if image.mode not in ("LA", "RGBA"):
+        return image
+    opaque = "L" if image.mode == "LA" else "RGB"
+    alpha = image.getchannel("A")
+    if alpha.getextrema() == (255, 255):
+        return image.convert(opaque)
+    canvas = Image.new(opaque, image.size, "white")
+    canvas.paste(image.convert(opaque), mask=alpha)
+    return canvas
+
+
+# --- colour ---------------------------------------------------------------------------------------------------------
+_SRGB = ImageCms.createProfile("sRGB")
+_LAB = ImageCms.createProfile("LAB")
+_SAME_COLOUR = 4  # of 255: the rounding of profiles that all mean sRGB
+_MAX_PROFILES = 16
+# (SHA-256 of the profile, mode) -> transform; None for a profile that is broken or means sRGB.
+_transforms: OrderedDict[tuple[bytes, str], ImageCms.ImageCmsTransform | None] = OrderedDict()
+
+
+def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Apply the picture's own colour profile and return it as RGB. A broken profile is ignored."""
+    if image.mode == "LAB":
+        transform = ImageCms.buildTransform(_LAB, _SRGB, "LAB", "RGB")
+        return cast(Image.Image, ImageCms.applyTransform(image, transform))
+    if profile:
+        key = (hashlib.sha256(profile).digest(), image.mode)
+        if key not in _transforms:
+            _transforms[key] = _transform(profile, image.mode)
+            if len(_transforms) > _MAX_PROFILES:
+                _transforms.popitem(last=False)
+        _transforms.move_to_end(key)
+        known = _transforms[key]
+        if known is not None:
+            return cast(Image.Image, ImageCms.applyTransform(image, known))
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """Build the way from `profile` to sRGB; None if it cannot be built or changes nothing.
+
+    Whether a profile means sRGB is told by what it does, not by its name: the name is the uploader's to choose.
+    """
+    try:
+        transform = ImageCms.buildTransform(ImageCms.ImageCmsProfile(io.BytesIO(profile)), _SRGB, mode, "RGB")
+        if mode == "CMYK":
+            return transform
+        probe = _PROBES[mode]
+        changed = ImageChops.difference(
+            cast(Image.Image, ImageCms.applyTransform(probe, transform)), probe.convert("RGB")
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return None
+    bands = cast(tuple[tuple[int, int], ...], changed.getextrema())
+    return None if max(highest for _, highest in bands) <= _SAME_COLOUR else transform
+
+
+_STEPS = (0, 51, 102, 153, 204, 255)
+_PROBES = {
+    "L": Image.frombytes("L", (256, 1), bytes(range(256))),
+    "RGB": Image.frombytes(
+        "RGB", (216, 1), bytes(v for r in _STEPS for g in _STEPS for b in _STEPS for v in (r, g, b))
+    ),
+}
