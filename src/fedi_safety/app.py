@@ -18,7 +18,7 @@ from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.decide import BreakerLimits, Mode, breaker_opinion
 from fedi_safety.core.errors import ExitCode, FediSafetyError, UsageError
 from fedi_safety.core.pipeline import TEST_CARD_SIGNAL, Options, Pipeline
-from fedi_safety.core.policy import Policy, judge
+from fedi_safety.core.policy import Policy, judge, open_signals
 from fedi_safety.core.ports import Decoder, Detector, Store
 from fedi_safety.core.sweep import Acting, Sweep
 from fedi_safety.core.types import ActKind, Judgement, Outcome, Plan, Recheck, Scores, Signal, Tally
@@ -172,14 +172,19 @@ def breaker_limits(settings: Settings) -> BreakerLimits:
     return BreakerLimits(**settings.breaker.model_dump())
 
 
-def rejudge(policy: Policy, cascade: Cascade) -> Callable[[bytes, Scores], Judgement | None]:
-    """Return the pure function that decides stored scores anew; it answers None where they do not suffice."""
+def rejudge(
+    policy: Policy, available: frozenset[str], *, cascade: bool = True
+) -> Callable[[bytes, Scores], Judgement | None]:
+    """Return the pure function that decides stored scores anew; it answers None where they do not suffice.
+
+    `available` are the signals of the active detectors: one that none of them gives is not waited for.
+    """
 
     def decide(sha256: bytes, scores: Scores) -> Judgement | None:
         signals = dict(scores.signals)
         if sha256 == TEST_CARD_SHA256:
             signals[TEST_CARD_SIGNAL] = Signal(1.0)
-        return None if cascade.open(signals) else judge(policy, signals)
+        return None if open_signals(policy, signals, available, cascade=cascade) else judge(policy, signals)
 
     return decide
 
@@ -250,7 +255,7 @@ def scan(
     }
     with ledger.run_lock(), _run(ledger, "scan", report, recorded):
         if request.recheck is Recheck.POLICY:
-            ledger.redecide(report.run_id, policy.id, rejudge(policy, cascade))
+            ledger.redecide(report.run_id, policy.id, rejudge(policy, cascade.available, cascade=request.cascade))
         acting = Acting(ledger, Remove(store), report.run_id, report.tally, _noting_failures(report))
         sweep = Sweep(
             ledger=ledger,

@@ -1,0 +1,119 @@
+"""The command line. One file per command; nothing heavy is imported before a command runs.
+
+Turns every error into one line on standard error and the exit code of docs/exit-codes.md; never shows a traceback
+unless the log level is `debug`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import typer
+
+from fedi_safety import __version__
+from fedi_safety.core.errors import ExitCode, FediSafetyError, printable
+
+
+def build() -> typer.Typer:
+    """Return the program with all its commands."""
+    from fedi_safety.cli import (
+        apply_cmd,
+        dismiss_cmd,
+        doctor_cmd,
+        import_ledger_cmd,
+        ledger_cmd,
+        list_cmd,
+        policy_cmd,
+        report_cmd,
+        scan_cmd,
+        self_test_cmd,
+        show_cmd,
+    )
+
+    program = typer.Typer(
+        name="fedi-safety",
+        help="Keep illegal imagery off your fediverse server: scan, judge, remove, remember.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @program.callback()
+    def version(
+        show: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
+    ) -> None:
+        if show:
+            sys.stdout.write(f"fedi-safety {__version__}\n")
+            raise typer.Exit
+
+    program.command("scan")(scan_cmd.scan)
+    program.command("apply")(apply_cmd.apply)
+    program.command("report")(report_cmd.report)
+    program.command("list")(list_cmd.list_objects)
+    program.command("show")(show_cmd.show)
+    program.command("dismiss")(dismiss_cmd.dismiss)
+    program.add_typer(policy_cmd.commands, name="policy")
+    program.add_typer(ledger_cmd.commands, name="ledger")
+    program.command("import-ledger")(import_ledger_cmd.import_ledger)
+    program.command("doctor")(doctor_cmd.doctor)
+    program.command("self-test")(self_test_cmd.self_test)
+    return program
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the program and exit with its code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code. Writes errors as one line to standard error."""
+    import click
+
+    _forbid_core_dumps()
+    try:
+        result = build()(args=arguments, standalone_mode=False)
+        sys.stdout.flush()
+    except FediSafetyError as error:
+        return _fail(error.line(), error.exit_code)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return _fail("interrupted", ExitCode.INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as error:
+        sys.stderr.write(error.format_message() + "\n")
+        return ExitCode.USAGE
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "fedi-safety"
+        return _fail(f"{error.format_message()} See `{command} --help`.", ExitCode.USAGE, command)
+    except BrokenPipeError:  # the reader (`| head`) has gone; nobody is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return ExitCode.DONE
+    except Exception as error:  # noqa: BLE001 - the outermost frame: a bug must not show media or a wall of text
+        return _bug(error)
+    return int(result) if isinstance(result, int) else ExitCode.DONE
+
+
+def _forbid_core_dumps() -> None:
+    """A crash must not write memory, and with it media, to a disk (I1)."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _fail(text: str, code: ExitCode, command: str = "fedi-safety") -> int:
+    sys.stdout.flush()
+    sys.stderr.write(f"{command}: {printable(text)}\n")
+    return code
+
+
+def _bug(error: Exception) -> int:
+    import logging
+    import traceback
+
+    where = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
+    place = f" at {os.path.basename(where.filename)}:{where.lineno}" if where else ""  # noqa: PTH119
+    logging.getLogger("fedi_safety").debug("internal error", exc_info=error)
+    text = f"internal error: {type(error).__name__}: {error}{place}; nothing was removed without a record"
+    return _fail(f"{text}; run with --log-level debug and report it", ExitCode.OUTSIDE)

@@ -1,0 +1,114 @@
+"""What every command shares: the common options, settings from them, consoles, logging, confirmation."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fedi_safety.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fedi_safety.config import Settings
+
+_GROUP = "Common options"
+
+ConfigOption = Annotated[
+    str | None, typer.Option("--config", metavar="FILE", help="The configuration file.", rich_help_panel=_GROUP)
+]
+LedgerOption = Annotated[
+    str | None,
+    typer.Option("--ledger", metavar="URL", help="The ledger: a path or sqlite URL.", rich_help_panel=_GROUP),
+]
+LogLevelOption = Annotated[
+    str | None,
+    typer.Option("--log-level", metavar="LEVEL", help="debug, info, warning or error.", rich_help_panel=_GROUP),
+]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print nothing but errors and asked-for data.", rich_help_panel=_GROUP)
+]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Answer every question with yes.", rich_help_panel=_GROUP)]
+StoreArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[STORE]", help="A path or URL; left out, it comes from the configuration."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """The settings of one command and how it may speak."""
+
+    settings: Settings
+    quiet: bool
+    yes: bool
+
+    @property
+    def err(self) -> Console:
+        """The console for people: progress and notes go to standard error, so that data can be piped."""
+        from rich.console import Console
+
+        return Console(stderr=True, quiet=self.quiet, highlight=False, soft_wrap=True)
+
+    @property
+    def out(self) -> Console:
+        """The console for results."""
+        from rich.console import Console
+
+        return Console(highlight=False, quiet=self.quiet)
+
+    def confirm(self, question: str, remedy: str) -> None:
+        """Ask on a terminal. Raises `UsageError` with `remedy` where nobody can answer or the answer is no."""
+        if self.yes:
+            return
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise UsageError("confirmation", question, remedy)
+        self.err.print(f"{question} Go on? [y/N] ", end="", markup=False)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise UsageError("confirmation", "not confirmed; nothing was done", remedy)
+
+
+def shell(
+    config: str | None,
+    ledger: str | None,
+    log_level: str | None,
+    quiet: bool,
+    yes: bool,
+    **overrides: Any,
+) -> Shell:
+    """Load the settings, set up logging, and return the shell of a command. Raises `ConfigError`."""
+    from fedi_safety.config import load_settings
+
+    settings = load_settings(config, ledger=ledger, log_level=log_level, **overrides)
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        force=True,
+    )
+    return Shell(settings, quiet, yes)
+
+
+@contextmanager
+def on_stop(handler: Callable[[], None]) -> Iterator[None]:
+    """Call `handler` on SIGINT and SIGTERM, instead of dying, while the block runs."""
+    before = {s: signal.signal(s, lambda _number, _frame: handler()) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def write_json(value: object) -> None:
+    """Write one JSON object on one line to standard output. Keys that are not UTF-8 keep lone surrogates as escapes."""
+    import json
+
+    sys.stdout.write(json.dumps(value, ensure_ascii=True, allow_nan=False) + "\n")
