@@ -1,0 +1,1 @@
+"""The durable memory: the `Ledger` port on SQLite. `fedi_safety.ledger.ledger` opens it; this file loads nothing."""

@@ -1,0 +1,67 @@
+"""How the core's types stand in the ledger's columns, and back. Pure; knows no database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from fedi_safety.core.types import FactorHit, RuleHit, Signal, Verdict
+
+T = TypeVar("T")
+
+BATCH_ROWS = 500
+"""How many rows a page or an IN list has: far below every database's limit on parameters."""
+
+
+def chunks(items: Sequence[T], size: int = BATCH_ROWS) -> Iterator[Sequence[T]]:
+    """Cut `items` into pieces of at most `size`."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def dumps(value: object) -> str:
+    """Return canonical JSON: sorted names, no spaces, ASCII, and no NaN, so that equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def key_bytes(key: str) -> bytes:
+    """Return an object's key as it is stored: the bytes the store knows it by."""
+    return key.encode("utf-8", "surrogateescape")
+
+
+def key_text(key: bytes) -> str:
+    """Return a stored key as the core writes it, with lone surrogates for what is not UTF-8."""
+    return key.decode("utf-8", "surrogateescape")
+
+
+def signals_text(signals: Mapping[str, Signal]) -> str:
+    """Return signals as `{name: [value, frame]}`."""
+    return dumps({name: [s.value, s.frame] for name, s in signals.items()})
+
+
+def signals_from(text: str) -> dict[str, Signal]:
+    """Return the signals of a stored row."""
+    return {name: Signal(float(value), int(frame)) for name, (value, frame) in json.loads(text).items()}
+
+
+def labels_from(text: str) -> tuple[str, ...]:
+    """Return the labels of a stored row."""
+    return tuple(json.loads(text)) if text != "[]" else ()
+
+
+def reasons_text(reasons: Sequence[RuleHit]) -> str:
+    """Return the rules that held, with their factors."""
+    return dumps([asdict(reason) for reason in reasons]) if reasons else "[]"
+
+
+def reasons_from(text: str) -> tuple[RuleHit, ...]:
+    """Return the rules of a stored row."""
+    return tuple(_rule_hit(item) for item in json.loads(text)) if text != "[]" else ()
+
+
+def _rule_hit(item: Mapping[str, Any]) -> RuleHit:
+    verdict = item["verdict"]
+    factors = tuple(FactorHit(**factor) for factor in item["factors"])
+    return RuleHit(item["rule"], None if verdict is None else Verdict(verdict), item["label"], factors)

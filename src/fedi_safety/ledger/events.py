@@ -1,0 +1,88 @@
+"""The append-only event chain: every entry carries the hash of the one before it. Writes it; `verify` checks it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from fedi_safety.ledger.codec import dumps
+from fedi_safety.ledger.schema import chain, events
+
+CHAIN_START = bytes(32)
+
+
+class Kind(StrEnum):
+    """What an event tells."""
+
+    RUN_BEGUN = "run.begun"
+    RUN_ENDED = "run.ended"
+    JUDGED = "judged"  # a verdict that is not clear, or a clear one in its place
+    DISMISSED = "dismissed"
+    RESTORED = "restored"
+    PLANNED = "planned"
+    PLAN_CLOSED = "plan.closed"  # superseded or dismissed, without an act
+    ACT_STARTED = "act.started"
+    ACT_INTERRUPTED = "act.interrupted"  # its end was never recorded; a later act of the same plan was
+    ACT_CLOSED = "act.closed"
+    BREAKER_TRIPPED = "breaker.tripped"
+    BREAKER_RESET = "breaker.reset"
+    REDECIDED = "redecided"
+    IMPORTED = "imported"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry to be: `payload` is plain JSON; the content and the plan it concerns join it by themselves."""
+
+    kind: Kind
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    sha256: bytes | None = None
+    plan: int | None = None
+
+    def text(self) -> str:
+        """Return the payload as it is stored."""
+        full = dict(self.payload)
+        if self.sha256 is not None:
+            full["sha256"] = self.sha256.hex()
+        if self.plan is not None:
+            full["plan"] = self.plan
+        return dumps(full)
+
+
+def entry_hash(prev_hash: bytes, seq: int, at: float, kind: str, payload: str) -> bytes:
+    """Return the hash of an entry: SHA-256 of the one before it and of its own canonical JSON."""
+    body = f'{{"at":{dumps(at)},"kind":{dumps(kind)},"payload":{payload},"seq":{seq}}}'
+    return hashlib.sha256(prev_hash + body.encode("ascii")).digest()
+
+
+def append(connection: Connection, at: float, new: Sequence[Event]) -> list[int]:
+    """Add entries at the end of the chain, in the caller's transaction; return their numbers."""
+    if not new:
+        return []
+    # The row lock orders writers where the database lets several of them in.
+    length, head = connection.execute(select(chain.c.length, chain.c.head).with_for_update()).one()
+    rows: list[dict[str, Any]] = []
+    for seq, event in enumerate(new, start=length + 1):
+        payload = event.text()
+        digest = entry_hash(head, seq, at, event.kind.value, payload)
+        rows.append(
+            {
+                "seq": seq,
+                "at": at,
+                "kind": event.kind.value,
+                "payload": payload,
+                "sha256": event.sha256,
+                "plan_id": event.plan,
+                "prev_hash": head,
+                "hash": digest,
+            }
+        )
+        head = digest
+    connection.execute(insert(events), rows)
+    connection.execute(update(chain).values(length=length + len(rows), head=head))
+    return list(range(length + 1, length + 1 + len(rows)))

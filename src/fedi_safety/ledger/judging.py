@@ -1,0 +1,263 @@
+"""Verdicts on contents: writing them, applying a new policy to stored scores, dismissing and restoring.
+
+Works inside the caller's transaction. Does not decide: a policy's word comes from the caller.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, bindparam, insert, or_, select, update
+
+from fedi_safety.core.policy import DISMISSED_RULE
+from fedi_safety.core.types import Judgement, RuleHit, Scores, Verdict
+from fedi_safety.ledger import codec
+from fedi_safety.ledger.events import Event, Kind, append
+from fedi_safety.ledger.schema import contents, detector_sets, dismissals, judgements
+
+_CONTENT_UPDATE = (
+    update(contents)
+    .where(contents.c.id == bindparam("row"))
+    .values({name: bindparam(name) for name in ("verdict", "policy", "labels", "reasons")} | {"decided": True})
+)
+_UNDECIDED = update(contents).where(contents.c.id == bindparam("row")).values(decided=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """A judgement to be written for a content; `before` is the verdict it replaces."""
+
+    content_id: int
+    sha256: bytes
+    judgement: Judgement
+    signals: str
+    detectors_id: int
+    before: Verdict
+
+    @property
+    def evented(self) -> bool:
+        """Whether the chain must vouch for it."""
+        return self.judgement.verdict is not Verdict.CLEAR or self.before is not Verdict.CLEAR
+
+
+def dismissed_judgement(policy: str) -> Judgement:
+    """Return what is in force for a content that a person dismissed: clear."""
+    return Judgement(Verdict.CLEAR, (), (RuleHit(DISMISSED_RULE, Verdict.CLEAR, None, ()),), policy)
+
+
+def judgement_from(verdict: str, policy: str, labels: str, reasons: str) -> Judgement:
+    """Return the judgement that stored columns hold."""
+    return Judgement(Verdict(verdict), codec.labels_from(labels), codec.reasons_from(reasons), policy)
+
+
+def digest(row: RowMapping | dict[str, Any], sha256: bytes, detectors: str) -> str:
+    """Return the hash of a judgement row's columns, which its event carries."""
+    names = ("at", "run_id", "verdict", "policy", "labels", "reasons", "signals")
+    body = codec.dumps([sha256.hex(), detectors, *(row[name] for name in names)])
+    return hashlib.sha256(body.encode("ascii")).hexdigest()
+
+
+def detectors_ids(connection: Connection, bodies: Iterable[str]) -> dict[str, int]:
+    """Return the row of each set of detector versions, added where it is new."""
+    wanted = sorted(set(bodies))
+    found = _detector_rows(connection, wanted)
+    missing = [body for body in wanted if body not in found]
+    if missing:
+        connection.execute(insert(detector_sets), [{"body": body} for body in missing])
+        found = _detector_rows(connection, wanted)
+    return found
+
+
+def _detector_rows(connection: Connection, bodies: Sequence[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for part in codec.chunks(bodies):
+        query = select(detector_sets.c.body, detector_sets.c.id).where(detector_sets.c.body.in_(part))
+        found.update((body, row) for body, row in connection.execute(query))
+    return found
+
+
+def write_judgements(connection: Connection, at: float, run: int | None, rulings: Sequence[Ruling]) -> None:
+    """Append to the history, with the events that vouch for it. The contents' own columns are the caller's."""
+    if not rulings:
+        return
+    bodies: dict[int, str] = {}
+    for part in codec.chunks(sorted({r.detectors_id for r in rulings if r.evented})):
+        query = select(detector_sets.c.id, detector_sets.c.body).where(detector_sets.c.id.in_(part))
+        bodies.update((row, body) for row, body in connection.execute(query))
+    rows: list[dict[str, Any]] = []
+    new: list[Event] = []
+    owners: list[dict[str, Any]] = []
+    for ruling in rulings:
+        judgement = ruling.judgement
+        row: dict[str, Any] = {
+            "content_id": ruling.content_id,
+            "run_id": run,
+            "at": at,
+            "verdict": judgement.verdict.value,
+            "policy": judgement.policy,
+            "labels": codec.dumps(judgement.labels),
+            "reasons": codec.reasons_text(judgement.reasons),
+            "signals": None if judgement.verdict is Verdict.CLEAR else ruling.signals,
+            "detectors_id": ruling.detectors_id,
+            "event_seq": None,
+        }
+        rows.append(row)
+        if ruling.evented:
+            payload = {
+                "run": run,
+                "verdict": judgement.verdict.value,
+                "before": ruling.before.value,
+                "policy": judgement.policy,
+                "rules": [reason.rule for reason in judgement.reasons],
+                "digest": digest(row, ruling.sha256, bodies[ruling.detectors_id]),
+            }
+            new.append(Event(Kind.JUDGED, payload, ruling.sha256))
+            owners.append(row)
+    for row, seq in zip(owners, append(connection, at, new), strict=True):
+        row["event_seq"] = seq
+    connection.execute(insert(judgements), rows)
+
+
+def put_in_force(connection: Connection, rulings: Sequence[Ruling]) -> None:
+    """Make these judgements the ones in force for their contents, which count as decided from then on."""
+    rows = [
+        {
+            "row": ruling.content_id,
+            "verdict": ruling.judgement.verdict.value,
+            "policy": ruling.judgement.policy,
+            "labels": codec.dumps(ruling.judgement.labels),
+            "reasons": codec.reasons_text(ruling.judgement.reasons),
+        }
+        for ruling in rulings
+    ]
+    if rows:
+        connection.execute(_CONTENT_UPDATE, rows)
+
+
+@dataclass(slots=True)
+class Redecided:
+    """What applying a policy to stored scores has come to; `unblocked` are contents of the last page."""
+
+    last_id: int = 0
+    decided: int = 0
+    undecided: int = 0
+    unblocked: list[int] = field(default_factory=list)
+    moves: Counter[str] = field(default_factory=Counter)
+
+
+def redecide_page(
+    connection: Connection,
+    at: float,
+    run: int,
+    policy: str,
+    judge: Callable[[bytes, Scores], Judgement | None],
+    total: Redecided,
+) -> bool:
+    """Decide the next page of contents anew; return False when there was none left."""
+    c = contents.c
+    stale = or_(c.policy != policy, c.decided.is_(False))
+    query = (
+        select(
+            c.id, c.sha256, c.signals, c.verdict, c.policy, c.labels, c.reasons, c.decided, c.detectors_id,
+            detector_sets.c.body,
+        )
+        .join(detector_sets, detector_sets.c.id == c.detectors_id)
+        .where(c.id > total.last_id, c.dismissed_at.is_(None), stale)
+        .order_by(c.id)
+        .limit(codec.BATCH_ROWS)
+    )  # fmt: skip
+    page = connection.execute(query).all()
+    if not page:
+        return False
+    total.unblocked = []
+    undecided: list[int] = []
+    rulings: list[Ruling] = []
+    for row in page:
+        judgement = judge(row.sha256, stored_scores(row.signals, row.body))
+        before = Verdict(row.verdict)
+        if judgement is None:
+            total.undecided += 1
+            if row.decided:
+                undecided.append(row.id)
+            continue
+        total.decided += 1
+        rulings.append(Ruling(row.id, row.sha256, judgement, row.signals, row.detectors_id, before))
+        if judgement.verdict is not before:
+            total.moves[f"{before.value} to {judgement.verdict.value}"] += 1
+        if judgement.verdict is not Verdict.BLOCK:
+            total.unblocked.append(row.id)
+    total.last_id = page[-1].id
+    same = {r.id: judgement_from(r.verdict, r.policy, r.labels, r.reasons) for r in page}
+    write_judgements(connection, at, run, [r for r in rulings if r.judgement != same[r.content_id]])
+    put_in_force(connection, rulings)
+    if undecided:
+        connection.execute(_UNDECIDED, [{"row": row} for row in undecided])
+    return True
+
+
+def stored_scores(signals: str, detectors: str) -> Scores:
+    """Return the scores that stored columns hold."""
+    return Scores(codec.signals_from(signals), json.loads(detectors))
+
+
+def content_row(connection: Connection, sha256: bytes) -> RowMapping | None:
+    """Return what dismissing and restoring need to know of a content, or None if there is none."""
+    c = contents.c
+    query = select(c.id, c.verdict, c.policy, c.signals, c.detectors_id, c.dismissed_at).where(c.sha256 == sha256)
+    return connection.execute(query).mappings().one_or_none()
+
+
+def dismiss(connection: Connection, at: float, run: int | None, sha256: bytes, reason: str, row: RowMapping) -> None:
+    """Make a content clear on a person's word, for good. Its plans are the caller's to close."""
+    append(connection, at, [Event(Kind.DISMISSED, {"run": run, "reason": reason}, sha256)])
+    known = connection.execute(select(dismissals.c.id).where(dismissals.c.sha256 == sha256)).scalar_one_or_none()
+    values = {"at": at, "reason": reason, "undone_at": None}
+    if known is None:
+        connection.execute(insert(dismissals).values(sha256=sha256, **values))
+    else:
+        connection.execute(update(dismissals).where(dismissals.c.id == known).values(values))
+    connection.execute(update(contents).where(contents.c.id == row["id"]).values(dismissed_at=at))
+    _rule(connection, at, run, sha256, row, dismissed_judgement(row["policy"]))
+
+
+def restore(connection: Connection, at: float, run: int | None, sha256: bytes, reason: str, row: RowMapping) -> None:
+    """Undo a dismissal: the judgement before it is in force again, and the next scan judges the content anew."""
+    append(connection, at, [Event(Kind.RESTORED, {"run": run, "reason": reason}, sha256)])
+    connection.execute(update(dismissals).where(dismissals.c.sha256 == sha256).values(undone_at=at))
+    j = judgements.c
+    own = dismissed_judgement("").reasons
+    query = (
+        select(j.verdict, j.policy, j.labels, j.reasons)
+        .where(j.content_id == row["id"], j.reasons != codec.reasons_text(own))
+        .order_by(j.id.desc())
+        .limit(1)
+    )
+    earlier = connection.execute(query).one_or_none()
+    if earlier is not None:
+        _rule(connection, at, run, sha256, row, judgement_from(*earlier))
+    # Scores may have been renewed while it was dismissed, without a verdict.
+    connection.execute(update(contents).where(contents.c.id == row["id"]).values(dismissed_at=None, decided=False))
+
+
+def _rule(
+    connection: Connection, at: float, run: int | None, sha256: bytes, row: RowMapping, judgement: Judgement
+) -> None:
+    before = Verdict(row["verdict"])
+    ruling = Ruling(row["id"], sha256, judgement, row["signals"], row["detectors_id"], before)
+    write_judgements(connection, at, run, [ruling])
+    put_in_force(connection, [ruling])
+
+
+def dismissed_among(connection: Connection, sha256s: Sequence[bytes]) -> set[bytes]:
+    """Return which contents stand dismissed now."""
+    found: set[bytes] = set()
+    d = dismissals.c
+    for part in codec.chunks(sha256s):
+        query = select(d.sha256).where(d.sha256.in_(part), d.undone_at.is_(None))
+        found.update(connection.execute(query).scalars())
+    return found

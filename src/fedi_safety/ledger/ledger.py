@@ -1,0 +1,293 @@
+"""The `Ledger` port on a database: every method one transaction. `open_ledger` is the way in.
+
+What the transactions do is in recording, planning and judging; what they tell people is in query and verify.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from fedi_safety.core.errors import LedgerUsageError, printable
+from fedi_safety.core.ports import Clock
+from fedi_safety.core.types import (
+    ActKind,
+    Content,
+    Judged,
+    Judgement,
+    Known,
+    Object,
+    Outcome,
+    Plan,
+    PlanState,
+    Scores,
+    Unscanned,
+)
+from fedi_safety.ledger import codec, judging, planning, recording, remembering
+from fedi_safety.ledger.events import Event, Kind, append
+from fedi_safety.ledger.migrate import bring_up_to_date
+from fedi_safety.ledger.schema import plans, runs, stores
+from fedi_safety.ledger.sqlite import BUSY_TIMEOUT_S, Database, ledger_path
+
+
+def open_ledger(
+    url_or_path: str | Path, *, clock: Clock, readonly: bool = False, busy_timeout_s: float = BUSY_TIMEOUT_S
+) -> SqlLedger:
+    """Open a ledger, made or upgraded where needed; with `readonly` it must exist and nothing is written.
+
+    Raises `LedgerUsageError` (place, rights, version) or `LedgerError` (damaged, locked, disk full).
+    """
+    database = Database(ledger_path(url_or_path), readonly=readonly, busy_timeout_s=busy_timeout_s)
+    try:
+        bring_up_to_date(database)
+    except BaseException:
+        database.dispose()
+        raise
+    return SqlLedger(database, clock)
+
+
+class SqlLedger:
+    """The durable memory in one database file. Reads from any thread; writes queue up on a lock."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        """Take over an up-to-date database."""
+        self.database = database
+        self.clock = clock
+        self._store_ids: dict[str, int] = {}
+
+    def run_lock(self) -> AbstractContextManager[None]:
+        """Hold the only right to run acts and scans on this ledger."""
+        return self.database.run_lock()
+
+    def dispose(self) -> None:
+        """Close connections."""
+        self.database.dispose()
+
+    # --- runs and the breaker
+
+    def begin_run(self, kind: str, store: str, settings: Mapping[str, Any]) -> int:
+        """Open a run and return its id."""
+        now = self.clock.now()
+        text = codec.dumps(dict(settings))
+        dry_run = bool(settings.get("dry_run", False))
+        row = {"kind": kind, "store": store, "dry_run": dry_run, "settings": text, "started_at": now}
+        with self.database.write() as connection:
+            run = int(connection.execute(insert(runs).returning(runs.c.id), row).scalar_one())
+            payload = {"run": run, "kind": kind, "store": store, "settings": dict(settings)}
+            append(connection, now, [Event(Kind.RUN_BEGUN, payload)])
+        return run
+
+    def end_run(self, run: int, status: str, summary: Mapping[str, Any]) -> None:
+        """Close a run with its closing figures."""
+        now = self.clock.now()
+        text = codec.dumps(dict(summary))
+        with self.database.write() as connection:
+            values = {"ended_at": now, "status": status, "summary": text}
+            connection.execute(update(runs).where(runs.c.id == run).values(values))
+            payload = {"run": run, "status": status, "summary": dict(summary)}
+            append(connection, now, [Event(Kind.RUN_ENDED, payload)])
+
+    def was_dry_run(self, store: str) -> bool:
+        """Whether a dry run of this store has ever finished."""
+        r = runs.c
+        query = select(r.id).where(r.store == store, r.dry_run.is_(True), r.kind == "scan", r.status == "done").limit(1)
+        with self.database.read() as connection:
+            return connection.execute(query).first() is not None
+
+    def breaker(self, store: str) -> str | None:
+        """Return why the breaker holds this store's acts back, or None."""
+        with self.database.read() as connection:
+            return connection.execute(select(stores.c.breaker).where(stores.c.url == store)).scalar_one_or_none()
+
+    def set_breaker(self, run: int, store: str, why: str | None) -> None:
+        """Trip or reset the breaker of a store. Resetting one that holds nothing back is no event."""
+        now = self.clock.now()
+        with self.database.write() as connection:
+            store_id = self._store_id(connection, store)
+            before = connection.execute(select(stores.c.breaker).where(stores.c.id == store_id)).scalar_one()
+            if before == why:
+                return
+            connection.execute(update(stores).where(stores.c.id == store_id).values(breaker=why))
+            kind = Kind.BREAKER_RESET if why is None else Kind.BREAKER_TRIPPED
+            append(connection, now, [Event(kind, {"run": run, "store": store, "why": why})])
+
+    # --- what is remembered
+
+    def lookup(self, store: str, objects: Sequence[Object], policy: str | None) -> list[Known | None]:
+        """Return what is remembered of each object, in order; None where it is new or has changed."""
+        with self.database.read() as connection:
+            store_id = self._known_store_id(connection, store)
+            if store_id is None:
+                return [None] * len(objects)
+            found, adopted = remembering.lookup(connection, store_id, objects, policy)
+        if adopted and not self.database.readonly:
+            with self.database.write() as connection:
+                remembering.adopt(connection, adopted)
+        return found
+
+    def contents(self, sha256s: Sequence[bytes]) -> dict[bytes, tuple[Content, Judgement, bool]]:
+        """Return contents that have a verdict: what is known, the judgement in force, and whether it is decided."""
+        found: dict[bytes, tuple[Content, Judgement, bool]] = {}
+        with self.database.read() as connection:
+            for part in codec.chunks(sha256s):
+                found.update(remembering.contents_of(connection, part))
+        return found
+
+    def dismissed(self, sha256s: Sequence[bytes]) -> set[bytes]:
+        """Return which of these contents a person has dismissed as judged wrongly."""
+        with self.database.read() as connection:
+            return judging.dismissed_among(connection, sha256s)
+
+    # --- what is written
+
+    def record(self, run: int, store: str, results: Sequence[Judged | Unscanned]) -> None:
+        """Write verdicts and failures of a batch in one transaction."""
+        if not results:
+            return
+        now = self.clock.now()
+        with self.database.write() as connection:
+            recording.record(connection, now, run, self._store_id(connection, store), results)
+
+    def plan(self, run: int, store: str, wanted: Sequence[tuple[Object, bytes]], act: ActKind) -> list[Plan]:
+        """Make sure that each (object, sha256) has one open plan of kind `act`; return these plans in order."""
+        if not wanted:
+            return []
+        now = self.clock.now()
+        with self.database.write() as connection:
+            store_id = self._store_id(connection, store)
+            return planning.make_plans(connection, now, run, store, store_id, wanted, act)
+
+    def supersede(self, run: int, store: str, objects: Sequence[Object]) -> int:
+        """Close planned and failed plans of these objects, which are no longer condemned. Returns how many."""
+        now = self.clock.now()
+        closed = 0
+        with self.database.write() as connection:
+            store_id = self._store_id(connection, store)
+            for part in codec.chunks(objects):
+                of_these = plans.c.object_id.in_(remembering.ids_of(store_id, part))
+                closed += planning.close_waiting(connection, now, run, of_these, PlanState.SUPERSEDED)
+        return closed
+
+    def open_plans(self, store: str | None, act: ActKind | None = None) -> Iterator[Plan]:
+        """Yield open plans in order of their id, page by page; plans may be started and closed meanwhile."""
+        after = 0
+        while True:
+            with self.database.read() as connection:
+                page = planning.open_page(connection, after, store, act)
+            if not page:
+                return
+            yield from page
+            after = page[-1].id
+
+    def start(self, run: int, plans: Sequence[Plan]) -> list[Plan]:
+        """Commit that these acts are about to be carried out; return those that still may be."""
+        if not plans:
+            return []
+        now = self.clock.now()
+        with self.database.write() as connection:
+            return planning.start(connection, now, run, plans)
+
+    def close(self, run: int, outcomes: Iterable[Outcome]) -> None:
+        """Commit how acts ended, in batches. What was done is recorded even if the iterable then raises."""
+        batch: list[Outcome] = []
+        try:
+            for outcome in outcomes:
+                batch.append(outcome)
+                if len(batch) == codec.BATCH_ROWS:
+                    full, batch = batch, []
+                    self._close(run, full)
+        finally:
+            if batch:
+                self._close(run, batch)
+
+    def _close(self, run: int, batch: Sequence[Outcome]) -> None:
+        now = self.clock.now()
+        with self.database.write() as connection:
+            planning.close(connection, now, run, batch)
+
+    # --- policies and people
+
+    def redecide(self, run: int, policy: str, judge: Callable[[bytes, Scores], Judgement | None]) -> int:
+        """Decide every content anew that was judged under another policy; return how many were."""
+        total = judging.Redecided()
+        more = True
+        while more:
+            with self.database.write() as connection:
+                now = self.clock.now()
+                more = judging.redecide_page(connection, now, run, policy, judge, total)
+                freed = plans.c.content_id.in_(total.unblocked)
+                if more and total.unblocked:
+                    planning.close_waiting(connection, now, run, freed, PlanState.SUPERSEDED)
+        figures = {"decided": total.decided, "undecided": total.undecided, "moves": dict(total.moves)}
+        if total.decided or total.undecided:
+            with self.database.write() as connection:
+                payload = {"run": run, "policy": policy} | figures
+                append(connection, self.clock.now(), [Event(Kind.REDECIDED, payload)])
+        return total.decided
+
+    def iter_scores(self, policy: str | None = None) -> Iterator[tuple[bytes, Scores, Judgement, int]]:
+        """Yield every content that nobody dismissed: hash, scores, the judgement in force, how many objects have it.
+
+        With `policy` only contents that were judged under another one, or stand undecided. Writes nothing.
+        """
+        after = 0
+        while True:
+            with self.database.read() as connection:
+                page = remembering.scores_page(connection, after, policy)
+            if not page:
+                return
+            for _, sha256, scores, judgement, count in page:
+                yield sha256, scores, judgement, count
+            after = page[-1][0]
+
+    def dismiss(self, sha256: bytes, reason: str, run: int | None = None) -> int:
+        """Record a person's word that this content is judged wrongly; close its waiting plans and return how many.
+
+        It is clear from then on, whatever a policy says.
+        """
+        now = self.clock.now()
+        with self.database.write() as connection:
+            row = self._content(connection, sha256)
+            if row["dismissed_at"] is not None:
+                return 0
+            judging.dismiss(connection, now, run, sha256, printable(reason), row)
+            of_it = plans.c.content_id == row["id"]
+            return planning.close_waiting(connection, now, run, of_it, PlanState.DISMISSED)
+
+    def restore(self, sha256: bytes, reason: str = "", run: int | None = None) -> bool:
+        """Undo a dismissal; return whether there was one. The next scan judges the content anew."""
+        now = self.clock.now()
+        with self.database.write() as connection:
+            row = self._content(connection, sha256)
+            if row["dismissed_at"] is None:
+                return False
+            judging.restore(connection, now, run, sha256, printable(reason), row)
+            return True
+
+    def _content(self, connection: Connection, sha256: bytes) -> Any:
+        row = judging.content_row(connection, sha256)
+        if row is None:
+            thing = f"content {sha256.hex()}"
+            raise LedgerUsageError(thing, "is not in the ledger", "see `fedi-safety list` for what is")
+        return row
+
+    # --- stores
+
+    def _known_store_id(self, connection: Connection, store: str) -> int | None:
+        known = self._store_ids.get(store)
+        if known is None:
+            known = connection.execute(select(stores.c.id).where(stores.c.url == store)).scalar_one_or_none()
+            if known is not None:
+                self._store_ids[store] = known
+        return known
+
+    def _store_id(self, connection: Connection, store: str) -> int:
+        # An id that this transaction makes is not cached: the transaction may yet be rolled back.
+        known = self._known_store_id(connection, store)
+        if known is None:
+            known = int(connection.execute(insert(stores).returning(stores.c.id), {"url": store}).scalar_one())
+        return known

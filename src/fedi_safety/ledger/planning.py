@@ -1,0 +1,290 @@
+"""Plans and acts: what shall be done about objects, and the record of doing it. Works in the caller's transaction.
+
+Every change of a plan's state appends an event, so that the last event of a plan tells its state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, insert, select, update
+
+from fedi_safety.core.errors import printable
+from fedi_safety.core.types import ActKind, Object, Outcome, Plan, PlanState
+from fedi_safety.ledger import codec
+from fedi_safety.ledger.events import Event, Kind, append
+from fedi_safety.ledger.schema import State, acts, contents, objects, plans, stores
+
+WAITING = (PlanState.PLANNED.value, PlanState.FAILED.value)
+"""States of an open plan whose act is not under way; only these may be closed without an act."""
+
+_SET_STATE = (
+    update(plans)
+    .where(plans.c.id == bindparam("row"))
+    .values(state=bindparam("state"), open=bindparam("open"), updated_at=bindparam("updated_at"))
+)
+_SET_CLOSED = _SET_STATE.values(attempts=plans.c.attempts + 1, error=bindparam("error"))
+_CLOSE_ACT = (
+    update(acts)
+    .where(acts.c.id == bindparam("row"))
+    .values({name: bindparam(name) for name in ("closed_at", "closed_seq", "outcome", "detail")})
+)
+_REMOVED = update(objects).where(objects.c.id == bindparam("row")).values(state=State.REMOVED.value)
+# What stands there now was not judged: a size that no object has makes the next lookup miss.
+_FORGOTTEN = (
+    update(objects)
+    .where(objects.c.id == bindparam("row"))
+    .values(state=State.UNSCANNED.value, content_id=None, size=-1, mtime_ns=-1, tag="", judged_at=None)
+    .values(reason="changed", attempts=0, retry_at=None)
+)
+
+
+def make_plans(
+    connection: Connection,
+    at: float,
+    run: int,
+    store: str,
+    store_id: int,
+    wanted: Sequence[tuple[Object, bytes]],
+    act: ActKind,
+) -> list[Plan]:
+    """See `Ledger.plan`. A started plan of another kind is left alone: its act may be under way."""
+    object_ids = _object_ids(connection, store_id, [obj for obj, _ in wanted])
+    content_ids = _content_ids(connection, [sha256 for _, sha256 in wanted])
+    targets: dict[int, tuple[Object, bytes]] = {}
+    for obj, sha256 in wanted:
+        if obj.key not in object_ids or sha256 not in content_ids:
+            raise ValueError(f"a plan for an object that was not recorded: {obj.key!r}")
+        if content_ids[sha256] is not None:
+            targets[object_ids[obj.key]] = obj, sha256
+    kept: dict[int, Plan] = {}
+    stale: list[tuple[int, bytes]] = []
+    for plan_id, object_id, plan in _open_of_objects(connection, list(targets)):
+        obj, sha256 = targets[object_id]
+        started = plan.state is PlanState.STARTED
+        same = plan.sha256 == sha256 and plan.act is act and (started or plan.object == obj)
+        if same and object_id not in kept:
+            kept[object_id] = plan
+        elif not started:
+            stale.append((plan_id, plan.sha256))
+    _close_without_act(connection, at, run, stale, PlanState.SUPERSEDED)
+    missing = [(object_id, *target) for object_id, target in targets.items() if object_id not in kept]
+    for part in codec.chunks(missing):
+        kept.update(_insert(connection, at, run, store, content_ids, part, act))
+    return [kept[object_ids[obj.key]] for obj, sha256 in wanted if content_ids[sha256] is not None]
+
+
+def _insert(
+    connection: Connection,
+    at: float,
+    run: int,
+    store: str,
+    content_ids: dict[bytes, int | None],
+    missing: Iterable[tuple[int, Object, bytes]],
+    act: ActKind,
+) -> dict[int, Plan]:
+    rows: list[dict[str, Any]] = []
+    targets: dict[int, tuple[Object, bytes]] = {}
+    for object_id, obj, sha256 in missing:
+        targets[object_id] = obj, sha256
+        rows.append(
+            {
+                "run_id": run,
+                "object_id": object_id,
+                "content_id": content_ids[sha256],
+                "act": act.value,
+                "state": PlanState.PLANNED.value,
+                "open": True,
+                "size": obj.size,
+                "mtime_ns": obj.mtime_ns,
+                "tag": obj.tag,
+                "created_at": at,
+                "updated_at": at,
+                "attempts": 0,
+            }
+        )
+    inserted = connection.execute(insert(plans).returning(plans.c.id, plans.c.object_id), rows).all()
+    made: dict[int, Plan] = {}
+    new: list[Event] = []
+    for plan_id, object_id in sorted(inserted):
+        obj, sha256 = targets[object_id]
+        made[object_id] = Plan(plan_id, obj, sha256, act, PlanState.PLANNED)
+        payload = {"run": run, "store": store, "state": PlanState.PLANNED.value} | identity(
+            obj.key, act.value, obj.size, obj.mtime_ns, obj.tag
+        )
+        new.append(Event(Kind.PLANNED, payload, sha256, plan_id))
+    append(connection, at, new)
+    return made
+
+
+def identity(key: str, act: str, size: int, mtime_ns: int, tag: str) -> dict[str, Any]:
+    """Return the part of a plan's first event that pins down what it is about."""
+    return {"key": key, "act": act, "size": size, "mtime_ns": mtime_ns, "tag": tag}
+
+
+def start(connection: Connection, at: float, run: int, wanted: Sequence[Plan]) -> list[Plan]:
+    """Open an act for each plan that is still open; return those plans."""
+    states: dict[int, str] = {}
+    for part in codec.chunks([plan.id for plan in wanted]):
+        query = select(plans.c.id, plans.c.state).where(plans.c.id.in_(part), plans.c.open.is_(True))
+        states.update((row, state) for row, state in connection.execute(query))
+    startable = list({plan.id: plan for plan in wanted if plan.id in states}.values())
+    if not startable:
+        return []
+    new = [Event(Kind.ACT_STARTED, {"run": run, "state": "started"}, plan.sha256, plan.id) for plan in startable]
+    seqs = append(connection, at, new)
+    rows = [
+        {"plan_id": plan.id, "run_id": run, "started_at": at, "started_seq": seq}
+        for plan, seq in zip(startable, seqs, strict=True)
+    ]
+    connection.execute(insert(acts), rows)
+    _set_states(connection, at, [plan.id for plan in startable], PlanState.STARTED)
+    return [Plan(plan.id, plan.object, plan.sha256, plan.act, PlanState.STARTED) for plan in startable]
+
+
+def close(connection: Connection, at: float, run: int, outcomes: Sequence[Outcome]) -> None:
+    """Close the open acts of these plans. An act whose end an earlier run never recorded is closed along with it."""
+    begun: dict[int, list[int]] = {}
+    object_ids: dict[int, int] = {}
+    for part in codec.chunks([outcome.plan.id for outcome in outcomes]):
+        query = (
+            select(acts.c.id, plans.c.id, plans.c.object_id)
+            .join(plans, plans.c.id == acts.c.plan_id)
+            .where(plans.c.id.in_(part), plans.c.state == PlanState.STARTED.value, acts.c.closed_at.is_(None))
+            .order_by(acts.c.id)
+        )
+        for act_id, plan_id, object_id in connection.execute(query):
+            begun.setdefault(plan_id, []).append(act_id)
+            object_ids[plan_id] = object_id
+    new: list[Event] = []
+    act_rows: list[dict[str, Any]] = []
+    plan_rows: list[dict[str, Any]] = []
+    removed: list[dict[str, Any]] = []
+    forgotten: list[dict[str, Any]] = []
+    for outcome in outcomes:
+        plan, state, detail = outcome.plan, outcome.state, printable(outcome.detail)
+        if state not in (PlanState.DONE, PlanState.GONE, PlanState.CHANGED, PlanState.FAILED):
+            raise ValueError(f"an act cannot end as {state.value}")
+        if plan.id not in begun:
+            raise ValueError(f"plan {plan.id} was not started")
+        *lost, current = begun.pop(plan.id)
+        for act_id in lost:
+            new.append(Event(Kind.ACT_INTERRUPTED, {"run": run}, plan.sha256, plan.id))
+            act_rows.append({"row": act_id, "closed_at": at, "outcome": "interrupted", "detail": ""})
+        new.append(Event(Kind.ACT_CLOSED, {"run": run, "state": state.value, "detail": detail}, plan.sha256, plan.id))
+        act_rows.append({"row": current, "closed_at": at, "outcome": state.value, "detail": detail})
+        error = detail if state is PlanState.FAILED else None
+        plan_rows.append({"row": plan.id, "state": state.value, "open": state.open, "updated_at": at, "error": error})
+        # A report leaves the object where it is.
+        if state is PlanState.CHANGED:
+            forgotten.append({"row": object_ids[plan.id]})
+        elif state is PlanState.GONE or (state is PlanState.DONE and plan.act.removes):
+            removed.append({"row": object_ids[plan.id]})
+    for row, seq in zip(act_rows, append(connection, at, new), strict=True):
+        row["closed_seq"] = seq
+    for statement, rows in (
+        (_CLOSE_ACT, act_rows),
+        (_SET_CLOSED, plan_rows),
+        (_REMOVED, removed),
+        (_FORGOTTEN, forgotten),
+    ):
+        if rows:
+            connection.execute(statement, rows)
+
+
+def close_waiting(
+    connection: Connection, at: float, run: int | None, where: ColumnElement[bool], state: PlanState
+) -> int:
+    """Close plans that match `where` and whose act is not under way; return how many."""
+    query = (
+        select(plans.c.id, contents.c.sha256)
+        .join(contents, contents.c.id == plans.c.content_id)
+        .where(plans.c.open.is_(True), plans.c.state.in_(WAITING), where)
+    )
+    found = [(row, sha256) for row, sha256 in connection.execute(query)]
+    _close_without_act(connection, at, run, found, state)
+    return len(found)
+
+
+def _close_without_act(
+    connection: Connection, at: float, run: int | None, found: Sequence[tuple[int, bytes]], state: PlanState
+) -> None:
+    new = [Event(Kind.PLAN_CLOSED, {"run": run, "state": state.value}, sha256, row) for row, sha256 in found]
+    append(connection, at, new)
+    _set_states(connection, at, [row for row, _ in found], state)
+
+
+def _set_states(connection: Connection, at: float, ids: Sequence[int], state: PlanState) -> None:
+    rows = [{"row": row, "state": state.value, "open": state.open, "updated_at": at} for row in ids]
+    if rows:
+        connection.execute(_SET_STATE, rows)
+
+
+_PLAN_COLUMNS = (
+    plans.c.id,
+    plans.c.object_id,
+    objects.c.key,
+    plans.c.size,
+    plans.c.mtime_ns,
+    plans.c.tag,
+    contents.c.sha256,
+    plans.c.act,
+    plans.c.state,
+)
+
+
+def _plan(row: Row[*tuple[Any, ...]]) -> Plan:
+    row_id, _, key, size, mtime_ns, tag, sha256, act, state = row
+    obj = Object(codec.key_text(key), size, mtime_ns, tag)
+    return Plan(row_id, obj, sha256, ActKind(act), PlanState(state))
+
+
+def open_page(connection: Connection, after: int, store: str | None, act: ActKind | None) -> list[Plan]:
+    """Return the next open plans behind the plan numbered `after`."""
+    query = (
+        select(*_PLAN_COLUMNS)
+        .join(objects, objects.c.id == plans.c.object_id)
+        .join(contents, contents.c.id == plans.c.content_id)
+        .where(plans.c.open.is_(True), plans.c.id > after)
+        .order_by(plans.c.id)
+        .limit(codec.BATCH_ROWS)
+    )
+    if store is not None:
+        query = query.join(stores, stores.c.id == objects.c.store_id).where(stores.c.url == store)
+    if act is not None:
+        query = query.where(plans.c.act == act.value)
+    return [_plan(row) for row in connection.execute(query)]
+
+
+def _open_of_objects(connection: Connection, object_ids: Sequence[int]) -> list[tuple[int, int, Plan]]:
+    found: list[tuple[int, int, Plan]] = []
+    for part in codec.chunks(object_ids):
+        query = (
+            select(*_PLAN_COLUMNS)
+            .join(objects, objects.c.id == plans.c.object_id)
+            .join(contents, contents.c.id == plans.c.content_id)
+            .where(plans.c.object_id.in_(part), plans.c.open.is_(True))
+            .order_by(plans.c.id)
+        )
+        found.extend((row.id, row.object_id, _plan(row)) for row in connection.execute(query))
+    return found
+
+
+def _object_ids(connection: Connection, store_id: int, wanted: Sequence[Object]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for part in codec.chunks(wanted):
+        keys = [codec.key_bytes(obj.key) for obj in part]
+        query = select(objects.c.key, objects.c.id).where(objects.c.store_id == store_id, objects.c.key.in_(keys))
+        found.update((codec.key_text(key), row) for key, row in connection.execute(query))
+    return found
+
+
+def _content_ids(connection: Connection, sha256s: Sequence[bytes]) -> dict[bytes, int | None]:
+    """Return the row of each content, None for one that a person dismissed."""
+    found: dict[bytes, int | None] = {}
+    c = contents.c
+    for part in codec.chunks(sha256s):
+        query = select(c.sha256, c.id, c.dismissed_at).where(c.sha256.in_(part))
+        found.update((sha, row if at is None else None) for sha, row, at in connection.execute(query))
+    return found

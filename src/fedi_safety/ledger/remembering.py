@@ -1,0 +1,132 @@
+"""The hot reads of a scan: what the ledger remembers of listed objects and of contents. Writes only what it adopts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, bindparam, func, or_, select, update
+
+from fedi_safety.core.types import Content, Judgement, Known, MediaType, Object, Reason, Scores, Verdict
+from fedi_safety.ledger import codec
+from fedi_safety.ledger.judging import judgement_from, stored_scores
+from fedi_safety.ledger.schema import State, contents, detector_sets, objects
+
+_VERDICTS = {verdict.value: verdict for verdict in Verdict}
+_REASONS = {reason.value: reason for reason in Reason}
+_JUDGED, _UNSCANNED, _TRUSTED = State.JUDGED.value, State.UNSCANNED.value, State.TRUSTED.value
+
+_o, _c = objects.c, contents.c
+_LOOKUP = (
+    select(
+        _o.key, _o.size, _o.mtime_ns, _o.tag, _o.state, _c.sha256, _c.verdict, _c.policy, _c.decided, _c.dismissed_at,
+        _o.id, _o.reason, _o.retry_at, _o.attempts, _o.sha256.label("bytes_sha256"),
+    )
+    .outerjoin(contents, _c.id == _o.content_id)
+    .where(_o.store_id == bindparam("store_id"), _o.key.in_(bindparam("keys", expanding=True)))
+)  # fmt: skip
+_ADOPT = (
+    update(objects)
+    .where(_o.id == bindparam("row"), _o.state == _TRUSTED, _o.size < 0)
+    .values({name: bindparam(name) for name in ("size", "mtime_ns", "tag")})
+)
+
+
+def lookup(
+    connection: Connection, store_id: int, wanted: Sequence[Object], policy: str | None
+) -> tuple[list[Known | None], list[tuple[int, Object]]]:
+    """See `Ledger.lookup`. Also returns the trusted rows, with no version of their own yet, that these objects met."""
+    rows: dict[bytes, Any] = {}
+    keys = [codec.key_bytes(obj.key) for obj in wanted]
+    for part in codec.chunks(keys, 2 * codec.BATCH_ROWS):
+        # Plain tuples: this is the inner loop of every later scan.
+        result = connection.execute(_LOOKUP, {"store_id": store_id, "keys": part})
+        rows.update((row[0], row) for row in result)
+    found: list[Known | None] = []
+    adopted: list[tuple[int, Object]] = []
+    for obj, key in zip(wanted, keys, strict=True):
+        row = rows.get(key)
+        if row is None:
+            found.append(None)
+            continue
+        _, size, mtime_ns, tag, state, sha256, verdict, given_by, decided, dismissed_at, *rest = row
+        if size != obj.size or mtime_ns != obj.mtime_ns or tag != obj.tag:
+            if state == _TRUSTED and size < 0:
+                adopted.append((rest[0], obj))
+                found.append(Known(None, Verdict.CLEAR))
+            else:
+                found.append(None)
+        elif state == _JUDGED:
+            settled = dismissed_at is not None or (bool(decided) and (policy is None or policy == given_by))
+            found.append(Known(sha256, _VERDICTS[verdict], None, None, settled))
+        elif state == _UNSCANNED:
+            _, reason, retry_at, attempts, own = rest
+            found.append(Known(sha256 or own, None, _REASONS[reason], retry_at, True, attempts))
+        elif state == _TRUSTED:
+            found.append(Known(None, Verdict.CLEAR))
+        else:
+            found.append(None)
+    return found, adopted
+
+
+def adopt(connection: Connection, rows: Sequence[tuple[int, Object]]) -> None:
+    """Give trusted rows the version of the object that they were met with, so that a later change is noticed."""
+    values = [{"row": row, "size": o.size, "mtime_ns": o.mtime_ns, "tag": o.tag} for row, o in rows]
+    connection.execute(_ADOPT, values)
+
+
+def ids_of(store_id: int, wanted: Sequence[Object]) -> Select[tuple[int]]:
+    """Return a query for the rows of these objects."""
+    keys = [codec.key_bytes(obj.key) for obj in wanted]
+    return select(_o.id).where(_o.store_id == store_id, _o.key.in_(keys))
+
+
+def contents_of(connection: Connection, sha256s: Sequence[bytes]) -> dict[bytes, tuple[Content, Judgement, bool]]:
+    """See `Ledger.contents`."""
+    query = (
+        select(
+            _c.sha256, _c.size, _c.media_type, _c.width, _c.height, _c.frames, _c.signals, detector_sets.c.body,
+            _c.verdict, _c.policy, _c.labels, _c.reasons, _c.decided,
+        )
+        .join(detector_sets, detector_sets.c.id == _c.detectors_id)
+        .where(_c.sha256.in_(sha256s))
+    )  # fmt: skip
+    found: dict[bytes, tuple[Content, Judgement, bool]] = {}
+    for row in connection.execute(query):
+        scores = stored_scores(row.signals, row.body)
+        media_type = MediaType(row.media_type)
+        content = Content(row.sha256, row.size, media_type, row.width, row.height, row.frames, scores)
+        judgement = judgement_from(row.verdict, row.policy, row.labels, row.reasons)
+        found[row.sha256] = content, judgement, row.decided
+    return found
+
+
+def scores_page(
+    connection: Connection, after: int, policy: str | None
+) -> list[tuple[int, bytes, Scores, Judgement, int]]:
+    """Return the next contents behind the one numbered `after`: number, hash, scores, judgement, count of objects."""
+    count = (
+        select(func.count()).select_from(objects).where(_o.content_id == _c.id, _o.state == _JUDGED).scalar_subquery()
+    )
+    query = (
+        select(
+            _c.id, _c.sha256, _c.signals, detector_sets.c.body, _c.verdict, _c.policy, _c.labels, _c.reasons,
+            count.label("objects"),
+        )
+        .join(detector_sets, detector_sets.c.id == _c.detectors_id)
+        .where(_c.id > after, _c.dismissed_at.is_(None))
+        .order_by(_c.id)
+        .limit(codec.BATCH_ROWS)
+    )  # fmt: skip
+    if policy is not None:
+        query = query.where(or_(_c.policy != policy, _c.decided.is_(False)))
+    return [
+        (
+            row.id,
+            row.sha256,
+            stored_scores(row.signals, row.body),
+            judgement_from(row.verdict, row.policy, row.labels, row.reasons),
+            row.objects,
+        )
+        for row in connection.execute(query)
+    ]

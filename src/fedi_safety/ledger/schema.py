@@ -1,0 +1,221 @@
+"""The ledger's tables as SQLAlchemy metadata, portable between SQLite and PostgreSQL. Holds no statements.
+
+Times are seconds since the epoch. Columns that hold JSON are canonical JSON text (see `codec`), because digests are
+taken over it and because text can be grouped by on every database.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+REVISION = "0001"
+"""The newest revision in migrations/; a test holds it to the script directory's head."""
+
+
+class State(StrEnum):
+    """What the ledger knows of an object; the values of `objects.state`."""
+
+    JUDGED = "judged"
+    UNSCANNED = "unscanned"
+    REMOVED = "removed"
+    HISTORY = "history"  # condemned by the predecessor; judged again when it is met
+    TRUSTED = "trusted"  # passed by the predecessor, whose word the operator takes
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only in a column declared INTEGER, which has 64 bits there anyway.
+_Id = BigInteger().with_variant(Integer(), "sqlite")
+
+stores = Table(
+    "stores",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("url", Text, nullable=False, unique=True),
+    Column("breaker", Text),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("store", Text, nullable=False),
+    Column("dry_run", Boolean, nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Column("status", Text),
+    Column("summary", Text),
+    Index(None, "store", "dry_run"),
+)
+
+# Version strings of detectors are long and the same for millions of contents.
+detector_sets = Table(
+    "detector_sets",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("body", Text, nullable=False, unique=True),
+)
+
+contents = Table(
+    "contents",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("sha256", LargeBinary(32), nullable=False, unique=True),
+    Column("size", BigInteger, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("frames", Integer, nullable=False),
+    # The judgement in force; `judgements` has the history.
+    Column("verdict", Text, nullable=False),
+    Column("policy", Text, nullable=False),
+    Column("decided", Boolean, nullable=False),
+    Column("dismissed_at", Double),
+    Column("scored_at", Double, nullable=False),
+    Column("detectors_id", _Id, ForeignKey("detector_sets.id"), nullable=False),
+    Column("labels", Text, nullable=False),
+    # The long columns last: a lookup then need not read past them.
+    Column("reasons", Text, nullable=False),
+    Column("signals", Text, nullable=False),
+    Index(None, "verdict", "id"),
+)
+
+judgements = Table(
+    "judgements",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("content_id", _Id, ForeignKey("contents.id"), nullable=False),
+    Column("run_id", _Id, ForeignKey("runs.id")),
+    Column("at", Double, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("policy", Text, nullable=False),
+    Column("labels", Text, nullable=False),
+    Column("reasons", Text, nullable=False),
+    # A copy of the scores, kept unless the verdict is clear: that one is explained by the content's own.
+    Column("signals", Text),
+    Column("detectors_id", _Id, ForeignKey("detector_sets.id"), nullable=False),
+    # The event that vouches for this row; null for a clear verdict that replaces none but clear ones.
+    Column("event_seq", BigInteger),
+    Index(None, "content_id", "id"),
+)
+
+objects = Table(
+    "objects",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("store_id", _Id, ForeignKey("stores.id"), nullable=False),
+    Column("key", LargeBinary, nullable=False),
+    # Both -1 in rows taken over from the predecessor, which recorded names alone.
+    Column("size", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("tag", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("content_id", _Id, ForeignKey("contents.id")),
+    Column("sha256", LargeBinary(32)),  # of unscanned bytes; judged ones have a content
+    Column("reason", Text),
+    Column("detail", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("retry_at", Double),
+    Column("first_seen", Double, nullable=False),
+    Column("judged_at", Double),
+    UniqueConstraint("store_id", "key"),
+    Index(None, "content_id"),
+    Index(None, "store_id", "state", "reason"),
+)
+
+plans = Table(
+    "plans",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("run_id", _Id, ForeignKey("runs.id"), nullable=False),
+    Column("object_id", _Id, ForeignKey("objects.id"), nullable=False),
+    Column("content_id", _Id, ForeignKey("contents.id"), nullable=False),
+    Column("act", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("open", Boolean, nullable=False),
+    # The object as it was judged; an act refuses anything else.
+    Column("size", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("tag", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("error", Text),
+    Index(None, "object_id"),
+    Index(None, "content_id"),
+    Index(None, "open", "id"),
+)
+
+acts = Table(
+    "acts",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("plan_id", _Id, ForeignKey("plans.id"), nullable=False),
+    Column("run_id", _Id, ForeignKey("runs.id"), nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("started_seq", BigInteger, nullable=False),
+    Column("closed_at", Double),
+    Column("closed_seq", BigInteger),
+    Column("outcome", Text),
+    Column("detail", Text),
+    Index(None, "plan_id"),
+)
+
+dismissals = Table(
+    "dismissals",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("sha256", LargeBinary(32), nullable=False, unique=True),
+    Column("at", Double, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("undone_at", Double),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("seq", _Id, primary_key=True, autoincrement=False),
+    Column("at", Double, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    # Copies of what the payload says, to find events by.
+    Column("sha256", LargeBinary(32)),
+    Column("plan_id", _Id),
+    Column("prev_hash", LargeBinary(32), nullable=False),
+    Column("hash", LargeBinary(32), nullable=False),
+    Index(None, "sha256"),
+    Index(None, "plan_id"),
+)
+
+# One row: how many events there are and the hash of the last, so that a shortened chain is noticed.
+chain = Table(
+    "chain",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("length", BigInteger, nullable=False),
+    Column("head", LargeBinary(32), nullable=False),
+)

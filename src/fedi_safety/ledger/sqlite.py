@@ -1,0 +1,208 @@
+"""All that is particular to SQLite: files, pragmas, transactions, locks, and what its errors mean to a person.
+
+Nothing outside this file names SQLite's own statements. It knows no table.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from fedi_safety.core.errors import LedgerError, LedgerUsageError
+
+BUSY_TIMEOUT_S = 30.0
+_CACHE_KIB = 32 * 1024
+_WAL_LIMIT_BYTES = 64 * 1024 * 1024
+_BEGIN = "ledger_begin"
+
+
+def ledger_path(url_or_path: str | Path) -> Path:
+    """Return the file that `url_or_path` names: a path, or `sqlite:///path`."""
+    text = str(url_or_path)
+    if "://" not in text:
+        return Path(text).expanduser()
+    try:
+        url = make_url(text)
+    except ArgumentError as error:
+        raise LedgerUsageError(text, "is not a ledger's URL", "give a path or sqlite:///path") from error
+    if url.get_backend_name() != "sqlite":
+        shown = url.render_as_string(hide_password=True)
+        raise LedgerUsageError(shown, "only SQLite ledgers are supported", "give a path or sqlite:///path")
+    if not url.database or url.database == ":memory:":
+        raise LedgerUsageError(text, "names no file", "give a path or sqlite:///path")
+    return Path(url.database).expanduser()
+
+
+class Database:
+    """One SQLite file with its connections. Reads may come from any thread; writers queue up on one lock."""
+
+    def __init__(self, path: Path, *, readonly: bool, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
+        """Prepare the file and the pool; the first statement opens it."""
+        self.path = path
+        self.readonly = readonly
+        self._writing = threading.Lock()
+        _prepare_file(path, readonly)
+        self.engine = _engine(path, readonly, busy_timeout_s)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give a connection inside one read transaction: every statement sees the same state."""
+        with self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Give a connection inside the one write transaction; committed on leaving, rolled back on any error."""
+        with self._writing, self.engine.connect() as plain:
+            connection = plain.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+            with connection.begin():
+                yield connection
+
+    def use_wal(self) -> None:
+        """Switch the file to write-ahead logging, which it keeps: readers then never wait for the writer."""
+        with self.engine.connect() as plain:
+            # Not possible inside a transaction.
+            plain.execution_options(**{_BEGIN: ""}).exec_driver_sql("PRAGMA journal_mode=WAL")
+
+    @contextmanager
+    def run_lock(self) -> Iterator[None]:
+        """Hold `<ledger>.lock` by flock, which the kernel lets go when the process dies, however it dies."""
+        path = self.path.with_name(self.path.name + ".lock")
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            remedy = "make the ledger's directory writable for this user"
+            raise LedgerUsageError(str(path), error.strerror or str(error), remedy) from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+                cause = f"another fedi-safety run (pid {pid}) is using this ledger"
+                raise LedgerError(str(self.path), cause, "wait for it or stop it") from error
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            yield
+            os.ftruncate(descriptor, 0)
+        finally:
+            os.close(descriptor)
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def open_foreign(path: Path) -> sqlite3.Connection:
+    """Open another program's SQLite file, strictly for reading. Text comes as bytes: it need not be UTF-8."""
+    if not path.is_file():
+        raise LedgerUsageError(str(path), "is not a file" if path.exists() else "does not exist")
+    connection = sqlite3.connect(f"file:{quote(os.fsencode(path.absolute()))}?mode=ro", uri=True)
+    connection.text_factory = bytes
+    return connection
+
+
+def _prepare_file(path: Path, readonly: bool) -> None:
+    """Refuse what cannot be a ledger's file; create a missing one for its owner alone."""
+    if path.is_dir():
+        raise LedgerUsageError(str(path), "is a directory", "name the ledger's file, for example DIRECTORY/ledger.db")
+    try:
+        if path.exists():
+            return
+        if readonly:
+            raise LedgerUsageError(str(path), "there is no ledger here yet", "run a scan first, or name another file")
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # SQLite gives its side files the rights of the main one.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        remedy = "name a file in a directory that this user may write to"
+        raise LedgerUsageError(str(path), error.strerror or str(error), remedy) from error
+
+
+def _engine(path: Path, readonly: bool, busy_timeout_s: float) -> Engine:
+    absolute = path.absolute()
+    uri = f"file:{quote(os.fsencode(absolute))}?mode={'ro' if readonly else 'rw'}"
+    if readonly and not os.access(absolute.parent, os.W_OK) and not Path(f"{absolute}-wal").exists():
+        # Without a log nobody is writing, and SQLite cannot create the log's index here to make sure.
+        uri += "&immutable=1"
+    engine = create_engine(
+        "sqlite+pysqlite:///ledger",  # only names the dialect; `creator` opens the file
+        creator=lambda: sqlite3.connect(
+            uri, uri=True, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False
+        ),
+        pool_size=8,
+        max_overflow=24,
+        pool_use_lifo=True,
+    )
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: sqlite3.Connection, _record: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+        cursor.execute("PRAGMA temp_store=MEMORY")
+        cursor.execute(f"PRAGMA journal_size_limit={_WAL_LIMIT_BYTES}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # The driver's own way begins a transaction only at the first write, too late to be sure of the lock.
+        statement = connection.get_execution_options().get(_BEGIN, "BEGIN")
+        if statement:
+            connection.exec_driver_sql(statement)
+
+    @event.listens_for(engine, "handle_error")
+    def translate(context: ExceptionContext) -> None:
+        original = context.original_exception
+        if isinstance(original, sqlite3.Error):
+            explained = explain(path, original)
+            if explained is not None:
+                raise explained from original
+
+    return engine
+
+
+_RESTORE = "move it away and restore a backup"
+_SPACE = "free some space; nothing of this step was kept"
+
+_MEANINGS: dict[int, tuple[type[LedgerError], str, str]] = {
+    sqlite3.SQLITE_NOTADB: (LedgerError, "is not a ledger, or is damaged", _RESTORE),
+    sqlite3.SQLITE_CORRUPT: (LedgerError, "is damaged", _RESTORE),
+    sqlite3.SQLITE_FULL: (LedgerError, "the disk is full", _SPACE),
+    sqlite3.SQLITE_IOERR: (LedgerError, "the disk gave an input/output error", "check the disk and its free space"),
+    sqlite3.SQLITE_BUSY: (LedgerError, "is locked by another program", "wait for it or stop it"),
+    sqlite3.SQLITE_LOCKED: (LedgerError, "is locked by another program", "wait for it or stop it"),
+    sqlite3.SQLITE_READONLY: (
+        LedgerUsageError,
+        "is read-only for this user",
+        "make the file and its directory writable, or name another file",
+    ),
+    sqlite3.SQLITE_PERM: (LedgerUsageError, "may not be opened by this user", "check the file's rights"),
+    sqlite3.SQLITE_CANTOPEN: (
+        LedgerUsageError,
+        "cannot be opened",
+        "check that the file and its directory are readable and writable for this user",
+    ),
+}
+
+
+def explain(path: Path, error: sqlite3.Error) -> LedgerError | None:
+    """Return what an SQLite error means to a person; None for one that only a programmer can mend."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return None
+    meaning = _MEANINGS.get(code & 0xFF)
+    if meaning is None:
+        return None
+    kind, cause, remedy = meaning
+    return kind(str(path), cause, remedy)
