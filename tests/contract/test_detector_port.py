@@ -1,0 +1,149 @@
+"""What every detector owes the `Detector` port, asked of each that `open_detectors` gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from fedi_safety.core.ports import Detector
+from fedi_safety.core.types import Box, Evidence, Frame, Scored
+from fedi_safety.detectors import EMBEDDED, open_detectors
+from fedi_safety.detectors.examples import HasExamples, check_examples
+from photos import grey_faces, photos
+
+_OPENED: dict[str, Detector] = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _opened() -> Iterator[None]:
+    _OPENED.update({d.name: d for d in open_detectors(["embedded"], "cpu", 1)})
+    yield
+    _OPENED.clear()
+
+
+@pytest.fixture(params=EMBEDDED)
+def detector(request: pytest.FixtureRequest) -> Detector:
+    return _OPENED[str(request.param)]
+
+
+@pytest.fixture(scope="module")
+def evidence(_opened: None) -> list[Evidence]:
+    """Photographs of several shapes with NudeNet's boxes on them, faces, and odd sizes."""
+    frames = [*photos(400).values(), *grey_faces(6, 120)]
+    frames += [_odd(w, h) for w, h in ((1, 1), (1, 700), (700, 1), (320, 320), (33, 700))]
+    finder = _OPENED["nudenet"]
+    return [Evidence(f, finder.score([Evidence(f)])[0].boxes) for f in frames]
+
+
+def _odd(width: int, height: int) -> Frame:
+    size = width * height * 3
+    return Frame(0, width, height, (bytes(range(256)) * (size // 256 + 1))[:size])
+
+
+def _close(one: Scored, other: Scored) -> bool:
+    return (
+        dict(one.signals) == pytest.approx(dict(other.signals), abs=1e-4)
+        and [b.label for b in one.boxes] == [b.label for b in other.boxes]
+        and [b.score for b in one.boxes] == pytest.approx([b.score for b in other.boxes], abs=1e-4)
+    )
+
+
+def test_names_itself(detector: Detector) -> None:
+    assert detector.name in EMBEDDED
+    assert detector.signals and len(set(detector.signals)) == len(detector.signals)
+    assert detector.cost > 0
+    assert detector.max_batch >= 1
+    assert "sha256:" in detector.version
+    assert all(len(part.split()[0]) >= 12 for part in detector.version.split("sha256:")[1:])
+    assert set(detector.after) <= set(EMBEDDED)
+
+
+def test_own_examples_hold(detector: Detector) -> None:
+    assert isinstance(detector, HasExamples)
+    assert detector.examples()
+    assert check_examples(detector) == []
+
+
+def test_every_signal_on_every_frame_within_0_and_1(detector: Detector, evidence: list[Evidence]) -> None:
+    for item in evidence:
+        (scored,) = detector.score([item])
+        assert set(scored.signals) == set(detector.signals)
+        assert all(type(v) is float and 0.0 <= v <= 1.0 for v in scored.signals.values())
+        for box in scored.boxes:
+            assert 0.0 <= box.score <= 1.0
+            assert box.x >= 0 and box.y >= 0 and box.width >= 0 and box.height >= 0
+            assert box.x + box.width <= 1 + 1e-6 and box.y + box.height <= 1 + 1e-6
+
+
+def test_a_batch_is_its_frames_one_by_one_in_order(detector: Detector, evidence: list[Evidence]) -> None:
+    single = [detector.score([item])[0] for item in evidence]
+    for order in (range(len(evidence)), range(len(evidence) - 1, -1, -1)):
+        places = list(order)
+        batched: list[Scored] = []
+        for start in range(0, len(places), detector.max_batch):
+            batched += detector.score([evidence[i] for i in places[start : start + detector.max_batch]])
+        assert len(batched) == len(places)
+        assert all(_close(b, single[i]) for b, i in zip(batched, places, strict=True))
+    assert len({tuple(s.signals.values()) for s in single}) > 3, "the frames must differ for this to show anything"
+
+
+def test_an_empty_batch_gives_nothing(detector: Detector) -> None:
+    assert detector.score([]) == []
+
+
+def test_many_threads_get_what_one_gets(detector: Detector, evidence: list[Evidence]) -> None:
+    single = [detector.score([item])[0] for item in evidence]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda item: detector.score([item])[0], evidence * 2))
+    assert all(_close(a, b) for a, b in zip(together, single * 2, strict=True))
+
+
+def test_a_face_is_found_and_none_in_a_landscape() -> None:
+    frames = photos()
+    face, china = _OPENED["nudenet"].score([Evidence(frames["astronaut"]), Evidence(frames["china"])])
+    assert face.signals["face.present"] > 0.6
+    assert face.boxes[0].label in ("FACE_FEMALE", "FACE_MALE")
+    assert china.signals["face.present"] == 0.0
+
+
+def test_the_age_of_an_adult_is_not_that_of_a_minor() -> None:
+    frame = photos()["astronaut"]
+    (found,) = _OPENED["nudenet"].score([Evidence(frame)])
+    (scored,) = _OPENED["age"].score([Evidence(frame, found.boxes)])
+    assert 0.0 < scored.signals["face.minor"] <= scored.signals["face.young"] < 0.2
+
+
+def test_only_faces_that_are_certain_and_large_enough_get_an_age() -> None:
+    frame = photos()["astronaut"]
+    (box, *_) = _OPENED["nudenet"].score([Evidence(frame)])[0].boxes
+    refused = (
+        (),
+        (Box("BELLY_EXPOSED", 0.9, box.x, box.y, box.width, box.height),),
+        (Box("FACE_MALE", 0.39, box.x, box.y, box.width, box.height),),
+        (Box("FACE_MALE", 0.9, box.x, box.y, 7 / frame.width, box.height),),
+        (Box("FACE_MALE", 0.9, 1.0, 1.0, 0.0, 0.0),),
+    )
+    for scored in _OPENED["age"].score([Evidence(frame, boxes) for boxes in refused]):
+        assert scored.signals == {"face.minor": 0.0, "face.young": 0.0}
+
+
+def test_the_youngest_face_counts() -> None:
+    age = _OPENED["age"]
+    whole = Box("FACE_MALE", 0.9, 0.0, 0.0, 1.0, 1.0)
+    left = Box("FACE_MALE", 0.9, 0.0, 0.0, 0.5, 1.0)
+    frame = grey_faces(1)[0]
+    alone = [age.score([Evidence(frame, (box,))])[0].signals for box in (whole, left)]
+    (both,) = age.score([Evidence(frame, (whole, left))])
+    for name in age.signals:
+        assert both.signals[name] == pytest.approx(max(s[name] for s in alone), abs=1e-5)
+
+
+def test_a_crowd_takes_several_runs_and_keeps_its_order() -> None:
+    age = _OPENED["age"]
+    whole = (Box("FACE_MALE", 0.9, 0.0, 0.0, 1.0, 1.0),)
+    faces = grey_faces(5)
+    single = [age.score([Evidence(f, whole)])[0] for f in faces]
+    crowd = age.score([Evidence(f, whole * 9) for f in faces])  # 45 chips
+    assert all(_close(a, b) for a, b in zip(crowd, single, strict=True))
