@@ -32,6 +32,7 @@ from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.migrate import bring_up_to_date
 from fedi_safety.ledger.schema import plans, runs, stores
 from fedi_safety.ledger.sqlite import BUSY_TIMEOUT_S, Database, ledger_path
+from fedi_safety.ledger.verify import Verification, verify
 
 
 def open_ledger(
@@ -107,7 +108,7 @@ class SqlLedger:
         """Trip or reset the breaker of a store. Resetting one that holds nothing back is no event."""
         now = self.clock.now()
         with self.database.write() as connection:
-            store_id = self._store_id(connection, store)
+            store_id = self.store_id(connection, store)
             before = connection.execute(select(stores.c.breaker).where(stores.c.id == store_id)).scalar_one()
             if before == why:
                 return
@@ -150,7 +151,7 @@ class SqlLedger:
             return
         now = self.clock.now()
         with self.database.write() as connection:
-            recording.record(connection, now, run, self._store_id(connection, store), results)
+            recording.record(connection, now, run, self.store_id(connection, store), results)
 
     def plan(self, run: int, store: str, wanted: Sequence[tuple[Object, bytes]], act: ActKind) -> list[Plan]:
         """Make sure that each (object, sha256) has one open plan of kind `act`; return these plans in order."""
@@ -158,7 +159,7 @@ class SqlLedger:
             return []
         now = self.clock.now()
         with self.database.write() as connection:
-            store_id = self._store_id(connection, store)
+            store_id = self.store_id(connection, store)
             return planning.make_plans(connection, now, run, store, store_id, wanted, act)
 
     def supersede(self, run: int, store: str, objects: Sequence[Object]) -> int:
@@ -166,7 +167,7 @@ class SqlLedger:
         now = self.clock.now()
         closed = 0
         with self.database.write() as connection:
-            store_id = self._store_id(connection, store)
+            store_id = self.store_id(connection, store)
             for part in codec.chunks(objects):
                 of_these = plans.c.object_id.in_(remembering.ids_of(store_id, part))
                 closed += planning.close_waiting(connection, now, run, of_these, PlanState.SUPERSEDED)
@@ -268,6 +269,10 @@ class SqlLedger:
             judging.restore(connection, now, run, sha256, printable(reason), row)
             return True
 
+    def verify(self) -> Verification:
+        """Check the event chain, and the tables against it; see `fedi_safety.ledger.verify`."""
+        return verify(self.database)
+
     def _content(self, connection: Connection, sha256: bytes) -> Any:
         row = judging.content_row(connection, sha256)
         if row is None:
@@ -285,7 +290,8 @@ class SqlLedger:
                 self._store_ids[store] = known
         return known
 
-    def _store_id(self, connection: Connection, store: str) -> int:
+    def store_id(self, connection: Connection, store: str) -> int:
+        """Return a store's row, made if need be. For the ledger's own modules, inside their write transaction."""
         # An id that this transaction makes is not cached: the transaction may yet be rolled back.
         known = self._known_store_id(connection, store)
         if known is None:

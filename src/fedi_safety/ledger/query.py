@@ -1,0 +1,298 @@
+"""The read-only side for follow-up: listing objects with what is known of them, and everything about one of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+
+from fedi_safety.core.types import ActKind, Judgement, PlanState, Reason, RuleHit, Signal, Verdict
+from fedi_safety.ledger import codec
+from fedi_safety.ledger.judging import judgement_from
+from fedi_safety.ledger.schema import (
+    State,
+    acts,
+    contents,
+    detector_sets,
+    dismissals,
+    events,
+    judgements,
+    objects,
+    plans,
+    runs,
+    stores,
+)
+from fedi_safety.ledger.sqlite import Database
+
+IMPORTED_LABEL = "imported"
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which objects to list; what is None does not matter. All that are set must hold."""
+
+    store: str | None = None
+    state: str | None = None  # judged, unscanned, removed, history
+    verdict: Verdict | None = None
+    label: str | None = None
+    reason: Reason | None = None
+    act: ActKind | None = None
+    plan_state: PlanState | None = None
+    prefix: str | None = None
+    sha256: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One object with what is known of it now. `act` and `act_state` are of its latest plan."""
+
+    store: str
+    key: str
+    state: str
+    size: int | None
+    sha256: bytes | None
+    verdict: Verdict | None
+    labels: tuple[str, ...]
+    reasons: tuple[RuleHit, ...]
+    signals: dict[str, Signal]
+    policy: str | None
+    dismissed: bool
+    unscanned: Reason | None
+    detail: str
+    act: ActKind | None
+    act_state: PlanState | None
+    error: str | None
+    judged_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PastJudgement:
+    """One judgement of a content, as it was given."""
+
+    at: float
+    run: int | None
+    judgement: Judgement
+    signals: dict[str, Signal] | None
+    detectors: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PastEvent:
+    """One event, as the chain keeps it."""
+
+    seq: int
+    at: float
+    kind: str
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Everything about one content, or about one object without: newest things last."""
+
+    rows: list[Row]
+    sha256: bytes | None = None
+    media_type: str | None = None
+    width: int | None = None
+    height: int | None = None
+    frames: int | None = None
+    detectors: dict[str, str] = field(default_factory=dict)
+    dismissal: str | None = None
+    judgements: list[PastJudgement] = field(default_factory=list)
+    plans: list[dict[str, Any]] = field(default_factory=list)
+    acts: list[dict[str, Any]] = field(default_factory=list)
+    events: list[PastEvent] = field(default_factory=list)
+
+
+_o, _c, _p = objects.c, contents.c, plans.c
+_latest = select(func.max(plans.c.id)).where(plans.c.object_id == objects.c.id).correlate(objects).scalar_subquery()
+_ROWS = (
+    select(
+        _o.id, stores.c.url, _o.key, _o.state, _o.size, _o.sha256.label("own_sha256"), _o.reason, _o.detail,
+        _o.judged_at, _c.sha256, _c.verdict, _c.labels, _c.reasons, _c.signals, _c.policy, _c.dismissed_at,
+        _p.act, _p.state.label("plan_state"), _p.error,
+    )
+    .join(stores, stores.c.id == _o.store_id)
+    .outerjoin(contents, _c.id == _o.content_id)
+    .outerjoin(plans, _p.id == _latest)
+)  # fmt: skip
+
+
+def list_objects(database: Database, filters: Filters | None = None, limit: int | None = None) -> Iterator[Row]:
+    """Yield the objects that `filters` lets through, oldest first, page by page, at most `limit`."""
+    wanted = filters or Filters()
+    conditions = _conditions(wanted)
+    after, left = 0, limit
+    while left is None or left > 0:
+        size = codec.BATCH_ROWS if left is None else min(codec.BATCH_ROWS, left)
+        query = _ROWS.where(_o.id > after, *conditions).order_by(_o.id).limit(size)
+        with database.read() as connection:
+            page = connection.execute(query).all()
+        for row in page:
+            yield _row(row._mapping)
+        if len(page) < size:
+            return
+        after = page[-1].id
+        left = None if left is None else left - len(page)
+
+
+def _conditions(wanted: Filters) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if wanted.store is not None:
+        found.append(stores.c.url == wanted.store)
+    if wanted.state is not None:
+        same = (State.JUDGED, State.TRUSTED) if wanted.state == State.JUDGED else (State(wanted.state),)
+        found.append(_o.state.in_([state.value for state in same]))
+    if wanted.verdict is not None:
+        # A subquery on the verdict's index: blocked contents are few among millions.
+        of_content = _o.content_id.in_(select(_c.id).where(_c.verdict == wanted.verdict.value))
+        clauses = [and_(of_content, _o.state != State.UNSCANNED.value)]
+        if wanted.verdict is not Verdict.REVIEW:
+            taken_over = State.HISTORY if wanted.verdict is Verdict.BLOCK else State.TRUSTED
+            clauses.append(_o.state == taken_over.value)
+        found.append(or_(*clauses))
+    if wanted.label is not None:
+        by_import: ColumnElement[bool] = _o.state.in_((State.HISTORY.value, State.TRUSTED.value))
+        if wanted.label != IMPORTED_LABEL:
+            by_import = and_(by_import, _o.detail == wanted.label)
+        found.append(or_(by_import, _c.labels.contains(codec.dumps(wanted.label), autoescape=True)))
+    if wanted.reason is not None:
+        found += [_o.reason == wanted.reason.value, _o.state == State.UNSCANNED.value]
+    if wanted.act is not None:
+        found.append(_p.act == wanted.act.value)
+    if wanted.plan_state is not None:
+        found.append(_p.state == wanted.plan_state.value)
+    if wanted.prefix:
+        low = codec.key_bytes(wanted.prefix)
+        found.append(_o.key >= low)
+        high = low.rstrip(b"\xff")
+        if high:
+            found.append(_o.key < high[:-1] + bytes([high[-1] + 1]))
+    if wanted.sha256 is not None:
+        found.append(or_(_c.sha256 == wanted.sha256, _o.sha256 == wanted.sha256))
+    return found
+
+
+def _row(row: Any) -> Row:
+    state = State(row["state"])
+    verdict = None if row["verdict"] is None else Verdict(row["verdict"])
+    labels = codec.labels_from(row["labels"]) if row["labels"] is not None else ()
+    if state in (State.HISTORY, State.TRUSTED):
+        verdict = Verdict.BLOCK if state is State.HISTORY else Verdict.CLEAR
+        labels = (IMPORTED_LABEL, row["detail"]) if row["detail"] else (IMPORTED_LABEL,)
+    unscanned = state is State.UNSCANNED
+    return Row(
+        store=row["url"],
+        key=codec.key_text(row["key"]),
+        state=State.JUDGED.value if state is State.TRUSTED else state.value,
+        size=row["size"] if row["size"] >= 0 else None,
+        sha256=row["sha256"] or row["own_sha256"],
+        verdict=None if unscanned else verdict,
+        labels=() if unscanned else labels,
+        reasons=codec.reasons_from(row["reasons"]) if row["reasons"] is not None and not unscanned else (),
+        signals=codec.signals_from(row["signals"]) if row["signals"] is not None else {},
+        policy=row["policy"],
+        dismissed=row["dismissed_at"] is not None,
+        unscanned=Reason(row["reason"]) if unscanned else None,
+        detail=(row["detail"] or "") if unscanned else "",
+        act=None if row["act"] is None else ActKind(row["act"]),
+        act_state=None if row["plan_state"] is None else PlanState(row["plan_state"]),
+        error=row["error"],
+        judged_at=row["judged_at"],
+    )
+
+
+def show(database: Database, target: str | bytes, store: str | None = None) -> Shown | None:
+    """Return everything about an object's key (`str`) or a content's SHA-256 (`bytes`); None if neither is known.
+
+    A key that several stores have gives all of their rows, and the history of the first one's content.
+    """
+    o_where = _o.key == codec.key_bytes(target) if isinstance(target, str) else _c.sha256 == target
+    query = _ROWS.where(o_where, *([stores.c.url == store] if store is not None else [])).order_by(_o.id)
+    with database.read() as connection:
+        found = connection.execute(query.limit(codec.BATCH_ROWS)).mappings().all()
+        rows = [_row(row) for row in found]
+        sha256 = target if isinstance(target, bytes) else next((row["sha256"] for row in found if row["sha256"]), None)
+        content = None
+        if sha256 is not None:
+            columns = (_c.id, _c.media_type, _c.width, _c.height, _c.frames, detector_sets.c.body)
+            joined = select(*columns).join(detector_sets, detector_sets.c.id == _c.detectors_id)
+            content = connection.execute(joined.where(_c.sha256 == sha256)).one_or_none()
+        if content is None and not rows:
+            return None
+        plan_rows = _plans_of(connection, [row["id"] for row in found], None if content is None else content.id)
+        plan_ids = [row["id"] for row in plan_rows]
+        shown_events = _events_of(connection, sha256 if content is not None else None, plan_ids)
+        act_rows = _acts_of(connection, plan_ids)
+        if content is None:
+            return Shown(rows, sha256, plans=plan_rows, acts=act_rows, events=shown_events)
+        d = dismissals.c
+        dismissal = connection.execute(select(d.reason).where(d.sha256 == sha256, d.undone_at.is_(None)))
+        return Shown(
+            rows=rows,
+            sha256=sha256,
+            media_type=content.media_type,
+            width=content.width,
+            height=content.height,
+            frames=content.frames,
+            detectors=json.loads(content.body),
+            dismissal=dismissal.scalar_one_or_none(),
+            judgements=_judgements_of(connection, content.id),
+            plans=plan_rows,
+            acts=act_rows,
+            events=shown_events,
+        )
+
+
+def _judgements_of(connection: Connection, content_id: int) -> list[PastJudgement]:
+    j = judgements.c
+    query = (
+        select(j.at, j.run_id, j.verdict, j.policy, j.labels, j.reasons, j.signals, detector_sets.c.body)
+        .join(detector_sets, detector_sets.c.id == j.detectors_id)
+        .where(j.content_id == content_id)
+        .order_by(j.id)
+    )
+    return [
+        PastJudgement(
+            at,
+            run,
+            judgement_from(verdict, policy, labels, reasons),
+            None if signals is None else codec.signals_from(signals),
+            json.loads(body),
+        )
+        for at, run, verdict, policy, labels, reasons, signals, body in connection.execute(query)
+    ]
+
+
+def _plans_of(connection: Connection, object_ids: Sequence[int], content_id: int | None) -> list[dict[str, Any]]:
+    p = plans.c
+    query = (
+        select(
+            p.id, p.run_id, runs.c.dry_run, objects.c.key, p.act, p.state, p.created_at, p.updated_at, p.attempts,
+            p.error,
+        )
+        .join(objects, objects.c.id == p.object_id)
+        .join(runs, runs.c.id == p.run_id)
+        .where(or_(p.object_id.in_(object_ids), p.content_id == content_id))
+        .order_by(p.id)
+        .limit(codec.BATCH_ROWS)
+    )  # fmt: skip
+    rows = [dict(row) for row in connection.execute(query).mappings()]
+    return [row | {"key": codec.key_text(row["key"])} for row in rows]
+
+
+def _acts_of(connection: Connection, plan_ids: Sequence[int]) -> list[dict[str, Any]]:
+    a = acts.c
+    columns = (a.id, a.plan_id, a.run_id, a.started_at, a.closed_at, a.outcome, a.detail)
+    query = select(*columns).where(a.plan_id.in_(plan_ids)).order_by(a.id)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _events_of(connection: Connection, sha256: bytes | None, plan_ids: Sequence[int]) -> list[PastEvent]:
+    e = events.c
+    of_content = [e.sha256 == sha256] if sha256 is not None else []
+    query = select(e.seq, e.at, e.kind, e.payload).where(or_(e.plan_id.in_(plan_ids), *of_content)).order_by(e.seq)
+    return [PastEvent(seq, at, kind, json.loads(payload)) for seq, at, kind, payload in connection.execute(query)]

@@ -1,0 +1,225 @@
+"""Checks that the ledger's past was not altered: the event chain, and the tables against it. Changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, or_, select
+
+from fedi_safety.core.types import Verdict
+from fedi_safety.ledger import codec
+from fedi_safety.ledger.events import CHAIN_START, Kind, entry_hash
+from fedi_safety.ledger.judging import digest
+from fedi_safety.ledger.planning import identity
+from fedi_safety.ledger.schema import (
+    acts,
+    chain,
+    contents,
+    detector_sets,
+    dismissals,
+    events,
+    judgements,
+    objects,
+    plans,
+)
+from fedi_safety.ledger.sqlite import Database
+
+_Rows = Sequence[Row[*tuple[Any, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What checking came to. `problem` names the first break, None if there is none.
+
+    `length` and `head` are what to note down outside the ledger: somebody who may write the file can also compute
+    a new chain, and only an older note of these two shows that.
+    """
+
+    length: int
+    head: str
+    problem: str | None = None
+
+
+class _Broken(Exception):
+    """The first break, as its message."""
+
+
+def verify(database: Database) -> Verification:
+    """Check the whole ledger in one consistent view, page by page.
+
+    Found: an event altered, reordered, inserted or missing, at the end too; plans, acts, dismissals and verdicts that
+    are not what their events say, or whose rows are gone. Not found: a chain computed anew by somebody who may write
+    the file (compare `head` with a note kept elsewhere), and what was never evented: clear judgements and scores.
+    """
+    with database.read() as connection:
+        length, head = connection.execute(select(chain.c.length, chain.c.head)).one()
+        try:
+            _check_chain(connection, length, head)
+            _check_counts(connection)
+            _check_plans(connection)
+            _check_acts(connection)
+            _check_judgements(connection)
+            _check_verdicts(connection)
+            _check_dismissals(connection)
+        except _Broken as broken:
+            return Verification(length, head.hex(), str(broken))
+    return Verification(length, head.hex())
+
+
+def _check_chain(connection: Connection, length: int, head: bytes) -> None:
+    e = events.c
+    columns = (e.seq, e.at, e.kind, e.payload, e.sha256, e.plan_id, e.prev_hash, e.hash)
+    expected, before = 1, CHAIN_START
+    after = 0
+    while True:
+        query = select(*columns).where(e.seq > after).order_by(e.seq).limit(codec.BATCH_ROWS)
+        page = connection.execute(query).all()
+        if not page:
+            break
+        for seq, at, kind, payload, sha256, plan_id, prev_hash, own in page:
+            if seq != expected:
+                raise _Broken(f"event {expected} is missing")
+            if prev_hash != before or own != entry_hash(prev_hash, seq, at, kind, payload):
+                raise _Broken(f"event {seq} was altered, or the one before it")
+            said = json.loads(payload)
+            if said.get("sha256") != (sha256.hex() if sha256 is not None else None) or said.get("plan") != plan_id:
+                raise _Broken(f"event {seq} points to something else than it says")
+            expected, before = seq + 1, own
+        after = page[-1].seq
+    if expected - 1 != length:
+        raise _Broken(f"there are {expected - 1} events and not {length}: some at the end are missing, or were added")
+    if before != head:
+        raise _Broken("the last event is not the one that was written last")
+
+
+def _check_counts(connection: Connection) -> None:
+    """Find rows that are gone though an event tells of them, and rows that no event tells of."""
+    for kind, query, name in (
+        (Kind.PLANNED, select(func.count()).select_from(plans), "plans"),
+        (Kind.ACT_STARTED, select(func.count()).select_from(acts), "acts"),
+        (Kind.JUDGED, select(func.count(judgements.c.event_seq)), "judgements"),
+    ):
+        told = connection.execute(select(func.count()).where(events.c.kind == kind.value)).scalar_one()
+        there = connection.execute(query).scalar_one()
+        if told != there:
+            raise _Broken(f"events tell of {told} {name}, and there are {there}")
+
+
+def _told(connection: Connection, seqs: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Return events by number, as dictionaries with their kind and time."""
+    e = events.c
+    query = select(e.seq, e.kind, e.at, e.payload).where(e.seq.in_(seqs))
+    return {
+        seq: {**json.loads(payload), "kind": kind, "at": at} for seq, kind, at, payload in connection.execute(query)
+    }
+
+
+def _check_plans(connection: Connection) -> None:
+    p = plans.c
+    columns = (p.id, p.state, p.open, p.act, p.size, p.mtime_ns, p.tag, objects.c.key, contents.c.sha256)
+    query = select(*columns).join(objects, objects.c.id == p.object_id).join(contents, contents.c.id == p.content_id)
+    for page in _pages(connection, query, p.id):
+        ids = [row.id for row in page]
+        first: dict[int, dict[str, Any]] = {}
+        last: dict[int, str] = {}
+        told = select(events.c.plan_id, events.c.kind, events.c.payload).where(events.c.plan_id.in_(ids))
+        for plan_id, kind, payload in connection.execute(told.order_by(events.c.seq)):
+            said = json.loads(payload)
+            if kind == Kind.PLANNED:
+                first[plan_id] = said
+            last[plan_id] = said.get("state", last.get(plan_id))
+        for row in page:
+            said = first.get(row.id, {})
+            own = identity(codec.key_text(row.key), row.act, row.size, row.mtime_ns, row.tag)
+            own["sha256"] = row.sha256.hex()
+            if own != {name: said.get(name) for name in own}:
+                raise _Broken(f"plan {row.id} is not about what was planned")
+            if last.get(row.id) != row.state or row.open != (row.state in ("planned", "started", "failed")):
+                raise _Broken(f"plan {row.id} is {row.state}, and its last event says {last.get(row.id)}")
+
+
+def _check_acts(connection: Connection) -> None:
+    a = acts.c
+    columns = (a.id, a.plan_id, a.run_id, a.started_at, a.started_seq, a.closed_at, a.closed_seq, a.outcome)
+    for page in _pages(connection, select(*columns), a.id):
+        seqs = [seq for row in page for seq in (row.started_seq, row.closed_seq) if seq is not None]
+        told = _told(connection, seqs)
+        for row in page:
+            begun = told.get(row.started_seq, {})
+            said = begun.get("kind"), begun.get("plan"), begun.get("run"), begun.get("at")
+            if said != (Kind.ACT_STARTED, row.plan_id, row.run_id, row.started_at):
+                raise _Broken(f"act {row.id} has no event that says it was started")
+            if row.closed_seq is None and row.closed_at is None and row.outcome is None:
+                continue
+            ended = told.get(row.closed_seq, {})
+            interrupted = ended.get("kind") == Kind.ACT_INTERRUPTED
+            outcome = "interrupted" if interrupted else ended.get("state")
+            known = interrupted or ended.get("kind") == Kind.ACT_CLOSED
+            if not known or (ended.get("plan"), outcome, ended.get("at")) != (row.plan_id, row.outcome, row.closed_at):
+                raise _Broken(f"act {row.id} has no event that says it ended so")
+
+
+def _check_judgements(connection: Connection) -> None:
+    j = judgements.c
+    query = (
+        select(*j, contents.c.sha256, detector_sets.c.body)
+        .join(contents, contents.c.id == j.content_id)
+        .join(detector_sets, detector_sets.c.id == j.detectors_id)
+        .where(or_(j.event_seq.is_not(None), j.verdict != Verdict.CLEAR.value))
+    )
+    for page in _pages(connection, query, j.id):
+        told = _told(connection, [row.event_seq for row in page if row.event_seq is not None])
+        for row in page:
+            said = told.get(row.event_seq, {})
+            own = row.sha256.hex(), digest(row._mapping, row.sha256, row.body)
+            if said.get("kind") != Kind.JUDGED or (said.get("sha256"), said.get("digest")) != own:
+                raise _Broken(f"judgement {row.id} of content {row.sha256.hex()} was altered")
+
+
+def _check_verdicts(connection: Connection) -> None:
+    """Compare the verdict in force of each content with the last event about it; without one it must be clear."""
+    c, e = contents.c, events.c
+    last = (
+        select(func.max(e.seq)).where(e.sha256 == c.sha256, e.kind == Kind.JUDGED.value).correlate(contents)
+    ).scalar_subquery()
+    query = select(c.id, c.sha256, c.verdict, last.label("last"))
+    for page in _pages(connection, query, c.id):
+        told = _told(connection, [row.last for row in page if row.last is not None])
+        for row in page:
+            said = told[row.last]["verdict"] if row.last is not None else Verdict.CLEAR.value
+            if said != row.verdict:
+                raise _Broken(f"content {row.sha256.hex()} is {row.verdict}, and its last event says {said}")
+
+
+def _check_dismissals(connection: Connection) -> None:
+    d, e, c = dismissals.c, events.c, contents.c
+    kinds = (Kind.DISMISSED.value, Kind.RESTORED.value)
+    last = select(func.max(e.seq)).where(e.sha256 == d.sha256, e.kind.in_(kinds)).correlate(dismissals)
+    query = select(
+        d.id, d.sha256, d.undone_at, last.scalar_subquery().label("last"), c.dismissed_at
+    ).outerjoin(contents, c.sha256 == d.sha256)  # fmt: skip
+    for page in _pages(connection, query, d.id):
+        told = _told(connection, [row.last for row in page if row.last is not None])
+        for row in page:
+            said = told.get(row.last, {}).get("kind")
+            stands = row.undone_at is None
+            if (said == Kind.DISMISSED) != stands or (row.dismissed_at is not None) != stands:
+                raise _Broken(f"the dismissal of content {row.sha256.hex()} is not what its last event says")
+    standing = select(func.count()).select_from(dismissals).where(d.undone_at.is_(None))
+    marked = select(func.count()).select_from(contents).where(c.dismissed_at.is_not(None))
+    if connection.execute(standing).scalar_one() != connection.execute(marked).scalar_one():
+        raise _Broken("contents stand dismissed that nobody dismissed")
+
+
+def _pages(connection: Connection, query: Any, key: Any) -> Iterator[_Rows]:
+    """Run `query` page by page in order of `key`, which must be among its columns."""
+    after = 0
+    while True:
+        page = connection.execute(query.where(key > after).order_by(key).limit(codec.BATCH_ROWS)).all()
+        if not page:
+            return
+        yield page
+        after = page[-1]._mapping[key]
