@@ -535,8 +535,8 @@ def _damaged() -> Iterator[Sample]:
         MediaType.GIF: whole()[MediaType.GIF][:13] + _noise(3000),
         MediaType.WEBP: whole()[MediaType.WEBP][:20] + _noise(len(whole()[MediaType.WEBP]) - 20),
         # Video codecs conceal what is wrong in their data; in the container nothing can be concealed.
-        MediaType.AVIF: whole()[MediaType.AVIF][:50] + _noise(len(whole()[MediaType.AVIF]) - 50),
-        MediaType.HEIC: whole()[MediaType.HEIC][:50] + _noise(len(whole()[MediaType.HEIC]) - 50),
+        MediaType.AVIF: _garbled_box(whole()[MediaType.AVIF], b"meta"),
+        MediaType.HEIC: _garbled_box(whole()[MediaType.HEIC], b"hvcC"),
         MediaType.JXL: whole()[MediaType.JXL][:60] + _noise(len(whole()[MediaType.JXL]) - 60),
     }
     for kind, data in garbled.items():
@@ -545,6 +545,11 @@ def _damaged() -> Iterator[Sample]:
     deep = saved(picture(), "JPEG")
     at = deep.index(b"\xff\xc0") + 4
     yield Sample("jpeg 12-bit", deep[:at] + b"\x0c" + deep[at + 1 :], MediaType.JPEG, Reason.UNSUPPORTED)
+
+
+def _garbled_box(data: bytes, kind: bytes) -> bytes:
+    at = data.index(kind) + 8
+    return data[:at] + _noise(40) + data[at + 40 :]
 
 
 def _bombs() -> Iterator[Sample]:

@@ -11,8 +11,9 @@ MIB = 1024 * 1024
 class Caps:
     """What one medium may cost. A medium that would cost more is unscanned, never judged by a part of it.
 
-    `max_memory_bytes` bounds the whole address space of a decoding child, of which about 170 MiB are the program
-    itself. The defaults go together: a picture of `max_pixels` fits the memory in every common layout.
+    `max_memory_bytes` bounds the whole address space of a decoding child, of which about 50 MiB are the program
+    itself (250 MiB once a HEIC came). The defaults go together: a picture of `max_pixels` fits the memory, but for
+    WebP of over about 80 megapixels, which needs 16 bytes a pixel and is `too_large` as well.
     """
 
     max_bytes: int = 64 * MIB

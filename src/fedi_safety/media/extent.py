@@ -6,14 +6,18 @@ Reads container structure only, never pixels. Runs in the child; every number it
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 from fedi_safety.core.types import MediaType
+
+# Formats whose structure covers the whole file.
+COUNTED = frozenset({MediaType.PNG, MediaType.WEBP, MediaType.AVIF, MediaType.HEIC})
 
 
 def is_cut(data: bytes, media_type: MediaType) -> bool:
     """Whether the structure of `data` speaks of bytes beyond its end. False where the format does not say."""
-    end = _DECLARED.get(media_type, _unknown)(data)
-    return end > len(data)
+    declared_end = _DECLARED.get(media_type)
+    return declared_end is not None and declared_end(data) > len(data)
 
 
 def declared_pixels(data: bytes, media_type: MediaType) -> int:
@@ -89,10 +93,6 @@ def _jxl_pixels(data: bytes) -> int:
     return height * (height * numerator // denominator)
 
 
-def _unknown(data: bytes) -> int:
-    return 0
-
-
 def _jpeg(data: bytes) -> int:
     """Walk the segments up to the first scan."""
     at = 2
@@ -166,6 +166,9 @@ def _jxl(data: bytes) -> int:
 def _tiff(data: bytes) -> int:
     """Return the end of the first directory or of the last strip or tile it names. BigTIFF is not looked into."""
     order = "<" if data[:2] == b"II" else ">"
+    arrays: dict[int, list[int]] = {}
+    count: int
+    entry: int
     if len(data) < 8:
         return 8
     if data[2:4] not in (b"*\0", b"\0*"):
@@ -173,11 +176,10 @@ def _tiff(data: bytes) -> int:
     at = int(struct.unpack_from(order + "I", data, 4)[0])
     if at + 2 > len(data):
         return at + 2
-    count = int(struct.unpack_from(order + "H", data, at)[0])
+    (count,) = struct.unpack_from(order + "H", data, at)
     end = at + 2 + 12 * count
     if end > len(data):
         return end
-    arrays: dict[int, list[int]] = {}
     for entry in range(at + 2, end, 12):
         tag, kind, values = struct.unpack_from(order + "HHI", data, entry)
         width = {3: 2, 4: 4}.get(kind)
@@ -193,7 +195,7 @@ def _tiff(data: bytes) -> int:
     return end
 
 
-_DECLARED = {
+_DECLARED: dict[MediaType, Callable[[bytes], int]] = {
     MediaType.JPEG: _jpeg,
     MediaType.PNG: _png,
     MediaType.GIF: _gif,

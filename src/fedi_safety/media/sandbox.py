@@ -338,6 +338,9 @@ def _environment() -> dict[str, str]:
         "PYTHONUTF8": "1",
         "LC_ALL": "C.UTF-8",
         "MALLOC_ARENA_MAX": "2",  # arenas of 64 MiB for every thread would eat the address space
+        # Keep the memory of ordinary pictures between objects: faulting it in anew is 40 % of a small JPEG's time.
+        "MALLOC_MMAP_THRESHOLD_": str(8 << 20),
+        "MALLOC_TRIM_THRESHOLD_": str(32 << 20),
     }
     if "LD_LIBRARY_PATH" in os.environ:
         wanted["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]

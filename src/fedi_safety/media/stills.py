@@ -31,7 +31,7 @@ from PIL import (
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Reason
 from fedi_safety.media.caps import FRAME_LONGEST_SIDE, FRAME_SHORTEST_SIDE, MAX_FRAME_PIXELS
-from fedi_safety.media.extent import declared_pixels, is_cut
+from fedi_safety.media.extent import COUNTED, declared_pixels, is_cut
 
 # The pixel cap is checked here, against the header and before anything is decoded; Pillow's own is only a warning.
 Image.MAX_IMAGE_PIXELS = None
@@ -83,13 +83,14 @@ def decode_still(data: bytes, media_type: MediaType, max_pixels: int) -> Still:
         return _decode(data, media_type, max_pixels)
     except (Unscannable, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 - a decoder library may raise anything at all because of its input
+    except Exception as error:  # a decoder library may raise anything at all because of its input
         raise _explain(error, data, media_type) from error
 
 
 def _explain(error: Exception, data: bytes, media_type: MediaType) -> Unscannable:
     text = f"{type(error).__name__}: {error}"
-    if _TRUNCATED.search(text) or is_cut(data, media_type):
+    # Where the container counts all its bytes, it knows better than a library's choice of words.
+    if is_cut(data, media_type) or (media_type not in COUNTED and _TRUNCATED.search(text)):
         return Unscannable(Reason.TRUNCATED, text)
     if isinstance(error, NotImplementedError) or _UNSUPPORTED.search(text):
         return Unscannable(Reason.UNSUPPORTED, text)

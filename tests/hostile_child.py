@@ -1,0 +1,158 @@
+"""A decoding child that misbehaves as its medium tells it to; for tests of the sandbox only.
+
+It confines itself exactly as the real child does: only the decoder is replaced. The medium is a word of `_DEEDS`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fedi_safety.core.errors import Unscannable
+from fedi_safety.core.types import MediaType, Reason
+from fedi_safety.media import child, confine, wire
+from fedi_safety.media.stills import Still
+
+_GREY = Still(2, 1, 2, 1, b"\x80" * 6)
+
+
+def decode(data: bytes, media_type: MediaType, max_pixels: int) -> Still:
+    """Do what the medium says."""
+    word, _, argument = data.decode().partition(":")
+    return _DEEDS[word](argument)
+
+
+def _tell(text: str) -> Still:
+    raise Unscannable(Reason.CORRUPT, text)
+
+
+def _sleep(_: str) -> Still:
+    time.sleep(60)
+    return _GREY
+
+
+def _spin_past_the_limit(_: str) -> Still:
+    confine.allow_processor_seconds(-2)
+    while True:
+        pass
+
+
+def _allocate(mebibytes: str) -> Still:
+    return Still(1, 1, 1, 1, bytes(int(mebibytes) << 20))
+
+
+def _segfault(_: str) -> Still:
+    ctypes.string_at(0)
+    return _GREY
+
+
+def _abort(_: str) -> Still:
+    os.abort()
+
+
+def _leave(code: str) -> Still:
+    os._exit(int(code))
+
+
+def _raise(_: str) -> Still:
+    raise RuntimeError("a bug in the child itself")
+
+
+def _hang_up(_: str) -> Still:
+    socket.socket(fileno=int(sys.argv[1])).close()
+    time.sleep(60)
+    return _GREY
+
+
+def _say(text: str) -> Still:
+    """Put raw bytes on the wire in place of an answer."""
+    control = socket.socket(fileno=os.dup(int(sys.argv[1])))
+    control.send(bytes.fromhex(text))
+    time.sleep(60)
+    return _GREY
+
+
+def _claim(numbers: str) -> Still:
+    width, height, frame_width, frame_height = map(int, numbers.split(","))
+    return Still(width, height, frame_width, frame_height, b"")
+
+
+def _shrink_output(_: str) -> Still:
+    os.ftruncate(int(sys.argv[2]), 0)
+    return _GREY
+
+
+def _try(what: str) -> Still:
+    """Try something forbidden and tell how that went."""
+    try:
+        _FORBIDDEN[what]()
+    except OSError as error:
+        return _tell(type(error).__name__)
+    return _tell("it worked")
+
+
+def _write_descriptor_zero_of_memfd() -> None:
+    descriptor = os.memfd_create("more")
+    os.write(descriptor, b"x")
+
+
+_HERE = Path(__file__)
+_FORBIDDEN: dict[str, Callable[[], object]] = {
+    "fork": os.fork,
+    "exec": lambda: os.execv(sys.executable, [sys.executable, "-c", "pass"]),
+    "spawn": lambda: os.posix_spawn(sys.executable, [sys.executable, "-c", "pass"], {}),
+    "internet socket": lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM),
+    "unix socket": lambda: socket.socket(socket.AF_UNIX, socket.SOCK_STREAM),
+    "create a file": lambda: Path("/tmp/fedi-safety-hostile").write_bytes(b"x"),
+    "open a file to write": lambda: os.open("/dev/null", os.O_RDWR),
+    "make a folder": lambda: Path("/tmp/fedi-safety-hostile").mkdir(),
+    "remove a file": lambda: Path("/nonexistent/fedi-safety").unlink(),
+    "write into memory that may grow": _write_descriptor_zero_of_memfd,
+    "signal its parent": lambda: os.kill(os.getppid(), 0),
+    "many descriptors": lambda: [os.open(_HERE, os.O_RDONLY) for _ in range(100)],
+}
+
+
+def _descriptors(_: str) -> Still:
+    names = []
+    for descriptor in sorted(os.listdir("/proc/self/fd"), key=int):
+        try:
+            names.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        except FileNotFoundError:  # the listing's own descriptor
+            continue
+    return _tell(" ".join(names))
+
+
+def _state(_: str) -> Still:
+    return _tell(f"{signal.getsignal(signal.SIGINT) == signal.SIG_IGN} {sorted(os.environ)}")
+
+
+_DEEDS: dict[str, Callable[[str], Still]] = {
+    "grey": lambda _: _GREY,
+    "pid": lambda _: _tell(str(os.getpid())),
+    "tell": _tell,
+    "sleep": _sleep,
+    "spin": _spin_past_the_limit,
+    "allocate": _allocate,
+    "segfault": _segfault,
+    "abort": _abort,
+    "leave": _leave,
+    "raise": _raise,
+    "hang up": _hang_up,
+    "say": _say,
+    "claim": _claim,
+    "shrink": _shrink_output,
+    "try": _try,
+    "descriptors": _descriptors,
+    "state": _state,
+}
+
+if __name__ == "__main__":
+    assert wire.MAGIC == b"fsmedia1"
+    child.serve(sys.argv[1:], decode)

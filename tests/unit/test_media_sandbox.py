@@ -1,0 +1,310 @@
+"""The pool of decoding children: what goes wrong in a child stays there, is named rightly, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import media_zoo
+import psutil
+import pytest
+from hostile_child import _FORBIDDEN
+
+from fedi_safety.core.errors import Unscannable
+from fedi_safety.core.types import Decoded, MediaType, Reason
+from fedi_safety.media import Caps, DecoderError, SandboxDecoder, wire
+from fedi_safety.media.caps import MAX_FRAME_PIXELS, MIB
+
+CAPS = Caps(max_memory_bytes=512 * MIB, max_seconds=5.0)
+
+
+@pytest.fixture
+def hostile() -> Iterator[SandboxDecoder]:
+    """Give a pool of one child that does what its medium says."""
+    with SandboxDecoder(CAPS, jobs=1, child_module="hostile_child") as decoder:
+        yield decoder
+
+
+def do(decoder: SandboxDecoder, deed: str) -> Decoded:
+    """Let a child do something."""
+    return decoder.decode(deed.encode(), MediaType.PNG)
+
+
+def refusal(decoder: SandboxDecoder, deed: str) -> tuple[Reason, str]:
+    """Let a child do something that must not end well."""
+    with pytest.raises(Unscannable) as caught:
+        do(decoder, deed)
+    return caught.value.reason, caught.value.detail
+
+
+def assert_works(decoder: SandboxDecoder) -> None:
+    """The next medium is decoded as if nothing had been."""
+    assert do(decoder, "grey").frames[0].rgb == b"\x80" * 6
+
+
+@pytest.mark.parametrize(
+    ("deed", "detail"),
+    [
+        ("segfault", "SIGSEGV"),
+        ("abort", "SIG"),  # which signal is left to abort() depends on the C library
+        ("leave:3", "exit code 3"),
+        ("leave:0", "exit code 0"),
+        ("raise", "exit code 1"),
+        ("hang up", "SIGKILL"),
+    ],
+)
+def test_a_crash_is_named_and_mended(hostile: SandboxDecoder, deed: str, detail: str) -> None:
+    """The medium in hand is unscanned with the cause; the next one gets a fresh child."""
+    reason, text = refusal(hostile, deed)
+    assert reason is Reason.DECODER_CRASHED
+    assert detail in text
+    assert_works(hostile)
+
+
+def test_too_slow() -> None:
+    """A child that hangs is ended at the time cap."""
+    with SandboxDecoder(Caps(max_seconds=0.3), jobs=1, child_module="hostile_child") as decoder:
+        assert_works(decoder)
+        start = time.monotonic()
+        assert refusal(decoder, "sleep")[0] is Reason.TOO_SLOW
+        assert time.monotonic() - start < 2.0
+        assert_works(decoder)
+
+
+def test_the_processor_limit_is_a_backstop(hostile: SandboxDecoder) -> None:
+    """A child that outlives its parent's attention ends by itself."""
+    reason, detail = refusal(hostile, "spin")
+    assert reason is Reason.TOO_SLOW
+    assert "SIGXCPU" in detail
+
+
+def test_too_much_memory(hostile: SandboxDecoder) -> None:
+    """Running into the memory cap is `too_large`, and the child lives on."""
+    before = refusal(hostile, "pid")
+    reason, detail = refusal(hostile, "allocate:1024")
+    assert reason is Reason.TOO_LARGE
+    assert "memory" in detail
+    assert refusal(hostile, "pid") == before
+
+
+_OK = wire.REPLY.pack(1, 0, 2, 1, 2, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("deed", "detail"),
+    [
+        ("say:00", "too short"),
+        (f"say:{bytes(wire.MAX_REPLY_BYTES + 1).hex()}", "answer"),
+        (f"say:{wire.REPLY.pack(7, 0, 2, 1, 2, 1, 0).hex()}", "out of order"),
+        (f"say:{wire.REPLY.pack(1, 99, 0, 0, 0, 0, 0).hex()}", "malformed"),
+        (f"say:{wire.REPLY.pack(1, 2, 0, 0, 0, 0, 5).hex()}", "malformed"),
+        (f"say:{wire.REPLY.pack(1, 2, 0, 0, 0, 0, 401).hex()}{'61' * 401}", "answer"),
+        (f"say:{wire.REPLY.pack(1, 2, 0, 0, 0, 0, 2).hex()}ffff", "utf-8"),
+        (f"say:{_OK.hex()}61", "malformed"),
+        ("claim:0,0,0,0", "impossible size"),
+        ("claim:4294967295,4294967295,1,1", "impossible size"),
+        ("claim:9,9,0,9", "impossible frame"),
+        ("claim:9,9,10,9", "impossible frame"),
+        (f"claim:9000,9000,{MAX_FRAME_PIXELS + 1},1", "impossible frame"),
+    ],
+)
+def test_lies_are_not_believed(hostile: SandboxDecoder, deed: str, detail: str) -> None:
+    """A child that makes no sense is ended; its medium is unscanned."""
+    reason, text = refusal(hostile, deed)
+    assert reason is Reason.DECODER_CRASHED
+    assert detail in text
+    assert_works(hostile)
+
+
+def test_details_are_bounded_and_printable(hostile: SandboxDecoder) -> None:
+    """What a child says is text on one line."""
+    reason, detail = refusal(hostile, "tell:" + "a\n\x1b[31m" + "ä" * 1000)
+    assert reason is Reason.CORRUPT
+    assert detail.isprintable()
+    assert len(detail) <= 500
+
+
+def test_a_child_cannot_pull_the_memory_away(hostile: SandboxDecoder) -> None:
+    """Shrinking the shared memory would kill the parent with SIGBUS."""
+    reason, _ = refusal(hostile, "shrink")
+    assert reason is Reason.DECODER_CRASHED
+    assert_works(hostile)
+
+
+@pytest.mark.parametrize("what", _FORBIDDEN)
+def test_what_a_child_cannot_do(hostile: SandboxDecoder, what: str) -> None:
+    """No process, no network, no file: each attempt fails."""
+    reason, detail = refusal(hostile, f"try:{what}")
+    assert reason is Reason.CORRUPT  # the deed's way of telling
+    assert detail in ("PermissionError", "OSError"), detail
+
+
+def test_protections_are_told(hostile: SandboxDecoder) -> None:
+    """`doctor` shows what holds; here all of it must."""
+    assert hostile.protections() == dict.fromkeys(wire.PROTECTIONS, True)
+
+
+def test_a_child_has_little_around_it(hostile: SandboxDecoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C does not reach it, and secrets in the environment do not either."""
+    monkeypatch.setenv("FEDI_SAFETY_SECRET", "hunter2")
+    _, detail = refusal(hostile, "state")
+    assert detail.startswith("True ")
+    assert "SECRET" not in detail
+
+
+def test_a_child_that_cannot_start_is_an_error_of_the_program() -> None:
+    """It is told with its cause, for each call, and is not blamed on the medium."""
+    with SandboxDecoder(jobs=2, child_module="no_such_module") as decoder:
+        for _ in range(3):
+            with pytest.raises(DecoderError, match="No module named no_such_module"):
+                do(decoder, "grey")
+        with pytest.raises(DecoderError):
+            decoder.protections()
+    assert not psutil.Process().children()
+
+
+def test_a_child_that_starts_as_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module that ends at once is told by its exit code."""
+    (tmp_path / "silent_child.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with (
+        SandboxDecoder(jobs=1, child_module="silent_child") as decoder,
+        pytest.raises(DecoderError, match="exit code 0"),
+    ):
+        do(decoder, "grey")
+
+
+def test_too_many_bytes_never_reach_a_child() -> None:
+    """The byte cap needs no child at all."""
+    with SandboxDecoder(Caps(max_bytes=10), jobs=1, child_module="no_such_module") as decoder:
+        assert refusal(decoder, "tell:far too long")[0] is Reason.TOO_LARGE
+
+
+def test_a_fresh_child_after_some_objects() -> None:
+    """What a child may have kept of other media goes with it."""
+    caps = Caps(max_objects_per_child=3)
+    with SandboxDecoder(caps, jobs=1, child_module="hostile_child") as decoder:
+        pids = [refusal(decoder, "pid")[1] for _ in range(7)]
+    assert len(set(pids[:3])) == len(set(pids[3:6])) == 1
+    assert len(set(pids)) == 3
+
+
+def test_a_child_that_died_idle_is_replaced(hostile: SandboxDecoder) -> None:
+    """No medium is blamed for what happened before it came."""
+    pid = int(refusal(hostile, "pid")[1])
+    process = psutil.Process(pid)
+    process.kill()
+    deadline = time.monotonic() + 5
+    while process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert_works(hostile)
+
+
+def test_a_child_outlives_the_thread_that_asked_for_it(hostile: SandboxDecoder) -> None:
+    """The kernel's parent-death signal follows threads; workers of the pipeline come and go."""
+    pids: list[str] = []
+    thread = threading.Thread(target=lambda: pids.append(refusal(hostile, "pid")[1]))
+    thread.start()
+    thread.join()
+    time.sleep(0.1)
+    assert refusal(hostile, "pid")[1] == pids[0]
+
+
+def test_children_start_when_needed_and_no_more_than_allowed() -> None:
+    """One caller is served by one child; many callers by `jobs` of them."""
+    with SandboxDecoder(CAPS, jobs=2, child_module="hostile_child") as decoder:
+        assert not psutil.Process().children()
+        for _ in range(5):
+            assert_works(decoder)
+        assert len(psutil.Process().children()) == 1
+        with ThreadPoolExecutor(6) as pool:
+            pids = {refused[1] for refused in pool.map(lambda _: refusal(decoder, "pid"), range(60))}
+        assert 1 <= len(pids) <= 2
+    assert not psutil.Process().children()
+
+
+def test_close_ends_work_in_progress(hostile: SandboxDecoder) -> None:
+    """Who waits for a hanging child is released, and its medium is not blamed."""
+    assert_works(hostile)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(do, hostile, "sleep") for _ in range(2)]  # one at work, one in the queue
+        time.sleep(0.2)
+        start = time.monotonic()
+        hostile.close()
+        for future in waiting:
+            with pytest.raises(DecoderError, match="closed"):
+                future.result()
+        assert time.monotonic() - start < 3.0
+    assert not psutil.Process().children()
+
+
+def test_fifty_crashes_leak_nothing() -> None:
+    """Descriptors, processes and zombies: as many after as before."""
+    with SandboxDecoder(CAPS, jobs=2, child_module="hostile_child") as decoder:
+        assert_works(decoder)
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        with ThreadPoolExecutor(2) as pool:
+            reasons = {reason for reason, _ in pool.map(lambda _: refusal(decoder, "segfault"), range(50))}
+        assert reasons == {Reason.DECODER_CRASHED}
+        assert not psutil.Process().children()
+        assert_works(decoder)
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before
+    assert not psutil.Process().children()
+
+
+_PARENT = """
+import sys, threading
+from fedi_safety.core.types import MediaType
+from fedi_safety.media import Caps, SandboxDecoder
+decoder = SandboxDecoder(Caps(max_seconds=100), jobs=1, child_module="hostile_child")
+try:
+    decoder.decode(b"pid", MediaType.PNG)
+except Exception as refusal:
+    sys.stdout.write(refusal.detail + "\\n")
+    sys.stdout.flush()
+decoder.decode(b"sleep", MediaType.PNG)
+"""
+
+
+def test_kill_9_of_the_parent_leaves_no_orphan() -> None:
+    """Not even one that is busy and does not look at its socket."""
+    environment = {"PYTHONPATH": ":".join(entry for entry in sys.path if entry)}
+    with subprocess.Popen([sys.executable, "-c", _PARENT], stdout=subprocess.PIPE, env=environment) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        time.sleep(0.2)
+        assert child.is_running()
+        parent.kill()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.02)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+def test_the_parent_imports_no_imaging_library() -> None:
+    """Untrusted bytes meet no codec in the process that holds the credentials."""
+    check = "import sys, fedi_safety.media; sys.exit(any(name in sys.modules for name in ('PIL', 'numpy')))"
+    environment = {"PYTHONPATH": ":".join(entry for entry in sys.path if entry)}
+    assert subprocess.run([sys.executable, "-c", check], env=environment, check=False).returncode == 0
+
+
+def test_formats_are_told() -> None:
+    """`doctor` lists every still with the library that reads it."""
+    with SandboxDecoder() as decoder:
+        formats = decoder.formats()
+    assert set(formats) == set(media_zoo.whole())
+    assert formats[MediaType.HEIC].startswith("pillow-heif ")
+
+
+@pytest.mark.parametrize(
+    "name", ["max_bytes", "max_pixels", "max_memory_bytes", "max_seconds", "max_objects_per_child"]
+)
+def test_caps_must_be_positive(name: str) -> None:
+    """A cap of nothing would unscan everything."""
+    with pytest.raises(ValueError, match=name):
+        Caps(**{name: 0})
