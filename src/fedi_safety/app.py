@@ -27,7 +27,9 @@ from fedi_safety.stores import open_store
 from fedi_safety.testcard import TEST_CARD_SHA256
 
 if TYPE_CHECKING:
-    from fedi_safety.ledger import SqlLedger
+    from fedi_safety.ledger.figures import StoreCounts
+    from fedi_safety.ledger.ledger import SqlLedger
+    from fedi_safety.media import Caps
 
 
 class SystemClock:
@@ -145,24 +147,24 @@ def open_engine(settings: Settings) -> Engine:
     """Load the detectors and prepare the decoder. Raises `ModelError` or `UsageError` here, not later."""
     from fedi_safety.detectors import open_detectors
     from fedi_safety.detectors.runtime import choose_device
-    from fedi_safety.media import Caps, SandboxDecoder
+    from fedi_safety.media import SandboxDecoder
 
     jobs = settings.jobs or core_count()
     device = choose_device(settings.device)
     detectors = open_detectors(settings.detectors, settings.device, 1)
-    limits = settings.limits
-    caps = Caps(
-        max_bytes=limits.max_bytes,
-        max_pixels=limits.max_pixels,
-        max_memory_bytes=limits.max_memory_bytes,
-        max_seconds=limits.max_seconds,
-    )
-    return Engine(SandboxDecoder(caps, jobs), detectors, device.name, jobs)
+    return Engine(SandboxDecoder(caps(settings), jobs), detectors, device.name, jobs)
+
+
+def caps(settings: Settings) -> Caps:
+    """Return the decoder's caps as the media layer wants them."""
+    from fedi_safety.media import Caps
+
+    return Caps(**settings.limits.model_dump())
 
 
 def open_settings_ledger(settings: Settings, *, readonly: bool = False) -> SqlLedger:
     """Open the configured ledger. Raises `LedgerError` or `LedgerUsageError`."""
-    from fedi_safety.ledger import open_ledger
+    from fedi_safety.ledger.ledger import open_ledger
 
     return open_ledger(ledger_path(settings), clock=SystemClock(), readonly=readonly)
 
@@ -290,10 +292,13 @@ def apply(
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> RunReport:
     """Carry out what earlier runs planned for a store and nobody dismissed. Judges nothing and opens no model."""
+    from fedi_safety.ledger.figures import store_counts
+
     report = RunReport(0, store.url)
     with ledger.run_lock(), _run(ledger, "apply", report, {"resume_acts": resume_acts}):
-        report.tally.planned = ledger.count_open_plans(store.url)
-        report.breaker = _apply_breaker(settings, ledger, report, resume_acts)
+        counts = store_counts(ledger.database, store.url)
+        report.tally.planned = counts.open_removals
+        report.breaker = _apply_breaker(settings, ledger, report, counts, resume_acts)
         if report.breaker is None:
             note = _noting_failures(report)
 
@@ -311,7 +316,9 @@ def _removals(plans: Iterator[Plan]) -> Iterator[Plan]:
     return (plan for plan in plans if plan.act.removes)
 
 
-def _apply_breaker(settings: Settings, ledger: SqlLedger, report: RunReport, resume_acts: bool) -> str | None:
+def _apply_breaker(
+    settings: Settings, ledger: SqlLedger, report: RunReport, counts: StoreCounts, resume_acts: bool
+) -> str | None:
     """Hold the plans against the store's judged objects, as the run that made them would have."""
     held = ledger.breaker(report.store)
     if resume_acts:
@@ -320,8 +327,12 @@ def _apply_breaker(settings: Settings, ledger: SqlLedger, report: RunReport, res
         return None
     if held is not None:
         return held
-    judged, unscanned = ledger.count_objects(report.store)
-    seen = Tally(listed=judged + unscanned, judged=judged, block=report.tally.planned)
+    seen = Tally(
+        listed=counts.judged + counts.unscanned,
+        judged=counts.judged,
+        unscanned={"all": counts.unscanned},
+        block=counts.open_removals,
+    )
     why = breaker_opinion(breaker_limits(settings), seen)
     if why is not None:
         ledger.set_breaker(report.run_id, report.store, why)
@@ -344,6 +355,15 @@ def named_store(settings: Settings, named: str | None) -> Store:
     if chosen is None:
         raise UsageError("store", "no store was named and none is configured", "give a path, or set `store`")
     return open_store(chosen)
+
+
+def store_url(named: str) -> str:
+    """Return the ledger's name of a store, which need not exist any more if it is named by its URL."""
+    if "://" in named:
+        return named
+    store = open_store(named)
+    store.close()
+    return store.url
 
 
 __all__ = [

@@ -40,8 +40,9 @@ class Acting:
         while group := list(islice(waiting, _ACT_PLANS)):
             if not keep_going():
                 return False
-            self.ledger.start(self.run, group)
-            outcomes = [self.act.perform(plan) for plan in group]
+            # What a person dismissed, or a newer judgement superseded, in the meantime is not started.
+            started = self.ledger.start(self.run, group)
+            outcomes = [self.act.perform(plan) for plan in started]
             self.ledger.close(self.run, outcomes)
             for outcome in outcomes:
                 if outcome.state in (PlanState.DONE, PlanState.GONE):

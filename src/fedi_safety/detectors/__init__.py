@@ -18,6 +18,19 @@ _GROUPS = {"embedded": EMBEDDED}
 _PLANNED = ("clip", "known", "horde")
 
 
+_SIGNALS = {
+    "open_nsfw": ("nsfw.open_nsfw",),
+    "nudenet": ("nudity.exposed", "face.present"),
+    "age": ("face.minor", "face.young"),
+}
+
+
+def signals_of(names: Sequence[str]) -> frozenset[str]:
+    """Return the signals that the named detectors give, without loading one; unknown names give none."""
+    members = [member for name in names for member in _GROUPS.get(name, (name,))]
+    return frozenset(signal for member in members for signal in _SIGNALS.get(member, ()))
+
+
 def available_detectors() -> tuple[str, ...]:
     """Return every name that `open_detectors` takes, groups first."""
     return (*_GROUPS, *EMBEDDED)

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, cast, func, select
 
-from fedi_safety.core.types import Verdict
+from fedi_safety.core.types import ActKind, PlanState, Verdict
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.query import IMPORTED_LABEL
 from fedi_safety.ledger.schema import State, acts, contents, dismissals, objects, plans, runs, stores
@@ -79,6 +79,29 @@ def figures(database: Database, store: str | None = None, *, histograms: bool = 
     if histograms:
         found.histograms = _histograms(database, store)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCounts:
+    """What `apply` needs to know of a store before it acts."""
+
+    judged: int
+    unscanned: int
+    open_removals: int
+
+
+def store_counts(database: Database, store: str) -> StoreCounts:
+    """Count a store's judged and unscanned objects, and its open plans of acts that remove."""
+    removing = [kind.value for kind in ActKind if kind.removes]
+    waiting = [state.value for state in PlanState if state.open]
+    of_store = select(stores.c.id).where(stores.c.url == store)
+    with database.read() as connection:
+        by_state = select(objects.c.state, func.count()).where(objects.c.store_id.in_(of_store))
+        states = Counter({state: n for state, n in connection.execute(by_state.group_by(objects.c.state))})
+        query = select(func.count()).select_from(plans).join(objects, objects.c.id == plans.c.object_id)
+        query = query.where(objects.c.store_id.in_(of_store), plans.c.state.in_(waiting), plans.c.act.in_(removing))
+        removals = connection.execute(query).scalar_one()
+    return StoreCounts(states[State.JUDGED] + states[State.TRUSTED], states[State.UNSCANNED], removals)
 
 
 def _store_figures(connection: Connection, store_id: int, url: str, breaker: str | None) -> StoreFigures:

@@ -205,6 +205,12 @@ def _row(row: Any) -> Row:
     )
 
 
+def store_urls(database: Database) -> list[str]:
+    """Return the URLs of all stores that the ledger knows, oldest first."""
+    with database.read() as connection:
+        return list(connection.execute(select(stores.c.url).order_by(stores.c.id)).scalars())
+
+
 def show(database: Database, target: str | bytes, store: str | None = None) -> Shown | None:
     """Return everything about an object's key (`str`) or a content's SHA-256 (`bytes`); None if neither is known.
 

@@ -1,0 +1,42 @@
+"""`dismiss`: a person says that a content was judged wrongly."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fedi_safety.cli.shell import ConfigOption, LedgerOption, LogLevelOption, QuietOption, YesOption, shell
+from fedi_safety.core.errors import UsageError
+
+
+def dismiss(
+    key: Annotated[str, typer.Argument(help="An object's key, its path, or a content's SHA-256.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the record.")] = "",
+    undo: Annotated[bool, typer.Option("--undo", help="Take a dismissal back; the next scan decides anew.")] = False,
+    config: ConfigOption = None,
+    ledger: LedgerOption = None,
+    log_level: LogLevelOption = None,
+    quiet: QuietOption = False,
+    yes: YesOption = False,
+) -> int:
+    """Clear a content by its hash: everywhere, for good, whatever a policy says. Its waiting plans are dropped."""
+    from fedi_safety import app
+    from fedi_safety.cli.following import find
+
+    sh = shell(config, ledger, log_level, quiet, yes)
+    book = app.open_settings_ledger(sh.settings)
+    try:
+        found = find(book, key)
+        if found.sha256 is None:
+            raise UsageError(key, "it has no content on record to dismiss", "only what was read and judged can be")
+        if undo:
+            done = book.restore(found.sha256, reason)
+            text = "the dismissal is taken back" if done else "it was not dismissed"
+        else:
+            dropped = book.dismiss(found.sha256, reason)
+            text = f"cleared everywhere, for good; {dropped} waiting plans dropped"
+    finally:
+        book.dispose()
+    sh.out.print(f"{found.sha256.hex()}: {text}", markup=False)
+    return 0

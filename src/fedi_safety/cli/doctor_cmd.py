@@ -1,0 +1,141 @@
+"""`doctor`: is everything that a scan needs in order on this machine?"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fedi_safety import __version__
+from fedi_safety.cli.shell import (
+    ConfigOption,
+    LedgerOption,
+    LogLevelOption,
+    QuietOption,
+    StoreArgument,
+    YesOption,
+    shell,
+    write_json,
+)
+from fedi_safety.core.errors import ExitCode, FediSafetyError
+
+if TYPE_CHECKING:
+    from fedi_safety.config import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `ok` is None for what is only worth knowing."""
+
+    thing: str
+    ok: bool | None
+    detail: str
+    code: ExitCode = ExitCode.DONE
+
+
+def doctor(
+    store: StoreArgument = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    config: ConfigOption = None,
+    ledger: LedgerOption = None,
+    log_level: LogLevelOption = None,
+    quiet: QuietOption = False,
+    yes: YesOption = False,
+) -> int:
+    """Check configuration, policy, ledger, store, models, device and decoders, and say what is wrong with each."""
+    sh = shell(config, ledger, log_level, quiet, yes)
+    findings = list(_findings(sh.settings, store))
+    if json_output:
+        write_json({"findings": [{"thing": f.thing, "ok": f.ok, "detail": f.detail} for f in findings]})
+    else:
+        for finding in findings:
+            mark = {True: "ok   ", False: "WRONG", None: "     "}[finding.ok]
+            sh.out.print(f"{mark} {finding.thing}: {finding.detail}", markup=False)
+    return max((f.code for f in findings), default=ExitCode.DONE)
+
+
+def _findings(settings: Settings, store: str | None) -> Iterator[Finding]:
+    yield Finding(
+        "machine", None, f"fedi-safety {__version__}, Python {platform.python_version()}, {platform.platform()}"
+    )
+    yield Finding("configuration", True, "valid")
+    checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+        ("policy", lambda: _policy(settings)),
+        ("ledger", lambda: _ledger(settings)),
+        ("store", lambda: _store(settings, store)),
+        ("detectors", lambda: _detectors(settings)),
+        ("decoder", lambda: _decoder(settings)),
+    ]
+    for thing, check in checks:
+        try:
+            yield from check()
+        except FediSafetyError as error:
+            yield Finding(thing, False, error.line(), error.exit_code)
+
+
+def _policy(settings: Settings) -> Iterator[Finding]:
+    from fedi_safety.detectors import signals_of
+    from fedi_safety.policies import load_policy, warnings
+
+    policy = load_policy(settings.policy)
+    yield Finding("policy", True, policy.id)
+    for warning in warnings(policy, signals_of(settings.detectors)):
+        yield Finding("policy", None, warning)
+
+
+def _ledger(settings: Settings) -> Iterator[Finding]:
+    from fedi_safety import app
+    from fedi_safety.config import ledger_path
+
+    book = app.open_settings_ledger(settings)
+    book.dispose()
+    yield Finding("ledger", True, f"{ledger_path(settings)}: can be read and written")
+
+
+def _store(settings: Settings, named: str | None) -> Iterator[Finding]:
+    from fedi_safety import app
+
+    if named is None and settings.store is None:
+        yield Finding("store", None, "none configured; commands need one to be named")
+        return
+    opened = app.named_store(settings, named)
+    try:
+        first = next(iter(opened.list()), None)
+    finally:
+        opened.close()
+    yield Finding("store", True, f"{opened.url}: can be listed" + ("" if first else ", but is empty"))
+
+
+def _detectors(settings: Settings) -> Iterator[Finding]:
+    from fedi_safety.detectors import open_detectors
+    from fedi_safety.detectors.examples import check_examples
+    from fedi_safety.detectors.runtime import choose_device
+
+    choice = choose_device(settings.device)
+    yield Finding("device", True, f"{choice.name} ({choice.reason}), {len(os.sched_getaffinity(0))} cores")
+    for detector in open_detectors(settings.detectors, settings.device, 1):
+        wrong = check_examples(detector)
+        code = ExitCode.SELF_TEST if wrong else ExitCode.DONE
+        yield Finding(f"detector {detector.name}", not wrong, "; ".join(wrong) or detector.version, code)
+
+
+def _decoder(settings: Settings) -> Iterator[Finding]:
+    from fedi_safety import app
+    from fedi_safety.media import SandboxDecoder
+    from fedi_safety.testcard import draw_test_card
+
+    decoder = SandboxDecoder(app.caps(settings), 1)
+    try:
+        card = draw_test_card()
+        decoded = decoder.decode(card, decoder.sniff(card[:4096]))
+        yield Finding("decoder", True, f"{decoder.version}; the test card is {decoded.width}x{decoded.height}")
+        for name, active in decoder.protections().items():
+            yield Finding(
+                "decoder process", None if active else False, f"{name}: {'active' if active else 'NOT active'}"
+            )
+    finally:
+        decoder.close()

@@ -1,0 +1,61 @@
+"""`import-ledger`: take over a predecessor's database."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedi_safety.cli.shell import (
+    ConfigOption,
+    LedgerOption,
+    LogLevelOption,
+    QuietOption,
+    YesOption,
+    shell,
+    write_json,
+)
+
+
+def import_ledger(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The predecessor's lemmy_safety.db.")],
+    store: Annotated[
+        str | None,
+        typer.Option("--store", metavar="STORE", help="The store that it was about; else the configured one."),
+    ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Take its clean files as clear instead of judging them again.")
+    ] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    config: ConfigOption = None,
+    ledger: LedgerOption = None,
+    log_level: LogLevelOption = None,
+    quiet: QuietOption = False,
+    yes: YesOption = False,
+) -> int:
+    """Take over a predecessor's database: what it condemned becomes visible history, the rest is judged again."""
+    from fedi_safety import app
+    from fedi_safety.ledger.legacy import import_legacy
+
+    sh = shell(config, ledger, log_level, quiet, yes)
+    opened = app.named_store(sh.settings, store)
+    opened.close()
+    book = app.open_settings_ledger(sh.settings)
+    try:
+        with book.run_lock():
+            run = book.begin_run("import", opened.url, {"file": Path(file).name, "trust": trust})
+            try:
+                counts = import_legacy(book, Path(file), opened.url, trust=trust, run=run)
+            except BaseException:
+                book.end_run(run, "failed", {})
+                raise
+            book.end_run(run, "done", asdict(counts))
+    finally:
+        book.dispose()
+    if json_output:
+        write_json(asdict(counts))
+    else:
+        sh.out.print(", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in asdict(counts).items()))
+    return 0

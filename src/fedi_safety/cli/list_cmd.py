@@ -1,0 +1,73 @@
+"""`list`: what the ledger knows, object by object."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from fedi_safety.cli.shell import (
+    ConfigOption,
+    LedgerOption,
+    LogLevelOption,
+    QuietOption,
+    YesOption,
+    shell,
+    write_json,
+)
+from fedi_safety.core.errors import printable
+from fedi_safety.core.types import PlanState, Reason, Verdict
+
+
+def list_objects(
+    store: Annotated[
+        str | None, typer.Argument(metavar="[STORE]", help="Only this store's objects; left out, those of all stores.")
+    ] = None,
+    state: Annotated[
+        str | None, typer.Option("--state", metavar="STATE", help="judged, unscanned, removed or history (imported).")
+    ] = None,
+    verdict: Annotated[Verdict | None, typer.Option("--verdict", help="Only this verdict.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="Only with this label, such as nsfw.")] = None,
+    unscanned: Annotated[Reason | None, typer.Option("--unscanned", help="Only unscanned for this reason.")] = None,
+    act: Annotated[PlanState | None, typer.Option("--act", help="Only with the latest plan in this state.")] = None,
+    prefix: Annotated[
+        str | None, typer.Option("--prefix", metavar="KEY", help="Only keys that begin like this.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="No more than this many.")] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    config: ConfigOption = None,
+    ledger: LedgerOption = None,
+    log_level: LogLevelOption = None,
+    quiet: QuietOption = False,
+    yes: YesOption = False,
+) -> int:
+    """List objects with their verdicts, reasons and acts."""
+    from fedi_safety import app
+    from fedi_safety.cli.following import reason_text, row_json
+    from fedi_safety.core.errors import UsageError
+    from fedi_safety.ledger.query import Filters
+    from fedi_safety.ledger.query import list_objects as rows
+
+    sh = shell(config, ledger, log_level, quiet, yes)
+    if state not in (None, "judged", "unscanned", "removed", "history"):
+        raise UsageError(f"--state {state}", "no such state", "use judged, unscanned, removed or history")
+    url = None if store is None else app.store_url(store)
+    filters = Filters(
+        store=url, state=state, verdict=verdict, label=label, reason=unscanned, plan_state=act, prefix=prefix
+    )
+    book = app.open_settings_ledger(sh.settings, readonly=True)
+    try:
+        for row in rows(book.database, filters, limit):
+            if json_output:
+                write_json(row_json(row))
+                continue
+            said = row.verdict.value if row.verdict else f"unscanned({row.unscanned.value if row.unscanned else '?'})"
+            parts = [said, row.state, *row.labels]
+            if row.act_state is not None and row.act is not None:
+                parts.append(f"{row.act.value}:{row.act_state.value}")
+            why = "; ".join(reason_text(hit) for hit in row.reasons) or row.detail
+            sys.stdout.write(f"{printable(row.key)}\t{' '.join(parts)}\t{why}\n")
+    finally:
+        book.dispose()
+    return 0

@@ -1,0 +1,115 @@
+"""`self-test`: send the harmless test card through the whole chain, removal included."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedi_safety.cli.shell import ConfigOption, LedgerOption, LogLevelOption, QuietOption, Shell, YesOption, shell
+from fedi_safety.core.errors import SelfTestError, UsageError
+
+
+def self_test(
+    card: Annotated[
+        str | None,
+        typer.Option("--card", metavar="FILE", help="Only write the test card to FILE, to put it on a live instance."),
+    ] = None,
+    config: ConfigOption = None,
+    ledger: LedgerOption = None,
+    log_level: LogLevelOption = None,
+    quiet: QuietOption = False,
+    yes: YesOption = False,
+) -> int:
+    """Scan, plan, remove and verify a harmless test card in a directory of its own, with the configured detectors."""
+    sh = shell(config, ledger, log_level, quiet, yes)
+    if card is not None:
+        _write_card(Path(card))
+        sh.out.print(f"{card}: written; any scan of the store that it is put in must condemn it", markup=False)
+        return 0
+    with tempfile.TemporaryDirectory(prefix="fedi-safety-self-test-") as name:
+        for step in _steps(sh, Path(name)):
+            sh.out.print(f"ok  {step}", markup=False)
+    return 0
+
+
+def _write_card(path: Path) -> None:
+    from fedi_safety.testcard import draw_test_card
+
+    try:
+        with path.open("xb") as file:
+            file.write(draw_test_card())
+    except FileExistsError as error:
+        raise UsageError(str(path), "it exists already", "name a file that does not") from error
+    except OSError as error:
+        raise UsageError(str(path), error.strerror or "it cannot be written", "name a writable place") from error
+
+
+def _steps(sh: Shell, folder: Path) -> list[str]:
+    """Do the whole test in `folder` and return what was shown. Raises `SelfTestError` at the first failure."""
+    from fedi_safety import app
+    from fedi_safety.detectors.examples import check_examples
+    from fedi_safety.ledger.query import Filters, list_objects
+    from fedi_safety.testcard import TEST_CARD_NAME, TEST_CARD_SHA256, draw_test_card
+
+    done = []
+    media = folder / "media"
+    media.mkdir()
+    (media / TEST_CARD_NAME).write_bytes(draw_test_card())
+    (media / "neighbour.png").write_bytes(_neighbour())
+    (media / "notes.csv").write_text("not,a,picture\n")
+    policy = app.load_policy(sh.settings.policy)
+    engine = app.open_engine(sh.settings)
+    try:
+        for detector in engine.detectors:
+            wrong = check_examples(detector)
+            _expect(not wrong, f"detector {detector.name}", "; ".join(wrong))
+            done.append(f"detector {detector.name} answers its examples: {detector.version}")
+        settings = sh.settings.model_copy(update={"ledger": str(folder / "ledger.db")})
+        book = app.open_settings_ledger(settings)
+        store = app.named_store(settings, str(media))
+        try:
+            dry = app.ScanRequest(store.url, dry_run=True)
+            found = app.scan(settings, dry, ledger=book, store=store, engine=engine, policy=policy)
+            _expect(found.tally.accounted and found.tally.listed == 3, "scan", f"saw {found.tally}")
+            _expect(found.tally.block == 1, "scan", f"condemned {found.tally.block} objects instead of the card alone")
+            _expect((media / TEST_CARD_NAME).exists(), "dry run", "it removed the card")
+            done.append("a dry run condemns the card, and nothing else, and removes nothing")
+            (row,) = list_objects(book.database, Filters(sha256=TEST_CARD_SHA256))
+            _expect(row.reasons[0].rule == "test card", "reasons", "the verdict does not name its rule")
+            done.append("its verdict names the rule and its plan waits in the ledger")
+            acted = app.apply(settings, ledger=book, store=store)
+            _expect(acted.tally.acted == 1 and acted.tally.failed == 0, "apply", f"acted on {acted.tally.acted}")
+            left = sorted(path.name for path in media.iterdir())
+            _expect(left == ["neighbour.png", "notes.csv"], "removal", f"left {', '.join(left)}")
+            done.append("the card is removed, verified by reading back; its neighbours are untouched")
+            proof = book.verify()
+            _expect(proof.problem is None, "ledger", proof.problem or "")
+            done.append(f"the ledger's chain of {proof.length} events is whole")
+        finally:
+            store.close()
+            book.dispose()
+    finally:
+        engine.close()
+    return done
+
+
+def _expect(holds: bool, thing: str, cause: str) -> None:
+    if not holds:
+        raise SelfTestError(
+            f"self-test: {thing}", cause, "run `fedi-safety doctor`; do not trust scans until it passes"
+        )
+
+
+def _neighbour() -> bytes:
+    """Return another harmless PNG: the card's picture with one more chunk, and so with another hash."""
+    from fedi_safety.testcard import draw_test_card
+
+    card = draw_test_card()
+    text = b"\x00\x00\x00\x09tEXtnote\x00same"
+    import struct
+    import zlib
+
+    return card[:-12] + text + struct.pack(">I", zlib.crc32(text[4:])) + card[-12:]

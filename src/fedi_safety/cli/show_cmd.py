@@ -1,0 +1,109 @@
+"""`show`: everything the ledger knows about one object or content. Never the picture itself."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fedi_safety.cli.shell import (
+    ConfigOption,
+    LedgerOption,
+    LogLevelOption,
+    QuietOption,
+    YesOption,
+    shell,
+    write_json,
+)
+from fedi_safety.core.errors import printable
+
+if TYPE_CHECKING:
+    from fedi_safety.ledger.query import Shown
+
+
+def show(
+    key: Annotated[str, typer.Argument(help="An object's key, its path, or a content's SHA-256.")],
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    config: ConfigOption = None,
+    ledger: LedgerOption = None,
+    log_level: LogLevelOption = None,
+    quiet: QuietOption = False,
+    yes: YesOption = False,
+) -> int:
+    """Show all that is known of one object: verdicts, scores, detectors, plans, acts and events."""
+    from fedi_safety import app
+    from fedi_safety.cli.following import find
+
+    sh = shell(config, ledger, log_level, quiet, yes)
+    book = app.open_settings_ledger(sh.settings, readonly=True)
+    try:
+        found = find(book, key)
+    finally:
+        book.dispose()
+    if json_output:
+        write_json(_as_json(found))
+    else:
+        for line in _lines(found):
+            typer.echo(printable(line))
+    return 0
+
+
+def _as_json(found: Shown) -> dict[str, Any]:
+    from fedi_safety.cli.following import reason_json, row_json
+
+    return {
+        "sha256": None if found.sha256 is None else found.sha256.hex(),
+        "media_type": found.media_type,
+        "width": found.width,
+        "height": found.height,
+        "frames": found.frames,
+        "detectors": found.detectors,
+        "dismissal": found.dismissal,
+        "objects": [row_json(row) for row in found.rows],
+        "judgements": [
+            {
+                "at": _time(past.at),
+                "run": past.run,
+                "verdict": past.judgement.verdict.value,
+                "policy": past.judgement.policy,
+                "labels": list(past.judgement.labels),
+                "reasons": [reason_json(hit) for hit in past.judgement.reasons],
+                "signals": None if past.signals is None else {n: asdict(s) for n, s in sorted(past.signals.items())},
+                "detectors": past.detectors,
+            }
+            for past in found.judgements
+        ],
+        "plans": found.plans,
+        "acts": found.acts,
+        "events": [{"seq": e.seq, "at": _time(e.at), "kind": e.kind, "payload": e.payload} for e in found.events],
+    }
+
+
+def _lines(found: Shown) -> list[str]:
+    from fedi_safety.cli.following import reason_text
+
+    lines = []
+    for row in found.rows:
+        said = row.verdict.value if row.verdict else f"unscanned ({row.unscanned}) {row.detail}".rstrip()
+        lines.append(f"{row.store}  {row.key}")
+        lines.append(f"  state {row.state}, {said}" + (f", labels {', '.join(row.labels)}" if row.labels else ""))
+    if found.sha256 is not None:
+        lines.append(f"sha256 {found.sha256.hex()}")
+    if found.media_type is not None:
+        lines.append(f"{found.media_type}, {found.width}x{found.height}, frames judged {found.frames}")
+    if found.dismissal is not None:
+        lines.append(f"dismissed: {found.dismissal or 'no reason given'}")
+    for past in found.judgements:
+        lines.append(f"{_time(past.at)}  {past.judgement.verdict.value} under {past.judgement.policy}")
+        lines += [f"    {reason_text(hit)}" for hit in past.judgement.reasons]
+        if past.signals is not None:
+            lines += [f"    {name} = {s.value:.4f} (frame {s.frame})" for name, s in sorted(past.signals.items())]
+        lines += [f"    by {name}: {version}" for name, version in sorted(past.detectors.items())]
+    lines += [f"{_time(e.at)}  event {e.seq} {e.kind}" for e in found.events]
+    return lines
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
