@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -177,6 +178,21 @@ def test_more_objects_than_one_statement_takes(ledger: SqlLedger, run: int) -> N
     known = ledger.lookup(STORE, [obj(key) for key in keys], OLD)
     assert [k and k.sha256 for k in known] == [sha(key) for key in keys]
     assert len(ledger.contents([sha(key) for key in keys])) == 2500
+
+
+def test_many_threads_may_read_while_one_writes(ledger: SqlLedger, run: int) -> None:
+    ledger.record(run, STORE, [judged("a")])
+
+    def read(_: int) -> bool:
+        known = ledger.lookup(STORE, [obj("a")], OLD)[0]
+        return known is not None and set(ledger.contents([sha("a")])) == {sha("a")} == {known.sha256}
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = pool.map(read, range(400))
+        for i in range(40):
+            ledger.record(run, STORE, [judged(f"{i}-{j}", Verdict.BLOCK) for j in range(20)])
+        assert all(answers)
+    assert ledger.verify().problem is None
 
 
 # --- recording
@@ -458,8 +474,8 @@ def test_the_breaker_holds_until_it_is_reset(ledger: SqlLedger, run: int, reopen
 
 def test_one_run_at_a_time(ledger: SqlLedger, reopen: Reopen) -> None:
     other = reopen()
-    with ledger.run_lock():
-        with pytest.raises(LedgerError, match=r"another fedi-safety run \(pid \d+\)"), other.run_lock():
-            raise AssertionError("two runs at once")
+    refused = pytest.raises(LedgerError, match=r"another fedi-safety run \(pid \d+\)")
+    with ledger.run_lock(), refused, other.run_lock():
+        raise AssertionError("two runs at once")
     with other.run_lock():
         pass

@@ -131,7 +131,8 @@ def _prepare_file(path: Path, readonly: bool) -> None:
 def _engine(path: Path, readonly: bool, busy_timeout_s: float) -> Engine:
     absolute = path.absolute()
     uri = f"file:{quote(os.fsencode(absolute))}?mode={'ro' if readonly else 'rw'}"
-    if readonly and not os.access(absolute.parent, os.W_OK) and not Path(f"{absolute}-wal").exists():
+    writable = os.access(absolute.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+    if readonly and not writable and not Path(f"{absolute}-wal").exists():
         # Without a log nobody is writing, and SQLite cannot create the log's index here to make sure.
         uri += "&immutable=1"
     engine = create_engine(
@@ -140,7 +141,7 @@ def _engine(path: Path, readonly: bool, busy_timeout_s: float) -> Engine:
             uri, uri=True, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False
         ),
         pool_size=8,
-        max_overflow=24,
+        max_overflow=56,
         pool_use_lifo=True,
     )
 

@@ -1,0 +1,121 @@
+"""Altering the ledger's past behind its back is found, and left alone it verifies."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from fedi_safety.core.types import (
+    ActKind,
+    Content,
+    Judged,
+    Judgement,
+    MediaType,
+    Object,
+    Outcome,
+    PlanState,
+    RuleHit,
+    Scores,
+    Signal,
+    Verdict,
+)
+from fedi_safety.ledger.ledger import SqlLedger, open_ledger
+
+STORE = "file:///srv/media"
+
+
+class _Clock:
+    def now(self) -> float:
+        return 1_800_000_000.25
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+def _judged(key: str, verdict: Verdict) -> Judged:
+    digest = hashlib.sha256(key.encode()).digest()
+    scores = Scores({"test.red": Signal(0.7)}, {"test": "1"})
+    reasons = () if verdict is Verdict.CLEAR else (RuleHit("red", verdict, None, ()),)
+    content = Content(digest, 1, MediaType.PNG, 1, 1, 1, scores)
+    return Judged(Object(key, 1, 2, "3"), content, Judgement(verdict, (), reasons, "p"))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A ledger in which everything that has events has happened."""
+    path = tmp_path / "ledger.db"
+    ledger = open_ledger(path, clock=_Clock())
+    run = ledger.begin_run("scan", STORE, {"dry_run": False})
+    items = [_judged(key, Verdict.BLOCK) for key in ("a", "b", "c", "d")]
+    ledger.record(run, STORE, [*items, _judged("fine", Verdict.CLEAR)])
+    plans = ledger.plan(run, STORE, [(i.object, i.content.sha256) for i in items], ActKind.DELETE)
+    ledger.start(run, plans[:1])  # an act whose end is lost
+    done = ledger.start(run, plans[:2])
+    ledger.close(run, [Outcome(done[0], PlanState.DONE), Outcome(done[1], PlanState.FAILED, "no")])
+    ledger.dismiss(items[2].content.sha256, "a tomato")
+    ledger.set_breaker(run, STORE, "too much")
+    ledger.end_run(run, "breaker", {"listed": 5})
+    ledger.dispose()
+    return path
+
+
+@pytest.fixture
+def reopened(path: Path) -> Iterator[SqlLedger]:
+    ledger = open_ledger(path, clock=_Clock())
+    yield ledger
+    ledger.dispose()
+
+
+def test_an_untouched_ledger_verifies(reopened: SqlLedger) -> None:
+    found = reopened.verify()
+    assert found.problem is None and found.length > 15 and len(found.head) == 64
+
+
+TAMPERINGS = {
+    "event payload": ("UPDATE events SET payload = replace(payload, 'block', 'clear') WHERE seq = 2", "event 2"),
+    "event kind": ("UPDATE events SET kind = 'planned' WHERE seq = 2", "event 2"),
+    "event time": ("UPDATE events SET at = at + 1 WHERE seq = 3", "event 3"),
+    "event hash": ("UPDATE events SET hash = zeroblob(32) WHERE seq = 3", "event 3"),
+    "event pointer": ("UPDATE events SET sha256 = NULL WHERE seq = 2", "points to something else"),
+    "event gone": ("DELETE FROM events WHERE seq = 4", "event 4 is missing"),
+    "events swapped": ("UPDATE events SET seq = 1000 - seq WHERE seq = 2", "event 2 is missing"),
+    "last event gone": ("DELETE FROM events WHERE seq = (SELECT max(seq) FROM events)", "some at the end are missing"),
+    "chain rewound": ("UPDATE chain SET length = length - 1", "some at the end are missing, or were added"),
+    "plan state": ("UPDATE plans SET state = 'done', open = 0 WHERE state = 'failed'", "its last event says failed"),
+    "plan hidden": ("UPDATE plans SET open = 0 WHERE state = 'planned'", "its last event says planned"),
+    "plan aimed elsewhere": ("UPDATE plans SET object_id = object_id + 1 WHERE id = 1", "not about what was planned"),
+    "plan of other bytes": ("UPDATE plans SET content_id = content_id + 1 WHERE id = 1", "not about what was planned"),
+    "plan act": ("UPDATE plans SET act = 'report' WHERE id = 4", "not about what was planned"),
+    "plan gone": ("DELETE FROM plans WHERE id = 4", "events tell of 4 plans, and there are 3"),
+    "act gone": ("DELETE FROM acts WHERE id = 3", "events tell of 3 acts, and there are 2"),
+    "act outcome": ("UPDATE acts SET outcome = 'gone' WHERE outcome = 'done'", "no event that says it ended so"),
+    "act run": ("UPDATE acts SET started_at = started_at - 9", "no event that says it was started"),
+    "judgement verdict": ("UPDATE judgements SET verdict = 'review' WHERE id = 1", "judgement 1"),
+    "judgement reasons": ("UPDATE judgements SET reasons = '[]' WHERE id = 1", "judgement 1"),
+    "judgement scores": ("UPDATE judgements SET signals = '{}' WHERE id = 1", "judgement 1"),
+    "detector version": ("UPDATE detector_sets SET body = '{}'", "judgement 1"),
+    "judgement gone": ("DELETE FROM judgements WHERE id = 1", "judgements, and there are"),
+    "judgement made up": ("UPDATE judgements SET verdict = 'block' WHERE event_seq IS NULL", "judgement"),
+    "content cleared": ("UPDATE contents SET verdict = 'clear' WHERE id = 1", "its last event says block"),
+    "content condemned": ("UPDATE contents SET verdict = 'block' WHERE verdict = 'clear'", "its last event says clear"),
+    "dismissal undone": ("UPDATE dismissals SET undone_at = 1", "the dismissal of content"),
+    "dismissal made up": (
+        "UPDATE contents SET dismissed_at = 1 WHERE id = 1",
+        "contents stand dismissed that nobody dismissed",
+    ),
+}
+
+
+@pytest.mark.parametrize(("statement", "problem"), TAMPERINGS.values(), ids=TAMPERINGS.keys())
+def test_tampering_is_found(path: Path, statement: str, problem: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        assert connection.execute(statement).rowcount > 0
+    ledger = open_ledger(path, clock=_Clock(), readonly=True)
+    found = ledger.verify().problem
+    ledger.dispose()
+    assert found is not None and problem in found
