@@ -97,7 +97,7 @@ def store_counts(database: Database, store: str) -> StoreCounts:
     of_store = select(stores.c.id).where(stores.c.url == store)
     with database.read() as connection:
         by_state = select(objects.c.state, func.count()).where(objects.c.store_id.in_(of_store))
-        states = Counter({state: n for state, n in connection.execute(by_state.group_by(objects.c.state))})
+        states = Counter({row[0]: row[1] for row in connection.execute(by_state.group_by(objects.c.state))})
         query = select(func.count()).select_from(plans).join(objects, objects.c.id == plans.c.object_id)
         query = query.where(objects.c.store_id.in_(of_store), plans.c.state.in_(waiting), plans.c.act.in_(removing))
         removals = connection.execute(query).scalar_one()
