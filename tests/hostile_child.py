@@ -83,11 +83,6 @@ def _claim(numbers: str) -> Still:
     return Still(width, height, frame_width, frame_height, b"")
 
 
-def _shrink_output(_: str) -> Still:
-    os.ftruncate(int(sys.argv[2]), 0)
-    return _GREY
-
-
 def _try(what: str) -> Still:
     """Try something forbidden and tell how that went."""
     try:
@@ -97,7 +92,7 @@ def _try(what: str) -> Still:
     return _tell("it worked")
 
 
-def _write_descriptor_zero_of_memfd() -> None:
+def _write_into_new_memory() -> None:
     descriptor = os.memfd_create("more")
     os.write(descriptor, b"x")
 
@@ -113,17 +108,19 @@ _FORBIDDEN: dict[str, Callable[[], object]] = {
     "open a file to write": lambda: os.open("/dev/null", os.O_RDWR),
     "make a folder": lambda: Path("/tmp/fedi-safety-hostile").mkdir(),
     "remove a file": lambda: Path("/nonexistent/fedi-safety").unlink(),
-    "write into memory that may grow": _write_descriptor_zero_of_memfd,
+    "write into memory that may grow": _write_into_new_memory,
     "signal its parent": lambda: os.kill(os.getppid(), 0),
+    # The parent reads this memory: if it were gone, the parent would die of SIGBUS.
+    "shrink the output": lambda: os.ftruncate(int(sys.argv[2]), 0),
     "many descriptors": lambda: [os.open(_HERE, os.O_RDONLY) for _ in range(100)],
 }
 
 
 def _descriptors(_: str) -> Still:
     names = []
-    for descriptor in sorted(os.listdir("/proc/self/fd"), key=int):
+    for descriptor in Path("/proc/self/fd").iterdir():
         try:
-            names.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+            names.append(str(descriptor.readlink()))
         except FileNotFoundError:  # the listing's own descriptor
             continue
     return _tell(" ".join(names))
@@ -147,7 +144,6 @@ _DEEDS: dict[str, Callable[[str], Still]] = {
     "hang up": _hang_up,
     "say": _say,
     "claim": _claim,
-    "shrink": _shrink_output,
     "try": _try,
     "descriptors": _descriptors,
     "state": _state,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import media_zoo
 import pytest
-from media_zoo import Sample
 
+import media_zoo
 from fedi_safety.core.errors import FediSafetyError, Unscannable
 from fedi_safety.core.ports import Decoder
 from fedi_safety.core.types import Decoded, Frame, MediaType, Reason
 from fedi_safety.media import SandboxDecoder
+from media_zoo import Sample
 
 
 @pytest.fixture(scope="module")

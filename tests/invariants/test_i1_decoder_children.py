@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import media_zoo
 import pytest
 
+import media_zoo
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType
 from fedi_safety.media import Caps, SandboxDecoder

@@ -1,7 +1,9 @@
-"""The pool of decoding children: what goes wrong in a child stays there, is named rightly, and leaves nothing behind."""
+"""The pool of decoding children: what goes wrong in a child stays there, is named, and leaves nothing behind."""
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 import threading
@@ -10,15 +12,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import media_zoo
 import psutil
 import pytest
-from hostile_child import _FORBIDDEN
 
+import media_zoo
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import Decoded, MediaType, Reason
 from fedi_safety.media import Caps, DecoderError, SandboxDecoder, wire
 from fedi_safety.media.caps import MAX_FRAME_PIXELS, MIB
+from fedi_safety.media.sandbox import _Child
+from hostile_child import _FORBIDDEN
 
 CAPS = Caps(max_memory_bytes=512 * MIB, max_seconds=5.0)
 
@@ -129,11 +132,22 @@ def test_details_are_bounded_and_printable(hostile: SandboxDecoder) -> None:
     assert len(detail) <= 500
 
 
-def test_a_child_cannot_pull_the_memory_away(hostile: SandboxDecoder) -> None:
-    """Shrinking the shared memory would kill the parent with SIGBUS."""
-    reason, _ = refusal(hostile, "shrink")
-    assert reason is Reason.DECODER_CRASHED
-    assert_works(hostile)
+def test_a_medium_is_sealed() -> None:
+    """A child gets memory that neither it nor anyone else can change any more."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        child = _Child.__new__(_Child)
+        child._control, child._sequence = ours, 1
+        child._send(b"medium", MediaType.PNG)
+        request, (source,), _, _ = socket.recv_fds(theirs, 100, 1)
+        try:
+            assert wire.REQUEST.unpack(request) == (1, 6, wire.STILLS.index(MediaType.PNG))
+            assert os.pread(source, 100, 0) == b"medium"
+            for change in (lambda: os.pwrite(source, b"x", 0), lambda: os.ftruncate(source, 0)):
+                with pytest.raises(PermissionError):
+                    change()
+        finally:
+            os.close(source)
 
 
 @pytest.mark.parametrize("what", _FORBIDDEN)

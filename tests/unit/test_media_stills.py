@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import media_zoo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import media_zoo
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Reason
 from fedi_safety.media import stills

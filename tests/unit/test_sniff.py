@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import struct
 
-import media_zoo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import media_zoo
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Reason
 from fedi_safety.media.sniff import sniff

@@ -167,8 +167,6 @@ def _tiff(data: bytes) -> int:
     """Return the end of the first directory or of the last strip or tile it names. BigTIFF is not looked into."""
     order = "<" if data[:2] == b"II" else ">"
     arrays: dict[int, list[int]] = {}
-    count: int
-    entry: int
     if len(data) < 8:
         return 8
     if data[2:4] not in (b"*\0", b"\0*"):
@@ -176,12 +174,13 @@ def _tiff(data: bytes) -> int:
     at = int(struct.unpack_from(order + "I", data, 4)[0])
     if at + 2 > len(data):
         return at + 2
-    (count,) = struct.unpack_from(order + "H", data, at)
+    count = int(struct.unpack_from(order + "H", data, at)[0])
     end = at + 2 + 12 * count
     if end > len(data):
         return end
     for entry in range(at + 2, end, 12):
-        tag, kind, values = struct.unpack_from(order + "HHI", data, entry)
+        tag, kind = struct.unpack_from(order + "HH", data, entry)
+        values = int(struct.unpack_from(order + "I", data, entry + 4)[0])
         width = {3: 2, 4: 4}.get(kind)
         if tag not in (273, 279, 324, 325) or width is None:
             continue
