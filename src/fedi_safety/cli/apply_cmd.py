@@ -56,7 +56,7 @@ def apply(
         write_json(report.as_json())
     else:
         tally = report.tally
-        sh.out.print(f"planned {tally.planned:,}, removed {tally.acted:,}, not removed {tally.failed:,}")
+        sh.say(f"planned {tally.planned:,}, removed {tally.acted:,}, not removed {tally.failed:,}")
     for note in closing_notes(report):
-        sh.err.print(note, markup=False)
+        sh.note(note)
     return report.exit_code

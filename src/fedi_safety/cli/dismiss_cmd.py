@@ -38,5 +38,5 @@ def dismiss(
             text = f"cleared everywhere, for good; {dropped} waiting plans dropped"
     finally:
         book.dispose()
-    sh.out.print(f"{found.sha256.hex()}: {text}", markup=False)
+    sh.say(f"{found.sha256.hex()}: {text}")
     return 0

@@ -54,7 +54,7 @@ def doctor(
     else:
         for finding in findings:
             mark = {True: "ok   ", False: "WRONG", None: "     "}[finding.ok]
-            sh.out.print(f"{mark} {finding.thing}: {finding.detail}", markup=False)
+            sh.say(f"{mark} {finding.thing}: {finding.detail}")
     return max((f.code for f in findings), default=ExitCode.DONE)
 
 

@@ -57,5 +57,5 @@ def import_ledger(
     if json_output:
         write_json(asdict(counts))
     else:
-        sh.out.print(", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in asdict(counts).items()))
+        sh.say(", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in asdict(counts).items()))
     return 0

@@ -34,5 +34,5 @@ def verify(
         book.dispose()
     if result.problem is not None:
         raise LedgerError("ledger", result.problem, "compare it with a backup; do not trust it as evidence")
-    sh.out.print(f"the chain of {result.length:,} events is whole; head {result.head}", markup=False)
+    sh.say(f"the chain of {result.length:,} events is whole; head {result.head}")
     return 0

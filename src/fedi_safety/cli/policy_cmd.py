@@ -39,9 +39,9 @@ def check(
 
     sh = shell(config, ledger, log_level, quiet, yes)
     chosen = policies.load_policy(policy or sh.settings.policy)
-    sh.out.print(f"{chosen.id}: valid, {len(chosen.rules)} rules", markup=False)
+    sh.say(f"{chosen.id}: valid, {len(chosen.rules)} rules")
     for warning in policies.warnings(chosen, signals_of(sh.settings.detectors)):
-        sh.out.print(f"  note: {warning}", markup=False)
+        sh.say(f"  note: {warning}")
     return 0
 
 
@@ -88,6 +88,8 @@ def preview(
     undecided = total = 0
     try:
         for sha256, scores, judgement, objects in book.iter_scores():
+            if not objects:  # every object with this content has been removed
+                continue
             total += objects
             decided = decide(sha256, scores)
             if decided is None:
@@ -117,9 +119,7 @@ def preview(
         table.add_row(old, new if new != old else f"{new} (as before)", f"{count:,}")
     sh.out.print(table)
     for rule, count in sorted(rules.items()):
-        sh.out.print(f"rule {rule!r} holds for {count:,} objects", markup=False)
+        sh.say(f"rule {rule!r} holds for {count:,} objects")
     if undecided:
-        sh.out.print(
-            f"{undecided:,} objects cannot be decided from stored scores; a scan with this policy reads them again"
-        )
+        sh.say(f"{undecided:,} objects cannot be decided from stored scores; a scan with this policy reads them again")
     return 0

@@ -163,7 +163,7 @@ class _Live:
         if self._pipeline is None:
             raise KeyboardInterrupt
         if not self._pipeline.halted:
-            self._sh.err.print("stopping: finishing the objects in hand", markup=False)
+            self._sh.note("stopping: finishing the objects in hand")
         self._pipeline.halt()
 
     def update(self) -> None:
@@ -197,7 +197,7 @@ def _print_report(sh: Shell, report: RunReport, *, removes: bool, table: bool) -
     if table:
         sh.out.print(closing_table(report, removes=removes))
     for note in closing_notes(report):
-        sh.err.print(note, markup=False)
+        sh.note(note)
 
 
 def parse_since(text: str) -> float:

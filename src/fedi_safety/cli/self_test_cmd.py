@@ -27,11 +27,11 @@ def self_test(
     sh = shell(config, ledger, log_level, quiet, yes)
     if card is not None:
         _write_card(Path(card))
-        sh.out.print(f"{card}: written; any scan of the store that it is put in must condemn it", markup=False)
+        sh.say(f"{card}: written; any scan of the store that it is put in must condemn it")
         return 0
     with tempfile.TemporaryDirectory(prefix="fedi-safety-self-test-") as name:
         for step in _steps(sh, Path(name)):
-            sh.out.print(f"ok  {step}", markup=False)
+            sh.say(f"ok  {step}")
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedi_safety.core.errors import UsageError
+from fedi_safety.core.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,13 +64,24 @@ class Shell:
 
         return Console(highlight=False, quiet=self.quiet)
 
+    def say(self, text: str) -> None:
+        """Print one line of a result, unwrapped; control characters become visible."""
+        if not self.quiet:
+            sys.stdout.write(printable(text) + "\n")
+
+    def note(self, text: str) -> None:
+        """Print one line for people beside the result, on standard error."""
+        if not self.quiet:
+            sys.stderr.write(printable(text) + "\n")
+
     def confirm(self, question: str, remedy: str) -> None:
         """Ask on a terminal. Raises `UsageError` with `remedy` where nobody can answer or the answer is no."""
         if self.yes:
             return
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise UsageError("confirmation", question, remedy)
-        self.err.print(f"{question} Go on? [y/N] ", end="", markup=False)
+        sys.stderr.write(f"{question} Go on? [y/N] ")
+        sys.stderr.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise UsageError("confirmation", "not confirmed; nothing was done", remedy)
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 
 from fedi_safety.core.batching import Pipe, Stopped
 from fedi_safety.core.cascade import Cascade
-from fedi_safety.core.errors import Unscannable
+from fedi_safety.core.errors import StoreError, Unscannable
 from fedi_safety.core.policy import TEST_CARD_SIGNAL, Policy, dismissal, judge
 from fedi_safety.core.ports import Clock, Decoder, Ledger, Store
 from fedi_safety.core.types import (
@@ -146,7 +146,7 @@ class Pipeline:
         """Whether `halt` was called."""
         return self._halt.is_set()
 
-    def results(self, *, wait_s: float = 0.5) -> Iterator[list[Result]]:
+    def results(self, *, wait_s: float = 0.5) -> Generator[list[Result], None, None]:
         """Run, and yield results as they come, in lists of any length; an empty list when `wait_s` passed without one.
 
         Raises whatever a stage raised (`StoreError`, `LedgerError`, `ModelError`) after the other stages have stopped.
@@ -207,9 +207,8 @@ class Pipeline:
         listing = self._store.list(options.prefixes, options.since)
         if options.limit is not None:
             listing = islice(listing, options.limit)
-        while not self._halt.is_set():
-            with self.stages.timed("list", self._clock):
-                chunk = list(islice(listing, _LOOKUP_OBJECTS))
+        while not self._halt.is_set() and self._failure is None:
+            chunk = self._next_chunk(listing)
             if not chunk:
                 return
             done: list[Result] = [item for item in chunk if isinstance(item, Unscanned)]
@@ -226,6 +225,17 @@ class Pipeline:
                 if self._halt.is_set():
                     return
                 self._to_fetch.put(obj)
+
+    def _next_chunk(self, listing: Iterator[Object | Unscanned]) -> list[Object | Unscanned]:
+        """List some objects. A store that fails ends the listing; what it listed before is still judged."""
+        chunk: list[Object | Unscanned] = []
+        with self.stages.timed("list", self._clock):
+            try:
+                chunk.extend(islice(listing, _LOOKUP_OBJECTS))
+            except StoreError as error:
+                with self._lock:
+                    self._failure = self._failure or error
+        return chunk
 
     def _look_up(self, objects: Sequence[Object]) -> Sequence[Known | None]:
         if self._options.recheck is Recheck.ALL:

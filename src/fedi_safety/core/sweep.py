@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from fedi_safety.core.decide import BreakerLimits, Mode, acts_due, breaker_opinion, wants_act
+from fedi_safety.core.errors import ModelError, StoreError
 from fedi_safety.core.pipeline import Pipeline, Remembered, Result
 from fedi_safety.core.ports import Act, Clock, Ledger
 from fedi_safety.core.types import ActKind, Judged, Object, Outcome, Plan, PlanState, Tally, Unscanned, Verdict
@@ -81,22 +82,29 @@ class Sweep:
         if self.mode.removes and self.tripped is None:
             self._recover()
         buffer: list[Result] = []
+        try:
+            self._take(pipeline, buffer)
+        except (StoreError, ModelError):
+            # What was judged before the store or the engine failed is as true as ever; only the acts must wait.
+            self._record(buffer, pipeline)
+            raise
+        self._record(buffer, pipeline)
+        if not pipeline.halted:
+            self._act(finished=True)
+
+    def _take(self, pipeline: Pipeline, buffer: list[Result]) -> None:
+        """Fill `buffer` from the pipeline and empty it into the ledger, acting at checkpoints."""
         since = self.clock.monotonic()
-        with closing(pipeline.results()) as results:  # type: ignore[type-var]  # it is a generator
+        with closing(pipeline.results()) as results:
             for items in results:
                 buffer.extend(items)
                 due = self.clock.monotonic() - since >= _RECORD_S
-                if len(buffer) >= _RECORD_RESULTS or (buffer and due):
+                if len(buffer) >= _RECORD_RESULTS or due:
                     self._record(buffer, pipeline)
-                    buffer = []
-                if due:
+                    buffer.clear()
                     since = self.clock.monotonic()
                 if not pipeline.halted:
                     self._act(finished=False)
-        if buffer:
-            self._record(buffer, pipeline)
-        if not pipeline.halted:
-            self._act(finished=True)
 
     def _latch(self) -> None:
         """Take over a breaker that an earlier run tripped, or reset it when the operator resumes."""
@@ -109,6 +117,8 @@ class Sweep:
             self.tripped = held
 
     def _record(self, batch: Sequence[Result], pipeline: Pipeline) -> None:
+        if not batch:
+            return
         fresh = [r for r in batch if isinstance(r, Judged | Unscanned)]
         for at in range(0, len(fresh), _RECORD_RESULTS):
             self.ledger.record(self.run, self.store, fresh[at : at + _RECORD_RESULTS])
