@@ -7,6 +7,7 @@ orientation came out right. Nothing here is a photograph.
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -471,10 +472,25 @@ def _jxls() -> Iterator[Sample]:
     yield sample("container", saved(picture(), "JXL", lossless=True, effort=3, use_container=True), tolerance=0)
     yield sample("grey", saved(picture(GREYS).convert("L"), "JXL", lossless=True, effort=3), GREYS)
     yield sample("alpha", saved(holed(), "JXL", lossless=True, effort=3), GONE)
+    for orientation in STORED:
+        yield sample(f"repacked JPEG, orientation {orientation}", _repacked_jpeg(orientation))
+    ignored = saved(picture(), "JXL", lossless=True, effort=3, use_container=True, exif=exif(3))
+    yield sample("EXIF does not turn it, its codestream would", ignored, tolerance=0)
     # The encoder calls 16-bit samples linear light; a reader that honours this must brighten them.
     deep = Image.frombytes("I;16", (WIDTH, HEIGHT), _deep_greys())
     tl, tr, bl, br = (_gamma_coded(grey) for grey, _, _ in GREYS)
     yield sample("16-bit linear grey", saved(deep, "JXL", lossless=True, effort=3), (tl, tr, bl, br), 2)
+
+
+def _repacked_jpeg(orientation: int) -> bytes:
+    """Return a JXL from which the JPEG can be restored to the byte. The encoder wants a named file."""
+    descriptor = os.memfd_create("jpeg")
+    try:
+        os.write(descriptor, saved(stored(orientation), "JPEG", quality=95, exif=exif(orientation)))
+        with Image.open(f"/proc/self/fd/{descriptor}") as image:
+            return saved(image, "JXL", lossless_jpeg=True)
+    finally:
+        os.close(descriptor)
 
 
 def _gamma_coded(linear: int) -> Colour:

@@ -26,6 +26,24 @@ from hostile_child import _FORBIDDEN
 CAPS = Caps(max_memory_bytes=512 * MIB, max_seconds=5.0)
 
 
+class Others:
+    """Child processes of this one that were there before a test: servers of other suites."""
+
+    def __init__(self) -> None:
+        """Remember them."""
+        self._before = {process.pid for process in psutil.Process().children()}
+
+    def children(self) -> list[psutil.Process]:
+        """Return the children that came since, zombies too."""
+        return [process for process in psutil.Process().children() if process.pid not in self._before]
+
+
+@pytest.fixture
+def others() -> Others:
+    """Give the children that are not this test's."""
+    return Others()
+
+
 @pytest.fixture
 def hostile() -> Iterator[SandboxDecoder]:
     """Give a pool of one child that does what its medium says."""
@@ -171,7 +189,7 @@ def test_a_child_has_little_around_it(hostile: SandboxDecoder, monkeypatch: pyte
     assert "SECRET" not in detail
 
 
-def test_a_child_that_cannot_start_is_an_error_of_the_program() -> None:
+def test_a_child_that_cannot_start_is_an_error_of_the_program(others: Others) -> None:
     """It is told with its cause, for each call, and is not blamed on the medium."""
     with SandboxDecoder(jobs=2, child_module="no_such_module") as decoder:
         for _ in range(3):
@@ -179,7 +197,7 @@ def test_a_child_that_cannot_start_is_an_error_of_the_program() -> None:
                 do(decoder, "grey")
         with pytest.raises(DecoderError):
             decoder.protections()
-    assert not psutil.Process().children()
+    assert not others.children()
 
 
 def test_a_child_that_starts_as_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,20 +247,20 @@ def test_a_child_outlives_the_thread_that_asked_for_it(hostile: SandboxDecoder) 
     assert refusal(hostile, "pid")[1] == pids[0]
 
 
-def test_children_start_when_needed_and_no_more_than_allowed() -> None:
+def test_children_start_when_needed_and_no_more_than_allowed(others: Others) -> None:
     """One caller is served by one child; many callers by `jobs` of them."""
     with SandboxDecoder(CAPS, jobs=2, child_module="hostile_child") as decoder:
-        assert not psutil.Process().children()
+        assert not others.children()
         for _ in range(5):
             assert_works(decoder)
-        assert len(psutil.Process().children()) == 1
+        assert len(others.children()) == 1
         with ThreadPoolExecutor(6) as pool:
             pids = {refused[1] for refused in pool.map(lambda _: refusal(decoder, "pid"), range(60))}
         assert 1 <= len(pids) <= 2
-    assert not psutil.Process().children()
+    assert not others.children()
 
 
-def test_close_ends_work_in_progress(hostile: SandboxDecoder) -> None:
+def test_close_ends_work_in_progress(others: Others, hostile: SandboxDecoder) -> None:
     """Who waits for a hanging child is released, and its medium is not blamed."""
     assert_works(hostile)
     with ThreadPoolExecutor(2) as pool:
@@ -254,10 +272,25 @@ def test_close_ends_work_in_progress(hostile: SandboxDecoder) -> None:
             with pytest.raises(DecoderError, match="closed"):
                 future.result()
         assert time.monotonic() - start < 3.0
-    assert not psutil.Process().children()
+    assert not others.children()
 
 
-def test_fifty_crashes_leak_nothing() -> None:
+def test_an_interrupted_exchange_leaves_no_answer_behind(
+    hostile: SandboxDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while a child works: its late answer must not be taken for the next medium's."""
+    before = refusal(hostile, "pid")[1]
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(_Child, "_checked", interrupted)
+        do(hostile, "grey")
+    assert refusal(hostile, "pid")[1] != before
+
+
+def test_fifty_crashes_leak_nothing(others: Others) -> None:
     """Descriptors, processes and zombies: as many after as before."""
     with SandboxDecoder(CAPS, jobs=2, child_module="hostile_child") as decoder:
         assert_works(decoder)
@@ -265,10 +298,10 @@ def test_fifty_crashes_leak_nothing() -> None:
         with ThreadPoolExecutor(2) as pool:
             reasons = {reason for reason, _ in pool.map(lambda _: refusal(decoder, "segfault"), range(50))}
         assert reasons == {Reason.DECODER_CRASHED}
-        assert not psutil.Process().children()
+        assert not others.children()
         assert_works(decoder)
         assert len(list(Path("/proc/self/fd").iterdir())) <= before
-    assert not psutil.Process().children()
+    assert not others.children()
 
 
 _PARENT = """

@@ -257,17 +257,22 @@ class SandboxDecoder:
         if len(data) > self.caps.max_bytes:
             raise Unscannable(Reason.TOO_LARGE, f"{len(data)} bytes, the cap is {self.caps.max_bytes}")
         child = self._take()
+        intact = False  # whatever interrupts the exchange half-way, an answer that nobody took must not stay behind
         try:
             child = self._living(child)
             try:
-                return child.decode(data, media_type)
+                decoded = child.decode(data, media_type)
+            except Unscannable:
+                intact = True
+                raise
             except _ChildEnded as ended:
-                self._retire(child)
-                child = None
                 self._refuse_if_closed()  # then it was `close` that ended it: no word on the medium
                 raise Unscannable(ended.reason, ended.detail) from ended
+            intact = True
+            return decoded
         finally:
-            if child is not None and (self._closed or child.served >= self.caps.max_objects_per_child):
+            worn = child is not None and child.served >= self.caps.max_objects_per_child
+            if child is not None and (not intact or worn or self._closed):
                 self._retire(child)
                 child = None
             self._slots.put(child)
