@@ -1,0 +1,131 @@
+"""I3: every act is planned, committed, done, verified, closed; `kill -9` at any instant loses nothing.
+
+A real run over a real directory is killed at every single step; afterwards disk and ledger must agree, and the next
+run must finish the work without a person's help.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from fedi_safety.acts.remove import Remove
+from fedi_safety.core.sweep import Acting
+from fedi_safety.core.types import PlanState, Tally
+from fedi_safety.stores.local import LocalStore
+from invariants.killing import killed_at
+from passes import CIRCLE, RED, RED_CIRCLE, Bench
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
+CONDEMNED = {f"bad{i}": RED_CIRCLE + b" n=%d" % i for i in range(4)} | {"sub/bad": RED_CIRCLE}
+HARMLESS = {"red": RED, "circle": CIRCLE, "notes.csv": b"a,b", "sub/corrupt": b"bad corrupt"}
+
+
+def fill(media: Path) -> None:
+    for name, data in {**CONDEMNED, **HARMLESS}.items():
+        path = media / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def files(media: Path) -> set[str]:
+    return {str(p.relative_to(media)) for p in media.rglob("*") if p.is_file()}
+
+
+def real_run(folder: Path) -> Tally:
+    bench = Bench(folder / "ledger.db", LocalStore(str(folder / "media")))
+    tally, _ = bench.scan()
+    bench.store.close()
+    bench.close()
+    return tally
+
+
+def dry_run(folder: Path) -> None:
+    bench = Bench(folder / "ledger.db", LocalStore(str(folder / "media")))
+    bench.scan(dry_run=True)
+    bench.store.close()
+    bench.close()
+
+
+def apply_run(folder: Path) -> None:
+    store = LocalStore(str(folder / "media"))
+    bench = Bench(folder / "ledger.db", store)
+    run = bench.ledger.begin_run("apply", store.url, {})
+    Acting(bench.ledger, Remove(store), run, Tally()).carry_out(bench.ledger.open_plans(store.url))
+    store.close()
+    bench.close()
+
+
+def check_agreement(folder: Path) -> None:
+    """Whatever is gone from the disk has a record that was begun before it went; the chain is whole."""
+    if not (folder / "ledger.db").exists():
+        assert files(folder / "media") == set(CONDEMNED) | set(HARMLESS)
+        return
+    bench = Bench(folder / "ledger.db", LocalStore(str(folder / "media")))
+    there = files(folder / "media")
+    assert set(HARMLESS) <= there
+    states = {row.key: row.act_state for row in bench.rows()}
+    for key in CONDEMNED:
+        if key not in there:
+            assert states[key] in (PlanState.STARTED, PlanState.DONE), (key, states)
+        else:
+            assert states.get(key) in (None, PlanState.PLANNED, PlanState.STARTED), (key, states)
+    assert bench.ledger.verify().problem is None
+    bench.store.close()
+    bench.close()
+
+
+def check_finished(folder: Path) -> None:
+    bench = Bench(folder / "ledger.db", LocalStore(str(folder / "media")))
+    assert files(folder / "media") == set(HARMLESS)
+    for row in bench.rows():
+        if row.key in CONDEMNED:
+            assert row.act_state in (PlanState.DONE, PlanState.GONE)
+            assert row.state == "removed"
+        else:
+            assert row.act_state is None
+    assert list(bench.ledger.open_plans(None)) == []
+    assert bench.ledger.verify().problem is None
+    bench.store.close()
+    bench.close()
+
+
+@pytest.mark.parametrize("how", ["scan", "apply"])
+def test_killed_at_every_step_nothing_is_lost_and_the_next_run_finishes(tmp_path: Path, how: str) -> None:
+    fatal = 0
+    while True:
+        fatal += 1
+        folder = tmp_path / str(fatal)
+        (folder / "media").mkdir(parents=True)
+        fill(folder / "media")
+        if how == "apply":
+            dry_run(folder)
+        work = real_run if how == "scan" else apply_run
+        killed = killed_at(fatal, lambda folder=folder, work=work: work(folder))
+        check_agreement(folder)
+        if not killed:
+            check_finished(folder)
+            break
+        work(folder)
+        check_finished(folder)
+        shutil.rmtree(folder)
+    # At least: five unlinks, five fsyncs, and the commits of record, plan, start and close, on both sides.
+    sys.stdout.write(f"{how}: killed at {fatal - 1} steps\n")
+    assert fatal - 1 >= 25
+
+
+def test_killed_over_and_over_the_work_still_ends(tmp_path: Path) -> None:
+    """Each try gets a little further than the one before; every one is killed until nothing is left to do."""
+    (tmp_path / "media").mkdir()
+    fill(tmp_path / "media")
+    tries = 0
+    while killed_at(14 + tries, lambda: real_run(tmp_path)):
+        tries += 1
+        check_agreement(tmp_path)
+        assert tries < 100
+    check_finished(tmp_path)
+    assert tries > 2
