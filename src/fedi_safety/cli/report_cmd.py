@@ -1,8 +1,319 @@
-"""`report`: totals, coverage, verdicts, acts."""
+"""`report`: totals, coverage with its gaps named, verdicts, acts and runs; as tables, JSON, CSV or an HTML page."""
 
 from __future__ import annotations
 
+import csv
+import errno
+import os
+import secrets
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-def report() -> int:
-    """Report."""
+import typer
+
+from fedi_safety.cli.shell import (
+    ConfigOption,
+    LedgerOption,
+    LogLevelOption,
+    QuietOption,
+    Shell,
+    YesOption,
+    shell,
+    write_json,
+)
+from fedi_safety.core.errors import UsageError, printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from fedi_safety.ledger.figures import StoreActs, StoreFigures
+    from fedi_safety.web.facts import Report
+
+_VERDICTS = ("clear", "review", "block")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+def report(
+    store: Annotated[
+        str | None, typer.Argument(metavar="[STORE]", help="Only this store; left out, all that the ledger knows.")
+    ] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    csv_output: Annotated[bool, typer.Option("--csv", help="Print a row for every figure of every store.")] = False,
+    html: Annotated[
+        str | None,
+        typer.Option("--html", metavar="FILE", help="Also write a page with plots that needs nothing but a browser."),
+    ] = None,
+    config: ConfigOption = None,
+    ledger: LedgerOption = None,
+    log_level: LogLevelOption = None,
+    quiet: QuietOption = False,
+    yes: YesOption = False,
+) -> int:
+    """Show totals, coverage and its gaps, verdicts, acts and the last runs. Changes nothing, opens no media."""
+    sh = shell(config, ledger, log_level, quiet, yes)
+    if json_output and csv_output:
+        raise UsageError("--json and --csv", "only one can have standard output", "give one of them")
+    place = None if html is None else _checked_place(html)
+    found = _read(sh, store, histograms=json_output or place is not None, policy=place is not None)
+    if place is not None:
+        from fedi_safety.web.report import render
+
+        write_page(place, render(found))
+    if json_output:
+        write_json(as_json(found))
+    elif csv_output:
+        csv.writer(sys.stdout, lineterminator="\n").writerows(csv_rows(found))
+    else:
+        _print_tables(sh, found)
+    if place is not None:
+        sh.err.print(f"wrote {printable(str(place))}", markup=False)
     return 0
+
+
+def _read(sh: Shell, named: str | None, *, histograms: bool, policy: bool) -> Report:
+    from fedi_safety import __version__, app
+    from fedi_safety.ledger.figures import acts_by_store, figures
+    from fedi_safety.ledger.query import store_urls
+    from fedi_safety.web.facts import Report, thresholds_of
+
+    chosen = app.load_policy(sh.settings.policy) if policy else None
+    url = None if named is None else app.store_url(named)
+    book = app.open_settings_ledger(sh.settings, readonly=True)
+    try:
+        urls = store_urls(book.database)
+        if url is not None and url not in urls:
+            known = f"it knows {', '.join(urls[:5])}{', ...' if len(urls) > 5 else ''}" if urls else "it is empty"
+            raise UsageError(url, "the ledger knows no such store", f"{known}; scan it first, or name another --ledger")
+        return Report(
+            figures(book.database, url, histograms=histograms),
+            {name: acts for name, acts in acts_by_store(book.database).items() if url in (None, name)},
+            time.time(),
+            __version__,
+            url,
+            len(urls) > 1,
+            "" if chosen is None else chosen.id,
+            {} if chosen is None else thresholds_of(chosen),
+        )
+    finally:
+        book.dispose()
+
+
+# --- the page's file
+
+
+def _checked_place(file: str) -> Path:
+    """Return where the page goes, a link followed. Raises `UsageError` now rather than after a long count."""
+    place = Path(os.path.realpath(file))
+    if place.is_dir():
+        raise _bad_place(file, "is a directory", "name a file in it, such as report.html")
+    if place.exists() and not place.is_file():
+        raise _bad_place(file, "is not a regular file", "name a file such as report.html")
+    if not place.parent.is_dir():
+        raise _bad_place(file, "there is no such directory", "make the directory first, or name another")
+    if not os.access(place.parent, os.W_OK | os.X_OK):
+        raise _bad_place(file, "no permission to write there", "name a file in a directory that you may write to")
+    return place
+
+
+def write_page(place: Path, page: str) -> None:
+    """Write beside `place` and rename, so that neither a full disk nor a crash leaves half a page or loses the old one.
+
+    Raises `UsageError`.
+    """
+    beside = place.parent / f".fedi-safety-{secrets.token_hex(8)}.tmp"
+    try:
+        try:
+            with beside.open("x", encoding="utf-8") as file:
+                file.write(page)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(place)
+        except BaseException:
+            with suppress(OSError):
+                beside.unlink()
+            raise
+    except OSError as error:
+        remedy = "name a file in a directory that you may write to"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            remedy = "make room, or name a file on another disk; nothing was left there"
+        cause = (error.strerror or type(error).__name__).lower()
+        raise _bad_place(str(place), f"the page cannot be written: {cause}", remedy) from error
+
+
+def _bad_place(file: str, cause: str, remedy: str) -> UsageError:
+    return UsageError(f"--html {file}", cause, remedy)
+
+
+# --- JSON and CSV
+
+
+def as_json(found: Report) -> dict[str, Any]:
+    """Return the report as one JSON object; its fields are a promise to scripts."""
+    from fedi_safety.ledger.figures import BINS
+    from fedi_safety.web.facts import summed
+
+    stores = found.figures.stores
+    present, judged = sum(s.present for s in stores), sum(s.judged for s in stores)
+    acts = found.acts.values()
+    return {
+        "version": found.version,
+        "generated_at": datetime.fromtimestamp(found.made_at, UTC).isoformat(timespec="seconds"),
+        "store": found.store,
+        "stores": [_store_json(store, found.acts.get(store.store)) for store in stores],
+        "totals": {
+            "present": present,
+            "judged": judged,
+            "trusted": sum(s.trusted for s in stores),
+            "coverage": judged / present if present else None,
+            "unscanned": _sorted(summed(s.unscanned for s in stores)),
+            "verdicts": _verdicts(summed(s.verdicts for s in stores)),
+            "labels": _sorted(summed(s.labels for s in stores)),
+            "removed": sum(s.removed for s in stores),
+            "history": sum(s.history for s in stores),
+            "plans": _sorted(summed(a.plans for a in acts)),
+            "open_plans": sum(a.open_plans for a in acts),
+            "acts": _sorted(summed(a.acts for a in acts)),
+            "failed_acts": sum(a.acts["failed"] for a in acts),
+            "dismissed": found.figures.dismissed,
+        },
+        "runs": found.figures.runs,
+        "bins": BINS,
+        "histograms": found.figures.histograms,
+        "judged_by_day": found.figures.judged_by_day,
+        "removed_by_day": found.figures.removed_by_day,
+    }
+
+
+def _store_json(store: StoreFigures, acts: StoreActs | None) -> dict[str, Any]:
+    return {
+        "store": store.store,
+        "present": store.present,
+        "judged": store.judged,
+        "trusted": store.trusted,
+        "coverage": store.coverage if store.present else None,
+        "unscanned": _sorted(store.unscanned),
+        "verdicts": _verdicts(store.verdicts),
+        "labels": _sorted(store.labels),
+        "removed": store.removed,
+        "history": store.history,
+        "plans": {} if acts is None else _sorted(acts.plans),
+        "open_plans": 0 if acts is None else acts.open_plans,
+        "acts": {} if acts is None else _sorted(acts.acts),
+        "failed_acts": 0 if acts is None else acts.acts["failed"],
+        "breaker": store.breaker,
+    }
+
+
+def _sorted(counts: dict[str, int]) -> dict[str, int]:
+    return {name: count for name, count in sorted(counts.items()) if count}
+
+
+def _verdicts(counts: dict[str, int]) -> dict[str, int]:
+    return {verdict: counts.get(verdict, 0) for verdict in _VERDICTS}
+
+
+def csv_rows(found: Report) -> Iterator[tuple[str, str, str, str]]:
+    """Yield `store,figure,name,value`; `name` is empty unless the figure has several values."""
+    yield ("store", "figure", "name", "value")
+    for store in found.figures.stores:
+        for figure, value in _store_json(store, found.acts.get(store.store)).items():
+            if figure == "store":
+                continue
+            named = value if isinstance(value, dict) else {"": value}
+            for name, one in named.items():
+                yield (cell(store.store), figure, cell(name), cell("" if one is None else str(one)))
+
+
+def cell(value: str) -> str:
+    """Return a text that no spreadsheet takes for a formula and any terminal can show."""
+    shown = printable(value)
+    return f"'{shown}" if value.lstrip(" ").startswith(_FORMULA_STARTS) else shown
+
+
+# --- tables for people
+
+
+def _print_tables(sh: Shell, found: Report) -> None:
+    from rich.text import Text
+
+    from fedi_safety.web.facts import list_command, warnings
+
+    out = sh.out
+    if not found.figures.stores:
+        out.print("The ledger is empty: nothing was scanned yet.")
+        return
+    for warning in warnings(found):
+        out.print(Text(printable(warning), style="bold red"))
+    for store in found.figures.stores:
+        out.print(Text(printable(store.store), style="bold underline"))
+        out.print(_store_table(found, store))
+        if store.unscanned.total():
+            # Not in the table: a command that is broken over two cells cannot be copied.
+            command = list_command(found, store.store, "REASON")
+            out.print(Text(f"the objects without a verdict: {command}"), soft_wrap=True)
+        out.print()
+    if found.figures.runs:
+        out.print(_runs_table(found))
+
+
+def _store_table(found: Report, store: StoreFigures) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    from fedi_safety.web.facts import by_count, coverage_text
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(style="dim", overflow="fold")
+
+    def row(name: str, count: int | str, note: str = "") -> None:
+        shown = f"{count:,}" if isinstance(count, int) else count
+        table.add_row(Text(printable(name)), Text(shown), Text(printable(note)))
+
+    acts = found.acts.get(store.store)
+    row("present", store.present)
+    row("judged", store.judged, coverage_text(store))
+    row("unscanned", store.unscanned.total())
+    for reason, count in by_count(store.unscanned):
+        row(f"  {reason}", count)
+    for verdict in _VERDICTS:
+        row("condemned" if verdict == "block" else verdict, store.verdicts[verdict])
+    for label, count in by_count(store.labels):
+        row(f"  label {label}", count)
+    row("removed", store.removed)
+    if store.history or store.trusted:
+        row("history", store.history, "condemned by the predecessor, not met here yet")
+        row("imported", store.trusted, "passed by the predecessor, never scored here")
+    open_plans = acts.open_plans if acts else 0
+    failed = acts.acts["failed"] if acts else 0
+    row("open plans", open_plans, "`fedi-safety apply` does it" if open_plans else "")
+    row("failed acts", failed, "see `fedi-safety list --act failed`" if acts and acts.plans["failed"] else "")
+    row("breaker", "stopped" if store.breaker else "ready", store.breaker or "")
+    return table
+
+
+def _runs_table(found: Report) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    from fedi_safety.web.report import run_kind, run_rate, run_status
+
+    several = len(found.figures.stores) > 1
+    table = Table(title="last runs", title_justify="left", box=None, pad_edge=False)
+    numbers = ("run", "listed", "judged", "a second")
+    for heading in ("run", "began (UTC)", *(["store"] if several else []), "kind", "status", *numbers[1:]):
+        table.add_column(heading, justify="right" if heading in numbers else "left", overflow="fold")
+    for run in found.figures.runs:
+        summary = run["summary"] or {}
+        counts = [f"{summary[name]:,}" if name in summary else "" for name in ("listed", "judged")]
+        began = f"{datetime.fromtimestamp(run['started_at'], UTC):%Y-%m-%d %H:%M}"
+        where = [run["store"]] if several else []
+        cells = [str(run["id"]), began, *where, run_kind(run), run_status(run), *counts, run_rate(summary)]
+        table.add_row(*(Text(printable(one)) for one in cells))
+    return table

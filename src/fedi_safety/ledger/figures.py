@@ -104,6 +104,34 @@ def store_counts(database: Database, store: str) -> StoreCounts:
     return StoreCounts(states[State.JUDGED] + states[State.TRUSTED], states[State.UNSCANNED], removals)
 
 
+@dataclass(slots=True)
+class StoreActs:
+    """What became of one store's verdicts: its plans by state, and every attempt by how it ended."""
+
+    plans: Counter[str] = field(default_factory=Counter)
+    acts: Counter[str] = field(default_factory=Counter)  # `open`: begun and not closed
+
+    @property
+    def open_plans(self) -> int:
+        """Return how many plans a real run or `apply` still has something to do about."""
+        return sum(self.plans[state.value] for state in PlanState if state.open)
+
+
+def acts_by_store(database: Database) -> dict[str, StoreActs]:
+    """Return the plans and acts of every store that has any, by its URL."""
+    found: dict[str, StoreActs] = {}
+    joined = plans.join(objects, objects.c.id == plans.c.object_id).join(stores, stores.c.id == objects.c.store_id)
+    outcome = func.coalesce(acts.c.outcome, "open")
+    of_plans = select(stores.c.url, plans.c.state, func.count()).select_from(joined)
+    of_acts = select(stores.c.url, outcome, func.count()).select_from(acts.join(joined, plans.c.id == acts.c.plan_id))
+    with database.read() as connection:
+        for url, state, count in connection.execute(of_plans.group_by(stores.c.url, plans.c.state)):
+            found.setdefault(url, StoreActs()).plans[state] += count
+        for url, ended, count in connection.execute(of_acts.group_by(stores.c.url, outcome)):
+            found.setdefault(url, StoreActs()).acts[ended] += count
+    return found
+
+
 def _store_figures(connection: Connection, store_id: int, url: str, breaker: str | None) -> StoreFigures:
     o, c = objects.c, contents.c
     found = StoreFigures(url, breaker=breaker)

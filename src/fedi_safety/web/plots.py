@@ -1,0 +1,199 @@
+"""Plots as inline SVG, drawn by arithmetic alone. Pure: numbers in, well-formed markup out, every text escaped.
+
+Counts that range from one to millions stand on a log scale that begins below 1, so that a single object is visible.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from fedi_safety.core.errors import printable
+
+WIDTH_PX = 680
+_LEFT_PX, _RIGHT_PX = 52, 14
+_LOG_FLOOR = 0.5  # where the log scale begins: a bar of one object still has a height
+_MIN_PART_PX = 4.0  # the narrowest part of a stacked bar that exists at all
+_LABEL_GAP_PX = 34
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a stacked bar; `style` is a class of the style sheet."""
+
+    name: str
+    count: int
+    style: str
+
+
+def text(value: str) -> str:
+    """Return a text that is safe anywhere in the page: on one line, without control characters, escaped."""
+    return escape(printable(value), quote=True)
+
+
+def compact(count: int) -> str:
+    """Return a count that fits above a bar: 999, 1.2k, 35k, 4.1M. Never rounded up to the next unit."""
+    for limit, unit in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
+        if count >= limit:
+            tenths = count * 10 // limit
+            return f"{tenths // 10}{unit}" if tenths >= 100 or tenths % 10 == 0 else f"{tenths / 10:.1f}{unit}"
+    return str(count)
+
+
+def x_of(value: float) -> float:
+    """Return where a value from 0 to 1 stands on a histogram's axis."""
+    return _LEFT_PX + value * (WIDTH_PX - _LEFT_PX - _RIGHT_PX)
+
+
+def stacked_bar(name: str, title: str, description: str, parts: Sequence[Part]) -> str:
+    """Return one bar whose parts are shares of the whole; a part that exists is never too narrow to be seen."""
+    height = 30
+    widths = _part_widths([part.count for part in parts], WIDTH_PX)
+    marks, x = [], 0.0
+    for part, width in zip(parts, widths, strict=True):
+        if not width:
+            continue
+        shown = max(width - 1.5, 2.0) if x + width < WIDTH_PX - 0.01 else width
+        hint = f"<title>{text(part.name)}: {part.count:,}</title>"
+        marks.append(
+            f'<rect class="{part.style}" x="{x:.2f}" y="0" width="{shown:.2f}" height="{height}">{hint}</rect>'
+        )
+        x += width
+    if not marks:
+        marks.append(f'<rect class="empty" x="0" y="0" width="{WIDTH_PX}" height="{height}"/>')
+    return _svg(name, title, description, height, marks)
+
+
+def _part_widths(counts: Sequence[int], width_px: float) -> list[float]:
+    total = sum(counts)
+    if not total:
+        return [0.0] * len(counts)
+    widths = [max(_MIN_PART_PX, count / total * width_px) if count else 0.0 for count in counts]
+    widest = widths.index(max(widths))
+    widths[widest] -= sum(widths) - width_px
+    return widths
+
+
+def histogram(
+    name: str, title: str, description: str, bins: Sequence[int], thresholds: Mapping[float, str] | None = None
+) -> str:
+    """Return equal bins from 0 to 1 with log-scaled counts; each threshold is a line with its value above it."""
+    marks_at = sorted((thresholds or {}).items())
+    rows = _label_rows([value for value, _ in marks_at])
+    top = 26 + 13 * max(rows, default=0)
+    plot_height = 150
+    bottom = top + plot_height
+    marks = _count_axis(bins, top, bottom)
+    for i, count in enumerate(bins):
+        x0, x1 = x_of(i / len(bins)), x_of((i + 1) / len(bins))
+        marks.append(_bar(count, x0, x1, top, bottom, max(bins), f"{_bin_name(i, len(bins))}: {count:,}", i))
+    for tick in range(0, 11, 2):
+        x = x_of(tick / 10)
+        marks.append(f'<line class="axis" x1="{x:.1f}" y1="{bottom}" x2="{x:.1f}" y2="{bottom + 4}"/>')
+        marks.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 17}" text-anchor="middle">{tick / 10:.1f}</text>')
+    for (value, why), row in zip(marks_at, rows, strict=True):
+        x, y = x_of(value), top - 16 - 13 * row
+        anchor = "end" if value > 0.97 else "middle"
+        marks.append(
+            f'<g class="threshold" data-threshold="{value:g}"><title>{text(why)}</title>'
+            f'<line x1="{x:.1f}" y1="{y + 3}" x2="{x:.1f}" y2="{bottom}"/>'
+            f'<text x="{x:.1f}" y="{y}" text-anchor="{anchor}">{value:g}</text></g>'
+        )
+    return _svg(name, title, description, bottom + 24, marks)
+
+
+def _label_rows(values: Sequence[float]) -> list[int]:
+    """Labels that would run into each other go one row up."""
+    rows: list[int] = []
+    ends: list[float] = []
+    for value in values:
+        x = x_of(value)
+        row = next((i for i, end in enumerate(ends) if x - end >= _LABEL_GAP_PX), len(ends))
+        if row == len(ends):
+            ends.append(x)
+        ends[row] = x
+        rows.append(row)
+    return rows
+
+
+def _bin_name(index: int, bins: int) -> str:
+    return f"{index / bins:.2f} to {(index + 1) / bins:.2f}"
+
+
+def bin_names(bins: int) -> list[str]:
+    """Return what each bin covers, in words."""
+    return [_bin_name(i, bins) for i in range(bins)]
+
+
+def columns(name: str, title: str, description: str, counts: Sequence[tuple[str, int]], style: str) -> str:
+    """Return one column for each named count, on a log scale; as many names below as there is room for."""
+    top, bottom = 20, 130
+    highest = max((count for _, count in counts), default=0)
+    marks = _count_axis([count for _, count in counts], top, bottom)
+    step = max(1, math.ceil(len(counts) / 9))
+    for i, (label, count) in enumerate(counts):
+        # Few columns do not become walls: each is at most as wide as one of twenty.
+        width = (x_of(1.0) - x_of(0.0)) / max(20, len(counts))
+        x0 = x_of(0.0) + i * width
+        marks.append(_bar(count, x0, x0 + width, top, bottom, highest, f"{label}: {count:,}", i, style))
+        if i % step == 0 or len(counts) == 1:
+            anchor = "start" if i == 0 else "middle"
+            x = x0 if i == 0 else x0 + width / 2
+            marks.append(
+                f'<text class="tick" x="{x:.1f}" y="{bottom + 16}" text-anchor="{anchor}">{text(label)}</text>'
+            )
+    return _svg(name, title, description, bottom + 24, marks)
+
+
+def level(count: float, highest: int) -> float:
+    """Return how high a count reaches on the log scale, as a share of the axis."""
+    if count <= 0:
+        return 0.0
+    return math.log10(count / _LOG_FLOOR) / math.log10(axis_top(highest) / _LOG_FLOOR)
+
+
+def axis_top(highest: int) -> int:
+    """Return the power of ten at or above the highest count, at least 10."""
+    top = 10
+    while top < highest:
+        top *= 10
+    return top
+
+
+def _bar(
+    count: int, x0: float, x1: float, top: float, bottom: float, highest: int, hint: str, index: int, style: str = "bar"
+) -> str:
+    gap = min(2.0, (x1 - x0) * 0.2)
+    height = level(count, highest) * (bottom - top)
+    bar = (
+        f'<rect class="{style}" data-bin="{index}" data-count="{count}" x="{x0 + gap / 2:.2f}"'
+        f' y="{bottom - height:.2f}" width="{x1 - x0 - gap:.2f}" height="{height:.2f}">'
+        f"<title>{text(hint)}</title></rect>"
+    )
+    if not count or x1 - x0 < 24:
+        return bar
+    label = f'<text class="count" x="{(x0 + x1) / 2:.1f}" y="{bottom - height - 4:.1f}" text-anchor="middle">'
+    return f"{bar}{label}{compact(count)}</text>"
+
+
+def _count_axis(counts: Sequence[int], top: float, bottom: float) -> list[str]:
+    highest = max(counts, default=0)
+    marks = []
+    decades = round(math.log10(axis_top(highest)))
+    for exponent in range(0, decades + 1, 2 if decades > 5 else 1):
+        count = 10**exponent
+        y = bottom - level(count, highest) * (bottom - top)
+        marks.append(f'<line class="grid" x1="{x_of(0):.1f}" y1="{y:.1f}" x2="{x_of(1):.1f}" y2="{y:.1f}"/>')
+        marks.append(f'<text class="tick" x="{_LEFT_PX - 8}" y="{y + 4:.1f}" text-anchor="end">{compact(count)}</text>')
+    marks.append(f'<line class="axis" x1="{x_of(0):.1f}" y1="{bottom}" x2="{x_of(1):.1f}" y2="{bottom}"/>')
+    return marks
+
+
+def _svg(name: str, title: str, description: str, height: float, marks: Sequence[str]) -> str:
+    return (
+        f'<svg role="img" aria-labelledby="{name}-t {name}-d" viewBox="0 0 {WIDTH_PX} {height:g}">'
+        f'<title id="{name}-t">{text(title)}</title><desc id="{name}-d">{text(description)}</desc>'
+        f"{''.join(marks)}</svg>"
+    )
