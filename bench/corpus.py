@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from io import BytesIO
@@ -20,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-VERSION = 1
+VERSION = 2
 PHOTOGRAPHS = {
     "skimage": (
         "data",
@@ -178,17 +179,17 @@ def _tiny(files: int, pictures: float, copies: float) -> Iterator[tuple[str, byt
         buffer = BytesIO()
         _photo(np.random.default_rng((VERSION, 1, number)), 64, 48).save(buffer, "JPEG", quality=80)
         originals.append(buffer.getvalue())
-    last = 0
+    recent: deque[int] = deque([0], maxlen=5000)
     for number in range(files):
         place = (number * 37) % 100 / 100
         kind = "picture" if place < pictures else "copy" if place < pictures + copies else "other"
         if kind == "picture":
-            last = number
+            recent.append(number)
         folder = f"{number // 1000:04d}"
         if kind == "other":
             yield f"{folder}/media-{number:07d}.csv", b"number,square\n%d,%d\n" % (number, number * number)
         else:
-            of = number if kind == "picture" else max(0, last - 37 * (number % 50))
+            of = number if kind == "picture" else recent[number % len(recent)]
             yield f"{folder}/media-{number:07d}.jpg", commented(originals[of % 64], b"%d" % of)
 
 
