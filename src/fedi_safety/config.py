@@ -135,7 +135,8 @@ def load_settings(path: str | None = None, **overrides: object) -> Settings:
     except ValidationError as error:
         problems += [_problem(e) for e in error.errors()]
     if problems:
-        raise ConfigError(f"configuration ({file})", "; ".join(problems), "see docs/config.md")
+        thing = f"configuration ({file})" if file.exists() else "configuration"
+        raise ConfigError(thing, "; ".join(problems), "see docs/config.md")
     return settings
 
 
@@ -217,4 +218,4 @@ def _problem(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"{where}: unknown key"
-    return f"{where}: {error['msg'][:1].lower()}{error['msg'][1:]}"
+    return f"{where}: {error['msg'][:1].lower()}{error['msg'][1:]}, not {error['input']!r:.60}"

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -104,8 +106,8 @@ def test_killed_at_every_step_nothing_is_lost_and_the_next_run_finishes(tmp_path
         fill(folder / "media")
         if how == "apply":
             dry_run(folder)
-        work = real_run if how == "scan" else apply_run
-        killed = killed_at(fatal, lambda folder=folder, work=work: work(folder))
+        work: Callable[[Path], object] = real_run if how == "scan" else apply_run
+        killed = killed_at(fatal, partial(work, folder))
         check_agreement(folder)
         if not killed:
             check_finished(folder)

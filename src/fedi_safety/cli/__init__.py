@@ -35,7 +35,6 @@ def build() -> typer.Typer:
     program = typer.Typer(
         name="fedi-safety",
         help="Keep illegal imagery off your fediverse server: scan, judge, remove, remember.",
-        no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -70,20 +69,17 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code. Writes errors as one line to standard error."""
-    import click
-
     _forbid_core_dumps()
     try:
-        result = build()(args=arguments, standalone_mode=False)
+        result = build()(args=arguments or ["--help"], standalone_mode=False)
         sys.stdout.flush()
     except FediSafetyError as error:
         return _fail(error.line(), error.exit_code)
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         return _fail("interrupted", ExitCode.INTERRUPTED)
-    except click.exceptions.NoArgsIsHelpError as error:
-        sys.stderr.write(error.format_message() + "\n")
-        return ExitCode.USAGE
-    except click.ClickException as error:
+    except typer.Exit as error:
+        return error.exit_code
+    except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "fedi-safety"
         return _fail(f"{error.format_message()} See `{command} --help`.", ExitCode.USAGE, command)

@@ -7,7 +7,7 @@ import typer
 from fedi_safety.cli.shell import ConfigOption, LedgerOption, LogLevelOption, QuietOption, YesOption, shell
 from fedi_safety.core.errors import LedgerError
 
-commands = typer.Typer(help="Look after the ledger.", no_args_is_help=True)
+commands = typer.Typer(help="Look after the ledger.")
 
 
 @commands.callback()

@@ -17,7 +17,7 @@ from fedi_safety.cli.shell import (
     write_json,
 )
 
-commands = typer.Typer(help="Check, preview and show policies.", no_args_is_help=True)
+commands = typer.Typer(help="Check, preview and show policies.")
 
 PolicyArgument = Annotated[
     str | None, typer.Argument(metavar="[NAME|FILE]", help="A preset or a policy file; left out, the configured one.")

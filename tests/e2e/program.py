@@ -1,0 +1,87 @@
+"""The program from outside: started as a process, judged by what it prints, returns, and leaves on the disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# The stand-in policy: condemns faces. Harmless, and every detector and path is exercised by it.
+FACES = """\
+[factors]
+face = ["face.present"]
+sexual = ["nsfw.open_nsfw"]
+
+[[rules]]
+name = "a face"
+when = { face = 0.5 }
+verdict = "block"
+
+[[rules]]
+name = "explicit"
+when = { sexual = 0.9 }
+label = "nsfw"
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The last line of the output, as JSON."""
+        return json.loads(self.out.strip().splitlines()[-1])
+
+    @property
+    def lines(self) -> list[Any]:
+        """Every line of the output, as JSON."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-P", "-m", "fedi_safety", *arguments]
+
+
+def program(*arguments: str, env: dict[str, str] | None = None, prefix: tuple[str, ...] = ()) -> Done:
+    """Run one command without a terminal and wait for it. `prefix` is a program that starts it."""
+    done = subprocess.run(
+        [*prefix, *command(*arguments)],
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **(env or {})},
+        timeout=120,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every regular file below a folder."""
+    import hashlib
+
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and not p.is_symlink()
+    }
+
+
+def check_one_line_error(done: Done, code: int, *words: str) -> None:
+    """An error is one line that names the thing, never a traceback, and nothing on the output."""
+    assert done.code == code, done
+    assert "Traceback" not in done.err
+    lines = [line for line in done.err.splitlines() if line.strip()]
+    assert len(lines) == 1, done.err
+    for word in words:
+        assert word in lines[0], (word, lines[0])

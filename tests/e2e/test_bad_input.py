@@ -1,0 +1,193 @@
+"""What bad input gets: one clear line, the right exit code, and nothing lost or removed."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from e2e.program import FACES, check_one_line_error, command, digests, program
+from photos import jpeg_bytes
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> Path:
+    folder = tmp_path / "media"
+    folder.mkdir()
+    (folder / "portrait.jpg").write_bytes(jpeg_bytes("astronaut"))
+    return folder
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> str:
+    path = tmp_path / "faces.toml"
+    path.write_text(FACES)
+    return str(path)
+
+
+def test_paths_that_cannot_be_scanned(media: Path, tmp_path: Path) -> None:
+    missing = tmp_path / "nowhere"
+    check_one_line_error(program("scan", str(missing), "--dry-run"), 2, str(missing), "no such directory")
+    file = media / "portrait.jpg"
+    check_one_line_error(program("scan", str(file), "--dry-run"), 2, str(file), "not a directory")
+    check_one_line_error(program("scan", "ftp://host/x", "--dry-run"), 2, "ftp://host/x", "file://")
+    check_one_line_error(program("scan", "--dry-run"), 2, "no store was named")
+
+
+def test_unknown_options_commands_and_values(media: Path) -> None:
+    check_one_line_error(program("scan", str(media), "--dryrun"), 2, "--dryrun", "--help")
+    check_one_line_error(program("scam", str(media)), 2, "scam")
+    check_one_line_error(program("scan", str(media), "--recheck", "maybe"), 2, "maybe")
+    check_one_line_error(program("scan", str(media), "--since", "yesterday"), 2, "yesterday", "20m")
+    check_one_line_error(program("scan", str(media), "--device", "abacus"), 2, "abacus")
+    check_one_line_error(program("scan", str(media), "--detectors", "crystal-ball", "--dry-run"), 2, "crystal-ball")
+    check_one_line_error(program("scan", str(media), "--act", "explode"), 2, "act", "delete")
+    check_one_line_error(program("show", "no/such/key"), 2, "no/such/key")
+
+
+def test_a_device_that_this_machine_lacks(media: Path) -> None:
+    check_one_line_error(program("scan", str(media), "--device", "directml", "--dry-run"), 2, "directml")
+
+
+def test_every_wrong_key_of_the_configuration_is_named_at_once(media: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('polizy = "x"\njobs = -1\n[breaker]\nmax_removed = "many"\nmin_judge = 3\n')
+    done = program("scan", str(media), "--config", str(config), env={"FEDI_SAFETY_TYPO": "1"})
+    check_one_line_error(
+        done, 2, str(config), "polizy", "jobs", "breaker.max_removed", "breaker.min_judge", "FEDI_SAFETY_TYPO"
+    )
+    config.write_text("store = [broken")
+    check_one_line_error(program("scan", str(media), "--config", str(config)), 2, "not valid TOML")
+    check_one_line_error(program("scan", str(media), "--config", str(tmp_path / "none.toml")), 2, "no such")
+
+
+def test_a_broken_policy_lists_every_mistake_with_its_line(media: Path, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[factors]\na = []\n[[rules]]\nname = "r"\nwhen = { b = 3 }\nverdict = "smite"\n')
+    for arguments in (("scan", str(media), "--policy", str(policy)), ("policy", "check", str(policy))):
+        check_one_line_error(
+            program(*arguments), 2, str(policy), "line 2: factors.a", "line 5: ", "'b'", "line 6: ", "'smite'"
+        )
+    check_one_line_error(program("policy", "check", str(tmp_path / "none.toml")), 2, "none.toml", "balanced")
+    assert (media / "portrait.jpg").exists()
+
+
+def test_ledgers_that_cannot_be_used(media: Path, tmp_path: Path) -> None:
+    corrupt = tmp_path / "corrupt.db"
+    corrupt.write_bytes(b"this is no database at all" * 100)
+    before = corrupt.read_bytes()
+    check_one_line_error(program("scan", str(media), "--dry-run", "--ledger", str(corrupt)), 3, str(corrupt))
+    assert corrupt.read_bytes() == before
+    check_one_line_error(program("scan", str(media), "--dry-run", "--ledger", str(tmp_path)), 2, str(tmp_path))
+
+    newer = tmp_path / "newer.db"
+    assert program("scan", str(media), "--dry-run", "--ledger", str(newer)).code == 0
+    with sqlite3.connect(newer) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    check_one_line_error(program("scan", str(media), "--dry-run", "--ledger", str(newer)), 2, str(newer), "newer")
+
+
+def test_a_ledger_that_another_run_holds(media: Path, tmp_path: Path) -> None:
+    from fedi_safety.app import SystemClock
+    from fedi_safety.ledger.ledger import open_ledger
+
+    path = tmp_path / "held.db"
+    held = open_ledger(path, clock=SystemClock())
+    with held.run_lock():
+        done = program("scan", str(media), "--dry-run", "--ledger", str(path))
+        check_one_line_error(done, 3, str(os.getpid()))
+    held.dispose()
+    assert program("scan", str(media), "--dry-run", "--ledger", str(path)).code == 0
+
+
+def without_power() -> tuple[str, ...]:
+    """What starts a program as this user but bound by permissions, which root is not."""
+    if os.geteuid() != 0:
+        return ()
+    return ("setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner", "--inh-caps=-all", "--")
+
+
+def test_a_read_only_ledger(media: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    path = folder / "ledger.db"
+    assert program("scan", str(media), "--dry-run", "--ledger", str(path)).code == 0
+    path.chmod(0o444)
+    folder.chmod(0o555)
+    try:
+        done = program("scan", str(media), "--dry-run", "--ledger", str(path), prefix=without_power())
+        check_one_line_error(done, 2, str(path))
+    finally:
+        folder.chmod(0o755)
+
+
+def test_no_permission_to_delete_is_a_recorded_failure(media: Path, faces: str) -> None:
+    (media / "deep").mkdir()
+    (media / "portrait.jpg").rename(media / "deep/portrait.jpg")
+    (media / "deep").chmod(0o555)
+    try:
+        done = program("scan", str(media), "--policy", faces, "--yes", "--json", prefix=without_power())
+    finally:
+        (media / "deep").chmod(0o755)
+    assert done.code == 3, done
+    assert (done.json["acted"], done.json["failed"]) == (0, 1)
+    assert "deep/portrait.jpg" in done.err
+    assert "ermission" in done.err
+    assert "Traceback" not in done.err
+    (row,) = program("list", "--act", "failed", "--json").lines
+    assert row["act"] == {"kind": "delete", "state": "failed"}
+    assert (media / "deep/portrait.jpg").exists()
+    assert program("apply", str(media)).code == 0
+    assert not (media / "deep/portrait.jpg").exists()
+
+
+def test_a_full_disk_under_the_ledger_loses_and_removes_nothing(media: Path, faces: str, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    (disk / "ledger.db").touch()
+    before = digests(media)
+    script = """
+        mount -t tmpfs -o size=1m tmpfs "$1" || exit 99
+        cd "$1"; shift
+        "$@" doctor >/dev/null || exit 98
+        dd if=/dev/zero of=filler bs=4k 2>/dev/null
+        "$@" scan "$MEDIA" --policy "$FACES" --yes; echo "full: $?"
+        ls "$MEDIA"
+        rm filler
+        "$@" scan "$MEDIA" --policy "$FACES" --yes; echo "freed: $?"
+        "$@" ledger verify; echo "verify: $?"
+    """
+    alone = ("unshare", "-m") if os.geteuid() == 0 else ("unshare", "-rm")
+    done = subprocess.run(
+        [*alone, "sh", "-c", script, "sh", str(disk), *command()],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MEDIA": str(media), "FACES": faces, "FEDI_SAFETY_LEDGER": "ledger.db"},
+        check=True,
+    )
+    assert "full: 3\nportrait.jpg\n" in done.stdout, done
+    (said,) = done.stderr.splitlines()
+    assert "ledger.db" in said
+    assert "space" in said
+    assert "freed: 0" in done.stdout
+    assert "verify: 0" in done.stdout
+    assert set(before) - set(digests(media)) == {"portrait.jpg"}
+
+
+def test_output_into_a_closed_pipe_is_no_error(media: Path) -> None:
+    program("scan", str(media), "--dry-run")
+    done = subprocess.run(
+        ["sh", "-c", '"$@" | true', "sh", *command("list", "--json")], capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+
+
+def test_an_altered_predecessor_file_is_refused(media: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.db"
+    wrong.write_text("no database")
+    check_one_line_error(program("import-ledger", str(wrong), "--store", str(media)), 2, str(wrong), "predecessor")
+    check_one_line_error(program("import-ledger", str(tmp_path / "none"), "--store", str(media)), 2, "none")
