@@ -248,7 +248,7 @@ def _print_tables(sh: Shell, found: Report) -> None:
         out.print("The ledger is empty: nothing was scanned yet.")
         return
     for warning in warnings(found):
-        out.print(Text(printable(warning), style="bold red"))
+        out.print(Text(printable(warning), style="bold red"), soft_wrap=True)
     for store in found.figures.stores:
         out.print(Text(printable(store.store), style="bold underline"))
         out.print(_store_table(found, store))
@@ -308,7 +308,8 @@ def _runs_table(found: Report) -> Table:
     table = Table(title="last runs", title_justify="left", box=None, pad_edge=False)
     numbers = ("run", "listed", "judged", "a second")
     for heading in ("run", "began (UTC)", *(["store"] if several else []), "kind", "status", *numbers[1:]):
-        table.add_column(heading, justify="right" if heading in numbers else "left", overflow="fold")
+        narrow = heading in numbers or heading.startswith("began")
+        table.add_column(heading, justify="right" if heading in numbers else "left", overflow="fold", no_wrap=narrow)
     for run in found.figures.runs:
         summary = run["summary"] or {}
         counts = [f"{summary[name]:,}" if name in summary else "" for name in ("listed", "judged")]

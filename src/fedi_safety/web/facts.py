@@ -74,7 +74,9 @@ def objects_text(count: int) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share with one decimal, rounded down: 100.0 % means that nothing at all is missing."""
+    """Return a share with one decimal, rounded down: 100.0 % means nothing is missing, and 0.0 % nothing is there."""
+    if 0 < share < 0.001:
+        return "< 0.1 %"
     return f"{math.floor(share * 1000 + 1e-9) / 10:.1f} %"
 
 

@@ -12,11 +12,13 @@ from html import escape
 
 from fedi_safety.core.errors import printable
 
-WIDTH_PX = 680
+WIDTH_PX = 680  # of a histogram, which has a legend beside it
+WIDE_PX = 960  # of bars and days, which take the whole width
 _LEFT_PX, _RIGHT_PX = 52, 14
 _LOG_FLOOR = 0.5  # where the log scale begins: a bar of one object still has a height
 _MIN_PART_PX = 4.0  # the narrowest part of a stacked bar that exists at all
 _LABEL_GAP_PX = 34
+_NAME_PX = 76  # of a day below its column
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +44,28 @@ def compact(count: int) -> str:
     return str(count)
 
 
-def x_of(value: float) -> float:
-    """Return where a value from 0 to 1 stands on a histogram's axis."""
-    return _LEFT_PX + value * (WIDTH_PX - _LEFT_PX - _RIGHT_PX)
+def x_of(value: float, width_px: int = WIDTH_PX) -> float:
+    """Return where a value from 0 to 1 stands on the axis of a plot."""
+    return _LEFT_PX + value * (width_px - _LEFT_PX - _RIGHT_PX)
 
 
 def stacked_bar(name: str, title: str, description: str, parts: Sequence[Part]) -> str:
     """Return one bar whose parts are shares of the whole; a part that exists is never too narrow to be seen."""
     height = 30
-    widths = _part_widths([part.count for part in parts], WIDTH_PX)
+    widths = _part_widths([part.count for part in parts], WIDE_PX)
     marks, x = [], 0.0
     for part, width in zip(parts, widths, strict=True):
         if not width:
             continue
-        shown = max(width - 1.5, 2.0) if x + width < WIDTH_PX - 0.01 else width
+        shown = max(width - 1.5, 2.0) if x + width < WIDE_PX - 0.01 else width
         hint = f"<title>{text(part.name)}: {part.count:,}</title>"
         marks.append(
             f'<rect class="{part.style}" x="{x:.2f}" y="0" width="{shown:.2f}" height="{height}">{hint}</rect>'
         )
         x += width
     if not marks:
-        marks.append(f'<rect class="empty" x="0" y="0" width="{WIDTH_PX}" height="{height}"/>')
-    return _svg(name, title, description, height, marks)
+        marks.append(f'<rect class="empty" x="0" y="0" width="{WIDE_PX}" height="{height}"/>')
+    return _svg(name, title, description, WIDE_PX, height, marks)
 
 
 def _part_widths(counts: Sequence[int], width_px: float) -> list[float]:
@@ -85,7 +87,7 @@ def histogram(
     top = 26 + 13 * max(rows, default=0)
     plot_height = 150
     bottom = top + plot_height
-    marks = _count_axis(bins, top, bottom)
+    marks = _count_axis(bins, WIDTH_PX, top, bottom)
     for i, count in enumerate(bins):
         x0, x1 = x_of(i / len(bins)), x_of((i + 1) / len(bins))
         marks.append(_bar(count, x0, x1, top, bottom, max(bins), f"{_bin_name(i, len(bins))}: {count:,}", i))
@@ -98,10 +100,11 @@ def histogram(
         anchor = "end" if value > 0.97 else "middle"
         marks.append(
             f'<g class="threshold" data-threshold="{value:g}"><title>{text(why)}</title>'
+            f'<line class="halo" x1="{x:.1f}" y1="{y + 3}" x2="{x:.1f}" y2="{bottom}"/>'
             f'<line x1="{x:.1f}" y1="{y + 3}" x2="{x:.1f}" y2="{bottom}"/>'
             f'<text x="{x:.1f}" y="{y}" text-anchor="{anchor}">{value:g}</text></g>'
         )
-    return _svg(name, title, description, bottom + 24, marks)
+    return _svg(name, title, description, WIDTH_PX, bottom + 24, marks)
 
 
 def _label_rows(values: Sequence[float]) -> list[int]:
@@ -131,20 +134,19 @@ def columns(name: str, title: str, description: str, counts: Sequence[tuple[str,
     """Return one column for each named count, on a log scale; as many names below as there is room for."""
     top, bottom = 20, 130
     highest = max((count for _, count in counts), default=0)
-    marks = _count_axis([count for _, count in counts], top, bottom)
-    step = max(1, math.ceil(len(counts) / 9))
+    marks = _count_axis([count for _, count in counts], WIDE_PX, top, bottom)
+    left, right = x_of(0.0, WIDE_PX), x_of(1.0, WIDE_PX)
+    step = max(math.ceil(len(counts) / 8), min(len(counts), 2)) or 1
     for i, (label, count) in enumerate(counts):
         # Few columns do not become walls: each is at most as wide as one of twenty.
-        width = (x_of(1.0) - x_of(0.0)) / max(20, len(counts))
-        x0 = x_of(0.0) + i * width
+        width = (right - left) / max(20, len(counts))
+        x0 = left + i * width
         marks.append(_bar(count, x0, x0 + width, top, bottom, highest, f"{label}: {count:,}", i, style))
-        if i % step == 0 or len(counts) == 1:
-            anchor = "start" if i == 0 else "middle"
-            x = x0 if i == 0 else x0 + width / 2
-            marks.append(
-                f'<text class="tick" x="{x:.1f}" y="{bottom + 16}" text-anchor="{anchor}">{text(label)}</text>'
-            )
-    return _svg(name, title, description, bottom + 24, marks)
+        if i % step == 0:
+            # Names are wider than columns; the outermost must not leave the plot.
+            x = min(max(x0 + width / 2, left + _NAME_PX / 2), right - _NAME_PX / 2)
+            marks.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{text(label)}</text>')
+    return _svg(name, title, description, WIDE_PX, bottom + 24, marks)
 
 
 def level(count: float, highest: int) -> float:
@@ -178,22 +180,23 @@ def _bar(
     return f"{bar}{label}{compact(count)}</text>"
 
 
-def _count_axis(counts: Sequence[int], top: float, bottom: float) -> list[str]:
+def _count_axis(counts: Sequence[int], width_px: int, top: float, bottom: float) -> list[str]:
     highest = max(counts, default=0)
+    left, right = x_of(0, width_px), x_of(1, width_px)
     marks = []
     decades = round(math.log10(axis_top(highest)))
     for exponent in range(0, decades + 1, 2 if decades > 5 else 1):
         count = 10**exponent
         y = bottom - level(count, highest) * (bottom - top)
-        marks.append(f'<line class="grid" x1="{x_of(0):.1f}" y1="{y:.1f}" x2="{x_of(1):.1f}" y2="{y:.1f}"/>')
+        marks.append(f'<line class="grid" x1="{left:.1f}" y1="{y:.1f}" x2="{right:.1f}" y2="{y:.1f}"/>')
         marks.append(f'<text class="tick" x="{_LEFT_PX - 8}" y="{y + 4:.1f}" text-anchor="end">{compact(count)}</text>')
-    marks.append(f'<line class="axis" x1="{x_of(0):.1f}" y1="{bottom}" x2="{x_of(1):.1f}" y2="{bottom}"/>')
+    marks.append(f'<line class="axis" x1="{left:.1f}" y1="{bottom}" x2="{right:.1f}" y2="{bottom}"/>')
     return marks
 
 
-def _svg(name: str, title: str, description: str, height: float, marks: Sequence[str]) -> str:
+def _svg(name: str, title: str, description: str, width_px: int, height: float, marks: Sequence[str]) -> str:
     return (
-        f'<svg role="img" aria-labelledby="{name}-t {name}-d" viewBox="0 0 {WIDTH_PX} {height:g}">'
+        f'<svg role="img" aria-labelledby="{name}-t {name}-d" viewBox="0 0 {width_px} {height:g}">'
         f'<title id="{name}-t">{text(title)}</title><desc id="{name}-d">{text(description)}</desc>'
         f"{''.join(marks)}</svg>"
     )

@@ -5,6 +5,7 @@ Pure: a `Report` in, text out. The page is also well-formed XML, which makes a f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from fedi_safety.web.facts import Report, Threshold
 
 SHOWN_DAYS = 60
+_CODE, _AS_CODE = re.compile("`([^`]*)`"), r"<code>\1</code>"
 _VERDICTS = ("clear", "review", "block")
 # The page needs nothing but its own style; should an escape ever fail, the browser still fetches and runs nothing.
 _CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -75,7 +77,7 @@ def _warnings(report: Report) -> str:
     found = warnings(report)
     if not found:
         return ""
-    items = "".join(f"<li>{text(warning)}</li>" for warning in found)
+    items = "".join(f"<li>{_CODE.sub(_AS_CODE, text(warning))}</li>" for warning in found)
     return f'<section class="warn"><h2>To look at</h2><ul>{items}</ul></section>'
 
 
@@ -84,7 +86,7 @@ def _tiles(report: Report) -> str:
     present, judged = sum(s.present for s in stores), sum(s.judged for s in stores)
     tiles = [
         ("objects present", f"{present:,}"),
-        ("coverage", percent(judged / present) if present else "-"),
+        ("coverage", _share(judged, present)),
         ("without a verdict", f"{present - judged:,}"),
         ("condemned, present", f"{sum(s.verdicts['block'] for s in stores):,}"),
         ("removed", f"{sum(s.removed for s in stores):,}"),
@@ -112,10 +114,10 @@ def _coverage(report: Report, store: StoreFigures, name: str) -> str:
     gaps = by_count(store.unscanned)
     parts = [Part("judged", store.judged, "clear"), *(Part(reason, count, "gap") for reason, count in gaps)]
     plot = plots.stacked_bar(name, f"Coverage of {store.store}", coverage_text(store), parts)
-    rows = [[f"{_key('clear')}judged", f"{store.judged:,}", _share(store.judged, store.present), ""]]
+    rows = [[_key("clear", "judged"), f"{store.judged:,}", _share(store.judged, store.present), ""]]
     rows += [
         [
-            f"{_key('gap')}{text(reason)}",
+            _key("gap", reason),
             f"{count:,}",
             _share(count, store.present),
             f"<code>{text(list_command(report, store.store, reason))}</code>",
@@ -130,7 +132,7 @@ def _verdicts(store: StoreFigures, name: str) -> str:
     parts = [Part(verdict, store.verdicts[verdict], verdict) for verdict in _VERDICTS]
     said = ", ".join(f"{part.count:,} {part.name}" for part in parts)
     plot = plots.stacked_bar(name, f"Verdicts in {store.store}", f"Of {objects_text(store.judged)}: {said}", parts)
-    rows = [[_key(p.style) + p.name, f"{p.count:,}", _share(p.count, store.judged)] for p in parts]
+    rows = [[_key(p.style, p.name), f"{p.count:,}", _share(p.count, store.judged)] for p in parts]
     caption = "<figcaption>A part that exists is drawn at least a few pixels wide.</figcaption>"
     labels = [[text(label), f"{count:,}", _share(count, store.judged)] for label, count in by_count(store.labels)]
     side = table(("label", "objects#", "share#"), labels) if labels else '<p class="dim">No labels.</p>'
@@ -146,13 +148,17 @@ def _rest(report: Report, store: StoreFigures) -> str:
     attempts = by_count(acts.acts) if acts else []
     rows = [
         ["removed", f"{store.removed:,}", "not in the store any more"],
-        ["open plans", f"{acts.open_plans if acts else 0:,}", text(", ".join(f"{n:,} {s}" for s, n in plans))],
-        ["failed acts", f"{acts.acts['failed'] if acts else 0:,}", text(", ".join(f"{n:,} {s}" for s, n in attempts))],
+        ["open plans", f"{acts.open_plans if acts else 0:,}", _all("all plans", plans)],
+        ["failed acts", f"{acts.acts['failed'] if acts else 0:,}", _all("all attempts", attempts)],
         ["history", f"{store.history:,}", "condemned by the predecessor, not met here yet"],
         ["imported and trusted", f"{store.trusted:,}", "passed by the predecessor, never scored here"],
         ["breaker", "stopped" if store.breaker else "ready", text(store.breaker or "")],
     ]
-    return "<h3>Acts and history</h3>" + table(("", "now#", "all of them"), rows)
+    return "<h3>Acts and history</h3>" + table(("figure", "count#", "detail"), rows)
+
+
+def _all(what: str, counts: Sequence[tuple[str, int]]) -> str:
+    return text(f"{what}: {', '.join(f'{n:,} {name}' for name, n in counts)}") if counts else ""
 
 
 def _days(report: Report) -> str:
@@ -171,6 +177,9 @@ def _days(report: Report) -> str:
         total = sum(count for _, count in shown)
         said = f"{objects_text(total)} from {window[0]} to {window[-1]}, {note}"
         before = f"; {earlier:,} before {window[0]}" if earlier else ""
+        if not counts:
+            parts.append(f"<h3>{title}</h3><p>Nothing.</p>")
+            continue
         plot = plots.columns(f"days-{name}", title, said + before, shown, style)
         parts.append(f"<h3>{title}</h3><figure>{plot}<figcaption>{said}{before}; log scale.</figcaption></figure>")
     rows = [
@@ -206,7 +215,7 @@ def _histograms(report: Report) -> str:
         '<section><h2>Scores</h2><p class="dim">Every content counts once, removed ones too, in each signal that was '
         "measured on it; a detector that the policy did not need was left out. Counts are on a log scale, so that a "
         f"single high score shows. Dashed lines are the thresholds of the policy.{text(note)}</p>"
-        f'<div class="histograms">{"".join(parts)}</div></section>'
+        f"{''.join(parts)}</section>"
     )
 
 
@@ -222,9 +231,9 @@ def _histogram(name: str, signal: str, bins: Sequence[int], marks: Sequence[Thre
     legend = "".join(f"<li>from {value:g}: {text(why)}</li>" for value, why in sorted(lines.items()))
     rows = [[label, f"{count:,}"] for label, count in zip(plots.bin_names(len(bins)), bins, strict=True) if count]
     return (
-        f"<div><h3>{text(signal)}</h3><figure>{plot}<figcaption>{description}.</figcaption></figure>"
-        + (f'<ul class="marks">{legend}</ul>' if legend else "")
-        + f"<details><summary>as a table</summary>{table(('score', 'contents#'), rows)}</details></div>"
+        f'<h3>{text(signal)}</h3><div class="pair"><figure>{plot}</figure><div><p class="dim">{description}.</p>'
+        + (f'<p class="dim">Thresholds:</p><ul class="marks">{legend}</ul>' if legend else "")
+        + f"<details><summary>as a table</summary>{table(('score', 'contents#'), rows)}</details></div></div>"
     )
 
 
@@ -247,7 +256,7 @@ def _runs(report: Report) -> str:
                 rate,
             ]
         )
-    headings = ("run#", "began", "store", "status", "listed#", "judged#", "unscanned#", "removed#", "judged a second#")
+    headings = ("run#", "began", "store", "status", "listed#", "judged#", "unscanned#", "removed#", "a second#")
     return f"<section><h2>Last runs</h2>{table(headings, rows)}</section>"
 
 
@@ -280,11 +289,11 @@ def _number(value: object) -> str:
 
 
 def _share(count: int, whole: int) -> str:
-    return percent(count / whole) if whole else "-"
+    return text(percent(count / whole)) if whole else "-"
 
 
-def _key(style: str) -> str:
-    return f'<i class="key {style}"></i>'
+def _key(style: str, name: str) -> str:
+    return f'<span class="named"><i class="key {style}"></i>{text(name)}</span>'
 
 
 def _moment(seconds: float) -> str:

@@ -34,16 +34,18 @@ section { margin-top: 1.25rem; }
 .tiles div { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: .7rem .9rem; }
 .tiles dt { color: var(--dim); font-size: .82rem; }
 .tiles dd { margin: 0; font-size: 1.45rem; font-weight: 600; font-variant-numeric: tabular-nums; }
-.pair { display: grid; grid-template-columns: minmax(0, 3fr) minmax(13rem, 2fr); gap: 1.25rem; align-items: start; }
+.pair { display: grid; grid-template-columns: minmax(0, 5fr) minmax(13rem, 3fr); gap: 1.25rem; align-items: start; }
 @media (max-width: 44rem) { .pair { grid-template-columns: minmax(0, 1fr); } }
-figure { margin: 0; }
+figure { margin: 0 0 .4rem; }
 svg { display: block; width: 100%; height: auto; font: 12px system-ui, -apple-system, "Segoe UI", sans-serif; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .87rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .28rem .6rem .28rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th, td { text-align: left; padding: .28rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; }
 thead th { color: var(--dim); font-weight: 500; }
-.n { text-align: right; white-space: nowrap; }
+th:first-child, td:first-child { padding-left: 0; }
+.n { text-align: right; width: 1%; }
+td.n, .named { white-space: nowrap; }
 td.t { overflow-wrap: anywhere; min-width: 7rem; }
 code { font: .92em ui-monospace, "Cascadia Mono", "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
 summary { cursor: pointer; color: var(--dim); font-size: .87rem; }
@@ -57,9 +59,8 @@ i.gap { background: var(--gap); }
 .grid { stroke: var(--line); } .axis { stroke: var(--dim); }
 text { fill: var(--dim); } text.count { fill: var(--ink); font-size: 11px; }
 .threshold line { stroke: var(--mark); stroke-width: 1.5; stroke-dasharray: 5 3; }
+.threshold line.halo { stroke: var(--card); stroke-width: 4; stroke-dasharray: none; }
 .threshold text { fill: var(--mark); font-weight: 600; }
-.histograms { display: grid; gap: .5rem 1.75rem; }
-.histograms { grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
 footer { color: var(--dim); font-size: .82rem; margin-top: 1.25rem; }
 @media print {
   :root {
