@@ -107,8 +107,13 @@ def test_every_plot_is_named_for_those_who_do_not_see_it() -> None:
 def test_the_gaps_are_named_with_the_commands_that_list_them() -> None:
     page = "".join(_tree(render(_report("file:///srv/a"))).itertext())
     assert "Coverage 99.7 %: 12 objects have no verdict: 7 unsupported, 5 corrupt." in page
-    assert "fedi-safety list --state unscanned --unscanned unsupported" in page
-    assert "fedi-safety list --state unscanned --unscanned corrupt" in page
+    assert "fedi-safety list --state unscanned --unscanned REASON" in page
+
+
+def test_a_reason_is_escaped_like_everything_else() -> None:
+    store = StoreFigures("file:///srv/a", judged=1, unscanned=Counter({"a</p><b>": 1}))
+    page = "".join(_tree(render(Report(Figures([store]), {}, 0.0, "1"))).itertext())
+    assert "1 object has no verdict: 1 a</p><b>." in page
 
 
 def test_an_empty_ledger_makes_a_page_that_says_so() -> None:

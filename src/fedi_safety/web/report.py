@@ -114,18 +114,12 @@ def _coverage(report: Report, store: StoreFigures, name: str) -> str:
     gaps = by_count(store.unscanned)
     parts = [Part("judged", store.judged, "clear"), *(Part(reason, count, "gap") for reason, count in gaps)]
     plot = plots.stacked_bar(name, f"Coverage of {store.store}", coverage_text(store), parts)
-    rows = [[_key("clear", "judged"), f"{store.judged:,}", _share(store.judged, store.present), ""]]
-    rows += [
-        [
-            _key("gap", reason),
-            f"{count:,}",
-            _share(count, store.present),
-            f"<code>{text(list_command(report, store.store, reason))}</code>",
-        ]
-        for reason, count in gaps
-    ]
-    listed = table(("state", "objects#", "share#", "listed by"), rows)
-    return f"<h3>Coverage and gaps</h3><figure>{plot}</figure>{listed}"
+    rows = [[_key("clear", "judged"), f"{store.judged:,}", _share(store.judged, store.present)]]
+    rows += [[_key("gap", reason), f"{count:,}", _share(count, store.present)] for reason, count in gaps]
+    listed = table(("state", "objects#", "share#"), rows)
+    command = text(list_command(report, store.store, "REASON"))
+    how = f'<p class="dim">Lists the objects of a gap: <code>{command}</code></p>' if gaps else ""
+    return f"<h3>Coverage and gaps</h3><figure>{plot}</figure>{listed}{how}"
 
 
 def _verdicts(store: StoreFigures, name: str) -> str:
@@ -247,7 +241,7 @@ def _runs(report: Report) -> str:
         rows.append(
             [
                 str(run["id"]),
-                f"{_moment(run['started_at'])}<br/>{text(run_kind(run))}",
+                f'<span class="named">{_moment(run["started_at"])}</span><br/>{text(run_kind(run))}',
                 text(run["store"]),
                 text(run_status(run)),
                 *(_number(summary.get(field)) for field in ("listed", "judged")),
@@ -256,7 +250,7 @@ def _runs(report: Report) -> str:
                 rate,
             ]
         )
-    headings = ("run#", "began", "store", "status", "listed#", "judged#", "unscanned#", "removed#", "a second#")
+    headings = ("run#", "began", "store", "status", "listed#", "judged#", "unscanned#", "removed#", "per s#")
     return f"<section><h2>Last runs</h2>{table(headings, rows)}</section>"
 
 

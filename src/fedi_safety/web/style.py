@@ -39,6 +39,7 @@ section { margin-top: 1.25rem; }
 figure { margin: 0 0 .4rem; }
 svg { display: block; width: 100%; height: auto; font: 12px system-ui, -apple-system, "Segoe UI", sans-serif; }
 .scroll { overflow-x: auto; }
+.scroll + p { margin-top: .6rem; }
 table { border-collapse: collapse; width: 100%; font-size: .87rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .28rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; }
@@ -46,7 +47,7 @@ thead th { color: var(--dim); font-weight: 500; }
 th:first-child, td:first-child { padding-left: 0; }
 .n { text-align: right; width: 1%; }
 td.n, .named { white-space: nowrap; }
-td.t { overflow-wrap: anywhere; min-width: 7rem; }
+td.t { overflow-wrap: anywhere; min-width: 5rem; }
 code { font: .92em ui-monospace, "Cascadia Mono", "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
 summary { cursor: pointer; color: var(--dim); font-size: .87rem; }
 details { margin-top: .3rem; }
@@ -67,7 +68,9 @@ footer { color: var(--dim); font-size: .82rem; margin-top: 1.25rem; }
     --page: #fff; --card: #fff; --ink: #000; --dim: #444; --line: #ccc; --clear: #3d78b8; --review: #e0a022;
     --block: #b8242b; --gap: #8c96a1; --bar: #3d78b8; --removed: #b8242b; --warn: #fff; --mark: #b8242b;
   }
-  body { padding: 0; max-width: none; font-size: 11px; }
+  html { font-size: 11px; }
+  body { padding: 0; max-width: none; font-size: 1rem; }
+  .scroll { overflow: visible; }
   section, .tiles div { border-radius: 0; }
   figure, tr, .warn, .tiles { break-inside: avoid; }
   h2, h3 { break-after: avoid; }
