@@ -97,23 +97,9 @@ class Settings(BaseSettings):
         return (init_settings,)
 
 
-# The predecessor's variables for what exists here; the others name stores that come with their own commands.
 LEGACY_STORE = "PICTRS_FILES_DIRECTORY"
-LEGACY_NAMES = (
-    LEGACY_STORE,
-    "SQLITE_FILENAME",
-    "USE_NEW_SAFETY",
-    "OBJECT_STORAGE_ENDPOINT",
-    "PICTRS_BUCKET",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "SSH_HOSTNAME",
-    "SSH_PORT",
-    "SSH_USERNAME",
-    "SSH_PRIVKEY",
-    "PICTRS_SAFETY_URL",
-    "PICTRS_SAFETY_APIKEY",
-)
+LEGACY_LEDGER = "SQLITE_FILENAME"
+"""The predecessor's variables for what exists here."""
 
 
 def load_settings(path: str | None = None, **overrides: object) -> Settings:
@@ -147,7 +133,7 @@ def ledger_path(settings: Settings) -> str:
 
 def legacy_ledger() -> str:
     """Return the predecessor's database file name, as its environment gives it."""
-    return {**_from_dotenv(), **os.environ}.get("SQLITE_FILENAME") or "lemmy_safety.db"
+    return {**_from_dotenv(), **os.environ}.get(LEGACY_LEDGER) or "lemmy_safety.db"
 
 
 def _from_file(file: Path, *, must_exist: bool) -> dict[str, Any]:

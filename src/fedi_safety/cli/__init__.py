@@ -25,6 +25,7 @@ def build() -> typer.Typer:
         import_ledger_cmd,
         ledger_cmd,
         list_cmd,
+        local_storage_cmd,
         policy_cmd,
         report_cmd,
         scan_cmd,
@@ -57,6 +58,7 @@ def build() -> typer.Typer:
     program.add_typer(policy_cmd.commands, name="policy")
     program.add_typer(ledger_cmd.commands, name="ledger")
     program.command("import-ledger")(import_ledger_cmd.import_ledger)
+    program.command(local_storage_cmd.NAME, hidden=True)(local_storage_cmd.local_storage)
     program.command("doctor")(doctor_cmd.doctor)
     program.command("self-test")(self_test_cmd.self_test)
     return program

@@ -20,7 +20,12 @@ from fedi_safety.cli.shell import (
 
 
 def import_ledger(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="The predecessor's lemmy_safety.db.")],
+    file: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[FILE]", help="The predecessor's database; left out, $SQLITE_FILENAME or lemmy_safety.db."
+        ),
+    ] = None,
     store: Annotated[
         str | None,
         typer.Option("--store", metavar="STORE", help="The store that it was about; else the configured one."),
@@ -37,17 +42,19 @@ def import_ledger(
 ) -> int:
     """Take over a predecessor's database: what it condemned becomes visible history, the rest is judged again."""
     from fedi_safety import app
+    from fedi_safety.config import legacy_ledger
     from fedi_safety.ledger.legacy import import_legacy
 
+    path = Path(file or legacy_ledger())
     sh = shell(config, ledger, log_level, quiet, yes)
     opened = app.named_store(sh.settings, store)
     opened.close()
     book = app.open_settings_ledger(sh.settings)
     try:
         with book.run_lock():
-            run = book.begin_run("import", opened.url, {"file": Path(file).name, "trust": trust})
+            run = book.begin_run("import", opened.url, {"file": path.name, "trust": trust})
             try:
-                counts = import_legacy(book, Path(file), opened.url, trust=trust, run=run)
+                counts = import_legacy(book, path, opened.url, trust=trust, run=run)
             except BaseException:
                 book.end_run(run, "failed", {})
                 raise

@@ -11,6 +11,10 @@ from collections.abc import Sequence
 from fedi_safety.core.errors import UsageError
 from fedi_safety.core.ports import Detector
 
+# ONNX Runtime builds from 1.29 on (the pinned one is older) send usage reports unless this is set before they are
+# loaded, and nothing may leave the machine (I1). Every module here that loads it is imported after this line.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 EMBEDDED = ("open_nsfw", "nudenet", "age")
 """What `embedded` stands for: the detectors whose weights come with the installation."""
 

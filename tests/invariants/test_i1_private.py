@@ -1,0 +1,77 @@
+"""I1: media never touches a disk in the clear and never leaves the machine; records carry no pixels."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from e2e.program import FACES
+from photos import jpeg_bytes, picture
+
+# Runs a whole scan, and reports everything that Python was asked to open for writing or to connect to.
+_WATCHED = """
+import json, os, resource, sys
+seen = {"written": [], "network": []}
+def hook(event, args):
+    if event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        seen["written"].append(os.fsdecode(args[0]) if isinstance(args[0], (str, bytes)) else str(args[0]))
+    elif event == "sqlite3.connect":
+        seen["written"].append(os.fsdecode(args[0]))
+    elif event in ("socket.connect", "socket.sendto", "socket.getaddrinfo"):
+        seen["network"].append(str(args))
+sys.addaudithook(hook)
+from fedi_safety.cli import run
+code = run(sys.argv[1:])
+seen["core"] = resource.getrlimit(resource.RLIMIT_CORE)
+seen["code"] = code
+sys.stderr.write("\\n" + json.dumps(seen))
+"""
+
+
+def test_a_scan_writes_nothing_but_its_ledger_and_speaks_to_nobody(tmp_path: Path) -> None:
+    media, ledger, scratch = tmp_path / "media", tmp_path / "ledger.db", tmp_path / "scratch"
+    media.mkdir()
+    scratch.mkdir()
+    bodies = [jpeg_bytes("astronaut"), jpeg_bytes("coffee"), b"notes about somebody " * 50]
+    for i, body in enumerate(bodies):
+        (media / f"{i}").write_bytes(body)
+    policy = tmp_path / "faces.toml"
+    policy.write_text(FACES)
+    arguments = ["scan", str(media), "--policy", str(policy), "--yes", "--ledger", str(ledger), "--log-level", "debug"]
+    done = subprocess.run(
+        [sys.executable, "-c", _WATCHED, *arguments],
+        capture_output=True,
+        check=True,
+        env={**_environment(), "TMPDIR": str(scratch)},
+    )
+    text, _, report = done.stderr.rpartition(b"\n")
+    seen = json.loads(report)
+    assert seen["code"] == 1
+    written = {path for path in seen["written"] if path not in ("/dev/null",)}
+    assert written, "the hook saw nothing: this test would not notice a leak"
+    assert {Path(path).name.removeprefix("ledger.db") for path in written} <= {"", ".lock", "?mode=rw"}, written
+    assert seen["network"] == []
+    assert seen["core"] == [0, 0]
+    assert list(scratch.iterdir()) == []
+    everything = b"".join(p.read_bytes() for p in tmp_path.glob("ledger.db*")) + done.stdout + text
+    assert len(everything) > 10_000
+    for body in [*bodies, picture("coffee", 600).tobytes()]:
+        for at in range(0, len(body) - 16, 509):
+            assert body[at : at + 16] not in everything
+
+
+def test_the_inference_library_has_no_reporting_built_in() -> None:
+    """Python's hooks do not see what native code sends; a build without the sender has nothing to send with."""
+    import onnxruntime
+
+    libraries = [p for p in Path(onnxruntime.__file__).parent.rglob("*.so*") if p.is_file()]
+    assert any(p.stat().st_size > 5_000_000 for p in libraries)
+    assert [p.name for p in libraries if b"events.data.microsoft" in p.read_bytes()] == []
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    return dict(os.environ)

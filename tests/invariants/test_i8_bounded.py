@@ -1,0 +1,69 @@
+"""I8: queues have limits and memory does not grow with the store: a stuck engine stops the listing soon."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from fakes import FakeDetector, FakeStore
+from fedi_safety.core.types import Evidence, Object, Scored, Unscanned
+from passes import Bench
+
+
+class EndlessStore(FakeStore):
+    """Lists for ever, and counts how far it was asked to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listed = 0
+
+    def list(self, prefixes: Sequence[str] = (), since: float | None = None) -> Iterator[Object | Unscanned]:
+        while True:
+            self.listed += 1
+            yield Object(f"{self.listed:012d}", 10, 1)
+
+    def fetch(self, obj: Object, accept: Callable[[bytes], object]) -> bytes:
+        self.fetched.append(obj.key)
+        data = b"pic n=" + obj.key.encode()
+        accept(data)
+        return data
+
+
+class StuckDetector(FakeDetector):
+    """Does not answer until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__("a", ("a.red", "b.circle", "c.round"))
+        self.stuck = threading.Event()
+        self.free = threading.Event()
+
+    def score(self, batch: Sequence[Evidence]) -> list[Scored]:
+        self.stuck.set()
+        assert self.free.wait(30)
+        return super().score(batch)
+
+
+def test_a_stuck_engine_stops_listing_and_fetching(tmp_path: Path) -> None:
+    store, detector = EndlessStore(), StuckDetector()
+    bench = Bench(tmp_path / "ledger.db", store, detectors=[detector])
+    seen: dict[str, int] = {}
+
+    def on_start(pipeline: object) -> None:
+        def watch() -> None:
+            assert detector.stuck.wait(30)
+            before = -1
+            while before != store.listed + len(store.fetched):
+                before = store.listed + len(store.fetched)
+                threading.Event().wait(0.5)
+            seen["listed"], seen["fetched"] = store.listed, len(store.fetched)
+            pipeline.halt()  # type: ignore[attr-defined]
+            detector.free.set()
+
+        threading.Thread(target=watch).start()
+
+    tally, _ = bench.scan(dry_run=True, on_start=on_start)
+    assert 0 < seen["fetched"] <= 60
+    assert seen["listed"] <= 1024  # two chunks of the listing at most
+    assert tally.accounted
+    bench.close()

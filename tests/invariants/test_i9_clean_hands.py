@@ -1,0 +1,30 @@
+"""I9: the project carries no picture or clip at all: tests draw theirs or use harmless ones from packages."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from fedi_safety.core.errors import Unscannable
+from fedi_safety.core.types import Reason
+from fedi_safety.media import sniff
+from photos import jpeg_bytes
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def is_media(data: bytes) -> bool:
+    try:
+        sniff(data[:4096])
+    except Unscannable as error:
+        return error.reason is not Reason.NOT_MEDIA
+    return True
+
+
+def test_no_tracked_file_is_media() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.split(b"\0")
+    paths = [ROOT / name.decode() for name in listed if name]
+    assert len(paths) > 50
+    assert is_media(jpeg_bytes("coffee"))
+    found = [path.name for path in paths if path.is_file() and is_media(path.read_bytes())]
+    assert found == []
