@@ -105,17 +105,21 @@ def _watch(pid: int, memory: Memory | None, ended: threading.Event, pss_every: i
         return
     try:
         main = psutil.Process(pid)
-    except psutil.NoSuchProcess:
+    except psutil.Error:
         return
     while not ended.wait(_SAMPLE_S):
         rss = pss = main_rss = 0
         try:
+            command = main.cmdline()
             tree = [main, *main.children(recursive=True)]
         except psutil.Error:
             return
         exact = memory.samples % pss_every == 0  # PSS costs the kernel a walk over all pages
         for process in tree:
             try:
+                # Between vfork and exec a child is its parent, memory and all: it would count twice.
+                if process.pid != pid and process.cmdline() == command:
+                    continue
                 own = process.memory_info().rss
                 rss += own
                 main_rss = own if process.pid == pid else main_rss
