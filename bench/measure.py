@@ -68,7 +68,9 @@ def environment() -> dict[str, str]:
     """Return this process's environment with the sources on the path and without the user's own settings."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("FEDI_SAFETY_")}
     nowhere = ROOT / "bench" / "no-config"  # does not exist
-    return kept | {"PYTHONPATH": str(ROOT / "src"), "XDG_CONFIG_HOME": str(nowhere)}
+    # The plain loop loads ONNX Runtime without our settings; nothing may report from there either.
+    quiet = {"ORT_DISABLE_TELEMETRY": "1"}
+    return kept | quiet | {"PYTHONPATH": str(ROOT / "src"), "XDG_CONFIG_HOME": str(nowhere)}
 
 
 def fedi_safety(*arguments: str) -> list[str]:

@@ -7,7 +7,9 @@ unless the log level is `debug`.
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from types import FrameType
 from typing import NoReturn
 
 import typer
@@ -66,7 +68,12 @@ def build() -> typer.Typer:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the program and exit with its code."""
+    signal.signal(signal.SIGTERM, _stop)  # as Ctrl-C; commands that have work in hand finish it first
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def run(arguments: list[str]) -> int:

@@ -159,11 +159,10 @@ class _Live:
             self._task = self._progress.add_task("scanning", total=None, text="")
 
     def stop(self) -> None:
-        """Handle SIGINT and SIGTERM: finish what is in hand."""
-        if self._pipeline is None:
+        """Handle SIGINT and SIGTERM: finish what is in hand. A second one does not wait for that."""
+        if self._pipeline is None or self._pipeline.halted:
             raise KeyboardInterrupt
-        if not self._pipeline.halted:
-            self._sh.note("stopping: finishing the objects in hand")
+        self._sh.note("stopping: finishing the objects in hand (again to stop at once)")
         self._pipeline.halt()
 
     def update(self) -> None:

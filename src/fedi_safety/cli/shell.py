@@ -99,11 +99,12 @@ def shell(
 
     settings = load_settings(config, ledger=ledger, log_level=log_level, **overrides)
     logging.basicConfig(
-        level=settings.log_level.upper(),
+        level=logging.WARNING,  # of libraries; their chatter is not the operator's concern
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         force=True,
     )
+    logging.getLogger("fedi_safety").setLevel(settings.log_level.upper())
     return Shell(settings, quiet, yes)
 
 

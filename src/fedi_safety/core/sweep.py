@@ -5,6 +5,7 @@ It removes nothing itself and judges nothing: verdicts come from the pipeline, r
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -12,10 +13,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from fedi_safety.core.decide import BreakerLimits, Mode, acts_due, breaker_opinion, wants_act
-from fedi_safety.core.errors import ModelError, StoreError
+from fedi_safety.core.errors import ModelError, StoreError, printable
 from fedi_safety.core.pipeline import Pipeline, Remembered, Result
 from fedi_safety.core.ports import Act, Clock, Ledger
 from fedi_safety.core.types import ActKind, Judged, Object, Outcome, Plan, PlanState, Tally, Unscanned, Verdict
+
+log = logging.getLogger(__name__)
 
 _RECORD_RESULTS = 512  # results that one transaction records
 _RECORD_S = 1.0  # and the longest that a result waits for its record
@@ -44,6 +47,8 @@ class Acting:
             # What a person dismissed, or a newer judgement superseded, in the meantime is not started.
             started = self.ledger.start(self.run, group)
             outcomes = [self.act.perform(plan) for plan in started]
+            for outcome in outcomes:
+                log.info("%s: %s: %s", printable(outcome.plan.object.key), outcome.state.value, outcome.detail)
             self.ledger.close(self.run, outcomes)
             for outcome in outcomes:
                 if outcome.state in (PlanState.DONE, PlanState.GONE):
@@ -135,6 +140,7 @@ class Sweep:
             self.on_batch(batch)
 
     def _count(self, result: Result) -> None:
+        _log(result)
         tally = self.tally
         tally.listed += 1
         if isinstance(result, Judged):
@@ -178,6 +184,16 @@ class Sweep:
         """Finish acts that an earlier run had begun and did not close."""
         started = (p for p in self.ledger.open_plans(self.store) if p.state is PlanState.STARTED)
         self.acting.carry_out(started)
+
+
+def _log(result: Result) -> None:
+    """Name what is worth a look: keys, hashes and rules, never content (I1)."""
+    if isinstance(result, Judged) and result.judgement.verdict is not Verdict.CLEAR:
+        rules = ", ".join(hit.rule for hit in result.judgement.reasons)
+        sha256 = result.content.sha256.hex()
+        log.info("%s: %s (%s), sha256 %s", printable(result.object.key), result.judgement.verdict.value, rules, sha256)
+    elif isinstance(result, Unscanned):
+        log.debug("%s: unscanned, %s: %s", printable(result.object.key), result.reason.value, result.detail)
 
 
 def _condemned(batch: Sequence[Result], act: ActKind) -> Iterator[tuple[Object, bytes]]:
