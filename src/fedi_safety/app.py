@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from fedi_safety.acts.remove import Remove
 from fedi_safety.config import Settings, ledger_path
@@ -21,7 +22,7 @@ from fedi_safety.core.pipeline import TEST_CARD_SIGNAL, Options, Pipeline
 from fedi_safety.core.policy import Policy, judge, open_signals
 from fedi_safety.core.ports import Decoder, Detector, Store
 from fedi_safety.core.sweep import Acting, Sweep
-from fedi_safety.core.types import ActKind, Judgement, Outcome, Plan, Recheck, Scores, Signal, Tally
+from fedi_safety.core.types import ActKind, Judgement, Outcome, Plan, PlanState, Recheck, Scores, Signal, Tally
 from fedi_safety.policies import load_policy
 from fedi_safety.stores import open_store
 from fedi_safety.testcard import TEST_CARD_SHA256
@@ -66,6 +67,7 @@ class RunReport:
     run_id: int
     store: str
     dry_run: bool = False
+    act: ActKind = ActKind.DELETE
     tally: Tally = field(default_factory=Tally)
     seconds: float = 0.0
     device: str = ""
@@ -75,6 +77,13 @@ class RunReport:
     breaker: str | None = None
     stages: Mapping[str, float] = field(default_factory=dict)
     failures: list[Outcome] = field(default_factory=list)
+    changed: int = 0  # planned objects that are not what was judged any more, and were left alone
+
+    @property
+    def named(self) -> str:
+        """Return the store as a person would name it on the command line: a path where that says the same."""
+        path = unquote(self.store.removeprefix("file://"), errors="surrogateescape")
+        return path if self.store.startswith("file://") and path.isprintable() else self.store
 
     @property
     def exit_code(self) -> ExitCode:
@@ -242,10 +251,11 @@ def scan(
         clock=clock,
         marks={TEST_CARD_SHA256: TEST_CARD_SIGNAL},
     )
-    report = RunReport(0, store.url, request.dry_run, device=engine.device, policy=policy.id)
+    report = RunReport(0, store.url, request.dry_run, request.act, device=engine.device, policy=policy.id)
     report.detectors = cascade.versions
     recorded = {
         "dry_run": request.dry_run,
+        "whole": not request.prefixes and request.since is None and request.limit is None,
         "act": request.act.value,
         "policy": policy.id,
         "prefixes": list(request.prefixes),
@@ -258,7 +268,7 @@ def scan(
     with ledger.run_lock(), _run(ledger, "scan", report, recorded):
         if request.recheck is Recheck.POLICY:
             ledger.redecide(report.run_id, policy.id, rejudge(policy, cascade.available, cascade=request.cascade))
-        acting = Acting(ledger, Remove(store), report.run_id, report.tally, _noting_failures(report))
+        acting = Acting(ledger, Remove(store), report.run_id, report.tally, _noting(report))
         sweep = Sweep(
             ledger=ledger,
             acting=acting,
@@ -294,13 +304,15 @@ def apply(
     """Carry out what earlier runs planned for a store and nobody dismissed. Judges nothing and opens no model."""
     from fedi_safety.ledger.figures import store_counts
 
+    if not ActKind(settings.act).removes:
+        raise UsageError("apply", f"`act = {settings.act}` is configured, and apply removes", "configure another act")
     report = RunReport(0, store.url)
     with ledger.run_lock(), _run(ledger, "apply", report, {"resume_acts": resume_acts}):
         counts = store_counts(ledger.database, store.url)
         report.tally.planned = counts.open_removals
         report.breaker = _apply_breaker(settings, ledger, report, counts, resume_acts)
         if report.breaker is None:
-            note = _noting_failures(report)
+            note = _noting(report)
 
             def noted(outcome: Outcome) -> None:
                 note(outcome)
@@ -339,10 +351,12 @@ def _apply_breaker(
     return why
 
 
-def _noting_failures(report: RunReport) -> Callable[[Outcome], None]:
-    """Keep the first failed acts, so that the shell can name them."""
+def _noting(report: RunReport) -> Callable[[Outcome], None]:
+    """Count objects that were left alone, and keep the first failed acts, so that the shell can name them."""
 
     def note(outcome: Outcome) -> None:
+        if outcome.state is PlanState.CHANGED:
+            report.changed += 1
         if outcome.state.open and len(report.failures) < 20:
             report.failures.append(outcome)
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote_from_bytes
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
     EnvSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from fedi_safety.core.errors import ConfigError
@@ -77,12 +79,19 @@ class Settings(BaseSettings):
     )
     policy: str = Field("balanced", min_length=1, description="A preset (cautious, balanced, strict) or a policy file.")
     act: Literal["delete", "report"] = Field("delete", description="What is done about condemned objects.")
-    detectors: list[str] = Field(["embedded"], min_length=1, description="Which detectors judge.")
+    detectors: Annotated[list[str], NoDecode] = Field(
+        ["embedded"], min_length=1, description="Which detectors judge; in a variable, with commas between."
+    )
     device: Device = Field("auto", description="What the detectors run on.")
     jobs: int = Field(0, ge=0, le=256, description="Decoder processes and scoring threads; 0 means one per core.")
     log_level: LogLevel = Field("warning", description="How much is logged.")
     breaker: Breaker = Field(default_factory=Breaker)  # type: ignore[arg-type]  # pydantic fills the defaults
     limits: Limits = Field(default_factory=Limits)  # type: ignore[arg-type]
+
+    @field_validator("detectors", mode="before")
+    @classmethod
+    def _names(cls, value: object) -> object:
+        return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
     @classmethod
     def settings_customise_sources(
@@ -113,7 +122,10 @@ def load_settings(path: str | None = None, **overrides: object) -> Settings:
     dotenv = _from_dotenv()
     _merge(merged, _legacy({**dotenv, **os.environ}))
     for source in (DotEnvSettingsSource(Settings, env_file=".env"), EnvSettingsSource(Settings)):
-        _merge(merged, _known(source()))
+        try:
+            _merge(merged, _known(source()))
+        except SettingsError as error:
+            problems.append(f"the environment: {error}")
     problems += _unknown_variables({**dotenv, **os.environ})
     _merge(merged, {k: v for k, v in overrides.items() if v is not None})
     try:
@@ -176,20 +188,13 @@ def _known(values: dict[str, Any]) -> dict[str, Any]:
 
 def _unknown_variables(variables: dict[str, str]) -> list[str]:
     """A misspelt variable must not be silently without effect."""
-    found = []
-    for name in sorted(variables):
-        if not name.upper().startswith(ENV_PREFIX):
-            continue
-        parts = name[len(ENV_PREFIX) :].lower().split("__")
-        model: type[BaseModel] | None = Settings
-        for part in parts:
-            field = model.model_fields.get(part) if model is not None else None
-            if field is None:
-                found.append(f"{name}: unknown variable")
-                break
-            annotation = field.annotation
-            model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
-    return found
+    names = {f"{ENV_PREFIX}{field}".upper() for field in Settings.model_fields}
+    return [
+        f"{name}: unknown variable"
+        for name in sorted(variables)
+        # What follows a double underscore is a section's key, which the schema itself checks.
+        if name.upper().startswith(ENV_PREFIX) and name.upper().partition("__")[0] not in names
+    ]
 
 
 def _merge(into: dict[str, Any], values: dict[str, Any]) -> None:

@@ -43,13 +43,18 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 
-    @program.callback()
-    def version(
-        show: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
-    ) -> None:
+    def version(show: bool) -> None:
         if show:
             sys.stdout.write(f"fedi-safety {__version__}\n")
             raise typer.Exit
+
+    @program.callback()
+    def common(
+        show: bool = typer.Option(
+            False, "--version", help="Print the version and exit.", callback=version, is_eager=True
+        ),
+    ) -> None:
+        pass
 
     program.command("scan")(scan_cmd.scan)
     program.command("apply")(apply_cmd.apply)
@@ -80,7 +85,7 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit code. Writes errors as one line to standard error."""
     _forbid_core_dumps()
     try:
-        result = build()(args=arguments or ["--help"], standalone_mode=False)
+        result = build()(args=arguments or ["--help"], prog_name="fedi-safety", standalone_mode=False)
         sys.stdout.flush()
     except FediSafetyError as error:
         return _fail(error.line(), error.exit_code)
@@ -91,7 +96,7 @@ def run(arguments: list[str]) -> int:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "fedi-safety"
-        return _fail(f"{error.format_message()} See `{command} --help`.", ExitCode.USAGE, command)
+        return _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`", ExitCode.USAGE, command)
     except BrokenPipeError:  # the reader (`| head`) has gone; nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return ExitCode.DONE

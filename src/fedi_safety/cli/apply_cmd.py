@@ -56,7 +56,11 @@ def apply(
         write_json(report.as_json())
     else:
         tally = report.tally
-        sh.say(f"planned {tally.planned:,}, removed {tally.acted:,}, not removed {tally.failed:,}")
+        if tally.planned:
+            changed = f", left alone {report.changed:,}" if report.changed else ""
+            sh.say(f"planned {tally.planned:,}, removed {tally.acted:,}, not removed {tally.failed:,}{changed}")
+        else:
+            sh.say("nothing is planned for this store; `fedi-safety scan --dry-run` plans")
     for note in closing_notes(report):
-        sh.note(note)
+        sh.warn(note)
     return report.exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from fedi_safety.core.errors import printable
@@ -33,16 +34,18 @@ def closing_table(report: RunReport, *, removes: bool) -> Table:
     if removes:
         table.add_row("removed", f"{tally.acted:,}", "")
         table.add_row("not removed", f"{tally.failed:,}", "tried again by the next run" if tally.failed else "")
-    elif tally.planned:
-        table.add_row("would be removed", f"{tally.planned:,}", "`fedi-safety apply` does it")
-    table.add_row("policy", "", report.policy)
+    elif report.act.removes:
+        table.add_row("would be removed", f"{tally.planned:,}", "dry run: nothing was removed")
+    elif tally.block:
+        table.add_row("removed", "0", "act report: nothing was planned or removed")
+    table.add_row("seconds", f"{report.seconds:.1f}", f"policy {report.policy}")
     return table
 
 
 def _rate(report: RunReport) -> str:
     if not report.tally.judged or not report.seconds:
         return ""
-    return f"{report.tally.judged / report.seconds:.1f} a second on {report.device}, in {report.seconds:.1f} s"
+    return f"{report.tally.judged / report.seconds:.1f} a second on {report.device}"
 
 
 def _reasons(unscanned: dict[str, int]) -> str:
@@ -58,8 +61,11 @@ def closing_notes(report: RunReport) -> list[str]:
         else:
             notes.append(
                 f"BREAKER: the acts were stopped: {report.breaker}. Look at `fedi-safety list --verdict block`; "
-                "if it is right, run the same command with --resume-acts."
+                f"if it is right, run `fedi-safety apply {shlex.quote(report.named)} --resume-acts`."
             )
+    if report.changed:
+        were = "object has changed since it was" if report.changed == 1 else "objects have changed since they were"
+        notes.append(f"{report.changed:,} {were} judged, left alone; the next scan judges anew.")
     notes += [f"not removed: {printable(outcome.plan.object.key)}: {outcome.detail}" for outcome in report.failures]
     if report.tally.failed > len(report.failures):
         notes.append(f"... and {report.tally.failed - len(report.failures)} more")

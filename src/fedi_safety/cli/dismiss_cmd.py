@@ -35,7 +35,7 @@ def dismiss(
             text = "the dismissal is taken back" if done else "it was not dismissed"
         else:
             dropped = book.dismiss(found.sha256, reason)
-            text = f"cleared everywhere, for good; {dropped} waiting plans dropped"
+            text = f"cleared everywhere, for good; waiting plans dropped: {dropped}"
     finally:
         book.dispose()
     sh.say(f"{found.sha256.hex()}: {text}")

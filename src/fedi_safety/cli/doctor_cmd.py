@@ -55,6 +55,8 @@ def doctor(
         for finding in findings:
             mark = {True: "ok   ", False: "WRONG", None: "     "}[finding.ok]
             sh.say(f"{mark} {finding.thing}: {finding.detail}")
+        wrong = sum(finding.ok is False for finding in findings)
+        sh.say(f"{wrong} of these must be mended" if wrong else "all is in order")
     return max((f.code for f in findings), default=ExitCode.DONE)
 
 
@@ -133,9 +135,11 @@ def _decoder(settings: Settings) -> Iterator[Finding]:
         card = draw_test_card()
         decoded = decoder.decode(card, decoder.sniff(card[:4096]))
         yield Finding("decoder", True, f"{decoder.version}; the test card is {decoded.width}x{decoded.height}")
-        for name, active in decoder.protections().items():
-            yield Finding(
-                "decoder process", None if active else False, f"{name}: {'active' if active else 'NOT active'}"
-            )
+        protections = decoder.protections()
+        lacking = [name for name, active in protections.items() if not active]
+        if lacking:
+            yield Finding("decoder processes", False, f"protections that are NOT active: {'; '.join(lacking)}")
+        else:
+            yield Finding("decoder processes", True, f"confined: {'; '.join(protections)}")
     finally:
         decoder.close()

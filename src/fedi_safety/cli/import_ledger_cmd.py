@@ -64,5 +64,9 @@ def import_ledger(
     if json_output:
         write_json(asdict(counts))
     else:
-        sh.say(", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in asdict(counts).items()))
+        sh.say(
+            f"{counts.rows:,} rows: {counts.condemned:,} condemned (now history), {counts.trusted:,} trusted as clear, "
+            f"{counts.to_judge:,} to be judged again, {counts.failures:,} that it never judged, "
+            f"{counts.already_known:,} known already, {counts.outside:,} outside the store"
+        )
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from fedi_safety.cli.shell import (
 )
 from fedi_safety.core.errors import printable
 from fedi_safety.core.types import PlanState, Reason, Verdict
+
+if TYPE_CHECKING:
+    from fedi_safety.ledger.query import Row
 
 
 def list_objects(
@@ -46,7 +49,7 @@ def list_objects(
     from fedi_safety import app
     from fedi_safety.cli.following import reason_text, row_json
     from fedi_safety.core.errors import UsageError
-    from fedi_safety.ledger.query import Filters
+    from fedi_safety.ledger.query import Filters, store_urls
     from fedi_safety.ledger.query import list_objects as rows
 
     sh = shell(config, ledger, log_level, quiet, yes)
@@ -58,16 +61,25 @@ def list_objects(
     )
     book = app.open_settings_ledger(sh.settings, readonly=True)
     try:
+        stores = store_urls(book.database)
         for row in rows(book.database, filters, limit):
             if json_output:
                 write_json(row_json(row))
                 continue
-            said = row.verdict.value if row.verdict else f"unscanned({row.unscanned.value if row.unscanned else '?'})"
-            parts = [said, row.state, *row.labels]
-            if row.act_state is not None and row.act is not None:
-                parts.append(f"{row.act.value}:{row.act_state.value}")
             why = "; ".join(reason_text(hit) for hit in row.reasons) or row.detail
-            sys.stdout.write(f"{printable(row.key)}\t{' '.join(parts)}\t{why}\n")
+            where = "" if url is not None or len(stores) < 2 else f"{row.store}\t"
+            sys.stdout.write(f"{where}{printable(row.key)}\t{_said(row)}\t{why}\n")
     finally:
         book.dispose()
     return 0
+
+
+def _said(row: Row) -> str:
+    """Return verdict or reason, labels, and what became of the plan, in words."""
+    first = row.verdict.value if row.verdict else f"unscanned ({row.unscanned})"
+    parts = [first, *(f"[{label}]" for label in row.labels)]
+    if row.state not in ("judged", "unscanned"):
+        parts.append(row.state)
+    elif row.act_state is not None and row.act is not None:
+        parts.append(f"{row.act.value} {row.act_state.value}")
+    return " ".join(parts)

@@ -121,5 +121,8 @@ def preview(
     for rule, count in sorted(rules.items()):
         sh.say(f"rule {rule!r} holds for {count:,} objects")
     if undecided:
-        sh.say(f"{undecided:,} objects cannot be decided from stored scores; a scan with this policy reads them again")
+        sh.say(
+            f"undecided: {undecided:,}. The cascade left out detectors that this policy needs for them; "
+            "a scan with it reads them again."
+        )
     return 0

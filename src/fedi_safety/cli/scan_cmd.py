@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -115,7 +116,7 @@ def run_scan(sh: Shell, named: str | None, wanted: dict[str, Any], *, json_outpu
         removes = request.act.removes and not request.dry_run
         if removes and not ledger.was_dry_run(store.url):
             sh.confirm(
-                f"{store.url} was never scanned with --dry-run, and what the policy condemns will be deleted.",
+                f"{store.url} has had no complete dry run, and what the policy condemns will be deleted",
                 "make a dry run first, or give --yes",
             )
         engine = app.open_engine(settings)
@@ -195,8 +196,10 @@ def _print_report(sh: Shell, report: RunReport, *, removes: bool, table: bool) -
 
     if table:
         sh.out.print(closing_table(report, removes=removes))
+        if report.dry_run and report.tally.planned:
+            sh.say(f"to remove what is planned: fedi-safety apply {shlex.quote(report.named)}")
     for note in closing_notes(report):
-        sh.note(note)
+        sh.warn(note)
 
 
 def parse_since(text: str) -> float:

@@ -27,7 +27,7 @@ def self_test(
     sh = shell(config, ledger, log_level, quiet, yes)
     if card is not None:
         _write_card(Path(card))
-        sh.say(f"{card}: written; any scan of the store that it is put in must condemn it")
+        sh.say(f"{card}: written; put it where your media are: the next scan must condemn it")
         return 0
     with tempfile.TemporaryDirectory(prefix="fedi-safety-self-test-") as name:
         for step in _steps(sh, Path(name)):

@@ -26,7 +26,7 @@ ConfigOption = Annotated[
 ]
 LedgerOption = Annotated[
     str | None,
-    typer.Option("--ledger", metavar="URL", help="The ledger: a path or sqlite URL.", rich_help_panel=_GROUP),
+    typer.Option("--ledger", metavar="PATH", help="The ledger: a path or sqlite URL.", rich_help_panel=_GROUP),
 ]
 LogLevelOption = Annotated[
     str | None,
@@ -74,16 +74,20 @@ class Shell:
         if not self.quiet:
             sys.stderr.write(printable(text) + "\n")
 
+    def warn(self, text: str) -> None:
+        """Print one line that must not be missed, on standard error, even with --quiet."""
+        sys.stderr.write(printable(text) + "\n")
+
     def confirm(self, question: str, remedy: str) -> None:
         """Ask on a terminal. Raises `UsageError` with `remedy` where nobody can answer or the answer is no."""
         if self.yes:
             return
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise UsageError("confirmation", question, remedy)
-        sys.stderr.write(f"{question} Go on? [y/N] ")
+            raise UsageError("not confirmed", question, remedy)
+        sys.stderr.write(f"{question}. Go on? [y/N] ")
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            raise UsageError("confirmation", "not confirmed; nothing was done", remedy)
+            raise UsageError("not confirmed", "nothing was done", remedy)
 
 
 def shell(

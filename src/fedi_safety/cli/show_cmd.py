@@ -86,7 +86,7 @@ def _lines(found: Shown) -> list[str]:
 
     lines = []
     for row in found.rows:
-        said = row.verdict.value if row.verdict else f"unscanned ({row.unscanned}) {row.detail}".rstrip()
+        said = row.verdict.value if row.verdict else f"{row.unscanned or ''} {row.detail}".strip()
         lines.append(f"{row.store}  {row.key}")
         lines.append(f"  state {row.state}, {said}" + (f", labels {', '.join(row.labels)}" if row.labels else ""))
     if found.sha256 is not None:
@@ -101,8 +101,17 @@ def _lines(found: Shown) -> list[str]:
         if past.signals is not None:
             lines += [f"    {name} = {s.value:.4f} (frame {s.frame})" for name, s in sorted(past.signals.items())]
         lines += [f"    by {name}: {version}" for name, version in sorted(past.detectors.items())]
-    lines += [f"{_time(e.at)}  event {e.seq} {e.kind}" for e in found.events]
+    last = found.judgements[-1] if found.judgements else None
+    if found.rows and (last is None or last.signals is None):
+        lines += [f"    {name} = {s.value:.4f} (frame {s.frame})" for name, s in sorted(found.rows[0].signals.items())]
+    lines += [f"{_time(e.at)}  event {e.seq} {e.kind} {_brief(e.payload)}".rstrip() for e in found.events]
     return lines
+
+
+def _brief(payload: dict[str, Any]) -> str:
+    """Return what in an event tells one from another."""
+    wanted = ("run", "plan", "verdict", "policy", "outcome", "reason", "detail")
+    return ", ".join(f"{name} {payload[name]}" for name in wanted if payload.get(name) not in (None, ""))
 
 
 def _time(at: float) -> str:

@@ -59,7 +59,7 @@ class PolicyError(FediSafetyError):
     def __init__(self, source: str, problems: tuple[str, ...]) -> None:
         """Keep every problem found in `source`, one phrase each, with its line where it has one."""
         self.problems = problems
-        super().__init__(source, "; ".join(problems), "see `fedi-safety policy check`")
+        super().__init__(source, "; ".join(problems), "see docs/policy.md")
 
 
 class ModelError(FediSafetyError):

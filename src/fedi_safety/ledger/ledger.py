@@ -5,6 +5,7 @@ What the transactions do is in recording, planning and judging; what they tell p
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -93,11 +94,11 @@ class SqlLedger:
             append(connection, now, [Event(Kind.RUN_ENDED, payload)])
 
     def was_dry_run(self, store: str) -> bool:
-        """Whether a dry run of this store has ever finished."""
+        """Whether a dry run of the whole store has ever finished; one of a part of it shows too little."""
         r = runs.c
-        query = select(r.id).where(r.store == store, r.dry_run.is_(True), r.kind == "scan", r.status == "done").limit(1)
+        query = select(r.settings).where(r.store == store, r.dry_run.is_(True), r.kind == "scan", r.status == "done")
         with self.database.read() as connection:
-            return connection.execute(query).first() is not None
+            return any(json.loads(text).get("whole", True) for text in connection.execute(query).scalars())
 
     def breaker(self, store: str) -> str | None:
         """Return why the breaker holds this store's acts back, or None."""

@@ -62,13 +62,8 @@ def parse_policy(text: str, *, source: str, name: str) -> Policy:
 
 def warnings(policy: Policy, available: frozenset[str]) -> list[str]:
     """Return what is allowed but probably not meant, given the signals that active detectors give."""
-    found = []
-    for factor, signals in policy.factors.items():
-        found += [
-            f"factor {factor}: no active detector gives {signal}; it counts as 0"
-            for signal in signals
-            if signal not in available
-        ]
+    missing = sorted({s for signals in policy.factors.values() for s in signals} - available)
+    found = [f"no active detector gives {', '.join(missing)}: such signals count as 0"] if missing else []
     used = {factor for rule in policy.rules for factor in rule.when}
     found += [f"factor {factor}: no rule uses it" for factor in policy.factors if factor not in used]
     for rule in policy.rules:

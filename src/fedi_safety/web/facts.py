@@ -105,7 +105,7 @@ def warnings(report: Report) -> list[str]:
         if store.breaker is not None:
             found.append(
                 f"The breaker has stopped the acts on {store.store}: {store.breaker}. Look at `fedi-safety list "
-                "--verdict block`; if it is right, scan again with --resume-acts."
+                "--verdict block`; if it is right, run `fedi-safety apply --resume-acts` on it."
             )
     for store in report.figures.stores:
         acts = report.acts.get(store.store)
