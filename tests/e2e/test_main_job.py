@@ -78,7 +78,7 @@ def test_dry_run_then_apply_removes_exactly_what_was_condemned(media: Path, face
 
 def test_a_first_real_run_asks_and_needs_yes_without_a_terminal(media: Path, faces: str) -> None:
     before = digests(media)
-    check_one_line_error(program("scan", str(media), "--policy", faces), 2, "--yes", "dry-run")
+    check_one_line_error(program("scan", str(media), "--policy", faces), 2, "--yes", "dry run")
     assert digests(media) == before
     done = program("scan", str(media), "--policy", faces, "--yes", "--json")
     assert done.code == 1
