@@ -231,6 +231,7 @@ def scan(
     `on_start` is given the pipeline (whose `halt` may be called from a signal handler) and the live tally.
     """
     clock = SystemClock()
+    policy = policy.among(engine.signals)
     cascade = Cascade(engine.detectors, policy, enabled=request.cascade)
     pipeline = Pipeline(
         store=store,

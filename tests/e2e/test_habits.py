@@ -84,3 +84,15 @@ def test_info_logs_name_what_was_condemned_and_removed(media: Path, tmp_path: Pa
     assert "card.png: block (test card), sha256 " in done.err
     assert "card.png: done: verified" in done.err
     assert "alembic" not in done.err
+
+
+def test_more_detectors_than_before_look_again(media: Path, tmp_path: Path) -> None:
+    """A verdict given without the face finder must not stand once there is one."""
+    (media / "portrait.jpg").write_bytes(jpeg_bytes("astronaut"))
+    policy = tmp_path / "faces.toml"
+    policy.write_text(FACES)
+    few = program("scan", str(media), "--dry-run", "--policy", str(policy), "--detectors", "open_nsfw", "--json")
+    assert few.json["block"] == 1  # the test card alone
+    more = program("scan", str(media), "--dry-run", "--policy", str(policy), "--json")
+    assert more.json["block"] == 2
+    assert (more.json["judged"], more.json["already_judged"]) == (3, 0)

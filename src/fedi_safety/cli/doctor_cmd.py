@@ -84,8 +84,9 @@ def _policy(settings: Settings) -> Iterator[Finding]:
     from fedi_safety.policies import load_policy, warnings
 
     policy = load_policy(settings.policy)
-    yield Finding("policy", True, policy.id)
-    for warning in warnings(policy, signals_of(settings.detectors)):
+    available = signals_of(settings.detectors)
+    yield Finding("policy", True, policy.among(available).id)
+    for warning in warnings(policy, available):
         yield Finding("policy", None, warning)
 
 

@@ -39,8 +39,9 @@ def check(
 
     sh = shell(config, ledger, log_level, quiet, yes)
     chosen = policies.load_policy(policy or sh.settings.policy)
-    sh.say(f"{chosen.id}: valid, {len(chosen.rules)} rules")
-    for warning in policies.warnings(chosen, signals_of(sh.settings.detectors)):
+    available = signals_of(sh.settings.detectors)
+    sh.say(f"{chosen.among(available).id}: valid, {len(chosen.rules)} rules")
+    for warning in policies.warnings(chosen, available):
         sh.say(f"  note: {warning}")
     return 0
 
@@ -80,8 +81,9 @@ def preview(
     from fedi_safety.detectors import signals_of
 
     sh = shell(config, ledger, log_level, quiet, yes)
-    chosen = app.load_policy(policy or sh.settings.policy)
-    decide = app.rejudge(chosen, signals_of(sh.settings.detectors))
+    available = signals_of(sh.settings.detectors)
+    chosen = app.load_policy(policy or sh.settings.policy).among(available)
+    decide = app.rejudge(chosen, available)
     book = app.open_settings_ledger(sh.settings, readonly=True)
     changes: Counter[tuple[str, str]] = Counter()
     rules: Counter[str] = Counter()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 
 from fedi_safety.core.types import FactorHit, Judgement, RuleHit, Signal, Verdict
@@ -49,14 +49,23 @@ class Policy:
     factors: Mapping[str, tuple[str, ...]]
     rules: tuple[Rule, ...]
     cascade: Mapping[str, ClearingBound] = field(default_factory=dict)
+    available: frozenset[str] | None = None
+
+    def among(self, available: frozenset[str]) -> Policy:
+        """Return the policy as it judges where only these signals are measured; it has an id of its own.
+
+        So a verdict that was given with fewer detectors counts as given under another policy, and is decided anew.
+        """
+        return replace(self, available=available & self.signals)
 
     @cached_property
     def id(self) -> str:
-        """Return the name with a digest of the content; two policies that decide alike in text are equal."""
+        """Return the name with a digest of the content; policies that differ in wording alone have the same digest."""
         body = {
             "factors": {k: sorted(v) for k, v in self.factors.items()},
             "rules": [asdict(r) | {"when": dict(r.when)} for r in self.rules],
             "cascade": {k: asdict(v) for k, v in self.cascade.items()},
+            "available": None if self.available is None else sorted(self.available),
         }
         digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
         return f"{self.name}@{digest[:12]}"
