@@ -60,7 +60,7 @@ class Breaker(_Section):
 class Limits(_Section):
     """Caps for every single object; what exceeds one is unscanned, never removed."""
 
-    max_bytes: int = Field(256 << 20, ge=1 << 10, description="The largest object that is read, in bytes.")
+    max_bytes: int = Field(128 << 20, ge=1 << 10, description="The largest object that is read, in bytes.")
     max_pixels: int = Field(100_000_000, ge=1 << 10, description="The largest picture that is decoded, in pixels.")
     max_memory_bytes: int = Field(2 << 30, ge=256 << 20, description="Address space of one decoder process, in bytes.")
     max_seconds: float = Field(30.0, gt=0, le=3600, description="The longest that decoding one object may take.")

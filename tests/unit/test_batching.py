@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from fedi_safety.core.batching import Pipe, Stopped
+from fedi_safety.core.batching import ByteBudget, Pipe, Stopped
 
 
 def test_order_is_kept_and_batches_take_what_is_waiting() -> None:
@@ -72,3 +72,24 @@ def test_abort_frees_a_waiting_producer_and_consumer() -> None:
     assert sorted(stopped) == ["put", "take"]
     with pytest.raises(Stopped):
         full.put(3)
+
+
+def test_a_byte_budget_holds_back_what_does_not_fit_but_lets_one_giant_in() -> None:
+    budget = ByteBudget(100)
+    budget.take(1000)  # nothing else is held
+    done = threading.Event()
+
+    def second() -> None:
+        budget.take(60)
+        done.set()
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    assert not done.wait(0.1)
+    budget.give_back(1000)
+    assert done.wait(5)
+    thread.join()
+    budget.take(40)
+    budget.abort()
+    with pytest.raises(Stopped):
+        budget.take(1)

@@ -79,3 +79,38 @@ class Pipe(Generic[T]):
         """Yield what `take` returns until nothing more can come. Raises `Stopped`."""
         while (batch := self.take(most)) is not None:
             yield batch
+
+
+class ByteBudget:
+    """Bounds the bytes of all objects that are held in memory at once, whatever their number.
+
+    One object is always let in, even if it is larger than the whole budget. After `abort` waiting raises `Stopped`.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        """Let at most `limit_bytes` be held, or a single larger object."""
+        self._limit_bytes = limit_bytes
+        self._held_bytes = 0
+        self._changed = threading.Condition()
+        self._aborted = False
+
+    def take(self, size_bytes: int) -> None:
+        """Wait until `size_bytes` fit, and hold them. Raises `Stopped`."""
+        with self._changed:
+            while self._held_bytes and self._held_bytes + size_bytes > self._limit_bytes and not self._aborted:
+                self._changed.wait(_WAKE_S)
+            if self._aborted:
+                raise Stopped
+            self._held_bytes += size_bytes
+
+    def give_back(self, size_bytes: int) -> None:
+        """Let go of what was held."""
+        with self._changed:
+            self._held_bytes -= size_bytes
+            self._changed.notify_all()
+
+    def abort(self) -> None:
+        """Wake everybody up and let them go."""
+        with self._changed:
+            self._aborted = True
+            self._changed.notify_all()

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 
-from fedi_safety.core.batching import Pipe, Stopped
+from fedi_safety.core.batching import ByteBudget, Pipe, Stopped
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.errors import StoreError, Unscannable
 from fedi_safety.core.policy import TEST_CARD_SIGNAL, Policy, dismissal, judge
@@ -57,7 +57,8 @@ class Options:
     since: float | None = None
     limit: int | None = None
     recheck: Recheck = Recheck.POLICY
-    max_bytes: int = 256 << 20
+    max_bytes: int = 128 << 20
+    held_bytes: int = 256 << 20  # of all objects between fetching and decoding
     fetchers: int = 2
     decoders: int = 2
     scorers: int = 2
@@ -134,6 +135,7 @@ class Pipeline:
         self._to_decode: Pipe[_Fetched] = Pipe(2 * hands, options.fetchers)
         self._to_score: Pipe[_Framed] = Pipe(3 * options.max_batch, options.decoders)
         self._out: Pipe[list[Result]] = Pipe(64, 1 + options.fetchers + options.decoders + options.scorers)
+        self._budget = ByteBudget(max(options.held_bytes, options.max_bytes))
         self.frames = 0
         self.bytes = 0
 
@@ -199,6 +201,7 @@ class Pipeline:
     def _abort(self) -> None:
         for pipe in (self._to_fetch, self._to_decode, self._to_score, self._out):
             pipe.abort()
+        self._budget.abort()
 
     # --- listing
 
@@ -257,14 +260,18 @@ class Pipeline:
     def _fetch(self) -> None:
         for batch in self._to_fetch.batches(1):
             for obj in batch:
+                self._budget.take(obj.size)
                 try:
                     with self.stages.timed("fetch", self._clock):
                         fetched = self._read(obj)
                 except Unscannable as error:
+                    self._budget.give_back(obj.size)
                     self._out.put([Unscanned(obj, error.reason, error.detail)])
                     continue
                 if self._claimed(fetched):
                     self._to_decode.put(fetched)
+                else:
+                    self._budget.give_back(obj.size)
 
     def _read(self, obj: Object) -> _Fetched:
         found: list[MediaType] = []
@@ -330,6 +337,8 @@ class Pipeline:
                 except Unscannable as error:
                     self._give_up(item.sha256, error)
                     continue
+                finally:
+                    self._budget.give_back(item.object.size)
                 self._to_score.put(_Framed(item.object, item.sha256, decoded))
 
     # --- scoring and judging
