@@ -73,7 +73,7 @@ class Bench:
                 self.ledger.redecide(run, self.policy.id, rejudge(self.policy, cascade.available))
             sweep = Sweep(
                 ledger=self.ledger,
-                acting=Acting(self.ledger, Remove(self.store), run, tally),
+                acting=Acting(self.ledger, {ActKind.DELETE: Remove(self.store)}, run, tally),
                 clock=self.clock,
                 store=self.store.url,
                 mode=Mode(act, dry_run),

@@ -20,7 +20,7 @@ from fedi_safety.core.decide import BreakerLimits, Mode, breaker_opinion
 from fedi_safety.core.errors import ExitCode, FediSafetyError, UsageError
 from fedi_safety.core.pipeline import TEST_CARD_SIGNAL, Options, Pipeline
 from fedi_safety.core.policy import Policy, judge, open_signals
-from fedi_safety.core.ports import Decoder, Detector, Store
+from fedi_safety.core.ports import Act, Decoder, Detector, Store
 from fedi_safety.core.sweep import Acting, Sweep
 from fedi_safety.core.types import ActKind, Judgement, Outcome, Plan, PlanState, Recheck, Scores, Signal, Tally
 from fedi_safety.policies import load_policy
@@ -164,6 +164,18 @@ def open_engine(settings: Settings) -> Engine:
     return Engine(SandboxDecoder(caps(settings), jobs), detectors, device.name, jobs)
 
 
+def act_for(settings: Settings, store_url: str) -> ActKind:
+    """Return the configured act; out of the box `delete`, and `purge` where the store is a pict-rs."""
+    if settings.act is not None:
+        return ActKind(settings.act)
+    return ActKind.PURGE if store_url.startswith("pictrs+") else ActKind.DELETE
+
+
+def acts_for(settings: Settings, store: Store) -> dict[ActKind, Act]:
+    """Return the acts that can be carried out on a store."""
+    return {ActKind.DELETE: Remove(store)}
+
+
 def caps(settings: Settings) -> Caps:
     """Return the decoder's caps as the media layer wants them."""
     from fedi_safety.media import Caps
@@ -269,7 +281,7 @@ def scan(
     with ledger.run_lock(), _run(ledger, "scan", report, recorded):
         if request.recheck is Recheck.POLICY:
             ledger.redecide(report.run_id, policy.id, rejudge(policy, cascade.available, cascade=request.cascade))
-        acting = Acting(ledger, Remove(store), report.run_id, report.tally, _noting(report))
+        acting = Acting(ledger, acts_for(settings, store), report.run_id, report.tally, _noting(report))
         sweep = Sweep(
             ledger=ledger,
             acting=acting,
@@ -305,7 +317,7 @@ def apply(
     """Carry out what earlier runs planned for a store and nobody dismissed. Judges nothing and opens no model."""
     from fedi_safety.ledger.figures import store_counts
 
-    if not ActKind(settings.act).removes:
+    if not act_for(settings, store.url).removes:
         raise UsageError("apply", f"`act = {settings.act}` is configured, and apply removes", "configure another act")
     report = RunReport(0, store.url)
     with ledger.run_lock(), _run(ledger, "apply", report, {"resume_acts": resume_acts}):
@@ -320,7 +332,7 @@ def apply(
                 if on_outcome is not None:
                     on_outcome(outcome)
 
-            acting = Acting(ledger, Remove(store), report.run_id, report.tally, noted)
+            acting = Acting(ledger, acts_for(settings, store), report.run_id, report.tally, noted)
             report.interrupted = not acting.carry_out(_removals(ledger.open_plans(store.url)), keep_going)
     return report
 

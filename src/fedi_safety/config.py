@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote_from_bytes
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -66,6 +66,45 @@ class Limits(_Section):
     max_seconds: float = Field(30.0, gt=0, le=3600, description="The longest that decoding one object may take.")
 
 
+class S3(_Section):
+    """How to reach S3-compatible object storage."""
+
+    access_key_id: str | None = Field(None, description="The access key's id; else $AWS_ACCESS_KEY_ID.")
+    secret_access_key: SecretStr | None = Field(None, description="The secret key; else $AWS_SECRET_ACCESS_KEY.")
+    session_token: SecretStr | None = Field(None, description="A session token, for temporary credentials.")
+    endpoint: str | None = Field(None, description="The service's URL; else $OBJECT_STORAGE_ENDPOINT; else Amazon's.")
+    region: str | None = Field(None, description="The region; most services other than Amazon's do not care.")
+    style: Literal["path", "virtual"] | None = Field(None, description="How buckets are addressed.")
+    connections: int = Field(16, ge=1, le=256, description="Objects fetched at once.")
+
+
+class Ssh(_Section):
+    """How to reach a server over SSH."""
+
+    known_hosts: str | None = Field(None, description="The file of known host keys. Default: ~/.ssh/known_hosts.")
+    identity_file: str | None = Field(None, description="A private key; left out, the agent and ~/.ssh are asked.")
+    passphrase: SecretStr | None = Field(None, description="The private key's passphrase.")
+    connections: int = Field(4, ge=1, le=32, description="Connections held at once.")
+
+
+class Pictrs(_Section):
+    """How to reach the pict-rs that owns the media."""
+
+    url: str | None = Field(None, description="Its internal URL, for `purge` on file and S3 stores.")
+    api_key: SecretStr | None = Field(None, description="Its API key (PICTRS__SERVER__API_KEY).")
+    database: SecretStr | None = Field(None, description="Its PostgreSQL repository, read only, to find aliases.")
+
+
+class NamedStore(_Section):
+    """One of several stores, with its own access where that differs."""
+
+    name: str = Field(min_length=1, description="How commands may call it.")
+    url: str = Field(min_length=1, description="A path or a URL.")
+    s3: S3 | None = None
+    ssh: Ssh | None = None
+    pictrs: Pictrs | None = None
+
+
 class Settings(BaseSettings):
     """Everything that can be configured. The command line overrides these."""
 
@@ -78,7 +117,9 @@ class Settings(BaseSettings):
         None, description="The ledger: a path or sqlite URL. Default: ledger.db in the user's data directory."
     )
     policy: str = Field("balanced", min_length=1, description="A preset (cautious, balanced, strict) or a policy file.")
-    act: Literal["delete", "report"] = Field("delete", description="What is done about condemned objects.")
+    act: Literal["delete", "purge", "report"] | None = Field(
+        None, description="What is done about condemned objects. Default: delete; purge where the store is a pict-rs."
+    )
     detectors: Annotated[list[str], NoDecode] = Field(
         ["embedded"], min_length=1, description="Which detectors judge; in a variable, with commas between."
     )
@@ -87,6 +128,10 @@ class Settings(BaseSettings):
     log_level: LogLevel = Field("warning", description="How much is logged.")
     breaker: Breaker = Field(default_factory=Breaker)  # type: ignore[arg-type]  # pydantic fills the defaults
     limits: Limits = Field(default_factory=Limits)  # type: ignore[arg-type]
+    s3: S3 = Field(default_factory=S3)  # type: ignore[arg-type]
+    ssh: Ssh = Field(default_factory=Ssh)  # type: ignore[arg-type]
+    pictrs: Pictrs = Field(default_factory=Pictrs)  # type: ignore[arg-type]
+    stores: list[NamedStore] = Field(default_factory=list, description="Several stores, each a [[stores]] table.")
 
     @field_validator("detectors", mode="before")
     @classmethod

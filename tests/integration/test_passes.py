@@ -206,7 +206,7 @@ def test_an_object_that_changed_between_verdict_and_act_is_left_alone(bench: Ben
     from fedi_safety.core.types import Tally
 
     tally = Tally()
-    Acting(bench.ledger, Remove(store), run, tally).carry_out([plan])
+    Acting(bench.ledger, {ActKind.DELETE: Remove(store)}, run, tally).carry_out([plan])
     assert "a" in store.objects
     assert (tally.acted, tally.failed) == (0, 0)
     assert bench.row("a").act_state is PlanState.CHANGED

@@ -16,7 +16,7 @@ import pytest
 
 from fedi_safety.acts.remove import Remove
 from fedi_safety.core.sweep import Acting
-from fedi_safety.core.types import PlanState, Tally
+from fedi_safety.core.types import ActKind, PlanState, Tally
 from fedi_safety.stores.local import LocalStore
 from invariants.killing import killed_at
 from passes import CIRCLE, RED, RED_CIRCLE, Bench
@@ -57,7 +57,7 @@ def apply_run(folder: Path) -> None:
     store = LocalStore(str(folder / "media"))
     bench = Bench(folder / "ledger.db", store)
     run = bench.ledger.begin_run("apply", store.url, {})
-    Acting(bench.ledger, Remove(store), run, Tally()).carry_out(bench.ledger.open_plans(store.url))
+    Acting(bench.ledger, {ActKind.DELETE: Remove(store)}, run, Tally()).carry_out(bench.ledger.open_plans(store.url))
     store.close()
     bench.close()
 

@@ -38,7 +38,8 @@ def scan(
         bool, typer.Option("--dry-run", help="Judge and plan, but do nothing; `apply` can do it later.")
     ] = False,
     act: Annotated[
-        str | None, typer.Option("--act", metavar="ACT", help="What is done about condemned objects: delete or report.")
+        str | None,
+        typer.Option("--act", metavar="ACT", help="What is done about condemned objects: delete, purge or report."),
     ] = None,
     prefix: Annotated[
         list[str] | None,
@@ -112,7 +113,7 @@ def run_scan(sh: Shell, named: str | None, wanted: dict[str, Any], *, json_outpu
     store = app.named_store(settings, named)
     ledger = app.open_settings_ledger(settings)
     try:
-        request = app.ScanRequest(store.url, act=ActKind(settings.act), **wanted)
+        request = app.ScanRequest(store.url, act=app.act_for(settings, store.url), **wanted)
         removes = request.act.removes and not request.dry_run
         if removes and not ledger.was_dry_run(store.url):
             sh.confirm(

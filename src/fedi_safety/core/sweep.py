@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -30,7 +30,7 @@ class Acting:
     """Carries out plans in small groups: start (durable), do, close. Doing a group twice is harmless."""
 
     ledger: Ledger
-    act: Act
+    acts: Mapping[ActKind, Act]
     run: int
     tally: Tally
     on_outcome: Callable[[Outcome], None] | None = None
@@ -46,7 +46,7 @@ class Acting:
                 return False
             # What a person dismissed, or a newer judgement superseded, in the meantime is not started.
             started = self.ledger.start(self.run, group)
-            outcomes = [self.act.perform(plan) for plan in started]
+            outcomes = [self.acts[plan.act].perform(plan) for plan in started]
             for outcome in outcomes:
                 log.info("%s: %s: %s", printable(outcome.plan.object.key), outcome.state.value, outcome.detail)
             self.ledger.close(self.run, outcomes)

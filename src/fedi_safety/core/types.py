@@ -24,6 +24,7 @@ class Reason(StrEnum):
     SPECIAL_FILE = "special_file"  # FIFO, socket, device
     SYMLINK = "symlink"  # never followed
     UNREADABLE = "unreadable"  # no permission, or an input/output error
+    FETCH_FAILED = "fetch_failed"  # the store did not give all of it, after retries
     VANISHED = "vanished"  # gone between listing and reading
     CHANGED = "changed"  # changed between listing and reading
 
@@ -39,6 +40,7 @@ _TRANSIENT = frozenset(
         Reason.DECODER_CRASHED,
         Reason.DETECTOR_FAILED,
         Reason.UNREADABLE,
+        Reason.FETCH_FAILED,
         Reason.VANISHED,
         Reason.CHANGED,
     }
@@ -66,11 +68,12 @@ class ActKind(StrEnum):
 
     REPORT = "report"
     DELETE = "delete"
+    PURGE = "purge"  # through the pict-rs that owns the object, aliases and variants included
 
     @property
     def removes(self) -> bool:
         """Whether the act takes the object out of the store."""
-        return self is ActKind.DELETE
+        return self is not ActKind.REPORT
 
 
 class PlanState(StrEnum):

@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
+import os
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from fedi_safety.config import S3, Pictrs, Ssh
 from fedi_safety.core.errors import StoreUsageError
 from fedi_safety.core.ports import Store
 
-SCHEMES = ("file",)
+SCHEMES = ("file", "sftp", "s3", "pictrs+http", "pictrs+https")
 
 
-def open_store(url_or_path: str) -> Store:
-    """Return the store that `url_or_path` names: a `file://` URL, or anything else as a local path.
+def open_store(
+    url_or_path: str, *, s3: S3 | None = None, ssh: Ssh | None = None, pictrs: Pictrs | None = None
+) -> Store:
+    """Return the store that `url_or_path` names: a URL of a known scheme, or anything else as a local path.
 
-    Raises `StoreUsageError` for a scheme that does not exist here, or a path that is not a readable directory.
+    Raises `StoreUsageError` for a scheme that does not exist, or what its kind of store cannot open.
     """
-    import os
+    scheme, mark, _ = url_or_path.partition("://")
+    if not mark or scheme == "file":
+        return _local(url_or_path if not mark else _file_path(url_or_path))
+    if scheme == "s3":
+        from fedi_safety.stores.s3 import open_s3
 
+        return open_s3(url_or_path, s3 or S3())  # type: ignore
+    if scheme == "sftp":
+        from fedi_safety.stores.sftp import open_sftp
+
+        return open_sftp(url_or_path, ssh or Ssh())  # type: ignore
+    if scheme in ("pictrs+http", "pictrs+https"):
+        from fedi_safety.stores.pictrs import open_pictrs
+
+        return open_pictrs(url_or_path, pictrs or Pictrs())  # type: ignore
+    raise StoreUsageError(
+        url_or_path, f"there are no {scheme}:// stores", f"give a path or one of: {', '.join(SCHEMES)}://"
+    )
+
+
+def _local(path: str) -> Store:
     from fedi_safety.stores.local import LocalStore
 
-    scheme, mark, _ = url_or_path.partition("://")
-    if not mark:
-        return LocalStore(url_or_path)
-    if scheme != "file":
-        raise StoreUsageError(
-            url_or_path, f"{scheme}:// stores are not built yet", f"give a path or one of: {', '.join(SCHEMES)}://"
-        )
-    parts = urlsplit(url_or_path)
+    return LocalStore(path)
+
+
+def _file_path(url: str) -> str:
+    parts = urlsplit(url)
     if parts.netloc not in ("", "localhost"):
-        raise StoreUsageError(url_or_path, "a file:// URL names no host", "write file:///absolute/path")
-    return LocalStore(os.fsdecode(unquote_to_bytes(parts.path)))
+        raise StoreUsageError(url, "a file:// URL names no host", "write file:///absolute/path")
+    return os.fsdecode(unquote_to_bytes(parts.path))
