@@ -1,0 +1,187 @@
+"""The container's recipe, as far as it can be checked without a container engine.
+
+Its steps are run, as they stand in the Containerfile, in a clean Debian root made by debootstrap; the result is started
+as its user on a read-only root. A linter reads both recipes. Needs root, as building a container does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from photos import jpeg_bytes
+
+ROOT = Path(__file__).parent.parent.parent
+RECIPES = ("Containerfile", "Containerfile.cuda")
+# Taken before tests replace HOME: what is built once serves every later run.
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedi-safety-tests"
+
+
+def instructions(recipe: str) -> list[tuple[str, str]]:
+    """Return a recipe's instructions with continued lines joined."""
+    text = (ROOT / "packaging" / recipe).read_text("utf-8")
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n", " ", "\n".join(lines))
+    return [(line.split()[0], line.split(None, 1)[1]) for line in joined.splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_linter_finds_nothing(recipe: str) -> None:
+    linter = Path(sys.executable).parent / "hadolint"
+    # DL3008 asks for a pinned ca-certificates, of which the newest is always right.
+    done = subprocess.run(
+        [linter, "--no-color", "--ignore", "DL3008", ROOT / "packaging" / recipe], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_it_runs_unprivileged_with_one_volume_and_a_health_check(recipe: str) -> None:
+    found = dict(instructions(recipe))
+    assert found["USER"] == "991:991"
+    assert json.loads(found["VOLUME"]) == ["/var/lib/fedi-safety"]
+    assert "healthy.py" in found["HEALTHCHECK"]
+    assert json.loads(found["ENTRYPOINT"]) == ["fedi-safety"]
+
+
+def test_the_compose_file_takes_every_right_away() -> None:
+    text = (ROOT / "packaging/compose.yaml").read_text("utf-8")
+    for line in ("read_only: true", "cap_drop: [ALL]", "no-new-privileges:true", 'user: "991:991"'):
+        assert line in text
+
+
+def mirror() -> str:
+    """Return where this machine gets its Debian packages from."""
+    for file in [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]:
+        if file.is_file():
+            for line in file.read_text("utf-8").splitlines():
+                if found := re.match(r"(?:URIs:|deb(?:\s+\[.*?\])?)\s+(\S+/debian)/?\s*", line):
+                    return found[1]
+    pytest.fail("this machine names no Debian mirror in /etc/apt")
+
+
+def clean_root() -> Path:
+    """Return a minimal Debian root, made once."""
+    assert os.geteuid() == 0, "building a container's root needs root"
+    root = CACHE / "bookworm"
+    if not (root / ".complete").exists():
+        if shutil.which("debootstrap") is None:
+            subprocess.run(["apt-get", "update", "-qq"], check=True)
+            subprocess.run(["apt-get", "install", "-y", "-qq", "debootstrap"], check=True, stdout=subprocess.DEVNULL)
+        shutil.rmtree(root, ignore_errors=True)
+        root.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(
+            ["debootstrap", "--variant=minbase", "bookworm", root, mirror()], check=True, stdout=subprocess.DEVNULL
+        )
+        (root / ".complete").touch()
+    return root
+
+
+def inside(root: Path, command: str, env: dict[str, str], where: str) -> subprocess.CompletedProcess[str]:
+    """Run a shell command in the root as the recipe's RUN does."""
+    settings = " ".join(f"export {name}={shlex.quote(value)};" for name, value in env.items())
+    return subprocess.run(
+        ["unshare", "-m", "sh", "-c", _IN_ROOT, "sh", root, f"{settings} cd {where} && {command}"],
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+
+
+# Private mounts that vanish with the command; the resolver and the certificates are this machine's.
+_IN_ROOT = """
+mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" || exit 99
+exec chroot "$1" /bin/bash -c "$2"
+"""
+
+# As the container runs: nothing writable but the volume and /tmp, no capabilities, no new privileges.
+_READ_ONLY = """
+mount --bind "$1" "$1" && mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" || exit 99
+mount --bind "$1/var/lib/fedi-safety" "$1/var/lib/fedi-safety" || exit 98
+mount -t tmpfs -o size=16m,mode=1777 tmpfs "$1/tmp" || exit 97
+mount -o remount,bind,ro "$1" || exit 96
+exec chroot "$1" /usr/bin/setpriv --reuid=991 --regid=991 --clear-groups --no-new-privs --bounding-set=-all \\
+    /usr/bin/env -i HOME=/var/lib/fedi-safety XDG_DATA_HOME=/var/lib/fedi-safety LANG=C.UTF-8 \\
+    PATH=/opt/fedi-safety:/usr/bin:/bin sh -c "$2"
+"""
+
+
+def test_the_recipe_s_steps_give_a_working_program_on_a_read_only_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = clean_root()
+    for stale in ("opt/fedi-safety", "var/lib/fedi-safety", "srv/media"):
+        shutil.rmtree(root / stale, ignore_errors=True)
+    env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    env |= {k: v for k, v in os.environ.items() if k.lower() in ("http_proxy", "https_proxy", "no_proxy")}
+    for name in ("/etc/resolv.conf", "/etc/hosts"):
+        if Path(name).exists():
+            shutil.copy(name, str(root) + name)
+    where = "/"
+    ran = 0
+    for kind, text in instructions("Containerfile"):
+        if kind == "ENV":
+            env |= dict(pair.split("=", 1) for pair in shlex.split(text))
+        elif kind == "WORKDIR":
+            where = text
+            (root / text.lstrip("/")).mkdir(parents=True, exist_ok=True)
+        elif kind == "COPY":
+            *sources, target = text.split()
+            place = (root / where.lstrip("/") / target).resolve()
+            for source in sources:
+                if (ROOT / source).is_dir():
+                    shutil.copytree(
+                        ROOT / source, place, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
+                    )
+                else:
+                    shutil.copy2(ROOT / source, place)
+        elif kind == "RUN":
+            if "useradd" in text:
+                inside(root, "userdel fedi-safety; true", env, "/")
+            done = inside(root, text, env, where)
+            assert done.returncode == 0, (text, done.stdout[-2000:], done.stderr[-2000:])
+            ran += 1
+            bundle = root / "etc/ssl/certs/ca-certificates.crt"
+            if bundle.exists():  # a machine behind a proxy has certificates of its own
+                shutil.copy("/etc/ssl/certs/ca-certificates.crt", bundle)
+                env["PIP_CERT"] = "/etc/ssl/certs/ca-certificates.crt"
+        elif kind == "USER":
+            break
+    assert ran == 3
+    media = root / "srv/media"
+    media.mkdir(parents=True)
+    (media / "coffee.jpg").write_bytes(jpeg_bytes("coffee"))
+    script = (
+        "touch /opt/here 2>/dev/null && echo WRITABLE; fedi-safety self-test && "
+        "fedi-safety scan /srv/media --dry-run --json"
+    )
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", _READ_ONLY, "sh", root, script], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done
+    assert "WRITABLE" not in done.stdout
+    assert json.loads(done.stdout.splitlines()[-1])["judged"] == 1
+    assert (root / "var/lib/fedi-safety/fedi-safety/ledger.db").exists()
+
+
+def test_the_health_check_tells_fresh_from_stale(tmp_path: Path) -> None:
+    def check() -> int:
+        return subprocess.run(
+            [sys.executable, ROOT / "tools/healthy.py", tmp_path / "health.json", "60"], capture_output=True
+        ).returncode
+
+    assert check() == 1
+    (tmp_path / "health.json").write_text('{"state": "ok"}')
+    assert check() == 0
+    (tmp_path / "health.json").write_text('{"state": "failing"}')
+    assert check() == 1
+    (tmp_path / "health.json").write_text('{"state": "ok"}')
+    os.utime(tmp_path / "health.json", (time.time() - 100, time.time() - 100))
+    assert check() == 1
