@@ -5,11 +5,13 @@ It speaks to nobody: what a person sees is the shell's (cli/).
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from fedi_safety.ledger.figures import StoreCounts
     from fedi_safety.ledger.ledger import SqlLedger
     from fedi_safety.media import Caps
+
+log = logging.getLogger(__name__)
 
 
 class SystemClock:
@@ -165,15 +169,46 @@ def open_engine(settings: Settings) -> Engine:
 
 
 def act_for(settings: Settings, store_url: str) -> ActKind:
-    """Return the configured act; out of the box `delete`, and `purge` where the store is a pict-rs."""
-    if settings.act is not None:
-        return ActKind(settings.act)
-    return ActKind.PURGE if store_url.startswith("pictrs+") else ActKind.DELETE
+    """Return the configured act; out of the box `delete`, and `purge` where the store is a pict-rs.
+
+    Raises `UsageError` if that is `purge` and there is no pict-rs to purge through.
+    """
+    is_pictrs = store_url.startswith("pictrs+")
+    if settings.act is None:
+        return ActKind.PURGE if is_pictrs else ActKind.DELETE
+    if settings.act == "purge" and not is_pictrs and settings.pictrs.url is None:
+        raise UsageError(
+            "purge",
+            f"{store_url} is no pict-rs, and the one that owns its files is not configured",
+            "set `pictrs.url` and `pictrs.api_key`, or choose `delete`",
+        )
+    return ActKind(settings.act)
 
 
 def acts_for(settings: Settings, store: Store) -> dict[ActKind, Act]:
-    """Return the acts that can be carried out on a store."""
-    return {ActKind.DELETE: Remove(store)}
+    """Return the acts that can be carried out on a store, by the kind that plans name."""
+    from fedi_safety.acts.purge import PurgeUnavailable, RemovePurging, open_purge
+
+    acts: dict[ActKind, Act] = {ActKind.DELETE: Remove(store)}
+    if store.url.startswith("pictrs+"):
+        acts[ActKind.PURGE] = RemovePurging(store)
+    elif settings.pictrs.url is None:
+        acts[ActKind.PURGE] = PurgeUnavailable()
+    else:
+        acts[ActKind.PURGE] = open_purge(store, settings.pictrs)
+        if act_for(settings, store.url) is ActKind.DELETE:
+            _warn_of_delete(store.url)
+    return acts
+
+
+@cache
+def _warn_of_delete(store_url: str) -> None:
+    """Say once per process that a pict-rs is configured and will not learn of what is deleted."""
+    log.warning(
+        "%s: objects will be deleted, and pict-rs will not know: aliases and thumbnails stay, and the same picture "
+        "cannot be uploaded again; if they are its files, choose the act `purge`",
+        store_url,
+    )
 
 
 def caps(settings: Settings) -> Caps:

@@ -1,0 +1,156 @@
+"""The act `purge` for files that belong to a pict-rs: have pict-rs remove the picture, then see the file gone.
+
+Unlinking the file would leave its aliases, thumbnails and a record onto which pict-rs maps the next upload of the same
+file. It never unlinks: what pict-rs does not own stays, and the outcome says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Sequence
+
+from fedi_safety.acts.remove import Remove
+from fedi_safety.clients.pictrs import Owner, PictrsClient, PictrsDatabase, Picture, purge_picture
+from fedi_safety.config import Pictrs
+from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
+from fedi_safety.core.ports import Store
+from fedi_safety.core.types import ActKind, Outcome, Plan, PlanState, Reason
+
+log = logging.getLogger(__name__)
+
+_FILE_GONE_S = 30.0
+_PAUSE_S = 0.1
+
+
+class RemovePurging(Remove):
+    """Purges where the store is a pict-rs itself, whose removal is a purge."""
+
+    kind = ActKind.PURGE
+
+
+class Purge:
+    """Purges objects of a file or S3 store through the pict-rs that wrote them. It keeps no record."""
+
+    kind = ActKind.PURGE
+
+    def __init__(
+        self,
+        store: Store,
+        client: PictrsClient,
+        database: PictrsDatabase | None = None,
+        *,
+        file_gone_s: float = _FILE_GONE_S,
+    ) -> None:
+        """Act on `store`, whose objects `client`'s pict-rs owns; `database` finds thumbnails and other variants too."""
+        self._store = store
+        self._client = client
+        self._database = database
+        self._file_gone_s = file_gone_s
+
+    def perform(self, plan: Plan) -> Outcome:
+        """Purge the picture that the plan's object belongs to, and read back; see the `Act` port."""
+        try:
+            state, detail = self._perform(plan)
+        except StoreError as error:
+            state, detail = PlanState.FAILED, error.line()
+        return Outcome(plan, state, detail)
+
+    def _perform(self, plan: Plan) -> tuple[PlanState, str]:
+        there = True
+        try:
+            data = self._store.fetch(plan.object, _anything)
+        except Unscannable as error:
+            if error.reason is Reason.CHANGED:
+                return PlanState.CHANGED, error.detail
+            if error.reason is not Reason.VANISHED:
+                return PlanState.FAILED, f"it cannot be read again: {error.detail}"
+            # A purge that was interrupted after the file went, or a file removed behind pict-rs' back: the record and
+            # the thumbnails of the judged content must go all the same.
+            there = False
+        else:
+            if hashlib.sha256(data).digest() != plan.sha256:
+                return PlanState.CHANGED, "the content differs from what was judged"
+        picture, owner = self._owner(plan)
+        if picture is None:
+            if not there:
+                return PlanState.GONE, "the file is gone, and pict-rs does not know its content"
+            return PlanState.FAILED, self._unowned()
+        state, detail = purge_picture(self._client, picture, self._database)
+        if owner is not None and owner.kind != "original":
+            detail = f"it is a {owner.kind} of {owner.hash[:64]}; {detail}"
+        if state is PlanState.FAILED or not there:
+            return state, detail
+        if not self._gone(plan):
+            return PlanState.FAILED, f"its file is still in the store, so pict-rs keeps its files elsewhere; {detail}"
+        # pict-rs removes the current version; a store that keeps older ones has to be told.
+        state, left = self._store.remove(plan.object, plan.sha256)
+        if state is PlanState.FAILED:
+            return state, f"older versions may be left in the store: {left}; {detail}"
+        return PlanState.DONE, f"{detail}; its file is gone from the store"
+
+    def _owner(self, plan: Plan) -> tuple[Picture | None, Owner | None]:
+        """Find the picture by its content, else by where its file lies."""
+        picture = self._client.find_content(plan.sha256, plan.object.size)
+        if picture is not None or self._database is None:
+            return picture, None
+        owner = self._database.owner(_identifiers(plan.object.key))
+        if owner is None or (owner.kind == "original" and owner.hash[:64] != plan.sha256.hex()):
+            return None, None
+        return self._client.find(owner.hash), owner
+
+    def _unowned(self) -> str:
+        if self._database is not None:
+            return "pict-rs does not know this file: it is an orphan; `--act delete` removes it"
+        return (
+            "no picture of pict-rs' has this content: it is a thumbnail or other variant, which goes when its original "
+            "is purged, or an orphan; set `pictrs.database` to find variants, or remove it with `--act delete`"
+        )
+
+    def _gone(self, plan: Plan) -> bool:
+        """Wait until the store does not have the object any more: pict-rs removes the file after its records."""
+        until = time.monotonic() + self._file_gone_s
+        while True:
+            try:
+                self._store.fetch(plan.object, _refuse)
+            except Unscannable as error:
+                if error.reason in (Reason.VANISHED, Reason.CHANGED):
+                    return True
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_PAUSE_S)
+
+
+class PurgeUnavailable:
+    """Stands for `purge` where no pict-rs is configured, so that plans of an earlier configuration fail by name."""
+
+    kind = ActKind.PURGE
+
+    def perform(self, plan: Plan) -> Outcome:
+        """Fail, and say what to set."""
+        return Outcome(plan, PlanState.FAILED, "no pict-rs is configured; set `pictrs.url` and `pictrs.api_key`")
+
+
+def open_purge(store: Store, access: Pictrs) -> Purge:
+    """Return the act for a store whose pict-rs is configured. Raises `StoreUsageError` if it cannot be."""
+    if access.url is None:
+        raise StoreUsageError("purge", "no pict-rs is configured", "set `pictrs.url` and `pictrs.api_key`")
+    key = access.api_key.get_secret_value() if access.api_key is not None else ""
+    database = PictrsDatabase(access.database.get_secret_value()) if access.database is not None else None
+    return Purge(store, PictrsClient(access.url, key), database)
+
+
+def _identifiers(key: str) -> Sequence[str]:
+    """Return the key and what is left without its first directories: the store may be scanned from further up."""
+    parts = key.split("/")
+    return ["/".join(parts[i:]) for i in range(len(parts))]
+
+
+def _anything(head: bytes) -> None:
+    """Accept every object."""
+
+
+def _refuse(head: bytes) -> None:  # noqa: ARG001 - the port gives it
+    """Read no further: that the object is there is enough."""
+    raise Unscannable(Reason.UNSUPPORTED, "still there")

@@ -1,0 +1,222 @@
+"""A pict-rs as a store: every picture once, whatever its aliases; read and removed through the program that owns it.
+
+The key is pict-rs' hash in hex (SHA-256 of the stored file, its size, its format). Unlike other stores it lists the
+newest first, the only order that pict-rs has. It sees originals only: variants and thumbnails go with their original,
+and files that pict-rs does not know (orphans) show up only when its file store is scanned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import httpx
+
+from fedi_safety.clients.pictrs import (
+    PAGE_PICTURES,
+    PictrsClient,
+    PictrsDatabase,
+    PictrsRefusal,
+    Picture,
+    describe,
+    is_hash,
+    purge_picture,
+    slug_of,
+)
+from fedi_safety.config import Pictrs
+from fedi_safety.core.errors import StoreError, Unscannable
+from fedi_safety.core.types import Object, PlanState, Reason, Unscanned
+
+log = logging.getLogger(__name__)
+
+HEAD_BYTES = 4096
+_TRIES = 3
+_PAUSE_S = 0.2
+_ALIASES_REMEMBERED = 20_000
+_ANCHORS = 64  # hashes listed last, from which a listing that lost its place goes on
+# The order is that of the hash's creation, which follows the creation time that is told after processing.
+_SINCE_SLACK_S = 600.0
+
+
+def open_pictrs(url: str, access: Pictrs) -> PictrsStore:
+    """Return the store behind `pictrs+http://host:port`; nothing is sent yet.
+
+    Raises `StoreUsageError` if the URL cannot be one, or no API key is configured.
+    """
+    key = access.api_key.get_secret_value() if access.api_key is not None else ""
+    database = PictrsDatabase(access.database.get_secret_value()) if access.database is not None else None
+    return PictrsStore(PictrsClient(url, key), database)
+
+
+class PictrsStore:
+    """The pictures of one pict-rs; see the `Store` port for the promises, and above for the order of the listing."""
+
+    def __init__(
+        self, client: PictrsClient, database: PictrsDatabase | None = None, *, page: int = PAGE_PICTURES
+    ) -> None:
+        """Take over `client`; `database` adds where proxied pictures came from to what is remembered of a removal."""
+        self._client = client
+        self._database = database
+        self._page = page
+        self._aliases: OrderedDict[str, str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        """The canonical `pictrs+http://` URL."""
+        return f"pictrs+{self._client.url}"
+
+    def list(self, prefixes: Sequence[str] = (), since: float | None = None) -> Iterator[Object | Unscanned]:
+        """Yield every picture once, the newest first. `since` ends the listing early; `prefixes` does not shorten it.
+
+        A picture of unknown age is kept whatever `since` says.
+        """
+        wanted = tuple(prefixes)
+        for picture in self._pictures():
+            at = picture.created_at
+            if since is not None and at is not None:
+                if at < since - _SINCE_SLACK_S:
+                    return
+                if at < since:
+                    continue
+            if not wanted or picture.hash.startswith(wanted):
+                yield Object(picture.hash, picture.size, round((at or 0.0) * 1e6) * 1000)
+
+    def _pictures(self) -> Iterator[Picture]:
+        """Walk all pages. A page that would begin at a picture removed meanwhile is found again from an earlier one."""
+        listed: deque[str] = deque(maxlen=_ANCHORS)
+        slug: str | None = None
+        while True:
+            page = self._client.page(slug, self._page)
+            pictures = page.pictures
+            if slug is not None and (not pictures or slug_of(pictures[0].hash) != slug):
+                pictures, following = self._find_place(listed)
+            else:
+                following = page.next
+            for picture in pictures:
+                if picture.aliases:
+                    self._remember(picture.hash, picture.aliases[0])
+                listed.append(picture.hash)
+                yield picture
+            if following is None:
+                return
+            slug = following
+
+    def _find_place(self, listed: Sequence[str]) -> tuple[tuple[Picture, ...], str | None]:
+        """Return what follows the last listed picture that is still there."""
+        seen = frozenset(listed)
+        for anchor in reversed(listed):
+            page = self._client.page(slug_of(anchor), self._page + len(listed))
+            if page.pictures and page.pictures[0].hash == anchor:
+                return tuple(p for p in page.pictures if p.hash not in seen), page.next
+        raise StoreError(
+            self._client.url, "its listing lost its place among many removals", "scan again: what is known goes fast"
+        )
+
+    def fetch(self, obj: Object, accept: Callable[[bytes], object]) -> bytes:
+        """Return the stored file of a picture, checked against its hash; see the `Store` port. Makes no variant."""
+        if not is_hash(obj.key):
+            raise Unscannable(Reason.VANISHED, "the key is not a hash of pict-rs")
+        accepted = False
+
+        def accept_once(head: bytes) -> None:
+            nonlocal accepted
+            if not accepted:
+                accept(head)
+                accepted = True
+
+        pause_s = _PAUSE_S
+        failure: Unscannable | None = None
+        for attempt in range(_TRIES):
+            if attempt:
+                time.sleep(pause_s)
+                pause_s *= 2
+            # Only the first try trusts the alias from the listing: it may have been removed, and another still stand.
+            alias = self._alias(obj.key, fresh=attempt > 0)
+            try:
+                data = self._read(alias, obj, accept_once)
+            except httpx.TransportError as error:
+                failure = Unscannable(Reason.FETCH_FAILED, f"the transfer broke off: {type(error).__name__}")
+                continue
+            except PictrsRefusal as refusal:
+                if refusal.status < 500 and refusal.status != 429:
+                    raise Unscannable(Reason.UNREADABLE, refusal.cause) from refusal
+                failure = Unscannable(Reason.UNREADABLE, f"{refusal.cause}; {refusal.remedy}")
+                if refusal.code:
+                    break  # pict-rs said why; a proxy between would not have
+                continue
+            if data is None:
+                failure = Unscannable(Reason.VANISHED, "its alias is gone")
+                continue
+            if len(data) == obj.size and hashlib.sha256(data).hexdigest() == obj.key[:64]:
+                return data
+            failure = Unscannable(
+                Reason.CHANGED, f"the file is not what pict-rs took in ({len(data)} bytes or more): scan its file store"
+            )
+        assert failure is not None
+        raise failure
+
+    def _read(self, alias: str, obj: Object, accept: Callable[[bytes], object]) -> bytes | None:
+        """Return at most one byte more than the object has, None if the alias is gone."""
+        with self._client.original(alias) as response:
+            if response is None:
+                return None
+            data = bytearray()
+            wanted = min(HEAD_BYTES, obj.size)
+            for chunk in response.iter_raw():
+                data += chunk
+                if len(data) >= wanted:
+                    accept(bytes(data[:wanted]))
+                if len(data) > obj.size:
+                    break
+            return bytes(data[: obj.size + 1])
+
+    def remove(self, obj: Object, sha256: bytes) -> tuple[PlanState, str]:
+        """Purge the picture, with all aliases and variants, and verify that pict-rs knows none of them any more.
+
+        The key is a hash of the content, so the picture that is purged is the one that was judged or none at all.
+        """
+        if not is_hash(obj.key):
+            return PlanState.GONE, "the key is not a hash of pict-rs"
+        if obj.key[:64] != sha256.hex():
+            return PlanState.CHANGED, "the key is the hash of another content than the judged one"
+        state, detail = purge_picture(self._client, self._client.find(obj.key), self._database)
+        with self._lock:
+            self._aliases.pop(obj.key, None)
+        return state, detail
+
+    def describe(self, obj: Object) -> dict[str, Any]:
+        """Return what pict-rs knows of an object, for tracing: hash, aliases, identifier, created_at, origins.
+
+        Empty if pict-rs does not have it any more. Raises `StoreError`.
+        """
+        picture = self._client.find(obj.key) if is_hash(obj.key) else None
+        return {} if picture is None else describe(self._client, picture, self._database)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _alias(self, key: str, *, fresh: bool) -> str:
+        with self._lock:
+            alias = None if fresh else self._aliases.get(key)
+        if alias is not None:
+            return alias
+        picture = self._client.find(key)
+        if picture is None or not picture.aliases:
+            raise Unscannable(Reason.VANISHED, "pict-rs does not have it any more")
+        self._remember(key, picture.aliases[0])
+        return picture.aliases[0]
+
+    def _remember(self, key: str, alias: str) -> None:
+        """Keep an alias for the fetch that soon follows the listing; which are kept is bounded."""
+        with self._lock:
+            self._aliases[key] = alias
+            self._aliases.move_to_end(key)
+            while len(self._aliases) > _ALIASES_REMEMBERED:
+                self._aliases.popitem(last=False)

@@ -1,0 +1,230 @@
+"""The real pict-rs for tests, built once from its crate and run on a free loopback port beside ImageMagick 7.
+
+Run as a program it builds what is missing: `python tests/servers/pictrs.py` (a quarter of an hour; cargo, and root with
+debootstrap unless the machine has ImageMagick 7, ffmpeg and exiftool itself). The tests build nothing: without a build
+they fail and name this command.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+VERSION = "0.5.25"
+SUITE = "trixie"  # the first Debian with ImageMagick 7
+PACKAGES = ("imagemagick", "ffmpeg", "libimage-exiftool-perl", "ca-certificates")
+_READY_S = 60
+# Captured at import: the tests give every test a home directory of its own, and the build must outlive it.
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedi-safety-tests"
+_ROOT = _CACHE / SUITE
+_BINARY = _CACHE / "pictrs/bin/pict-rs"
+_COMMAND = f"python {Path(__file__).parent.name}/{Path(__file__).name}"
+
+
+def build() -> None:
+    """Build what is missing: the program, and where this machine lacks its tools a Debian that has them."""
+    _CACHE.mkdir(parents=True, exist_ok=True)
+    with (_CACHE / "pictrs.lock").open("w") as lock:  # two at once build once
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _BINARY.exists():
+            command = [
+                "cargo",
+                "install",
+                "pict-rs",
+                "--version",
+                VERSION,
+                "--locked",
+                "--root",
+                str(_CACHE / "pictrs"),
+            ]
+            subprocess.run(["nice", "-n", "10", *command], check=True)
+        if not _has_tools() and not (_ROOT / "usr/bin/magick").exists():
+            shutil.rmtree(_ROOT, ignore_errors=True)
+            command = [
+                "debootstrap",
+                "--variant=minbase",
+                f"--include={','.join(PACKAGES)}",
+                SUITE,
+                str(_ROOT),
+                _mirror(),
+            ]
+            subprocess.run(command, check=True)
+
+
+def _has_tools() -> bool:
+    return all(shutil.which(tool) for tool in ("magick", "ffmpeg", "ffprobe", "exiftool"))
+
+
+def _mirror() -> str:
+    """Return the mirror that this machine takes its own packages from."""
+    for path in [*Path("/etc/apt/sources.list.d").glob("*"), Path("/etc/apt/sources.list")]:
+        text = path.read_text() if path.is_file() else ""
+        if found := re.search(r"^(?:URIs:|deb)\s+(?:\[.*?\]\s+)?(https?://\S+/debian)/?(?:\s|$)", text, re.MULTILINE):
+            return found[1]
+    raise RuntimeError("no Debian mirror is configured on this machine")
+
+
+@dataclass
+class PictrsServer:
+    """A running pict-rs. `post` and `get` speak to it directly, beside the client under test."""
+
+    port: int
+    api_key: str
+    base: Path  # as this machine sees it
+    command: list[str]
+    environment: Mapping[str, str]
+    process: subprocess.Popen[bytes] | None = None
+    http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60, trust_env=False))
+
+    @property
+    def url(self) -> str:
+        """The server's own URL."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def store_url(self) -> str:
+        """The URL by which fedi-safety calls it."""
+        return f"pictrs+{self.url}"
+
+    @property
+    def files(self) -> Path:
+        """The file store's directory."""
+        return self.base / "files"
+
+    @property
+    def log(self) -> Path:
+        """What the server says."""
+        return self.base / "log"
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command, env=dict(self.environment), stdout=log, stderr=log)
+        deadline = time.monotonic() + _READY_S
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"pict-rs ended at once: {self.log.read_text()[-3000:]}")
+            try:
+                if self.http.get(f"{self.url}/healthz").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.05)
+        raise RuntimeError(f"pict-rs does not answer: {self.log.read_text()[-3000:]}")
+
+    def stop(self) -> None:
+        """Stop at once; starting it again is possible."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(10)
+            self.process = None
+
+    def upload(self, data: bytes, name: str = "picture") -> str:
+        """Upload a picture as an instance does and return its alias."""
+        answer = self.http.post(f"{self.url}/image", files={"images[]": (name, data)})
+        assert answer.status_code == 201, answer.text
+        alias: str = answer.json()["files"][0]["file"]
+        return alias
+
+    def status(self, alias: str) -> int:
+        """Return what a visitor gets for an alias."""
+        return self.http.get(f"{self.url}/image/original/{alias}").status_code
+
+    def thumbnail(self, alias: str, size: int = 96) -> bytes:
+        """Have a variant made, as a visitor does, and return it."""
+        answer = self.http.get(f"{self.url}/image/process.webp", params={"src": alias, "thumbnail": size})
+        assert answer.status_code == 200, answer.text
+        return answer.content
+
+    def internal(self, method: str, path: str, **params: Any) -> Any:
+        """Ask an internal endpoint."""
+        answer = self.http.request(
+            method, f"{self.url}/internal/{path}", params=params, headers={"X-Api-Token": self.api_key}
+        )
+        return json.loads(answer.text) if answer.text else None
+
+    def stored(self) -> list[str]:
+        """Return every file in the file store, as paths relative to it."""
+        return sorted(str(p.relative_to(self.files)) for p in self.files.rglob("*") if p.is_file())
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def pictrs_server(**variables: str) -> Iterator[PictrsServer]:
+    """Start a pict-rs with an API key, a sled repository and a file store, and remove all of it at the end.
+
+    `variables` add to its configuration, e.g. `STORE__TYPE="object_storage"`.
+    """
+    chrooted = not _has_tools()
+    if not _BINARY.exists() or (chrooted and not (_ROOT / "usr/bin/magick").exists()):
+        raise RuntimeError(f"pict-rs is not built: run `{_COMMAND}` once in tests")
+    if chrooted and os.geteuid() != 0:
+        raise RuntimeError("pict-rs needs ImageMagick 7, ffmpeg and exiftool: install them, or run the tests as root")
+    inside = "/srv" if chrooted else None
+    program = str(_BINARY)
+    if chrooted:
+        placed = _ROOT / "usr/local/bin/pict-rs"
+        if not placed.exists() or placed.stat().st_mtime < _BINARY.stat().st_mtime:
+            shutil.copy2(_BINARY, placed)
+        program = "/usr/local/bin/pict-rs"
+    with tempfile.TemporaryDirectory(prefix="pictrs-", dir=str(_ROOT / "srv") if chrooted else None) as folder:
+        base = Path(folder)
+        seen = f"{inside}/{base.name}" if chrooted else folder
+        for name in ("files", "repo", "tmp"):
+            (base / name).mkdir()
+        port, key = free_port(), secrets.token_hex(16)
+        settings = {
+            "SERVER__ADDRESS": f"127.0.0.1:{port}",
+            "SERVER__API_KEY": key,
+            "SERVER__TEMPORARY_DIRECTORY": f"{seen}/tmp",
+            "TRACING__LOGGING__NO_ANSI": "true",
+            "REPO__TYPE": "sled",
+            "REPO__PATH": f"{seen}/repo",
+            "REPO__EXPORT_PATH": f"{seen}/exports",
+            "STORE__TYPE": "filesystem",
+            "STORE__PATH": f"{seen}/files",
+            **variables,
+        }
+        environment = {f"PICTRS__{name}": value for name, value in settings.items()}
+        environment |= {"PATH": "/usr/local/bin:/usr/bin:/bin", "TMPDIR": f"{seen}/tmp", "HOME": seen}
+        command = [*(["chroot", str(_ROOT)] if chrooted else []), program, "run"]
+        server = PictrsServer(port, key, base, command, environment)
+        try:
+            server.start()
+            sys.stderr.write(f"pict-rs: {VERSION} on port {port}\n")
+            yield server
+        finally:
+            server.stop()
+            server.http.close()
+
+
+if __name__ == "__main__":
+    build()
