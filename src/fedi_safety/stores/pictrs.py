@@ -168,7 +168,7 @@ class PictrsStore:
                 return None
             data = bytearray()
             wanted = min(HEAD_BYTES, obj.size)
-            for chunk in response.iter_raw():
+            for chunk in response.iter_bytes():
                 data += chunk
                 if len(data) >= wanted:
                     accept(bytes(data[:wanted]))
