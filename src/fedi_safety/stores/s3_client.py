@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from fedi_safety.stores.s3_address import Address
-from fedi_safety.stores.s3_faults import Kind, Patience, S3Fault
+from fedi_safety.stores.s3_faults import NOT_S3, Kind, Patience, S3Fault
 
 T = TypeVar("T")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -217,8 +217,15 @@ class Client:
 
     def _ask(self, name: str, **asked: Any) -> dict[str, Any]:
         method = getattr(self._client, name)
-        answer: dict[str, Any] = self.insist(lambda: method(**asked))
-        return answer
+
+        def answer() -> dict[str, Any]:
+            got: dict[str, Any] = method(**asked)
+            # botocore reads a web page that is well-formed as a listing of nothing; every real one says this word.
+            if name.startswith("list_") and "IsTruncated" not in got:
+                raise S3Fault(Kind.AGAIN, "the answer is not S3's", NOT_S3)
+            return got
+
+        return self.insist(answer)
 
 
 def _botocore(address: Address, connections: int, patience: Patience) -> Any:

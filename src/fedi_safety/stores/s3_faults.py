@@ -94,12 +94,12 @@ def guarded(work: Callable[[], T]) -> T:
         # The chain is cut: the library's error carries what was signed, and the key id.
         raise _answered(error.response) from None
     except ResponseParserError:
-        raise S3Fault(Kind.AGAIN, "the answer is not S3's", _NOT_S3) from None
+        raise S3Fault(Kind.AGAIN, "the answer is not S3's", NOT_S3) from None
     except (BotoCoreError, HTTPError, OSError) as error:
         raise _not_answered(error) from None
 
 
-_NOT_S3 = "check that the endpoint is the S3 port, not a console or a web page"
+NOT_S3 = "check that the endpoint is the S3 port, not a console or a web page"
 _CHECK_KEYS = "check the access key id and the secret key"
 _SETUP: dict[str, tuple[Kind, str, str]] = {
     "InvalidAccessKeyId": (Kind.USAGE, "the access key id is unknown there", _CHECK_KEYS),
@@ -177,7 +177,8 @@ def _denied(code: str, message: str) -> S3Fault:
 
 def _not_answered(error: Exception) -> S3Fault:
     """Read a failure of the way there: names, connections, TLS, bodies cut short."""
-    name, text = type(error).__name__, str(error)
+    beneath = getattr(error, "kwargs", {}).get("error", "")  # botocore's own text often names only the URL
+    name, text = type(error).__name__, f"{error} {beneath}"
     if "CERTIFICATE_VERIFY_FAILED" in text or "certificate verify failed" in text:
         remedy = "install the service's CA certificate, or name the host that it was issued for"
         return S3Fault(Kind.USAGE, "the TLS certificate is not trusted", remedy, name)
