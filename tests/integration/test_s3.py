@@ -13,14 +13,14 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from servers.faults import Answer, Faults, faults_before
-from servers.s3 import S3Server, s3_server
 
 from fedi_safety.config import S3
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.types import Object, PlanState, Reason
 from fedi_safety.stores.s3 import S3Store, open_s3
 from fedi_safety.stores.s3_faults import Patience
+from servers.faults import Answer, Faults, faults_before
+from servers.s3 import S3Server, s3_server
 
 QUICK = Patience(first_wait_s=0.01, longest_wait_s=0.05, total_s=20, connect_s=1, read_s=0.5)
 DATA = bytes(range(256)) * 400

@@ -239,7 +239,7 @@ def _botocore(address: Address, connections: int, patience: Patience) -> Any:
     session.set_config_variable("credentials_file", os.devnull)
     # Times are read here, which is many times faster than botocore's general reader: most of a listing's cost.
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
-    return session.create_client(
+    client = session.create_client(
         "s3",
         region_name=address.region,
         endpoint_url=address.endpoint,
@@ -260,6 +260,14 @@ def _botocore(address: Address, connections: int, patience: Patience) -> Any:
             user_agent_appid="fedi-safety",
         ),
     )
+    # botocore follows a redirect by asking for the bucket's region, which a service that always redirects turns into
+    # endless recursion. `open_s3` follows one redirect itself.
+    client.meta.events.register_last("before-parameter-build.s3", _do_not_redirect)
+    return client
+
+
+def _do_not_redirect(context: dict[str, Any], **_: object) -> None:
+    context.setdefault("s3_redirect", {})["redirected"] = True
 
 
 def _key(page: dict[str, Any], text: str) -> str:
