@@ -57,14 +57,14 @@ class SftpStore:
         self._place = place
         self._names_in_memory = names_in_memory
         keys, login = HostKeys(place, access), read_login(place, access)
+        self._closed = False
         self._engine = Engine()
+        self._pool = Pool(place, keys, login, access.connections, waits or Waits())
         try:
-            self._pool = Pool(place, keys, login, access.connections, waits or Waits())
             self._root = self._run(self._pool.attempt(self._opened_root))
         except BaseException:
-            self._engine.close()
+            self.close()
             raise
-        self._closed = False
 
     @property
     def url(self) -> str:

@@ -107,6 +107,8 @@ class Engine:
         for task in tasks:
             task.cancel()
         await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5.0)
+        for _ in range(4):  # transports close their sockets in callbacks of their own
+            await asyncio.sleep(0)
         await self._loop.shutdown_asyncgens()
         await self._loop.shutdown_default_executor()  # it resolved the host's name
 
