@@ -66,7 +66,8 @@ def _in_threads(read: Callable[[str], int], names: list[str]) -> int:
 
 
 def _names(server: S3Server) -> list[str]:
-    return [p.name for p in sorted((server.root / "pictures").iterdir())]
+    # The server keeps a hidden directory of its own beside the objects.
+    return [p.name for p in sorted((server.root / "pictures").glob("0*"))]
 
 
 def _botocore(server: S3Server) -> dict[str, Work]:
