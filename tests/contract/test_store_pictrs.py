@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -30,12 +31,7 @@ def server() -> Iterator[PictrsServer]:
 
 @pytest.fixture
 def store(server: PictrsServer) -> Iterator[PictrsStore]:
-    for picture in server.internal("GET", "hashes", limit=1000)["page"]["hashes"]:
-        server.internal("POST", "purge", alias=picture["aliases"][0])
-    deadline = time.monotonic() + 20
-    while server.internal("GET", "hashes", limit=1)["page"]["hashes"] or server.stored():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    server.clear()
     opened = opened_store(server)
     yield opened
     opened.close()
@@ -50,6 +46,13 @@ def opened_store(server: PictrsServer, key: str | None = None) -> PictrsStore:
     return opened
 
 
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
 def nothing(head: bytes) -> None:
     """Accept every object."""
 
@@ -62,7 +65,7 @@ def objects(store: PictrsStore, *prefixes: str, since: float | None = None) -> l
 
 def stored(server: PictrsServer, alias: str) -> bytes:
     """Return the bytes of an alias' file, as they lie in the file store."""
-    return (server.files / server.internal("GET", "identifier", alias=alias)["identifier"]).read_bytes()
+    return Path(server.files, server.internal("GET", "identifier", alias=alias)["identifier"]).read_bytes()
 
 
 def test_every_picture_is_listed_once_in_a_stable_order(server: PictrsServer, store: PictrsStore) -> None:
@@ -186,6 +189,28 @@ def test_a_file_removed_behind_its_back_is_a_gap_and_can_still_be_purged(
     assert server.status(server.upload(jpeg_bytes("hubble"))) == 200
 
 
+def test_a_lost_file_that_stops_pictrs_listing_is_said_and_hides_nothing_before_it(
+    server: PictrsServer, store: PictrsStore
+) -> None:
+    # A backgrounded upload has no blurhash until somebody asks, as uploads before 0.5.7 have none.
+    files = {"images[]": ("picture", jpeg_bytes("coffee"))}
+    assert server.http.post(f"{server.url}/image/backgrounded", files=files).status_code == 202
+    wait_for(lambda: [Path(name).suffix for name in server.stored()] == [".jpeg"])
+    time.sleep(0.5)  # the record follows the file
+    (server.files / server.stored()[0]).unlink()
+    server.upload(jpeg_bytes("chelsea"))
+    seen: list[str] = []
+    with pytest.raises(StoreError) as caught:
+        for item in store.list():
+            assert isinstance(item, Object)
+            seen.append(item.key)
+    assert "prune_missing" in caught.value.line()
+    assert len(seen) == 1
+    server.internal("POST", "prune_missing", force="true")
+    wait_for(lambda: "page" in server.internal("GET", "hashes"))
+    assert [o.key for o in objects(store)] == seen
+
+
 def test_a_file_changed_behind_its_back_is_never_returned(server: PictrsServer, store: PictrsStore) -> None:
     server.upload(jpeg_bytes("hubble"))
     (obj,) = objects(store)
@@ -231,6 +256,7 @@ def test_a_wrong_key_names_the_setting(server: PictrsServer) -> None:
         list(store.list())
     assert "pictrs.api_key" in caught.value.line()
     assert "wrong-key-xyz" not in caught.value.line()
+    store.close()
 
 
 def test_nobody_listening_is_an_outage(server: PictrsServer) -> None:
@@ -241,3 +267,4 @@ def test_nobody_listening_is_an_outage(server: PictrsServer) -> None:
     assert not isinstance(caught.value, StoreUsageError)
     assert "cannot be reached" in caught.value.line()
     assert url.removeprefix("pictrs+") in caught.value.line()
+    store.close()

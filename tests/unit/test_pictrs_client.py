@@ -244,7 +244,7 @@ def test_what_is_no_url_of_a_pictrs_is_refused(url: str) -> None:
 
 def test_a_key_is_needed_and_must_fit_a_header() -> None:
     with pytest.raises(StoreUsageError, match="no API key"):
-        open_pictrs("pictrs+http://host:8080", Pictrs())
+        open_pictrs("pictrs+http://host:8080", Pictrs(url=None, api_key=None, database=None))
     with pytest.raises(StoreUsageError) as caught:
         PictrsClient("http://host", "two\nlines")
     assert "two" not in caught.value.line()

@@ -7,9 +7,10 @@ file. It never unlinks: what pict-rs does not own stays, and the outcome says so
 from __future__ import annotations
 
 import hashlib
-import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import partial
 
 from fedi_safety.acts.remove import Remove
 from fedi_safety.clients.pictrs import Owner, PictrsClient, PictrsDatabase, Picture, purge_picture
@@ -17,8 +18,6 @@ from fedi_safety.config import Pictrs
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.ports import Store
 from fedi_safety.core.types import ActKind, Outcome, Plan, PlanState, Reason
-
-log = logging.getLogger(__name__)
 
 _FILE_GONE_S = 30.0
 _PAUSE_S = 0.1
@@ -38,26 +37,28 @@ class Purge:
     def __init__(
         self,
         store: Store,
-        client: PictrsClient,
+        connect: Callable[[], PictrsClient],
         database: PictrsDatabase | None = None,
         *,
         file_gone_s: float = _FILE_GONE_S,
     ) -> None:
-        """Act on `store`, whose objects `client`'s pict-rs owns; `database` finds thumbnails and other variants too."""
+        """Act on `store`, whose objects belong to the pict-rs that `connect` reaches; `database` finds variants too."""
         self._store = store
-        self._client = client
+        self._connect = connect
         self._database = database
         self._file_gone_s = file_gone_s
 
     def perform(self, plan: Plan) -> Outcome:
         """Purge the picture that the plan's object belongs to, and read back; see the `Act` port."""
         try:
-            state, detail = self._perform(plan)
+            # A client for each act: acts are rare, and nothing closes an act when a run is over.
+            with closing(self._connect()) as client:
+                state, detail = self._perform(plan, client)
         except StoreError as error:
             state, detail = PlanState.FAILED, error.line()
         return Outcome(plan, state, detail)
 
-    def _perform(self, plan: Plan) -> tuple[PlanState, str]:
+    def _perform(self, plan: Plan, client: PictrsClient) -> tuple[PlanState, str]:
         there = True
         try:
             data = self._store.fetch(plan.object, _anything)
@@ -72,12 +73,12 @@ class Purge:
         else:
             if hashlib.sha256(data).digest() != plan.sha256:
                 return PlanState.CHANGED, "the content differs from what was judged"
-        picture, owner = self._owner(plan)
+        picture, owner = self._owner(plan, client)
         if picture is None:
             if not there:
                 return PlanState.GONE, "the file is gone, and pict-rs does not know its content"
             return PlanState.FAILED, self._unowned()
-        state, detail = purge_picture(self._client, picture, self._database)
+        state, detail = purge_picture(client, picture, self._database)
         if owner is not None and owner.kind != "original":
             detail = f"it is a {owner.kind} of {owner.hash[:64]}; {detail}"
         if state is PlanState.FAILED or not there:
@@ -90,15 +91,15 @@ class Purge:
             return state, f"older versions may be left in the store: {left}; {detail}"
         return PlanState.DONE, f"{detail}; its file is gone from the store"
 
-    def _owner(self, plan: Plan) -> tuple[Picture | None, Owner | None]:
+    def _owner(self, plan: Plan, client: PictrsClient) -> tuple[Picture | None, Owner | None]:
         """Find the picture by its content, else by where its file lies."""
-        picture = self._client.find_content(plan.sha256, plan.object.size)
+        picture = client.find_content(plan.sha256, plan.object.size)
         if picture is not None or self._database is None:
             return picture, None
         owner = self._database.owner(_identifiers(plan.object.key))
         if owner is None or (owner.kind == "original" and owner.hash[:64] != plan.sha256.hex()):
             return None, None
-        return self._client.find(owner.hash), owner
+        return client.find(owner.hash), owner
 
     def _unowned(self) -> str:
         if self._database is not None:
@@ -138,7 +139,9 @@ def open_purge(store: Store, access: Pictrs) -> Purge:
         raise StoreUsageError("purge", "no pict-rs is configured", "set `pictrs.url` and `pictrs.api_key`")
     key = access.api_key.get_secret_value() if access.api_key is not None else ""
     database = PictrsDatabase(access.database.get_secret_value()) if access.database is not None else None
-    return Purge(store, PictrsClient(access.url, key), database)
+    connect = partial(PictrsClient, access.url, key)
+    connect().close()  # a wrong URL or a missing key shows now
+    return Purge(store, connect, database)
 
 
 def _identifiers(key: str) -> Sequence[str]:

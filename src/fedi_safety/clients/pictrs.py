@@ -39,7 +39,8 @@ _VERIFY_S = 30.0
 _VERIFY_PAUSE_S = 0.1
 _MAX_REDIRECTS = 3
 _ALIASES_NAMED = 50
-# What pict-rs answers with status 500 although no later try will do better.
+# What pict-rs answers with status 500 where a file is missing or damaged. It is tried again like other failures, because
+# a removal under way passes through that state.
 _LASTING = frozenset({"not-found", "lost-file", "decode-image"})
 
 
@@ -50,6 +51,7 @@ class PictrsRefusal(StoreError):
         """Keep the HTTP `status` and pict-rs' own `code`, which may be empty."""
         self.status = status
         self.code = code
+        self.damaged = code in _LASTING  # the file of a picture, not pict-rs, is the trouble
         super().__init__(thing, f"pict-rs answered {status}{f' ({code})' if code else ''}", remedy)
 
 
@@ -291,7 +293,7 @@ class PictrsClient:
                 raise self._unreachable(error) from error
             else:
                 code = response.status_code
-                if not left or not (code == 429 or code >= 500) or _code(response) in _LASTING:
+                if not left or not (code == 429 or code >= 500):
                     return response
             time.sleep(pause_s)
             pause_s *= 2
@@ -436,21 +438,20 @@ def _forgotten(client: PictrsClient, picture: Picture, aliases: Sequence[str], u
     left = list(aliases)
     while True:
         left = [alias for alias in left if client.has_alias(alias)]
-        listed = not left and _listed(client, picture)
-        if not left and not listed:
-            return None
-        if time.monotonic() >= until:
-            return f"alias {left[0]} is still there" if left else "its hash is still listed"
+        trouble = f"alias {left[0]} is still there" if left else _listed(client, picture)
+        if trouble is None or time.monotonic() >= until:
+            return trouble
         time.sleep(_VERIFY_PAUSE_S)
 
 
-def _listed(client: PictrsClient, picture: Picture) -> bool:
+def _listed(client: PictrsClient, picture: Picture) -> str | None:
+    """Return why a picture may still be listed, None if it is not."""
     try:
-        return client.find(picture.hash) is not None
+        return None if client.find(picture.hash) is None else "its hash is still listed"
     except PictrsRefusal as refusal:
-        # Another picture stands in the way of the listing: that one's file is lost. The aliases have to do.
-        if refusal.code in _LASTING:
-            return False
+        # This picture on its way out, or the newest one, has lost its file.
+        if refusal.damaged:
+            return f"its hash cannot be looked up: {refusal.line()}"
         raise
 
 

@@ -19,6 +19,7 @@ import httpx
 
 from fedi_safety.clients.pictrs import (
     PAGE_PICTURES,
+    Page,
     PictrsClient,
     PictrsDatabase,
     PictrsRefusal,
@@ -92,7 +93,7 @@ class PictrsStore:
         listed: deque[str] = deque(maxlen=_ANCHORS)
         slug: str | None = None
         while True:
-            page = self._client.page(slug, self._page)
+            page = self._next_page(slug)
             pictures = page.pictures
             if slug is not None and (not pictures or slug_of(pictures[0].hash) != slug):
                 pictures, following = self._find_place(listed)
@@ -106,6 +107,20 @@ class PictrsStore:
             if following is None:
                 return
             slug = following
+
+    def _next_page(self, slug: str | None) -> Page:
+        """Return a page from `slug` on, shorter where a picture on it makes pict-rs fail, so that none before is lost.
+
+        Since 0.5.17 a listing fails at a picture whose file is missing and whose blurhash was never computed.
+        """
+        size = self._page
+        while True:
+            try:
+                return self._client.page(slug, size)
+            except PictrsRefusal as refusal:
+                if not refusal.damaged or size == 1:
+                    raise
+            size //= 2
 
     def _find_place(self, listed: Sequence[str]) -> tuple[tuple[Picture, ...], str | None]:
         """Return what follows the last listed picture that is still there."""
