@@ -316,6 +316,7 @@ class Pool:
                     username=place.user,
                     config=None,
                     known_hosts=self._keys.known,
+                    server_host_key_algs=self._keys.algorithms(),
                     client_factory=lambda: client,
                     client_keys=offer.keys,
                     agent_path=None,  # its keys are among the offered ones already
@@ -354,9 +355,7 @@ class Pool:
     def _explained(self, error: Exception, client: _Client, tried: list[str]) -> StoreError:
         server, port = self._place.server, self._place.port
         if isinstance(error, asyncssh.HostKeyNotVerifiable):
-            return self._keys.refusal(client.address, client.refused)
-        if isinstance(error, asyncssh.KeyExchangeFailed) and self._keys.expected(client.address):
-            return self._keys.refusal(client.address, None)
+            return self._keys.refusal(client.address, client.refused, _words(error))
         if isinstance(error, asyncssh.PermissionDenied):
             return StoreUsageError(
                 server,

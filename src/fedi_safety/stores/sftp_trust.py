@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 import asyncssh
+from asyncssh.public_key import get_default_certificate_algs, get_default_public_key_algs
 
 from fedi_safety.config import Ssh
 from fedi_safety.core.errors import StoreUsageError
@@ -110,10 +111,22 @@ class HostKeys:
         port = None if self._place.port == DEFAULT_PORT else self._place.port
         return list(self.known.match(self._place.host, address, port)[0])
 
-    def refusal(self, address: str, key: asyncssh.SSHKey | None) -> StoreUsageError:
-        """Say why `key` (None: one of a type that known_hosts does not hold) is refused, and what mends it."""
+    def algorithms(self) -> list[str]:
+        """Return the host key algorithms to ask for: those of known keys first, and all others, so that they show."""
+        port = None if self._place.port == DEFAULT_PORT else self._place.port
+        keys, authorities, *_ = self.known.match(self._place.host, "", port)
+        wanted = get_default_certificate_algs() if authorities else []
+        wanted = [*wanted, *(name for key in keys for name in key.sig_algorithms), *get_default_public_key_algs()]
+        return list(dict.fromkeys(name.decode("ascii") for name in wanted))
+
+    def refusal(self, address: str, key: asyncssh.SSHKey | None, words: str) -> StoreUsageError:
+        """Say why `key` is refused, and what mends it; where asyncssh names no key, its `words` stand instead."""
         place = self._place
-        presented = "a key of another type" if key is None else f"{_name(key)}"
+        if key is None:  # a revoked key, or a certificate that no known authority has signed
+            return StoreUsageError(
+                place.server, f"the host key is refused ({words})", f"do not connect before {self._file} is put right"
+            )
+        presented = _name(key)
         fetch = f"ssh-keyscan -p {place.port} {place.host} >> {shlex.quote(str(self._file))}"
         known = self.expected(address)
         if key is not None and key in self.known.match(place.host, address, None)[2]:
