@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -22,7 +23,7 @@ from fedi_safety.core.decide import BreakerLimits, Mode, breaker_opinion
 from fedi_safety.core.errors import ExitCode, FediSafetyError, UsageError
 from fedi_safety.core.pipeline import TEST_CARD_SIGNAL, Options, Pipeline
 from fedi_safety.core.policy import Policy, judge, open_signals
-from fedi_safety.core.ports import Act, Decoder, Detector, Store
+from fedi_safety.core.ports import Act, Clock, Decoder, Detector, Store
 from fedi_safety.core.sweep import Acting, Sweep
 from fedi_safety.core.types import ActKind, Judgement, Outcome, Plan, PlanState, Recheck, Scores, Signal, Tally
 from fedi_safety.policies import load_policy
@@ -62,6 +63,9 @@ class ScanRequest:
     recheck: Recheck = Recheck.POLICY
     cascade: bool = True
     resume_acts: bool = False
+    redecide: bool = True  # False where it is known that nothing was judged under another policy
+    removed_before: int = 0  # removals that count against the breaker's number together with this run's
+    beside: int = 1  # how many scans share this machine's memory
 
 
 @dataclass(slots=True)
@@ -130,6 +134,28 @@ class RunReport:
             "policy": self.policy,
             "run_id": self.run_id,
         }
+
+
+def add_tally(total: Tally, part: Tally) -> None:
+    """Add the counts of one pass to a sum."""
+    for name in (f.name for f in fields(Tally) if f.name != "unscanned"):
+        setattr(total, name, getattr(total, name) + getattr(part, name))
+    for reason, count in part.unscanned.items():
+        total.unscanned[reason] = total.unscanned.get(reason, 0) + count
+
+
+def summed(reports: Sequence[RunReport]) -> RunReport:
+    """Return the sum over several stores' reports; the time is the longest, for they were side by side."""
+    total = replace(reports[-1], store="", tally=Tally(), failures=[], stages={})
+    for report in reports:
+        add_tally(total.tally, report.tally)
+        total.failures += report.failures
+    total.changed = sum(report.changed for report in reports)
+    total.seconds = max(report.seconds for report in reports)
+    total.run_id = max(report.run_id for report in reports)
+    total.interrupted = any(report.interrupted for report in reports)
+    total.breaker = next((report.breaker for report in reports if report.breaker is not None), None)
+    return total
 
 
 @dataclass(slots=True)
@@ -262,6 +288,43 @@ def _run(ledger: SqlLedger, kind: str, report: RunReport, settings: Mapping[str,
     ledger.end_run(report.run_id, report.status, summary)
 
 
+@contextmanager
+def _part(run: int, report: RunReport) -> Iterator[RunReport]:
+    """Count a pass that belongs to a longer run."""
+    started = time.monotonic()
+    report.run_id = run
+    yield report
+    report.seconds = time.monotonic() - started
+
+
+class SharedRunLock:
+    """The ledger's run lock for several scans of one process: the first takes it, the last gives it back."""
+
+    def __init__(self, ledger: SqlLedger) -> None:
+        """Hold nothing yet."""
+        self._ledger = ledger
+        self._mutex = threading.Lock()
+        self._held: AbstractContextManager[None] | None = None
+        self._holders = 0
+
+    def __enter__(self) -> None:
+        """Take the lock, or a share of it. Raises `LedgerError` if another process has it."""
+        with self._mutex:
+            if not self._holders:
+                held = self._ledger.run_lock()
+                held.__enter__()
+                self._held = held
+            self._holders += 1
+
+    def __exit__(self, *_error: object) -> None:
+        """Give the share back."""
+        with self._mutex:
+            self._holders -= 1
+            if not self._holders and self._held is not None:
+                held, self._held = self._held, None
+                held.__exit__(None, None, None)
+
+
 def scan(
     settings: Settings,
     request: ScanRequest,
@@ -272,12 +335,17 @@ def scan(
     policy: Policy,
     on_start: Callable[[Pipeline, Tally], None] | None = None,
     on_batch: Callable[[], None] | None = None,
+    lock: AbstractContextManager[None] | None = None,
+    run: int | None = None,
+    clock: Clock | None = None,
 ) -> RunReport:
     """Make one pass over a store: judge what is new, plan, and carry out what the mode allows.
 
-    `on_start` is given the pipeline (whose `halt` may be called from a signal handler) and the live tally.
+    `on_start` is given the pipeline (whose `halt` may be called from a signal handler) and the live tally. `lock` takes
+    the place of the ledger's run lock where several scans of one process share it. With `run` the pass is a part of
+    that run, which the caller began and ends.
     """
-    clock = SystemClock()
+    clock = clock or SystemClock()
     policy = policy.among(engine.signals)
     cascade = Cascade(engine.detectors, policy, enabled=request.cascade)
     pipeline = Pipeline(
@@ -292,6 +360,7 @@ def scan(
             limit=request.limit,
             recheck=request.recheck,
             max_bytes=settings.limits.max_bytes,
+            held_bytes=(256 << 20) // request.beside,
             fetchers=max(2, engine.jobs),
             decoders=engine.jobs,
             scorers=engine.jobs,
@@ -313,8 +382,12 @@ def scan(
         "cascade": request.cascade,
         "resume_acts": request.resume_acts,
     }
-    with ledger.run_lock(), _run(ledger, "scan", report, recorded):
-        if request.recheck is Recheck.POLICY:
+    limits = replace(
+        breaker_limits(settings), max_removed=max(0, settings.breaker.max_removed - request.removed_before)
+    )
+    within = _run(ledger, "scan", report, recorded) if run is None else _part(run, report)
+    with lock or ledger.run_lock(), within:
+        if request.recheck is Recheck.POLICY and request.redecide:
             ledger.redecide(report.run_id, policy.id, rejudge(policy, cascade.available, cascade=request.cascade))
         acting = Acting(ledger, acts_for(settings, store), report.run_id, report.tally, _noting(report))
         sweep = Sweep(
@@ -323,7 +396,7 @@ def scan(
             clock=clock,
             store=store.url,
             mode=Mode(request.act, request.dry_run),
-            limits=breaker_limits(settings),
+            limits=limits,
             run=report.run_id,
             tally=report.tally,
             resume_acts=request.resume_acts,
@@ -334,7 +407,7 @@ def scan(
         sweep.consume(pipeline)
         report.breaker = sweep.tripped
         if request.dry_run and request.act.removes:
-            report.breaker = breaker_opinion(breaker_limits(settings), report.tally)
+            report.breaker = breaker_opinion(limits, report.tally)
         report.interrupted = pipeline.halted
         report.stages = dict(pipeline.stages.seconds)
     return report
@@ -411,12 +484,45 @@ def _noting(report: RunReport) -> Callable[[Outcome], None]:
     return note
 
 
-def named_store(settings: Settings, named: str | None) -> Store:
-    """Open the store that was named, else the configured one. Raises `UsageError` if there is neither."""
-    chosen = named if named is not None else settings.store
-    if chosen is None:
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A store that a command is about: what it is called, and the settings with its own access in them."""
+
+    name: str
+    url: str  # or a path
+    settings: Settings
+
+    def open(self) -> Store:
+        """Open it. Raises `StoreUsageError` or `StoreError`."""
+        settings = self.settings
+        return open_store(self.url, s3=settings.s3, ssh=settings.ssh, pictrs=settings.pictrs)
+
+
+def targets(settings: Settings, named: str | None) -> list[Target]:
+    """Return the store that was named, by its name or place, else every configured one. Raises `UsageError`."""
+    known: dict[str, Target] = {}
+    for store in settings.stores:
+        if store.name in known:
+            raise UsageError(f"stores: {store.name}", "two stores have this name", "rename one of them")
+        own = {key: value for key in ("s3", "ssh", "pictrs") if (value := getattr(store, key)) is not None}
+        known[store.name] = Target(store.name, store.url, settings.model_copy(update=own))
+    if named is not None:
+        return [known.get(named) or Target(named, named, settings)]
+    chosen = list(known.values())
+    if settings.store is not None and settings.store not in {word for t in chosen for word in (t.name, t.url)}:
+        chosen.insert(0, Target(settings.store, settings.store, settings))
+    if not chosen:
         raise UsageError("store", "no store was named and none is configured", "give a path, or set `store`")
-    return open_store(chosen)
+    return chosen
+
+
+def named_store(settings: Settings, named: str | None) -> Store:
+    """Open the store that was named, else the only configured one. Raises `UsageError` if there is not exactly one."""
+    chosen = targets(settings, named)
+    if len(chosen) > 1:
+        names = ", ".join(target.name for target in chosen)
+        raise UsageError("store", f"several are configured: {names}", "name one of them")
+    return chosen[0].open()
 
 
 def store_url(named: str) -> str:
@@ -432,7 +538,9 @@ __all__ = [
     "Engine",
     "RunReport",
     "ScanRequest",
+    "SharedRunLock",
     "SystemClock",
+    "Target",
     "apply",
     "breaker_limits",
     "load_policy",
@@ -441,4 +549,6 @@ __all__ = [
     "open_settings_ledger",
     "rejudge",
     "scan",
+    "summed",
+    "targets",
 ]

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,11 +113,15 @@ def test_names_with_any_bytes_are_listed_read_and_removed(root: Path, store: Loc
 def test_prefixes_and_since(root: Path, store: LocalStore) -> None:
     for name in ["a/1", "a/2", "ab/3", "b/4", "c"]:
         put(root, name)
-    os.utime(root / "a/1", (1000, 1000))
+    os.utime(root / "a/1", (1000, 1000))  # it has arrived just now, whatever it says
     assert keys(store, "a/") == ["a/1", "a/2"]
     assert keys(store, "a") == ["a/1", "a/2", "ab/3"]
     assert keys(store, "a/2", "c") == ["a/2", "c"]
-    assert [o.key for o in store.list(since=2000) if isinstance(o, Object)] == ["a/2", "ab/3", "b/4", "c"]
+    everything = ["a/1", "a/2", "ab/3", "b/4", "c"]
+    assert [o.key for o in store.list(since=2000) if isinstance(o, Object)] == everything
+    assert list(store.list(since=time.time() + 60)) == []
+    os.utime(root / "c", (time.time() + 120, time.time() + 120))
+    assert [o.key for o in store.list(since=time.time() + 60) if isinstance(o, Object)] == ["c"]
 
 
 def test_links_never_lead_out(root: Path, store: LocalStore, tmp_path: Path) -> None:

@@ -27,12 +27,13 @@ def build() -> typer.Typer:
         import_ledger_cmd,
         ledger_cmd,
         list_cmd,
-        local_storage_cmd,
         policy_cmd,
+        predecessor_cmd,
         report_cmd,
         scan_cmd,
         self_test_cmd,
         show_cmd,
+        watch_cmd,
     )
 
     program = typer.Typer(
@@ -58,6 +59,7 @@ def build() -> typer.Typer:
 
     program.command("scan")(scan_cmd.scan)
     program.command("apply")(apply_cmd.apply)
+    program.command("watch")(watch_cmd.watch)
     program.command("report")(report_cmd.report)
     program.command("list")(list_cmd.list_objects)
     program.command("show")(show_cmd.show)
@@ -65,7 +67,12 @@ def build() -> typer.Typer:
     program.add_typer(policy_cmd.commands, name="policy")
     program.add_typer(ledger_cmd.commands, name="ledger")
     program.command("import-ledger")(import_ledger_cmd.import_ledger)
-    program.command(local_storage_cmd.NAME, hidden=True)(local_storage_cmd.local_storage)
+    old = predecessor_cmd
+    program.command(old.LOCAL, hidden=True)(old.local_storage)
+    program.command(old.OBJECT, hidden=True)(old.object_storage)
+    program.command(old.REMOTE, hidden=True)(old.remote_storage)
+    anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+    program.command(old.PICTRS, hidden=True, context_settings=anything)(old.pictrs_worker)
     program.command("doctor")(doctor_cmd.doctor)
     program.command("self-test")(self_test_cmd.self_test)
     return program

@@ -1,12 +1,14 @@
-"""`scan`: one pass over a store."""
+"""`scan`: one pass over a store, or over several side by side. The passes themselves are `fedi_safety.app`'s."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,14 +23,16 @@ from fedi_safety.cli.shell import (
     YesOption,
     on_stop,
     shell,
+    worst,
     write_json,
 )
-from fedi_safety.core.errors import UsageError
-from fedi_safety.core.types import ActKind, Recheck
+from fedi_safety.core.errors import FediSafetyError, UsageError
+from fedi_safety.core.types import Recheck
 
 if TYPE_CHECKING:
-    from fedi_safety.app import RunReport
+    from fedi_safety.app import RunReport, ScanRequest, Target
     from fedi_safety.core.pipeline import Pipeline
+    from fedi_safety.core.ports import Store
     from fedi_safety.core.types import Tally
 
 
@@ -87,7 +91,7 @@ def scan(
     """Judge everything that a store holds, and act on what the policy condemns."""
     names = None if detectors is None else [name.strip() for name in detectors.split(",") if name.strip()]
     sh = shell(config, ledger, log_level, quiet, yes, act=act, detectors=names, policy=policy, device=device, jobs=jobs)
-    report = run_scan(
+    return run_scan(
         sh,
         store,
         {
@@ -101,77 +105,157 @@ def scan(
         },
         json_output=json_output,
     )
-    return report.exit_code
 
 
-def run_scan(sh: Shell, named: str | None, wanted: dict[str, Any], *, json_output: bool) -> RunReport:
-    """Scan as asked, with progress, and print the outcome. Also serves the predecessor's script name."""
+def run_scan(sh: Shell, named: str | None, wanted: dict[str, Any], *, json_output: bool = False) -> int:
+    """Scan one store, or all that are configured side by side, and tell how it went. Returns the exit code.
+
+    Also serves the predecessor's script names.
+    """
     from fedi_safety import app
 
-    settings = sh.settings
-    policy = app.load_policy(settings.policy)
-    store = app.named_store(settings, named)
-    ledger = app.open_settings_ledger(settings)
-    try:
-        request = app.ScanRequest(store.url, act=app.act_for(settings, store.url), **wanted)
-        removes = request.act.removes and not request.dry_run
-        if removes and not ledger.was_dry_run(store.url):
-            sh.confirm(
-                f"{store.url} has had no complete dry run, and what the policy condemns will be deleted",
-                "make a dry run first, or give --yes",
-            )
-        engine = app.open_engine(settings)
-        try:
-            with _live(sh) as live:
-                report = app.scan(
-                    settings,
-                    request,
-                    ledger=ledger,
-                    store=store,
-                    engine=engine,
-                    policy=policy,
-                    on_start=live.start,
-                    on_batch=live.update,
+    policy = app.load_policy(sh.settings.policy)
+    chosen = app.targets(sh.settings, named)
+    passes: list[_Pass] = []
+    with ExitStack() as closing:
+        passes.extend(_Pass(target, closing.enter_context(_opened(target))) for target in chosen)
+        ledger = app.open_settings_ledger(sh.settings)
+        closing.callback(ledger.dispose)
+        for each in passes:
+            url = each.store.url
+            request = app.ScanRequest(url, act=app.act_for(each.target.settings, url), beside=len(passes), **wanted)
+            each.request = request
+            if each.removes and not ledger.was_dry_run(url):
+                sh.confirm(
+                    f"{url} has had no complete dry run, and what the policy condemns will be deleted",
+                    "make a dry run first, or give --yes",
                 )
-        finally:
-            engine.close()
+        engine = app.open_engine(sh.settings)
+        closing.callback(engine.close)
+        lock = app.SharedRunLock(ledger)
+        with _live(sh) as live:
+            _side_by_side(
+                [partial(each.run, live, ledger=ledger, engine=engine, policy=policy, lock=lock) for each in passes]
+            )
+    return _tell(sh, passes, json_output=json_output)
+
+
+@contextmanager
+def _opened(target: Target) -> Iterator[Store]:
+    store = target.open()
+    try:
+        yield store
     finally:
-        ledger.dispose()
         store.close()
-    if json_output:
-        write_json(report.as_json())
-    _print_report(sh, report, removes=removes, table=not json_output)
-    return report
+
+
+class _Pass:
+    """The scan of one store among several, and how it ended."""
+
+    def __init__(self, target: Target, store: Store) -> None:
+        self.target = target
+        self.store = store
+        self.request: ScanRequest
+        self.report: RunReport | None = None
+        self.error: BaseException | None = None
+
+    @property
+    def removes(self) -> bool:
+        return self.request.act.removes and not self.request.dry_run
+
+    def run(self, live: _Live, **parts: Any) -> None:
+        """Scan. What goes wrong is kept, so that it does not end the others."""
+        from fedi_safety import app
+
+        try:
+            self.report = app.scan(
+                self.target.settings,
+                self.request,
+                store=self.store,
+                on_start=live.start,
+                on_batch=live.update,
+                **parts,
+            )
+        except BaseException as error:  # noqa: BLE001 - raised or told by the caller
+            self.error = error
+
+
+def _side_by_side(jobs: Sequence[Callable[[], None]]) -> None:
+    """Run all at once. A single one stays in this thread, so that a second Ctrl-C ends it."""
+    if len(jobs) == 1:
+        jobs[0]()
+        return
+    threads = [threading.Thread(target=job, daemon=True) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(0.5)
+
+
+def _tell(sh: Shell, passes: Sequence[_Pass], *, json_output: bool) -> int:
+    """Print each store's outcome, and with `--json` the sum as the last line. Returns the exit code."""
+    from fedi_safety import app
+
+    codes: list[int] = []
+    for each in passes:
+        if each.error is not None and not (len(passes) > 1 and isinstance(each.error, FediSafetyError)):
+            raise each.error
+        if isinstance(each.error, FediSafetyError):
+            sh.warn(f"{each.target.name}: {each.error.line()}")
+            codes.append(each.error.exit_code)
+        elif each.report is not None:
+            if len(passes) > 1 and json_output:
+                write_json({"store": each.target.name} | each.report.as_json())
+            elif len(passes) > 1:
+                sh.say(f"{each.target.name}:")
+            _print_report(sh, each.report, removes=each.removes, table=not json_output)
+            codes.append(each.report.exit_code)
+    reports = [each.report for each in passes if each.report is not None]
+    if json_output and reports:
+        write_json((reports[0] if len(passes) == 1 else app.summed(reports)).as_json())
+    return worst(codes)
 
 
 class _Live:
-    """Progress on standard error while a scan runs, and the way to stop it."""
+    """Progress on standard error while scans run, and the way to stop them."""
 
     def __init__(self, sh: Shell, progress: Any) -> None:
         self._sh = sh
         self._progress = progress
         self._task: Any = None
-        self._tally: Tally | None = None
-        self._pipeline: Pipeline | None = None
+        self._tallies: list[Tally] = []
+        self._pipelines: list[Pipeline] = []
+        self._stopping = False
 
     def start(self, pipeline: Pipeline, tally: Tally) -> None:
-        """Begin to show the tally; from now on a signal stops the pipeline in order."""
-        self._pipeline, self._tally = pipeline, tally
-        if self._progress is not None:
+        """Show this tally as well; from now on a signal stops the pipeline in order."""
+        self._pipelines.append(pipeline)
+        self._tallies.append(tally)
+        if self._stopping:  # the signal came before this one began
+            pipeline.halt()
+        if self._progress is not None and self._task is None:
             self._task = self._progress.add_task("scanning", total=None, text="")
 
     def stop(self) -> None:
         """Handle SIGINT and SIGTERM: finish what is in hand. A second one does not wait for that."""
-        if self._pipeline is None or self._pipeline.halted:
+        if self._stopping or not self._pipelines:
             raise KeyboardInterrupt
+        self._stopping = True
         self._sh.note("stopping: finishing the objects in hand (again to stop at once)")
-        self._pipeline.halt()
+        for pipeline in self._pipelines:
+            pipeline.halt()
 
     def update(self) -> None:
-        """Show the tally as it is now."""
-        tally = self._tally
-        if self._progress is None or tally is None:
+        """Show the sum of the tallies as they are now."""
+        if self._progress is None or not self._tallies:
             return
+        from fedi_safety.app import add_tally
+        from fedi_safety.core.types import Tally
+
+        tally = Tally()
+        for part in list(self._tallies):
+            add_tally(tally, part)
         text = (
             f"{tally.listed:,} seen  {tally.judged:,} judged  {tally.already_judged:,} known  "
             f"{tally.block:,} condemned  {tally.unscanned_total:,} unscanned"

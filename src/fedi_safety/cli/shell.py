@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedi_safety.core.errors import UsageError, printable
+from fedi_safety.core.errors import ExitCode, UsageError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -121,6 +121,13 @@ def on_stop(handler: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+
+
+def worst(codes: Iterable[int]) -> int:
+    """Return the code that counts where several stores ended with different ones (docs/exit-codes.md)."""
+    order = (ExitCode.USAGE, ExitCode.INTERRUPTED, ExitCode.BREAKER, ExitCode.OUTSIDE, ExitCode.UNSCANNED)
+    had = set(codes)
+    return next((code for code in order if code in had), ExitCode.DONE)
 
 
 def write_json(value: object) -> None:

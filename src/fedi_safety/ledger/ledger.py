@@ -28,12 +28,13 @@ from fedi_safety.core.types import (
     Scores,
     Unscanned,
 )
-from fedi_safety.ledger import codec, judging, planning, recording, remembering
+from fedi_safety.ledger import codec, judging, planning, recording, remembering, watermarks
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.migrate import bring_up_to_date
 from fedi_safety.ledger.schema import plans, runs, stores
 from fedi_safety.ledger.sqlite import BUSY_TIMEOUT_S, Database, ledger_path
 from fedi_safety.ledger.verify import Verification, verify
+from fedi_safety.ledger.watermarks import Retry, Watermark
 
 
 def open_ledger(
@@ -116,6 +117,23 @@ class SqlLedger:
             connection.execute(update(stores).where(stores.c.id == store_id).values(breaker=why))
             kind = Kind.BREAKER_RESET if why is None else Kind.BREAKER_TRIPPED
             append(connection, now, [Event(kind, {"run": run, "store": store, "why": why})])
+
+    # --- the daemon
+
+    def watermark(self, store: str) -> Watermark | None:
+        """Return how far the daemon has looked at a store, or None if it never finished a pass over it."""
+        with self.database.read() as connection:
+            return watermarks.get(connection, store)
+
+    def set_watermark(self, store: str, mark: Watermark) -> None:
+        """Note how far the daemon has looked. To be called only when everything before it is recorded."""
+        with self.database.write() as connection:
+            watermarks.put(connection, self.store_id(connection, store), mark)
+
+    def due_retries(self, store: str, after: tuple[float, int], limit: int) -> list[Retry]:
+        """Return unscanned objects whose next try is due, in order of that time, beyond the place `after`."""
+        with self.database.read() as connection:
+            return watermarks.due(connection, store, self.clock.now(), after, limit)
 
     # --- what is remembered
 

@@ -23,7 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest revision in migrations/; a test holds it to the script directory's head."""
 
 
@@ -55,6 +55,17 @@ stores = Table(
     Column("id", _Id, primary_key=True),
     Column("url", Text, nullable=False, unique=True),
     Column("breaker", Text),
+)
+
+# How far the daemon has looked at a store: only a pass that finished completely moves it.
+watermarks = Table(
+    "watermarks",
+    metadata,
+    Column("store_id", _Id, ForeignKey("stores.id"), primary_key=True, autoincrement=False),
+    Column("high_water", Double, nullable=False),
+    Column("swept_at", Double, nullable=False),
+    # What the looking rested on (act, policy, detectors); with another basis older objects must be met again.
+    Column("basis", Text, nullable=False),
 )
 
 runs = Table(

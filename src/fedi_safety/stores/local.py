@@ -89,7 +89,10 @@ class LocalStore:
         return "file://" + quote_from_bytes(os.fsencode(self._root))
 
     def list(self, prefixes: Sequence[str] = (), since: float | None = None) -> Iterator[Object | Unscanned]:
-        """Yield the tree's objects in the byte order of their keys; see the `Store` port."""
+        """Yield the tree's objects in the byte order of their keys; see the `Store` port.
+
+        `since` asks for the change time as well: `mv` and `rsync -t` bring new files with old modification times.
+        """
         wanted = tuple(os.fsencode(p) for p in prefixes)
         since_ns = None if since is None else int(since * 1e9)
         levels: _Levels = []
@@ -152,7 +155,7 @@ class LocalStore:
             if error.errno in _GONE:
                 return None
             return Unscanned(Object(os.fsdecode(key), 0, 0), Reason.UNREADABLE, error.strerror or "")
-        if since_ns is not None and info.st_mtime_ns < since_ns:
+        if since_ns is not None and max(info.st_mtime_ns, info.st_ctime_ns) < since_ns:
             return None
         obj = _object(os.fsdecode(key), info)
         if stat.S_ISREG(info.st_mode):

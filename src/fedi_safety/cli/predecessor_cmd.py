@@ -1,0 +1,197 @@
+"""The predecessor's four script names with their options and variables; they call `scan` (--all) and `watch`.
+
+Where its behaviour was a defect the new one holds, see docs/migrating.md. It keeps nothing of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Annotated, NoReturn
+from urllib.parse import quote
+
+import typer
+
+from fedi_safety.cli.shell import ConfigOption, LedgerOption, LogLevelOption, QuietOption, Shell, YesOption, shell
+from fedi_safety.core.errors import UsageError
+
+LOCAL = "fedi_safety_local_storage"
+OBJECT = "fedi_safety_object_storage"
+REMOTE = "fedi_safety_remote_storage"
+PICTRS = "lemmy_safety_pictrs"
+
+AllOption = Annotated[bool, typer.Option("--all", help="One pass over everything, instead of running until stopped.")]
+ThreadsOption = Annotated[int, typer.Option("-t", "--threads", min=0, help="As `--jobs` of `scan`.")]
+MinutesOption = Annotated[int, typer.Option("-m", "--minutes", min=1, help="Without --all: as `--minutes` of `watch`.")]
+DryRunOption = Annotated[bool, typer.Option("--dry_run", "--dry-run", help="Judge and plan, but do nothing.")]
+SkipOption = Annotated[
+    bool, typer.Option("--skip_unreadable", help="Without effect: what cannot be read is never removed here.")
+]
+PrefixOption = Annotated[
+    list[str] | None, typer.Option("--prefix", metavar="KEY", help="Only objects whose key begins like this.")
+]
+
+
+def local_storage(
+    everything: AllOption = False,
+    threads: ThreadsOption = 0,
+    minutes: MinutesOption = 20,
+    dry_run: DryRunOption = False,
+    skip_unreadable: SkipOption = False,
+    prefix: PrefixOption = None,
+    config: ConfigOption = None,
+    ledger: LedgerOption = None,
+    log_level: LogLevelOption = None,
+    quiet: QuietOption = False,
+    yes: YesOption = False,
+) -> int:
+    """Look after PICTRS_FILES_DIRECTORY: for ever, or with --all once."""
+    sh = shell(config, ledger, log_level, quiet, yes, jobs=threads or None)
+    if sh.settings.store is None:
+        _needed({}, "PICTRS_FILES_DIRECTORY")
+    return _run(sh, sh.settings.store, everything, minutes, dry_run, skip_unreadable, prefix)
+
+
+def object_storage(
+    everything: AllOption = False,
+    threads: ThreadsOption = 0,
+    minutes: MinutesOption = 20,
+    dry_run: DryRunOption = False,
+    skip_unreadable: SkipOption = False,
+    prefix: PrefixOption = None,
+    config: ConfigOption = None,
+    ledger: LedgerOption = None,
+    log_level: LogLevelOption = None,
+    quiet: QuietOption = False,
+    yes: YesOption = False,
+) -> int:
+    """Look after PICTRS_BUCKET at OBJECT_STORAGE_ENDPOINT: for ever, or with --all once."""
+    sh = shell(config, ledger, log_level, quiet, yes, jobs=threads or None)
+    variables = _variables()
+    store = f"s3://{_needed(variables, 'PICTRS_BUCKET')}"
+    return _run(_with_s3(sh, variables), store, everything, minutes, dry_run, skip_unreadable, prefix)
+
+
+def remote_storage(
+    everything: AllOption = False,
+    threads: ThreadsOption = 0,
+    minutes: MinutesOption = 20,
+    dry_run: DryRunOption = False,
+    skip_unreadable: SkipOption = False,
+    prefix: PrefixOption = None,
+    config: ConfigOption = None,
+    ledger: LedgerOption = None,
+    log_level: LogLevelOption = None,
+    quiet: QuietOption = False,
+    yes: YesOption = False,
+) -> int:
+    """Look after a directory on SSH_HOSTNAME: for ever, or with --all once."""
+    sh = shell(config, ledger, log_level, quiet, yes, jobs=threads or None)
+    variables = _variables()
+    place = remote_url(variables)
+    if sh.settings.ssh.identity_file is None and variables.get("SSH_PRIVKEY"):
+        ssh = sh.settings.ssh.model_copy(update={"identity_file": variables["SSH_PRIVKEY"]})
+        sh = Shell(sh.settings.model_copy(update={"ssh": ssh}), sh.quiet, sh.yes)
+    return _run(sh, place, everything, minutes, dry_run, skip_unreadable, prefix)
+
+
+def pictrs_worker(_context: typer.Context) -> NoReturn:
+    """Judge for pictrs-safety. Comes with the gate."""
+    raise UsageError(
+        PICTRS, "the worker for pictrs-safety comes with the gate, which is not built yet", "keep the old one for it"
+    )
+
+
+def remote_url(variables: Mapping[str, str]) -> str:
+    """Return the sftp:// URL that the predecessor's variables name. Raises `UsageError`."""
+    host = _needed(variables, "SSH_HOSTNAME")
+    user = variables.get("SSH_USERNAME")
+    old = variables.get("SSH_PICTRS_FILES_DIRECTORY")  # its first name
+    directory = variables.get("PICTRS_FILES_DIRECTORY") or old or _needed(variables, "PICTRS_FILES_DIRECTORY")
+    port = variables.get("SSH_PORT") or "22"
+    login = f"{quote(user, safe='')}@" if user else ""
+    host = f"[{host}]" if ":" in host else host
+    return f"sftp://{login}{host}:{port}/{quote(directory.lstrip('/'))}"
+
+
+def _with_s3(sh: Shell, variables: Mapping[str, str]) -> Shell:
+    """Fill what the configuration leaves open from the predecessor's names, which may stand in `.env` alone."""
+    from pydantic import SecretStr
+
+    names = {
+        "endpoint": "OBJECT_STORAGE_ENDPOINT",
+        "access_key_id": "AWS_ACCESS_KEY_ID",
+        "secret_access_key": "AWS_SECRET_ACCESS_KEY",
+        "session_token": "AWS_SESSION_TOKEN",
+        "region": "AWS_DEFAULT_REGION",
+    }
+    s3 = sh.settings.s3
+    found: dict[str, str | SecretStr] = {}
+    for key, name in names.items():
+        value = variables.get(name)
+        if value and getattr(s3, key) is None:
+            found[key] = SecretStr(value) if key in ("secret_access_key", "session_token") else value
+    settings = sh.settings.model_copy(update={"s3": s3.model_copy(update=found)})
+    return Shell(settings, sh.quiet, sh.yes)
+
+
+def _run(
+    sh: Shell,
+    store: str | None,
+    everything: bool,
+    minutes: int,
+    dry_run: bool,
+    skip_unreadable: bool,
+    prefix: list[str] | None,
+) -> int:
+    from fedi_safety.cli.scan_cmd import run_scan
+    from fedi_safety.cli.watch_cmd import run_watch
+    from fedi_safety.watching.cycles import Rhythm, Wanted
+
+    if skip_unreadable:
+        sh.note("note: --skip_unreadable has no effect; what cannot be read is never removed")
+    prefixes = tuple(prefix or ())
+    if everything:
+        return run_scan(sh, store, {"dry_run": dry_run, "prefixes": prefixes})
+    return run_watch(sh, store, Rhythm(overlap_s=60.0 * minutes), Wanted(dry_run, prefixes=prefixes))
+
+
+def _variables() -> dict[str, str]:
+    """Return `.env` and the environment, which wins; the settings read only what they know."""
+    from dotenv import dotenv_values
+
+    return {k: v for k, v in {**dotenv_values(".env"), **os.environ}.items() if v}
+
+
+def _needed(variables: Mapping[str, str], name: str) -> str:
+    value = variables.get(name)
+    if not value:
+        raise UsageError(name, "is not set", "set it in `.env`, or name a store to `fedi-safety scan` or `watch`")
+    return value
+
+
+def _start(name: str) -> NoReturn:
+    from fedi_safety.cli import main as program
+
+    program([name, *sys.argv[1:]])
+
+
+def main_local() -> NoReturn:
+    """Run as fedi_safety_local_storage."""
+    _start(LOCAL)
+
+
+def main_object() -> NoReturn:
+    """Run as fedi_safety_object_storage."""
+    _start(OBJECT)
+
+
+def main_remote() -> NoReturn:
+    """Run as fedi_safety_remote_storage."""
+    _start(REMOTE)
+
+
+def main_pictrs() -> NoReturn:
+    """Run as lemmy_safety_pictrs."""
+    _start(PICTRS)

@@ -1,0 +1,190 @@
+"""`watch`: the daemon. Asks what there is to ask, loads the engine, and hands over to `fedi_safety.watch`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fedi_safety.cli.shell import (
+    ConfigOption,
+    LedgerOption,
+    LogLevelOption,
+    QuietOption,
+    Shell,
+    StoreArgument,
+    YesOption,
+    on_stop,
+    shell,
+    worst,
+)
+from fedi_safety.core.errors import ExitCode, FediSafetyError, StoreError, UsageError
+
+if TYPE_CHECKING:
+    from fedi_safety import app
+    from fedi_safety.core.ports import Store
+    from fedi_safety.ledger.ledger import SqlLedger
+    from fedi_safety.watching.cycles import Rhythm, Shared, StoreWatch, Wanted
+
+
+def watch(
+    store: StoreArgument = None,
+    every: Annotated[
+        str, typer.Option("--every", metavar="SPAN", help="How often new objects are looked for: 30s, 5m.")
+    ] = "30s",
+    minutes: Annotated[
+        int, typer.Option("--minutes", min=1, help="How far each cycle looks back before the last one, in minutes.")
+    ] = 20,
+    sweep: Annotated[
+        str, typer.Option("--sweep", metavar="SPAN", help="How often everything is looked at: 24h, 7d.")
+    ] = "24h",
+    once: Annotated[bool, typer.Option("--once", help="Make one cycle and end.")] = False,
+    health_file: Annotated[
+        Path | None, typer.Option("--health-file", metavar="FILE", help="Keep a JSON file that says how it goes.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Judge and plan, but do nothing.")] = False,
+    act: Annotated[
+        str | None,
+        typer.Option("--act", metavar="ACT", help="What is done about condemned objects: delete, purge or report."),
+    ] = None,
+    prefix: Annotated[
+        list[str] | None,
+        typer.Option("--prefix", metavar="KEY", help="Only objects whose key begins like this; repeatable."),
+    ] = None,
+    detectors: Annotated[
+        str | None, typer.Option("--detectors", metavar="NAMES", help="Which detectors judge, with commas between.")
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option("--policy", metavar="NAME|FILE", help="A preset (cautious, balanced, strict) or a policy file."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="What the detectors run on: auto, cpu, cuda, ...")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=0, help="Decoder processes and scoring threads; 0: one per core.")
+    ] = None,
+    cascade: Annotated[
+        bool,
+        typer.Option("--cascade/--no-cascade", help="Leave dear detectors out where cheap ones settle every rule."),
+    ] = True,
+    config: ConfigOption = None,
+    ledger: LedgerOption = None,
+    log_level: LogLevelOption = None,
+    quiet: QuietOption = False,
+    yes: YesOption = False,
+) -> int:
+    """Run until stopped: judge what is new in every store, and act on what the policy condemns."""
+    from fedi_safety.watching.cycles import Rhythm, Wanted
+
+    names = None if detectors is None else [name.strip() for name in detectors.split(",") if name.strip()]
+    sh = shell(config, ledger, log_level, quiet, yes, act=act, detectors=names, policy=policy, device=device, jobs=jobs)
+    rhythm = Rhythm(parse_span("--every", every), 60.0 * minutes, parse_span("--sweep", sweep))
+    wanted = Wanted(dry_run, cascade, tuple(prefix or ()))
+    return run_watch(sh, store, rhythm, wanted, once=once, health_file=health_file)
+
+
+def run_watch(
+    sh: Shell, named: str | None, rhythm: Rhythm, wanted: Wanted, *, once: bool = False, health_file: Path | None = None
+) -> int:
+    """Watch as asked. Also serves the predecessor's script names."""
+    from fedi_safety import app
+    from fedi_safety.watch import Daemon
+    from fedi_safety.watching.cycles import Shared, StoreWatch
+
+    settings = sh.settings
+    policy = app.load_policy(settings.policy)
+    chosen = app.targets(settings, named)
+    _check_place(health_file)
+    ledger = app.open_settings_ledger(settings)
+    try:
+        opened = [(target, _open(target, alone=len(chosen) == 1)) for target in chosen]
+        if all(store is None for _, store in opened):
+            chosen[0].open()  # says what is wrong
+        for target, store in opened:
+            _confirm(sh, ledger, target, store, wanted)
+        engine = app.open_engine(settings)
+        try:
+            shared = Shared(
+                ledger, engine, policy, app.SharedRunLock(ledger), app.SystemClock(), rhythm, wanted, len(chosen)
+            )
+            watches = [StoreWatch(target, shared, store) for target, store in opened]
+            if once:
+                return _once(sh, watches, shared)
+            daemon = Daemon(watches, shared, reload=lambda: app.load_policy(settings.policy), health_file=health_file)
+            names = ", ".join(target.name for target in chosen)
+            sh.note(f"watching {names} every {rhythm.every_s:g} s; stop with Ctrl-C or SIGTERM")
+            return ExitCode.INTERRUPTED if daemon.run() else ExitCode.DONE
+        finally:
+            engine.close()
+    finally:
+        ledger.dispose()
+
+
+def _open(target: app.Target, *, alone: bool) -> Store | None:
+    """Open a store. One of several that cannot be reached now is tried again by its cycles."""
+    try:
+        return target.open()
+    except StoreError:
+        if alone:
+            raise
+        return None
+
+
+def _confirm(sh: Shell, ledger: SqlLedger, target: app.Target, store: Store | None, wanted: Wanted) -> None:
+    from fedi_safety import app
+
+    url = target.url if store is None else store.url
+    removes = app.act_for(target.settings, url).removes and not wanted.dry_run
+    if removes and not ledger.was_dry_run(url):
+        sh.confirm(
+            f"{url} has had no complete dry run, and what the policy condemns will be deleted",
+            "make a dry run first, or give --yes",
+        )
+
+
+def _once(sh: Shell, watches: list[StoreWatch], shared: Shared) -> int:
+    """Make one cycle of each store, one after another, and tell how it went."""
+    codes: list[int] = []
+
+    def stop() -> None:
+        if shared.stop.is_set():
+            raise KeyboardInterrupt
+        shared.stop.set()
+        for watch in watches:
+            watch.halt()
+
+    with on_stop(stop):
+        for watch in watches:
+            try:
+                for report in watch.cycle():
+                    tally = report.tally
+                    sh.say(
+                        f"{watch.target.name}: {tally.listed:,} seen, {tally.judged:,} judged, {tally.block:,} "
+                        f"condemned, {tally.acted:,} removed, {tally.unscanned_total:,} unscanned"
+                    )
+                    codes.append(report.exit_code)
+            except FediSafetyError as error:
+                if len(watches) == 1:
+                    raise
+                sh.warn(f"{watch.target.name}: {error.line()}")
+                codes.append(error.exit_code)
+            finally:
+                watch.close()
+    return worst(codes)
+
+
+def parse_span(option: str, text: str) -> float:
+    """Return the seconds that `30s`, `5m`, `24h` or `7d` stands for; at least one. Raises `UsageError`."""
+    found = re.fullmatch(r"(\d{1,7})\s*([smhdw])", text.strip())
+    seconds = int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[found[2]] if found else 0
+    if seconds < 1:
+        raise UsageError(f"{option} {text}", "not a span of time", "write 30s, 5m, 24h or 7d")
+    return float(seconds)
+
+
+def _check_place(health_file: Path | None) -> None:
+    if health_file is not None and not health_file.absolute().parent.is_dir():
+        raise UsageError(f"--health-file {health_file}", "its directory does not exist", "make it, or name another")

@@ -1,0 +1,65 @@
+"""How far the daemon has looked at each store, and which failures are due again. It judges and plans nothing."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select, tuple_, update
+
+from fedi_safety.core.types import Object, Reason
+from fedi_safety.ledger.schema import State, objects, stores
+from fedi_safety.ledger.schema import watermarks as marks
+
+_o, _m = objects.c, marks.c
+_TRANSIENT = [reason.value for reason in Reason if reason.transient]
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """Everything that changed before `high_water` was looked at, under `basis`. Epoch seconds.
+
+    `swept_at` is when the last pass over the whole store began.
+    """
+
+    high_water: float
+    swept_at: float
+    basis: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """An unscanned object that may be tried again, and its place in the order of such."""
+
+    object: Object
+    place: tuple[float, int]
+
+
+def get(connection: Connection, store: str) -> Watermark | None:
+    """Return a store's mark, if it has one."""
+    query = select(_m.high_water, _m.swept_at, _m.basis).join(stores, stores.c.id == _m.store_id)
+    row = connection.execute(query.where(stores.c.url == store)).one_or_none()
+    return None if row is None else Watermark(*row)
+
+
+def put(connection: Connection, store_id: int, mark: Watermark) -> None:
+    """Write a store's mark."""
+    values = {"high_water": mark.high_water, "swept_at": mark.swept_at, "basis": mark.basis}
+    if not connection.execute(update(marks).where(_m.store_id == store_id).values(values)).rowcount:
+        connection.execute(insert(marks), {"store_id": store_id} | values)
+
+
+def due(connection: Connection, store: str, now: float, after: tuple[float, int], limit: int) -> list[Retry]:
+    """Return what is due at `now`, beyond `after`, in order; an object that fails anew gets a later place."""
+    query = (
+        select(_o.key, _o.size, _o.mtime_ns, _o.tag, _o.retry_at, _o.id)
+        .join(stores, stores.c.id == _o.store_id)
+        .where(stores.c.url == store, _o.state == State.UNSCANNED.value, _o.reason.in_(_TRANSIENT))
+        .where(_o.retry_at <= now, tuple_(_o.retry_at, _o.id) > after)
+        .order_by(_o.retry_at, _o.id)
+        .limit(limit)
+    )
+    return [
+        Retry(Object(os.fsdecode(key), size, mtime_ns, tag), (retry_at, row))
+        for key, size, mtime_ns, tag, retry_at, row in connection.execute(query)
+    ]
