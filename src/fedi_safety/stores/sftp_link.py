@@ -113,6 +113,30 @@ class Engine:
         await self._loop.shutdown_default_executor()  # it resolved the host's name
 
 
+class _Gathering:
+    """Sends the requests of one turn of the event loop as one packet: asyncssh pays for every packet twice."""
+
+    def __init__(self, writer: asyncssh.SSHWriter[bytes]) -> None:
+        self._writer = writer
+        self._waiting: list[bytes] = []
+        self.channel = writer.channel
+
+    def write(self, data: bytes) -> None:
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._waiting.append(data)
+
+    def _flush(self) -> None:
+        data, self._waiting = b"".join(self._waiting), []
+        if not self.channel.is_closing():
+            # A channel that is just breaking tells every waiting request so itself.
+            with contextlib.suppress(OSError):
+                self._writer.write(data)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
 class Link:
     """One connection with its SFTP session."""
 
@@ -346,7 +370,8 @@ class Pool:
 
     async def _session(self, connection: asyncssh.SSHClientConnection) -> SFTPClientHandler:
         writer, reader, _ = await connection.open_session(subsystem="sftp", encoding=None, window=_SESSION_WINDOW_BYTES)
-        handler = SFTPClientHandler(asyncio.get_running_loop(), "replace", reader, writer, 3)
+        gathering: Any = _Gathering(writer)
+        handler = SFTPClientHandler(asyncio.get_running_loop(), "replace", reader, gathering, 3)
         await handler.start()
         connection.create_task(handler.recv_packets(), handler.logger)
         await handler.request_limits()

@@ -25,7 +25,7 @@ from fedi_safety.stores.sftp_link import Engine, Link, Pool
 from fedi_safety.stores.sorting import MAX_RECORD_BYTES, SortedRuns
 
 _DIRECTORIES_AHEAD = 48  # read before their turn: each costs round trips, and pict-rs makes them by the million
-_READDIRS_AHEAD = 3  # of one directory
+_READDIRS_AHEAD = 2  # of one directory: most are told in one answer, and then their end
 _FACTS = struct.Struct(">QQI")  # size, mtime, permissions: what the directory says of each entry
 
 

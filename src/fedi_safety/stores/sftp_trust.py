@@ -11,6 +11,7 @@ import base64
 import getpass
 import hashlib
 import os
+import re
 import shlex
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -94,9 +95,13 @@ class HostKeys:
         self._place = place
         self._file = Path(access.known_hosts or "~/.ssh/known_hosts").expanduser()
         self.known = asyncssh.SSHKnownHosts()
+        self._revoked = asyncssh.SSHKnownHosts()
         for path in [self._file] if access.known_hosts else [self._file, _SYSTEM_KNOWN_HOSTS]:
             try:
-                self.known.load(path.read_text(encoding="utf-8", errors="surrogateescape"))
+                text = path.read_text(encoding="utf-8", errors="surrogateescape")
+                self.known.load(text)
+                # Apart, because asyncssh forgets them where the port is not 22 and nothing else is known of the host.
+                self._revoked.load("\n".join(re.findall(r"^\s*@revoked\s+(.*)$", text, re.MULTILINE)))
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -128,11 +133,12 @@ class HostKeys:
             )
         presented = _name(key)
         fetch = f"ssh-keyscan -p {place.port} {place.host} >> {shlex.quote(str(self._file))}"
-        known = self.expected(address)
-        if key is not None and key in self.known.match(place.host, address, None)[2]:
+        port = None if place.port == DEFAULT_PORT else place.port
+        if key in self._revoked.match(place.host, address, port)[0]:
             return StoreUsageError(
-                place.server, f"the host key {presented} is marked as revoked in {self._file}", "do not connect"
+                place.server, f"the host key is revoked in {self._file}: {presented}", "do not connect with it"
             )
+        known = self.expected(address)
         if not known:
             if not self._file.parent.is_dir():
                 fetch = f"mkdir -p -m 700 {shlex.quote(str(self._file.parent))} && {fetch}"
