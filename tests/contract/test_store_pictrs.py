@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,21 +19,26 @@ from fedi_safety.core.types import Object, PlanState, Reason
 from fedi_safety.stores import open_store
 from fedi_safety.stores.pictrs import PictrsStore
 from photos import jpeg_bytes
-from servers.pictrs import PictrsServer, free_port, pictrs_server
+from servers.pictrs import PictrsServer, free_port, pictrs_database, pictrs_server
 
 NAMES = ("chelsea", "coffee", "rocket", "china", "hubble")
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[PictrsServer]:
-    with pictrs_server() as running:
-        yield running
+@pytest.fixture(scope="module", params=["sled", "postgres"])
+def server(request: pytest.FixtureRequest) -> Iterator[PictrsServer]:
+    """One pict-rs with each kind of repository: they page through their hashes by different means."""
+    with ExitStack() as stack:
+        variables = {}
+        if request.param == "postgres":
+            variables = {"REPO__TYPE": "postgres", "REPO__URL": stack.enter_context(pictrs_database()).owner}
+        yield stack.enter_context(pictrs_server(**variables))
 
 
 @pytest.fixture
 def store(server: PictrsServer) -> Iterator[PictrsStore]:
     server.clear()
     opened = opened_store(server)
+    opened._client.pause_s = 0.01  # no test here waits for a restart
     yield opened
     opened.close()
     opened.close()

@@ -20,7 +20,7 @@ from fedi_safety.clients.pictrs import (
     slug_of,
 )
 from fedi_safety.config import Pictrs
-from fedi_safety.core.errors import StoreError, StoreUsageError
+from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.types import Object, PlanState
 from fedi_safety.stores.pictrs import PictrsStore, open_pictrs
 
@@ -147,10 +147,10 @@ def test_what_is_wrong_is_one_clear_line(answer: Answer, words: list[str], code:
 @pytest.mark.parametrize(
     ("failure", "tries", "words"),
     [
-        (httpx.ConnectError("[Errno 111] Connection refused"), 3, "cannot be reached: Connection refused"),
-        (httpx.ReadTimeout("timed out"), 3, "no answer in time"),
-        (httpx.RemoteProtocolError("illegal status line"), 3, "illegal status line"),
-        (httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed"), 3, "certificate is not trusted"),
+        (httpx.ConnectError("[Errno 111] Connection refused"), 4, "cannot be reached: Connection refused"),
+        (httpx.ReadTimeout("timed out"), 4, "no answer in time"),
+        (httpx.RemoteProtocolError("illegal status line"), 4, "illegal status line"),
+        (httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed"), 4, "certificate is not trusted"),
     ],
 )
 def test_lost_connections_are_tried_again_and_then_told(failure: httpx.HTTPError, tries: int, words: str) -> None:
@@ -395,8 +395,6 @@ def test_a_file_that_is_not_what_its_hash_says_is_never_returned() -> None:
             assert store.fetch(obj, heads.append) == good
             assert heads == [good[:4096]]
         else:
-            from fedi_safety.core.errors import Unscannable
-
             with pytest.raises(Unscannable) as caught:
                 store.fetch(obj, heads.append)
             assert caught.value.reason.value == reason
@@ -417,6 +415,42 @@ def test_another_alias_serves_when_the_listed_one_is_gone() -> None:
     assert isinstance(obj, Object)
     source.entries[0]["aliases"] = ["second.jpeg"]
     assert store.fetch(obj, lambda _head: None) == b"content"
+
+
+@pytest.mark.parametrize(
+    ("failures", "ends"),
+    [
+        ([httpx.ConnectError("[Errno 111] refused"), httpx.ReadError("reset"), httpx.Response(502)], None),
+        ([httpx.ConnectError("[Errno 111] refused")] * 9, StoreError),
+        ([httpx.ReadError("reset")] * 9, Unscannable),
+        ([httpx.Response(502)] * 9, Unscannable),
+    ],
+)
+def test_a_fetch_gets_over_a_restart_and_tells_an_outage(
+    failures: list[httpx.TransportError | httpx.Response], ends: type[Exception] | None
+) -> None:
+    source = Listing([b"content"])
+    left = list(failures)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.startswith("/internal/"):
+            return source(request)
+        if not left:
+            return httpx.Response(200, content=b"content")
+        failure = left.pop(0)
+        if isinstance(failure, httpx.Response):
+            return failure
+        raise failure
+
+    store = store_of(answer)
+    (obj,) = store.list()
+    assert isinstance(obj, Object)
+    if ends is None:
+        assert store.fetch(obj, lambda _head: None) == b"content"
+    else:
+        with pytest.raises(ends):
+            store.fetch(obj, lambda _head: None)
+        assert len(left) == 5
 
 
 def test_removing_another_content_than_the_key_names_is_refused() -> None:

@@ -30,17 +30,18 @@ FORMATS = (5, 8, 7, 2, 3, 9, 10, 4, 1, 0, 6)
 
 PAGE_PICTURES = 100
 _HASH_CHARS = 78  # hex of SHA-256 (32 bytes), size (6), format (1)
-_TRIES = 3
-_PAUSE_S = 0.2  # doubled with every try
+TRIES = 4
+_PAUSE_S = 0.5  # doubled with every try: together as long as a restart of pict-rs takes
 _CONNECT_S = 10.0
 _READ_S = 120.0  # since 0.5.17 a page waits for blurhashes that were never computed
+_BODY_READ_S = 30.0
 _CONNECTIONS = 32
 _VERIFY_S = 30.0
 _VERIFY_PAUSE_S = 0.1
 _MAX_REDIRECTS = 3
 _ALIASES_NAMED = 50
-# What pict-rs answers with status 500 where a file is missing or damaged. It is tried again like other failures, because
-# a removal under way passes through that state.
+# What pict-rs answers with status 500 where a file is missing or damaged. It is tried again like other failures: a
+# removal under way passes through that state.
 _LASTING = frozenset({"not-found", "lost-file", "decode-image"})
 
 
@@ -132,8 +133,9 @@ class PictrsClient:
             )
         if not (api_key.isascii() and api_key.isprintable()):
             raise StoreUsageError(self.url, "the API key has characters that no header can carry", "check the key")
-        self._pause_s = pause_s
+        self.pause_s = pause_s
         self._key = {"X-Api-Token": api_key}
+        self._body_timeout = httpx.Timeout(min(read_s, _BODY_READ_S), connect=_CONNECT_S, pool=None)
         # Proxies from the environment are for the world outside; this is the operator's own network.
         self._http = httpx.Client(
             base_url=self.url,
@@ -230,13 +232,15 @@ class PictrsClient:
         """Open the stored file for streaming, None if there is no such alias. No variant is made.
 
         One try: `httpx.TransportError` passes through, inside the block too. A server that cannot be reached at all
-        is `StoreError`, any other answer `PictrsRefusal`.
+        is `StoreError`, any other answer `PictrsRefusal`. A caller that tries again waits `pause_s` first.
         """
         url = httpx.URL(self.url + _original(alias))
         for _ in range(1 + _MAX_REDIRECTS):
             try:
                 # The key goes nowhere else: a pict-rs with a public endpoint redirects to the object storage.
-                request = self._http.build_request("GET", url, headers={"Accept-Encoding": "identity"})
+                request = self._http.build_request(
+                    "GET", url, headers={"Accept-Encoding": "identity"}, timeout=self._body_timeout
+                )
                 response = self._http.send(request, stream=True)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 raise self._unreachable(error) from error
@@ -282,8 +286,8 @@ class PictrsClient:
         self, method: str, path: str, params: Mapping[str, str | int], headers: Mapping[str, str]
     ) -> httpx.Response:
         """Ask, again after a lost connection or a 5xx, and return the last answer. Everything asked is repeatable."""
-        pause_s = self._pause_s
-        for left in reversed(range(_TRIES)):
+        pause_s = self.pause_s
+        for left in reversed(range(TRIES)):
             try:
                 response = self._http.request(method, path, params=dict(params), headers=dict(headers))
             except httpx.TransportError as error:

@@ -19,6 +19,7 @@ import httpx
 
 from fedi_safety.clients.pictrs import (
     PAGE_PICTURES,
+    TRIES,
     Page,
     PictrsClient,
     PictrsDatabase,
@@ -30,14 +31,13 @@ from fedi_safety.clients.pictrs import (
     slug_of,
 )
 from fedi_safety.config import Pictrs
-from fedi_safety.core.errors import StoreError, Unscannable
+from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.types import Object, PlanState, Reason, Unscanned
 
 log = logging.getLogger(__name__)
 
 HEAD_BYTES = 4096
-_TRIES = 3
-_PAUSE_S = 0.2
+_BODY_S = 300.0  # the longest that one file may take, however steadily it drips
 _ALIASES_REMEMBERED = 20_000
 _ANCHORS = 64  # hashes listed last, from which a listing that lost its place goes on
 # The order is that of the hash's creation, which follows the creation time that is told after processing.
@@ -145,9 +145,9 @@ class PictrsStore:
                 accept(head)
                 accepted = True
 
-        pause_s = _PAUSE_S
-        failure: Unscannable | None = None
-        for attempt in range(_TRIES):
+        pause_s = self._client.pause_s
+        failure: Unscannable | StoreError | None = None
+        for attempt in range(TRIES):
             if attempt:
                 time.sleep(pause_s)
                 pause_s *= 2
@@ -165,14 +165,22 @@ class PictrsStore:
                 if refusal.code:
                     break  # pict-rs said why; a proxy between would not have
                 continue
+            except StoreUsageError:
+                raise
+            except StoreError as outage:
+                failure = outage
+                continue
             if data is None:
                 failure = Unscannable(Reason.VANISHED, "its alias is gone")
                 continue
             if len(data) == obj.size and hashlib.sha256(data).hexdigest() == obj.key[:64]:
                 return data
-            failure = Unscannable(
+            altered = Unscannable(
                 Reason.CHANGED, f"the file is not what pict-rs took in ({len(data)} bytes or more): scan its file store"
             )
+            if isinstance(failure, Unscannable) and failure.reason is Reason.CHANGED:
+                break  # twice the same: it was no accident on the way
+            failure = altered
         assert failure is not None
         raise failure
 
@@ -182,6 +190,7 @@ class PictrsStore:
             if response is None:
                 return None
             data = bytearray()
+            until = time.monotonic() + _BODY_S
             wanted = min(HEAD_BYTES, obj.size)
             for chunk in response.iter_bytes():
                 data += chunk
@@ -189,6 +198,8 @@ class PictrsStore:
                     accept(bytes(data[:wanted]))
                 if len(data) > obj.size:
                     break
+                if time.monotonic() > until:
+                    raise Unscannable(Reason.FETCH_FAILED, f"not complete after {_BODY_S:.0f} s")
             return bytes(data[: obj.size + 1])
 
     def remove(self, obj: Object, sha256: bytes) -> tuple[PlanState, str]:
