@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import Annotated
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,12 +13,17 @@ from fedi_safety.cli.shell import (
     LedgerOption,
     LogLevelOption,
     QuietOption,
+    Shell,
     StoreArgument,
     YesOption,
     on_stop,
     shell,
+    worst,
     write_json,
 )
+
+if TYPE_CHECKING:
+    from fedi_safety.app import RunReport
 
 
 def apply(
@@ -37,30 +43,43 @@ def apply(
     from fedi_safety.cli.closing import closing_notes
 
     sh = shell(config, ledger, log_level, quiet, yes)
-    opened = app.named_store(sh.settings, store)
     book = app.open_settings_ledger(sh.settings)
     stop = threading.Event()
+    reports: list[tuple[str, app.RunReport]] = []
     try:
         with on_stop(stop.set):
-            report = app.apply(
-                sh.settings,
-                ledger=book,
-                store=opened,
-                resume_acts=resume_acts,
-                keep_going=lambda: not stop.is_set(),
-            )
+            # One after another: acts are few, and their order in the ledger stays plain.
+            for target in app.targets(sh.settings, store):
+                with closing(target.open()) as opened:
+                    report = app.apply(
+                        target.settings,
+                        ledger=book,
+                        store=opened,
+                        resume_acts=resume_acts,
+                        keep_going=lambda: not stop.is_set(),
+                    )
+                reports.append((target.name, report))
+                if stop.is_set():
+                    break
     finally:
         book.dispose()
-        opened.close()
+    several = len(reports) > 1
+    for name, report in reports:
+        if json_output and several:
+            write_json({"store": name} | report.as_json())
+        elif not json_output:
+            _say(sh, f"{name}: " if several else "", report)
+        for note in closing_notes(report):
+            sh.warn(note)
     if json_output:
-        write_json(report.as_json())
+        write_json((app.summed([r for _, r in reports]) if several else reports[0][1]).as_json())
+    return worst(report.exit_code for _, report in reports)
+
+
+def _say(sh: Shell, named: str, report: RunReport) -> None:
+    tally = report.tally
+    if tally.planned:
+        changed = f", left alone {report.changed:,}" if report.changed else ""
+        sh.say(f"{named}planned {tally.planned:,}, removed {tally.acted:,}, not removed {tally.failed:,}{changed}")
     else:
-        tally = report.tally
-        if tally.planned:
-            changed = f", left alone {report.changed:,}" if report.changed else ""
-            sh.say(f"planned {tally.planned:,}, removed {tally.acted:,}, not removed {tally.failed:,}{changed}")
-        else:
-            sh.say("nothing is planned for this store; `fedi-safety scan --dry-run` plans")
-    for note in closing_notes(report):
-        sh.warn(note)
-    return report.exit_code
+        sh.say(f"{named}nothing is planned for this store; `fedi-safety scan --dry-run` plans")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote_from_bytes
 
 import typer
 
@@ -136,13 +137,20 @@ def _open(target: app.Target, *, alone: bool) -> Store | None:
 def _confirm(sh: Shell, ledger: SqlLedger, target: app.Target, store: Store | None, wanted: Wanted) -> None:
     from fedi_safety import app
 
-    url = target.url if store is None else store.url
+    url = _unopened_url(target.url) if store is None else store.url
     removes = app.act_for(target.settings, url).removes and not wanted.dry_run
     if removes and not ledger.was_dry_run(url):
         sh.confirm(
             f"{url} has had no complete dry run, and what the policy condemns will be deleted",
             "make a dry run first, or give --yes",
         )
+
+
+def _unopened_url(url_or_path: str) -> str:
+    """Return the ledger's name of a store that cannot be opened now."""
+    if "://" in url_or_path:
+        return url_or_path
+    return "file://" + quote_from_bytes(bytes(Path(url_or_path).resolve()))
 
 
 def _once(sh: Shell, watches: list[StoreWatch], shared: Shared) -> int:
