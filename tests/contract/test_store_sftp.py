@@ -70,8 +70,11 @@ def root(server: Sshd) -> Iterator[Path]:
     server.media.chmod(0o755)
     for path in server.media.iterdir():
         if path.is_dir() and not path.is_symlink():
-            for folder, _, _ in os.walk(path):
-                Path(folder).chmod(0o755)
+            path.chmod(0o755)
+            for folder, folders, _ in os.walk(path):
+                for name in folders:
+                    if not (Path(folder) / name).is_symlink():
+                        (Path(folder) / name).chmod(0o755)
             shutil.rmtree(path)
         else:
             path.unlink()

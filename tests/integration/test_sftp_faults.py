@@ -132,9 +132,13 @@ def test_a_server_that_stays_away_is_a_store_error_and_not_the_objects_fault(ser
     assert time.monotonic() - started < 15
     assert {type(error) for error in failed} == {StoreError}
     assert "nothing listens" in str(failed[0])
+    started = time.monotonic()
     with pytest.raises(StoreError, match="nothing listens"):
         list(store.list())
     assert store.remove(listed[0], b"")[0] is PlanState.FAILED
+    assert time.monotonic() - started < 0.9  # known to be down: nobody waits for it again
+    server.start()
+    assert store.fetch(listed[0], nothing) == b"x" * 10
     store.close()
 
 

@@ -115,7 +115,8 @@ class SftpStore:
     def list(self, prefixes: Sequence[str] = (), since: float | None = None) -> Iterator[Object | Unscanned]:
         """Yield the tree's objects in the byte order of their keys; see the `Store` port.
 
-        Directories are read ahead, so that a distant server is not asked for one after the other.
+        Directories are read ahead, so that a distant server is not asked for one after the other. `since` knows only
+        modification times, in whole seconds: SFTP has no change time, so a file moved in with an old time is not new.
         """
         lister = Lister(self._engine, self._pool, self._root, self.url, self._names_in_memory)
         try:

@@ -318,6 +318,7 @@ class Pool:
                 except StoreError:
                     failed += 1
                     if loop.time() >= until_s:
+                        self._was_up = False  # whoever asks next learns at once that it is still down
                         raise
                 await self.pause(min(failed, 6))
         finally:

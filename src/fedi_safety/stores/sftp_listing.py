@@ -66,6 +66,7 @@ class _Level:
         self.runs = listing.runs
         self.records = iter(listing.runs)
         self.directories = deque(prefix + name for name in listing.directories)
+        self.last = b""
 
 
 class Lister:
@@ -95,6 +96,9 @@ class Lister:
                     levels.pop().runs.close()
                     continue
                 name, is_directory, info = _unpacked(record)
+                if name == level.last:  # some file systems tell a name twice while the directory changes
+                    continue
+                level.last = name
                 key = level.prefix + name
                 if not is_directory:
                     if not wanted or key.startswith(wanted):
