@@ -35,7 +35,7 @@ _READY_S = 60
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedi-safety-tests"
 _ROOT = _CACHE / SUITE
 _BINARY = _CACHE / "pictrs/bin/pict-rs"
-_COMMAND = f"python {Path(__file__).parent.name}/{Path(__file__).name}"
+_COMMAND = "python tests/servers/pictrs.py"
 
 
 def build() -> None:
@@ -56,6 +56,8 @@ def build() -> None:
             ]
             subprocess.run(["nice", "-n", "10", *command], check=True)
         if not _has_tools() and not _debian_ready():
+            if os.geteuid() != 0 or shutil.which("debootstrap") is None:
+                raise RuntimeError("install ImageMagick 7, ffmpeg and exiftool, or run this as root with debootstrap")
             shutil.rmtree(_ROOT, ignore_errors=True)
             command = [
                 "debootstrap",
@@ -204,7 +206,7 @@ def pictrs_server(**variables: str) -> Iterator[PictrsServer]:
     """
     chrooted = not _has_tools()
     if not _BINARY.exists() or (chrooted and not _debian_ready()):
-        raise RuntimeError(f"pict-rs is not built: run `{_COMMAND}` once in tests")
+        raise RuntimeError(f"pict-rs is not built: run `{_COMMAND}` once")
     if chrooted and os.geteuid() != 0:
         raise RuntimeError("pict-rs needs ImageMagick 7, ffmpeg and exiftool: install them, or run the tests as root")
     inside = "/srv" if chrooted else None
