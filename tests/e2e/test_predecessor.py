@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from e2e.program import FACES, check_one_line_error, digests, program
+from e2e.program import FACES, check_one_line_error, command, digests, program
+from fedi_safety.cli.predecessor_cmd import remote_url
 from photos import jpeg_bytes
 
 SCRIPT = Path(__file__).parent.parent.parent / "fedi_safety_local_storage.py"
@@ -57,12 +60,45 @@ def test_the_old_script_name_and_options(media: Path) -> None:
 
 
 @pytest.mark.usefixtures("old_env")
-def test_without_all_only_new_files_are_looked_at(media: Path) -> None:
+def test_without_all_it_runs_until_stopped_and_misses_nothing(media: Path) -> None:
     os.utime(media / "portrait.jpg", (1, 1))
-    done = program("fedi_safety_local_storage", "-m", "5", "--dry_run")
-    assert done.code == 1, done
+    daemon = subprocess.Popen(
+        command("fedi_safety_local_storage", "-m", "5", "--dry_run", "--skip_unreadable"),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while program("list", "--json").out.count("\n") < 4:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        daemon.send_signal(signal.SIGTERM)
+        _, err = daemon.communicate(timeout=30)
+    finally:
+        daemon.kill()
+    assert daemon.returncode in (0, 130), err
+    assert "has no effect" in err and "watching" in err
     keys = {row["key"] for row in program("list", "--json").lines}
-    assert keys == {"coffee.jpg", "clip.mp4", "export.csv"}
+    assert keys == {"portrait.jpg", "coffee.jpg", "clip.mp4", "export.csv"}
+    assert (media / "portrait.jpg").exists()
+
+
+@pytest.mark.parametrize("name", ["fedi_safety_object_storage", "fedi_safety_remote_storage", "lemmy_safety_pictrs"])
+def test_the_other_script_names_say_what_they_need(name: str, empty_home: Path) -> None:
+    named = {"fedi_safety_object_storage": "PICTRS_BUCKET", "fedi_safety_remote_storage": "SSH_HOSTNAME"}
+    check_one_line_error(program(name, "--all", "-t", "4"), 2, named.get(name, "comes with the gate"))
+    script = SCRIPT.with_name(f"{name}.py")
+    done = subprocess.run([sys.executable, str(script), "--all"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and named.get(name, "comes with the gate") in done.stderr
+
+
+def test_the_remote_url_is_made_of_the_old_variables() -> None:
+    variables = {"SSH_HOSTNAME": "media.example", "SSH_PORT": "2222", "SSH_USERNAME": "me too"}
+    assert (
+        remote_url(variables | {"PICTRS_FILES_DIRECTORY": "/srv/a b"}) == "sftp://me%20too@media.example:2222/srv/a%20b"
+    )
+    old = {"SSH_HOSTNAME": "::1", "SSH_PICTRS_FILES_DIRECTORY": "/srv"}
+    assert remote_url(old) == "sftp://[::1]:22/srv"
 
 
 @pytest.mark.usefixtures("old_env")

@@ -96,7 +96,13 @@ def remote_storage(
     return _run(sh, place, everything, minutes, dry_run, skip_unreadable, prefix)
 
 
-def pictrs_worker(_context: typer.Context) -> NoReturn:
+def pictrs_worker(
+    _config: ConfigOption = None,
+    _ledger: LedgerOption = None,
+    _log_level: LogLevelOption = None,
+    _quiet: QuietOption = False,
+    _yes: YesOption = False,
+) -> NoReturn:
     """Judge for pictrs-safety. Comes with the gate."""
     raise UsageError(
         PICTRS, "the worker for pictrs-safety comes with the gate, which is not built yet", "keep the old one for it"
