@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from corpus import default_work, instance_corpus
 from fedi_safety import app
-from fedi_safety.config import S3, Settings, Ssh
+from fedi_safety.config import S3, Settings, Ssh, load_settings
 from fedi_safety.core.ports import Store
 from fedi_safety.policies import load_policy
 from fedi_safety.stores import open_store
@@ -84,7 +84,7 @@ def main() -> None:
     os.environ.pop("FEDI_SAFETY_LEDGER", None)
     about = machine()
     print(machine_line(about))
-    settings = Settings()
+    settings = load_settings()
     engine = app.open_engine(settings)
     rates: dict[str, list[float]] = {name: [] for name in TARGETS}
     try:

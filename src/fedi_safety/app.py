@@ -361,7 +361,7 @@ def scan(
             recheck=request.recheck,
             max_bytes=settings.limits.max_bytes,
             held_bytes=(256 << 20) // request.beside,
-            fetchers=max(2, engine.jobs),
+            fetchers=max(store.hands, engine.jobs),
             decoders=engine.jobs,
             scorers=engine.jobs,
         ),

@@ -38,9 +38,7 @@ QuietOption = Annotated[
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Answer every question with yes.", rich_help_panel=_GROUP)]
 StoreArgument = Annotated[
     str | None,
-    typer.Argument(
-        metavar="[STORE]", help="A path, URL or configured name; left out, it comes from the configuration."
-    ),
+    typer.Argument(metavar="[STORE]", help="A path, a URL or a configured name; left out, the configured one."),
 ]
 
 

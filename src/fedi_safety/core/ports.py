@@ -53,6 +53,11 @@ class Store(Protocol):
         """The canonical URL, without credentials; the store's name in the ledger."""
         ...
 
+    @property
+    def hands(self) -> int:
+        """How many objects are worth fetching at once: enough to hide the way to them, no more than it can bear."""
+        ...
+
     def list(self, prefixes: Sequence[str] = (), since: float | None = None) -> Iterator[Object | Unscanned]:
         """Yield every object once, in ascending order of the key's bytes, holding none of the store in memory.
 

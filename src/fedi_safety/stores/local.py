@@ -88,6 +88,11 @@ class LocalStore:
         """The `file://` URL of the real path, percent-encoded."""
         return "file://" + quote_from_bytes(os.fsencode(self._root))
 
+    @property
+    def hands(self) -> int:
+        """Two: while one waits for the disk, the other reads."""
+        return 2
+
     def list(self, prefixes: Sequence[str] = (), since: float | None = None) -> Iterator[Object | Unscanned]:
         """Yield the tree's objects in the byte order of their keys; see the `Store` port.
 

@@ -48,14 +48,15 @@ def open_s3(url: str, access: S3, patience: Patience | None = None) -> S3Store:
         except S3Fault as second:
             client.close()
             raise _store_fault(second).as_store_error(address.url) from None
-    return S3Store(address, client)
+    return S3Store(address, client, access.connections)
 
 
 class S3Store:
     """A bucket. Keys are relative to the URL's prefix; see the `Store` port for the promises."""
 
-    def __init__(self, address: Address, client: Client) -> None:
+    def __init__(self, address: Address, client: Client, hands: int) -> None:
         """Use `client`, which this store closes."""
+        self.hands = hands
         self._address = address
         self._client = client
         self._timed = False
