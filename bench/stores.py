@@ -15,15 +15,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from corpus import default_work, instance_corpus
+from bench.corpus import default_work, instance_corpus
+from bench.measure import Spread, machine, machine_line, write_result
+
 from fedi_safety import app
 from fedi_safety.config import S3, Settings, Ssh, load_settings
 from fedi_safety.core.ports import Store
 from fedi_safety.policies import load_policy
 from fedi_safety.stores import open_store
-from measure import Spread, machine, machine_line, write_result
 from servers import sshd
 from servers.s3 import s3_server
 

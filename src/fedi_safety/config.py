@@ -126,11 +126,11 @@ class Settings(BaseSettings):
     device: Device = Field("auto", description="What the detectors run on.")
     jobs: int = Field(0, ge=0, le=256, description="Decoder processes and scoring threads; 0 means one per core.")
     log_level: LogLevel = Field("warning", description="How much is logged.")
-    breaker: Breaker = Field(default_factory=Breaker)  # type: ignore[arg-type]  # pydantic fills the defaults
-    limits: Limits = Field(default_factory=Limits)  # type: ignore[arg-type]
-    s3: S3 = Field(default_factory=S3)  # type: ignore[arg-type]
-    ssh: Ssh = Field(default_factory=Ssh)  # type: ignore[arg-type]
-    pictrs: Pictrs = Field(default_factory=Pictrs)  # type: ignore[arg-type]
+    breaker: Breaker = Field(default_factory=Breaker)
+    limits: Limits = Field(default_factory=Limits)
+    s3: S3 = Field(default_factory=S3)
+    ssh: Ssh = Field(default_factory=Ssh)
+    pictrs: Pictrs = Field(default_factory=Pictrs)
     stores: list[NamedStore] = Field(default_factory=list, description="Several stores, each a [[stores]] table.")
 
     @field_validator("detectors", mode="before")

@@ -25,15 +25,15 @@ def open_store(
     if scheme == "s3":
         from fedi_safety.stores.s3 import open_s3
 
-        return open_s3(url_or_path, s3 or S3())  # type: ignore
+        return open_s3(url_or_path, s3 or S3())
     if scheme == "sftp":
         from fedi_safety.stores.sftp import open_sftp
 
-        return open_sftp(url_or_path, ssh or Ssh())  # type: ignore
+        return open_sftp(url_or_path, ssh or Ssh())
     if scheme in ("pictrs+http", "pictrs+https"):
         from fedi_safety.stores.pictrs import open_pictrs
 
-        return open_pictrs(url_or_path, pictrs or Pictrs())  # type: ignore
+        return open_pictrs(url_or_path, pictrs or Pictrs())
     raise StoreUsageError(
         url_or_path, f"there are no {scheme}:// stores", f"give a path or one of: {', '.join(SCHEMES)}://"
     )
