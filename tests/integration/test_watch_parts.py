@@ -16,7 +16,7 @@ import pytest
 
 from fakes import FakeDecoder, detectors, red_circles
 from fedi_safety import app
-from fedi_safety.config import Settings
+from fedi_safety.config import load_settings
 from fedi_safety.core.errors import PolicyError
 from fedi_safety.core.policy import Policy
 from fedi_safety.ledger.ledger import open_ledger
@@ -144,7 +144,7 @@ def test_a_daemon_over_two_trees_with_signals(tmp_path: Path, monkeypatch: pytes
     listener = threading.Thread(target=listen, daemon=True)  # a full queue would lose datagrams, as with systemd
     listener.start()
     monkeypatch.setenv("WATCHDOG_USEC", "600000")
-    settings = Settings()
+    settings = load_settings()
     clock = app.SystemClock()
     ledger = open_ledger(tmp_path / "ledger.db", clock=clock)
     engine = app.Engine(FakeDecoder(), list(detectors()), "fake", 2)

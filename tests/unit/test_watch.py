@@ -12,7 +12,7 @@ import pytest
 
 from fakes import FakeClock, FakeDecoder, FakeStore, detectors, red_circles
 from fedi_safety import app
-from fedi_safety.config import Breaker, Settings
+from fedi_safety.config import Settings, load_settings
 from fedi_safety.core.errors import LedgerError, StoreError, StoreUsageError
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Store
@@ -90,7 +90,7 @@ class Rig:
     """A watched fake store; `restart` makes a new daemon on the same ledger."""
 
     path: Path
-    settings: Settings = field(default_factory=Settings)
+    settings: Settings = field(default_factory=load_settings)
     rhythm: Rhythm = field(default_factory=Rhythm)
     wanted: Wanted = field(default_factory=Wanted)
     policy: Policy = field(default_factory=red_circles)
@@ -275,7 +275,11 @@ def test_a_failed_object_is_tried_again_when_it_has_left_the_window(rig: Rig) ->
 def test_an_object_that_disappears_meanwhile_is_fine(rig: Rig) -> None:
     rig.step()
     rig.store.put("k", RED_CIRCLE)
-    rig.store.before_fetch = lambda key: rig.store.objects.pop(key) and None  # type: ignore[func-returns-value]
+
+    def vanish(key: str) -> None:
+        del rig.store.objects[key]
+
+    rig.store.before_fetch = vanish
     rig.step()
     assert rig.watch.health.state == "ok"
     for _ in range(50):
@@ -355,7 +359,7 @@ def test_a_full_disk_is_backed_off_and_said(rig: Rig, monkeypatch: pytest.Monkey
 
 
 def test_many_small_cycles_together_trip_the_breaker(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    settings = Settings(breaker=Breaker(max_removed=10, min_judged=100_000))  # type: ignore[call-arg]
+    settings = load_settings(breaker={"max_removed": 10, "min_judged": 100_000})
     rig = Rig(tmp_path / "ledger.db", settings)
     rig.step()
     for i in range(30):
