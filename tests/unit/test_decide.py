@@ -38,7 +38,7 @@ def test_the_breaker_trips_beyond_its_limits_and_not_at_them(seen: Tally, trips:
 
 def test_the_breaker_names_the_figures() -> None:
     assert breaker_opinion(BreakerLimits(), tally(judged=200, block=30)) == (
-        "30 of 200 judged objects would be removed, more than 5.0%"
+        "30 of 200 judged objects would be removed, more than 5 %"
     )
 
 

@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from fedi_safety.core.errors import printable
+from fedi_safety.web.facts import percent
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,7 +24,7 @@ def closing_table(report: RunReport, *, removes: bool) -> Table:
     table.add_column(justify="right")
     table.add_column(style="dim")
     judged = tally.judged + tally.already_judged
-    share = f"{judged / tally.listed:.1%} of what was listed has a verdict" if tally.listed else ""
+    share = f"{percent(judged / tally.listed)} of what was listed has a verdict" if tally.listed else ""
     table.add_row("listed", f"{tally.listed:,}", share)
     table.add_row("judged now", f"{tally.judged:,}", _rate(report))
     table.add_row("judged before", f"{tally.already_judged:,}", "")

@@ -77,11 +77,12 @@ def report(
 
 def _read(sh: Shell, named: str | None, *, histograms: bool, policy: bool) -> Report:
     from fedi_safety import __version__, app
+    from fedi_safety.detectors import signals_of
     from fedi_safety.ledger.figures import acts_by_store, figures
     from fedi_safety.ledger.query import store_urls
     from fedi_safety.web.facts import Report, thresholds_of
 
-    chosen = app.load_policy(sh.settings.policy) if policy else None
+    chosen = app.load_policy(sh.settings.policy).among(signals_of(sh.settings.detectors)) if policy else None
     url = None if named is None else app.store_url(named)
     book = app.open_settings_ledger(sh.settings, readonly=True)
     try:

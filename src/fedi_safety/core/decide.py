@@ -44,9 +44,11 @@ def breaker_opinion(limits: BreakerLimits, tally: Tally) -> str | None:
     if tally.block > limits.max_removed:
         return f"{tally.block} objects would be removed, more than {limits.max_removed}"
     if judged >= limits.min_judged and tally.block > limits.max_removed_share * judged:
-        return f"{tally.block} of {judged} judged objects would be removed, more than {limits.max_removed_share:.1%}"
+        return (
+            f"{tally.block} of {judged} judged objects would be removed, more than {100 * limits.max_removed_share:g} %"
+        )
     if tally.listed >= limits.min_listed and tally.unscanned_total > limits.max_unscanned_share * tally.listed:
-        share = f"{limits.max_unscanned_share:.0%}"
+        share = f"{100 * limits.max_unscanned_share:g} %"
         return f"{tally.unscanned_total} of {tally.listed} objects are unscanned, more than {share}"
     return None
 
