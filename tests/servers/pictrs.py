@@ -187,7 +187,9 @@ class PictrsServer:
 
     def stored(self) -> list[str]:
         """Return every file in the file store, as paths relative to it."""
-        return sorted(str(p.relative_to(self.files)) for p in self.files.rglob("*") if p.is_file())
+        # os.walk takes it calmly that pict-rs removes directories meanwhile.
+        folders = os.walk(self.files)
+        return sorted(str((Path(at) / name).relative_to(self.files)) for at, _, names in folders for name in names)
 
 
 def free_port() -> int:
