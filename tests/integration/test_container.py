@@ -19,11 +19,10 @@ from pathlib import Path
 import pytest
 
 from photos import jpeg_bytes
+from servers import debian
 
 ROOT = Path(__file__).parent.parent.parent
 RECIPES = ("Containerfile", "Containerfile.cuda")
-# Taken before tests replace HOME: what is built once serves every later run.
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedi-safety-tests"
 
 
 def instructions(recipe: str) -> list[tuple[str, str]]:
@@ -59,33 +58,6 @@ def test_the_compose_file_takes_every_right_away() -> None:
         assert line in text
 
 
-def mirror() -> str:
-    """Return where this machine gets its Debian packages from."""
-    for file in [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]:
-        if file.is_file():
-            for line in file.read_text("utf-8").splitlines():
-                if found := re.match(r"(?:URIs:|deb(?:\s+\[.*?\])?)\s+(\S+/debian)/?\s*", line):
-                    return found[1]
-    pytest.fail("this machine names no Debian mirror in /etc/apt")
-
-
-def clean_root() -> Path:
-    """Return a minimal Debian root, made once."""
-    assert os.geteuid() == 0, "building a container's root needs root"
-    root = CACHE / "bookworm"
-    if not (root / ".complete").exists():
-        if shutil.which("debootstrap") is None:
-            subprocess.run(["apt-get", "update", "-qq"], check=True)
-            subprocess.run(["apt-get", "install", "-y", "-qq", "debootstrap"], check=True, stdout=subprocess.DEVNULL)
-        shutil.rmtree(root, ignore_errors=True)
-        root.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(
-            ["debootstrap", "--variant=minbase", "bookworm", root, mirror()], check=True, stdout=subprocess.DEVNULL
-        )
-        (root / ".complete").touch()
-    return root
-
-
 def inside(root: Path, command: str, env: dict[str, str], where: str) -> subprocess.CompletedProcess[str]:
     """Run a shell command in the root as the recipe's RUN does."""
     settings = " ".join(f"export {name}={shlex.quote(value)};" for name, value in env.items())
@@ -116,7 +88,7 @@ exec chroot "$1" /usr/bin/setpriv --reuid=991 --regid=991 --clear-groups --no-ne
 
 
 def test_the_recipe_s_steps_give_a_working_program_on_a_read_only_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    root = clean_root()
+    root = debian.root("bookworm")
     for stale in ("opt/fedi-safety", "var/lib/fedi-safety", "srv/media"):
         shutil.rmtree(root / stale, ignore_errors=True)
     env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 import secrets
 import shutil
 import signal
@@ -27,15 +26,16 @@ from typing import Any
 
 import httpx
 
+from servers import debian
+
 VERSION = "0.5.25"
 SUITE = "trixie"  # the first Debian with ImageMagick 7
 PACKAGES = ("imagemagick", "ffmpeg", "libimage-exiftool-perl", "ca-certificates")
 _READY_S = 60
-# Captured at import: the tests give every test a home directory of its own, and the build must outlive it.
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedi-safety-tests"
+_CACHE = debian.CACHE
 _ROOT = _CACHE / SUITE
 _BINARY = _CACHE / "pictrs/bin/pict-rs"
-_COMMAND = "python tests/servers/pictrs.py"
+_COMMAND = "python tests/servers/prepare.py"
 
 
 def build() -> None:
@@ -55,19 +55,8 @@ def build() -> None:
                 str(_CACHE / "pictrs"),
             ]
             subprocess.run(["nice", "-n", "10", *command], check=True)
-        if not _has_tools() and not _debian_ready():
-            if os.geteuid() != 0 or shutil.which("debootstrap") is None:
-                raise RuntimeError("install ImageMagick 7, ffmpeg and exiftool, or run this as root with debootstrap")
-            shutil.rmtree(_ROOT, ignore_errors=True)
-            command = [
-                "debootstrap",
-                "--variant=minbase",
-                f"--include={','.join(PACKAGES)}",
-                SUITE,
-                str(_ROOT),
-                _mirror(),
-            ]
-            subprocess.run(command, check=True)
+        if not _has_tools():
+            debian.root(SUITE, PACKAGES)
 
 
 def _has_tools() -> bool:
@@ -77,15 +66,6 @@ def _has_tools() -> bool:
 def _debian_ready() -> bool:
     # A link that leads somewhere only from inside.
     return (_ROOT / "usr/bin/magick").is_symlink() and (_ROOT / "usr/bin/ffmpeg").exists()
-
-
-def _mirror() -> str:
-    """Return the mirror that this machine takes its own packages from."""
-    for path in [*Path("/etc/apt/sources.list.d").glob("*"), Path("/etc/apt/sources.list")]:
-        text = path.read_text() if path.is_file() else ""
-        if found := re.search(r"^(?:URIs:|deb)\s+(?:\[.*?\]\s+)?(https?://\S+/debian)/?(?:\s|$)", text, re.MULTILINE):
-            return found[1]
-    raise RuntimeError("no Debian mirror is configured on this machine")
 
 
 @dataclass
@@ -298,7 +278,3 @@ def pictrs_database() -> Iterator[Database]:
         finally:
             process.send_signal(signal.SIGINT)  # fast shutdown: does not wait for clients
             process.wait(30)
-
-
-if __name__ == "__main__":
-    build()

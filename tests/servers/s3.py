@@ -22,14 +22,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from servers import debian
+
 MODULE = "github.com/versity/versitygw/cmd/versitygw"
 VERSION = "v1.8.0"
 REGION = "us-east-1"
 _BUILD_S = 900
 _READY_S = 30
-# Captured at import: the tests give every test a home directory of its own, and the build must outlive it.
-_HOME = Path.home()
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or _HOME / ".cache") / "fedi-safety-tests"
+_CACHE = debian.CACHE
 
 
 def binary() -> Path:
@@ -47,7 +47,7 @@ def binary() -> Path:
 def _build(folder: Path) -> None:
     if shutil.which("go") is None:
         raise RuntimeError("the S3 server of the tests is built with Go: install go 1.24 or later")
-    environment = {**os.environ, "HOME": str(_HOME), "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"}
+    environment = {**os.environ, "HOME": str(debian.HOME), "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"}
     with tempfile.TemporaryDirectory(dir=folder) as fresh:
         environment["GOBIN"] = fresh
         command = ["go", "install", "-trimpath", f"{MODULE}@{VERSION}"]
