@@ -25,6 +25,7 @@ from fedi_safety.core.errors import ExitCode, FediSafetyError, StoreError, Usage
 
 if TYPE_CHECKING:
     from fedi_safety import app
+    from fedi_safety.core.policy import Policy
     from fedi_safety.core.ports import Store
     from fedi_safety.ledger.ledger import SqlLedger
     from fedi_safety.watching.cycles import Rhythm, Shared, StoreWatch, Wanted
@@ -109,12 +110,23 @@ def run_watch(
         engine = app.open_engine(settings)
         try:
             shared = Shared(
-                ledger, engine, policy, app.SharedRunLock(ledger), app.SystemClock(), rhythm, wanted, len(chosen)
+                ledger,
+                engine,
+                policy.among(engine.signals),
+                app.SharedRunLock(ledger),
+                app.SystemClock(),
+                rhythm,
+                wanted,
+                len(chosen),
             )
             watches = [StoreWatch(target, shared, store) for target, store in opened]
             if once:
                 return _once(sh, watches, shared)
-            daemon = Daemon(watches, shared, reload=lambda: app.load_policy(settings.policy), health_file=health_file)
+
+            def reload() -> Policy:
+                return app.load_policy(settings.policy).among(engine.signals)
+
+            daemon = Daemon(watches, shared, reload=reload, health_file=health_file)
             names = ", ".join(target.name for target in chosen)
             sh.note(f"watching {names} every {rhythm.every_s:g} s; stop with Ctrl-C or SIGTERM")
             return ExitCode.INTERRUPTED if daemon.run() else ExitCode.DONE
