@@ -353,7 +353,7 @@ def test_a_closed_root_is_a_usage_error(open_root: Path) -> None:
         (lambda p: str(put(p, "file")), "not a directory"),
         (lambda _: "", "empty"),
         (lambda _: "a\0b", "NUL"),
-        (lambda _: "s3://bucket/x", "not built yet"),
+        (lambda _: "gopher://host/x", "there are no gopher:// stores"),
         (lambda _: "file://host/x", "names no host"),
     ],
 )

@@ -6,6 +6,7 @@ as its user on a read-only root. A linter reads both recipes. Needs root, as bui
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -87,8 +88,15 @@ exec chroot "$1" /usr/bin/setpriv --reuid=991 --regid=991 --clear-groups --no-ne
 """
 
 
-def test_the_recipe_s_steps_give_a_working_program_on_a_read_only_root(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_recipe_s_steps_give_a_working_program_on_a_read_only_root() -> None:
     root = debian.root("bookworm")
+    with (debian.CACHE / "bookworm.lock").open("w") as lock:  # two test runs at once share the root
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        build_and_run(root)
+
+
+def build_and_run(root: Path) -> None:
+    """Carry out the recipe in `root`, then start the result as a container would."""
     for stale in ("opt/fedi-safety", "var/lib/fedi-safety", "srv/media"):
         shutil.rmtree(root / stale, ignore_errors=True)
     env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
