@@ -9,24 +9,24 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 from fedi_safety.acts.remove import Remove
 from fedi_safety.config import Settings, ledger_path
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.decide import BreakerLimits, Mode, breaker_opinion
-from fedi_safety.core.errors import ExitCode, FediSafetyError, UsageError
+from fedi_safety.core.errors import FediSafetyError, UsageError
 from fedi_safety.core.pipeline import TEST_CARD_SIGNAL, Options, Pipeline
 from fedi_safety.core.policy import Policy, judge, open_signals
 from fedi_safety.core.ports import Act, Clock, Decoder, Detector, Store
 from fedi_safety.core.sweep import Acting, Sweep
 from fedi_safety.core.types import ActKind, Judgement, Outcome, Plan, PlanState, Recheck, Scores, Signal, Tally
 from fedi_safety.policies import load_policy
+from fedi_safety.run_report import RunReport, ScanRequest, add_tally, summed
 from fedi_safety.stores import open_store
 from fedi_safety.testcard import TEST_CARD_SHA256
 
@@ -48,114 +48,6 @@ class SystemClock:
     def monotonic(self) -> float:
         """Return seconds that never go back."""
         return time.monotonic()
-
-
-@dataclass(frozen=True, slots=True)
-class ScanRequest:
-    """What one scan is asked for, beyond the settings."""
-
-    store: str
-    dry_run: bool = False
-    act: ActKind = ActKind.DELETE
-    prefixes: tuple[str, ...] = ()
-    since: float | None = None
-    limit: int | None = None
-    recheck: Recheck = Recheck.POLICY
-    cascade: bool = True
-    resume_acts: bool = False
-    redecide: bool = True  # False where it is known that nothing was judged under another policy
-    removed_before: int = 0  # removals that count against the breaker's number together with this run's
-    beside: int = 1  # how many scans share this machine's memory
-
-
-@dataclass(slots=True)
-class RunReport:
-    """How a run went: what the closing table and `--json` show."""
-
-    run_id: int
-    store: str
-    dry_run: bool = False
-    act: ActKind = ActKind.DELETE
-    tally: Tally = field(default_factory=Tally)
-    seconds: float = 0.0
-    device: str = ""
-    detectors: Mapping[str, str] = field(default_factory=dict)
-    policy: str = ""
-    interrupted: bool = False
-    breaker: str | None = None
-    stages: Mapping[str, float] = field(default_factory=dict)
-    failures: list[Outcome] = field(default_factory=list)
-    changed: int = 0  # planned objects that are not what was judged any more, and were left alone
-
-    @property
-    def named(self) -> str:
-        """Return the store as a person would name it on the command line: a path where that says the same."""
-        path = unquote(self.store.removeprefix("file://"), errors="surrogateescape")
-        return path if self.store.startswith("file://") and path.isprintable() else self.store
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """Return the most severe of what happened (docs/exit-codes.md)."""
-        if self.interrupted:
-            return ExitCode.INTERRUPTED
-        if self.breaker is not None and not self.dry_run:
-            return ExitCode.BREAKER
-        if self.tally.failed:
-            return ExitCode.OUTSIDE
-        return ExitCode.UNSCANNED if self.tally.unscanned_total else ExitCode.DONE
-
-    @property
-    def status(self) -> str:
-        """Return the run's status for the ledger."""
-        if self.interrupted:
-            return "interrupted"
-        return "breaker" if self.breaker is not None and not self.dry_run else "done"
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the closing JSON object, with the fields of docs/design.md section 7."""
-        tally = self.tally
-        return {
-            "listed": tally.listed,
-            "judged": tally.judged,
-            "already_judged": tally.already_judged,
-            "unscanned": dict(sorted(tally.unscanned.items())),
-            "clear": tally.clear,
-            "review": tally.review,
-            "block": tally.block,
-            "planned": tally.planned,
-            "acted": tally.acted,
-            "failed": tally.failed,
-            "frames": tally.frames,
-            "bytes": tally.bytes,
-            "seconds": round(self.seconds, 3),
-            "images_per_second": round(tally.judged / self.seconds, 2) if self.seconds else 0.0,
-            "device": self.device,
-            "detectors": dict(self.detectors),
-            "policy": self.policy,
-            "run_id": self.run_id,
-        }
-
-
-def add_tally(total: Tally, part: Tally) -> None:
-    """Add the counts of one pass to a sum."""
-    for name in (f.name for f in fields(Tally) if f.name != "unscanned"):
-        setattr(total, name, getattr(total, name) + getattr(part, name))
-    for reason, count in part.unscanned.items():
-        total.unscanned[reason] = total.unscanned.get(reason, 0) + count
-
-
-def summed(reports: Sequence[RunReport]) -> RunReport:
-    """Return the sum over several stores' reports; the time is the longest, for they were side by side."""
-    total = replace(reports[-1], store="", tally=Tally(), failures=[], stages={})
-    for report in reports:
-        add_tally(total.tally, report.tally)
-        total.failures += report.failures
-    total.changed = sum(report.changed for report in reports)
-    total.seconds = max(report.seconds for report in reports)
-    total.run_id = max(report.run_id for report in reports)
-    total.interrupted = any(report.interrupted for report in reports)
-    total.breaker = next((report.breaker for report in reports if report.breaker is not None), None)
-    return total
 
 
 @dataclass(slots=True)
@@ -541,6 +433,7 @@ __all__ = [
     "SharedRunLock",
     "SystemClock",
     "Target",
+    "add_tally",
     "apply",
     "breaker_limits",
     "load_policy",

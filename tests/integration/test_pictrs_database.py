@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from e2e.program import FACES, program
-from fedi_safety.clients.pictrs import PictrsDatabase
+from fedi_safety.clients.pictrs_database import PictrsDatabase
 from fedi_safety.config import Pictrs
 from fedi_safety.core.errors import StoreError
 from fedi_safety.core.types import Object, PlanState

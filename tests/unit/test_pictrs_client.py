@@ -9,16 +9,9 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from fedi_safety.clients.pictrs import (
-    PictrsClient,
-    PictrsDatabase,
-    PictrsRefusal,
-    hash_of,
-    internal_url,
-    is_hash,
-    purge_picture,
-    slug_of,
-)
+from fedi_safety.clients.pictrs import PictrsClient, PictrsRefusal, hash_of, internal_url, is_hash, slug_of
+from fedi_safety.clients.pictrs_database import PictrsDatabase
+from fedi_safety.clients.pictrs_purging import purge_picture
 from fedi_safety.config import Pictrs
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.types import Object, PlanState

@@ -12,7 +12,8 @@ import pytest
 from fakes import FakeStore
 from fedi_safety import app
 from fedi_safety.acts.purge import Purge, PurgeUnavailable, RemovePurging
-from fedi_safety.clients.pictrs import Owner, PictrsClient, PictrsDatabase, hash_of, slug_of
+from fedi_safety.clients.pictrs import PictrsClient, hash_of, slug_of
+from fedi_safety.clients.pictrs_database import Owner, PictrsDatabase
 from fedi_safety.config import Settings
 from fedi_safety.core.errors import UsageError
 from fedi_safety.core.types import ActKind, Plan, PlanState, Reason

@@ -13,7 +13,9 @@ from contextlib import closing
 from functools import partial
 
 from fedi_safety.acts.remove import Remove
-from fedi_safety.clients.pictrs import Owner, PictrsClient, PictrsDatabase, Picture, purge_picture
+from fedi_safety.clients.pictrs import PictrsClient, Picture
+from fedi_safety.clients.pictrs_database import Owner, PictrsDatabase
+from fedi_safety.clients.pictrs_purging import purge_picture
 from fedi_safety.config import Pictrs
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.ports import Store

@@ -7,12 +7,11 @@ message. It judges nothing, keeps nothing, and asks for nothing that would make 
 from __future__ import annotations
 
 import base64
-import binascii
 import logging
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +21,6 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from fedi_safety.core.errors import StoreError, StoreUsageError
-from fedi_safety.core.types import PlanState
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +35,7 @@ _CONNECT_S = 10.0
 _READ_S = 120.0  # since 0.5.17 a page waits for blurhashes that were never computed
 _BODY_READ_S = 30.0
 _CONNECTIONS = 32
-_VERIFY_S = 30.0
-_VERIFY_PAUSE_S = 0.1
 _MAX_REDIRECTS = 3
-_ALIASES_NAMED = 50
 # What pict-rs answers with status 500 where a file is missing or damaged. It is tried again like other failures: a
 # removal under way passes through that state.
 _LASTING = frozenset({"not-found", "lost-file", "decode-image"})
@@ -85,15 +80,6 @@ class Page:
 
     pictures: tuple[Picture, ...]
     next: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """To which picture of pict-rs' a stored file belongs. `kind` is original, motion or variant."""
-
-    hash: str
-    identifier: str
-    kind: str
 
 
 def hash_of(sha256: bytes, size: int, format_byte: int) -> str:
@@ -328,137 +314,6 @@ class PictrsClient:
         else:
             cause = f"cannot be reached: {_without_errno(str(error)) or type(error).__name__}"
         return StoreError(self.url, cause, "check host and port, and that pict-rs is running")
-
-
-class PictrsDatabase:
-    """Reads the PostgreSQL repository of a pict-rs, where it has one. It never writes."""
-
-    def __init__(self, dsn: str) -> None:
-        """Take the connection string; nothing is opened yet."""
-        self._dsn = dsn
-
-    def owner(self, identifiers: Sequence[str]) -> Owner | None:
-        """Return to what the first known one of these identifiers (paths in pict-rs' store) belongs."""
-        rows = self._rows(
-            "SELECT h.identifier, h.hash, 'original' FROM hashes h WHERE h.identifier = ANY(%(ids)s)"
-            " UNION ALL SELECT h.motion_identifier, h.hash, 'motion' FROM hashes h"
-            " WHERE h.motion_identifier = ANY(%(ids)s)"
-            " UNION ALL SELECT v.identifier, v.hash, 'variant' FROM variants v WHERE v.identifier = ANY(%(ids)s)",
-            {"ids": list(identifiers)},
-        )
-        found = {identifier: (digest, kind) for identifier, digest, kind in rows}
-        for identifier in identifiers:
-            if identifier in found:
-                digest, kind = found[identifier]
-                return Owner(self._hex(digest), identifier, kind)
-        return None
-
-    def origins(self, aliases: Sequence[str]) -> tuple[str, ...]:
-        """Return the remote URLs that these aliases are proxied copies of."""
-        rows = self._rows("SELECT url FROM proxies WHERE alias = ANY(%(aliases)s)", {"aliases": list(aliases)})
-        return tuple(sorted(row[0] for row in rows))
-
-    def _hex(self, digest: str) -> str:
-        try:
-            return base64.b64decode(digest, validate=True).hex()
-        except binascii.Error as error:
-            raise self._failed("its hashes are not understood") from error
-
-    def _rows(self, query: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        try:
-            import psycopg
-        except ImportError as error:
-            raise StoreUsageError("pictrs.database", "psycopg is not installed", "install psycopg[binary]") from error
-        try:
-            # A connection for each question: removals are rare, and pict-rs may be restarted in between.
-            with psycopg.connect(
-                self._dsn, autocommit=True, connect_timeout=10, options="-c default_transaction_read_only=on"
-            ) as connection:
-                return connection.execute(query.encode(), params).fetchall()
-        except psycopg.errors.UndefinedTable as error:
-            raise self._failed("it is not the repository of a pict-rs") from error
-        except psycopg.Error as error:
-            # Only the state: a message of libpq may repeat the connection string.
-            raise self._failed(f"it cannot be read ({error.sqlstate or type(error).__name__})") from error
-
-    def _failed(self, cause: str) -> StoreError:
-        return StoreError("pictrs.database", cause, "check the connection string and the rights to read")
-
-
-def purge_picture(
-    client: PictrsClient, picture: Picture | None, database: PictrsDatabase | None = None, *, wait_s: float = _VERIFY_S
-) -> tuple[PlanState, str]:
-    """Purge a picture and wait until pict-rs has forgotten its hash and every alias. Doing it twice is harmless.
-
-    Returns `done`, `gone` or `failed` and a detail that keeps what can be traced later. Raises `StoreError`.
-    """
-    if picture is None:
-        return PlanState.GONE, "pict-rs does not have it"
-    if not picture.aliases:
-        # An earlier purge may be on its way: then its hash goes next.
-        if _forgotten(client, picture, (), time.monotonic() + wait_s) is None:
-            return PlanState.GONE, "pict-rs has finished an earlier removal"
-        return PlanState.FAILED, "pict-rs lists it without any alias, and so cannot purge it; upload it again and purge"
-    detail = trace_text(describe(client, picture, database))
-    aliases: tuple[str, ...] | None = None
-    for alias in picture.aliases:
-        aliases = client.purge(alias)
-        if aliases is not None:
-            break
-    known = tuple(dict.fromkeys((*picture.aliases, *(aliases or ()))))
-    left = _forgotten(client, picture, known, time.monotonic() + wait_s)
-    if left is not None:
-        return PlanState.FAILED, f"purged, but after {wait_s:.0f} s {left}: see pict-rs' log; {detail}"
-    log.info("purged %s: %s", picture.hash, detail)
-    return PlanState.DONE, f"purged, verified: its hash and aliases are gone; {detail}"
-
-
-def describe(client: PictrsClient, picture: Picture, database: PictrsDatabase | None = None) -> dict[str, Any]:
-    """Return what pict-rs knows of a picture: hash, aliases, identifier, creation time, and origins if proxied.
-
-    `origins` is None where nobody can tell: only the PostgreSQL repository has them.
-    """
-    identifiers = (client.identifier(alias) for alias in picture.aliases)
-    return {
-        "hash": picture.hash,
-        "aliases": list(picture.aliases),
-        "identifier": next((found for found in identifiers if found is not None), None),
-        "created_at": picture.created_at,
-        "origins": None if database is None else list(database.origins(picture.aliases)),
-    }
-
-
-def trace_text(described: Mapping[str, Any]) -> str:
-    """Return a description as one short text for a ledger or a log."""
-    aliases = described["aliases"]
-    more = len(aliases) - _ALIASES_NAMED
-    text = f"aliases {' '.join(aliases[:_ALIASES_NAMED])}{f' and {more} more' if more > 0 else ''}"
-    text += f"; identifier {described['identifier'] or 'unknown'}"
-    if described["origins"]:
-        text += f"; fetched from {' '.join(described['origins'])}"
-    return text
-
-
-def _forgotten(client: PictrsClient, picture: Picture, aliases: Sequence[str], until: float) -> str | None:
-    """Wait until nothing of a picture is known any more; return what is left when the time is over."""
-    left = list(aliases)
-    while True:
-        left = [alias for alias in left if client.has_alias(alias)]
-        trouble = f"alias {left[0]} is still there" if left else _listed(client, picture)
-        if trouble is None or time.monotonic() >= until:
-            return trouble
-        time.sleep(_VERIFY_PAUSE_S)
-
-
-def _listed(client: PictrsClient, picture: Picture) -> str | None:
-    """Return why a picture may still be listed, None if it is not."""
-    try:
-        return None if client.find(picture.hash) is None else "its hash is still listed"
-    except PictrsRefusal as refusal:
-        # This picture on its way out, or the newest one, has lost its file.
-        if refusal.damaged:
-            return f"its hash cannot be looked up: {refusal.line()}"
-        raise
 
 
 def internal_url(url: str) -> str:
