@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import heapq
 import os
 import stat
-import struct
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from typing import BinaryIO
 from urllib.parse import quote_from_bytes
 
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.types import Object, PlanState, Reason, Unscanned
+from fedi_safety.stores.sorting import SortedRuns
 
 HEAD_BYTES = 4096
 _CHUNK_BYTES = 1 << 20
@@ -319,60 +316,26 @@ def _sorted_entries(fd: int, in_memory: int) -> Iterator[tuple[bytes, bytes]]:
     """Return a directory's entries in the byte order that their keys have in the whole tree.
 
     A directory sorts as its name with `/`; the kind is b"d" for directories and b"f" for all else. More than
-    `in_memory` names are sorted in runs that wait in a temporary file.
+    `in_memory` names wait in a temporary file.
     """
-    runs: list[tuple[int, int]] = []
-    spill: BinaryIO | None = None
-    names: list[bytes] = []
-    with os.scandir(fd) as entries:
-        for entry in entries:
-            names.append(_sort_key(os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)))
-            if len(names) >= in_memory:
-                spill = spill or tempfile.TemporaryFile()  # noqa: SIM115 - _merged closes it
-                runs.append(_spill(spill, names))
-                names = []
-    names.sort()
-    if spill is None:
-        return map(_entry, names)
-    return _merged(spill, runs, names)
+    runs = SortedRuns(in_memory)
+    try:
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                runs.add(_sort_key(os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)))
+    except OSError:
+        runs.close()
+        raise
+    runs.sort()
+    return _entries(runs)
+
+
+def _entries(runs: SortedRuns) -> Generator[tuple[bytes, bytes], None, None]:
+    with closing(runs):
+        for key in runs:
+            name, _, kind = key.rpartition(b"\0")
+            yield name, kind
 
 
 def _sort_key(name: bytes, is_dir: bool) -> bytes:
     return name + (b"/\0d" if is_dir else b"\0f")
-
-
-def _entry(key: bytes) -> tuple[bytes, bytes]:
-    name, _, kind = key.rpartition(b"\0")
-    return name, kind
-
-
-def _spill(file: BinaryIO, names: list[bytes]) -> tuple[int, int]:
-    names.sort()
-    start = file.seek(0, os.SEEK_END)
-    for name in names:
-        file.write(struct.pack("<H", len(name)) + name)
-    file.flush()
-    return start, file.tell()
-
-
-def _merged(file: BinaryIO, runs: list[tuple[int, int]], rest: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    with closing(file):
-        yield from map(_entry, heapq.merge(*(_run(file.fileno(), *run) for run in runs), rest))
-
-
-def _run(fd: int, start: int, end: int) -> Iterator[bytes]:
-    """Read one sorted run back, a block at a time."""
-    buffer = b""
-    while start < end or buffer:
-        if start < end:
-            block = os.pread(fd, min(_CHUNK_BYTES // 16, end - start), start)
-            start += len(block)
-            buffer += block
-        at = 0
-        while at + 2 <= len(buffer):
-            length = int.from_bytes(buffer[at : at + 2], "little")
-            if at + 2 + length > len(buffer):
-                break
-            yield buffer[at + 2 : at + 2 + length]
-            at += 2 + length
-        buffer = buffer[at:]
