@@ -33,7 +33,7 @@ TARGETS = {"local": 1.0, "s3": 0.9, "sftp": 0.8}
 
 
 @contextmanager
-def filled(folder: Path) -> Iterator[dict[str, Store]]:
+def filled(folder: Path, connections: int) -> Iterator[dict[str, Store]]:
     """Yield the three stores, each with the same files."""
     with ExitStack() as stack:
         server = stack.enter_context(s3_server())
@@ -47,7 +47,11 @@ def filled(folder: Path) -> Iterator[dict[str, Store]]:
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
             server.put(bucket, str(path.relative_to(folder)), path.read_bytes())
         shutil.copytree(folder, remote.media, dirs_exist_ok=True)
-        access = {"access_key_id": server.access_key, "secret_access_key": server.secret_key}
+        access = {
+            "access_key_id": server.access_key,
+            "secret_access_key": server.secret_key,
+            "connections": connections,
+        }
         keys = {"known_hosts": str(remote.known_hosts), "identity_file": str(remote.identity)}
         stores = {
             "local": open_store(str(folder)),
@@ -80,6 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--connections", type=int, default=8, help="of the S3 store")
     parser.add_argument("--work", type=Path, default=default_work())
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -90,7 +95,7 @@ def main() -> None:
     engine = app.open_engine(settings)
     rates: dict[str, list[float]] = {name: [] for name in TARGETS}
     try:
-        with filled(instance_corpus(options.work, options.files)) as stores:
+        with filled(instance_corpus(options.work, options.files), options.connections) as stores:
             for number in range(options.rounds + 1):
                 for name, store in stores.items():
                     rate = scan_rate(settings, engine, store)

@@ -75,7 +75,7 @@ class S3(_Section):
     endpoint: str | None = Field(None, description="The service's URL; else $OBJECT_STORAGE_ENDPOINT; else Amazon's.")
     region: str | None = Field(None, description="The region; most services other than Amazon's do not care.")
     style: Literal["path", "virtual"] | None = Field(None, description="How buckets are addressed.")
-    connections: int = Field(16, ge=1, le=256, description="Objects fetched at once.")
+    connections: int = Field(8, ge=1, le=256, description="Objects fetched at once.")
 
 
 class Ssh(_Section):
