@@ -303,8 +303,7 @@ class Pool:
 
     async def _opened(self) -> Link:
         loop = asyncio.get_running_loop()
-        # The first connection fails at once; a server that was there may be restarting.
-        until_s = loop.time() + (self.waits.reconnect_s if self._was_up and not self._links else 0.0)
+        started_s = loop.time()
         failed = 0
         try:
             while True:
@@ -317,7 +316,11 @@ class Pool:
                     raise
                 except StoreError:
                     failed += 1
-                    if loop.time() >= until_s:
+                    if any(not link.lost for link in self._links):
+                        raise  # one connection more is refused; those that are open go on
+                    # The first connection fails at once; a server that was there may be restarting. The others may have
+                    # been lost while this one was made, and then whoever needs one waits for this.
+                    if not self._was_up or loop.time() >= started_s + self.waits.reconnect_s:
                         self._was_up = False  # whoever asks next learns at once that it is still down
                         raise
                 await self.pause(min(failed, 6))
