@@ -27,7 +27,7 @@ from fedi_safety.core.sweep import Acting, Sweep
 from fedi_safety.core.types import ActKind, Judgement, Outcome, Plan, PlanState, Recheck, Scores, Signal, Tally
 from fedi_safety.policies import load_policy
 from fedi_safety.run_report import RunReport, ScanRequest, add_tally, summed
-from fedi_safety.stores import open_store
+from fedi_safety.stores import canonical_url, open_store
 from fedi_safety.testcard import TEST_CARD_SHA256
 
 if TYPE_CHECKING:
@@ -417,13 +417,13 @@ def named_store(settings: Settings, named: str | None) -> Store:
     return chosen[0].open()
 
 
-def store_url(named: str) -> str:
-    """Return the ledger's name of a store, which need not exist any more if it is named by its URL."""
-    if "://" in named:
-        return named
-    store = open_store(named)
-    store.close()
-    return store.url
+def store_url(settings: Settings, named: str) -> str:
+    """Return the ledger's name of a store that was named as for `targets`. It is not reached, nor need it still exist.
+
+    Raises `StoreUsageError` for a path that is no directory.
+    """
+    (target,) = targets(settings, named)
+    return canonical_url(target.url, s3=target.settings.s3)
 
 
 __all__ = [

@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,6 +25,7 @@ from fedi_safety.cli.shell import (
 from fedi_safety.core.errors import ExitCode, FediSafetyError
 
 if TYPE_CHECKING:
+    from fedi_safety.app import Target
     from fedi_safety.config import Settings
 
 
@@ -68,7 +70,7 @@ def _findings(settings: Settings, store: str | None) -> Iterator[Finding]:
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("policy", lambda: _policy(settings)),
         ("ledger", lambda: _ledger(settings)),
-        ("store", lambda: _store(settings, store)),
+        *_stores(settings, store),
         ("detectors", lambda: _detectors(settings)),
         ("decoder", lambda: _decoder(settings)),
     ]
@@ -99,18 +101,33 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
     yield Finding("ledger", True, f"{ledger_path(settings)}: can be read and written")
 
 
-def _store(settings: Settings, named: str | None) -> Iterator[Finding]:
+def _stores(settings: Settings, named: str | None) -> list[tuple[str, Callable[[], Iterator[Finding]]]]:
+    """Return a check for each configured store, or for the one that was named."""
     from fedi_safety import app
 
-    if named is None and settings.store is None:
-        yield Finding("store", None, "none configured; commands need one to be named")
-        return
-    opened = app.named_store(settings, named)
+    if named is None and settings.store is None and not settings.stores:
+        nothing = Finding("store", None, "none configured; commands need one to be named")
+        return [("store", lambda: iter([nothing]))]
+    try:
+        chosen = app.targets(settings, named)
+    except FediSafetyError as error:
+        wrong = Finding("store", False, error.line(), error.exit_code)
+        return [("store", lambda: iter([wrong]))]
+    checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = []
+    for target in chosen:
+        # A name is said where it tells more than the place that follows.
+        called = "store" if target.name == target.url else f"store {target.name}"
+        checks.append((called, partial(_store, called, target)))
+    return checks
+
+
+def _store(called: str, target: Target) -> Iterator[Finding]:
+    opened = target.open()
     try:
         first = next(iter(opened.list()), None)
     finally:
         opened.close()
-    yield Finding("store", True, f"{opened.url}: can be listed" + ("" if first else ", but is empty"))
+    yield Finding(called, True, f"{opened.url}: can be listed" + ("" if first else ", but is empty"))
 
 
 def _detectors(settings: Settings) -> Iterator[Finding]:

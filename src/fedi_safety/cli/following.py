@@ -10,9 +10,25 @@ from urllib.parse import unquote
 from fedi_safety.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from fedi_safety.config import Settings
     from fedi_safety.core.types import RuleHit
     from fedi_safety.ledger.ledger import SqlLedger
     from fedi_safety.ledger.query import Row, Shown
+
+
+def known_store(settings: Settings, ledger: SqlLedger, named: str | None) -> str | None:
+    """Return the ledger's name of the store that was named, or None for all. Raises `UsageError` for an unknown one."""
+    from fedi_safety import app
+    from fedi_safety.ledger.query import store_urls
+
+    if named is None:
+        return None
+    url = app.store_url(settings, named)
+    urls = store_urls(ledger.database)
+    if url not in urls:
+        known = f"it knows {', '.join(urls[:5])}{', ...' if len(urls) > 5 else ''}" if urls else "it is empty"
+        raise UsageError(url, "the ledger knows no such store", f"{known}; scan it first, or name another --ledger")
+    return url
 
 
 def find(ledger: SqlLedger, target: str, store: str | None = None) -> Shown:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 def list_objects(
     store: Annotated[
-        str | None, typer.Argument(metavar="[STORE]", help="Only this store's objects; left out, those of all stores.")
+        str | None,
+        typer.Argument(metavar="[STORE]", help="Only this store: a path, a URL or a configured name; left out, all."),
     ] = None,
     state: Annotated[
         str | None, typer.Option("--state", metavar="STATE", help="judged, unscanned, removed or history (imported).")
@@ -47,7 +48,7 @@ def list_objects(
 ) -> int:
     """List objects with their verdicts, reasons and acts."""
     from fedi_safety import app
-    from fedi_safety.cli.following import reason_text, row_json
+    from fedi_safety.cli.following import known_store, reason_text, row_json
     from fedi_safety.core.errors import UsageError
     from fedi_safety.ledger.query import Filters, store_urls
     from fedi_safety.ledger.query import list_objects as rows
@@ -55,12 +56,12 @@ def list_objects(
     sh = shell(config, ledger, log_level, quiet, yes)
     if state not in (None, "judged", "unscanned", "removed", "history"):
         raise UsageError(f"--state {state}", "no such state", "use judged, unscanned, removed or history")
-    url = None if store is None else app.store_url(store)
-    filters = Filters(
-        store=url, state=state, verdict=verdict, label=label, reason=unscanned, plan_state=act, prefix=prefix
-    )
     book = app.open_settings_ledger(sh.settings, readonly=True)
     try:
+        url = known_store(sh.settings, book, store)
+        filters = Filters(
+            store=url, state=state, verdict=verdict, label=label, reason=unscanned, plan_state=act, prefix=prefix
+        )
         stores = store_urls(book.database)
         for row in rows(book.database, filters, limit):
             if json_output:

@@ -40,7 +40,8 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 
 def report(
     store: Annotated[
-        str | None, typer.Argument(metavar="[STORE]", help="Only this store; left out, all that the ledger knows.")
+        str | None,
+        typer.Argument(metavar="[STORE]", help="Only this store: a path, a URL or a configured name; left out, all."),
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     csv_output: Annotated[bool, typer.Option("--csv", help="Print a row for every figure of every store.")] = False,
@@ -77,26 +78,23 @@ def report(
 
 def _read(sh: Shell, named: str | None, *, histograms: bool, policy: bool) -> Report:
     from fedi_safety import __version__, app
+    from fedi_safety.cli.following import known_store
     from fedi_safety.detectors import signals_of
     from fedi_safety.ledger.figures import acts_by_store, figures
     from fedi_safety.ledger.query import store_urls
     from fedi_safety.web.facts import Report, thresholds_of
 
     chosen = app.load_policy(sh.settings.policy).among(signals_of(sh.settings.detectors)) if policy else None
-    url = None if named is None else app.store_url(named)
     book = app.open_settings_ledger(sh.settings, readonly=True)
     try:
-        urls = store_urls(book.database)
-        if url is not None and url not in urls:
-            known = f"it knows {', '.join(urls[:5])}{', ...' if len(urls) > 5 else ''}" if urls else "it is empty"
-            raise UsageError(url, "the ledger knows no such store", f"{known}; scan it first, or name another --ledger")
+        url = known_store(sh.settings, book, named)
         return Report(
             figures(book.database, url, histograms=histograms),
             {name: acts for name, acts in acts_by_store(book.database).items() if url in (None, name)},
             time.time(),
             __version__,
             url,
-            len(urls) > 1,
+            len(store_urls(book.database)) > 1,
             "" if chosen is None else chosen.id,
             {} if chosen is None else thresholds_of(chosen),
         )

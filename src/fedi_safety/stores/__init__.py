@@ -34,9 +34,39 @@ def open_store(
         from fedi_safety.stores.pictrs import open_pictrs
 
         return open_pictrs(url_or_path, pictrs or Pictrs())
-    raise StoreUsageError(
-        url_or_path, f"there are no {scheme}:// stores", f"give a path or one of: {', '.join(SCHEMES)}://"
-    )
+    raise _no_such_kind(url_or_path, scheme)
+
+
+def canonical_url(url_or_path: str, *, s3: S3 | None = None) -> str:
+    """Return the name that the ledger has for a store, without reaching it or needing credentials.
+
+    A directory must still be there, or be named by its URL. Of an SFTP path the links on the server stay unresolved.
+    Raises `StoreUsageError` for what can be no store.
+    """
+    scheme, mark, _ = url_or_path.partition("://")
+    if not mark:
+        store = _local(url_or_path)
+        store.close()
+        return store.url
+    if scheme == "file":
+        return url_or_path
+    if scheme == "s3":
+        from fedi_safety.stores.s3_address import canonical_url as canonical_s3
+
+        return canonical_s3(url_or_path, s3 or S3())
+    if scheme == "sftp":
+        from fedi_safety.stores.sftp_trust import read_url
+
+        return read_url(url_or_path).url
+    if scheme in ("pictrs+http", "pictrs+https"):
+        from fedi_safety.clients.pictrs import internal_url
+
+        return f"pictrs+{internal_url(url_or_path)}"
+    raise _no_such_kind(url_or_path, scheme)
+
+
+def _no_such_kind(url: str, scheme: str) -> StoreUsageError:
+    return StoreUsageError(url, f"there are no {scheme}:// stores", f"give a path or one of: {', '.join(SCHEMES)}://")
 
 
 def _local(path: str) -> Store:

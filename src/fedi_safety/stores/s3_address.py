@@ -43,18 +43,54 @@ class Address:
 
         Region and style are not: they say how to reach the bucket, not which one it is.
         """
-        path = quote(self.root.rstrip("/"), safe="/~")
-        query = f"?endpoint={quote(self.endpoint, safe=':/[]')}" if self.endpoint else ""
-        return f"s3://{self.bucket}{'/' + path if path else ''}{query}"
+        return _url(self.bucket, self.root, self.endpoint)
 
     def in_region(self, region: str) -> Address:
         """Return the same bucket, spoken to in another region's name."""
         return replace(self, region=region)
 
 
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What a URL names, as far as no credentials are needed to tell."""
+
+    shown: str
+    bucket: str
+    root: str
+    endpoint: str | None
+    options: Mapping[str, str]
+
+
 def read_address(url: str, access: S3, environment: Mapping[str, str] | None = None) -> Address:
     """Return the address that `url` names; what it leaves out comes from `access`, then from the environment."""
     environment = os.environ if environment is None else environment
+    named = _read(url, access, environment)
+    key_id, secret, token = _credentials(named.shown, access, environment)
+    return Address(
+        bucket=named.bucket,
+        root=named.root,
+        endpoint=named.endpoint,
+        region=named.options.get("region") or access.region or _region(named.endpoint, environment),
+        style=_style(named.shown, named.options.get("style") or access.style, named.endpoint),
+        access_key_id=key_id,
+        secret_access_key=secret,
+        session_token=token,
+    )
+
+
+def canonical_url(url: str, access: S3) -> str:
+    """Return the URL under which the ledger knows the store that `url` names. Needs no credentials."""
+    named = _read(url, access, os.environ)
+    return _url(named.bucket, named.root, named.endpoint)
+
+
+def _url(bucket: str, root: str, endpoint: str | None) -> str:
+    path = quote(root.rstrip("/"), safe="/~")
+    query = f"?endpoint={quote(endpoint, safe=':/[]')}" if endpoint else ""
+    return f"s3://{bucket}{'/' + path if path else ''}{query}"
+
+
+def _read(url: str, access: S3, environment: Mapping[str, str]) -> _Named:
     try:
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
@@ -76,17 +112,7 @@ def read_address(url: str, access: S3, environment: Mapping[str, str] | None = N
     endpoint = _endpoint(
         shown, options.get("endpoint") or access.endpoint or environment.get("OBJECT_STORAGE_ENDPOINT", "")
     )
-    key_id, secret, token = _credentials(shown, access, environment)
-    return Address(
-        bucket=parts.netloc,
-        root=f"{root}/" if root else "",
-        endpoint=endpoint,
-        region=options.get("region") or access.region or _region(endpoint, environment),
-        style=_style(shown, options.get("style") or access.style, endpoint),
-        access_key_id=key_id,
-        secret_access_key=secret,
-        session_token=token,
-    )
+    return _Named(shown, parts.netloc, f"{root}/" if root else "", endpoint, options)
 
 
 def _endpoint(shown: str, text: str) -> str | None:

@@ -11,13 +11,14 @@ import base64
 import getpass
 import hashlib
 import os
+import posixpath
 import re
 import shlex
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
+from urllib.parse import quote, quote_from_bytes, unquote, unquote_to_bytes, urlsplit
 
 import asyncssh
 from asyncssh.public_key import get_default_certificate_algs, get_default_public_key_algs
@@ -46,6 +47,11 @@ class Place:
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port == DEFAULT_PORT else f":{self.port}"
         return f"sftp://{quote(self.user, safe='')}@{host}{port}"
+
+    @property
+    def url(self) -> str:
+        """The URL of the directory as far as it can be told without asking the server."""
+        return self.server + quote_from_bytes(posixpath.normpath(self.path))
 
 
 def read_url(url: str) -> Place:
