@@ -11,12 +11,12 @@ import pytest
 
 from fakes import FakeStore
 from fedi_safety import app
-from fedi_safety.acts.purge import Purge, PurgeUnavailable, RemovePurging
+from fedi_safety.acts.purge import Purge, PurgeUnavailable, RemovePurging, keys_beside
 from fedi_safety.clients.pictrs import PictrsClient, hash_of, slug_of
 from fedi_safety.clients.pictrs_database import Owner, PictrsDatabase
 from fedi_safety.config import Settings
 from fedi_safety.core.errors import UsageError
-from fedi_safety.core.types import ActKind, Plan, PlanState, Reason
+from fedi_safety.core.types import ActKind, Object, Plan, PlanState, Reason
 
 CONTENT = b"condemned"
 SHA256 = hashlib.sha256(CONTENT).digest()
@@ -61,13 +61,17 @@ class FakePictrs:
 class FakeDatabase(PictrsDatabase):
     """Knows one file."""
 
-    def __init__(self, owner: Owner | None) -> None:
+    def __init__(self, owner: Owner | None, files: tuple[str, ...] = ()) -> None:
         super().__init__("")
         self._owner = owner
+        self._files = files
 
     def owner(self, identifiers: object) -> Owner | None:
         assert isinstance(identifiers, list)
         return self._owner if self._owner is not None and self._owner.identifier in identifiers else None
+
+    def files(self, picture_hash: str) -> tuple[str, ...]:
+        return self._files
 
     def origins(self, aliases: object) -> tuple[str, ...]:
         return ("https://elsewhere.test/picture.png",)
@@ -152,6 +156,79 @@ def test_the_database_finds_the_original_of_a_variant(store: FakeStore) -> None:
     assert pictrs.purged == [OTHER]
     assert "variant of" in detail
     assert "https://elsewhere.test/picture.png" in detail
+
+
+class Keeping(FakeStore):
+    """A store that keeps a version of what others remove, until it is told."""
+
+    def __init__(self, objects: dict[str, bytes]) -> None:
+        super().__init__(objects)
+        self.hidden: dict[str, bytes] = {}
+
+    def hide(self, *keys: str) -> None:
+        for key in keys:
+            self.hidden[key] = self.objects.pop(key)
+
+    def remove(self, obj: Object, sha256: bytes) -> tuple[PlanState, str]:
+        if obj.key in self.refusing:
+            return PlanState.FAILED, "refused"
+        if hashlib.sha256(self.hidden.get(obj.key, b"")).digest() == sha256:
+            del self.hidden[obj.key]
+            return PlanState.DONE, "gone"
+        return super().remove(obj, sha256)
+
+
+FILES = ("01/8e/file.png", "01/8f/small.webp", "01/90/motion.jpeg", "01/91/never.stored")
+
+
+def kept_files(lead: str) -> Keeping:
+    return Keeping({lead + FILES[0]: CONTENT, lead + FILES[1]: b"small", lead + FILES[2]: b"motion", "other": b"x"})
+
+
+@pytest.mark.parametrize("lead", ["", "files/"])
+def test_versions_of_all_the_picture_s_files_go_too(lead: str) -> None:
+    store = kept_files(lead)
+    pictrs = FakePictrs({HASH: ["a.png"]})
+    pictrs.on_purge = lambda: store.hide(*(lead + file for file in FILES[:3]))
+    state, detail = perform(store, pictrs, plan_of(store, lead + FILES[0]), FakeDatabase(None, FILES))
+    assert state is PlanState.DONE
+    assert store.hidden == {} and store.objects == {"other": b"x"}
+    assert "with 2 thumbnails or variants" in detail and "older versions of 3 included" in detail
+
+
+def test_a_version_that_cannot_be_removed_fails_the_act_and_spares_no_other() -> None:
+    store = kept_files("")
+    store.refusing.add(FILES[0])
+    pictrs = FakePictrs({HASH: ["a.png"]})
+    pictrs.on_purge = lambda: store.hide(*FILES[:2])
+    state, detail = perform(store, pictrs, plan_of(store, FILES[0]), FakeDatabase(None, FILES))
+    assert state is PlanState.FAILED
+    assert "older versions of 01/8e/file.png may be left" in detail
+    assert "01/90/motion.jpeg is still in the store" in detail
+    assert set(store.hidden) == {FILES[0]}
+
+
+def test_what_an_interrupted_purge_left_hidden_is_removed_by_the_next() -> None:
+    store = kept_files("")
+    plan = plan_of(store, FILES[0])
+    store.hide(FILES[0])
+    assert perform(store, FakePictrs({OTHER: ["x.png"]}), plan)[0] is PlanState.DONE
+    assert store.hidden == {}
+
+
+@pytest.mark.parametrize(
+    ("key", "keys"),
+    [
+        ("01/8e/a", ["01/8f/b", "02/c"]),
+        ("srv/files/01/8e/a", ["srv/files/01/8f/b", "srv/files/02/c"]),
+        ("8e/a", ["8f/b"]),  # the store begins at 01/, and what lies outside it cannot be reached
+        ("a", []),
+        ("elsewhere", []),
+        ("x01/8e/a", []),
+    ],
+)
+def test_where_a_picture_s_other_files_lie(key: str, keys: list[str]) -> None:
+    assert keys_beside(key, ["01/8e/a", "01/8f/b", "02/c"]) == keys
 
 
 def test_an_original_with_another_content_is_not_the_judged_one(store: FakeStore) -> None:

@@ -7,10 +7,12 @@ file. It never unlinks: what pict-rs does not own stays, and the outcome says so
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
 
 from fedi_safety.acts.remove import Remove
 from fedi_safety.clients.pictrs import PictrsClient, Picture
@@ -19,10 +21,25 @@ from fedi_safety.clients.pictrs_purging import purge_picture
 from fedi_safety.config import Pictrs
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.ports import Store
-from fedi_safety.core.types import ActKind, Outcome, Plan, PlanState, Reason
+from fedi_safety.core.types import ActKind, Object, Outcome, Plan, PlanState, Reason
+
+log = logging.getLogger(__name__)
 
 _FILE_GONE_S = 30.0
 _PAUSE_S = 0.1
+_EARLIER = (
+    "what pict-rs had removed by itself before, such as a second upload of the same picture, stays readable as a "
+    "version until the bucket expires noncurrent versions"
+)
+_UNNAMED = "so may its thumbnails, which only `pictrs.database` can name"
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file that goes with a picture. `sha256` is None where it could not be read."""
+
+    object: Object
+    sha256: bytes | None
 
 
 class RemovePurging(Remove):
@@ -77,21 +94,64 @@ class Purge:
                 return PlanState.CHANGED, "the content differs from what was judged"
         picture, owner = self._owner(plan, client)
         if picture is None:
-            if not there:
-                return PlanState.GONE, "the file is gone, and pict-rs does not know its content"
-            return PlanState.FAILED, self._unowned()
+            if there:
+                return PlanState.FAILED, self._unowned()
+            gone = "the file is gone, and pict-rs does not know its content"
+            return self._cleared([_File(plan.object, plan.sha256)], PlanState.GONE, gone, complete=False)
+        files = [_File(plan.object, plan.sha256), *self._beside(plan.object.key, picture)]
         state, detail = purge_picture(client, picture, self._database)
         if owner is not None and owner.kind != "original":
             detail = f"it is a {owner.kind} of {owner.hash[:64]}; {detail}"
-        if state is PlanState.FAILED or not there:
-            return state, detail
-        if not self._gone(plan):
-            return PlanState.FAILED, f"its file is still in the store, so pict-rs keeps its files elsewhere; {detail}"
-        # pict-rs removes the current version; a store that keeps older ones has to be told.
-        state, left = self._store.remove(plan.object, plan.sha256)
         if state is PlanState.FAILED:
-            return state, f"older versions may be left in the store: {left}; {detail}"
-        return PlanState.DONE, f"{detail}; its file is gone from the store"
+            return state, detail
+        return self._cleared(files, state, detail, complete=self._database is not None)
+
+    def _beside(self, key: str, picture: Picture) -> Iterator[_File]:
+        """Yield the picture's other files in this store, as they stand: once it is purged nobody knows them any more.
+
+        Only pict-rs' database names them.
+        """
+        if self._database is None:
+            return
+        for beside in keys_beside(key, self._database.files(picture.hash)):
+            for item in self._store.list((beside,)):
+                if isinstance(item, Object) and item.key == beside:
+                    try:
+                        yield _File(item, hashlib.sha256(self._store.fetch(item, _anything)).digest())
+                    except Unscannable as error:
+                        if error.reason is not Reason.VANISHED:
+                            yield _File(item, None)
+
+    def _cleared(
+        self, files: Sequence[_File], state: PlanState, detail: str, *, complete: bool
+    ) -> tuple[PlanState, str]:
+        """Wait until pict-rs has removed the files, and have the store remove what it kept of them.
+
+        `complete`: these are all files of the picture.
+        """
+        until = time.monotonic() + self._file_gone_s
+        kept = 0
+        troubles: list[str] = []
+        for file in files:
+            if not self._gone(file.object, until):
+                troubles.append(f"{file.object.key} is still in the store, so pict-rs keeps its files elsewhere")
+            elif file.sha256 is None:
+                complete = False
+            else:
+                # pict-rs removes the current version; a store that keeps older ones has to be told.
+                ended, said = self._store.remove(file.object, file.sha256)
+                if ended is PlanState.FAILED:
+                    troubles.append(f"older versions of {file.object.key} may be left in the store: {said}")
+                kept += ended is PlanState.DONE
+        if troubles:
+            return PlanState.FAILED, f"{'; '.join(troubles)}; {detail}"
+        beside = f", with {len(files) - 1} thumbnails or variants," if len(files) > 1 else ""
+        detail = f"{detail}; its file{beside} is gone from the store"
+        if not kept:
+            return state, detail
+        left = _EARLIER if complete else f"{_EARLIER}; {_UNNAMED}"
+        _warn_of_versions(self._store.url, left)
+        return PlanState.DONE, f"{detail}, older versions of {kept} included; {left}"
 
     def _owner(self, plan: Plan, client: PictrsClient) -> tuple[Picture | None, Owner | None]:
         """Find the picture by its content, else by where its file lies."""
@@ -111,12 +171,11 @@ class Purge:
             "is purged, or an orphan; set `pictrs.database` to find variants, or remove it with `--act delete`"
         )
 
-    def _gone(self, plan: Plan) -> bool:
+    def _gone(self, obj: Object, until: float) -> bool:
         """Wait until the store does not have the object any more: pict-rs removes the file after its records."""
-        until = time.monotonic() + self._file_gone_s
         while True:
             try:
-                self._store.fetch(plan.object, _refuse)
+                self._store.fetch(obj, _refuse)
             except Unscannable as error:
                 if error.reason in (Reason.VANISHED, Reason.CHANGED):
                     return True
@@ -150,6 +209,26 @@ def _identifiers(key: str) -> Sequence[str]:
     """Return the key and what is left without its first directories: the store may be scanned from further up."""
     parts = key.split("/")
     return ["/".join(parts[i:]) for i in range(len(parts))]
+
+
+def keys_beside(key: str, identifiers: Sequence[str]) -> list[str]:
+    """Return the keys of pict-rs' other files where one of them has this key: the store's root may lie above or below.
+
+    Files outside the store have none.
+    """
+    for own in identifiers:
+        if key == own or key.endswith(f"/{own}"):
+            return [key.removesuffix(own) + other for other in identifiers if other != own]
+        if own.endswith(f"/{key}"):
+            root = own.removesuffix(key)
+            return [other.removeprefix(root) for other in identifiers if other != own and other.startswith(root)]
+    return []
+
+
+@cache
+def _warn_of_versions(store_url: str, left: str) -> None:
+    """Say once per process what no purge reaches in a bucket that keeps versions."""
+    log.warning("%s: the bucket keeps versions: %s", store_url, left)
 
 
 def _anything(head: bytes) -> None:

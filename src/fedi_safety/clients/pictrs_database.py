@@ -1,4 +1,4 @@
-"""The PostgreSQL repository of a pict-rs 0.5, read only: which picture a stored file belongs to, where it came from.
+"""The PostgreSQL repository of a pict-rs 0.5, read only: which files belong to a picture, where it came from.
 
 It never writes, and repeats no connection string in a message.
 """
@@ -45,6 +45,16 @@ class PictrsDatabase:
                 digest, kind = found[identifier]
                 return Owner(self._hex(digest), identifier, kind)
         return None
+
+    def files(self, picture_hash: str) -> tuple[str, ...]:
+        """Return where every file of a picture lies in pict-rs' store: original, motion frame, variants."""
+        rows = self._rows(
+            "SELECT h.identifier FROM hashes h WHERE h.hash = %(hash)s"
+            " UNION SELECT h.motion_identifier FROM hashes h WHERE h.hash = %(hash)s"
+            " UNION SELECT v.identifier FROM variants v WHERE v.hash = %(hash)s",
+            {"hash": base64.b64encode(bytes.fromhex(picture_hash)).decode("ascii")},
+        )
+        return tuple(sorted(row[0] for row in rows if row[0] is not None))
 
     def origins(self, aliases: Sequence[str]) -> tuple[str, ...]:
         """Return the remote URLs that these aliases are proxied copies of."""

@@ -24,6 +24,14 @@ _PIECE_BYTES = 1 << 20
 _TOP_PAGES = 3  # of top directories; a bucket with more is listed as a whole
 _SAMPLE_KEYS = 1000
 _NOT_UTF8 = "the key is not UTF-8"
+_ONLY_HIDDEN = (
+    "the bucket keeps versions: it is hidden now, but still stored; "
+    "grant s3:ListBucketVersions and s3:DeleteObjectVersion, then run again"
+)
+_PERHAPS_HIDDEN = (
+    "it was not there any more; whether the bucket keeps older versions of it cannot be seen without "
+    "s3:ListBucketVersions"
+)
 
 
 def open_s3(url: str, access: S3, patience: Patience | None = None) -> S3Store:
@@ -217,29 +225,39 @@ class S3Store:
             return PlanState.FAILED, f"{fault.cause}; {remedy or 'the next run tries again'}"
 
     def _remove(self, obj: Object, key: str, sha256: bytes) -> tuple[PlanState, str]:
-        current = self._digest(obj, key)
-        versions = self._versions(key)
-        if current is None:
-            return self._remove_hidden(obj, key, sha256, versions)
+        try:
+            current = self._digest(obj, key)
+        except S3Fault as fault:
+            if fault.kind is not Kind.GONE:
+                raise
+            return self._remove_hidden(obj, key, sha256, marker=fault.marker)
         if current != sha256:
             return PlanState.CHANGED, "the content differs from what was judged"
+        versions = self._versions(key)
         latest = next((version for version in versions if version.latest), None)
         if latest is not None and not _is_version(obj, latest):
             return PlanState.CHANGED, "something else was stored under its name meanwhile"
         return self._delete(obj, key, versions)
 
-    def _remove_hidden(
-        self, obj: Object, key: str, sha256: bytes, versions: Sequence[Version]
-    ) -> tuple[PlanState, str]:
+    def _remove_hidden(self, obj: Object, key: str, sha256: bytes, *, marker: bool) -> tuple[PlanState, str]:
         """Finish what a delete marker only hides: an interrupted removal, or someone's plain deletion."""
+        try:
+            versions = self._client.versions(key)
+        except S3Fault as fault:
+            if fault.kind is Kind.UNSUPPORTED:
+                versions = []
+            elif fault.kind is Kind.DENIED:
+                return (PlanState.FAILED, _ONLY_HIDDEN) if marker else (PlanState.GONE, _PERHAPS_HIDDEN)
+            else:
+                raise
         for version in versions:
             if _is_version(obj, version) and self._digest(obj, key, version.id) == sha256:
                 return self._delete(obj, key, versions)
         left = f"; {len(versions)} older versions and markers, of other contents, remain" if versions else ""
         return PlanState.GONE, f"it was not there any more{left}"
 
-    def _digest(self, obj: Object, key: str, version: str | None = None) -> bytes | None:
-        """Return the SHA-256 of what stands there now, None if nothing does. Raises if it is not as it was listed."""
+    def _digest(self, obj: Object, key: str, version: str | None = None) -> bytes:
+        """Return the SHA-256 of what stands there now. Raises if nothing does, or if it is not as it was listed."""
 
         def whole() -> bytes:
             body = self._client.get(key, version)
@@ -259,9 +277,7 @@ class S3Store:
         try:
             return self._client.insist(whole)
         except S3Fault as fault:
-            if fault.kind is Kind.GONE:
-                return None
-            raise
+            raise _denied_version(fault, version, "s3:GetObjectVersion") from None
 
     def _versions(self, key: str) -> Sequence[Version]:
         """Return all versions, or none where the service keeps none or the key may not list them."""
@@ -279,11 +295,7 @@ class S3Store:
         for version in numbered:
             self._delete_version(key, version)
         if not numbered and self._client.delete(key):
-            return (
-                PlanState.FAILED,
-                "the bucket keeps versions: it is hidden now, but still stored; "
-                "grant s3:ListBucketVersions and s3:DeleteObjectVersion, then run again",
-            )
+            return PlanState.FAILED, _ONLY_HIDDEN
         return self._verified(obj, key, numbered)
 
     def _delete_version(self, key: str, version: Version) -> None:
@@ -292,7 +304,7 @@ class S3Store:
         except S3Fault as fault:
             # Some services list an unversioned object as version "null" and then do not know that name.
             if version.id != "null" or fault.kind not in (Kind.UNSUPPORTED, Kind.GONE, Kind.USAGE):
-                raise
+                raise _denied_version(fault, version.id, "s3:DeleteObjectVersion") from None
             self._client.delete(key)
 
     def _verified(self, obj: Object, key: str, deleted: Sequence[Version]) -> tuple[PlanState, str]:
@@ -347,6 +359,13 @@ def _is_version(obj: Object, version: Version) -> bool:
 
 def _cut_short(got: int, size: int) -> S3Fault:
     return S3Fault(Kind.AGAIN, f"{got} of {size} bytes came", "try again later")
+
+
+def _denied_version(fault: S3Fault, version: str | None, right: str) -> S3Fault:
+    """Return the fault, with the right that it takes where a version is refused."""
+    if version is None or fault.kind is not Kind.DENIED or fault.remedy:
+        return fault
+    return S3Fault(fault.kind, fault.cause, f"grant {right}", fault.code)
 
 
 def _store_fault(fault: S3Fault) -> S3Fault:

@@ -32,14 +32,20 @@ class Kind(Enum):
 class S3Fault(Exception):
     """A request failed; never shown as it is."""
 
-    def __init__(self, kind: Kind, cause: str, remedy: str = "", code: str = "", region: str = "") -> None:
-        """Keep the cause and the remedy as short phrases; `region` is the one that the service names instead."""
+    def __init__(
+        self, kind: Kind, cause: str, remedy: str = "", code: str = "", region: str = "", *, marker: bool = False
+    ) -> None:
+        """Keep the cause and the remedy as short phrases; `region` is the one that the service names instead.
+
+        `marker`: what is gone is only hidden by a delete marker, and still stored beneath it.
+        """
         super().__init__(cause)
         self.kind = kind
         self.cause = cause
         self.remedy = remedy
         self.code = code
         self.region = region
+        self.marker = marker
 
     @property
     def phrase(self) -> str:
@@ -149,7 +155,8 @@ def _answered(response: dict[str, Any]) -> S3Fault:
             remedy = f"set region={region}"
         return S3Fault(kind, cause, remedy, code, region)
     if code in _GONE_CODES:
-        return S3Fault(Kind.GONE, "it is not there any more", "", code)
+        marker = meta.get("HTTPHeaders", {}).get("x-amz-delete-marker") == "true"
+        return S3Fault(Kind.GONE, "it is not there any more", "", code, marker=marker)
     if code in _UNSUPPORTED_CODES or status in (405, 501):
         return S3Fault(Kind.UNSUPPORTED, f"the service does not offer this ({code or status})", "", code)
     if code in _AGAIN_CODES or status >= 500 or status in (408, 409, 425, 429):
