@@ -43,6 +43,24 @@ class FakeClock:
         self._now += seconds
 
 
+class TickingClock(FakeClock):
+    """Both clocks stand still until they are moved; the wall clock can be set by itself."""
+
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        super().__init__(now)
+        self.ticks = 0.0
+
+    def monotonic(self) -> float:
+        return self.ticks
+
+    def advance(self, seconds: float) -> None:
+        super().advance(seconds)
+        self.ticks += seconds
+
+    def set_back(self, seconds: float) -> None:
+        super().advance(-seconds)
+
+
 class FakeStore:
     """Objects in a dict. `gone_on_fetch` and `failing` let single objects misbehave."""
 

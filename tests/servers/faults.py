@@ -10,10 +10,13 @@ import socket
 import struct
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from servers.door import Door
 
 Answer = tuple[int, str]
 """A status and a body."""
@@ -61,12 +64,20 @@ class Rule:
 class Faults:
     """The running proxy."""
 
-    port: int
     upstream_port: int
+    _server: _Server
+    _door: Door
     requests: list[str] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
+    spoilt: Counter[str] = field(default_factory=Counter)
+    _thread: threading.Thread | None = None
     _rules: list[Rule] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def port(self) -> int:
+        """The proxy's port."""
+        return self._door.port
 
     @property
     def endpoint(self) -> str:
@@ -81,6 +92,30 @@ class Faults:
     def answer(self, make: Callable[[str], Answer], *, method: str = "", contains: str = "") -> None:
         """Answer such requests ourselves, always, by what `make` returns for the target."""
         self._rules.append(Rule("answer", 1 << 30, method, contains, make))
+
+    def listen(self) -> None:
+        """Take connections, from the beginning or after `refuse`."""
+        self._server.socket = self._door.open()
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread.start()
+
+    def refuse(self) -> None:
+        """Refuse every connection, and break those that are open at their next request, until `listen`."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._server.shutdown()
+            thread.join(5)
+        self._door.shut()
+
+    @property
+    def refusing(self) -> bool:
+        """Whether nobody gets through."""
+        return self._thread is None
+
+    def mend(self, kind: str) -> None:
+        """Spoil nothing in this way any more."""
+        with self._lock:
+            self._rules[:] = [rule for rule in self._rules if rule.kind != kind]
 
     def heal(self) -> None:
         """Spoil nothing any more, and count from zero."""
@@ -99,6 +134,7 @@ class Faults:
             for rule in self._rules:
                 if rule.times > 0 and rule.method in ("", method) and rule.contains in target:
                     rule.times -= 1
+                    self.spoilt[rule.kind] += 1
                     return rule
         return None
 
@@ -114,7 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         rule = self.faults.note(self.command, self.path)
         kind = rule.kind if rule else ""
-        if kind == "reset":
+        if kind == "reset" or self.faults.refusing:
             self._reset()
         elif kind == "stall":
             self.faults.stopping.wait(30)
@@ -203,15 +239,15 @@ class _Server(ThreadingHTTPServer):
 def faults_before(upstream_port: int) -> Iterator[Faults]:
     """Run the proxy before a server on loopback."""
     handler = type("Handler", (_Handler,), {})
-    server = _Server(("127.0.0.1", 0), handler)
-    faults = Faults(server.server_address[1], upstream_port)
+    door = Door()
+    server = _Server(("127.0.0.1", door.port), handler, bind_and_activate=False)
+    server.socket.close()  # the door's is used
+    faults = Faults(upstream_port, server, door)
     handler.faults = faults  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
+    faults.listen()
     try:
         yield faults
     finally:
         faults.stopping.set()
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
+        faults.refuse()
+        door.close()

@@ -73,7 +73,8 @@ class S3Server:
     access_key: str
     secret_key: str
     root: Path
-    process: subprocess.Popen[bytes]
+    command: list[str]
+    process: subprocess.Popen[bytes] | None = None
     _clients: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -85,6 +86,34 @@ class S3Server:
     def name(self) -> str:
         """The server's name and version."""
         return f"versitygw {VERSION}"
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        environment = {**os.environ, "ROOT_ACCESS_KEY_ID": self.access_key, "ROOT_SECRET_ACCESS_KEY": self.secret_key}
+        with (self.root.parent / "log").open("ab") as log:
+            self.process = subprocess.Popen(self.command, env=environment, stdout=log, stderr=log)
+        deadline = time.monotonic() + _READY_S
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the S3 server ended at once: {(self.root.parent / 'log').read_text()[-2000:]}")
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), 1):
+                    return
+            except OSError:
+                time.sleep(0.02)
+        raise RuntimeError("the S3 server does not answer")
+
+    def stop(self) -> None:
+        """Stop it; its data stay, and starting it again is possible."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
+        self.process = None
 
     def client(self) -> Any:
         """Return a botocore client with all rights."""
@@ -168,33 +197,12 @@ def s3_server() -> Iterator[S3Server]:
         access_key, secret_key, port = secrets.token_hex(10), secrets.token_hex(20), free_port()
         command = [str(program), "--port", f"127.0.0.1:{port}", "--keep-alive", "--quiet", "--region", REGION]
         command += ["--iam-dir", str(base / "iam"), "posix", "--versioning-dir", str(base / "versions")]
-        environment = {**os.environ, "ROOT_ACCESS_KEY_ID": access_key, "ROOT_SECRET_ACCESS_KEY": secret_key}
-        with (base / "log").open("wb") as log:
-            process = subprocess.Popen([*command, str(base / "data")], env=environment, stdout=log, stderr=log)
-        server = S3Server(port, access_key, secret_key, base / "data", process)
+        server = S3Server(port, access_key, secret_key, base / "data", [*command, str(base / "data")])
         try:
-            _wait_until_ready(server, base / "log")
+            server.start()
             sys.stderr.write(f"S3 server: {server.name} on port {port}\n")
             yield server
         finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(10)
+            server.stop()
             for client in server._clients.values():
                 client.close()
-
-
-def _wait_until_ready(server: S3Server, log: Path) -> None:
-    deadline = time.monotonic() + _READY_S
-    while time.monotonic() < deadline:
-        if server.process.poll() is not None:
-            raise RuntimeError(f"the S3 server ended at once: {log.read_text()[-2000:]}")
-        try:
-            with socket.create_connection(("127.0.0.1", server.port), 1):
-                return
-        except OSError:
-            time.sleep(0.02)
-    raise RuntimeError("the S3 server does not answer")

@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 
-from fakes import FakeClock, FakeDecoder, FakeStore, detectors, red_circles
+from fakes import FakeDecoder, FakeStore, TickingClock, detectors, red_circles
 from fedi_safety import app
 from fedi_safety.config import Settings, load_settings
 from fedi_safety.core.errors import LedgerError, StoreError, StoreUsageError
@@ -24,24 +24,6 @@ from fedi_safety.watching.cycles import BACK_OFF_MOST_S, Rhythm, Shared, StoreWa
 from passes import CIRCLE, RED_CIRCLE
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
-
-
-class TickingClock(FakeClock):
-    """Both clocks stand still until they are moved; the wall clock can be set by itself."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ticks = 0.0
-
-    def monotonic(self) -> float:
-        return self.ticks
-
-    def advance(self, seconds: float) -> None:
-        super().advance(seconds)
-        self.ticks += seconds
-
-    def set_back(self, seconds: float) -> None:
-        super().advance(-seconds)
 
 
 class TimedStore(FakeStore):
