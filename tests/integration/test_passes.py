@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from fedi_safety.core.decide import BreakerLimits
 from fedi_safety.core.errors import StoreError
 from fedi_safety.core.pipeline import Pipeline
 from fedi_safety.core.policy import Policy, Rule
-from fedi_safety.core.types import ActKind, PlanState, Reason, Recheck, Verdict
+from fedi_safety.core.types import ActKind, Decoded, MediaType, PlanState, Reason, Recheck, Verdict
 from passes import CIRCLE, RED, RED_CIRCLE, Bench
 
 
@@ -258,6 +259,40 @@ def test_a_store_that_fails_midway_ends_the_run_and_keeps_what_is_known(
     assert threading.active_count() == threads
     assert sorted(row.key for row in bench.rows()) == ["a", "b", "c"]
     assert bench.row("a").verdict is Verdict.BLOCK
+
+
+def test_a_store_that_stops_giving_bytes_costs_no_second_judgement(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was fetched when the store went away is still judged and recorded; it is not fetched and judged again."""
+    store = fake(bench)
+    store.objects = {f"k{i:03}": f"pic red=0.{i:03}".encode() for i in range(200)}
+    fetched: list[str] = []
+    down = [True]
+
+    def failing(key: str) -> None:
+        fetched.append(key)
+        if down and len(fetched) > 60:
+            raise StoreError("fake://store", "connection lost", "try again")
+
+    decode = bench.decoder.decode
+
+    def slowly(data: bytes, media_type: MediaType) -> Decoded:
+        time.sleep(0.002)
+        return decode(data, media_type)
+
+    store.before_fetch = failing
+    monkeypatch.setattr(bench.decoder, "decode", slowly)
+    threads = threading.active_count()
+    with pytest.raises(StoreError, match="connection lost"):
+        bench.scan()
+    assert threading.active_count() == threads
+    assert 60 <= len(fetched) < 70  # nobody went on asking
+    assert len(bench.rows()) == len(bench.decoder.decoded) == 60
+    down.clear()
+    tally, _ = bench.scan()
+    assert tally.accounted and len(bench.rows()) == 200
+    assert len(bench.decoder.decoded) == len(set(bench.decoder.decoded)) == 200
 
 
 def test_limit_and_prefix(bench: Bench) -> None:

@@ -236,9 +236,13 @@ class Pipeline:
             try:
                 chunk.extend(islice(listing, _LOOKUP_OBJECTS))
             except StoreError as error:
-                with self._lock:
-                    self._failure = self._failure or error
+                self._store_failed(error)
         return chunk
+
+    def _store_failed(self, error: StoreError) -> None:
+        """Take nothing more from the store. What it gave before is still judged, so that it is judged only once."""
+        with self._lock:
+            self._failure = self._failure or error
 
     def _look_up(self, objects: Sequence[Object]) -> Sequence[Known | None]:
         if self._options.recheck is Recheck.ALL:
@@ -268,6 +272,11 @@ class Pipeline:
                     self._budget.give_back(obj.size)
                     self._out.put([Unscanned(obj, error.reason, error.detail)])
                     continue
+                except StoreError as error:
+                    self._budget.give_back(obj.size)
+                    self._store_failed(error)
+                    self._to_fetch.abort()
+                    return
                 if self._claimed(fetched):
                     self._to_decode.put(fetched)
                 else:
