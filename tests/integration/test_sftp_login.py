@@ -125,7 +125,7 @@ def test_a_refused_login_names_the_keys_that_were_tried(server: Sshd, agent: Age
     ).stdout.split()[1]
     error = refused(server.url, access(server, identity_file=str(stranger)), "was refused")
     assert isinstance(error, StoreUsageError)
-    assert print_of in error.line()
+    assert f"{print_of} ({stranger})" in error.line()
     assert "authorized_keys" in error.remedy
     agent.add(stranger)
     error = refused(server.url, access(server), "was refused")
@@ -176,6 +176,7 @@ def test_a_changed_host_key_is_refused_with_the_danger_and_the_command(server: S
     error = refused(server.url, ssh, "THE HOST KEY HAS CHANGED")
     assert isinstance(error, StoreUsageError)
     assert "someone may be standing between" in error.line()
+    assert " or " not in error.cause, "one key is expected, and named once"
     assert server.known_hosts.read_text() == before
     command = error.remedy[error.remedy.index("ssh-keygen") :]
     assert re.match(rf"ssh-keygen -R '\[127\.0\.0\.1\]:{server.port}' -f ", command)

@@ -155,7 +155,7 @@ class HostKeys:
                 f"{fetch}",
             )
         name = place.host if place.port == DEFAULT_PORT else f"[{place.host}]:{place.port}"
-        expected = " or ".join(_name(k) for k in known)
+        expected = " or ".join(dict.fromkeys(_name(k) for k in known))  # it is known by name and by address
         return StoreUsageError(
             place.server,
             f"THE HOST KEY HAS CHANGED: expected {expected}, got {presented}; someone may be standing between, who "
@@ -167,6 +167,10 @@ class HostKeys:
 
 def _name(key: asyncssh.SSHKey | asyncssh.SSHKeyPair) -> str:
     return f"{key.algorithm.decode('ascii', 'replace')} {fingerprint(key.public_data)}"
+
+
+def _file(key: asyncssh.SSHKey) -> str:
+    return os.fsdecode(key.get_filename() or "")
 
 
 @dataclass
@@ -181,7 +185,7 @@ class Login:
     @asynccontextmanager
     async def offer(self) -> AsyncIterator[Offer]:
         """Ask the agent for its keys, and keep the line to it open for as long as the login lasts."""
-        offer = Offer([*self.keys], [f"{_name(k)} ({k.get_filename()!s})" for k in self.keys])
+        offer = Offer([*self.keys], [f"{_name(k)} ({_file(k)})" for k in self.keys])
         only = {key.public_data for key in self.agent_only}
         async with AsyncExitStack() as stack:
             if self.agent:
