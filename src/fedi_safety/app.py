@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -292,6 +292,7 @@ def scan(
             run=report.run_id,
             tally=report.tally,
             resume_acts=request.resume_acts,
+            retry_acts=request.retry_acts,
             on_batch=None if on_batch is None else lambda _batch: on_batch(),
         )
         if on_start is not None:
@@ -302,6 +303,22 @@ def scan(
             report.breaker = breaker_opinion(limits, report.tally)
         report.interrupted = pipeline.halted
         report.stages = dict(pipeline.stages.seconds)
+    return report
+
+
+def carry_out(
+    settings: Settings,
+    plans: Sequence[Plan],
+    *,
+    ledger: SqlLedger,
+    store: Store,
+    run: int,
+    keep_going: Callable[[], bool],
+) -> RunReport:
+    """Carry out these plans as a part of a run that the caller began, and whose lock it holds."""
+    report = RunReport(run, store.url)
+    acting = Acting(ledger, acts_for(settings, store), run, report.tally, _noting(report))
+    report.interrupted = not acting.carry_out(plans, keep_going)
     return report
 
 
@@ -436,6 +453,7 @@ __all__ = [
     "add_tally",
     "apply",
     "breaker_limits",
+    "carry_out",
     "load_policy",
     "named_store",
     "open_engine",

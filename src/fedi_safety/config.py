@@ -92,7 +92,9 @@ class Pictrs(_Section):
 
     url: str | None = Field(None, description="Its internal URL, for `purge` on file and S3 stores.")
     api_key: SecretStr | None = Field(None, description="Its API key (PICTRS__SERVER__API_KEY).")
-    database: SecretStr | None = Field(None, description="Its PostgreSQL repository, read only, to find aliases and thumbnails.")
+    database: SecretStr | None = Field(
+        None, description="Its PostgreSQL repository, read only, to find aliases and thumbnails."
+    )
 
 
 class NamedStore(_Section):

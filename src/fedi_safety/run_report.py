@@ -24,6 +24,7 @@ class ScanRequest:
     recheck: Recheck = Recheck.POLICY
     cascade: bool = True
     resume_acts: bool = False
+    retry_acts: bool = True  # whether acts that failed before are tried again; the daemon does that by its own rhythm
     redecide: bool = True  # False where it is known that nothing was judged under another policy
     removed_before: int = 0  # removals that count against the breaker's number together with this run's
     beside: int = 1  # how many scans share this machine's memory

@@ -16,7 +16,7 @@ from fedi_safety.config import Settings, load_settings
 from fedi_safety.core.errors import LedgerError, StoreError, StoreUsageError
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Store
-from fedi_safety.core.types import Object, Reason, Unscanned
+from fedi_safety.core.types import ActKind, Object, Reason, Unscanned
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.ledger.query import Filters, list_objects
 from fedi_safety.ledger.watermarks import Watermark
@@ -252,6 +252,78 @@ def test_a_failed_object_is_tried_again_when_it_has_left_the_window(rig: Rig) ->
     while rig.clock.now() < until:
         rig.step()
     assert rig.states() == {"k": "judged"} and judged_once(rig)
+
+
+def test_a_removal_that_failed_is_tried_again_however_old_it_is(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.step()
+    rig.store.put("k", RED_CIRCLE)
+    rig.store.refusing.add("k")
+    until = rig.clock.now() + 5 * HOUR
+    while rig.clock.now() < until:
+        rig.step()
+        assert (rig.watch.health.state, rig.watch.health.error) == ("failing", "failing: 1 removals failed")
+    tries = [r for r in caplog.records if "not removed: k" in r.getMessage()]
+    assert 8 <= len(tries) <= 12  # its own back-off, not every cycle
+    rig.store.refusing.clear()
+    until = rig.clock.now() + HOUR
+    while rig.clock.now() < until:
+        rig.step()
+    assert rig.store.removed == ["k"]
+    assert (rig.watch.health.state, rig.watch.health.counts["acted"]) == ("ok", 1)
+    assert judged_once(rig)
+
+
+def test_a_removal_that_a_broken_cycle_left_is_made_by_the_next(rig: Rig) -> None:
+    """The object is older than any window: only its verdict had to wait."""
+    rig.step()
+    rig.store.put("k", RED_CIRCLE)
+    rig.store.put("l", CIRCLE)
+    rig.store.failing = {"k": Reason.FETCH_FAILED, "l": Reason.FETCH_FAILED}
+    until = rig.clock.now() + 2 * HOUR
+    while rig.clock.now() < until:
+        rig.step()
+    rig.store.failing.clear()
+
+    def down(key: str) -> None:
+        if key == "l" and "k" in rig.states():
+            raise StoreError("fake", "down")
+
+    rig.store.before_fetch = down
+    until = rig.clock.now() + 2 * HOUR
+    while rig.clock.now() < until and rig.states()["k"] != "judged":
+        rig.step()
+    assert rig.watch.failing and rig.store.removed == []
+    rig.store.before_fetch = lambda _key: None
+    rig.step()
+    assert rig.store.removed == ["k"]
+
+
+def test_what_a_dry_run_planned_or_the_breaker_holds_is_left_alone(rig: Rig) -> None:
+    rig.step()
+    rig.store.put("k", RED_CIRCLE)
+    rig.wanted = Wanted(dry_run=True)
+    rig.restart()
+    rig.step()
+    mark = rig.mark
+    assert mark is not None
+    rig.watch.close()
+    rig.wanted = Wanted()
+    rig.restart()
+    rig.clock.advance(2 * HOUR)
+    # As if the real daemon had already looked there: nothing but the dry run's plan is left of it.
+    rig.ledger.set_watermark(
+        rig.store.url, Watermark(rig.clock.now(), rig.clock.now(), rig.watch._basis(ActKind.DELETE))
+    )
+    rig.step()
+    assert rig.store.removed == []
+    rig.store.put("l", RED_CIRCLE + b" x")
+    rig.store.refusing.add("l")
+    rig.step()
+    rig.ledger.set_breaker(1, rig.store.url, "too many")
+    rig.store.refusing.clear()
+    rig.clock.advance(2 * HOUR)
+    rig.step()
+    assert rig.store.removed == [] and rig.watch.health.state == "breaker"
 
 
 def test_an_object_that_disappears_meanwhile_is_fine(rig: Rig) -> None:

@@ -73,6 +73,7 @@ class Sweep:
     run: int
     tally: Tally
     resume_acts: bool = False
+    retry_acts: bool = True
     tripped: str | None = None
     on_batch: Callable[[Sequence[Result]], None] | None = None
     _pending: deque[Plan] = field(default_factory=deque)
@@ -135,7 +136,8 @@ class Sweep:
             plans = self.ledger.plan(self.run, self.store, wanted, self.mode.act)
             self.tally.planned += len(plans)
             if self.mode.removes and self.tripped is None:
-                self._pending.extend(plans)  # bounded by the objects between two checkpoints
+                # Bounded by the objects between two checkpoints.
+                self._pending.extend(p for p in plans if self.retry_acts or p.state is not PlanState.FAILED)
         if self.on_batch is not None:
             self.on_batch(batch)
 

@@ -135,6 +135,16 @@ class SqlLedger:
         with self.database.read() as connection:
             return watermarks.due(connection, store, self.clock.now(), after, limit)
 
+    def due_plans(self, store: str, act: ActKind, limit: int) -> list[Plan]:
+        """Return plans of real runs that may be carried out now: those that were left, and failed ones that are due."""
+        with self.database.read() as connection:
+            return planning.due_page(connection, self.clock.now(), store, act, limit)
+
+    def failed_acts(self, store: str) -> int:
+        """Return how many acts on a store have failed and are still to be done."""
+        with self.database.read() as connection:
+            return planning.failed_count(connection, store)
+
     # --- what is remembered
 
     def lookup(self, store: str, objects: Sequence[Object], policy: str | None) -> list[Known | None]:

@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, case, func, insert, or_, select, update
 
 from fedi_safety.core.errors import printable
 from fedi_safety.core.types import ActKind, Object, Outcome, Plan, PlanState
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.events import Event, Kind, append
-from fedi_safety.ledger.schema import State, acts, contents, objects, plans, stores
+from fedi_safety.ledger.schema import State, acts, contents, objects, plans, runs, stores
 
 WAITING = (PlanState.PLANNED.value, PlanState.FAILED.value)
 """States of an open plan whose act is not under way; only these may be closed without an act."""
+
+_WAITS_S = {attempts: 60.0 * 2 ** (attempts - 1) for attempts in range(1, 7)}
 
 _SET_STATE = (
     update(plans)
@@ -255,6 +257,42 @@ def open_page(connection: Connection, after: int, store: str | None, act: ActKin
     if act is not None:
         query = query.where(plans.c.act == act.value)
     return [_plan(row) for row in connection.execute(query)]
+
+
+def due_page(connection: Connection, now: float, store: str, act: ActKind, limit: int) -> list[Plan]:
+    """Return open plans that a real run made and that may be carried out now: untried, or failed and due again.
+
+    A failed act is due after a minute, doubled with every attempt up to an hour. What a dry run planned waits for a
+    person.
+    """
+    p = plans.c
+    failed = and_(
+        p.state == PlanState.FAILED.value, p.updated_at + case(_WAITS_S, value=p.attempts, else_=3600.0) <= now
+    )
+    untried = and_(p.state == PlanState.PLANNED.value, runs.c.dry_run.is_(False))
+    query = (
+        select(*_PLAN_COLUMNS)
+        .join(objects, objects.c.id == p.object_id)
+        .join(contents, contents.c.id == p.content_id)
+        .join(stores, stores.c.id == objects.c.store_id)
+        .join(runs, runs.c.id == p.run_id)
+        .where(p.open.is_(True), p.act == act.value, stores.c.url == store, or_(failed, untried))
+        .order_by(p.updated_at, p.id)
+        .limit(limit)
+    )
+    return [_plan(row) for row in connection.execute(query)]
+
+
+def failed_count(connection: Connection, store: str) -> int:
+    """Return how many acts on a store have failed and are still to be done."""
+    query = (
+        select(func.count())
+        .select_from(plans)
+        .join(objects, objects.c.id == plans.c.object_id)
+        .join(stores, stores.c.id == objects.c.store_id)
+        .where(plans.c.open.is_(True), plans.c.state == PlanState.FAILED.value, stores.c.url == store)
+    )
+    return connection.execute(query).scalar_one()
 
 
 def _open_of_objects(connection: Connection, object_ids: Sequence[int]) -> list[tuple[int, int, Plan]]:

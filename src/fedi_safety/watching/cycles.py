@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 BACK_OFF_MOST_S = 600.0
 _WINDOW_S = 86_400.0  # over which the breaker counts what the cycles removed
-_RETRIES = 64  # failed objects that one cycle tries again
+_RETRIES = 64  # failed objects, and failed acts, that one cycle tries again
 _BACK_S = 1.0  # a mark further ahead than this means that the clock was set back
 
 
@@ -183,7 +183,7 @@ class StoreWatch:
             reports = [self._pass(store, act, prefixes=tuple(touched))]
             mark = None
         else:
-            reports = [self._pass(store, act, since=since), *self._retry(store, act)]
+            reports = [self._pass(store, act, since=since), *self._retry(store, act), *self._act_again(store, act)]
             mark = Watermark(start, mark.swept_at, basis)
         if any(report.interrupted for report in reports):
             self.cut_short = True
@@ -235,6 +235,7 @@ class StoreWatch:
             since=since,
             cascade=wanted.cascade,
             redecide=whole,
+            retry_acts=whole,
             removed_before=0 if whole else self._removed_lately(),
             beside=shared.beside,
         )
@@ -281,6 +282,28 @@ class StoreWatch:
         self._retried = due[-1].place
         return reports
 
+    def _act_again(self, store: Store, act: ActKind) -> list[app.RunReport]:
+        """Carry out what failed and is due again, and what a cycle that broke off has left, however old the objects."""
+        shared, wanted = self._shared, self._shared.wanted
+        if wanted.dry_run or not act.removes or shared.stop.is_set():
+            return []
+        due = shared.ledger.due_plans(store.url, act, _RETRIES)
+        due = [plan for plan in due if not wanted.prefixes or plan.object.key.startswith(wanted.prefixes)]
+        if not due or shared.ledger.breaker(store.url) is not None:
+            return []
+        with shared.lock:
+            report = app.carry_out(
+                self.target.settings,
+                due,
+                ledger=shared.ledger,
+                store=store,
+                run=self._begun(store.url, act),
+                keep_going=lambda: not shared.stop.is_set(),
+            )
+            app.add_tally(self._sum, report.tally)
+            self._count_removed(store.url, act, report)
+        return [report]
+
     def _finished(self, reports: Sequence[app.RunReport], *, moved: bool) -> None:
         health = self.health
         health.cycles += 1
@@ -300,7 +323,7 @@ class StoreWatch:
         if why is not None:
             log.warning("%s: the breaker holds removals back: %s; see `fedi-safety list --verdict block`, then "
                         "`fedi-safety apply --resume-acts`", self.target.name, why)  # fmt: skip
-        failed = reports[-1].tally.failed
+        failed = 0 if self._shared.wanted.dry_run else self._shared.ledger.failed_acts(self._url)
         if why is None and failed:
             self._tell("failing", f"failing: {failed} removals failed")
         else:
