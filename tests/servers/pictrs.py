@@ -78,7 +78,12 @@ class PictrsServer:
     command: list[str]
     environment: Mapping[str, str]
     process: subprocess.Popen[bytes] | None = None
-    http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60, trust_env=False))
+    # No connection is kept: the server may close it, or be restarted, just when it is used again.
+    http: httpx.Client = field(
+        default_factory=lambda: httpx.Client(
+            timeout=60, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
+        )
+    )
 
     @property
     def url(self) -> str:
