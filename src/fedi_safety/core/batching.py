@@ -28,30 +28,34 @@ class Pipe(Generic[T]):
         self._items: deque[T] = deque()
         self._capacity = capacity
         self._producers = producers
-        self._changed = threading.Condition()
+        # One lock and two reasons to wait: nobody is woken in vain, however many hands a remote store has.
+        self._lock = threading.Lock()
+        self._filled = threading.Condition(self._lock)
+        self._emptied = threading.Condition(self._lock)
         self._aborted = False
 
     def put(self, item: T) -> None:
         """Add one item; wait while the queue is full. Raises `Stopped`."""
-        with self._changed:
+        with self._lock:
             while len(self._items) >= self._capacity and not self._aborted:
-                self._changed.wait(_WAKE_S)
+                self._emptied.wait(_WAKE_S)
             if self._aborted:
                 raise Stopped
             self._items.append(item)
-            self._changed.notify_all()
+            self._filled.notify()
 
     def finish(self) -> None:
         """Say that one producer will put nothing more."""
-        with self._changed:
+        with self._lock:
             self._producers -= 1
-            self._changed.notify_all()
+            self._filled.notify_all()
 
     def abort(self) -> None:
         """Wake everybody up and let them go."""
-        with self._changed:
+        with self._lock:
             self._aborted = True
-            self._changed.notify_all()
+            self._filled.notify_all()
+            self._emptied.notify_all()
 
     def take(self, most: int, timeout_s: float | None = None) -> list[T] | None:
         """Return 1 to `most` items: the next one, and what else is already waiting. Never waits to fill up.
@@ -59,7 +63,7 @@ class Pipe(Generic[T]):
         None means that nothing waits and nothing can come; an empty list that `timeout_s` passed. Raises `Stopped`.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        with self._changed:
+        with self._lock:
             while not self._items:
                 if self._aborted:
                     raise Stopped
@@ -68,11 +72,11 @@ class Pipe(Generic[T]):
                 left = _WAKE_S if deadline is None else min(_WAKE_S, deadline - time.monotonic())
                 if left <= 0:
                     return []
-                self._changed.wait(left)
+                self._filled.wait(left)
             if self._aborted:
                 raise Stopped
             taken = [self._items.popleft() for _ in range(min(most, len(self._items)))]
-            self._changed.notify_all()
+            self._emptied.notify(len(taken))
             return taken
 
     def batches(self, most: int) -> Iterator[list[T]]:

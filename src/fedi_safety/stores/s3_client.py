@@ -19,6 +19,7 @@ from urllib.parse import unquote_to_bytes
 
 from fedi_safety.stores.s3_address import Address
 from fedi_safety.stores.s3_faults import NOT_S3, Kind, Patience, S3Fault
+from fedi_safety.stores.s3_get import Gets
 
 T = TypeVar("T")
 # Measured by bench/s3_clients.py against versitygw on the same two cores, 8 hands, 250 kB objects (rate; CPU each):
@@ -102,6 +103,7 @@ class Client:
         self._patience = patience
         self._closed = threading.Event()
         self._client = _botocore(address, connections, patience)
+        self._gets = Gets(self._client, address)
         self._old_listing = False
         self.ignores_start = False
 
@@ -186,8 +188,7 @@ class Client:
 
     def get(self, key: str, version: str | None = None) -> Body:
         """Return an object's answer with its body still to be read. One try: the reader insists on the whole."""
-        chosen = {"VersionId": version} if version else {}
-        return Body(self._client.get_object(Bucket=self._bucket, Key=key, **chosen), self._patience)
+        return Body(self._gets.get(key, version), self._patience)
 
     def head(self, key: str) -> Head:
         """Return what the service says of an object without its bytes."""
