@@ -1,12 +1,13 @@
 """Listing a large bucket: this store's rate and memory beside the bare client library's, in turns.
 
 The keys have the shape of a pict-rs before 0.5.7. They are laid under the S3 server as empty files, because uploading a
-million objects would take an hour; the server lists them like any other.
+million objects would take an hour; the server lists them like any other. With `--kept` they stay for the next run.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import sys
 import time
@@ -22,14 +23,35 @@ from fedi_safety.stores import open_store
 from servers.s3 import S3Server, s3_server
 
 
-def fill(server: S3Server, bucket: str, keys: int) -> None:
-    """Lay `keys` empty objects under the server, 1,000 in a directory."""
-    root = server.root / bucket
-    for number in range(-(-keys // 1000)):
-        folder = root / f"{number // 256:02x}" / f"{number % 256:02x}"
-        folder.mkdir(parents=True, exist_ok=True)
-        for at in range(min(1000, keys - 1000 * number)):
-            (folder / f"{number:06x}-{at:04d}-picture.jpg").touch()
+def older_keys(count: int) -> Iterator[str]:
+    """Yield keys as older releases of pict-rs made them, 1,000 in a directory."""
+    for at in range(count):
+        number = at // 1000
+        yield f"{number // 256:02x}/{number % 256:02x}/{number:06x}-{at % 1000:04d}-picture.jpg"
+
+
+def filled(server: S3Server, name: str, count: int, keys: Callable[[int], Iterator[str]]) -> str:
+    """Return the bucket with `count` empty objects, which are laid under the server unless they are there already."""
+    bucket = f"{name}-{count}"
+    complete = server.root.with_name(f"{bucket}.complete")
+    if complete.exists():
+        return bucket
+    if not (server.root / bucket).exists():
+        server.make_bucket(bucket)
+    folder = None
+    for key in keys(count):
+        path = server.root / bucket / key
+        if path.parent != folder:
+            folder = path.parent
+            folder.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644))
+    complete.touch()
+    return bucket
+
+
+def kept_keys(options: argparse.Namespace) -> Path | None:
+    """Return the folder in which the server's data stay, None if they go."""
+    return None if options.kept is None else Path(options.kept) / "data"
 
 
 def bare(server: S3Server, bucket: str) -> Iterator[object]:
@@ -60,14 +82,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--kept", type=Path, help="folder in which the keys stay (default: a temporary one)")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     about = machine()
     print(machine_line(about))
     rates: dict[str, list[float]] = {"bare client": [], "this store": []}
-    with s3_server() as server:
-        bucket = server.make_bucket("large")
-        fill(server, bucket, options.keys)
+    with s3_server(kept_keys(options)) as server:
+        bucket = filled(server, "large", options.keys, older_keys)
         rate_of(lambda: ours(server, bucket)) if options.keys <= 50_000 else None  # warm
         before_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         for _ in range(options.rounds):

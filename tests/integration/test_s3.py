@@ -20,7 +20,7 @@ from fedi_safety.core.types import Object, PlanState, Reason
 from fedi_safety.stores.s3 import S3Store, open_s3
 from fedi_safety.stores.s3_faults import Patience
 from servers.faults import Answer, Faults, faults_before
-from servers.s3 import S3Server, s3_server
+from servers.s3 import S3Server, s3_server, timed_key
 
 QUICK = Patience(first_wait_s=0.01, longest_wait_s=0.05, total_s=20, connect_s=1, read_s=0.5)
 DATA = bytes(range(256)) * 400
@@ -421,11 +421,6 @@ def test_thousands_of_keys_stream_in_pages(server: S3Server, proxy: Faults, buck
 def only_time(server: S3Server, bucket: str) -> int:
     first = server.client().list_objects_v2(Bucket=bucket, MaxKeys=1)["Contents"][0]["LastModified"]
     return int(first.timestamp()) * 10**9
-
-
-def timed_key(time_s: float, number: int) -> str:
-    digits = f"{int(time_s * 1000):012x}7{number:019x}"
-    return "/".join(digits[i : i + 2] for i in range(0, 20, 2)) + "/" + digits[20:] + ".webp"
 
 
 def test_new_objects_of_a_pictrs_are_listed_from_a_key(

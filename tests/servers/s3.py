@@ -65,6 +65,12 @@ def free_port() -> int:
         return port
 
 
+def timed_key(time_s: float, number: int) -> str:
+    """Return a key as pict-rs >= 0.5.7 makes them: a UUIDv7 of this time, split into directories."""
+    digits = f"{int(time_s * 1000):012x}7{number:019x}"
+    return "/".join(digits[i : i + 2] for i in range(0, 20, 2)) + "/" + digits[20:] + ".webp"
+
+
 @dataclass
 class S3Server:
     """A running server. `client` speaks to it directly, beside the store under test."""
@@ -187,17 +193,21 @@ def client_of(endpoint: str, access_key: str, secret_key: str) -> Any:
 
 
 @contextmanager
-def s3_server() -> Iterator[S3Server]:
-    """Start a server, wait until it answers, print its version, and stop it with all its data at the end."""
+def s3_server(kept: Path | None = None) -> Iterator[S3Server]:
+    """Start a server, wait until it answers, print its version, and stop it with all its data at the end.
+
+    What lies in `kept`, if that is given, stays there and is served again the next time.
+    """
     program = binary()
     with tempfile.TemporaryDirectory(prefix="s3-") as folder:
         base = Path(folder)
-        for name in ("data", "versions", "iam"):
-            (base / name).mkdir()
+        data = base / "data" if kept is None else kept
+        for path in (data, base / "versions", base / "iam"):
+            path.mkdir(parents=True, exist_ok=True)
         access_key, secret_key, port = secrets.token_hex(10), secrets.token_hex(20), free_port()
         command = [str(program), "--port", f"127.0.0.1:{port}", "--keep-alive", "--quiet", "--region", REGION]
         command += ["--iam-dir", str(base / "iam"), "posix", "--versioning-dir", str(base / "versions")]
-        server = S3Server(port, access_key, secret_key, base / "data", [*command, str(base / "data")])
+        server = S3Server(port, access_key, secret_key, data, [*command, str(data)])
         try:
             server.start()
             sys.stderr.write(f"S3 server: {server.name} on port {port}\n")
