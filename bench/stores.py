@@ -96,9 +96,11 @@ def main() -> None:
     rates: dict[str, list[float]] = {name: [] for name in TARGETS}
     try:
         with filled(instance_corpus(options.work, options.files), options.connections) as stores:
+            names = list(stores)
             for number in range(options.rounds + 1):
-                for name, store in stores.items():
-                    rate = scan_rate(settings, engine, store)
+                first = number % len(names)  # nobody always comes after the same one
+                for name in names[first:] + names[:first]:
+                    rate = scan_rate(settings, engine, stores[name])
                     if number:  # the first round warms up
                         rates[name].append(rate)
                 if number:

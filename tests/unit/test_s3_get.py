@@ -9,8 +9,8 @@ from botocore.awsrequest import AWSResponse  # type: ignore[import-untyped]
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
 from fedi_safety.stores.s3_address import Address, Style
-from fedi_safety.stores.s3_client import _botocore
-from fedi_safety.stores.s3_faults import Patience
+from fedi_safety.stores.s3_client import Body, _botocore
+from fedi_safety.stores.s3_faults import Kind, Patience, S3Fault
 from fedi_safety.stores.s3_get import Gets
 
 KEYS = ["pic", "a/b.jpg", "a b/c+d%41", "é/😀", "~'()*!;&=?#@:,$", "a//b", "../c/./d", "/lead", '"<>^`{|}\\', "\n\t"]
@@ -151,6 +151,13 @@ def test_an_error_is_read_as_botocore_reads_it(status: int, body: bytes, code: s
         found.append((caught.value.response["Error"], meta["HTTPStatusCode"], meta["HTTPHeaders"]))
     assert found[0] == found[1]
     assert found[0][0]["Code"] == code
+
+
+def test_a_length_that_cannot_be_read_is_asked_for_again() -> None:
+    answer = {"ETag": '"e"', "ContentLength": "many", "Body": Raw(b"data")}
+    with pytest.raises(S3Fault, match="no length") as caught:
+        Body(answer, Patience())
+    assert caught.value.kind is Kind.AGAIN
 
 
 def test_nothing_of_the_keys_shows() -> None:

@@ -291,12 +291,16 @@ def _version(raw: dict[str, Any], *, marker: bool) -> Version:
 
 
 def _head(answer: dict[str, Any]) -> Head:
-    size, modified = answer.get("ContentLength"), answer.get("LastModified")
+    length, modified = answer.get("ContentLength"), answer.get("LastModified")
+    try:
+        size = None if length is None else int(length)
+    except ValueError:
+        raise S3Fault(Kind.AGAIN, "the answer names no length that can be read", NOT_S3) from None
     try:
         mtime_s = int(parsedate_to_datetime(str(modified)).timestamp()) if modified else None
     except ValueError:
         mtime_s = None
-    return Head(None if size is None else int(size), _tag(answer.get("ETag")), mtime_s)
+    return Head(size, _tag(answer.get("ETag")), mtime_s)
 
 
 def _time_ns(text: object) -> int:
