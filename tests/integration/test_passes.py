@@ -295,6 +295,25 @@ def test_a_store_that_stops_giving_bytes_costs_no_second_judgement(
     assert len(bench.decoder.decoded) == len(set(bench.decoder.decoded)) == 200
 
 
+def test_the_first_objects_are_fetched_while_a_slow_store_still_lists(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = fake(bench)
+    store.objects = {f"k{i:03}": f"pic red=0.{i:03}".encode() for i in range(200)}
+    listing, fetching, began = store.list, threading.Event(), []
+
+    def slow(prefixes: tuple[str, ...] = (), since: float | None = None) -> Iterator[object]:
+        for number, item in enumerate(listing()):
+            if number == 20:
+                began.append(fetching.wait(10))
+            yield item
+
+    store.before_fetch = lambda _key: fetching.set()
+    monkeypatch.setattr(store, "list", slow)
+    assert bench.scan()[0].judged == 200
+    assert began == [True]
+
+
 def test_limit_and_prefix(bench: Bench) -> None:
     tally, _ = bench.scan(dry_run=True, limit=2)
     assert tally.listed == 2

@@ -34,6 +34,7 @@ from fedi_safety.core.types import (
     Unscanned,
 )
 
+_FIRST_LOOKUP_OBJECTS = 16  # few, so that the first pictures are on their way while a slow store still lists
 _LOOKUP_OBJECTS = 512
 _RECENT_CONTENTS = 4096  # more than can wait for the ledger, so that a content is never judged twice in between
 
@@ -210,10 +211,12 @@ class Pipeline:
         listing = self._store.list(options.prefixes, options.since)
         if options.limit is not None:
             listing = islice(listing, options.limit)
+        most = _FIRST_LOOKUP_OBJECTS
         while not self._halt.is_set() and self._failure is None:
-            chunk = self._next_chunk(listing)
+            chunk = self._next_chunk(listing, most)
             if not chunk:
                 return
+            most = min(2 * most, _LOOKUP_OBJECTS)
             done: list[Result] = [item for item in chunk if isinstance(item, Unscanned)]
             objects = [item for item in chunk if isinstance(item, Object)]
             fresh: list[Object] = []
@@ -229,12 +232,12 @@ class Pipeline:
                     return
                 self._to_fetch.put(obj)
 
-    def _next_chunk(self, listing: Iterator[Object | Unscanned]) -> list[Object | Unscanned]:
-        """List some objects. A store that fails ends the listing; what it listed before is still judged."""
+    def _next_chunk(self, listing: Iterator[Object | Unscanned], most: int) -> list[Object | Unscanned]:
+        """List up to `most` objects. A store that fails ends the listing; what it listed before is still judged."""
         chunk: list[Object | Unscanned] = []
         with self.stages.timed("list", self._clock):
             try:
-                chunk.extend(islice(listing, _LOOKUP_OBJECTS))
+                chunk.extend(islice(listing, most))
             except StoreError as error:
                 self._store_failed(error)
         return chunk
