@@ -20,6 +20,7 @@ def main() -> None:
     steps: list[tuple[str, Callable[[], object]]] = [
         ("OpenSSH's sshd", lambda: debian.need(["sshd", "ssh-keygen"], "openssh-server")),
         ("PostgreSQL", lambda: debian.need(["initdb", "postgres"], "postgresql")),
+        ("systemd-analyze", lambda: debian.need(["systemd-analyze"], "systemd")),
         (f"the S3 server versitygw {s3.VERSION} (built with Go)", s3.binary),
         (f"pict-rs {pictrs.VERSION} (built with cargo) and a Debian for its tools", pictrs.build),
         ("a clean Debian for the container's recipe", lambda: debian.root("bookworm")),

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -90,8 +90,9 @@ class Database:
                 pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
                 cause = f"another fedi-safety run (pid {pid}) is using this ledger"
                 raise LedgerError(str(self.path), cause, "wait for it or stop it") from error
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            with suppress(OSError):  # the number only helps people; on a full disk there is no room for it
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
             yield
             os.ftruncate(descriptor, 0)
         finally:

@@ -1,0 +1,47 @@
+"""A small file system that a test may fill to the last byte."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+class Disk:
+    """A mounted file system of a few megabytes."""
+
+    def __init__(self, place: Path) -> None:
+        """Know where it is mounted."""
+        self.place = place
+        self._ballast = place / ".ballast"
+
+    def fill(self) -> None:
+        """Leave no room for another byte."""
+        with self._ballast.open("ab", buffering=0) as out:
+            for size in (65536, 4096, 1):
+                try:
+                    while out.write(b"\0" * size):
+                        pass
+                except OSError as error:
+                    assert error.errno == errno.ENOSPC
+
+    def free(self) -> None:
+        """Make room again."""
+        self._ballast.unlink()
+
+
+@contextmanager
+def small_disk(place: Path) -> Iterator[Disk]:
+    """Mount one at a directory, and take it away at the end."""
+    if os.geteuid() != 0:
+        pytest.skip("a disk that can be filled is mounted by root")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=0755", "none", str(place)], check=True)
+    try:
+        yield Disk(place)
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
