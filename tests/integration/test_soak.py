@@ -268,7 +268,7 @@ def bucket(server: S3Server, proxy: Faults) -> Place:
             "connections": 4,
         }
     )
-    patience = Patience(3, first_wait_s=0.01, longest_wait_s=0.05, connect_s=1, read_s=0.5, slowest_bytes_per_s=10**6)
+    patience = Patience(3, first_wait_s=0.01, longest_wait_s=0.05, connect_s=2, read_s=1, slowest_bytes_per_s=10**6)
 
     def put(number: int, at: float) -> bytes:
         data = condemned(number) if is_condemned(number) else harmless(number)
@@ -324,7 +324,7 @@ def tree(server: Sshd, wire: Wire) -> Place:
         {"known_hosts": str(server.known_hosts), "identity_file": str(server.identity), "connections": 2}
     )
     url = server.url.replace(f":{server.port}/", f":{wire.port}/")
-    waits = Waits(connect_s=2, request_s=0.5, keepalive_s=5, tries=3, backoff_s=0.02, reconnect_s=0.3)
+    waits = Waits(connect_s=2, request_s=1, keepalive_s=5, tries=3, backoff_s=0.02, reconnect_s=0.3)
     incoming = server.jail / "incoming"
     incoming.mkdir()
     closed: list[bool] = []
