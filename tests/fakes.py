@@ -6,6 +6,7 @@ A fake medium is text: `pic red=0.9 circle=1` decodes to one frame whose signals
 from __future__ import annotations
 
 import hashlib
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from fedi_safety.core.types import (
     Decoded,
     Evidence,
     Frame,
+    Look,
     MediaType,
     Object,
     PlanState,
@@ -126,7 +128,7 @@ class FakeDecoder:
             raise Unscannable(Reason.NOT_MEDIA)
         return MediaType.PNG
 
-    def decode(self, data: bytes, media_type: MediaType) -> Decoded:
+    def decode(self, data: bytes, media_type: MediaType, look: Look = Look.FIRST) -> Decoded:
         if data.startswith(b"bad"):
             raise Unscannable(Reason(data.split()[1].decode()), "the fake was told to fail")
         self.decoded.append(data)
@@ -177,6 +179,27 @@ class FakeDetector:
             return results
 
 
+class FakeEmbedder(FakeDetector):
+    """Also gives an embedding: the numbers that a frame's word `e=1,0,0` has, as they are."""
+
+    embedding_model = "fake network fp32"
+
+    def __init__(self, name: str, signals: tuple[str, ...], *, definitions: dict[str, str], cost: float = 9.0) -> None:
+        super().__init__(name, signals, cost=cost)
+        self.definitions = definitions
+
+    def score(self, batch: Sequence[Evidence]) -> list[Scored]:
+        found = []
+        for evidence in batch:
+            words = bytes(evidence.frame.rgb).decode().split()
+            numbers = next((w[2:].split(",") for w in words if w.startswith("e=")), ["1"])
+            data = struct.pack(f"<{len(numbers)}e", *map(float, numbers))
+            found.append(Scored(dict.fromkeys(self.signals, float(numbers[0])), embedding=data))
+        with self._lock:
+            self.seen += ["frame"] * len(batch)
+        return found
+
+
 def red_circles(cascade: bool = False) -> Policy:
     """The stand-in policy: condemns pictures in which red and circle hold together, and neither alone."""
     from fedi_safety.core.policy import ClearingBound
@@ -188,7 +211,7 @@ def red_circles(cascade: bool = False) -> Policy:
             Rule("red circle", {"red": 0.5, "circle": 0.5}, Verdict.BLOCK),
             Rule("very red", {"red": 0.9}, None, "red"),
         ),
-        {"circle": ClearingBound(0.1, ("b.circle",))} if cascade else {},
+        {"circle": (ClearingBound(0.1, ("b.circle",)),)} if cascade else {},
     )
 
 

@@ -13,22 +13,37 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
+
+from PIL import Image
 
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import MediaType, Reason
+from fedi_safety.core.types import MediaType, Place, Reason
 from fedi_safety.media import child, confine, wire
+from fedi_safety.media.showing import Bounds, Showing, Shown
 from fedi_safety.media.stills import Still
 
-_GREY = Still(2, 1, 2, 1, b"\x80" * 6)
+_GREY = Still(2, 1, Image.new("RGB", (2, 1), (128, 128, 128)))
 
 
-def decode(data: bytes, media_type: MediaType, max_pixels: int) -> Still:
-    """Do what the medium says."""
-    word, _, argument = data.decode().partition(":")
-    return _DEEDS[word](argument)
+_showing: Showing
 
 
-def _tell(text: str) -> Still:
+def decode(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> Shown:
+    """Do what the medium says; a word after `then` once a frame is out."""
+    global _showing
+    _showing = showing
+    first, _, rest = data.decode().partition(" then ")
+    if rest:
+        showing.show(0, Place(1.5), _GREY, on_black_index=1)
+    word, _, argument = (rest or first).partition(":")
+    still = _DEEDS[word](argument)
+    if still is not None:
+        showing.show(0, Place(), still, on_black_index=1)
+    return Shown()
+
+
+def _tell(text: str) -> NoReturn:
     raise Unscannable(Reason.CORRUPT, text)
 
 
@@ -44,7 +59,8 @@ def _spin_past_the_limit(_: str) -> Still:
 
 
 def _allocate(mebibytes: str) -> Still:
-    return Still(1, 1, 1, 1, bytes(int(mebibytes) << 20))
+    bytearray(int(mebibytes) << 20)
+    return _GREY
 
 
 def _segfault(_: str) -> Still:
@@ -78,9 +94,26 @@ def _say(text: str) -> Still:
     return _GREY
 
 
-def _claim(numbers: str) -> Still:
-    width, height, frame_width, frame_height = map(int, numbers.split(","))
-    return Still(width, height, frame_width, frame_height, b"")
+def _claim(numbers: str) -> None:
+    """Put a frame of these sizes on the wire: true width and height, then the frame's own."""
+    control = socket.socket(fileno=os.dup(int(sys.argv[1])))
+    control.send(wire.FRAME.pack(wire.FRAME_TAG, 1, 0, wire.NO_TIME, 0, 1, 0, 0, *map(int, numbers.split(","))))
+    time.sleep(60)
+
+
+def _flood(count: str) -> None:
+    """Put so many frames on the wire, whether there is room for them or not."""
+    control = socket.socket(fileno=os.dup(int(sys.argv[1])))
+    for index in range(int(count)):
+        control.send(wire.FRAME.pack(wire.FRAME_TAG, 1, index, wire.NO_TIME, 0, 1, 0, 0, 2, 1, 2, 1))
+    time.sleep(60)
+
+
+def _large(count: str) -> None:
+    """Show so many large pictures, each another colour."""
+    for index in range(int(count)):
+        colour = (index * 5 % 256, index * 50 % 256, index)
+        _showing.show(index, Place(), Still(700, 700, Image.new("RGB", (700, 700), colour)), on_black_index=0)
 
 
 def _try(what: str) -> Still:
@@ -130,7 +163,7 @@ def _state(_: str) -> Still:
     return _tell(f"{signal.getsignal(signal.SIGINT) == signal.SIG_IGN} {sorted(os.environ)}")
 
 
-_DEEDS: dict[str, Callable[[str], Still]] = {
+_DEEDS: dict[str, Callable[[str], Still | None]] = {
     "grey": lambda _: _GREY,
     "pid": lambda _: _tell(str(os.getpid())),
     "tell": _tell,
@@ -144,11 +177,13 @@ _DEEDS: dict[str, Callable[[str], Still]] = {
     "hang up": _hang_up,
     "say": _say,
     "claim": _claim,
+    "flood": _flood,
+    "large": _large,
     "try": _try,
     "descriptors": _descriptors,
     "state": _state,
 }
 
 if __name__ == "__main__":
-    assert wire.MAGIC == b"fsmedia1"
+    assert wire.MAGIC == b"fsmedia2"
     child.serve(sys.argv[1:], decode)

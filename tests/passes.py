@@ -8,7 +8,6 @@ from pathlib import Path
 
 from fakes import FakeClock, FakeDecoder, FakeDetector, detectors, red_circles
 from fedi_safety.acts.remove import Remove
-from fedi_safety.app import rejudge
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.decide import BreakerLimits, Mode
 from fedi_safety.core.pipeline import TEST_CARD_SIGNAL, Options, Pipeline
@@ -18,6 +17,7 @@ from fedi_safety.core.sweep import Acting, Sweep
 from fedi_safety.core.types import ActKind, Recheck, Tally
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from fedi_safety.ledger.query import Filters, Row, list_objects
+from fedi_safety.rejudging import Rejudge
 from fedi_safety.testcard import TEST_CARD_SHA256
 
 RED_CIRCLE = b"pic red=0.9 circle=0.9"
@@ -70,7 +70,7 @@ class Bench:
         with self.ledger.run_lock():
             run = self.ledger.begin_run("scan", self.store.url, {"dry_run": dry_run})
             if recheck is Recheck.POLICY:
-                self.ledger.redecide(run, self.policy.id, rejudge(self.policy, cascade.available))
+                self.ledger.redecide(run, self.policy.id, Rejudge(self.policy, cascade.available))
             sweep = Sweep(
                 ledger=self.ledger,
                 acting=Acting(self.ledger, {ActKind.DELETE: Remove(self.store)}, run, tally),

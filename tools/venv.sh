@@ -1,36 +1,38 @@
 # Makes .venv from a lock file; sourced by ./fedi-safety and ./dev. Needs python3 >= 3.11 and nothing else: pip comes
 # as a wheel in tools/, because Debian's python3 has neither pip nor ensurepip.
 
-# ensure_venv DIR LOCK: DIR/.venv holds exactly what DIR/LOCK pins. Silent and instant when it already does.
+# ensure_venv DIR LOCK [VENV [SIZE]]: DIR/.venv, or DIR/VENV, holds exactly what DIR/LOCK pins. Silent and instant when
+# it already does; else it says how much will be installed.
 ensure_venv() {
-    local dir=$1 lock=$2 python stamp=$1/.venv/.installed-$2
-    if cmp -s "$dir/$lock" "$stamp" && [ -x "$dir/.venv/bin/python" ]; then
+    local dir=$1 lock=$2 venv=${3:-.venv}
+    local python stamp=$dir/$venv/.installed-$lock
+    if cmp -s "$dir/$lock" "$stamp" && [ -x "$dir/$venv/bin/python" ]; then
         return 0
     fi
     (
         # Two first runs at once must not install over each other.
         command -v flock >/dev/null && flock 9
-        if cmp -s "$dir/$lock" "$stamp" && [ -x "$dir/.venv/bin/python" ]; then
+        if cmp -s "$dir/$lock" "$stamp" && [ -x "$dir/$venv/bin/python" ]; then
             exit 0
         fi
-        if ! "$dir/.venv/bin/python" -c '' 2>/dev/null; then
+        if ! "$dir/$venv/bin/python" -c '' 2>/dev/null; then
             python=$(find_python) || exit 2
-            echo "fedi-safety: making .venv with $("$python" --version) (first use only)" >&2
-            rm -rf "$dir/.venv"
-            "$python" -m venv --without-pip "$dir/.venv" || {
+            echo "fedi-safety: making $venv with $("$python" --version) (first use only)" >&2
+            rm -rf "$dir/$venv"
+            "$python" -m venv --without-pip "$dir/$venv" || {
                 echo "fedi-safety: $python cannot make a virtual environment; install the package python3-venv" >&2
                 exit 2
             }
         fi
-        echo "fedi-safety: installing what $lock pins, with checked hashes (about 300 MB on disk)" >&2
-        "$dir/.venv/bin/python" "$(echo "$dir"/tools/pip-*.whl)/pip" install --quiet --no-input \
+        echo "fedi-safety: installing what $lock pins, with checked hashes (${4:-about 700 MB on disk})" >&2
+        "$dir/$venv/bin/python" "$(echo "$dir"/tools/pip-*.whl)/pip" install --quiet --no-input \
             --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r "$dir/$lock" >&2 || {
             echo "fedi-safety: the installation failed; check the network and the disk, then run this again" >&2
             exit 2
         }
         cp "$dir/$lock" "$stamp"
         echo "fedi-safety: ready" >&2
-    ) 9>"$dir/.venv.lock" || return 2
+    ) 9>"$dir/$venv.lock" || return 2
 }
 
 # find_python: prints the first python >= 3.11 on the PATH.

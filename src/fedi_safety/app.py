@@ -16,16 +16,19 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from fedi_safety.acts.remove import Remove
+from fedi_safety.concepts.rescoring import ConceptRescorer, ConceptSource, rescorer_of
 from fedi_safety.config import Settings, ledger_path
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.decide import BreakerLimits, Mode, breaker_opinion
 from fedi_safety.core.errors import FediSafetyError, UsageError
 from fedi_safety.core.pipeline import TEST_CARD_SIGNAL, Options, Pipeline
-from fedi_safety.core.policy import Policy, judge, open_signals
-from fedi_safety.core.ports import Act, Clock, Decoder, Detector, Store
+from fedi_safety.core.policy import Policy
+from fedi_safety.core.ports import Act, Clock, Decoder, Detector, Embedder, Store
 from fedi_safety.core.sweep import Acting, Sweep
-from fedi_safety.core.types import ActKind, Judgement, Outcome, Plan, PlanState, Recheck, Scores, Signal, Tally
+from fedi_safety.core.types import ActKind, Outcome, Plan, PlanState, Recheck, Tally
 from fedi_safety.policies import load_policy
+from fedi_safety.rejudging import Preview, Rejudge
+from fedi_safety.rejudging import preview as preview_pages
 from fedi_safety.run_report import RunReport, ScanRequest, add_tally, summed
 from fedi_safety.stores import canonical_url, open_store
 from fedi_safety.testcard import TEST_CARD_SHA256
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from fedi_safety.ledger.figures import StoreCounts
     from fedi_safety.ledger.ledger import SqlLedger
     from fedi_safety.media import Caps
+    from fedi_safety.sampled_scores import Sample
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +68,53 @@ class Engine:
         """Return every signal that the loaded detectors give."""
         return frozenset(s for d in self.detectors for s in d.signals)
 
+    @property
+    def definitions(self) -> dict[str, str]:
+        """Return by signal a digest of what defines it, for the signals that the operator defines."""
+        return {s: d for each in self.detectors if isinstance(each, Embedder) for s, d in each.definitions.items()}
+
+    def in_force(self, policy: Policy) -> Policy:
+        """Return the policy as it judges with these detectors."""
+        return policy.among(self.signals, self.definitions)
+
+    @property
+    def rescorer(self) -> ConceptRescorer | None:
+        """Return what computes signals from kept embeddings, if a detector's signals can be."""
+        return rescorer_of(self.detectors)
+
+    @property
+    def media_at_once(self) -> int:
+        """How many media are scored together: 8, or more where every network runs on a GPU, which needs them."""
+        return max(8, min(d.max_batch for d in self.detectors))
+
     def close(self) -> None:
         """End the decoder's processes."""
         self.decoder.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the configured detectors would measure, and how it is defined; said without loading a network."""
+
+    signals: frozenset[str]
+    definitions: Mapping[str, str]
+
+    def in_force(self, policy: Policy) -> Policy:
+        """Return the policy as it judges with these detectors."""
+        return policy.among(self.signals, self.definitions)
+
+
+def measured(settings: Settings) -> Measured:
+    """Return what the configured detectors would measure. Raises `ConfigError` if the concepts have a mistake."""
+    from fedi_safety.detectors import CLIP, signals_of
+
+    signals = signals_of([name for name in settings.detectors if name != CLIP])
+    if CLIP not in settings.detectors:
+        return Measured(signals, {})
+    from fedi_safety.concepts import load_concepts
+
+    concepts = load_concepts(settings.clip.concepts)
+    return Measured(signals | frozenset(concepts.signals), concepts.definitions)
 
 
 def core_count() -> int:
@@ -77,12 +125,12 @@ def core_count() -> int:
 def open_engine(settings: Settings) -> Engine:
     """Load the detectors and prepare the decoder. Raises `ModelError` or `UsageError` here, not later."""
     from fedi_safety.detectors import open_detectors
-    from fedi_safety.detectors.runtime import choose_device
+    from fedi_safety.detectors.devices import choose_device
     from fedi_safety.media import SandboxDecoder
 
     jobs = settings.jobs or core_count()
     device = choose_device(settings.device)
-    detectors = open_detectors(settings.detectors, settings.device, 1)
+    detectors = open_detectors(settings.detectors, settings.device, 1, settings.clip)
     return Engine(SandboxDecoder(caps(settings), jobs), detectors, device.name, jobs)
 
 
@@ -138,31 +186,35 @@ def caps(settings: Settings) -> Caps:
 
 def open_settings_ledger(settings: Settings, *, readonly: bool = False) -> SqlLedger:
     """Open the configured ledger. Raises `LedgerError` or `LedgerUsageError`."""
+    from fedi_safety.ledger.embeddings import Keep
     from fedi_safety.ledger.ledger import open_ledger
 
-    return open_ledger(ledger_path(settings), clock=SystemClock(), readonly=readonly)
+    keep = Keep(settings.clip.keep_embeddings)
+    return open_ledger(ledger_path(settings), clock=SystemClock(), readonly=readonly, keep=keep)
+
+
+def preview(settings: Settings, policy: Policy, ledger: SqlLedger) -> Preview:
+    """Decide the whole ledger anew under a policy, with the detectors that are configured. Changes nothing."""
+    from fedi_safety.detectors import CLIP
+
+    known = measured(settings)
+    rescorer = ConceptRescorer(concept_source(settings)) if CLIP in settings.detectors else None
+    return preview_pages(Rejudge(known.in_force(policy), known.signals), ledger.score_pages(rescorer=rescorer))
+
+
+def concept_source(settings: Settings) -> ConceptSource:
+    """Return the concepts with the configured model's text embeddings; the network for pictures is not loaded.
+
+    Raises `ConfigError` or `ModelError`.
+    """
+    from fedi_safety.detectors.clip import describe
+
+    return describe(settings.clip, settings.device)
 
 
 def breaker_limits(settings: Settings) -> BreakerLimits:
     """Return the breaker's limits as the core wants them."""
     return BreakerLimits(**settings.breaker.model_dump())
-
-
-def rejudge(
-    policy: Policy, available: frozenset[str], *, cascade: bool = True
-) -> Callable[[bytes, Scores], Judgement | None]:
-    """Return the pure function that decides stored scores anew; it answers None where they do not suffice.
-
-    `available` are the signals of the active detectors: one that none of them gives is not waited for.
-    """
-
-    def decide(sha256: bytes, scores: Scores) -> Judgement | None:
-        signals = dict(scores.signals)
-        if sha256 == TEST_CARD_SHA256:
-            signals[TEST_CARD_SIGNAL] = Signal(1.0)
-        return None if open_signals(policy, signals, available, cascade=cascade) else judge(policy, signals)
-
-    return decide
 
 
 @contextmanager
@@ -238,7 +290,7 @@ def scan(
     that run, which the caller began and ends.
     """
     clock = clock or SystemClock()
-    policy = policy.among(engine.signals)
+    policy = engine.in_force(policy)
     cascade = Cascade(engine.detectors, policy, enabled=request.cascade)
     pipeline = Pipeline(
         store=store,
@@ -256,6 +308,7 @@ def scan(
             fetchers=max(store.hands, engine.jobs),
             decoders=engine.jobs,
             scorers=engine.jobs,
+            max_batch=engine.media_at_once,
         ),
         clock=clock,
         marks={TEST_CARD_SHA256: TEST_CARD_SIGNAL},
@@ -280,7 +333,8 @@ def scan(
     within = _run(ledger, "scan", report, recorded) if run is None else _part(run, report)
     with lock or ledger.run_lock(), within:
         if request.recheck is Recheck.POLICY and request.redecide:
-            ledger.redecide(report.run_id, policy.id, rejudge(policy, cascade.available, cascade=request.cascade))
+            decide = Rejudge(policy, cascade.available, cascade=request.cascade)
+            ledger.redecide(report.run_id, policy.id, decide, quiet=decide.quiet, rescorer=engine.rescorer)
         acting = Acting(ledger, acts_for(settings, store), report.run_id, report.tally, _noting(report))
         sweep = Sweep(
             ledger=ledger,
@@ -320,6 +374,50 @@ def carry_out(
     acting = Acting(ledger, acts_for(settings, store), run, report.tally, _noting(report))
     report.interrupted = not acting.carry_out(plans, keep_going)
     return report
+
+
+def score_sample(
+    settings: Settings,
+    store: Store,
+    policy: Policy,
+    *,
+    count: int,
+    seed: int,
+    on_start: Callable[[Pipeline, int], None],
+    on_progress: Callable[[int], None],
+) -> tuple[Policy, Mapping[str, str], Sample]:
+    """Score objects of a store drawn by chance; return the policy in force, the detectors' versions and the scores.
+
+    Nothing is written anywhere. `on_start` is also given how many objects were drawn.
+    """
+    from fedi_safety.lots import draw
+    from fedi_safety.sampled_scores import sample_scores
+
+    engine = open_engine(settings)
+    try:
+        drawn = draw(store.list(), count, seed)
+        in_force = engine.in_force(policy)
+        options = Options(
+            max_bytes=settings.limits.max_bytes,
+            fetchers=max(store.hands, engine.jobs),
+            decoders=engine.jobs,
+            scorers=engine.jobs,
+            max_batch=engine.media_at_once,
+        )
+        sample = sample_scores(
+            store,
+            engine.decoder,
+            engine.detectors,
+            in_force,
+            drawn,
+            options,
+            SystemClock(),
+            on_start=lambda pipeline: on_start(pipeline, len(drawn.objects)),
+            on_progress=on_progress,
+        )
+        return in_force, {d.name: d.version for d in engine.detectors}, sample
+    finally:
+        engine.close()
 
 
 def apply(
@@ -458,7 +556,6 @@ __all__ = [
     "named_store",
     "open_engine",
     "open_settings_ledger",
-    "rejudge",
     "scan",
     "summed",
     "targets",

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import tomllib
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import quote_from_bytes
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -22,6 +22,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from fedi_safety import predecessor_env
 from fedi_safety.core.errors import ConfigError
 
 ENV_PREFIX = "FEDI_SAFETY_"
@@ -64,6 +65,10 @@ class Limits(_Section):
     max_pixels: int = Field(100_000_000, ge=1 << 10, description="The largest picture that is decoded, in pixels.")
     max_memory_bytes: int = Field(2 << 30, ge=256 << 20, description="Address space of one decoder process, in bytes.")
     max_seconds: float = Field(30.0, gt=0, le=3600, description="The longest that decoding one object may take.")
+    frames: int = Field(16, ge=1, le=256, description="Frames of an animation or clip that a first look judges.")
+    more_frames: int = Field(
+        64, ge=1, le=256, description="Frames of a second look, where the first came near to a rule; none unless more."
+    )
 
 
 class S3(_Section):
@@ -97,6 +102,31 @@ class Pictrs(_Section):
     )
 
 
+class Clip(_Section):
+    """The detector `clip`: which model, which concepts, how it runs."""
+
+    model: str = Field(
+        "ViT-L-14__openai", min_length=1, description="The model's name: its folder in `clip.model_dir`."
+    )
+    model_dir: str | None = Field(
+        None, description="Where models are kept. Default: models in the user's data directory."
+    )
+    hub: str = Field(
+        "https://huggingface.co", min_length=1, description="Where `models fetch` gets models: the address of a hub."
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
+        "auto", description="The number format of the network for pictures."
+    )
+    concepts: str = Field("default", min_length=1, description="What to look for: `default` or a file of concepts.")
+    batch: int = Field(0, ge=0, le=1024, description="Pictures the network gets at once; 0 means found by itself.")
+    unload_after_s: float = Field(
+        600.0, ge=0, le=86400, description="Idle seconds after which the network leaves memory; 0 means never."
+    )
+    keep_embeddings: Literal["no", "float16", "int8"] = Field(
+        "no", description="Whether the ledger keeps each frame's embedding, for concepts to come."
+    )
+
+
 class NamedStore(_Section):
     """One of several stores, with its own access where that differs."""
 
@@ -105,6 +135,92 @@ class NamedStore(_Section):
     s3: S3 | None = None
     ssh: Ssh | None = None
     pictrs: Pictrs | None = None
+
+
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(ip_network)]
+_THIS_MACHINE: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+OnUnjudged = Literal["accept", "refuse"]
+
+
+class GateUnjudged(_Section):
+    """What the gate answers, by the reason, when it could not judge an upload. What it accepts becomes a debt."""
+
+    no_worker: OnUnjudged = Field("accept", description="Only workers judge, and none has asked for work lately.")
+    queue_full: OnUnjudged = Field("accept", description="More uploads wait than the queue holds.")
+    deadline: OnUnjudged = Field("accept", description="There was no verdict within the deadline.")
+    stopping: OnUnjudged = Field("accept", description="The gate was being stopped.")
+    engine_failed: OnUnjudged = Field("accept", description="A detector or a worker failed.")
+    unsupported: OnUnjudged = Field("accept", description="Media of a kind that is not decoded here.")
+    decoder_failed: OnUnjudged = Field("refuse", description="Corrupt, truncated, or too much for the decoder.")
+    not_media: OnUnjudged = Field("refuse", description="The upload is no media.")
+    empty: OnUnjudged = Field("refuse", description="The upload is empty.")
+    unrecorded: OnUnjudged = Field(
+        "refuse", description="One of the above says `accept`, and the ledger cannot be written."
+    )
+
+
+class Gate(_Section):
+    """The gate: where it listens, who may ask, how much and how long."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="The address to listen on; 0.0.0.0 or :: for all.")
+    port: int = Field(14051, ge=1, le=65535, description="The port to listen on.")
+    engine: bool = Field(True, description="Judge in this process. Without it only workers judge.")
+    store: str | None = Field(
+        None, description="The store that accepted uploads end in, where a debt is found again. Default: `store`."
+    )
+    tokens: dict[str, SecretStr] = Field(
+        default_factory=dict, description="Names of callers, with the secret that each has in its URL."
+    )
+    networks: tuple[Network, ...] = Field(
+        _THIS_MACHINE,
+        description="Networks whose callers need no token. Default: this machine.",
+    )
+    trusted_proxies: tuple[Network, ...] = Field((), description="Proxies whose X-Forwarded-For is believed.")
+    worker_keys: dict[str, SecretStr] = Field(
+        default_factory=dict, description="Names of workers, with their keys; several for rotation."
+    )
+    deadline_s: float = Field(
+        20.0, ge=1, le=600, description="Seconds after which an upload is answered, whatever is known of it."
+    )
+    body_s: float = Field(10.0, gt=0, le=600, description="Seconds within which all of an upload must have arrived.")
+    max_bytes: int = Field(128 << 20, ge=1 << 10, description="The largest upload that is taken, in bytes.")
+    held_bytes: int = Field(256 << 20, ge=1 << 20, description="Bytes of all uploads that are held at once.")
+    queue: int = Field(64, ge=1, le=10_000, description="Uploads that may wait for the engine.")
+    worker_queue: int = Field(
+        64, ge=0, le=10_000, description="Uploads that may wait for workers; 0 means any number that memory allows."
+    )
+    worker_missing_s: float = Field(
+        5.0, ge=0, description="Seconds without a worker asking, after which there is none; 0 means never."
+    )
+    connections: int = Field(1024, ge=1, le=10_000, description="Connections held at once.")
+    rate: float = Field(0.0, ge=0, description="Uploads a second that one caller may send; 0 means any number.")
+    alert_s: float = Field(3600.0, gt=0, description="The age of a debt, in seconds, from which on it is an alert.")
+    log: Literal["text", "json"] = Field("text", description="How the gate writes its log.")
+    pdq_hosts: list[str] = Field(
+        default_factory=list, description="Hosts whose pictures `/pdq` may fetch; empty: it is off."
+    )
+    mastodon_secret: SecretStr | None = Field(
+        None, description="The secret of Mastodon's webhook; left out: it is off."
+    )
+    mastodon_hosts: list[str] = Field(
+        default_factory=list, description="Hosts that serve Mastodon's media, for the webhook."
+    )
+    unjudged: GateUnjudged = Field(default_factory=GateUnjudged)
+
+
+class RemoteGate(_Section):
+    """A gate elsewhere, ours or a pictrs-safety, that a worker judges for."""
+
+    name: str = Field(min_length=1, description="How it is called in logs, and on the command line.")
+    url: str = Field(min_length=1, description="Its URL.")
+    key: SecretStr | None = Field(None, description="The worker's key there. Default: worker.key.")
+
+
+class Worker(_Section):
+    """What a worker needs to know: the gates, and the keys to them."""
+
+    key: SecretStr | None = Field(None, description="The worker's key, for gates that have none of their own.")
+    gates: list[RemoteGate] = Field(default_factory=list, description="Gates, each a [[worker.gates]] table.")
 
 
 class Settings(BaseSettings):
@@ -133,6 +249,9 @@ class Settings(BaseSettings):
     s3: S3 = Field(default_factory=S3)
     ssh: Ssh = Field(default_factory=Ssh)
     pictrs: Pictrs = Field(default_factory=Pictrs)
+    clip: Clip = Field(default_factory=Clip)
+    gate: Gate = Field(default_factory=Gate)
+    worker: Worker = Field(default_factory=Worker)
     stores: list[NamedStore] = Field(default_factory=list, description="Several stores, each a [[stores]] table.")
 
     @field_validator("detectors", mode="before")
@@ -153,11 +272,6 @@ class Settings(BaseSettings):
         return (init_settings,)
 
 
-LEGACY_STORE = "PICTRS_FILES_DIRECTORY"
-LEGACY_LEDGER = "SQLITE_FILENAME"
-"""The predecessor's variables for what exists here."""
-
-
 def load_settings(path: str | None = None, **overrides: object) -> Settings:
     """Return the settings: `overrides` that are not None, then the environment, `.env`, the file, the defaults.
 
@@ -166,14 +280,16 @@ def load_settings(path: str | None = None, **overrides: object) -> Settings:
     file = Path(path) if path is not None else config_file()
     problems: list[str] = []
     merged = _from_file(file, must_exist=path is not None)
-    dotenv = _from_dotenv()
-    _merge(merged, _legacy({**dotenv, **os.environ}))
+    found = variables()
+    legacy, wrong = predecessor_env.settings_from(found)
+    _merge(merged, legacy)
+    problems += wrong
     for source in (DotEnvSettingsSource(Settings, env_file=".env"), EnvSettingsSource(Settings)):
         try:
             _merge(merged, _known(source()))
         except SettingsError as error:
             problems.append(f"the environment: {error}")
-    problems += _unknown_variables({**dotenv, **os.environ})
+    problems += _unknown_variables(found)
     _merge(merged, {k: v for k, v in overrides.items() if v is not None})
     try:
         settings = Settings(**merged)
@@ -185,6 +301,11 @@ def load_settings(path: str | None = None, **overrides: object) -> Settings:
     return settings
 
 
+def model_dir(clip: Clip) -> Path:
+    """Return the directory that models are kept in; it may not exist yet."""
+    return Path(clip.model_dir).expanduser() if clip.model_dir else data_dir() / "models"
+
+
 def ledger_path(settings: Settings) -> str:
     """Return the ledger's path or URL; the default lies in the user's data directory."""
     return settings.ledger or str(data_dir() / "ledger.db")
@@ -192,7 +313,12 @@ def ledger_path(settings: Settings) -> str:
 
 def legacy_ledger() -> str:
     """Return the predecessor's database file name, as its environment gives it."""
-    return {**_from_dotenv(), **os.environ}.get(LEGACY_LEDGER) or "lemmy_safety.db"
+    return variables().get(predecessor_env.LEDGER) or "lemmy_safety.db"
+
+
+def variables() -> dict[str, str]:
+    """Return `.env` and the environment, which wins. Raises `ConfigError`."""
+    return {**_from_dotenv(), **os.environ}
 
 
 def _from_file(file: Path, *, must_exist: bool) -> dict[str, Any]:
@@ -220,13 +346,6 @@ def _from_dotenv() -> dict[str, str]:
         return {k: v for k, v in dotenv_values(".env").items() if v is not None}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(".env", f"cannot be read: {error}", "mend or remove it") from error
-
-
-def _legacy(variables: dict[str, str]) -> dict[str, Any]:
-    directory = variables.get(LEGACY_STORE)
-    if not directory:
-        return {}
-    return {"store": "file://" + quote_from_bytes(os.fsencode(Path(directory).absolute()))}
 
 
 def _known(values: dict[str, Any]) -> dict[str, Any]:

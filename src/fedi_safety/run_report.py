@@ -84,6 +84,7 @@ class RunReport:
             "clear": tally.clear,
             "review": tally.review,
             "block": tally.block,
+            "partly": tally.partly,
             "planned": tally.planned,
             "acted": tally.acted,
             "failed": tally.failed,

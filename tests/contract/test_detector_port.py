@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from fedi_safety.config import Clip
 from fedi_safety.core.ports import Detector
 from fedi_safety.core.types import Box, Evidence, Frame, Scored
 from fedi_safety.detectors import EMBEDDED, open_detectors
@@ -14,16 +16,20 @@ from fedi_safety.detectors.examples import HasExamples, check_examples
 from photos import grey_faces, photos
 
 _OPENED: dict[str, Detector] = {}
+_NAMES = (*EMBEDDED, "clip")
+_TEST_MODEL = Clip(model="tiny-shapes", model_dir=str(Path(__file__).parents[1] / "model"))
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _opened() -> Iterator[None]:
-    _OPENED.update({d.name: d for d in open_detectors(["embedded"], "cpu", 1)})
+def _opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        _OPENED.update({d.name: d for d in open_detectors(["embedded", "clip"], "cpu", 1, _TEST_MODEL)})
     yield
     _OPENED.clear()
 
 
-@pytest.fixture(params=EMBEDDED)
+@pytest.fixture(params=_NAMES)
 def detector(request: pytest.FixtureRequest) -> Detector:
     return _OPENED[str(request.param)]
 
@@ -51,7 +57,7 @@ def _close(one: Scored, other: Scored) -> bool:
 
 
 def test_names_itself(detector: Detector) -> None:
-    assert detector.name in EMBEDDED
+    assert detector.name in _NAMES
     assert detector.signals and len(set(detector.signals)) == len(detector.signals)
     assert detector.cost > 0
     assert detector.max_batch >= 1

@@ -16,7 +16,8 @@ from fedi_safety.testcard import TEST_CARD_SHA256, draw_test_card
 from photos import jpeg_bytes, picture
 
 JSON_FIELDS = [
-    "listed", "judged", "already_judged", "unscanned", "clear", "review", "block", "planned", "acted", "failed",
+    "listed", "judged", "already_judged", "unscanned", "clear", "review", "block",
+    "partly", "planned", "acted", "failed",
     "frames", "bytes", "seconds", "images_per_second", "device", "detectors", "policy", "run_id",
 ]  # fmt: skip
 ROW_FIELDS = ["store", "key", "state", "verdict", "labels", "reasons", "signals", "unscanned", "act", "sha256"]

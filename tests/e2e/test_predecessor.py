@@ -8,13 +8,19 @@ import sqlite3
 import subprocess
 import sys
 import time
+from io import BytesIO
 from pathlib import Path
 
+import httpx
 import pytest
+from PIL import Image
 
 from e2e.program import FACES, check_one_line_error, command, digests, program
 from fedi_safety.cli.predecessor_cmd import remote_url
 from photos import jpeg_bytes
+from servers.gate import GateServer
+from servers.pictrs import free_port
+from servers.safety import OldWorker, pictrs_safety
 
 SCRIPT = Path(__file__).parent.parent.parent / "fedi_safety_local_storage.py"
 
@@ -85,11 +91,119 @@ def test_without_all_it_runs_until_stopped_and_misses_nothing(media: Path) -> No
 
 @pytest.mark.parametrize("name", ["fedi_safety_object_storage", "fedi_safety_remote_storage", "lemmy_safety_pictrs"])
 def test_the_other_script_names_say_what_they_need(name: str, empty_home: Path) -> None:
-    named = {"fedi_safety_object_storage": "PICTRS_BUCKET", "fedi_safety_remote_storage": "SSH_HOSTNAME"}
-    check_one_line_error(program(name, "--all", "-t", "4"), 2, named.get(name, "comes with the gate"))
+    needed = {
+        "fedi_safety_object_storage": "PICTRS_BUCKET",
+        "fedi_safety_remote_storage": "SSH_HOSTNAME",
+        "lemmy_safety_pictrs": "PICTRS_SAFETY_URL",
+    }[name]
+    options = ("-t", "4") if name == "lemmy_safety_pictrs" else ("--all", "-t", "4")
+    check_one_line_error(program(name, *options), 2, needed)
     script = SCRIPT.with_name(f"{name}.py")
-    done = subprocess.run([sys.executable, str(script), "--all"], capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and named.get(name, "comes with the gate") in done.stderr
+    done = subprocess.run([sys.executable, str(script), *options[-2:]], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and needed in done.stderr
+
+
+def test_its_worker_serves_a_pictrs_safety_as_before(empty_home: Path) -> None:
+    (empty_home / "faces.toml").write_text(FACES)
+    with pictrs_safety() as gate:
+        (empty_home / ".env").write_text(
+            f"PICTRS_SAFETY_URL={gate.url}\nPICTRS_SAFETY_APIKEY='{gate.key}'\nFEDI_SAFETY_POLICY=faces.toml\n"
+        )
+        script = SCRIPT.with_name("lemmy_safety_pictrs.py")
+        worker = subprocess.Popen([sys.executable, str(script), "-t", "2"], stderr=subprocess.PIPE, text=True)
+        try:
+            deadline = time.monotonic() + 60
+            while gate.pops < 3:
+                assert time.monotonic() < deadline and worker.poll() is None
+                time.sleep(0.1)
+
+            def scan(data: bytes) -> tuple[int, str]:
+                headers = {"Content-Type": "image/jpeg"}
+                url = f"{gate.url}/api/v1/scan/IPADDR"
+                answer = httpx.post(url, content=iter([data]), headers=headers, timeout=60, trust_env=False)
+                return answer.status_code, answer.json()["message"]
+
+            assert scan(jpeg_bytes("astronaut")) == (406, "Potential CSAM Image detected")
+            assert scan(jpeg_bytes("coffee")) == (200, "Image OK")
+            assert {type(row.is_csam) for row in gate.rows.values()} == {bool}
+            worker.send_signal(signal.SIGTERM)
+            _, err = worker.communicate(timeout=30)
+        finally:
+            worker.kill()
+    assert worker.returncode == 0, err
+    assert "Traceback" not in err and gate.key not in err
+
+
+# As lemmy-ansible starts pictrs-safety, and as pict-rs and a worker then speak to it.
+DEPLOYED = {
+    "FEDIVERSE_SAFETY_WORKER_AUTH": "abcdefghij12345",
+    "FEDIVERSE_SAFETY_IMGDIR": "/tmp/images",
+    "USE_SQLITE": "0",
+    "POSTGRES_URI": "postgresql://user:a-secret@127.0.0.1/pictrsafety",
+    "KNOWN_PICTRS_IDS": '["__WELCOME_IN__"]',
+    "SCAN_BYPASS_THRESHOLD": "10",
+    "MISSING_WORKER_THRESHOLD": "5",
+}
+
+
+def test_serve_takes_the_place_of_pictrs_safety(empty_home: Path) -> None:
+    """Its options, its variables, its callers by address and by id, and an unmodified worker of its own kind."""
+    (empty_home / "faces.toml").write_text(FACES)
+    port = free_port()
+    options = {**DEPLOYED, "FEDI_SAFETY_POLICY": str(empty_home / "faces.toml")}
+    gate = GateServer(("serve", "-i", "-p", str(port), "--no-engine"), empty_home, options, port=port)
+    gate.environment = {**options, "FEDI_SAFETY_LEDGER": gate.ledger}
+    try:
+        gate.start()
+        gate.said("POSTGRES_URI is not used")
+        gate.ready("no_worker")
+        assert "http://0.0.0.0:" in gate.log and "a-secret" not in gate.log
+        time.sleep(5.1)
+        stale = gate.send(jpeg_bytes("coffee"))
+        assert (stale.status_code, stale.json()["code"]) == (200, "no_worker")  # as it said "Worker Stale"
+        assert gate.send(jpeg_bytes("coffee"), token="__WELCOME_IN__").status_code == 200
+        unknown = gate.send(jpeg_bytes("coffee"), token="somebody")
+        assert unknown.status_code == 401
+        assert unknown.json()["message"] == "You are not authorized to use this service"
+        # What pictrs-safety let pass, because it believed anybody's word about addresses.
+        forged = {"X-Forwarded-For": "10.0.0.1", "Content-Type": "image/jpeg"}
+        url = f"{gate.url}/api/v1/scan/IPADDR"
+        assert gate.http.post(url, content=jpeg_bytes("coffee"), headers=forged).status_code == 401
+
+        seen: list[tuple[int, int]] = []
+
+        def is_csam(image: Image.Image) -> bool:
+            seen.append(image.size)
+            return image.width < image.height
+
+        with OldWorker(gate.url, DEPLOYED["FEDIVERSE_SAFETY_WORKER_AUTH"], is_csam) as worker:
+            gate.ready()
+            tall = Image.open(BytesIO(jpeg_bytes("rocket"))).rotate(90, expand=True)
+            for picture in (tall, tall.rotate(90, expand=True)):
+                buffer = BytesIO()
+                picture.save(buffer, "PNG")
+                answer = gate.send(buffer.getvalue(), "image/png")
+                assert answer.status_code == (406 if picture.width < picture.height else 200), answer.text
+        assert len(seen) == 2 and [status for _, _, status in worker.said] == [201, 201]
+        assert gate.stop() == 0
+    finally:
+        gate.end()
+        gate.http.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("-l", "203.0.113.1"), "203.0.113.1"),
+        (("--host", "nowhere.invalid"), "nowhere.invalid"),
+        (("-i",), "without any authentication"),
+        (("-p", "0"), "port"),
+        (("--no-engine",), "nobody would judge"),
+    ],
+)
+def test_a_gate_that_cannot_serve_says_why_in_one_line(options: tuple[str, ...], words: str) -> None:
+    env = {"FEDI_SAFETY_GATE__TOKENS": '{"a": "b"}'} if options[0] in ("-l", "--host") else {}
+    check_one_line_error(program("serve", *options, env=env), 2, words)
 
 
 def test_the_remote_url_is_made_of_the_old_variables() -> None:

@@ -14,7 +14,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,7 @@ from photos import jpeg_bytes
 from servers import debian
 
 ROOT = Path(__file__).parent.parent.parent
-RECIPES = ("Containerfile", "Containerfile.cuda")
+RECIPES = ("Containerfile", "Containerfile.cuda", "Containerfile.gate")
 
 
 def instructions(recipe: str) -> list[tuple[str, str]]:
@@ -53,8 +55,9 @@ def test_it_runs_unprivileged_with_one_volume_and_a_health_check(recipe: str) ->
     assert json.loads(found["ENTRYPOINT"]) == ["fedi-safety"]
 
 
-def test_the_compose_file_takes_every_right_away() -> None:
-    text = (ROOT / "packaging/compose.yaml").read_text("utf-8")
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.gate.yaml"])
+def test_the_compose_files_take_every_right_away(name: str) -> None:
+    text = (ROOT / "packaging" / name).read_text("utf-8")
     for line in ("read_only: true", "cap_drop: [ALL]", "no-new-privileges:true", 'user: "991:991"'):
         assert line in text
 
@@ -165,3 +168,25 @@ def test_the_health_check_tells_fresh_from_stale(tmp_path: Path) -> None:
     (tmp_path / "health.json").write_text('{"state": "ok"}')
     os.utime(tmp_path / "health.json", (time.time() - 100, time.time() - 100))
     assert check() == 1
+
+
+def test_the_health_check_asks_the_gate() -> None:
+    class Health(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/healthz" else 503)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    def check(path: str) -> int:
+        url = f"http://127.0.0.1:{server.server_address[1]}{path}"
+        return subprocess.run([sys.executable, ROOT / "tools/healthy.py", url], capture_output=True).returncode
+
+    with HTTPServer(("127.0.0.1", 0), Health) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        assert check("/healthz") == 0
+        assert check("/other") == 1
+        server.shutdown()
+    assert check("/healthz") == 1

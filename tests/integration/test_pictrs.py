@@ -16,7 +16,7 @@ from e2e.program import FACES, Done, check_one_line_error, program
 from fakes import FakeDecoder, text_frame
 from fedi_safety.config import Pictrs
 from fedi_safety.core.errors import StoreError
-from fedi_safety.core.types import Decoded, MediaType, Object, PlanState
+from fedi_safety.core.types import Decoded, Look, MediaType, Object, PlanState
 from fedi_safety.stores import open_store
 from passes import Bench
 from photos import jpeg_bytes
@@ -255,7 +255,7 @@ class AnyPicture(FakeDecoder):
         assert head
         return MediaType.JPEG
 
-    def decode(self, data: bytes, media_type: MediaType) -> Decoded:
+    def decode(self, data: bytes, media_type: MediaType, look: Look = Look.FIRST) -> Decoded:
         self.decoded.append(data)
         if len(self.decoded) == self.stop_at:
             self.server.stop()

@@ -13,7 +13,7 @@ from fakes import FakeDecoder
 from fedi_safety.config import Ssh
 from fedi_safety.core.decide import BreakerLimits
 from fedi_safety.core.errors import StoreUsageError
-from fedi_safety.core.types import Decoded, MediaType, PlanState
+from fedi_safety.core.types import Decoded, Look, MediaType, PlanState
 from fedi_safety.stores.sftp import SftpStore
 from fedi_safety.stores.sftp_link import Waits
 from fedi_safety.stores.sftp_trust import read_url
@@ -33,9 +33,9 @@ class Hooked(FakeDecoder):
         super().__init__()
         self.on_decode: Callable[[int], None] = lambda _count: None
 
-    def decode(self, data: bytes, media_type: MediaType) -> Decoded:
+    def decode(self, data: bytes, media_type: MediaType, look: Look = Look.FIRST) -> Decoded:
         self.on_decode(len(self.decoded) + 1)
-        return super().decode(data, media_type)
+        return super().decode(data, media_type, look)
 
 
 @pytest.fixture

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
-from e2e.program import FACES
+import shapes
+import stand_in
+from e2e.program import FACES, program
 from photos import jpeg_bytes, picture
 
 # Runs a whole scan, and reports everything that Python was asked to open for writing or to connect to.
-_WATCHED = """
+WATCHED = """
 import json, os, resource, sys
 seen = {"written": [], "network": []}
 def hook(event, args):
@@ -41,7 +45,7 @@ def test_a_scan_writes_nothing_but_its_ledger_and_speaks_to_nobody(tmp_path: Pat
     policy.write_text(FACES)
     arguments = ["scan", str(media), "--policy", str(policy), "--yes", "--ledger", str(ledger), "--log-level", "debug"]
     done = subprocess.run(
-        [sys.executable, "-c", _WATCHED, *arguments],
+        [sys.executable, "-c", WATCHED, *arguments],
         capture_output=True,
         check=True,
         env={**_environment(), "TMPDIR": str(scratch)},
@@ -75,3 +79,27 @@ def _environment() -> dict[str, str]:
     import os
 
     return dict(os.environ)
+
+
+def test_embeddings_are_kept_only_when_they_are_asked_for(tmp_path: Path) -> None:
+    """They are no pixels, but derived from them; and even when kept, no pixel comes along."""
+    store = tmp_path / "store"
+    store.mkdir()
+    scenes = list(shapes.held_out(6, 50_000_000))
+    for what in scenes:
+        (store / f"{what.seed}.png").write_bytes(shapes.png_bytes(what))
+    config = str(stand_in.write_config(tmp_path, store))
+    kept = []
+    for more in ([], ["--recheck", "all", "--keep-embeddings", "int8"]):
+        assert (
+            program("scan", "--dry-run", "--config", config, "--ledger", str(tmp_path / "ledger.db"), *more).code == 0
+        )
+        with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
+            kept.append(connection.execute("SELECT count(*) FROM embeddings").fetchone()[0])
+    assert kept == [0, 6]
+    everything = b"".join(p.read_bytes() for p in tmp_path.glob("ledger.db*"))
+    for what in scenes:
+        for body in (shapes.png_bytes(what), shapes.draw(what).tobytes()):
+            # Not the flat parts of a drawing, which are like any other run of equal bytes.
+            pieces = [body[at : at + 16] for at in range(0, len(body) - 16, 251)]
+            assert not any(piece in everything for piece in pieces if len(set(piece)) > 8)

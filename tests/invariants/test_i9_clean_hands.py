@@ -17,7 +17,7 @@ def is_media(data: bytes) -> bool:
     try:
         sniff(data[:4096])
     except Unscannable as error:
-        return error.reason is not Reason.NOT_MEDIA
+        return error.reason not in (Reason.NOT_MEDIA, Reason.EMPTY)
     return True
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
-from bench import measure, memory, scan
+from bench import clip, gemm, measure, memory, scan
 
+from fedi_safety.clients.model_folder import ModelFolder
 from fedi_safety.policies import load_policy
 
 
@@ -43,6 +47,31 @@ def test_the_loops_signals_are_judged_by_the_same_policy() -> None:
 def test_growth_compares_the_highest_peaks() -> None:
     found = {2: [{"mb": 100.0}, {"mb": 80.0}], 200: [{"mb": 105.0}, {"mb": 110.0}]}
     assert round(memory.growth(found, argparse.Namespace(few=2, files=200), "mb"), 6) == 0.1
+
+
+def test_operations_of_a_vision_transformer_are_those_of_its_paper_size() -> None:
+    """ViT-L-14 and ViT-B-32 at 224 pixels: 81.0 and 4.41 thousand million multiplications a picture."""
+    for width, layers, patch, dim, expected in ((1024, 24, 14, 768, 81.0), (768, 12, 32, 512, 4.41)):
+        vision = {"width": width, "layers": layers, "patch_size": patch, "image_size": 224}
+        folder = cast(ModelFolder, SimpleNamespace(dim=dim, config={"vision_cfg": vision}))
+        assert gemm.tower_flops(folder) / 2e9 == pytest.approx(expected, rel=0.005)
+
+
+def test_embeddings_are_compared_by_content() -> None:
+    a, b = np.array([1, 0], "<f2").tobytes(), np.array([0, 2], "<f2").tobytes()
+    found = clip.cosines({b"x": a, b"y": b, b"z": a}, {b"y": b, b"x": b})
+    assert (found["pictures"], found["lowest"], found["mean"]) == (2, 0.0, 0.5)
+
+
+def test_multiplications_are_measured_with_the_operations_they_take() -> None:
+    from fedi_safety.detectors.devices import choose_device
+
+    data, flops = gemm.chain(64, 32, "fp32")
+    assert flops == 2 * 12 * 64 * 32 * 128
+    run = gemm._bare(choose_device("cpu"), 1, data, np.ones((64, 32), np.float32))
+    result = cast(list[Any], run())[0]
+    assert result.shape == (64, 32) and np.isfinite(result).all()
+    assert gemm.rate(run, flops, 0.01) > 0.01
 
 
 def test_the_operators_own_settings_do_not_reach_a_measured_program(monkeypatch: pytest.MonkeyPatch) -> None:

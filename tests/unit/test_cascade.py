@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
-from fakes import FakeClock, FakeDetector, detectors, red_circles, text_frame
+from fakes import FakeClock, FakeDetector, FakeEmbedder, detectors, red_circles, text_frame
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.pipeline import Stages
@@ -57,6 +59,16 @@ def test_the_highest_frame_decides_and_is_named() -> None:
     assert isinstance(result, Scores)
     assert result.signals["a.red"] == Signal(0.8, 1)
     assert result.signals["b.circle"] == Signal(0.9, 2)
+
+
+def test_embeddings_come_with_the_scores_one_for_each_frame_that_was_embedded() -> None:
+    embedder = FakeEmbedder("e", ("c.round",), definitions={"c.round": "1"}, cost=50)
+    _, b, a = detectors()
+    seen, spared = score(Cascade([a, b, embedder], red_circles()), b"red=0.9 e=0.25,1|e=0.5,0", b"red=0.1")
+    assert isinstance(seen, Scores) and isinstance(spared, Scores)
+    found = [(e.frame, e.model, struct.unpack("<2e", e.data)) for e in seen.embeddings]
+    assert found == [(0, "fake network fp32", (0.25, 1.0)), (1, "fake network fp32", (0.5, 0.0))]
+    assert seen.signals["c.round"] == Signal(0.5, 1) and spared.embeddings == ()
 
 
 def test_batches_respect_the_detectors_limit() -> None:

@@ -16,17 +16,20 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from fedi_safety.core.errors import ModelError, Unscannable, UsageError
 from fedi_safety.core.types import Reason, Scored
-from fedi_safety.detectors import EMBEDDED, available_detectors, open_detectors, runtime
+from fedi_safety.detectors import EMBEDDED, available_detectors, devices, open_detectors
+from fedi_safety.detectors.devices import DEVICES, DeviceChoice, choose_device, device_facts
 from fedi_safety.detectors.embedded import age, nudenet, open_nsfw
 from fedi_safety.detectors.examples import check_examples, checks, drawn_face, flat
-from fedi_safety.detectors.runtime import Session, choose_device, load_session
+from fedi_safety.detectors.runtime import Session, load_session
 
 CPU = choose_device("cpu")
 MODULES = (open_nsfw, nudenet, age)
 
 
-def _provide(monkeypatch: pytest.MonkeyPatch, *providers: str) -> None:
+def _provide(monkeypatch: pytest.MonkeyPatch, *providers: str, openvino: tuple[str, ...] = ()) -> None:
+    """Let ONNX Runtime report these providers, and OpenVINO these units."""
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(providers))
+    monkeypatch.setattr(devices, "openvino_units", lambda: openvino)
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
@@ -66,15 +69,14 @@ def _source() -> str:
 def test_embedded_stands_for_its_members_once_and_in_order_of_need() -> None:
     assert [d.name for d in open_detectors(["age", "nudenet", "embedded"], "cpu", 1)] == ["nudenet", "open_nsfw", "age"]
     assert [d.name for d in open_detectors(["embedded"], "cpu", 0)] == list(EMBEDDED)
-    assert available_detectors() == ("embedded", *EMBEDDED)
+    assert available_detectors() == ("embedded", *EMBEDDED, "clip", "horde")
 
 
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (["clip"], "not built yet"),
-        (["embedded", "horde"], "not built yet"),
-        (["known"], "embedded, open_nsfw, nudenet, age"),
+        (["embedded", "known"], "not built yet"),
+        (["known"], "embedded, open_nsfw, nudenet, age, clip, horde"),
         (["nosuch"], "unknown"),
         ([], "none named"),
         (["age"], "needs 'nudenet'"),
@@ -124,8 +126,40 @@ def test_a_device_that_is_not_there_names_what_is_and_what_brings_it(
     monkeypatch: pytest.MonkeyPatch, requested: str
 ) -> None:
     _provide(monkeypatch, *CPU_ONLY)
-    with pytest.raises(UsageError, match=r"it has: cpu.*onnxruntime"):
+    with pytest.raises(UsageError, match=r"it has: cpu\).*(onnxruntime|openvino).* would bring it"):
         choose_device(requested)
+
+
+@pytest.mark.parametrize(
+    ("units", "requested", "name", "unit"),
+    [
+        (("CPU",), "auto", "cpu", ""),
+        (("CPU", "GPU"), "auto", "openvino", "GPU"),
+        (("CPU", "GPU.0", "GPU.1", "NPU"), "auto", "openvino", "GPU.0"),
+        (("CPU", "GPU"), "cpu", "cpu", ""),
+        (("CPU",), "openvino", "openvino", "CPU"),
+        (("CPU", "NPU"), "openvino", "openvino", "CPU"),
+    ],
+)
+def test_openvino_as_a_package_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, units: tuple[str, ...], requested: str, name: str, unit: str
+) -> None:
+    """An Intel GPU is taken by itself; the processor through OpenVINO only where a detector asks for it."""
+    _provide(monkeypatch, *CPU_ONLY, openvino=units)
+    choice = choose_device(requested)
+    assert (choice.name, choice.unit) == (name, unit)
+    assert choice.on_processor == (unit in ("", "CPU"))
+    _provide(monkeypatch, *CUDA, openvino=units)
+    assert choose_device("auto").name == "cuda"
+
+
+def test_the_table_of_devices_says_what_is_here_and_what_would_bring_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    _provide(monkeypatch, *CUDA, openvino=("CPU", "GPU"))
+    facts = {fact.name: fact for fact in device_facts()}
+    assert set(facts) == set(DEVICES) - {"auto"}
+    assert {name for name, fact in facts.items() if fact.available} == {"cuda", "tensorrt", "openvino", "cpu"}
+    assert facts["openvino"].by == "OpenVINO on CPU, GPU"
+    assert "onnxruntime-migraphx" in facts["rocm"].by
 
 
 def test_an_unknown_device_is_refused() -> None:
@@ -145,7 +179,7 @@ def test_a_device_that_does_not_start(
         return session(data, options, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", fall_back)
-    choice = runtime.DeviceChoice("cuda", ("CUDAExecutionProvider", "CPUExecutionProvider"), reason)
+    choice = DeviceChoice("cuda", ("CUDAExecutionProvider", "CPUExecutionProvider"), reason)
     if reason == "asked for":
         with pytest.raises(ModelError, match="could not be started"):
             load_session(weights.path(), weights.sha256, choice, 1)
@@ -157,7 +191,7 @@ def test_a_device_that_does_not_start(
 @pytest.mark.parametrize("module", MODULES)
 def test_weights_are_there_and_the_graph_takes_any_batch(module: ModuleType) -> None:
     weights = module.WEIGHTS
-    assert load_session(weights.path(), weights.sha256, CPU, 1).batch_is_dynamic
+    assert load_session(weights.path(), weights.sha256, CPU, 1).input.shape[0] is None
 
 
 def test_altered_weights_are_refused_before_they_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,12 +251,15 @@ class _Network:
         self.answer = answer
 
     def get_inputs(self) -> list[object]:
-        return [type("Input", (), {"name": "x", "shape": ["N", 1]})]
+        return [type("Input", (), {"name": "x", "shape": ["N", 1], "type": "tensor(float)"})]
+
+    def get_outputs(self) -> list[object]:
+        return [type("Output", (), {"name": "y", "shape": ["N", 1], "type": "tensor(float)"})]
 
     def get_providers(self) -> list[str]:
         return ["CPUExecutionProvider"]
 
-    def run(self, _names: None, _feed: dict[str, object]) -> list[object]:
+    def run(self, _names: list[str], _feed: dict[str, object]) -> list[object]:
         if isinstance(self.answer, Exception):
             raise self.answer
         return [self.answer]

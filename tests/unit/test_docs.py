@@ -12,13 +12,18 @@ import pytest
 import typer
 from pydantic import BaseModel
 
+from fedi_safety import predecessor_env
 from fedi_safety.cli import build
-from fedi_safety.config import ENV_PREFIX, LEGACY_STORE, Settings
+from fedi_safety.concepts import load_concepts
+from fedi_safety.config import ENV_PREFIX, Settings
 from fedi_safety.core.decide import CHECKPOINT_OBJECTS
 from fedi_safety.core.errors import ExitCode
 from fedi_safety.core.policy import TEST_CARD_SIGNAL
 from fedi_safety.core.types import PlanState, Reason
 from fedi_safety.detectors import available_detectors, signals_of
+from fedi_safety.gate.metrics import Metrics
+from fedi_safety.gate.types import Unjudged
+from fedi_safety.media.choosing import odds
 from fedi_safety.policies import PRESETS, load_policy
 
 ROOT = Path(__file__).parents[2]
@@ -116,7 +121,10 @@ def test_every_setting_is_documented_with_variable_and_default() -> None:
         if isinstance(default, int | float | str):
             assert f"`{default}`" in row.split("|")[4], f"the default of {key} is {default}"
     assert rows == {}, "docs/config.md has rows for settings that do not exist"
-    assert LEGACY_STORE in text
+    legacy = section(text, "## Names of the earlier fedi-safety")
+    names = [value for name, value in vars(predecessor_env).items() if name.isupper() and isinstance(value, str)]
+    assert len(names) > 8
+    assert [name for name in names if f"`{name}`" not in legacy] == []
 
 
 def test_variables_that_docs_name_exist() -> None:
@@ -134,21 +142,42 @@ def test_every_exit_code_is_documented() -> None:
 def test_every_reason_signal_preset_and_state_is_documented() -> None:
     reasons = section(page("operations.md"), "### Why an object is unscanned")
     rows = {m[1]: m[2] for m in re.finditer(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", reasons, flags=re.MULTILINE)}
-    assert rows == {r.value: "yes" if r.transient else "when it changes" for r in Reason}
+    again = {True: "when it or the decoder changes", False: "when it changes"}
+    assert rows == {r.value: "yes" if r.transient else again[r.of_decoder] for r in Reason}
 
     signals = section(page("policy.md"), "## Signals")
     documented = set(re.findall(r"^\| `([a-z_.]+)` \|", signals, flags=re.MULTILINE))
-    assert documented == signals_of(["embedded"]) | {TEST_CARD_SIGNAL}
+    assert documented == signals_of(["embedded", "horde"]) | {TEST_CARD_SIGNAL} | set(load_concepts("default").signals)
     for name in available_detectors():
         assert f"`{name}`" in page("detectors.md"), name
 
     presets = section(page("policy.md"), "## The presets")
     for preset in PRESETS:
         assert f"| `{preset}`" in presets, preset
-        bound = load_policy(preset).cascade["sexual"].below
+        bound = load_policy(preset).cascade["sexual"][0].below
         assert f"| `{preset}` | {bound} |" in section(page("policy.md"), "## The cascade"), preset
     for state in PlanState:
         assert f"`{state.value}`" in section(page("cli.md"), "## `fedi-safety list"), state
+
+
+def test_every_code_and_figure_of_the_gate_is_documented() -> None:
+    text = page("api.md")
+    source = "".join(path.read_text("utf-8") for path in (ROOT / "src/fedi_safety/gate").glob("*.py"))
+    said = re.findall(r"(?:Refusal|_turn_away)\(\s*(?:\d{3}), \"([a-z_]+)\"", source)
+    said += re.findall(r"\{\d{3}: \"([a-z_]+)\"", source) + re.findall(r"return \"([a-z]+_[a-z]+)\"", source)
+    assert {"unauthorized", "wrong_key", "too_large", "head_timeout", "not_found", "models_loading"} <= set(said)
+    errors = section(text, "## Errors") + section(text, "## Readiness")
+    assert sorted(code for code in set(said) if f"`{code}`" not in errors) == []
+    uploads = section(text, "## Uploads")
+    for reason in Unjudged:
+        assert f"`{reason.value}`" in uploads, reason
+        assert f"| `{reason.value}` |" in page("gate.md"), reason
+
+    documented = set(re.findall(r"`fedi_safety_gate_([a-z_]+)`", section(text, "## Figures")))
+    families = {family.name.removeprefix("fedi_safety_gate_") for family in Metrics().registry.collect()}
+    gauges = set(re.findall(r"m\.(?:gauge|by_label)\(\s*\"([a-z_]+)\"", source))
+    assert len(families) > 5 and len(gauges) > 10
+    assert {name.removesuffix("_total") for name in documented} == families | gauges
 
 
 def test_the_breakers_numbers_are_those_of_the_program() -> None:
@@ -160,6 +189,21 @@ def test_the_breakers_numbers_are_those_of_the_program() -> None:
             said = f"{share:.0%}".replace("%", " %") if isinstance(share, float) else f"{share:,}"
             assert f"`{key}` ({said})" in part, (key, said)
     assert f"every {CHECKPOINT_OBJECTS:,} objects" in part
+
+
+def test_the_odds_of_short_insertions_are_those_of_the_program() -> None:
+    part = section(page("media.md"), "### How likely a short insertion is seen")
+    heading, _, *rows = [line.split("|")[1:-1] for line in part.splitlines() if line.startswith("|")][:5]
+    columns: list[tuple[float, int]] = []
+    length = 0.0
+    for cell in heading[1:]:
+        if match := re.match(r" clip of (\d+) (s|min), ", cell):
+            length = float(match[1]) * (60 if match[2] == "min" else 1)
+        columns.append((length, int(re.findall(r"\d+", cell)[-1])))
+    for row, seconds in zip(rows, (1 / 30, 1, 5), strict=True):
+        for said, (clip, budget) in zip(row[1:], columns, strict=True):
+            true = 100 * odds(seconds, clip, budget)
+            assert true - max(1, true / 5) < float(said) <= true, (seconds, clip, budget)
 
 
 # --- nothing is made up

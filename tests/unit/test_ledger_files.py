@@ -293,6 +293,44 @@ def test_the_code_knows_the_newest_revision() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [REVISION]
 
 
+def test_rows_of_an_older_ledger_are_kept(tmp_path: Path) -> None:
+    """What it judged still stands; what it could not decode is tried again, for nobody wrote down what had failed."""
+    from alembic import command
+
+    from fedi_safety.core.types import Object
+    from fedi_safety.ledger import codec, migrate
+    from fedi_safety.ledger.sqlite import Database
+
+    path = tmp_path / "ledger.db"
+    database = Database(path, readonly=False)
+    database.use_wal()
+    config = migrate._config()
+    with database.write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        for statement in (
+            f"INSERT INTO stores (id, url) VALUES (1, '{STORE}')",
+            "INSERT INTO detector_sets (id, body) VALUES (1, '{}')",
+            "INSERT INTO contents (id, sha256, size, media_type, width, height, frames, verdict, policy, decided,"
+            " scored_at, detectors_id, labels, reasons, signals) VALUES (1, zeroblob(32), 3, 'image/png', 1, 1, 1,"
+            " 'clear', 'p', 1, 0.0, 1, '[]', '[]', '{\"a.red\":[0.5,0]}')",
+            "INSERT INTO objects (store_id, key, size, mtime_ns, tag, state, content_id, attempts, first_seen)"
+            " VALUES (1, CAST('old' AS BLOB), 3, 1, '', 'judged', 1, 0, 0.0)",
+            "INSERT INTO objects (store_id, key, size, mtime_ns, tag, state, reason, attempts, first_seen)"
+            " VALUES (1, CAST('clip' AS BLOB), 3, 1, '', 'unscanned', 'unsupported', 1, 0.0)",
+        ):
+            connection.exec_driver_sql(statement)
+    database.dispose()
+    ledger = open_ledger(path, clock=CLOCK)
+    judged, failed = ledger.lookup(STORE, [Object("old", 3, 1), Object("clip", 3, 1)], "p")
+    ((content, _, _),) = ledger.contents([bytes(32)]).values()
+    ledger.dispose()
+    assert judged is not None and judged.settled and judged.decoder is None and not judged.partly
+    assert failed is not None and failed.decoder == ""
+    assert content.scores.signals == codec.signals_from('{"a.red":[0.5,0]}')
+    assert (content.partly, content.total) == (None, 0)
+
+
 def test_an_up_to_date_ledger_opens_without_alembic(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     _make(path)

@@ -19,7 +19,7 @@ import media_zoo
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import Decoded, MediaType, Reason
 from fedi_safety.media import Caps, DecoderError, SandboxDecoder, wire
-from fedi_safety.media.caps import MAX_FRAME_PIXELS, MIB
+from fedi_safety.media.caps import MAX_FRAME_PIXELS, MIB, most_frames
 from fedi_safety.media.sandbox import _Child
 from hostile_child import _FORBIDDEN
 
@@ -113,20 +113,34 @@ def test_too_much_memory(hostile: SandboxDecoder) -> None:
     assert refusal(hostile, "pid") == before
 
 
-_OK = wire.REPLY.pack(1, 0, 2, 1, 2, 1, 0)
+def end(sequence: int = 1, status: int = 0, size: int = 0, text: bytes = b"") -> str:
+    """Return the last word of an answer."""
+    return (wire.END.pack(wire.END_TAG, sequence, status, 0, 1, size) + text).hex()
+
+
+def frame(sequence: int = 1, time_ms: int = -1, part: int = 0, on_black: int = 0) -> str:
+    """Return the words about a frame of two pixels."""
+    return wire.FRAME.pack(wire.FRAME_TAG, sequence, 0, time_ms, 0, 1, part, on_black, 2, 1, 2, 1).hex()
 
 
 @pytest.mark.parametrize(
     ("deed", "detail"),
     [
         ("say:00", "too short"),
-        (f"say:{bytes(wire.MAX_REPLY_BYTES + 1).hex()}", "answer"),
-        (f"say:{wire.REPLY.pack(7, 0, 2, 1, 2, 1, 0).hex()}", "out of order"),
-        (f"say:{wire.REPLY.pack(1, 99, 0, 0, 0, 0, 0).hex()}", "malformed"),
-        (f"say:{wire.REPLY.pack(1, 2, 0, 0, 0, 0, 5).hex()}", "malformed"),
-        (f"say:{wire.REPLY.pack(1, 2, 0, 0, 0, 0, 401).hex()}{'61' * 401}", "answer"),
-        (f"say:{wire.REPLY.pack(1, 2, 0, 0, 0, 0, 2).hex()}ffff", "utf-8"),
-        (f"say:{_OK.hex()}61", "malformed"),
+        (f"say:{bytes(wire.MAX_ANSWER_BYTES + 1).hex()}", "malformed"),
+        (f"say:{end(sequence=7, status=2)}", "out of order"),
+        (f"say:{end(status=99)}", "malformed"),
+        (f"say:{end(status=2, size=5)}", "malformed"),
+        (f"say:{end(status=2, size=401, text=b'a' * 401)}", "malformed"),
+        (f"say:{end(status=2, size=2, text=bytes([255, 255]))}", "utf-8"),
+        (f"say:{end()}61", "malformed"),
+        (f"say:{end()}", "empty"),
+        (f"say:{frame(sequence=7)}", "out of order"),
+        (f"say:{frame()}61", "malformed"),
+        (f"say:{frame(time_ms=-2)}", "malformed"),
+        (f"say:{frame(time_ms=1 << 60)}", "malformed"),
+        (f"say:{frame(part=99)}", "malformed"),
+        (f"say:{frame(on_black=2)}", "malformed"),
         ("claim:0,0,0,0", "impossible size"),
         ("claim:4294967295,4294967295,1,1", "impossible size"),
         ("claim:9,9,0,9", "impossible frame"),
@@ -140,6 +154,49 @@ def test_lies_are_not_believed(hostile: SandboxDecoder, deed: str, detail: str) 
     assert reason is Reason.DECODER_CRASHED
     assert detail in text
     assert_works(hostile)
+
+
+@pytest.mark.parametrize(
+    ("deed", "partly"),
+    [
+        ("tell:the rest is garbled", "corrupt: the rest is garbled"),
+        ("segfault", "decoder_crashed: the decoder was killed by SIGSEGV"),
+        ("sleep", "too_slow: not decoded within 1 s"),
+        ("say:00", "decoder_crashed: the decoder's answer is too short"),
+        ("allocate:1024", "too_large: decoding it needs more memory than the cap allows"),
+    ],
+)
+def test_what_came_before_the_end_is_judged(deed: str, partly: str) -> None:
+    """A frame that came is worth a verdict, whatever becomes of the rest, and it is said that this is a part."""
+    with SandboxDecoder(
+        Caps(max_memory_bytes=512 * MIB, max_seconds=1.0), jobs=1, child_module="hostile_child"
+    ) as pool:
+        decoded = do(pool, f"grey then {deed}")
+        assert decoded.partly == partly
+        assert [(f.rgb, f.place.time_s) for f in decoded.frames] == [(b"\x80" * 6, 1.5)]
+        assert_works(pool)
+
+
+def test_too_many_frames_are_not_believed(hostile: SandboxDecoder) -> None:
+    """A child cannot fill the parent's memory."""
+    most = wire_slots(hostile)
+    decoded = do(hostile, f"flood:{most + 1}")
+    assert len(decoded.frames) == most
+    assert decoded.partly == "decoder_crashed: the decoder's answer is too long"
+    assert_works(hostile)
+
+
+def wire_slots(decoder: SandboxDecoder) -> int:
+    """Return how many frames an answer can have."""
+    return most_frames(max(decoder.caps.frames, decoder.caps.more_frames))
+
+
+def test_memory_of_many_frames_is_given_back(hostile: SandboxDecoder) -> None:
+    """What a clip's frames took is not held until the next clip."""
+    assert len(do(hostile, "large:100").frames) == 100
+    mapped = Path("/proc/self/smaps").read_text().split("memfd:frame")[1:]
+    (held,) = (part.split("Rss:")[1].split()[0] for part in mapped)
+    assert 0 < int(held) * 1024 <= wire.SLOT_BYTES
 
 
 def test_details_are_bounded_and_printable(hostile: SandboxDecoder) -> None:
@@ -156,10 +213,10 @@ def test_a_medium_is_sealed() -> None:
     with ours, theirs:
         child = _Child.__new__(_Child)
         child._control, child._sequence = ours, 1
-        child._send(b"medium", MediaType.PNG)
+        child._send(b"medium", MediaType.PNG, 16, 99)
         request, (source,), _, _ = socket.recv_fds(theirs, 100, 1)
         try:
-            assert wire.REQUEST.unpack(request) == (1, 6, wire.STILLS.index(MediaType.PNG))
+            assert wire.REQUEST.unpack(request) == (1, 6, wire.KINDS.index(MediaType.PNG), 16, 99)
             assert os.pread(source, 100, 0) == b"medium"
             for change in (lambda: os.pwrite(source, b"x", 0), lambda: os.ftruncate(source, 0)):
                 with pytest.raises(PermissionError):
@@ -285,7 +342,7 @@ def test_an_interrupted_exchange_leaves_no_answer_behind(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(_Child, "_checked", interrupted)
+        patched.setattr(_Child, "_received", interrupted)
         do(hostile, "grey")
     assert refusal(hostile, "pid")[1] != before
 
@@ -341,15 +398,17 @@ def test_the_parent_imports_no_imaging_library() -> None:
 
 
 def test_formats_are_told() -> None:
-    """`doctor` lists every still with the library that reads it."""
+    """`doctor` lists every format with the library that reads it."""
     with SandboxDecoder() as decoder:
         formats = decoder.formats()
-    assert set(formats) == set(media_zoo.whole())
+    assert set(formats) == {*media_zoo.whole(), *(kind for kind in MediaType if kind.is_clip)}
+    assert formats[MediaType.WEBM].startswith("PyAV ")
     assert formats[MediaType.HEIC].startswith("pillow-heif ")
 
 
 @pytest.mark.parametrize(
-    "name", ["max_bytes", "max_pixels", "max_memory_bytes", "max_seconds", "max_objects_per_child"]
+    "name",
+    ["max_bytes", "max_pixels", "max_memory_bytes", "max_seconds", "max_objects_per_child", "frames", "more_frames"],
 )
 def test_caps_must_be_positive(name: str) -> None:
     """A cap of nothing would unscan everything."""

@@ -51,7 +51,7 @@ def test_frame_sizes(size: tuple[int, int], kind: MediaType, frame: tuple[int, i
 @given(st.integers(1, 70_000), st.integers(1, 70_000))
 def test_a_frame_is_bounded_and_never_enlarged(width: int, height: int) -> None:
     """Whatever the shape: within the cap, within the picture, and as usable as the picture allows."""
-    fitted_width, fitted_height = stills._fit(width, height)
+    fitted_width, fitted_height = stills.fit(width, height)
     assert 1 <= fitted_width <= width
     assert 1 <= fitted_height <= height
     assert fitted_width * fitted_height <= MAX_FRAME_PIXELS

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fakes import red_circles
 from fedi_safety.core.errors import PolicyError
-from fedi_safety.core.policy import TEST_CARD_SIGNAL, Policy, Rule, dismissal, judge, open_signals
+from fedi_safety.core.policy import TEST_CARD_SIGNAL, ClearingBound, Policy, Rule, dismissal, judge, open_signals
 from fedi_safety.core.types import Signal, Verdict
 from fedi_safety.policies import PRESETS, load_policy, parse_policy, warnings
 
@@ -112,6 +112,49 @@ def test_the_id_follows_the_content_not_the_order_of_signals() -> None:
     assert one.id == same.id != other.id
 
 
+def test_the_id_follows_what_is_measured_and_how_it_is_defined() -> None:
+    bound = {"f": (ClearingBound(0.1, ("a.b",)),)}
+    policy = Policy("p", {"f": ("a.b", "c.d")}, (Rule("r", {"f": 0.5}, Verdict.BLOCK),), bound)
+    # Ledgers hold these: another id makes every one of their verdicts be decided anew.
+    assert (policy.id, policy.among(frozenset({"a.b"})).id) == ("p@396758a585dd", "p@e2b34798619b")
+    ids = {
+        policy.among(available, definitions).id
+        for available, definitions in [
+            (frozenset({"a.b"}), {}),
+            (frozenset({"a.b"}), {"c.d": "1"}),  # not measured: what it would mean does not matter
+            (frozenset({"a.b", "c.d"}), {}),
+            (frozenset({"a.b", "c.d"}), {"c.d": "1"}),
+            (frozenset({"a.b", "c.d"}), {"c.d": "1", "e.f": "no rule asks for it"}),
+            (frozenset({"a.b", "c.d"}), {"c.d": "2"}),
+        ]
+    }
+    assert len(ids) == 4
+
+
+def test_each_of_several_clearing_bounds_is_enough() -> None:
+    text = """\
+[factors]
+sexual = ["a.b", "c.d", "e.f"]
+[[rules]]
+name = "r"
+when = { sexual = 0.5 }
+label = "l"
+[cascade]
+sexual = [{ below = 0.02, by = ["a.b"] }, { below = 0.1, by = ["a.b", "c.d"] }]
+"""
+    policy = parse_policy(text, source="x", name="x")
+    available = frozenset({"a.b", "c.d", "e.f"})
+
+    def still_open(**values: float) -> frozenset[str]:
+        return open_signals(policy, signals(**values), available)
+
+    assert still_open(a__b=0.01) == frozenset()
+    assert still_open(a__b=0.05) == {"c.d", "e.f"}
+    assert still_open(a__b=0.05, c__d=0.05) == frozenset()
+    assert still_open(a__b=0.05, c__d=0.2) == {"e.f"}
+    assert policy.id != parse_policy(text.replace("0.1", "0.2"), source="x", name="x").id
+
+
 def test_every_mistake_is_listed_with_its_line() -> None:
     text = """\
 [factors]
@@ -127,6 +170,7 @@ name = "a"
 wen = 1
 [cascade]
 sexual = { below = 0.1 }
+x = [{ below = 0.1, by = ["y.z"] }, 3]
 """
     with pytest.raises(PolicyError) as caught:
         parse_policy(text, source="mine.toml", name="mine")
@@ -141,6 +185,8 @@ sexual = { below = 0.1 }
         (9, "neither a verdict nor a label"),
         (11, "'wen'"),
         (13, "'sexual'"),
+        (14, "y.z is not a signal"),
+        (14, "must be a table"),
     ]:
         assert any(p.startswith(f"line {line}:") and word in p for p in caught.value.problems), (line, word, said)
     assert "\n" not in caught.value.line()

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from fakes import FakeClock
-from fedi_safety.cli import report_cmd
-from fedi_safety.cli.report_cmd import as_json, cell, csv_rows, write_page
+from fedi_safety.cli.pages import checked_place, write_page
+from fedi_safety.cli.report_cmd import as_json, cell, csv_rows
 from fedi_safety.core.errors import ExitCode, UsageError
 from fedi_safety.core.types import (
     ActKind,
@@ -78,7 +78,7 @@ def test_json_fields(ledger: SqlLedger) -> None:
     runs = found.pop("runs")
     assert [(run["id"], run["status"], run["summary"]) for run in runs] == [(1, "done", {"listed": 5})]
     first, second = found.pop("stores")
-    common = {"unscanned": {"corrupt": 1}, "labels": {"=1+1": 2}, "removed": 1, "history": 0, "trusted": 0}
+    common = {"unscanned": {"corrupt": 1}, "labels": {"=1+1": 2}, "removed": 1, "history": 0, "trusted": 0, "partly": 0}
     acting = {
         "plans": {"done": 1, "failed": 1, "planned": 1},
         "open_plans": 2,
@@ -104,6 +104,7 @@ def test_json_fields(ledger: SqlLedger) -> None:
         "version": "9",
         "generated_at": "2027-01-15T08:00:00+00:00",
         "store": None,
+        "gate": None,
         "bins": 20,
         "histograms": {"red": [0] * 10 + [4] + [0] * 9},
         "judged_by_day": {"2023-11-14": 4},
@@ -188,4 +189,4 @@ def test_a_page_without_write_permission_is_refused_before_counting(
 ) -> None:
     monkeypatch.setattr(os, "access", lambda *_arguments: False)
     with pytest.raises(UsageError, match="no permission to write there"):
-        report_cmd._checked_place(str(tmp_path / "report.html"))
+        checked_place(str(tmp_path / "report.html"))

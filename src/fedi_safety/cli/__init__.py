@@ -22,18 +22,23 @@ def build() -> typer.Typer:
     """Return the program with all its commands."""
     from fedi_safety.cli import (
         apply_cmd,
+        calibrate_cmd,
+        concepts_cmd,
         dismiss_cmd,
         doctor_cmd,
         import_ledger_cmd,
         ledger_cmd,
         list_cmd,
+        models_cmd,
         policy_cmd,
         predecessor_cmd,
         report_cmd,
         scan_cmd,
         self_test_cmd,
+        serve_cmd,
         show_cmd,
         watch_cmd,
+        worker_cmd,
     )
 
     program = typer.Typer(
@@ -60,19 +65,23 @@ def build() -> typer.Typer:
     program.command("scan")(scan_cmd.scan)
     program.command("apply")(apply_cmd.apply)
     program.command("watch")(watch_cmd.watch)
+    program.command("worker")(worker_cmd.worker)
+    program.command("serve")(serve_cmd.serve)
     program.command("report")(report_cmd.report)
     program.command("list")(list_cmd.list_objects)
     program.command("show")(show_cmd.show)
     program.command("dismiss")(dismiss_cmd.dismiss)
+    program.command("calibrate")(calibrate_cmd.calibrate)
     program.add_typer(policy_cmd.commands, name="policy")
+    program.add_typer(concepts_cmd.commands, name="concepts")
     program.add_typer(ledger_cmd.commands, name="ledger")
+    program.add_typer(models_cmd.commands, name="models")
     program.command("import-ledger")(import_ledger_cmd.import_ledger)
     old = predecessor_cmd
     program.command(old.LOCAL, hidden=True)(old.local_storage)
     program.command(old.OBJECT, hidden=True)(old.object_storage)
     program.command(old.REMOTE, hidden=True)(old.remote_storage)
-    anything = {"ignore_unknown_options": True, "allow_extra_args": True}
-    program.command(old.PICTRS, hidden=True, context_settings=anything)(old.pictrs_worker)
+    program.command(old.PICTRS, hidden=True)(old.pictrs_worker)
     program.command("doctor")(doctor_cmd.doctor)
     program.command("self-test")(self_test_cmd.self_test)
     return program

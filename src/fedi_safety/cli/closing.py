@@ -29,6 +29,8 @@ def closing_table(report: RunReport, *, removes: bool) -> Table:
     table.add_row("judged now", f"{tally.judged:,}", _rate(report))
     table.add_row("judged before", f"{tally.already_judged:,}", "")
     table.add_row("unscanned", f"{tally.unscanned_total:,}", _reasons(tally.unscanned))
+    if tally.partly:
+        table.add_row("judged in part", f"{tally.partly:,}", "see `fedi-safety list --partly`")
     table.add_row("clear", f"{tally.clear:,}", "")
     table.add_row("review", f"{tally.review:,}", "")
     table.add_row("condemned", f"{tally.block:,}", "see `fedi-safety list --verdict block`" if tally.block else "")

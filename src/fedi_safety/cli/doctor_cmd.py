@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +26,10 @@ from fedi_safety.core.errors import ExitCode, FediSafetyError
 
 if TYPE_CHECKING:
     from fedi_safety.app import Target
+    from fedi_safety.cli.shell import Shell
     from fedi_safety.config import Settings
+    from fedi_safety.detectors.devices import DeviceFact
+    from fedi_safety.speeds import Speed
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,9 @@ class Finding:
 
 def doctor(
     store: StoreArgument = None,
+    speeds: Annotated[
+        bool, typer.Option("--speeds", help="Also measure clip's model in every number format; takes a minute.")
+    ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
@@ -48,21 +54,86 @@ def doctor(
     quiet: QuietOption = False,
     yes: YesOption = False,
 ) -> int:
-    """Check configuration, policy, ledger, store, models, device and decoders, and say what is wrong with each."""
+    """Check configuration, policy, ledger, store, models, device and decoders, and say what is wrong with each.
+
+    Ends with a table of what networks can run on here, and the images a second that each detector reached.
+    """
+    from fedi_safety.detectors.devices import device_facts
+
     sh = shell(config, ledger, log_level, quiet, yes)
-    findings = list(_findings(sh.settings, store))
+    reached: list[Speed] = []
+    findings = list(_findings(sh.settings, store, reached))
+    if speeds:
+        reached += _clip_speeds(sh.settings)
+    facts = device_facts()
     if json_output:
-        write_json({"findings": [{"thing": f.thing, "ok": f.ok, "detail": f.detail} for f in findings]})
+        write_json(
+            {
+                "findings": [{"thing": f.thing, "ok": f.ok, "detail": f.detail} for f in findings],
+                "devices": [{"device": f.name, "available": f.available, "by": f.by} for f in facts],
+                "speeds": [
+                    {
+                        "detector": s.detector,
+                        "how": s.how,
+                        "batch": s.batch,
+                        "images_per_second": round(s.images_per_second, 2),
+                        "problem": s.problem,
+                    }
+                    for s in reached
+                ],
+            }
+        )
     else:
         for finding in findings:
             mark = {True: "ok   ", False: "WRONG", None: "     "}[finding.ok]
             sh.say(f"{mark} {finding.thing}: {finding.detail}")
+        _print_abilities(sh, facts, reached)
         wrong = sum(finding.ok is False for finding in findings)
         sh.say(f"{wrong} of these must be mended" if wrong else "all is in order")
     return max((f.code for f in findings), default=ExitCode.DONE)
 
 
-def _findings(settings: Settings, store: str | None) -> Iterator[Finding]:
+def _print_abilities(sh: Shell, facts: Sequence[DeviceFact], reached: Sequence[Speed]) -> None:
+    from rich.table import Table
+
+    devices = Table(title="what networks can run on here", title_justify="left", box=None, pad_edge=False)
+    for heading in ("device", "here", "by"):
+        devices.add_column(heading)
+    for fact in facts:
+        devices.add_row(fact.name, "yes" if fact.available else "no", fact.by)
+    sh.out.print(devices)
+    table = Table(title="what the detectors reached", title_justify="left", box=None, pad_edge=False)
+    for heading in ("detector", "as", "batch", "images/s"):
+        table.add_column(heading, justify="right" if heading in ("batch", "images/s") else "left")
+    for speed in reached:
+        if not speed.problem:
+            table.add_row(speed.detector, speed.how, str(speed.batch), f"{speed.images_per_second:,.1f}")
+    if table.row_count:
+        sh.out.print(table)
+    problems: dict[str, list[str]] = {}
+    for speed in reached:
+        if speed.problem:
+            problems.setdefault(speed.problem, []).append(f"{speed.detector} as {speed.how}")
+    for problem, which in problems.items():
+        sh.say(f"not measured: {', '.join(which)}: {problem}")
+
+
+def _clip_speeds(settings: Settings) -> list[Speed]:
+    from fedi_safety.detectors.examples import drawn_face
+    from fedi_safety.speeds import clip_speeds
+
+    return clip_speeds(settings, ("fp32", "bf16", "fp16", "int8"), drawn_face(), _hands(settings))
+
+
+def _hands(settings: Settings) -> int:
+    """Return how many threads score at once in a scan."""
+    from fedi_safety import app
+
+    return settings.jobs or app.core_count()
+
+
+def _findings(settings: Settings, store: str | None, reached: list[Speed]) -> Iterator[Finding]:
+    """Look at everything; speeds go into `reached`."""
     yield Finding(
         "machine", None, f"fedi-safety {__version__}, Python {platform.python_version()}, {platform.platform()}"
     )
@@ -71,7 +142,7 @@ def _findings(settings: Settings, store: str | None) -> Iterator[Finding]:
         ("policy", lambda: _policy(settings)),
         ("ledger", lambda: _ledger(settings)),
         *_stores(settings, store),
-        ("detectors", lambda: _detectors(settings)),
+        ("detectors", lambda: _detectors(settings, reached)),
         ("decoder", lambda: _decoder(settings)),
     ]
     for thing, check in checks:
@@ -82,13 +153,13 @@ def _findings(settings: Settings, store: str | None) -> Iterator[Finding]:
 
 
 def _policy(settings: Settings) -> Iterator[Finding]:
-    from fedi_safety.detectors import signals_of
+    from fedi_safety import app
     from fedi_safety.policies import load_policy, warnings
 
     policy = load_policy(settings.policy)
-    available = signals_of(settings.detectors)
-    yield Finding("policy", True, policy.among(available).id)
-    for warning in warnings(policy, available):
+    measured = app.measured(settings)
+    yield Finding("policy", True, measured.in_force(policy).id)
+    for warning in warnings(policy, measured.signals):
         yield Finding("policy", None, warning)
 
 
@@ -130,17 +201,20 @@ def _store(called: str, target: Target) -> Iterator[Finding]:
     yield Finding(called, True, f"{opened.url}: can be listed" + ("" if first else ", but is empty"))
 
 
-def _detectors(settings: Settings) -> Iterator[Finding]:
+def _detectors(settings: Settings, reached: list[Speed]) -> Iterator[Finding]:
     from fedi_safety.detectors import open_detectors
-    from fedi_safety.detectors.examples import check_examples
-    from fedi_safety.detectors.runtime import choose_device
+    from fedi_safety.detectors.devices import choose_device
+    from fedi_safety.detectors.examples import check_examples, drawn_face
+    from fedi_safety.speeds import measured
 
     choice = choose_device(settings.device)
     yield Finding("device", True, f"{choice.name} ({choice.reason}), {len(os.sched_getaffinity(0))} cores")
-    for detector in open_detectors(settings.detectors, settings.device, 1):
+    for detector in open_detectors(settings.detectors, settings.device, 1, settings.clip):
         wrong = check_examples(detector)
         code = ExitCode.SELF_TEST if wrong else ExitCode.DONE
         yield Finding(f"detector {detector.name}", not wrong, "; ".join(wrong) or detector.version, code)
+        if not wrong:
+            reached.append(measured(detector, drawn_face(), _hands(settings)))
 
 
 def _decoder(settings: Settings) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -70,6 +71,7 @@ def row_json(row: Row) -> dict[str, Any]:
         "reasons": [reason_json(hit) for hit in row.reasons],
         "signals": {name: signal.value for name, signal in sorted(row.signals.items())},
         "unscanned": None if row.unscanned is None else row.unscanned.value,
+        "partly": row.partly,
         "act": act,
         "sha256": None if row.sha256 is None else row.sha256.hex(),
     }
@@ -81,14 +83,14 @@ def reason_json(hit: RuleHit) -> dict[str, Any]:
         "rule": hit.rule,
         "verdict": None if hit.verdict is None else hit.verdict.value,
         "label": hit.label,
-        "factors": [
-            {"factor": f.factor, "threshold": f.threshold, "value": f.value, "signal": f.signal, "frame": f.frame}
-            for f in hit.factors
-        ],
+        "factors": [asdict(factor) for factor in hit.factors],
     }
 
 
 def reason_text(hit: RuleHit) -> str:
     """Return the same as a short sentence."""
-    factors = ", ".join(f"{f.factor} {f.value:.2f} >= {f.threshold:g} ({f.signal})" for f in hit.factors)
+    factors = ", ".join(
+        f"{f.factor} {f.value:.2f} >= {f.threshold:g} ({' '.join((f.signal, *([f.where] if f.where else [])))})"
+        for f in hit.factors
+    )
     return f"{hit.rule}: {factors}" if factors else hit.rule

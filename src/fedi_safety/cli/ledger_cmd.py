@@ -1,10 +1,20 @@
-"""`ledger verify`: prove that the ledger's events are whole."""
+"""`ledger verify`: prove that the ledger's events are whole. `ledger embeddings`: what is kept, and forgetting it."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from fedi_safety.cli.shell import ConfigOption, LedgerOption, LogLevelOption, QuietOption, YesOption, shell
+from fedi_safety.cli.shell import (
+    ConfigOption,
+    LedgerOption,
+    LogLevelOption,
+    QuietOption,
+    YesOption,
+    shell,
+    write_json,
+)
 from fedi_safety.core.errors import LedgerError
 
 commands = typer.Typer(help="Look after the ledger.")
@@ -35,4 +45,41 @@ def verify(
     if result.problem is not None:
         raise LedgerError("ledger", result.problem, "compare it with a backup; do not trust it as evidence")
     sh.say(f"the chain of {result.length:,} events is whole; head {result.head}")
+    return 0
+
+
+@commands.command()
+def embeddings(
+    forget: Annotated[bool, typer.Option("--forget", help="Let go of every kept embedding; the scores stay.")] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    config: ConfigOption = None,
+    ledger: LedgerOption = None,
+    log_level: LogLevelOption = None,
+    quiet: QuietOption = False,
+    yes: YesOption = False,
+) -> int:
+    """Show how many embeddings are kept, by network, and what room they take; or let go of them."""
+    from fedi_safety import app
+
+    sh = shell(config, ledger, log_level, quiet, yes)
+    book = app.open_settings_ledger(sh.settings, readonly=not forget)
+    try:
+        kept = book.kept_embeddings()
+        if forget and kept:
+            frames = sum(total.frames for total in kept)
+            sh.confirm(f"{frames:,} embeddings will be forgotten; new concepts then need the pictures", "give --yes")
+            with book.run_lock():
+                book.forget_embeddings()
+    finally:
+        book.dispose()
+    if json_output:
+        rows = [{"model": t.model, "encoding": t.encoding, "frames": t.frames, "bytes": t.bytes} for t in kept]
+        write_json({"kept": [] if forget else rows, "forgotten": rows if forget else []})
+        return 0
+    for total in kept:
+        sh.say(f"{total.model}: {total.frames:,} frames, {total.bytes / 1e6:,.1f} MB as {total.encoding}")
+    if not kept:
+        sh.say("no embeddings are kept")
+    elif forget:
+        sh.say("forgotten; their room is used again by what is recorded later")
     return 0

@@ -34,6 +34,7 @@ def list_objects(
     verdict: Annotated[Verdict | None, typer.Option("--verdict", help="Only this verdict.")] = None,
     label: Annotated[str | None, typer.Option("--label", help="Only with this label, such as nsfw.")] = None,
     unscanned: Annotated[Reason | None, typer.Option("--unscanned", help="Only unscanned for this reason.")] = None,
+    partly: Annotated[bool, typer.Option("--partly", help="Only what could be judged in part only.")] = False,
     act: Annotated[PlanState | None, typer.Option("--act", help="Only with the latest plan in this state.")] = None,
     prefix: Annotated[
         str | None, typer.Option("--prefix", metavar="KEY", help="Only keys that begin like this.")
@@ -60,14 +61,22 @@ def list_objects(
     try:
         url = known_store(sh.settings, book, store)
         filters = Filters(
-            store=url, state=state, verdict=verdict, label=label, reason=unscanned, plan_state=act, prefix=prefix
+            store=url,
+            state=state,
+            verdict=verdict,
+            label=label,
+            reason=unscanned,
+            plan_state=act,
+            prefix=prefix,
+            partly=partly,
         )
         stores = store_urls(book.database)
         for row in rows(book.database, filters, limit):
             if json_output:
                 write_json(row_json(row))
                 continue
-            why = "; ".join(reason_text(hit) for hit in row.reasons) or row.detail
+            reasons = [reason_text(hit) for hit in row.reasons]
+            why = "; ".join([*reasons, *([f"judged in part: {row.partly}"] if row.partly else [])]) or row.detail
             where = "" if url is not None or len(stores) < 2 else f"{row.store}\t"
             sys.stdout.write(f"{where}{printable(row.key)}\t{_said(row)}\t{why}\n")
     finally:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Annotated
 
 import typer
 
 from fedi_safety.cli.shell import (
+    ConceptsOption,
     ConfigOption,
     LedgerOption,
     LogLevelOption,
@@ -27,6 +27,7 @@ PolicyArgument = Annotated[
 @commands.command()
 def check(
     policy: PolicyArgument = None,
+    concepts: ConceptsOption = None,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
     log_level: LogLevelOption = None,
@@ -34,14 +35,13 @@ def check(
     yes: YesOption = False,
 ) -> int:
     """Say whether a policy file is valid, every mistake with its line, and what in it will have no effect."""
-    from fedi_safety import policies
-    from fedi_safety.detectors import signals_of
+    from fedi_safety import app, policies
 
-    sh = shell(config, ledger, log_level, quiet, yes)
+    sh = shell(config, ledger, log_level, quiet, yes, clip={"concepts": concepts})
     chosen = policies.load_policy(policy or sh.settings.policy)
-    available = signals_of(sh.settings.detectors)
-    sh.say(f"{chosen.among(available).id}: valid, {len(chosen.rules)} rules")
-    for warning in policies.warnings(chosen, available):
+    measured = app.measured(sh.settings)
+    sh.say(f"{measured.in_force(chosen).id}: valid, {len(chosen.rules)} rules")
+    for warning in policies.warnings(chosen, measured.signals):
         sh.say(f"  note: {warning}")
     return 0
 
@@ -69,6 +69,7 @@ def show_policy(
 @commands.command()
 def preview(
     policy: PolicyArgument = None,
+    concepts: ConceptsOption = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
@@ -78,53 +79,41 @@ def preview(
 ) -> int:
     """Decide the whole ledger anew under a policy and print what would change. Changes nothing, opens no file."""
     from fedi_safety import app
-    from fedi_safety.detectors import signals_of
 
-    sh = shell(config, ledger, log_level, quiet, yes)
-    available = signals_of(sh.settings.detectors)
-    chosen = app.load_policy(policy or sh.settings.policy).among(available)
-    decide = app.rejudge(chosen, available)
+    sh = shell(config, ledger, log_level, quiet, yes, clip={"concepts": concepts})
+    chosen = app.load_policy(policy or sh.settings.policy)
     book = app.open_settings_ledger(sh.settings, readonly=True)
-    changes: Counter[tuple[str, str]] = Counter()
-    rules: Counter[str] = Counter()
-    undecided = total = 0
     try:
-        for sha256, scores, judgement, objects in book.iter_scores():
-            if not objects:  # every object with this content has been removed
-                continue
-            total += objects
-            decided = decide(sha256, scores)
-            if decided is None:
-                undecided += objects
-                continue
-            changes[judgement.verdict.value, decided.verdict.value] += objects
-            rules.update({hit.rule: objects for hit in decided.reasons})
+        found = app.preview(sh.settings, chosen, book)
     finally:
         book.dispose()
     if json_output:
         write_json(
             {
-                "policy": chosen.id,
-                "objects": total,
-                "undecided": undecided,
-                "changes": [{"from": a, "to": b, "objects": n} for (a, b), n in sorted(changes.items())],
-                "rules": dict(sorted(rules.items())),
+                "policy": found.policy,
+                "objects": found.objects,
+                "undecided": found.undecided,
+                "computed": found.computed,
+                "changes": [{"from": a, "to": b, "objects": n} for (a, b), n in sorted(found.changes.items())],
+                "rules": dict(sorted(found.rules.items())),
             }
         )
         return 0
     from rich.table import Table
 
-    table = Table(title=f"{chosen.id} over {total:,} judged objects")
+    table = Table(title=f"{found.policy} over {found.objects:,} judged objects")
     for heading in ("verdict now", "under this policy", "objects"):
         table.add_column(heading, justify="right" if heading == "objects" else "left")
-    for (old, new), count in sorted(changes.items()):
+    for (old, new), count in sorted(found.changes.items()):
         table.add_row(old, new if new != old else f"{new} (as before)", f"{count:,}")
     sh.out.print(table)
-    for rule, count in sorted(rules.items()):
+    for rule, count in sorted(found.rules.items()):
         sh.say(f"rule {rule!r} holds for {count:,} objects")
-    if undecided:
+    if found.computed:
+        sh.say(f"the signals of {found.computed:,} contents were computed anew from their kept embeddings")
+    if found.undecided:
         sh.say(
-            f"undecided: {undecided:,}. The cascade left out detectors that this policy needs for them; "
+            f"undecided: {found.undecided:,}. The cascade left out detectors that this policy needs for them; "
             "a scan with it reads them again."
         )
     return 0

@@ -1,11 +1,10 @@
-"""The predecessor's four script names with their options and variables; they call `scan` (--all) and `watch`.
+"""The predecessor's four script names with their options and variables; they call `scan` (--all), `watch` and `worker`.
 
 Where its behaviour was a defect the new one holds, see docs/migrating.md. It keeps nothing of its own.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from typing import Annotated, NoReturn
@@ -97,16 +96,20 @@ def remote_storage(
 
 
 def pictrs_worker(
-    _config: ConfigOption = None,
-    _ledger: LedgerOption = None,
-    _log_level: LogLevelOption = None,
-    _quiet: QuietOption = False,
-    _yes: YesOption = False,
-) -> NoReturn:
-    """Judge for pictrs-safety. Comes with the gate."""
-    raise UsageError(
-        PICTRS, "the worker for pictrs-safety comes with the gate, which is not built yet", "keep the old one for it"
-    )
+    threads: Annotated[int, typer.Option("-t", "--threads", min=0, help="As `--jobs` of `worker`.")] = 0,
+    config: ConfigOption = None,
+    ledger: LedgerOption = None,
+    log_level: LogLevelOption = None,
+    quiet: QuietOption = False,
+    yes: YesOption = False,
+) -> int:
+    """Judge for the pictrs-safety, or gate, at PICTRS_SAFETY_URL with PICTRS_SAFETY_APIKEY."""
+    from fedi_safety.cli.worker_cmd import run_worker
+
+    sh = shell(config, ledger, log_level, quiet, yes, jobs=threads or None)
+    if not sh.settings.worker.gates:
+        _needed({}, "PICTRS_SAFETY_URL")
+    return run_worker(sh, [])
 
 
 def remote_url(variables: Mapping[str, str]) -> str:
@@ -164,10 +167,10 @@ def _run(
 
 
 def _variables() -> dict[str, str]:
-    """Return `.env` and the environment, which wins; the settings read only what they know."""
-    from dotenv import dotenv_values
+    """Return what is set of `.env` and the environment; the settings read only what they know."""
+    from fedi_safety.config import variables
 
-    return {k: v for k, v in {**dotenv_values(".env"), **os.environ}.items() if v}
+    return {name: value for name, value in variables().items() if value}
 
 
 def _needed(variables: Mapping[str, str], name: str) -> str:

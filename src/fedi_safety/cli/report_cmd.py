@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import csv
-import errno
-import os
-import secrets
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedi_safety.cli.pages import checked_place, write_page
 from fedi_safety.cli.shell import (
     ConfigOption,
     LedgerOption,
@@ -32,6 +28,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from fedi_safety.ledger.figures import StoreActs, StoreFigures
+    from fedi_safety.ledger.uploads import UploadFigures
     from fedi_safety.web.facts import Report
 
 _VERDICTS = ("clear", "review", "block")
@@ -59,7 +56,7 @@ def report(
     sh = shell(config, ledger, log_level, quiet, yes)
     if json_output and csv_output:
         raise UsageError("--json and --csv", "only one can have standard output", "give one of them")
-    place = None if html is None else _checked_place(html)
+    place = None if html is None else checked_place(html)
     found = _read(sh, store, histograms=json_output or place is not None, policy=place is not None)
     if place is not None:
         from fedi_safety.web.report import render
@@ -79,73 +76,31 @@ def report(
 def _read(sh: Shell, named: str | None, *, histograms: bool, policy: bool) -> Report:
     from fedi_safety import __version__, app
     from fedi_safety.cli.following import known_store
-    from fedi_safety.detectors import signals_of
     from fedi_safety.ledger.figures import acts_by_store, figures
     from fedi_safety.ledger.query import store_urls
+    from fedi_safety.ledger.uploads import figures as upload_figures
     from fedi_safety.web.facts import Report, thresholds_of
 
-    chosen = app.load_policy(sh.settings.policy).among(signals_of(sh.settings.detectors)) if policy else None
+    chosen = app.measured(sh.settings).in_force(app.load_policy(sh.settings.policy)) if policy else None
     book = app.open_settings_ledger(sh.settings, readonly=True)
     try:
         url = known_store(sh.settings, book, named)
+        now = time.time()
+        gate = upload_figures(book.database, now)
         return Report(
             figures(book.database, url, histograms=histograms),
             {name: acts for name, acts in acts_by_store(book.database).items() if url in (None, name)},
-            time.time(),
+            now,
             __version__,
             url,
             len(store_urls(book.database)) > 1,
             "" if chosen is None else chosen.id,
             {} if chosen is None else thresholds_of(chosen),
+            gate if gate.any and url is None else None,
+            sh.settings.gate.alert_s,
         )
     finally:
         book.dispose()
-
-
-# --- the page's file
-
-
-def _checked_place(file: str) -> Path:
-    """Return where the page goes, a link followed. Raises `UsageError` now rather than after a long count."""
-    place = Path(os.path.realpath(file))
-    if place.is_dir():
-        raise _bad_place(file, "is a directory", "name a file in it, such as report.html")
-    if place.exists() and not place.is_file():
-        raise _bad_place(file, "is not a regular file", "name a file such as report.html")
-    if not place.parent.is_dir():
-        raise _bad_place(file, "there is no such directory", "make the directory first, or name another")
-    if not os.access(place.parent, os.W_OK | os.X_OK):
-        raise _bad_place(file, "no permission to write there", "name a file in a directory that you may write to")
-    return place
-
-
-def write_page(place: Path, page: str) -> None:
-    """Write beside `place` and rename, so that neither a full disk nor a crash leaves half a page or loses the old one.
-
-    Raises `UsageError`.
-    """
-    beside = place.parent / f".fedi-safety-{secrets.token_hex(8)}.tmp"
-    try:
-        try:
-            with beside.open("x", encoding="utf-8") as file:
-                file.write(page)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(place)
-        except BaseException:
-            with suppress(OSError):
-                beside.unlink()
-            raise
-    except OSError as error:
-        remedy = "name a file in a directory that you may write to"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            remedy = "make room, or name a file on another disk; nothing was left there"
-        cause = (error.strerror or type(error).__name__).lower()
-        raise _bad_place(str(place), f"the page cannot be written: {cause}", remedy) from error
-
-
-def _bad_place(file: str, cause: str, remedy: str) -> UsageError:
-    return UsageError(f"--html {file}", cause, remedy)
 
 
 # --- JSON and CSV
@@ -168,6 +123,7 @@ def as_json(found: Report) -> dict[str, Any]:
             "present": present,
             "judged": judged,
             "trusted": sum(s.trusted for s in stores),
+            "partly": sum(s.partly for s in stores),
             "coverage": judged / present if present else None,
             "unscanned": _sorted(summed(s.unscanned for s in stores)),
             "verdicts": _verdicts(summed(s.verdicts for s in stores)),
@@ -180,11 +136,28 @@ def as_json(found: Report) -> dict[str, Any]:
             "failed_acts": sum(a.acts["failed"] for a in acts),
             "dismissed": found.figures.dismissed,
         },
+        "gate": None if found.gate is None else _gate_json(found.gate),
         "runs": found.figures.runs,
         "bins": BINS,
         "histograms": found.figures.histograms,
         "judged_by_day": found.figures.judged_by_day,
         "removed_by_day": found.figures.removed_by_day,
+    }
+
+
+def _gate_json(gate: UploadFigures) -> dict[str, Any]:
+    return {
+        "judged": gate.judged,
+        "blocked": gate.blocked,
+        "refused": _sorted(gate.refused),
+        "refused_day": gate.refused_day,
+        "owed": _sorted(gate.owed),
+        "condemned": gate.condemned,
+        "held": _sorted(gate.held),
+        "settled": _sorted(gate.settled),
+        "oldest_debt_at": None
+        if gate.oldest_at is None
+        else datetime.fromtimestamp(gate.oldest_at, UTC).isoformat(timespec="seconds"),
     }
 
 
@@ -194,6 +167,7 @@ def _store_json(store: StoreFigures, acts: StoreActs | None) -> dict[str, Any]:
         "present": store.present,
         "judged": store.judged,
         "trusted": store.trusted,
+        "partly": store.partly,
         "coverage": store.coverage if store.present else None,
         "unscanned": _sorted(store.unscanned),
         "verdicts": _verdicts(store.verdicts),
@@ -217,15 +191,22 @@ def _verdicts(counts: dict[str, int]) -> dict[str, int]:
 
 
 def csv_rows(found: Report) -> Iterator[tuple[str, str, str, str]]:
-    """Yield `store,figure,name,value`; `name` is empty unless the figure has several values."""
+    """Yield `store,figure,name,value`; `name` is empty unless the figure has several values, `store` for the gate's."""
     yield ("store", "figure", "name", "value")
     for store in found.figures.stores:
-        for figure, value in _store_json(store, found.acts.get(store.store)).items():
-            if figure == "store":
-                continue
-            named = value if isinstance(value, dict) else {"": value}
-            for name, one in named.items():
-                yield (cell(store.store), figure, cell(name), cell("" if one is None else str(one)))
+        yield from _csv_figures(store.store, _store_json(store, found.acts.get(store.store)))
+    if found.gate is not None:
+        gate = _gate_json(found.gate)
+        yield from _csv_figures("", {f"gate {figure}": value for figure, value in gate.items()})
+
+
+def _csv_figures(store: str, figures: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    for figure, value in figures.items():
+        if figure == "store":
+            continue
+        named = value if isinstance(value, dict) else {"": value}
+        for name, one in named.items():
+            yield (cell(store), figure, cell(name), cell("" if one is None else str(one)))
 
 
 def cell(value: str) -> str:
@@ -240,14 +221,18 @@ def cell(value: str) -> str:
 def _print_tables(sh: Shell, found: Report) -> None:
     from rich.text import Text
 
-    from fedi_safety.web.facts import list_command, warnings
+    from fedi_safety.web.facts import gate_rows, list_command, warnings
 
     out = sh.out
-    if not found.figures.stores:
+    if not found.figures.stores and found.gate is None:
         out.print("The ledger is empty: nothing was scanned yet.")
         return
     for warning in warnings(found):
         out.print(Text(printable(warning), style="bold red"), soft_wrap=True)
+    if found.gate is not None:
+        out.print(Text("the gate", style="bold underline"))
+        out.print(_rows_table(gate_rows(found.gate, found.made_at)))
+        out.print()
     for store in found.figures.stores:
         out.print(Text(printable(store.store), style="bold underline"))
         out.print(_store_table(found, store))
@@ -260,24 +245,33 @@ def _print_tables(sh: Shell, found: Report) -> None:
         out.print(_runs_table(found))
 
 
-def _store_table(found: Report, store: StoreFigures) -> Table:
+def _rows_table(rows: Iterable[tuple[str, int | str, str]]) -> Table:
     from rich.table import Table
     from rich.text import Text
-
-    from fedi_safety.web.facts import by_count, coverage_text
 
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(style="dim", overflow="fold")
-
-    def row(name: str, count: int | str, note: str = "") -> None:
+    for name, count, note in rows:
         shown = f"{count:,}" if isinstance(count, int) else count
         table.add_row(Text(printable(name)), Text(shown), Text(printable(note)))
+    return table
+
+
+def _store_table(found: Report, store: StoreFigures) -> Table:
+    from fedi_safety.web.facts import by_count, coverage_text
+
+    rows: list[tuple[str, int | str, str]] = []
+
+    def row(name: str, count: int | str, note: str = "") -> None:
+        rows.append((name, count, note))
 
     acts = found.acts.get(store.store)
     row("present", store.present)
     row("judged", store.judged, coverage_text(store))
+    if store.partly:
+        row("  in part", store.partly, "see `fedi-safety list --partly`")
     row("unscanned", store.unscanned.total())
     for reason, count in by_count(store.unscanned):
         row(f"  {reason}", count)
@@ -294,7 +288,7 @@ def _store_table(found: Report, store: StoreFigures) -> Table:
     row("open plans", open_plans, "`fedi-safety apply` does it" if open_plans else "")
     row("failed acts", failed, "see `fedi-safety list --act failed`" if acts and acts.plans["failed"] else "")
     row("breaker", "stopped" if store.breaker else "ready", store.breaker or "")
-    return table
+    return _rows_table(rows)
 
 
 def _runs_table(found: Report) -> Table:

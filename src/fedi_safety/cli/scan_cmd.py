@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedi_safety.cli.shell import (
+    ConceptsOption,
     ConfigOption,
+    KeepOption,
     LedgerOption,
     LogLevelOption,
     QuietOption,
@@ -74,10 +76,16 @@ def scan(
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=0, help="Decoder processes and scoring threads; 0: one per core.")
     ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option("--frames", min=1, max=256, help="Frames of an animation or clip that a first look judges."),
+    ] = None,
     cascade: Annotated[
         bool,
         typer.Option("--cascade/--no-cascade", help="Leave dear detectors out where cheap ones settle every rule."),
     ] = True,
+    concepts: ConceptsOption = None,
+    keep_embeddings: KeepOption = None,
     resume_acts: Annotated[
         bool, typer.Option("--resume-acts", help="You had a look: act although the breaker stopped or would stop it.")
     ] = False,
@@ -90,7 +98,10 @@ def scan(
 ) -> int:
     """Judge everything that a store holds, and act on what the policy condemns."""
     names = None if detectors is None else [name.strip() for name in detectors.split(",") if name.strip()]
-    sh = shell(config, ledger, log_level, quiet, yes, act=act, detectors=names, policy=policy, device=device, jobs=jobs)
+    limits = None if frames is None else {"frames": frames}
+    clip = {"concepts": concepts, "keep_embeddings": keep_embeddings}
+    chosen = {"act": act, "detectors": names, "policy": policy, "device": device, "jobs": jobs}
+    sh = shell(config, ledger, log_level, quiet, yes, **chosen, limits=limits, clip=clip)
     return run_scan(
         sh,
         store,

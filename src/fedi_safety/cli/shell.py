@@ -40,6 +40,14 @@ StoreArgument = Annotated[
     str | None,
     typer.Argument(metavar="[STORE]", help="A path, a URL or a configured name; left out, the configured one."),
 ]
+ConceptsOption = Annotated[
+    str | None,
+    typer.Option("--concepts", metavar="NAME|FILE", help="What the detector clip looks for: `default`, or a file."),
+]
+KeepOption = Annotated[
+    str | None,
+    typer.Option("--keep-embeddings", metavar="HOW", help="Keep clip's embeddings for later: no, float16 or int8."),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +106,15 @@ def shell(
     yes: bool,
     **overrides: Any,
 ) -> Shell:
-    """Load the settings, set up logging, and return the shell of a command. Raises `ConfigError`."""
+    """Load the settings, set up logging, and return the shell of a command. Raises `ConfigError`.
+
+    `overrides` are settings by name; a section is a dict. What is None, there or in a section, overrides nothing.
+    """
     from fedi_safety.config import load_settings
 
+    for name, value in overrides.items():
+        if isinstance(value, dict):
+            overrides[name] = {k: v for k, v in value.items() if v is not None}
     settings = load_settings(config, ledger=ledger, log_level=log_level, **overrides)
     logging.basicConfig(
         level=logging.WARNING,  # of libraries; their chatter is not the operator's concern

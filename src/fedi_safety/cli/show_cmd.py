@@ -20,6 +20,7 @@ from fedi_safety.cli.shell import (
 from fedi_safety.core.errors import printable
 
 if TYPE_CHECKING:
+    from fedi_safety.core.types import Signal
     from fedi_safety.ledger.query import Shown
 
 
@@ -59,6 +60,8 @@ def _as_json(found: Shown) -> dict[str, Any]:
         "width": found.width,
         "height": found.height,
         "frames": found.frames,
+        "total_frames": found.total,
+        "partly": found.partly,
         "detectors": found.detectors,
         "dismissal": found.dismissal,
         "objects": [row_json(row) for row in found.rows],
@@ -92,20 +95,30 @@ def _lines(found: Shown) -> list[str]:
     if found.sha256 is not None:
         lines.append(f"sha256 {found.sha256.hex()}")
     if found.media_type is not None:
-        lines.append(f"{found.media_type}, {found.width}x{found.height}, frames judged {found.frames}")
+        of = f" of {found.total}" if found.total and found.total > 1 else ""
+        lines.append(f"{found.media_type}, {found.width}x{found.height}, frames judged {found.frames}{of}")
+    if found.partly is not None:
+        lines.append(f"judged in part: {found.partly}")
     if found.dismissal is not None:
         lines.append(f"dismissed: {found.dismissal or 'no reason given'}")
     for past in found.judgements:
         lines.append(f"{_time(past.at)}  {past.judgement.verdict.value} under {past.judgement.policy}")
         lines += [f"    {reason_text(hit)}" for hit in past.judgement.reasons]
         if past.signals is not None:
-            lines += [f"    {name} = {s.value:.4f} (frame {s.frame})" for name, s in sorted(past.signals.items())]
+            lines += _scores(past.signals)
         lines += [f"    by {name}: {version}" for name, version in sorted(past.detectors.items())]
     last = found.judgements[-1] if found.judgements else None
     if found.rows and (last is None or last.signals is None):
-        lines += [f"    {name} = {s.value:.4f} (frame {s.frame})" for name, s in sorted(found.rows[0].signals.items())]
+        lines += _scores(found.rows[0].signals)
     lines += [f"{_time(e.at)}  event {e.seq} {e.kind} {_brief(e.payload)}".rstrip() for e in found.events]
     return lines
+
+
+def _scores(signals: dict[str, Signal]) -> list[str]:
+    return [
+        f"    {name} = {signal.value:.4f} ({signal.where or f'frame {signal.frame}'})"
+        for name, signal in sorted(signals.items())
+    ]
 
 
 def _brief(payload: dict[str, Any]) -> str:

@@ -10,7 +10,9 @@ from urllib.parse import quote_from_bytes
 import typer
 
 from fedi_safety.cli.shell import (
+    ConceptsOption,
     ConfigOption,
+    KeepOption,
     LedgerOption,
     LogLevelOption,
     QuietOption,
@@ -68,10 +70,16 @@ def watch(
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=0, help="Decoder processes and scoring threads; 0: one per core.")
     ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option("--frames", min=1, max=256, help="Frames of an animation or clip that a first look judges."),
+    ] = None,
     cascade: Annotated[
         bool,
         typer.Option("--cascade/--no-cascade", help="Leave dear detectors out where cheap ones settle every rule."),
     ] = True,
+    concepts: ConceptsOption = None,
+    keep_embeddings: KeepOption = None,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
     log_level: LogLevelOption = None,
@@ -82,7 +90,10 @@ def watch(
     from fedi_safety.watching.cycles import Rhythm, Wanted
 
     names = None if detectors is None else [name.strip() for name in detectors.split(",") if name.strip()]
-    sh = shell(config, ledger, log_level, quiet, yes, act=act, detectors=names, policy=policy, device=device, jobs=jobs)
+    limits = None if frames is None else {"frames": frames}
+    clip = {"concepts": concepts, "keep_embeddings": keep_embeddings}
+    chosen = {"act": act, "detectors": names, "policy": policy, "device": device, "jobs": jobs}
+    sh = shell(config, ledger, log_level, quiet, yes, **chosen, limits=limits, clip=clip)
     rhythm = Rhythm(parse_span("--every", every), 60.0 * minutes, parse_span("--sweep", sweep))
     wanted = Wanted(dry_run, cascade, tuple(prefix or ()))
     return run_watch(sh, store, rhythm, wanted, once=once, health_file=health_file)
@@ -112,7 +123,7 @@ def run_watch(
             shared = Shared(
                 ledger,
                 engine,
-                policy.among(engine.signals),
+                engine.in_force(policy),
                 app.SharedRunLock(ledger),
                 app.SystemClock(),
                 rhythm,
@@ -124,7 +135,7 @@ def run_watch(
                 return _once(sh, watches, shared)
 
             def reload() -> Policy:
-                return app.load_policy(settings.policy).among(engine.signals)
+                return engine.in_force(app.load_policy(settings.policy))
 
             daemon = Daemon(watches, shared, reload=reload, health_file=health_file)
             names = ", ".join(target.name for target in chosen)

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.policy import Policy, open_signals
-from fedi_safety.core.ports import Clock, Detector
-from fedi_safety.core.types import Evidence, Frame, Scored, Scores, Signal
+from fedi_safety.core.ports import Clock, Detector, Embedder
+from fedi_safety.core.types import Embedding, Evidence, Frame, Scored, Scores, Signal
 
 
 class StageTimer(Protocol):
@@ -27,17 +27,21 @@ class _Medium:
         self.evidence = [Evidence(frame) for frame in frames]
         self.signals: dict[str, Signal] = dict(signals)
         self.ran: dict[str, str] = {}
+        self.embeddings: list[Embedding] = []
         self.failure: Unscannable | None = None
 
     def add(self, detector: Detector, results: Sequence[Scored]) -> None:
         self.ran[detector.name] = detector.version
+        model = detector.embedding_model if isinstance(detector, Embedder) else ""
         for i, (evidence, scored) in enumerate(zip(self.evidence, results, strict=True)):
             if scored.boxes:
                 self.evidence[i] = Evidence(evidence.frame, evidence.boxes + tuple(scored.boxes))
+            if scored.embedding is not None:
+                self.embeddings.append(Embedding(evidence.frame.index, model, scored.embedding))
             for name, value in scored.signals.items():
                 best = self.signals.get(name)
                 if best is None or value > best.value:
-                    self.signals[name] = Signal(value, evidence.frame.index)
+                    self.signals[name] = Signal(value, evidence.frame.index, evidence.frame.place.text)
 
 
 class Cascade:
@@ -84,7 +88,7 @@ class Cascade:
             if asking:
                 with stages.timed(detector.name, clock):
                     self._run(detector, asking)
-        return [m.failure or Scores(m.signals, m.ran) for m in work]
+        return [m.failure or Scores(m.signals, m.ran, tuple(m.embeddings)) for m in work]
 
     def _needs(self, detector: Detector, medium: _Medium) -> bool:
         wanted = self.open(medium.signals)

@@ -66,6 +66,13 @@ class ModelError(FediSafetyError):
     """A detector's model file is missing, altered, or cannot be loaded."""
 
 
+class DeviceError(ModelError):
+    """The device that the networks run on was lost, or has not enough memory."""
+
+    exit_code = ExitCode.OUTSIDE
+    retryable = True
+
+
 class LedgerError(FediSafetyError):
     """The ledger cannot be used."""
 

@@ -11,14 +11,15 @@ import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from fedi_safety.core.batching import ByteBudget, Pipe, Stopped
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.errors import StoreError, Unscannable
+from fedi_safety.core.looking import content_of, decoder_mark, look_again
 from fedi_safety.core.policy import TEST_CARD_SIGNAL, Policy, dismissal, judge
-from fedi_safety.core.ports import Clock, Decoder, Ledger, Store
+from fedi_safety.core.ports import Clock, Decoder, Memory, ReadableStore
 from fedi_safety.core.types import (
     Content,
     Decoded,
@@ -29,7 +30,6 @@ from fedi_safety.core.types import (
     Object,
     Reason,
     Recheck,
-    Scores,
     Signal,
     Unscanned,
 )
@@ -60,6 +60,7 @@ class Options:
     recheck: Recheck = Recheck.POLICY
     max_bytes: int = 128 << 20
     held_bytes: int = 256 << 20  # of all objects between fetching and decoding
+    held_frame_bytes: int = 256 << 20  # of all frames between decoding and judging
     fetchers: int = 2
     decoders: int = 2
     scorers: int = 2
@@ -98,6 +99,11 @@ class _Framed:
     object: Object
     sha256: bytes
     decoded: Decoded
+    data: bytes | None = None  # of what has more to show, should the first look be near a rule
+
+    @property
+    def frame_bytes(self) -> int:
+        return sum(len(frame.rgb) for frame in self.decoded.frames)
 
 
 class Pipeline:
@@ -106,10 +112,10 @@ class Pipeline:
     def __init__(
         self,
         *,
-        store: Store,
+        store: ReadableStore,
         decoder: Decoder,
         cascade: Cascade,
-        ledger: Ledger,
+        ledger: Memory,
         policy: Policy,
         options: Options,
         clock: Clock,
@@ -124,6 +130,7 @@ class Pipeline:
         self._options = options
         self._clock = clock
         self._marks = dict(marks or {})
+        self._decoder_mark = decoder_mark(decoder)
         self.stages = Stages()
         self._halt = threading.Event()
         self._failure: BaseException | None = None
@@ -137,6 +144,7 @@ class Pipeline:
         self._to_score: Pipe[_Framed] = Pipe(3 * options.max_batch, options.decoders)
         self._out: Pipe[list[Result]] = Pipe(64, 1 + options.fetchers + options.decoders + options.scorers)
         self._budget = ByteBudget(max(options.held_bytes, options.max_bytes))
+        self._frame_budget = ByteBudget(options.held_frame_bytes)
         self.frames = 0
         self.bytes = 0
 
@@ -203,6 +211,7 @@ class Pipeline:
         for pipe in (self._to_fetch, self._to_decode, self._to_score, self._out):
             pipe.abort()
         self._budget.abort()
+        self._frame_budget.abort()
 
     # --- listing
 
@@ -256,6 +265,9 @@ class Pipeline:
 
     def _stands(self, known: Known) -> bool:
         """Whether what is remembered needs no new look: a settled verdict, or a failure that is not due again."""
+        kept = known.verdict is not None and self._options.recheck is Recheck.NEVER
+        if known.decoder not in (None, self._decoder_mark) and not kept:
+            return False  # another decoder may do better
         if known.reason is None:
             return known.settled
         if not known.settled:
@@ -273,7 +285,7 @@ class Pipeline:
                         fetched = self._read(obj)
                 except Unscannable as error:
                     self._budget.give_back(obj.size)
-                    self._out.put([Unscanned(obj, error.reason, error.detail)])
+                    self._out.put([self._unscanned(obj, error)])
                     continue
                 except StoreError as error:
                     self._budget.give_back(obj.size)
@@ -317,41 +329,56 @@ class Pipeline:
         if remembered is None:
             return True
         content, judgement, decided = remembered
-        current = judgement.policy == self._policy.id or self._options.recheck is Recheck.NEVER
+        whole = content.partly is None or content.decoder == self._decoder_mark
+        current = (judgement.policy == self._policy.id and whole) or self._options.recheck is Recheck.NEVER
         if not (decided and current):
             return True
         self._settle(content, judgement, fresh=False)
         return False
 
     def _settle(self, content: Content, judgement: Judgement, *, fresh: bool) -> None:
-        """Send the verdict out for every object that waits for this content."""
+        """Send the verdict out for every object that waits for this content, what was scored with the first one."""
+        lasting = content
+        if content.scores.embeddings:
+            lasting = replace(content, scores=replace(content.scores, embeddings=()))
         with self._lock:
             waiting = self._claims.pop(content.sha256)
-            self._recent[content.sha256] = content, judgement
+            self._recent[content.sha256] = lasting, judgement
             while len(self._recent) > _RECENT_CONTENTS:
                 self._recent.popitem(last=False)
-        self._out.put([Judged(obj, content, judgement, fresh and i == 0) for i, obj in enumerate(waiting)])
+        first, *others = waiting
+        self._out.put(
+            [Judged(first, content, judgement, fresh), *(Judged(o, lasting, judgement, False) for o in others)]
+        )
 
     def _give_up(self, sha256: bytes, error: Unscannable) -> None:
         """Send out the failure for every object that waits for this content."""
         with self._lock:
             waiting = self._claims.pop(sha256)
-        self._out.put([Unscanned(obj, error.reason, error.detail, sha256) for obj in waiting])
+        self._out.put([self._unscanned(obj, error, sha256) for obj in waiting])
+
+    def _unscanned(self, obj: Object, error: Unscannable, sha256: bytes | None = None) -> Unscanned:
+        return Unscanned(obj, error.reason, error.detail, sha256, self._decoder_mark if error.reason.of_decoder else "")
 
     # --- decoding
 
     def _decode(self) -> None:
         for batch in self._to_decode.batches(1):
             for item in batch:
+                kept = False
                 try:
                     with self.stages.timed("decode", self._clock):
                         decoded = self._decoder.decode(item.data, item.media_type)
+                    kept = decoded.more
                 except Unscannable as error:
                     self._give_up(item.sha256, error)
                     continue
                 finally:
-                    self._budget.give_back(item.object.size)
-                self._to_score.put(_Framed(item.object, item.sha256, decoded))
+                    if not kept:
+                        self._budget.give_back(item.object.size)
+                framed = _Framed(item.object, item.sha256, decoded, item.data if kept else None)
+                self._frame_budget.take(framed.frame_bytes)
+                self._to_score.put(framed)
 
     # --- scoring and judging
 
@@ -360,7 +387,13 @@ class Pipeline:
         for batch in self._to_score.batches(self._options.max_batch):
             with self.stages.lock:
                 self.stages.seconds["wait for frames"] += self._clock.monotonic() - start
-            self._judge(batch)
+            try:
+                self._judge(batch)
+            finally:
+                for item in batch:
+                    self._frame_budget.give_back(item.frame_bytes)
+                    if item.data is not None:
+                        self._budget.give_back(item.object.size)
             start = self._clock.monotonic()
 
     def _judge(self, batch: Sequence[_Framed]) -> None:
@@ -368,33 +401,32 @@ class Pipeline:
         marked = [self._marked(item.sha256) for item in batch]
         results = self._cascade.score(media, marked, self.stages, self._clock)
         dismissed = self._ledger.dismissed([item.sha256 for item in batch])
-        for item, scores in zip(batch, results, strict=True):
+        for item, marks, scores in zip(batch, marked, results, strict=True):
             if isinstance(scores, Unscannable):
                 self._give_up(item.sha256, scores)
                 continue
+            gone, decoded = item.sha256 in dismissed, item.decoded
+            if item.data is not None and not gone:
+                decoded, scores = look_again(
+                    self._policy,
+                    self._decoder,
+                    self._cascade,
+                    item.data,
+                    decoded,
+                    scores,
+                    marks,
+                    self.stages,
+                    self._clock,
+                )
             with self._lock:
-                self.frames += len(item.decoded.frames)
-            content = _content(item, scores)
-            gone = item.sha256 in dismissed
+                self.frames += len(decoded.frames)
+            content = content_of(item.sha256, item.object.size, decoded, scores, self._decoder_mark)
             judgement = dismissal(self._policy) if gone else judge(self._policy, scores.signals)
             self._settle(content, judgement, fresh=True)
 
     def _marked(self, sha256: bytes) -> dict[str, Signal]:
         mark = self._marks.get(sha256)
         return {} if mark is None else {mark: Signal(1.0)}
-
-
-def _content(item: _Framed, scores: Scores) -> Content:
-    decoded = item.decoded
-    return Content(
-        item.sha256,
-        item.object.size,
-        decoded.media_type,
-        decoded.width,
-        decoded.height,
-        len(decoded.frames),
-        scores,
-    )
 
 
 __all__ = ["TEST_CARD_SIGNAL", "Options", "Pipeline", "Remembered", "Result", "Stages"]

@@ -19,6 +19,9 @@ TEST_CARD_SIGNAL = "testcard.match"
 
 DISMISSED_RULE = "dismissed by a person"
 
+NEAR_SHARE = 0.5
+"""From this share of every threshold on a rule is so near that a second look is worth its price."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -32,7 +35,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class ClearingBound:
-    """When each signal in `by` was measured and stays below `below`, the factor counts as ruled out (0)."""
+    """When each signal in `by` was measured and stays below `below`, the factor counts as ruled out (0).
+
+    A factor may have several: each of them is enough.
+    """
 
     below: float
     by: tuple[str, ...]
@@ -48,25 +54,30 @@ class Policy:
     name: str
     factors: Mapping[str, tuple[str, ...]]
     rules: tuple[Rule, ...]
-    cascade: Mapping[str, ClearingBound] = field(default_factory=dict)
+    cascade: Mapping[str, tuple[ClearingBound, ...]] = field(default_factory=dict)
     available: frozenset[str] | None = None
+    definitions: Mapping[str, str] = field(default_factory=dict)
 
-    def among(self, available: frozenset[str]) -> Policy:
+    def among(self, available: frozenset[str], definitions: Mapping[str, str] | None = None) -> Policy:
         """Return the policy as it judges where only these signals are measured; it has an id of its own.
 
-        So a verdict that was given with fewer detectors counts as given under another policy, and is decided anew.
+        So a verdict that was given with fewer detectors counts as given under another policy, and is decided anew. The
+        same goes for `definitions`: by signal, a digest of what the operator made it mean.
         """
-        return replace(self, available=available & self.signals)
+        used = available & self.signals
+        return replace(self, available=used, definitions={s: d for s, d in (definitions or {}).items() if s in used})
 
     @cached_property
     def id(self) -> str:
         """Return the name with a digest of the content; policies that differ in wording alone have the same digest."""
-        body = {
+        body: dict[str, object] = {
             "factors": {k: sorted(v) for k, v in self.factors.items()},
             "rules": [asdict(r) | {"when": dict(r.when)} for r in self.rules],
-            "cascade": {k: asdict(v) for k, v in self.cascade.items()},
+            "cascade": {k: asdict(v[0]) if len(v) == 1 else [asdict(b) for b in v] for k, v in self.cascade.items()},
             "available": None if self.available is None else sorted(self.available),
         }
+        if self.definitions:  # not named otherwise, so that policies without them keep their ids
+            body["definitions"] = dict(self.definitions)
         digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
         return f"{self.name}@{digest[:12]}"
 
@@ -90,9 +101,9 @@ def _factor(
         elif signal.value > best.value or not best_name:
             best_name, best = name, signal
     if missing and cascade:
-        bound = policy.cascade.get(factor)
-        if bound and all(n in known and known[n].value < bound.below for n in bound.by):
-            missing = False
+        for bound in policy.cascade.get(factor, ()):
+            if all(n in known and known[n].value < bound.below for n in bound.by):
+                missing = False
     return best_name, best, missing
 
 
@@ -133,7 +144,7 @@ def judge(policy: Policy, known: Mapping[str, Signal]) -> Judgement:
             name, best, _ = _factor(policy, factor, known, frozenset(), cascade=False)
             if best.value < threshold:
                 break
-            factors.append(FactorHit(factor, threshold, best.value, name, best.frame))
+            factors.append(FactorHit(factor, threshold, best.value, name, best.frame, best.where))
         else:
             hits.append(RuleHit(rule.name, rule.verdict, rule.label, tuple(factors)))
     verdicts = [h.verdict for h in hits if h.verdict is not None]
@@ -143,6 +154,18 @@ def judge(policy: Policy, known: Mapping[str, Signal]) -> Judgement:
         reasons=tuple(hits),
         policy=policy.id,
     )
+
+
+def nearly(policy: Policy, known: Mapping[str, Signal]) -> bool:
+    """Whether more frames might change the verdict: a severer rule does not hold, but each of its factors is near."""
+    reached = judge(policy, known).verdict
+    for rule in policy.rules:
+        if rule.verdict is None or rule.verdict.rank <= reached.rank:
+            continue
+        states = (_factor(policy, f, known, frozenset(), cascade=False)[1].value / t for f, t in rule.when.items() if t)
+        if all(share >= NEAR_SHARE for share in states):
+            return True
+    return False
 
 
 def dismissal(policy: Policy) -> Judgement:

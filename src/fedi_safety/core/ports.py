@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from fedi_safety.core.types import (
     ActKind,
@@ -18,6 +18,7 @@ from fedi_safety.core.types import (
     Judged,
     Judgement,
     Known,
+    Look,
     MediaType,
     Object,
     Outcome,
@@ -41,21 +42,12 @@ class Clock(Protocol):
         ...
 
 
-class Store(Protocol):
-    """Where media lives. Every method may be called from several threads at once.
-
-    Errors: `StoreUsageError` when the store was named wrongly or may not be read at all, `StoreError` when it cannot be
-    reached now. What concerns a single object is `Unscannable`, never one of these.
-    """
+class ReadableStore(Protocol):
+    """Where media is read from; nothing can be done to it by this. See `Store`."""
 
     @property
     def url(self) -> str:
         """The canonical URL, without credentials; the store's name in the ledger."""
-        ...
-
-    @property
-    def hands(self) -> int:
-        """How many objects are worth fetching at once: enough to hide the way to them, no more than it can bear."""
         ...
 
     def list(self, prefixes: Sequence[str] = (), since: float | None = None) -> Iterator[Object | Unscanned]:
@@ -76,6 +68,19 @@ class Store(Protocol):
         """
         ...
 
+
+class Store(ReadableStore, Protocol):
+    """Where media lives. Every method may be called from several threads at once.
+
+    Errors: `StoreUsageError` when the store was named wrongly or may not be read at all, `StoreError` when it cannot be
+    reached now. What concerns a single object is `Unscannable`, never one of these.
+    """
+
+    @property
+    def hands(self) -> int:
+        """How many objects are worth fetching at once: enough to hide the way to them, no more than it can bear."""
+        ...
+
     def remove(self, obj: Object, sha256: bytes) -> tuple[PlanState, str]:
         """Remove `obj` if it is still the one that was judged, durably, and read back.
 
@@ -94,22 +99,27 @@ class Decoder(Protocol):
 
     @property
     def version(self) -> str:
-        """Names the decoders and their versions."""
+        """Names the decoders, their versions and the bounds they work within.
+
+        What it failed on is tried again under another one.
+        """
         ...
 
     def sniff(self, head: bytes) -> MediaType:
         """Tell the media type from the first bytes of an object.
 
-        Raises `Unscannable` with `not_media` (also for empty input) or `unsupported`. Names and media types claimed by
-        anyone else play no part.
+        Raises `Unscannable` with `not_media`, `unsupported`, or `empty` for empty input. Names and media types claimed
+        by anyone else play no part.
         """
         ...
 
-    def decode(self, data: bytes, media_type: MediaType) -> Decoded:
-        """Return the frames of a medium, upright, in sRGB, scaled down to what detectors need.
+    def decode(self, data: bytes, media_type: MediaType, look: Look = Look.FIRST) -> Decoded:
+        """Return frames of a medium, at least one, upright, in sRGB, scaled down to what detectors need.
 
-        Raises `Unscannable` with `unsupported`, `corrupt`, `truncated`, `too_large`, `too_slow` or `decoder_crashed`.
-        Does not raise anything else because of the bytes it is given.
+        Of what moves, frames over the whole length; a second look gives more of them. Where some decode and others do
+        not, those that do are returned and `partly` says why not all. Raises `Unscannable` with `empty`, `unsupported`,
+        `corrupt`, `truncated`, `too_large`, `too_slow` or `decoder_crashed` where none does. Does not raise anything
+        else because of the bytes it is given.
         """
         ...
 
@@ -156,6 +166,24 @@ class Detector(Protocol):
         ...
 
 
+@runtime_checkable
+class Embedder(Protocol):
+    """What a detector is besides, when its signals are defined by the operator and computed from one embedding a frame.
+
+    A kept embedding then gives the signals under other definitions, without the picture.
+    """
+
+    @property
+    def embedding_model(self) -> str:
+        """Names network, precision and weights, but not what is computed from the embeddings."""
+        ...
+
+    @property
+    def definitions(self) -> Mapping[str, str]:
+        """By signal, a digest of what defines it. They become part of the policy's id."""
+        ...
+
+
 class Act(Protocol):
     """Does something about a planned object. It does not touch the ledger."""
 
@@ -172,7 +200,30 @@ class Act(Protocol):
         ...
 
 
-class Ledger(Protocol):
+class Memory(Protocol):
+    """What is remembered of objects and contents; reads only. See `Ledger`."""
+
+    def lookup(self, store: str, objects: Sequence[Object], policy: str | None) -> list[Known | None]:
+        """Return what is remembered of each object, in order; None where it is new or has changed.
+
+        `policy` is the policy's id; a verdict given under another one is returned with `settled=False`. With None
+        policies are not compared. An undecided content is never settled, a dismissed one always is.
+        """
+        ...
+
+    def contents(self, sha256s: Sequence[bytes]) -> dict[bytes, tuple[Content, Judgement, bool]]:
+        """Return contents that have a verdict: what is known, the judgement in force, and whether it is decided.
+
+        The flag is false where a policy change left the stored scores insufficient.
+        """
+        ...
+
+    def dismissed(self, sha256s: Sequence[bytes]) -> set[bytes]:
+        """Return which of these contents a person has dismissed as judged wrongly."""
+        ...
+
+
+class Ledger(Memory, Protocol):
     """The durable memory. Reads may come from several threads; writes come from one.
 
     Every method that writes has committed, durably, when it returns. Errors: `LedgerError`, `LedgerUsageError`.
@@ -201,25 +252,6 @@ class Ledger(Protocol):
 
     def set_breaker(self, run: int, store: str, why: str | None) -> None:
         """Trip (`why` given) or reset the breaker of a store, and record the event."""
-        ...
-
-    def lookup(self, store: str, objects: Sequence[Object], policy: str | None) -> list[Known | None]:
-        """Return what is remembered of each object, in order; None where it is new or has changed.
-
-        `policy` is the policy's id; a verdict given under another one is returned with `settled=False`. With None
-        policies are not compared. An undecided content is never settled, a dismissed one always is.
-        """
-        ...
-
-    def contents(self, sha256s: Sequence[bytes]) -> dict[bytes, tuple[Content, Judgement, bool]]:
-        """Return contents that have a verdict: what is known, the judgement in force, and whether it is decided.
-
-        The flag is false where a policy change left the stored scores insufficient.
-        """
-        ...
-
-    def dismissed(self, sha256s: Sequence[bytes]) -> set[bytes]:
-        """Return which of these contents a person has dismissed as judged wrongly."""
         ...
 
     def record(self, run: int, store: str, results: Sequence[Judged | Unscanned]) -> None:

@@ -147,11 +147,13 @@ class Sweep:
         tally.listed += 1
         if isinstance(result, Judged):
             tally.judged += 1
+            tally.partly += result.content.partly is not None
             self._count_verdict(result.judgement.verdict)
         elif isinstance(result, Unscanned):
             self._count_unscanned(result.reason.value)
         elif result.known.verdict is not None:
             tally.already_judged += 1
+            tally.partly += result.known.partly
             self._count_verdict(result.known.verdict)
         else:
             self._count_unscanned(result.known.reason.value if result.known.reason else "unknown")

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum
 
 
 class Reason(StrEnum):
     """Why an object has no verdict. Kept with the object, counted in the report, never a cause for removal."""
 
-    NOT_MEDIA = "not_media"  # csv, zip, html, an empty file, a database
+    EMPTY = "empty"  # no bytes at all, or nothing to see: sound without a picture
+    NOT_MEDIA = "not_media"  # csv, zip, html, a database
     UNSUPPORTED = "unsupported"  # media of a kind that is not decoded here
     CORRUPT = "corrupt"
     TRUNCATED = "truncated"
@@ -33,6 +34,11 @@ class Reason(StrEnum):
         """Whether another try may succeed although the object and the program stay as they are."""
         return self in _TRANSIENT
 
+    @property
+    def of_decoder(self) -> bool:
+        """Whether it was the decoder's word, so that another version of it, or other bounds, may do better."""
+        return self in _OF_DECODER
+
 
 _TRANSIENT = frozenset(
     {
@@ -43,6 +49,19 @@ _TRANSIENT = frozenset(
         Reason.FETCH_FAILED,
         Reason.VANISHED,
         Reason.CHANGED,
+    }
+)
+
+_OF_DECODER = frozenset(
+    {
+        Reason.EMPTY,
+        Reason.NOT_MEDIA,
+        Reason.UNSUPPORTED,
+        Reason.CORRUPT,
+        Reason.TRUNCATED,
+        Reason.TOO_LARGE,
+        Reason.TOO_SLOW,
+        Reason.DECODER_CRASHED,
     }
 )
 
@@ -125,6 +144,7 @@ class Unscanned:
     reason: Reason
     detail: str = ""
     sha256: bytes | None = None
+    decoder: str = ""  # the mark of the decoder whose word it was
 
 
 class MediaType(StrEnum):
@@ -147,18 +167,77 @@ class MediaType(StrEnum):
     OGG = "application/ogg"
     AVI = "video/x-msvideo"
 
+    @property
+    def is_clip(self) -> bool:
+        """Whether it is a container for tracks of pictures and sound."""
+        return self is MediaType.OGG or self.value.startswith("video/")
+
+
+class Look(Enum):
+    """How closely a medium is looked at."""
+
+    FIRST = "first"
+    SECOND = "second"  # because the first look came near to a rule: more frames
+
+
+class Part(StrEnum):
+    """Which of the things that a medium is made of a frame belongs to."""
+
+    PICTURE = "picture"  # what it is for: the still, the animation, the clip
+    COVER = "cover"  # cover art, an attached picture, the still that stands in for an animation
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in its medium a frame is found. The only frame of a still has nothing to say here."""
+
+    time_s: float | None = None  # seconds from the beginning
+    page: int = 0  # from 1, where pictures follow each other without times; 0 where they do not
+    track: int = 1  # of a clip with several pictures at once
+    part: Part = Part.PICTURE
+    on_black: bool = False  # what is transparent shows black; everywhere else it shows white
+
+    @property
+    def text(self) -> str:
+        """Return it as a person would say it, e.g. `at 1:02.40`; empty for the only frame of a still."""
+        words = []
+        if self.part is Part.COVER:
+            words.append("cover picture")
+        if self.track > 1:
+            words.append(f"track {self.track}")
+        if self.page:
+            words.append(f"picture {self.page}")
+        if self.time_s is not None:
+            words.append(f"at {clock_text(self.time_s)}")
+        if self.on_black:
+            words.append("on black")
+        return " ".join(words)
+
+
+def clock_text(seconds: float) -> str:
+    """Return a time within a medium as `m:ss.cc`, with hours where there are any."""
+    whole, hundredths = divmod(round(seconds * 100), 100)
+    minutes, rest = divmod(whole, 60)
+    hours, left = divmod(minutes, 60)
+    return f"{hours}:{left:02}:{rest:02}.{hundredths:02}" if hours else f"{minutes}:{rest:02}.{hundredths:02}"
+
+
+_NOWHERE = Place()
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One RGB picture of a medium: 8-bit RGB, rows top to bottom, no padding, upright, in sRGB.
 
-    `rgb` holds exactly width * height * 3 bytes. `index` counts frames of the medium from 0.
+    `rgb` holds exactly width * height * 3 bytes. `index` tells the frames of a medium apart and is the same at every
+    look; in an animation or clip it counts from 0 whatever could be shown.
     """
 
     index: int
     width: int
     height: int
     rgb: bytes
+    place: Place = _NOWHERE
 
     def __post_init__(self) -> None:
         """Refuse a buffer that does not fit the dimensions."""
@@ -168,12 +247,19 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a decoder made of a medium: the frames to judge and the picture's true size in pixels."""
+    """What a decoder made of a medium: the frames to judge and the picture's true size in pixels.
+
+    `partly` says why there is more in it that cannot be judged, if so; it begins with a `Reason`. `more` says that a
+    second look would show other frames. `total` counts all frames there are, judged or not; 0 where that is not known.
+    """
 
     media_type: MediaType
     width: int
     height: int
     frames: tuple[Frame, ...]
+    partly: str | None = None
+    more: bool = False
+    total: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,18 +284,37 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What one detector says of one frame: its signals (0 to 1), and boxes for detectors that come after it."""
+    """What one detector says of one frame: its signals (0 to 1), and boxes for detectors that come after it.
+
+    `embedding` is the frame as its network sees it, from which the signals were computed: float16, little-endian, of
+    unit length. Only a detector whose signals can be computed anew from it gives one.
+    """
 
     signals: Mapping[str, float]
     boxes: tuple[Box, ...] = ()
+    embedding: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """One frame as a network sees it, kept so that signals can be computed anew without the picture.
+
+    `model` names network, precision and weights; embeddings of different ones do not compare. `data` is as in
+    `Scored.embedding`.
+    """
+
+    frame: int
+    model: str
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """A medium's value for one signal: the highest over its frames, and the frame that gave it."""
+    """A medium's value for one signal: the highest over its frames, the frame that gave it, and where that is."""
 
     value: float
     frame: int = 0
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,16 +322,22 @@ class Scores:
     """All that detectors said of one content. `detectors` maps each detector that ran to its version.
 
     A signal that is not in `signals` was not measured: the cascade had settled every rule without it, or no active
-    detector gives it. It must not be read as 0 by a policy that needs it.
+    detector gives it. It must not be read as 0 by a policy that needs it. `embeddings` come with fresh scores only,
+    from the detectors that give them.
     """
 
     signals: Mapping[str, Signal]
     detectors: Mapping[str, str]
+    embeddings: tuple[Embedding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What is known of some bytes, whatever names they have: identity, shape and scores."""
+    """What is known of some bytes, whatever names they have: identity, shape and scores.
+
+    `frames` of `total` were judged (0: nobody knows how many there are). `partly` and `total` are as in `Decoded`;
+    `decoder` is the mark of the decoder where it could show a part only.
+    """
 
     sha256: bytes
     size: int
@@ -235,17 +346,21 @@ class Content:
     height: int
     frames: int
     scores: Scores
+    partly: str | None = None
+    total: int = 0
+    decoder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FactorHit:
-    """Why a factor reached its threshold: the signal that raised it, its value, and the frame."""
+    """Why a factor reached its threshold: the signal that raised it, its value, and the frame with its place."""
 
     factor: str
     threshold: float
     value: float
     signal: str
     frame: int
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +398,8 @@ class Known:
     """What the ledger remembers of an unchanged object.
 
     Exactly one of `verdict` and `reason` is set. `settled` is false when the verdict was given under another policy
-    or left open by the cascade, so that the object must be judged again.
+    or left open by the cascade, so that the object must be judged again. `decoder` is set where another decoder may do
+    better: the mark of the one that failed on it or showed a part only, empty if nobody wrote that down.
     """
 
     sha256: bytes | None
@@ -292,6 +408,8 @@ class Known:
     retry_at: float | None = None
     settled: bool = True
     attempts: int = 0
+    decoder: str | None = None
+    partly: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +443,7 @@ class Tally:
     clear: int = 0
     review: int = 0
     block: int = 0
+    partly: int = 0  # among those with a verdict: only a part could be judged
     planned: int = 0
     acted: int = 0
     failed: int = 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-from fedi_safety.core.types import FactorHit, RuleHit, Signal, Verdict
+from fedi_safety.core.types import FactorHit, Judgement, RuleHit, Scores, Signal, Verdict
 
 T = TypeVar("T")
 
@@ -37,13 +37,13 @@ def key_text(key: bytes) -> str:
 
 
 def signals_text(signals: Mapping[str, Signal]) -> str:
-    """Return signals as `{name: [value, frame]}`."""
-    return dumps({name: [s.value, s.frame] for name, s in signals.items()})
+    """Return signals as `{name: [value, frame]}`, with the frame's place as a third where there is something to say."""
+    return dumps({name: [s.value, s.frame, *([s.where] if s.where else [])] for name, s in signals.items()})
 
 
 def signals_from(text: str) -> dict[str, Signal]:
     """Return the signals of a stored row."""
-    return {name: Signal(float(value), int(frame)) for name, (value, frame) in json.loads(text).items()}
+    return {name: Signal(float(v), int(frame), *where) for name, (v, frame, *where) in json.loads(text).items()}
 
 
 def labels_from(text: str) -> tuple[str, ...]:
@@ -65,3 +65,13 @@ def _rule_hit(item: Mapping[str, Any]) -> RuleHit:
     verdict = item["verdict"]
     factors = tuple(FactorHit(**factor) for factor in item["factors"])
     return RuleHit(item["rule"], None if verdict is None else Verdict(verdict), item["label"], factors)
+
+
+def judgement_from(verdict: str, policy: str, labels: str, reasons: str) -> Judgement:
+    """Return the judgement that stored columns hold."""
+    return Judgement(Verdict(verdict), labels_from(labels), reasons_from(reasons), policy)
+
+
+def scores_from(signals: str, detectors: str) -> Scores:
+    """Return the scores that stored columns hold."""
+    return Scores(signals_from(signals), json.loads(detectors))

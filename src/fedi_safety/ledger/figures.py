@@ -30,6 +30,7 @@ class StoreFigures:
     store: str
     judged: int = 0
     trusted: int = 0  # among `judged`: passed by the predecessor, never scored here
+    partly: int = 0  # among `judged`: only a part of it could be judged
     unscanned: Counter[str] = field(default_factory=Counter)
     removed: int = 0
     history: int = 0
@@ -150,14 +151,15 @@ def _store_figures(connection: Connection, store_id: int, url: str, breaker: str
                 found.verdicts[Verdict.CLEAR.value] += count
                 found.labels[IMPORTED_LABEL] += count
     verdicts = (
-        select(c.verdict, c.labels, func.count())
+        select(c.verdict, c.labels, func.count(), func.count(c.partly))
         .select_from(objects)
         .join(contents, c.id == o.content_id)
         .where(o.store_id == store_id, o.state == State.JUDGED.value)
         .group_by(c.verdict, c.labels)
     )
-    for verdict, labels, count in connection.execute(verdicts):
+    for verdict, labels, count, partly in connection.execute(verdicts):
         found.verdicts[verdict] += count
+        found.partly += partly
         for label in codec.labels_from(labels):
             found.labels[label] += count
     return found
@@ -217,7 +219,7 @@ def _day(number: int) -> str:
 def _histograms(database: Database, store: str | None) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for text in _all_signals(database, store):
-        for name, (value, _) in json.loads(text).items():
+        for name, (value, *_) in json.loads(text).items():
             bins = found.setdefault(name, [0] * BINS)
             bins[min(BINS - 1, max(0, int(value * BINS)))] += 1
     return dict(sorted(found.items()))

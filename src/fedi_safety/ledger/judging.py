@@ -1,4 +1,4 @@
-"""Verdicts on contents: writing them, applying a new policy to stored scores, dismissing and restoring.
+"""Verdicts on contents: writing them, dismissing and restoring.
 
 Works inside the caller's transaction. Does not decide: a policy's word comes from the caller.
 """
@@ -6,16 +6,14 @@ Works inside the caller's transaction. Does not decide: a policy's word comes fr
 from __future__ import annotations
 
 import hashlib
-import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 
 from fedi_safety.core.policy import DISMISSED_RULE
-from fedi_safety.core.types import Judgement, RuleHit, Scores, Verdict
+from fedi_safety.core.types import Judgement, RuleHit, Verdict
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.schema import contents, detector_sets, dismissals, judgements
@@ -25,7 +23,6 @@ _CONTENT_UPDATE = (
     .where(contents.c.id == bindparam("row"))
     .values({name: bindparam(name) for name in ("verdict", "policy", "labels", "reasons")} | {"decided": True})
 )
-_UNDECIDED = update(contents).where(contents.c.id == bindparam("row")).values(decided=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +45,6 @@ class Ruling:
 def dismissed_judgement(policy: str) -> Judgement:
     """Return what is in force for a content that a person dismissed: clear."""
     return Judgement(Verdict.CLEAR, (), (RuleHit(DISMISSED_RULE, Verdict.CLEAR, None, ()),), policy)
-
-
-def judgement_from(verdict: str, policy: str, labels: str, reasons: str) -> Judgement:
-    """Return the judgement that stored columns hold."""
-    return Judgement(Verdict(verdict), codec.labels_from(labels), codec.reasons_from(reasons), policy)
 
 
 def digest(row: RowMapping | dict[str, Any], sha256: bytes, detectors: str) -> str:
@@ -139,72 +131,6 @@ def put_in_force(connection: Connection, rulings: Sequence[Ruling]) -> None:
         connection.execute(_CONTENT_UPDATE, rows)
 
 
-@dataclass(slots=True)
-class Redecided:
-    """What applying a policy to stored scores has come to; `unblocked` are contents of the last page."""
-
-    last_id: int = 0
-    decided: int = 0
-    undecided: int = 0
-    unblocked: list[int] = field(default_factory=list)
-    moves: Counter[str] = field(default_factory=Counter)
-
-
-def redecide_page(
-    connection: Connection,
-    at: float,
-    run: int,
-    policy: str,
-    judge: Callable[[bytes, Scores], Judgement | None],
-    total: Redecided,
-) -> bool:
-    """Decide the next page of contents anew; return False when there was none left."""
-    c = contents.c
-    stale = or_(c.policy != policy, c.decided.is_(False))
-    query = (
-        select(
-            c.id, c.sha256, c.signals, c.verdict, c.policy, c.labels, c.reasons, c.decided, c.detectors_id,
-            detector_sets.c.body,
-        )
-        .join(detector_sets, detector_sets.c.id == c.detectors_id)
-        .where(c.id > total.last_id, c.dismissed_at.is_(None), stale)
-        .order_by(c.id)
-        .limit(codec.BATCH_ROWS)
-    )  # fmt: skip
-    page = connection.execute(query).all()
-    if not page:
-        return False
-    total.unblocked = []
-    undecided: list[int] = []
-    rulings: list[Ruling] = []
-    for row in page:
-        judgement = judge(row.sha256, stored_scores(row.signals, row.body))
-        before = Verdict(row.verdict)
-        if judgement is None:
-            total.undecided += 1
-            if row.decided:
-                undecided.append(row.id)
-            continue
-        total.decided += 1
-        rulings.append(Ruling(row.id, row.sha256, judgement, row.signals, row.detectors_id, before))
-        if judgement.verdict is not before:
-            total.moves[f"{before.value} to {judgement.verdict.value}"] += 1
-        if judgement.verdict is not Verdict.BLOCK:
-            total.unblocked.append(row.id)
-    total.last_id = page[-1].id
-    same = {r.id: judgement_from(r.verdict, r.policy, r.labels, r.reasons) for r in page}
-    write_judgements(connection, at, run, [r for r in rulings if r.judgement != same[r.content_id]])
-    put_in_force(connection, rulings)
-    if undecided:
-        connection.execute(_UNDECIDED, [{"row": row} for row in undecided])
-    return True
-
-
-def stored_scores(signals: str, detectors: str) -> Scores:
-    """Return the scores that stored columns hold."""
-    return Scores(codec.signals_from(signals), json.loads(detectors))
-
-
 def content_row(connection: Connection, sha256: bytes) -> RowMapping | None:
     """Return what dismissing and restoring need to know of a content, or None if there is none."""
     c = contents.c
@@ -239,7 +165,7 @@ def restore(connection: Connection, at: float, run: int | None, sha256: bytes, r
     )
     earlier = connection.execute(query).one_or_none()
     if earlier is not None:
-        _rule(connection, at, run, sha256, row, judgement_from(*earlier))
+        _rule(connection, at, run, sha256, row, codec.judgement_from(*earlier))
     # Scores may have been renewed while it was dismissed, without a verdict.
     connection.execute(update(contents).where(contents.c.id == row["id"]).values(dismissed_at=None, decided=False))
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -28,19 +28,32 @@ from fedi_safety.core.types import (
     Scores,
     Unscanned,
 )
-from fedi_safety.ledger import codec, judging, planning, recording, remembering, watermarks
+from fedi_safety.ledger import codec, embeddings, judging, planning, recording, remembering, uploads, watermarks
+from fedi_safety.ledger.embeddings import Keep, Total
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.migrate import bring_up_to_date
 from fedi_safety.ledger.schema import plans, runs, stores
 from fedi_safety.ledger.sqlite import BUSY_TIMEOUT_S, Database, ledger_path
+from fedi_safety.ledger.uploads import Debt, Move, UploadNote, UploadState
 from fedi_safety.ledger.verify import Verification, verify
 from fedi_safety.ledger.watermarks import Retry, Watermark
 
+if TYPE_CHECKING:
+    from fedi_safety.ledger.pages import Page, Rescorer
+    from fedi_safety.ledger.redeciding import Quiet
+
 
 def open_ledger(
-    url_or_path: str | Path, *, clock: Clock, readonly: bool = False, busy_timeout_s: float = BUSY_TIMEOUT_S
+    url_or_path: str | Path,
+    *,
+    clock: Clock,
+    readonly: bool = False,
+    busy_timeout_s: float = BUSY_TIMEOUT_S,
+    keep: Keep = Keep.NO,
 ) -> SqlLedger:
     """Open a ledger, made or upgraded where needed; with `readonly` it must exist and nothing is written.
+
+    `keep` says whether embeddings that come with scores are kept.
 
     Raises `LedgerUsageError` (place, rights, version) or `LedgerError` (damaged, locked, disk full).
     """
@@ -50,16 +63,17 @@ def open_ledger(
     except BaseException:
         database.dispose()
         raise
-    return SqlLedger(database, clock)
+    return SqlLedger(database, clock, keep)
 
 
 class SqlLedger:
     """The durable memory in one database file. Reads from any thread; writes queue up on a lock."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, keep: Keep = Keep.NO) -> None:
         """Take over an up-to-date database."""
         self.database = database
         self.clock = clock
+        self.keep = keep
         self._store_ids: dict[str, int] = {}
 
     def run_lock(self) -> AbstractContextManager[None]:
@@ -145,6 +159,39 @@ class SqlLedger:
         with self.database.read() as connection:
             return planning.failed_count(connection, store)
 
+    # --- the gate
+
+    def record_uploads(
+        self, run: int, judged: Sequence[Judged], notes: Sequence[UploadNote], moves: Sequence[Move] = ()
+    ) -> None:
+        """Write what the gate judged (contents alone: it knows no objects), refused and owes, in one transaction."""
+        now = self.clock.now()
+        with self.database.write() as connection:
+            if judged:
+                recording.record_contents(connection, now, run, judged, self.keep)
+                uploads.judged(connection, now, [item.content.sha256 for item in judged])
+            uploads.note(connection, notes)
+            uploads.move(connection, now, moves)
+
+    def debts(self, states: Sequence[UploadState], after: int = 0, limit: int = codec.BATCH_ROWS) -> list[Debt]:
+        """Return the next uploads in one of these states behind the one numbered `after`, oldest first."""
+        with self.database.read() as connection:
+            return uploads.page(connection, states, after, limit)
+
+    def untried_debts(self, state: UploadState, limit: int) -> list[Debt]:
+        """Return the uploads in this state that were not tried for the longest, those never tried first."""
+        with self.database.read() as connection:
+            return uploads.untried(connection, state, limit)
+
+    def tend_uploads(self, store: str | None, decoder: str, margin_s: float) -> None:
+        """Owe again what another version could not judge, settle what a whole pass did not meet, forget the old."""
+        now = self.clock.now()
+        with self.database.write() as connection:
+            uploads.reopen(connection, decoder)
+            if store is not None:
+                uploads.settle_swept(connection, now, store, margin_s)
+            uploads.prune(connection, now - uploads.RETAIN_S)
+
     # --- what is remembered
 
     def lookup(self, store: str, objects: Sequence[Object], policy: str | None) -> list[Known | None]:
@@ -180,7 +227,8 @@ class SqlLedger:
             return
         now = self.clock.now()
         with self.database.write() as connection:
-            recording.record(connection, now, run, self.store_id(connection, store), results)
+            recording.record(connection, now, run, self.store_id(connection, store), results, self.keep)
+            uploads.judged(connection, now, [r.content.sha256 for r in results if isinstance(r, Judged)])
 
     def plan(self, run: int, store: str, wanted: Sequence[tuple[Object, bytes]], act: ActKind) -> list[Plan]:
         """Make sure that each (object, sha256) has one open plan of kind `act`; return these plans in order."""
@@ -238,21 +286,39 @@ class SqlLedger:
         now = self.clock.now()
         with self.database.write() as connection:
             planning.close(connection, now, run, batch)
+            over = [o.plan.sha256 for o in batch if o.state in (PlanState.DONE, PlanState.GONE)]
+            uploads.removed(connection, now, over)
 
-    # --- policies and people
+    # --- policies
 
-    def redecide(self, run: int, policy: str, judge: Callable[[bytes, Scores], Judgement | None]) -> int:
-        """Decide every content anew that was judged under another policy; return how many were."""
-        total = judging.Redecided()
+    def redecide(
+        self,
+        run: int,
+        policy: str,
+        judge: Callable[[bytes, Scores], Judgement | None],
+        *,
+        quiet: Quiet | None = None,
+        rescorer: Rescorer | None = None,
+    ) -> int:
+        """Decide every content anew that was judged under another policy; return how many were.
+
+        `rescorer` first computes signals from kept embeddings, where they are defined otherwise now. `quiet` answers
+        for most contents of a page at once (see `redeciding`).
+        """
+        from fedi_safety.ledger.redeciding import Redecided, redecide_page
+
+        total = Redecided()
         more = True
         while more:
             with self.database.write() as connection:
                 now = self.clock.now()
-                more = judging.redecide_page(connection, now, run, policy, judge, total)
-                freed = plans.c.content_id.in_(total.unblocked)
-                if more and total.unblocked:
-                    planning.close_waiting(connection, now, run, freed, PlanState.SUPERSEDED)
-        figures = {"decided": total.decided, "undecided": total.undecided, "moves": dict(total.moves)}
+                more = redecide_page(connection, now, run, policy, judge, total, quiet, rescorer)
+                for part in codec.chunks(total.unblocked if more else []):
+                    of_these = plans.c.content_id.in_(part)
+                    planning.close_waiting(connection, now, run, of_these, PlanState.SUPERSEDED)
+        figures: dict[str, Any] = {"decided": total.decided, "undecided": total.undecided, "moves": dict(total.moves)}
+        if total.computed:
+            figures["computed"] = total.computed
         if total.decided or total.undecided:
             with self.database.write() as connection:
                 payload = {"run": run, "policy": policy} | figures
@@ -264,15 +330,38 @@ class SqlLedger:
 
         With `policy` only contents that were judged under another one, or stand undecided. Writes nothing.
         """
+        for page in self.score_pages(policy):
+            for i, (sha256, count) in enumerate(zip(page.cells["sha256"], page.cells["objects"], strict=True)):
+                yield sha256, page.scores(i), page.judgement(i), count
+
+    def score_pages(self, policy: str | None = None, rescorer: Rescorer | None = None) -> Iterator[Page]:
+        """Yield the same by the page, with signals computed from kept embeddings where their definition has changed."""
+        from fedi_safety.ledger.pages import read_page, rescored
+
         after = 0
         while True:
             with self.database.read() as connection:
-                page = remembering.scores_page(connection, after, policy)
-            if not page:
-                return
-            for _, sha256, scores, judgement, count in page:
-                yield sha256, scores, judgement, count
-            after = page[-1][0]
+                page = read_page(connection, after, policy, count_objects=True)
+                if page is None:
+                    return
+                if rescorer is not None:
+                    page = rescored(connection, page, rescorer)
+            yield page
+            after = page.cells["id"][-1]
+
+    # --- embeddings
+
+    def kept_embeddings(self) -> list[Total]:
+        """Return how many embeddings are kept, by network and encoding."""
+        with self.database.read() as connection:
+            return embeddings.totals(connection)
+
+    def forget_embeddings(self) -> int:
+        """Let go of every kept embedding; return how many there were."""
+        with self.database.write() as connection:
+            return embeddings.forget_all(connection)
+
+    # --- people
 
     def dismiss(self, sha256: bytes, reason: str, run: int | None = None) -> int:
         """Record a person's word that this content is judged wrongly; close its waiting plans and return how many.

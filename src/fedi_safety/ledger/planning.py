@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, case, fu
 
 from fedi_safety.core.errors import printable
 from fedi_safety.core.types import ActKind, Object, Outcome, Plan, PlanState
-from fedi_safety.ledger import codec
+from fedi_safety.ledger import codec, embeddings
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.schema import State, acts, contents, objects, plans, runs, stores
 
@@ -149,20 +149,23 @@ def close(connection: Connection, at: float, run: int, outcomes: Sequence[Outcom
     """Close the open acts of these plans. An act whose end an earlier run never recorded is closed along with it."""
     begun: dict[int, list[int]] = {}
     object_ids: dict[int, int] = {}
+    content_ids: dict[int, int] = {}
     for part in codec.chunks([outcome.plan.id for outcome in outcomes]):
         query = (
-            select(acts.c.id, plans.c.id, plans.c.object_id)
+            select(acts.c.id, plans.c.id, plans.c.object_id, plans.c.content_id)
             .join(plans, plans.c.id == acts.c.plan_id)
             .where(plans.c.id.in_(part), plans.c.state == PlanState.STARTED.value, acts.c.closed_at.is_(None))
             .order_by(acts.c.id)
         )
-        for act_id, plan_id, object_id in connection.execute(query):
+        for act_id, plan_id, object_id, content_id in connection.execute(query):
             begun.setdefault(plan_id, []).append(act_id)
             object_ids[plan_id] = object_id
+            content_ids[plan_id] = content_id
     new: list[Event] = []
     act_rows: list[dict[str, Any]] = []
     plan_rows: list[dict[str, Any]] = []
     removed: list[dict[str, Any]] = []
+    emptied: list[int] = []  # contents that lose an object
     forgotten: list[dict[str, Any]] = []
     for outcome in outcomes:
         plan, state, detail = outcome.plan, outcome.state, printable(outcome.detail)
@@ -183,6 +186,7 @@ def close(connection: Connection, at: float, run: int, outcomes: Sequence[Outcom
             forgotten.append({"row": object_ids[plan.id]})
         elif state is PlanState.GONE or (state is PlanState.DONE and plan.act.removes):
             removed.append({"row": object_ids[plan.id]})
+            emptied.append(content_ids[plan.id])
     for row, seq in zip(act_rows, append(connection, at, new), strict=True):
         row["closed_seq"] = seq
     for statement, rows in (
@@ -193,6 +197,7 @@ def close(connection: Connection, at: float, run: int, outcomes: Sequence[Outcom
     ):
         if rows:
             connection.execute(statement, rows)
+    embeddings.forget_orphans(connection, emptied)
 
 
 def close_waiting(

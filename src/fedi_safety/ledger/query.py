@@ -11,7 +11,6 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from fedi_safety.core.types import ActKind, Judgement, PlanState, Reason, RuleHit, Signal, Verdict
 from fedi_safety.ledger import codec
-from fedi_safety.ledger.judging import judgement_from
 from fedi_safety.ledger.schema import (
     State,
     acts,
@@ -43,6 +42,7 @@ class Filters:
     plan_state: PlanState | None = None
     prefix: str | None = None
     sha256: bytes | None = None
+    partly: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,7 @@ class Row:
     act_state: PlanState | None
     error: str | None
     judged_at: float | None
+    partly: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,8 @@ class Shown:
     width: int | None = None
     height: int | None = None
     frames: int | None = None
+    total: int | None = None
+    partly: str | None = None
     detectors: dict[str, str] = field(default_factory=dict)
     dismissal: str | None = None
     judgements: list[PastJudgement] = field(default_factory=list)
@@ -113,7 +116,7 @@ _ROWS = (
     select(
         _o.id, stores.c.url, _o.key, _o.state, _o.size, _o.sha256.label("own_sha256"), _o.reason, _o.detail,
         _o.judged_at, _c.sha256, _c.verdict, _c.labels, _c.reasons, _c.signals, _c.policy, _c.dismissed_at,
-        _p.act, _p.state.label("plan_state"), _p.error,
+        _p.act, _p.state.label("plan_state"), _p.error, _c.partly,
     )
     .join(stores, stores.c.id == _o.store_id)
     .outerjoin(contents, _c.id == _o.content_id)
@@ -171,6 +174,8 @@ def _conditions(wanted: Filters) -> list[ColumnElement[bool]]:
         high = low.rstrip(b"\xff")
         if high:
             found.append(_o.key < high[:-1] + bytes([high[-1] + 1]))
+    if wanted.partly:
+        found += [_c.partly.is_not(None), _o.state == State.JUDGED.value]
     if wanted.sha256 is not None:
         found.append(or_(_c.sha256 == wanted.sha256, _o.sha256 == wanted.sha256))
     return found
@@ -202,6 +207,7 @@ def _row(row: Any) -> Row:
         act_state=None if row["plan_state"] is None else PlanState(row["plan_state"]),
         error=row["error"],
         judged_at=row["judged_at"],
+        partly=None if unscanned else row["partly"],
     )
 
 
@@ -224,7 +230,10 @@ def show(database: Database, target: str | bytes, store: str | None = None) -> S
         sha256 = target if isinstance(target, bytes) else next((row["sha256"] for row in found if row["sha256"]), None)
         content = None
         if sha256 is not None:
-            columns = (_c.id, _c.media_type, _c.width, _c.height, _c.frames, detector_sets.c.body)
+            columns = (
+                *(_c.id, _c.media_type, _c.width, _c.height, _c.frames, _c.total, _c.partly),
+                detector_sets.c.body,
+            )
             joined = select(*columns).join(detector_sets, detector_sets.c.id == _c.detectors_id)
             content = connection.execute(joined.where(_c.sha256 == sha256)).one_or_none()
         if content is None and not rows:
@@ -244,6 +253,8 @@ def show(database: Database, target: str | bytes, store: str | None = None) -> S
             width=content.width,
             height=content.height,
             frames=content.frames,
+            total=content.total,
+            partly=content.partly,
             detectors=json.loads(content.body),
             dismissal=dismissal.scalar_one_or_none(),
             judgements=_judgements_of(connection, content.id),
@@ -265,7 +276,7 @@ def _judgements_of(connection: Connection, content_id: int) -> list[PastJudgemen
         PastJudgement(
             at,
             run,
-            judgement_from(verdict, policy, labels, reasons),
+            codec.judgement_from(verdict, policy, labels, reasons),
             None if signals is None else codec.signals_from(signals),
             json.loads(body),
         )

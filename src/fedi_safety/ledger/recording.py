@@ -10,22 +10,31 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from fedi_safety.core.errors import printable
 from fedi_safety.core.types import Judged, Judgement, Object, PlanState, Unscanned, Verdict
-from fedi_safety.ledger import codec, judging, planning
+from fedi_safety.ledger import codec, embeddings, judging, planning
+from fedi_safety.ledger.embeddings import Keep
 from fedi_safety.ledger.schema import State, contents, objects, plans
 
 RETRY_FIRST_S = 60.0
 RETRY_MOST_S = 24 * 3600.0
 
-_SHAPE = ("size", "media_type", "width", "height", "frames", "scored_at", "detectors_id", "signals")
+_SHAPE = (
+    *("size", "media_type", "width", "height", "frames", "total", "partly", "decoder"),
+    *("scored_at", "detectors_id", "signals"),
+)
 _RESCORE = update(contents).where(contents.c.id == bindparam("row")).values({n: bindparam(n) for n in _SHAPE})
 
-_FOUND = ("size", "mtime_ns", "tag", "state", "content_id", "sha256", "reason", "detail", "attempts", "retry_at")
+_FOUND = (
+    *("size", "mtime_ns", "tag", "state", "content_id", "sha256"),
+    *("reason", "detail", "decoder", "attempts", "retry_at"),
+)
 _REFIND = (
     update(objects)
     .where(objects.c.id == bindparam("row"))
     .values({name: bindparam(name) for name in (*_FOUND, "judged_at")})
 )
 
+
+_SEEN = ("frames", "total", "partly", "decoder")  # what another look may change although the scores are the same
 
 _Row = Row[*tuple[Any, ...]]
 
@@ -43,16 +52,25 @@ class _Stored:
     judged_at: float | None
 
 
-def record(connection: Connection, at: float, run: int, store_id: int, results: Sequence[Judged | Unscanned]) -> None:
+def record(
+    connection: Connection,
+    at: float,
+    run: int,
+    store_id: int,
+    results: Sequence[Judged | Unscanned],
+    keep: Keep = Keep.NO,
+) -> None:
     """See `Ledger.record`. The last word counts where a batch names an object or a content twice."""
     judged = {r.content.sha256: r for r in results if isinstance(r, Judged) and not r.fresh}
     judged |= {r.content.sha256: r for r in results if isinstance(r, Judged) and r.fresh}
-    content_ids = _record_contents(connection, at, run, list(judged.values()))
+    content_ids = record_contents(connection, at, run, list(judged.values()), keep)
     _record_objects(connection, at, run, store_id, {r.object.key: r for r in results}, content_ids)
 
 
-def _record_contents(connection: Connection, at: float, run: int, judged: Sequence[Judged]) -> dict[bytes, int]:
-    """Bring the contents up to date and return their rows."""
+def record_contents(
+    connection: Connection, at: float, run: int, judged: Sequence[Judged], keep: Keep = Keep.NO
+) -> dict[bytes, int]:
+    """Bring the contents up to date, embeddings included where they are kept, and return their rows."""
     if not judged:
         return {}
     sha256s = [item.content.sha256 for item in judged]
@@ -78,11 +96,12 @@ def _record_contents(connection: Connection, at: float, run: int, judged: Sequen
             new.append((item, judgement, set_id, signals))
             continue
         changed = item.fresh and (row.signals != signals or row.detectors_id != set_id)
-        if changed:
-            rescored.append({"row": row.id} | _content_columns(item, at, set_id, signals))
+        columns = _content_columns(item, at, set_id, signals)
+        if changed or (item.fresh and any(getattr(row, name) != columns[name] for name in _SEEN)):
+            rescored.append({"row": row.id} | columns)
         if gone:
             continue
-        stored = judging.judgement_from(row.verdict, row.policy, row.labels, row.reasons)
+        stored = codec.judgement_from(row.verdict, row.policy, row.labels, row.reasons)
         # A judgement that was read from the ledger says nothing new unless another policy gave it.
         says_new = changed or judgement != stored if item.fresh else judgement.policy != stored.policy
         ruling = judging.Ruling(row.id, sha256, judgement, signals, set_id, stored.verdict)
@@ -105,6 +124,8 @@ def _record_contents(connection: Connection, at: float, run: int, judged: Sequen
     freed = [r.content_id for r in decided if r.judgement.verdict is not Verdict.BLOCK and r.before is Verdict.BLOCK]
     for freed_part in codec.chunks(freed):
         planning.close_waiting(connection, at, run, plans.c.content_id.in_(freed_part), PlanState.SUPERSEDED)
+    if keep is not Keep.NO:
+        embeddings.keep(connection, keep, ((ids[i.content.sha256], i.content.scores.embeddings) for i in judged))
     return ids
 
 
@@ -117,6 +138,9 @@ def _content_columns(item: Judged, at: float, set_id: int, signals: str) -> dict
         "width": content.width,
         "height": content.height,
         "frames": content.frames,
+        "total": content.total or None,
+        "partly": None if content.partly is None else printable(content.partly),
+        "decoder": content.decoder or None,
         "scored_at": at,
         "detectors_id": set_id,
         "signals": signals,
@@ -137,7 +161,8 @@ def _verdict_columns(judgement: Judgement, dismissed_at: float | None) -> dict[s
 def _known_contents(connection: Connection, sha256s: Sequence[bytes]) -> dict[bytes, _Row]:
     c = contents.c
     found: dict[bytes, _Row] = {}
-    columns = (c.sha256, c.id, c.verdict, c.policy, c.labels, c.reasons, c.signals, c.detectors_id, c.decided)
+    seen = (c[name] for name in _SEEN)
+    columns = (c.sha256, c.id, c.verdict, c.policy, c.labels, c.reasons, c.signals, c.detectors_id, c.decided, *seen)
     for part in codec.chunks(sha256s):
         found.update((row.sha256, row) for row in connection.execute(select(*columns).where(c.sha256.in_(part))))
     return found
@@ -163,6 +188,7 @@ def _record_objects(
     added: list[dict[str, Any]] = []
     refound: list[dict[str, Any]] = []
     relinked: list[int] = []
+    left: list[int] = []  # contents that lose an object
     for key, result in results.items():
         before = stored.get(key)
         if isinstance(result, Judged):
@@ -175,6 +201,7 @@ def _record_objects(
         refound.append(columns | {"row": before.id})
         if before.content_id is not None and columns["content_id"] != before.content_id:
             relinked.append(before.id)
+            left.append(before.content_id)
     for part in codec.chunks(added):
         connection.execute(insert(objects), part)
     if refound:
@@ -182,6 +209,7 @@ def _record_objects(
     for relinked_part in codec.chunks(relinked):
         # What these plans were made for does not stand there any more.
         planning.close_waiting(connection, at, run, plans.c.object_id.in_(relinked_part), PlanState.SUPERSEDED)
+    embeddings.forget_orphans(connection, left)
 
 
 def _judged_columns(result: Judged, at: float, content_ids: dict[bytes, int]) -> dict[str, Any]:
@@ -194,6 +222,7 @@ def _judged_columns(result: Judged, at: float, content_ids: dict[bytes, int]) ->
         "sha256": None,
         "reason": None,
         "detail": None,
+        "decoder": None,
         "attempts": 0,
         "retry_at": None,
         "judged_at": at,
@@ -221,6 +250,7 @@ def _unscanned_columns(result: Unscanned, at: float, before: _Stored | None) -> 
         "sha256": result.sha256 if content_id is None else None,
         "reason": result.reason.value,
         "detail": printable(result.detail),
+        "decoder": result.decoder or None,
         "attempts": attempts,
         "retry_at": retry_at,
         "judged_at": judged_at,

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, func, or_, select, update
+from sqlalchemy import Connection, Select, bindparam, select, update
 
-from fedi_safety.core.types import Content, Judgement, Known, MediaType, Object, Reason, Scores, Verdict
+from fedi_safety.core.types import Content, Judgement, Known, MediaType, Object, Reason, Verdict
 from fedi_safety.ledger import codec
-from fedi_safety.ledger.judging import judgement_from, stored_scores
 from fedi_safety.ledger.schema import State, contents, detector_sets, objects
 
 _VERDICTS = {verdict.value: verdict for verdict in Verdict}
@@ -20,7 +19,8 @@ _o, _c = objects.c, contents.c
 _LOOKUP = (
     select(
         _o.key, _o.size, _o.mtime_ns, _o.tag, _o.state, _c.sha256, _c.verdict, _c.policy, _c.decided, _c.dismissed_at,
-        _o.id, _o.reason, _o.retry_at, _o.attempts, _o.sha256.label("bytes_sha256"),
+        _c.partly, _c.decoder.label("shown_by"),
+        _o.id, _o.reason, _o.retry_at, _o.attempts, _o.sha256.label("bytes_sha256"), _o.decoder,
     )
     .outerjoin(contents, _c.id == _o.content_id)
     .where(_o.store_id == bindparam("store_id"), _o.key.in_(bindparam("keys", expanding=True)))
@@ -49,7 +49,7 @@ def lookup(
         if row is None:
             found.append(None)
             continue
-        _, size, mtime_ns, tag, state, sha256, verdict, given_by, decided, dismissed_at, *rest = row
+        _, size, mtime_ns, tag, state, sha256, verdict, given_by, decided, dismissed_at, partly, shown_by, *rest = row
         if size != obj.size or mtime_ns != obj.mtime_ns or tag != obj.tag:
             if state == _TRUSTED and size < 0:
                 adopted.append((rest[0], obj))
@@ -58,10 +58,14 @@ def lookup(
                 found.append(None)
         elif state == _JUDGED:
             settled = dismissed_at is not None or (bool(decided) and (policy is None or policy == given_by))
-            found.append(Known(sha256, _VERDICTS[verdict], None, None, settled))
+            other = None if partly is None or dismissed_at is not None else shown_by or ""
+            known = Known(sha256, _VERDICTS[verdict], None, None, settled, decoder=other, partly=partly is not None)
+            found.append(known)
         elif state == _UNSCANNED:
-            _, reason, retry_at, attempts, own = rest
-            found.append(Known(sha256 or own, None, _REASONS[reason], retry_at, True, attempts))
+            _, name, retry_at, attempts, own, decoder = rest
+            reason = _REASONS[name]
+            other = (decoder or "") if reason.of_decoder else None
+            found.append(Known(sha256 or own, None, reason, retry_at, True, attempts, other))
         elif state == _TRUSTED:
             found.append(Known(None, Verdict.CLEAR))
         else:
@@ -86,47 +90,17 @@ def contents_of(connection: Connection, sha256s: Sequence[bytes]) -> dict[bytes,
     query = (
         select(
             _c.sha256, _c.size, _c.media_type, _c.width, _c.height, _c.frames, _c.signals, detector_sets.c.body,
-            _c.verdict, _c.policy, _c.labels, _c.reasons, _c.decided,
+            _c.verdict, _c.policy, _c.labels, _c.reasons, _c.decided, _c.partly, _c.total, _c.decoder,
         )
         .join(detector_sets, detector_sets.c.id == _c.detectors_id)
         .where(_c.sha256.in_(sha256s))
     )  # fmt: skip
     found: dict[bytes, tuple[Content, Judgement, bool]] = {}
     for row in connection.execute(query):
-        scores = stored_scores(row.signals, row.body)
+        scores = codec.scores_from(row.signals, row.body)
         media_type = MediaType(row.media_type)
-        content = Content(row.sha256, row.size, media_type, row.width, row.height, row.frames, scores)
-        judgement = judgement_from(row.verdict, row.policy, row.labels, row.reasons)
+        shape = (row.size, media_type, row.width, row.height, row.frames)
+        content = Content(row.sha256, *shape, scores, row.partly, row.total or 0, row.decoder or "")
+        judgement = codec.judgement_from(row.verdict, row.policy, row.labels, row.reasons)
         found[row.sha256] = content, judgement, row.decided
     return found
-
-
-def scores_page(
-    connection: Connection, after: int, policy: str | None
-) -> list[tuple[int, bytes, Scores, Judgement, int]]:
-    """Return the next contents behind the one numbered `after`: number, hash, scores, judgement, count of objects."""
-    count = (
-        select(func.count()).select_from(objects).where(_o.content_id == _c.id, _o.state == _JUDGED).scalar_subquery()
-    )
-    query = (
-        select(
-            _c.id, _c.sha256, _c.signals, detector_sets.c.body, _c.verdict, _c.policy, _c.labels, _c.reasons,
-            count.label("objects"),
-        )
-        .join(detector_sets, detector_sets.c.id == _c.detectors_id)
-        .where(_c.id > after, _c.dismissed_at.is_(None))
-        .order_by(_c.id)
-        .limit(codec.BATCH_ROWS)
-    )  # fmt: skip
-    if policy is not None:
-        query = query.where(or_(_c.policy != policy, _c.decided.is_(False)))
-    return [
-        (
-            row.id,
-            row.sha256,
-            stored_scores(row.signals, row.body),
-            judgement_from(row.verdict, row.policy, row.labels, row.reasons),
-            row.objects,
-        )
-        for row in connection.execute(query)
-    ]

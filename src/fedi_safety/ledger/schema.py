@@ -23,7 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0002"
+REVISION = "0005"
 """The newest revision in migrations/; a test holds it to the script directory's head."""
 
 
@@ -101,6 +101,9 @@ contents = Table(
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
     Column("frames", Integer, nullable=False),
+    Column("total", Integer),  # frames there are, judged or not; null where nobody knows
+    Column("partly", Text),  # why only a part could be judged
+    Column("decoder", Text),  # the mark of the decoder that could show a part only
     # The judgement in force; `judgements` has the history.
     Column("verdict", Text, nullable=False),
     Column("policy", Text, nullable=False),
@@ -113,6 +116,26 @@ contents = Table(
     Column("reasons", Text, nullable=False),
     Column("signals", Text, nullable=False),
     Index(None, "verdict", "id"),
+)
+
+# Networks whose embeddings are kept: their names are long and the same for millions of frames.
+embedding_models = Table(
+    "embedding_models",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+)
+
+# What a network made of a content's frames, so that signals can be computed anew without the picture. Derived data: it
+# goes with the last object that has the content.
+embeddings = Table(
+    "embeddings",
+    metadata,
+    Column("content_id", _Id, ForeignKey("contents.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("model_id", _Id, ForeignKey("embedding_models.id"), primary_key=True, autoincrement=False),
+    Column("frame", Integer, primary_key=True, autoincrement=False),
+    Column("encoding", Text, nullable=False),
+    Column("data", LargeBinary, nullable=False),
 )
 
 judgements = Table(
@@ -149,6 +172,7 @@ objects = Table(
     Column("sha256", LargeBinary(32)),  # of unscanned bytes; judged ones have a content
     Column("reason", Text),
     Column("detail", Text),
+    Column("decoder", Text),  # the mark of the decoder whose word the reason is
     Column("attempts", Integer, nullable=False),
     Column("retry_at", Double),
     Column("first_seen", Double, nullable=False),
@@ -204,6 +228,31 @@ dismissals = Table(
     Column("at", Double, nullable=False),
     Column("reason", Text, nullable=False),
     Column("undone_at", Double),
+)
+
+# Uploads that the gate refused, or accepted without a verdict (the debt). Judged and accepted ones leave no row here.
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("upload", Text, nullable=False, unique=True),  # the request's id
+    Column("at", Double, nullable=False),
+    Column("sender", Text, nullable=False),
+    Column("state", Text, nullable=False),  # see `uploads.UploadState`
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("sha256", LargeBinary(32)),  # null: it is to be fetched from `url` yet
+    Column("size", BigInteger),
+    Column("media_type", Text),
+    Column("url", Text),
+    Column("tries", Integer, nullable=False),
+    Column("tried_at", Double),
+    Column("decoder", Text),  # the versions that could not judge it; with others it is tried again
+    Column("settled_at", Double),
+    Column("outcome", Text),
+    Index(None, "state", "id"),
+    Index(None, "sha256"),
 )
 
 events = Table(

@@ -1,4 +1,4 @@
-"""A decoding child: takes one medium at a time from its parent and answers with one frame or the reason for none.
+"""A decoding child: takes one medium at a time from its parent and answers with its frames, or the reason for none.
 
 Started as a fresh interpreter by `sandbox`. It confines itself before it sees the first medium, writes nothing
 anywhere but into its answer, and ends with its parent or when the control socket closes.
@@ -10,23 +10,29 @@ import mmap
 import os
 import socket
 import sys
+import time
 import warnings
 from collections.abc import Callable
+from random import Random
 
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import MediaType, Reason
+from fedi_safety.core.types import Frame, MediaType, Reason
 from fedi_safety.media import confine, wire
-from fedi_safety.media.stills import Still, decode_still
+from fedi_safety.media.decoding import decode
+from fedi_safety.media.showing import Bounds, Showing, Shown
 
-Decode = Callable[[bytes, MediaType, int], Still]
+Decode = Callable[[bytes, MediaType, Bounds, Showing], Shown]
+
+# After this share of the time no new frame is begun, so that what is there arrives before the parent's patience ends.
+_TIME_SHARE = 0.6
 
 
-def serve(arguments: list[str], decode: Decode = decode_still) -> None:
+def serve(arguments: list[str], decode_medium: Decode = decode) -> None:
     """Answer requests until the parent closes the socket. `arguments` are the whole numbers given by `sandbox`."""
-    control_fd, output_fd, parent_pid, max_pixels, max_memory_bytes, max_milliseconds = map(int, arguments)
+    control_fd, output_fd, parent_pid, max_pixels, max_memory_bytes, max_milliseconds, slots = map(int, arguments)
     warnings.simplefilter("ignore")  # libraries warn about every odd file
     control = socket.socket(fileno=control_fd)
-    output = mmap.mmap(output_fd, wire.OUTPUT_BYTES)
+    output = _Output(output_fd, slots)
     nowhere = os.open(os.devnull, os.O_RDWR)  # before the filter: it is opened for writing
     protections = confine.confine(parent_pid, max_memory_bytes)
     os.dup2(nowhere, 2)  # until here the parent reads why a child did not start
@@ -36,22 +42,75 @@ def serve(arguments: list[str], decode: Decode = decode_still) -> None:
         request, descriptors, _, _ = socket.recv_fds(control, wire.REQUEST.size, 1)
         if not request:
             return
-        sequence, size, kind = wire.REQUEST.unpack(request)
+        sequence, size, kind, frames, seed = wire.REQUEST.unpack(request)
         confine.allow_processor_seconds(max_milliseconds / 1000)
-        control.send(_answer(sequence, descriptors[0], size, wire.STILLS[kind], output, max_pixels, decode))
+        until = time.monotonic() + _TIME_SHARE * max_milliseconds / 1000
+        bounds = Bounds(max_pixels, frames, until, Random(seed))
+        answer = _Answer(control, output, sequence)
+        answer.end(_shown(descriptors[0], size, wire.KINDS[kind], bounds, answer, decode_medium))
 
 
-def _answer(
-    sequence: int, source: int, size: int, media_type: MediaType, output: mmap.mmap, max_pixels: int, decode: Decode
-) -> bytes:
+class _Output:
+    """The memory that frames go into: slots one after another. The first stays mapped, for most media need no other."""
+
+    def __init__(self, descriptor: int, slots: int) -> None:
+        self.slots = slots
+        self._descriptor = descriptor
+        self._first = mmap.mmap(descriptor, wire.SLOT_BYTES)
+
+    def put(self, slot: int, pixels: bytes) -> None:
+        """Write pixels into a slot."""
+        if slot == 0:
+            self._first[: len(pixels)] = pixels
+            return
+        with mmap.mmap(self._descriptor, wire.SLOT_BYTES, offset=slot * wire.SLOT_BYTES) as window:
+            window[: len(pixels)] = pixels
+
+
+class _Answer:
+    """What is sent about one medium."""
+
+    def __init__(self, control: socket.socket, output: _Output, sequence: int) -> None:
+        self._control = control
+        self._output = output
+        self._sequence = sequence
+        self.frames = 0
+
+    def frame(self, frame: Frame, width: int, height: int) -> None:
+        """Send a frame of a picture of this true size. More than there are slots for are left out."""
+        if self.frames == self._output.slots:
+            return
+        self._output.put(self.frames, frame.rgb)
+        self.frames += 1
+        place = frame.place
+        milliseconds = wire.NO_TIME if place.time_s is None else min(round(place.time_s * 1000), wire.MOST_TIME)
+        part = wire.PARTS.index(place.part)
+        where = (frame.index, milliseconds, place.page, place.track, part, place.on_black)
+        sizes = (width, height, frame.width, frame.height)
+        self._control.send(wire.FRAME.pack(wire.FRAME_TAG, self._sequence, *where, *sizes))
+
+    def end(self, shown: Shown) -> None:
+        """Say that this was all, and what went wrong."""
+        status, text = 0, b""
+        if shown.problem is not None:
+            status, text = wire.STATUSES.index(shown.problem.reason), wire.cut_text(shown.problem.detail)
+        total = min(shown.total, wire.MOST)
+        word = wire.END.pack(wire.END_TAG, self._sequence, status, shown.more, total, len(text))
+        self._control.send(word + text)
+
+
+def _shown(
+    source: int, size: int, media_type: MediaType, bounds: Bounds, answer: _Answer, decode_medium: Decode
+) -> Shown:
     try:
-        still = decode(_read(source, size), media_type, max_pixels)
+        shown = decode_medium(_read(source, size), media_type, bounds, Showing(answer.frame))
     except Unscannable as refusal:
-        return _refusal(sequence, refusal.reason, refusal.detail)
+        shown = Shown(0, problem=refusal)
     except MemoryError:
-        return _refusal(sequence, Reason.TOO_LARGE, "decoding it needs more memory than the cap allows")
-    output[: len(still.rgb)] = still.rgb
-    return wire.REPLY.pack(sequence, 0, still.width, still.height, still.frame_width, still.frame_height, 0)
+        shown = Shown(0, problem=Unscannable(Reason.TOO_LARGE, "decoding it needs more memory than the cap allows"))
+    if not answer.frames and shown.problem is None:
+        shown = Shown(problem=Unscannable(Reason.CORRUPT, "nothing in it decodes"))
+    return shown
 
 
 def _read(source: int, size: int) -> bytes:
@@ -59,11 +118,6 @@ def _read(source: int, size: int) -> bytes:
         return os.pread(source, size, 0)
     finally:
         os.close(source)
-
-
-def _refusal(sequence: int, reason: Reason, detail: str) -> bytes:
-    text = wire.cut_text(detail)
-    return wire.REPLY.pack(sequence, wire.STATUSES.index(reason), 0, 0, 0, 0, len(text)) + text
 
 
 if __name__ == "__main__":

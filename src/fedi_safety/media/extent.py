@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from fedi_safety.core.types import MediaType
 
 # Formats whose structure covers the whole file.
-COUNTED = frozenset({MediaType.PNG, MediaType.WEBP, MediaType.AVIF, MediaType.HEIC})
+COUNTED = frozenset(
+    {MediaType.PNG, MediaType.WEBP, MediaType.AVIF, MediaType.HEIC, MediaType.MP4, MediaType.QUICKTIME, MediaType.AVI}
+)
 
 
 def is_cut(data: bytes, media_type: MediaType) -> bool:
@@ -26,7 +29,8 @@ def declared_pixels(data: bytes, media_type: MediaType) -> int:
     Opening a JXL decodes all of it; the WebP and AVIF readers allocate, or fail without a reason, when they open.
     """
     if media_type is MediaType.JXL:
-        return _jxl_pixels(data)
+        header = jxl_header(data)
+        return header.width * header.height if header is not None else 0
     if media_type is MediaType.WEBP:
         return _webp_pixels(data)
     if media_type in (MediaType.AVIF, MediaType.HEIC):
@@ -60,37 +64,89 @@ def _bmff_pixels(data: bytes) -> int:
     return largest
 
 
-def _jxl_pixels(data: bytes) -> int:
-    if data[:2] == b"\xff\x0a":
-        stream = data[:32]
-    else:
-        stream = b""
-        for at, size, kind in _boxes(data):
-            skip = {b"jxlc": 8, b"jxlp": 12}.get(kind)  # a partial box begins with its counter
-            if skip is not None and size > skip:
-                stream = data[at + skip : at + skip + 32]
-                break
-    if stream[:2] != b"\xff\x0a":
-        return 0
-    bits = int.from_bytes(stream[2:].ljust(30, b"\0"), "little")
+@dataclass(frozen=True, slots=True)
+class JxlHeader:
+    """What the first bits of a JXL codestream say: size as it is stored, whether it moves, bits of each sample."""
 
-    def take(count: int) -> int:
-        nonlocal bits
-        value = bits & ((1 << count) - 1)
-        bits >>= count
+    width: int
+    height: int
+    moves: bool = False
+    bits: int = 8
+
+
+def jxl_header(data: bytes) -> JxlHeader | None:
+    """Read the header of a bare codestream or of the one in a container; None if there is none."""
+    stream = data[:48] if data[:2] == b"\xff\x0a" else b""
+    for at, size, kind in () if stream else _boxes(data):
+        skip = {b"jxlc": 8, b"jxlp": 12}.get(kind)  # a partial box begins with its counter
+        if skip is not None and size > skip:
+            stream = data[at + skip : at + skip + 48]
+            break
+    if stream[:2] != b"\xff\x0a":
+        return None
+    bits = _Bits(stream[2:])
+    width, height = bits.size()
+    if bits.take(1) or not bits.take(1):  # all defaults, or no extra fields
+        return JxlHeader(width, height)
+    bits.take(3)  # orientation
+    if bits.take(1):
+        bits.size()  # intrinsic size
+    if bits.take(1):
+        bits.preview()
+    moves = bool(bits.take(1))
+    if moves:
+        bits.animation()
+    floats = bits.take(1)
+    depth = (
+        bits.choice((8, 0), (10, 0), (12, 0), (1, 6)) if not floats else bits.choice((32, 0), (16, 0), (24, 0), (1, 6))
+    )
+    return JxlHeader(width, height, moves, depth)
+
+
+class _Bits:
+    """Bits of a JXL header, lowest first; zeros behind the end."""
+
+    def __init__(self, data: bytes) -> None:
+        self._bits = int.from_bytes(data, "little")
+
+    def take(self, count: int) -> int:
+        value = self._bits & ((1 << count) - 1)
+        self._bits >>= count
         return value
 
-    small = take(1)
+    def choice(self, *forms: tuple[int, int]) -> int:
+        """Read one of four forms: a number, and how many bits are added to it."""
+        base, extra = forms[self.take(2)]
+        return base + self.take(extra)
 
-    def side() -> int:
-        return (take(5) + 1) * 8 if small else take((9, 13, 18, 30)[take(2)]) + 1
+    def size(self) -> tuple[int, int]:
+        """Read width and height."""
+        small = self.take(1)
 
-    height = side()
-    ratio = take(3)
-    if ratio == 0:
-        return height * side()
-    numerator, denominator = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))[ratio - 1]
-    return height * (height * numerator // denominator)
+        def side() -> int:
+            return (self.take(5) + 1) * 8 if small else self.choice((1, 9), (1, 13), (1, 18), (1, 30))
+
+        height = side()
+        ratio = self.take(3)
+        if ratio == 0:
+            return side(), height
+        numerator, denominator = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))[ratio - 1]
+        return height * numerator // denominator, height
+
+    def preview(self) -> None:
+        """Skip the size of a preview."""
+        eighths = self.take(1)
+        forms = ((16, 0), (32, 0), (1, 5), (33, 9)) if eighths else ((1, 6), (65, 8), (321, 10), (1345, 12))
+        self.choice(*forms)
+        if self.take(3) == 0:
+            self.choice(*forms)
+
+    def animation(self) -> None:
+        """Skip how fast an animation runs and how often."""
+        self.choice((100, 0), (1000, 0), (1, 10), (1, 30))
+        self.choice((1, 0), (1001, 0), (1, 8), (1, 10))
+        self.choice((0, 0), (0, 3), (0, 16), (0, 32))
+        self.take(1)
 
 
 def _jpeg(data: bytes) -> int:
@@ -159,6 +215,39 @@ def _bmff(data: bytes) -> int:
     return end if len(boxes) > 1 else max(end, len(data) + 1)
 
 
+def has_track(data: bytes) -> bool:
+    """Whether a file of the ISO family has a movie in it."""
+    return any(kind == b"moov" for _, _, kind in _boxes(data))
+
+
+def _ebml(data: bytes) -> int:
+    """Return the end of the segment; 0 where it does not say, as in what was written live."""
+    head, width = _vint(data, 4)
+    at = 4 + width + (head or 0)
+    if head is None or data[at : at + 4] != b"\x18\x53\x80\x67":
+        return 0
+    size, width = _vint(data, at + 4)
+    return 0 if size is None else at + 4 + width + size
+
+
+def _vint(data: bytes, at: int) -> tuple[int | None, int]:
+    """Read a number of variable width; None where it is unknown or missing."""
+    if at >= len(data) or data[at] == 0:
+        return None, 1
+    width = 9 - data[at].bit_length()
+    value = int.from_bytes(data[at : at + width], "big") & ((1 << 7 * width) - 1)
+    return (None if value == (1 << 7 * width) - 1 else value), width
+
+
+def _ogg(data: bytes) -> int:
+    """Return the end of the last page."""
+    at = data.rfind(b"OggS")
+    if at < 0 or at + 27 > len(data):
+        return len(data) + 1
+    table = data[at + 27 : at + 27 + data[at + 26]]
+    return at + 27 + data[at + 26] + sum(table)
+
+
 def _jxl(data: bytes) -> int:
     return 0 if data[:2] == b"\xff\x0a" else _bmff(data)
 
@@ -204,4 +293,10 @@ _DECLARED: dict[MediaType, Callable[[bytes], int]] = {
     MediaType.AVIF: _bmff,
     MediaType.HEIC: _bmff,
     MediaType.JXL: _jxl,
+    MediaType.MP4: _bmff,
+    MediaType.QUICKTIME: _bmff,
+    MediaType.MATROSKA: _ebml,
+    MediaType.WEBM: _ebml,
+    MediaType.OGG: _ogg,
+    MediaType.AVI: _riff,
 }

@@ -1,4 +1,4 @@
-"""The `Decoder` port for stills: a pool of child processes that decode untrusted bytes outside this one.
+"""The `Decoder` port: a pool of child processes that decode untrusted bytes outside this one.
 
 Media go to a child in a sealed memfd of their own and come back as pixels in another: memory only (I1). Nothing that
 a child says is believed without a check. This module decodes nothing and imports no imaging library.
@@ -12,39 +12,68 @@ import importlib.metadata
 import mmap
 import os
 import queue
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from fedi_safety.core.errors import FediSafetyError, Unscannable
-from fedi_safety.core.types import Decoded, Frame, MediaType, Reason
+from fedi_safety.core.types import Decoded, Frame, Look, MediaType, Place, Reason
 from fedi_safety.media import wire
-from fedi_safety.media.caps import MAX_FRAME_PIXELS, Caps
+from fedi_safety.media.caps import MAX_FRAME_PIXELS, Caps, most_frames
 from fedi_safety.media.sniff import sniff
 
 _START_SECONDS = 60.0
 _END_SECONDS = 2.0
 _QUEUE_SECONDS = 1.0  # how often a waiting caller looks whether the decoder was closed meanwhile
 _MEMFD_FLAGS = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
-_PACKAGES = {"Pillow": "pillow", "pillow-heif": "pillow-heif", "pillow-jxl-plugin": "pillow-jxl-plugin"}
-_LIBRARY = {MediaType.HEIC: "pillow-heif", MediaType.JXL: "pillow-jxl-plugin"}
+_PACKAGES = {
+    "Pillow": "pillow",
+    "pillow-heif": "pillow-heif",
+    "pillow-jxl-plugin": "pillow-jxl-plugin",
+    "imagecodecs": "imagecodecs",
+    "PyAV": "av",
+}
+_LIBRARY = {MediaType.HEIC: "pillow-heif", MediaType.JXL: "pillow-jxl-plugin"} | {
+    kind: "PyAV" for kind in wire.KINDS if kind.is_clip
+}
 
 
 class DecoderError(FediSafetyError):
     """The decoder's child process cannot be started."""
 
 
+@dataclass(slots=True)
+class _Received:
+    """What came of one medium so far."""
+
+    frames: list[Frame] = field(default_factory=list)
+    width: int = 0
+    height: int = 0
+
+    def decoded(self, media_type: MediaType, problem: Unscannable | None, *, more: bool, total: int) -> Decoded:
+        """Return it as the answer. Raises `problem` if there is no frame at all."""
+        if problem is not None and not self.frames:
+            raise problem
+        partly = None if problem is None else f"{problem.reason.value}: {problem.detail}"
+        frames = tuple(sorted(self.frames, key=lambda frame: frame.index))  # they came as it suited the decoder
+        return Decoded(media_type, self.width, self.height, frames, partly, more, total)
+
+
 class _ChildEnded(Exception):
     """A child ended, or stopped making sense, while it had a medium in hand. Carries the reason for that medium."""
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    def __init__(self, reason: Reason, detail: str, received: _Received | None = None) -> None:
         self.reason = reason
         self.detail = detail
+        self.received = received or _Received()
         super().__init__(detail)
 
 
@@ -55,14 +84,15 @@ class _Child:
         self.served = 0
         self._caps = caps
         self._sequence = 0
+        self._slots = most_frames(max(caps.frames, caps.more_frames))
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         output_fd = os.memfd_create("frame", _MEMFD_FLAGS)
         errors_fd = os.memfd_create("errors", _MEMFD_FLAGS)
         try:
-            os.ftruncate(output_fd, wire.OUTPUT_BYTES)
+            os.ftruncate(output_fd, self._slots * wire.SLOT_BYTES)  # takes memory only where something is written
             # A child that could shrink the memory would kill its reader with SIGBUS.
             fcntl.fcntl(output_fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-            self._output = mmap.mmap(output_fd, wire.OUTPUT_BYTES, prot=mmap.PROT_READ)
+            self._output = mmap.mmap(output_fd, self._slots * wire.SLOT_BYTES)
             numbers = (
                 theirs.fileno(),
                 output_fd,
@@ -70,6 +100,7 @@ class _Child:
                 caps.max_pixels,
                 caps.max_memory_bytes,
                 round(caps.max_seconds * 1000),
+                self._slots,
             )
             # The kernel ends a child with the *thread* that started it, so one lasting thread starts them all.
             self._process = spawner.submit(
@@ -113,26 +144,51 @@ class _Child:
         cause = cause or (lines[-1] if lines else ended)
         raise DecoderError("decoder", f"its child process does not start: {cause}", "run `fedi-safety doctor`")
 
-    def decode(self, data: bytes, media_type: MediaType) -> Decoded:
+    def decode(self, data: bytes, media_type: MediaType, frames: int, seed: int) -> Decoded:
         """Hand one medium over and wait for the answer. `_ChildEnded` means that this child is of no more use."""
         self._sequence += 1
         self.served += 1
-        self._control.settimeout(self._caps.max_seconds)
+        received = _Received()
+        until = time.monotonic() + self._caps.max_seconds
         try:
-            self._send(data, media_type)
-            answer = self._control.recv(wire.MAX_REPLY_BYTES + 1)
+            self._control.settimeout(self._caps.max_seconds)
+            self._send(data, media_type, frames, seed)
+            return self._received(received, media_type, until)
         except TimeoutError:
             self.kill()
-            raise _ChildEnded(Reason.TOO_SLOW, f"not decoded within {self._caps.max_seconds:g} s") from None
+            cause = f"not decoded within {self._caps.max_seconds:g} s"
+            raise _ChildEnded(Reason.TOO_SLOW, cause, received) from None
         except OSError:
-            answer = b""
-        if not answer:
             ended = self.end()
             reason = Reason.TOO_SLOW if ended == "killed by SIGXCPU" else Reason.DECODER_CRASHED
-            raise _ChildEnded(reason, f"the decoder was {ended}" if "killed" in ended else f"the decoder {ended}")
-        return self._checked(answer, media_type)
+            cause = f"the decoder was {ended}" if "killed" in ended else f"the decoder {ended}"
+            raise _ChildEnded(reason, cause, received) from None
+        except ValueError as nonsense:  # also what is not UTF-8
+            self.kill()
+            cause = f"the decoder's answer is {nonsense}"
+            raise _ChildEnded(Reason.DECODER_CRASHED, cause, received) from nonsense
+        finally:
+            used = (len(received.frames) - 1) * wire.SLOT_BYTES
+            if used > 0 and not self._output.closed:
+                # What was written stays in memory until it is given back; the first slot will be needed again.
+                self._output.madvise(mmap.MADV_REMOVE, wire.SLOT_BYTES, used)
 
-    def _send(self, data: bytes, media_type: MediaType) -> None:
+    def _received(self, received: _Received, media_type: MediaType, until: float) -> Decoded:
+        """Take frames until the end comes. Raises `Unscannable`, `OSError`, or `ValueError` for what makes no sense."""
+        while True:
+            self._control.settimeout(max(0.001, until - time.monotonic()))
+            answer = self._control.recv(wire.MAX_ANSWER_BYTES + 1)
+            if not answer:
+                raise ConnectionResetError
+            if answer[0] == wire.FRAME_TAG:
+                self._take(answer, received)
+                continue
+            problem, more, total = self._end(answer)
+            if problem is None and not received.frames:
+                raise ValueError("empty")
+            return received.decoded(media_type, problem, more=more, total=total)
+
+    def _send(self, data: bytes, media_type: MediaType, frames: int, seed: int) -> None:
         source = os.memfd_create("medium", _MEMFD_FLAGS)
         try:
             view = memoryview(data)
@@ -143,35 +199,58 @@ class _Child:
                 fcntl.F_ADD_SEALS,
                 fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL,
             )
-            request = wire.REQUEST.pack(self._sequence, len(data), wire.STILLS.index(media_type))
+            request = wire.REQUEST.pack(self._sequence, len(data), wire.KINDS.index(media_type), frames, seed)
             socket.send_fds(self._control, [request], [source])
         finally:
             os.close(source)
 
-    def _checked(self, answer: bytes, media_type: MediaType) -> Decoded:
-        """Turn an answer into frames, believing none of its numbers."""
-        try:
-            if len(answer) < wire.REPLY.size:
-                raise ValueError("too short")
-            sequence, status, width, height, frame_width, frame_height, size = wire.REPLY.unpack_from(answer)
-            if sequence != self._sequence:
-                raise ValueError("out of order")
-            if status >= len(wire.STATUSES) or size > wire.MAX_DETAIL_BYTES or len(answer) != wire.REPLY.size + size:
+    def _take(self, answer: bytes, received: _Received) -> None:
+        """Add a frame to what came, believing none of its numbers. Raises `ValueError`."""
+        if len(answer) != wire.FRAME.size:
+            raise ValueError("malformed")
+        _, sequence, index, time_ms, page, track, part, on_black, width, height, frame_width, frame_height = (
+            wire.FRAME.unpack(answer)
+        )
+        slot = len(received.frames)
+        if sequence != self._sequence:
+            raise ValueError("out of order")
+        if slot == self._slots:
+            raise ValueError("too long")
+        if part >= len(wire.PARTS) or on_black > 1 or not wire.NO_TIME <= time_ms <= wire.MOST_TIME:
+            raise ValueError("malformed")
+        if not 1 <= width * height <= self._caps.max_pixels:
+            raise ValueError("impossible size")
+        if not 1 <= frame_width * frame_height <= min(MAX_FRAME_PIXELS, width * height):
+            raise ValueError("impossible frame")
+        start = slot * wire.SLOT_BYTES
+        rgb = self._output[start : start + frame_width * frame_height * 3]
+        time_s = None if time_ms == wire.NO_TIME else time_ms / 1000
+        place = Place(time_s, page, track, wire.PARTS[part], bool(on_black))
+        received.frames.append(Frame(index, frame_width, frame_height, rgb, place))
+        if width * height > received.width * received.height:
+            received.width, received.height = width, height
+
+    def _end(self, answer: bytes) -> tuple[Unscannable | None, bool, int]:
+        """Return what went wrong, whether there is more to look at, and how many frames there are.
+
+        Raises `ValueError`.
+        """
+        if len(answer) < wire.END.size:
+            raise ValueError("too short")
+        tag, sequence, status, more, total, size = wire.END.unpack_from(answer)
+        if tag != wire.END_TAG:
+            raise ValueError("malformed")
+        if sequence != self._sequence:
+            raise ValueError("out of order")
+        if status >= len(wire.STATUSES) or size > wire.MAX_DETAIL_BYTES or len(answer) != wire.END.size + size:
+            raise ValueError("malformed")
+        reason = wire.STATUSES[status]
+        detail = answer[wire.END.size :].decode("utf-8")
+        if reason is None:
+            if size:
                 raise ValueError("malformed")
-            reason = wire.STATUSES[status]
-            detail = answer[wire.REPLY.size :].decode("utf-8")
-            if reason is None:
-                if not 1 <= width * height <= self._caps.max_pixels or size:
-                    raise ValueError("impossible size")
-                if not 1 <= frame_width * frame_height <= min(MAX_FRAME_PIXELS, width * height):
-                    raise ValueError("impossible frame")
-        except ValueError as nonsense:  # also what is not UTF-8
-            self.kill()
-            raise _ChildEnded(Reason.DECODER_CRASHED, f"the decoder's answer is {nonsense}") from nonsense
-        if reason is not None:
-            raise Unscannable(reason, detail)
-        rgb = self._output[: frame_width * frame_height * 3]
-        return Decoded(media_type, width, height, (Frame(0, frame_width, frame_height, rgb),))
+            return None, bool(more), total
+        return Unscannable(reason, detail), bool(more), total
 
     @property
     def alive(self) -> bool:
@@ -201,7 +280,7 @@ class _Child:
 
 
 class SandboxDecoder:
-    """Decodes stills in at most `jobs` child processes, which start when first needed.
+    """Decodes media in at most `jobs` child processes, which start when first needed.
 
     `child_module` is for tests: the module that a child runs.
     """
@@ -226,6 +305,11 @@ class SandboxDecoder:
 
     @cached_property
     def version(self) -> str:
+        """Names the libraries with their versions, e.g. `Pillow 12.3.0`, and the bounds they work within."""
+        return f"{self.libraries}; {self.caps.text}"
+
+    @property
+    def libraries(self) -> str:
         """Names the imaging libraries and their versions, e.g. `Pillow 12.3.0, pillow-heif 1.8.0`."""
         return ", ".join(f"{name} {importlib.metadata.version(package)}" for name, package in _PACKAGES.items())
 
@@ -233,7 +317,7 @@ class SandboxDecoder:
         """Return which library decodes which format."""
         return {
             kind: f"{library} {importlib.metadata.version(_PACKAGES[library])}"
-            for kind in wire.STILLS
+            for kind in wire.KINDS
             for library in (_LIBRARY.get(kind, "Pillow"),)
         }
 
@@ -250,9 +334,9 @@ class SandboxDecoder:
         """Tell the media type from the first bytes; see `Decoder.sniff`."""
         return sniff(head)
 
-    def decode(self, data: bytes, media_type: MediaType) -> Decoded:
-        """Decode one still; see `Decoder.decode`. Raises `DecoderError` if no child can be started, or when closed."""
-        if media_type not in wire.STILLS:
+    def decode(self, data: bytes, media_type: MediaType, look: Look = Look.FIRST) -> Decoded:
+        """Decode one medium; see `Decoder.decode`. Raises `DecoderError` if no child can be started, or when closed."""
+        if media_type not in wire.KINDS:
             raise Unscannable(Reason.UNSUPPORTED, f"{media_type.value} is not decoded")
         if len(data) > self.caps.max_bytes:
             raise Unscannable(Reason.TOO_LARGE, f"{len(data)} bytes, the cap is {self.caps.max_bytes}")
@@ -261,13 +345,18 @@ class SandboxDecoder:
         try:
             child = self._living(child)
             try:
-                decoded = child.decode(data, media_type)
+                first = look is Look.FIRST
+                frames = self.caps.frames if first else self.caps.more_frames
+                decoded = child.decode(data, media_type, frames, secrets.randbits(64))
+                if not (first and self.caps.more_frames > frames):
+                    decoded = replace(decoded, more=False)
             except Unscannable:
                 intact = True
                 raise
             except _ChildEnded as ended:
                 self._refuse_if_closed()  # then it was `close` that ended it: no word on the medium
-                raise Unscannable(ended.reason, ended.detail) from ended
+                problem = Unscannable(ended.reason, ended.detail)
+                return ended.received.decoded(media_type, problem, more=False, total=0)
             intact = True
             return decoded
         finally:

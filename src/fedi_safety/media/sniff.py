@@ -10,15 +10,6 @@ import re
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Reason
 
-_CLIPS = {
-    MediaType.MP4: "an MP4 clip",
-    MediaType.QUICKTIME: "a QuickTime clip",
-    MediaType.MATROSKA: "a Matroska clip",
-    MediaType.WEBM: "a WebM clip",
-    MediaType.OGG: "an Ogg clip",
-    MediaType.AVI: "an AVI clip",
-}
-
 _PREFIXES = (
     (b"\xff\xd8\xff", MediaType.JPEG),
     (b"\x89PNG\r\n\x1a\n", MediaType.PNG),
@@ -61,13 +52,13 @@ _SVG_ROOT = re.compile(rb"<(?:[A-Za-z_][\w.-]{0,32}:)?svg[\s>/]")
 
 
 def sniff(head: bytes) -> MediaType:
-    """Return the type of the still whose first bytes are `head` (4096 of them tell everything there is to tell).
+    """Return the type of the medium whose first bytes are `head` (4096 of them tell everything there is to tell).
 
-    Raises `Unscannable`: `unsupported` for clips, vector graphics and other media that are not decoded here,
-    `not_media` for all else, also for empty input.
+    Raises `Unscannable`: `empty` for no bytes, `unsupported` for vector graphics and other media that are not decoded
+    here, `not_media` for all else.
     """
     if not head:
-        raise Unscannable(Reason.NOT_MEDIA, "empty")
+        raise Unscannable(Reason.EMPTY, "no bytes at all")
     for prefix, what in _FOREIGN:
         if head.startswith(prefix):
             raise Unscannable(Reason.UNSUPPORTED, f"{what} is not decoded")
@@ -76,8 +67,6 @@ def sniff(head: bytes) -> MediaType:
         raise Unscannable(Reason.NOT_MEDIA, "no known signature of a picture or clip")
     if media_type is MediaType.SVG:
         raise Unscannable(Reason.UNSUPPORTED, "an SVG drawing is not decoded")
-    if media_type in _CLIPS:
-        raise Unscannable(Reason.UNSUPPORTED, f"{_CLIPS[media_type]}; clips are not decoded yet")
     return media_type
 
 

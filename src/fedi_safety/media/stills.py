@@ -1,7 +1,8 @@
 """Bytes of a still -> one upright 8-bit sRGB frame, scaled down to what detectors need. Runs in the child only.
 
-Transparent pixels show white, as viewers do. Of an animation or a multi-page file the first picture is taken. Embedded
-thumbnails are never decoded in place of the picture. High dynamic range is clipped by the libraries, not tone-mapped.
+Transparent pixels show white, as viewers do, and black in a second version, because something may be hidden by either.
+Of a multi-page file the first picture is taken. Embedded thumbnails are never decoded in place of the picture. High
+dynamic range is clipped by the libraries, not tone-mapped.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import io
 import re
 import struct
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
@@ -68,19 +71,40 @@ _TRANSPOSE = {
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """A decoded picture: its true size, upright, and the frame as `core.types.Frame` wants it."""
+    """A decoded picture: its true size, upright, and what a frame shows of it in RGB; on black where that differs."""
 
     width: int
     height: int
-    frame_width: int
-    frame_height: int
-    rgb: bytes
+    image: Image.Image
+    on_black: Image.Image | None = None
+
+    @property
+    def frame_width(self) -> int:
+        """Return the width of the frame."""
+        return self.image.width
+
+    @property
+    def frame_height(self) -> int:
+        """Return the height of the frame."""
+        return self.image.height
+
+    @property
+    def rgb(self) -> bytes:
+        """Return the frame as `core.types.Frame` wants it."""
+        return self.image.tobytes()
 
 
 def decode_still(data: bytes, media_type: MediaType, max_pixels: int) -> Still:
     """Decode the first picture of a medium. Raises `Unscannable`, or `MemoryError` at the address space limit."""
-    try:
+    with explained(data, media_type):
         return _decode(data, media_type, max_pixels)
+
+
+@contextmanager
+def explained(data: bytes, media_type: MediaType) -> Iterator[None]:
+    """Turn whatever a library raises because of its input into `Unscannable`. `MemoryError` passes."""
+    try:
+        yield
     except (Unscannable, MemoryError):
         raise
     except Exception as error:  # a decoder library may raise anything at all because of its input
@@ -98,10 +122,10 @@ def _explain(error: Exception, data: bytes, media_type: MediaType) -> Unscannabl
 
 
 def _decode(data: bytes, media_type: MediaType, max_pixels: int) -> Still:
-    _refuse_bomb(declared_pixels(data, media_type), max_pixels)
-    image: Image.Image = _plugin(media_type)(io.BytesIO(data))
+    refuse_bomb(declared_pixels(data, media_type), max_pixels)
+    image: Image.Image = plugin(media_type)(io.BytesIO(data))
     width, height = image.size
-    _refuse_bomb(width * height, max_pixels)
+    refuse_bomb(width * height, max_pixels)
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         scale = _draft_scale(width, height)
         if scale > 1:
@@ -110,20 +134,35 @@ def _decode(data: bytes, media_type: MediaType, max_pixels: int) -> Still:
     image.load()
     if media_type is MediaType.TIFF:
         width, height = image.size  # turned upright while loading
-    _refuse_bomb(width * height, max_pixels)  # some libraries know the true size only now
+    refuse_bomb(width * height, max_pixels)  # some libraries know the true size only now
+    return finished(image, width, height, _orientation(image, media_type))
+
+
+def finished(image: Image.Image, width: int, height: int, orientation: int = 1) -> Still:
+    """Make the frame of a decoded picture of whatever mode; `width` and `height` are its true size as it is stored."""
     profile = image.info.get("icc_profile")
-    orientation = _orientation(image, media_type)
-    image = _flat(_eight_bit(image))
-    image = image.resize(_fit(*image.size), Image.Resampling.BILINEAR, reducing_gap=1.5)
-    image = _srgb(image, profile if isinstance(profile, bytes) else None)
-    if orientation in _TRANSPOSE:
-        image = image.transpose(_TRANSPOSE[orientation])
-        if orientation >= 5:
-            width, height = height, width
-    return Still(width, height, image.width, image.height, image.tobytes())
+    kept = profile if isinstance(profile, bytes) else None
+    image, alpha = _flat(_eight_bit(image))
+    size = fit(*image.size)
+    image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.5)
+    black: Image.Image | None = None
+    if alpha is not None:
+        alpha = alpha.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.5)
+        # What white added to each pixel is what alpha lacks.
+        lacking = ImageChops.invert(alpha)
+        black = ImageChops.subtract(image, lacking if image.mode == "L" else Image.merge("RGB", (lacking,) * 3))
+        black = upright(_srgb(black, kept), orientation)
+    if orientation in _TRANSPOSE and orientation >= 5:
+        width, height = height, width
+    return Still(width, height, upright(_srgb(image, kept), orientation), black)
 
 
-def _plugin(media_type: MediaType) -> type[ImageFile.ImageFile]:
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    """Turn a picture as its EXIF orientation says."""
+    return image.transpose(_TRANSPOSE[orientation]) if orientation in _TRANSPOSE else image
+
+
+def plugin(media_type: MediaType) -> type[ImageFile.ImageFile]:
     """Return the reader of a format. The rare ones are imported when the first such file comes."""
     if media_type is MediaType.HEIC:
         import pillow_heif
@@ -142,7 +181,8 @@ def _plugin(media_type: MediaType) -> type[ImageFile.ImageFile]:
     return _PLUGINS[media_type]
 
 
-def _refuse_bomb(pixels: int, max_pixels: int) -> None:
+def refuse_bomb(pixels: int, max_pixels: int) -> None:
+    """Raise `Unscannable` for more pixels than the cap."""
     if pixels > max_pixels:
         raise Unscannable(Reason.TOO_LARGE, f"{pixels / 1e6:.1f} megapixels, the cap is {max_pixels / 1e6:.1f}")
 
@@ -154,7 +194,7 @@ def _draft_scale(width: int, height: int) -> int:
     return 1
 
 
-def _fit(width: int, height: int) -> tuple[int, int]:
+def fit(width: int, height: int) -> tuple[int, int]:
     """Return the frame's size: longest side 768 if the shortest keeps 256, never enlarged, never over the cap."""
     longest, shortest = max(width, height), min(width, height)
     factor = max(FRAME_LONGEST_SIDE / longest, min(FRAME_SHORTEST_SIDE, shortest) / shortest)
@@ -220,14 +260,12 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return image
 
 
-def _flat(image: Image.Image) -> Image.Image:
-    """Return the picture as L, RGB, CMYK or LAB: without palette, and on white where it is transparent."""
+def _flat(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Return the picture as L, RGB, CMYK or LAB, on white where it is transparent, and its alpha unless all opaque."""
     if image.mode == "1":
-        return image.convert("L")
+        return image.convert("L"), None
+    _mend_key(image)
     transparent = image.info.get("transparency")
-    if image.mode == "RGB" and isinstance(transparent, tuple) and max(transparent) > 255:
-        # The key colour of a 16-bit PNG, whose pixels were cut to their high bytes.
-        image.info["transparency"] = tuple(value >> 8 for value in transparent)
     if image.mode == "P":
         image = image.convert("RGB" if transparent is None else "RGBA")
     elif image.mode in ("L", "RGB") and transparent is not None:
@@ -235,14 +273,28 @@ def _flat(image: Image.Image) -> Image.Image:
     elif image.mode not in ("L", "RGB", "CMYK", "LAB", "LA", "RGBA"):
         image = image.convert("RGBA" if image.mode in ("PA", "La", "RGBa") else "RGB")
     if image.mode not in ("LA", "RGBA"):
-        return image
+        return image, None
     opaque = "L" if image.mode == "LA" else "RGB"
     alpha = image.getchannel("A")
     if alpha.getextrema() == (255, 255):
-        return image.convert(opaque)
+        return image.convert(opaque), None
     canvas = Image.new(opaque, image.size, "white")
     canvas.paste(image.convert(opaque), mask=alpha)
-    return canvas
+    return canvas, alpha
+
+
+def with_alpha(image: Image.Image) -> Image.Image:
+    """Return a decoded picture as RGBA, whatever its mode."""
+    image = _eight_bit(image)
+    _mend_key(image)
+    return image.convert("RGBA")
+
+
+def _mend_key(image: Image.Image) -> None:
+    """The key colour of a 16-bit PNG has 16 bits, but its pixels were cut to their high bytes."""
+    key = image.info.get("transparency")
+    if image.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:
+        image.info["transparency"] = tuple(value >> 8 for value in key)
 
 
 # --- colour ---------------------------------------------------------------------------------------------------------

@@ -1,24 +1,35 @@
 """The words that parent and child exchange: fixed structs on a SOCK_SEQPACKET pair, media and pixels in memfds.
 
-No pickle, nothing of variable shape but a bounded detail. The parent validates every number (`sandbox`).
+A request is answered by any number of FRAMEs, each about pixels in the next slot of the child's memory, and one END. No
+pickle, nothing of variable shape but a bounded detail. The parent validates every number (`sandbox`).
 """
 
 from __future__ import annotations
 
 import struct
 
-from fedi_safety.core.types import MediaType, Reason
+from fedi_safety.core.types import MediaType, Part, Reason
 from fedi_safety.media.caps import MAX_FRAME_PIXELS
 
-MAGIC = b"fsmedia1"
+MAGIC = b"fsmedia2"
 READY = struct.Struct("<8sI")  # magic, bits of PROTECTIONS
-REQUEST = struct.Struct("<QQB")  # sequence number, length of the medium in bytes, index into STILLS
-REPLY = struct.Struct("<QBIIIIH")  # sequence, index into STATUSES, true width, height, frame width, height, detail size
-MAX_DETAIL_BYTES = 400
-MAX_REPLY_BYTES = REPLY.size + MAX_DETAIL_BYTES
-OUTPUT_BYTES = MAX_FRAME_PIXELS * 3
+REQUEST = struct.Struct("<QQBHQ")  # sequence number, length of the medium in bytes, index into KINDS, frames, seed
 
-STILLS = (
+# Tag, sequence, index, milliseconds from the beginning or -1, page, track, index into PARTS, whether on black,
+# true width, height, frame width, height.
+FRAME = struct.Struct("<BQIqIBBBIIII")
+# Tag, sequence, index into STATUSES, whether there is more to look at, all frames of the medium, detail size.
+END = struct.Struct("<BQBBIH")
+FRAME_TAG, END_TAG = 1, 2
+
+MAX_DETAIL_BYTES = 400
+MAX_ANSWER_BYTES = max(FRAME.size, END.size + MAX_DETAIL_BYTES)
+SLOT_BYTES = MAX_FRAME_PIXELS * 3  # a multiple of every page size up to 64 KiB, as mapping one needs
+NO_TIME = -1
+MOST_TIME = 1 << 50
+MOST = (1 << 32) - 1  # of any count on the wire
+
+KINDS = (
     MediaType.JPEG,
     MediaType.PNG,
     MediaType.GIF,
@@ -28,10 +39,26 @@ STILLS = (
     MediaType.AVIF,
     MediaType.HEIC,
     MediaType.JXL,
+    MediaType.MP4,
+    MediaType.QUICKTIME,
+    MediaType.MATROSKA,
+    MediaType.WEBM,
+    MediaType.OGG,
+    MediaType.AVI,
 )
 
-# None stands for a decoded frame. A child can say nothing else of a medium.
-STATUSES = (None, Reason.UNSUPPORTED, Reason.CORRUPT, Reason.TRUNCATED, Reason.TOO_LARGE)
+PARTS = tuple(Part)
+
+# None: all went well. A child can say nothing else of a medium, or of the rest of it once there are frames.
+STATUSES = (
+    None,
+    Reason.UNSUPPORTED,
+    Reason.CORRUPT,
+    Reason.TRUNCATED,
+    Reason.TOO_LARGE,
+    Reason.TOO_SLOW,
+    Reason.EMPTY,
+)
 
 PROTECTIONS = (
     "memory is limited",

@@ -15,12 +15,12 @@ from typing import Any
 from fedi_safety.core.errors import PolicyError
 from fedi_safety.core.policy import ClearingBound, Policy, Rule
 from fedi_safety.core.types import Verdict
+from fedi_safety.toml_lines import KeyPath, dotted, line_numbers, problem_at, syntax_problem
 
 PRESETS = ("cautious", "balanced", "strict")
 DEFAULT = "balanced"
 
 _NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
-_Path = tuple[str | int, ...]
 
 
 def load_policy(name_or_path: str) -> Policy:
@@ -52,8 +52,8 @@ def parse_policy(text: str, *, source: str, name: str) -> Policy:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise PolicyError(source, (_toml_problem(str(error)),)) from error
-    reader = _Reader(document, _lines(text))
+        raise PolicyError(source, (syntax_problem(str(error)),)) from error
+    reader = _Reader(document, line_numbers(text))
     policy = reader.policy(name)
     if policy is None:
         raise PolicyError(source, tuple(reader.problems))
@@ -78,7 +78,7 @@ def warnings(policy: Policy, available: frozenset[str]) -> list[str]:
 class _Reader:
     """Turns a parsed document into a policy, collecting problems instead of stopping at the first."""
 
-    def __init__(self, document: Mapping[str, Any], lines: Mapping[_Path, int]) -> None:
+    def __init__(self, document: Mapping[str, Any], lines: Mapping[KeyPath, int]) -> None:
         self._document = document
         self._lines = lines
         self.problems: list[str] = []
@@ -92,14 +92,13 @@ class _Reader:
         cascade = self._cascade(factors)
         return None if self.problems else Policy(name, factors, tuple(rules), cascade)
 
-    def _problem(self, path: _Path, text: str) -> None:
-        line = next((self._lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self._lines), None)
-        self.problems.append(f"line {line}: {text}" if line else text)
+    def _problem(self, path: KeyPath, text: str) -> None:
+        self.problems.append(problem_at(self._lines, path, text))
 
-    def _table(self, path: _Path, value: object) -> Mapping[str, Any]:
+    def _table(self, path: KeyPath, value: object) -> Mapping[str, Any]:
         if isinstance(value, dict):
             return value
-        self._problem(path, f"{_dotted(path)} must be a table")
+        self._problem(path, f"{dotted(path)} must be a table")
         return {}
 
     def _factors(self) -> dict[str, tuple[str, ...]]:
@@ -110,13 +109,13 @@ class _Reader:
             factors[name] = self._signals(("factors", name), signals)
         return factors
 
-    def _signals(self, path: _Path, value: object) -> tuple[str, ...]:
+    def _signals(self, path: KeyPath, value: object) -> tuple[str, ...]:
         if not isinstance(value, list) or not value or not all(isinstance(s, str) for s in value):
-            self._problem(path, f"{_dotted(path)} must be a list of signal names, not empty")
+            self._problem(path, f"{dotted(path)} must be a list of signal names, not empty")
             return ()
         for signal in value:
             if not _NAME.fullmatch(signal):
-                self._problem(path, f"{_dotted(path)}: {signal!r} is not a signal name")
+                self._problem(path, f"{dotted(path)}: {signal!r} is not a signal name")
         return tuple(dict.fromkeys(value))
 
     def _rules(self, factors: Mapping[str, object]) -> list[Rule]:
@@ -131,7 +130,7 @@ class _Reader:
                 self._problem(("rules", i, "name"), f"a rule named {name!r} exists already")
         return [rule for rule in rules if rule]
 
-    def _rule(self, path: _Path, value: object, factors: Mapping[str, object]) -> Rule | None:
+    def _rule(self, path: KeyPath, value: object, factors: Mapping[str, object]) -> Rule | None:
         table = self._table(path, value)
         before = len(self.problems)
         for key in table:
@@ -145,7 +144,7 @@ class _Reader:
             self._problem(path, f"rule {name!r} has neither a verdict nor a label")
         return Rule(name, when, verdict, label or None) if len(self.problems) == before else None
 
-    def _when(self, path: _Path, value: object, factors: Mapping[str, object]) -> dict[str, float]:
+    def _when(self, path: KeyPath, value: object, factors: Mapping[str, object]) -> dict[str, float]:
         when: dict[str, float] = {}
         table = self._table(path, {} if value is None else value)
         if not table:
@@ -156,13 +155,13 @@ class _Reader:
             when[factor] = self._share((*path, factor), threshold)
         return when
 
-    def _share(self, path: _Path, value: object) -> float:
+    def _share(self, path: KeyPath, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
-            self._problem(path, f"{_dotted(path)} must be a number above 0 and at most 1, not {value!r}")
+            self._problem(path, f"{dotted(path)} must be a number above 0 and at most 1, not {value!r}")
             return 1.0
         return float(value)
 
-    def _text(self, path: _Path, value: object, *, required: bool) -> str:
+    def _text(self, path: KeyPath, value: object, *, required: bool) -> str:
         if value is None and not required:
             return ""
         if not isinstance(value, str) or not value.strip() or not value.isprintable():
@@ -170,7 +169,7 @@ class _Reader:
             return ""
         return value
 
-    def _verdict(self, path: _Path, value: object) -> Verdict | None:
+    def _verdict(self, path: KeyPath, value: object) -> Verdict | None:
         if value is None:
             return None
         if value not in tuple(Verdict):
@@ -178,52 +177,23 @@ class _Reader:
             return None
         return Verdict(str(value))
 
-    def _cascade(self, factors: Mapping[str, tuple[str, ...]]) -> dict[str, ClearingBound]:
-        bounds: dict[str, ClearingBound] = {}
+    def _cascade(self, factors: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[ClearingBound, ...]]:
+        bounds: dict[str, tuple[ClearingBound, ...]] = {}
         for factor, value in self._table(("cascade",), self._document.get("cascade", {})).items():
             path = ("cascade", factor)
-            table = self._table(path, value)
             if factor not in factors:
                 self._problem(path, f"factor {factor!r} is not defined in [factors]")
-            for key in table:
-                if key not in ("below", "by"):
-                    self._problem(path, f"unknown key {key!r}; a bound has below and by")
-            by = self._signals((*path, "by"), table.get("by"))
-            for signal in by:
-                if signal not in factors.get(factor, (signal,)):
-                    self._problem(path, f"{signal} is not a signal of factor {factor!r}")
-            bounds[factor] = ClearingBound(self._share((*path, "below"), table.get("below")), by)
+            several = value if isinstance(value, list) and value else [value]
+            bounds[factor] = tuple(self._bound(path, each, factors.get(factor)) for each in several)
         return bounds
 
-
-def _dotted(path: _Path) -> str:
-    return ".".join(str(part) for part in path)
-
-
-def _toml_problem(message: str) -> str:
-    """Put the position first: 'Expected ... (at line 3, column 4)' becomes 'line 3: Expected ... (column 4)'."""
-    found = re.fullmatch(r"(.*) \(at line (\d+), (.*)\)", message, re.DOTALL)
-    return f"line {found[2]}: {found[1]} ({found[3]})" if found else f"not valid TOML: {message}"
-
-
-def _lines(text: str) -> dict[_Path, int]:
-    """Map the path of each table and key to the line that it begins on, as far as plain reading tells."""
-    lines: dict[_Path, int] = {}
-    counts: dict[_Path, int] = {}
-    table: _Path = ()
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*(\[\[?)\s*([^\]]+?)\s*\]", line):
-            table = tuple(_unquoted(part) for part in header[2].split("."))
-            if header[1] == "[[":
-                lines.setdefault(table, number)
-                index = counts.get(table, 0)
-                counts[table] = index + 1
-                table = (*table, index)
-            lines[table] = number
-        elif key := re.match(r"\s*(\"[^\"]*\"|'[^']*'|[\w.-]+)\s*=", line):
-            lines.setdefault((*table, _unquoted(key[1])), number)
-    return lines
-
-
-def _unquoted(text: str) -> str:
-    return text.strip().strip("\"'")
+    def _bound(self, path: KeyPath, value: object, signals: tuple[str, ...] | None) -> ClearingBound:
+        table = self._table(path, value)
+        for key in table:
+            if key not in ("below", "by"):
+                self._problem(path, f"unknown key {key!r}; a bound has below and by")
+        by = self._signals((*path, "by"), table.get("by"))
+        for signal in by:
+            if signals is not None and signal not in signals:
+                self._problem(path, f"{signal} is not a signal of factor {path[-1]!r}")
+        return ClearingBound(self._share((*path, "below"), table.get("below")), by)

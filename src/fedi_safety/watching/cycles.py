@@ -212,7 +212,7 @@ class StoreWatch:
         """Return what a verdict and an act rest on: when it changes, older objects have to be met again."""
         wanted = self._shared.wanted
         versions = {d.name: d.version for d in self._shared.engine.detectors}
-        policy = self.policy.among(self._shared.engine.signals).id
+        policy = self._shared.engine.in_force(self.policy).id
         parts = [act.value, wanted.dry_run, wanted.cascade, list(wanted.prefixes), policy, versions]
         return json.dumps(parts, sort_keys=True)
 

@@ -17,6 +17,7 @@ from fedi_safety.core.errors import printable
 if TYPE_CHECKING:
     from fedi_safety.core.policy import Policy
     from fedi_safety.ledger.figures import Figures, StoreActs, StoreFigures
+    from fedi_safety.ledger.uploads import UploadFigures
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class Report:
     several_stores: bool = False  # whether the ledger knows more than the one that commands would mean
     policy: str = ""
     thresholds: Mapping[str, tuple[Threshold, ...]] = field(default_factory=dict)
+    gate: UploadFigures | None = None  # what the gate refused and owes; None where it never left a trace
+    alert_s: float = 3600.0  # the age of a debt from which on it is an alert
 
 
 def thresholds_of(policy: Policy) -> dict[str, tuple[Threshold, ...]]:
@@ -81,15 +84,16 @@ def percent(share: float) -> str:
 
 
 def coverage_text(store: StoreFigures) -> str:
-    """Return the coverage, and by reason what has no verdict."""
+    """Return the coverage, by reason what has no verdict, and how many have one of a part only."""
     if not store.present:
         return "no object is known to be there"
     text = f"coverage {percent(store.coverage)}"
     missing = store.unscanned.total()
+    partly = f"; {objects_text(store.partly)} judged in part" if store.partly else ""
     if not missing:
-        return f"{text}: every object has a verdict"
+        return f"{text}: every object has a verdict{partly}"
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in by_count(store.unscanned))
-    return f"{text}: {objects_text(missing)} {'has' if missing == 1 else 'have'} no verdict: {reasons}"
+    return f"{text}: {objects_text(missing)} {'has' if missing == 1 else 'have'} no verdict: {reasons}{partly}"
 
 
 def list_command(report: Report, store: str, reason: str) -> str:
@@ -98,9 +102,57 @@ def list_command(report: Report, store: str, reason: str) -> str:
     return f"fedi-safety list{named} --state unscanned --unscanned {reason}"
 
 
+def span_text(seconds: float) -> str:
+    """Return `40 s`, `5 min`, `3 h`, `2 days`, rounded down."""
+    for size, unit in ((172_800.0, "days"), (7_200.0, "h"), (120.0, "min")):
+        if seconds >= size:
+            return f"{int(seconds // {'days': 86_400, 'h': 3_600, 'min': 60}[unit]):,} {unit}"
+    return f"{int(seconds)} s"
+
+
+def gate_rows(gate: UploadFigures, now: float) -> list[tuple[str, int, str]]:
+    """Return what the gate refused and owes: name, count, and what is to be known of it."""
+    by = by_count
+    age = "" if gate.oldest_at is None else f"the oldest for {span_text(max(0.0, now - gate.oldest_at))}"
+    rows = [("contents judged", gate.judged, ""), ("refused", gate.refused.total(), f"{gate.refused_day:,} in a day")]
+    rows += [(f"  {reason}", count, "") for reason, count in by(gate.refused)]
+    rows.append(("owed", gate.owed.total(), age if gate.owed else "accepted without a verdict, not judged since"))
+    rows += [(f"  {reason}", count, "") for reason, count in by(gate.owed)]
+    rows.append(
+        ("condemned since", gate.condemned, "accepted without a verdict; not removed yet" if gate.condemned else "")
+    )
+    rows.append(("held", gate.held.total(), "accepted; this version cannot judge them" if gate.held else ""))
+    rows += [(f"  {reason}", count, "") for reason, count in by(gate.held)]
+    rows.append(("settled", gate.settled.total(), ""))
+    rows += [(f"  {outcome}", count, "") for outcome, count in by(gate.settled)]
+    return rows
+
+
+def _gate_warnings(report: Report) -> Iterable[str]:
+    gate = report.gate
+    if gate is None:
+        return
+    if gate.condemned:
+        yield (
+            f"{_uploads_text(gate.condemned)} accepted without a verdict, {'is' if gate.condemned == 1 else 'are'} "
+            "condemned since and not removed yet. The gate removes them where `gate.store` is a pict-rs or has one; "
+            "else `fedi-safety scan` does."
+        )
+    age = 0.0 if gate.oldest_at is None else report.made_at - gate.oldest_at
+    if gate.owed and age >= report.alert_s:
+        yield (
+            f"{_uploads_text(gate.owed.total())} accepted without a verdict and not judged since, the oldest for "
+            f"{span_text(age)}. See whether the gate runs and can reach its store; `fedi-safety scan` judges them too."
+        )
+
+
+def _uploads_text(count: int) -> str:
+    return f"{count:,} upload{' was' if count == 1 else 's were'}"
+
+
 def warnings(report: Report) -> list[str]:
     """Return what the operator must look at, gravest first, each with what to do."""
-    found = []
+    found = list(_gate_warnings(report))
     for store in report.figures.stores:
         if store.breaker is not None:
             found.append(

@@ -11,12 +11,22 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from fedi_safety.web import plots
-from fedi_safety.web.facts import by_count, coverage_text, list_command, objects_text, percent, summed, warnings
+from fedi_safety.web.facts import (
+    by_count,
+    coverage_text,
+    gate_rows,
+    list_command,
+    objects_text,
+    percent,
+    summed,
+    warnings,
+)
 from fedi_safety.web.plots import Part, text
 from fedi_safety.web.style import STYLE
 
 if TYPE_CHECKING:
     from fedi_safety.ledger.figures import StoreFigures
+    from fedi_safety.ledger.uploads import UploadFigures
     from fedi_safety.web.facts import Report, Threshold
 
 SHOWN_DAYS = 60
@@ -30,16 +40,23 @@ def render(report: Report) -> str:
     """Return the whole page."""
     title = "fedi-safety report" if report.store is None else f"fedi-safety report: {report.store}"
     body = [_header(report, title), _warnings(report)]
+    if report.gate is not None:
+        body.append(_gate(report.gate, report.made_at))
     if report.figures.stores:
         body += [_tiles(report), *(_store(report, i) for i in range(len(report.figures.stores)))]
         body += [_days(report), _histograms(report), _runs(report)]
-    else:
+    elif report.gate is None:
         body.append("<section><p>The ledger is empty: nothing was scanned yet. Begin with <code>fedi-safety scan")
         body.append(" --dry-run STORE</code>.</p></section>")
     body.append(
         "<footer>Made from the ledger alone. It holds counts and scores, never pictures. Times and days are UTC."
         "</footer>"
     )
+    return page(title, body)
+
+
+def page(title: str, body: Sequence[str]) -> str:
+    """Return a page that stands alone, of ready markup; empty parts are left out."""
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/>'
         f'<meta http-equiv="Content-Security-Policy" content="{text(_CSP)}"/>'
@@ -79,6 +96,15 @@ def _warnings(report: Report) -> str:
         return ""
     items = "".join(f"<li>{_CODE.sub(_AS_CODE, text(warning))}</li>" for warning in found)
     return f'<section class="warn"><h2>To look at</h2><ul>{items}</ul></section>'
+
+
+def _gate(gate: UploadFigures, now: float) -> str:
+    rows = [
+        [text(name.strip()) if name == name.strip() else f'<span class="dim">{text(name.strip())}</span>', f"{count:,}",
+         text(note)]
+        for name, count, note in gate_rows(gate, now)
+    ]  # fmt: skip
+    return f"<section><h2>The gate</h2>{table(('uploads', 'count#', ''), rows)}</section>"
 
 
 def _tiles(report: Report) -> str:

@@ -1,0 +1,501 @@
+"""`models list|fetch|import|export|verify|optimize`: CLIP models on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fedi_safety.cli.shell import (
+    ConfigOption,
+    LedgerOption,
+    LogLevelOption,
+    QuietOption,
+    Shell,
+    YesOption,
+    shell,
+    write_json,
+)
+from fedi_safety.core.errors import ExitCode, FediSafetyError, UsageError
+
+if TYPE_CHECKING:
+    from fedi_safety.clients.model_folder import ModelFolder
+    from fedi_safety.clients.model_lock import Locked
+    from fedi_safety.models.agreement import Agreement
+
+commands = typer.Typer(help="Fetch, import, check and speed up the models of the detector `clip`.")
+
+ModelDirOption = Annotated[
+    str | None,
+    typer.Option("--model-dir", metavar="DIR", help="Where models are kept; left out, the configured place."),
+]
+ReplaceOption = Annotated[bool, typer.Option("--replace", help="Take the place of another model of that name.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def _directory(sh: Shell, given: str | None) -> Path:
+    from fedi_safety.config import model_dir
+
+    return Path(given).expanduser().absolute() if given else model_dir(sh.settings.clip).absolute()
+
+
+@commands.command("list")
+def list_models(
+    known: Annotated[bool, typer.Option("--known", help="Show those that can be fetched by name, too.")] = False,
+    model_dir: ModelDirOption = None,
+    json_output: JsonOption = False,
+    config: ConfigOption = None,
+    ledger: LedgerOption = None,
+    log_level: LogLevelOption = None,
+    quiet: QuietOption = False,
+    yes: YesOption = False,
+) -> int:
+    """Show the models that are here, where they came from and their variants, or some that can be fetched."""
+    from fedi_safety.models.names import KNOWN
+
+    sh = shell(config, ledger, log_level, quiet, yes)
+    models = _directory(sh, model_dir)
+    rows = [_describe(models / name, entry, sh) for name, entry in _present(models)]
+    if json_output:
+        names = [{"name": m.name, "pixels": m.pixels, "mb": m.download_mb, "gflop": m.gflop} for m in KNOWN]
+        write_json({"directory": str(models), "models": rows, "known": names})
+        return 0
+    from rich.table import Table
+
+    if rows:
+        table = Table(title=f"models in {models}")
+        for heading in ("model", "pixels", "MB", "from", "variants", ""):
+            table.add_column(heading, justify="right" if heading in ("pixels", "MB") else "left", overflow="fold")
+        for row in rows:
+            name = f"{row['name']} *" if row["configured"] else row["name"]
+            variants = ", ".join(f"{n}{'' if ok else ' (not shown to agree)'}" for n, ok in row["variants"].items())
+            table.add_row(name, str(row["pixels"]), f"{row['mb']:,}", row["source"], variants, row["wrong"])
+        sh.out.print(table)
+        if any(row["configured"] for row in rows):
+            sh.say("* is the configured one.")
+    else:
+        sh.say(f"no model in {models}")
+    offered = Table(title="some that `models fetch NAME` gets")
+    for heading in ("model", "pixels", "MB", "GFLOP", ""):
+        offered.add_column(heading, justify="left" if heading in ("model", "") else "right", no_wrap=heading == "model")
+    for m in KNOWN:
+        offered.add_row(m.name, str(m.pixels), f"{m.download_mb:,}", str(m.gflop), m.note)
+    if known or not rows:
+        sh.out.print(offered)
+        sh.say("Any owner/name of a hub is taken too, if it has Immich's layout.")
+    return 0
+
+
+@commands.command("fetch")
+def fetch_model(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A name or owner/name; left out, the configured model.")
+    ] = None,
+    revision: Annotated[
+        str | None,
+        typer.Option(
+            "--revision", metavar="REV", help="A branch, tag or commit; left out, the recorded one, at first main."
+        ),
+    ] = None,
+    hub: Annotated[
+        str | None, typer.Option("--hub", metavar="URL", help="The hub; left out, the configured one.")
+    ] = None,
+    model_dir: ModelDirOption = None,
+    config: ConfigOption = None,
+    ledger: LedgerOption = None,
+    log_level: LogLevelOption = None,
+    quiet: QuietOption = False,
+    yes: YesOption = False,
+) -> int:
+    """Get a model from a hub, check every byte, and record what it hashes to. Goes on where it was interrupted."""
+    from fedi_safety.clients.hub import Hub
+    from fedi_safety.models.fetch import fetch
+
+    sh = shell(config, ledger, log_level, quiet, yes)
+    models = _directory(sh, model_dir)
+    client = Hub(hub or sh.settings.clip.hub, token=os.environ.get("HF_TOKEN") or None)
+    try:
+        with _disk(models), _fetching(sh) as watcher:
+            got = fetch(name or sh.settings.clip.model, models, client, watcher, revision)
+    finally:
+        client.close()
+    if got.brought == 0:
+        sh.say(f"{got.path.name}: already here, every byte as recorded ({got.source} at {got.revision[:12]})")
+    else:
+        sh.say(f"{got.path.name}: {got.brought} files from {got.source} at {got.revision[:12]}, in {got.path}")
+    if got.changed:
+        sh.note("another revision lay here before: `models optimize` makes its variants anew")
+    return 0
+
+
+@commands.command("import")
+def import_model(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="A folder in Immich's layout.")],
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="What it is to be called; left out, as the folder is.")
+    ] = None,
+    replace: ReplaceOption = False,
+    model_dir: ModelDirOption = None,
+    config: ConfigOption = None,
+    ledger: LedgerOption = None,
+    log_level: LogLevelOption = None,
+    quiet: QuietOption = False,
+    yes: YesOption = False,
+) -> int:
+    """Take a model from a folder, without any network, and record what it hashes to."""
+    from fedi_safety.models.importing import import_folder
+
+    sh = shell(config, ledger, log_level, quiet, yes)
+    models = _directory(sh, model_dir)
+    with _disk(models):
+        path = import_folder(Path(folder).expanduser(), models, name, replace=replace)
+    sh.say(f"{path.name}: in {path}")
+    return 0
+
+
+@commands.command("export")
+def export_model(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="open_clip's architecture and weights, as in ViT-L-14__openai.")
+    ],
+    weights: Annotated[
+        str | None, typer.Option("--weights", metavar="FILE", help="A file of weights, instead of open_clip's own.")
+    ] = None,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="Weights that know nothing, for measuring speed.")
+    ] = False,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            "--tokenizer", metavar="DIR", help="A folder with tokenizer.json, for models other than OpenAI's."
+        ),
+    ] = None,
+    replace: ReplaceOption = False,
+    model_dir: ModelDirOption = None,
+    config: ConfigOption = None,
+    ledger: LedgerOption = None,
+    log_level: LogLevelOption = None,
+    quiet: QuietOption = False,
+    yes: YesOption = False,
+) -> int:
+    """Make a model from open_clip weights. Needs the extra `export`, which brings torch."""
+    from fedi_safety.models.exporting import Weights, export
+
+    sh = shell(config, ledger, log_level, quiet, yes)
+    architecture, _, tag = name.partition("__")
+    if weights is None and not random_weights and not tag:
+        raise UsageError(name, "names no weights", "write it as ViT-L-14__openai, or give --weights FILE")
+    chosen = Weights(
+        tag=tag or None,
+        file=Path(weights).expanduser() if weights else None,
+        seed=0 if random_weights else None,
+    )
+    models = _directory(sh, model_dir)
+    folder = Path(tokenizer).expanduser() if tokenizer else None
+    with _disk(models):
+        path = export(architecture, chosen, models, name, folder, replace=replace)
+    sh.say(f"{path.name}: in {path}")
+    return 0
+
+
+@commands.command("verify")
+def verify_models(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Which models; left out, all that are here.")
+    ] = None,
+    model_dir: ModelDirOption = None,
+    json_output: JsonOption = False,
+    config: ConfigOption = None,
+    ledger: LedgerOption = None,
+    log_level: LogLevelOption = None,
+    quiet: QuietOption = False,
+    yes: YesOption = False,
+) -> int:
+    """Check every byte against the record, then run each network and its tokenizer once."""
+    from fedi_safety.models.names import folder_name
+
+    sh = shell(config, ledger, log_level, quiet, yes)
+    models = _directory(sh, model_dir)
+    entries = dict(_present(models))
+    chosen = [folder_name(n) for n in names] if names else list(entries)
+    if not chosen:
+        raise UsageError("models verify", f"there is no model in {models}", "see `fedi-safety models fetch`")
+    findings = [(name, *_verify(models / name, entries.get(name), sh)) for name in chosen]
+    if json_output:
+        write_json({"models": [{"name": n, "wrong": wrong, "detail": d} for n, wrong, d in findings]})
+    else:
+        for name, wrong, detail in findings:
+            sh.say(f"{'WRONG' if wrong else 'ok   '} {name}: {'; '.join(wrong) or detail}")
+    return ExitCode.USAGE if any(wrong for _, wrong, _ in findings) else ExitCode.DONE
+
+
+@commands.command()
+def optimize(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Which model; left out, the configured one.")
+    ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option("--precision", metavar="P", help="int8, bf16 or fp16; repeatable. Left out: int8, on GPUs fp16."),
+    ] = None,
+    pictures: Annotated[
+        str | None,
+        typer.Option("--pictures", metavar="STORE", help="Whose pictures decide; left out, the configured store's."),
+    ] = None,
+    sample: Annotated[int, typer.Option("--sample", min=1, max=100_000, help="How many pictures, drawn by lot.")] = 300,
+    device: Annotated[str | None, typer.Option("--device", metavar="D", help="What the networks run on.")] = None,
+    model_dir: ModelDirOption = None,
+    json_output: JsonOption = False,
+    config: ConfigOption = None,
+    ledger: LedgerOption = None,
+    log_level: LogLevelOption = None,
+    quiet: QuietOption = False,
+    yes: YesOption = False,
+) -> int:
+    """Make quicker variants of a model and compare them with it on your own pictures, before they are used."""
+    from fedi_safety.clients.model_folder import open_model_folder
+    from fedi_safety.clients.model_lock import only_writer, refuse_altered
+    from fedi_safety.models import variants
+    from fedi_safety.models.names import folder_name
+
+    sh = shell(config, ledger, log_level, quiet, yes, device=device)
+    models = _directory(sh, model_dir)
+    path = models / folder_name(name or sh.settings.clip.model)
+    folder = open_model_folder(path)
+    wanted = _wanted(precision, sh)
+    with _disk(models), only_writer(models):
+        refuse_altered(folder)
+        for variant in wanted.values():
+            sh.note(f"making {variant} ...")
+            variants.make(folder, variant)
+        compared = _compare(sh, path, list(wanted), pictures, sample)
+        for asked, agreement in compared.items():
+            variants.record(path, wanted[asked], agreement.as_json(), agreement.agrees)
+    if json_output:
+        found = {wanted[p]: {"agrees": a.agrees, **a.as_json()} for p, a in compared.items()}
+        write_json({"model": path.name, "made": list(wanted.values()), "compared": found})
+    elif compared:
+        _print_agreement(sh, path.name, {wanted[p]: a for p, a in compared.items()})
+    else:
+        sh.say(f"made: {', '.join(wanted.values())}. Not compared, as there is no store: give --pictures.")
+        sh.say("Until then it is used only where `clip.precision` names it.")
+    return 0
+
+
+# --- what `list` and `verify` say
+
+
+def _present(models: Path) -> Iterator[tuple[str, Locked | None]]:
+    """Yield the models that are in the directory or on record, by name."""
+    from fedi_safety.clients.model_folder import CONFIG
+    from fedi_safety.clients.model_lock import read_lock
+
+    lock = read_lock(models)
+    folders = {p.name for p in models.iterdir() if (p / CONFIG).is_file()} if models.is_dir() else set()
+    for name in sorted({*lock, *(f for f in folders if not f.startswith("."))}):
+        yield name, lock.get(name)
+
+
+def _describe(path: Path, entry: Locked | None, sh: Shell) -> dict[str, Any]:
+    from fedi_safety.clients.model_folder import open_model_folder
+
+    row: dict[str, Any] = {
+        "name": path.name,
+        "configured": path.name == sh.settings.clip.model,
+        "pixels": None,
+        "mb": round(sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) / 1e6) if path.is_dir() else 0,
+        "source": f"{entry.source} {entry.revision[:12]}".strip() if entry else "",
+        "variants": {},
+        "wrong": "" if entry else "not on record: `models import` records it",
+    }
+    try:
+        folder = open_model_folder(path)
+    except FediSafetyError as error:
+        return {**row, "wrong": error.line()}
+    agree = {name: entry.get("agrees") is True for name, entry in folder.variants.items()}
+    return {**row, "pixels": folder.config["vision_cfg"].get("image_size"), "variants": agree}
+
+
+def _verify(path: Path, entry: Locked | None, sh: Shell) -> tuple[list[str], str]:
+    """Return what is wrong with a model, and what there is to say if nothing is."""
+    from fedi_safety.clients.model_folder import FULL, open_model_folder
+    from fedi_safety.clients.model_lock import altered
+
+    wrong = [f"{file} is missing or altered" for file in (altered(path, entry) if entry else [])]
+    parts: list[str] = []
+    try:
+        folder = open_model_folder(path)
+        if not wrong:
+            parts = [_run_once(folder, precision, sh) for precision in (FULL, *_precisions(folder))]
+    except FediSafetyError as error:
+        wrong.append(error.line())
+    record = f"{len(entry.files)} files as recorded" if entry else "NOT on record: `models import` records it"
+    return wrong, "; ".join([record, *parts])
+
+
+def _precisions(folder: ModelFolder) -> list[str]:
+    """Return what `clip.precision` has to say for the folder's variants to run."""
+    from fedi_safety.models.variants import INT8
+
+    return list(dict.fromkeys("int8" if variant in INT8 else variant for variant in folder.variants))
+
+
+def _run_once(folder: ModelFolder, precision: str, sh: Shell) -> str:
+    """Run a picture through a network, and with the original a text too. Raises what is wrong."""
+    from fedi_safety.clients.model_folder import FULL
+    from fedi_safety.core.types import Frame
+    from fedi_safety.detectors.clip.folder import plan_model
+    from fedi_safety.detectors.clip.towers import TextualTower, VisualTower
+    from fedi_safety.detectors.devices import choose_device
+
+    device = choose_device(sh.settings.device)
+    plan = plan_model(folder.path, device, precision)
+    tower = VisualTower(plan, device, threads=len(os.sched_getaffinity(0)))
+    try:
+        tower.embed([Frame(0, 32, 32, bytes(3 * 32 * 32))])
+    finally:
+        tower.close()
+    if precision == FULL:
+        TextualTower(folder, 1).embed(["a picture"])
+    return f"{plan.variant} runs ({plan.runtime})"
+
+
+# --- what `fetch` shows
+
+
+@contextmanager
+def _disk(models: Path) -> Iterator[None]:
+    """Say in one line what a disk refuses."""
+    try:
+        yield
+    except OSError as error:
+        where = str(error.filename) if error.filename else str(models)
+        raise UsageError(
+            where, (error.strerror or type(error).__name__).lower(), "check its rights and room"
+        ) from error
+
+
+class _Watcher:
+    """Moves a progress bar while a model is fetched."""
+
+    def __init__(self, progress: Any, task: Any) -> None:
+        self._progress = progress
+        self._task = task
+
+    def begins(self, repository: str, commit: str, total_bytes: int) -> None:
+        """Say what is fetched."""
+        self._progress.update(self._task, total=total_bytes, description=f"{repository} at {commit[:12]}")
+
+    def file(self, path: str) -> None:
+        """Say which file is next."""
+        self._progress.update(self._task, file=path)
+
+    def bytes(self, count: int) -> None:
+        """Move on."""
+        self._progress.advance(self._task, count)
+
+
+@contextmanager
+def _fetching(sh: Shell) -> Iterator[_Watcher]:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[file]}"),
+    )
+    console = sh.err
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield _Watcher(progress, progress.add_task("asking the hub", total=None, file=""))
+
+
+# --- what `optimize` measures
+
+
+def _wanted(precisions: list[str] | None, sh: Shell) -> dict[str, str]:
+    """Return the precisions and the variant that each of them is here. Raises `UsageError`."""
+    from fedi_safety.detectors.devices import choose_device, openvino_units
+
+    device = choose_device(sh.settings.device)
+    on_openvino = "CPU" in openvino_units()
+    if device.unit and not device.on_processor:
+        raise UsageError(
+            f"device {device.name}", "OpenVINO makes what it needs of fp32 by itself", "nothing is to be done"
+        )
+    here = {"int8": "int8w" if on_openvino else "int8", "bf16": "bf16"} if device.on_processor else {"fp16": "fp16"}
+    wanted = list(dict.fromkeys(precisions or [next(iter(here))]))
+    for name in wanted:
+        if name not in here:
+            raise UsageError(f"precision {name!r}", f"not for {device.name}", f"use {' or '.join(here)}")
+    if "bf16" in wanted and not on_openvino:
+        raise UsageError("precision bf16", "is computed by OpenVINO alone", "install fedi-safety[openvino]")
+    return {name: here[name] for name in wanted}
+
+
+def _compare(sh: Shell, path: Path, wanted: list[str], pictures: str | None, sample: int) -> dict[str, Agreement]:
+    """Return by precision how it agreed on a sample; nothing where there is no store."""
+    from fedi_safety import app
+    from fedi_safety.comparing import compare_variants
+    from fedi_safety.media import SandboxDecoder
+    from fedi_safety.policies import load_policy
+    from fedi_safety.sampled_frames import sample_frames
+
+    settings = sh.settings
+    if pictures is None and settings.store is None and not settings.stores:
+        return {}
+    policy = load_policy(settings.policy)
+    store = app.named_store(settings, pictures)
+    decoder = SandboxDecoder(app.caps(settings), settings.jobs or app.core_count())
+    try:
+        frames = sample_frames(store, decoder, sample, max_bytes=settings.limits.max_bytes)
+        with _counting(sh, sample) as done:
+            found = compare_variants(settings, path, wanted, frames, policy, done)
+    finally:
+        decoder.close()
+        store.close()
+    if not next(iter(found.values())).pictures:
+        raise UsageError(store.url, "there is no picture in it", "name a store that has some with --pictures")
+    return found
+
+
+@contextmanager
+def _counting(sh: Shell, total: int) -> Iterator[Callable[[int], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("comparing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = sh.err
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def _print_agreement(sh: Shell, model: str, compared: dict[str, Agreement]) -> None:
+    from rich.table import Table
+
+    from fedi_safety.models.agreement import FEWEST_PICTURES
+
+    for name, a in compared.items():
+        table = Table(title=f"{model}: {name} beside fp32", show_header=False)
+        for label, value in (
+            ("pictures", f"{a.pictures:,}"),
+            ("cosine of the embeddings, mean", f"{a.cosine_mean:.5f}"),
+            ("cosine of the embeddings, least", f"{a.cosine_min:.5f}"),
+            ("a concept's share moved by at most", f"{a.largest_change:.4f}"),
+            ("pictures that pass a threshold in one of the two only", f"{a.crossings:,}"),
+            ("pictures whose verdict differs", f"{a.flips:,}"),
+        ):
+            table.add_row(label, value)
+        sh.out.print(table)
+        if a.agrees:
+            sh.say(f'{name} agrees: `clip.precision = "auto"` uses it from now on')
+        elif a.pictures < FEWEST_PICTURES:
+            sh.say(f"{name}: {a.pictures} pictures are too few to say that it agrees; it takes {FEWEST_PICTURES}")
+        else:
+            sh.say(f"{name} does NOT agree: it is used only where `clip.precision` names it")

@@ -1,0 +1,110 @@
+"""`serve`: the gate. Checks who may ask, opens what it needs, and hands over to `fedi_safety.gate.serving`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+
+from fedi_safety.cli.shell import (
+    ConfigOption,
+    LedgerOption,
+    LogLevelOption,
+    QuietOption,
+    Shell,
+    YesOption,
+    shell,
+)
+from fedi_safety.core.errors import ExitCode
+
+_BUSY_S = 1.5  # how long a write waits for another program's: somebody waits for the answer
+
+
+def serve(
+    host: Annotated[
+        str | None,
+        typer.Option(
+            "--host", "--listen", "-l", metavar="ADDRESS", help="Where to listen; 0.0.0.0 or :: for everywhere."
+        ),
+    ] = None,
+    port: Annotated[int | None, typer.Option("--port", "-p", min=1, max=65535, help="The port to listen on.")] = None,
+    insecure: Annotated[
+        bool,
+        typer.Option("--insecure", "-i", help="As pictrs-safety's: listen everywhere, unless an address is given."),
+    ] = False,
+    engine: Annotated[
+        bool | None, typer.Option("--engine/--no-engine", help="Judge in this process, or leave it to workers alone.")
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store", metavar="STORE", help="Where accepted uploads end: a path, a URL or a configured name."
+        ),
+    ] = None,
+    log: Annotated[
+        str | None, typer.Option("--log", metavar="FORM", help="How to write the log: text or json.")
+    ] = None,
+    detectors: Annotated[
+        str | None, typer.Option("--detectors", metavar="NAMES", help="Which detectors judge, with commas between.")
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option("--policy", metavar="NAME|FILE", help="A preset (cautious, balanced, strict) or a policy file."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="What the detectors run on: auto, cpu, cuda, ...")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=0, help="Decoder processes and scoring threads; 0: one per core.")
+    ] = None,
+    config: ConfigOption = None,
+    ledger: LedgerOption = None,
+    log_level: LogLevelOption = None,
+    quiet: QuietOption = False,
+    yes: YesOption = False,
+) -> int:
+    """Run until stopped: judge every upload before it is published, as pict-rs' external validator."""
+    if insecure and host is None:
+        host = "0.0.0.0"
+    own = {"host": host, "port": port, "engine": engine, "store": store, "log": log}
+    given: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
+    names = None if detectors is None else [name.strip() for name in detectors.split(",") if name.strip()]
+    sh = shell(
+        config, ledger, log_level, quiet, yes, gate=given, detectors=names, policy=policy, device=device, jobs=jobs
+    )
+    return run_serve(sh)
+
+
+def run_serve(sh: Shell) -> int:
+    """Serve as configured."""
+    from fedi_safety import app
+    from fedi_safety.config import ledger_path, variables
+    from fedi_safety.gate import http, logs
+    from fedi_safety.gate.finding import upload_store
+    from fedi_safety.gate.serving import Serving, checked
+    from fedi_safety.ledger.ledger import open_ledger
+    from fedi_safety.predecessor_env import unused_database
+
+    settings = sh.settings
+    gate = settings.gate
+    checked(gate, gate.host)
+    policy = app.load_policy(settings.policy)
+    target = upload_store(settings)
+    if target is not None:
+        app.act_for(target.settings, target.url)  # says now what would be wrong later
+    logs.set_up(gate.log)
+    book = open_ledger(ledger_path(settings), clock=app.SystemClock(), busy_timeout_s=_BUSY_S)
+    try:
+        with http.bind(gate.host, gate.port) as listener:
+            serving = Serving(settings, book, policy, listener, reload=lambda: app.load_policy(settings.policy))
+            sh.note(f"the gate listens on {http.shown(listener)}; policy {policy.name}; stop with Ctrl-C or SIGTERM")
+            if (unused := unused_database(variables())) is not None:
+                sh.warn(unused)
+            if target is None:
+                sh.warn("no store is configured: what is accepted without a verdict is judged only if memory still has "
+                        "it; set `gate.store`")  # fmt: skip
+            asyncio.run(serving.run())
+    finally:
+        book.dispose()
+    return ExitCode.DONE

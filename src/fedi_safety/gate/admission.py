@@ -1,0 +1,140 @@
+"""Who may ask, and how often: tokens in the path, networks, proxies that are believed. It reads no body.
+
+A sender is known by the name of its token, or by its address; never by what it claims.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from fedi_safety.config import Gate
+from fedi_safety.core.errors import ConfigError
+from fedi_safety.gate.answers import Refusal
+from fedi_safety.gate.keys import Keyring
+
+BY_ADDRESS = "IPADDR"
+"""In the place of a token: the caller's address decides (the predecessor's word for it)."""
+
+_MOST_BUCKETS = 10_000
+_BURST_S = 5.0  # what a caller may save up of its rate
+_NARROWEST = {4: 8, 6: 16}  # a network wider than this is as good as the world
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+
+def check(gate: Gate, *, host: str) -> None:
+    """Refuse settings that would let in the whole world, or nobody. Raises `ConfigError`."""
+    for network in gate.networks:
+        if network.prefixlen < _NARROWEST[network.version]:
+            raise ConfigError("gate.networks", f"{network} is open to the world", "name the networks of your servers")
+    for network in gate.trusted_proxies:
+        if network.prefixlen < _NARROWEST[network.version]:
+            raise ConfigError("gate.trusted_proxies", f"{network} would believe anybody", "name your proxy's address")
+    for names, secrets in (("gate.tokens", gate.tokens), ("gate.worker_keys", gate.worker_keys)):
+        for name, secret in secrets.items():
+            if not secret.get_secret_value().strip():
+                raise ConfigError(f"{names}.{name}", "is empty", "give it a long random secret")
+    if not gate.tokens and not any(not network.is_loopback for network in gate.networks) and not is_loopback(host):
+        raise ConfigError(
+            f"gate: listening on {host}",
+            "the gate would be open to other machines without any authentication",
+            "set gate.tokens or gate.networks, or listen on 127.0.0.1",
+        )
+    if gate.held_bytes < 2 * gate.max_bytes:
+        cause = f"is less than twice gate.max_bytes ({gate.max_bytes})"
+        raise ConfigError("gate.held_bytes", cause, f"set it to {2 * gate.max_bytes} or more, or lower gate.max_bytes")
+    if not gate.engine and not gate.worker_keys:
+        raise ConfigError("gate", "nobody would judge: no engine, and no worker's key", "set gate.worker_keys")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address to listen on."""
+    if host == "localhost":
+        return True
+    address = parse(host)
+    return address is not None and address.is_loopback
+
+
+def parse(text: str) -> Address | None:
+    """Return the address that a text names, None for anything else. IPv4 that is wrapped in IPv6 is IPv4."""
+    try:
+        address = ip_address(text.strip().strip("[]").partition("%")[0])
+    except ValueError:
+        return None
+    mapped = getattr(address, "ipv4_mapped", None)
+    return mapped or address
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Somebody who was let in, and under which name."""
+
+    name: str
+
+
+class Admission:
+    """Tells who a caller is and whether it may ask."""
+
+    def __init__(self, gate: Gate) -> None:
+        """Take the tokens and networks of the settings."""
+        self._tokens = Keyring({name: secret.get_secret_value() for name, secret in gate.tokens.items()})
+        self._networks = tuple(gate.networks)
+        self._proxies = tuple(gate.trusted_proxies)
+        self._rate = gate.rate
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def address(self, peer: str | None, forwarded: Sequence[str]) -> Address | None:
+        """Return the caller's address: the peer's, or what the nearest trusted proxies say it is.
+
+        From the right, because everything to the left of what a trusted proxy added is the caller's own word. Of whom a
+        proxy speaks that is not listed nobody knows: None. Else one on this machine would let the world in as itself.
+        """
+        address = parse(peer or "")
+        hops = [hop for header in forwarded for hop in header.split(",")]
+        if hops and not (address is not None and _within(address, self._proxies)):
+            return None
+        while address is not None and hops and _within(address, self._proxies):
+            address = parse(hops.pop())
+        return address
+
+    def knows(self, peer: str) -> bool:
+        """Whether an address is listed, as a caller's or a proxy's."""
+        address = parse(peer)
+        return address is not None and _within(address, (*self._networks, *self._proxies))
+
+    def admit(self, presented: str | None, address: Address | None) -> Caller:
+        """Return the caller, by the token that it presented or by its address. Raises `Refusal` 401 or 429."""
+        if presented is not None and presented != BY_ADDRESS:
+            name = self._tokens.holder(presented)
+            if name is None:
+                raise Refusal(401, "unauthorized", "You are not authorized to use this service")
+            caller = Caller(name)
+        elif address is not None and _within(address, self._networks):
+            caller = Caller(str(address))
+        else:
+            raise Refusal(401, "unauthorized", "You are not authorized to use this service")
+        return caller
+
+    def slow_down(self, caller: Caller) -> None:
+        """Count one upload of this caller. Raises `Refusal` 429 when it sends more than its rate."""
+        if not self._rate:
+            return
+        now = time.monotonic()
+        most = max(1.0, self._rate * _BURST_S)
+        saved, at = self._buckets.pop(caller.name, (most, now))
+        saved = min(most, saved + (now - at) * self._rate)
+        allowed = saved >= 1.0
+        self._buckets[caller.name] = (saved - 1.0 if allowed else saved, now)
+        while len(self._buckets) > _MOST_BUCKETS:
+            self._buckets.popitem(last=False)
+        if not allowed:
+            raise Refusal(429, "rate_limited", f"more than {self._rate:g} uploads a second")
+
+
+def _within(address: Address, networks: Sequence[Network]) -> bool:
+    return any(address in network for network in networks)

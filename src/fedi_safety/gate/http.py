@@ -1,0 +1,192 @@
+"""The HTTP server's edge: uvicorn with what it lacks against callers that hold on to connections.
+
+Time-outs and limits for the head of a request, a limit on connections altogether and from one stranger, errors as JSON.
+What a request means is `server`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import resource
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from fedi_safety.core.errors import UsageError
+
+log = logging.getLogger(__name__)
+
+_HEAD_S = 10.0
+_HEAD_BYTES = 64 << 10
+# Longer than callers keep an idle connection themselves (pict-rs 90 s): one that is closed as they begin to use it
+# again would cost an upload.
+_KEEP_ALIVE_S = 120.0
+_BACKLOG = 512
+_OTHER_FILES = 256  # the ledger, decoders with their memory, stores
+_STOP_S = 9  # a little more than the judges take; containers are killed after ten
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """How many connections there may be; `known` tells whose number is not limited by itself."""
+
+    connections: int
+    known: Callable[[str], bool]
+
+    @property
+    def of_stranger(self) -> int:
+        """Return how many connections one unknown address may hold."""
+        return max(4, min(64, self.connections // 4))
+
+
+class _Protocol(HttpToolsProtocol):
+    """One connection."""
+
+    edge: Edge
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._head_bytes = 0  # of a head that one read did not bring whole
+        self._in_head = False
+        super().connection_made(transport)
+        peer = self.client[0] if self.client else ""
+        others = [c for c in self.connections if c is not self]
+        if len(others) >= self.edge.connections:
+            self._turn_away(503, "too_many_connections", "the gate holds as many connections as it may")
+        elif not self.edge.known(peer):
+            same = sum(1 for c in others if (client := getattr(c, "client", None)) and client[0] == peer)
+            if same >= self.edge.of_stranger:
+                self._turn_away(503, "too_many_connections", "too many connections from one address")
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if self._idle:
+            self._await_head()
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > _HEAD_BYTES:
+                self._turn_away(431, "head_too_large", "the head of the request is too large")
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        self._in_head = True
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the text is our own
+        self._turn_away(400, "bad_http", "this is not a valid HTTP request")
+
+    @property
+    def _idle(self) -> bool:
+        """Whether no request is being answered, so that what comes is the head of one."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _await_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(_HEAD_S, self._too_slow)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _too_slow(self) -> None:
+        if self._idle and not self.transport.is_closing():
+            self._turn_away(408, "head_timeout", f"the head of a request must come within {_HEAD_S:g} s")
+
+    def _turn_away(self, status: int, code: str, message: str) -> None:
+        body = json.dumps({"code": code, "message": message}).encode() + b"\n"
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[status] + head + body)
+        self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server without its signal handlers: the gate stops in an order of its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+
+def make_server(app: Any, edge: Edge) -> Server:
+    """Return a server for `app`; `serve(sockets=...)` runs it."""
+    protocol = type("GateProtocol", (_Protocol,), {"edge": edge})
+    config = uvicorn.Config(
+        app,
+        http=cast(Any, protocol),
+        ws="none",
+        lifespan="off",
+        loop="asyncio",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # who is believed about addresses is `admission`'s to say
+        server_header=False,
+        timeout_keep_alive=int(_KEEP_ALIVE_S),
+        timeout_graceful_shutdown=_STOP_S,
+    )
+    return Server(config)
+
+
+def affordable(connections: int) -> int:
+    """Return how many of these connections the process has descriptors for, its limit raised as far as it goes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _OTHER_FILES
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft >= wanted:
+        return connections
+    fewer = max(1, soft - _OTHER_FILES)
+    log.warning("only %d of %d connections: the process may have %d open files", fewer, connections, soft)
+    return fewer
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Raises `UsageError` if that cannot be had."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        cause = (error.strerror or str(error)).lower()
+        raise UsageError(f"listening on {host}", cause, "give an address of this machine") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # `::` takes IPv4 as well
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        cause = (error.strerror or str(error)).lower()
+        raise UsageError(
+            f"listening on {host}:{port}", cause, "give another address or port, or end who has it"
+        ) from error
+    return listener
+
+
+def shown(listener: socket.socket) -> str:
+    """Return where a socket listens, as a URL."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

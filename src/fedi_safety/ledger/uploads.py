@@ -1,0 +1,297 @@
+"""Uploads that the gate refused, or accepted without a verdict: the debt, and how each of them ended.
+
+Works in the caller's transaction. It judges nothing and plans nothing: a debt ends with a judgement that is recorded
+elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, case, delete, func, insert, or_, select, update
+
+from fedi_safety.core.errors import printable
+from fedi_safety.core.types import Verdict
+from fedi_safety.ledger import codec
+from fedi_safety.ledger.schema import State, contents, judgements, objects, runs
+from fedi_safety.ledger.schema import uploads as table
+from fedi_safety.ledger.sqlite import Database
+
+RETAIN_S = 90 * 86_400.0
+"""How long what is refused or settled can be looked up."""
+
+REMOVED = "removed"
+"""The outcome of what was condemned and then removed by an act."""
+
+NOT_FOUND = "not found"
+"""The outcome of what was in the store no more, or never came to be."""
+
+GATE_RUN = "gate"
+"""The kind of the runs in which the gate judges."""
+
+_u = table.c
+_DEBTS = select(table, contents.c.verdict).outerjoin(contents, contents.c.sha256 == _u.sha256)
+
+
+class UploadState(StrEnum):
+    """The life of such an upload."""
+
+    REFUSED = "refused"  # the end: its sender was told no
+    OWED = "owed"  # accepted without a verdict
+    HELD = "held"  # owed -> held: this version cannot judge it; tried again with another one
+    CONDEMNED = "condemned"  # owed -> condemned: judged since; not removed yet
+    SETTLED = "settled"  # the end: judged and harmless, removed, or found to be nowhere
+
+    @property
+    def open(self) -> bool:
+        """Whether something is still owed."""
+        return self in _OPEN
+
+
+_OPEN = frozenset({UploadState.OWED, UploadState.HELD, UploadState.CONDEMNED})
+_OPEN_STATES = sorted(state.value for state in _OPEN)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadNote:
+    """What is to be remembered of an upload. `at` is epoch seconds; `url` is where a webhook said that it is."""
+
+    upload: str
+    at: float
+    sender: str
+    state: UploadState
+    reason: str
+    by: str
+    sha256: bytes | None = None
+    size: int | None = None
+    media_type: str | None = None
+    url: str | None = None
+    detail: str = ""
+    decoder: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Debt:
+    """An open upload as the ledger has it. `verdict` is that of its content, if it has one by now."""
+
+    id: int
+    note: UploadNote
+    tries: int
+    tried_at: float | None
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A debt's next step: `settled` with an `outcome`, another state, or None: another try that led nowhere."""
+
+    upload: str
+    state: UploadState | None = None
+    outcome: str | None = None
+    detail: str | None = None
+    decoder: str | None = None
+    sha256: bytes | None = None  # learnt since
+    size: int | None = None
+
+
+@dataclass(slots=True)
+class UploadFigures:
+    """What the gate has refused and owes. `oldest_at` is of what is owed or condemned, not of what is held."""
+
+    refused: Counter[str] = field(default_factory=Counter)
+    refused_day: int = 0
+    owed: Counter[str] = field(default_factory=Counter)
+    held: Counter[str] = field(default_factory=Counter)
+    condemned: int = 0
+    settled: Counter[str] = field(default_factory=Counter)
+    oldest_at: float | None = None
+    judged: int = 0
+    blocked: int = 0
+
+    @property
+    def any(self) -> bool:
+        """Whether the gate has ever left a trace."""
+        return bool(self.refused or self.owed or self.held or self.condemned or self.settled or self.judged)
+
+
+def note(connection: Connection, notes: Sequence[UploadNote]) -> None:
+    """Add rows, each upload's once. What is owed and has a verdict by now does not begin as owed."""
+    known: set[str] = set()
+    for part in codec.chunks([item.upload for item in notes]):
+        known.update(connection.execute(select(_u.upload).where(_u.upload.in_(part))).scalars())
+    notes = [item for item in {item.upload: item for item in notes}.values() if item.upload not in known]
+    if not notes:
+        return
+    rows = [
+        {
+            "upload": item.upload,
+            "at": item.at,
+            "sender": printable(item.sender),
+            "state": item.state.value,
+            "reason": item.reason,
+            "detail": printable(item.detail)[:500],
+            "by": printable(item.by),
+            "sha256": item.sha256,
+            "size": item.size,
+            "media_type": item.media_type,
+            "url": item.url,
+            "tries": 0,
+            "decoder": item.decoder,
+        }
+        for item in notes
+    ]
+    connection.execute(insert(table), rows)
+    owed = [item for item in notes if item.state.open and item.sha256 is not None]
+    if owed:
+        judged(connection, max(item.at for item in owed), [item.sha256 for item in owed if item.sha256 is not None])
+
+
+def judged(connection: Connection, at: float, sha256s: Sequence[bytes]) -> None:
+    """Note that these contents may have a verdict by now. What is condemned stays open until it is removed."""
+    if not sha256s or not _any_open(connection):
+        return
+    block = Verdict.BLOCK.value
+    for part in codec.chunks(sha256s):
+        verdict = select(contents.c.verdict).where(contents.c.sha256 == _u.sha256).scalar_subquery()
+        decided = select(contents.c.sha256).where(contents.c.sha256.in_(part), contents.c.decided)
+        connection.execute(
+            update(table)
+            .where(_u.sha256.in_(decided), _u.state.in_(_OPEN_STATES))
+            .values(
+                state=case((verdict == block, UploadState.CONDEMNED.value), else_=UploadState.SETTLED.value),
+                outcome=verdict,
+                settled_at=case((verdict == block, None), else_=at),
+            )
+        )
+
+
+def removed(connection: Connection, at: float, sha256s: Sequence[bytes]) -> None:
+    """Note that objects with these contents were removed from their store, or were gone from it."""
+    if not sha256s or not _any_open(connection):
+        return
+    for part in codec.chunks(sha256s):
+        connection.execute(
+            update(table)
+            .where(_u.sha256.in_(part), _u.state == UploadState.CONDEMNED.value)
+            .values(state=UploadState.SETTLED.value, outcome=REMOVED, settled_at=at)
+        )
+
+
+def _any_open(connection: Connection) -> bool:
+    query = select(_u.id).where(_u.state.in_(_OPEN_STATES)).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def move(connection: Connection, at: float, moves: Sequence[Move]) -> None:
+    """Write what became of debts, by their requests' ids; one that is not open any more stays as it is."""
+    for item in moves:
+        values: dict[str, Any] = {"tries": _u.tries + 1, "tried_at": at}
+        if item.state is not None:
+            values["state"] = item.state.value
+        if item.state is UploadState.SETTLED:
+            values["settled_at"] = at
+        for name in ("outcome", "decoder", "sha256", "size"):
+            if (value := getattr(item, name)) is not None:
+                values[name] = value
+        if item.detail is not None:
+            values["detail"] = printable(item.detail)[:500]
+        # Somebody else may have judged it meanwhile: then it is not held any more.
+        states = [UploadState.OWED.value] if item.state is UploadState.HELD else _OPEN_STATES
+        connection.execute(update(table).where(_u.upload == item.upload, _u.state.in_(states)).values(values))
+
+
+def reopen(connection: Connection, decoder: str) -> int:
+    """Owe again what another version could not judge; return how many."""
+    of_others = (_u.state == UploadState.HELD.value) & or_(_u.decoder.is_(None), _u.decoder != decoder)
+    return connection.execute(update(table).where(of_others).values(state=UploadState.OWED.value)).rowcount
+
+
+def settle_swept(connection: Connection, at: float, store: str, margin_s: float) -> int:
+    """Settle what no complete pass over the store has met, as long as it began well after the upload.
+
+    What was met and could not be judged is held instead.
+    """
+    r = runs.c
+    swept = select(func.max(r.started_at)).where(
+        r.store == store, r.kind == "scan", r.status == "done", r.settings.like('%"whole":true%')
+    )
+    began = connection.execute(swept).scalar_one_or_none()
+    if began is None:
+        return 0
+    old = (_u.at < began - margin_s) & _u.sha256.is_not(None)
+    owed = (_u.state == UploadState.OWED.value) & old
+    if connection.execute(select(_u.id).where(owed).limit(1)).first() is not None:
+        unscanned = select(objects.c.sha256).where(objects.c.state == State.UNSCANNED.value)
+        met_so = _u.sha256.in_(unscanned.where(objects.c.sha256.is_not(None)))
+        connection.execute(update(table).where(owed, met_so).values(state=UploadState.HELD.value))
+    values = {"state": UploadState.SETTLED.value, "outcome": NOT_FOUND, "settled_at": at}
+    where = _u.state.in_([UploadState.OWED.value, UploadState.CONDEMNED.value]) & old
+    return connection.execute(update(table).where(where).values(values)).rowcount
+
+
+def prune(connection: Connection, before: float) -> int:
+    """Forget what ended before; return how many."""
+    ended = _u.state.in_([UploadState.REFUSED.value, UploadState.SETTLED.value])
+    return connection.execute(delete(table).where(ended, func.coalesce(_u.settled_at, _u.at) < before)).rowcount
+
+
+def page(connection: Connection, states: Sequence[UploadState], after: int, limit: int) -> list[Debt]:
+    """Return the next uploads in one of these states behind the one numbered `after`, oldest first."""
+    query = _DEBTS.where(_u.state.in_([state.value for state in states]), _u.id > after).order_by(_u.id).limit(limit)
+    return [_debt(row) for row in connection.execute(query).mappings()]
+
+
+def untried(connection: Connection, state: UploadState, limit: int) -> list[Debt]:
+    """Return the uploads in this state that were not tried for the longest, those never tried first."""
+    query = _DEBTS.where(_u.state == state.value).order_by(func.coalesce(_u.tried_at, 0.0), _u.id).limit(limit)
+    return [_debt(row) for row in connection.execute(query).mappings()]
+
+
+def _debt(row: Any) -> Debt:
+    known = UploadNote(
+        row["upload"],
+        row["at"],
+        row["sender"],
+        UploadState(row["state"]),
+        row["reason"],
+        row["by"],
+        row["sha256"],
+        row["size"],
+        row["media_type"],
+        row["url"],
+        row["detail"],
+        row["decoder"],
+    )
+    verdict = row["verdict"]
+    return Debt(row["id"], known, row["tries"], row["tried_at"], None if verdict is None else Verdict(verdict))
+
+
+def figures(database: Database, now: float) -> UploadFigures:
+    """Return what the gate has refused and owes."""
+    found = UploadFigures()
+    with database.read() as connection:
+        by_state = select(_u.state, _u.reason, _u.outcome, func.count()).group_by(_u.state, _u.reason, _u.outcome)
+        for state, reason, outcome, count in connection.execute(by_state):
+            if state == UploadState.REFUSED:
+                found.refused[reason] += count
+            elif state == UploadState.OWED:
+                found.owed[reason] += count
+            elif state == UploadState.HELD:
+                found.held[reason] += count
+            elif state == UploadState.CONDEMNED:
+                found.condemned += count
+            else:
+                found.settled[outcome or "unknown"] += count
+        lately = (_u.state == UploadState.REFUSED.value) & (_u.at > now - 86_400)
+        found.refused_day = connection.execute(select(func.count()).select_from(table).where(lately)).scalar_one()
+        waiting = _u.state.in_([UploadState.OWED.value, UploadState.CONDEMNED.value])
+        found.oldest_at = connection.execute(select(func.min(_u.at)).where(waiting)).scalar_one()
+        of_gate = select(func.count(), func.sum(case((judgements.c.verdict == Verdict.BLOCK.value, 1), else_=0)))
+        query = of_gate.join(runs, runs.c.id == judgements.c.run_id).where(runs.c.kind == GATE_RUN)
+        found.judged, blocked = connection.execute(query.select_from(judgements)).one()
+        found.blocked = blocked or 0
+    return found

@@ -1,0 +1,39 @@
+"""Objects drawn from a listing by lot: each with the same chance, the same ones every time. Opens none of them."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from fedi_safety.core.types import Object, Unscanned
+
+
+@dataclass(slots=True)
+class Drawn:
+    """The drawn objects, and how many there were to draw from. Any first part of them is a sample too."""
+
+    objects: list[Object] = field(default_factory=list)
+    listed: int = 0
+
+
+def draw(listing: Iterable[Object | Unscanned], count: int, seed: int = 0) -> Drawn:
+    """Draw `count` objects: the same ones for the same keys and seed, in whatever order they are listed.
+
+    Holds no more than `count` objects, however many are listed.
+    """
+    drawn = Drawn()
+    heap: list[tuple[int, str, Object]] = []  # the lowest lots, negative, so that the highest of them is on top
+    for item in listing:
+        drawn.listed += 1
+        if not isinstance(item, Object):
+            continue
+        text = f"{seed}\0{item.key}".encode("utf-8", "surrogateescape")
+        entry = (-int.from_bytes(hashlib.blake2b(text, digest_size=16).digest()), item.key, item)
+        if len(heap) < count:
+            heapq.heappush(heap, entry)
+        elif entry[:2] > heap[0][:2]:
+            heapq.heapreplace(heap, entry)
+    drawn.objects = [obj for _, _, obj in sorted(heap, key=lambda e: e[:2], reverse=True)]
+    return drawn

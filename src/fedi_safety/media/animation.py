@@ -1,0 +1,205 @@
+"""Animations (GIF, APNG, WebP, AVIF, JXL): frames chosen over the whole length, drawn as a viewer would see them.
+
+Runs in the child only. Of GIF, APNG and WebP no more is decoded than the chosen frames are made of.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from PIL import Image
+
+from fedi_safety.core.errors import Unscannable
+from fedi_safety.core.types import MediaType, Part, Place, Reason
+from fedi_safety.media import apng, gif, webp
+from fedi_safety.media.canvas import Canvas, Patch, Patches
+from fedi_safety.media.choosing import Moment, choose, runs
+from fedi_safety.media.extent import JxlHeader, declared_pixels, is_cut, jxl_header
+from fedi_safety.media.showing import Bounds, Showing, Shown
+from fedi_safety.media.stills import decode_still, explained, finished, plugin, refuse_bomb, with_alpha
+
+_PATCHED: dict[MediaType, Callable[[bytes], Patches]] = {
+    MediaType.GIF: gif.patches,
+    MediaType.PNG: apng.patches,
+    MediaType.WEBP: webp.patches,
+}
+
+
+def decode_animation(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> Shown | None:
+    """Show frames of an animation; None if these bytes are a still. Raises `Unscannable` or `MemoryError`."""
+    read = _PATCHED.get(media_type)
+    if read is not None:
+        found = read(data)
+        if len(found.patches) + (found.still is not None) > 1:
+            return _patched(found, bounds, showing)
+    elif media_type is MediaType.AVIF:
+        return _avif(data, bounds, showing)
+    elif media_type is MediaType.JXL and (header := jxl_header(data)) is not None and header.moves:
+        return _jxl(data, header, bounds, showing)
+    return None
+
+
+# --- GIF, APNG, WebP
+
+
+def _patched(found: Patches, bounds: Bounds, showing: Showing) -> Shown:
+    refuse_bomb(found.width * found.height, bounds.max_pixels)
+    if not found.width or not found.height:
+        raise Unscannable(Reason.CORRUPT, "it says that it has no size")
+    moments = found.moments()
+    chosen = choose(moments, bounds.frames, bounds.random)
+    drawer = _Drawer(found, moments, bounds, showing)
+    if found.still is not None:
+        drawer.show_still(found.still)
+    planned = runs(moments, chosen)
+    bounds.random.shuffle(planned)  # when the time is up, what is missing is missing anywhere
+    for start, wanted in planned:
+        drawer.draw(start, wanted)
+    problem = found.problem or drawer.problem
+    if problem is None and drawer.drawn < len(chosen):
+        problem = Unscannable(Reason.TOO_SLOW, f"{drawer.drawn} of {len(chosen)} chosen frames in the time there is")
+    return Shown(len(moments), len(moments) > len(chosen), problem)
+
+
+@dataclass(slots=True)
+class _Drawer:
+    """Draws runs of patches and shows the wanted ones."""
+
+    found: Patches
+    moments: list[Moment]
+    bounds: Bounds
+    showing: Showing
+    drawn: int = 0
+    problem: Unscannable | None = None
+    profile: object = None
+
+    def draw(self, start: int, wanted: Sequence[int]) -> None:
+        """Draw from the key frame `start` on, and show each of `wanted`."""
+        clear_or_opaque = self.found.media_type is MediaType.GIF
+        canvas = Canvas(self.found.width, self.found.height, clear_or_opaque=clear_or_opaque)
+        shown = frozenset(wanted)
+        for index in range(start, wanted[-1] + 1):
+            if self.bounds.late:
+                return
+            canvas.draw(self.found.patches[index], self._decoded(index, self.found.patches[index]))
+            if index in shown:
+                self._show(index, canvas.image)
+                self.drawn += 1
+
+    def _decoded(self, index: int, patch: Patch) -> Image.Image | None:
+        """Return a patch's picture; None, and keep the reason, if it is damaged: the others may still be good."""
+        kind = self.found.media_type
+        try:
+            refuse_bomb(patch.width * patch.height, self.bounds.max_pixels)
+            data = patch.build()
+            with explained(data, kind):
+                image: Image.Image = plugin(kind)(io.BytesIO(data))
+                image.load()
+                self.profile = self.profile or image.info.get("icc_profile")
+                return with_alpha(image)
+        except Unscannable as refusal:
+            self.problem = self.problem or Unscannable(refusal.reason, f"frame {index + 1}: {refusal.detail}")
+            return None
+
+    def _show(self, index: int, drawn: Image.Image) -> None:
+        if profile := self.found.profile or self.profile:
+            drawn.info["icc_profile"] = profile
+        place = Place(self.moments[index].time_s)
+        self.showing.show(index, place, finished(drawn, *drawn.size), on_black_index=index + len(self.moments))
+
+    def show_still(self, data: bytes) -> None:
+        """Show the picture that stands in where animations are not shown. It need not be one of the frames."""
+        try:
+            still = decode_still(data, self.found.media_type, self.bounds.max_pixels)
+        except Unscannable as refusal:
+            self.problem = self.problem or refusal
+            return
+        last = 2 * len(self.moments)
+        self.showing.show(last, Place(part=Part.COVER), still, on_black_index=last + 1)
+
+
+# --- AVIF
+
+
+def _avif(data: bytes, bounds: Bounds, showing: Showing) -> Shown | None:
+    if b"avis" not in data[8:64]:
+        return None
+    refuse_bomb(declared_pixels(data, MediaType.AVIF), bounds.max_pixels)
+    with explained(data, MediaType.AVIF):
+        image: Image.Image = plugin(MediaType.AVIF)(io.BytesIO(data))
+        count = getattr(image, "n_frames", 1)
+        if count < 2:
+            return None
+        refuse_bomb(image.width * image.height, bounds.max_pixels)
+
+    def picture(index: int) -> tuple[Image.Image, Place]:
+        image.seek(index)
+        image.load()
+        copy = image.copy()
+        copy.info["icc_profile"] = image.info.get("icc_profile")
+        return copy, Place(image.info.get("timestamp", 0) / 1000)
+
+    moments = [Moment(0.0, 0, True)] * count if count <= bounds.frames else _avif_moments(data, count)
+    return _each(data, MediaType.AVIF, moments, picture, bounds, showing)
+
+
+def _avif_moments(data: bytes, count: int) -> list[Moment]:
+    """Return the table of frames; where the track does not tell it, frames of which nothing is known."""
+    from fedi_safety.media.clips import tables
+
+    with suppress(Unscannable):
+        for moments in tables(data, MediaType.AVIF):
+            if len(moments) == count:
+                return moments
+    return [Moment(0.0, 0, True)] * count
+
+
+# --- JXL
+
+
+def _jxl(data: bytes, header: JxlHeader, bounds: Bounds, showing: Showing) -> Shown | None:
+    from fedi_safety.media import jxl
+
+    refuse_bomb(header.width * header.height, bounds.max_pixels)
+    with explained(data, MediaType.JXL):
+        count = jxl.count_frames(data, header)
+    if count < 2:
+        return None
+
+    def picture(index: int) -> tuple[Image.Image, Place]:
+        return jxl.decode_frame(data, header, index), Place(page=index + 1)
+
+    return _each(data, MediaType.JXL, [Moment(0.0, 0, True)] * count, picture, bounds, showing)
+
+
+def _each(
+    data: bytes,
+    media_type: MediaType,
+    moments: list[Moment],
+    picture: Callable[[int], tuple[Image.Image, Place]],
+    bounds: Bounds,
+    showing: Showing,
+) -> Shown:
+    """Show chosen frames of what a library decodes frame by frame, in order: it may need the ones before."""
+    chosen = choose(moments, bounds.frames, bounds.random)
+    problem: Unscannable | None = None
+    tried = 0
+    for index in chosen:
+        if bounds.late:
+            break
+        tried += 1
+        try:
+            with explained(data, media_type):
+                image, place = picture(index)
+        except Unscannable as refusal:
+            problem = problem or Unscannable(refusal.reason, f"frame {index + 1}: {refusal.detail}")
+            continue
+        showing.show(index, place, finished(image, *image.size), on_black_index=index + len(moments))
+    if problem is None and tried < len(chosen):
+        problem = Unscannable(Reason.TOO_SLOW, f"{tried} of {len(chosen)} chosen frames in the time there is")
+    if problem is None and is_cut(data, media_type):
+        problem = Unscannable(Reason.TRUNCATED, "it ends too early")
+    return Shown(len(moments), len(moments) > len(chosen), problem)
