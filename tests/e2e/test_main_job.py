@@ -20,7 +20,19 @@ JSON_FIELDS = [
     "partly", "planned", "acted", "failed",
     "frames", "bytes", "seconds", "images_per_second", "device", "detectors", "policy", "run_id",
 ]  # fmt: skip
-ROW_FIELDS = ["store", "key", "state", "verdict", "labels", "reasons", "signals", "unscanned", "act", "sha256"]
+ROW_FIELDS = [
+    "store",
+    "key",
+    "state",
+    "verdict",
+    "labels",
+    "reasons",
+    "signals",
+    "unscanned",
+    "partly",
+    "act",
+    "sha256",
+]
 
 
 @pytest.fixture
