@@ -71,7 +71,7 @@ def test_dry_run_then_apply_removes_exactly_what_was_condemned(media: Path, face
     assert (result["listed"], result["judged"], result["already_judged"]) == (9, 5, 0)
     assert (result["clear"], result["review"], result["block"]) == (3, 0, 2)
     assert (result["planned"], result["acted"], result["failed"]) == (2, 0, 0)
-    assert result["unscanned"] == {"not_media": 3, "truncated": 1}
+    assert result["unscanned"] == {"not_media": 2, "empty": 1, "truncated": 1}
     assert result["listed"] == result["judged"] + result["already_judged"] + sum(result["unscanned"].values())
     assert result["frames"] == 4
     assert result["device"] == "cpu"
@@ -127,7 +127,7 @@ def test_follow_up_list_show_dismiss(media: Path, faces: str) -> None:
         0,
     )
     unscanned = program("list", "--unscanned", "not_media", "--json").lines
-    assert {r["key"] for r in unscanned} == {"export.csv", "empty.jpg", "page.jpg"}
+    assert {r["key"] for r in unscanned} == {"export.csv", "page.jpg"}
 
     shown = program("show", "ab/portrait.jpg", "--json").json
     assert shown["sha256"] == row["sha256"]
