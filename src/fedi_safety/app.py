@@ -85,7 +85,7 @@ class Engine:
     @property
     def media_at_once(self) -> int:
         """How many media are scored together: 8, or more where every network runs on a GPU, which needs them."""
-        return max(8, min(d.max_batch for d in self.detectors))
+        return max(8, min((d.max_batch for d in self.detectors), default=0))
 
     def close(self) -> None:
         """End the decoder's processes."""
