@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import socket
@@ -15,9 +16,15 @@ from typing import Any
 
 import pytest
 
+from fedi_safety import app
+from fedi_safety.config import load_settings
 from fedi_safety.core.errors import ConfigError, ModelError
+from fedi_safety.core.policy import judge
+from fedi_safety.core.types import Content, Judged, MediaType, Object, Scores, Signal
 from fedi_safety.gate.types import Unjudged
+from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.ledger.uploads import UploadState
+from fedi_safety.policies import load_policy
 from serving import RED, RED_CIRCLE, gate
 
 
@@ -82,6 +89,30 @@ def test_what_was_judged_before_is_answered_from_the_ledger(tmp_path: Path) -> N
         assert g.upload(RED).status == 200
         assert g.decoder.decoded == []
         assert g.metric("answers_total", by="ledger", reason="", said="refused", verdict="block") == 1
+
+
+def test_without_an_engine_known_contents_need_no_worker_whatever_the_concepts(tmp_path: Path) -> None:
+    """The concepts' wording is part of the policy in force, which workers with the same configuration judged by."""
+    settings = load_settings(None, detectors=["embedded", "clip"], gate={"engine": False, "worker_keys": {"home": "k"}})
+    policy = load_policy("balanced")
+    measured = app.measured(settings)
+    in_force = measured.in_force(policy)
+    assert in_force.id != policy.among(measured.signals).id
+    data = b"known picture"
+    signals = {name: Signal(1.0) for name in in_force.signals}
+    content = Content(
+        hashlib.sha256(data).digest(), len(data), MediaType.PNG, 8, 8, 1, Scores(signals, {"clip": "a worker's"})
+    )
+    ledger = open_ledger(tmp_path / "ledger.db", clock=app.SystemClock())
+    run = ledger.begin_run("scan", "file:///media", {})
+    ledger.record(run, "file:///media", [Judged(Object("a.png", 13, 1), content, judge(in_force, signals))])
+    ledger.dispose()
+    whole = {"detectors": ["embedded", "clip"]}
+    lone: dict[str, Any] = {"engine": False, "worker_keys": {"home": "k"}, "deadline_s": 1.0}
+    with gate(tmp_path, policy=policy, ready=False, whole=whole, **lone) as g:
+        known = g.upload(data)
+        assert (known.status, known.json["verdict"]) == (406, "block")
+        assert g.upload(b"\x89PNG\r\n\x1a\nanother").json["code"] == "deadline"  # a worker would be needed
 
 
 def test_another_policy_decides_stored_scores_anew(tmp_path: Path) -> None:
@@ -280,9 +311,29 @@ def test_connections_are_bounded(tmp_path: Path) -> None:
         g.wait_for(lambda: True)
         with socket.create_connection(("127.0.0.1", g.port), 5) as one_more:
             assert b"too_many_connections" in one_more.recv(65536)
+        with socket.create_connection(("127.0.0.1", g.port), 5) as uploader:
+            uploader.sendall(b"POST /validate HTTP/1.1\r\nHost: gate\r\nContent-Length: 4000000\r\n\r\n")
+            for _ in range(40):
+                time.sleep(0.005)
+                uploader.sendall(bytes(100_000))  # as pict-rs does, which reads when it has sent all
+            assert b"too_many_connections" in uploader.recv(65536)
         for one in held:
             one.close()
         g.wait_for(lambda: g.get("/healthz").status == 200)
+
+
+def test_who_is_turned_away_and_stays_is_closed_and_counts_for_nothing(tmp_path: Path) -> None:
+    with gate(tmp_path, connections=8) as g:
+        held = [socket.create_connection(("127.0.0.1", g.port), 5) for _ in range(8)]
+        time.sleep(0.1)
+        stubborn = [socket.create_connection(("127.0.0.1", g.port), 10) for _ in range(100)]
+        assert all(b"too_many_connections" in one.recv(65536) for one in stubborn)
+        for one in held:
+            one.close()
+        g.wait_for(lambda: g.get("/healthz").status == 200, 1.5)  # those that linger take nobody's place
+        assert all(one.recv(1) == b"" for one in stubborn)
+        for one in stubborn:
+            one.close()
 
 
 def test_one_stranger_cannot_hold_all_connections(tmp_path: Path) -> None:

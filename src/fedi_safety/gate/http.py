@@ -30,6 +30,9 @@ _HEAD_BYTES = 64 << 10
 _KEEP_ALIVE_S = 120.0
 _BACKLOG = 512
 _OTHER_FILES = 256  # the ledger, decoders with their memory, stores
+# Who is turned away may send on for so long, and the answer reaches it: closed at once, it would see a reset instead.
+_LINGER_S = 2.0
+_LINGERING = 64
 _STOP_S = 9  # a little more than the judges take; containers are killed after ten
 
 
@@ -55,23 +58,25 @@ class _Protocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0  # of a head that one read did not bring whole
         self._in_head = False
+        self.lingers = False
         super().connection_made(transport)
         peer = self.client[0] if self.client else ""
-        others = [c for c in self.connections if c is not self]
+        others = [c for c in self.connections if c is not self and not getattr(c, "lingers", False)]
         if len(others) >= self.edge.connections:
-            self._turn_away(503, "too_many_connections", "the gate holds as many connections as it may")
+            self._turn_away(503, "too_many_connections", "the gate holds as many connections as it may", linger=True)
         elif not self.edge.known(peer):
             same = sum(1 for c in others if (client := getattr(c, "client", None)) and client[0] == peer)
             if same >= self.edge.of_stranger:
-                self._turn_away(503, "too_many_connections", "too many connections from one address")
-        self._await_head()
+                self._turn_away(503, "too_many_connections", "too many connections from one address", linger=True)
+        if not self.lingers:
+            self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self.lingers or self.transport.is_closing():
             return
         if self._idle:
             self._await_head()
@@ -113,11 +118,16 @@ class _Protocol(HttpToolsProtocol):
         if self._idle and not self.transport.is_closing():
             self._turn_away(408, "head_timeout", f"the head of a request must come within {_HEAD_S:g} s")
 
-    def _turn_away(self, status: int, code: str, message: str) -> None:
+    def _turn_away(self, status: int, code: str, message: str, *, linger: bool = False) -> None:
         body = json.dumps({"code": code, "message": message}).encode() + b"\n"
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[status] + head + body)
-        self.transport.close()
+        if linger and sum(getattr(c, "lingers", False) for c in self.connections) < _LINGERING:
+            self.lingers = True  # what it still sends is let go of
+            self.transport.write_eof()
+            self.loop.call_later(_LINGER_S, self.transport.close)
+        else:
+            self.transport.close()
 
 
 class Server(uvicorn.Server):

@@ -22,7 +22,6 @@ from fedi_safety.config import Gate, Settings
 from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Decoder
-from fedi_safety.detectors import signals_of
 from fedi_safety.gate import http, openapi
 from fedi_safety.gate.admission import Admission, check
 from fedi_safety.gate.book import Book
@@ -99,8 +98,8 @@ class Serving:
         self._judge: Judge
         if self._engine is None:
             assert self._queue is not None  # `check` has refused settings without either
-            signals = signals_of(settings.detectors)  # as workers with the same configuration have them
-            self._judge = LedgerFirst(self._queue, self._ledger, lambda: self._policy.among(signals))
+            measured = app.measured(settings)  # as workers with the same configuration have it
+            self._judge = LedgerFirst(self._queue, self._ledger, lambda: measured.in_force(self._policy))
         elif self._queue is None:
             self._judge = self._engine
         else:
