@@ -1,0 +1,133 @@
+"""Which parts of a picture are looked at by themselves, told from its size alone. Pure; decodes nothing.
+
+Detectors squeeze a picture to 224 to 320 pixels. What that leaves nothing of is cut out: of a long picture near-square
+tiles along it, at a second look of any large picture tiles in both directions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import NamedTuple
+
+# Longer pictures than this are cut into tiles. A person who fills the short side is found with 0.81 in a square, 0.52
+# at this ratio and 0.31 at a ratio of 3, where 0.4 is asked for (`./dev bench looks`); screens of telephones have up to
+# 2.4.
+LONG = 2.5
+_SMALLEST_SIDE = 64  # pixels of the short side: less is a line or a bar, not a picture
+_SHAPES = (1.0, 1.5, 2.0)  # lengths of a tile over its other side; the first that the budget allows
+_OVERLAP = 0.5  # of the short side: what is no larger is whole in one tile
+_FINE = ((1536, 3), (640, 2))  # pixels of the long side, from which a second look cuts it into so many, overlapping
+
+
+class Box(NamedTuple):
+    """A part of a picture, in shares (0 to 1) of its width and height."""
+
+    left: float = 0.0
+    top: float = 0.0
+    right: float = 1.0
+    bottom: float = 1.0
+
+    def within(self, outer: Box) -> Box:
+        """Return the box that this one is of `outer`, in shares of what `outer` is a part of."""
+        width, height = outer.right - outer.left, outer.bottom - outer.top
+        return Box(
+            outer.left + self.left * width,
+            outer.top + self.top * height,
+            outer.left + self.right * width,
+            outer.top + self.bottom * height,
+        )
+
+    @property
+    def area(self) -> float:
+        """Return its share of the picture."""
+        return (self.right - self.left) * (self.bottom - self.top)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A tile to cut out: its number from 1, in the order of reading, and where it is."""
+
+    number: int
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """The tiles to look at, and how many it would take to see everything."""
+
+    cuts: tuple[Cut, ...]
+    of: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is left out."""
+        return len(self.cuts) == self.of
+
+
+NOTHING = Tiling((), 0)
+
+
+def is_long(width: int, height: int) -> bool:
+    """Whether a picture of so many pixels is too long to be judged as a whole only."""
+    shortest = min(width, height)
+    return shortest >= _SMALLEST_SIDE and max(width, height) > LONG * shortest
+
+
+def tile(width: int, height: int, budget: int, random: Random, *, closely: bool) -> Tiling:
+    """Return at most `budget` tiles for a picture of so many pixels; none where the whole shows enough.
+
+    `closely` is for a second look: tiles of long pictures are shorter then, and large pictures have tiles as well.
+    """
+    if is_long(width, height):
+        return _along(width, height, budget, random, _SHAPES if closely else _SHAPES[1:])
+    return _across(width, height, budget, random) if closely else NOTHING
+
+
+def smallest_part(width: int, height: int, *, closely: bool) -> tuple[int, int]:
+    """Return the size in pixels of the smallest part that will be looked at by itself."""
+    if is_long(width, height):
+        side = min(width, height)
+        length = round(side * (_SHAPES[0] if closely else _SHAPES[1]))
+        return (length, side) if width > height else (side, length)
+    parts = _parts(width, height) if closely else 1
+    return max(1, width // parts), max(1, height // parts)
+
+
+def _along(width: int, height: int, budget: int, random: Random, shapes: Sequence[float]) -> Tiling:
+    """Cut along the long side. Where the budget is too small for an overlap, it shrinks; then gaps are left by lot."""
+    ratio = max(width, height) / min(width, height)
+    counts = [1 + math.ceil((ratio - length) / (length - _OVERLAP) - 1e-9) for length in shapes]
+    ways = list(zip(shapes, counts, strict=True))
+    length, of = next((way for way in ways if way[1] <= budget), ways[-1])
+    count = min(of, budget)
+    if of > count >= ratio / length:
+        of = count  # they cover it all, and overlap less
+    if count == of:
+        starts = [number * (ratio - length) / (of - 1) for number in range(of)]
+    else:
+        # One in each of equally long stretches: nobody can work out beforehand where nobody looks.
+        starts = [(number + random.random()) * (ratio - length) / count for number in range(count)]
+    spans = [(start / ratio, min(1.0, (start + length) / ratio)) for start in starts]
+    boxes = [Box(a, 0.0, b, 1.0) if width > height else Box(0.0, a, 1.0, b) for a, b in spans]
+    return Tiling(tuple(Cut(number + 1, box) for number, box in enumerate(boxes)), of)
+
+
+def _parts(width: int, height: int) -> int:
+    return next((parts for pixels, parts in _FINE if max(width, height) >= pixels), 1)
+
+
+def _across(width: int, height: int, budget: int, random: Random) -> Tiling:
+    """Cut in both directions, with half of a tile as overlap: into as many parts as the budget allows."""
+    most = _parts(width, height)
+    if most == 1:
+        return NOTHING
+    parts = next((parts for parts in range(most, 1, -1) if (2 * parts - 1) ** 2 <= budget), 2)
+    steps = 2 * parts - 1
+    spans = [(step / (2 * parts), step / (2 * parts) + 1 / parts) for step in range(steps)]
+    boxes = [Box(left, top, right, bottom) for top, bottom in spans for left, right in spans]
+    cuts = [Cut(number + 1, box) for number, box in enumerate(boxes)]
+    drawn = cuts if len(cuts) <= budget else random.sample(cuts, budget)
+    return Tiling(tuple(sorted(drawn, key=lambda cut: cut.number)), len(cuts))
