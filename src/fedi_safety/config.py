@@ -76,7 +76,7 @@ class Limits(_Section):
         description="Tiles of a long picture that a first look judges besides the whole; 0 means none.",
     )
     more_tiles: int = Field(
-        48, ge=0, le=256, description="Tiles and other views of a picture at a second look; 0 means that it has none."
+        48, ge=0, le=200, description="Tiles and other views of a picture at a second look; 0 means that it has none."
     )
 
 

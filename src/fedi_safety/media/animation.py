@@ -114,7 +114,9 @@ class _Drawer:
     def show_still(self, data: bytes) -> None:
         """Show the picture that stands in where animations are not shown. It need not be one of the frames."""
         try:
-            still = decode_still(data, self.found.media_type, self.bounds.max_pixels, self.bounds.look)
+            still = decode_still(
+                data, self.found.media_type, self.bounds.max_pixels, self.bounds.look, self.bounds.tiles
+            )
         except Unscannable as refusal:
             self.problem = self.problem or refusal
             return

@@ -115,13 +115,13 @@ class Still:
         return self.image.tobytes()
 
 
-def decode_still(data: bytes, media_type: MediaType, max_pixels: int, look: Look = Look.FIRST) -> Still:
-    """Decode the first picture of a medium, as finely as a look needs it.
+def decode_still(data: bytes, media_type: MediaType, max_pixels: int, look: Look = Look.FIRST, tiles: int = 0) -> Still:
+    """Decode the first picture of a medium, as finely as so many tiles of it at such a look need it.
 
     Raises `Unscannable`, or `MemoryError` at the address space limit.
     """
     with explained(data, media_type):
-        return _decode(data, media_type, max_pixels, look)
+        return _decode(data, media_type, max_pixels, look, tiles)
 
 
 @contextmanager
@@ -145,13 +145,13 @@ def _explain(error: Exception, data: bytes, media_type: MediaType) -> Unscannabl
     return Unscannable(Reason.CORRUPT, text)
 
 
-def _decode(data: bytes, media_type: MediaType, max_pixels: int, look: Look) -> Still:
+def _decode(data: bytes, media_type: MediaType, max_pixels: int, look: Look, tiles: int) -> Still:
     refuse_bomb(declared_pixels(data, media_type), max_pixels)
     image: Image.Image = plugin(media_type)(io.BytesIO(data))
     width, height = image.size
     refuse_bomb(width * height, max_pixels)
     if isinstance(image, JpegImagePlugin.JpegImageFile):
-        scale = _draft_scale(*smallest_part(width, height, closely=look is Look.SECOND))
+        scale = _draft_scale(*smallest_part(width, height, tiles, closely=look is Look.SECOND))
         if scale > 1:
             # Requesting the quotients rounded down makes Pillow choose exactly this scale.
             image.draft("RGB", (width // scale, height // scale))

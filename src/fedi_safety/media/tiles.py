@@ -7,7 +7,6 @@ tiles along it, at a second look of any large picture tiles in both directions.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
@@ -19,6 +18,7 @@ LONG = 2.5
 _SMALLEST_SIDE = 64  # pixels of the short side: less is a line or a bar, not a picture
 _SHAPES = (1.0, 1.5, 2.0)  # lengths of a tile over its other side; the first that the budget allows
 _OVERLAP = 0.5  # of the short side: what is no larger is whole in one tile
+KINDS = len(_SHAPES) + 2
 _FINE = ((1536, 3), (640, 2))  # pixels of the long side, from which a second look cuts it into so many, overlapping
 
 
@@ -56,15 +56,14 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """The tiles to look at, and how many it would take to see everything."""
+    """The tiles to look at, and how many it would take to see everything.
+
+    `kind` is below `KINDS`. Tiles of one picture that have the same kind and number are the same at both looks.
+    """
 
     cuts: tuple[Cut, ...]
     of: int
-
-    @property
-    def whole(self) -> bool:
-        """Whether nothing is left out."""
-        return len(self.cuts) == self.of
+    kind: int = 0
 
 
 NOTHING = Tiling((), 0)
@@ -79,40 +78,47 @@ def is_long(width: int, height: int) -> bool:
 def tile(width: int, height: int, budget: int, random: Random, *, closely: bool) -> Tiling:
     """Return at most `budget` tiles for a picture of so many pixels; none where the whole shows enough.
 
-    `closely` is for a second look: tiles of long pictures are shorter then, and large pictures have tiles as well.
+    `closely` is for a second look: any large picture has tiles then.
     """
     if is_long(width, height):
-        return _along(width, height, budget, random, _SHAPES if closely else _SHAPES[1:])
+        return _along(width, height, budget, random, closely=closely)
     return _across(width, height, budget, random) if closely else NOTHING
 
 
-def smallest_part(width: int, height: int, *, closely: bool) -> tuple[int, int]:
-    """Return the size in pixels of the smallest part that will be looked at by itself."""
+def smallest_part(width: int, height: int, budget: int, *, closely: bool) -> tuple[int, int]:
+    """Return the size in pixels of the smallest part that `tile` would cut out; of the whole where it would not."""
+    if not budget:
+        return width, height
     if is_long(width, height):
         side = min(width, height)
-        length = round(side * (_SHAPES[0] if closely else _SHAPES[1]))
+        length = round(side * _shape(max(width, height) / side, budget)[0])
         return (length, side) if width > height else (side, length)
     parts = _parts(width, height) if closely else 1
     return max(1, width // parts), max(1, height // parts)
 
 
-def _along(width: int, height: int, budget: int, random: Random, shapes: Sequence[float]) -> Tiling:
+def _shape(ratio: float, budget: int) -> tuple[float, int, int]:
+    """Return how long tiles are over the short side, how many it takes, and which of the shapes that is, if any."""
+    counts = [1 + math.ceil((ratio - length) / (length - _OVERLAP) - 1e-9) for length in _SHAPES]
+    kind = next((kind for kind, count in enumerate(counts) if count <= budget), len(_SHAPES))
+    return _SHAPES[min(kind, len(_SHAPES) - 1)], counts[min(kind, len(_SHAPES) - 1)], kind
+
+
+def _along(width: int, height: int, budget: int, random: Random, *, closely: bool) -> Tiling:
     """Cut along the long side. Where the budget is too small for an overlap, it shrinks; then gaps are left by lot."""
     ratio = max(width, height) / min(width, height)
-    counts = [1 + math.ceil((ratio - length) / (length - _OVERLAP) - 1e-9) for length in shapes]
-    ways = list(zip(shapes, counts, strict=True))
-    length, of = next((way for way in ways if way[1] <= budget), ways[-1])
-    count = min(of, budget)
-    if of > count >= ratio / length:
-        of = count  # they cover it all, and overlap less
-    if count == of:
+    length, of, kind = _shape(ratio, budget)
+    if of > budget >= ratio / length:
+        of = budget  # they cover it all, and overlap less
+    if of <= budget:
         starts = [number * (ratio - length) / (of - 1) for number in range(of)]
     else:
         # One in each of equally long stretches: nobody can work out beforehand where nobody looks.
-        starts = [(number + random.random()) * (ratio - length) / count for number in range(count)]
+        starts = [(number + random.random()) * (ratio - length) / budget for number in range(budget)]
     spans = [(start / ratio, min(1.0, (start + length) / ratio)) for start in starts]
     boxes = [Box(a, 0.0, b, 1.0) if width > height else Box(0.0, a, 1.0, b) for a, b in spans]
-    return Tiling(tuple(Cut(number + 1, box) for number, box in enumerate(boxes)), of)
+    cuts = tuple(Cut(number + 1, box) for number, box in enumerate(boxes))
+    return Tiling(cuts, of, kind + (closely and kind == len(_SHAPES)))  # what depends on the budget is of its own kind
 
 
 def _parts(width: int, height: int) -> int:
@@ -130,4 +136,4 @@ def _across(width: int, height: int, budget: int, random: Random) -> Tiling:
     boxes = [Box(left, top, right, bottom) for top, bottom in spans for left, right in spans]
     cuts = [Cut(number + 1, box) for number, box in enumerate(boxes)]
     drawn = cuts if len(cuts) <= budget else random.sample(cuts, budget)
-    return Tiling(tuple(sorted(drawn, key=lambda cut: cut.number)), len(cuts))
+    return Tiling(tuple(sorted(drawn, key=lambda cut: cut.number)), len(cuts), KINDS - 1)

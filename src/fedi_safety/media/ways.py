@@ -15,12 +15,13 @@ from PIL import Image, ImageChops
 
 from fedi_safety.core.types import Place, Tile
 from fedi_safety.media.caps import MAX_TILES
-from fedi_safety.media.stills import Pair, Source, Still
-from fedi_safety.media.tiles import Box, tile
+from fedi_safety.media.stills import Pair, Still
+from fedi_safety.media.tiles import Box, is_long, tile
 
 # A border is what is as even as a saved JPEG leaves it, on a reduced picture, where noise has melted away.
 _REDUCED_SIDE = 192
 _EVEN = 12  # of 255, in any channel
+_NOISY = 64  # of 255: what the pixels of an even line differ by at most
 _DIFFERS = [255 * (value > _EVEN) for value in range(256)] * 3
 _CORNERS = 4  # that a border's colour is taken from, one after the other
 _SMALLEST_SIDE = 24  # pixels of what is inside, as stored: less is nothing to see
@@ -30,14 +31,13 @@ _LITTLE = 0.95
 # Clockwise. Mirrored pictures are not tried: detectors learned from both (`./dev bench looks`).
 _TURNS = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
 
-# Numbers of ways: further ones of a look come after its tiles, which are never more than its budget.
-_BARE, _TURNED, _TILES, _FINE_TILES = 1, 2, 8, 8 + MAX_TILES
-MOST_WAYS = _FINE_TILES + MAX_TILES
+# Numbers of ways: those of a tiling come after those of the kinds before it. There are fewer than 1024 (showing).
+_BARE, _TURNED, _TILES = 1, 2, 8
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A way of showing a still: its number, the same at every look of the same closeness; its place; its pictures."""
+    """A way of showing a still: its number, the same at every look; its place; its pictures."""
 
     number: int
     place: Place
@@ -66,35 +66,28 @@ class Ways:
             return
         left = self.budget
         content = border_box(still.image, still.width, still.height)
-        cut = content is not None and content.area <= (_LITTLE if self.closely else _MUCH)
-        inner = content if content is not None and cut else Box()
+        bare = content is not None and content.area <= (_LITTLE if self.closely else _MUCH)
+        inner = content if content is not None and bare else Box()
         pair: Pair = still.image, still.on_black
-        if cut:
+        if bare:
             self.of += 1
             if left:
                 left -= 1
                 pair = source.frame(inner)
                 yield Way(_BARE, replace(self.place, bare=True), pair)
-        if self.closely and self.turning:
+        width = max(1, round((inner.right - inner.left) * still.width))
+        height = max(1, round((inner.bottom - inner.top) * still.height))
+        if self.closely and self.turning and not is_long(width, height):
             self.of += len(_TURNS)
-            for number, (degrees, turn) in enumerate(_TURNS.items()):
-                if left:
-                    left -= 1
-                    place = replace(self.place, bare=cut, turned=degrees)
-                    yield Way(_TURNED + number, place, _transposed(pair, turn))
-        yield from self._tiles(source, inner, left)
-
-    def _tiles(self, source: Source, inner: Box, left: int) -> Iterator[Way]:
-        """Cut what is within the border into tiles."""
-        width = max(1, round((inner.right - inner.left) * self.still.width))
-        height = max(1, round((inner.bottom - inner.top) * self.still.height))
+            for number, (degrees, turn) in enumerate(list(_TURNS.items())[:left]):
+                left -= 1
+                yield Way(_TURNED + number, replace(self.place, bare=bare, turned=degrees), _transposed(pair, turn))
         tiling = tile(width, height, left, self.random, closely=self.closely)
         self.of += tiling.of
-        first = _FINE_TILES if self.closely else _TILES
         for cut in tiling.cuts:
             box = cut.box.within(inner)
             place = replace(self.place, tile=_tile(cut.number, tiling.of, box))
-            yield Way(first + cut.number, place, source.frame(box))
+            yield Way(_TILES + MAX_TILES * tiling.kind + cut.number, place, source.frame(box))
 
 
 def border_box(image: Image.Image, width: int, height: int) -> Box | None:
@@ -102,6 +95,8 @@ def border_box(image: Image.Image, width: int, height: int) -> Box | None:
 
     Borders may have different colours, and lie within each other.
     """
+    if not any(_perhaps_even(image.crop(line)) for line in _edge_lines(*image.size)):
+        return None
     factor = max(1, max(image.size) // _REDUCED_SIDE)
     small = image.reduce(factor) if factor > 1 else image
     left, top, right, bottom = 0, 0, *small.size
@@ -121,6 +116,16 @@ def border_box(image: Image.Image, width: int, height: int) -> Box | None:
     )
     inside = min((box.right - box.left) * width, (box.bottom - box.top) * height)
     return box if inside >= _SMALLEST_SIDE else None
+
+
+def _edge_lines(width: int, height: int) -> tuple[tuple[int, int, int, int], ...]:
+    return (0, 0, width, 1), (0, height - 1, width, height), (0, 0, 1, height), (width - 1, 0, width, height)
+
+
+def _perhaps_even(line: Image.Image) -> bool:
+    """Whether a line could be a border's, noise and all. Of most photographs none could, which is told at once."""
+    bands = cast(tuple[tuple[int, int], ...], line.getextrema())
+    return all(highest - lowest <= _NOISY for lowest, highest in bands)
 
 
 def _uneven(image: Image.Image, colour: object) -> tuple[int, int, int, int] | None:
