@@ -45,7 +45,7 @@ class Preprocess:
         """Return the frame as the network's (side, side, 3) bytes, before they are normalised."""
         image = Image.frombuffer("RGB", (frame.width, frame.height), frame.rgb, "raw", "RGB", 0, 1)
         if frame.place.tile is not None and self.resize_mode == "shortest":
-            # Of a tile nothing may be left out: what the middle lacks may be in no other tile's middle either.
+            # Of a tile nothing may be left out: what its middle lacks may be in no other tile's middle either.
             image = self._centred(self._resized(image, *self._scaled(*image.size, whole=True)))
         elif self.resize_mode == "squash":
             image = self._resized(image, self.side, self.side)
