@@ -1,6 +1,6 @@
 """What the media layer gains and costs, measured side by side in one run: JPEG, moving media, the sandbox.
 
-(jpeg) The child's own route to a frame and on to 224x224, beside Pillow's plain open, convert and resize: media_jpeg.py.
+(jpeg) The child's route to a frame and on to 224x224, beside Pillow's plain open, convert and resize: media_jpeg.py.
 (moving) Frames judged a second: this program's route, beside decoding every frame and making a picture of each one, and
 beside decoding every frame and making pictures of the same few. One thread, processor time.
 (flash) How often a picture that is shown for one frame only is among the frames that are judged, beside the odds of the

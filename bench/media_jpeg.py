@@ -82,7 +82,7 @@ def networks() -> dict[str, Callable[[Image.Image], NDArray[Any]]]:
     graph.graph.output.append(onnx.ValueInfoProto(name=_FEATURES))
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    clip = _stand_in()
+    clip = stand_in_clip()
 
     def open_nsfw(image: Image.Image) -> NDArray[Any]:
         values = np.asarray(image, np.float32)[None, :, :, ::-1] - np.array(_MEAN_BGR, np.float32)
@@ -95,15 +95,19 @@ def networks() -> dict[str, Callable[[Image.Image], NDArray[Any]]]:
     return {"open_nsfw": open_nsfw, "stand-in CLIP": stand_in}
 
 
-def _stand_in() -> Any:
+def stand_in_clip() -> Any:
+    """Return the detector `clip` with the committed stand-in model and its concepts."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+    import stand_in
     from fedi_safety.config import Clip
     from fedi_safety.detectors import open_detectors
 
-    model = Path(__file__).resolve().parents[1] / "tests/model/tiny-shapes"
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as concepts:
-        concepts.write('[concepts.red]\npositive = ["a red circle"]\nnegative = ["a blue square"]\n')
+        concepts.write(stand_in.concepts())
         concepts.flush()
-        settings = Clip(model=model.name, model_dir=str(model.parent), concepts=concepts.name, precision="fp32")
+        settings = Clip(
+            model=stand_in.MODEL_NAME, model_dir=str(stand_in.MODEL.parent), concepts=concepts.name, precision="fp32"
+        )
         return open_detectors(["clip"], "cpu", 1, settings)[0]
 
 
