@@ -72,11 +72,11 @@ class Limits(_Section):
     tiles: int = Field(
         12,
         ge=0,
-        le=256,
+        le=100,
         description="Tiles of a long picture that a first look judges besides the whole; 0 means none.",
     )
     more_tiles: int = Field(
-        48, ge=0, le=200, description="Tiles and other views of a picture at a second look; 0 means that it has none."
+        48, ge=0, le=100, description="Tiles and other views of a picture at a second look; 0 means that it has none."
     )
 
 

@@ -156,9 +156,10 @@ def test_parts_are_found_in_the_stored_picture(orientation: int) -> None:
 
 
 def test_numbers_of_ways_and_moments_never_meet() -> None:
+    """And fit into what the ledger keeps of a frame's number: 31 bits."""
     moments = 2 * MAX_TRACKS * MAX_MOMENTS + 2 * MAX_COVERS + 2  # and what comes before a track
     assert moments < 1 << _WAY_BITS
-    assert (_TILES + tiles.KINDS * MAX_TILES + 1) << _WAY_BITS < 1 << 32
+    assert (_TILES + tiles.KINDS * MAX_TILES + 1) << _WAY_BITS < 1 << 31
 
 
 # --- words

@@ -64,4 +64,4 @@ MAX_PATCHES = 20_000  # frames of an animation, each of which may have to be dra
 MAX_MOMENTS = 250_000  # frames of a clip, of which only those that are needed are decoded
 MAX_TRACKS = 8
 MAX_COVERS = 8
-MAX_TILES = 200
+MAX_TILES = 100

@@ -15,7 +15,7 @@ from fedi_safety.media.stills import Pair, Still
 from fedi_safety.media.ways import Ways
 
 _CELLS = (32, 32)
-_WAY_BITS = 22  # of an index: below are moments, of which a medium has at most 4,000,016 (caps), above ways
+_WAY_BITS = 22  # of an index of 31: below are moments, at most 4,000,018 (caps), above ways
 _NEARLY = 10  # of 255: what a cell of the grid may differ by in any channel
 
 

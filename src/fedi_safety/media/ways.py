@@ -31,7 +31,7 @@ _LITTLE = 0.95
 # Clockwise. Mirrored pictures are not tried: detectors learned from both (`./dev bench looks`).
 _TURNS = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
 
-# Numbers of ways: those of a tiling come after those of the kinds before it. There are fewer than 1024 (showing).
+# Numbers of ways: those of a tiling come after those of the kinds before it. There are fewer than 512 (showing).
 _BARE, _TURNED, _TILES = 1, 2, 8
 
 
