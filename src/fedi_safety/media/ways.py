@@ -24,6 +24,7 @@ _EVEN = 12  # of 255, in any channel
 _NOISY = 64  # of 255: what the pixels of an even line differ by at most
 _DIFFERS = [255 * (value > _EVEN) for value in range(256)] * 3
 _CORNERS = 4  # that a border's colour is taken from, one after the other
+_SEEN_SIDE = 320  # pixels: what detectors look at; nothing of a smaller picture is hidden by squeezing it
 _SMALLEST_SIDE = 24  # pixels of what is inside, as stored: less is nothing to see
 # What a first look cuts away: a person of 0.81 has 0.62 in a picture of which half is border, and 0.45 at 60 %.
 _MUCH = 0.5
@@ -65,7 +66,8 @@ class Ways:
         if source is None:
             return
         left = self.budget
-        content = border_box(still.image, still.width, still.height)
+        squeezed = max(still.width, still.height) > _SEEN_SIDE
+        content = border_box(still.image, still.width, still.height) if squeezed else None
         bare = content is not None and content.area <= (_LITTLE if self.closely else _MUCH)
         inner = content if content is not None and bare else Box()
         pair: Pair = still.image, still.on_black
