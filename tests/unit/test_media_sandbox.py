@@ -113,20 +113,21 @@ def test_too_much_memory(hostile: SandboxDecoder) -> None:
     assert refusal(hostile, "pid") == before
 
 
-def end(sequence: int = 1, status: int = 0, size: int = 0, text: bytes = b"") -> str:
+def end(sequence: int = 1, status: int = 0, size: int = 0, text: bytes = b"", more: int = 0) -> str:
     """Return the last word of an answer."""
-    return (wire.END.pack(wire.END_TAG, sequence, status, 0, 1, size) + text).hex()
+    return (wire.END.pack(wire.END_TAG, sequence, status, more, 1, size) + text).hex()
 
 
 def frame(
     sequence: int = 1,
     time_ms: int = -1,
+    index: int = 0,
     part: int = 0,
     how: tuple[int, ...] = (0, 0, 0),
     tile: tuple[int, ...] = wire.WHOLE,
 ) -> str:
     """Return the words about a frame of two pixels; `how` is on black, without its border, quarters of a turn."""
-    return wire.FRAME.pack(wire.FRAME_TAG, sequence, 0, time_ms, 0, 1, part, *how, *tile, 2, 1, 2, 1).hex()
+    return wire.FRAME.pack(wire.FRAME_TAG, sequence, index, time_ms, 0, 1, part, *how, *tile, 2, 1, 2, 1).hex()
 
 
 @pytest.mark.parametrize(
@@ -146,6 +147,8 @@ def frame(
         (f"say:{frame(time_ms=-2)}", "malformed"),
         (f"say:{frame(time_ms=1 << 60)}", "malformed"),
         (f"say:{frame(part=99)}", "malformed"),
+        (f"say:{end(more=4)}", "malformed"),
+        (f"say:{frame(index=1 << 31)}", "malformed"),
         (f"say:{frame(how=(2, 0, 0))}", "malformed"),
         (f"say:{frame(how=(0, 2, 0))}", "malformed"),
         (f"say:{frame(how=(0, 0, 4))}", "malformed"),

@@ -225,7 +225,7 @@ class _Child:
             raise ValueError("too long")
         if part >= len(wire.PARTS) or not wire.NO_TIME <= time_ms <= wire.MOST_TIME:
             raise ValueError("malformed")
-        if on_black > 1 or bare > 1 or turned > 3:
+        if on_black > 1 or bare > 1 or turned > 3 or index > wire.MOST_INDEX:
             raise ValueError("malformed")
         tile = None if tuple(edges) == wire.WHOLE else Tile(*edges)  # refuses impossible edges
         if not 1 <= width * height <= self._caps.max_pixels:
@@ -248,7 +248,7 @@ class _Child:
         if len(answer) < wire.END.size:
             raise ValueError("too short")
         tag, sequence, status, more, total, size = wire.END.unpack_from(answer)
-        if tag != wire.END_TAG:
+        if tag != wire.END_TAG or more > wire.MORE | wire.CLOSER:
             raise ValueError("malformed")
         if sequence != self._sequence:
             raise ValueError("out of order")

@@ -31,6 +31,7 @@ SLOT_BYTES = MAX_FRAME_PIXELS * 3  # a multiple of every page size up to 64 KiB,
 NO_TIME = -1
 MOST_TIME = 1 << 50
 MOST = (1 << 32) - 1  # of any count on the wire
+MOST_INDEX = (1 << 31) - 1  # of a frame: what the ledger keeps of it
 
 KINDS = (
     MediaType.JPEG,
