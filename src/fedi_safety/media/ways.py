@@ -77,6 +77,8 @@ class Ways:
                 left -= 1
                 pair = source.frame(inner)
                 yield Way(_BARE, replace(self.place, bare=True), pair)
+        if inner.area > _MUCH:
+            inner = Box()  # then both looks have the same tiles
         width = max(1, round((inner.right - inner.left) * still.width))
         height = max(1, round((inner.bottom - inner.top) * still.height))
         if self.closely and self.turning and not is_long(width, height):
