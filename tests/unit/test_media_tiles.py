@@ -124,6 +124,9 @@ def test_where_the_budget_is_too_small_gaps_are_drawn_anew() -> None:
         ((600, 450), 48, True, 0, 0),  # as large as what is looked at
         ((1200, 900), 48, True, 9, 9),
         ((4000, 3000), 48, True, 25, 25),
+        ((1920, 1080), 48, True, 35, 35),
+        ((1000, 2400), 48, True, 45, 45),
+        ((1000, 2400), 40, True, 21, 21),
         ((4000, 3000), 10, True, 9, 9),
         ((4000, 3000), 4, True, 4, 9),
         ((1000, 3000), 0, False, 0, 2),
@@ -132,6 +135,21 @@ def test_where_the_budget_is_too_small_gaps_are_drawn_anew() -> None:
 def test_how_many(size: tuple[int, int], budget: int, closely: bool, count: int, of: int) -> None:
     found = tile(*size, budget, Random(1), closely=closely)
     assert (len(found.cuts), found.of) == (count, of)
+
+
+@given(st.integers(640, 9000), st.floats(0.4, 2.5))
+def test_tiles_of_large_pictures_are_nearly_square(width: int, ratio: float) -> None:
+    """Whatever the picture's shape: half over their neighbours, so that what is half as large is whole in one."""
+    height = round(width * ratio)
+    assume(not is_long(width, height))
+    found = tile(width, height, 100, Random(1), closely=True)
+    for box in (cut.box for cut in found.cuts):
+        across, down = (box.right - box.left) * width, (box.bottom - box.top) * height
+        assert 0.55 <= across / down <= 1.8
+    lefts, tops = (
+        {round(edge, 6) for edge in edges} for edges in zip(*(cut.box[:2] for cut in found.cuts), strict=True)
+    )
+    assert len(lefts) * len(tops) == found.of == len(found.cuts)
 
 
 @given(sides, sides, budgets, st.booleans())

@@ -19,7 +19,9 @@ _SMALLEST_SIDE = 64  # pixels of the short side: less is a line or a bar, not a 
 _SHAPES = (1.0, 1.5, 2.0)  # lengths of a tile over its other side; the first that the budget allows
 _OVERLAP = 0.5  # of the short side: what is no larger is whole in one tile
 KINDS = len(_SHAPES) + 2
-_FINE = ((1536, 3), (640, 2))  # pixels of the long side, from which a second look cuts it into so many, overlapping
+# Pixels of the long side, from which on a second look cuts a picture into so many along its short one, overlapping.
+_FINE = ((1536, 3), (640, 2))
+_SQUARE = 4 / 3  # a tile's sides may differ by that: open_nsfw squeezes it to a square
 
 
 class Box(NamedTuple):
@@ -93,8 +95,8 @@ def smallest_part(width: int, height: int, budget: int, *, closely: bool) -> tup
         side = min(width, height)
         length = round(side * _shape(max(width, height) / side, budget)[0])
         return (length, side) if width > height else (side, length)
-    parts = _parts(width, height) if closely else 1
-    return max(1, width // parts), max(1, height // parts)
+    across, down = _parts(width, height, budget) if closely else (1, 1)
+    return max(1, width // across), max(1, height // down)
 
 
 def _shape(ratio: float, budget: int) -> tuple[float, int, int]:
@@ -121,19 +123,24 @@ def _along(width: int, height: int, budget: int, random: Random, *, closely: boo
     return Tiling(cuts, of, kind + (closely and kind == len(_SHAPES)))  # what depends on the budget is of its own kind
 
 
-def _parts(width: int, height: int) -> int:
-    return next((parts for pixels, parts in _FINE if max(width, height) >= pixels), 1)
+def _parts(width: int, height: int, budget: int) -> tuple[int, int]:
+    """Return into how many nearly square parts a large picture is cut, across and down; (1, 1) for none."""
+    shortest, longest = sorted((width, height))
+    most = next((parts for pixels, parts in _FINE if longest >= pixels), 1)
+    for parts in range(most, 1, -1):
+        more = max(parts, round(parts * longest / shortest / _SQUARE))
+        if (2 * parts - 1) * (2 * more - 1) <= budget or parts == 2:
+            return (more, parts) if width > height else (parts, more)
+    return 1, 1
 
 
 def _across(width: int, height: int, budget: int, random: Random) -> Tiling:
     """Cut in both directions, with half of a tile as overlap: into as many parts as the budget allows."""
-    most = _parts(width, height)
-    if most == 1:
+    parts = _parts(width, height, budget)
+    if parts == (1, 1):
         return NOTHING
-    parts = next((parts for parts in range(most, 1, -1) if (2 * parts - 1) ** 2 <= budget), 2)
-    steps = 2 * parts - 1
-    spans = [(step / (2 * parts), step / (2 * parts) + 1 / parts) for step in range(steps)]
-    boxes = [Box(left, top, right, bottom) for top, bottom in spans for left, right in spans]
+    spans = [[(step / (2 * n), step / (2 * n) + 1 / n) for step in range(2 * n - 1)] for n in parts]
+    boxes = [Box(left, top, right, bottom) for top, bottom in spans[1] for left, right in spans[0]]
     cuts = [Cut(number + 1, box) for number, box in enumerate(boxes)]
     drawn = cuts if len(cuts) <= budget else random.sample(cuts, budget)
     return Tiling(tuple(sorted(drawn, key=lambda cut: cut.number)), len(cuts), KINDS - 1)
