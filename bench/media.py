@@ -1,6 +1,6 @@
 """What the media layer gains and costs, measured side by side in one run: JPEG, moving media, the sandbox.
 
-(jpeg) The child's own route to a frame and on to 224x224, beside Pillow's plain open, convert and resize.
+(jpeg) The child's route to a frame and on to 224x224, beside Pillow's plain open, convert and resize: media_jpeg.py.
 (moving) Frames judged a second: this program's route, beside decoding every frame and making a picture of each one, and
 beside decoding every frame and making pictures of the same few. One thread, processor time.
 (flash) How often a picture that is shown for one frame only is among the frames that are judged, beside the odds of the
@@ -30,89 +30,21 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.corpus import default_work, instance_corpus, photographs
 from bench.measure import Spread, machine, machine_line, write_result
+from bench.media_jpeg import NO_CAP, compare_jpeg, seconds
 
 from fedi_safety import app
 from fedi_safety.config import load_settings
 from fedi_safety.core.types import Decoded, Frame, Look, MediaType
 from fedi_safety.media import sniff
+from fedi_safety.media.caps import Caps
 from fedi_safety.media.choosing import odds
 from fedi_safety.media.decoding import decode
 from fedi_safety.media.showing import Bounds, Showing, Shown
-from fedi_safety.media.stills import decode_still, fit
+from fedi_safety.media.stills import fit
 from fedi_safety.policies import load_policy
 
 VERSION = 1
 BUDGET = 16
-NO_CAP = 10**9
-
-
-# --- (jpeg)
-def jpegs(size: tuple[int, int], count: int) -> list[bytes]:
-    """Return photographs as JPEG files of one size."""
-    found = []
-    for number in range(count):
-        photo = photographs()[number % len(photographs())]
-        image = photo.resize(size, Image.Resampling.LANCZOS)
-        noise = np.random.default_rng(number).normal(0, 4, (size[1], size[0], 1))  # what a sensor adds
-        grained = np.clip(np.asarray(image, np.float32) + noise, 0, 255).astype(np.uint8)
-        target = io.BytesIO()
-        Image.fromarray(grained).save(target, "JPEG", quality=85)
-        found.append(target.getvalue())
-    return found
-
-
-def plain_224(data: bytes) -> Image.Image:
-    """Open and resize with Pillow, as a first attempt would."""
-    with Image.open(io.BytesIO(data)) as image:
-        return image.convert("RGB").resize((224, 224), Image.Resampling.BICUBIC)
-
-
-def our_224(data: bytes) -> Image.Image:
-    """Take the frame that the child makes, and resize it as a detector does."""
-    return decode_still(data, MediaType.JPEG, NO_CAP).image.resize((224, 224), Image.Resampling.BICUBIC)
-
-
-def likeness(one: Image.Image, other: Image.Image) -> tuple[float, float]:
-    """Return the cosine between two pictures about their mean, and the mean difference of 255."""
-    a, b = (np.asarray(image, np.float32).ravel() for image in (one, other))
-    x, y = a - a.mean(), b - b.mean()
-    return float(x @ y / (np.linalg.norm(x) * np.linalg.norm(y) or 1)), float(np.abs(a - b).mean())
-
-
-def compare_jpeg(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure both routes on both sizes."""
-    found: dict[str, Any] = {}
-    for size, wanted in (((4000, 3000), 3.0), ((1200, 900), 1.5)):
-        files = jpegs(size, options.files)
-        rates: dict[str, list[float]] = {"plain": [], "ours": []}
-        for _ in range(options.rounds):
-            rates["plain"].append(len(files) / seconds(partial(each, plain_224, files)))
-            rates["ours"].append(len(files) / seconds(partial(each, our_224, files)))
-        alike = [likeness(plain_224(data), our_224(data)) for data in files]
-        ratio = Spread(tuple(a / b for a, b in zip(rates["ours"], rates["plain"], strict=True)))
-        print(f"JPEG {size[0]}x{size[1]}: plain {Spread(tuple(rates['plain'])).text(1)} a second, ours ", end="")
-        print(f"{Spread(tuple(rates['ours'])).text(1)}, {ratio.text()} times (wanted {wanted:g})")
-        print(f"  pixels alike: cosine {min(c for c, _ in alike):.5f} at least, {max(d for _, d in alike):.2f} apart")
-        found[f"{size[0]}x{size[1]}"] = {
-            "ratio": ratio.as_json(),
-            "wanted": wanted,
-            "lowest_cosine_of_pixels": round(min(c for c, _ in alike), 5),
-            "highest_mean_difference": round(max(d for _, d in alike), 3),
-        }
-    return found
-
-
-def each(way: Callable[[bytes], object], files: Sequence[bytes]) -> None:
-    """Take every file the same way."""
-    for data in files:
-        way(data)
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Return the processor time of some work."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
 
 
 # --- (moving)
@@ -331,8 +263,7 @@ class InProcess:
         return sniff(head)
 
     def decode(self, data: bytes, media_type: MediaType, look: Look = Look.FIRST) -> Decoded:
-        """Decode a medium in this thread, as at a first look."""
-        assert look is Look.FIRST
+        """Decode a medium in this thread, within the same bounds as a child."""
         frames: list[Frame] = []
         sizes: list[tuple[int, int]] = []
 
@@ -340,10 +271,14 @@ class InProcess:
             frames.append(frame)
             sizes.append((width, height))
 
-        went = decode(data, media_type, Bounds(NO_CAP, BUDGET, time.monotonic() + 60, Random(1)), Showing(emit))
+        first, caps = look is Look.FIRST, Caps()
+        budget = (caps.frames if first else caps.more_frames), (caps.tiles if first else caps.more_tiles)
+        bounds = Bounds(NO_CAP, budget[0], time.monotonic() + 60, Random(1), look, budget[1])
+        showing = Showing(emit, bounds)
+        went = showing.completed(decode(data, media_type, bounds, showing))
         if not frames:
             raise went.problem or RuntimeError("nothing was shown")
-        return Decoded(media_type, *max(sizes), tuple(frames), total=went.total)
+        return Decoded(media_type, *max(sizes), tuple(frames), None, first and (went.more or went.closer), went.total)
 
     def close(self) -> None:
         """Nothing to end."""

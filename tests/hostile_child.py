@@ -94,10 +94,14 @@ def _say(text: str) -> Still:
     return _GREY
 
 
+def _frame(index: int, *sizes: int) -> bytes:
+    return wire.FRAME.pack(wire.FRAME_TAG, 1, index, wire.NO_TIME, 0, 1, 0, 0, 0, 0, *wire.WHOLE, *sizes)
+
+
 def _claim(numbers: str) -> None:
     """Put a frame of these sizes on the wire: true width and height, then the frame's own."""
     control = socket.socket(fileno=os.dup(int(sys.argv[1])))
-    control.send(wire.FRAME.pack(wire.FRAME_TAG, 1, 0, wire.NO_TIME, 0, 1, 0, 0, *map(int, numbers.split(","))))
+    control.send(_frame(0, *map(int, numbers.split(","))))
     time.sleep(60)
 
 
@@ -105,7 +109,7 @@ def _flood(count: str) -> None:
     """Put so many frames on the wire, whether there is room for them or not."""
     control = socket.socket(fileno=os.dup(int(sys.argv[1])))
     for index in range(int(count)):
-        control.send(wire.FRAME.pack(wire.FRAME_TAG, 1, index, wire.NO_TIME, 0, 1, 0, 0, 2, 1, 2, 1))
+        control.send(_frame(index, 2, 1, 2, 1))
     time.sleep(60)
 
 
@@ -185,5 +189,5 @@ _DEEDS: dict[str, Callable[[str], Still | None]] = {
 }
 
 if __name__ == "__main__":
-    assert wire.MAGIC == b"fsmedia2"
+    assert wire.MAGIC == b"fsmedia3"
     child.serve(sys.argv[1:], decode)

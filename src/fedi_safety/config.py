@@ -69,6 +69,15 @@ class Limits(_Section):
     more_frames: int = Field(
         64, ge=1, le=256, description="Frames of a second look, where the first came near to a rule; none unless more."
     )
+    tiles: int = Field(
+        12,
+        ge=0,
+        le=100,
+        description="Tiles of a long picture that a first look judges besides the whole; 0 means none.",
+    )
+    more_tiles: int = Field(
+        48, ge=0, le=100, description="Tiles and other views of a picture at a second look; 0 means that it has none."
+    )
 
 
 class S3(_Section):

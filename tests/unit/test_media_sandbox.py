@@ -17,9 +17,9 @@ import pytest
 
 import media_zoo
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import Decoded, MediaType, Reason
+from fedi_safety.core.types import Decoded, Look, MediaType, Reason
 from fedi_safety.media import Caps, DecoderError, SandboxDecoder, wire
-from fedi_safety.media.caps import MAX_FRAME_PIXELS, MIB, most_frames
+from fedi_safety.media.caps import MAX_FRAME_PIXELS, MIB
 from fedi_safety.media.sandbox import _Child
 from hostile_child import _FORBIDDEN
 
@@ -113,14 +113,21 @@ def test_too_much_memory(hostile: SandboxDecoder) -> None:
     assert refusal(hostile, "pid") == before
 
 
-def end(sequence: int = 1, status: int = 0, size: int = 0, text: bytes = b"") -> str:
+def end(sequence: int = 1, status: int = 0, size: int = 0, text: bytes = b"", more: int = 0) -> str:
     """Return the last word of an answer."""
-    return (wire.END.pack(wire.END_TAG, sequence, status, 0, 1, size) + text).hex()
+    return (wire.END.pack(wire.END_TAG, sequence, status, more, 1, size) + text).hex()
 
 
-def frame(sequence: int = 1, time_ms: int = -1, part: int = 0, on_black: int = 0) -> str:
-    """Return the words about a frame of two pixels."""
-    return wire.FRAME.pack(wire.FRAME_TAG, sequence, 0, time_ms, 0, 1, part, on_black, 2, 1, 2, 1).hex()
+def frame(
+    sequence: int = 1,
+    time_ms: int = -1,
+    index: int = 0,
+    part: int = 0,
+    how: tuple[int, ...] = (0, 0, 0),
+    tile: tuple[int, ...] = wire.WHOLE,
+) -> str:
+    """Return the words about a frame of two pixels; `how` is on black, without its border, quarters of a turn."""
+    return wire.FRAME.pack(wire.FRAME_TAG, sequence, index, time_ms, 0, 1, part, *how, *tile, 2, 1, 2, 1).hex()
 
 
 @pytest.mark.parametrize(
@@ -140,7 +147,15 @@ def frame(sequence: int = 1, time_ms: int = -1, part: int = 0, on_black: int = 0
         (f"say:{frame(time_ms=-2)}", "malformed"),
         (f"say:{frame(time_ms=1 << 60)}", "malformed"),
         (f"say:{frame(part=99)}", "malformed"),
-        (f"say:{frame(on_black=2)}", "malformed"),
+        (f"say:{end(more=4)}", "malformed"),
+        (f"say:{frame(index=1 << 31)}", "malformed"),
+        (f"say:{frame(how=(2, 0, 0))}", "malformed"),
+        (f"say:{frame(how=(0, 2, 0))}", "malformed"),
+        (f"say:{frame(how=(0, 0, 4))}", "malformed"),
+        (f"say:{frame(tile=(1, 0, 0, 0, 500, 500))}", "no such tile"),
+        (f"say:{frame(tile=(0, 9, 0, 0, 500, 500))}", "no such tile"),
+        (f"say:{frame(tile=(1, 9, 500, 0, 500, 500))}", "no such tile"),
+        (f"say:{frame(tile=(1, 9, 0, 0, 500, 1001))}", "no such tile"),
         ("claim:0,0,0,0", "impossible size"),
         ("claim:4294967295,4294967295,1,1", "impossible size"),
         ("claim:9,9,0,9", "impossible frame"),
@@ -179,16 +194,28 @@ def test_what_came_before_the_end_is_judged(deed: str, partly: str) -> None:
 
 def test_too_many_frames_are_not_believed(hostile: SandboxDecoder) -> None:
     """A child cannot fill the parent's memory."""
-    most = wire_slots(hostile)
+    most = hostile.caps.most_frames
     decoded = do(hostile, f"flood:{most + 1}")
     assert len(decoded.frames) == most
     assert decoded.partly == "decoder_crashed: the decoder's answer is too long"
     assert_works(hostile)
 
 
-def wire_slots(decoder: SandboxDecoder) -> int:
-    """Return how many frames an answer can have."""
-    return most_frames(max(decoder.caps.frames, decoder.caps.more_frames))
+@pytest.mark.parametrize(
+    ("bits", "caps", "more"),
+    [
+        (0, Caps(), False),
+        (wire.MORE, Caps(), True),
+        (wire.MORE, Caps(more_frames=16), False),
+        (wire.CLOSER, Caps(more_frames=16), True),
+        (wire.CLOSER, Caps(more_tiles=0), False),
+    ],
+)
+def test_there_is_more_to_see_only_if_a_second_look_would_show_it(bits: int, caps: Caps, more: bool) -> None:
+    child = _Child.__new__(_Child)
+    child._caps = caps
+    assert child._more(bits, Look.FIRST) is more
+    assert child._more(bits, Look.SECOND) is False
 
 
 def test_memory_of_many_frames_is_given_back(hostile: SandboxDecoder) -> None:
@@ -212,11 +239,13 @@ def test_a_medium_is_sealed() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         child = _Child.__new__(_Child)
-        child._control, child._sequence = ours, 1
-        child._send(b"medium", MediaType.PNG, 16, 99)
+        child._control, child._sequence, child._caps = ours, 1, CAPS
+        child._send(b"medium", MediaType.PNG, Look.SECOND)
         request, (source,), _, _ = socket.recv_fds(theirs, 100, 1)
         try:
-            assert wire.REQUEST.unpack(request) == (1, 6, wire.KINDS.index(MediaType.PNG), 16, 99)
+            *asked, seed = wire.REQUEST.unpack(request)
+            assert asked == [1, 6, wire.KINDS.index(MediaType.PNG), wire.LOOKS.index(Look.SECOND), 64, 48]
+            assert seed != 0
             assert os.pread(source, 100, 0) == b"medium"
             for change in (lambda: os.pwrite(source, b"x", 0), lambda: os.ftruncate(source, 0)):
                 with pytest.raises(PermissionError):

@@ -55,7 +55,11 @@ def decoder_mark(decoder: Decoder) -> str:
 
 
 def content_of(sha256: bytes, size: int, decoded: Decoded, scores: Scores, mark: str) -> Content:
-    """Return what is known of bytes that were judged; `mark` is the decoder's."""
+    """Return what is known of bytes that were judged; `mark` is the decoder's.
+
+    Frames on black, and those of the first look that a second one does not repeat, are more than a look's total counts.
+    """
+    total = max(decoded.total, len(decoded.frames)) if decoded.total else 0
     return Content(
         sha256,
         size,
@@ -65,6 +69,6 @@ def content_of(sha256: bytes, size: int, decoded: Decoded, scores: Scores, mark:
         len(decoded.frames),
         scores,
         decoded.partly,
-        decoded.total,
+        total,
         mark if decoded.partly else "",
     )

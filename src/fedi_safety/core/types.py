@@ -177,7 +177,7 @@ class Look(Enum):
     """How closely a medium is looked at."""
 
     FIRST = "first"
-    SECOND = "second"  # because the first look came near to a rule: more frames
+    SECOND = "second"  # because the first look came near to a rule: more frames, and other ways of showing them
 
 
 class Part(StrEnum):
@@ -188,18 +188,49 @@ class Part(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Tile:
+    """A part of a picture that is looked at by itself: the `number`-th (from 1) of `of`, and its edges.
+
+    These are in thousandths of the upright picture's width and height, from its upper left corner. Raises `ValueError`
+    for a part that is none.
+    """
+
+    number: int
+    of: int
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        inside = 0 <= self.left < self.right <= 1000 and 0 <= self.top < self.bottom <= 1000
+        if not inside or not 1 <= self.number <= self.of:
+            raise ValueError(f"no such tile: {self}")
+
+    @property
+    def text(self) -> str:
+        """Return it as a person would say it, e.g. `tile 3 of 9, 0-33 % x 20-60 %`: from the left, from the top."""
+        across, down = (f"{a / 10:.0f}-{b / 10:.0f} %" for a, b in ((self.left, self.right), (self.top, self.bottom)))
+        return f"tile {self.number} of {self.of}, {across} x {down}"
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
-    """Where in its medium a frame is found. The only frame of a still has nothing to say here."""
+    """Where in its medium a frame is found, and how it is shown. The whole of a plain still has nothing to say here."""
 
     time_s: float | None = None  # seconds from the beginning
     page: int = 0  # from 1, where pictures follow each other without times; 0 where they do not
     track: int = 1  # of a clip with several pictures at once
     part: Part = Part.PICTURE
     on_black: bool = False  # what is transparent shows black; everywhere else it shows white
+    tile: Tile | None = None  # None for the whole picture
+    bare: bool = False  # without an even border that the picture has
+    turned: int = 0  # degrees clockwise: 0, 90, 180 or 270
 
     @property
     def text(self) -> str:
-        """Return it as a person would say it, e.g. `at 1:02.40`; empty for the only frame of a still."""
+        """Return it as a person would say it, e.g. `at 1:02.40`; empty for the whole of a plain still."""
         words = []
         if self.part is Part.COVER:
             words.append("cover picture")
@@ -209,6 +240,12 @@ class Place:
             words.append(f"picture {self.page}")
         if self.time_s is not None:
             words.append(f"at {clock_text(self.time_s)}")
+        if self.tile is not None:
+            words.append(self.tile.text)
+        if self.bare:
+            words.append("without its border")
+        if self.turned:
+            words.append(f"turned by {self.turned}°")
         if self.on_black:
             words.append("on black")
         return " ".join(words)
@@ -250,7 +287,8 @@ class Decoded:
     """What a decoder made of a medium: the frames to judge and the picture's true size in pixels.
 
     `partly` says why there is more in it that cannot be judged, if so; it begins with a `Reason`. `more` says that a
-    second look would show other frames. `total` counts all frames there are, judged or not; 0 where that is not known.
+    second look would show other frames; of a still it always would. `total` counts all frames there are at this look,
+    judged or not; 0 where that is not known.
     """
 
     media_type: MediaType

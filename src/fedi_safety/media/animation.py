@@ -107,13 +107,16 @@ class _Drawer:
     def _show(self, index: int, drawn: Image.Image) -> None:
         if profile := self.found.profile or self.profile:
             drawn.info["icc_profile"] = profile
-        place = Place(self.moments[index].time_s)
-        self.showing.show(index, place, finished(drawn, *drawn.size), on_black_index=index + len(self.moments))
+        place, count = Place(self.moments[index].time_s), len(self.moments)
+        still = finished(drawn, *drawn.size)
+        self.showing.show(index, place, still, on_black_index=index + count, among=min(count, self.bounds.frames))
 
     def show_still(self, data: bytes) -> None:
         """Show the picture that stands in where animations are not shown. It need not be one of the frames."""
         try:
-            still = decode_still(data, self.found.media_type, self.bounds.max_pixels)
+            still = decode_still(
+                data, self.found.media_type, self.bounds.max_pixels, self.bounds.look, self.bounds.tiles
+            )
         except Unscannable as refusal:
             self.problem = self.problem or refusal
             return
@@ -197,7 +200,8 @@ def _each(
         except Unscannable as refusal:
             problem = problem or Unscannable(refusal.reason, f"frame {index + 1}: {refusal.detail}")
             continue
-        showing.show(index, place, finished(image, *image.size), on_black_index=index + len(moments))
+        still = finished(image, *image.size)
+        showing.show(index, place, still, on_black_index=index + len(moments), among=len(chosen))
     if problem is None and tried < len(chosen):
         problem = Unscannable(Reason.TOO_SLOW, f"{tried} of {len(chosen)} chosen frames in the time there is")
     if problem is None and is_cut(data, media_type):

@@ -16,7 +16,8 @@ class Caps:
     WebP of over about 80 megapixels, which needs 16 bytes a pixel and is `too_large` as well.
 
     `frames` is how many moments of an animation or clip a first look shows, `more_frames` a second one; there is none
-    unless that is more.
+    unless that is more. `tiles` is how many further views of its stills a medium has at a first look (tiles of long
+    pictures, what is within wide borders), `more_tiles` at a second one; 0 means none.
     """
 
     max_bytes: int = 64 * MIB
@@ -26,19 +27,30 @@ class Caps:
     max_objects_per_child: int = 1000
     frames: int = 16
     more_frames: int = 64
+    tiles: int = 12
+    more_tiles: int = 48
 
     def __post_init__(self) -> None:
         """Refuse bounds under which nothing could ever be decoded."""
         for name in (field.name for field in fields(self)):
-            if getattr(self, name) <= 0:
+            if name in ("tiles", "more_tiles"):
+                if not 0 <= getattr(self, name) <= MAX_TILES:
+                    raise ValueError(f"{name} must be 0 to {MAX_TILES}")
+            elif getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive")
+
+    @property
+    def most_frames(self) -> int:
+        """Return how many frames a look can give: views and moments, the covers too, on white and on black."""
+        return 2 * (max(self.frames, self.more_frames) + MAX_COVERS + max(self.tiles, self.more_tiles))
 
     @property
     def text(self) -> str:
         """Name the bounds on which it depends what can be decoded."""
         return (
             f"{self.max_bytes / MIB:g} MiB, {self.max_pixels / 1e6:g} megapixels, {self.max_memory_bytes / MIB:g} MiB "
-            f"of memory, {self.max_seconds:g} s, {self.frames} frames and {self.more_frames} at a second look"
+            f"of memory, {self.max_seconds:g} s, {self.frames} frames and {self.more_frames} at a second look, "
+            f"{self.tiles} tiles and {self.more_tiles} at a second look"
         )
 
 
@@ -52,8 +64,4 @@ MAX_PATCHES = 20_000  # frames of an animation, each of which may have to be dra
 MAX_MOMENTS = 250_000  # frames of a clip, of which only those that are needed are decoded
 MAX_TRACKS = 8
 MAX_COVERS = 8
-
-
-def most_frames(moments: int) -> int:
-    """Return how many frames a look at so many moments can give: on white and on black, and the covers likewise."""
-    return 2 * (moments + MAX_COVERS)
+MAX_TILES = 100

@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import astuple
 from random import Random
 
 from fedi_safety.core.errors import Unscannable
@@ -42,10 +43,10 @@ def serve(arguments: list[str], decode_medium: Decode = decode) -> None:
         request, descriptors, _, _ = socket.recv_fds(control, wire.REQUEST.size, 1)
         if not request:
             return
-        sequence, size, kind, frames, seed = wire.REQUEST.unpack(request)
+        sequence, size, kind, look, frames, tiles, seed = wire.REQUEST.unpack(request)
         confine.allow_processor_seconds(max_milliseconds / 1000)
         until = time.monotonic() + _TIME_SHARE * max_milliseconds / 1000
-        bounds = Bounds(max_pixels, frames, until, Random(seed))
+        bounds = Bounds(max_pixels, frames, until, Random(seed), wire.LOOKS[look], tiles)
         answer = _Answer(control, output, sequence)
         answer.end(_shown(descriptors[0], size, wire.KINDS[kind], bounds, answer, decode_medium))
 
@@ -85,9 +86,11 @@ class _Answer:
         place = frame.place
         milliseconds = wire.NO_TIME if place.time_s is None else min(round(place.time_s * 1000), wire.MOST_TIME)
         part = wire.PARTS.index(place.part)
-        where = (frame.index, milliseconds, place.page, place.track, part, place.on_black)
+        where = (frame.index, milliseconds, place.page, place.track, part)
+        how = (place.on_black, place.bare, place.turned // 90)
+        tile = wire.WHOLE if place.tile is None else astuple(place.tile)
         sizes = (width, height, frame.width, frame.height)
-        self._control.send(wire.FRAME.pack(wire.FRAME_TAG, self._sequence, *where, *sizes))
+        self._control.send(wire.FRAME.pack(wire.FRAME_TAG, self._sequence, *where, *how, *tile, *sizes))
 
     def end(self, shown: Shown) -> None:
         """Say that this was all, and what went wrong."""
@@ -95,7 +98,8 @@ class _Answer:
         if shown.problem is not None:
             status, text = wire.STATUSES.index(shown.problem.reason), wire.cut_text(shown.problem.detail)
         total = min(shown.total, wire.MOST)
-        word = wire.END.pack(wire.END_TAG, self._sequence, status, shown.more, total, len(text))
+        more = wire.MORE * shown.more | wire.CLOSER * shown.closer
+        word = wire.END.pack(wire.END_TAG, self._sequence, status, more, total, len(text))
         self._control.send(word + text)
 
 
@@ -103,7 +107,8 @@ def _shown(
     source: int, size: int, media_type: MediaType, bounds: Bounds, answer: _Answer, decode_medium: Decode
 ) -> Shown:
     try:
-        shown = decode_medium(_read(source, size), media_type, bounds, Showing(answer.frame))
+        showing = Showing(answer.frame, bounds)
+        shown = showing.completed(decode_medium(_read(source, size), media_type, bounds, showing))
     except Unscannable as refusal:
         shown = Shown(0, problem=refusal)
     except MemoryError:

@@ -11,7 +11,7 @@ import struct
 from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import av
@@ -336,7 +336,7 @@ def _still(frame: Any, track: _Track, bounds: Bounds) -> Still:
     scaled = frame.reformat(*fit(width, height), "rgba" if alpha else "rgb24", interpolation="AREA")
     mode, (plane,) = "RGBA" if alpha else "RGB", scaled.planes
     picture = Image.frombytes(mode, (scaled.width, scaled.height), bytes(plane), "raw", mode, plane.line_size)
-    return finished(picture, width, height, track.turned[1])
+    return replace(finished(picture, width, height, track.turned[1]), source=None)  # it has no more pixels than that
 
 
 def _orientation(frame: Any) -> int:
@@ -365,7 +365,7 @@ def _show_cover(data: bytes, index: int, bounds: Bounds, showing: Showing) -> Un
         kind = sniff(data[:4096])
         if kind.is_clip:
             raise Unscannable(Reason.UNSUPPORTED, "a clip within a clip")
-        still = decode_still(data, kind, bounds.max_pixels)
+        still = decode_still(data, kind, bounds.max_pixels, bounds.look, bounds.tiles)
     except Unscannable as refusal:
         return Unscannable(refusal.reason, f"an attached picture: {refusal.detail}")
     showing.show(index, Place(part=Part.COVER), still, on_black_index=index + 1)

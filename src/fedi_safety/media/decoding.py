@@ -26,7 +26,9 @@ def decode(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing)
 
 
 def _still(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> None:
-    showing.show(0, Place(), decode_still(data, media_type, bounds.max_pixels), on_black_index=1)
+    showing.show(
+        0, Place(), decode_still(data, media_type, bounds.max_pixels, bounds.look, bounds.tiles), on_black_index=1
+    )
 
 
 def _with_track(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> Shown:

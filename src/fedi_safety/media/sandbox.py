@@ -20,14 +20,14 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from fedi_safety.core.errors import FediSafetyError, Unscannable
-from fedi_safety.core.types import Decoded, Frame, Look, MediaType, Place, Reason
+from fedi_safety.core.types import Decoded, Frame, Look, MediaType, Place, Reason, Tile
 from fedi_safety.media import wire
-from fedi_safety.media.caps import MAX_FRAME_PIXELS, Caps, most_frames
+from fedi_safety.media.caps import MAX_FRAME_PIXELS, Caps
 from fedi_safety.media.sniff import sniff
 
 _START_SECONDS = 60.0
@@ -84,7 +84,7 @@ class _Child:
         self.served = 0
         self._caps = caps
         self._sequence = 0
-        self._slots = most_frames(max(caps.frames, caps.more_frames))
+        self._slots = caps.most_frames
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         output_fd = os.memfd_create("frame", _MEMFD_FLAGS)
         errors_fd = os.memfd_create("errors", _MEMFD_FLAGS)
@@ -144,7 +144,7 @@ class _Child:
         cause = cause or (lines[-1] if lines else ended)
         raise DecoderError("decoder", f"its child process does not start: {cause}", "run `fedi-safety doctor`")
 
-    def decode(self, data: bytes, media_type: MediaType, frames: int, seed: int) -> Decoded:
+    def decode(self, data: bytes, media_type: MediaType, look: Look) -> Decoded:
         """Hand one medium over and wait for the answer. `_ChildEnded` means that this child is of no more use."""
         self._sequence += 1
         self.served += 1
@@ -152,8 +152,8 @@ class _Child:
         until = time.monotonic() + self._caps.max_seconds
         try:
             self._control.settimeout(self._caps.max_seconds)
-            self._send(data, media_type, frames, seed)
-            return self._received(received, media_type, until)
+            self._send(data, media_type, look)
+            return self._received(received, media_type, until, look)
         except TimeoutError:
             self.kill()
             cause = f"not decoded within {self._caps.max_seconds:g} s"
@@ -173,7 +173,7 @@ class _Child:
                 # What was written stays in memory until it is given back; the first slot will be needed again.
                 self._output.madvise(mmap.MADV_REMOVE, wire.SLOT_BYTES, used)
 
-    def _received(self, received: _Received, media_type: MediaType, until: float) -> Decoded:
+    def _received(self, received: _Received, media_type: MediaType, until: float, look: Look) -> Decoded:
         """Take frames until the end comes. Raises `Unscannable`, `OSError`, or `ValueError` for what makes no sense."""
         while True:
             self._control.settimeout(max(0.001, until - time.monotonic()))
@@ -186,9 +186,14 @@ class _Child:
             problem, more, total = self._end(answer)
             if problem is None and not received.frames:
                 raise ValueError("empty")
-            return received.decoded(media_type, problem, more=more, total=total)
+            return received.decoded(media_type, problem, more=self._more(more, look), total=total)
 
-    def _send(self, data: bytes, media_type: MediaType, frames: int, seed: int) -> None:
+    def _more(self, bits: int, look: Look) -> bool:
+        """Whether a second look would show what this one did not."""
+        moments = bits & wire.MORE and self._caps.more_frames > self._caps.frames
+        return look is Look.FIRST and bool(moments or (bits & wire.CLOSER and self._caps.more_tiles))
+
+    def _send(self, data: bytes, media_type: MediaType, look: Look) -> None:
         source = os.memfd_create("medium", _MEMFD_FLAGS)
         try:
             view = memoryview(data)
@@ -199,7 +204,10 @@ class _Child:
                 fcntl.F_ADD_SEALS,
                 fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL,
             )
-            request = wire.REQUEST.pack(self._sequence, len(data), wire.KINDS.index(media_type), frames, seed)
+            caps, seed = self._caps, secrets.randbits(64)
+            budget = (caps.frames, caps.tiles) if look is Look.FIRST else (caps.more_frames, caps.more_tiles)
+            kind = wire.KINDS.index(media_type)
+            request = wire.REQUEST.pack(self._sequence, len(data), kind, wire.LOOKS.index(look), *budget, seed)
             socket.send_fds(self._control, [request], [source])
         finally:
             os.close(source)
@@ -208,16 +216,18 @@ class _Child:
         """Add a frame to what came, believing none of its numbers. Raises `ValueError`."""
         if len(answer) != wire.FRAME.size:
             raise ValueError("malformed")
-        _, sequence, index, time_ms, page, track, part, on_black, width, height, frame_width, frame_height = (
-            wire.FRAME.unpack(answer)
-        )
+        _, sequence, index, time_ms, page, track, part, on_black, bare, turned, *rest = wire.FRAME.unpack(answer)
+        *edges, width, height, frame_width, frame_height = rest
         slot = len(received.frames)
         if sequence != self._sequence:
             raise ValueError("out of order")
         if slot == self._slots:
             raise ValueError("too long")
-        if part >= len(wire.PARTS) or on_black > 1 or not wire.NO_TIME <= time_ms <= wire.MOST_TIME:
+        if part >= len(wire.PARTS) or not wire.NO_TIME <= time_ms <= wire.MOST_TIME:
             raise ValueError("malformed")
+        if on_black > 1 or bare > 1 or turned > 3 or index > wire.MOST_INDEX:
+            raise ValueError("malformed")
+        tile = None if tuple(edges) == wire.WHOLE else Tile(*edges)  # refuses impossible edges
         if not 1 <= width * height <= self._caps.max_pixels:
             raise ValueError("impossible size")
         if not 1 <= frame_width * frame_height <= min(MAX_FRAME_PIXELS, width * height):
@@ -225,20 +235,20 @@ class _Child:
         start = slot * wire.SLOT_BYTES
         rgb = self._output[start : start + frame_width * frame_height * 3]
         time_s = None if time_ms == wire.NO_TIME else time_ms / 1000
-        place = Place(time_s, page, track, wire.PARTS[part], bool(on_black))
+        place = Place(time_s, page, track, wire.PARTS[part], bool(on_black), tile, bool(bare), 90 * turned)
         received.frames.append(Frame(index, frame_width, frame_height, rgb, place))
         if width * height > received.width * received.height:
             received.width, received.height = width, height
 
-    def _end(self, answer: bytes) -> tuple[Unscannable | None, bool, int]:
-        """Return what went wrong, whether there is more to look at, and how many frames there are.
+    def _end(self, answer: bytes) -> tuple[Unscannable | None, int, int]:
+        """Return what went wrong, bits of what more there is to look at, and how many frames there are.
 
         Raises `ValueError`.
         """
         if len(answer) < wire.END.size:
             raise ValueError("too short")
         tag, sequence, status, more, total, size = wire.END.unpack_from(answer)
-        if tag != wire.END_TAG:
+        if tag != wire.END_TAG or more > wire.MORE | wire.CLOSER:
             raise ValueError("malformed")
         if sequence != self._sequence:
             raise ValueError("out of order")
@@ -249,8 +259,8 @@ class _Child:
         if reason is None:
             if size:
                 raise ValueError("malformed")
-            return None, bool(more), total
-        return Unscannable(reason, detail), bool(more), total
+            return None, more, total
+        return Unscannable(reason, detail), more, total
 
     @property
     def alive(self) -> bool:
@@ -345,11 +355,7 @@ class SandboxDecoder:
         try:
             child = self._living(child)
             try:
-                first = look is Look.FIRST
-                frames = self.caps.frames if first else self.caps.more_frames
-                decoded = child.decode(data, media_type, frames, secrets.randbits(64))
-                if not (first and self.caps.more_frames > frames):
-                    decoded = replace(decoded, more=False)
+                decoded = child.decode(data, media_type, look)
             except Unscannable:
                 intact = True
                 raise

@@ -10,10 +10,12 @@ from random import Random
 from PIL import Image, ImageChops
 
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import Frame, Place
-from fedi_safety.media.stills import Still
+from fedi_safety.core.types import Frame, Look, Place, Reason
+from fedi_safety.media.stills import Pair, Still
+from fedi_safety.media.ways import Ways
 
 _CELLS = (32, 32)
+_WAY_BITS = 22  # of an index of 31: below are moments, at most 4,000,018 (caps), above ways
 _NEARLY = 10  # of 255: what a cell of the grid may differ by in any channel
 
 
@@ -25,6 +27,8 @@ class Bounds:
     frames: int
     until: float  # on the monotonic clock: no new frame is begun after it
     random: Random
+    look: Look = Look.FIRST
+    tiles: int = 0  # further views of stills, besides the whole
 
     @property
     def late(self) -> bool:
@@ -34,11 +38,15 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """How a medium went: how many frames there are in it, whether there is more to look at, and what went wrong."""
+    """How a medium went: how many frames there are in it, whether there is more to look at, and what went wrong.
+
+    `more` says that there are further moments of what moves, `closer` that stills can be shown in further ways.
+    """
 
     total: int = 1
     more: bool = False
     problem: Unscannable | None = None
+    closer: bool = False
 
 
 class Showing:
@@ -48,18 +56,55 @@ class Showing:
     covers a thousandth of the picture, or that flickers, makes a new one.
     """
 
-    def __init__(self, emit: Callable[[Frame, int, int], None]) -> None:
-        """Hand frames to `emit`, with the true size of the picture."""
+    def __init__(self, emit: Callable[[Frame, int, int], None], bounds: Bounds | None = None) -> None:
+        """Hand frames to `emit`, with the true size of the picture. Without `bounds` pictures are shown as a whole."""
         self._emit = emit
+        self._bounds = bounds
+        self._tiles = 0 if bounds is None else bounds.tiles
+        self._further = 0  # ways of showing stills, whether there was time for them or not
+        self._closer = False
+        self._late = False
         self._first: Image.Image | None = None  # most media have one picture, which is compared with nothing
         self._seen: list[Image.Image] = []
         self.base = 0  # added to every index: what comes before in a file that is several things
 
-    def show(self, index: int, place: Place, still: Still, *, on_black_index: int) -> None:
-        """Hand on a picture, and its version on black, each unless it was seen before."""
-        self._one(index, place, still.image, still)
-        if still.on_black is not None:
-            self._one(on_black_index, replace(place, on_black=True), still.on_black, still)
+    def show(self, index: int, place: Place, still: Still, *, on_black_index: int, among: int = 1) -> None:
+        """Hand on a picture, and its version on black, each unless it was seen before; then its parts.
+
+        `among` is for frames of what moves: so many share the budget for tiles, and none of them is turned.
+        """
+        self._both(index, on_black_index, place, (still.image, still.on_black), still)
+        if self._bounds is None or still.source is None:
+            return
+        budget = min(self._tiles, self._bounds.tiles // among)
+        closely, turning = self._bounds.look is Look.SECOND, among == 1
+        if not (turning or budget):
+            return
+        ways = Ways(still, place, budget, self._bounds.random, closely, turning)
+        taken = 0
+        for way in ways:
+            if self._bounds.late:
+                self._late = True
+                break
+            shift = way.number << _WAY_BITS
+            self._both(index + shift, on_black_index + shift, way.place, way.pair, still)
+            taken += 1
+        self._tiles -= taken
+        self._further += ways.of
+        self._closer = self._closer or turning or ways.of > taken
+
+    def completed(self, shown: Shown) -> Shown:
+        """Return how a medium went, with what was shown of its stills besides the whole."""
+        problem = shown.problem
+        if problem is None and self._late:
+            problem = Unscannable(Reason.TOO_SLOW, "not all parts of the picture in the time there is")
+        return replace(shown, total=shown.total + self._further, closer=self._closer, problem=problem)
+
+    def _both(self, index: int, on_black_index: int, place: Place, pair: Pair, still: Still) -> None:
+        image, black = pair
+        self._one(index, place, image, still)
+        if black is not None:
+            self._one(on_black_index, replace(place, on_black=True), black, still)
 
     def _one(self, index: int, place: Place, image: Image.Image, still: Still) -> None:
         if not self._new(image):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import struct
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,9 +31,11 @@ from PIL import (
 )
 
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import MediaType, Reason
+from fedi_safety.core.types import Look, MediaType, Reason
 from fedi_safety.media.caps import FRAME_LONGEST_SIDE, FRAME_SHORTEST_SIDE, MAX_FRAME_PIXELS
 from fedi_safety.media.extent import COUNTED, declared_pixels, is_cut
+from fedi_safety.media.orientation import Edges, exif_orientation, stored, upright
+from fedi_safety.media.tiles import smallest_part
 
 # The pixel cap is checked here, against the header and before anything is decoded; Pillow's own is only a warning.
 Image.MAX_IMAGE_PIXELS = None
@@ -58,25 +59,45 @@ _TRUNCATED = re.compile(r"truncat|unexpected end|end of file|not enough|incomple
 _DRAFT_LONGEST_SIDE = 512
 _DRAFT_SHORTEST_SIDE = 256
 
-_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+Pair = tuple[Image.Image, Image.Image | None]  # a picture on white, and on black where that differs
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A decoded picture as it is stored, from which frames are cut: on white, its alpha if it has one, its profile."""
+
+    image: Image.Image
+    alpha: Image.Image | None
+    profile: bytes | None
+    orientation: int
+
+    def frame(self, part: Edges | None = None) -> Pair:
+        """Return a frame, upright and in sRGB: of all of it, or of a part in shares (0 to 1) of the upright picture."""
+        box = None if part is None else stored(part, self.orientation, self.image.size)
+        size = fit(*(self.image.size if box is None else (box[2] - box[0], box[3] - box[1])))
+        image = self.image.resize(size, Image.Resampling.BILINEAR, box, reducing_gap=1.5)
+        black: Image.Image | None = None
+        if self.alpha is not None:
+            alpha = self.alpha.resize(size, Image.Resampling.BILINEAR, box, reducing_gap=1.5)
+            # What white added to each pixel is what alpha lacks.
+            lacking = ImageChops.invert(alpha)
+            black = ImageChops.subtract(image, lacking if image.mode == "L" else Image.merge("RGB", (lacking,) * 3))
+            black = upright(_srgb(black, self.profile), self.orientation)
+        return upright(_srgb(image, self.profile), self.orientation), black
 
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """A decoded picture: its true size, upright, and what a frame shows of it in RGB; on black where that differs."""
+    """A decoded picture: its true size, upright, and what a frame shows of it in RGB; on black where that differs.
+
+    `source` is what frames of its parts are cut from, where there is one.
+    """
 
     width: int
     height: int
     image: Image.Image
     on_black: Image.Image | None = None
+    source: Source | None = None
 
     @property
     def frame_width(self) -> int:
@@ -94,10 +115,13 @@ class Still:
         return self.image.tobytes()
 
 
-def decode_still(data: bytes, media_type: MediaType, max_pixels: int) -> Still:
-    """Decode the first picture of a medium. Raises `Unscannable`, or `MemoryError` at the address space limit."""
+def decode_still(data: bytes, media_type: MediaType, max_pixels: int, look: Look = Look.FIRST, tiles: int = 0) -> Still:
+    """Decode the first picture of a medium, as finely as so many tiles of it at such a look need it.
+
+    Raises `Unscannable`, or `MemoryError` at the address space limit.
+    """
     with explained(data, media_type):
-        return _decode(data, media_type, max_pixels)
+        return _decode(data, media_type, max_pixels, look, tiles)
 
 
 @contextmanager
@@ -121,13 +145,13 @@ def _explain(error: Exception, data: bytes, media_type: MediaType) -> Unscannabl
     return Unscannable(Reason.CORRUPT, text)
 
 
-def _decode(data: bytes, media_type: MediaType, max_pixels: int) -> Still:
+def _decode(data: bytes, media_type: MediaType, max_pixels: int, look: Look, tiles: int) -> Still:
     refuse_bomb(declared_pixels(data, media_type), max_pixels)
     image: Image.Image = plugin(media_type)(io.BytesIO(data))
     width, height = image.size
     refuse_bomb(width * height, max_pixels)
     if isinstance(image, JpegImagePlugin.JpegImageFile):
-        scale = _draft_scale(width, height)
+        scale = _draft_scale(*smallest_part(width, height, tiles, closely=look is Look.SECOND))
         if scale > 1:
             # Requesting the quotients rounded down makes Pillow choose exactly this scale.
             image.draft("RGB", (width // scale, height // scale))
@@ -142,24 +166,10 @@ def finished(image: Image.Image, width: int, height: int, orientation: int = 1) 
     """Make the frame of a decoded picture of whatever mode; `width` and `height` are its true size as it is stored."""
     profile = image.info.get("icc_profile")
     kept = profile if isinstance(profile, bytes) else None
-    image, alpha = _flat(_eight_bit(image))
-    size = fit(*image.size)
-    image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.5)
-    black: Image.Image | None = None
-    if alpha is not None:
-        alpha = alpha.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.5)
-        # What white added to each pixel is what alpha lacks.
-        lacking = ImageChops.invert(alpha)
-        black = ImageChops.subtract(image, lacking if image.mode == "L" else Image.merge("RGB", (lacking,) * 3))
-        black = upright(_srgb(black, kept), orientation)
-    if orientation in _TRANSPOSE and orientation >= 5:
+    source = Source(*_flat(_eight_bit(image)), kept, orientation)
+    if 5 <= orientation <= 8:
         width, height = height, width
-    return Still(width, height, upright(_srgb(image, kept), orientation), black)
-
-
-def upright(image: Image.Image, orientation: int) -> Image.Image:
-    """Turn a picture as its EXIF orientation says."""
-    return image.transpose(_TRANSPOSE[orientation]) if orientation in _TRANSPOSE else image
+    return Still(width, height, *source.frame(), source)
 
 
 def plugin(media_type: MediaType) -> type[ImageFile.ImageFile]:
@@ -218,25 +228,7 @@ def _orientation(image: Image.Image, media_type: MediaType) -> int:
     if media_type is MediaType.JXL and not getattr(image, "jpeg", False):
         return 1
     exif = image.info.get("exif")
-    return _exif_orientation(exif) if isinstance(exif, bytes) else 1
-
-
-def _exif_orientation(exif: bytes) -> int:
-    """Read tag 274 from the first directory; 1 if it is not there. Broken EXIF must not hide a good picture."""
-    tiff = exif.removeprefix(b"Exif\0\0")
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None:
-        return 1
-    try:
-        at = struct.unpack_from(order + "I", tiff, 4)[0]
-        (count,) = struct.unpack_from(order + "H", tiff, at)
-        for entry in range(at + 2, at + 2 + 12 * count, 12):
-            tag, kind = struct.unpack_from(order + "HH", tiff, entry)
-            if tag == 274:
-                return int(struct.unpack_from(order + ("I" if kind == 4 else "H"), tiff, entry + 8)[0])
-    except struct.error:
-        return 1
-    return 1
+    return exif_orientation(exif) if isinstance(exif, bytes) else 1
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import struct
 
-from fedi_safety.core.types import MediaType, Part, Reason
+from fedi_safety.core.types import Look, MediaType, Part, Reason
 from fedi_safety.media.caps import MAX_FRAME_PIXELS
 
-MAGIC = b"fsmedia2"
+MAGIC = b"fsmedia3"
 READY = struct.Struct("<8sI")  # magic, bits of PROTECTIONS
-REQUEST = struct.Struct("<QQBHQ")  # sequence number, length of the medium in bytes, index into KINDS, frames, seed
+# Sequence number, length of the medium in bytes, index into KINDS, index into LOOKS, frames, tiles, seed.
+REQUEST = struct.Struct("<QQBBHHQ")
 
 # Tag, sequence, index, milliseconds from the beginning or -1, page, track, index into PARTS, whether on black,
-# true width, height, frame width, height.
-FRAME = struct.Struct("<BQIqIBBBIIII")
-# Tag, sequence, index into STATUSES, whether there is more to look at, all frames of the medium, detail size.
+# whether without its border, quarters of a turn; a tile's number, how many there are, its edges in thousandths, all 0
+# for the whole; true width, height, frame width, height.
+FRAME = struct.Struct("<BQIqIBBBBBIIHHHHIIII")
+# Tag, sequence, index into STATUSES, bits of what more there is to look at, all frames of the medium, detail size.
 END = struct.Struct("<BQBBIH")
+MORE, CLOSER = 1, 2  # further moments; further ways of showing stills
 FRAME_TAG, END_TAG = 1, 2
 
 MAX_DETAIL_BYTES = 400
@@ -28,6 +31,7 @@ SLOT_BYTES = MAX_FRAME_PIXELS * 3  # a multiple of every page size up to 64 KiB,
 NO_TIME = -1
 MOST_TIME = 1 << 50
 MOST = (1 << 32) - 1  # of any count on the wire
+MOST_INDEX = (1 << 31) - 1  # of a frame: what the ledger keeps of it
 
 KINDS = (
     MediaType.JPEG,
@@ -48,6 +52,8 @@ KINDS = (
 )
 
 PARTS = tuple(Part)
+LOOKS = tuple(Look)
+WHOLE = (0,) * 6  # instead of a tile
 
 # None: all went well. A child can say nothing else of a medium, or of the rest of it once there are frames.
 STATUSES = (

@@ -44,7 +44,10 @@ class Preprocess:
     def pixels(self, frame: Frame) -> NDArray[np.uint8]:
         """Return the frame as the network's (side, side, 3) bytes, before they are normalised."""
         image = Image.frombuffer("RGB", (frame.width, frame.height), frame.rgb, "raw", "RGB", 0, 1)
-        if self.resize_mode == "squash":
+        if frame.place.tile is not None and self.resize_mode == "shortest":
+            # Of a tile nothing may be left out: what its middle lacks may be in no other tile's middle either.
+            image = self._centred(self._resized(image, *self._scaled(*image.size, whole=True)))
+        elif self.resize_mode == "squash":
             image = self._resized(image, self.side, self.side)
         elif self.resize_mode == "shortest" and max(image.size) > _SLIM * min(image.size):
             image = self._middle(image)
@@ -70,8 +73,8 @@ class Preprocess:
             for channel in range(3):
                 np.take(self.table[channel], pixels[:, :, channel], out=row[channel])
 
-    def _scaled(self, width: int, height: int) -> tuple[int, int]:
-        if self.resize_mode == "shortest":  # torchvision's Resize(side)
+    def _scaled(self, width: int, height: int, *, whole: bool = False) -> tuple[int, int]:
+        if self.resize_mode == "shortest" and not whole:  # torchvision's Resize(side)
             if width <= height:
                 return self.side, int(self.side * height / width)
             return int(self.side * width / height), self.side
