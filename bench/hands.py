@@ -23,8 +23,10 @@ from fedi_safety import app
 from fedi_safety.config import load_settings
 from fedi_safety.core.pipeline import Options
 from fedi_safety.detectors import open_detectors
+from fedi_safety.engine import Engine, caps, core_count
 from fedi_safety.media import SandboxDecoder
 from fedi_safety.policies import load_policy
+from fedi_safety.targets import named_store
 
 SETTINGS: tuple[Mapping[str, int], ...] = (
     {},
@@ -48,15 +50,15 @@ def scan_with(changes: Mapping[str, int], folder: Path, ledger: Path, *, cascade
     threads = changes.get("threads", 1)
     options = {name: value for name, value in changes.items() if name != "threads"}
     settings = load_settings(ledger=str(ledger))
-    cores = app.core_count()
+    cores = core_count()
 
     def changed(**usual: Any) -> Options:
         return Options(**(usual | options))
 
     setattr(app, "Options", changed)  # noqa: B010 - there is no setting for these, on purpose
     detectors = open_detectors(settings.detectors, settings.device, threads)
-    engine = app.Engine(SandboxDecoder(app.caps(settings), changes.get("decoders", cores)), detectors, "cpu", cores)
-    store = app.named_store(settings, str(folder))
+    engine = Engine(SandboxDecoder(caps(settings), changes.get("decoders", cores)), detectors, "cpu", cores)
+    store = named_store(settings, str(folder))
     book = app.open_settings_ledger(settings)
     before = _cpu_s()
     try:

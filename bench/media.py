@@ -35,6 +35,7 @@ from bench.media_jpeg import NO_CAP, compare_jpeg, seconds
 from fedi_safety import app
 from fedi_safety.config import load_settings
 from fedi_safety.core.types import Decoded, Frame, Look, MediaType
+from fedi_safety.engine import Engine, open_engine
 from fedi_safety.media import sniff
 from fedi_safety.media.caps import Caps
 from fedi_safety.media.choosing import odds
@@ -42,6 +43,7 @@ from fedi_safety.media.decoding import decode
 from fedi_safety.media.showing import Bounds, Showing, Shown
 from fedi_safety.media.stills import fit
 from fedi_safety.policies import load_policy
+from fedi_safety.targets import named_store
 
 VERSION = 1
 BUDGET = 16
@@ -284,11 +286,11 @@ class InProcess:
         """Nothing to end."""
 
 
-def scan_rate(engine: app.Engine, folder: Path, scratch: Path) -> float:
+def scan_rate(engine: Engine, folder: Path, scratch: Path) -> float:
     """Make a dry pass into a fresh ledger; return images a second."""
     with tempfile.TemporaryDirectory(dir=scratch) as fresh:
         settings = load_settings(ledger=str(Path(fresh) / "ledger.db"))
-        store = app.named_store(settings, str(folder))
+        store = named_store(settings, str(folder))
         book = app.open_settings_ledger(settings)
         try:
             request = app.ScanRequest(store.url, dry_run=True)
@@ -303,13 +305,13 @@ def scan_rate(engine: app.Engine, folder: Path, scratch: Path) -> float:
 def compare_sandbox(options: argparse.Namespace) -> dict[str, Any]:
     """Scan the same folder with and without child processes, in turns."""
     folder = instance_corpus(options.work, options.scan_files)
-    confined = app.open_engine(load_settings())
+    confined = open_engine(load_settings())
     free = replace(confined, decoder=InProcess())
     rates: dict[str, list[float]] = {"confined": [], "in-process": []}
     with tempfile.TemporaryDirectory() as name:
         try:
             for turn in range(options.rounds + 1):
-                order: Sequence[tuple[str, app.Engine]] = [("confined", confined), ("in-process", free)]
+                order: Sequence[tuple[str, Engine]] = [("confined", confined), ("in-process", free)]
                 for way, engine in order if turn % 2 else reversed(order):
                     rate = scan_rate(engine, folder, Path(name))
                     if turn:  # the first one warms up

@@ -148,8 +148,9 @@ def ours() -> Callable[[bytes], bool]:
     from fedi_safety.core.pipeline import Stages
     from fedi_safety.core.policy import judge as apply
     from fedi_safety.core.types import Verdict
+    from fedi_safety.engine import open_engine
 
-    engine = app.open_engine(load_settings())
+    engine = open_engine(load_settings())
     policy = app.load_policy("balanced").among(engine.signals)
     cascade = Cascade(engine.detectors, policy)
     stages, clock = Stages(), app.SystemClock()

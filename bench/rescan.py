@@ -26,6 +26,7 @@ from fedi_safety.config import load_settings
 from fedi_safety.core.policy import judge
 from fedi_safety.core.types import Content, Judged, MediaType, Object, Scores, Signal
 from fedi_safety.policies import load_policy
+from fedi_safety.targets import named_store
 
 OBJECTS_PER_S = 20_000.0
 START_S = 0.3
@@ -37,7 +38,7 @@ def fill(folder: Path, ledger: Path) -> int:
     """Record a verdict for every object of the store, as a scan would have; return how many."""
     settings = load_settings(ledger=str(ledger))
     policy = load_policy(settings.policy)
-    store = app.named_store(settings, str(folder))
+    store = named_store(settings, str(folder))
     book = app.open_settings_ledger(settings)
     scores = Scores({"nsfw.open_nsfw": Signal(0.001)}, {"open_nsfw": "filled by the benchmark"})
     judgement = judge(policy, scores.signals)

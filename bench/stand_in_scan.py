@@ -10,8 +10,10 @@ from pathlib import Path
 from fedi_safety import app
 from fedi_safety.config import load_settings
 from fedi_safety.core.types import Evidence, Scored
+from fedi_safety.engine import Engine, caps, core_count
 from fedi_safety.media import SandboxDecoder
 from fedi_safety.policies import load_policy
+from fedi_safety.targets import named_store
 
 
 class Redness:
@@ -32,10 +34,10 @@ class Redness:
 def main(folder: Path, ledger: Path) -> None:
     """Scan `folder` dry into `ledger` and print the closing JSON, as `scan --dry-run --json` does."""
     settings = load_settings(ledger=str(ledger))
-    store = app.named_store(settings, str(folder))
+    store = named_store(settings, str(folder))
     book = app.open_settings_ledger(settings)
-    jobs = app.core_count()
-    engine = app.Engine(SandboxDecoder(app.caps(settings), jobs), [Redness()], "none", jobs)
+    jobs = core_count()
+    engine = Engine(SandboxDecoder(caps(settings), jobs), [Redness()], "none", jobs)
     try:
         request = app.ScanRequest(store.url, dry_run=True)
         report = app.scan(

@@ -24,6 +24,7 @@ from bench.measure import Spread, machine, machine_line, write_result
 from fedi_safety import app
 from fedi_safety.config import S3, Settings, Ssh, load_settings
 from fedi_safety.core.ports import Store
+from fedi_safety.engine import Engine, open_engine
 from fedi_safety.policies import load_policy
 from fedi_safety.stores import open_store
 from servers import sshd
@@ -63,7 +64,7 @@ def filled(folder: Path, connections: int) -> Iterator[dict[str, Store]]:
         yield stores
 
 
-def scan_rate(settings: Settings, engine: app.Engine, store: Store) -> float:
+def scan_rate(settings: Settings, engine: Engine, store: Store) -> float:
     """Scan a store into a fresh ledger and return judged objects a second."""
     with tempfile.TemporaryDirectory() as fresh:
         local = settings.model_copy(update={"ledger": f"{fresh}/ledger.db"})
@@ -92,7 +93,7 @@ def main() -> None:
     about = machine()
     print(machine_line(about))
     settings = load_settings()
-    engine = app.open_engine(settings)
+    engine = open_engine(settings)
     rates: dict[str, list[float]] = {name: [] for name in TARGETS}
     try:
         with filled(instance_corpus(options.work, options.files), options.connections) as stores:

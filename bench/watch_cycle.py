@@ -23,8 +23,10 @@ from bench.measure import machine, machine_line, write_result
 from fakes import FakeDecoder, detectors, red_circles
 from fedi_safety import app
 from fedi_safety.config import S3, load_settings
+from fedi_safety.engine import Engine
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.ledger.watermarks import Watermark
+from fedi_safety.targets import Target
 from fedi_safety.watching.cycles import Shared, StoreWatch
 from servers.faults import Faults, faults_before
 from servers.s3 import S3Server, s3_server, timed_key
@@ -49,9 +51,9 @@ def watched(server: S3Server, proxy: Faults, bucket: str, ledger_file: Path) -> 
     settings = load_settings().model_copy(update={"s3": S3.model_validate(access)})
     clock = app.SystemClock()
     ledger = open_ledger(ledger_file, clock=clock)
-    engine = app.Engine(FakeDecoder(), list(detectors()), "fake", 2)
+    engine = Engine(FakeDecoder(), list(detectors()), "fake", 2)
     shared = Shared(ledger, engine, red_circles(), app.SharedRunLock(ledger), clock)
-    target = app.Target("media", f"s3://{bucket}", settings)
+    target = Target("media", f"s3://{bucket}", settings)
     store = target.open()
     watch = StoreWatch(target, shared, store)
     now = clock.now()

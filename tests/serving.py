@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from fakes import FakeDecoder, FakeDetector, detectors, red_circles
-from fedi_safety.app import Engine, SystemClock
+from fedi_safety.app import SystemClock
 from fedi_safety.config import Settings, load_settings
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.types import Decoded, Look, MediaType, Reason
+from fedi_safety.engine import Engine
 from fedi_safety.gate import http as edge
 from fedi_safety.gate import judging
 from fedi_safety.gate.serving import Serving

@@ -6,37 +6,35 @@ It speaks to nobody: what a person sees is the shell's (cli/).
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from fedi_safety.acts.remove import Remove
-from fedi_safety.concepts.rescoring import ConceptRescorer, ConceptSource, rescorer_of
+from fedi_safety.concepts.rescoring import ConceptRescorer
 from fedi_safety.config import Settings, ledger_path
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.decide import BreakerLimits, Mode, breaker_opinion
 from fedi_safety.core.errors import FediSafetyError, UsageError
 from fedi_safety.core.pipeline import TEST_CARD_SIGNAL, Options, Pipeline
 from fedi_safety.core.policy import Policy
-from fedi_safety.core.ports import Act, Clock, Decoder, Detector, Embedder, Store
+from fedi_safety.core.ports import Act, Clock, Store
 from fedi_safety.core.sweep import Acting, Sweep
 from fedi_safety.core.types import ActKind, Outcome, Plan, PlanState, Recheck, Tally
+from fedi_safety.engine import Engine, concept_source, measurable, open_engine
 from fedi_safety.policies import load_policy
 from fedi_safety.rejudging import Preview, Rejudge
 from fedi_safety.rejudging import preview as preview_pages
 from fedi_safety.run_report import RunReport, ScanRequest, add_tally, summed
-from fedi_safety.stores import canonical_url, open_store
 from fedi_safety.testcard import TEST_CARD_SHA256
 
 if TYPE_CHECKING:
     from fedi_safety.ledger.figures import StoreCounts
     from fedi_safety.ledger.ledger import SqlLedger
-    from fedi_safety.media import Caps
     from fedi_safety.sampled_scores import Sample
 
 log = logging.getLogger(__name__)
@@ -52,86 +50,6 @@ class SystemClock:
     def monotonic(self) -> float:
         """Return seconds that never go back."""
         return time.monotonic()
-
-
-@dataclass(slots=True)
-class Engine:
-    """Decoder and detectors, loaded once and shared by every pass of the process."""
-
-    decoder: Decoder
-    detectors: list[Detector]
-    device: str
-    jobs: int
-
-    @property
-    def signals(self) -> frozenset[str]:
-        """Return every signal that the loaded detectors give."""
-        return frozenset(s for d in self.detectors for s in d.signals)
-
-    @property
-    def definitions(self) -> dict[str, str]:
-        """Return by signal a digest of what defines it, for the signals that the operator defines."""
-        return {s: d for each in self.detectors if isinstance(each, Embedder) for s, d in each.definitions.items()}
-
-    def in_force(self, policy: Policy) -> Policy:
-        """Return the policy as it judges with these detectors."""
-        return policy.among(self.signals, self.definitions)
-
-    @property
-    def rescorer(self) -> ConceptRescorer | None:
-        """Return what computes signals from kept embeddings, if a detector's signals can be."""
-        return rescorer_of(self.detectors)
-
-    @property
-    def media_at_once(self) -> int:
-        """How many media are scored together: 8, or more where every network runs on a GPU, which needs them."""
-        return max(8, min((d.max_batch for d in self.detectors), default=0))
-
-    def close(self) -> None:
-        """End the decoder's processes."""
-        self.decoder.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What the configured detectors would measure, and how it is defined; said without loading a network."""
-
-    signals: frozenset[str]
-    definitions: Mapping[str, str]
-
-    def in_force(self, policy: Policy) -> Policy:
-        """Return the policy as it judges with these detectors."""
-        return policy.among(self.signals, self.definitions)
-
-
-def measured(settings: Settings) -> Measured:
-    """Return what the configured detectors would measure. Raises `ConfigError` if the concepts have a mistake."""
-    from fedi_safety.detectors import CLIP, signals_of
-
-    signals = signals_of([name for name in settings.detectors if name != CLIP])
-    if CLIP not in settings.detectors:
-        return Measured(signals, {})
-    from fedi_safety.concepts import load_concepts
-
-    concepts = load_concepts(settings.clip.concepts)
-    return Measured(signals | frozenset(concepts.signals), concepts.definitions)
-
-
-def core_count() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) or 1
-
-
-def open_engine(settings: Settings) -> Engine:
-    """Load the detectors and prepare the decoder. Raises `ModelError` or `UsageError` here, not later."""
-    from fedi_safety.detectors import open_detectors
-    from fedi_safety.detectors.devices import choose_device
-    from fedi_safety.media import SandboxDecoder
-
-    jobs = settings.jobs or core_count()
-    device = choose_device(settings.device)
-    detectors = open_detectors(settings.detectors, settings.device, 1, settings.clip)
-    return Engine(SandboxDecoder(caps(settings), jobs), detectors, device.name, jobs)
 
 
 def act_for(settings: Settings, store_url: str) -> ActKind:
@@ -177,13 +95,6 @@ def _warn_of_delete(store_url: str) -> None:
     )
 
 
-def caps(settings: Settings) -> Caps:
-    """Return the decoder's caps as the media layer wants them."""
-    from fedi_safety.media import Caps
-
-    return Caps(**settings.limits.model_dump())
-
-
 def open_settings_ledger(settings: Settings, *, readonly: bool = False) -> SqlLedger:
     """Open the configured ledger. Raises `LedgerError` or `LedgerUsageError`."""
     from fedi_safety.ledger.embeddings import Keep
@@ -197,19 +108,9 @@ def preview(settings: Settings, policy: Policy, ledger: SqlLedger) -> Preview:
     """Decide the whole ledger anew under a policy, with the detectors that are configured. Changes nothing."""
     from fedi_safety.detectors import CLIP
 
-    known = measured(settings)
+    known = measurable(settings)
     rescorer = ConceptRescorer(concept_source(settings)) if CLIP in settings.detectors else None
     return preview_pages(Rejudge(known.in_force(policy), known.signals), ledger.score_pages(rescorer=rescorer))
-
-
-def concept_source(settings: Settings) -> ConceptSource:
-    """Return the concepts with the configured model's text embeddings; the network for pictures is not loaded.
-
-    Raises `ConfigError` or `ModelError`.
-    """
-    from fedi_safety.detectors.clip import describe
-
-    return describe(settings.clip, settings.device)
 
 
 def breaker_limits(settings: Settings) -> BreakerLimits:
@@ -491,72 +392,17 @@ def _noting(report: RunReport) -> Callable[[Outcome], None]:
     return note
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A store that a command is about: what it is called, and the settings with its own access in them."""
-
-    name: str
-    url: str  # or a path
-    settings: Settings
-
-    def open(self) -> Store:
-        """Open it. Raises `StoreUsageError` or `StoreError`."""
-        settings = self.settings
-        return open_store(self.url, s3=settings.s3, ssh=settings.ssh, pictrs=settings.pictrs)
-
-
-def targets(settings: Settings, named: str | None) -> list[Target]:
-    """Return the store that was named, by its name or place, else every configured one. Raises `UsageError`."""
-    known: dict[str, Target] = {}
-    for store in settings.stores:
-        if store.name in known:
-            raise UsageError(f"stores: {store.name}", "two stores have this name", "rename one of them")
-        own = {key: value for key in ("s3", "ssh", "pictrs") if (value := getattr(store, key)) is not None}
-        known[store.name] = Target(store.name, store.url, settings.model_copy(update=own))
-    if named is not None:
-        return [known.get(named) or Target(named, named, settings)]
-    chosen = list(known.values())
-    if settings.store is not None and settings.store not in {word for t in chosen for word in (t.name, t.url)}:
-        chosen.insert(0, Target(settings.store, settings.store, settings))
-    if not chosen:
-        raise UsageError("store", "no store was named and none is configured", "give a path, or set `store`")
-    return chosen
-
-
-def named_store(settings: Settings, named: str | None) -> Store:
-    """Open the store that was named, else the only configured one. Raises `UsageError` if there is not exactly one."""
-    chosen = targets(settings, named)
-    if len(chosen) > 1:
-        names = ", ".join(target.name for target in chosen)
-        raise UsageError("store", f"several are configured: {names}", "name one of them")
-    return chosen[0].open()
-
-
-def store_url(settings: Settings, named: str) -> str:
-    """Return the ledger's name of a store that was named as for `targets`. It is not reached, nor need it still exist.
-
-    Raises `StoreUsageError` for a path that is no directory.
-    """
-    (target,) = targets(settings, named)
-    return canonical_url(target.url, s3=target.settings.s3)
-
-
 __all__ = [
-    "Engine",
     "RunReport",
     "ScanRequest",
     "SharedRunLock",
     "SystemClock",
-    "Target",
     "add_tally",
     "apply",
     "breaker_limits",
     "carry_out",
     "load_policy",
-    "named_store",
-    "open_engine",
     "open_settings_ledger",
     "scan",
     "summed",
-    "targets",
 ]

@@ -31,7 +31,6 @@ def compare_variants(
     """
     import numpy as np
 
-    from fedi_safety.app import core_count
     from fedi_safety.clients.model_folder import FULL
     from fedi_safety.concepts import load_concepts
     from fedi_safety.detectors.clip import cache_dir
@@ -39,6 +38,7 @@ def compare_variants(
     from fedi_safety.detectors.clip.folder import plan_model
     from fedi_safety.detectors.clip.towers import VisualTower
     from fedi_safety.detectors.devices import choose_device
+    from fedi_safety.engine import core_count
 
     device, threads = choose_device(settings.device), core_count()
     concepts = load_concepts(settings.clip.concepts)

@@ -13,7 +13,9 @@ from fedi_safety import app
 from fedi_safety.config import Settings, load_settings
 from fedi_safety.core.errors import LedgerError
 from fedi_safety.core.ports import Store
+from fedi_safety.engine import Engine
 from fedi_safety.ledger.ledger import open_ledger
+from fedi_safety.targets import Target
 from fedi_safety.watching.cycles import Shared, StoreWatch
 from passes import RED_CIRCLE, Bench
 from servers.disk import small_disk
@@ -40,7 +42,7 @@ def test_a_scan_ends_with_one_line_and_the_next_goes_on(tmp_path: Path, store: F
 
 
 @dataclass(frozen=True)
-class Target:
+class FakeTarget:
     store: FakeStore
     settings: Settings
     name: str = "fake"
@@ -55,9 +57,9 @@ def test_the_daemon_says_so_backs_off_and_goes_on(tmp_path: Path, store: FakeSto
     clock = TickingClock()
     with small_disk(tmp_path) as disk:
         ledger = open_ledger(tmp_path / "ledger.db", clock=clock)
-        engine = app.Engine(FakeDecoder(), list(detectors()), "fake", 2)
+        engine = Engine(FakeDecoder(), list(detectors()), "fake", 2)
         shared = Shared(ledger, engine, red_circles(), app.SharedRunLock(ledger), clock)
-        watch = StoreWatch(cast(app.Target, Target(store, load_settings())), shared)
+        watch = StoreWatch(cast(Target, FakeTarget(store, load_settings())), shared)
         assert watch.step() == 30
         disk.fill()
         store.put("k007", condemned)

@@ -21,6 +21,7 @@ from fedi_safety.config import load_settings
 from fedi_safety.core.errors import ConfigError, ModelError
 from fedi_safety.core.policy import judge
 from fedi_safety.core.types import Content, Judged, MediaType, Object, Scores, Signal
+from fedi_safety.engine import measurable
 from fedi_safety.gate.types import Unjudged
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.ledger.uploads import UploadState
@@ -95,7 +96,7 @@ def test_without_an_engine_known_contents_need_no_worker_whatever_the_concepts(t
     """The concepts' wording is part of the policy in force, which workers with the same configuration judged by."""
     settings = load_settings(None, detectors=["embedded", "clip"], gate={"engine": False, "worker_keys": {"home": "k"}})
     policy = load_policy("balanced")
-    measured = app.measured(settings)
+    measured = measurable(settings)
     in_force = measured.in_force(policy)
     assert in_force.id != policy.among(measured.signals).id
     data = b"known picture"

@@ -31,6 +31,7 @@ from fedi_safety.clients.pictrs import PictrsClient
 from fedi_safety.config import S3, Settings, Ssh, load_settings
 from fedi_safety.core.ports import Store
 from fedi_safety.core.types import Decoded, Look, MediaType
+from fedi_safety.engine import Engine
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.ledger.query import Filters, list_objects
 from fedi_safety.stores.pictrs import PictrsStore
@@ -39,6 +40,7 @@ from fedi_safety.stores.s3_faults import Patience
 from fedi_safety.stores.sftp import SftpStore
 from fedi_safety.stores.sftp_link import Waits
 from fedi_safety.stores.sftp_trust import read_url
+from fedi_safety.targets import Target
 from fedi_safety.watching.cycles import Rhythm, Shared, StoreWatch, Wanted
 from servers import sshd
 from servers.faults import Faults, faults_before
@@ -156,7 +158,7 @@ class Soak:
     def start(self) -> None:
         """Start a daemon, or another one after `stop`."""
         self.ledger = open_ledger(self.path, clock=self.clock)
-        engine = app.Engine(self.decoder, list(self.detectors), "fake", 2)
+        engine = Engine(self.decoder, list(self.detectors), "fake", 2)
         self.shared = Shared(
             self.ledger,
             engine,
@@ -167,7 +169,7 @@ class Soak:
             Wanted(cascade=False),
         )
         for place in self.places:
-            self.watches[place.name] = StoreWatch(cast(app.Target, place), self.shared)
+            self.watches[place.name] = StoreWatch(cast(Target, place), self.shared)
 
     def stop(self) -> None:
         for watch in self.watches.values():

@@ -19,7 +19,9 @@ from fedi_safety import app
 from fedi_safety.config import load_settings
 from fedi_safety.core.errors import PolicyError
 from fedi_safety.core.policy import Policy
+from fedi_safety.engine import Engine
 from fedi_safety.ledger.ledger import open_ledger
+from fedi_safety.targets import Target
 from fedi_safety.watch import Daemon
 from fedi_safety.watching import health
 from fedi_safety.watching.cycles import Rhythm, Shared, StoreWatch
@@ -147,9 +149,9 @@ def test_a_daemon_over_two_trees_with_signals(tmp_path: Path, monkeypatch: pytes
     settings = load_settings()
     clock = app.SystemClock()
     ledger = open_ledger(tmp_path / "ledger.db", clock=clock)
-    engine = app.Engine(FakeDecoder(), list(detectors()), "fake", 2)
+    engine = Engine(FakeDecoder(), list(detectors()), "fake", 2)
     shared = Shared(ledger, engine, red_circles(), app.SharedRunLock(ledger), clock, Rhythm(every_s=1), beside=2)
-    watches = [StoreWatch(app.Target(name, str(root), settings), shared) for name, root in roots.items()]
+    watches = [StoreWatch(Target(name, str(root), settings), shared) for name, root in roots.items()]
     policies: list[Policy | Exception] = [
         PolicyError("policy.toml", ("line 1: broken",)),
         Policy("other", dict(red_circles().factors), red_circles().rules[:1]),

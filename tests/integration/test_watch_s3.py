@@ -12,8 +12,10 @@ from fakes import FakeDecoder, detectors, red_circles
 from fedi_safety import app
 from fedi_safety.config import S3, load_settings
 from fedi_safety.core.types import ActKind
+from fedi_safety.engine import Engine
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.ledger.watermarks import Watermark
+from fedi_safety.targets import Target
 from fedi_safety.watching.cycles import Shared, StoreWatch
 from passes import RED_CIRCLE
 from servers.faults import Faults, faults_before
@@ -47,9 +49,9 @@ def watch(server: S3Server, proxy: Faults, tmp_path: Path) -> Iterator[StoreWatc
     settings = load_settings().model_copy(update={"s3": S3.model_validate(access)})
     clock = app.SystemClock()
     ledger = open_ledger(tmp_path / "ledger.db", clock=clock)
-    engine = app.Engine(FakeDecoder(), list(detectors()), "fake", 2)
+    engine = Engine(FakeDecoder(), list(detectors()), "fake", 2)
     shared = Shared(ledger, engine, red_circles(), app.SharedRunLock(ledger), clock)
-    target = app.Target("media", f"s3://{BUCKET}", settings)
+    target = Target("media", f"s3://{BUCKET}", settings)
     made = StoreWatch(target, shared, target.open())
     now = clock.now()
     ledger.set_watermark(f"s3://{BUCKET}?endpoint={proxy.endpoint}", Watermark(now, now, made._basis(ActKind.DELETE)))

@@ -17,9 +17,11 @@ from fedi_safety.core.errors import LedgerError, StoreError, StoreUsageError
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Store
 from fedi_safety.core.types import ActKind, Object, Reason, Unscanned
+from fedi_safety.engine import Engine
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.ledger.query import Filters, list_objects
 from fedi_safety.ledger.watermarks import Watermark
+from fedi_safety.targets import Target
 from fedi_safety.watching.cycles import BACK_OFF_MOST_S, Rhythm, Shared, StoreWatch, Wanted, look_back
 from passes import CIRCLE, RED_CIRCLE
 
@@ -81,14 +83,14 @@ class Rig:
         self.clock = TickingClock()
         self.store = TimedStore(self.clock)
         self.decoder = FakeDecoder()
-        self.engine = app.Engine(self.decoder, list(detectors()), "fake", 2)
+        self.engine = Engine(self.decoder, list(detectors()), "fake", 2)
         self.ledger = open_ledger(self.path, clock=self.clock)
         self.restart()
 
     def restart(self) -> None:
         lock = app.SharedRunLock(self.ledger)
         self.shared = Shared(self.ledger, self.engine, self.policy, lock, self.clock, self.rhythm, self.wanted)
-        self.watch = StoreWatch(cast(app.Target, FakeTarget(self.store, self.settings)), self.shared)
+        self.watch = StoreWatch(cast(Target, FakeTarget(self.store, self.settings)), self.shared)
 
     def step(self, *touched: str) -> float:
         """One cycle, and the rest after it."""

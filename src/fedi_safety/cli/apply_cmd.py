@@ -41,6 +41,7 @@ def apply(
     """Do what dry runs planned for a store and nobody dismissed. Opens no picture but the ones it removes."""
     from fedi_safety import app
     from fedi_safety.cli.closing import closing_notes
+    from fedi_safety.targets import targets
 
     sh = shell(config, ledger, log_level, quiet, yes)
     book = app.open_settings_ledger(sh.settings)
@@ -49,7 +50,7 @@ def apply(
     try:
         with on_stop(stop.set):
             # One after another: acts are few, and their order in the ledger stays plain.
-            for target in app.targets(sh.settings, store):
+            for target in targets(sh.settings, store):
                 with closing(target.open()) as opened:
                     report = app.apply(
                         target.settings,

@@ -70,6 +70,7 @@ def calibrate(
     from fedi_safety import app
     from fedi_safety.calibration import calibrate as calibrated
     from fedi_safety.core.errors import ExitCode
+    from fedi_safety.targets import named_store
 
     for name, value in (("--share", share), ("--confidence", confidence)):
         if not 0 < value < 1:
@@ -89,7 +90,7 @@ def calibrate(
     )
     place = None if html is None else checked_place(html)
     chosen = app.load_policy(sh.settings.policy)
-    opened = app.named_store(sh.settings, store)
+    opened = named_store(sh.settings, store)
     try:
         with _progress(sh, sample) as progress:
             in_force, versions, scored = app.score_sample(

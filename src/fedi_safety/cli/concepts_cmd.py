@@ -127,14 +127,14 @@ def try_image(
     yes: YesOption = False,
 ) -> int:
     """Show each concept's share for a picture, highest first. The picture is decoded as in a scan, and forgotten."""
-    from fedi_safety import app
     from fedi_safety.core.types import Evidence
     from fedi_safety.detectors import CLIP, open_detectors
+    from fedi_safety.engine import caps
     from fedi_safety.media import SandboxDecoder
 
     sh = shell(config, ledger, log_level, quiet, yes, device=device, clip={"concepts": concepts})
     data = _read(image, sh.settings.limits.max_bytes)
-    decoder = SandboxDecoder(app.caps(sh.settings), 1)
+    decoder = SandboxDecoder(caps(sh.settings), 1)
     try:
         decoded: Decoded = decoder.decode(data, decoder.sniff(data[:4096]))
         (detector,) = open_detectors([CLIP], sh.settings.device, 0, sh.settings.clip)

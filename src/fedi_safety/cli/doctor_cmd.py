@@ -25,11 +25,11 @@ from fedi_safety.cli.shell import (
 from fedi_safety.core.errors import ExitCode, FediSafetyError
 
 if TYPE_CHECKING:
-    from fedi_safety.app import Target
     from fedi_safety.cli.shell import Shell
     from fedi_safety.config import Settings
     from fedi_safety.detectors.devices import DeviceFact
     from fedi_safety.speeds import Speed
+    from fedi_safety.targets import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +127,9 @@ def _clip_speeds(settings: Settings) -> list[Speed]:
 
 def _hands(settings: Settings) -> int:
     """Return how many threads score at once in a scan."""
-    from fedi_safety import app
+    from fedi_safety.engine import core_count
 
-    return settings.jobs or app.core_count()
+    return settings.jobs or core_count()
 
 
 def _findings(settings: Settings, store: str | None, reached: list[Speed]) -> Iterator[Finding]:
@@ -153,11 +153,11 @@ def _findings(settings: Settings, store: str | None, reached: list[Speed]) -> It
 
 
 def _policy(settings: Settings) -> Iterator[Finding]:
-    from fedi_safety import app
+    from fedi_safety.engine import measurable
     from fedi_safety.policies import load_policy, warnings
 
     policy = load_policy(settings.policy)
-    measured = app.measured(settings)
+    measured = measurable(settings)
     yield Finding("policy", True, measured.in_force(policy).id)
     for warning in warnings(policy, measured.signals):
         yield Finding("policy", None, warning)
@@ -174,13 +174,13 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
 
 def _stores(settings: Settings, named: str | None) -> list[tuple[str, Callable[[], Iterator[Finding]]]]:
     """Return a check for each configured store, or for the one that was named."""
-    from fedi_safety import app
+    from fedi_safety.targets import targets
 
     if named is None and settings.store is None and not settings.stores:
         nothing = Finding("store", None, "none configured; commands need one to be named")
         return [("store", lambda: iter([nothing]))]
     try:
-        chosen = app.targets(settings, named)
+        chosen = targets(settings, named)
     except FediSafetyError as error:
         wrong = Finding("store", False, error.line(), error.exit_code)
         return [("store", lambda: iter([wrong]))]
@@ -218,11 +218,11 @@ def _detectors(settings: Settings, reached: list[Speed]) -> Iterator[Finding]:
 
 
 def _decoder(settings: Settings) -> Iterator[Finding]:
-    from fedi_safety import app
+    from fedi_safety.engine import caps
     from fedi_safety.media import SandboxDecoder
     from fedi_safety.testcard import draw_test_card
 
-    decoder = SandboxDecoder(app.caps(settings), 1)
+    decoder = SandboxDecoder(caps(settings), 1)
     try:
         card = draw_test_card()
         decoded = decoder.decode(card, decoder.sniff(card[:4096]))

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 def known_store(settings: Settings, ledger: SqlLedger, named: str | None) -> str | None:
     """Return the ledger's name of the store that was named, or None for all. Raises `UsageError` for an unknown one."""
-    from fedi_safety import app
     from fedi_safety.ledger.query import store_urls
+    from fedi_safety.targets import store_url
 
     if named is None:
         return None
-    url = app.store_url(settings, named)
+    url = store_url(settings, named)
     urls = store_urls(ledger.database)
     if url not in urls:
         known = f"it knows {', '.join(urls[:5])}{', ...' if len(urls) > 5 else ''}" if urls else "it is empty"

@@ -44,10 +44,11 @@ def import_ledger(
     from fedi_safety import app
     from fedi_safety.config import legacy_ledger
     from fedi_safety.ledger.legacy import import_legacy
+    from fedi_safety.targets import named_store
 
     path = Path(file or legacy_ledger())
     sh = shell(config, ledger, log_level, quiet, yes)
-    opened = app.named_store(sh.settings, store)
+    opened = named_store(sh.settings, store)
     opened.close()
     book = app.open_settings_ledger(sh.settings)
     try:

@@ -441,18 +441,19 @@ def _wanted(precisions: list[str] | None, sh: Shell) -> dict[str, str]:
 
 def _compare(sh: Shell, path: Path, wanted: list[str], pictures: str | None, sample: int) -> dict[str, Agreement]:
     """Return by precision how it agreed on a sample; nothing where there is no store."""
-    from fedi_safety import app
     from fedi_safety.comparing import compare_variants
+    from fedi_safety.engine import caps, core_count
     from fedi_safety.media import SandboxDecoder
     from fedi_safety.policies import load_policy
     from fedi_safety.sampled_frames import sample_frames
+    from fedi_safety.targets import named_store
 
     settings = sh.settings
     if pictures is None and settings.store is None and not settings.stores:
         return {}
     policy = load_policy(settings.policy)
-    store = app.named_store(settings, pictures)
-    decoder = SandboxDecoder(app.caps(settings), settings.jobs or app.core_count())
+    store = named_store(settings, pictures)
+    decoder = SandboxDecoder(caps(settings), settings.jobs or core_count())
     try:
         frames = sample_frames(store, decoder, sample, max_bytes=settings.limits.max_bytes)
         with _counting(sh, sample) as done:

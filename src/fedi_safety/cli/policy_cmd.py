@@ -35,11 +35,12 @@ def check(
     yes: YesOption = False,
 ) -> int:
     """Say whether a policy file is valid, every mistake with its line, and what in it will have no effect."""
-    from fedi_safety import app, policies
+    from fedi_safety import policies
+    from fedi_safety.engine import measurable
 
     sh = shell(config, ledger, log_level, quiet, yes, clip={"concepts": concepts})
     chosen = policies.load_policy(policy or sh.settings.policy)
-    measured = app.measured(sh.settings)
+    measured = measurable(sh.settings)
     sh.say(f"{measured.in_force(chosen).id}: valid, {len(chosen.rules)} rules")
     for warning in policies.warnings(chosen, measured.signals):
         sh.say(f"  note: {warning}")

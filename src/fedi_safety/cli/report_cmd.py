@@ -76,12 +76,13 @@ def report(
 def _read(sh: Shell, named: str | None, *, histograms: bool, policy: bool) -> Report:
     from fedi_safety import __version__, app
     from fedi_safety.cli.following import known_store
+    from fedi_safety.engine import measurable
     from fedi_safety.ledger.figures import acts_by_store, figures
     from fedi_safety.ledger.query import store_urls
     from fedi_safety.ledger.uploads import figures as upload_figures
     from fedi_safety.web.facts import Report, thresholds_of
 
-    chosen = app.measured(sh.settings).in_force(app.load_policy(sh.settings.policy)) if policy else None
+    chosen = measurable(sh.settings).in_force(app.load_policy(sh.settings.policy)) if policy else None
     book = app.open_settings_ledger(sh.settings, readonly=True)
     try:
         url = known_store(sh.settings, book, named)

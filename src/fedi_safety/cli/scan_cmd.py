@@ -32,10 +32,11 @@ from fedi_safety.core.errors import FediSafetyError, UsageError
 from fedi_safety.core.types import Recheck
 
 if TYPE_CHECKING:
-    from fedi_safety.app import RunReport, ScanRequest, Target
+    from fedi_safety.app import RunReport, ScanRequest
     from fedi_safety.core.pipeline import Pipeline
     from fedi_safety.core.ports import Store
     from fedi_safety.core.types import Tally
+    from fedi_safety.targets import Target
 
 
 def scan(
@@ -124,9 +125,11 @@ def run_scan(sh: Shell, named: str | None, wanted: dict[str, Any], *, json_outpu
     Also serves the predecessor's script names.
     """
     from fedi_safety import app
+    from fedi_safety.engine import open_engine
+    from fedi_safety.targets import targets
 
     policy = app.load_policy(sh.settings.policy)
-    chosen = app.targets(sh.settings, named)
+    chosen = targets(sh.settings, named)
     passes: list[_Pass] = []
     with ExitStack() as closing:
         passes.extend(_Pass(target, closing.enter_context(_opened(target))) for target in chosen)
@@ -141,7 +144,7 @@ def run_scan(sh: Shell, named: str | None, wanted: dict[str, Any], *, json_outpu
                     f"{url} has had no complete dry run, and what the policy condemns will be deleted",
                     "make a dry run first, or give --yes",
                 )
-        engine = app.open_engine(sh.settings)
+        engine = open_engine(sh.settings)
         closing.callback(engine.close)
         lock = app.SharedRunLock(ledger)
         with _live(sh) as live:

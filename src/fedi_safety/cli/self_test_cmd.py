@@ -51,7 +51,9 @@ def _steps(sh: Shell, folder: Path) -> list[str]:
     """Do the whole test in `folder` and return what was shown. Raises `SelfTestError` at the first failure."""
     from fedi_safety import app
     from fedi_safety.detectors.examples import check_examples
+    from fedi_safety.engine import open_engine
     from fedi_safety.ledger.query import Filters, list_objects
+    from fedi_safety.targets import named_store
     from fedi_safety.testcard import TEST_CARD_NAME, TEST_CARD_SHA256, draw_test_card
 
     done = []
@@ -61,7 +63,7 @@ def _steps(sh: Shell, folder: Path) -> list[str]:
     (media / "neighbour.png").write_bytes(_neighbour())
     (media / "notes.csv").write_text("not,a,picture\n")
     policy = app.load_policy(sh.settings.policy)
-    engine = app.open_engine(sh.settings)
+    engine = open_engine(sh.settings)
     try:
         for detector in engine.detectors:
             wrong = check_examples(detector)
@@ -69,7 +71,7 @@ def _steps(sh: Shell, folder: Path) -> list[str]:
             done.append(f"detector {detector.name} answers its examples: {detector.version}")
         settings = sh.settings.model_copy(update={"ledger": str(folder / "ledger.db")})
         book = app.open_settings_ledger(settings)
-        store = app.named_store(settings, str(media))
+        store = named_store(settings, str(media))
         try:
             dry = app.ScanRequest(store.url, dry_run=True)
             found = app.scan(settings, dry, ledger=book, store=store, engine=engine, policy=policy)

@@ -26,10 +26,10 @@ from fedi_safety.cli.shell import (
 from fedi_safety.core.errors import ExitCode, FediSafetyError, StoreError, UsageError
 
 if TYPE_CHECKING:
-    from fedi_safety import app
     from fedi_safety.core.policy import Policy
     from fedi_safety.core.ports import Store
     from fedi_safety.ledger.ledger import SqlLedger
+    from fedi_safety.targets import Target
     from fedi_safety.watching.cycles import Rhythm, Shared, StoreWatch, Wanted
 
 
@@ -104,12 +104,14 @@ def run_watch(
 ) -> int:
     """Watch as asked. Also serves the predecessor's script names."""
     from fedi_safety import app
+    from fedi_safety.engine import open_engine
+    from fedi_safety.targets import targets
     from fedi_safety.watch import Daemon
     from fedi_safety.watching.cycles import Shared, StoreWatch
 
     settings = sh.settings
     policy = app.load_policy(settings.policy)
-    chosen = app.targets(settings, named)
+    chosen = targets(settings, named)
     _check_place(health_file)
     ledger = app.open_settings_ledger(settings)
     try:
@@ -118,7 +120,7 @@ def run_watch(
             chosen[0].open()  # says what is wrong
         for target, store in opened:
             _confirm(sh, ledger, target, store, wanted)
-        engine = app.open_engine(settings)
+        engine = open_engine(settings)
         try:
             shared = Shared(
                 ledger,
@@ -147,7 +149,7 @@ def run_watch(
         ledger.dispose()
 
 
-def _open(target: app.Target, *, alone: bool) -> Store | None:
+def _open(target: Target, *, alone: bool) -> Store | None:
     """Open a store. One of several that cannot be reached now is tried again by its cycles."""
     try:
         return target.open()
@@ -157,7 +159,7 @@ def _open(target: app.Target, *, alone: bool) -> Store | None:
         return None
 
 
-def _confirm(sh: Shell, ledger: SqlLedger, target: app.Target, store: Store | None, wanted: Wanted) -> None:
+def _confirm(sh: Shell, ledger: SqlLedger, target: Target, store: Store | None, wanted: Wanted) -> None:
     from fedi_safety import app
 
     url = _unopened_url(target.url) if store is None else store.url

@@ -113,8 +113,8 @@ def remotes(settings: Settings, named: Sequence[str]) -> list[Remote]:
 
 
 async def _work(sh: Shell, gates: Sequence[Remote], policy: Policy, own_name: str, room: int) -> int:
-    from fedi_safety import app
     from fedi_safety.core.types import Content, Judgement
+    from fedi_safety.engine import open_engine
     from fedi_safety.gate.judging import EngineJudge, EngineLimits
     from fedi_safety.gate.metrics import Metrics
     from fedi_safety.gate.remote import find_out
@@ -130,7 +130,7 @@ async def _work(sh: Shell, gates: Sequence[Remote], policy: Policy, own_name: st
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    load = partial(app.open_engine, _patient(settings))
+    load = partial(open_engine, _patient(settings))
     judge = EngineJudge(load, policy, NoMemory(), forget, Metrics(), EngineLimits(queue=_QUEUE))
     loop.add_signal_handler(signal.SIGHUP, partial(_reload, sh, judge))
     await judge.start()

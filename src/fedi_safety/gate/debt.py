@@ -23,6 +23,7 @@ from fedi_safety.core.pipeline import Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Store
 from fedi_safety.core.types import Object, Reason, Recheck, Verdict
+from fedi_safety.engine import Engine
 from fedi_safety.gate.book import Book
 from fedi_safety.gate.fetching import Fetcher, FetchError
 from fedi_safety.gate.finding import Chosen, Finder, upload_store
@@ -233,7 +234,7 @@ class Debts:
 
     # --- what a store shows
 
-    def _through_store(self, debts: Sequence[Debt], engine: app.Engine) -> None:
+    def _through_store(self, debts: Sequence[Debt], engine: Engine) -> None:
         """Find these debts in the store, and make an ordinary pass over what was found."""
         assert self._finder is not None
         try:
@@ -288,7 +289,7 @@ class Debts:
                 self._book.move([Move(debt.note.upload)])
         return objects
 
-    def _judge_found(self, store: Store, objects: dict[Object, Debt], engine: app.Engine) -> None:
+    def _judge_found(self, store: Store, objects: dict[Object, Debt], engine: Engine) -> None:
         """Make a pass over these objects and note what became of each debt."""
         try:
             report = self._pass(Chosen(store, list(objects)), engine)
@@ -310,7 +311,7 @@ class Debts:
             elif known.verdict is not None:
                 self._book.move([Move(upload, UploadState.SETTLED, known.verdict.value)])
 
-    def _pass(self, store: Store, engine: app.Engine, prefixes: tuple[str, ...] = ()) -> app.RunReport:
+    def _pass(self, store: Store, engine: Engine, prefixes: tuple[str, ...] = ()) -> app.RunReport:
         """Judge, record, plan and act as a scan does. Raises `LedgerError` where another run holds the ledger."""
         assert self._finder is not None
         settings = self._finder.target.settings
@@ -367,7 +368,7 @@ class Debts:
         if debt.note.sha256 is None:
             await self._fetched(debt, url)
 
-    def _at(self, prefixes: tuple[str, ...], debt: Debt, engine: app.Engine) -> bool:
+    def _at(self, prefixes: tuple[str, ...], debt: Debt, engine: Engine) -> bool:
         """Make a pass over what lies there; return whether anything did."""
         assert self._finder is not None
         report = self._pass(self._finder.open(), engine, prefixes)
@@ -418,7 +419,7 @@ class Debts:
         ])  # fmt: skip
 
 
-def decoder_version(engine: app.Engine) -> str:
+def decoder_version(engine: Engine) -> str:
     """Return what decides which media can be judged."""
     return f"fedi-safety {__version__}, {engine.decoder.version}"
 

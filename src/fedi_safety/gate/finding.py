@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fedi_safety import app
 from fedi_safety.clients.pictrs import PictrsClient, Picture
 from fedi_safety.config import Settings
 from fedi_safety.core.errors import UsageError
 from fedi_safety.core.ports import Store
 from fedi_safety.core.types import Object, PlanState, Unscanned
 from fedi_safety.ledger.uploads import Debt
+from fedi_safety.targets import Target, targets
 
 
 class Chosen:
@@ -42,7 +42,7 @@ class Chosen:
 class Finder:
     """Finds accepted uploads again in the store that they ended in."""
 
-    def __init__(self, target: app.Target) -> None:
+    def __init__(self, target: Target) -> None:
         """Look into this store; nothing is opened yet."""
         self.target = target
         self._store: Store | None = None
@@ -92,12 +92,12 @@ class Finder:
         self._client = self._store = None
 
 
-def upload_store(settings: Settings) -> app.Target | None:
+def upload_store(settings: Settings) -> Target | None:
     """Return the store that uploads end in, None where none is configured. Raises `UsageError` for an unclear one."""
     named = settings.gate.store
     if named is None and settings.store is None and not settings.stores:
         return None
-    chosen = app.targets(settings, named)
+    chosen = targets(settings, named)
     if len(chosen) > 1:
         names = ", ".join(target.name for target in chosen)
         raise UsageError("gate.store", f"several stores are configured: {names}", "name the one that uploads end in")

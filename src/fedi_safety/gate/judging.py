@@ -25,6 +25,7 @@ from fedi_safety.core.pipeline import TEST_CARD_SIGNAL
 from fedi_safety.core.policy import Policy, dismissal, judge
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.types import Content, Decoded, Evidence, Judgement, MediaType, Reason, Signal, Verdict
+from fedi_safety.engine import Engine
 from fedi_safety.gate.logs import named
 from fedi_safety.gate.metrics import Metrics
 from fedi_safety.gate.types import Answer, Judge, Unjudged, Upload
@@ -108,7 +109,7 @@ class EngineJudge:
 
     def __init__(
         self,
-        load: Callable[[], app.Engine],
+        load: Callable[[], Engine],
         policy: Policy,
         ledger: Memory,
         record: Callable[[Content, Judgement, bool], None],
@@ -134,8 +135,8 @@ class EngineJudge:
         self._failures = 0
         self._blind_until = 0.0
         self._opening: asyncio.Task[None] | None = None
-        self.engine: app.Engine | None = None
-        self.loaded: asyncio.Future[app.Engine] | None = None
+        self.engine: Engine | None = None
+        self.loaded: asyncio.Future[Engine] | None = None
 
     # --- life
 
@@ -145,7 +146,7 @@ class EngineJudge:
         self.loaded = self._loop.create_future()
         self._opening = self._loop.create_task(self._open(self.loaded))
 
-    async def _open(self, loaded: asyncio.Future[app.Engine]) -> None:
+    async def _open(self, loaded: asyncio.Future[Engine]) -> None:
         try:
             engine = await asyncio.to_thread(self._load)
             await asyncio.gather(*(asyncio.to_thread(_warm, engine) for _ in range(engine.jobs)))
@@ -342,10 +343,10 @@ class EngineJudge:
 
     # --- the threads
 
-    def _batch(self, engine: app.Engine) -> int:
+    def _batch(self, engine: Engine) -> int:
         return max(_BATCH, *(detector.max_batch for detector in engine.detectors))
 
-    def _decode(self, engine: app.Engine, to_score: Pipe[tuple[Work, Decoded]]) -> None:
+    def _decode(self, engine: Engine, to_score: Pipe[tuple[Work, Decoded]]) -> None:
         stages = _Stages(self._metrics)
         try:
             while (work := self._queue.take()) is not None:
@@ -366,7 +367,7 @@ class EngineJudge:
         finally:
             to_score.finish()
 
-    def _score(self, engine: app.Engine, to_score: Pipe[tuple[Work, Decoded]]) -> None:
+    def _score(self, engine: Engine, to_score: Pipe[tuple[Work, Decoded]]) -> None:
         try:
             for batch in to_score.batches(self._batch(engine)):
                 self._metrics.batch.observe(len(batch))
@@ -378,7 +379,7 @@ class EngineJudge:
         except Stopped:
             pass
 
-    def _judge(self, engine: app.Engine, batch: Sequence[tuple[Work, Decoded]]) -> None:
+    def _judge(self, engine: Engine, batch: Sequence[tuple[Work, Decoded]]) -> None:
         ruling = self._ruling
         assert ruling is not None
         media = [decoded.frames for _, decoded in batch]
@@ -434,7 +435,7 @@ class EngineJudge:
             work.future.set_result(answer)
 
 
-def _decoded(engine: app.Engine, work: Work) -> Decoded:
+def _decoded(engine: Engine, work: Work) -> Decoded:
     """Decode; twice where the decoder died, which need not be the upload's doing."""
     try:
         return engine.decoder.decode(work.data, work.media_type)
@@ -444,7 +445,7 @@ def _decoded(engine: app.Engine, work: Work) -> Decoded:
     return engine.decoder.decode(work.data, work.media_type)
 
 
-def _warm(engine: app.Engine) -> None:
+def _warm(engine: Engine) -> None:
     """Have a decoder's child started and every network run once, so that the first upload need not wait for that."""
     with suppress(Unscannable):  # whatever it says of the test card
         decoded = engine.decoder.decode(draw_test_card(), MediaType.PNG)

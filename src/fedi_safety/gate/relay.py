@@ -11,10 +11,11 @@ import logging
 import time
 from collections.abc import Mapping
 
-from fedi_safety import __version__, app
+from fedi_safety import __version__
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.ports import Store
 from fedi_safety.core.types import Decoded, Look, MediaType, Object, Reason, Verdict
+from fedi_safety.engine import Engine
 from fedi_safety.gate.book import Book
 from fedi_safety.gate.types import Answer, Judge, Unjudged, Upload
 from fedi_safety.ledger.uploads import Debt, Move, UploadState
@@ -100,6 +101,6 @@ class _Bystander:
         """Nothing was opened."""
 
 
-def bystander() -> app.Engine:
+def bystander() -> Engine:
     """Return the engine of a pass that judges nothing anew."""
-    return app.Engine(_Bystander(), [], "workers", 1)
+    return Engine(_Bystander(), [], "workers", 1)

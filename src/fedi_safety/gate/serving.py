@@ -17,11 +17,11 @@ from typing import Any
 
 from starlette.routing import BaseRoute, Route
 
-from fedi_safety import app
 from fedi_safety.config import Gate, Settings
 from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Decoder
+from fedi_safety.engine import Engine, caps, measurable, open_engine
 from fedi_safety.gate import http, openapi
 from fedi_safety.gate.admission import Admission, check
 from fedi_safety.gate.book import Book
@@ -66,7 +66,7 @@ class Serving:
         listener: socket.socket,
         *,
         reload: Callable[[], Policy],
-        load: Callable[[], app.Engine] | None = None,
+        load: Callable[[], Engine] | None = None,
     ) -> None:
         """Take over the ledger's use and the listening socket; `load` replaces the engine's opening in tests."""
         self._settings = settings
@@ -74,7 +74,7 @@ class Serving:
         self._policy = policy
         self._listener = listener
         self._reload = reload
-        self._load = load or partial(app.open_engine, engine_settings(settings))
+        self._load = load or partial(open_engine, engine_settings(settings))
         self._metrics = Metrics()
         self._notifier = Notifier()
         self._own_decoder: SandboxDecoder | None = None
@@ -98,7 +98,7 @@ class Serving:
         self._judge: Judge
         if self._engine is None:
             assert self._queue is not None  # `check` has refused settings without either
-            measured = app.measured(settings)  # as workers with the same configuration have it
+            measured = measurable(settings)  # as workers with the same configuration have it
             self._judge = LedgerFirst(self._queue, self._ledger, lambda: measured.in_force(self._policy))
         elif self._queue is None:
             self._judge = self._engine
@@ -147,7 +147,7 @@ class Serving:
         if self._engine is not None:
             return None if self._engine.engine is None else self._engine.engine.decoder
         if self._own_decoder is None:
-            self._own_decoder = SandboxDecoder(app.caps(engine_settings(self._settings)), 1)
+            self._own_decoder = SandboxDecoder(caps(engine_settings(self._settings)), 1)
         return self._own_decoder
 
     def _add_gauges(self) -> None:

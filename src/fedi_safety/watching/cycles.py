@@ -19,8 +19,10 @@ from fedi_safety.core.pipeline import Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Store
 from fedi_safety.core.types import ActKind, Tally
+from fedi_safety.engine import Engine
 from fedi_safety.ledger.ledger import SqlLedger
 from fedi_safety.ledger.watermarks import Watermark
+from fedi_safety.targets import Target
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ class Shared:
     """What all watched stores use together. `policy` is replaced by a reload."""
 
     ledger: SqlLedger
-    engine: app.Engine
+    engine: Engine
     policy: Policy
     lock: app.SharedRunLock
     clock: Clock
@@ -99,7 +101,7 @@ def look_back(mark: Watermark | None, basis: str, now: float, rhythm: Rhythm) ->
 class StoreWatch:
     """The cycles of one store, one after another, in one thread."""
 
-    def __init__(self, target: app.Target, shared: Shared, store: Store | None = None) -> None:
+    def __init__(self, target: Target, shared: Shared, store: Store | None = None) -> None:
         """Take a target, and its store if it is open already. Reaches for nothing yet."""
         self.target = target
         self.health = Health()
