@@ -1,7 +1,7 @@
 """A decoding child that misbehaves as its medium tells it to; for tests of the sandbox only.
 
-It confines itself exactly as the real child does: only the decoder is replaced. The medium is a word of `_DEEDS`, behind
-a PNG's signature where a store's objects must pass for media.
+It confines itself exactly as the real child does: only the decoder is replaced. The medium is a word of `_DEEDS`,
+behind a PNG's signature where a store's objects must pass for media.
 """
 
 from __future__ import annotations
@@ -196,6 +196,14 @@ _READING: dict[str, Callable[[], object]] = {
 _DEEDS_THAT_FAIL = _FATAL | _FORBIDDEN | _READING
 
 
+def _read(path: str) -> Still:
+    """Read a file and tell what is in it."""
+    try:
+        return _tell(Path(path).read_text())
+    except OSError as error:
+        return _tell(type(error).__name__)
+
+
 def _checked(result: int) -> None:
     if result < 0:
         raise OSError(ctypes.get_errno(), "refused")
@@ -235,6 +243,7 @@ _DEEDS: dict[str, Callable[[str], Still | None]] = {
     "flood": _flood,
     "large": _large,
     "try": _try,
+    "read": _read,
     "descriptors": _descriptors,
     "state": _state,
 }

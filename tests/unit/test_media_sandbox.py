@@ -272,6 +272,19 @@ def test_what_a_child_cannot_read(hostile: SandboxDecoder, what: str) -> None:
     assert refusal(hostile, f"try:{what}") == (Reason.CORRUPT, "PermissionError")
 
 
+@pytest.mark.skipif(not landlock.version(), reason="this kernel has no Landlock")
+def test_a_secret_of_its_own_user_is_out_of_reach(hostile: SandboxDecoder, tmp_path: Path) -> None:
+    """Nor is the folder that the program runs in, though Python is fond of it."""
+    secret = tmp_path / "credentials.toml"
+    secret.write_text("hunter2")
+    secret.chmod(0o644)
+    assert refusal(hostile, f"read:{secret}") == (Reason.CORRUPT, "PermissionError")
+    link = tmp_path / "link"
+    link.symlink_to(secret)
+    assert refusal(hostile, f"read:{link}") == (Reason.CORRUPT, "PermissionError")
+    assert refusal(hostile, f"read:/proc/self/root{secret}") == (Reason.CORRUPT, "PermissionError")
+
+
 def test_without_landlock_the_rest_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An older kernel: the child works, says what it lacks, and is still kept from all else."""
     (tmp_path / "old_kernel_child.py").write_text(

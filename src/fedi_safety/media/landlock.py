@@ -61,9 +61,11 @@ def forbid_files(readable: Iterable[Path]) -> bool:
 
 
 def libraries() -> Iterator[Path]:
-    """Yield what Python and the loader of shared libraries read: its path, and the systems' directories."""
+    """Yield what Python and the loader of shared libraries read: its path, its own and the systems' directories."""
     loaded = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
-    for entry in (*sys.path, *loaded, *_LIBRARIES):
+    own = (os.path.join(sys.base_prefix, "lib"), os.path.join(sys.base_exec_prefix, "lib"))  # noqa: PTH118
+    ours = str(Path(__file__).parents[1])  # not in the path where an editable installation is found by a hook
+    for entry in (*sys.path, *loaded, *own, *_LIBRARIES, ours):
         if entry.startswith("/"):
             yield Path(entry)
 
