@@ -16,10 +16,11 @@ from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Part, Place, Reason
 from fedi_safety.media import apng, gif, webp
 from fedi_safety.media.canvas import Canvas, Patch, Patches
+from fedi_safety.media.caps import affordable
 from fedi_safety.media.choosing import Moment, choose, runs
 from fedi_safety.media.extent import JxlHeader, declared_pixels, is_cut, jxl_header
 from fedi_safety.media.showing import Bounds, Showing, Shown
-from fedi_safety.media.stills import decode_still, explained, finished, plugin, refuse_bomb, with_alpha
+from fedi_safety.media.stills import decode_still, explained, finished, plugin, refuse_bomb, refuse_items, with_alpha
 
 _PATCHED: dict[MediaType, Callable[[bytes], Patches]] = {
     MediaType.GIF: gif.patches,
@@ -50,7 +51,7 @@ def _patched(found: Patches, bounds: Bounds, showing: Showing) -> Shown:
     if not found.width or not found.height:
         raise Unscannable(Reason.CORRUPT, "it says that it has no size")
     moments = found.moments()
-    chosen = choose(moments, bounds.frames, bounds.random)
+    chosen = choose(moments, affordable(bounds.frames, found.width * found.height), bounds.random)
     drawer = _Drawer(found, moments, bounds, showing)
     if found.still is not None:
         drawer.show_still(found.still)
@@ -61,7 +62,17 @@ def _patched(found: Patches, bounds: Bounds, showing: Showing) -> Shown:
     problem = found.problem or drawer.problem
     if problem is None and drawer.drawn < len(chosen):
         problem = Unscannable(Reason.TOO_SLOW, f"{drawer.drawn} of {len(chosen)} chosen frames in the time there is")
+    problem = problem or _dear(chosen, moments, found.width * found.height, bounds)
     return Shown(len(moments), len(moments) > len(chosen), problem)
+
+
+def _dear(chosen: list[int], moments: list[Moment], pixels: int, bounds: Bounds) -> Unscannable | None:
+    """Say so where frames were not chosen for being too large."""
+    if len(chosen) == min(bounds.frames, len(moments)):
+        return None
+    return Unscannable(
+        Reason.TOO_LARGE, f"only {len(chosen)} of {len(moments)} frames, each of {pixels / 1e6:.1f} megapixels"
+    )
 
 
 @dataclass(slots=True)
@@ -128,6 +139,7 @@ def _avif(data: bytes, bounds: Bounds, showing: Showing) -> Shown | None:
     if b"avis" not in data[8:64]:
         return None
     refuse_bomb(declared_pixels(data, MediaType.AVIF), bounds.max_pixels)
+    refuse_items(data, MediaType.AVIF)
     with explained(data, MediaType.AVIF):
         image: Image.Image = plugin(MediaType.AVIF)(io.BytesIO(data))
         count = getattr(image, "n_frames", 1)
@@ -143,7 +155,7 @@ def _avif(data: bytes, bounds: Bounds, showing: Showing) -> Shown | None:
         return copy, Place(image.info.get("timestamp", 0) / 1000)
 
     moments = [Moment(0.0, 0, True)] * count if count <= bounds.frames else _avif_moments(data, count)
-    return _each(data, MediaType.AVIF, moments, picture, bounds, showing)
+    return _each(data, MediaType.AVIF, image.width * image.height, moments, picture, bounds, showing)
 
 
 def _avif_moments(data: bytes, count: int) -> list[Moment]:
@@ -172,19 +184,21 @@ def _jxl(data: bytes, header: JxlHeader, bounds: Bounds, showing: Showing) -> Sh
     def picture(index: int) -> tuple[Image.Image, Place]:
         return jxl.decode_frame(data, header, index), Place(page=index + 1)
 
-    return _each(data, MediaType.JXL, [Moment(0.0, 0, True)] * count, picture, bounds, showing)
+    pixels = header.width * header.height
+    return _each(data, MediaType.JXL, pixels, [Moment(0.0, 0, True)] * count, picture, bounds, showing)
 
 
 def _each(
     data: bytes,
     media_type: MediaType,
+    pixels: int,
     moments: list[Moment],
     picture: Callable[[int], tuple[Image.Image, Place]],
     bounds: Bounds,
     showing: Showing,
 ) -> Shown:
     """Show chosen frames of what a library decodes frame by frame, in order: it may need the ones before."""
-    chosen = choose(moments, bounds.frames, bounds.random)
+    chosen = choose(moments, affordable(bounds.frames, pixels), bounds.random)
     problem: Unscannable | None = None
     tried = 0
     for index in chosen:
@@ -202,4 +216,5 @@ def _each(
         problem = Unscannable(Reason.TOO_SLOW, f"{tried} of {len(chosen)} chosen frames in the time there is")
     if problem is None and is_cut(data, media_type):
         problem = Unscannable(Reason.TRUNCATED, "it ends too early")
+    problem = problem or _dear(chosen, moments, pixels, bounds)
     return Shown(len(moments), len(moments) > len(chosen), problem)

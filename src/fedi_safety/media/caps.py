@@ -52,6 +52,15 @@ MAX_PATCHES = 20_000  # frames of an animation, each of which may have to be dra
 MAX_MOMENTS = 250_000  # frames of a clip, of which only those that are needed are decoded
 MAX_TRACKS = 8
 MAX_COVERS = 8
+MAX_ITEMS = 2000  # of an AVIF or HEIC: 100 megapixels in tiles of 256x256 are 1,600
+# Pixels that each frame of a look's budget stands for: of an animation with larger ones, fewer frames are looked at. An
+# ordinary one is far below it; one of 100 megapixels takes about a second for each.
+MAX_PIXELS_PER_FRAME = 12_000_000
+
+
+def affordable(frames: int, pixels: int) -> int:
+    """Return how many frames of so many pixels a look at `frames` of an animation can pay for; at least one."""
+    return max(1, min(frames, frames * MAX_PIXELS_PER_FRAME // max(1, pixels)))
 
 
 def most_frames(moments: int) -> int:

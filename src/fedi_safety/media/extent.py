@@ -64,6 +64,11 @@ def _bmff_pixels(data: bytes) -> int:
     return largest
 
 
+def count_items(data: bytes) -> int:
+    """Return about how many items (pictures, tiles, metadata) an AVIF or HEIC says that it has."""
+    return sum(data.count(b"infe", at, at + size) for at, size, kind in _boxes(data) if kind == b"meta")
+
+
 @dataclass(frozen=True, slots=True)
 class JxlHeader:
     """What the first bits of a JXL codestream say: size as it is stored, whether it moves, bits of each sample."""

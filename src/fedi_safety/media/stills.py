@@ -33,8 +33,9 @@ from PIL import (
 
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Reason
-from fedi_safety.media.caps import FRAME_LONGEST_SIDE, FRAME_SHORTEST_SIDE, MAX_FRAME_PIXELS
-from fedi_safety.media.extent import COUNTED, declared_pixels, is_cut
+from fedi_safety.media.caps import FRAME_LONGEST_SIDE, FRAME_SHORTEST_SIDE, MAX_FRAME_PIXELS, MAX_ITEMS
+from fedi_safety.media.extent import COUNTED, count_items, declared_pixels, is_cut
+from fedi_safety.media.png import lean
 
 # The pixel cap is checked here, against the header and before anything is decoded; Pillow's own is only a warning.
 Image.MAX_IMAGE_PIXELS = None
@@ -123,7 +124,8 @@ def _explain(error: Exception, data: bytes, media_type: MediaType) -> Unscannabl
 
 def _decode(data: bytes, media_type: MediaType, max_pixels: int) -> Still:
     refuse_bomb(declared_pixels(data, media_type), max_pixels)
-    image: Image.Image = plugin(media_type)(io.BytesIO(data))
+    refuse_items(data, media_type)
+    image: Image.Image = plugin(media_type)(io.BytesIO(lean(data) if media_type is MediaType.PNG else data))
     width, height = image.size
     refuse_bomb(width * height, max_pixels)
     if isinstance(image, JpegImagePlugin.JpegImageFile):
@@ -185,6 +187,12 @@ def refuse_bomb(pixels: int, max_pixels: int) -> None:
     """Raise `Unscannable` for more pixels than the cap."""
     if pixels > max_pixels:
         raise Unscannable(Reason.TOO_LARGE, f"{pixels / 1e6:.1f} megapixels, the cap is {max_pixels / 1e6:.1f}")
+
+
+def refuse_items(data: bytes, media_type: MediaType) -> None:
+    """Raise `Unscannable` for an AVIF or HEIC of so many tiles that reading their table alone takes seconds."""
+    if media_type in (MediaType.AVIF, MediaType.HEIC) and (count := count_items(data)) > MAX_ITEMS:
+        raise Unscannable(Reason.TOO_LARGE, f"about {count} items, the cap is {MAX_ITEMS}")
 
 
 def _draft_scale(width: int, height: int) -> int:
