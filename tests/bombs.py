@@ -49,9 +49,7 @@ def zeros(size: int) -> bytes:
 
 def _small_png(*before: bytes, after: tuple[bytes, ...] = (), pixels: bytes | None = None) -> bytes:
     data = zlib.compress(b"\0\x40\x80\xc0" * 8 * 8) if pixels is None else pixels
-    return b"".join(
-        (_PNG, _ihdr(1, 32), *before, chunk(b"IDAT", data), *after, chunk(b"IEND", b""))
-    )
+    return b"".join((_PNG, _ihdr(1, 32), *before, chunk(b"IDAT", data), *after, chunk(b"IEND", b"")))
 
 
 def png_65535() -> bytes:
@@ -97,8 +95,14 @@ def png_many_chunks() -> bytes:
     return _small_png(chunk(b"prVt", b"") * 1_000_000)
 
 
-def gif(width: int, height: int, frames: int, patch: tuple[int, int] = (1, 1), pixels: bytes = b"\x02\x02\x4c\x01\0",
-        flags: int = 0) -> bytes:
+def gif(
+    width: int,
+    height: int,
+    frames: int,
+    patch: tuple[int, int] = (1, 1),
+    pixels: bytes = b"\x02\x02\x4c\x01\0",
+    flags: int = 0,
+) -> bytes:
     head = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
     control = b"\x21\xf9\x04" + bytes([flags]) + b"\x02\0\0\0"
     one = control + b"\x2c" + struct.pack("<HHHHB", 0, 0, *patch, 0) + pixels
@@ -136,7 +140,7 @@ def apng(width: int, height: int, frames: int, patch: tuple[int, int] = (1, 1), 
 def webp_animation(width: int, height: int, frames: int, patch: Image.Image | None = None) -> bytes:
     still = saved(patch or Image.new("RGB", (1, 1)), "WEBP", lossless=True)
     body = still[12:]
-    size = (patch.size if patch else (1, 1))
+    size = patch.size if patch else (1, 1)
     small = lambda n: struct.pack("<I", n)[:3]  # noqa: E731
     one = small(0) * 2 + small(size[0] - 1) + small(size[1] - 1) + small(20) + b"\0" + body
     frame = b"ANMF" + struct.pack("<I", len(one)) + one + bytes(len(one) % 2)
@@ -154,7 +158,9 @@ def box(kind: bytes, *parts: bytes) -> bytes:
     return struct.pack(">I", 8 + len(body)) + kind + body
 
 
-def avif_grid(rows: int, columns: int, side: int, tile: int = 64, brand: bytes = b"avif", coding: bytes = b"av01") -> bytes:
+def avif_grid(
+    rows: int, columns: int, side: int, tile: int = 64, brand: bytes = b"avif", coding: bytes = b"av01"
+) -> bytes:
     """A grid of one tile that stands in all places, with sides that it says by itself."""
     kind = "AVIF" if coding == b"av01" else "HEIF"
     single = saved(Image.new("RGB", (tile, tile), (90, 120, 30)), kind)
@@ -173,7 +179,10 @@ def avif_grid(rows: int, columns: int, side: int, tile: int = 64, brand: bytes =
             return struct.pack(">HHHII", number, 0, 1, start, size)
 
         items = [info(1, b"grid"), *(info(n, coding) for n in range(2, count + 2))]
-        places = [place(1, offset, len(grid)), *(place(n, offset + len(grid), len(payload)) for n in range(2, count + 2))]
+        places = [
+            place(1, offset, len(grid)),
+            *(place(n, offset + len(grid), len(payload)) for n in range(2, count + 2)),
+        ]
         tied = [struct.pack(">HBB", 1, 1, 1), *(struct.pack(">HBBB", n, 2, 2, 0x83) for n in range(2, count + 2))]
         sizes = [full(b"ispe", struct.pack(">II", s, s)) for s in (side, tile)]
         meta = box(
@@ -183,7 +192,10 @@ def avif_grid(rows: int, columns: int, side: int, tile: int = 64, brand: bytes =
             full(b"pitm", struct.pack(">H", 1)),
             full(b"iloc", b"\x44\0", struct.pack(">H", count + 1), *places),
             full(b"iinf", struct.pack(">H", count + 1), *items),
-            full(b"iref", box(b"dimg", struct.pack(">HH", 1, count), *(struct.pack(">H", n) for n in range(2, count + 2)))),
+            full(
+                b"iref",
+                box(b"dimg", struct.pack(">HH", 1, count), *(struct.pack(">H", n) for n in range(2, count + 2))),
+            ),
             box(b"iprp", box(b"ipco", *sizes, config), full(b"ipma", struct.pack(">I", count + 1), *tied)),
         )
         return box(b"ftyp", brand, bytes(4), b"mif1", brand) + meta
@@ -213,7 +225,16 @@ def tiff_many_directories() -> bytes:
     """A million directories, each of one line, one after another."""
     pixel = struct.pack("<H", 8) + b"".join(
         struct.pack("<HHII", tag, kind, 1, value)
-        for tag, kind, value in ((256, 4, 1), (257, 4, 1), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 0), (278, 4, 1), (279, 4, 1))
+        for tag, kind, value in (
+            (256, 4, 1),
+            (257, 4, 1),
+            (258, 3, 8),
+            (259, 3, 1),
+            (262, 3, 1),
+            (273, 4, 0),
+            (278, 4, 1),
+            (279, 4, 1),
+        )
     )
     size = len(pixel) + 4
     parts = [b"II*\0" + struct.pack("<I", 8)]
@@ -231,11 +252,18 @@ def tiff_loop() -> bytes:
     return bytes(data)
 
 
-def tiff_strips(compression: int, data: bytes, width: int = 9990, height: int = 9990, rows: int = 1 << 31) -> bytes:
+def tiff_strips(compression: int, data: bytes, width: int = 9990, height: int = 9990, rows: int = 9990) -> bytes:
     """One strip, said to hold the whole picture."""
     entries = (
-        (256, 4, width), (257, 4, height), (258, 3, 8), (259, 3, compression), (262, 3, 1), (273, 4, 8),
-        (277, 3, 1), (278, 4, rows), (279, 4, len(data)),
+        (256, 4, width),
+        (257, 4, height),
+        (258, 3, 8),
+        (259, 3, compression),
+        (262, 3, 1),
+        (273, 4, 8),
+        (277, 3, 1),
+        (278, 4, rows),
+        (279, 4, len(data)),
     )
     directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", t, k, 1, v) for t, k, v in entries)
     return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + directory + bytes(4)
@@ -243,8 +271,16 @@ def tiff_strips(compression: int, data: bytes, width: int = 9990, height: int = 
 
 def tiff_many_strips() -> bytes:
     """More strips than the file has bytes for."""
-    entries = ((256, 4, 1, 1), (257, 4, 1, 99_000_000), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1),
-               (273, 4, 99_000_000, 8), (278, 4, 1, 1), (279, 4, 99_000_000, 8))
+    entries = (
+        (256, 4, 1, 1),
+        (257, 4, 1, 99_000_000),
+        (258, 3, 1, 8),
+        (259, 3, 1, 1),
+        (262, 3, 1, 1),
+        (273, 4, 99_000_000, 8),
+        (278, 4, 1, 1),
+        (279, 4, 99_000_000, 8),
+    )
     directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *each) for each in entries)
     return b"II*\0" + struct.pack("<I", 8) + directory + bytes(4)
 
@@ -350,7 +386,9 @@ def clip_huge() -> bytes:
 
 
 _LARGE = frozenset({Reason.TOO_LARGE})
-_BROKEN = frozenset({Reason.CORRUPT, Reason.TRUNCATED, Reason.UNSUPPORTED, Reason.TOO_LARGE, Reason.TOO_SLOW, Reason.EMPTY})
+_BROKEN = frozenset(
+    {Reason.CORRUPT, Reason.TRUNCATED, Reason.UNSUPPORTED, Reason.TOO_LARGE, Reason.TOO_SLOW, Reason.EMPTY}
+)
 _M = MediaType
 BOMBS = (
     Bomb("png 65,535 x 65,535", _M.PNG, png_65535, _LARGE),
@@ -358,34 +396,88 @@ BOMBS = (
     Bomb("png of 800 MB, interlaced", _M.PNG, png_rgba16_interlaced_at_the_cap, _LARGE, judged=True),
     Bomb("png with 4 GiB of pixels", _M.PNG, png_4_gib, _BROKEN, judged=True),
     *(
-        Bomb(f"png with 4 GiB of {kind.decode()} {'before' if before else 'after'}", _M.PNG,
-             partial(png_text, kind, before), _BROKEN, judged=True)
-        for kind in (b"zTXt", b"iTXt", b"iCCP") for before in (True, False)
+        Bomb(
+            f"png with 4 GiB of {kind.decode()} {'before' if before else 'after'}",
+            _M.PNG,
+            partial(png_text, kind, before),
+            _BROKEN,
+            judged=True,
+        )
+        for kind in (b"zTXt", b"iTXt", b"iCCP")
+        for before in (True, False)
     ),
     Bomb("png with many texts", _M.PNG, png_many_texts, _BROKEN, judged=True),
     Bomb("png with a million chunks", _M.PNG, png_many_chunks, _BROKEN, judged=True),
     Bomb("gif of a million frames", _M.GIF, partial(gif, 16, 16, 1_000_000), _LARGE, judged=True),
-    Bomb("gif of a million frames that are undone", _M.GIF, partial(gif, 9990, 9990, 1_000_000, flags=3 << 2), _LARGE, judged=True),
-    Bomb("gif of a million clear frames", _M.GIF, partial(gif, 9990, 9990, 1_000_000, flags=1 | 2 << 2), _LARGE, judged=True),
+    Bomb(
+        "gif of a million frames that are undone",
+        _M.GIF,
+        partial(gif, 9990, 9990, 1_000_000, flags=3 << 2),
+        _LARGE,
+        judged=True,
+    ),
+    Bomb(
+        "gif of a million clear frames",
+        _M.GIF,
+        partial(gif, 9990, 9990, 1_000_000, flags=1 | 2 << 2),
+        _LARGE,
+        judged=True,
+    ),
     Bomb("gif 65,535 x 65,535", _M.GIF, partial(gif, 65535, 65535, 20), _LARGE),
     Bomb("gif of large frames", _M.GIF, gif_large_frames, _LARGE, judged=True),
     Bomb("apng 65,535 x 65,535", _M.PNG, partial(apng, 65535, 65535, 20), _LARGE),
     Bomb("apng of 100 megapixels with tiny patches", _M.PNG, partial(apng, 9990, 9990, 19_000), _LARGE, judged=True),
-    Bomb("apng of 100 megapixels, each frame", _M.PNG, partial(apng, 9990, 9990, 60, (9990, 9990), 0), _LARGE, judged=True),
+    Bomb(
+        "apng of 100 megapixels, each frame",
+        _M.PNG,
+        partial(apng, 9990, 9990, 60, (9990, 9990), 0),
+        _LARGE,
+        judged=True,
+    ),
     Bomb("webp 16,383 x 16,383", _M.WEBP, partial(webp_animation, 16383, 16383, 20), _LARGE),
-    Bomb("webp of 100 megapixels with tiny patches", _M.WEBP, partial(webp_animation, 9990, 9990, 100_000), _LARGE, judged=True),
-    Bomb("webp of large frames", _M.WEBP, lambda: webp_animation(9990, 9990, 60, Image.new("RGBA", (9990, 9990), (1, 2, 3, 4))), _LARGE, judged=True),
+    Bomb(
+        "webp of 100 megapixels with tiny patches",
+        _M.WEBP,
+        partial(webp_animation, 9990, 9990, 100_000),
+        _LARGE,
+        judged=True,
+    ),
+    Bomb(
+        "webp of large frames",
+        _M.WEBP,
+        lambda: webp_animation(9990, 9990, 60, Image.new("RGBA", (9990, 9990), (1, 2, 3, 4))),
+        _LARGE,
+        judged=True,
+    ),
     Bomb("webp still of 80 megapixels", _M.WEBP, partial(webp_still, 9000), _LARGE, judged=True),
     Bomb("avif grid 65,535 x 65,535", _M.AVIF, partial(avif_grid, 4, 4, 65535), _BROKEN),
     Bomb("avif grid of 65,025 tiles", _M.AVIF, partial(avif_grid, 250, 250, 9990), _BROKEN, judged=True),
-    Bomb("heic grid of 65,025 tiles", _M.HEIC, partial(avif_grid, 250, 250, 9990, brand=b"heic", coding=b"hvc1"), _BROKEN, judged=True),
+    Bomb(
+        "heic grid of 65,025 tiles",
+        _M.HEIC,
+        partial(avif_grid, 250, 250, 9990, brand=b"heic", coding=b"hvc1"),
+        _BROKEN,
+        judged=True,
+    ),
     Bomb("heic grid 65,535 x 65,535", _M.HEIC, partial(avif_grid, 4, 4, 65535, brand=b"heic", coding=b"hvc1"), _BROKEN),
     Bomb("jpeg 65,500 x 65,500", _M.JPEG, jpeg_huge, _LARGE),
     Bomb("jpeg of many scans", _M.JPEG, jpeg_scans, _BROKEN, judged=True),
     Bomb("tiff of 600,000 directories", _M.TIFF, tiff_many_directories, _BROKEN, judged=True),
     Bomb("tiff that leads back to its beginning", _M.TIFF, tiff_loop, _BROKEN, judged=True),
-    Bomb("tiff with a strip of 100 MB, deflated", _M.TIFF, lambda: tiff_strips(8, zeros(9990 * 9990)), _BROKEN, judged=True),
-    Bomb("tiff with a strip of 4 GiB, deflated", _M.TIFF, lambda: tiff_strips(8, _zeros_4_gib(), 100, 100), _BROKEN, judged=True),
+    Bomb(
+        "tiff with a strip of 100 MB, deflated",
+        _M.TIFF,
+        lambda: tiff_strips(8, zeros(9990 * 9990)),
+        _BROKEN,
+        judged=True,
+    ),
+    Bomb(
+        "tiff with a strip of 4 GiB, deflated",
+        _M.TIFF,
+        lambda: tiff_strips(8, _zeros_4_gib(), 100, 100),
+        _BROKEN,
+        judged=True,
+    ),
     Bomb("tiff with a raw strip that is not there", _M.TIFF, lambda: tiff_strips(1, b"x"), _BROKEN),
     Bomb("tiff of 99 million strips", _M.TIFF, tiff_many_strips, _BROKEN),
     Bomb("bmp of runs", _M.BMP, bmp_rle, _BROKEN, judged=True),
@@ -394,10 +486,21 @@ BOMBS = (
     Bomb("jxl of 81 megapixels", _M.JXL, jxl_at_the_cap, _LARGE, judged=True),
     Bomb("mp4 of ten hours", _M.MP4, partial(ten_hours, "mp4", "libx264", (320, 192)), _BROKEN, judged=True),
     Bomb("webm of ten hours", _M.WEBM, partial(ten_hours, "webm", "libvpx", (320, 192)), _BROKEN, judged=True),
-    *(Bomb(f"mp4 of a billion in {kind.decode()}", _M.MP4, partial(mp4_many, kind), _BROKEN, judged=True) for kind in (b"stsz", b"stts", b"stco", b"stsc")),
+    *(
+        Bomb(f"mp4 of a billion in {kind.decode()}", _M.MP4, partial(mp4_many, kind), _BROKEN, judged=True)
+        for kind in (b"stsz", b"stts", b"stco", b"stsc")
+    ),
     Bomb("mp4 of boxes in boxes", _M.MP4, mp4_deep, _BROKEN),
     Bomb("mp4 of two million boxes", _M.MP4, mp4_wide, _BROKEN, judged=True),
-    *(Bomb(f"matroska with a huge {name}", _M.MATROSKA, partial(mkv_huge, kind), _BROKEN) for name, kind in (("track list", b"\x16\x54\xae\x6b"), ("cluster", b"\x1f\x43\xb6\x75"), ("void", b"\xec"), ("attachment", b"\x19\x41\xa4\x69"))),
+    *(
+        Bomb(f"matroska with a huge {name}", _M.MATROSKA, partial(mkv_huge, kind), _BROKEN)
+        for name, kind in (
+            ("track list", b"\x16\x54\xae\x6b"),
+            ("cluster", b"\x1f\x43\xb6\x75"),
+            ("void", b"\xec"),
+            ("attachment", b"\x19\x41\xa4\x69"),
+        )
+    ),
     Bomb("matroska of tags in tags", _M.MATROSKA, mkv_deep, _BROKEN),
     Bomb("matroska with a bomb attached", _M.MATROSKA, clip_of_bombs, _LARGE, judged=True),
     Bomb("matroska of 134 megapixels", _M.MATROSKA, clip_huge, _LARGE),

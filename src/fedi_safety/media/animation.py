@@ -6,9 +6,10 @@ Runs in the child only. Of GIF, APNG and WebP no more is decoded than the chosen
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
@@ -16,7 +17,7 @@ from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Part, Place, Reason
 from fedi_safety.media import apng, gif, webp
 from fedi_safety.media.canvas import Canvas, Patch, Patches
-from fedi_safety.media.caps import affordable
+from fedi_safety.media.caps import MAX_PIXELS_PER_FRAME, SECONDS_PER_FRAME, affordable
 from fedi_safety.media.choosing import Moment, choose, runs
 from fedi_safety.media.extent import JxlHeader, declared_pixels, is_cut, jxl_header
 from fedi_safety.media.showing import Bounds, Showing, Shown
@@ -51,28 +52,30 @@ def _patched(found: Patches, bounds: Bounds, showing: Showing) -> Shown:
     if not found.width or not found.height:
         raise Unscannable(Reason.CORRUPT, "it says that it has no size")
     moments = found.moments()
-    chosen = choose(moments, affordable(bounds.frames, found.width * found.height), bounds.random)
+    chosen, bounds, dear = _chosen(moments, found.width * found.height, bounds)
     drawer = _Drawer(found, moments, bounds, showing)
     if found.still is not None:
         drawer.show_still(found.still)
     planned = runs(moments, chosen)
-    bounds.random.shuffle(planned)  # when the time is up, what is missing is missing anywhere
+    if dear is None:
+        bounds.random.shuffle(planned)  # when the time is up, what is missing is missing anywhere
     for start, wanted in planned:
         drawer.draw(start, wanted)
-    problem = found.problem or drawer.problem
+    problem = found.problem or drawer.problem or dear
     if problem is None and drawer.drawn < len(chosen):
         problem = Unscannable(Reason.TOO_SLOW, f"{drawer.drawn} of {len(chosen)} chosen frames in the time there is")
-    problem = problem or _dear(chosen, moments, found.width * found.height, bounds)
     return Shown(len(moments), len(moments) > len(chosen), problem)
 
 
-def _dear(chosen: list[int], moments: list[Moment], pixels: int, bounds: Bounds) -> Unscannable | None:
-    """Say so where frames were not chosen for being too large."""
-    if len(chosen) == min(bounds.frames, len(moments)):
-        return None
-    return Unscannable(
-        Reason.TOO_LARGE, f"only {len(chosen)} of {len(moments)} frames, each of {pixels / 1e6:.1f} megapixels"
-    )
+def _chosen(moments: list[Moment], pixels: int, bounds: Bounds) -> tuple[list[int], Bounds, Unscannable | None]:
+    """Choose frames of so many pixels. Of very large ones fewer, the first among them, and in less time: and say so."""
+    paid = affordable(bounds.frames, pixels)
+    chosen = choose(moments, paid, bounds.random)
+    if paid >= min(bounds.frames, len(moments)):
+        return chosen, bounds, None
+    until = min(bounds.until, time.monotonic() + bounds.frames * SECONDS_PER_FRAME * MAX_PIXELS_PER_FRAME / pixels)
+    dear = f"at most {paid} of {len(moments)} frames are looked at, each is of {pixels / 1e6:.1f} megapixels"
+    return chosen, replace(bounds, until=until), Unscannable(Reason.TOO_LARGE, dear)
 
 
 @dataclass(slots=True)
@@ -93,7 +96,7 @@ class _Drawer:
         canvas = Canvas(self.found.width, self.found.height, clear_or_opaque=clear_or_opaque)
         shown = frozenset(wanted)
         for index in range(start, wanted[-1] + 1):
-            if self.bounds.late:
+            if self.bounds.late and index:  # the first frame of all is shown whatever it takes
                 return
             canvas.draw(self.found.patches[index], self._decoded(index, self.found.patches[index]))
             if index in shown:
@@ -198,8 +201,7 @@ def _each(
     showing: Showing,
 ) -> Shown:
     """Show chosen frames of what a library decodes frame by frame, in order: it may need the ones before."""
-    chosen = choose(moments, affordable(bounds.frames, pixels), bounds.random)
-    problem: Unscannable | None = None
+    chosen, bounds, problem = _chosen(moments, pixels, bounds)
     tried = 0
     for index in chosen:
         if bounds.late:
@@ -216,5 +218,4 @@ def _each(
         problem = Unscannable(Reason.TOO_SLOW, f"{tried} of {len(chosen)} chosen frames in the time there is")
     if problem is None and is_cut(data, media_type):
         problem = Unscannable(Reason.TRUNCATED, "it ends too early")
-    problem = problem or _dear(chosen, moments, pixels, bounds)
     return Shown(len(moments), len(moments) > len(chosen), problem)

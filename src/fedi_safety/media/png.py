@@ -5,9 +5,9 @@ from __future__ import annotations
 import zlib
 
 _SIGNATURE_BYTES = 8
-# Of the chunks that a reader may ignore: what transparency and colours are, and how the picture is turned.
-_KEPT = frozenset({b"tRNS", b"iCCP", b"eXIf"})
-_CRITICAL = 0x20  # the bit of the first letter that makes it a small one is not set
+# Of the chunks that a reader may ignore: transparency, and how the picture is turned. Colours are told by profiles.
+_KEPT = frozenset({b"tRNS", b"eXIf"})
+_IGNORABLE = 0x20  # a bit of the first letter
 _MAX_PROFILE_BYTES = 1 << 20  # Pillow reads no larger one
 
 
@@ -25,7 +25,7 @@ def lean(data: bytes) -> bytes:
         end = at + 12 + int.from_bytes(data[at : at + 4], "big")
         if end > len(data):
             break
-        if not wanted(kind) or (kind == b"iCCP" and not profile_fits(data[at + 8 : end - 4])):
+        if not of_use(kind, data, at + 8, end - 4):
             if at > begin:
                 kept.append((begin, at))
             begin = end
@@ -37,12 +37,14 @@ def lean(data: bytes) -> bytes:
     return b"".join(data[start:end] for start, end in (*kept, (begin, len(data))))
 
 
-def wanted(kind: bytes) -> bool:
-    """Whether a picture's looks depend on chunks of this kind."""
-    return kind in _KEPT or not kind[0] & _CRITICAL
+def of_use(kind: bytes, data: bytes, start: int, end: int) -> bool:
+    """Whether a picture's looks depend on a chunk whose body is `data[start:end]`."""
+    if kind == b"iCCP":
+        return _profile_fits(data[start:end])
+    return kind in _KEPT or not kind[0] & _IGNORABLE
 
 
-def profile_fits(body: bytes) -> bool:
+def _profile_fits(body: bytes) -> bool:
     """Whether a profile, behind its name and method, inflates to what can be read. A broken one is the reader's."""
     inflate = zlib.decompressobj()
     try:
