@@ -21,14 +21,14 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class Bomb:
-    """One bomb and what may become of it: the reasons of which it has one, or a verdict on all or part of it."""
+    """One bomb, and for which reasons it may be unscanned or judged in part."""
 
     name: str
     media_type: MediaType
     make: Callable[[], bytes]
     reasons: frozenset[Reason]
-    judged: bool = False
-    """Whether a verdict is as good an answer."""
+    judged: bool = False  # whether a verdict on all or part of it is as good an answer
+    seconds: float = 2.0  # of processor time that it may cost
 
     def __str__(self) -> str:
         return self.name
@@ -107,15 +107,6 @@ def gif(
     control = b"\x21\xf9\x04" + bytes([flags]) + b"\x02\0\0\0"
     one = control + b"\x2c" + struct.pack("<HHHHB", 0, 0, *patch, 0) + pixels
     return head + one * frames + b"\x3b"
-
-
-def _lzw_zeros(count: int) -> bytes:
-    """Return `count` zeros as GIF codes: ever longer strings, as an encoder would."""
-    image = Image.new("P", (count, 1))
-    image.putpalette([0, 0, 0, 255, 255, 255])
-    data = saved(image, "GIF")
-    at = data.index(b"\x2c", 13 + (3 << (1 + (data[10] & 7))))
-    return data[at + 10 : -1]
 
 
 def gif_large_frames() -> bytes:
@@ -393,7 +384,7 @@ _M = MediaType
 BOMBS = (
     Bomb("png 65,535 x 65,535", _M.PNG, png_65535, _LARGE),
     Bomb("png of 100 megapixels", _M.PNG, png_at_the_cap, _LARGE, judged=True),
-    Bomb("png of 800 MB, interlaced", _M.PNG, png_rgba16_interlaced_at_the_cap, _LARGE, judged=True),
+    Bomb("png of 800 MB, interlaced", _M.PNG, png_rgba16_interlaced_at_the_cap, _LARGE, judged=True, seconds=4.0),
     Bomb("png with 4 GiB of pixels", _M.PNG, png_4_gib, _BROKEN, judged=True),
     *(
         Bomb(

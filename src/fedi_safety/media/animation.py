@@ -17,7 +17,7 @@ from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Part, Place, Reason
 from fedi_safety.media import apng, gif, webp
 from fedi_safety.media.canvas import Canvas, Patch, Patches
-from fedi_safety.media.caps import MAX_PIXELS_PER_FRAME, SECONDS_PER_FRAME, affordable
+from fedi_safety.media.caps import MAX_CANVAS_PIXELS, MAX_PIXELS_PER_FRAME, SECONDS_PER_FRAME, affordable
 from fedi_safety.media.choosing import Moment, choose, runs
 from fedi_safety.media.extent import JxlHeader, declared_pixels, is_cut, jxl_header
 from fedi_safety.media.showing import Bounds, Showing, Shown
@@ -52,6 +52,8 @@ def _patched(found: Patches, bounds: Bounds, showing: Showing) -> Shown:
     if not found.width or not found.height:
         raise Unscannable(Reason.CORRUPT, "it says that it has no size")
     moments = found.moments()
+    if found.width * found.height > MAX_CANVAS_PIXELS:
+        return _first(found, bounds, showing)
     chosen, bounds, dear = _chosen(moments, found.width * found.height, bounds)
     drawer = _Drawer(found, moments, bounds, showing)
     if found.still is not None:
@@ -65,6 +67,15 @@ def _patched(found: Patches, bounds: Bounds, showing: Showing) -> Shown:
     if problem is None and drawer.drawn < len(chosen):
         problem = Unscannable(Reason.TOO_SLOW, f"{drawer.drawn} of {len(chosen)} chosen frames in the time there is")
     return Shown(len(moments), len(moments) > len(chosen), problem)
+
+
+def _first(found: Patches, bounds: Bounds, showing: Showing) -> Shown:
+    """Show the picture that stands for an animation which is too large to be drawn, and say that this is not all."""
+    total = len(found.patches)
+    still = decode_still(found.still or found.patches[0].build(), found.media_type, bounds.max_pixels)
+    showing.show(0, Place(), still, on_black_index=total)
+    problem = f"only the first of {total} frames, each of {found.width * found.height / 1e6:.1f} megapixels"
+    return Shown(total, problem=Unscannable(Reason.TOO_LARGE, problem))
 
 
 def _chosen(moments: list[Moment], pixels: int, bounds: Bounds) -> tuple[list[int], Bounds, Unscannable | None]:

@@ -57,6 +57,7 @@ MAX_ITEMS = 2000  # of an AVIF or HEIC: 100 megapixels in tiles of 256x256 are 1
 # fewer are looked at. Ordinary ones are far below it; one of 100 megapixels takes about a second for each.
 MAX_PIXELS_PER_FRAME = 12_000_000
 SECONDS_PER_FRAME = 0.125
+MAX_CANVAS_PIXELS = 40_000_000  # of an animation that is drawn from patches; of larger ones the first picture is shown
 # A progressive picture goes over all of its pixels once for each scan. Encoders make about ten.
 USUAL_SCANS = 20
 MAX_SCANNED_PIXELS = 1_000_000_000
@@ -64,7 +65,7 @@ MAX_SCANNED_PIXELS = 1_000_000_000
 
 def affordable(frames: int, pixels: int) -> int:
     """Return how many frames of so many pixels a look at `frames` of an animation can pay for; at least two."""
-    return max(2, min(frames, frames * MAX_PIXELS_PER_FRAME // max(1, pixels)))
+    return min(frames, max(2, frames * MAX_PIXELS_PER_FRAME // max(1, pixels)))
 
 
 def most_frames(moments: int) -> int:
