@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import Any
 
 import av
 from PIL import Image
@@ -128,14 +129,17 @@ def apng(width: int, height: int, frames: int, patch: tuple[int, int] = (1, 1), 
     return b"".join((*parts, chunk(b"IEND", b"")))
 
 
+def _three_bytes(number: int) -> bytes:
+    return struct.pack("<I", number)[:3]
+
+
 def webp_animation(width: int, height: int, frames: int, patch: Image.Image | None = None) -> bytes:
     still = saved(patch or Image.new("RGB", (1, 1)), "WEBP", lossless=True)
     body = still[12:]
     size = patch.size if patch else (1, 1)
-    small = lambda n: struct.pack("<I", n)[:3]  # noqa: E731
-    one = small(0) * 2 + small(size[0] - 1) + small(size[1] - 1) + small(20) + b"\0" + body
+    one = _three_bytes(0) * 2 + _three_bytes(size[0] - 1) + _three_bytes(size[1] - 1) + _three_bytes(20) + b"\0" + body
     frame = b"ANMF" + struct.pack("<I", len(one)) + one + bytes(len(one) % 2)
-    head = b"VP8X" + struct.pack("<I", 10) + b"\x12\0\0\0" + small(width - 1) + small(height - 1)
+    head = b"VP8X" + struct.pack("<I", 10) + b"\x12\0\0\0" + _three_bytes(width - 1) + _three_bytes(height - 1)
     inner = b"WEBP" + head + b"ANIM" + struct.pack("<IIH", 6, 0, 0) + frame * frames
     return b"RIFF" + struct.pack("<I", len(inner)) + inner
 
@@ -149,6 +153,10 @@ def box(kind: bytes, *parts: bytes) -> bytes:
     return struct.pack(">I", 8 + len(body)) + kind + body
 
 
+def _full_box(kind: bytes, *parts: bytes) -> bytes:
+    return box(kind, bytes(4), *parts)
+
+
 def avif_grid(
     rows: int, columns: int, side: int, tile: int = 64, brand: bytes = b"avif", coding: bytes = b"av01"
 ) -> bytes:
@@ -160,7 +168,6 @@ def avif_grid(
     payload = single[at + 4 : at - 4 + int.from_bytes(single[at - 4 : at], "big")]
     count = rows * columns
     grid = struct.pack(">BBBBII", 0, 1, rows - 1, columns - 1, side, side)
-    full = lambda kind, *parts: box(kind, bytes(4), *parts)  # noqa: E731
 
     def made(offset: int) -> bytes:
         def info(number: int, kind: bytes) -> bytes:
@@ -175,19 +182,19 @@ def avif_grid(
             *(place(n, offset + len(grid), len(payload)) for n in range(2, count + 2)),
         ]
         tied = [struct.pack(">HBB", 1, 1, 1), *(struct.pack(">HBBB", n, 2, 2, 0x83) for n in range(2, count + 2))]
-        sizes = [full(b"ispe", struct.pack(">II", s, s)) for s in (side, tile)]
+        sizes = [_full_box(b"ispe", struct.pack(">II", s, s)) for s in (side, tile)]
         meta = box(
             b"meta",
             bytes(4),
-            full(b"hdlr", bytes(4), b"pict", bytes(13)),
-            full(b"pitm", struct.pack(">H", 1)),
-            full(b"iloc", b"\x44\0", struct.pack(">H", count + 1), *places),
-            full(b"iinf", struct.pack(">H", count + 1), *items),
-            full(
+            _full_box(b"hdlr", bytes(4), b"pict", bytes(13)),
+            _full_box(b"pitm", struct.pack(">H", 1)),
+            _full_box(b"iloc", b"\x44\0", struct.pack(">H", count + 1), *places),
+            _full_box(b"iinf", struct.pack(">H", count + 1), *items),
+            _full_box(
                 b"iref",
                 box(b"dimg", struct.pack(">HH", 1, count), *(struct.pack(">H", n) for n in range(2, count + 2))),
             ),
-            box(b"iprp", box(b"ipco", *sizes, config), full(b"ipma", struct.pack(">I", count + 1), *tied)),
+            box(b"iprp", box(b"ipco", *sizes, config), _full_box(b"ipma", struct.pack(">I", count + 1), *tied)),
         )
         return box(b"ftyp", brand, bytes(4), b"mif1", brand) + meta
 
@@ -311,12 +318,14 @@ def repeated(form: str, codec: str, size: tuple[int, int], count: int, options: 
     """A clip of 1 frame a second: a key frame, then `count` times the same difference to the frame before."""
     made = clip(form, codec, [numbered(n, size) for n in range(2)], rate=1, options=options)
     output = io.BytesIO()
+    source: Any
+    target: Any
     with av.open(io.BytesIO(made)) as source, av.open(output, "w", form) as target:
         track = target.add_stream_from_template(source.streams.video[0])
         first, second = [packet for packet in source.demux(video=0) if packet.size][:2]
         step = second.pts - first.pts
         for number in range(count + 1):
-            packet = av.Packet(bytes(second if number else first))
+            packet: Any = av.Packet(bytes(second if number else first))
             packet.stream, packet.time_base, packet.is_keyframe = track, second.time_base, not number
             packet.pts = packet.dts = number * step
             target.mux(packet)
