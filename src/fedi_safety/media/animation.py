@@ -55,7 +55,7 @@ def _patched(found: Patches, bounds: Bounds, showing: Showing) -> Shown:
     if found.width * found.height > MAX_CANVAS_PIXELS:
         return _first(found, bounds, showing)
     chosen, bounds, dear = _chosen(moments, found.width * found.height, bounds)
-    drawer = _Drawer(found, moments, bounds, showing)
+    drawer = _Drawer(found, moments, bounds, showing, first_anyway=dear is not None)
     if found.still is not None:
         drawer.show_still(found.still)
     planned = runs(moments, chosen)
@@ -97,6 +97,7 @@ class _Drawer:
     moments: list[Moment]
     bounds: Bounds
     showing: Showing
+    first_anyway: bool = False  # show the first frame of all, however short the time is
     drawn: int = 0
     problem: Unscannable | None = None
     profile: object = None
@@ -107,7 +108,7 @@ class _Drawer:
         canvas = Canvas(self.found.width, self.found.height, clear_or_opaque=clear_or_opaque)
         shown = frozenset(wanted)
         for index in range(start, wanted[-1] + 1):
-            if self.bounds.late and index:  # the first frame of all is shown whatever it takes
+            if self.bounds.late and (index or not self.first_anyway):
                 return
             canvas.draw(self.found.patches[index], self._decoded(index, self.found.patches[index]))
             if index in shown:
