@@ -9,7 +9,7 @@ import pytest
 import media_zoo
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType
-from fedi_safety.media import Caps, SandboxDecoder
+from fedi_safety.media import Caps, SandboxDecoder, landlock
 
 
 @pytest.fixture
@@ -37,8 +37,15 @@ def test_i1_a_child_holds_nothing_but_memory_and_its_socket(hostile: SandboxDeco
     "way", ["create a file", "open a file to write", "internet socket", "unix socket", "exec", "fork"]
 )
 def test_i1_a_child_has_no_way_out(hostile: SandboxDecoder, way: str) -> None:
-    """Neither a disk nor the network nor another process can be reached."""
-    assert told(hostile, f"try:{way}") == "PermissionError"
+    """Neither a disk nor the network nor another process can be reached: who tries is killed."""
+    assert told(hostile, f"try:{way}") == "the decoder was killed for a forbidden system call"
+
+
+@pytest.mark.skipif(not landlock.version(), reason="this kernel has no Landlock")
+@pytest.mark.parametrize("what", ["a file of the system", "what its parent was told", "its parent's memory"])
+def test_i1_a_child_has_nothing_to_tell(hostile: SandboxDecoder, what: str) -> None:
+    """No file of the machine, no secret of the parent's can be read."""
+    assert told(hostile, f"try:{what}") == "PermissionError"
 
 
 def test_i1_failures_carry_no_pixels() -> None:

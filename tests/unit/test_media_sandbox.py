@@ -18,10 +18,10 @@ import pytest
 import media_zoo
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import Decoded, Look, MediaType, Reason
-from fedi_safety.media import Caps, DecoderError, SandboxDecoder, wire
+from fedi_safety.media import Caps, DecoderError, SandboxDecoder, landlock, wire
 from fedi_safety.media.caps import MAX_FRAME_PIXELS, MIB
 from fedi_safety.media.sandbox import _Child
-from hostile_child import _FORBIDDEN
+from hostile_child import _FATAL, _FORBIDDEN, _READING
 
 CAPS = Caps(max_memory_bytes=512 * MIB, max_seconds=5.0)
 
@@ -102,6 +102,26 @@ def test_the_processor_limit_is_a_backstop(hostile: SandboxDecoder) -> None:
     reason, detail = refusal(hostile, "spin")
     assert reason is Reason.TOO_SLOW
     assert "SIGXCPU" in detail
+
+
+@pytest.mark.parametrize(
+    ("deed", "reasons"),
+    [
+        ("burn", {Reason.TOO_SLOW}),
+        ("allocate without end", {Reason.TOO_LARGE}),
+        # Which of them comes first is the machine's to say: there is no more memory, or no more time.
+        ("start threads without end", {Reason.TOO_LARGE, Reason.TOO_SLOW, Reason.DECODER_CRASHED}),
+    ],
+)
+def test_without_end(deed: str, reasons: set[Reason]) -> None:
+    """What grows or runs without end is ended at a cap, and the next medium is decoded."""
+    caps = Caps(max_memory_bytes=512 * MIB, max_seconds=1.0)
+    with SandboxDecoder(caps, jobs=1, child_module="hostile_child") as decoder:
+        assert_works(decoder)
+        start = time.monotonic()
+        assert refusal(decoder, deed)[0] in reasons
+        assert time.monotonic() - start < 5.0
+        assert_works(decoder)
 
 
 def test_too_much_memory(hostile: SandboxDecoder) -> None:
@@ -254,17 +274,69 @@ def test_a_medium_is_sealed() -> None:
             os.close(source)
 
 
+@pytest.mark.parametrize("what", _FATAL)
+def test_who_tries_this_is_killed(hostile: SandboxDecoder, what: str) -> None:
+    """No process, no network, no file: the attempt is the child's last act, and the next medium gets a fresh one."""
+    before = refusal(hostile, "pid")[1]
+    assert refusal(hostile, f"try:{what}") == (
+        Reason.DECODER_CRASHED,
+        "the decoder was killed for a forbidden system call",
+    )
+    assert refusal(hostile, "pid")[1] != before
+    assert not Path("/tmp/fedi-safety-hostile").exists()
+
+
 @pytest.mark.parametrize("what", _FORBIDDEN)
 def test_what_a_child_cannot_do(hostile: SandboxDecoder, what: str) -> None:
-    """No process, no network, no file: each attempt fails."""
+    """Each attempt fails."""
     reason, detail = refusal(hostile, f"try:{what}")
     assert reason is Reason.CORRUPT  # the deed's way of telling
-    assert detail in ("PermissionError", "OSError"), detail
+    assert detail in ("PermissionError", "OSError", "ValueError"), detail
+
+
+@pytest.mark.skipif(not landlock.version(), reason="this kernel has no Landlock")
+@pytest.mark.parametrize("what", _READING)
+def test_what_a_child_cannot_read(hostile: SandboxDecoder, what: str) -> None:
+    """Nothing but the program's own libraries."""
+    assert refusal(hostile, f"try:{what}") == (Reason.CORRUPT, "PermissionError")
+
+
+@pytest.mark.skipif(not landlock.version(), reason="this kernel has no Landlock")
+def test_a_secret_of_its_own_user_is_out_of_reach(hostile: SandboxDecoder, tmp_path: Path) -> None:
+    """Nor is the folder that the program runs in, though Python is fond of it."""
+    secret = tmp_path / "credentials.toml"
+    secret.write_text("hunter2")
+    secret.chmod(0o644)
+    assert refusal(hostile, f"read:{secret}") == (Reason.CORRUPT, "PermissionError")
+    link = tmp_path / "link"
+    link.symlink_to(secret)
+    assert refusal(hostile, f"read:{link}") == (Reason.CORRUPT, "PermissionError")
+    assert refusal(hostile, f"read:/proc/self/root{secret}") == (Reason.CORRUPT, "PermissionError")
+
+
+def test_without_landlock_the_rest_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older kernel: the child works, says what it lacks, and is still kept from all else."""
+    (tmp_path / "old_kernel_child.py").write_text(
+        "import sys\n"
+        "import hostile_child\n"
+        "from fedi_safety.media import child, landlock\n"
+        "landlock.version = lambda: 0\n"
+        "child.serve(sys.argv[1:], hostile_child.decode)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with SandboxDecoder(CAPS, jobs=1, child_module="old_kernel_child") as decoder:
+        lacking = [name for name, active in decoder.protections().items() if not active]
+        assert lacking == ["no file opened but its libraries"]
+        assert refusal(decoder, "try:a file of the system")[1] == "it worked"
+        assert refusal(decoder, "try:create a file")[0] is Reason.DECODER_CRASHED
+        assert_works(decoder)
 
 
 def test_protections_are_told(hostile: SandboxDecoder) -> None:
-    """`doctor` shows what holds; here all of it must."""
-    assert hostile.protections() == dict.fromkeys(wire.PROTECTIONS, True)
+    """`doctor` shows what holds; here all of it must, as far as the kernel has it."""
+    expected = dict.fromkeys(wire.PROTECTIONS, True)
+    expected["no file opened but its libraries"] = landlock.version() > 0
+    assert hostile.protections() == expected
 
 
 def test_a_child_has_little_around_it(hostile: SandboxDecoder, monkeypatch: pytest.MonkeyPatch) -> None:

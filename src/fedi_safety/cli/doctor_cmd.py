@@ -220,6 +220,7 @@ def _detectors(settings: Settings, reached: list[Speed]) -> Iterator[Finding]:
 def _decoder(settings: Settings) -> Iterator[Finding]:
     from fedi_safety.engine import caps
     from fedi_safety.media import SandboxDecoder
+    from fedi_safety.media.wire import LANDLOCK_PROTECTION
     from fedi_safety.testcard import draw_test_card
 
     decoder = SandboxDecoder(caps(settings), 1)
@@ -228,10 +229,14 @@ def _decoder(settings: Settings) -> Iterator[Finding]:
         decoded = decoder.decode(card, decoder.sniff(card[:4096]))
         yield Finding("decoder", True, f"{decoder.version}; the test card is {decoded.width}x{decoded.height}")
         protections = decoder.protections()
+        held = "; ".join(name for name, active in protections.items() if active)
         lacking = [name for name, active in protections.items() if not active]
+        if LANDLOCK_PROTECTION in lacking:
+            lacking.remove(LANDLOCK_PROTECTION)
+            held += f" (NOT: {LANDLOCK_PROTECTION}; this kernel has no Landlock)"
         if lacking:
             yield Finding("decoder processes", False, f"protections that are NOT active: {'; '.join(lacking)}")
         else:
-            yield Finding("decoder processes", True, f"confined: {'; '.join(protections)}")
+            yield Finding("decoder processes", True, f"confined: {held}")
     finally:
         decoder.close()

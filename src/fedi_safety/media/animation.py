@@ -6,9 +6,10 @@ Runs in the child only. Of GIF, APNG and WebP no more is decoded than the chosen
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
@@ -16,10 +17,11 @@ from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Part, Place, Reason
 from fedi_safety.media import apng, gif, webp
 from fedi_safety.media.canvas import Canvas, Patch, Patches
+from fedi_safety.media.caps import MAX_CANVAS_PIXELS, MAX_PIXELS_PER_FRAME, SECONDS_PER_FRAME, affordable
 from fedi_safety.media.choosing import Moment, choose, runs
 from fedi_safety.media.extent import JxlHeader, declared_pixels, is_cut, jxl_header
 from fedi_safety.media.showing import Bounds, Showing, Shown
-from fedi_safety.media.stills import decode_still, explained, finished, plugin, refuse_bomb, with_alpha
+from fedi_safety.media.stills import decode_still, explained, finished, plugin, refuse_bomb, refuse_items, with_alpha
 
 _PATCHED: dict[MediaType, Callable[[bytes], Patches]] = {
     MediaType.GIF: gif.patches,
@@ -50,18 +52,41 @@ def _patched(found: Patches, bounds: Bounds, showing: Showing) -> Shown:
     if not found.width or not found.height:
         raise Unscannable(Reason.CORRUPT, "it says that it has no size")
     moments = found.moments()
-    chosen = choose(moments, bounds.frames, bounds.random)
-    drawer = _Drawer(found, moments, bounds, showing)
+    if found.width * found.height > MAX_CANVAS_PIXELS:
+        return _first(found, bounds, showing)
+    chosen, bounds, dear = _chosen(moments, found.width * found.height, bounds)
+    drawer = _Drawer(found, moments, bounds, showing, first_anyway=dear is not None)
     if found.still is not None:
         drawer.show_still(found.still)
     planned = runs(moments, chosen)
-    bounds.random.shuffle(planned)  # when the time is up, what is missing is missing anywhere
+    if dear is None:
+        bounds.random.shuffle(planned)  # when the time is up, what is missing is missing anywhere
     for start, wanted in planned:
         drawer.draw(start, wanted)
-    problem = found.problem or drawer.problem
+    problem = found.problem or drawer.problem or dear
     if problem is None and drawer.drawn < len(chosen):
         problem = Unscannable(Reason.TOO_SLOW, f"{drawer.drawn} of {len(chosen)} chosen frames in the time there is")
     return Shown(len(moments), len(moments) > len(chosen), problem)
+
+
+def _first(found: Patches, bounds: Bounds, showing: Showing) -> Shown:
+    """Show the picture that stands for an animation which is too large to be drawn, and say that this is not all."""
+    total = len(found.patches)
+    still = decode_still(found.still or found.patches[0].build(), found.media_type, bounds.max_pixels)
+    showing.show(0, Place(), still, on_black_index=total)
+    problem = f"only the first of {total} frames, each of {found.width * found.height / 1e6:.1f} megapixels"
+    return Shown(total, problem=Unscannable(Reason.TOO_LARGE, problem))
+
+
+def _chosen(moments: list[Moment], pixels: int, bounds: Bounds) -> tuple[list[int], Bounds, Unscannable | None]:
+    """Choose frames of so many pixels. Of very large ones fewer, the first among them, and in less time: and say so."""
+    paid = affordable(bounds.frames, pixels)
+    chosen = choose(moments, paid, bounds.random)
+    if paid >= min(bounds.frames, len(moments)):
+        return chosen, bounds, None
+    until = min(bounds.until, time.monotonic() + bounds.frames * SECONDS_PER_FRAME * MAX_PIXELS_PER_FRAME / pixels)
+    dear = f"at most {paid} of {len(moments)} frames are looked at, each is of {pixels / 1e6:.1f} megapixels"
+    return chosen, replace(bounds, until=until), Unscannable(Reason.TOO_LARGE, dear)
 
 
 @dataclass(slots=True)
@@ -72,6 +97,7 @@ class _Drawer:
     moments: list[Moment]
     bounds: Bounds
     showing: Showing
+    first_anyway: bool = False  # show the first frame of all, however short the time is
     drawn: int = 0
     problem: Unscannable | None = None
     profile: object = None
@@ -82,7 +108,7 @@ class _Drawer:
         canvas = Canvas(self.found.width, self.found.height, clear_or_opaque=clear_or_opaque)
         shown = frozenset(wanted)
         for index in range(start, wanted[-1] + 1):
-            if self.bounds.late:
+            if self.bounds.late and (index or not self.first_anyway):
                 return
             canvas.draw(self.found.patches[index], self._decoded(index, self.found.patches[index]))
             if index in shown:
@@ -131,6 +157,7 @@ def _avif(data: bytes, bounds: Bounds, showing: Showing) -> Shown | None:
     if b"avis" not in data[8:64]:
         return None
     refuse_bomb(declared_pixels(data, MediaType.AVIF), bounds.max_pixels)
+    refuse_items(data, MediaType.AVIF)
     with explained(data, MediaType.AVIF):
         image: Image.Image = plugin(MediaType.AVIF)(io.BytesIO(data))
         count = getattr(image, "n_frames", 1)
@@ -146,7 +173,7 @@ def _avif(data: bytes, bounds: Bounds, showing: Showing) -> Shown | None:
         return copy, Place(image.info.get("timestamp", 0) / 1000)
 
     moments = [Moment(0.0, 0, True)] * count if count <= bounds.frames else _avif_moments(data, count)
-    return _each(data, MediaType.AVIF, moments, picture, bounds, showing)
+    return _each(data, MediaType.AVIF, image.width * image.height, moments, picture, bounds, showing)
 
 
 def _avif_moments(data: bytes, count: int) -> list[Moment]:
@@ -175,20 +202,21 @@ def _jxl(data: bytes, header: JxlHeader, bounds: Bounds, showing: Showing) -> Sh
     def picture(index: int) -> tuple[Image.Image, Place]:
         return jxl.decode_frame(data, header, index), Place(page=index + 1)
 
-    return _each(data, MediaType.JXL, [Moment(0.0, 0, True)] * count, picture, bounds, showing)
+    pixels = header.width * header.height
+    return _each(data, MediaType.JXL, pixels, [Moment(0.0, 0, True)] * count, picture, bounds, showing)
 
 
 def _each(
     data: bytes,
     media_type: MediaType,
+    pixels: int,
     moments: list[Moment],
     picture: Callable[[int], tuple[Image.Image, Place]],
     bounds: Bounds,
     showing: Showing,
 ) -> Shown:
     """Show chosen frames of what a library decodes frame by frame, in order: it may need the ones before."""
-    chosen = choose(moments, bounds.frames, bounds.random)
-    problem: Unscannable | None = None
+    chosen, bounds, problem = _chosen(moments, pixels, bounds)
     tried = 0
     for index in chosen:
         if bounds.late:

@@ -11,6 +11,7 @@ from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Reason
 from fedi_safety.media.canvas import Dispose, Patch, Patches
 from fedi_safety.media.caps import MAX_PATCHES
+from fedi_safety.media.png import of_use
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DISPOSE = {1: Dispose.CLEAR, 2: Dispose.UNDO}
@@ -57,7 +58,7 @@ def patches(data: bytes) -> Patches:
             frames.append(_Frame(data[start:end]))
         elif kind == b"fdAT" and frames and size > 4:
             frames[-1].spans.append((start + 4, end))
-        elif kind not in _FOLLOWING and not frames and not default:
+        elif kind not in _FOLLOWING and not frames and not default and of_use(kind, data, start, end):
             common.append(data[at : end + 4])
         ended = kind == b"IEND"
         at = end + 4

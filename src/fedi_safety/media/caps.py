@@ -65,3 +65,17 @@ MAX_MOMENTS = 250_000  # frames of a clip, of which only those that are needed a
 MAX_TRACKS = 8
 MAX_COVERS = 8
 MAX_TILES = 100
+MAX_ITEMS = 2000  # of an AVIF or HEIC: 100 megapixels in tiles of 256x256 are 1,600
+# Pixels that each frame of a look's budget stands for, and the time that they are worth. Of animations with larger ones
+# fewer are looked at. Ordinary ones are far below it; one of 100 megapixels takes about a second for each.
+MAX_PIXELS_PER_FRAME = 12_000_000
+SECONDS_PER_FRAME = 0.125
+MAX_CANVAS_PIXELS = 40_000_000  # of an animation that is drawn from patches; of larger ones the first picture is shown
+# A progressive picture goes over all of its pixels once for each scan. Encoders make about ten.
+USUAL_SCANS = 20
+MAX_SCANNED_PIXELS = 1_000_000_000
+
+
+def affordable(frames: int, pixels: int) -> int:
+    """Return how many frames of so many pixels a look at `frames` of an animation can pay for; at least two."""
+    return min(frames, max(2, frames * MAX_PIXELS_PER_FRAME // max(1, pixels)))

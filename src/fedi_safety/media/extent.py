@@ -5,11 +5,16 @@ Reads container structure only, never pixels. Runs in the child; every number it
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from fedi_safety.core.types import MediaType
+
+# What begins a segment of a JPEG, or ends it: no stuffed byte, no restart.
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 
 # Formats whose structure covers the whole file.
 COUNTED = frozenset(
@@ -62,6 +67,23 @@ def _bmff_pixels(data: bytes) -> int:
                 largest = max(largest, int.from_bytes(width, "big") * int.from_bytes(height, "big"))
                 found = data.find(b"\0\0\0\x14ispe", found + 8, end)
     return largest
+
+
+def count_items(data: bytes) -> int:
+    """Return about how many items (pictures, tiles, metadata) an AVIF or HEIC says that it has."""
+    return sum(data.count(b"infe", at, at + size) for at, size, kind in _boxes(data) if kind == b"meta")
+
+
+def count_scans(data: bytes) -> int:
+    """Return how many scans a JPEG has: times that a progressive decoder goes over all of its pixels."""
+    at, scans = 2, 0
+    while (marker := _MARKER.search(data, at)) is not None:
+        kind = marker[0][-1]
+        if kind == _END_OF_IMAGE:
+            break
+        scans += kind == _START_OF_SCAN
+        at = marker.end() + max(2, int.from_bytes(data[marker.end() : marker.end() + 2], "big"))
+    return scans
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,6 +161,7 @@ class _Child:
         except OSError:
             ended = self.end()
             reason = Reason.TOO_SLOW if ended == "killed by SIGXCPU" else Reason.DECODER_CRASHED
+            ended = ended.replace("by SIGSYS", "for a forbidden system call")
             cause = f"the decoder was {ended}" if "killed" in ended else f"the decoder {ended}"
             raise _ChildEnded(reason, cause, received) from None
         except ValueError as nonsense:  # also what is not UTF-8
@@ -431,8 +432,13 @@ class SandboxDecoder:
 
 
 def _environment() -> dict[str, str]:
-    """Return the little that a child needs. It finds modules where this process finds them, and nowhere else."""
+    """Return the little that a child needs. It finds modules where this process finds them, and nowhere else.
+
+    Not in the current directory, though `python -m` puts that into the path: it may be where the media are.
+    """
+    here = Path.cwd()
     places = [str(Path(entry).absolute()) for entry in sys.path if entry]
+    places = [place for place in places if Path(place) != here or (here / "fedi_safety").is_dir()]
     wanted = {
         "PYTHONPATH": os.pathsep.join(places),
         "PYTHONUTF8": "1",

@@ -66,6 +66,7 @@ STATUSES = (
     Reason.EMPTY,
 )
 
+LANDLOCK_PROTECTION = "no file opened but its libraries"  # many a kernel still lacks it
 PROTECTIONS = (
     "memory is limited",
     "processor time is limited",
@@ -75,8 +76,10 @@ PROTECTIONS = (
     "no new privileges",
     "memory closed to other processes",
     "ends with its parent",
+    "no rights of root",
     "first to go when memory runs out",
     "no network, no new process, no file opened for writing",
+    LANDLOCK_PROTECTION,
 )
 
 
