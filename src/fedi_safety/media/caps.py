@@ -51,6 +51,7 @@ MAX_FRAME_PIXELS = 768 * 1024
 MAX_PATCHES = 20_000  # frames of an animation, each of which may have to be drawn for the ones after it
 MAX_MOMENTS = 250_000  # frames of a clip, of which only those that are needed are decoded
 MAX_TRACKS = 8
+MAX_PAGES = 20_000  # pictures of a file of several
 MAX_COVERS = 8
 
 
