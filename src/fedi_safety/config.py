@@ -69,6 +69,9 @@ class Limits(_Section):
     more_frames: int = Field(
         64, ge=1, le=256, description="Frames of a second look, where the first came near to a rule; none unless more."
     )
+    svg: Literal["render", "unsupported"] = Field(
+        "render", description="Whether SVG drawings are rendered and judged, or left unscanned as `unsupported`."
+    )
 
 
 class S3(_Section):

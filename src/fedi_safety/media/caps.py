@@ -15,6 +15,8 @@ class Caps:
     itself (250 MiB once a HEIC came). The defaults go together: a picture of `max_pixels` fits the memory, but for
     WebP of over about 80 megapixels, which needs 16 bytes a pixel and is `too_large` as well.
 
+    `svg` is `render`, or `unsupported` where no drawing shall be rendered.
+
     `frames` is how many moments of an animation or clip a first look shows, `more_frames` a second one; there is none
     unless that is more.
     """
@@ -26,12 +28,15 @@ class Caps:
     max_objects_per_child: int = 1000
     frames: int = 16
     more_frames: int = 64
+    svg: str = "render"
 
     def __post_init__(self) -> None:
         """Refuse bounds under which nothing could ever be decoded."""
-        for name in (field.name for field in fields(self)):
+        for name in (field.name for field in fields(self) if field.name != "svg"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive")
+        if self.svg not in ("render", "unsupported"):
+            raise ValueError("svg must be `render` or `unsupported`")
 
     @property
     def text(self) -> str:
@@ -39,6 +44,7 @@ class Caps:
         return (
             f"{self.max_bytes / MIB:g} MiB, {self.max_pixels / 1e6:g} megapixels, {self.max_memory_bytes / MIB:g} MiB "
             f"of memory, {self.max_seconds:g} s, {self.frames} frames and {self.more_frames} at a second look"
+            f"{'' if self.svg == 'render' else ', no SVG'}"
         )
 
 

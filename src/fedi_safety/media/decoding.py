@@ -15,6 +15,8 @@ from fedi_safety.media.stills import decode_still
 
 def decode(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> Shown:
     """Show what is in a medium. Raises `Unscannable` where nothing could be shown, or `MemoryError`."""
+    if media_type is MediaType.SVG:
+        return _drawing(data, bounds, showing)
     if media_type.is_clip:
         return _clip(data, media_type, bounds, showing)
     moving = decode_animation(data, media_type, bounds, showing)
@@ -52,3 +54,9 @@ def _clip(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) 
     from fedi_safety.media.clips import decode_clip  # FFmpeg takes a tenth of a second to load
 
     return decode_clip(data, media_type, bounds, showing)
+
+
+def _drawing(data: bytes, bounds: Bounds, showing: Showing) -> Shown:
+    from fedi_safety.media.drawing import decode_drawing
+
+    return decode_drawing(data, bounds, showing)

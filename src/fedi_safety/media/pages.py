@@ -1,7 +1,7 @@
 """Files of several pictures that are no animation: pages of a TIFF, pictures of a HEIC. Runs in the child only.
 
-Each page decodes as a still of its own, so that one that is damaged, or over the cap, hinders no other. Which are looked
-at when there are many is drawn over the whole file, as frames of an animation are. Pages do not tell how they hang
+Each page decodes as a still of its own, so that one that is damaged, or over the cap, hinders no other. Of many, those
+that are looked at are drawn from the whole file, as frames of an animation are. Pages do not tell how they hang
 together: what a viewer shows as layers or as a smaller version of another page is judged as a page.
 """
 
@@ -34,13 +34,13 @@ def decode_pages(data: bytes, media_type: MediaType, bounds: Bounds, showing: Sh
     return None
 
 
-def show_pages(count: int, page: Callable[[int], Still], bounds: Bounds, showing: Showing) -> Shown:
-    """Show chosen ones of `count` pages, which `page` decodes, by their place from 0 on.
-
-    Raises what is wrong with the first page that does not decode if none does.
+def show_pages(count: int, page: Callable[[int], Still], bounds: Bounds, showing: Showing, *, risky: int = 0) -> Shown:
+    """Show chosen ones of `count` pages, which `page` decodes, by their place from 0 on; the first `risky` of them
+    last, because they may end this process.
     """
     chosen = choose([Moment(0.0, 0, True)] * count, bounds.frames, bounds.random)
     bounds.random.shuffle(chosen)  # when the time is up, what is missing is missing anywhere
+    chosen.sort(key=lambda index: index < risky)
     problem: Unscannable | None = None
     tried = 0
     for index in chosen:

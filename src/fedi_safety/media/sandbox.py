@@ -40,8 +40,9 @@ _PACKAGES = {
     "pillow-jxl-plugin": "pillow-jxl-plugin",
     "imagecodecs": "imagecodecs",
     "PyAV": "av",
+    "resvg_py": "resvg_py",
 }
-_LIBRARY = {MediaType.HEIC: "pillow-heif", MediaType.JXL: "pillow-jxl-plugin"} | {
+_LIBRARY = {MediaType.HEIC: "pillow-heif", MediaType.JXL: "pillow-jxl-plugin", MediaType.SVG: "resvg_py"} | {
     kind: "PyAV" for kind in wire.KINDS if kind.is_clip
 }
 
@@ -338,6 +339,8 @@ class SandboxDecoder:
         """Decode one medium; see `Decoder.decode`. Raises `DecoderError` if no child can be started, or when closed."""
         if media_type not in wire.KINDS:
             raise Unscannable(Reason.UNSUPPORTED, f"{media_type.value} is not decoded")
+        if media_type is MediaType.SVG and self.caps.svg != "render":
+            raise Unscannable(Reason.UNSUPPORTED, "drawings are not rendered (`limits.svg`)")
         if len(data) > self.caps.max_bytes:
             raise Unscannable(Reason.TOO_LARGE, f"{len(data)} bytes, the cap is {self.caps.max_bytes}")
         child = self._take()

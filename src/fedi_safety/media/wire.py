@@ -39,6 +39,7 @@ KINDS = (
     MediaType.AVIF,
     MediaType.HEIC,
     MediaType.JXL,
+    MediaType.SVG,
     MediaType.MP4,
     MediaType.QUICKTIME,
     MediaType.MATROSKA,
