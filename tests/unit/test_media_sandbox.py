@@ -401,7 +401,7 @@ def test_formats_are_told() -> None:
     """`doctor` lists every format with the library that reads it."""
     with SandboxDecoder() as decoder:
         formats = decoder.formats()
-    assert set(formats) == {*media_zoo.whole(), *(kind for kind in MediaType if kind.is_clip)}
+    assert set(formats) == {*media_zoo.whole(), MediaType.SVG, *(kind for kind in MediaType if kind.is_clip)}
     assert formats[MediaType.WEBM].startswith("PyAV ")
     assert formats[MediaType.HEIC].startswith("pillow-heif ")
 
@@ -413,4 +413,4 @@ def test_formats_are_told() -> None:
 def test_caps_must_be_positive(name: str) -> None:
     """A cap of nothing would unscan everything."""
     with pytest.raises(ValueError, match=name):
-        Caps(**{name: 0})
+        Caps(**{name: 0})  # type: ignore[arg-type]

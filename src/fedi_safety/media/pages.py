@@ -23,6 +23,9 @@ from fedi_safety.media.showing import Bounds, Showing, Shown
 from fedi_safety.media.stills import Still, decode_still, explained, finished, plugin, refuse_bomb
 
 _SUB_DIRECTORIES = 330
+# So many directories, and entries of each, are looked through for others below: all may lie in the same bytes.
+_MAX_LOOKED_BELOW = 1000
+_MAX_ENTRIES = 256
 
 
 def decode_pages(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> Shown | None:
@@ -136,7 +139,7 @@ def _directories(data: bytes) -> _Directories:
         _walk(data, layout, int(struct.unpack_from(layout.offset, data, layout.first_at)[0]), found, seen, below)
         for start in below:  # grows while it is walked, by what hangs below those
             _walk(data, layout, start, found, seen, below)
-    except struct.error:
+    except (struct.error, OverflowError):  # of a place behind the end, or of one that no file has
         found.problem = Unscannable(Reason.TRUNCATED, f"there is no directory of picture {len(found.at) + 1}")
     return found
 
@@ -154,7 +157,8 @@ def _walk(data: bytes, layout: _Layout, start: int, found: _Directories, seen: s
         size = struct.calcsize(layout.entry)
         (after,) = struct.unpack_from(layout.offset, data, entries + count * size)
         found.at.append(at)
-        below += _below(data, layout, entries, count)
+        if len(found.at) <= _MAX_LOOKED_BELOW and len(below) < MAX_PAGES:
+            below += _below(data, layout, entries, count)
         at = int(after)
 
 
@@ -162,7 +166,7 @@ def _below(data: bytes, layout: _Layout, entries: int, count: int) -> list[int]:
     """Return where the directories begin that an entry of this one names."""
     size = struct.calcsize(layout.entry)
     wide = struct.calcsize(layout.offset)
-    for entry in range(entries, entries + min(count, 4096) * size, size):
+    for entry in range(entries, entries + min(count, _MAX_ENTRIES) * size, size):
         tag, kind, values, value = struct.unpack_from(layout.entry, data, entry)
         if tag != _SUB_DIRECTORIES:
             continue
