@@ -71,6 +71,7 @@ def test_signatures(head: bytes, kind: MediaType) -> None:
     [
         (b"FLV\1\5", "Flash"),
         (b"8BPS\0\1", "Photoshop"),
+        (b"%PDF-1.7\n", "PDF"),
         (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
     ],
 )

@@ -32,7 +32,7 @@ _MAX_DEPTH = 256  # resvg descends by recursion; at 100,000 its stack is at an e
 _MAX_ELEMENTS = 250_000
 _MAX_EMBEDDED = 256
 _MAX_NESTING = 4  # drawings in drawings
-_PROCESSOR_SECONDS = 3.0  # a small drawing can ask for filters that take hours
+_PROCESSOR_SECONDS = 2.0  # a small drawing can ask for filters that take hours
 
 _NOT_DRAWN = {
     "foreignobject": "HTML",

@@ -31,6 +31,7 @@ _FOREIGN = (
     (b"8BPS\0", "a Photoshop document"),
     (b"qoif", "a QOI picture"),
     (b"gimp xcf ", "a GIMP document"),
+    (b"%PDF-", "a PDF document"),
     (b"\0\0\1\0", "an icon"),
     (b"FLV\1", "a Flash clip"),
     (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a Windows Media clip"),
