@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import io
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pillow_heif
 from PIL import Image
 
 from fedi_safety.core.types import MediaType
@@ -33,16 +35,17 @@ def tiff(pictures: Sequence[Image.Image], **options: Any) -> bytes:
 
 def heic(pictures: Sequence[Image.Image], *, primary: int = 0) -> bytes:
     """Write a HEIC collection; viewers show `primary`."""
-    import io
-
-    import pillow_heif
-
     file = pillow_heif.HeifFile()
     for one in pictures:
         file.add_from_pillow(one)
     memory = io.BytesIO()
     file.save(memory, primary_index=primary, quality=90)
     return memory.getvalue()
+
+
+def pdf(pictures: Sequence[Image.Image]) -> bytes:
+    """Write a document with a page for each picture."""
+    return saved(pictures[0], "PDF", save_all=True, append_images=list(pictures[1:]))
 
 
 def directories(data: bytes) -> list[int]:
@@ -114,6 +117,7 @@ def zoo(subject: Image.Image, *, pages: int = 5) -> list[Paged]:
         "tiff-jpeg": (MediaType.TIFF, lambda all_: tiff(all_, compression="jpeg")),
         "tiff-big": (MediaType.TIFF, lambda all_: tiff(all_, big_tiff=True)),
         "heic": (MediaType.HEIC, heic),
+        "pdf": (MediaType.PDF, pdf),
     }
     found = []
     for name, (kind, make) in makers.items():

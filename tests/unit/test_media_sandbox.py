@@ -401,7 +401,12 @@ def test_formats_are_told() -> None:
     """`doctor` lists every format with the library that reads it."""
     with SandboxDecoder() as decoder:
         formats = decoder.formats()
-    assert set(formats) == {*media_zoo.whole(), MediaType.SVG, *(kind for kind in MediaType if kind.is_clip)}
+    assert set(formats) == {
+        *media_zoo.whole(),
+        MediaType.SVG,
+        MediaType.PDF,
+        *(kind for kind in MediaType if kind.is_clip),
+    }
     assert formats[MediaType.WEBM].startswith("PyAV ")
     assert formats[MediaType.HEIC].startswith("pillow-heif ")
 

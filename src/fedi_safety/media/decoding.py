@@ -17,6 +17,8 @@ def decode(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing)
     """Show what is in a medium. Raises `Unscannable` where nothing could be shown, or `MemoryError`."""
     if media_type is MediaType.SVG:
         return _drawing(data, bounds, showing)
+    if media_type is MediaType.PDF:
+        return _document(data, bounds, showing)
     if media_type.is_clip:
         return _clip(data, media_type, bounds, showing)
     moving = decode_animation(data, media_type, bounds, showing)
@@ -60,3 +62,9 @@ def _drawing(data: bytes, bounds: Bounds, showing: Showing) -> Shown:
     from fedi_safety.media.drawing import decode_drawing
 
     return decode_drawing(data, bounds, showing)
+
+
+def _document(data: bytes, bounds: Bounds, showing: Showing) -> Shown:
+    from fedi_safety.media.paper import decode_document
+
+    return decode_document(data, bounds, showing)

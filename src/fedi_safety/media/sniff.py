@@ -22,6 +22,7 @@ _PREFIXES = (
     (b"\xff\x0a", MediaType.JXL),
     (b"\0\0\0\x0cJXL \r\n\x87\n", MediaType.JXL),
     (b"OggS", MediaType.OGG),
+    (b"%PDF-", MediaType.PDF),
 )
 
 # Media that have no name in `MediaType`. They must not pass for 'not media': an administrator wants to know of them.
@@ -31,7 +32,6 @@ _FOREIGN = (
     (b"8BPS\0", "a Photoshop document"),
     (b"qoif", "a QOI picture"),
     (b"gimp xcf ", "a GIMP document"),
-    (b"%PDF-", "a PDF document"),
     (b"\0\0\1\0", "an icon"),
     (b"FLV\1", "a Flash clip"),
     (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a Windows Media clip"),

@@ -40,6 +40,7 @@ KINDS = (
     MediaType.HEIC,
     MediaType.JXL,
     MediaType.SVG,
+    MediaType.PDF,
     MediaType.MP4,
     MediaType.QUICKTIME,
     MediaType.MATROSKA,
