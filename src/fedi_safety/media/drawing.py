@@ -20,7 +20,7 @@ import resvg_py
 from PIL import PngImagePlugin
 
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import MediaType, Place, Reason
+from fedi_safety.core.types import MediaType, Reason
 from fedi_safety.media.caps import FRAME_LONGEST_SIDE, FRAME_SHORTEST_SIDE
 from fedi_safety.media.confine import only_computing
 from fedi_safety.media.pages import show_pages
@@ -77,9 +77,6 @@ def decode_drawing(data: bytes, bounds: Bounds, showing: Showing) -> Shown:
         return decode_still(picture, kind, bounds.max_pixels)
 
     count = len(found.drawings) + len(found.pictures)
-    if count == 1:
-        showing.show(0, Place(), page(0), on_black_index=1)
-        return Shown(problem=found.problem)
     went = show_pages(count, page, bounds, showing, risky=len(found.drawings))
     return Shown(went.total, went.more, went.problem or found.problem)
 

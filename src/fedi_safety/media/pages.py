@@ -39,8 +39,11 @@ def decode_pages(data: bytes, media_type: MediaType, bounds: Bounds, showing: Sh
 
 def show_pages(count: int, page: Callable[[int], Still], bounds: Bounds, showing: Showing, *, risky: int = 0) -> Shown:
     """Show chosen ones of `count` pages, which `page` decodes, by their place from 0 on; the first `risky` of them
-    last, because they may end this process.
+    last, because they may end this process. Raises what `page` raises where there is but one.
     """
+    if count == 1:
+        showing.show(0, Place(), page(0), on_black_index=1)
+        return Shown()
     chosen = choose([Moment(0.0, 0, True)] * count, bounds.frames, bounds.random)
     bounds.random.shuffle(chosen)  # when the time is up, what is missing is missing anywhere
     chosen.sort(key=lambda index: index < risky)

@@ -19,7 +19,7 @@ from fedi_safety.media.showing import Bounds, Showing, Shown
 from fedi_safety.media.stills import Still, explained, finished, fit
 
 _PROCESSOR_SECONDS = 3.0  # for each page
-_LARGE = 4096  # a page has no size in pixels: its frame is that of a large picture of its shape
+_LARGE = 4096  # a page has no size in pixels; its frame is that of a picture so large and of its shape
 
 
 def decode_document(data: bytes, bounds: Bounds, showing: Showing) -> Shown:
