@@ -136,6 +136,27 @@ def test_pages_below_a_page(decoder: SandboxDecoder) -> None:
     assert [number(picture(frame)) for frame in decoded.frames] == [0, 1, 2]
 
 
+# --- AVIF
+
+
+@pytest.mark.parametrize("primary", [1, 2])
+def test_pictures_beside_the_main_one(decoder: SandboxDecoder, primary: int) -> None:
+    """Both pictures of an AVIF are judged, first the one that viewers show."""
+    decoded = decoder.decode(paged.avif(numbered(5), numbered(9), primary=primary), MediaType.AVIF)
+    assert [number(picture(frame)) for frame in decoded.frames] == ([5, 9] if primary == 1 else [9, 5])
+    assert [frame.place.text for frame in decoded.frames] == ["picture 1", "picture 2"]
+    assert (decoded.total, decoded.partly) == (2, None)
+
+
+def test_transparency_is_no_picture(decoder: SandboxDecoder) -> None:
+    """What belongs to another picture is not a page: an ordinary AVIF stays a still."""
+    image = numbered(5).convert("RGB")
+    image.putalpha(200)
+    decoded = decoder.decode(saved(image, "AVIF"), MediaType.AVIF)
+    assert {frame.place.page for frame in decoded.frames} == {0}
+    assert decoded.total == 1
+
+
 # --- PDF
 
 
@@ -265,6 +286,7 @@ def test_damage_never_surprises(decoder: SandboxDecoder) -> None:
     """Flipped bytes anywhere give frames or a reason, and no child is lost."""
     random = Random(6)
     samples = [(kind, make(numbers(3))) for kind, make in MAKERS.items()]
+    samples.append((MediaType.AVIF, paged.avif(numbered(5), numbered(9))))
     samples.append((MediaType.TIFF, paged.tiff(numbers(3), big_tiff=True)))
     for _ in range(150):
         kind, data = random.choice(samples)

@@ -1,4 +1,4 @@
-"""Files of several pictures that are no animation: pages of a TIFF, pictures of a HEIC. Runs in the child only.
+"""Files of several pictures that are no animation: pages of a TIFF, pictures of a HEIC or AVIF. Runs in the child only.
 
 Each page decodes as a still of its own, so that one that is damaged, or over the cap, hinders no other. Of many, those
 that are looked at are drawn from the whole file, as frames of an animation are. Pages do not tell how they hang
@@ -19,6 +19,7 @@ from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Place, Reason
 from fedi_safety.media.caps import MAX_PAGES
 from fedi_safety.media.choosing import Moment, choose
+from fedi_safety.media.items import avif_items
 from fedi_safety.media.showing import Bounds, Showing, Shown
 from fedi_safety.media.stills import Still, decode_still, explained, finished, plugin, refuse_bomb
 
@@ -34,6 +35,8 @@ def decode_pages(data: bytes, media_type: MediaType, bounds: Bounds, showing: Sh
         return _tiff(data, bounds, showing)
     if media_type is MediaType.HEIC:
         return _heic(data, bounds, showing)
+    if media_type is MediaType.AVIF:
+        return _avif(data, bounds, showing)
     return None
 
 
@@ -205,3 +208,17 @@ def _heic(data: bytes, bounds: Bounds, showing: Showing) -> Shown | None:
             return finished(copy, *copy.size)
 
     return show_pages(len(order), page, bounds, showing)
+
+
+# --- AVIF
+
+
+def _avif(data: bytes, bounds: Bounds, showing: Showing) -> Shown | None:
+    items = avif_items(data)
+    if items is None or len(items.numbers) < 2:
+        return None
+
+    def page(index: int) -> Still:
+        return decode_still(items.showing(data, index), MediaType.AVIF, bounds.max_pixels)
+
+    return show_pages(len(items.numbers), page, bounds, showing)
