@@ -620,7 +620,6 @@ def not_media() -> dict[str, bytes]:
         "table.csv": b"id,name\n1,one\n2,two\n",
         "archive.zip": b"PK\x03\x04\x14\0\0\0" + bytes(30),
         "data.db": b"SQLite format 3\0" + bytes(80),
-        "paper.pdf": b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n",
         "note.txt": b"BM is not always a bitmap, and this is a text about it.",
         "bm": b"BM",
         "zeros.bin": bytes(4096),

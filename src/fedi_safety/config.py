@@ -78,6 +78,9 @@ class Limits(_Section):
     more_tiles: int = Field(
         48, ge=0, le=100, description="Tiles and other views of a picture at a second look; 0 means that it has none."
     )
+    svg: Literal["render", "unsupported"] = Field(
+        "render", description="Whether SVG drawings are rendered and judged, or left unscanned as `unsupported`."
+    )
 
 
 class S3(_Section):

@@ -11,7 +11,7 @@ import media_zoo
 from fedi_safety.core.errors import FediSafetyError, Unscannable
 from fedi_safety.core.ports import Decoder
 from fedi_safety.core.types import Decoded, Frame, MediaType, Reason
-from fedi_safety.media import SandboxDecoder
+from fedi_safety.media import Caps, SandboxDecoder
 from media_zoo import Sample
 
 
@@ -76,10 +76,10 @@ def test_what_is_no_media(decoder: Decoder, data: bytes) -> None:
     assert caught.value.reason is (Reason.NOT_MEDIA if data else Reason.EMPTY)
 
 
-def test_other_media_are_unsupported(decoder: Decoder) -> None:
+def test_other_media_are_unsupported() -> None:
     """A type that is not decoded is refused without a look."""
-    with pytest.raises(Unscannable) as caught:
-        decoder.decode(b"anything", MediaType.SVG)
+    with SandboxDecoder(Caps(svg="unsupported")) as plain, pytest.raises(Unscannable, match=r"limits\.svg") as caught:
+        plain.decode(b"<svg/>", MediaType.SVG)
     assert caught.value.reason is Reason.UNSUPPORTED
 
 
@@ -113,7 +113,7 @@ def test_many_threads_at_once(decoder: Decoder) -> None:
 
 def test_version_names_the_libraries(decoder: Decoder) -> None:
     """A verdict can be traced to what decoded the picture."""
-    for library in ("Pillow 1", "pillow-heif 1", "pillow-jxl-plugin 1"):
+    for library in ("Pillow 1", "pillow-heif 1", "pillow-jxl-plugin 1", "resvg_py 0"):
         assert library in decoder.version
 
 

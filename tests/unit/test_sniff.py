@@ -55,6 +55,11 @@ def ebml(doctype: bytes) -> bytes:
         (ebml(b"matroska"), MediaType.MATROSKA),
         (b"OggS\0\2", MediaType.OGG),
         (b"RIFF\0\0\0\0AVI LIST", MediaType.AVI),
+        (b"%PDF-1.7\n", MediaType.PDF),
+        ("<?xml version='1.0' encoding='utf-16'?><svg>".encode("utf-16"), MediaType.SVG),
+        (b"<!DOCTYPE svg [ <!ENTITY a 'b'> ]><svg:svg>", MediaType.SVG),
+        (b"\xef\xbb\xbf <?xml version='1.0'?><!-- <html> --><!DOCTYPE svg PUBLIC 'a' 'b'>\n<svg>", MediaType.SVG),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", MediaType.SVG),
     ],
 )
 def test_signatures(head: bytes, kind: MediaType) -> None:
@@ -66,10 +71,6 @@ def test_signatures(head: bytes, kind: MediaType) -> None:
     ("head", "what"),
     [
         (b"FLV\1\5", "Flash"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
-        (b"\xef\xbb\xbf <?xml version='1.0'?><!-- <html> --><!DOCTYPE svg PUBLIC 'a' 'b'>\n<svg>", "SVG"),
-        (b"<!DOCTYPE svg [ <!ENTITY a 'b'> ]><svg:svg>", "SVG"),
-        ("<?xml version='1.0' encoding='utf-16'?><svg>".encode("utf-16"), "SVG"),
         (b"8BPS\0\1", "Photoshop"),
         (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
     ],

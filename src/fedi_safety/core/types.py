@@ -160,6 +160,7 @@ class MediaType(StrEnum):
     HEIC = "image/heic"
     JXL = "image/jxl"
     SVG = "image/svg+xml"
+    PDF = "application/pdf"
     MP4 = "video/mp4"
     QUICKTIME = "video/quicktime"
     MATROSKA = "video/x-matroska"

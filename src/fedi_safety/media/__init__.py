@@ -1,7 +1,6 @@
 """Media: told apart by content (`sniff`), decoded to frames in child processes (`SandboxDecoder`), within `Caps`.
 
-Stills only: of an animation the first frame is decoded, clips are refused. Nothing here imports an imaging library;
-only the children do.
+Nothing here imports an imaging library; only the children do.
 """
 
 from fedi_safety.media.caps import Caps

@@ -15,6 +15,8 @@ class Caps:
     itself (250 MiB once a HEIC came). The defaults go together: a picture of `max_pixels` fits the memory, but for
     WebP of over about 80 megapixels, which needs 16 bytes a pixel and is `too_large` as well.
 
+    `svg` is `render`, or `unsupported` where no drawing shall be rendered.
+
     `frames` is how many moments of an animation or clip a first look shows, `more_frames` a second one; there is none
     unless that is more. `tiles` is how many further views of its stills a medium has at a first look (tiles of long
     pictures, what is within wide borders), `more_tiles` at a second one; 0 means none.
@@ -29,15 +31,18 @@ class Caps:
     more_frames: int = 64
     tiles: int = 12
     more_tiles: int = 48
+    svg: str = "render"
 
     def __post_init__(self) -> None:
         """Refuse bounds under which nothing could ever be decoded."""
-        for name in (field.name for field in fields(self)):
+        for name in (field.name for field in fields(self) if field.name != "svg"):
             if name in ("tiles", "more_tiles"):
                 if not 0 <= getattr(self, name) <= MAX_TILES:
                     raise ValueError(f"{name} must be 0 to {MAX_TILES}")
             elif getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive")
+        if self.svg not in ("render", "unsupported"):
+            raise ValueError("svg must be `render` or `unsupported`")
 
     @property
     def most_frames(self) -> int:
@@ -50,7 +55,7 @@ class Caps:
         return (
             f"{self.max_bytes / MIB:g} MiB, {self.max_pixels / 1e6:g} megapixels, {self.max_memory_bytes / MIB:g} MiB "
             f"of memory, {self.max_seconds:g} s, {self.frames} frames and {self.more_frames} at a second look, "
-            f"{self.tiles} tiles and {self.more_tiles} at a second look"
+            f"{self.tiles} tiles and {self.more_tiles} at a second look{'' if self.svg == 'render' else ', no SVG'}"
         )
 
 
@@ -63,6 +68,7 @@ MAX_FRAME_PIXELS = 768 * 1024
 MAX_PATCHES = 20_000  # frames of an animation, each of which may have to be drawn for the ones after it
 MAX_MOMENTS = 250_000  # frames of a clip, of which only those that are needed are decoded
 MAX_TRACKS = 8
+MAX_PAGES = 20_000  # pictures of a file of several
 MAX_COVERS = 8
 MAX_TILES = 100
 MAX_ITEMS = 2000  # of an AVIF or HEIC: 100 megapixels in tiles of 256x256 are 1,600

@@ -7,10 +7,13 @@ Linux only. Limits and privileges hold everywhere; the system call filter (`secc
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import resource
 import signal
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fedi_safety.media import landlock, seccomp
@@ -57,6 +60,26 @@ def allow_processor_seconds(seconds: float) -> None:
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     soft = int(usage.ru_utime + usage.ru_stime + seconds) + 2
     resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+
+
+@contextmanager
+def only_computing(seconds: float) -> Iterator[None]:
+    """Let this process open nothing meanwhile, and use about so much processor time; more of it ends the process.
+
+    For libraries that would read files because their input says so, or cannot be told how long to work.
+    """
+    files, processor = resource.getrlimit(resource.RLIMIT_NOFILE), resource.getrlimit(resource.RLIMIT_CPU)
+    # What is open stays open; the kernel refuses any number from the limit on.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, files[1]))
+    try:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        soft = math.ceil(usage.ru_utime + usage.ru_stime + seconds)
+        if processor[0] == resource.RLIM_INFINITY or soft < processor[0]:
+            resource.setrlimit(resource.RLIMIT_CPU, (soft, processor[1]))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_CPU, processor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, files)
 
 
 def _limit(what: int, most: int) -> None:

@@ -8,12 +8,17 @@ from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Place
 from fedi_safety.media.animation import decode_animation
 from fedi_safety.media.extent import has_track
+from fedi_safety.media.pages import decode_pages
 from fedi_safety.media.showing import Bounds, Showing, Shown
 from fedi_safety.media.stills import decode_still
 
 
 def decode(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> Shown:
     """Show what is in a medium. Raises `Unscannable` where nothing could be shown, or `MemoryError`."""
+    if media_type is MediaType.SVG:
+        return _drawing(data, bounds, showing)
+    if media_type is MediaType.PDF:
+        return _document(data, bounds, showing)
     if media_type.is_clip:
         return _clip(data, media_type, bounds, showing)
     moving = decode_animation(data, media_type, bounds, showing)
@@ -21,32 +26,47 @@ def decode(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing)
         return moving
     if media_type in (MediaType.AVIF, MediaType.HEIC) and has_track(data):
         return _with_track(data, media_type, bounds, showing)
-    _still(data, media_type, bounds, showing)
-    return Shown()
+    return _still(data, media_type, bounds, showing)
 
 
-def _still(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> None:
+def _still(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> Shown:
+    pages = decode_pages(data, media_type, bounds, showing)
+    if pages is not None:
+        return pages
     showing.show(
         0, Place(), decode_still(data, media_type, bounds.max_pixels, bounds.look, bounds.tiles), on_black_index=1
     )
+    return Shown()
 
 
 def _with_track(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> Shown:
     """Show a picture and the track that it has besides: which of them a viewer shows is the viewer's to choose."""
-    problem: Unscannable | None = None
+    still = Shown()
     try:
-        _still(data, media_type, bounds, showing)
+        still = _still(data, media_type, bounds, showing)
     except Unscannable as refusal:
-        problem = refusal
-    showing.base = 2
+        still = Shown(problem=refusal)
+    showing.base = 2 * still.total
     try:
         went = _clip(data, media_type, bounds, showing)
     except Unscannable as refusal:
-        return Shown(problem=problem or refusal)
-    return replace(went, problem=problem or went.problem)
+        return replace(still, problem=still.problem or refusal)
+    return replace(went, more=went.more or still.more, problem=still.problem or went.problem)
 
 
 def _clip(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> Shown:
     from fedi_safety.media.clips import decode_clip  # FFmpeg takes a tenth of a second to load
 
     return decode_clip(data, media_type, bounds, showing)
+
+
+def _drawing(data: bytes, bounds: Bounds, showing: Showing) -> Shown:
+    from fedi_safety.media.drawing import decode_drawing
+
+    return decode_drawing(data, bounds, showing)
+
+
+def _document(data: bytes, bounds: Bounds, showing: Showing) -> Shown:
+    from fedi_safety.media.paper import decode_document
+
+    return decode_document(data, bounds, showing)

@@ -40,10 +40,15 @@ _PACKAGES = {
     "pillow-jxl-plugin": "pillow-jxl-plugin",
     "imagecodecs": "imagecodecs",
     "PyAV": "av",
+    "resvg_py": "resvg_py",
 }
-_LIBRARY = {MediaType.HEIC: "pillow-heif", MediaType.JXL: "pillow-jxl-plugin"} | {
-    kind: "PyAV" for kind in wire.KINDS if kind.is_clip
-}
+_EXTRA = {"pypdfium2": "pypdfium2"}  # decode where they are installed
+_LIBRARY = {
+    MediaType.HEIC: "pillow-heif",
+    MediaType.JXL: "pillow-jxl-plugin",
+    MediaType.SVG: "resvg_py",
+    MediaType.PDF: "pypdfium2",
+} | {kind: "PyAV" for kind in wire.KINDS if kind.is_clip}
 
 
 class DecoderError(FediSafetyError):
@@ -322,15 +327,13 @@ class SandboxDecoder:
     @property
     def libraries(self) -> str:
         """Names the imaging libraries and their versions, e.g. `Pillow 12.3.0, pillow-heif 1.8.0`."""
-        return ", ".join(f"{name} {importlib.metadata.version(package)}" for name, package in _PACKAGES.items())
+        return ", ".join(f"{name} {version}" for name, version in _versions().items())
 
     def formats(self) -> dict[MediaType, str]:
-        """Return which library decodes which format."""
-        return {
-            kind: f"{library} {importlib.metadata.version(_PACKAGES[library])}"
-            for kind in wire.KINDS
-            for library in (_LIBRARY.get(kind, "Pillow"),)
-        }
+        """Return which library decodes which format; formats whose library is not installed are left out."""
+        versions = _versions()
+        libraries = {kind: _LIBRARY.get(kind, "Pillow") for kind in wire.KINDS}
+        return {kind: f"{name} {versions[name]}" for kind, name in libraries.items() if name in versions}
 
     def protections(self) -> dict[str, bool]:
         """Start a child if none runs, and return what it gave up. Raises `DecoderError`."""
@@ -349,6 +352,8 @@ class SandboxDecoder:
         """Decode one medium; see `Decoder.decode`. Raises `DecoderError` if no child can be started, or when closed."""
         if media_type not in wire.KINDS:
             raise Unscannable(Reason.UNSUPPORTED, f"{media_type.value} is not decoded")
+        if media_type is MediaType.SVG and self.caps.svg != "render":
+            raise Unscannable(Reason.UNSUPPORTED, "drawings are not rendered (`limits.svg`)")
         if len(data) > self.caps.max_bytes:
             raise Unscannable(Reason.TOO_LARGE, f"{len(data)} bytes, the cap is {self.caps.max_bytes}")
         child = self._take()
@@ -429,6 +434,15 @@ class SandboxDecoder:
         with self._lock:
             self._children.discard(child)
         child.end()
+
+
+def _versions() -> dict[str, str]:
+    """Return the imaging libraries' versions, those of extras where they are installed."""
+    found = {name: importlib.metadata.version(package) for name, package in _PACKAGES.items()}
+    for name, package in _EXTRA.items():
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(package)
+    return found
 
 
 def _environment() -> dict[str, str]:

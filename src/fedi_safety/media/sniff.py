@@ -22,6 +22,7 @@ _PREFIXES = (
     (b"\xff\x0a", MediaType.JXL),
     (b"\0\0\0\x0cJXL \r\n\x87\n", MediaType.JXL),
     (b"OggS", MediaType.OGG),
+    (b"%PDF-", MediaType.PDF),
 )
 
 # Media that have no name in `MediaType`. They must not pass for 'not media': an administrator wants to know of them.
@@ -54,8 +55,8 @@ _SVG_ROOT = re.compile(rb"<(?:[A-Za-z_][\w.-]{0,32}:)?svg[\s>/]")
 def sniff(head: bytes) -> MediaType:
     """Return the type of the medium whose first bytes are `head` (4096 of them tell everything there is to tell).
 
-    Raises `Unscannable`: `empty` for no bytes, `unsupported` for vector graphics and other media that are not decoded
-    here, `not_media` for all else.
+    Raises `Unscannable`: `empty` for no bytes, `unsupported` for media of kinds that are not decoded here, `not_media`
+    for all else.
     """
     if not head:
         raise Unscannable(Reason.EMPTY, "no bytes at all")
@@ -65,8 +66,6 @@ def sniff(head: bytes) -> MediaType:
     media_type = _identify(head)
     if media_type is None:
         raise Unscannable(Reason.NOT_MEDIA, "no known signature of a picture or clip")
-    if media_type is MediaType.SVG:
-        raise Unscannable(Reason.UNSUPPORTED, "an SVG drawing is not decoded")
     return media_type
 
 

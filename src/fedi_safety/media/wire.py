@@ -43,6 +43,8 @@ KINDS = (
     MediaType.AVIF,
     MediaType.HEIC,
     MediaType.JXL,
+    MediaType.SVG,
+    MediaType.PDF,
     MediaType.MP4,
     MediaType.QUICKTIME,
     MediaType.MATROSKA,
