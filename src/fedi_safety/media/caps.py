@@ -52,8 +52,12 @@ MAX_PATCHES = 20_000  # frames of an animation, each of which may have to be dra
 MAX_MOMENTS = 250_000  # frames of a clip, of which only those that are needed are decoded
 MAX_TRACKS = 8
 MAX_COVERS = 8
+MAX_FURTHER = 8  # media inside or behind another one
 
 
 def most_frames(moments: int) -> int:
-    """Return how many frames a look at so many moments can give: on white and on black, and the covers likewise."""
-    return 2 * (moments + MAX_COVERS)
+    """Return how many frames a look at so many moments can give: on white and on black, and the covers likewise.
+
+    Further media in the same file together have as many moments, but at least two each.
+    """
+    return 2 * (2 * moments + MAX_COVERS + 2 * MAX_FURTHER)
