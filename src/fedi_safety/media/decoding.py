@@ -7,13 +7,22 @@ from dataclasses import replace
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Place
 from fedi_safety.media.animation import decode_animation
+from fedi_safety.media.embedded import show_further
 from fedi_safety.media.extent import has_track
 from fedi_safety.media.showing import Bounds, Showing, Shown
 from fedi_safety.media.stills import decode_still
 
 
 def decode(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> Shown:
-    """Show what is in a medium. Raises `Unscannable` where nothing could be shown, or `MemoryError`."""
+    """Show what is in a file: its medium, then what else it is. Raises `Unscannable` or `MemoryError`.
+
+    Where the medium itself shows nothing, the rest is not looked at: a good thumbnail must not speak for a bad picture.
+    """
+    went = _medium(data, media_type, bounds, showing)
+    return show_further(data, media_type, bounds, showing, went, _medium) if showing.shown else went
+
+
+def _medium(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> Shown:
     if media_type.is_clip:
         return _clip(data, media_type, bounds, showing)
     moving = decode_animation(data, media_type, bounds, showing)
@@ -36,7 +45,7 @@ def _with_track(data: bytes, media_type: MediaType, bounds: Bounds, showing: Sho
         _still(data, media_type, bounds, showing)
     except Unscannable as refusal:
         problem = refusal
-    showing.base = 2
+    showing.base += 2
     try:
         went = _clip(data, media_type, bounds, showing)
     except Unscannable as refusal:
