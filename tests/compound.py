@@ -1,4 +1,4 @@
-"""Files that are more than they seem: a red circle hidden inside or behind a harmless picture or clip, drawn by code."""
+"""Files that are more than they seem: a red circle inside or behind a harmless picture or clip, drawn by code."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
+import pillow_heif
+import pillow_jxl  # noqa: F401 - it registers itself
 from PIL import Image, ImageDraw
 
 import moving
@@ -17,6 +19,8 @@ from media_zoo import chunk, saved
 
 SIZE = (240, 180)
 RED = (212, 36, 40)
+
+pillow_heif.register_heif_opener()
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def nested(depth: int) -> bytes:
     """Return a JPEG within a JPEG's comment, and so on; the innermost is the subject."""
     data = saved(subject((48, 48)), "JPEG")
     for level in range(depth):
-        data = with_segment(saved(Image.new("RGB", (32, 32), (0, 25 * level, 200)), "JPEG"), 0xFE, data)
+        data = with_segment(saved(Image.new("RGB", (32, 32), (255 * (level % 2), 25 * level, 200)), "JPEG"), 0xFE, data)
     return data
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Part, Reason
 from fedi_safety.media.caps import MAX_COVERS, MAX_FURTHER
-from fedi_safety.media.gaps import EOI, SCAN, Gap, Spent, Steps, boxes, chunks, gaps, gif_end, segments
+from fedi_safety.media.extent import boxes
+from fedi_safety.media.gaps import EOI, SCAN, Gap, Spent, Steps, chunks, gaps, gif_end, segments
 from fedi_safety.media.showing import Bounds, Showing, Shown
 from fedi_safety.media.sniff import sniff
 
@@ -188,7 +189,8 @@ def _riff(data: bytes, start: int, end: int, steps: Steps) -> int | None:
 
 def _bmff(data: bytes, start: int, end: int, steps: Steps) -> int | None:
     at, kinds = start, set()
-    for kind, first, stop in boxes(data, start, end, steps):
+    for kind, first, stop in boxes(data, start, end):
+        steps.take()
         if first == start and not 16 <= stop - first <= 1024:
             return None
         kinds.add(kind)

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from fedi_safety.core.types import MediaType, Part
+from fedi_safety.media.extent import boxes
+from fedi_safety.media.webp import riff_chunks
 
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in a scan neither a stuffed byte, a restart nor a filler
 _JPEG_FILLER = re.compile(rb"\xff+")
-_BOX_KIND = re.compile(rb"[ -~\xa9]{4}")
+_PIXEL_BOXES = (b"mdat", b"jxlc", b"jxlp", b"jbrd")
 _THUMBNAIL_SEGMENTS = (0xE0, 0xE1, 0xED)  # JFXX, EXIF, Photoshop
 SCAN, EOI = 0xDA, 0xD9
 
@@ -148,24 +150,16 @@ def _all(data: bytes, start: int, end: int, steps: Steps) -> Iterator[Gap]:
     yield Gap(min(start + 8, len(data)), end)
 
 
-def riff_chunks(data: bytes, start: int, end: int, steps: Steps) -> Iterator[tuple[bytes, int, int]]:
-    """Yield kind, start and end of the body of each chunk of a RIFF file; what is cut is left out. Raises `Spent`."""
-    at, stop = start + 12, min(end, start + 8 + int.from_bytes(data[start + 4 : start + 8], "little"))
-    while at + 8 <= stop:
-        steps.take()
-        size = int.from_bytes(data[at + 4 : at + 8], "little")
-        if at + 8 + size > stop:
-            return
-        yield data[at : at + 4], at + 8, at + 8 + size
-        at += 8 + size + size % 2
-
-
 def _riff(data: bytes, start: int, end: int, steps: Steps) -> Iterator[Gap]:
     done = start
     while True:
         steps.take()
         part, done = done, min(end, done + 12)
-        for kind, first, stop in riff_chunks(data, part, end, steps):
+        declared = min(end, part + 8 + int.from_bytes(data[part + 4 : part + 8], "little"))
+        for kind, first, stop in riff_chunks(data, part + 12, declared):
+            steps.take()
+            if stop > declared:
+                break
             done = min(end, stop + (stop - first) % 2)
             if kind not in (b"VP8 ", b"VP8L", b"ALPH", b"ANMF") and data[first : first + 4] not in (b"movi", b"rec "):
                 yield Gap(first, stop, Part.THUMBNAIL if kind == b"EXIF" else Part.FURTHER)
@@ -174,34 +168,21 @@ def _riff(data: bytes, start: int, end: int, steps: Steps) -> Iterator[Gap]:
     yield Gap(done, end)
 
 
-def boxes(data: bytes, start: int, end: int, steps: Steps) -> Iterator[tuple[bytes, int, int]]:
-    """Yield kind, start and end of each box of the ISO family, its head included; a cut one's end is beyond `end`.
-
-    Ends where no box follows. Raises `Spent`.
-    """
-    at = start
-    while at + 8 <= end:
-        steps.take()
-        size, kind, head = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], 8
-        if size == 1:
-            size, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
-        elif size == 0:
-            size = end - at
-        if size < head or _BOX_KIND.match(kind) is None:
-            return
-        yield kind, at, at + size
-        at += size
-
-
 def _bmff(data: bytes, start: int, end: int, steps: Steps) -> Iterator[Gap]:
     done = start
-    for kind, first, stop in boxes(data, start, end, steps):
-        if kind == b"ftyp" and first == start:
+    for kind, first, stop in boxes(data, start, end):
+        steps.take()
+        if kind in (b"JXL ", b"ftyp") and first == done:
             done = stop
-        elif kind == b"mdat":
+        elif kind in _PIXEL_BOXES:
             yield Gap(done, first)
             done = stop
     yield Gap(min(done, end), end)
+
+
+def _jxl(data: bytes, start: int, end: int, steps: Steps) -> Iterator[Gap]:
+    """Look at all of a bare codestream, for it does not say where it ends."""
+    return _all(data, start, end, steps) if data[start : start + 2] == b"\xff\x0a" else _bmff(data, start, end, steps)
 
 
 def _matroska(data: bytes, start: int, end: int, steps: Steps) -> Iterator[Gap]:
@@ -253,7 +234,7 @@ _WALKS: dict[MediaType, Callable[[bytes, int, int, Steps], Iterator[Gap]]] = {
     MediaType.TIFF: _all,
     MediaType.AVIF: _all,
     MediaType.HEIC: _all,
-    MediaType.JXL: _all,
+    MediaType.JXL: _jxl,
     MediaType.MP4: _bmff,
     MediaType.QUICKTIME: _bmff,
     MediaType.MATROSKA: _matroska,

@@ -9,7 +9,7 @@ from PIL import Image, ImageChops
 SMALL = 320  # the longest side of what is compared as a thumbnail
 _CELLS = (16, 16)
 _NEARLY = 30
-_BAR_RANGE = 40  # of 255: how much an even bar may vary
+_BAR_RANGE = 64  # of 255: how much an even bar may vary; the picture beside it leaves traces of up to 45
 _TURNS = (None, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM)
 
 
