@@ -12,12 +12,13 @@ import compound
 import media_zoo
 import moving
 import photos
-from compound import Compound, has_subject, ordinary, saved, subject
+from compound import Compound, has_subject, ordinary, subject
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import Look, MediaType, Part, Reason
 from fedi_safety.media.embedded import find
 from fedi_safety.media.sandbox import SandboxDecoder
 from fedi_safety.media.sniff import sniff
+from media_zoo import saved
 from moving import picture
 
 SAMPLES = tuple(compound.hiding())
