@@ -14,7 +14,7 @@ from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Part, Reason
 from fedi_safety.media.caps import MAX_COVERS, MAX_FURTHER
 from fedi_safety.media.extent import boxes
-from fedi_safety.media.gaps import EOI, SCAN, Gap, Spent, Steps, chunks, gaps, gif_end, segments
+from fedi_safety.media.gaps import EOI, IMAGE, SCAN, TRAILER, Gap, Spent, Steps, blocks, chunks, gaps, segments
 from fedi_safety.media.showing import Bounds, Showing, Shown
 from fedi_safety.media.sniff import sniff
 
@@ -178,7 +178,12 @@ def _png(data: bytes, start: int, end: int, steps: Steps) -> int | None:
 
 
 def _gif(data: bytes, start: int, end: int, steps: Steps) -> int | None:
-    return gif_end(data, start, end, steps)
+    drawn = False
+    for kind, _, stop in blocks(data, start, end, steps):
+        if kind == TRAILER:
+            return stop if drawn else None
+        drawn = drawn or kind == IMAGE
+    return 0 if drawn else None
 
 
 def _riff(data: bytes, start: int, end: int, steps: Steps) -> int | None:

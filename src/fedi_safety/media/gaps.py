@@ -20,6 +20,7 @@ _JPEG_FILLER = re.compile(rb"\xff+")
 _PIXEL_BOXES = (b"mdat", b"jxlc", b"jxlp", b"jbrd")
 _THUMBNAIL_SEGMENTS = (0xE0, 0xE1, 0xED)  # JFXX, EXIF, Photoshop
 SCAN, EOI = 0xDA, 0xD9
+_EXTENSION, IMAGE, TRAILER = 0x21, 0x2C, 0x3B
 
 
 class Spent(Exception):
@@ -118,25 +119,37 @@ def _png(data: bytes, start: int, end: int, steps: Steps) -> Iterator[Gap]:
     yield Gap(done, end)
 
 
-def gif_end(data: bytes, start: int, end: int, steps: Steps) -> int:
-    """Return where the trailer of a GIF ends; 0 if it does not come. Raises `Spent`."""
+def blocks(data: bytes, start: int, end: int, steps: Steps) -> Iterator[tuple[int, int, int]]:
+    """Yield kind, start and end of each block of a GIF; the last is its trailer. Raises `Spent`."""
     at = start + 13 + _table(data, start + 10)
     while at < end:
         steps.take()
-        kind = data[at]
-        if kind == 0x3B:
-            return at + 1
-        if kind not in (0, 0x21, 0x2C):
-            return 0
-        if kind == 0:
+        kind, first = data[at], at
+        if kind == TRAILER:
+            yield kind, at, at + 1
+            return
+        if kind not in (0, _EXTENSION, IMAGE):
+            return
+        at += {0: 1, _EXTENSION: 2}.get(kind, 11 + _table(data, at + 9))
+        if kind:
+            pieces = 1
+            while at < end and (size := data[at]):
+                at += size + 1
+                pieces += 1
             at += 1
-            continue
-        at += 2 if kind == 0x21 else 11 + _table(data, at + 9)
-        while at < end and data[at]:
-            steps.take()
-            at += data[at] + 1
-        at += 1
-    return 0
+            steps.take(pieces)
+        if at > end:
+            return
+        yield kind, first, at
+
+
+def _gif(data: bytes, start: int, end: int, steps: Steps) -> Iterator[Gap]:
+    done = start + 13
+    for kind, first, stop in blocks(data, start, end, steps):
+        if kind == IMAGE:
+            yield Gap(done, first)
+            done = stop
+    yield Gap(done, end)
 
 
 def _table(data: bytes, at: int) -> int:
@@ -228,7 +241,7 @@ def _bmp(data: bytes, start: int, end: int, steps: Steps) -> Iterator[Gap]:
 _WALKS: dict[MediaType, Callable[[bytes, int, int, Steps], Iterator[Gap]]] = {
     MediaType.JPEG: _jpeg,
     MediaType.PNG: _png,
-    MediaType.GIF: _all,
+    MediaType.GIF: _gif,
     MediaType.WEBP: _riff,
     MediaType.BMP: _bmp,
     MediaType.TIFF: _all,
