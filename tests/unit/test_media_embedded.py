@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from random import Random
 
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
@@ -198,3 +199,19 @@ def test_hostile_structure_costs_little(data: bytes, kind: MediaType) -> None:
     assert time.process_time() - begun < 1.0
     assert len(found) <= 32
     assert problem is None or problem.reason is Reason.TOO_LARGE
+
+
+def test_looking_survives_damage() -> None:
+    """Cut, garbled and spliced files are looked through without an error, whatever type they are taken for."""
+    random = Random(6)
+    kinds = (*MediaType,)
+    for _ in range(6000):
+        sample, other = random.choice(SAMPLES), random.choice(SAMPLES)
+        data = bytearray(sample.data[: 1 << 15])
+        for _ in range(random.choice((0, 1, 3, 30))):
+            data[random.randrange(min(len(data), random.choice((64, 1 << 15))))] = random.choice((0, 1, 255, 0x7F))
+        cut = random.randrange(len(data))
+        data = data[:cut] if random.random() < 0.5 else data[:cut] + other.data[random.randrange(99) :][: 1 << 13]
+        kind = sample.media_type if random.random() < 0.8 else random.choice(kinds)
+        for one in find(bytes(data), kind)[0]:
+            assert 0 <= one.start < one.end <= len(data)
