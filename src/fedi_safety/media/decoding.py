@@ -7,7 +7,7 @@ from dataclasses import replace
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Place
 from fedi_safety.media.animation import decode_animation
-from fedi_safety.media.embedded import show_further
+from fedi_safety.media.embedded import find, show_further
 from fedi_safety.media.extent import has_track
 from fedi_safety.media.showing import Bounds, Showing, Shown
 from fedi_safety.media.stills import decode_still
@@ -18,8 +18,9 @@ def decode(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing)
 
     Where the medium itself shows nothing, the rest is not looked at: a good thumbnail must not speak for a bad picture.
     """
+    further = find(data, media_type)
     went = _medium(data, media_type, bounds, showing)
-    return show_further(data, media_type, bounds, showing, went, _medium) if showing.shown else went
+    return show_further(data, further, bounds, showing, went, _medium) if showing.shown else went
 
 
 def _medium(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> Shown:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Part, Reason
@@ -28,6 +29,12 @@ _BEFORE = {b"WEBP": 8, b"AVI ": 8, b"ftyp": 4}  # bytes of a medium that come be
 _FRAME_HEADERS = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _CAMERA_JPEG = (0xE0, 0xE1)
 
+_MOST_PIECES = 50_000  # of a picture
+_PIECES: dict[MediaType, Callable[[bytes, int, int, Steps], Iterator[object]]] = {
+    MediaType.JPEG: segments,
+    MediaType.PNG: chunks,
+}
+
 Decode = Callable[[bytes, MediaType, Bounds, Showing], Shown]
 
 
@@ -42,11 +49,12 @@ class Found:
     whole: bool
 
 
-def show_further(
-    data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing, went: Shown, decode: Decode
-) -> Shown:
-    """Show what else is in a file after its first medium went as `went`, by `decode`; return how it all went."""
-    found, problem = find(data, media_type)
+Further = tuple[list[Found], Unscannable | None]
+
+
+def show_further(data: bytes, further: Further, bounds: Bounds, showing: Showing, went: Shown, decode: Decode) -> Shown:
+    """Show what `find` found, after the first medium went as `went`, by `decode`; return how it all went."""
+    found, problem = further
     if not found and problem is None:
         return went
     problem = went.problem or problem
@@ -89,8 +97,11 @@ def _is_word(problem: Unscannable) -> bool:
     return problem.reason is not Reason.EMPTY
 
 
-def find(data: bytes, media_type: MediaType) -> tuple[list[Found], Unscannable | None]:
-    """Return further media in a medium of this type, and why there may be more of them."""
+def find(data: bytes, media_type: MediaType) -> Further:
+    """Return further media in a medium of this type, and why there may be more of them.
+
+    Raises `Unscannable` for a picture of so many pieces that its library would take long to read past them.
+    """
     found: list[Found] = []
     steps = Steps()
     try:
@@ -99,10 +110,17 @@ def find(data: bytes, media_type: MediaType) -> tuple[list[Found], Unscannable |
                 return found, Unscannable(Reason.TOO_LARGE, f"more than {_TRIES} further media may be in it")
             found.append(one)
     except Spent:
+        _refuse_pieces(data, media_type)
         return found, Unscannable(Reason.TOO_LARGE, "made of more pieces than are looked through for further media")
     except _TooDeep:
         return found, Unscannable(Reason.TOO_LARGE, f"media within media, more than {_DEPTH} deep")
     return found, None
+
+
+def _refuse_pieces(data: bytes, media_type: MediaType) -> None:
+    walk = _PIECES.get(media_type)
+    if walk is not None and next(islice(walk(data, 0, len(data), Steps()), _MOST_PIECES, None), None) is not None:
+        raise Unscannable(Reason.TOO_LARGE, f"made of more than {_MOST_PIECES} pieces")
 
 
 class _TooDeep(Exception):
