@@ -176,6 +176,7 @@ def _hostile() -> Iterator[tuple[str, bytes, MediaType]]:
     jpeg, png, mp4 = saved(ordinary(), "JPEG"), saved(ordinary(), "PNG"), compound.clip_of(hidden=False)
     headless = jpeg[: jpeg.index(b"\xff\xda")]
     yield "a million comments", jpeg[:2] + compound.segment(0xFE, b"") * 1_000_000 + jpeg[2:], MediaType.JPEG
+    yield "markers without segments", jpeg[:2] + b"\xff\x01" * 1_000_000 + jpeg[2:], MediaType.JPEG
     yield "a million signatures", jpeg + b"\xff\xd8\xff\xe0" * 1_000_000, MediaType.JPEG
     yield "heads without pictures", jpeg + headless * 50_000, MediaType.JPEG
     yield "pictures without ends", jpeg + jpeg[:-2] * 5_000, MediaType.JPEG
@@ -206,7 +207,7 @@ def test_hostile_structure_costs_little(data: bytes, kind: MediaType) -> None:
 
 def test_a_picture_of_a_million_pieces_is_too_large(decoder: SandboxDecoder) -> None:
     """Pillow would read them for seconds."""
-    for _, data, kind in (HOSTILE[0], HOSTILE[6]):
+    for _, data, kind in (HOSTILE[0], HOSTILE[1], HOSTILE[7]):
         begun = time.monotonic()
         with pytest.raises(Unscannable, match="50000 pieces") as refusal:
             decoder.decode(data, kind)

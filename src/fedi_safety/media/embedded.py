@@ -119,7 +119,13 @@ def find(data: bytes, media_type: MediaType) -> Further:
 
 def _refuse_pieces(data: bytes, media_type: MediaType) -> None:
     walk = _PIECES.get(media_type)
-    if walk is not None and next(islice(walk(data, 0, len(data), Steps()), _MOST_PIECES, None), None) is not None:
+    if walk is None:
+        return
+    try:
+        walked = next(islice(walk(data, 0, len(data), Steps(_MOST_PIECES)), _MOST_PIECES, None), None) is None
+    except Spent:
+        walked = False
+    if not walked:
         raise Unscannable(Reason.TOO_LARGE, f"made of more than {_MOST_PIECES} pieces")
 
 
