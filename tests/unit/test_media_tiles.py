@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 import media_zoo
 from fedi_safety.core.types import Frame, Look, MediaType, Place, Reason, Tile
 from fedi_safety.media import tiles
-from fedi_safety.media.caps import MAX_COVERS, MAX_FRAME_PIXELS, MAX_MOMENTS, MAX_TILES, MAX_TRACKS, Caps
+from fedi_safety.media.caps import MAX_COVERS, MAX_FURTHER, MAX_FRAME_PIXELS, MAX_MOMENTS, MAX_TILES, MAX_TRACKS, Caps
 from fedi_safety.media.decoding import decode
 from fedi_safety.media.orientation import stored, upright
 from fedi_safety.media.showing import _WAY_BITS, Bounds, Showing, Shown
@@ -370,8 +370,8 @@ def test_a_long_animation_is_tiled_too() -> None:
 
 
 def test_caps_of_tiles() -> None:
-    assert Caps(tiles=0, more_tiles=0).most_frames == 2 * (64 + MAX_COVERS)
-    assert Caps(tiles=3, more_tiles=5).most_frames == 2 * (64 + MAX_COVERS + 5)
+    assert Caps(tiles=0, more_tiles=0).most_frames == 2 * (64 + MAX_COVERS + 2 * MAX_FURTHER)
+    assert Caps(tiles=3, more_tiles=5).most_frames == 2 * (64 + MAX_COVERS + 2 * MAX_FURTHER + 5)
     for number in (-1, MAX_TILES + 1):
         with pytest.raises(ValueError, match="tiles"):
             Caps(tiles=number)

@@ -186,6 +186,17 @@ class Part(StrEnum):
 
     PICTURE = "picture"  # what it is for: the still, the animation, the clip
     COVER = "cover"  # cover art, an attached picture, the still that stands in for an animation
+    THUMBNAIL = "thumbnail"  # a small picture in the file's metadata
+    FURTHER = "further"  # another picture or animation in the same file
+    FURTHER_CLIP = "further_clip"  # a clip in a file of another kind, or behind a first one
+
+
+_PART_TEXT = {
+    Part.COVER: "cover picture",
+    Part.THUMBNAIL: "thumbnail",
+    Part.FURTHER: "further picture",
+    Part.FURTHER_CLIP: "further clip",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,8 +244,8 @@ class Place:
     def text(self) -> str:
         """Return it as a person would say it, e.g. `at 1:02.40`; empty for the whole of a plain still."""
         words = []
-        if self.part is Part.COVER:
-            words.append("cover picture")
+        if self.part in _PART_TEXT:
+            words.append(_PART_TEXT[self.part])
         if self.track > 1:
             words.append(f"track {self.track}")
         if self.page:

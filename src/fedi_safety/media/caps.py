@@ -46,8 +46,12 @@ class Caps:
 
     @property
     def most_frames(self) -> int:
-        """Return how many frames a look can give: views and moments, the covers too, on white and on black."""
-        return 2 * (max(self.frames, self.more_frames) + MAX_COVERS + max(self.tiles, self.more_tiles))
+        """Return how many frames a look can give: views and moments, covers and further media, on white and on black.
+
+        Further media that move have moments beyond their two each only as far as there is room left.
+        """
+        moments = max(self.frames, self.more_frames) + MAX_COVERS + 2 * MAX_FURTHER
+        return 2 * (moments + max(self.tiles, self.more_tiles))
 
     @property
     def text(self) -> str:
@@ -71,6 +75,7 @@ MAX_TRACKS = 8
 MAX_PAGES = 20_000  # pictures of a file of several
 MAX_COVERS = 8
 MAX_TILES = 100
+MAX_FURTHER = 8  # media inside or behind another one
 MAX_ITEMS = 2000  # of an AVIF or HEIC: 100 megapixels in tiles of 256x256 are 1,600
 # Pixels that each frame of a look's budget stands for, and the time that they are worth. Of animations with larger ones
 # fewer are looked at. Ordinary ones are far below it; one of 100 megapixels takes about a second for each.

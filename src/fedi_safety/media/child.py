@@ -13,7 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from random import Random
 
 from fedi_safety.core.errors import Unscannable
@@ -76,10 +76,12 @@ class _Answer:
         self._output = output
         self._sequence = sequence
         self.frames = 0
+        self.full = False
 
     def frame(self, frame: Frame, width: int, height: int) -> None:
         """Send a frame of a picture of this true size. More than there are slots for are left out."""
         if self.frames == self._output.slots:
+            self.full = True
             return
         self._output.put(self.frames, frame.rgb)
         self.frames += 1
@@ -115,6 +117,8 @@ def _shown(
         shown = Shown(0, problem=Unscannable(Reason.TOO_LARGE, "decoding it needs more memory than the cap allows"))
     if not answer.frames and shown.problem is None:
         shown = Shown(problem=Unscannable(Reason.CORRUPT, "nothing in it decodes"))
+    if answer.full and shown.problem is None:
+        shown = replace(shown, problem=Unscannable(Reason.TOO_LARGE, "more frames than a look has room for"))
     return shown
 
 

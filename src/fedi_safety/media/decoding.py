@@ -7,6 +7,7 @@ from dataclasses import replace
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Place
 from fedi_safety.media.animation import decode_animation
+from fedi_safety.media.embedded import find, show_further
 from fedi_safety.media.extent import has_track
 from fedi_safety.media.pages import decode_pages
 from fedi_safety.media.showing import Bounds, Showing, Shown
@@ -14,11 +15,20 @@ from fedi_safety.media.stills import decode_still
 
 
 def decode(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> Shown:
-    """Show what is in a medium. Raises `Unscannable` where nothing could be shown, or `MemoryError`."""
+    """Show what is in a file: its medium, then what else it is. Raises `Unscannable` or `MemoryError`.
+
+    Where the medium itself shows nothing, the rest is not looked at: a good thumbnail must not speak for a bad picture.
+    """
     if media_type is MediaType.SVG:
         return _drawing(data, bounds, showing)
     if media_type is MediaType.PDF:
         return _document(data, bounds, showing)
+    further = find(data, media_type)
+    went = _medium(data, media_type, bounds, showing)
+    return show_further(data, further, bounds, showing, went, _medium) if showing.shown else went
+
+
+def _medium(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> Shown:
     if media_type.is_clip:
         return _clip(data, media_type, bounds, showing)
     moving = decode_animation(data, media_type, bounds, showing)
@@ -46,7 +56,7 @@ def _with_track(data: bytes, media_type: MediaType, bounds: Bounds, showing: Sho
         still = _still(data, media_type, bounds, showing)
     except Unscannable as refusal:
         still = Shown(problem=refusal)
-    showing.base = 2 * still.total
+    showing.base += 2 * still.total
     try:
         went = _clip(data, media_type, bounds, showing)
     except Unscannable as refusal:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from fedi_safety.core.types import MediaType
 
@@ -20,6 +21,8 @@ _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 COUNTED = frozenset(
     {MediaType.PNG, MediaType.WEBP, MediaType.AVIF, MediaType.HEIC, MediaType.MP4, MediaType.QUICKTIME, MediaType.AVI}
 )
+
+_BOX_KIND = re.compile(rb"[ -~\xa9]{4}")
 
 
 def is_cut(data: bytes, media_type: MediaType) -> bool:
@@ -210,21 +213,27 @@ def _bmp(data: bytes) -> int:
     return int.from_bytes(data[2:6], "little")
 
 
+def boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, start and end of each box of the ISO family, its head included; a cut one's end is beyond `end`.
+
+    Ends where no box follows.
+    """
+    at = start
+    while at + 8 <= end:
+        size, kind, head = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], 8
+        if size == 1:
+            size, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
+        elif size == 0:
+            size = end - at
+        if size < head or _BOX_KIND.match(kind) is None:
+            return
+        yield kind, at, at + size
+        at += size
+
+
 def _boxes(data: bytes) -> list[tuple[int, int, bytes]]:
     """Return (offset, size, kind) of the top-level boxes, at most 1000."""
-    found: list[tuple[int, int, bytes]] = []
-    at = 0
-    while at + 8 <= len(data) and len(found) < 1000:
-        size, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
-        if size == 1:
-            size = int.from_bytes(data[at + 8 : at + 16], "big")
-        elif size == 0:
-            size = len(data) - at
-        if size < 8:
-            break
-        found.append((at, size, kind))
-        at += size
-    return found
+    return [(at, end - at, kind) for kind, at, end in islice(boxes(data, 0, len(data)), 1000)]
 
 
 def _bmff(data: bytes) -> int:

@@ -10,12 +10,13 @@ from random import Random
 from PIL import Image, ImageChops
 
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import Frame, Look, Place, Reason
+from fedi_safety.core.types import Frame, Look, Part, Place, Reason
 from fedi_safety.media.stills import Pair, Still
+from fedi_safety.media.thumbnail import SMALL, repeats
 from fedi_safety.media.ways import Ways
 
 _CELLS = (32, 32)
-_WAY_BITS = 22  # of an index of 31: below are moments, at most 4,000,018 (caps), above ways
+_WAY_BITS = 22  # of an index of 31: below are moments, of which one clip has at most 4,000,018 (caps), above ways
 _NEARLY = 10  # of 255: what a cell of the grid may differ by in any channel
 
 
@@ -67,13 +68,17 @@ class Showing:
         self._first: Image.Image | None = None  # most media have one picture, which is compared with nothing
         self._seen: list[Image.Image] = []
         self.base = 0  # added to every index: what comes before in a file that is several things
+        self.part: Part | None = None  # of every frame of what is a further medium in a file
+        self.shown = 0
+        self.lost = False  # whether there were more moments than indexes
 
     def show(self, index: int, place: Place, still: Still, *, on_black_index: int, among: int = 1) -> None:
         """Hand on a picture, and its version on black, each unless it was seen before; then its parts.
 
         `among` is for frames of what moves: so many share the budget for tiles, and none of them is turned.
         """
-        self._both(index, on_black_index, place, (still.image, still.on_black), still)
+        indexes = index, on_black_index
+        self._both(indexes, 0, place, (still.image, still.on_black), still)
         if self._bounds is None or still.source is None:
             return
         budget = min(self._tiles, self._bounds.tiles // among)
@@ -86,8 +91,7 @@ class Showing:
             if self._bounds.late:
                 self._late = True
                 break
-            shift = way.number << _WAY_BITS
-            self._both(index + shift, on_black_index + shift, way.place, way.pair, still)
+            self._both(indexes, way.number, way.place, way.pair, still)
             taken += 1
         self._tiles -= taken
         self._further += ways.of
@@ -100,22 +104,31 @@ class Showing:
             problem = Unscannable(Reason.TOO_SLOW, "not all parts of the picture in the time there is")
         return replace(shown, total=shown.total + self._further, closer=self._closer, problem=problem)
 
-    def _both(self, index: int, on_black_index: int, place: Place, pair: Pair, still: Still) -> None:
+    def _both(self, indexes: tuple[int, int], way: int, place: Place, pair: Pair, still: Still) -> None:
         image, black = pair
-        self._one(index, place, image, still)
+        self._one(indexes[0], way, place, image, still)
         if black is not None:
-            self._one(on_black_index, replace(place, on_black=True), black, still)
+            self._one(indexes[1], way, replace(place, on_black=True), black, still)
 
-    def _one(self, index: int, place: Place, image: Image.Image, still: Still) -> None:
+    def _one(self, index: int, way: int, place: Place, image: Image.Image, still: Still) -> None:
+        if self.part is not None:
+            place = replace(place, part=self.part)
+        moment = self.base + index
+        if moment >> _WAY_BITS:
+            self.lost = True
+            return
         if not self._new(image):
             return
-        frame = Frame(self.base + index, image.width, image.height, image.tobytes(), place)
+        self.shown += 1
+        frame = Frame(moment + (way << _WAY_BITS), image.width, image.height, image.tobytes(), place)
         self._emit(frame, still.width, still.height)
 
     def _new(self, image: Image.Image) -> bool:
         if self._first is None:
             self._first = image
             return True
+        if self.part is not None and max(image.size) <= SMALL and repeats(image, self._first):
+            return False
         if not self._seen:
             self._seen.append(_grid(self._first))
         grid = _grid(image)

@@ -21,7 +21,7 @@ def patches(data: bytes) -> Patches:
     if data[12:16] != b"VP8X" or len(data) < 30 or not data[20] & _ANIMATION:
         return Patches(MediaType.WEBP, 0, 0)
     found = Patches(MediaType.WEBP, 1 + _small(data, 24), 1 + _small(data, 27))
-    for kind, start, end in _chunks(data, 12, len(data)):
+    for kind, start, end in riff_chunks(data, 12, len(data)):
         if kind == b"ICCP":
             found.profile = data[start:end]
         elif kind == b"ANMF":
@@ -40,7 +40,7 @@ def patches(data: bytes) -> Patches:
 
 def _patch(data: bytes, start: int, end: int) -> Patch:
     flags = data[start + 15]
-    parts = [(kind, a, b) for kind, a, b in _chunks(data, start + 16, end) if kind in _PICTURES]
+    parts = [(kind, a, b) for kind, a, b in riff_chunks(data, start + 16, end) if kind in _PICTURES]
     # Bit 28 of a lossless picture, behind its signature and two sides of 14 bits.
     alpha = any(kind == b"ALPH" or (kind == b"VP8L" and data[a + 4 : a + 5] > b"\x0f") for kind, a, _ in parts)
     width, height = 1 + _small(data, start + 6), 1 + _small(data, start + 9)
@@ -72,7 +72,7 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     return kind + struct.pack("<I", len(body)) + body + bytes(len(body) % 2)
 
 
-def _chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def riff_chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield kind, start and end of each chunk; the last one's end may lie behind that of the file."""
     while at + 8 <= end:
         size = int.from_bytes(data[at + 4 : at + 8], "little")
