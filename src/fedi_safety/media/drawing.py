@@ -226,7 +226,7 @@ def _rendered(text: str, max_pixels: int) -> Still:
         image = _picture(text, side, side)
         if min(image.size) < FRAME_SHORTEST_SIDE:
             width, height = fit(image.width * FRAME_LONGEST_SIDE, image.height * FRAME_LONGEST_SIDE)
-            share = min(1.0, (max_pixels / (width * height)) ** 0.5)
+            share = min(1.0, 0.97 * (max_pixels / (width * height)) ** 0.5)  # resvg may round a side up
             image = _picture(text, max(1, int(width * share)), max(1, int(height * share)))
         return finished(image, *image.size)
 
