@@ -93,6 +93,15 @@ def test_entities_of_its_own(decoder: SandboxDecoder) -> None:
     assert at(drawn(decoder, svg("&shape;", before=before)).frames[0], 0.5, 0.5) == RED
 
 
+@pytest.mark.parametrize("attributes", ['width="160" height="96"', 'width="9600" height="96" viewBox="0 0 160 96"'])
+def test_within_a_low_cap(attributes: str) -> None:
+    """A cap on pixels makes drawings small, for they have no size of their own."""
+    with SandboxDecoder(Caps(max_pixels=10_000), jobs=1) as low:
+        decoded = drawn(low, svg(CIRCLE, attributes=attributes))
+    assert decoded.width * decoded.height <= 10_000
+    assert at(decoded.frames[0], 0.5, 0.5) == RED
+
+
 # --- pictures inside
 
 
@@ -114,8 +123,12 @@ def test_a_picture_inside(decoder: SandboxDecoder, kind: MediaType) -> None:
         CIRCLE + f'<g style="background: url(&quot;{address(saved(numbered(77), "PNG"))}&quot;) red"/>',
         CIRCLE + embedded(svg(embedded(saved(numbered(77), "PNG"))), "image/svg+xml", more='opacity="0"'),
         CIRCLE + embedded(saved(numbered(77), "PNG"), "text/plain", more='opacity="0"'),
+        CIRCLE
+        + embedded(saved(numbered(77), "PNG"))
+        .replace("data:", "\n d&#10;ata:")
+        .replace("<image", '<image opacity="0"'),
     ],
-    ids=["faded", "outside", "hidden", "undrawn", "style", "nested", "misnamed"],
+    ids=["faded", "outside", "hidden", "undrawn", "style", "nested", "misnamed", "broken"],
 )
 def test_a_hidden_picture_inside(decoder: SandboxDecoder, body: str) -> None:
     """It is judged in full wherever it stands, beside the drawing, and the reasons can name it."""

@@ -183,6 +183,14 @@ def test_a_document_of_any_size(decoder: SandboxDecoder, size: str) -> None:
     assert decoded.total == 2
 
 
+def test_a_document_within_a_low_cap() -> None:
+    """A cap on pixels makes pages small, for they have no size in pixels of their own."""
+    with SandboxDecoder(Caps(max_pixels=20_000), jobs=1) as low:
+        decoded = low.decode(paged.pdf(numbers(2)), MediaType.PDF)
+    assert [number(picture(frame)) for frame in decoded.frames] == [0, 1]
+    assert decoded.width * decoded.height <= 20_000
+
+
 @pytest.mark.parametrize("data", [b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", b"%PDF-1.4\ntrailer << /Root 1 0 R >>", b"%PDF-"])
 def test_a_broken_document(decoder: SandboxDecoder, data: bytes) -> None:
     """What has no pages has a reason."""

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 import media_zoo
 from fedi_safety.core.types import Frame, Look, MediaType, Place, Reason, Tile
 from fedi_safety.media import tiles
-from fedi_safety.media.caps import MAX_COVERS, MAX_FURTHER, MAX_FRAME_PIXELS, MAX_MOMENTS, MAX_TILES, MAX_TRACKS, Caps
+from fedi_safety.media.caps import MAX_COVERS, MAX_FRAME_PIXELS, MAX_FURTHER, MAX_MOMENTS, MAX_TILES, MAX_TRACKS, Caps
 from fedi_safety.media.decoding import decode
 from fedi_safety.media.orientation import stored, upright
 from fedi_safety.media.showing import _WAY_BITS, Bounds, Showing, Shown

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import math
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ _NOT_DRAWN = {
 }
 _MOVING_STYLE = re.compile(r"@keyframes|@import|\banimation", re.IGNORECASE)
 _DATA = re.compile(r"data:[^,;]{0,100}((?:;[^,;]{0,100}){0,8}),", re.IGNORECASE)
+_IGNORED = re.compile(r"^\s+|[\t\n\r]+")  # browsers read an address without these
 _STYLE_END = re.compile(r"[)'\"]")
 _ENCODING = re.compile(rb"""\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
 
@@ -72,7 +74,7 @@ def decode_drawing(data: bytes, bounds: Bounds, showing: Showing) -> Shown:
 
     def page(index: int) -> Still:
         if index < len(found.drawings):
-            return _rendered(found.drawings[index])
+            return _rendered(found.drawings[index], bounds.max_pixels)
         picture, kind = found.pictures[index - len(found.drawings)]
         return decode_still(picture, kind, bounds.max_pixels, bounds.look, bounds.tiles)
 
@@ -101,8 +103,8 @@ def _collect(data: bytes) -> _Found:
                 kind = sniff(source[:4096])
                 if kind is MediaType.SVG:
                     waiting.append((_read(source), depth + 1))
-                elif kind.is_clip:
-                    _note(found, Reason.UNSUPPORTED, "a clip in a drawing is not shown")
+                elif kind.is_clip or kind is MediaType.PDF:
+                    _note(found, Reason.UNSUPPORTED, f"{kind.value} in a drawing is not shown")
                 else:
                     found.pictures.append((source, kind))
             except Unscannable as refusal:
@@ -197,6 +199,7 @@ def _decoded(data: bytes, encoding: str) -> str:
 
 def _embedded(value: str, document: _Document) -> None:
     """Add the files that an attribute's value has in it: its address, or those of its style."""
+    value = _IGNORED.sub("", value)
     for found in _DATA.finditer(value):
         if len(document.embedded) > _MAX_EMBEDDED:
             return  # who looks at them sees that there are too many
@@ -216,13 +219,15 @@ def _embedded(value: str, document: _Document) -> None:
 # --- rendering
 
 
-def _rendered(text: str) -> Still:
-    """Draw it, as large as a frame may be."""
+def _rendered(text: str, max_pixels: int) -> Still:
+    """Draw it, as large as a frame may be, whatever size it claims."""
+    side = min(FRAME_LONGEST_SIDE, math.isqrt(max_pixels))
     with explained(b"", MediaType.SVG):
-        image = _picture(text, FRAME_LONGEST_SIDE, FRAME_LONGEST_SIDE)
+        image = _picture(text, side, side)
         if min(image.size) < FRAME_SHORTEST_SIDE:
             width, height = fit(image.width * FRAME_LONGEST_SIDE, image.height * FRAME_LONGEST_SIDE)
-            image = _picture(text, width, height)
+            share = min(1.0, 0.97 * (max_pixels / (width * height)) ** 0.5)  # resvg may round a side up
+            image = _picture(text, max(1, int(width * share)), max(1, int(height * share)))
         return finished(image, *image.size)
 
 

@@ -16,7 +16,7 @@ from fedi_safety.media.caps import MAX_PAGES
 from fedi_safety.media.confine import only_computing
 from fedi_safety.media.pages import show_pages
 from fedi_safety.media.showing import Bounds, Showing, Shown
-from fedi_safety.media.stills import Still, explained, finished, fit
+from fedi_safety.media.stills import Still, explained, finished, fit, refuse_bomb
 
 _PROCESSOR_SECONDS = 3.0  # for each page
 _LARGE = 4096  # a page has no size in pixels; its frame is that of a picture so large and of its shape
@@ -39,10 +39,12 @@ def decode_document(data: bytes, bounds: Bounds, showing: Showing) -> Shown:
             sheet = document[index]
             width, height = (max(1.0, side) for side in sheet.get_size())
             unit = _LARGE / max(width, height)
-            longest = max(fit(max(1, round(width * unit)), max(1, round(height * unit))))
-            drawn = sheet.render(scale=longest / max(width, height))
+            frame = fit(max(1, round(width * unit)), max(1, round(height * unit)))
+            share = min(1.0, 0.97 * (bounds.max_pixels / (frame[0] * frame[1])) ** 0.5)  # sides are rounded up
+            drawn = sheet.render(scale=share * max(frame) / max(width, height))
             image = cast(Image.Image, drawn.to_pil()).convert("RGB")
             sheet.close()
+        refuse_bomb(image.width * image.height, bounds.max_pixels)
         return finished(image, *image.size)
 
     went = show_pages(min(count, MAX_PAGES), page, bounds, showing)

@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import platform
+import resource
 import struct
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -199,13 +200,15 @@ def _bpf(column: int, architecture: int) -> bytes:
     when(_OPENAT, _argument(2), (_JUMP_BITS, 0, 1, _WRITING), kill, allow)
     # abort() signals its own process; nobody else may be signalled.
     when(_TGKILL, _argument(0), (_JUMP_EQUAL, 1, 0, os.getpid()), refuse, allow)
-    # Its own processor time may be limited anew, and any limit of its own be read. Nobody else's, and no other.
+    # Its own processor time and descriptors may be limited anew, within the hard limits that were set before, and any
+    # limit of its own be read. Nobody else's, and no other.
     when(
         _PRLIMIT64,
         _argument(0),
-        (_JUMP_EQUAL, 0, 7, 0),
+        (_JUMP_EQUAL, 0, 8, 0),
         _argument(1),
-        (_JUMP_EQUAL, 4, 0, 0),  # RLIMIT_CPU
+        (_JUMP_EQUAL, 5, 0, resource.RLIMIT_CPU),
+        (_JUMP_EQUAL, 4, 0, resource.RLIMIT_NOFILE),
         _argument(2),
         (_JUMP_EQUAL, 0, 3, 0),
         _argument(2, high=True),
