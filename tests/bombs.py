@@ -164,5 +164,12 @@ BOMBS = (
     ),
     Bomb("matroska of tags in tags", _M.MATROSKA, bomb_files.mkv_deep, _BROKEN),
     Bomb("matroska with a bomb attached", _M.MATROSKA, bomb_files.clip_of_bombs, _LARGE, judged=True),
+    Bomb(
+        "matroska in matroska, twenty times",
+        _M.MATROSKA,
+        partial(bomb_files.clip_in_clip, 20),
+        frozenset({Reason.UNSUPPORTED}),
+        judged=True,
+    ),
     Bomb("matroska of 134 megapixels", _M.MATROSKA, bomb_files.clip_huge, _LARGE),
 )
