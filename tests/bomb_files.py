@@ -366,6 +366,14 @@ def clip_of_bombs() -> bytes:
     return clip("matroska", "libx264", [numbered(n) for n in range(3)], attached=("image/png", png_65535()))
 
 
+def clip_in_clip(depth: int) -> bytes:
+    """A clip with a clip attached, and so on."""
+    data = png_65535()
+    for _ in range(depth):
+        data = clip("matroska", "libx264", [numbered(n) for n in range(3)], attached=("video/x-matroska", data))
+    return data
+
+
 def clip_huge() -> bytes:
     """A clip of 16,384 x 8,192 pixels."""
     return clip("matroska", "mjpeg", [Image.new("RGB", (16384, 8192))], pixels="yuvj420p")

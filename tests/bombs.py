@@ -87,6 +87,7 @@ BOMBS = (
         partial(bomb_files.apng, 9990, 9990, 60, (9990, 9990), 0),
         _LARGE,
         judged=True,
+        seconds=3.0,
     ),
     Bomb("webp 16,383 x 16,383", _M.WEBP, partial(bomb_files.webp_animation, 16383, 16383, 20), _LARGE),
     Bomb(
@@ -105,9 +106,9 @@ BOMBS = (
     ),
     Bomb("webp still of 80 megapixels", _M.WEBP, partial(bomb_files.webp_still, 9000), _LARGE, judged=True),
     Bomb("avif grid 65,535 x 65,535", _M.AVIF, partial(bomb_files.avif_grid, 4, 4, 65535), _LARGE),
-    Bomb("avif grid of 65,025 tiles", _M.AVIF, partial(bomb_files.avif_grid, 250, 250, 9990), _LARGE, judged=True),
+    Bomb("avif grid of 62,500 tiles", _M.AVIF, partial(bomb_files.avif_grid, 250, 250, 9990), _LARGE, judged=True),
     Bomb(
-        "heic grid of 65,025 tiles",
+        "heic grid of 62,500 tiles",
         _M.HEIC,
         partial(bomb_files.avif_grid, 250, 250, 9990, brand=b"heic", coding=b"hvc1"),
         _BROKEN,
@@ -164,5 +165,12 @@ BOMBS = (
     ),
     Bomb("matroska of tags in tags", _M.MATROSKA, bomb_files.mkv_deep, _BROKEN),
     Bomb("matroska with a bomb attached", _M.MATROSKA, bomb_files.clip_of_bombs, _LARGE, judged=True),
+    Bomb(
+        "matroska in matroska, twenty times",
+        _M.MATROSKA,
+        partial(bomb_files.clip_in_clip, 20),
+        frozenset({Reason.UNSUPPORTED}),
+        judged=True,
+    ),
     Bomb("matroska of 134 megapixels", _M.MATROSKA, bomb_files.clip_huge, _LARGE),
 )

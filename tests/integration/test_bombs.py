@@ -26,7 +26,7 @@ from stand_in import RedPixels
 
 RED = Policy("red", {"red": ("pixels.red",)}, (Rule("red", {"red": 0.9}, Verdict.BLOCK),), {})
 
-# Two seconds are meant for a machine that does nothing else: what others do at the same time costs processor time too.
+# The seconds are those of a machine that does nothing else: what others do at the same time costs processor time too.
 _SLACK = 2.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
