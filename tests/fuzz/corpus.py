@@ -11,6 +11,7 @@ from PIL import Image
 import media_zoo
 import moving
 from fuzz.mutate import Seed
+from zoo.recall import zoo
 
 X264 = {"preset": "ultrafast", "g": "4", "bf": "1", "threads": "1"}
 AV1 = {"preset": "12", "svtav1-params": "keyint=4"}
@@ -54,12 +55,12 @@ def _stills() -> Iterator[Seed]:
 
 def _animations() -> Iterator[Seed]:
     patches = [Image.new("RGBA", (16, 12), colour) for colour in ("red", "green", "blue", "white")]
-    pieces = [
-        moving.Piece(patch, 4 * at, 2 * at, dispose=at % 2, milliseconds=40) for at, patch in enumerate(patches)
-    ]
+    pieces = [moving.Piece(patch, 4 * at, 2 * at, dispose=at % 2, milliseconds=40) for at, patch in enumerate(patches)]
     for kind, write in (("gif", moving.gif), ("apng", moving.apng), ("webp", moving.webp)):
         yield Seed(f"animated {kind}", kind, write(pieces, (32, 24)))
-    yield Seed("animated apng", "apng with a default", moving.apng(pieces, (32, 24), default=patches[0].resize((32, 24))))
+    yield Seed(
+        "animated apng", "apng with a default", moving.apng(pieces, (32, 24), default=patches[0].resize((32, 24)))
+    )
     images = [moving.numbered(number, _SMALL) for number in range(5)]
     avif = media_zoo.saved(images[0], "AVIF", speed=10, save_all=True, append_images=images[1:], duration=40)
     yield Seed("animated avif", "avif", avif)
@@ -86,12 +87,18 @@ def _clips() -> Iterator[Seed]:
         yield Seed(f"{form} cover", f"{form} with a cover and two tracks", data)
 
 
+def _zoo() -> Iterator[Seed]:
+    for item in zoo():
+        if len(item.data) < 64 * 1024:
+            yield Seed(f"zoo {item.form}", item.name, item.data)
+
+
 def _foreign() -> Iterator[Seed]:
     for name, data in media_zoo.not_media().items():
         yield Seed("not media", name, data)
 
 
-MAKERS: tuple[Callable[[], Iterator[Seed]], ...] = (_stills, _animations, _clips, _foreign)
+MAKERS: tuple[Callable[[], Iterator[Seed]], ...] = (_stills, _animations, _clips, _zoo, _foreign)
 
 
 def corpus() -> list[Seed]:

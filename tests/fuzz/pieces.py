@@ -11,7 +11,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-_CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"iprp", b"ipco", b"udta", b"edts", b"dinf", b"moof", b"traf"}
+_CONTAINERS = {
+    b"moov",
+    b"trak",
+    b"mdia",
+    b"minf",
+    b"stbl",
+    b"iprp",
+    b"ipco",
+    b"udta",
+    b"edts",
+    b"dinf",
+    b"moof",
+    b"traf",
+}
 _MASTERS = {0x18538067, 0x1654AE6B, 0xAE, 0x1F43B675, 0x1C53BB6B, 0x1941A469, 0x61A7, 0xA0, 0xE0}
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -28,7 +41,14 @@ class Piece:
 
 
 def pieces(data: bytes) -> list[Piece]:
-    """Return the parts of a file, outer ones before inner ones; none for a format that has none."""
+    """Return the parts of a file, outer ones before inner ones; none where it has none, or is too short to say."""
+    try:
+        return _pieces(data)
+    except (IndexError, struct.error):
+        return []
+
+
+def _pieces(data: bytes) -> list[Piece]:
     if data.startswith(_PNG):
         return list(_png(data))
     if data[:4] == b"RIFF":

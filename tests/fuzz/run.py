@@ -7,6 +7,7 @@ counted and named with its input; one that ends by an exception of its own is a 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import os
 import sys
@@ -72,8 +73,9 @@ class Held:
 
     @classmethod
     def now(cls) -> Held:
-        """Count."""
+        """Count; what the allocator keeps for later is given back before."""
         gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
         status = Path("/proc/self/status").read_text()
         kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith("RssAnon"))
         mine = psutil.Process()
@@ -157,7 +159,7 @@ class Fuzzing:
             self.figures.started = Held.now()
             while self._going:
                 self._rounds(decoder, self._next + 5000)
-                tell(f"{self.figures.inputs} inputs, {time.monotonic() - start:.0f} s")
+                tell(f"{self.figures.inputs} inputs, {time.monotonic() - start:.0f} s, {Held.now().text}")
             self.figures.ended = Held.now()
         self.figures.seconds = time.monotonic() - start
         self._compare(before, Held.now())
@@ -186,7 +188,12 @@ class Fuzzing:
             self._one(number, decoder)
 
     def _one(self, number: int, decoder: SandboxDecoder) -> None:
-        spoiled = self._mutator.input(self._seed, number)
+        try:
+            spoiled = self._mutator.input(self._seed, number)
+        except Exception:  # noqa: BLE001 - a thread must not end unseen
+            with self._lock:
+                self.figures.failures.append(f"no input {number} of seed {self._seed}: {traceback.format_exc()}")
+            return
         where = f"--seed {self._seed} --only {number} ({spoiled.origin}: {' '.join(spoiled.steps)})"
         crash = failure = ""
         start = time.monotonic()

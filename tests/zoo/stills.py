@@ -29,6 +29,14 @@ def _turned(make: Maker, kind: str, **options: Any) -> Iterator[Item]:
         yield make(f"orientation {orientation}", data)
 
 
+def register() -> None:
+    """Teach Pillow HEIC and JXL."""
+    import pillow_heif
+    import pillow_jxl  # noqa: F401 - registers itself
+
+    pillow_heif.register_heif_opener()
+
+
 def jpegs() -> Iterator[Item]:
     """Yield JPEG: samplings, scans, colour models, profiles, orientations, sizes that are decoded at a part."""
     make = partial(_item, "JPEG", MediaType.JPEG)
@@ -74,11 +82,17 @@ def pngs() -> Iterator[Item]:
         for depth in (8, 16):
             yield make(f"colours of {depth} bits{how}", media_zoo.png(values(colours, depth), depth, 2, b"", laced))
             both = np.dstack((colours, alpha))
-            yield make(f"colours and alpha of {depth} bits{how}", media_zoo.png(values(both, depth), depth, 6, b"", laced))
+            yield make(
+                f"colours and alpha of {depth} bits{how}", media_zoo.png(values(both, depth), depth, 6, b"", laced)
+            )
             both = np.dstack((dark, alpha))
-            yield make(f"grey and alpha of {depth} bits{how}", media_zoo.png(values(both, depth), depth, 4, b"", laced), True)
+            yield make(
+                f"grey and alpha of {depth} bits{how}", media_zoo.png(values(both, depth), depth, 4, b"", laced), True
+            )
             key = chunk(b"tRNS", struct.pack(">HHH", *(170 * ((1 << depth) - 1) // 255,) * 3))
-            yield make(f"colours of {depth} bits, key{how}", media_zoo.png(values(colours, depth), depth, 2, key, laced))
+            yield make(
+                f"colours of {depth} bits, key{how}", media_zoo.png(values(colours, depth), depth, 2, key, laced)
+            )
     yield from _turned(make, "PNG")
 
 
@@ -117,7 +131,9 @@ def bmps() -> Iterator[Item]:
     five = (red >> 3) << 10 | (green >> 3) << 5 | blue >> 3
     yield make("16 bits, 5-5-5", media_zoo.bmp(16, 0, five.astype("<u2").tobytes()))
     six = (red >> 3) << 11 | (green >> 2) << 5 | blue >> 3
-    yield make("16 bits, 5-6-5", media_zoo.bmp(16, 3, six.astype("<u2").tobytes(), struct.pack("<III", 0xF800, 0x7E0, 0x1F)))
+    yield make(
+        "16 bits, 5-6-5", media_zoo.bmp(16, 3, six.astype("<u2").tobytes(), struct.pack("<III", 0xF800, 0x7E0, 0x1F))
+    )
 
 
 def tiffs() -> Iterator[Item]:
@@ -169,9 +185,7 @@ def avifs() -> Iterator[Item]:
 
 def heics() -> Iterator[Item]:
     """Yield HEIC: depths, alpha, orientations."""
-    import pillow_heif
-
-    pillow_heif.register_heif_opener()
+    register()
     make = partial(_item, "HEIC", MediaType.HEIC)
     for chroma in ("420", "422", "444"):
         yield make(chroma, saved(subject(), "HEIF", quality=90, chroma=chroma))
@@ -185,8 +199,8 @@ def heics() -> Iterator[Item]:
 def jxls() -> Iterator[Item]:
     """Yield JXL: lossy, lossless, depths, alpha, JPEG inside in all orientations."""
     import imagecodecs
-    import pillow_jxl  # noqa: F401 - registers itself
 
+    register()
     make = partial(_item, "JXL", MediaType.JXL)
     yield make("lossy", saved(subject(), "JXL", quality=90, effort=3))
     yield make("lossless", saved(subject(), "JXL", lossless=True, effort=3))
