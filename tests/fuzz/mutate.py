@@ -68,7 +68,7 @@ def _put(data: bytes, at: int, new: bytes) -> bytes:
     return data[:at] + new + data[at + len(new) :]
 
 
-def _place(data: bytes, random: Random) -> int:
+def _place(data: bytes | bytearray, random: Random) -> int:
     """Draw a place, half the time among the first bytes: headers decide most."""
     most = min(len(data), 128) if random.random() < 0.5 else len(data)
     return random.randrange(max(1, most))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from fedi_safety.core.types import Decoded, Frame
 from fedi_safety.media import Caps, SandboxDecoder
@@ -51,11 +52,11 @@ def test_a_smaller_budget_finds_less() -> None:
 def test_the_detector_can_miss() -> None:
     """It tells a picture without the subject, one that is turned, one that is small, and the wrong frame."""
 
-    def frame(image: object, index: int = 0) -> Frame:
-        return Frame(index, *SIZE, image.convert("RGB").tobytes())  # type: ignore[attr-defined]
+    def frame(image: Image.Image, index: int = 0) -> Frame:
+        return Frame(index, *SIZE, image.convert("RGB").tobytes())
 
     item = Item("PNG", "one", b"", next(zoo()).kind)
-    turned = subject().transpose(2)
+    turned = subject().transpose(Image.Transpose.ROTATE_90)
     small = ground()
     small.paste(subject().resize((48, 32)), (10, 10))
     for image in (ground(), turned, small, disc()):
