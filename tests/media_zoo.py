@@ -225,9 +225,9 @@ def tiff(strips: list[bytes], bits: int, photometric: int, samples: int, planar:
     return head + b"".join(strips) + arrays + struct.pack(order + "H", len(tags)) + entries + bytes(4)
 
 
-def jpeg_ycck() -> bytes:
+def jpeg_ycck(image: Image.Image | None = None) -> bytes:
     """Write an Adobe YCCK JPEG: a CMYK one whose channels hold YCC of the inverted colours, and says so."""
-    inverted = picture().point(lambda value: 255 - value).convert("YCbCr")
+    inverted = (picture() if image is None else image).point(lambda value: 255 - value).convert("YCbCr")
     channels = [channel.point(lambda value: 255 - value) for channel in inverted.split()]
     data = saved(Image.merge("CMYK", (*channels, Image.new("L", inverted.size, 0))), "JPEG", quality=95)
     at = data.index(b"Adobe") + 11
@@ -473,7 +473,7 @@ def _jxls() -> Iterator[Sample]:
     yield sample("grey", saved(picture(GREYS).convert("L"), "JXL", lossless=True, effort=3), GREYS)
     yield sample("alpha", saved(holed(), "JXL", lossless=True, effort=3), GONE)
     for orientation in STORED:
-        yield sample(f"repacked JPEG, orientation {orientation}", _repacked_jpeg(orientation))
+        yield sample(f"repacked JPEG, orientation {orientation}", repacked_jpeg(orientation))
     ignored = saved(picture(), "JXL", lossless=True, effort=3, use_container=True, exif=exif(3))
     yield sample("EXIF does not turn it, its codestream would", ignored, tolerance=0)
     # The encoder calls 16-bit samples linear light; a reader that honours this must brighten them.
@@ -482,13 +482,13 @@ def _jxls() -> Iterator[Sample]:
     yield sample("16-bit linear grey", saved(deep, "JXL", lossless=True, effort=3), (tl, tr, bl, br), 2)
 
 
-def _repacked_jpeg(orientation: int) -> bytes:
+def repacked_jpeg(orientation: int, image: Image.Image | None = None) -> bytes:
     """Return a JXL from which the JPEG can be restored to the byte. The encoder wants a named file."""
     descriptor = os.memfd_create("jpeg")
     try:
-        os.write(descriptor, saved(stored(orientation), "JPEG", quality=95, exif=exif(orientation)))
-        with Image.open(f"/proc/self/fd/{descriptor}") as image:
-            return saved(image, "JXL", lossless_jpeg=True)
+        os.write(descriptor, saved(stored(orientation, image), "JPEG", quality=95, exif=exif(orientation)))
+        with Image.open(f"/proc/self/fd/{descriptor}") as jpeg:
+            return saved(jpeg, "JXL", lossless_jpeg=True)
     finally:
         os.close(descriptor)
 

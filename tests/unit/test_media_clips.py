@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import struct
+from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -196,6 +200,24 @@ def test_large_frames_are_let_go() -> None:
     assert numbers(decoded.frames) == list(range(48))
 
 
+def test_no_threads_are_left() -> None:
+    """Each takes some megabytes of the memory that a child may have; after some hundred clips there was none left."""
+
+    def threads() -> int:
+        return len(list(Path("/proc/self/task").iterdir()))
+
+    data = made("mp4, H.264", 4)
+    gc.disable()  # what lies about until it is collected counts
+    try:
+        shown(data, MP4)
+        before = threads()
+        for _ in range(5):
+            shown(data, MP4)
+        assert threads() <= before
+    finally:
+        gc.enable()
+
+
 def test_nearly_equal_frames_are_judged_once() -> None:
     """A clip that stands still costs one frame; a small change makes another."""
     dotted = numbered(1)
@@ -293,6 +315,17 @@ def test_a_broken_index_hides_nothing(form: str, spoil: Callable[[bytes], bytes]
         frames, _ = shown(data, FORMS[form][0], frames=budget)
         assert numbers(frames) == [frame.index for frame in frames]
         assert len(frames) == min(60, budget)
+
+
+def test_no_index_is_given_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a frame does not decode, the next one stands for it, and must not take the name that is its own."""
+    decoded = [SimpleNamespace(pts=pts) for pts in (0, 2, 3)]
+    monkeypatch.setattr(clips._Decoder, "_decoded", lambda *_: iter(decoded))
+    decoder = clips._Decoder.__new__(clips._Decoder)
+    decoder.context = SimpleNamespace(is_open=False)
+    decoder._track = SimpleNamespace(moments=[None] * 4)  # type: ignore[assignment]
+    assert list(decoder.frames(0, deque([1, 3]))) == [(1, decoded[1]), (3, decoded[2])]
+    assert [rank for rank, _ in decoder.frames(0, deque([1, 2]))] == [2], "one picture is shown once"
 
 
 def test_sound_without_a_picture() -> None:

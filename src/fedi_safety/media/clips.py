@@ -277,16 +277,16 @@ class _Decoder:
     def frames(self, first: int, waiting: deque[int]) -> Iterator[tuple[int, Any]]:
         """Yield the frames of the ranks that wait, ascending, and take these off.
 
-        Where one is not shown by itself, the next one stands for it.
+        Where one is not shown by itself, the next one stands for it, under its rank: no rank is given twice.
         """
         if self.context.is_open:
             self.context.flush_buffers()
         for frame in self._decoded(first, frozenset(waiting)):
-            rank = waiting[0] if frame.pts is None else int(frame.pts)
-            if rank < waiting[0] or rank >= len(self._track.moments):
+            shown = waiting[0] if frame.pts is None else int(frame.pts)
+            if shown < waiting[0] or shown >= len(self._track.moments):
                 continue
-            while waiting and waiting[0] <= rank:
-                waiting.popleft()
+            while waiting and waiting[0] <= shown:
+                rank = waiting.popleft()
             yield rank, frame
             if not waiting:
                 return
@@ -333,7 +333,8 @@ def _still(frame: Any, track: _Track, bounds: Bounds) -> Still:
     if width * height > bounds.max_pixels:
         width, height = frame.width, frame.height
     alpha = any(component.is_alpha for component in frame.format.components)
-    scaled = frame.reformat(*fit(width, height), "rgba" if alpha else "rgb24", interpolation="AREA")
+    # Threads of a scaler, one for each core if not told otherwise, last until it is collected, and each takes memory.
+    scaled = frame.reformat(*fit(width, height), "rgba" if alpha else "rgb24", interpolation="AREA", threads=1)
     mode, (plane,) = "RGBA" if alpha else "RGB", scaled.planes
     picture = Image.frombytes(mode, (scaled.width, scaled.height), bytes(plane), "raw", mode, plane.line_size)
     return replace(finished(picture, width, height, track.turned[1]), source=None)  # it has no more pixels than that

@@ -1,0 +1,69 @@
+"""Spoiled files through the whole media layer for a while; `./dev fuzz` makes it longer (docs/media.md)."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from fedi_safety.core.types import Decoded, Frame, MediaType
+from fuzz.corpus import corpus
+from fuzz.mutate import Mutator, Seed
+from fuzz.pieces import mended, pieces
+from fuzz.run import Crashed, Fuzzing, check
+
+SECONDS = 30.0
+
+
+@pytest.fixture(scope="module")
+def seeds() -> list[Seed]:
+    """Make the corpus once."""
+    return corpus()
+
+
+def test_nothing_that_is_fed_does_harm(seeds: list[Seed]) -> None:
+    """Frames or a typed reason in time, whatever comes; the parent neither fails nor grows, and no child stays."""
+    figures = Fuzzing(2026, 2, inputs=None, seconds=SECONDS, mutator=Mutator(seeds)).run()
+    sys.stdout.write(figures.text())
+    assert figures.failures == []
+    assert figures.inputs > 300
+    assert figures.outcomes["frames"] > 0
+    assert {"corrupt", "truncated", "unsupported", "too_large"} <= figures.outcomes.keys()
+    assert len(figures.kinds) >= 14, "every format is reached"
+
+
+def test_an_input_can_be_made_again(seeds: list[Seed]) -> None:
+    """By its run's seed and its number; and inputs differ."""
+    one, other = Mutator(seeds), Mutator(seeds)
+    inputs = [one.input(1, number) for number in range(200)]
+    assert inputs == [other.input(1, number) for number in range(200)]
+    assert len({spoiled.data for spoiled in inputs}) > 180
+    assert one.input(2, 0) != inputs[0]
+
+
+def test_parts_are_known(seeds: list[Seed]) -> None:
+    """Of every format with parts some are found, and mending checksums leaves whole files as they are."""
+    parts = {seed.group: len(pieces(seed.data)) for seed in seeds if seed.group.startswith("zoo")}
+    assert len(parts) >= 15
+    assert {group for group, count in parts.items() if not count} <= {"zoo BMP", "zoo JXL", "zoo animated JXL"}
+    assert all(mended(seed.data) == seed.data for seed in seeds if seed.group in ("zoo PNG", "zoo ogg"))
+
+
+def test_broken_promises_are_noticed() -> None:
+    """What the run demands can be failed."""
+    frame = Frame(0, 2, 1, bytes(6))
+    good = Decoded(MediaType.PNG, 2, 1, (frame,))
+    assert check(good, MediaType.PNG) == "frames"
+    assert check(Decoded(MediaType.PNG, 2, 1, (frame,), "corrupt: x"), MediaType.PNG) == "partly, corrupt"
+    for bad in (
+        Decoded(MediaType.PNG, 2, 1, ()),
+        Decoded(MediaType.PNG, 2, 1, (frame, frame)),
+        Decoded(MediaType.PNG, 60_000, 60_000, (frame,)),
+        Decoded(MediaType.GIF, 2, 1, (frame,)),
+    ):
+        with pytest.raises(AssertionError):
+            check(bad, MediaType.PNG)
+    with pytest.raises(ValueError, match="nonsense"):
+        check(Decoded(MediaType.PNG, 2, 1, (frame,), "nonsense"), MediaType.PNG)
+    with pytest.raises(Crashed):
+        check(Decoded(MediaType.PNG, 2, 1, (frame,), "decoder_crashed: killed"), MediaType.PNG)
