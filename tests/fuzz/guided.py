@@ -17,11 +17,11 @@ import atheris
 with atheris.instrument_imports(include=["fedi_safety"]):
     from fedi_safety.core.errors import Unscannable
     from fedi_safety.core.types import MediaType
-    from fedi_safety.media import sandbox, wire
+    from fedi_safety.media import Caps, sandbox, wire
     from fedi_safety.media.extent import declared_pixels, has_track, is_cut, jxl_header
     from fedi_safety.media.sniff import sniff
 
-_CAPS = sandbox.Caps(max_pixels=4_000_000, frames=2, more_frames=2)
+_CAPS = Caps(max_pixels=4_000_000, frames=2, more_frames=2)
 _KINDS = tuple(MediaType)
 
 

@@ -27,7 +27,7 @@ RED, WHITE = (220, 30, 30), (255, 255, 255)
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[SandboxDecoder]:
     """Give a decoder in its sandbox, warm from test to test."""
-    with SandboxDecoder(Caps(max_seconds=20), jobs=1) as sandbox:
+    with SandboxDecoder(Caps(max_seconds=20, tiles=0, more_tiles=0), jobs=1) as sandbox:
         yield sandbox
 
 

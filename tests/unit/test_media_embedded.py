@@ -145,9 +145,10 @@ def test_an_animation_and_a_clip_behind_one_another(decoder: SandboxDecoder) -> 
     data = saved(ordinary(), "PNG") + animated + moving.clip("mp4", "mpeg4", pieces)
     first, second = decoder.decode(data, MediaType.PNG), decoder.decode(data, MediaType.PNG, Look.SECOND)
     assert first.partly is None
-    assert first.total == second.total == 81
+    turned = sum(frame.place.turned > 0 for frame in second.frames)
+    assert (first.total, second.total) == (81, 81 + turned)
     assert first.more
-    for decoded, most in ((first, 1 + 2 * 8), (second, 1 + 2 * 32)):
+    for decoded, most in ((first, 1 + 2 * 8), (second, 1 + 3 + 2 * 32)):
         assert len({frame.index for frame in decoded.frames}) == len(decoded.frames) <= most
         assert {frame.place.part for frame in decoded.frames} == {Part.PICTURE, Part.FURTHER, Part.FURTHER_CLIP}
 
@@ -205,9 +206,9 @@ def test_hostile_structure_costs_little(data: bytes, kind: MediaType) -> None:
     assert problem is None or problem.reason is Reason.TOO_LARGE
 
 
-def test_a_picture_of_a_million_pieces_is_too_large(decoder: SandboxDecoder) -> None:
+def test_a_jpeg_of_a_million_pieces_is_too_large(decoder: SandboxDecoder) -> None:
     """Pillow would read them for seconds."""
-    for _, data, kind in (HOSTILE[0], HOSTILE[1], HOSTILE[7]):
+    for _, data, kind in HOSTILE[:2]:
         begun = time.monotonic()
         with pytest.raises(Unscannable, match="50000 pieces") as refusal:
             decoder.decode(data, kind)

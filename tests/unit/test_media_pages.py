@@ -21,7 +21,7 @@ from media_zoo import saved
 from moving import number, numbered, picture, shown
 from paged import Paged
 
-CAPS = Caps(frames=8, more_frames=32)
+CAPS = Caps(frames=8, more_frames=32, tiles=0, more_tiles=0)  # pages alone, not their parts
 
 
 @pytest.fixture(scope="module")

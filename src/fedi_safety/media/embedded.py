@@ -29,11 +29,7 @@ _BEFORE = {b"WEBP": 8, b"AVI ": 8, b"ftyp": 4}  # bytes of a medium that come be
 _FRAME_HEADERS = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _CAMERA_JPEG = (0xE0, 0xE1)
 
-_MOST_PIECES = 50_000  # of a picture
-_PIECES: dict[MediaType, Callable[[bytes, int, int, Steps], Iterator[object]]] = {
-    MediaType.JPEG: segments,
-    MediaType.PNG: chunks,
-}
+_MOST_SEGMENTS = 50_000  # of a JPEG
 
 Decode = Callable[[bytes, MediaType, Bounds, Showing], Shown]
 
@@ -100,7 +96,7 @@ def _is_word(problem: Unscannable) -> bool:
 def find(data: bytes, media_type: MediaType) -> Further:
     """Return further media in a medium of this type, and why there may be more of them.
 
-    Raises `Unscannable` for a picture of so many pieces that its library would take long to read past them.
+    Raises `Unscannable` for a JPEG of so many pieces that its library would take long to read past them.
     """
     found: list[Found] = []
     steps = Steps()
@@ -110,23 +106,21 @@ def find(data: bytes, media_type: MediaType) -> Further:
                 return found, Unscannable(Reason.TOO_LARGE, f"more than {_TRIES} further media may be in it")
             found.append(one)
     except Spent:
-        _refuse_pieces(data, media_type)
+        if media_type is MediaType.JPEG:
+            _refuse_segments(data)
         return found, Unscannable(Reason.TOO_LARGE, "made of more pieces than are looked through for further media")
     except _TooDeep:
         return found, Unscannable(Reason.TOO_LARGE, f"media within media, more than {_DEPTH} deep")
     return found, None
 
 
-def _refuse_pieces(data: bytes, media_type: MediaType) -> None:
-    walk = _PIECES.get(media_type)
-    if walk is None:
-        return
+def _refuse_segments(data: bytes) -> None:
     try:
-        walked = next(islice(walk(data, 0, len(data), Steps(_MOST_PIECES)), _MOST_PIECES, None), None) is None
+        walked = next(islice(segments(data, 0, len(data), Steps(_MOST_SEGMENTS)), _MOST_SEGMENTS, None), None) is None
     except Spent:
         walked = False
     if not walked:
-        raise Unscannable(Reason.TOO_LARGE, f"made of more than {_MOST_PIECES} pieces")
+        raise Unscannable(Reason.TOO_LARGE, f"made of more than {_MOST_SEGMENTS} pieces")
 
 
 class _TooDeep(Exception):

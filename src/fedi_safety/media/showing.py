@@ -83,6 +83,9 @@ class Showing:
             return
         budget = min(self._tiles, self._bounds.tiles // among)
         closely, turning = self._bounds.look is Look.SECOND, among == 1
+        if not self._bounds.tiles:
+            self._closer = self._closer or turning
+            return
         if not (turning or budget):
             return
         ways = Ways(still, place, budget, self._bounds.random, closely, turning)
