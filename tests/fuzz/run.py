@@ -30,7 +30,7 @@ from fuzz.mutate import Input, Mutator
 
 CAPS = Caps(max_pixels=4_000_000, max_seconds=2.0, max_memory_bytes=768 << 20, frames=6, more_frames=12)
 SLACK_S = 3.0  # beyond the cap: starting a child anew on a busy machine
-LEAK_BYTES = 32 << 20
+LEAK_BYTES = 96 << 20  # the allocator grows by steps of some 20 MiB, each as large as a look's frames, and then stays
 WARM = 300  # inputs before memory and descriptors are counted for the first time
 _REASONS = frozenset(Reason) - {reason for reason in Reason if not reason.of_decoder}
 

@@ -216,6 +216,14 @@ def test_a_jpeg_of_a_million_pieces_is_too_large(decoder: SandboxDecoder) -> Non
         assert time.monotonic() - begun < 2.0
 
 
+@pytest.mark.parametrize("signature", [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"OggS", b"\x1aE\xdf\xa3"])
+@pytest.mark.parametrize("more", range(0, 40, 3))
+def test_a_medium_that_breaks_off_in_its_head_is_none(signature: bytes, more: int) -> None:
+    """Whatever follows the signature, or nothing."""
+    for filler in (b"\0", b"\2", b"\xff"):
+        assert find(saved(ordinary(), "PNG") + bytes(40) + signature + filler * more, MediaType.PNG)[1] is None
+
+
 def test_looking_survives_damage() -> None:
     """Cut, garbled and spliced files are looked through without an error, whatever type they are taken for."""
     random = Random(6)

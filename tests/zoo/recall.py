@@ -9,11 +9,20 @@ from dataclasses import dataclass, field
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.ports import Decoder
 from fedi_safety.core.types import Reason
+from zoo.many_in_one import hiding_places, pages
 from zoo.moving_things import animations, clips, damaged, odd_clips
 from zoo.stills import stills
 from zoo.subject import Item, seen
 
-MAKERS: tuple[Callable[[], Iterator[Item]], ...] = (stills, animations, clips, odd_clips, damaged)
+MAKERS: tuple[Callable[[], Iterator[Item]], ...] = (
+    stills,
+    animations,
+    clips,
+    odd_clips,
+    pages,
+    hiding_places,
+    damaged,
+)
 """Whoever adds a generator adds it here."""
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from fedi_safety.core.types import Decoded, Frame, MediaType
+from compound import has_subject
+from fedi_safety.core.types import Decoded, Frame, MediaType, Part
+from moving import picture
 
 SIZE = WIDTH, HEIGHT = 96, 64
 _X, _Y, _RADIUS = 32, 26, 16
@@ -22,7 +24,8 @@ class Item:
 
     `frames` are indices as the decoder counts them: the circle must be seen in at least one of these and in no other.
     `budget` is false where there are more frames than a look has, `damaged` where not all of it need be seen, `bare`
-    where colours are not kept and a dark disc stands for the circle.
+    where colours are not kept and a dark disc stands for the circle. With `part` the circle of `compound` must be seen,
+    in a frame of that part of the file.
     """
 
     form: str  # a row of the table
@@ -33,6 +36,7 @@ class Item:
     budget: bool = True
     damaged: bool = False
     bare: bool = False
+    part: Part | None = None
 
 
 def ground(number: int = 0, size: tuple[int, int] = SIZE) -> Image.Image:
@@ -91,5 +95,7 @@ def shows(frame: Frame, bare: bool = False) -> bool:
 
 def seen(item: Item, decoded: Decoded) -> bool:
     """Whether the subject was found, in the right frame and in no wrong one."""
+    if item.part is not None:
+        return any(frame.place.part is item.part and has_subject(picture(frame)) for frame in decoded.frames)
     found = {frame.index for frame in decoded.frames if shows(frame, item.bare)}
     return bool(found) and found <= item.frames

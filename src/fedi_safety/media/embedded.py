@@ -234,7 +234,7 @@ def _ebml(data: bytes, start: int, end: int, steps: Steps) -> int | None:
 
 def _ogg(data: bytes, start: int, end: int, steps: Steps) -> int | None:
     steps.take()
-    if data[start + 4] or not data[start + 5] & 2:  # not the beginning of a stream
+    if start + 27 > end or data[start + 4] or not data[start + 5] & 2:  # not the beginning of a stream
         return None
     last = data.rfind(b"OggS", start, end)
     count = data[last + 26] if last + 27 <= end else 0
