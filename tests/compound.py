@@ -14,6 +14,7 @@ import pillow_jxl  # noqa: F401 - it registers itself
 from PIL import Image, ImageDraw
 
 import moving
+import paged
 from fedi_safety.core.types import MediaType, Part
 from media_zoo import chunk, saved
 
@@ -156,6 +157,7 @@ def hiding() -> Iterator[Compound]:
         ("avif", saved(subject(), "AVIF")),
         ("heic", saved(subject(), "HEIF")),
         ("zip", zipped(red)),
+        ("pdf", paged.pdf([subject()])),
     ):
         yield on(MediaType.JPEG, f"jpeg-before-{name}", jpeg + behind)
     yield on(MediaType.JPEG, "jpeg-before-junk-and-png", jpeg + b"junk" * 999 + saved(subject(), "PNG"))

@@ -249,7 +249,7 @@ def test_bombs(decoder: SandboxDecoder, bomb: str) -> None:
     with pytest.raises(Unscannable) as caught:
         drawn(decoder, data)
     assert caught.value.reason is reason
-    assert time.monotonic() - start < 15  # 3 s of processor time at most, on a machine that does other things too
+    assert time.monotonic() - start < 15  # 2 s of processor time at most, on a machine that does other things too
     assert at(drawn(decoder, svg(CIRCLE)).frames[0], 0.5, 0.5) == RED
 
 
@@ -268,7 +268,7 @@ def test_a_bomb_inside(decoder: SandboxDecoder) -> None:
     decoded = drawn(decoder, svg(embedded(saved(numbered(77), "PNG")) + embedded(bomb, more='opacity="0"')))
     assert 77 in [number(picture(frame)) for frame in decoded.frames]
     assert decoded.partly is not None
-    assert decoded.partly.split(":")[0] in ("too_large", "decoder_crashed")
+    assert decoded.partly.split(":")[0] in ("too_large", "too_slow", "decoder_crashed")
 
 
 @pytest.mark.parametrize(
@@ -279,8 +279,9 @@ def test_a_bomb_inside(decoder: SandboxDecoder) -> None:
         (svg(CIRCLE, attributes='width="0" height="0"'), Reason.CORRUPT),
         (svg(CIRCLE, before="<?xml version='1.0' encoding='utf-8'?>").replace(b"<rect", b"\xff<rect"), Reason.CORRUPT),
         (svg(CIRCLE, before="<?xml version='1.0' encoding='klingon'?>"), Reason.UNSUPPORTED),
+        (svg(CIRCLE, before="<?xml version='1.0' encoding='punycode'?>"), Reason.UNSUPPORTED),
     ],
-    ids=["cut", "crossed", "nothing", "bytes", "encoding"],
+    ids=["cut", "crossed", "nothing", "bytes", "encoding", "slow encoding"],
 )
 def test_damage_is_named(decoder: SandboxDecoder, data: bytes, reason: Reason) -> None:
     """Typed reasons, as for any medium."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from random import Random
@@ -12,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter
 import compound
 import media_zoo
 import moving
+import paged
 import photos
 from compound import Compound, has_subject, ordinary, subject
 from fedi_safety.core.errors import Unscannable
@@ -122,6 +124,17 @@ def test_what_is_whole_and_does_not_decode_is_said(decoder: SandboxDecoder) -> N
     assert len(decoded.frames) == 1
     assert decoded.partly is not None
     assert decoded.partly.startswith("unsupported: a further medium at byte")
+
+
+def test_a_document_that_cannot_be_drawn_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra `pdf` a document behind a picture makes the object one that is judged in part."""
+    monkeypatch.setitem(sys.modules, "pypdfium2", None)
+    data = saved(ordinary(), "JPEG") + paged.pdf([compound.subject()])
+    frames, went = moving.shown(data, MediaType.JPEG)
+    assert len(frames) == 1
+    assert went.problem is not None
+    assert went.problem.reason is Reason.UNSUPPORTED
+    assert "the extra `pdf`" in went.problem.detail
 
 
 def test_sound_behind_a_picture_is_nothing_to_see(decoder: SandboxDecoder) -> None:

@@ -7,7 +7,6 @@ Linux only. Limits and privileges hold everywhere; the system call filter (`secc
 from __future__ import annotations
 
 import ctypes
-import math
 import os
 import resource
 import signal
@@ -64,21 +63,19 @@ def allow_processor_seconds(seconds: float) -> None:
 
 @contextmanager
 def only_computing(seconds: float) -> Iterator[None]:
-    """Let this process open nothing meanwhile, and use about so much processor time; more of it ends the process.
+    """Let this process open nothing meanwhile, and use so much processor time; more of it ends the process by SIGPROF.
 
-    For libraries that would read files because their input says so, or cannot be told how long to work.
+    For libraries that would read files because their input says so, or cannot be told how long to work. A timer is
+    finer than a limit, which counts in whole seconds.
     """
-    files, processor = resource.getrlimit(resource.RLIMIT_NOFILE), resource.getrlimit(resource.RLIMIT_CPU)
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)
     # What is open stays open; the kernel refuses any number from the limit on.
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, files[1]))
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        soft = math.ceil(usage.ru_utime + usage.ru_stime + seconds)
-        if processor[0] == resource.RLIM_INFINITY or soft < processor[0]:
-            resource.setrlimit(resource.RLIMIT_CPU, (soft, processor[1]))
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_CPU, processor)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         resource.setrlimit(resource.RLIMIT_NOFILE, files)
 
 

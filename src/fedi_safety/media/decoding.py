@@ -19,16 +19,18 @@ def decode(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing)
 
     Where the medium itself shows nothing, the rest is not looked at: a good thumbnail must not speak for a bad picture.
     """
-    if media_type is MediaType.SVG:
-        return _drawing(data, bounds, showing)
-    if media_type is MediaType.PDF:
-        return _document(data, bounds, showing)
+    if media_type in (MediaType.SVG, MediaType.PDF):  # what is embedded in these is a part of them
+        return _medium(data, media_type, bounds, showing)
     further = find(data, media_type)
     went = _medium(data, media_type, bounds, showing)
     return show_further(data, further, bounds, showing, went, _medium) if showing.shown else went
 
 
 def _medium(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> Shown:
+    if media_type is MediaType.SVG:
+        return _drawing(data, bounds, showing)
+    if media_type is MediaType.PDF:
+        return _document(data, bounds, showing)
     if media_type.is_clip:
         return _clip(data, media_type, bounds, showing)
     moving = decode_animation(data, media_type, bounds, showing)

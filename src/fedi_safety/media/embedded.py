@@ -23,7 +23,7 @@ _DEPTH = 2  # a thumbnail within a preview
 _TRIES = 32  # of which at most MAX_FURTHER are shown
 _SHORTEST = 32  # bytes; no medium is shorter
 _SIGNATURE = re.compile(
-    rb"\xff\xd8\xff[\xc0-\xfe]|\x89PNG\r\n\x1a\n|GIF8[79]a|WEBP|AVI |ftyp|\x1aE\xdf\xa3|OggS", re.DOTALL
+    rb"\xff\xd8\xff[\xc0-\xfe]|\x89PNG\r\n\x1a\n|GIF8[79]a|WEBP|AVI |ftyp|\x1aE\xdf\xa3|OggS|%PDF-", re.DOTALL
 )
 _BEFORE = {b"WEBP": 8, b"AVI ": 8, b"ftyp": 4}  # bytes of a medium that come before its signature
 _FRAME_HEADERS = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
@@ -241,6 +241,12 @@ def _ogg(data: bytes, start: int, end: int, steps: Steps) -> int | None:
     return min(end, last + 27 + count + sum(data[last + 27 : last + 27 + count]))
 
 
+def _pdf(data: bytes, start: int, end: int, steps: Steps) -> int | None:
+    steps.take()
+    last = data.rfind(b"%%EOF", start, end)
+    return last + 5 if 0 <= data.find(b"obj", start, end) < last else None
+
+
 _MEASURES: dict[MediaType, Callable[[bytes, int, int, Steps], int | None]] = {
     MediaType.JPEG: _jpeg,
     MediaType.PNG: _png,
@@ -250,4 +256,5 @@ _MEASURES: dict[MediaType, Callable[[bytes, int, int, Steps], int | None]] = {
     MediaType.MATROSKA: _ebml,
     MediaType.WEBM: _ebml,
     MediaType.OGG: _ogg,
+    MediaType.PDF: _pdf,
 }

@@ -32,6 +32,7 @@ from fedi_safety.media.sniff import sniff
 
 _START_SECONDS = 60.0
 _END_SECONDS = 2.0
+_OUT_OF_TIME = ("killed by SIGXCPU", "killed by SIGPROF")
 _QUEUE_SECONDS = 1.0  # how often a waiting caller looks whether the decoder was closed meanwhile
 _MEMFD_FLAGS = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
 _PACKAGES = {
@@ -165,7 +166,7 @@ class _Child:
             raise _ChildEnded(Reason.TOO_SLOW, cause, received) from None
         except OSError:
             ended = self.end()
-            reason = Reason.TOO_SLOW if ended == "killed by SIGXCPU" else Reason.DECODER_CRASHED
+            reason = Reason.TOO_SLOW if ended in _OUT_OF_TIME else Reason.DECODER_CRASHED
             ended = ended.replace("by SIGSYS", "for a forbidden system call")
             cause = f"the decoder was {ended}" if "killed" in ended else f"the decoder {ended}"
             raise _ChildEnded(reason, cause, received) from None
