@@ -12,7 +12,7 @@ from fuzz.mutate import Mutator, Seed
 from fuzz.pieces import mended, pieces
 from fuzz.run import Crashed, Fuzzing, check
 
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
