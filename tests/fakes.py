@@ -116,7 +116,7 @@ class FakeStore:
 
 
 class FakeDecoder:
-    """Decodes `pic ...` texts; `crash`, `slow` and the like raise what a real decoder would."""
+    """Decodes `pic ...` texts, `pic part ...` in part; `crash`, `slow` and the like raise what a real decoder would."""
 
     version = "fake 1"
 
@@ -133,7 +133,7 @@ class FakeDecoder:
             raise Unscannable(Reason(data.split()[1].decode()), "the fake was told to fail")
         self.decoded.append(data)
         frames = tuple(text_frame(i, part) for i, part in enumerate(data.split(b"|")))
-        return Decoded(media_type, 100, 50, frames)
+        return Decoded(media_type, 100, 50, frames, "truncated: cut" if data.startswith(b"pic part ") else None)
 
     def close(self) -> None:
         pass

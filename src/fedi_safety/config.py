@@ -169,6 +169,9 @@ class GateUnjudged(_Section):
     unrecorded: OnUnjudged = Field(
         "refuse", description="One of the above says `accept`, and the ledger cannot be written."
     )
+    partly: OnUnjudged = Field(
+        "accept", description="A part could be judged, and is clear; the rest could not. It is no debt when accepted."
+    )
 
 
 class Gate(_Section):

@@ -116,6 +116,20 @@ def test_without_an_engine_known_contents_need_no_worker_whatever_the_concepts(t
         assert g.upload(b"\x89PNG\r\n\x1a\nanother").json["code"] == "deadline"  # a worker would be needed
 
 
+@pytest.mark.parametrize(("chosen", "status", "code"), [("accept", 200, "clear"), ("refuse", 406, "partly")])
+def test_what_is_judged_in_part_is_the_operators_to_let_in(tmp_path: Path, chosen: str, status: int, code: str) -> None:
+    """The first time, and when the ledger knows it; what a part is condemned for is refused in either case."""
+    for _ in range(2):
+        with gate(tmp_path, unjudged={"partly": chosen}) as g:
+            said = g.upload(b"pic part red=0.9")
+            assert (said.status, said.code) == (status, code)
+            assert "truncated: cut" in said.json["message"]
+            assert g.upload(b"pic part red=0.9 circle=0.9").code == "block"
+            assert g.upload(RED).json["message"] == "accepted"
+            g.flush()
+            assert g.figures().owed == {}
+
+
 def test_another_policy_decides_stored_scores_anew(tmp_path: Path) -> None:
     from fedi_safety.core.policy import Policy, Rule
     from fedi_safety.core.types import Verdict

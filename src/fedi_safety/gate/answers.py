@@ -14,6 +14,9 @@ from fedi_safety.gate.types import Answer, Unjudged
 UNRECORDED = "unrecorded"
 """The code of an upload that was refused only because its debt could not be written down."""
 
+PARTLY = "partly"
+"""The code of an upload that was refused because only a part of it could be judged, though that part is clear."""
+
 ACCEPTED, REFUSED = 200, 406
 
 _TEXTS = {
@@ -67,7 +70,12 @@ def say(answer: Answer, policy: GateUnjudged) -> Said:
     rules = ", ".join(hit.rule for hit in answer.judgement.reasons)
     if answer.outcome == "block":
         return Said(False, "block", f"refused by the rule: {rules}" if rules else "refused")
-    return Said(True, answer.judgement.verdict.value, "accepted")
+    partly = None if answer.content is None else answer.content.partly
+    if partly is None:
+        return Said(True, answer.judgement.verdict.value, "accepted")
+    if not accepts(policy, PARTLY):
+        return Said(False, PARTLY, f"refused: only a part of it could be judged ({partly})")
+    return Said(True, answer.judgement.verdict.value, f"accepted: what could be judged of it ({partly})")
 
 
 def unrecorded(said: Said, policy: GateUnjudged) -> Said:
