@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
-from PIL import Image, ImageChops
+from PIL import Image
 
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import Frame, Look, Part, Place, Reason
 from fedi_safety.media.stills import Pair, Still
-from fedi_safety.media.thumbnail import SMALL, repeats
+from fedi_safety.media.thumbnail import SMALL, alike, repeats
 from fedi_safety.media.ways import Ways
 
 _CELLS = (32, 32)
@@ -135,7 +135,7 @@ class Showing:
         if not self._seen:
             self._seen.append(_grid(self._first))
         grid = _grid(image)
-        if any(_near(grid, other) for other in self._seen):
+        if any(alike(grid, other, _NEARLY) for other in self._seen):
             return False
         self._seen.append(grid)
         return True
@@ -143,8 +143,3 @@ class Showing:
 
 def _grid(image: Image.Image) -> Image.Image:
     return image.resize(_CELLS, Image.Resampling.BOX)
-
-
-def _near(one: Image.Image, other: Image.Image) -> bool:
-    bands = ImageChops.difference(one, other).getextrema()
-    return all(isinstance(band, tuple) and band[1] <= _NEARLY for band in bands)

@@ -22,7 +22,7 @@ def repeats(thumbnail: Image.Image, picture: Image.Image) -> bool:
         for one, other in _framed(turned, picture):
             small = one.resize(_CELLS, Image.Resampling.BOX)
             grid = other.resize(_CELLS, Image.Resampling.BOX)
-            if any(_near(small if turn is None else small.transpose(turn), grid) for turn in _TURNS):
+            if any(alike(small if turn is None else small.transpose(turn), grid, _NEARLY) for turn in _TURNS):
                 return True
     return False
 
@@ -58,6 +58,7 @@ def _even_around(image: Image.Image, inner: tuple[int, int, int, int]) -> bool:
     return True
 
 
-def _near(one: Image.Image, other: Image.Image) -> bool:
+def alike(one: Image.Image, other: Image.Image, most: int) -> bool:
+    """Whether no channel of any pixel of two small pictures differs by more than `most` of 255."""
     bands = ImageChops.difference(one, other).getextrema()
-    return all(isinstance(band, tuple) and band[1] <= _NEARLY for band in bands)
+    return all(isinstance(band, tuple) and band[1] <= most for band in bands)
