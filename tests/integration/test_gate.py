@@ -588,10 +588,10 @@ def test_description_and_routes_are_the_same(tmp_path: Path) -> None:
 
 def test_every_reason_has_a_setting_and_a_sentence() -> None:
     from fedi_safety.config import GateUnjudged
-    from fedi_safety.gate.answers import UNRECORDED, say
+    from fedi_safety.gate.answers import PARTLY, UNRECORDED, say
     from fedi_safety.gate.judging import unjudged
 
-    assert {reason.value for reason in Unjudged} | {UNRECORDED} == set(GateUnjudged.model_fields)
+    assert {reason.value for reason in Unjudged} | {UNRECORDED, PARTLY} == set(GateUnjudged.model_fields)
     for reason in Unjudged:
         said = say(unjudged(bytes(32), "x", reason), GateUnjudged())
         assert said.code == reason.value and said.owed == said.accepted
