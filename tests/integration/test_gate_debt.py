@@ -222,6 +222,7 @@ def test_the_breaker_holds_the_removals_back(tmp_path: Path, kept: Kept) -> None
 
 
 def test_another_run_on_the_ledger_settles_what_it_meets(tmp_path: Path, kept: Kept) -> None:
+    from fakes import FakeClock
     from passes import Bench
 
     with with_store(tmp_path, deadline_s=2.0) as g:
@@ -233,7 +234,7 @@ def test_another_run_on_the_ledger_settles_what_it_meets(tmp_path: Path, kept: K
             time.sleep(0.5)
             assert g.figures().condemned == 1, "the gate makes no pass beside another run"
         g.stop()
-    bench = Bench(tmp_path / "ledger.db", kept)
+    bench = Bench(tmp_path / "ledger.db", kept, clock=FakeClock(time.time()))  # what was settled years ago is forgotten
     bench.scan()
     bench.close()
     assert kept.removed == ["x.png"]
