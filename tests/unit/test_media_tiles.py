@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 import media_zoo
 from fedi_safety.core.types import Frame, Look, MediaType, Place, Reason, Tile
-from fedi_safety.media import tiles
+from fedi_safety.media import SandboxDecoder, tiles
 from fedi_safety.media.caps import MAX_COVERS, MAX_FRAME_PIXELS, MAX_FURTHER, MAX_MOMENTS, MAX_TILES, MAX_TRACKS, Caps
 from fedi_safety.media.decoding import decode
 from fedi_safety.media.orientation import stored, upright
@@ -25,6 +25,7 @@ from fedi_safety.media.ways import _TILES, border_box
 NO_CAP = 10**9
 RED, GREY = (212, 36, 40), (128, 128, 130)
 sides = st.integers(64, 30_000)
+any_sides = st.integers(1, 65_535)
 budgets = st.integers(1, 60)
 
 
@@ -130,6 +131,10 @@ def test_where_the_budget_is_too_small_gaps_are_drawn_anew() -> None:
         ((4000, 3000), 10, True, 9, 9),
         ((4000, 3000), 4, True, 4, 9),
         ((1000, 3000), 0, False, 0, 2),
+        ((640, 63), 48, True, 48, 87),  # a bar
+        ((1072, 24), 48, True, 0, 0),  # it would be 399 tiles
+        ((20_000, 16), 48, True, 0, 0),  # and here thousands of less than a thousandth each
+        ((1, 5000), 48, True, 0, 0),
     ],
 )
 def test_how_many(size: tuple[int, int], budget: int, closely: bool, count: int, of: int) -> None:
@@ -159,6 +164,13 @@ def test_the_smallest_part_is_the_smallest_tile(width: int, height: int, budget:
     for cut in tile(width, height, budget, Random(1), closely=closely).cuts:
         found = (cut.box.right - cut.box.left) * width, (cut.box.bottom - cut.box.top) * height
         assert all(a + 1.5 >= b for a, b in zip(found, smallest, strict=True))
+
+
+@given(any_sides, any_sides, st.integers(0, MAX_TILES), st.booleans())
+def test_every_tile_has_a_number_of_its_own(width: int, height: int, budget: int, closely: bool) -> None:
+    """Of lines as well: a higher one would be taken for another way, or does not fit into a frame's number."""
+    found = tile(width, height, budget, Random(1), closely=closely)
+    assert all(1 <= cut.number <= MAX_TILES for cut in found.cuts)
 
 
 @pytest.mark.parametrize("orientation", range(10))
@@ -276,6 +288,14 @@ def test_an_ordinary_picture_is_one_frame_at_a_first_look() -> None:
         frames, went = looked(media_zoo.saved(noise(*size), "PNG"), MediaType.PNG)
         assert where(frames) == [""]
         assert (went.total, went.closer) == (1, True)
+
+
+@pytest.mark.parametrize("size", [(1072, 24), (2000, 1), (4000, 2), (20_000, 16), (1, 5000), (640, 63)])
+def test_a_second_look_bears_lines(size: tuple[int, int]) -> None:
+    with SandboxDecoder(jobs=1) as decoder:
+        decoded = decoder.decode(media_zoo.saved(noise(*size), "PNG"), MediaType.PNG, Look.SECOND)
+    assert decoded.partly is None
+    assert (decoded.width, decoded.height) == size
 
 
 def test_a_second_look_turns_and_cuts() -> None:

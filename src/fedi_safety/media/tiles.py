@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
 
+from fedi_safety.media.caps import MAX_TILES
+
 # Longer pictures than this are cut into tiles. A person who fills the short side is found with 0.81 in a square, 0.52
 # at this ratio and 0.31 at a ratio of 3, where 0.4 is asked for (`./dev bench looks`); screens of telephones have up to
 # 2.4.
@@ -124,12 +126,16 @@ def _along(width: int, height: int, budget: int, random: Random, *, closely: boo
 
 
 def _parts(width: int, height: int, budget: int) -> tuple[int, int]:
-    """Return into how many nearly square parts a large picture is cut, across and down; (1, 1) for none."""
+    """Return into how many nearly square parts a large picture is cut, across and down; (1, 1) for none.
+
+    There are none either where tiles would be more than have numbers of their own: those of lines and bars.
+    """
     shortest, longest = sorted((width, height))
     most = next((parts for pixels, parts in _FINE if longest >= pixels), 1)
     for parts in range(most, 1, -1):
         more = max(parts, round(parts * longest / shortest / _SQUARE))
-        if (2 * parts - 1) * (2 * more - 1) <= budget or parts == 2:
+        of = (2 * parts - 1) * (2 * more - 1)
+        if of <= min(budget, MAX_TILES) or (parts == 2 and of <= MAX_TILES):
             return (more, parts) if width > height else (parts, more)
     return 1, 1
 
