@@ -5,11 +5,12 @@ Unknown keys are refused and every problem is listed at once. It opens no store,
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
@@ -303,7 +304,7 @@ def load_settings(path: str | None = None, **overrides: object) -> Settings:
         try:
             _merge(merged, _known(source()))
         except SettingsError as error:
-            problems.append(f"the environment: {error}")
+            problems += _not_json(found) or [f"the environment: {error}"]
     problems += _unknown_variables(found)
     _merge(merged, {k: v for k, v in overrides.items() if v is not None})
     try:
@@ -376,6 +377,25 @@ def _unknown_variables(variables: dict[str, str]) -> list[str]:
         # What follows a double underscore is a section's key, which the schema itself checks.
         if name.upper().startswith(ENV_PREFIX) and name.upper().partition("__")[0] not in names
     ]
+
+
+def _not_json(variables: dict[str, str]) -> list[str]:
+    """Name the variables for lists and tables that cannot be read; the library names the section alone."""
+    wrong = []
+    for name, value in sorted(variables.items()):
+        parts = name.lower().removeprefix(ENV_PREFIX.lower()).split("__")
+        model: Any = Settings
+        for part in parts:
+            field = getattr(model, "model_fields", {}).get(part)
+            # Lists that are written with commas are not read as JSON.
+            model = None if field is None or NoDecode in field.metadata else field.annotation
+        if name.upper().startswith(ENV_PREFIX) and get_origin(model) in (tuple, list, dict):
+            try:
+                json.loads(value)
+            except ValueError:
+                example = '{"name": "value"}' if get_origin(model) is dict else '["one", "another"]'
+                wrong.append(f"{name}: not JSON; it is written like {example}")
+    return wrong
 
 
 def _merge(into: dict[str, Any], values: dict[str, Any]) -> None:

@@ -43,3 +43,13 @@ def test_the_policy_is_read_again_the_log_is_json_and_the_report_tells_it(tmp_pa
         assert told["gate"]["refused"] == {"block": 1} and told["gate"]["judged"] >= 2
         assert told["runs"][0]["kind"] == "gate" and told["runs"][0]["status"] == "done"
         assert program("ledger", "verify", "--ledger", gate.ledger).code == 0
+
+
+def test_what_is_wrong_at_the_start_is_said_in_one_line(tmp_path: Path) -> None:
+    """A store that is not there would show only when a debt comes up; a list in a variable is named with its form."""
+    gone = program("serve", "--store", str(tmp_path / "nosuch"), "--ledger", str(tmp_path / "ledger.db"))
+    assert gone.code == 2
+    assert "nosuch" in gone.err and gone.err.count("\n") == 1
+    listed = program("doctor", env={"FEDI_SAFETY_GATE__NETWORKS": "172.18.0.0/16"})
+    assert listed.code == 2
+    assert "FEDI_SAFETY_GATE__NETWORKS: not JSON; it is written like" in listed.err and listed.err.count("\n") == 1

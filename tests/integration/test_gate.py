@@ -218,6 +218,24 @@ def test_a_trusted_proxy_is_believed_about_the_last_hop_alone(tmp_path: Path) ->
         assert g.upload(RED).status == 401  # the proxy itself is no caller
 
 
+def test_the_log_tells_the_operator_whom_it_did_not_let_in(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with gate(tmp_path, ready=False, networks=["10.0.0.0/8"], tokens={"lemmy": "s3cret"}) as g:
+        replies = [
+            g.upload(RED, "/validate/gu3ss"),
+            g.upload(RED),
+            g.upload(RED, headers={"X-Forwarded-For": "10.1.2.3"}),
+        ]
+        assert {r.body.partition(b'"id"')[0] for r in replies} == {
+            b'{"code":"unauthorized","message":"You are not authorized to use this service",'
+        }
+    said = [r.facts["detail"] for r in caplog.records if hasattr(r, "facts")]
+    assert said == [
+        "the token is none of gate.tokens",
+        "127.0.0.1 is not in gate.networks",
+        "X-Forwarded-For came from 127.0.0.1, which is not in gate.trusted_proxies, or names nobody",
+    ]
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -227,6 +245,8 @@ def test_a_trusted_proxy_is_believed_about_the_last_hop_alone(tmp_path: Path) ->
         ({"networks": ["::/0"], "tokens": {"a": "b"}}, "open to the world"),
         ({"trusted_proxies": ["0.0.0.0/0"]}, "believe anybody"),
         ({"tokens": {"a": " "}}, "empty"),
+        ({"tokens": {"a": "IPADDR"}}, "the address decides"),
+        ({"tokens": {"a": "c2VjcmV0/3Q="}}, "has '/', at which the path of a URL ends"),
         ({"engine": False}, "nobody would judge"),
         ({"max_bytes": 200 << 20}, "twice"),
         ({"pdq_hosts": ["https://x.org/"]}, "no host"),
@@ -456,6 +476,24 @@ def test_a_full_queue_sheds_at_once_and_memory_judges_the_rest_later(tmp_path: P
         assert set(codes) == {"queue_full", "block"}
         g.wait_for(lambda: g.figures().condemned == codes.count("queue_full"))
         assert not g.figures().owed
+
+
+def test_what_a_slow_engine_would_reach_too_late_is_shed_at_once(tmp_path: Path) -> None:
+    with gate(tmp_path, queue=64, jobs=1, deadline_s=8) as g:
+        g.slow.pause_s = 0.4  # for each batch
+        for i in range(17):  # one after the other: a batch each
+            assert g.upload(b"pic red=0.9 n=%d" % i).code == "clear"
+        data = [b"pic red=0.9 circle=0.9 n=%d" % i for i in range(30)]
+        g.slow.free.clear()
+        with ThreadPoolExecutor(30) as hands:
+            asked = [hands.submit(g.upload, one) for one in data]
+            # At 0.4 s each, only a part of them can be judged in 8 s, though 64 may wait.
+            g.wait_for(lambda: sum(a.done() for a in asked) >= 15, 4.0)
+            shed = [a.result() for a in asked if a.done()]
+            assert {r.code for r in shed} == {"queue_full"}
+            g.slow.free.set()
+            codes = [a.result().code for a in asked]
+        assert set(codes) == {"queue_full", "block"}  # none waited in vain
 
 
 def test_without_memory_it_is_hashed_answered_and_owed(tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ def run_serve(sh: Shell) -> int:
     from fedi_safety.gate.serving import Serving, checked
     from fedi_safety.ledger.ledger import open_ledger
     from fedi_safety.predecessor_env import unused_database
+    from fedi_safety.stores import canonical_url
 
     settings = sh.settings
     gate = settings.gate
@@ -93,6 +94,7 @@ def run_serve(sh: Shell) -> int:
     target = upload_store(settings)
     if target is not None:
         app.act_for(target.settings, target.url)  # says now what would be wrong later
+        canonical_url(target.url, s3=target.settings.s3)  # likewise of a directory that is not there
     logs.set_up(gate.log)
     book = open_ledger(ledger_path(settings), clock=app.SystemClock(), busy_timeout_s=_BUSY_S)
     try:

@@ -22,6 +22,7 @@ BY_ADDRESS = "IPADDR"
 _MOST_BUCKETS = 10_000
 _BURST_S = 5.0  # what a caller may save up of its rate
 _NARROWEST = {4: 8, 6: 16}  # a network wider than this is as good as the world
+_NOT_IN_PATHS = "/?#"  # pict-rs sends a token as a part of its URL's path, where these end it
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -39,6 +40,13 @@ def check(gate: Gate, *, host: str) -> None:
         for name, secret in secrets.items():
             if not secret.get_secret_value().strip():
                 raise ConfigError(f"{names}.{name}", "is empty", "give it a long random secret")
+    for name, secret in gate.tokens.items():
+        token = secret.get_secret_value()
+        if token == BY_ADDRESS:
+            raise ConfigError(f"gate.tokens.{name}", f"is {BY_ADDRESS}, by which the address decides", "give a secret")
+        if unfit := sorted(set(token) & set(_NOT_IN_PATHS)):
+            cause = f"has {unfit[0]!r}, at which the path of a URL ends"
+            raise ConfigError(f"gate.tokens.{name}", cause, "take letters and digits, as `openssl rand -hex 32` gives")
     if not gate.tokens and not any(not network.is_loopback for network in gate.networks) and not is_loopback(host):
         raise ConfigError(
             f"gate: listening on {host}",
@@ -107,18 +115,21 @@ class Admission:
         address = parse(peer)
         return address is not None and _within(address, (*self._networks, *self._proxies))
 
-    def admit(self, presented: str | None, address: Address | None) -> Caller:
-        """Return the caller, by the token that it presented or by its address. Raises `Refusal` 401 or 429."""
+    def admit(self, presented: str | None, address: Address | None, peer: str | None = None) -> Caller:
+        """Return the caller, by the token that it presented or by its address. Raises `Refusal` 401.
+
+        What exactly was not known is for the log, with `peer`, who stands at the other end of the connection.
+        """
         if presented is not None and presented != BY_ADDRESS:
             name = self._tokens.holder(presented)
             if name is None:
-                raise Refusal(401, "unauthorized", "You are not authorized to use this service")
-            caller = Caller(name)
-        elif address is not None and _within(address, self._networks):
-            caller = Caller(str(address))
-        else:
-            raise Refusal(401, "unauthorized", "You are not authorized to use this service")
-        return caller
+                raise _stranger("the token is none of gate.tokens")
+            return Caller(name)
+        if address is None:
+            raise _stranger(f"X-Forwarded-For came from {peer}, which is not in gate.trusted_proxies, or names nobody")
+        if not _within(address, self._networks):
+            raise _stranger(f"{address} is not in gate.networks")
+        return Caller(str(address))
 
     def slow_down(self, caller: Caller) -> None:
         """Count one upload of this caller. Raises `Refusal` 429 when it sends more than its rate."""
@@ -134,6 +145,10 @@ class Admission:
             self._buckets.popitem(last=False)
         if not allowed:
             raise Refusal(429, "rate_limited", f"more than {self._rate:g} uploads a second")
+
+
+def _stranger(why: str) -> Refusal:
+    return Refusal(401, "unauthorized", "You are not authorized to use this service", why=why)
 
 
 def _within(address: Address, networks: Sequence[Network]) -> bool:

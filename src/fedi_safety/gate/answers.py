@@ -35,12 +35,16 @@ _TEXTS = {
 class Refusal(Exception):
     """A request that is not answered by a verdict: an error of the caller's, or of the moment."""
 
-    def __init__(self, status: int, code: str, message: str, *, close: bool = False) -> None:
-        """Say it with an HTTP status, a stable code and a sentence; `close` ends the connection, its body unread."""
+    def __init__(self, status: int, code: str, message: str, *, close: bool = False, why: str = "") -> None:
+        """Say it with an HTTP status, a stable code and a sentence; `close` ends the connection, its body unread.
+
+        `why` is for the operator's log alone, in the place of the sentence.
+        """
         self.status = status
         self.code = code
         self.message = message
         self.close = close
+        self.why = why or message
         super().__init__(message)
 
 

@@ -29,7 +29,7 @@ from fedi_safety.engine import Engine
 from fedi_safety.gate.logs import named
 from fedi_safety.gate.metrics import Metrics
 from fedi_safety.gate.types import Answer, Judge, Unjudged, Upload
-from fedi_safety.gate.waiting import Recent, Waiting, Work
+from fedi_safety.gate.waiting import Pace, Recent, Waiting, Work
 from fedi_safety.rejudging import Rejudge
 from fedi_safety.testcard import TEST_CARD_SHA256, draw_test_card
 
@@ -40,6 +40,7 @@ _BLIND_S = 5.0  # how long nothing is looked up in a ledger that could not be re
 _BATCH = 8
 _STOP_S = 8.0  # how long a stop waits for what is in hand; containers are killed after ten
 _JOIN_S = 20.0  # a batch ends by itself; a thread that outlives the interpreter can crash it
+_SURE = 0.75  # of the time that is left: the pace is a mean
 _TROUBLE = 3  # failures of the engine in a row, after which it does not count as ready
 
 _MEANS = {
@@ -127,6 +128,7 @@ class EngineJudge:
         self._queue = Waiting(limits.queue, limits.spare_bytes)
         self._works: dict[bytes, Work] = {}
         self._recent = Recent()
+        self._pace = Pace()
         self._readers = ThreadPoolExecutor(2, "gate-look-up")
         self._threads: list[threading.Thread] = []
         self._to_score: Pipe[tuple[Work, Decoded]] | None = None
@@ -263,10 +265,20 @@ class EngineJudge:
         except Unscannable as error:
             return unjudged(upload.sha256, "engine", _MEANS.get(error.reason, Unjudged.NOT_MEDIA), error.detail)
         work = self._work(upload, media_type)
-        if not self._queue.put(work):
+        if self._too_late(self.engine, upload) or not self._queue.put(work):
             return unjudged(upload.sha256, "engine", Unjudged.QUEUE_FULL)
-        self._works[upload.sha256] = work
+        self._hold(work)
         return work
+
+    def _too_late(self, engine: Engine, upload: Upload) -> bool:
+        """Whether so much waits that this one's turn would come past its deadline, and cost those behind it theirs."""
+        ahead = len(self._works) - self._queue.lengths()[1]
+        with_it = engine.jobs * self._batch(engine)  # judged together, and so answered together
+        return ahead > 0 and self._pace.wait_s(ahead + with_it) >= _SURE * (upload.deadline - time.monotonic())
+
+    def _hold(self, work: Work) -> None:
+        self._works[work.sha256] = work
+        self._pace.begin(time.monotonic())
 
     def _work(self, upload: Upload, media_type: MediaType) -> Work:
         future: asyncio.Future[Answer] = self._loop.create_future()
@@ -301,7 +313,7 @@ class EngineJudge:
             return False
         if not self._queue.put_spare(work):
             return False
-        self._works[upload.sha256] = work
+        self._hold(work)
         return True
 
     # --- what is known already
@@ -426,6 +438,7 @@ class EngineJudge:
     def _resolve(self, work: Work, answer: Answer) -> None:
         if self._works.get(work.sha256) is work:
             del self._works[work.sha256]
+            self._pace.done(time.monotonic(), more=bool(self._works))
         self._failures = self._failures + 1 if answer.reason is Unjudged.ENGINE_FAILED else 0
         if answer.content is not None and answer.judgement is not None:
             ruling = self._ruling

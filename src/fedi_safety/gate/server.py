@@ -105,7 +105,7 @@ def admitted(admission: Admission, request: Request) -> Caller:
     """Return who asks. Raises `Refusal`."""
     peer = request.client.host if request.client is not None else None
     address = admission.address(peer, request.headers.getlist("x-forwarded-for"))
-    return admission.admit(presented(request), address)
+    return admission.admit(presented(request), address, peer)
 
 
 class _Api:
@@ -273,7 +273,7 @@ class _Api:
         self._parts.metrics.refusals.labels(error.code).inc()
         upload_id = request.scope.get("upload") or new_id()
         peer = None if request.client is None else request.client.host
-        logs.note("error", level=logging.WARNING, id=upload_id, peer=peer, code=error.code, detail=error.message)
+        logs.note("error", level=logging.WARNING, id=upload_id, peer=peer, code=error.code, detail=error.why)
         response = _json(error.status, {"code": error.code, "message": error.message, "id": upload_id}, upload_id)
         if error.close:
             response.headers["Connection"] = "close"

@@ -1,6 +1,6 @@
 """What waits for the engine of a gate: uploads that somebody waits for first, then what was answered already.
 
-And the verdicts of a moment ago. It judges nothing and knows no deadline.
+And the verdicts of a moment ago, and how fast the last ones came. It judges nothing and knows no deadline.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from fedi_safety.gate.types import Answer
 
 _REMEMBERED = 10_000
 _RECENT_S = 30.0
+_PACE, _FEWEST = 32, 16  # the last uploads by which the engine's pace is told: several batches of 8
 
 
 @dataclass(eq=False, slots=True)
@@ -126,3 +127,28 @@ class Recent:
     def clear(self) -> None:
         """Forget everything: another policy decides now."""
         self._answers.clear()
+
+
+class Pace:
+    """How fast the engine gets through what is in hand, told by the last ones. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self._gaps: deque[float] = deque(maxlen=_PACE)  # between those done one after the other
+        self._last: float | None = None  # when the last one was done; None while nothing is in hand
+
+    def begin(self, now: float) -> None:
+        """Note that something is in hand."""
+        if self._last is None:
+            self._last = now
+
+    def done(self, now: float, *, more: bool) -> None:
+        """Note that one is done. The time until the next one counts only if there are `more` in hand."""
+        if self._last is not None:
+            self._gaps.append(now - self._last)
+        self._last = now if more else None
+
+    def wait_s(self, ahead: int) -> float:
+        """Return how long so many will take. Nothing is refused by one slow upload alone: 0 until some were seen."""
+        seen = len(self._gaps)
+        return ahead * sum(self._gaps) / seen if seen >= _FEWEST else 0.0
