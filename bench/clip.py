@@ -123,8 +123,8 @@ class Bench:
             print(f"exporting {self.model} ...", file=sys.stderr, flush=True)
             self.torch("export", self.models)
         wanted = {*self.precisions, self.options.cascade_precision}
-        from fedi_safety.clients.model_folder import open_model_folder
         from fedi_safety.models import variants
+        from fedi_safety.models.folder import open_model_folder
 
         opened = open_model_folder(folder)
         for precision, variant in (("int8", "int8w"), ("fp16", "fp16")):

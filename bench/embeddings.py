@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.corpus import default_work
 from bench.measure import Spread, machine, machine_line, write_result
 
-from fedi_safety.app import SystemClock
+from fedi_safety.app.replay import Rejudge, preview
+from fedi_safety.app.scan import SystemClock
 from fedi_safety.concepts import Concept, ConceptSet, load_concepts
 from fedi_safety.concepts.rescoring import ConceptRescorer
 from fedi_safety.concepts.shares import Floats
@@ -32,7 +33,6 @@ from fedi_safety.core.types import Content, Embedding, Judged, MediaType, Object
 from fedi_safety.ledger.embeddings import Keep
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.policies import load_policy
-from fedi_safety.rejudging import Rejudge, preview
 
 DIM = 768
 MODEL = "ViT-L-14 fp32 (random)"

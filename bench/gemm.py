@@ -18,12 +18,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from fedi_safety.clients.model_folder import ModelFolder
 from fedi_safety.core.types import Frame
 from fedi_safety.detectors.clip.folder import ONNXRUNTIME, OPENVINO, Plan, plan_model
 from fedi_safety.detectors.clip.towers import VisualTower
-from fedi_safety.detectors.devices import CPU_PROVIDER, DeviceChoice, choose_device
-from fedi_safety.detectors.runtime import open_session
+from fedi_safety.detectors.sessions.devices import CPU_PROVIDER, DeviceChoice, choose_device
+from fedi_safety.detectors.sessions.onnx import open_session
+from fedi_safety.models.folder import ModelFolder
 
 _PAIRS = 6  # of an up and a down projection in a chain
 _OPSET = 18
@@ -138,7 +138,7 @@ def multiplication_rates(plan: Plan, device: DeviceChoice, threads: int, seconds
 
 def _runner(plan: Plan, device: DeviceChoice, threads: int, data: bytes, x: NDArray[Any]) -> Callable[[], object]:
     if plan.runtime == OPENVINO:
-        from fedi_safety.detectors.openvino_runtime import OpenVino
+        from fedi_safety.detectors.sessions.openvino import OpenVino
 
         network = OpenVino(data, plan.unit, plan.variant, threads, "", name="chain")
         return lambda: network.run(x)

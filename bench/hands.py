@@ -19,14 +19,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.corpus import default_work, instance_corpus
 from bench.measure import Spread, machine, machine_line, run, write_result
 
-from fedi_safety import app
-from fedi_safety.config import load_settings
+from fedi_safety.app import scan
+from fedi_safety.app.engine import Engine, caps, core_count
+from fedi_safety.app.stores import named_store
+from fedi_safety.config.schema import load_settings
 from fedi_safety.core.pipeline import Options
 from fedi_safety.detectors import open_detectors
-from fedi_safety.engine import Engine, caps, core_count
 from fedi_safety.media import SandboxDecoder
 from fedi_safety.policies import load_policy
-from fedi_safety.targets import named_store
 
 SETTINGS: tuple[Mapping[str, int], ...] = (
     {},
@@ -55,16 +55,16 @@ def scan_with(changes: Mapping[str, int], folder: Path, ledger: Path, *, cascade
     def changed(**usual: Any) -> Options:
         return Options(**(usual | options))
 
-    setattr(app, "Options", changed)  # noqa: B010 - there is no setting for these, on purpose
+    setattr(scan, "Options", changed)  # noqa: B010 - there is no setting for these, on purpose
     detectors = open_detectors(settings.detectors, settings.device, threads)
     engine = Engine(SandboxDecoder(caps(settings), changes.get("decoders", cores)), detectors, "cpu", cores)
     store = named_store(settings, str(folder))
-    book = app.open_settings_ledger(settings)
+    book = scan.open_settings_ledger(settings)
     before = _cpu_s()
     try:
-        request = app.ScanRequest(store.url, dry_run=True, cascade=cascade)
+        request = scan.ScanRequest(store.url, dry_run=True, cascade=cascade)
         policy = load_policy(settings.policy)
-        report = app.scan(settings, request, ledger=book, store=store, engine=engine, policy=policy)
+        report = scan.scan(settings, request, ledger=book, store=store, engine=engine, policy=policy)
     finally:
         engine.close()
         book.dispose()

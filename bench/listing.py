@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from bench.measure import Spread, machine, machine_line, write_result
 
-from fedi_safety.config import S3
+from fedi_safety.config.schema import S3
 from fedi_safety.stores import open_store
-from servers.s3 import S3Server, s3_server
+from support.servers.s3 import S3Server, s3_server
 
 
 def older_keys(count: int) -> Iterator[str]:

@@ -32,18 +32,18 @@ from bench.corpus import default_work, instance_corpus, photographs
 from bench.measure import Spread, machine, machine_line, write_result
 from bench.media_jpeg import NO_CAP, compare_jpeg, seconds
 
-from fedi_safety import app
-from fedi_safety.config import load_settings
+from fedi_safety.app.engine import Engine, open_engine
+from fedi_safety.app.scan import ScanRequest, open_settings_ledger, scan
+from fedi_safety.app.stores import named_store
+from fedi_safety.config.schema import load_settings
 from fedi_safety.core.types import Decoded, Frame, Look, MediaType
-from fedi_safety.engine import Engine, open_engine
 from fedi_safety.media import sniff
 from fedi_safety.media.caps import Caps
-from fedi_safety.media.choosing import odds
-from fedi_safety.media.decoding import decode
-from fedi_safety.media.showing import Bounds, Showing, Shown
-from fedi_safety.media.stills import fit
+from fedi_safety.media.decoder.dispatch import decode
+from fedi_safety.media.decoder.formats.images import fit
+from fedi_safety.media.decoder.frames.emitter import Bounds, Showing, Shown
+from fedi_safety.media.decoder.frames.sampling import odds
 from fedi_safety.policies import load_policy
-from fedi_safety.targets import named_store
 
 VERSION = 1
 BUDGET = 16
@@ -291,11 +291,11 @@ def scan_rate(engine: Engine, folder: Path, scratch: Path) -> float:
     with tempfile.TemporaryDirectory(dir=scratch) as fresh:
         settings = load_settings(ledger=str(Path(fresh) / "ledger.db"))
         store = named_store(settings, str(folder))
-        book = app.open_settings_ledger(settings)
+        book = open_settings_ledger(settings)
         try:
-            request = app.ScanRequest(store.url, dry_run=True)
+            request = ScanRequest(store.url, dry_run=True)
             policy = load_policy(settings.policy)
-            report = app.scan(settings, request, ledger=book, store=store, engine=engine, policy=policy)
+            report = scan(settings, request, ledger=book, store=store, engine=engine, policy=policy)
         finally:
             book.dispose()
             store.close()

@@ -26,7 +26,7 @@ from bench.measure import Spread
 
 from fedi_safety.core.types import Evidence, Frame, MediaType
 from fedi_safety.detectors.embedded.open_nsfw import WEIGHTS
-from fedi_safety.media.stills import decode_still
+from fedi_safety.media.decoder.formats.images import decode_still
 
 NO_CAP = 10**9
 ALIKE = 0.995
@@ -98,9 +98,9 @@ def networks() -> dict[str, Callable[[Image.Image], NDArray[Any]]]:
 def stand_in_clip() -> Any:
     """Return the detector `clip` with the committed stand-in model and its concepts."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-    import stand_in
-    from fedi_safety.config import Clip
+    from fedi_safety.config.schema import Clip
     from fedi_safety.detectors import open_detectors
+    from support import stand_in
 
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as concepts:
         concepts.write(stand_in.concepts())

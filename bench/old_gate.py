@@ -141,19 +141,19 @@ def plain() -> Callable[[bytes], bool]:
 
 def ours() -> Callable[[bytes], bool]:
     """Return our own engine, one picture at a time."""
-    from fedi_safety import app
-    from fedi_safety.config import load_settings
+    from fedi_safety.app.engine import open_engine
+    from fedi_safety.app.scan import SystemClock, load_policy
+    from fedi_safety.config.schema import load_settings
     from fedi_safety.core.cascade import Cascade
     from fedi_safety.core.errors import Unscannable
     from fedi_safety.core.pipeline import Stages
     from fedi_safety.core.policy import judge as apply
     from fedi_safety.core.types import Verdict
-    from fedi_safety.engine import open_engine
 
     engine = open_engine(load_settings())
-    policy = app.load_policy("balanced").among(engine.signals)
+    policy = load_policy("balanced").among(engine.signals)
     cascade = Cascade(engine.detectors, policy)
-    stages, clock = Stages(), app.SystemClock()
+    stages, clock = Stages(), SystemClock()
 
     def judge(data: bytes) -> bool:
         decoded = engine.decoder.decode(data, engine.decoder.sniff(data[:4096]))

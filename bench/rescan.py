@@ -21,12 +21,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.corpus import default_work, tiny_corpus
 from bench.measure import ROOT, Spread, environment, fedi_safety, machine, machine_line, run, write_result
 
-from fedi_safety import app
-from fedi_safety.config import load_settings
+from fedi_safety.app.scan import open_settings_ledger
+from fedi_safety.app.stores import named_store
+from fedi_safety.config.schema import load_settings
 from fedi_safety.core.policy import judge
 from fedi_safety.core.types import Content, Judged, MediaType, Object, Scores, Signal
 from fedi_safety.policies import load_policy
-from fedi_safety.targets import named_store
 
 OBJECTS_PER_S = 20_000.0
 START_S = 0.3
@@ -39,7 +39,7 @@ def fill(folder: Path, ledger: Path) -> int:
     settings = load_settings(ledger=str(ledger))
     policy = load_policy(settings.policy)
     store = named_store(settings, str(folder))
-    book = app.open_settings_ledger(settings)
+    book = open_settings_ledger(settings)
     scores = Scores({"nsfw.open_nsfw": Signal(0.001)}, {"open_nsfw": "filled by the benchmark"})
     judgement = judge(policy, scores.signals)
     listing = (item for item in store.list() if isinstance(item, Object))

@@ -21,10 +21,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
-from fedi_safety.config import S3  # noqa: E402
+from fedi_safety.config.schema import S3  # noqa: E402
 from fedi_safety.core.types import Object  # noqa: E402
-from fedi_safety.stores.s3 import open_s3  # noqa: E402
-from servers.s3 import REGION, S3Server, client_of, s3_server  # noqa: E402
+from fedi_safety.stores.s3.store import open_s3  # noqa: E402
+from support.servers.s3 import REGION, S3Server, client_of, s3_server  # noqa: E402
 
 _BYTES = 250_000
 _HANDS = 8

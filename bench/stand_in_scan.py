@@ -7,13 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fedi_safety import app
-from fedi_safety.config import load_settings
+from fedi_safety.app.engine import Engine, caps, core_count
+from fedi_safety.app.scan import ScanRequest, open_settings_ledger, scan
+from fedi_safety.app.stores import named_store
+from fedi_safety.config.schema import load_settings
 from fedi_safety.core.types import Evidence, Scored
-from fedi_safety.engine import Engine, caps, core_count
 from fedi_safety.media import SandboxDecoder
 from fedi_safety.policies import load_policy
-from fedi_safety.targets import named_store
 
 
 class Redness:
@@ -35,14 +35,12 @@ def main(folder: Path, ledger: Path) -> None:
     """Scan `folder` dry into `ledger` and print the closing JSON, as `scan --dry-run --json` does."""
     settings = load_settings(ledger=str(ledger))
     store = named_store(settings, str(folder))
-    book = app.open_settings_ledger(settings)
+    book = open_settings_ledger(settings)
     jobs = core_count()
     engine = Engine(SandboxDecoder(caps(settings), jobs), [Redness()], "none", jobs)
     try:
-        request = app.ScanRequest(store.url, dry_run=True)
-        report = app.scan(
-            settings, request, ledger=book, store=store, engine=engine, policy=load_policy(settings.policy)
-        )
+        request = ScanRequest(store.url, dry_run=True)
+        report = scan(settings, request, ledger=book, store=store, engine=engine, policy=load_policy(settings.policy))
     finally:
         engine.close()
         book.dispose()

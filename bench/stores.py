@@ -21,14 +21,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from bench.corpus import default_work, instance_corpus
 from bench.measure import Spread, machine, machine_line, write_result
 
-from fedi_safety import app
-from fedi_safety.config import S3, Settings, Ssh, load_settings
+from fedi_safety.app.engine import Engine, open_engine
+from fedi_safety.app.scan import ScanRequest, open_settings_ledger, scan
+from fedi_safety.config.schema import S3, Settings, Ssh, load_settings
 from fedi_safety.core.ports import Store
-from fedi_safety.engine import Engine, open_engine
 from fedi_safety.policies import load_policy
 from fedi_safety.stores import open_store
-from servers import sshd
-from servers.s3 import s3_server
+from support.servers import sshd
+from support.servers.s3 import s3_server
 
 TARGETS = {"local": 1.0, "s3": 0.9, "sftp": 0.8}
 
@@ -68,11 +68,11 @@ def scan_rate(settings: Settings, engine: Engine, store: Store) -> float:
     """Scan a store into a fresh ledger and return judged objects a second."""
     with tempfile.TemporaryDirectory() as fresh:
         local = settings.model_copy(update={"ledger": f"{fresh}/ledger.db"})
-        ledger = app.open_settings_ledger(local)
+        ledger = open_settings_ledger(local)
         try:
-            request = app.ScanRequest(store.url, dry_run=True)
+            request = ScanRequest(store.url, dry_run=True)
             policy = load_policy(settings.policy)
-            report = app.scan(local, request, ledger=ledger, store=store, engine=engine, policy=policy)
+            report = scan(local, request, ledger=ledger, store=store, engine=engine, policy=policy)
         finally:
             ledger.dispose()
     if report.tally.unscanned:

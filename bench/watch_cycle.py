@@ -20,16 +20,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from bench.listing import filled, kept_keys
 from bench.measure import machine, machine_line, write_result
 
-from fakes import FakeDecoder, detectors, red_circles
-from fedi_safety import app
-from fedi_safety.config import S3, load_settings
-from fedi_safety.engine import Engine
+from fedi_safety.app.engine import Engine
+from fedi_safety.app.scan import SharedRunLock, SystemClock, act_for
+from fedi_safety.app.stores import Target
+from fedi_safety.config.schema import S3, load_settings
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.ledger.watermarks import Watermark
-from fedi_safety.targets import Target
-from fedi_safety.watching.cycles import Shared, StoreWatch
-from servers.faults import Faults, faults_before
-from servers.s3 import S3Server, s3_server, timed_key
+from fedi_safety.watch.cycles import Shared, StoreWatch
+from support.fakes import FakeDecoder, detectors, red_circles
+from support.servers.faults import Faults, faults_before
+from support.servers.s3 import S3Server, s3_server, timed_key
 
 HANDFUL = 5
 _YEARS_S = 2 * 365 * 86_400.0
@@ -49,15 +49,15 @@ def watched(server: S3Server, proxy: Faults, bucket: str, ledger_file: Path) -> 
     """Yield a watch whose last cycle ended just now."""
     access = {"access_key_id": server.access_key, "secret_access_key": server.secret_key, "endpoint": proxy.endpoint}
     settings = load_settings().model_copy(update={"s3": S3.model_validate(access)})
-    clock = app.SystemClock()
+    clock = SystemClock()
     ledger = open_ledger(ledger_file, clock=clock)
     engine = Engine(FakeDecoder(), list(detectors()), "fake", 2)
-    shared = Shared(ledger, engine, red_circles(), app.SharedRunLock(ledger), clock)
+    shared = Shared(ledger, engine, red_circles(), SharedRunLock(ledger), clock)
     target = Target("media", f"s3://{bucket}", settings)
     store = target.open()
     watch = StoreWatch(target, shared, store)
     now = clock.now()
-    ledger.set_watermark(store.url, Watermark(now, now, watch._basis(app.act_for(settings, store.url))))
+    ledger.set_watermark(store.url, Watermark(now, now, watch._basis(act_for(settings, store.url))))
     try:
         yield watch
     finally:

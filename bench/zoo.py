@@ -9,7 +9,7 @@ from pathlib import Path
 from fedi_safety.media import Caps, SandboxDecoder
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from zoo.recall import measure, zoo
+from support.corpus.zoo.recall import measure, zoo
 
 
 def main() -> int:

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import photos
-from fedi_safety.clients.model_folder import open_model_folder
 from fedi_safety.core.errors import ConfigError
 from fedi_safety.core.types import Frame
 from fedi_safety.detectors.clip.folder import ONNXRUNTIME, OPENVINO, Plan
 from fedi_safety.detectors.clip.preprocess import read_preprocess
 from fedi_safety.detectors.clip.tokens import Tokenizer
 from fedi_safety.detectors.clip.towers import TextualTower, VisualTower
-from fedi_safety.detectors.devices import choose_device
+from fedi_safety.detectors.sessions.devices import choose_device
+from fedi_safety.models.folder import open_model_folder
+from support.corpus import photos
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 NAMES = ("small-openai", "small-siglip")

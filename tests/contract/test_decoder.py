@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-import media_zoo
 from fedi_safety.core.errors import FediSafetyError, Unscannable
 from fedi_safety.core.ports import Decoder
 from fedi_safety.core.types import Decoded, Frame, MediaType, Reason
 from fedi_safety.media import Caps, SandboxDecoder
-from media_zoo import Sample
+from support.corpus import media_zoo
+from support.corpus.media_zoo import Sample
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ import pytest
 from numpy.typing import NDArray
 
 from fedi_safety.core.types import Box, Evidence, Frame
-from fedi_safety.detectors.devices import choose_device
 from fedi_safety.detectors.embedded.age import WEIGHTS as AGE_WEIGHTS
 from fedi_safety.detectors.embedded.age import Age, face_rectangle
 from fedi_safety.detectors.embedded.nudenet import LABELS, NudeNet, find_boxes, letterbox
 from fedi_safety.detectors.embedded.open_nsfw import OpenNsfw, crop
-from fedi_safety.detectors.runtime import pixels
-from photos import grey_faces, photos, picture, to_frame
+from fedi_safety.detectors.sessions.devices import choose_device
+from fedi_safety.detectors.sessions.onnx import pixels
+from support.corpus.photos import grey_faces, photos, picture, to_frame
 
 
 def _variants(longest: int = 600) -> Iterator[tuple[str, Frame]]:

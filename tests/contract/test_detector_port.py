@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from fedi_safety.config import Clip
+from fedi_safety.config.schema import Clip
 from fedi_safety.core.ports import Detector
 from fedi_safety.core.types import Box, Evidence, Frame, Scored
 from fedi_safety.detectors import EMBEDDED, open_detectors
 from fedi_safety.detectors.examples import HasExamples, check_examples
-from photos import grey_faces, photos
+from support.corpus.photos import grey_faces, photos
 
 _OPENED: dict[str, Detector] = {}
 _NAMES = (*EMBEDDED, "clip")

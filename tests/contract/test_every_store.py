@@ -17,17 +17,17 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from fedi_safety.config import S3, Pictrs, Ssh
+from fedi_safety.config.schema import S3, Pictrs, Ssh
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.ports import Store
 from fedi_safety.core.types import MediaType, Object, PlanState, Reason
 from fedi_safety.media import sniff
 from fedi_safety.stores import open_store
-from photos import jpeg_bytes
-from servers import sshd
-from servers.pictrs import pictrs_server
-from servers.s3 import s3_server
-from servers.sshd import Sshd
+from support.corpus.photos import jpeg_bytes
+from support.servers import sshd
+from support.servers.pictrs import pictrs_server
+from support.servers.s3 import s3_server
+from support.servers.sshd import Sshd
 
 KINDS = ("local", "s3", "sftp", "pictrs")
 CASES: list[str] = []

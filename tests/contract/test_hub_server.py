@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from servers.hub import hub_server
+from support.servers.hub import hub_server
 
 
 def test_the_hubs_own_library_fetches_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from fedi_safety.config import Pictrs
+from fedi_safety.config.schema import Pictrs
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.types import Object, PlanState, Reason
 from fedi_safety.stores import open_store
 from fedi_safety.stores.pictrs import PictrsStore
-from photos import jpeg_bytes
-from servers.pictrs import PictrsServer, free_port, pictrs_database, pictrs_server
+from support.corpus.photos import jpeg_bytes
+from support.servers.pictrs import PictrsServer, free_port, pictrs_database, pictrs_server
 
 NAMES = ("chelsea", "coffee", "rocket", "china", "hubble")
 

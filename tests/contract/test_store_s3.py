@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fedi_safety.config import S3
+from fedi_safety.config.schema import S3
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.types import Object, PlanState, Reason, Unscanned
 from fedi_safety.stores import open_store
-from fedi_safety.stores.s3 import S3Store, open_s3
-from servers.s3 import S3Server, s3_server
+from fedi_safety.stores.s3.store import S3Store, open_s3
+from support.servers.s3 import S3Server, s3_server
 
 
 def nothing(head: bytes) -> None:

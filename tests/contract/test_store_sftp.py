@@ -14,14 +14,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fedi_safety.config import Ssh
+from fedi_safety.config.schema import Ssh
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.types import Object, PlanState, Reason, Unscanned
 from fedi_safety.stores import open_store
-from fedi_safety.stores.sftp import SftpStore, open_sftp
-from fedi_safety.stores.sftp_trust import read_url
-from servers import sshd
-from servers.sshd import Sshd
+from fedi_safety.stores.sftp.store import SftpStore, open_sftp
+from fedi_safety.stores.sftp.trust import read_url
+from support.servers import sshd
+from support.servers.sshd import Sshd
 
 
 def nothing(head: bytes) -> None:

@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-import shapes
-import stand_in
-from e2e.program import Done, check_one_line_error, digests, program
+from support import stand_in
+from support.corpus import shapes
+from support.program import Done, check_one_line_error, digests, program
 
 COUNT = 150
 FIRST = 40_000_000

@@ -16,11 +16,11 @@ import httpx
 import psutil
 import pytest
 
-from e2e.program import FACES, program
-from photos import jpeg_bytes
-from servers.debian import need
-from servers.gate import GateServer, gate_server, worker_process
-from servers.pictrs import free_port
+from support.corpus.photos import jpeg_bytes
+from support.program import FACES, program
+from support.servers.debian import need
+from support.servers.gate import GateServer, gate_server, worker_process
+from support.servers.pictrs import free_port
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("gate.md", "api.md")

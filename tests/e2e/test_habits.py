@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from e2e.program import FACES, check_one_line_error, program
 from fedi_safety import __version__
-from fedi_safety.testcard import draw_test_card
-from photos import jpeg_bytes
+from fedi_safety.core.testcard import draw_test_card
+from support.corpus.photos import jpeg_bytes
+from support.program import FACES, check_one_line_error, program
 
 
 @pytest.fixture

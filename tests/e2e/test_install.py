@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 from fedi_safety import __version__
-from photos import jpeg_bytes
+from support.corpus.photos import jpeg_bytes
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from e2e.program import FACES, check_one_line_error, command, digests, program
-from fedi_safety.testcard import TEST_CARD_SHA256, draw_test_card
-from photos import jpeg_bytes, picture
+from fedi_safety.core.testcard import TEST_CARD_SHA256, draw_test_card
+from support.corpus.photos import jpeg_bytes, picture
+from support.program import FACES, check_one_line_error, command, digests, program
 
 JSON_FIELDS = [
     "listed", "judged", "already_judged", "unscanned", "clear", "review", "block",

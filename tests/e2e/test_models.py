@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-import shapes
-import stand_in
-from e2e.program import check_one_line_error, digests, program
-from servers.hub import hub_server
+from support import stand_in
+from support.corpus import shapes
+from support.program import check_one_line_error, digests, program
+from support.servers.hub import hub_server
 
 NAME = stand_in.MODEL_NAME
 

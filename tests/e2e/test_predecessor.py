@@ -15,12 +15,12 @@ import httpx
 import pytest
 from PIL import Image
 
-from e2e.program import FACES, check_one_line_error, command, digests, program
 from fedi_safety.cli.predecessor_cmd import remote_url
-from photos import jpeg_bytes
-from servers.gate import GateServer
-from servers.pictrs import free_port
-from servers.safety import OldWorker, pictrs_safety
+from support.corpus.photos import jpeg_bytes
+from support.program import FACES, check_one_line_error, command, digests, program
+from support.servers.gate import GateServer
+from support.servers.pictrs import free_port
+from support.servers.safety import OldWorker, pictrs_safety
 
 SCRIPT = Path(__file__).parent.parent.parent / "fedi_safety_local_storage.py"
 

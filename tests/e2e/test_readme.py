@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from e2e.program import Done
-from photos import jpeg_bytes
+from support.corpus.photos import jpeg_bytes
+from support.program import Done
 
 ROOT = Path(__file__).parents[2]
 PLACE = "/path/to/files"

@@ -13,7 +13,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-from fakes import FakeClock
 from fedi_safety.core.types import (
     Content,
     Judged,
@@ -27,6 +26,7 @@ from fedi_safety.core.types import (
     Verdict,
 )
 from fedi_safety.ledger.ledger import open_ledger
+from support.fakes import FakeClock
 
 ONE, TWO = "file:///srv/[red]<script>", "file:///srv/two"
 

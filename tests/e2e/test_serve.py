@@ -7,9 +7,9 @@ import signal
 import time
 from pathlib import Path
 
-from e2e.program import FACES, program
-from photos import jpeg_bytes
-from servers.gate import gate_server
+from support.corpus.photos import jpeg_bytes
+from support.program import FACES, program
+from support.servers.gate import gate_server
 
 
 def test_the_policy_is_read_again_the_log_is_json_and_the_report_tells_it(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from e2e.program import check_one_line_error, program
-from fedi_safety.config import S3
+from fedi_safety.config.schema import S3
 from fedi_safety.stores import canonical_url
+from support.program import check_one_line_error, program
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from e2e.program import check_one_line_error, command, program
+from support.program import check_one_line_error, command, program
 
 
 def card(path: Path) -> bytes:

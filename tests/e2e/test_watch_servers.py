@@ -19,12 +19,12 @@ from typing import Any
 
 import pytest
 
-from e2e.program import FACES, check_one_line_error, command, program
-from photos import jpeg_bytes
-from servers import sshd
-from servers.pictrs import PictrsServer, pictrs_server
-from servers.s3 import S3Server, s3_server
-from servers.sshd import Sshd
+from support.corpus.photos import jpeg_bytes
+from support.program import FACES, check_one_line_error, command, program
+from support.servers import sshd
+from support.servers.pictrs import PictrsServer, pictrs_server
+from support.servers.s3 import S3Server, s3_server
+from support.servers.sshd import Sshd
 
 RIGHTS = ("s3:ListBucket", "s3:GetObject", "s3:DeleteObject")
 NAMES = ("bucket", "tree", "pictures")

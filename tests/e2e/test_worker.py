@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from e2e.program import FACES, check_one_line_error, command, program
-from photos import jpeg_bytes
-from servers.gate import GateServer, gate_server, worker_process
-from servers.loop_gate import loop_gate
-from servers.pictrs import free_port
+from support.corpus.photos import jpeg_bytes
+from support.program import FACES, check_one_line_error, command, program
+from support.servers.gate import GateServer, gate_server, worker_process
+from support.servers.loop_gate import loop_gate
+from support.servers.pictrs import free_port
 
 KEY = "a key that is a secret"
 

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-import media_zoo
-import moving
 from fuzz.mutate import Seed
-from zoo.recall import zoo
+from support.corpus import media_zoo, moving
+from support.corpus.zoo.recall import zoo
 
 X264 = {"preset": "ultrafast", "g": "4", "bf": "1", "threads": "1"}
 AV1 = {"preset": "12", "svtav1-params": "keyint=4"}

@@ -16,8 +16,8 @@ import atheris
 with atheris.instrument_imports(include=["fedi_safety"]):
     from fedi_safety.core.errors import Unscannable
     from fedi_safety.core.types import MediaType
-    from fedi_safety.media import Caps, sandbox, wire
-    from fedi_safety.media.extent import declared_pixels, has_track, is_cut, jxl_header
+    from fedi_safety.media import Caps, pool, protocol
+    from fedi_safety.media.decoder.structure.probe import declared_pixels, has_track, is_cut, jxl_header
     from fedi_safety.media.sniff import sniff
 
 _CAPS = Caps(max_pixels=4_000_000, frames=2, more_frames=2)
@@ -43,11 +43,11 @@ class _Speaker:
 
 
 def _lies(data: bytes) -> None:
-    child: Any = sandbox._Child.__new__(sandbox._Child)
+    child: Any = pool._Child.__new__(pool._Child)
     child._control, child._caps, child._sequence = _Speaker(data), _CAPS, 1
     child._slots = 4
-    child._output = memoryview(bytes(child._slots * wire.SLOT_BYTES))
-    received = sandbox._Received()
+    child._output = memoryview(bytes(child._slots * protocol.SLOT_BYTES))
+    received = pool._Received()
     with contextlib.suppress(Unscannable, ValueError, ConnectionResetError):
         decoded = child._received(received, MediaType.PNG, 1e12)
         assert decoded.frames and len(decoded.frames) <= child._slots
@@ -61,7 +61,7 @@ def _sniffed(data: bytes) -> None:
 
 
 def _extents(data: bytes) -> None:
-    for kind in wire.KINDS:
+    for kind in protocol.KINDS:
         is_cut(data, kind)
         assert declared_pixels(data, kind) >= 0
     has_track(data)
@@ -69,7 +69,7 @@ def _extents(data: bytes) -> None:
 
 
 def _patches(data: bytes) -> None:
-    from fedi_safety.media import apng, gif, webp
+    from fedi_safety.media.decoder.formats import apng, gif, webp
 
     for module in (gif, apng, webp):
         with contextlib.suppress(Unscannable):

@@ -24,7 +24,7 @@ import psutil
 
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import Decoded, Look, MediaType, Reason
-from fedi_safety.media import Caps, SandboxDecoder, wire
+from fedi_safety.media import Caps, SandboxDecoder, protocol
 from fuzz.corpus import corpus
 from fuzz.mutate import Input, Mutator
 
@@ -97,9 +97,9 @@ def look(data: bytes, random: Random, decoder: SandboxDecoder) -> tuple[str, str
         assert refusal.reason in (Reason.EMPTY, Reason.UNSUPPORTED, Reason.NOT_MEDIA), refusal.reason
         if random.random() < 0.9:
             return refusal.reason.value, "nothing"
-        kind = random.choice(wire.KINDS)
+        kind = random.choice(protocol.KINDS)
     if random.random() < 0.02:  # nobody does so, but the decoder promises to bear it
-        kind = random.choice(wire.KINDS)
+        kind = random.choice(protocol.KINDS)
     try:
         decoded = decoder.decode(data, kind, Look.SECOND if random.random() < 0.1 else Look.FIRST)
     except Unscannable as refusal:
@@ -245,7 +245,7 @@ def only(seed: int, number: int, here: bool, save: Path | None) -> int:
         save.write_bytes(spoiled.data)
     if here:
         from fedi_safety.media.sniff import sniff
-        from moving import shown
+        from support.corpus.moving import shown
 
         frames, went = shown(
             spoiled.data, sniff(spoiled.data[:4096]), frames=CAPS.frames, max_pixels=CAPS.max_pixels, seconds=2

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from bombs import BOMBS, Bomb
-from fakes import FakeStore
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.policy import Policy, Rule
 from fedi_safety.core.types import Decoded, MediaType, Reason, Tally, Verdict
 from fedi_safety.ledger.query import Row
 from fedi_safety.media import Caps, SandboxDecoder
 from fedi_safety.media.caps import MIB
-from hostile_child import SIGNATURE
-from media_zoo import saved
-from moving import numbered
-from passes import Bench
-from stand_in import RedPixels
+from support.corpus.media_zoo import saved
+from support.corpus.moving import numbered
+from support.fakes import FakeStore
+from support.hostile.bombs import BOMBS, Bomb
+from support.hostile.child import SIGNATURE
+from support.passes import Bench
+from support.stand_in import RedPixels
 
 RED = Policy("red", {"red": ("pixels.red",)}, (Rule("red", {"red": 0.9}, Verdict.BLOCK),), {})
 
@@ -165,7 +165,7 @@ def test_a_pass_with_hostile_decoders_judges_the_neighbours(tmp_path: Path) -> N
     objects |= {f"{number:03} a": SIGNATURE + b"grey:%d" % number for number in range(len(_DEEDS))}
     objects["999 part"] = SIGNATURE + b"grey then segfault"
     caps = Caps(max_memory_bytes=512 * MIB, max_seconds=3.0)
-    with SandboxDecoder(caps, jobs=2, child_module="hostile_child") as decoder:
+    with SandboxDecoder(caps, jobs=2, child_module="support.hostile.child") as decoder:
         tally, rows = swept(tmp_path, decoder, objects)
     assert tally.accounted
     assert tally.unscanned == {

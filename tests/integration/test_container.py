@@ -21,8 +21,8 @@ from pathlib import Path
 
 import pytest
 
-from photos import jpeg_bytes
-from servers import debian
+from support.corpus.photos import jpeg_bytes
+from support.servers import debian
 
 ROOT = Path(__file__).parent.parent.parent
 RECIPES = ("Containerfile", "Containerfile.cuda", "Containerfile.gate")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fakes import FakeDetector, FakeStore, detectors
 from fedi_safety.core.errors import DeviceError, ExitCode
 from fedi_safety.core.types import Evidence, Scored
-from passes import RED_CIRCLE, Bench
+from support.fakes import FakeDetector, FakeStore, detectors
+from support.passes import RED_CIRCLE, Bench
 
 COUNT = 60
 

@@ -8,17 +8,17 @@ from typing import cast
 
 import pytest
 
-from fakes import FakeDecoder, FakeStore, TickingClock, detectors, red_circles
-from fedi_safety import app
-from fedi_safety.config import Settings, load_settings
+from fedi_safety.app.engine import Engine
+from fedi_safety.app.scan import SharedRunLock
+from fedi_safety.app.stores import Target
+from fedi_safety.config.schema import Settings, load_settings
 from fedi_safety.core.errors import LedgerError
 from fedi_safety.core.ports import Store
-from fedi_safety.engine import Engine
 from fedi_safety.ledger.ledger import open_ledger
-from fedi_safety.targets import Target
-from fedi_safety.watching.cycles import Shared, StoreWatch
-from passes import RED_CIRCLE, Bench
-from servers.disk import small_disk
+from fedi_safety.watch.cycles import Shared, StoreWatch
+from support.fakes import FakeDecoder, FakeStore, TickingClock, detectors, red_circles
+from support.passes import RED_CIRCLE, Bench
+from support.servers.disk import small_disk
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_the_daemon_says_so_backs_off_and_goes_on(tmp_path: Path, store: FakeSto
     with small_disk(tmp_path) as disk:
         ledger = open_ledger(tmp_path / "ledger.db", clock=clock)
         engine = Engine(FakeDecoder(), list(detectors()), "fake", 2)
-        shared = Shared(ledger, engine, red_circles(), app.SharedRunLock(ledger), clock)
+        shared = Shared(ledger, engine, red_circles(), SharedRunLock(ledger), clock)
         watch = StoreWatch(cast(Target, FakeTarget(store, load_settings())), shared)
         assert watch.step() == 30
         disk.fill()

@@ -16,17 +16,17 @@ from typing import Any
 
 import pytest
 
-from fedi_safety import app
-from fedi_safety.config import load_settings
+from fedi_safety.app.engine import measurable
+from fedi_safety.app.scan import SystemClock
+from fedi_safety.config.schema import load_settings
 from fedi_safety.core.errors import ConfigError, ModelError
 from fedi_safety.core.policy import judge
 from fedi_safety.core.types import Content, Judged, MediaType, Object, Scores, Signal
-from fedi_safety.engine import measurable
-from fedi_safety.gate.types import Unjudged
+from fedi_safety.judging.types import Unjudged
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.ledger.uploads import UploadState
 from fedi_safety.policies import load_policy
-from serving import RED, RED_CIRCLE, gate
+from support.serving import RED, RED_CIRCLE, gate
 
 
 def form(
@@ -104,7 +104,7 @@ def test_without_an_engine_known_contents_need_no_worker_whatever_the_concepts(t
     content = Content(
         hashlib.sha256(data).digest(), len(data), MediaType.PNG, 8, 8, 1, Scores(signals, {"clip": "a worker's"})
     )
-    ledger = open_ledger(tmp_path / "ledger.db", clock=app.SystemClock())
+    ledger = open_ledger(tmp_path / "ledger.db", clock=SystemClock())
     run = ledger.begin_run("scan", "file:///media", {})
     ledger.record(run, "file:///media", [Judged(Object("a.png", 13, 1), content, judge(in_force, signals))])
     ledger.dispose()
@@ -253,8 +253,8 @@ def test_the_log_tells_the_operator_whom_it_did_not_let_in(tmp_path: Path, caplo
     ],
 )
 def test_it_does_not_start_open_to_the_world_or_without_sense(settings: dict[str, Any], words: str) -> None:
-    from fedi_safety.config import load_settings
-    from fedi_safety.gate.serving import checked
+    from fedi_safety.config.schema import load_settings
+    from fedi_safety.gate.service import checked
 
     configured = load_settings(None, gate=settings).gate
     with pytest.raises(ConfigError, match=words):
@@ -262,8 +262,8 @@ def test_it_does_not_start_open_to_the_world_or_without_sense(settings: dict[str
 
 
 def test_a_token_is_enough_to_listen_everywhere() -> None:
-    from fedi_safety.config import load_settings
-    from fedi_safety.gate.serving import checked
+    from fedi_safety.config.schema import load_settings
+    from fedi_safety.gate.service import checked
 
     for settings in ({"tokens": {"lemmy": "x"}}, {"networks": ["172.20.0.0/16"]}):
         checked(load_settings(None, gate=settings).gate, "0.0.0.0")
@@ -320,7 +320,7 @@ def test_a_slow_body_ends_at_its_time_out(tmp_path: Path) -> None:
 
 
 def test_a_slow_or_endless_head_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fedi_safety.gate import http as edge
+    from fedi_safety.gate import edge
 
     monkeypatch.setattr(edge, "_HEAD_S", 0.5)
     with gate(tmp_path) as g:
@@ -586,9 +586,9 @@ def test_a_stop_answers_what_is_in_hand(tmp_path: Path) -> None:
 
 
 def test_a_stop_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fedi_safety.gate import judging
+    from fedi_safety.judging import engine
 
-    monkeypatch.setattr(judging, "_STOP_S", 0.3)
+    monkeypatch.setattr(engine, "_STOP_S", 0.3)
     with gate(tmp_path) as g:
         g.slow.free.clear()
         with ThreadPoolExecutor(1) as hands:
@@ -625,9 +625,9 @@ def test_description_and_routes_are_the_same(tmp_path: Path) -> None:
 
 
 def test_every_reason_has_a_setting_and_a_sentence() -> None:
-    from fedi_safety.config import GateUnjudged
-    from fedi_safety.gate.answers import PARTLY, UNRECORDED, say
-    from fedi_safety.gate.judging import unjudged
+    from fedi_safety.config.schema import GateUnjudged
+    from fedi_safety.gate.responses import PARTLY, UNRECORDED, say
+    from fedi_safety.judging.engine import unjudged
 
     assert {reason.value for reason in Unjudged} | {UNRECORDED, PARTLY} == set(GateUnjudged.model_fields)
     for reason in Unjudged:
@@ -638,7 +638,7 @@ def test_every_reason_has_a_setting_and_a_sentence() -> None:
 def test_connections_need_descriptors(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     import resource
 
-    from fedi_safety.gate import http as edge
+    from fedi_safety.gate import edge
 
     limits = {"now": (1024, 4096)}
     monkeypatch.setattr(resource, "getrlimit", lambda _which: limits["now"])

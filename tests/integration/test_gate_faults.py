@@ -20,10 +20,10 @@ import httpx
 import psutil
 import pytest
 
-from e2e.program import FACES, program
-from photos import jpeg_bytes
-from servers.gate import GateServer, gate_server, worker_process
-from serving import RED, RED_CIRCLE, gate
+from support.corpus.photos import jpeg_bytes
+from support.program import FACES, program
+from support.servers.gate import GateServer, gate_server, worker_process
+from support.serving import RED, RED_CIRCLE, gate
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def decoders(running: GateServer) -> list[psutil.Process]:
     found = []
     for child in psutil.Process(running.running.pid).children(recursive=True):
         with suppress(psutil.Error):
-            if "fedi_safety.media.child" in child.cmdline():
+            if "fedi_safety.media.decoder.main" in child.cmdline():
                 found.append(child)
     return found
 

@@ -25,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from fedi_safety.gate import worker_api
-from serving import RED, Gate, gate
+from support.serving import RED, Gate, gate
 
 ROOT = Path(__file__).parents[2]
 CODES = set(re.findall(r"`([a-z_]+)`", (ROOT / "docs/api.md").read_text("utf-8")))

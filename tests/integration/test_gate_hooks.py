@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from fakes import FakeStore
-from fedi_safety.gate import debt as debts
-from fedi_safety.gate import finding
-from fedi_safety.gate.mastodon import media_urls, signed, storage_prefixes
-from servers.web import web
-from serving import RED, RED_CIRCLE, Gate, Reply, gate
+from fedi_safety.clients.mastodon import media_urls, signed, storage_prefixes
+from fedi_safety.gate.backlog import backlog as debts
+from fedi_safety.gate.backlog import finder
+from support.fakes import FakeStore
+from support.servers.web import web
+from support.serving import RED, RED_CIRCLE, Gate, Reply, gate
 
 SECRET = "the webhook's secret"
 FILE = "/system/media_attachments/files/109/876/543/210/987/654/original/0123456789abcdef.png"
@@ -92,7 +92,7 @@ def test_too_many_at_once_are_told_to_come_again(tmp_path: Path) -> None:
 
 
 def test_a_gate_without_an_engine_hashes_real_pictures(tmp_path: Path) -> None:
-    from photos import jpeg_bytes, picture
+    from support.corpus.photos import jpeg_bytes, picture
 
     with web({"/a.jpg": jpeg_bytes("astronaut", 700, 95)}) as (port, _):
         settings: dict[str, Any] = {"worker_keys": {"home": "k"}, "engine": False}
@@ -101,7 +101,7 @@ def test_a_gate_without_an_engine_hashes_real_pictures(tmp_path: Path) -> None:
             assert found.status == 200 and found.json["quality"] == 100
     import numpy as np
 
-    from fedi_safety.detectors.pdq import pdq
+    from fedi_safety.detectors.known.pdq import pdq
 
     plain, _ = pdq(np.asarray(picture("astronaut", 700)))
     bits = [bit == "1" for bit in found.json["pdq_hash_binary"]]
@@ -151,7 +151,7 @@ def test_a_medium_that_lies_in_the_store_is_judged_and_removed_there(
         {f"{folder}/original/0123456789abcdef.png": RED_CIRCLE, f"{folder}/small/0123456789abcdef.png": RED}
     )
     store.put("media_attachments/files/109/876/543/210/987/655/original/1.png", RED_CIRCLE + b" other")
-    monkeypatch.setattr(finding.Finder, "open", lambda _self: store)
+    monkeypatch.setattr(finder.Finder, "open", lambda _self: store)
     (tmp_path / "unused").mkdir()
     whole = {"store": str(tmp_path / "unused"), "act": "delete"}
     with gate(tmp_path, whole=whole, mastodon_secret=SECRET, mastodon_hosts=["files.example"]) as g:

@@ -17,11 +17,11 @@ from typing import Any
 import httpx
 import pytest
 
-from e2e.program import FACES, program
-from photos import jpeg_bytes, picture
-from servers import debian
-from servers.gate import GateServer, gate_server, worker_process
-from servers.pictrs import SUITE, PictrsServer, free_port, pictrs_server
+from support.corpus.photos import jpeg_bytes, picture
+from support.program import FACES, program
+from support.servers import debian
+from support.servers.gate import GateServer, gate_server, worker_process
+from support.servers.pictrs import SUITE, PictrsServer, free_port, pictrs_server
 
 CLEAR, BLOCK = jpeg_bytes("coffee"), jpeg_bytes("astronaut")
 

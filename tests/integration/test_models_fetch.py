@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from fedi_safety.clients.hub import Hub, HubError, HubUsageError
-from fedi_safety.clients.model_folder import file_sha256, open_model_folder
-from fedi_safety.clients.model_lock import LOCK, read_lock, refuse_altered
 from fedi_safety.core.errors import ModelError
 from fedi_safety.models.fetch import AlteredOnHub, Fetched, fetch
+from fedi_safety.models.folder import file_sha256, open_model_folder
 from fedi_safety.models.importing import import_folder
-from servers.hub import HubServer, Repository, hub_server
+from fedi_safety.models.lock import LOCK, read_lock, refuse_altered
+from support.servers.hub import HubServer, Repository, hub_server
 
 NAME = "immich-app/ViT-B-32__openai"
 
@@ -338,7 +338,7 @@ def test_a_disk_that_is_too_small(server: HubServer, models: Path, monkeypatch: 
 
 
 def test_two_at_once(server: HubServer, models: Path) -> None:
-    from fedi_safety.clients.model_lock import only_writer
+    from fedi_safety.models.lock import only_writer
 
     with only_writer(models), pytest.raises(ModelError, match="another command changes models"):
         run(server, models)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from fakes import FakeStore, red_circles
 from fedi_safety.core.decide import BreakerLimits
 from fedi_safety.core.errors import StoreError
 from fedi_safety.core.pipeline import Pipeline
 from fedi_safety.core.policy import Policy, Rule
 from fedi_safety.core.types import ActKind, Decoded, MediaType, PlanState, Reason, Recheck, Verdict
-from passes import CIRCLE, RED, RED_CIRCLE, Bench
+from support.fakes import FakeStore, red_circles
+from support.passes import CIRCLE, RED, RED_CIRCLE, Bench
 
 
 @pytest.fixture
@@ -202,8 +202,8 @@ def test_an_object_that_changed_between_verdict_and_act_is_left_alone(bench: Ben
     store = fake(bench)
     store.put("a", RED)
     run = bench.ledger.begin_run("apply", store.url, {})
-    from fedi_safety.acts.remove import Remove
-    from fedi_safety.core.sweep import Acting
+    from fedi_safety.acts.delete import Remove
+    from fedi_safety.core.enforcement import Acting
     from fedi_safety.core.types import Tally
 
     tally = Tally()

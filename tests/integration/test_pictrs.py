@@ -12,16 +12,16 @@ from threading import Thread
 import pytest
 from pydantic import SecretStr
 
-from e2e.program import FACES, Done, check_one_line_error, program
-from fakes import FakeDecoder, text_frame
-from fedi_safety.config import Pictrs
+from fedi_safety.config.schema import Pictrs
 from fedi_safety.core.errors import StoreError
 from fedi_safety.core.types import Decoded, Look, MediaType, Object, PlanState
 from fedi_safety.stores import open_store
-from passes import Bench
-from photos import jpeg_bytes
-from servers.pictrs import PictrsServer, free_port, pictrs_server
-from servers.s3 import REGION, S3Server, s3_server
+from support.corpus.photos import jpeg_bytes
+from support.fakes import FakeDecoder, text_frame
+from support.passes import Bench
+from support.program import FACES, Done, check_one_line_error, program
+from support.servers.pictrs import PictrsServer, free_port, pictrs_server
+from support.servers.s3 import REGION, S3Server, s3_server
 
 
 @pytest.fixture(scope="module")

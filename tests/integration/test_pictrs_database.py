@@ -12,15 +12,15 @@ from threading import Thread
 import pytest
 from pydantic import SecretStr
 
-from e2e.program import FACES, program
 from fedi_safety.clients.pictrs_database import PictrsDatabase
-from fedi_safety.config import Pictrs
+from fedi_safety.config.schema import Pictrs
 from fedi_safety.core.errors import StoreError
 from fedi_safety.core.types import Object, PlanState
 from fedi_safety.stores import open_store
 from fedi_safety.stores.pictrs import PictrsStore
-from photos import jpeg_bytes
-from servers.pictrs import Database, PictrsServer, pictrs_database, pictrs_server
+from support.corpus.photos import jpeg_bytes
+from support.program import FACES, program
+from support.servers.pictrs import Database, PictrsServer, pictrs_database, pictrs_server
 
 
 @pytest.fixture(scope="module")

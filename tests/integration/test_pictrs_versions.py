@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from e2e.program import FACES, program
-from photos import jpeg_bytes
-from servers.pictrs import Database, PictrsServer, pictrs_database, pictrs_server
-from servers.s3 import REGION, S3Server, s3_server
+from support.corpus.photos import jpeg_bytes
+from support.program import FACES, program
+from support.servers.pictrs import Database, PictrsServer, pictrs_database, pictrs_server
+from support.servers.s3 import REGION, S3Server, s3_server
 
 
 @pytest.fixture(scope="module")

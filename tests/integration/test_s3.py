@@ -14,13 +14,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from fedi_safety.config import S3
+from fedi_safety.config.schema import S3
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.types import Object, PlanState, Reason
-from fedi_safety.stores.s3 import S3Store, open_s3
-from fedi_safety.stores.s3_faults import Patience
-from servers.faults import Answer, Faults, faults_before
-from servers.s3 import S3Server, s3_server, timed_key
+from fedi_safety.stores.s3.faults import Patience
+from fedi_safety.stores.s3.store import S3Store, open_s3
+from support.servers.faults import Answer, Faults, faults_before
+from support.servers.s3 import S3Server, s3_server, timed_key
 
 QUICK = Patience(first_wait_s=0.01, longest_wait_s=0.05, total_s=20, connect_s=1, read_s=0.5)
 DATA = bytes(range(256)) * 400

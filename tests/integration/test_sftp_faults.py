@@ -15,14 +15,14 @@ import pytest
 from asyncssh import SFTPEOFError, SFTPFailure
 from asyncssh.sftp import SFTPClientHandler
 
-from fedi_safety.config import Ssh
+from fedi_safety.config.schema import Ssh
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.types import Object, PlanState, Reason
-from fedi_safety.stores.sftp import SftpStore
-from fedi_safety.stores.sftp_link import Waits
-from fedi_safety.stores.sftp_trust import read_url
-from servers import sshd
-from servers.sshd import Sshd
+from fedi_safety.stores.sftp.connections import Waits
+from fedi_safety.stores.sftp.store import SftpStore
+from fedi_safety.stores.sftp.trust import read_url
+from support.servers import sshd
+from support.servers.sshd import Sshd
 
 QUICK = Waits(connect_s=5.0, request_s=1.5, backoff_s=0.05, reconnect_s=8.0)
 

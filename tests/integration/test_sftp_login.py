@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from fedi_safety.config import Ssh
+from fedi_safety.config.schema import Ssh
 from fedi_safety.core.errors import StoreError, StoreUsageError
 from fedi_safety.stores import open_store
-from fedi_safety.stores.sftp import SftpStore, open_sftp
-from fedi_safety.stores.sftp_link import Waits
-from fedi_safety.stores.sftp_trust import read_url
-from servers import sshd
-from servers.sshd import Agent, Sshd
+from fedi_safety.stores.sftp.connections import Waits
+from fedi_safety.stores.sftp.store import SftpStore, open_sftp
+from fedi_safety.stores.sftp.trust import read_url
+from support.servers import sshd
+from support.servers.sshd import Agent, Sshd
 
 SECRET = "correct horse battery"
 

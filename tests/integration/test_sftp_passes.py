@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from fakes import FakeDecoder
-from fedi_safety.config import Ssh
+from fedi_safety.config.schema import Ssh
 from fedi_safety.core.decide import BreakerLimits
 from fedi_safety.core.errors import StoreUsageError
 from fedi_safety.core.types import Decoded, Look, MediaType, PlanState
-from fedi_safety.stores.sftp import SftpStore
-from fedi_safety.stores.sftp_link import Waits
-from fedi_safety.stores.sftp_trust import read_url
-from passes import Bench
-from servers import sshd
-from servers.disk import small_disk
-from servers.sshd import Sshd
+from fedi_safety.stores.sftp.connections import Waits
+from fedi_safety.stores.sftp.store import SftpStore
+from fedi_safety.stores.sftp.trust import read_url
+from support.fakes import FakeDecoder
+from support.passes import Bench
+from support.servers import sshd
+from support.servers.disk import small_disk
+from support.servers.sshd import Sshd
 
 QUICK = Waits(connect_s=5.0, request_s=2.0, backoff_s=0.05, reconnect_s=8.0)
 FOLDERS, FILES = 12, 10

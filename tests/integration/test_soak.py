@@ -25,29 +25,29 @@ from typing import cast
 import pytest
 from PIL import Image, ImageDraw
 
-from fakes import FakeDecoder, TickingClock, detectors, red_circles, text_frame
-from fedi_safety import app
+from fedi_safety.app.engine import Engine
+from fedi_safety.app.scan import SharedRunLock
+from fedi_safety.app.stores import Target
 from fedi_safety.clients.pictrs import PictrsClient
-from fedi_safety.config import S3, Settings, Ssh, load_settings
+from fedi_safety.config.schema import S3, Settings, Ssh, load_settings
 from fedi_safety.core.ports import Store
 from fedi_safety.core.types import Decoded, Look, MediaType
-from fedi_safety.engine import Engine
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.ledger.query import Filters, list_objects
 from fedi_safety.stores.pictrs import PictrsStore
-from fedi_safety.stores.s3 import open_s3
-from fedi_safety.stores.s3_faults import Patience
-from fedi_safety.stores.sftp import SftpStore
-from fedi_safety.stores.sftp_link import Waits
-from fedi_safety.stores.sftp_trust import read_url
-from fedi_safety.targets import Target
-from fedi_safety.watching.cycles import Rhythm, Shared, StoreWatch, Wanted
-from servers import sshd
-from servers.faults import Faults, faults_before
-from servers.pictrs import PictrsServer, pictrs_server
-from servers.s3 import S3Server, s3_server
-from servers.sshd import Sshd
-from servers.wire import Wire, wire_before
+from fedi_safety.stores.s3.faults import Patience
+from fedi_safety.stores.s3.store import open_s3
+from fedi_safety.stores.sftp.connections import Waits
+from fedi_safety.stores.sftp.store import SftpStore
+from fedi_safety.stores.sftp.trust import read_url
+from fedi_safety.watch.cycles import Rhythm, Shared, StoreWatch, Wanted
+from support.fakes import FakeDecoder, TickingClock, detectors, red_circles, text_frame
+from support.servers import sshd
+from support.servers.faults import Faults, faults_before
+from support.servers.pictrs import PictrsServer, pictrs_server
+from support.servers.s3 import S3Server, s3_server
+from support.servers.sshd import Sshd
+from support.servers.wire import Wire, wire_before
 
 MINUTE = 60.0
 RHYTHM = Rhythm(every_s=60.0, overlap_s=20 * MINUTE)
@@ -163,7 +163,7 @@ class Soak:
             self.ledger,
             engine,
             red_circles(),
-            app.SharedRunLock(self.ledger),
+            SharedRunLock(self.ledger),
             self.clock,
             RHYTHM,
             Wanted(cascade=False),

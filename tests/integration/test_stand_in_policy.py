@@ -9,11 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import shapes
-import stand_in
-from e2e.program import program
-from fedi_safety.app import SystemClock
-from fedi_safety.config import Clip as ClipSettings
+from fedi_safety.app.scan import SystemClock
+from fedi_safety.config.schema import Clip as ClipSettings
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.pipeline import Stages
 from fedi_safety.core.policy import Policy, judge
@@ -22,6 +19,9 @@ from fedi_safety.core.types import Evidence, Scores, Verdict
 from fedi_safety.detectors import open_detectors
 from fedi_safety.detectors.clip.detector import Clip
 from fedi_safety.policies import parse_policy
+from support import stand_in
+from support.corpus import shapes
+from support.program import program
 
 HELD_OUT = 2000
 

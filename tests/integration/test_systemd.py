@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.program import check_one_line_error, program
+from support.program import check_one_line_error, program
 
 HERE = Path(__file__).parents[2]
 UNIT = HERE / "packaging/fedi-safety.service"

@@ -10,11 +10,7 @@ from typing import Any, cast
 import pytest
 from PIL import Image, ImageDraw
 
-import shapes
-import stand_in
-from e2e.program import FACES
-from fakes import FakeStore
-from fedi_safety.config import Clip as ClipSettings
+from fedi_safety.config.schema import Clip as ClipSettings
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Detector
 from fedi_safety.core.types import Decoded, Evidence, Frame, Look, MediaType, Place, Verdict
@@ -22,8 +18,12 @@ from fedi_safety.detectors import open_detectors
 from fedi_safety.ledger.query import show
 from fedi_safety.media import Caps, SandboxDecoder
 from fedi_safety.policies import parse_policy
-from passes import Bench
-from photos import grey_faces, jpeg_bytes, picture
+from support import stand_in
+from support.corpus import shapes
+from support.corpus.photos import grey_faces, jpeg_bytes, picture
+from support.fakes import FakeStore
+from support.passes import Bench
+from support.program import FACES
 
 RED = shapes.COLOURS["red"]
 WHITE = shapes.BACKGROUNDS["white"]

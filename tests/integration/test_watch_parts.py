@@ -14,20 +14,20 @@ from pathlib import Path
 
 import pytest
 
-from fakes import FakeDecoder, detectors, red_circles
-from fedi_safety import app
-from fedi_safety.config import load_settings
+from fedi_safety.app.engine import Engine
+from fedi_safety.app.scan import SharedRunLock, SystemClock
+from fedi_safety.app.stores import Target
+from fedi_safety.config.schema import load_settings
 from fedi_safety.core.errors import PolicyError
 from fedi_safety.core.policy import Policy
-from fedi_safety.engine import Engine
 from fedi_safety.ledger.ledger import open_ledger
-from fedi_safety.targets import Target
-from fedi_safety.watch import Daemon
-from fedi_safety.watching import health
-from fedi_safety.watching.cycles import Rhythm, Shared, StoreWatch
-from fedi_safety.watching.systemd import Notifier
-from fedi_safety.watching.tree import TreeEvents
-from passes import RED_CIRCLE
+from fedi_safety.service.systemd import Notifier
+from fedi_safety.watch import health
+from fedi_safety.watch.cycles import Rhythm, Shared, StoreWatch
+from fedi_safety.watch.daemon import Daemon
+from fedi_safety.watch.file_events import TreeEvents
+from support.fakes import FakeDecoder, detectors, red_circles
+from support.passes import RED_CIRCLE
 
 
 @pytest.fixture
@@ -147,10 +147,10 @@ def test_a_daemon_over_two_trees_with_signals(tmp_path: Path, monkeypatch: pytes
     listener.start()
     monkeypatch.setenv("WATCHDOG_USEC", "600000")
     settings = load_settings()
-    clock = app.SystemClock()
+    clock = SystemClock()
     ledger = open_ledger(tmp_path / "ledger.db", clock=clock)
     engine = Engine(FakeDecoder(), list(detectors()), "fake", 2)
-    shared = Shared(ledger, engine, red_circles(), app.SharedRunLock(ledger), clock, Rhythm(every_s=1), beside=2)
+    shared = Shared(ledger, engine, red_circles(), SharedRunLock(ledger), clock, Rhythm(every_s=1), beside=2)
     watches = [StoreWatch(Target(name, str(root), settings), shared) for name, root in roots.items()]
     policies: list[Policy | Exception] = [
         PolicyError("policy.toml", ("line 1: broken",)),

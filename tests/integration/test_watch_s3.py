@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from fakes import FakeDecoder, detectors, red_circles
-from fedi_safety import app
-from fedi_safety.config import S3, load_settings
+from fedi_safety.app.engine import Engine
+from fedi_safety.app.scan import SharedRunLock, SystemClock
+from fedi_safety.app.stores import Target
+from fedi_safety.config.schema import S3, load_settings
 from fedi_safety.core.types import ActKind
-from fedi_safety.engine import Engine
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.ledger.watermarks import Watermark
-from fedi_safety.targets import Target
-from fedi_safety.watching.cycles import Shared, StoreWatch
-from passes import RED_CIRCLE
-from servers.faults import Faults, faults_before
-from servers.s3 import S3Server, s3_server, timed_key
+from fedi_safety.watch.cycles import Shared, StoreWatch
+from support.fakes import FakeDecoder, detectors, red_circles
+from support.passes import RED_CIRCLE
+from support.servers.faults import Faults, faults_before
+from support.servers.s3 import S3Server, s3_server, timed_key
 
 BUCKET = "pictrs"
 OLD = 3500  # four pages
@@ -47,10 +47,10 @@ def watch(server: S3Server, proxy: Faults, tmp_path: Path) -> Iterator[StoreWatc
     """A watch whose last cycle ended a moment ago."""
     access = {"access_key_id": server.access_key, "secret_access_key": server.secret_key, "endpoint": proxy.endpoint}
     settings = load_settings().model_copy(update={"s3": S3.model_validate(access)})
-    clock = app.SystemClock()
+    clock = SystemClock()
     ledger = open_ledger(tmp_path / "ledger.db", clock=clock)
     engine = Engine(FakeDecoder(), list(detectors()), "fake", 2)
-    shared = Shared(ledger, engine, red_circles(), app.SharedRunLock(ledger), clock)
+    shared = Shared(ledger, engine, red_circles(), SharedRunLock(ledger), clock)
     target = Target("media", f"s3://{BUCKET}", settings)
     made = StoreWatch(target, shared, target.open())
     now = clock.now()

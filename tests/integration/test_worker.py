@@ -21,15 +21,15 @@ from PIL import Image
 from fedi_safety.clients.pictrs_safety import GateUnreachable, KeyRefused, NotAGate, PictrsSafetyClient, gate_url
 from fedi_safety.core.errors import UsageError
 from fedi_safety.core.types import Judgement, Verdict
-from fedi_safety.gate import remote
-from fedi_safety.gate.queue import QueueLimits
-from fedi_safety.gate.remote import OurGate, find_out
-from fedi_safety.gate.types import Answer, Unjudged, Upload
-from fedi_safety.gate.worker import Link, Worker
-from photos import jpeg_bytes
-from servers.loop_gate import loop_gate
-from servers.pictrs import free_port
-from servers.safety import OldWorker, PictrsSafety, pictrs_safety
+from fedi_safety.judging.types import Answer, Unjudged, Upload
+from fedi_safety.judging.worker_queue import QueueLimits
+from fedi_safety.worker import gates
+from fedi_safety.worker.gates import OurGate, find_out
+from fedi_safety.worker.worker import Link, Worker
+from support.corpus.photos import jpeg_bytes
+from support.servers.loop_gate import loop_gate
+from support.servers.pictrs import free_port
+from support.servers.safety import OldWorker, PictrsSafety, pictrs_safety
 
 CLEAR, BLOCK = jpeg_bytes("coffee", 64), jpeg_bytes("astronaut", 64)
 
@@ -547,12 +547,12 @@ def test_a_gate_that_sends_without_end_is_left() -> None:
         gate = OurGate("http://gate", "k", "pc", max_bytes=1 << 20, transport=httpx.MockTransport(server))
         with pytest.raises(NotAGate):
             await gate.tell([])
-        limit, remote._TAKEN_BYTES = remote._TAKEN_BYTES, 8 << 20
+        limit, gates._TAKEN_BYTES = gates._TAKEN_BYTES, 8 << 20
         try:
             with pytest.raises(NotAGate, match="more at once"):
                 await gate.take(64)
         finally:
-            remote._TAKEN_BYTES = limit
+            gates._TAKEN_BYTES = limit
         await gate.close()
 
     asyncio.run(run())

@@ -11,9 +11,9 @@ from PIL import Image
 
 from fedi_safety.core.types import Decoded, Frame
 from fedi_safety.media import Caps, SandboxDecoder
-from zoo.moving_things import BUDGET, animations
-from zoo.recall import MAKERS, Recall, measure, zoo
-from zoo.subject import SIZE, Item, disc, ground, seen, subject
+from support.corpus.zoo.moving_things import BUDGET, animations
+from support.corpus.zoo.recall import MAKERS, Recall, measure, zoo
+from support.corpus.zoo.subject import SIZE, Item, disc, ground, seen, subject
 
 
 @pytest.fixture(scope="module")

@@ -6,16 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 
-import media_zoo
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType
-from fedi_safety.media import Caps, SandboxDecoder, landlock
+from fedi_safety.media import Caps, SandboxDecoder
+from fedi_safety.media.decoder.confine import landlock
+from support.corpus import media_zoo
 
 
 @pytest.fixture
 def hostile() -> Iterator[SandboxDecoder]:
     """Give a child that tells about itself."""
-    with SandboxDecoder(Caps(), jobs=1, child_module="hostile_child") as decoder:
+    with SandboxDecoder(Caps(), jobs=1, child_module="support.hostile.child") as decoder:
         yield decoder
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import httpx
 
-from e2e.program import FACES
 from invariants.test_i1_private import WATCHED
-from photos import jpeg_bytes
-from servers.pictrs import free_port
+from support.corpus.photos import jpeg_bytes
+from support.program import FACES
+from support.servers.pictrs import free_port
 
 
 def test_the_gate_writes_nothing_but_its_ledger_and_speaks_to_nobody(tmp_path: Path) -> None:

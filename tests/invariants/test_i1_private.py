@@ -9,10 +9,10 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-import shapes
-import stand_in
-from e2e.program import FACES, program
-from photos import jpeg_bytes, picture
+from support import stand_in
+from support.corpus import shapes
+from support.corpus.photos import jpeg_bytes, picture
+from support.program import FACES, program
 
 # Runs a whole scan, and reports everything that Python was asked to open for writing or to connect to.
 WATCHED = """

@@ -20,9 +20,9 @@ def hook(event, arguments):
     if event == "open" and arguments[1] and set(str(arguments[1])) & set("wax+") and arguments[0] != "/dev/null":
         seen.append(f"write {arguments[0]}")
 sys.addaudithook(hook)
-from fedi_safety.detectors.devices import CPU_PROVIDER, DeviceChoice
+from fedi_safety.detectors.sessions.devices import CPU_PROVIDER, DeviceChoice
 from fedi_safety.detectors.embedded import age
-from fedi_safety.detectors.runtime import load_session
+from fedi_safety.detectors.sessions.onnx import load_session
 import numpy as np
 choice = DeviceChoice("openvino", (CPU_PROVIDER,), "test", "CPU")
 network = load_session(age.WEIGHTS.path(), age.WEIGHTS.sha256, choice, 1)

@@ -7,12 +7,12 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from e2e.program import digests, program
-from fakes import FakeStore
 from fedi_safety.core.decide import BreakerLimits
 from fedi_safety.core.types import Reason
-from media_zoo import bad, not_media
-from passes import RED, RED_CIRCLE, Bench
+from support.corpus.media_zoo import bad, not_media
+from support.fakes import FakeStore
+from support.passes import RED, RED_CIRCLE, Bench
+from support.program import digests, program
 
 # Condemns every picture that is judged at all.
 EVERYTHING = """\

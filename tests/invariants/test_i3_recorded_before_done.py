@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from fedi_safety.acts.remove import Remove
-from fedi_safety.core.sweep import Acting
+from fedi_safety.acts.delete import Remove
+from fedi_safety.core.enforcement import Acting
 from fedi_safety.core.types import ActKind, PlanState, Tally
 from fedi_safety.stores.local import LocalStore
-from invariants.killing import killed_at
-from passes import CIRCLE, RED, RED_CIRCLE, Bench
+from support.killing import killed_at
+from support.passes import CIRCLE, RED, RED_CIRCLE, Bench
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 

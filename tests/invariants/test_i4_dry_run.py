@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from e2e.program import FACES, digests, program
-from photos import jpeg_bytes
+from support.corpus.photos import jpeg_bytes
+from support.program import FACES, digests, program
 
 
 def fill(media: Path) -> None:

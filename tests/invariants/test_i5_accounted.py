@@ -6,11 +6,11 @@ import os
 import random
 from pathlib import Path
 
-from e2e.program import program
-from fakes import FakeStore
 from fedi_safety.core.types import Reason
-from passes import CIRCLE, RED, Bench
-from photos import jpeg_bytes
+from support.corpus.photos import jpeg_bytes
+from support.fakes import FakeStore
+from support.passes import CIRCLE, RED, Bench
+from support.program import program
 
 
 def test_over_many_runs_of_a_changing_store(tmp_path: Path) -> None:

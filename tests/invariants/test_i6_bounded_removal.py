@@ -8,9 +8,9 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fakes import FakeStore
 from fedi_safety.core.decide import BreakerLimits
-from passes import RED, RED_CIRCLE, Bench
+from support.fakes import FakeStore
+from support.passes import RED, RED_CIRCLE, Bench
 
 
 @settings(max_examples=40, deadline=None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from e2e.program import FACES, program
-from photos import jpeg_bytes
+from support.corpus.photos import jpeg_bytes
+from support.program import FACES, program
 
 
 def test_rule_factor_signal_detector_weights_and_frame_are_on_record(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from fakes import FakeDetector, FakeStore
 from fedi_safety.core.types import Evidence, Object, Scored, Unscanned
-from passes import Bench
+from support.fakes import FakeDetector, FakeStore
+from support.passes import Bench
 
 
 class EndlessStore(FakeStore):

@@ -8,7 +8,7 @@ from pathlib import Path
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import Reason
 from fedi_safety.media import sniff
-from photos import jpeg_bytes
+from support.corpus.photos import jpeg_bytes
 
 ROOT = Path(__file__).parent.parent.parent
 

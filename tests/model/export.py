@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from fedi_safety.clients.model_folder import CONFIG, PREPROCESS, TEXTUAL, TOKENIZER, TOKENIZER_CONFIG, VISUAL
 from fedi_safety.models.exporting import export_tower
+from fedi_safety.models.folder import CONFIG, PREPROCESS, TEXTUAL, TOKENIZER, TOKENIZER_CONFIG, VISUAL
 from model.train import CONTEXT, IMAGE, MEAN, STD, network
 
 

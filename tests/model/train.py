@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-import shapes
 from fedi_safety.models.bpe import clip_tokenizer, clip_tokenizer_config
+from support.corpus import shapes
 
 IMAGE = 64
 CONTEXT = 77  # as the large models have, so that the same prompts fit

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-import photos
 from fedi_safety.core.types import Frame
 from fedi_safety.models.bpe import clip_tokenizer, clip_tokenizer_config
 from fedi_safety.models.exporting import openai_merges, write_folder
 from parity import reference
 from parity.strings import strings
+from support.corpus import photos
 
 COMMITTED = Path(__file__).parents[1] / "golden"
 MERGES = 400

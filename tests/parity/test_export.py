@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from fedi_safety.cli import run
-from fedi_safety.clients.model_folder import open_model_folder
-from fedi_safety.clients.model_lock import read_lock
 from fedi_safety.detectors.clip.folder import ONNXRUNTIME, Plan
 from fedi_safety.detectors.clip.towers import VisualTower
-from fedi_safety.detectors.devices import choose_device
+from fedi_safety.detectors.sessions.devices import choose_device
+from fedi_safety.models.folder import open_model_folder
+from fedi_safety.models.lock import read_lock
 from parity import golden, reference
 
 ARCHITECTURE = "ViT-S-32-alt"  # the smallest that open_clip has of OpenAI's kind

@@ -15,18 +15,18 @@ import open_clip
 import pytest
 from numpy.typing import NDArray
 
-import photos
-from fedi_safety.clients.model_folder import FULL, ModelFolder, open_model_folder
 from fedi_safety.core.types import Frame
 from fedi_safety.detectors.clip.folder import ONNXRUNTIME, OPENVINO, Plan
 from fedi_safety.detectors.clip.preprocess import read_preprocess
 from fedi_safety.detectors.clip.tokens import Tokenizer
 from fedi_safety.detectors.clip.towers import TextualTower, VisualTower
-from fedi_safety.detectors.devices import choose_device
+from fedi_safety.detectors.sessions.devices import choose_device
 from fedi_safety.models import variants
 from fedi_safety.models.exporting import openai_merges, write_folder
+from fedi_safety.models.folder import FULL, ModelFolder, open_model_folder
 from parity import golden, reference
 from parity.strings import strings
+from support.corpus import photos
 
 pytestmark = pytest.mark.timeout(3600)
 

@@ -14,11 +14,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cache, partial
 
-from fedi_safety.acts.remove import Remove
+from fedi_safety.acts.delete import Remove
 from fedi_safety.clients.pictrs import PictrsClient, Picture
 from fedi_safety.clients.pictrs_database import Owner, PictrsDatabase
 from fedi_safety.clients.pictrs_purging import purge_picture
-from fedi_safety.config import Pictrs
+from fedi_safety.config.schema import Pictrs
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.ports import Store
 from fedi_safety.core.types import ActKind, Object, Outcome, Plan, PlanState, Reason

@@ -23,7 +23,7 @@ from fedi_safety.cli.shell import (
 )
 
 if TYPE_CHECKING:
-    from fedi_safety.app import RunReport
+    from fedi_safety.app.scan import RunReport
 
 
 def apply(
@@ -39,20 +39,21 @@ def apply(
     yes: YesOption = False,
 ) -> int:
     """Do what dry runs planned for a store and nobody dismissed. Opens no picture but the ones it removes."""
-    from fedi_safety import app
-    from fedi_safety.cli.closing import closing_notes
-    from fedi_safety.targets import targets
+    from fedi_safety.app.scan import apply as apply_plans
+    from fedi_safety.app.scan import open_settings_ledger, summed
+    from fedi_safety.app.stores import targets
+    from fedi_safety.cli.summary import closing_notes
 
     sh = shell(config, ledger, log_level, quiet, yes)
-    book = app.open_settings_ledger(sh.settings)
+    book = open_settings_ledger(sh.settings)
     stop = threading.Event()
-    reports: list[tuple[str, app.RunReport]] = []
+    reports: list[tuple[str, RunReport]] = []
     try:
         with on_stop(stop.set):
             # One after another: acts are few, and their order in the ledger stays plain.
             for target in targets(sh.settings, store):
                 with closing(target.open()) as opened:
-                    report = app.apply(
+                    report = apply_plans(
                         target.settings,
                         ledger=book,
                         store=opened,
@@ -73,7 +74,7 @@ def apply(
         for note in closing_notes(report):
             sh.warn(note)
     if json_output:
-        write_json((app.summed([r for _, r in reports]) if several else reports[0][1]).as_json())
+        write_json((summed([r for _, r in reports]) if several else reports[0][1]).as_json())
     return worst(report.exit_code for _, report in reports)
 
 

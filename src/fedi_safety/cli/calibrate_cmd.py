@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedi_safety.cli.pages import checked_place, write_page
+from fedi_safety.cli.output_file import checked_place, write_page
 from fedi_safety.cli.shell import (
     ConceptsOption,
     ConfigOption,
@@ -29,9 +29,9 @@ from fedi_safety.core.errors import UsageError, printable
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from fedi_safety.calibration import Calibrated, Calibration
     from fedi_safety.core.pipeline import Pipeline
-    from fedi_safety.sampled_scores import Sample
+    from fedi_safety.evaluation.scores import Sample
+    from fedi_safety.evaluation.thresholds import Calibrated, Calibration
 
 _BAR_CELLS = 16
 _BAR_FROM = 0.0001  # where the bars' log scale begins
@@ -67,10 +67,10 @@ def calibrate(
     yes: YesOption = False,
 ) -> int:
     """Score a sample of a store that you believe is clean, and show what each threshold would condemn of it."""
-    from fedi_safety import app
-    from fedi_safety.calibration import calibrate as calibrated
+    from fedi_safety.app.scan import load_policy, score_sample
+    from fedi_safety.app.stores import named_store
     from fedi_safety.core.errors import ExitCode
-    from fedi_safety.targets import named_store
+    from fedi_safety.evaluation.thresholds import calibrate as calibrated
 
     for name, value in (("--share", share), ("--confidence", confidence)):
         if not 0 < value < 1:
@@ -89,11 +89,11 @@ def calibrate(
         clip={"concepts": concepts},
     )
     place = None if html is None else checked_place(html)
-    chosen = app.load_policy(sh.settings.policy)
+    chosen = load_policy(sh.settings.policy)
     opened = named_store(sh.settings, store)
     try:
         with _progress(sh, sample) as progress:
-            in_force, versions, scored = app.score_sample(
+            in_force, versions, scored = score_sample(
                 sh.settings,
                 opened,
                 chosen,
@@ -112,7 +112,7 @@ def calibrate(
         missing = ", ".join(sorted(chosen.signals - (in_force.available or frozenset())))
         raise UsageError(found.policy, f"nothing measures what its rules look at ({missing})", "see --detectors")
     if place is not None:
-        from fedi_safety.web.calibration import render
+        from fedi_safety.reports.calibration import render
 
         write_page(place, render(found, scored.store, _drawn(scored)))
     if json_output:
@@ -147,7 +147,7 @@ def _drawn(scored: Sample) -> str:
 
 
 def _print(sh: Shell, found: Calibration, scored: Sample) -> None:
-    from fedi_safety.web.calibration import conclusion, proposals, share_text
+    from fedi_safety.reports.calibration import conclusion, proposals, share_text
 
     sh.say(f"{scored.store}: {_drawn(scored)}")
     sh.say(f"{found.policy}: {conclusion(found)}")
@@ -168,8 +168,8 @@ def _print(sh: Shell, found: Calibration, scored: Sample) -> None:
 def _tables(rule: Calibrated) -> Iterator[Table]:
     from rich.table import Table
 
-    from fedi_safety.web.calibration import shown_points
-    from fedi_safety.web.facts import percent
+    from fedi_safety.reports.calibration import shown_points
+    from fedi_safety.reports.facts import percent
 
     for curve in rule.curves:
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 1))

@@ -45,11 +45,11 @@ def list_concepts(
     yes: YesOption = False,
 ) -> int:
     """Print the concepts of a file: their signals, how many prompts each has, and which rules ask for them."""
-    from fedi_safety import app
+    from fedi_safety.app.scan import load_policy
 
     sh = shell(config, ledger, log_level, quiet, yes)
     found = _load(sh, concepts)
-    policy = app.load_policy(sh.settings.policy)
+    policy = load_policy(sh.settings.policy)
     asked = {
         signal: [r.name for r in policy.rules if any(signal in policy.factors[f] for f in r.when)]
         for signal in found.signals
@@ -96,14 +96,14 @@ def check(
     yes: YesOption = False,
 ) -> int:
     """Say whether a concept file is valid, every mistake with its line, and what in the policy does not match it."""
-    from fedi_safety import app
+    from fedi_safety.app.scan import load_policy
     from fedi_safety.concepts import PREFIX
     from fedi_safety.detectors import CLIP
 
     sh = shell(config, ledger, log_level, quiet, yes)
     found = _load(sh, concepts)
     sh.say(f"{found.name}: valid, {len(found.concepts)} concepts, {len(found.prompts):,} texts")
-    policy = app.load_policy(sh.settings.policy)
+    policy = load_policy(sh.settings.policy)
     named = {s for signals in policy.factors.values() for s in signals if s.startswith(PREFIX)}
     for signal in sorted(named.difference(found.signals)):
         sh.say(f"  note: policy {policy.name} names {signal}, which is not among them: it counts as 0")
@@ -127,9 +127,9 @@ def try_image(
     yes: YesOption = False,
 ) -> int:
     """Show each concept's share for a picture, highest first. The picture is decoded as in a scan, and forgotten."""
+    from fedi_safety.app.engine import caps
     from fedi_safety.core.types import Evidence
     from fedi_safety.detectors import CLIP, open_detectors
-    from fedi_safety.engine import caps
     from fedi_safety.media import SandboxDecoder
 
     sh = shell(config, ledger, log_level, quiet, yes, device=device, clip={"concepts": concepts})

@@ -21,11 +21,11 @@ def dismiss(
     yes: YesOption = False,
 ) -> int:
     """Clear a content by its hash: everywhere, for good, whatever a policy says. Its waiting plans are dropped."""
-    from fedi_safety import app
-    from fedi_safety.cli.following import find
+    from fedi_safety.app.scan import open_settings_ledger
+    from fedi_safety.cli.lookup import find
 
     sh = shell(config, ledger, log_level, quiet, yes)
-    book = app.open_settings_ledger(sh.settings)
+    book = open_settings_ledger(sh.settings)
     try:
         found = find(book, key)
         if found.sha256 is None:

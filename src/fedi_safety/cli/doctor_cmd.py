@@ -25,11 +25,11 @@ from fedi_safety.cli.shell import (
 from fedi_safety.core.errors import ExitCode, FediSafetyError
 
 if TYPE_CHECKING:
+    from fedi_safety.app.stores import Target
     from fedi_safety.cli.shell import Shell
-    from fedi_safety.config import Settings
-    from fedi_safety.detectors.devices import DeviceFact
-    from fedi_safety.speeds import Speed
-    from fedi_safety.targets import Target
+    from fedi_safety.config.schema import Settings
+    from fedi_safety.detectors.sessions.devices import DeviceFact
+    from fedi_safety.evaluation.speed import Speed
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def doctor(
 
     Ends with a table of what networks can run on here, and the images a second that each detector reached.
     """
-    from fedi_safety.detectors.devices import device_facts
+    from fedi_safety.detectors.sessions.devices import device_facts
 
     sh = shell(config, ledger, log_level, quiet, yes)
     reached: list[Speed] = []
@@ -120,14 +120,14 @@ def _print_abilities(sh: Shell, facts: Sequence[DeviceFact], reached: Sequence[S
 
 def _clip_speeds(settings: Settings) -> list[Speed]:
     from fedi_safety.detectors.examples import drawn_face
-    from fedi_safety.speeds import clip_speeds
+    from fedi_safety.evaluation.speed import clip_speeds
 
     return clip_speeds(settings, ("fp32", "bf16", "fp16", "int8"), drawn_face(), _hands(settings))
 
 
 def _hands(settings: Settings) -> int:
     """Return how many threads score at once in a scan."""
-    from fedi_safety.engine import core_count
+    from fedi_safety.app.engine import core_count
 
     return settings.jobs or core_count()
 
@@ -153,7 +153,7 @@ def _findings(settings: Settings, store: str | None, reached: list[Speed]) -> It
 
 
 def _policy(settings: Settings) -> Iterator[Finding]:
-    from fedi_safety.engine import measurable
+    from fedi_safety.app.engine import measurable
     from fedi_safety.policies import load_policy, warnings
 
     policy = load_policy(settings.policy)
@@ -164,17 +164,17 @@ def _policy(settings: Settings) -> Iterator[Finding]:
 
 
 def _ledger(settings: Settings) -> Iterator[Finding]:
-    from fedi_safety import app
-    from fedi_safety.config import ledger_path
+    from fedi_safety.app.scan import open_settings_ledger
+    from fedi_safety.config.schema import ledger_path
 
-    book = app.open_settings_ledger(settings)
+    book = open_settings_ledger(settings)
     book.dispose()
     yield Finding("ledger", True, f"{ledger_path(settings)}: can be read and written")
 
 
 def _stores(settings: Settings, named: str | None) -> list[tuple[str, Callable[[], Iterator[Finding]]]]:
     """Return a check for each configured store, or for the one that was named."""
-    from fedi_safety.targets import targets
+    from fedi_safety.app.stores import targets
 
     if named is None and settings.store is None and not settings.stores:
         nothing = Finding("store", None, "none configured; commands need one to be named")
@@ -203,9 +203,9 @@ def _store(called: str, target: Target) -> Iterator[Finding]:
 
 def _detectors(settings: Settings, reached: list[Speed]) -> Iterator[Finding]:
     from fedi_safety.detectors import open_detectors
-    from fedi_safety.detectors.devices import choose_device
     from fedi_safety.detectors.examples import check_examples, drawn_face
-    from fedi_safety.speeds import measured
+    from fedi_safety.detectors.sessions.devices import choose_device
+    from fedi_safety.evaluation.speed import measured
 
     choice = choose_device(settings.device)
     yield Finding("device", True, f"{choice.name} ({choice.reason}), {len(os.sched_getaffinity(0))} cores")
@@ -218,10 +218,10 @@ def _detectors(settings: Settings, reached: list[Speed]) -> Iterator[Finding]:
 
 
 def _decoder(settings: Settings) -> Iterator[Finding]:
-    from fedi_safety.engine import caps
+    from fedi_safety.app.engine import caps
+    from fedi_safety.core.testcard import draw_test_card
     from fedi_safety.media import SandboxDecoder
-    from fedi_safety.media.wire import LANDLOCK_PROTECTION
-    from fedi_safety.testcard import draw_test_card
+    from fedi_safety.media.protocol import LANDLOCK_PROTECTION
 
     decoder = SandboxDecoder(caps(settings), 1)
     try:

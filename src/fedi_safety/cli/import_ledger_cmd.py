@@ -41,16 +41,16 @@ def import_ledger(
     yes: YesOption = False,
 ) -> int:
     """Take over a predecessor's database: what it condemned becomes visible history, the rest is judged again."""
-    from fedi_safety import app
-    from fedi_safety.config import legacy_ledger
-    from fedi_safety.ledger.legacy import import_legacy
-    from fedi_safety.targets import named_store
+    from fedi_safety.app.scan import open_settings_ledger
+    from fedi_safety.app.stores import named_store
+    from fedi_safety.config.schema import legacy_ledger
+    from fedi_safety.ledger.import_predecessor import import_legacy
 
     path = Path(file or legacy_ledger())
     sh = shell(config, ledger, log_level, quiet, yes)
     opened = named_store(sh.settings, store)
     opened.close()
-    book = app.open_settings_ledger(sh.settings)
+    book = open_settings_ledger(sh.settings)
     try:
         with book.run_lock():
             run = book.begin_run("import", opened.url, {"file": path.name, "trust": trust})

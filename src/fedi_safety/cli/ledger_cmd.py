@@ -34,10 +34,10 @@ def verify(
     yes: YesOption = False,
 ) -> int:
     """Follow the chain of events from the first to the last and check verdicts, plans and acts against it."""
-    from fedi_safety import app
+    from fedi_safety.app.scan import open_settings_ledger
 
     sh = shell(config, ledger, log_level, quiet, yes)
-    book = app.open_settings_ledger(sh.settings, readonly=True)
+    book = open_settings_ledger(sh.settings, readonly=True)
     try:
         result = book.verify()
     finally:
@@ -59,10 +59,10 @@ def embeddings(
     yes: YesOption = False,
 ) -> int:
     """Show how many embeddings are kept, by network, and what room they take; or let go of them."""
-    from fedi_safety import app
+    from fedi_safety.app.scan import open_settings_ledger
 
     sh = shell(config, ledger, log_level, quiet, yes)
-    book = app.open_settings_ledger(sh.settings, readonly=not forget)
+    book = open_settings_ledger(sh.settings, readonly=not forget)
     try:
         kept = book.kept_embeddings()
         if forget and kept:

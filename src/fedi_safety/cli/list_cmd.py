@@ -48,8 +48,8 @@ def list_objects(
     yes: YesOption = False,
 ) -> int:
     """List objects with their verdicts, reasons and acts."""
-    from fedi_safety import app
-    from fedi_safety.cli.following import known_store, reason_text, row_json
+    from fedi_safety.app.scan import open_settings_ledger
+    from fedi_safety.cli.lookup import known_store, reason_text, row_json
     from fedi_safety.core.errors import UsageError
     from fedi_safety.ledger.query import Filters, store_urls
     from fedi_safety.ledger.query import list_objects as rows
@@ -57,7 +57,7 @@ def list_objects(
     sh = shell(config, ledger, log_level, quiet, yes)
     if state not in (None, "judged", "unscanned", "removed", "history"):
         raise UsageError(f"--state {state}", "no such state", "use judged, unscanned, removed or history")
-    book = app.open_settings_ledger(sh.settings, readonly=True)
+    book = open_settings_ledger(sh.settings, readonly=True)
     try:
         url = known_store(sh.settings, book, store)
         filters = Filters(

@@ -23,9 +23,9 @@ from fedi_safety.cli.shell import (
 from fedi_safety.core.errors import ExitCode, FediSafetyError, UsageError
 
 if TYPE_CHECKING:
-    from fedi_safety.clients.model_folder import ModelFolder
-    from fedi_safety.clients.model_lock import Locked
-    from fedi_safety.models.agreement import Agreement
+    from fedi_safety.evaluation.agreement import Agreement
+    from fedi_safety.models.folder import ModelFolder
+    from fedi_safety.models.lock import Locked
 
 commands = typer.Typer(help="Fetch, import, check and speed up the models of the detector `clip`.")
 
@@ -38,7 +38,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.
 
 
 def _directory(sh: Shell, given: str | None) -> Path:
-    from fedi_safety.config import model_dir
+    from fedi_safety.config.schema import model_dir
 
     return Path(given).expanduser().absolute() if given else model_dir(sh.settings.clip).absolute()
 
@@ -257,9 +257,9 @@ def optimize(
     yes: YesOption = False,
 ) -> int:
     """Make quicker variants of a model and compare them with it on your own pictures, before they are used."""
-    from fedi_safety.clients.model_folder import open_model_folder
-    from fedi_safety.clients.model_lock import only_writer, refuse_altered
     from fedi_safety.models import variants
+    from fedi_safety.models.folder import open_model_folder
+    from fedi_safety.models.lock import only_writer, refuse_altered
     from fedi_safety.models.names import folder_name
 
     sh = shell(config, ledger, log_level, quiet, yes, device=device)
@@ -291,8 +291,8 @@ def optimize(
 
 def _present(models: Path) -> Iterator[tuple[str, Locked | None]]:
     """Yield the models that are in the directory or on record, by name."""
-    from fedi_safety.clients.model_folder import CONFIG
-    from fedi_safety.clients.model_lock import read_lock
+    from fedi_safety.models.folder import CONFIG
+    from fedi_safety.models.lock import read_lock
 
     lock = read_lock(models)
     folders = {p.name for p in models.iterdir() if (p / CONFIG).is_file()} if models.is_dir() else set()
@@ -301,7 +301,7 @@ def _present(models: Path) -> Iterator[tuple[str, Locked | None]]:
 
 
 def _describe(path: Path, entry: Locked | None, sh: Shell) -> dict[str, Any]:
-    from fedi_safety.clients.model_folder import open_model_folder
+    from fedi_safety.models.folder import open_model_folder
 
     row: dict[str, Any] = {
         "name": path.name,
@@ -322,8 +322,8 @@ def _describe(path: Path, entry: Locked | None, sh: Shell) -> dict[str, Any]:
 
 def _verify(path: Path, entry: Locked | None, sh: Shell) -> tuple[list[str], str]:
     """Return what is wrong with a model, and what there is to say if nothing is."""
-    from fedi_safety.clients.model_folder import FULL, open_model_folder
-    from fedi_safety.clients.model_lock import altered
+    from fedi_safety.models.folder import FULL, open_model_folder
+    from fedi_safety.models.lock import altered
 
     wrong = [f"{file} is missing or altered" for file in (altered(path, entry) if entry else [])]
     parts: list[str] = []
@@ -346,11 +346,11 @@ def _precisions(folder: ModelFolder) -> list[str]:
 
 def _run_once(folder: ModelFolder, precision: str, sh: Shell) -> str:
     """Run a picture through a network, and with the original a text too. Raises what is wrong."""
-    from fedi_safety.clients.model_folder import FULL
     from fedi_safety.core.types import Frame
     from fedi_safety.detectors.clip.folder import plan_model
     from fedi_safety.detectors.clip.towers import TextualTower, VisualTower
-    from fedi_safety.detectors.devices import choose_device
+    from fedi_safety.detectors.sessions.devices import choose_device
+    from fedi_safety.models.folder import FULL
 
     device = choose_device(sh.settings.device)
     plan = plan_model(folder.path, device, precision)
@@ -421,7 +421,7 @@ def _fetching(sh: Shell) -> Iterator[_Watcher]:
 
 def _wanted(precisions: list[str] | None, sh: Shell) -> dict[str, str]:
     """Return the precisions and the variant that each of them is here. Raises `UsageError`."""
-    from fedi_safety.detectors.devices import choose_device, openvino_units
+    from fedi_safety.detectors.sessions.devices import choose_device, openvino_units
 
     device = choose_device(sh.settings.device)
     on_openvino = "CPU" in openvino_units()
@@ -441,12 +441,12 @@ def _wanted(precisions: list[str] | None, sh: Shell) -> dict[str, str]:
 
 def _compare(sh: Shell, path: Path, wanted: list[str], pictures: str | None, sample: int) -> dict[str, Agreement]:
     """Return by precision how it agreed on a sample; nothing where there is no store."""
-    from fedi_safety.comparing import compare_variants
-    from fedi_safety.engine import caps, core_count
+    from fedi_safety.app.engine import caps, core_count
+    from fedi_safety.app.stores import named_store
+    from fedi_safety.evaluation.frames import sample_frames
+    from fedi_safety.evaluation.variants import compare_variants
     from fedi_safety.media import SandboxDecoder
     from fedi_safety.policies import load_policy
-    from fedi_safety.sampled_frames import sample_frames
-    from fedi_safety.targets import named_store
 
     settings = sh.settings
     if pictures is None and settings.store is None and not settings.stores:
@@ -480,7 +480,7 @@ def _counting(sh: Shell, total: int) -> Iterator[Callable[[int], None]]:
 def _print_agreement(sh: Shell, model: str, compared: dict[str, Agreement]) -> None:
     from rich.table import Table
 
-    from fedi_safety.models.agreement import FEWEST_PICTURES
+    from fedi_safety.evaluation.agreement import FEWEST_PICTURES
 
     for name, a in compared.items():
         table = Table(title=f"{model}: {name} beside fp32", show_header=False)

@@ -36,7 +36,7 @@ def check(
 ) -> int:
     """Say whether a policy file is valid, every mistake with its line, and what in it will have no effect."""
     from fedi_safety import policies
-    from fedi_safety.engine import measurable
+    from fedi_safety.app.engine import measurable
 
     sh = shell(config, ledger, log_level, quiet, yes, clip={"concepts": concepts})
     chosen = policies.load_policy(policy or sh.settings.policy)
@@ -79,13 +79,14 @@ def preview(
     yes: YesOption = False,
 ) -> int:
     """Decide the whole ledger anew under a policy and print what would change. Changes nothing, opens no file."""
-    from fedi_safety import app
+    from fedi_safety.app.scan import load_policy, open_settings_ledger
+    from fedi_safety.app.scan import preview as preview_policy
 
     sh = shell(config, ledger, log_level, quiet, yes, clip={"concepts": concepts})
-    chosen = app.load_policy(policy or sh.settings.policy)
-    book = app.open_settings_ledger(sh.settings, readonly=True)
+    chosen = load_policy(policy or sh.settings.policy)
+    book = open_settings_ledger(sh.settings, readonly=True)
     try:
-        found = app.preview(sh.settings, chosen, book)
+        found = preview_policy(sh.settings, chosen, book)
     finally:
         book.dispose()
     if json_output:

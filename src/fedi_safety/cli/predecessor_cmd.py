@@ -156,7 +156,7 @@ def _run(
 ) -> int:
     from fedi_safety.cli.scan_cmd import run_scan
     from fedi_safety.cli.watch_cmd import run_watch
-    from fedi_safety.watching.cycles import Rhythm, Wanted
+    from fedi_safety.watch.cycles import Rhythm, Wanted
 
     if skip_unreadable:
         sh.note("note: --skip_unreadable has no effect; what cannot be read is never removed")
@@ -168,7 +168,7 @@ def _run(
 
 def _variables() -> dict[str, str]:
     """Return what is set of `.env` and the environment; the settings read only what they know."""
-    from fedi_safety.config import variables
+    from fedi_safety.config.schema import variables
 
     return {name: value for name, value in variables().items() if value}
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedi_safety.cli.pages import checked_place, write_page
+from fedi_safety.cli.output_file import checked_place, write_page
 from fedi_safety.cli.shell import (
     ConfigOption,
     LedgerOption,
@@ -27,9 +27,9 @@ from fedi_safety.core.errors import UsageError, printable
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from fedi_safety.ledger.figures import StoreActs, StoreFigures
+    from fedi_safety.ledger.statistics import StoreActs, StoreFigures
     from fedi_safety.ledger.uploads import UploadFigures
-    from fedi_safety.web.facts import Report
+    from fedi_safety.reports.facts import Report
 
 _VERDICTS = ("clear", "review", "block")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -59,7 +59,7 @@ def report(
     place = None if html is None else checked_place(html)
     found = _read(sh, store, histograms=json_output or place is not None, policy=place is not None)
     if place is not None:
-        from fedi_safety.web.report import render
+        from fedi_safety.reports.page import render
 
         write_page(place, render(found))
     if json_output:
@@ -74,16 +74,17 @@ def report(
 
 
 def _read(sh: Shell, named: str | None, *, histograms: bool, policy: bool) -> Report:
-    from fedi_safety import __version__, app
-    from fedi_safety.cli.following import known_store
-    from fedi_safety.engine import measurable
-    from fedi_safety.ledger.figures import acts_by_store, figures
+    from fedi_safety import __version__
+    from fedi_safety.app.engine import measurable
+    from fedi_safety.app.scan import load_policy, open_settings_ledger
+    from fedi_safety.cli.lookup import known_store
     from fedi_safety.ledger.query import store_urls
+    from fedi_safety.ledger.statistics import acts_by_store, figures
     from fedi_safety.ledger.uploads import figures as upload_figures
-    from fedi_safety.web.facts import Report, thresholds_of
+    from fedi_safety.reports.facts import Report, thresholds_of
 
-    chosen = measurable(sh.settings).in_force(app.load_policy(sh.settings.policy)) if policy else None
-    book = app.open_settings_ledger(sh.settings, readonly=True)
+    chosen = measurable(sh.settings).in_force(load_policy(sh.settings.policy)) if policy else None
+    book = open_settings_ledger(sh.settings, readonly=True)
     try:
         url = known_store(sh.settings, book, named)
         now = time.time()
@@ -109,8 +110,8 @@ def _read(sh: Shell, named: str | None, *, histograms: bool, policy: bool) -> Re
 
 def as_json(found: Report) -> dict[str, Any]:
     """Return the report as one JSON object; its fields are a promise to scripts."""
-    from fedi_safety.ledger.figures import BINS
-    from fedi_safety.web.facts import summed
+    from fedi_safety.ledger.statistics import BINS
+    from fedi_safety.reports.facts import summed
 
     stores = found.figures.stores
     present, judged = sum(s.present for s in stores), sum(s.judged for s in stores)
@@ -222,7 +223,7 @@ def cell(value: str) -> str:
 def _print_tables(sh: Shell, found: Report) -> None:
     from rich.text import Text
 
-    from fedi_safety.web.facts import gate_rows, list_command, warnings
+    from fedi_safety.reports.facts import gate_rows, list_command, warnings
 
     out = sh.out
     if not found.figures.stores and found.gate is None:
@@ -261,7 +262,7 @@ def _rows_table(rows: Iterable[tuple[str, int | str, str]]) -> Table:
 
 
 def _store_table(found: Report, store: StoreFigures) -> Table:
-    from fedi_safety.web.facts import by_count, coverage_text
+    from fedi_safety.reports.facts import by_count, coverage_text
 
     rows: list[tuple[str, int | str, str]] = []
 
@@ -296,7 +297,7 @@ def _runs_table(found: Report) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from fedi_safety.web.report import run_kind, run_rate, run_status
+    from fedi_safety.reports.page import run_kind, run_rate, run_status
 
     several = len(found.figures.stores) > 1
     table = Table(title="last runs", title_justify="left", box=None, pad_edge=False)

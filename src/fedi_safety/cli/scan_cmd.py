@@ -32,11 +32,11 @@ from fedi_safety.core.errors import FediSafetyError, UsageError
 from fedi_safety.core.types import Recheck
 
 if TYPE_CHECKING:
-    from fedi_safety.app import RunReport, ScanRequest
+    from fedi_safety.app.scan import RunReport, ScanRequest
+    from fedi_safety.app.stores import Target
     from fedi_safety.core.pipeline import Pipeline
     from fedi_safety.core.ports import Store
     from fedi_safety.core.types import Tally
-    from fedi_safety.targets import Target
 
 
 def scan(
@@ -124,20 +124,20 @@ def run_scan(sh: Shell, named: str | None, wanted: dict[str, Any], *, json_outpu
 
     Also serves the predecessor's script names.
     """
-    from fedi_safety import app
-    from fedi_safety.engine import open_engine
-    from fedi_safety.targets import targets
+    from fedi_safety.app.engine import open_engine
+    from fedi_safety.app.scan import ScanRequest, SharedRunLock, act_for, load_policy, open_settings_ledger
+    from fedi_safety.app.stores import targets
 
-    policy = app.load_policy(sh.settings.policy)
+    policy = load_policy(sh.settings.policy)
     chosen = targets(sh.settings, named)
     passes: list[_Pass] = []
     with ExitStack() as closing:
         passes.extend(_Pass(target, closing.enter_context(_opened(target))) for target in chosen)
-        ledger = app.open_settings_ledger(sh.settings)
+        ledger = open_settings_ledger(sh.settings)
         closing.callback(ledger.dispose)
         for each in passes:
             url = each.store.url
-            request = app.ScanRequest(url, act=app.act_for(each.target.settings, url), beside=len(passes), **wanted)
+            request = ScanRequest(url, act=act_for(each.target.settings, url), beside=len(passes), **wanted)
             each.request = request
             if each.removes and not ledger.was_dry_run(url):
                 sh.confirm(
@@ -146,7 +146,7 @@ def run_scan(sh: Shell, named: str | None, wanted: dict[str, Any], *, json_outpu
                 )
         engine = open_engine(sh.settings)
         closing.callback(engine.close)
-        lock = app.SharedRunLock(ledger)
+        lock = SharedRunLock(ledger)
         with _live(sh) as live:
             _side_by_side(
                 [partial(each.run, live, ledger=ledger, engine=engine, policy=policy, lock=lock) for each in passes]
@@ -179,10 +179,10 @@ class _Pass:
 
     def run(self, live: _Live, **parts: Any) -> None:
         """Scan. What goes wrong is kept, so that it does not end the others."""
-        from fedi_safety import app
+        from fedi_safety.app.scan import scan as scan_store
 
         try:
-            self.report = app.scan(
+            self.report = scan_store(
                 self.target.settings,
                 self.request,
                 store=self.store,
@@ -209,7 +209,7 @@ def _side_by_side(jobs: Sequence[Callable[[], None]]) -> None:
 
 def _tell(sh: Shell, passes: Sequence[_Pass], *, json_output: bool) -> int:
     """Print each store's outcome, and with `--json` the sum as the last line. Returns the exit code."""
-    from fedi_safety import app
+    from fedi_safety.app.scan import summed
 
     codes: list[int] = []
     for each in passes:
@@ -227,7 +227,7 @@ def _tell(sh: Shell, passes: Sequence[_Pass], *, json_output: bool) -> int:
             codes.append(each.report.exit_code)
     reports = [each.report for each in passes if each.report is not None]
     if json_output and reports:
-        write_json((reports[0] if len(passes) == 1 else app.summed(reports)).as_json())
+        write_json((reports[0] if len(passes) == 1 else summed(reports)).as_json())
     return worst(codes)
 
 
@@ -264,7 +264,7 @@ class _Live:
         """Show the sum of the tallies as they are now."""
         if self._progress is None or not self._tallies:
             return
-        from fedi_safety.app import add_tally
+        from fedi_safety.app.scan import add_tally
         from fedi_safety.core.types import Tally
 
         tally = Tally()
@@ -291,7 +291,7 @@ def _live(sh: Shell) -> Iterator[_Live]:
 
 
 def _print_report(sh: Shell, report: RunReport, *, removes: bool, table: bool) -> None:
-    from fedi_safety.cli.closing import closing_notes, closing_table
+    from fedi_safety.cli.summary import closing_notes, closing_table
 
     if table:
         sh.out.print(closing_table(report, removes=removes))

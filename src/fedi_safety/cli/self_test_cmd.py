@@ -36,7 +36,7 @@ def self_test(
 
 
 def _write_card(path: Path) -> None:
-    from fedi_safety.testcard import draw_test_card
+    from fedi_safety.core.testcard import draw_test_card
 
     try:
         with path.open("xb") as file:
@@ -49,12 +49,12 @@ def _write_card(path: Path) -> None:
 
 def _steps(sh: Shell, folder: Path) -> list[str]:
     """Do the whole test in `folder` and return what was shown. Raises `SelfTestError` at the first failure."""
-    from fedi_safety import app
+    from fedi_safety.app.engine import open_engine
+    from fedi_safety.app.scan import ScanRequest, apply, load_policy, open_settings_ledger, scan
+    from fedi_safety.app.stores import named_store
+    from fedi_safety.core.testcard import TEST_CARD_NAME, TEST_CARD_SHA256, draw_test_card
     from fedi_safety.detectors.examples import check_examples
-    from fedi_safety.engine import open_engine
     from fedi_safety.ledger.query import Filters, list_objects
-    from fedi_safety.targets import named_store
-    from fedi_safety.testcard import TEST_CARD_NAME, TEST_CARD_SHA256, draw_test_card
 
     done = []
     media = folder / "media"
@@ -62,7 +62,7 @@ def _steps(sh: Shell, folder: Path) -> list[str]:
     (media / TEST_CARD_NAME).write_bytes(draw_test_card())
     (media / "neighbour.png").write_bytes(_neighbour())
     (media / "notes.csv").write_text("not,a,picture\n")
-    policy = app.load_policy(sh.settings.policy)
+    policy = load_policy(sh.settings.policy)
     engine = open_engine(sh.settings)
     try:
         for detector in engine.detectors:
@@ -70,11 +70,11 @@ def _steps(sh: Shell, folder: Path) -> list[str]:
             _expect(not wrong, f"detector {detector.name}", "; ".join(wrong))
             done.append(f"detector {detector.name} answers its examples: {detector.version}")
         settings = sh.settings.model_copy(update={"ledger": str(folder / "ledger.db")})
-        book = app.open_settings_ledger(settings)
+        book = open_settings_ledger(settings)
         store = named_store(settings, str(media))
         try:
-            dry = app.ScanRequest(store.url, dry_run=True)
-            found = app.scan(settings, dry, ledger=book, store=store, engine=engine, policy=policy)
+            dry = ScanRequest(store.url, dry_run=True)
+            found = scan(settings, dry, ledger=book, store=store, engine=engine, policy=policy)
             _expect(found.tally.accounted and found.tally.listed == 3, "scan", f"saw {found.tally}")
             _expect(found.tally.block == 1, "scan", f"condemned {found.tally.block} objects instead of the card alone")
             _expect((media / TEST_CARD_NAME).exists(), "dry run", "it removed the card")
@@ -82,7 +82,7 @@ def _steps(sh: Shell, folder: Path) -> list[str]:
             (row,) = list_objects(book.database, Filters(sha256=TEST_CARD_SHA256))
             _expect(row.reasons[0].rule == "test card", "reasons", "the verdict does not name its rule")
             done.append("its verdict names the rule and its plan waits in the ledger")
-            acted = app.apply(settings, ledger=book, store=store)
+            acted = apply(settings, ledger=book, store=store)
             _expect(acted.tally.acted == 1 and acted.tally.failed == 0, "apply", f"acted on {acted.tally.acted}")
             left = sorted(path.name for path in media.iterdir())
             _expect(left == ["neighbour.png", "notes.csv"], "removal", f"left {', '.join(left)}")
@@ -107,7 +107,7 @@ def _expect(holds: bool, thing: str, cause: str) -> None:
 
 def _neighbour() -> bytes:
     """Return another harmless PNG: the card's picture with one more chunk, and so with another hash."""
-    from fedi_safety.testcard import draw_test_card
+    from fedi_safety.core.testcard import draw_test_card
 
     card = draw_test_card()
     text = b"\x00\x00\x00\x09tEXtnote\x00same"

@@ -1,4 +1,4 @@
-"""`serve`: the gate. Checks who may ask, opens what it needs, and hands over to `fedi_safety.gate.serving`."""
+"""`serve`: the gate. Checks who may ask, opens what it needs, and hands over to `fedi_safety.gate.service`."""
 
 from __future__ import annotations
 
@@ -78,29 +78,30 @@ def serve(
 
 def run_serve(sh: Shell) -> int:
     """Serve as configured."""
-    from fedi_safety import app
-    from fedi_safety.config import ledger_path, variables
-    from fedi_safety.gate import http, logs
-    from fedi_safety.gate.finding import upload_store
-    from fedi_safety.gate.serving import Serving, checked
+    from fedi_safety.app.scan import SystemClock, act_for, load_policy
+    from fedi_safety.config.predecessor import unused_database
+    from fedi_safety.config.schema import ledger_path, variables
+    from fedi_safety.gate import edge
+    from fedi_safety.gate.backlog.finder import upload_store
+    from fedi_safety.gate.service import Serving, checked
+    from fedi_safety.judging import logs
     from fedi_safety.ledger.ledger import open_ledger
-    from fedi_safety.predecessor_env import unused_database
     from fedi_safety.stores import canonical_url
 
     settings = sh.settings
     gate = settings.gate
     checked(gate, gate.host)
-    policy = app.load_policy(settings.policy)
+    policy = load_policy(settings.policy)
     target = upload_store(settings)
     if target is not None:
-        app.act_for(target.settings, target.url)  # says now what would be wrong later
+        act_for(target.settings, target.url)  # says now what would be wrong later
         canonical_url(target.url, s3=target.settings.s3)  # likewise of a directory that is not there
     logs.set_up(gate.log)
-    book = open_ledger(ledger_path(settings), clock=app.SystemClock(), busy_timeout_s=_BUSY_S)
+    book = open_ledger(ledger_path(settings), clock=SystemClock(), busy_timeout_s=_BUSY_S)
     try:
-        with http.bind(gate.host, gate.port) as listener:
-            serving = Serving(settings, book, policy, listener, reload=lambda: app.load_policy(settings.policy))
-            sh.note(f"the gate listens on {http.shown(listener)}; policy {policy.name}; stop with Ctrl-C or SIGTERM")
+        with edge.bind(gate.host, gate.port) as listener:
+            serving = Serving(settings, book, policy, listener, reload=lambda: load_policy(settings.policy))
+            sh.note(f"the gate listens on {edge.shown(listener)}; policy {policy.name}; stop with Ctrl-C or SIGTERM")
             if (unused := unused_database(variables())) is not None:
                 sh.warn(unused)
             if target is None:

@@ -17,7 +17,7 @@ from fedi_safety.core.errors import ExitCode, UsageError, printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fedi_safety.config import Settings
+    from fedi_safety.config.schema import Settings
 
 _GROUP = "Common options"
 
@@ -110,7 +110,7 @@ def shell(
 
     `overrides` are settings by name; a section is a dict. What is None, there or in a section, overrides nothing.
     """
-    from fedi_safety.config import load_settings
+    from fedi_safety.config.schema import load_settings
 
     for name, value in overrides.items():
         if isinstance(value, dict):

@@ -34,11 +34,11 @@ def show(
     yes: YesOption = False,
 ) -> int:
     """Show all that is known of one object: verdicts, scores, detectors, plans, acts and events."""
-    from fedi_safety import app
-    from fedi_safety.cli.following import find
+    from fedi_safety.app.scan import open_settings_ledger
+    from fedi_safety.cli.lookup import find
 
     sh = shell(config, ledger, log_level, quiet, yes)
-    book = app.open_settings_ledger(sh.settings, readonly=True)
+    book = open_settings_ledger(sh.settings, readonly=True)
     try:
         found = find(book, key)
     finally:
@@ -52,7 +52,7 @@ def show(
 
 
 def _as_json(found: Shown) -> dict[str, Any]:
-    from fedi_safety.cli.following import reason_json, row_json
+    from fedi_safety.cli.lookup import reason_json, row_json
 
     return {
         "sha256": None if found.sha256 is None else found.sha256.hex(),
@@ -85,7 +85,7 @@ def _as_json(found: Shown) -> dict[str, Any]:
 
 
 def _lines(found: Shown) -> list[str]:
-    from fedi_safety.cli.following import reason_text
+    from fedi_safety.cli.lookup import reason_text
 
     lines = []
     for row in found.rows:

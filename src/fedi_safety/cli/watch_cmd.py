@@ -1,4 +1,4 @@
-"""`watch`: the daemon. Asks what there is to ask, loads the engine, and hands over to `fedi_safety.watch`."""
+"""`watch`: the daemon. Asks what there is to ask, loads the engine, and hands over to `fedi_safety.watch.daemon`."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from fedi_safety.cli.shell import (
 from fedi_safety.core.errors import ExitCode, FediSafetyError, StoreError, UsageError
 
 if TYPE_CHECKING:
+    from fedi_safety.app.stores import Target
     from fedi_safety.core.policy import Policy
     from fedi_safety.core.ports import Store
     from fedi_safety.ledger.ledger import SqlLedger
-    from fedi_safety.targets import Target
-    from fedi_safety.watching.cycles import Rhythm, Shared, StoreWatch, Wanted
+    from fedi_safety.watch.cycles import Rhythm, Shared, StoreWatch, Wanted
 
 
 def watch(
@@ -87,7 +87,7 @@ def watch(
     yes: YesOption = False,
 ) -> int:
     """Run until stopped: judge what is new in every store, and act on what the policy condemns."""
-    from fedi_safety.watching.cycles import Rhythm, Wanted
+    from fedi_safety.watch.cycles import Rhythm, Wanted
 
     names = None if detectors is None else [name.strip() for name in detectors.split(",") if name.strip()]
     limits = None if frames is None else {"frames": frames}
@@ -103,17 +103,17 @@ def run_watch(
     sh: Shell, named: str | None, rhythm: Rhythm, wanted: Wanted, *, once: bool = False, health_file: Path | None = None
 ) -> int:
     """Watch as asked. Also serves the predecessor's script names."""
-    from fedi_safety import app
-    from fedi_safety.engine import open_engine
-    from fedi_safety.targets import targets
-    from fedi_safety.watch import Daemon
-    from fedi_safety.watching.cycles import Shared, StoreWatch
+    from fedi_safety.app.engine import open_engine
+    from fedi_safety.app.scan import SharedRunLock, SystemClock, load_policy, open_settings_ledger
+    from fedi_safety.app.stores import targets
+    from fedi_safety.watch.cycles import Shared, StoreWatch
+    from fedi_safety.watch.daemon import Daemon
 
     settings = sh.settings
-    policy = app.load_policy(settings.policy)
+    policy = load_policy(settings.policy)
     chosen = targets(settings, named)
     _check_place(health_file)
-    ledger = app.open_settings_ledger(settings)
+    ledger = open_settings_ledger(settings)
     try:
         opened = [(target, _open(target, alone=len(chosen) == 1)) for target in chosen]
         if all(store is None for _, store in opened):
@@ -126,8 +126,8 @@ def run_watch(
                 ledger,
                 engine,
                 engine.in_force(policy),
-                app.SharedRunLock(ledger),
-                app.SystemClock(),
+                SharedRunLock(ledger),
+                SystemClock(),
                 rhythm,
                 wanted,
                 len(chosen),
@@ -137,7 +137,7 @@ def run_watch(
                 return _once(sh, watches, shared)
 
             def reload() -> Policy:
-                return engine.in_force(app.load_policy(settings.policy))
+                return engine.in_force(load_policy(settings.policy))
 
             daemon = Daemon(watches, shared, reload=reload, health_file=health_file)
             names = ", ".join(target.name for target in chosen)
@@ -160,10 +160,10 @@ def _open(target: Target, *, alone: bool) -> Store | None:
 
 
 def _confirm(sh: Shell, ledger: SqlLedger, target: Target, store: Store | None, wanted: Wanted) -> None:
-    from fedi_safety import app
+    from fedi_safety.app.scan import act_for
 
     url = _unopened_url(target.url) if store is None else store.url
-    removes = app.act_for(target.settings, url).removes and not wanted.dry_run
+    removes = act_for(target.settings, url).removes and not wanted.dry_run
     if removes and not ledger.was_dry_run(url):
         sh.confirm(
             f"{url} has had no complete dry run, and what the policy condemns will be deleted",

@@ -25,11 +25,11 @@ from fedi_safety.cli.shell import (
 from fedi_safety.core.errors import ExitCode, FediSafetyError, UsageError
 
 if TYPE_CHECKING:
-    from fedi_safety.config import Settings
+    from fedi_safety.config.schema import Settings
     from fedi_safety.core.policy import Policy
-    from fedi_safety.gate.judging import EngineJudge
-    from fedi_safety.gate.worker import Link, Worker
-    from fedi_safety.watching.systemd import Notifier
+    from fedi_safety.judging.engine import EngineJudge
+    from fedi_safety.service.systemd import Notifier
+    from fedi_safety.worker.worker import Link, Worker
 
 _DECODE_S = 10.0  # half of a gate's usual deadline
 _QUEUE = 1024  # for the engine; what is in hand is bounded before, by `--room`
@@ -84,10 +84,10 @@ class Remote:
 
 def run_worker(sh: Shell, named: Sequence[str], *, name: str | None = None, room: int = 0) -> int:
     """Work for these gates. Also serves the predecessor's script name."""
-    from fedi_safety import app
+    from fedi_safety.app.scan import load_policy
 
     gates = remotes(sh.settings, named)
-    policy = app.load_policy(sh.settings.policy)
+    policy = load_policy(sh.settings.policy)
     own_name = name or socket.gethostname() or "worker"
     return asyncio.run(_work(sh, gates, policy, f"{own_name}-{os.getpid()}", room))
 
@@ -113,13 +113,13 @@ def remotes(settings: Settings, named: Sequence[str]) -> list[Remote]:
 
 
 async def _work(sh: Shell, gates: Sequence[Remote], policy: Policy, own_name: str, room: int) -> int:
+    from fedi_safety.app.engine import open_engine
     from fedi_safety.core.types import Content, Judgement
-    from fedi_safety.engine import open_engine
-    from fedi_safety.gate.judging import EngineJudge, EngineLimits
-    from fedi_safety.gate.metrics import Metrics
-    from fedi_safety.gate.remote import find_out
-    from fedi_safety.gate.worker import Link, NoMemory, Worker
-    from fedi_safety.watching.systemd import Notifier
+    from fedi_safety.judging.engine import EngineJudge, EngineLimits
+    from fedi_safety.judging.metrics import Metrics
+    from fedi_safety.service.systemd import Notifier
+    from fedi_safety.worker.gates import find_out
+    from fedi_safety.worker.worker import Link, NoMemory, Worker
 
     def forget(_content: Content, _judgement: Judgement, _fresh: bool) -> None:
         """The gate keeps the record."""
@@ -203,10 +203,10 @@ async def _beat(notifier: Notifier) -> None:
 
 def _reload(sh: Shell, judge: EngineJudge) -> None:
     """Read the policy again; one that is not valid leaves the old one in force."""
-    from fedi_safety import app
+    from fedi_safety.app.scan import load_policy
 
     try:
-        judge.take_policy(app.load_policy(sh.settings.policy))
+        judge.take_policy(load_policy(sh.settings.policy))
     except FediSafetyError as error:
         sh.warn(f"the policy stays as it was: {error.line()}")
     else:

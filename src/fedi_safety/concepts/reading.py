@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from fedi_safety.concepts import PLACE, PREFIX, Concept, ConceptSet
+from fedi_safety.config.toml_lines import KeyPath, dotted, line_numbers, problem_at, syntax_problem
 from fedi_safety.core.errors import ConfigError
-from fedi_safety.toml_lines import KeyPath, dotted, line_numbers, problem_at, syntax_problem
 
 DEFAULT = "default"
 MAX_TEXTS = 20_000

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from fedi_safety.core.batching import ByteBudget, Pipe, Stopped
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.errors import StoreError, Unscannable
-from fedi_safety.core.looking import content_of, decoder_mark, look_again
+from fedi_safety.core.examine import content_of, decoder_mark, look_again
 from fedi_safety.core.policy import TEST_CARD_SIGNAL, Policy, dismissal, judge
 from fedi_safety.core.ports import Clock, Decoder, Memory, ReadableStore
+from fedi_safety.core.queues import ByteBudget, Pipe, Stopped
 from fedi_safety.core.types import (
     Content,
     Decoded,

@@ -14,8 +14,8 @@ from fedi_safety.core.errors import UsageError
 from fedi_safety.core.ports import Detector
 
 if TYPE_CHECKING:
-    from fedi_safety.config import Clip
-    from fedi_safety.detectors.devices import DeviceChoice
+    from fedi_safety.config.schema import Clip
+    from fedi_safety.detectors.sessions.devices import DeviceChoice
 
 # ONNX Runtime builds from 1.29 on (the pinned one is older) send usage reports unless this is set before they are
 # loaded, and nothing may leave the machine (I1). Every module here that loads it is imported after this line.
@@ -72,7 +72,7 @@ def open_detectors(
         raise UsageError(f"threads {threads}", "negative", "give a number of threads, or 0 for all processors")
 
     # Heavy imports stay in here: `--help` must not pay for them.
-    from fedi_safety.detectors.devices import choose_device
+    from fedi_safety.detectors.sessions.devices import choose_device
 
     choice = choose_device(device)
     count = threads or processors()
@@ -80,7 +80,7 @@ def open_detectors(
     if any(name in EMBEDDED for name in wanted):
         opened += _open_embedded([name for name in wanted if name in EMBEDDED], choice, count)
     if CLIP in wanted:
-        from fedi_safety.config import Clip
+        from fedi_safety.config.schema import Clip
         from fedi_safety.detectors.clip import open_clip
 
         opened.append(open_clip(clip or Clip.model_validate({}), choice, count))

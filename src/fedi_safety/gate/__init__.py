@@ -1,1 +1,1 @@
-"""The gate: judges uploads while the uploader waits, and the workers that judge for remote gates."""
+"""The gate: the HTTP service that judges uploads while the uploader waits."""

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from fedi_safety.config import Gate
+from fedi_safety.config.schema import Gate
 from fedi_safety.core.errors import ConfigError
-from fedi_safety.gate.answers import Refusal
 from fedi_safety.gate.keys import Keyring
+from fedi_safety.gate.responses import Refusal
 
 BY_ADDRESS = "IPADDR"
 """In the place of a token: the caller's address decides (the predecessor's word for it)."""

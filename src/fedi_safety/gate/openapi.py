@@ -10,14 +10,20 @@ from html import escape
 from typing import Any
 
 from fedi_safety import __version__
-from fedi_safety.gate import wire
-from fedi_safety.gate.intake import FIELD
+from fedi_safety.gate.body import FIELD
+from fedi_safety.judging import messages
 
 Json = dict[str, Any]
 
 _TEXT: Json = {"type": "string"}
 _ID: Json = {"type": "string", "description": "the request's id, which the log has too"}
-_MODELS = (wire.TakeRequest, wire.RenewRequest, wire.RenewAnswer, wire.ResultsRequest, wire.ResultsAnswer)
+_MODELS = (
+    messages.TakeRequest,
+    messages.RenewRequest,
+    messages.RenewAnswer,
+    messages.ResultsRequest,
+    messages.ResultsAnswer,
+)
 
 SCHEMAS: Json = {
     "Answer": {
@@ -182,7 +188,7 @@ def _worker_paths() -> Json:
     wrong = {"400": _said("The request is malformed, or has no key.", _ref("OldMessage"))}
     wrong["403"] = _said("The key is not known here.", _ref("OldMessage"))
     take = {
-        "200": _plain("One line of JSON, then the media one after another.", wire.WORK_TYPE),
+        "200": _plain("One line of JSON, then the media one after another.", messages.WORK_TYPE),
         "204": {"description": "The worker went away."},
     }
     return {

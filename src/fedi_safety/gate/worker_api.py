@@ -22,12 +22,10 @@ from starlette.routing import Route
 from fedi_safety.clients.pictrs_safety import BETTER
 from fedi_safety.core.errors import printable
 from fedi_safety.core.types import MediaType
-from fedi_safety.gate import logs
-from fedi_safety.gate.answers import Refusal
 from fedi_safety.gate.keys import Keyring
-from fedi_safety.gate.queue import Lease, WorkerQueue
-from fedi_safety.gate.types import Answer, Unjudged
-from fedi_safety.gate.wire import (
+from fedi_safety.gate.responses import Refusal
+from fedi_safety.judging import logs
+from fedi_safety.judging.messages import (
     MAX_WAIT_S,
     WORK_TYPE,
     JobHead,
@@ -39,6 +37,8 @@ from fedi_safety.gate.wire import (
     TakeRequest,
     bare_judgement,
 )
+from fedi_safety.judging.types import Answer, Unjudged
+from fedi_safety.judging.worker_queue import Lease, WorkerQueue
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")

@@ -28,19 +28,21 @@ from fedi_safety.core.types import (
     Scores,
     Unscanned,
 )
-from fedi_safety.ledger import codec, embeddings, judging, planning, recording, remembering, uploads, watermarks
+from fedi_safety.ledger import codec, embeddings, lookup, planning, uploads, verdicts, watermarks
+from fedi_safety.ledger.database.sqlite import BUSY_TIMEOUT_S, Database, ledger_path
 from fedi_safety.ledger.embeddings import Keep, Total
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.migrate import bring_up_to_date
+from fedi_safety.ledger.results import record as record_results
+from fedi_safety.ledger.results import record_contents
 from fedi_safety.ledger.schema import plans, runs, stores
-from fedi_safety.ledger.sqlite import BUSY_TIMEOUT_S, Database, ledger_path
 from fedi_safety.ledger.uploads import Debt, Move, UploadNote, UploadState
 from fedi_safety.ledger.verify import Verification, verify
 from fedi_safety.ledger.watermarks import Retry, Watermark
 
 if TYPE_CHECKING:
-    from fedi_safety.ledger.pages import Page, Rescorer
-    from fedi_safety.ledger.redeciding import Quiet
+    from fedi_safety.ledger.replay import Quiet
+    from fedi_safety.ledger.score_pages import Page, Rescorer
 
 
 def open_ledger(
@@ -168,7 +170,7 @@ class SqlLedger:
         now = self.clock.now()
         with self.database.write() as connection:
             if judged:
-                recording.record_contents(connection, now, run, judged, self.keep)
+                record_contents(connection, now, run, judged, self.keep)
                 uploads.judged(connection, now, [item.content.sha256 for item in judged])
             uploads.note(connection, notes)
             uploads.move(connection, now, moves)
@@ -200,10 +202,10 @@ class SqlLedger:
             store_id = self._known_store_id(connection, store)
             if store_id is None:
                 return [None] * len(objects)
-            found, adopted = remembering.lookup(connection, store_id, objects, policy)
+            found, adopted = lookup.lookup(connection, store_id, objects, policy)
         if adopted and not self.database.readonly:
             with self.database.write() as connection:
-                remembering.adopt(connection, adopted)
+                lookup.adopt(connection, adopted)
         return found
 
     def contents(self, sha256s: Sequence[bytes]) -> dict[bytes, tuple[Content, Judgement, bool]]:
@@ -211,13 +213,13 @@ class SqlLedger:
         found: dict[bytes, tuple[Content, Judgement, bool]] = {}
         with self.database.read() as connection:
             for part in codec.chunks(sha256s):
-                found.update(remembering.contents_of(connection, part))
+                found.update(lookup.contents_of(connection, part))
         return found
 
     def dismissed(self, sha256s: Sequence[bytes]) -> set[bytes]:
         """Return which of these contents a person has dismissed as judged wrongly."""
         with self.database.read() as connection:
-            return judging.dismissed_among(connection, sha256s)
+            return verdicts.dismissed_among(connection, sha256s)
 
     # --- what is written
 
@@ -227,7 +229,7 @@ class SqlLedger:
             return
         now = self.clock.now()
         with self.database.write() as connection:
-            recording.record(connection, now, run, self.store_id(connection, store), results, self.keep)
+            record_results(connection, now, run, self.store_id(connection, store), results, self.keep)
             uploads.judged(connection, now, [r.content.sha256 for r in results if isinstance(r, Judged)])
 
     def plan(self, run: int, store: str, wanted: Sequence[tuple[Object, bytes]], act: ActKind) -> list[Plan]:
@@ -246,7 +248,7 @@ class SqlLedger:
         with self.database.write() as connection:
             store_id = self.store_id(connection, store)
             for part in codec.chunks(objects):
-                of_these = plans.c.object_id.in_(remembering.ids_of(store_id, part))
+                of_these = plans.c.object_id.in_(lookup.ids_of(store_id, part))
                 closed += planning.close_waiting(connection, now, run, of_these, PlanState.SUPERSEDED)
         return closed
 
@@ -305,7 +307,7 @@ class SqlLedger:
         `rescorer` first computes signals from kept embeddings, where they are defined otherwise now. `quiet` answers
         for most contents of a page at once (see `redeciding`).
         """
-        from fedi_safety.ledger.redeciding import Redecided, redecide_page
+        from fedi_safety.ledger.replay import Redecided, redecide_page
 
         total = Redecided()
         more = True
@@ -336,7 +338,7 @@ class SqlLedger:
 
     def score_pages(self, policy: str | None = None, rescorer: Rescorer | None = None) -> Iterator[Page]:
         """Yield the same by the page, with signals computed from kept embeddings where their definition has changed."""
-        from fedi_safety.ledger.pages import read_page, rescored
+        from fedi_safety.ledger.score_pages import read_page, rescored
 
         after = 0
         while True:
@@ -373,7 +375,7 @@ class SqlLedger:
             row = self._content(connection, sha256)
             if row["dismissed_at"] is not None:
                 return 0
-            judging.dismiss(connection, now, run, sha256, printable(reason), row)
+            verdicts.dismiss(connection, now, run, sha256, printable(reason), row)
             of_it = plans.c.content_id == row["id"]
             return planning.close_waiting(connection, now, run, of_it, PlanState.DISMISSED)
 
@@ -384,7 +386,7 @@ class SqlLedger:
             row = self._content(connection, sha256)
             if row["dismissed_at"] is None:
                 return False
-            judging.restore(connection, now, run, sha256, printable(reason), row)
+            verdicts.restore(connection, now, run, sha256, printable(reason), row)
             return True
 
     def verify(self) -> Verification:
@@ -392,7 +394,7 @@ class SqlLedger:
         return verify(self.database)
 
     def _content(self, connection: Connection, sha256: bytes) -> Any:
-        row = judging.content_row(connection, sha256)
+        row = verdicts.content_row(connection, sha256)
         if row is None:
             thing = f"content {sha256.hex()}"
             raise LedgerUsageError(thing, "is not in the ledger", "see `fedi-safety list` for what is")

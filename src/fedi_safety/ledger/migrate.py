@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Column, Connection, MetaData, Table, Text, inspect, select
 
 from fedi_safety.core.errors import LedgerUsageError
+from fedi_safety.ledger.database.sqlite import Database
 from fedi_safety.ledger.schema import REVISION
-from fedi_safety.ledger.sqlite import Database
 
 if TYPE_CHECKING:
     from alembic.config import Config

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from fedi_safety.core.types import ActKind, Judgement, PlanState, Reason, RuleHit, Signal, Verdict
 from fedi_safety.ledger import codec
+from fedi_safety.ledger.database.sqlite import Database
 from fedi_safety.ledger.schema import (
     State,
     acts,
@@ -24,7 +25,6 @@ from fedi_safety.ledger.schema import (
     runs,
     stores,
 )
-from fedi_safety.ledger.sqlite import Database
 
 IMPORTED_LABEL = "imported"
 

@@ -17,9 +17,9 @@ from sqlalchemy import Connection, case, delete, func, insert, or_, select, upda
 from fedi_safety.core.errors import printable
 from fedi_safety.core.types import Verdict
 from fedi_safety.ledger import codec
+from fedi_safety.ledger.database.sqlite import Database
 from fedi_safety.ledger.schema import State, contents, judgements, objects, runs
 from fedi_safety.ledger.schema import uploads as table
-from fedi_safety.ledger.sqlite import Database
 
 RETAIN_S = 90 * 86_400.0
 """How long what is refused or settled can be looked up."""

@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Row, func, or_, select
 
 from fedi_safety.core.types import Verdict
 from fedi_safety.ledger import codec
+from fedi_safety.ledger.database.sqlite import Database
 from fedi_safety.ledger.events import CHAIN_START, Kind, entry_hash
-from fedi_safety.ledger.judging import digest
 from fedi_safety.ledger.planning import identity
 from fedi_safety.ledger.schema import (
     acts,
@@ -25,7 +25,7 @@ from fedi_safety.ledger.schema import (
     objects,
     plans,
 )
-from fedi_safety.ledger.sqlite import Database
+from fedi_safety.ledger.verdicts import digest
 
 _Rows = Sequence[Row[*tuple[Any, ...]]]
 

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedi_safety.clients.model_folder import (
+from fedi_safety.core.errors import ModelError
+from fedi_safety.models.bpe import clip_tokenizer, clip_tokenizer_config
+from fedi_safety.models.folder import (
     CONFIG,
     PREPROCESS,
     TEXTUAL,
@@ -24,10 +26,8 @@ from fedi_safety.clients.model_folder import (
     VISUAL,
     open_model_folder,
 )
-from fedi_safety.clients.model_lock import Locked, only_writer, read_lock
-from fedi_safety.core.errors import ModelError
-from fedi_safety.models.bpe import clip_tokenizer, clip_tokenizer_config
 from fedi_safety.models.importing import digests_of
+from fedi_safety.models.lock import Locked, only_writer, read_lock
 from fedi_safety.models.names import folder_name
 from fedi_safety.models.placing import place
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Protocol
 
 from fedi_safety.clients.hub import Hub, RemoteFile
-from fedi_safety.clients.model_folder import REQUIRED, file_sha256, is_of_model, open_model_folder
-from fedi_safety.clients.model_lock import Locked, altered, only_writer, read_lock
 from fedi_safety.core.errors import ExitCode, ModelError
+from fedi_safety.models.folder import REQUIRED, file_sha256, is_of_model, open_model_folder
+from fedi_safety.models.lock import Locked, altered, only_writer, read_lock
 from fedi_safety.models.names import folder_name, repository_of
 from fedi_safety.models.placing import place
 

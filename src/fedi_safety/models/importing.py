@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from fedi_safety.clients.model_folder import file_sha256, model_files, open_model_folder
-from fedi_safety.clients.model_lock import Locked, only_writer, read_lock, write_entry
 from fedi_safety.core.errors import ModelError
+from fedi_safety.models.folder import file_sha256, model_files, open_model_folder
+from fedi_safety.models.lock import Locked, only_writer, read_lock, write_entry
 from fedi_safety.models.names import folder_name
 from fedi_safety.models.placing import place
 from fedi_safety.models.variants import forget

@@ -6,8 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
-from fedi_safety.clients.model_folder import VARIANTS
-from fedi_safety.clients.model_lock import Locked, write_entry
+from fedi_safety.models.folder import VARIANTS
+from fedi_safety.models.lock import Locked, write_entry
 
 
 def place(part: Path, models: Path, called: str, entry: Locked, *, keep_variants: bool = False) -> None:

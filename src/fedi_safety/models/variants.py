@@ -19,15 +19,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fedi_safety.clients.model_folder import (
-    VARIANTS,
-    VISUAL,
-    ModelFolder,
-    file_sha256,
-    open_model_folder,
-    variant_file,
-)
 from fedi_safety.core.errors import ModelError
+from fedi_safety.models.folder import VARIANTS, VISUAL, ModelFolder, file_sha256, open_model_folder, variant_file
 
 NO_FILE = "bf16"
 INT8 = ("int8", "int8w")

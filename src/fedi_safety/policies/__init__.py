@@ -12,10 +12,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from fedi_safety.config.toml_lines import KeyPath, dotted, line_numbers, problem_at, syntax_problem
 from fedi_safety.core.errors import PolicyError
 from fedi_safety.core.policy import ClearingBound, Policy, Rule
 from fedi_safety.core.types import Verdict
-from fedi_safety.toml_lines import KeyPath, dotted, line_numbers, problem_at, syntax_problem
 
 PRESETS = ("cautious", "balanced", "strict")
 DEFAULT = "balanced"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from fedi_safety.config import S3, Pictrs, Ssh
+from fedi_safety.config.schema import S3, Pictrs, Ssh
 from fedi_safety.core.errors import StoreUsageError
 from fedi_safety.core.ports import Store
 
@@ -23,11 +23,11 @@ def open_store(
     if not mark or scheme == "file":
         return _local(url_or_path if not mark else _file_path(url_or_path))
     if scheme == "s3":
-        from fedi_safety.stores.s3 import open_s3
+        from fedi_safety.stores.s3.store import open_s3
 
         return open_s3(url_or_path, s3 or S3())
     if scheme == "sftp":
-        from fedi_safety.stores.sftp import open_sftp
+        from fedi_safety.stores.sftp.store import open_sftp
 
         return open_sftp(url_or_path, ssh or Ssh())
     if scheme in ("pictrs+http", "pictrs+https"):
@@ -51,11 +51,11 @@ def canonical_url(url_or_path: str, *, s3: S3 | None = None) -> str:
     if scheme == "file":
         return url_or_path
     if scheme == "s3":
-        from fedi_safety.stores.s3_address import canonical_url as canonical_s3
+        from fedi_safety.stores.s3.address import canonical_url as canonical_s3
 
         return canonical_s3(url_or_path, s3 or S3())
     if scheme == "sftp":
-        from fedi_safety.stores.sftp_trust import read_url
+        from fedi_safety.stores.sftp.trust import read_url
 
         return read_url(url_or_path).url
     if scheme in ("pictrs+http", "pictrs+https"):

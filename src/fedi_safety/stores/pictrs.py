@@ -29,7 +29,7 @@ from fedi_safety.clients.pictrs import (
 )
 from fedi_safety.clients.pictrs_database import PictrsDatabase
 from fedi_safety.clients.pictrs_purging import describe, purge_picture
-from fedi_safety.config import Pictrs
+from fedi_safety.config.schema import Pictrs
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.types import Object, PlanState, Reason, Unscanned
 

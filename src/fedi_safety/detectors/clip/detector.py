@@ -9,15 +9,15 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fedi_safety.clients.model_folder import CONFIG, TOKENIZER, TOKENIZER_CONFIG, file_sha256, graph_files
 from fedi_safety.concepts import ConceptSet
 from fedi_safety.core.types import Evidence, Scored
 from fedi_safety.detectors.clip.folder import Plan
 from fedi_safety.detectors.clip.text_cache import TextCache
 from fedi_safety.detectors.clip.towers import TextualTower, VisualTower
-from fedi_safety.detectors.devices import DeviceChoice
 from fedi_safety.detectors.examples import Example, checks, drawn_face, flat
-from fedi_safety.detectors.runtime import Floats
+from fedi_safety.detectors.sessions.devices import DeviceChoice
+from fedi_safety.detectors.sessions.onnx import Floats
+from fedi_safety.models.folder import CONFIG, TOKENIZER, TOKENIZER_CONFIG, file_sha256, graph_files
 
 
 class ClipConcepts:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from fedi_safety.clients.model_folder import FULL, ModelFolder, open_model_folder, weights_digest
-from fedi_safety.clients.model_lock import refuse_altered
 from fedi_safety.core.errors import ModelError, UsageError
-from fedi_safety.detectors.devices import DeviceChoice, openvino_units
+from fedi_safety.detectors.sessions.devices import DeviceChoice, openvino_units
+from fedi_safety.models.folder import FULL, ModelFolder, open_model_folder, weights_digest
+from fedi_safety.models.lock import refuse_altered
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 
@@ -138,7 +138,7 @@ def _openvino_here() -> bool:
 def _need_openvino() -> None:
     """Raise `ModelError` that says what is wrong with OpenVINO, if anything is."""
     if not _openvino_here():
-        from fedi_safety.detectors.openvino_runtime import INSTALL, load_openvino
+        from fedi_safety.detectors.sessions.openvino import INSTALL, load_openvino
 
         load_openvino()
         raise ModelError("OpenVINO", "finds no processor that it can run on", INSTALL)
@@ -147,6 +147,6 @@ def _need_openvino() -> None:
 def _native_bf16() -> bool:
     if not _openvino_here():
         return False
-    from fedi_safety.detectors.openvino_runtime import capabilities
+    from fedi_safety.detectors.sessions.openvino import capabilities
 
     return "BF16" in capabilities("CPU")

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedi_safety.clients.model_folder import ModelFolder
 from fedi_safety.core.errors import ConfigError, ModelError
+from fedi_safety.models.folder import ModelFolder
 
 Tokens = NDArray[np.int64]
 

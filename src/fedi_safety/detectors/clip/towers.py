@@ -15,15 +15,15 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from fedi_safety.clients.model_folder import ModelFolder
 from fedi_safety.core.errors import DeviceError, ModelError, Unscannable
 from fedi_safety.core.types import Frame, Reason
 from fedi_safety.detectors.clip.folder import OPENVINO, Plan
 from fedi_safety.detectors.clip.preprocess import Preprocess, read_preprocess
 from fedi_safety.detectors.clip.resting import Resting
 from fedi_safety.detectors.clip.tokens import Tokenizer, Tokens
-from fedi_safety.detectors.devices import CPU_PROVIDER, DeviceChoice
-from fedi_safety.detectors.runtime import Floats, Network, OutOfMemory, Port, give_memory_back, open_session
+from fedi_safety.detectors.sessions.devices import CPU_PROVIDER, DeviceChoice
+from fedi_safety.detectors.sessions.onnx import Floats, Network, OutOfMemory, Port, give_memory_back, open_session
+from fedi_safety.models.folder import ModelFolder
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ class VisualTower:
     def _load(self) -> Network:
         plan = self.plan
         if plan.runtime == OPENVINO:
-            from fedi_safety.detectors.openvino_runtime import OpenVino
+            from fedi_safety.detectors.sessions.openvino import OpenVino
 
             cache = None if self._cache is None else self._cache / "openvino" / plan.folder.name / plan.file.stem
             network: Network = OpenVino(

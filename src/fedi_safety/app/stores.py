@@ -1,0 +1,60 @@
+"""The stores that a command is about: those of the configuration by their names, or one that is named by its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fedi_safety.config.schema import Settings
+from fedi_safety.core.errors import UsageError
+from fedi_safety.core.ports import Store
+from fedi_safety.stores import canonical_url, open_store
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A store that a command is about: what it is called, and the settings with its own access in them."""
+
+    name: str
+    url: str  # or a path
+    settings: Settings
+
+    def open(self) -> Store:
+        """Open it. Raises `StoreUsageError` or `StoreError`."""
+        settings = self.settings
+        return open_store(self.url, s3=settings.s3, ssh=settings.ssh, pictrs=settings.pictrs)
+
+
+def targets(settings: Settings, named: str | None) -> list[Target]:
+    """Return the store that was named, by its name or place, else every configured one. Raises `UsageError`."""
+    known: dict[str, Target] = {}
+    for store in settings.stores:
+        if store.name in known:
+            raise UsageError(f"stores: {store.name}", "two stores have this name", "rename one of them")
+        own = {key: value for key in ("s3", "ssh", "pictrs") if (value := getattr(store, key)) is not None}
+        known[store.name] = Target(store.name, store.url, settings.model_copy(update=own))
+    if named is not None:
+        return [known.get(named) or Target(named, named, settings)]
+    chosen = list(known.values())
+    if settings.store is not None and settings.store not in {word for t in chosen for word in (t.name, t.url)}:
+        chosen.insert(0, Target(settings.store, settings.store, settings))
+    if not chosen:
+        raise UsageError("store", "no store was named and none is configured", "give a path, or set `store`")
+    return chosen
+
+
+def named_store(settings: Settings, named: str | None) -> Store:
+    """Open the store that was named, else the only configured one. Raises `UsageError` if there is not exactly one."""
+    chosen = targets(settings, named)
+    if len(chosen) > 1:
+        names = ", ".join(target.name for target in chosen)
+        raise UsageError("store", f"several are configured: {names}", "name one of them")
+    return chosen[0].open()
+
+
+def store_url(settings: Settings, named: str) -> str:
+    """Return the ledger's name of a store that was named as for `targets`. It is not reached, nor need it still exist.
+
+    Raises `StoreUsageError` for a path that is no directory.
+    """
+    (target,) = targets(settings, named)
+    return canonical_url(target.url, s3=target.settings.s3)

@@ -1,0 +1,96 @@
+"""What the follow-up commands share: finding what a person means, and rows as JSON."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from fedi_safety.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from fedi_safety.config.schema import Settings
+    from fedi_safety.core.types import RuleHit
+    from fedi_safety.ledger.ledger import SqlLedger
+    from fedi_safety.ledger.query import Row, Shown
+
+
+def known_store(settings: Settings, ledger: SqlLedger, named: str | None) -> str | None:
+    """Return the ledger's name of the store that was named, or None for all. Raises `UsageError` for an unknown one."""
+    from fedi_safety.app.stores import store_url
+    from fedi_safety.ledger.query import store_urls
+
+    if named is None:
+        return None
+    url = store_url(settings, named)
+    urls = store_urls(ledger.database)
+    if url not in urls:
+        known = f"it knows {', '.join(urls[:5])}{', ...' if len(urls) > 5 else ''}" if urls else "it is empty"
+        raise UsageError(url, "the ledger knows no such store", f"{known}; scan it first, or name another --ledger")
+    return url
+
+
+def find(ledger: SqlLedger, target: str, store: str | None = None) -> Shown:
+    """Return everything about a key, a path below a store's root, or a SHA-256 in hex. Raises `UsageError`."""
+    from fedi_safety.ledger.query import show
+
+    if re.fullmatch(r"[0-9a-fA-F]{64}", target):
+        found = show(ledger.database, bytes.fromhex(target), store)
+    else:
+        found = show(ledger.database, target, store) or _by_path(ledger, target, store)
+    if found is None:
+        raise UsageError(target, "the ledger knows no such object or content", "see `fedi-safety list`")
+    return found
+
+
+def _by_path(ledger: SqlLedger, target: str, store: str | None) -> Shown | None:
+    """People copy paths; the ledger has keys below a store's root."""
+    from fedi_safety.ledger.query import show, store_urls
+
+    path = str(Path(target).absolute())
+    for url in store_urls(ledger.database):
+        if not url.startswith("file://") or store not in (None, url):
+            continue
+        root = unquote(url.removeprefix("file://"), errors="surrogateescape").rstrip("/") + "/"
+        if path.startswith(root) and (found := show(ledger.database, path[len(root) :], url)):
+            return found
+    return None
+
+
+def row_json(row: Row) -> dict[str, Any]:
+    """Return one line of `list --json`."""
+    act = None if row.act is None or row.act_state is None else {"kind": row.act.value, "state": row.act_state.value}
+    return {
+        "store": row.store,
+        "key": row.key,
+        "state": row.state,
+        "verdict": None if row.verdict is None else row.verdict.value,
+        "labels": list(row.labels),
+        "reasons": [reason_json(hit) for hit in row.reasons],
+        "signals": {name: signal.value for name, signal in sorted(row.signals.items())},
+        "unscanned": None if row.unscanned is None else row.unscanned.value,
+        "partly": row.partly,
+        "act": act,
+        "sha256": None if row.sha256 is None else row.sha256.hex(),
+    }
+
+
+def reason_json(hit: RuleHit) -> dict[str, Any]:
+    """Return why a rule held: its factors, each with the signal, value and frame that raised it."""
+    return {
+        "rule": hit.rule,
+        "verdict": None if hit.verdict is None else hit.verdict.value,
+        "label": hit.label,
+        "factors": [asdict(factor) for factor in hit.factors],
+    }
+
+
+def reason_text(hit: RuleHit) -> str:
+    """Return the same as a short sentence."""
+    factors = ", ".join(
+        f"{f.factor} {f.value:.2f} >= {f.threshold:g} ({' '.join((f.signal, *([f.where] if f.where else [])))})"
+        for f in hit.factors
+    )
+    return f"{hit.rule}: {factors}" if factors else hit.rule

@@ -1,0 +1,79 @@
+"""How a finished run is shown to a person: the closing table and the notes below it."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from fedi_safety.core.errors import printable
+from fedi_safety.reports.facts import percent
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from fedi_safety.app.scan import RunReport
+
+
+def closing_table(report: RunReport, *, removes: bool) -> Table:
+    """Return the figures of a scan as a table."""
+    from rich.table import Table
+
+    tally = report.tally
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+    judged = tally.judged + tally.already_judged
+    share = f"{percent(judged / tally.listed)} of what was listed has a verdict" if tally.listed else ""
+    table.add_row("listed", f"{tally.listed:,}", share)
+    table.add_row("judged now", f"{tally.judged:,}", _rate(report))
+    table.add_row("judged before", f"{tally.already_judged:,}", "")
+    table.add_row("unscanned", f"{tally.unscanned_total:,}", _reasons(tally.unscanned))
+    if tally.partly:
+        table.add_row("judged in part", f"{tally.partly:,}", "see `fedi-safety list --partly`")
+    table.add_row("clear", f"{tally.clear:,}", "")
+    table.add_row("review", f"{tally.review:,}", "")
+    table.add_row("condemned", f"{tally.block:,}", "see `fedi-safety list --verdict block`" if tally.block else "")
+    if removes:
+        table.add_row("removed", f"{tally.acted:,}", "")
+        table.add_row("not removed", f"{tally.failed:,}", "tried again by the next run" if tally.failed else "")
+    elif report.act.removes:
+        table.add_row("would be removed", f"{tally.planned:,}", "dry run: nothing was removed")
+    elif tally.block:
+        table.add_row("removed", "0", "act report: nothing was planned or removed")
+    table.add_row("seconds", f"{report.seconds:.1f}", f"policy {report.policy}")
+    return table
+
+
+def _rate(report: RunReport) -> str:
+    if not report.tally.judged or not report.seconds:
+        return ""
+    return f"{report.tally.judged / report.seconds:.1f} a second on {report.device}"
+
+
+def _reasons(unscanned: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in sorted(unscanned.items(), key=lambda r: (-r[1], r[0])))
+
+
+def closing_notes(report: RunReport) -> list[str]:
+    """Return what a person must know after a run, one line each."""
+    notes = []
+    if report.breaker is not None:
+        if report.dry_run:
+            notes.append(f"note: a real run would be stopped by the breaker: {report.breaker}.")
+        else:
+            notes.append(
+                f"BREAKER: the acts were stopped: {report.breaker}. Look at `fedi-safety list --verdict block`; "
+                f"if it is right, run `fedi-safety apply {shlex.quote(report.named)} --resume-acts`."
+            )
+    if report.changed:
+        were = "object has changed since it was" if report.changed == 1 else "objects have changed since they were"
+        notes.append(f"{report.changed:,} {were} judged, left alone; the next scan judges anew.")
+    notes += [f"not removed: {printable(outcome.plan.object.key)}: {outcome.detail}" for outcome in report.failures]
+    if report.tally.failed > len(report.failures):
+        notes.append(f"... and {report.tally.failed - len(report.failures)} more")
+    if not report.tally.accounted and report.tally.listed:
+        notes.append("internal error: some listed objects are not accounted for; please report it")
+    if report.interrupted:
+        notes.append("interrupted: everything judged so far is recorded; run the same command again to go on.")
+    return notes

@@ -1,0 +1,413 @@
+"""The one closed schema of the configuration: a TOML file, FEDI_SAFETY_* variables and `.env`, the predecessor's names.
+
+Unknown keys are refused and every problem is listed at once. It opens no store, ledger or model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from fedi_safety.config import predecessor
+from fedi_safety.core.errors import ConfigError
+
+ENV_PREFIX = "FEDI_SAFETY_"
+LogLevel = Literal["debug", "info", "warning", "error"]
+Device = Literal["auto", "cpu", "cuda", "tensorrt", "rocm", "openvino", "coreml", "directml"]
+
+
+def data_dir() -> Path:
+    """Return the user's data directory for this program; it may not exist yet."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "fedi-safety"
+
+
+def config_file() -> Path:
+    """Return where the configuration is looked for when no file is named."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "fedi-safety" / "config.toml"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Breaker(_Section):
+    """When the acts of a run stop by themselves."""
+
+    max_removed_share: float = Field(
+        0.05, ge=0, le=1, description="Stop when more than this share of the judged objects would be removed."
+    )
+    min_judged: int = Field(200, ge=1, description="The share of removals counts from this many judged objects on.")
+    max_removed: int = Field(1000, ge=0, description="Stop when more objects than this would be removed in one run.")
+    max_unscanned_share: float = Field(
+        0.5, ge=0, le=1, description="Stop when more than this share of the listed objects is unscanned."
+    )
+    min_listed: int = Field(200, ge=1, description="The share of unscanned counts from this many listed objects on.")
+
+
+class Limits(_Section):
+    """Caps for every single object; what exceeds one is unscanned, never removed."""
+
+    max_bytes: int = Field(128 << 20, ge=1 << 10, description="The largest object that is read, in bytes.")
+    max_pixels: int = Field(100_000_000, ge=1 << 10, description="The largest picture that is decoded, in pixels.")
+    max_memory_bytes: int = Field(2 << 30, ge=256 << 20, description="Address space of one decoder process, in bytes.")
+    max_seconds: float = Field(30.0, gt=0, le=3600, description="The longest that decoding one object may take.")
+    frames: int = Field(16, ge=1, le=256, description="Frames of an animation or clip that a first look judges.")
+    more_frames: int = Field(
+        64, ge=1, le=256, description="Frames of a second look, where the first came near to a rule; none unless more."
+    )
+    tiles: int = Field(
+        12,
+        ge=0,
+        le=100,
+        description="Tiles of a long picture that a first look judges besides the whole; 0 means none.",
+    )
+    more_tiles: int = Field(
+        48, ge=0, le=100, description="Tiles and other views of a picture at a second look; 0 means that it has none."
+    )
+    svg: Literal["render", "unsupported"] = Field(
+        "render", description="Whether SVG drawings are rendered and judged, or left unscanned as `unsupported`."
+    )
+
+
+class S3(_Section):
+    """How to reach S3-compatible object storage."""
+
+    access_key_id: str | None = Field(None, description="The access key's id; else $AWS_ACCESS_KEY_ID.")
+    secret_access_key: SecretStr | None = Field(None, description="The secret key; else $AWS_SECRET_ACCESS_KEY.")
+    session_token: SecretStr | None = Field(None, description="A session token, for temporary credentials.")
+    endpoint: str | None = Field(None, description="The service's URL; else $OBJECT_STORAGE_ENDPOINT; else Amazon's.")
+    region: str | None = Field(None, description="The region; most services other than Amazon's do not care.")
+    style: Literal["path", "virtual"] | None = Field(None, description="How buckets are addressed.")
+    connections: int = Field(8, ge=1, le=256, description="Objects fetched at once.")
+
+
+class Ssh(_Section):
+    """How to reach a server over SSH."""
+
+    known_hosts: str | None = Field(None, description="The file of known host keys. Default: ~/.ssh/known_hosts.")
+    identity_file: str | None = Field(None, description="A private key; left out, the agent and ~/.ssh are asked.")
+    passphrase: SecretStr | None = Field(None, description="The private key's passphrase.")
+    connections: int = Field(4, ge=1, le=32, description="Connections held at once.")
+
+
+class Pictrs(_Section):
+    """How to reach the pict-rs that owns the media."""
+
+    url: str | None = Field(None, description="Its internal URL, for `purge` on file and S3 stores.")
+    api_key: SecretStr | None = Field(None, description="Its API key (PICTRS__SERVER__API_KEY).")
+    database: SecretStr | None = Field(
+        None, description="Its PostgreSQL repository, read only, to find aliases and thumbnails."
+    )
+
+
+class Clip(_Section):
+    """The detector `clip`: which model, which concepts, how it runs."""
+
+    model: str = Field(
+        "ViT-L-14__openai", min_length=1, description="The model's name: its folder in `clip.model_dir`."
+    )
+    model_dir: str | None = Field(
+        None, description="Where models are kept. Default: models in the user's data directory."
+    )
+    hub: str = Field(
+        "https://huggingface.co", min_length=1, description="Where `models fetch` gets models: the address of a hub."
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
+        "auto", description="The number format of the network for pictures."
+    )
+    concepts: str = Field("default", min_length=1, description="What to look for: `default` or a file of concepts.")
+    batch: int = Field(0, ge=0, le=1024, description="Pictures the network gets at once; 0 means found by itself.")
+    unload_after_s: float = Field(
+        600.0, ge=0, le=86400, description="Idle seconds after which the network leaves memory; 0 means never."
+    )
+    keep_embeddings: Literal["no", "float16", "int8"] = Field(
+        "no", description="Whether the ledger keeps each frame's embedding, for concepts to come."
+    )
+
+
+class NamedStore(_Section):
+    """One of several stores, with its own access where that differs."""
+
+    name: str = Field(min_length=1, description="How commands may call it.")
+    url: str = Field(min_length=1, description="A path or a URL.")
+    s3: S3 | None = None
+    ssh: Ssh | None = None
+    pictrs: Pictrs | None = None
+
+
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(ip_network)]
+_THIS_MACHINE: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+OnUnjudged = Literal["accept", "refuse"]
+
+
+class GateUnjudged(_Section):
+    """What the gate answers, by the reason, when it could not judge an upload. What it accepts becomes a debt."""
+
+    no_worker: OnUnjudged = Field("accept", description="Only workers judge, and none has asked for work lately.")
+    queue_full: OnUnjudged = Field("accept", description="More uploads wait than the queue holds.")
+    deadline: OnUnjudged = Field("accept", description="There was no verdict within the deadline.")
+    stopping: OnUnjudged = Field("accept", description="The gate was being stopped.")
+    engine_failed: OnUnjudged = Field("accept", description="A detector or a worker failed.")
+    unsupported: OnUnjudged = Field("accept", description="Media of a kind that is not decoded here.")
+    decoder_failed: OnUnjudged = Field("refuse", description="Corrupt, truncated, or too much for the decoder.")
+    not_media: OnUnjudged = Field("refuse", description="The upload is no media.")
+    empty: OnUnjudged = Field("refuse", description="The upload is empty.")
+    unrecorded: OnUnjudged = Field(
+        "refuse", description="One of the above says `accept`, and the ledger cannot be written."
+    )
+    partly: OnUnjudged = Field(
+        "accept", description="A part could be judged, and is clear; the rest could not. It is no debt when accepted."
+    )
+
+
+class Gate(_Section):
+    """The gate: where it listens, who may ask, how much and how long."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="The address to listen on; 0.0.0.0 or :: for all.")
+    port: int = Field(14051, ge=1, le=65535, description="The port to listen on.")
+    engine: bool = Field(True, description="Judge in this process. Without it only workers judge.")
+    store: str | None = Field(
+        None, description="The store that accepted uploads end in, where a debt is found again. Default: `store`."
+    )
+    tokens: dict[str, SecretStr] = Field(
+        default_factory=dict, description="Names of callers, with the secret that each has in its URL."
+    )
+    networks: tuple[Network, ...] = Field(
+        _THIS_MACHINE,
+        description="Networks whose callers need no token. Default: this machine.",
+    )
+    trusted_proxies: tuple[Network, ...] = Field((), description="Proxies whose X-Forwarded-For is believed.")
+    worker_keys: dict[str, SecretStr] = Field(
+        default_factory=dict, description="Names of workers, with their keys; several for rotation."
+    )
+    deadline_s: float = Field(
+        20.0, ge=1, le=600, description="Seconds after which an upload is answered, whatever is known of it."
+    )
+    body_s: float = Field(10.0, gt=0, le=600, description="Seconds within which all of an upload must have arrived.")
+    max_bytes: int = Field(128 << 20, ge=1 << 10, description="The largest upload that is taken, in bytes.")
+    held_bytes: int = Field(256 << 20, ge=1 << 20, description="Bytes of all uploads that are held at once.")
+    queue: int = Field(64, ge=1, le=10_000, description="Uploads that may wait for the engine.")
+    worker_queue: int = Field(
+        64, ge=0, le=10_000, description="Uploads that may wait for workers; 0 means any number that memory allows."
+    )
+    worker_missing_s: float = Field(
+        5.0, ge=0, description="Seconds without a worker asking, after which there is none; 0 means never."
+    )
+    connections: int = Field(1024, ge=1, le=10_000, description="Connections held at once.")
+    rate: float = Field(0.0, ge=0, description="Uploads a second that one caller may send; 0 means any number.")
+    alert_s: float = Field(3600.0, gt=0, description="The age of a debt, in seconds, from which on it is an alert.")
+    log: Literal["text", "json"] = Field("text", description="How the gate writes its log.")
+    pdq_hosts: list[str] = Field(
+        default_factory=list, description="Hosts whose pictures `/pdq` may fetch; empty: it is off."
+    )
+    mastodon_secret: SecretStr | None = Field(
+        None, description="The secret of Mastodon's webhook; left out: it is off."
+    )
+    mastodon_hosts: list[str] = Field(
+        default_factory=list, description="Hosts that serve Mastodon's media, for the webhook."
+    )
+    unjudged: GateUnjudged = Field(default_factory=GateUnjudged)
+
+
+class RemoteGate(_Section):
+    """A gate elsewhere, ours or a pictrs-safety, that a worker judges for."""
+
+    name: str = Field(min_length=1, description="How it is called in logs, and on the command line.")
+    url: str = Field(min_length=1, description="Its URL.")
+    key: SecretStr | None = Field(None, description="The worker's key there. Default: worker.key.")
+
+
+class Worker(_Section):
+    """What a worker needs to know: the gates, and the keys to them."""
+
+    key: SecretStr | None = Field(None, description="The worker's key, for gates that have none of their own.")
+    gates: list[RemoteGate] = Field(default_factory=list, description="Gates, each a [[worker.gates]] table.")
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured. The command line overrides these."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix=ENV_PREFIX, env_nested_delimiter="__", env_ignore_empty=True
+    )
+
+    store: str | None = Field(None, description="The store that commands use when none is named: a path or a URL.")
+    ledger: str | None = Field(
+        None, description="The ledger: a path or sqlite URL. Default: ledger.db in the user's data directory."
+    )
+    policy: str = Field("balanced", min_length=1, description="A preset (cautious, balanced, strict) or a policy file.")
+    act: Literal["delete", "purge", "report"] | None = Field(
+        None, description="What is done about condemned objects. Default: delete; purge where the store is a pict-rs."
+    )
+    detectors: Annotated[list[str], NoDecode] = Field(
+        ["embedded"], min_length=1, description="Which detectors judge; in a variable, with commas between."
+    )
+    device: Device = Field("auto", description="What the detectors run on.")
+    jobs: int = Field(0, ge=0, le=256, description="Decoder processes and scoring threads; 0 means one per core.")
+    log_level: LogLevel = Field("warning", description="How much is logged.")
+    breaker: Breaker = Field(default_factory=Breaker)
+    limits: Limits = Field(default_factory=Limits)
+    s3: S3 = Field(default_factory=S3)
+    ssh: Ssh = Field(default_factory=Ssh)
+    pictrs: Pictrs = Field(default_factory=Pictrs)
+    clip: Clip = Field(default_factory=Clip)
+    gate: Gate = Field(default_factory=Gate)
+    worker: Worker = Field(default_factory=Worker)
+    stores: list[NamedStore] = Field(default_factory=list, description="Several stores, each a [[stores]] table.")
+
+    @field_validator("detectors", mode="before")
+    @classmethod
+    def _names(cls, value: object) -> object:
+        return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values only from `load_settings`, which has merged the sources and checked the variables' names."""
+        return (init_settings,)
+
+
+def load_settings(path: str | None = None, **overrides: object) -> Settings:
+    """Return the settings: `overrides` that are not None, then the environment, `.env`, the file, the defaults.
+
+    `path` names the file, which must then exist. Raises `ConfigError` that lists every problem at once.
+    """
+    file = Path(path) if path is not None else config_file()
+    problems: list[str] = []
+    merged = _from_file(file, must_exist=path is not None)
+    found = variables()
+    legacy, wrong = predecessor.settings_from(found)
+    _merge(merged, legacy)
+    problems += wrong
+    for source in (DotEnvSettingsSource(Settings, env_file=".env"), EnvSettingsSource(Settings)):
+        try:
+            _merge(merged, _known(source()))
+        except SettingsError as error:
+            problems += _not_json(found) or [f"the environment: {error}"]
+    problems += _unknown_variables(found)
+    _merge(merged, {k: v for k, v in overrides.items() if v is not None})
+    try:
+        settings = Settings(**merged)
+    except ValidationError as error:
+        problems += [_problem(e) for e in error.errors()]
+    if problems:
+        thing = f"configuration ({file})" if file.exists() else "configuration"
+        raise ConfigError(thing, "; ".join(problems), "see docs/config.md")
+    return settings
+
+
+def model_dir(clip: Clip) -> Path:
+    """Return the directory that models are kept in; it may not exist yet."""
+    return Path(clip.model_dir).expanduser() if clip.model_dir else data_dir() / "models"
+
+
+def ledger_path(settings: Settings) -> str:
+    """Return the ledger's path or URL; the default lies in the user's data directory."""
+    return settings.ledger or str(data_dir() / "ledger.db")
+
+
+def legacy_ledger() -> str:
+    """Return the predecessor's database file name, as its environment gives it."""
+    return variables().get(predecessor.LEDGER) or "lemmy_safety.db"
+
+
+def variables() -> dict[str, str]:
+    """Return `.env` and the environment, which wins. Raises `ConfigError`."""
+    return {**_from_dotenv(), **os.environ}
+
+
+def _from_file(file: Path, *, must_exist: bool) -> dict[str, Any]:
+    try:
+        with file.open("rb") as stream:
+            return tomllib.load(stream)
+    except FileNotFoundError as error:
+        if must_exist:
+            raise ConfigError(str(file), "there is no such configuration file", "check --config") from error
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            str(file), f"cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}", "check --config"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(str(file), f"not valid TOML: {error}", "see docs/config.md") from error
+
+
+def _from_dotenv() -> dict[str, str]:
+    from dotenv import dotenv_values
+
+    if not Path(".env").is_file():
+        return {}
+    try:
+        return {k: v for k, v in dotenv_values(".env").items() if v is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(".env", f"cannot be read: {error}", "mend or remove it") from error
+
+
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in values.items() if k in Settings.model_fields}
+
+
+def _unknown_variables(variables: dict[str, str]) -> list[str]:
+    """A misspelt variable must not be silently without effect."""
+    names = {f"{ENV_PREFIX}{field}".upper() for field in Settings.model_fields}
+    return [
+        f"{name}: unknown variable"
+        for name in sorted(variables)
+        # What follows a double underscore is a section's key, which the schema itself checks.
+        if name.upper().startswith(ENV_PREFIX) and name.upper().partition("__")[0] not in names
+    ]
+
+
+def _not_json(variables: dict[str, str]) -> list[str]:
+    """Name the variables for lists and tables that cannot be read; the library names the section alone."""
+    wrong = []
+    for name, value in sorted(variables.items()):
+        parts = name.lower().removeprefix(ENV_PREFIX.lower()).split("__")
+        model: Any = Settings
+        for part in parts:
+            field = getattr(model, "model_fields", {}).get(part)
+            # Lists that are written with commas are not read as JSON.
+            model = None if field is None or NoDecode in field.metadata else field.annotation
+        if name.upper().startswith(ENV_PREFIX) and get_origin(model) in (tuple, list, dict):
+            try:
+                json.loads(value)
+            except ValueError:
+                example = '{"name": "value"}' if get_origin(model) is dict else '["one", "another"]'
+                wrong.append(f"{name}: not JSON; it is written like {example}")
+    return wrong
+
+
+def _merge(into: dict[str, Any], values: dict[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _problem(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{where}: unknown key"
+    return f"{where}: {error['msg'][:1].lower()}{error['msg'][1:]}, not {error['input']!r:.60}"

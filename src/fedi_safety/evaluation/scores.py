@@ -1,0 +1,95 @@
+"""Scores of objects drawn from a store, for calibration: the front half of a scan, over them alone.
+
+It is given a store that can only be read and remembers nothing: no ledger is written, nothing is planned or removed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from fedi_safety.core.cascade import Cascade
+from fedi_safety.core.pipeline import Options, Pipeline
+from fedi_safety.core.policy import Policy
+from fedi_safety.core.ports import Clock, Decoder, Detector, ReadableStore
+from fedi_safety.core.types import Content, Judged, Judgement, Known, Object, Unscanned
+from fedi_safety.evaluation.sampling import Drawn
+
+
+@dataclass(slots=True)
+class Sample:
+    """The signals of what could be scored, by key, and why the rest could not."""
+
+    store: str
+    listed: int
+    drawn: int
+    signals: dict[str, Mapping[str, float]] = field(default_factory=dict)
+    unscanned: Counter[str] = field(default_factory=Counter)
+
+
+class _DrawnStore:
+    """The drawn objects, as a store that nothing can be done to."""
+
+    def __init__(self, store: ReadableStore, objects: Sequence[Object]) -> None:
+        self.url = store.url
+        self.fetch = store.fetch
+        self._objects = objects
+
+    def list(self, prefixes: Sequence[str] = (), since: float | None = None) -> Iterator[Object | Unscanned]:  # noqa: ARG002
+        return iter(self._objects)
+
+
+class _NoMemory:
+    """Remembers nothing, so that everything is scored."""
+
+    def lookup(self, store: str, objects: Sequence[Object], policy: str | None) -> list[Known | None]:  # noqa: ARG002
+        return [None] * len(objects)
+
+    def contents(self, sha256s: Sequence[bytes]) -> dict[bytes, tuple[Content, Judgement, bool]]:  # noqa: ARG002
+        return {}
+
+    def dismissed(self, sha256s: Sequence[bytes]) -> set[bytes]:  # noqa: ARG002
+        return set()
+
+
+def sample_scores(
+    store: ReadableStore,
+    decoder: Decoder,
+    detectors: Sequence[Detector],
+    policy: Policy,
+    drawn: Drawn,
+    options: Options,
+    clock: Clock,
+    *,
+    on_start: Callable[[Pipeline], None] = lambda _pipeline: None,
+    on_progress: Callable[[int], None] = lambda _count: None,
+) -> Sample:
+    """Score the drawn objects with every detector whose signals some rule of the policy uses; no cascade.
+
+    `on_start` is given the pipeline, so that it can be halted; `on_progress` how many objects are through.
+    """
+    pipeline = Pipeline(
+        store=_DrawnStore(store, drawn.objects),
+        decoder=decoder,
+        cascade=Cascade(detectors, policy, enabled=False),
+        ledger=_NoMemory(),
+        policy=policy,
+        options=options,
+        clock=clock,
+    )
+    sample = Sample(store.url, drawn.listed, len(drawn.objects))
+    on_start(pipeline)
+    done = 0
+    with closing(pipeline.results()) as results:
+        for batch in results:
+            for result in batch:
+                if isinstance(result, Judged):
+                    found = result.content.scores.signals
+                    sample.signals[result.object.key] = {name: signal.value for name, signal in found.items()}
+                elif isinstance(result, Unscanned):
+                    sample.unscanned[result.reason.value] += 1
+            done += len(batch)
+            on_progress(done)
+    return sample

@@ -1,0 +1,88 @@
+"""How many pictures a second detectors score on this machine, by a short measurement with drawn pictures.
+
+Only the networks and their preprocessing: no store, no decoding, no ledger.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fedi_safety.config.schema import Settings
+from fedi_safety.core.errors import FediSafetyError, Unscannable
+from fedi_safety.core.ports import Detector
+from fedi_safety.core.types import Evidence
+
+SECONDS = 1.0
+"""How long one detector is measured, once it is warm; a large network takes one batch a hand however long that is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """What one detector reached, or why it could not be measured."""
+
+    detector: str
+    how: str  # number format and what else tells apart
+    batch: int = 0
+    images_per_second: float = 0.0
+    problem: str = ""
+
+
+def measure(detector: Detector, evidence: Evidence, hands: int, seconds: float = SECONDS) -> float:
+    """Return the images a second that `hands` threads reach together, as a scan would use the detector."""
+    batch = [evidence] * detector.max_batch
+    detector.score(batch)  # the first one is slower: pages are touched, kernels chosen
+    done = [0] * hands
+    failure: list[BaseException] = []
+    start = time.monotonic()
+
+    def work(hand: int) -> None:
+        try:
+            while True:
+                detector.score(batch)
+                done[hand] += len(batch)
+                if time.monotonic() - start >= seconds:
+                    return
+        except BaseException as error:  # noqa: BLE001 - carried to the caller's thread
+            failure.append(error)
+
+    threads = [threading.Thread(target=work, args=(hand,), daemon=True) for hand in range(hands)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failure:
+        raise failure[0]
+    return sum(done) / (time.monotonic() - start)
+
+
+def measured(detector: Detector, evidence: Evidence, hands: int) -> Speed:
+    """Measure one detector; a failure becomes the problem that is told."""
+    plan = getattr(detector, "plan", None)  # only `clip` has a choice
+    how = "fp32" if plan is None else f"{plan.variant} by {plan.runtime}"
+    try:
+        rate = measure(detector, evidence, hands)
+    except (FediSafetyError, Unscannable) as error:
+        return Speed(detector.name, how, problem=error.line() if isinstance(error, FediSafetyError) else str(error))
+    return Speed(detector.name, how, detector.max_batch, rate)
+
+
+def clip_speeds(settings: Settings, precisions: Sequence[str], evidence: Evidence, hands: int) -> list[Speed]:
+    """Measure the configured model in these number formats, one after the other, so that one is in memory at a time."""
+    from fedi_safety.detectors import CLIP, open_detectors
+
+    found = []
+    for precision in precisions:
+        clip = settings.clip.model_copy(update={"precision": precision})
+        try:
+            (detector,) = open_detectors([CLIP], settings.device, 1, clip)
+        except FediSafetyError as error:
+            found.append(Speed(CLIP, precision, problem=error.line()))
+            continue
+        found.append(measured(detector, evidence, hands))
+        close = getattr(detector, "close", None)
+        if close is not None:
+            close()
+    return found

@@ -1,0 +1,399 @@
+"""The gate's endpoints: takes uploads in, has them judged, and tells two answers outside, within the deadline.
+
+It joins the parts and decides nothing: who may ask is `admission`'s, what is judged `judging`'s and the workers', what
+an answer means `answers`', what is remembered the book's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from fedi_safety.config.schema import Gate
+from fedi_safety.gate import responses
+from fedi_safety.gate.admission import Admission, Caller
+from fedi_safety.gate.backlog.backlog import Debts
+from fedi_safety.gate.backlog.writer import Book
+from fedi_safety.gate.body import Body, Held
+from fedi_safety.gate.body import read as read_body
+from fedi_safety.gate.responses import Refusal, Said
+from fedi_safety.judging import logs, metrics
+from fedi_safety.judging.engine import EngineJudge, unjudged
+from fedi_safety.judging.types import Answer, Judge, Unjudged, Upload
+from fedi_safety.ledger.uploads import Move, UploadNote, UploadState
+
+log = logging.getLogger(__name__)
+
+_RECORD_S = 3.0  # of the deadline, for writing a debt down
+_BODY_SHARE = 0.6  # of the deadline, at most, for the body to arrive
+_ANSWER_S = 0.1  # and for the answer itself
+_DISCARD_BYTES, _DISCARD_S = 1 << 20, 1.0
+_BY = "gate"
+_OWN = frozenset({_BY, "engine", "ledger", "memory"})  # all others are workers
+# What was found wanting in the upload itself: another try by this version would end the same.
+_LASTING = frozenset({Unjudged.UNSUPPORTED, Unjudged.NOT_MEDIA, Unjudged.EMPTY, Unjudged.DECODER_FAILED})
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(slots=True)
+class Parts:
+    """What the endpoints work with."""
+
+    gate: Gate
+    admission: Admission
+    judge: Judge
+    engine: EngineJudge | None
+    book: Book
+    debts: Debts
+    metrics: metrics.Metrics
+    held: Held
+    more_routes: list[BaseRoute] = field(default_factory=list)
+    description: dict[str, Any] = field(default_factory=dict)
+    page: str = ""
+    stopping: bool = False
+
+
+def create_app(parts: Parts) -> Starlette:
+    """Return the application."""
+    api = _Api(parts)
+    routes = [
+        Route("/api/v1/scan/{token}", api.upload, methods=["POST"]),
+        Route("/validate", api.upload, methods=["POST"]),
+        Route("/validate/{token}", api.upload, methods=["POST"]),
+        Route("/healthz", api.healthz, methods=["GET"]),
+        Route("/readyz", api.readyz, methods=["GET"]),
+        Route("/metrics", api.metrics, methods=["GET"]),
+        Route("/openapi.json", api.openapi, methods=["GET"]),
+        Route("/docs", api.docs, methods=["GET"]),
+        *parts.more_routes,
+    ]
+    handlers: dict[Any, Any] = {
+        Refusal: api.refused,
+        HTTPException: api.not_routed,
+        ClientDisconnect: api.gone,
+        Exception: api.bug,
+    }
+    return Starlette(routes=routes, exception_handlers=handlers)
+
+
+def new_id() -> str:
+    """Return a request's id: 32 hex digits that sort by time."""
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+def presented(request: Request) -> str | None:
+    """Return the token of a request: in the path, or as a bearer's."""
+    token = request.path_params.get("token")
+    if token is not None:
+        return str(token)
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else None
+
+
+def admitted(admission: Admission, request: Request) -> Caller:
+    """Return who asks. Raises `Refusal`."""
+    peer = request.client.host if request.client is not None else None
+    address = admission.address(peer, request.headers.getlist("x-forwarded-for"))
+    return admission.admit(presented(request), address, peer)
+
+
+class _Api:
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    # --- uploads
+
+    async def upload(self, request: Request) -> Response:
+        """Judge one upload."""
+        parts, gate = self._parts, self._parts.gate
+        started, at = time.monotonic(), time.time()
+        upload_id = request.scope["upload"] = new_id()
+        try:
+            caller = admitted(parts.admission, request)
+            parts.admission.slow_down(caller)
+            body = await self._take_in(request)
+        except Refusal as refusal:
+            refusal.close = refusal.code == "body_timeout" or not await _discard(request)
+            raise
+        try:
+            deadline = started + gate.deadline_s
+            parts.metrics.upload_bytes.observe(body.size)
+            answer = await self._answer(request, upload_id, caller, body, started)
+            if answer is None:
+                logs.note("gone", id=upload_id, sender=caller.name, bytes=body.size, seconds=_since(started))
+                return Response(status_code=400)  # nobody reads it
+            said = responses.say(answer, gate.unjudged)
+            said = await self._record(upload_id, at, caller, body, answer, said, deadline)
+        finally:
+            if body.data is not None:
+                parts.held.give_back(body.size)
+        self._tell(upload_id, caller, body, answer, said, started)
+        return _json(said.status, responses.body(said, answer, upload_id), upload_id)
+
+    async def _take_in(self, request: Request) -> Body:
+        gate = self._parts.gate
+        return await read_body(
+            _pieces(request),
+            request.headers.get("content-type", ""),
+            request.headers.get("content-length"),
+            self._parts.held,
+            max_bytes=gate.max_bytes,
+            seconds=min(gate.body_s, _BODY_SHARE * gate.deadline_s),
+        )
+
+    async def _answer(
+        self, request: Request, upload_id: str, caller: Caller, body: Body, started: float
+    ) -> Answer | None:
+        """Have it judged; None if the uploader went away meanwhile."""
+        parts = self._parts
+        if not body.size:
+            return unjudged(body.sha256, _BY, Unjudged.EMPTY)
+        if body.data is None:
+            return unjudged(body.sha256, _BY, Unjudged.QUEUE_FULL, "no memory is left for it")
+        if parts.stopping:
+            return unjudged(body.sha256, _BY, Unjudged.STOPPING)
+        until = started + parts.gate.deadline_s - min(_RECORD_S, parts.gate.deadline_s / 4)
+        upload = Upload(upload_id, caller.name, body.data, body.claimed_type, body.sha256, started, until)
+        judging = asyncio.ensure_future(parts.judge.judge(upload))
+        leaving = asyncio.ensure_future(_left(request))
+        try:
+            await asyncio.wait({judging, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not judging.done():
+                return None
+            answer = judging.result()
+        except Exception as error:  # noqa: BLE001 - a bug in judging is no verdict, and the uploader gets an answer
+            log.error("judging failed: %s", logs.named(error))
+            answer = unjudged(body.sha256, _BY, Unjudged.ENGINE_FAILED, type(error).__name__)
+        finally:
+            for task in (judging, leaving):
+                task.cancel()
+            await asyncio.gather(judging, leaving, return_exceptions=True)
+        if (
+            answer.reason is not None
+            and answer.reason.passing
+            and responses.accepts(parts.gate.unjudged, answer.reason)
+        ):
+            self._later(upload)
+        return answer
+
+    def _later(self, upload: Upload) -> None:
+        """Keep in memory what will be accepted without a verdict, if there is room, to be judged when there is time."""
+        if self._parts.engine is not None and not self._parts.stopping:
+            self._parts.engine.later(upload)
+
+    async def _record(
+        self, upload_id: str, at: float, caller: Caller, body: Body, answer: Answer, said: Said, deadline: float
+    ) -> Said:
+        """Write down a refusal, or a debt, before it is told. What lets it pass with a verdict needs no note."""
+        if answer.judgement is not None and answer.content is not None and answer.by not in _OWN:
+            self._parts.book.judged(answer.content, answer.judgement, True)  # a worker's; ours records its own
+        if said.accepted and not said.owed:
+            return said
+        state = UploadState.REFUSED
+        if said.owed:
+            state = UploadState.HELD if answer.reason in _LASTING else UploadState.OWED
+        note = _note(upload_id, at, caller, body, answer, said, state, self._parts.debts.decoder)
+        writing = self._parts.book.write(note)
+        if await _written(writing, deadline):
+            return said
+        if not said.owed:
+            return said
+        other = responses.unrecorded(said, self._parts.gate.unjudged)
+        if other.accepted:
+            _when_failed(writing, lambda: self._parts.book.keep(note))
+        else:
+            # The writing may still succeed behind our back; then it is no debt.
+            _when_done(writing, lambda: self._parts.book.move([Move(upload_id, UploadState.REFUSED)]))
+        return other
+
+    def _tell(self, upload_id: str, caller: Caller, body: Body, answer: Answer, said: Said, started: float) -> None:
+        verdict = "none" if answer.judgement is None else answer.judgement.verdict.value
+        by = answer.by if answer.by in _OWN else "worker"
+        counted = "accepted" if said.accepted else "refused"
+        self._parts.metrics.answers.labels(verdict, answer.reason or "", by, counted).inc()
+        self._parts.metrics.seconds.labels(verdict).observe(time.monotonic() - started)
+        rules = None if answer.judgement is None else ", ".join(hit.rule for hit in answer.judgement.reasons) or None
+        logs.note(
+            counted,
+            level=logging.INFO if said.accepted and not said.owed else logging.WARNING,
+            id=upload_id,
+            sender=caller.name,
+            code=said.code,
+            rules=rules,
+            by=answer.by,
+            bytes=body.size,
+            sha256=answer.sha256.hex(),
+            seconds=_since(started),
+            detail=answer.detail or None,
+        )
+
+    # --- the gate itself
+
+    async def healthz(self, _request: Request) -> Response:
+        """Say that it is alive."""
+        return JSONResponse({"status": "alive"})
+
+    async def readyz(self, _request: Request) -> Response:
+        """Say whether uploads can be judged and debts written down, and what needs a look."""
+        parts = self._parts
+        why = "stopping" if parts.stopping else parts.judge.ready()
+        if why is None and parts.book.failing is not None:
+            why = "ledger_failing"
+        alerts = ["debt"] if parts.debts.overdue else []
+        said = {"ready": why is None, "code": why or "ready", "alerts": alerts}
+        return JSONResponse(said, 200 if why is None else 503)
+
+    async def metrics(self, request: Request) -> Response:
+        """Give the figures to those who may ask for anything."""
+        admitted(self._parts.admission, request)
+        return Response(self._parts.metrics.page(), headers={"Content-Type": metrics.CONTENT_TYPE})
+
+    async def openapi(self, _request: Request) -> Response:
+        """Describe the endpoints for programs."""
+        return JSONResponse(self._parts.description)
+
+    async def docs(self, _request: Request) -> Response:
+        """Describe the endpoints for people."""
+        return HTMLResponse(
+            self._parts.page, headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+        )
+
+    # --- errors
+
+    async def refused(self, request: Request, error: Exception) -> Response:
+        """Tell an error of the caller's, or of the moment."""
+        assert isinstance(error, Refusal)
+        self._parts.metrics.refusals.labels(error.code).inc()
+        upload_id = request.scope.get("upload") or new_id()
+        peer = None if request.client is None else request.client.host
+        logs.note("error", level=logging.WARNING, id=upload_id, peer=peer, code=error.code, detail=error.why)
+        response = _json(error.status, {"code": error.code, "message": error.message, "id": upload_id}, upload_id)
+        if error.close:
+            response.headers["Connection"] = "close"
+        return response
+
+    async def not_routed(self, request: Request, error: Exception) -> Response:
+        """Tell that there is no such place, or no such method."""
+        assert isinstance(error, HTTPException)
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+        close = not await _discard(request)
+        response = await self.refused(request, Refusal(error.status_code, code, error.detail.lower(), close=close))
+        response.headers.update(error.headers or {})
+        return response
+
+    async def gone(self, _request: Request, _error: Exception) -> Response:
+        """Answer nobody: the caller went away in the middle of its request."""
+        return Response(status_code=400)
+
+    async def bug(self, request: Request, error: Exception) -> Response:
+        """Tell that something went wrong here. Nothing was accepted."""
+        log.error("internal error: %s", logs.named(error))
+        return await self.refused(request, Refusal(500, "internal", "something went wrong here", close=True))
+
+
+def _note(
+    upload_id: str,
+    at: float,
+    caller: Caller,
+    body: Body,
+    answer: Answer,
+    said: Said,
+    state: UploadState,
+    decoder: str | None,
+) -> UploadNote:
+    rules = "" if answer.judgement is None else ", ".join(hit.rule for hit in answer.judgement.reasons)
+    return UploadNote(
+        upload_id,
+        at,
+        caller.name,
+        state,
+        said.code,
+        answer.by,
+        answer.sha256,
+        body.size,
+        body.claimed_type,
+        detail=rules or answer.detail,
+        decoder=decoder if state is UploadState.HELD else None,
+    )
+
+
+async def _written(writing: Future[None], deadline: float) -> bool:
+    """Wait until it is durable; return false where it is not by the deadline."""
+    waiting = asyncio.wrap_future(writing)
+    waiting.add_done_callback(lambda done: done.cancelled() or done.exception())  # the book has said why
+    await asyncio.wait({waiting}, timeout=max(0.0, deadline - _ANSWER_S - time.monotonic()))
+    return waiting.done() and not waiting.cancelled() and waiting.exception() is None
+
+
+def _when_failed(writing: Future[None], then: Callable[[], object]) -> None:
+    writing.add_done_callback(lambda done: then() if done.cancelled() or done.exception() is not None else None)
+
+
+def _when_done(writing: Future[None], then: Callable[[], object]) -> None:
+    if not writing.cancel():
+        writing.add_done_callback(lambda done: then() if not done.cancelled() and done.exception() is None else None)
+
+
+async def _pieces(request: Request) -> AsyncIterator[bytes]:
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        more = message.get("more_body", False)
+        request.scope["whole"] = not more
+        yield message.get("body", b"")
+
+
+async def _left(request: Request) -> None:
+    """Return when the caller has gone away."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _discard(request: Request) -> bool:
+    """Read a little of what is still coming, so that the caller is done sending and can read the answer.
+
+    Returns whether that was all, so that the connection can be used again.
+    """
+    if request.scope.get("whole") or not _has_body(request):
+        return True
+    size = 0
+    try:
+        async with asyncio.timeout(_DISCARD_S):
+            while size < _DISCARD_BYTES:
+                message = await request.receive()
+                size += len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return True
+    except TimeoutError:
+        return False
+    return False
+
+
+def _has_body(request: Request) -> bool:
+    return "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0"
+
+
+def _json(status: int, said: dict[str, Any], upload_id: str) -> JSONResponse:
+    return JSONResponse(said, status, headers={"X-Request-Id": upload_id})
+
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 3)
+
+
+__all__ = ["Parts", "admitted", "create_app", "new_id", "presented"]

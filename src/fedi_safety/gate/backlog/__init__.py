@@ -1,0 +1,1 @@
+"""Uploads that were let in without a verdict, until they have one."""

@@ -1,0 +1,432 @@
+"""The debt: uploads that were accepted without a verdict, judged as soon as the engine or a store can.
+
+A debt ends with a judgement in the ledger. What it condemns is removed by the ordinary acts, through an ordinary pass
+over the few objects in question: recorded first, and held back by the breaker like any other. It decides no verdict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from fedi_safety import __version__
+from fedi_safety.app.engine import Engine
+from fedi_safety.app.scan import RunReport, ScanRequest, SystemClock, act_for, scan
+from fedi_safety.clients.mastodon import storage_prefixes
+from fedi_safety.config.schema import Settings
+from fedi_safety.core.errors import FediSafetyError, LedgerError, StoreError
+from fedi_safety.core.pipeline import Pipeline
+from fedi_safety.core.policy import Policy
+from fedi_safety.core.ports import Store
+from fedi_safety.core.types import Object, Reason, Recheck, Verdict
+from fedi_safety.gate.backlog.finder import Chosen, Finder, upload_store
+from fedi_safety.gate.backlog.relay import ELSEWHERE, Relay, bystander
+from fedi_safety.gate.backlog.writer import Book
+from fedi_safety.gate.fetching import Fetcher, FetchError
+from fedi_safety.judging.engine import EngineJudge
+from fedi_safety.judging.logs import named
+from fedi_safety.judging.types import Judge, Unjudged, Upload
+from fedi_safety.ledger.ledger import SqlLedger
+from fedi_safety.ledger.uploads import NOT_FOUND, REMOVED, Debt, Move, UploadFigures, UploadState, figures
+
+log = logging.getLogger(__name__)
+
+_EVERY_S = 5.0
+_TEND_S = 60.0
+_YOUNG_S = 3.0  # pict-rs still has to finish what it has just been told
+_GONE_S = 600.0  # what pict-rs has not shown by then never came to be, or is gone
+_RETRY_FIRST_S, _RETRY_MOST_S = 10.0, 600.0
+_STOP_S = 4.0
+_BESIDE = 4  # a pass shares the memory with uploads that are waited for
+_MOST = 32  # debts of one round
+_JUDGE_S = 60.0
+_SWEEP_MARGIN_S = 60.0
+_WINDOW_S = 86_400.0  # over which the breaker counts what was removed
+_SAY_S = 3600.0
+_TRANSIENT = frozenset(reason.value for reason in Reason if reason.transient)
+
+
+@dataclass(slots=True)
+class DebtState:
+    """The debt as it was last counted."""
+
+    figures: UploadFigures = field(default_factory=UploadFigures)
+    unwritten: int = 0
+    counted_at: float = 0.0
+
+    def oldest_s(self, now: float) -> float:
+        """Return the age of the oldest debt that can be judged here, 0 if there is none."""
+        oldest = self.figures.oldest_at
+        return 0.0 if oldest is None else max(0.0, now - oldest)
+
+    @property
+    def owed(self) -> int:
+        """Return how many are owed."""
+        return self.figures.owed.total() + self.unwritten
+
+
+class Debts:
+    """Counts the debt and works it off, when nobody waits for the engine."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: SqlLedger,
+        book: Book,
+        run: int,
+        policy: Callable[[], Policy],
+        judge: Judge,
+        engine: EngineJudge | None,
+        fetcher: Fetcher | None,
+    ) -> None:
+        """Work off what `ledger` has, by `engine`, or without one by whatever workers `judge` has."""
+        self.state = DebtState()
+        self._settings = settings
+        self._ledger = ledger
+        self._book = book
+        self._run = run
+        self._policy = policy
+        self._judge = judge
+        self._engine = engine
+        self._fetcher = fetcher
+        self._relay = Relay(judge, book, settings.gate.max_bytes) if engine is None else None
+        self._clock = SystemClock()
+        self._finder = None if (target := upload_store(settings)) is None else Finder(target)
+        self._removed: deque[tuple[float, int]] = deque()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._tended_at = float("-inf")
+        self._said_at = float("-inf")
+        self._trouble = ""
+        self._halt = threading.Event()
+        self._halt_scan: Callable[[], None] = lambda: None
+
+    # --- life
+
+    def start(self) -> None:
+        """Begin, in the running loop."""
+        self._task = asyncio.get_running_loop().create_task(self._work())
+
+    def hurry(self) -> None:
+        """There is something that should not wait for the next round."""
+        self._wake.set()
+
+    async def stop(self) -> None:
+        """Finish the object in hand and end."""
+        self._halt.set()
+        self._halt_scan()
+        self._wake.set()
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=_STOP_S)
+            self._task.cancel()
+        if self._finder is not None:
+            await asyncio.to_thread(self._finder.close)
+
+    async def _work(self) -> None:
+        while not self._halt.is_set():
+            full = False
+            try:
+                full = await self._round()
+                self._trouble = ""
+            except FediSafetyError as error:
+                self._say(error.line())
+            except Exception as error:  # noqa: BLE001 - a bug in one round must not end the counting
+                self._say(f"internal error: {named(error)}")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.0 if full else _EVERY_S):
+                    await self._wake.wait()
+            self._wake.clear()
+
+    def _say(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            log.warning("the debt is not worked off now: %s", trouble)
+        self._trouble = trouble
+
+    @property
+    def overdue(self) -> bool:
+        """Whether something has been owed for longer than the operator set."""
+        return self.oldest_s >= self._settings.gate.alert_s
+
+    @property
+    def decoder(self) -> str | None:
+        """Return what decides which media can be judged; None while that is not known."""
+        if self._engine is None:
+            return ELSEWHERE
+        engine = self._engine.engine
+        return None if engine is None else decoder_version(engine)
+
+    @property
+    def oldest_s(self) -> float:
+        """Return the age of the oldest debt that can be judged here."""
+        return self.state.oldest_s(self._clock.now())
+
+    def counted(self, state: str) -> float:
+        """Return how many uploads are in an open state."""
+        figures_ = self.state.figures
+        counts = {UploadState.OWED: self.state.owed, UploadState.HELD: figures_.held.total()}
+        return float(counts.get(UploadState(state), figures_.condemned))
+
+    # --- one round
+
+    async def _round(self) -> bool:
+        """Try what is due; return whether there is more of it."""
+        await asyncio.to_thread(self.count)
+        if self._book.failing is not None or self._halt.is_set():
+            return False
+        engine = self._engine
+        decoder = self.decoder
+        if decoder is not None and time.monotonic() - self._tended_at >= _TEND_S:
+            self._tended_at = time.monotonic()
+            await asyncio.to_thread(self._tend, decoder)
+        if not (self.state.figures.owed or self.state.figures.condemned):
+            return False
+        due = await asyncio.to_thread(self._due)
+        for debt in [d for d in due if d.note.url is not None]:
+            if not self._halt.is_set():
+                await self._announced(debt)
+        named = [d for d in due if d.note.url is None]
+        if named and self._finder is not None and engine is not None and engine.engine is not None and engine.idle:
+            await asyncio.to_thread(self._through_store, named, engine.engine)
+        elif named and self._finder is not None and self._relay is not None and self._judge.ready() is None:
+            await self._through_workers(named, self._finder, self._relay)
+        else:
+            return False
+        await asyncio.to_thread(self._book.flush)
+        await asyncio.to_thread(self.count)
+        return len(due) >= _MOST
+
+    def count(self) -> None:
+        """Count the debt, and say loudly when it is old."""
+        now = self._clock.now()
+        self.state = DebtState(figures(self._ledger.database, now), self._book.unwritten, now)
+        age = self.state.oldest_s(now)
+        if self.overdue and time.monotonic() - self._said_at >= _SAY_S:
+            self._said_at = time.monotonic()
+            figures_ = self.state.figures
+            log.error(
+                "%d accepted uploads are not judged, the oldest for %d minutes; %d are condemned and not found yet; "
+                "see `fedi-safety report`", self.state.owed, age // 60, figures_.condemned,
+            )  # fmt: skip
+
+    def _tend(self, decoder: str) -> None:
+        store = None
+        if self._finder is not None:
+            with suppress(StoreError):  # those that need it say what is wrong
+                store = self._finder.open().url
+        self._ledger.tend_uploads(store, decoder, _SWEEP_MARGIN_S)
+
+    def _due(self) -> list[Debt]:
+        """Return what may be tried now, condemned ones first, then those that were not tried for the longest."""
+        now = self._clock.now()
+        found = [
+            debt
+            for state in (UploadState.CONDEMNED, UploadState.OWED)
+            for debt in self._ledger.untried_debts(state, _MOST)
+            if _is_due(debt, now)
+        ]
+        return found[:_MOST]
+
+    # --- what a store shows
+
+    def _through_store(self, debts: Sequence[Debt], engine: Engine) -> None:
+        """Find these debts in the store, and make an ordinary pass over what was found."""
+        assert self._finder is not None
+        try:
+            objects = self._found(debts, self._finder)
+            if objects:
+                self._judge_found(self._finder.open(), objects, engine)
+        except StoreError:
+            self._finder.close()
+            raise
+
+    async def _through_workers(self, debts: Sequence[Debt], finder: Finder, relay: Relay) -> None:
+        """Find these debts in the store, have workers judge them, and make a pass over what they condemn."""
+        try:
+            objects = await asyncio.to_thread(self._found, debts, finder)
+            if not objects:
+                return
+            store = await asyncio.to_thread(finder.open)
+            fresh = {obj: debt for obj, debt in objects.items() if debt.note.state is UploadState.OWED}
+            await relay.judge(store, fresh)
+            await asyncio.to_thread(self._book.flush)
+            condemned = await asyncio.to_thread(self._condemned, objects)
+            if condemned:
+                await asyncio.to_thread(self._judge_found, store, condemned, bystander())
+        except StoreError:
+            finder.close()
+            raise
+
+    def _condemned(self, objects: dict[Object, Debt]) -> dict[Object, Debt]:
+        """Return those whose content the ledger has as condemned."""
+        contents = self._ledger.contents([d.note.sha256 for d in objects.values() if d.note.sha256 is not None])
+        bad = {
+            sha for sha, (_, judgement, decided) in contents.items() if decided and judgement.verdict is Verdict.BLOCK
+        }
+        return {obj: debt for obj, debt in objects.items() if debt.note.sha256 in bad}
+
+    def _found(self, debts: Sequence[Debt], finder: Finder) -> dict[Object, Debt]:
+        """Return where the store has these debts, and note of the others that it has not. Raises `StoreError`."""
+        now = self._clock.now()
+        objects: dict[Object, Debt] = {}
+        for debt in debts:
+            if self._halt.is_set():
+                return {}
+            if debt.note.state is UploadState.CONDEMNED and debt.verdict is not Verdict.BLOCK:
+                self._book.move([Move(debt.note.upload, UploadState.SETTLED, "dismissed")])
+                continue
+            found = finder.find(debt)
+            if found:
+                objects.update(dict.fromkeys(found, debt))
+            elif found is not None and now - debt.note.at > _GONE_S:
+                self._book.move([Move(debt.note.upload, UploadState.SETTLED, NOT_FOUND)])
+            else:
+                self._book.move([Move(debt.note.upload)])
+        return objects
+
+    def _judge_found(self, store: Store, objects: dict[Object, Debt], engine: Engine) -> None:
+        """Make a pass over these objects and note what became of each debt."""
+        try:
+            report = self._pass(Chosen(store, list(objects)), engine)
+        except LedgerError:  # most likely another run, which will meet them itself
+            self._book.move([Move(debt.note.upload) for debt in objects.values()])
+            raise
+        if report.interrupted:
+            return
+        acts = report.act.removes
+        for debt, known in zip(objects.values(), self._ledger.lookup(store.url, list(objects), None), strict=True):
+            upload = debt.note.upload
+            if known is None:  # removed, which has settled it; or it is not what was listed
+                self._book.move([Move(upload)])
+            elif known.reason is not None:
+                state = None if known.reason.transient else UploadState.HELD
+                self._book.move([Move(upload, state, detail=known.reason.value, decoder=decoder_version(engine))])
+            elif known.verdict is Verdict.BLOCK and acts:  # the breaker, or a failed act: it is tried again
+                self._book.move([Move(upload, UploadState.CONDEMNED, Verdict.BLOCK.value)])
+            elif known.verdict is not None:
+                self._book.move([Move(upload, UploadState.SETTLED, known.verdict.value)])
+
+    def _pass(self, store: Store, engine: Engine, prefixes: tuple[str, ...] = ()) -> RunReport:
+        """Judge, record, plan and act as a scan does. Raises `LedgerError` where another run holds the ledger."""
+        assert self._finder is not None
+        settings = self._finder.target.settings
+        while self._removed and self._removed[0][0] < self._clock.now() - _WINDOW_S:
+            self._removed.popleft()
+        request = ScanRequest(
+            store.url,
+            act=act_for(settings, store.url),
+            prefixes=prefixes,
+            redecide=False,
+            recheck=Recheck.POLICY if engine.detectors else Recheck.NEVER,  # who measures nothing decides nothing
+            removed_before=sum(count for _, count in self._removed),
+            beside=_BESIDE,
+        )
+
+        def on_start(pipeline: Pipeline, _tally: object) -> None:
+            self._halt_scan = pipeline.halt
+
+        self._book.flush(2.0)  # verdicts that are on their way spare the pass a second look
+        report = scan(
+            settings,
+            request,
+            ledger=self._ledger,
+            store=store,
+            engine=engine,
+            policy=self._policy(),
+            on_start=on_start,
+            run=self._run,
+            clock=self._clock,
+        )
+        self._halt_scan = lambda: None
+        tally = report.tally
+        if tally.judged or tally.acted:
+            log.info("debt: %d judged, %d condemned, %d removed", tally.judged, tally.block, tally.acted)
+        if report.breaker is not None:
+            log.error("the breaker holds removals back: %s", report.breaker)
+        if tally.acted:
+            self._removed.append((self._clock.now(), tally.acted))
+        for outcome in report.failures:
+            log.warning("not removed: %s: %s", outcome.plan.object.key, outcome.detail)
+        return report
+
+    # --- what a webhook announced
+
+    async def _announced(self, debt: Debt) -> None:
+        url = debt.note.url or ""
+        engine = None if self._engine is None else self._engine.engine
+        if self._finder is not None and engine is not None and (prefixes := storage_prefixes(url)):
+            try:
+                if await asyncio.to_thread(self._at, prefixes, debt, engine):
+                    return
+            except (StoreError, LedgerError) as error:
+                log.info("%s is fetched by its address: %s", url, error.line())
+        if debt.note.sha256 is None:
+            await self._fetched(debt, url)
+
+    def _at(self, prefixes: tuple[str, ...], debt: Debt, engine: Engine) -> bool:
+        """Make a pass over what lies there; return whether anything did."""
+        assert self._finder is not None
+        report = self._pass(self._finder.open(), engine, prefixes)
+        tally = report.tally
+        if not tally.listed or report.interrupted:
+            return False
+        judged = tally.judged + tally.already_judged
+        if not judged:
+            state = None if set(tally.unscanned) & _TRANSIENT else UploadState.HELD
+            why = ", ".join(sorted(tally.unscanned))
+            self._book.move([Move(debt.note.upload, state, detail=why, decoder=decoder_version(engine))])
+        else:
+            outcome = Verdict.BLOCK if tally.block else Verdict.REVIEW if tally.review else Verdict.CLEAR
+            still = tally.block > tally.acted and report.act.removes
+            over = UploadState.CONDEMNED if still else UploadState.SETTLED
+            self._book.move([Move(debt.note.upload, over, REMOVED if tally.acted else outcome.value)])
+        return True
+
+    async def _fetched(self, debt: Debt, url: str) -> None:
+        """Fetch by the address, and judge."""
+        note = debt.note
+        if self._fetcher is None:
+            self._book.move([Move(note.upload, detail="no host is listed to fetch from")])
+            return
+        try:
+            data = await self._fetcher.get(url)
+        except FetchError as error:
+            over = self._clock.now() - note.at > _GONE_S
+            state = UploadState.SETTLED if over else None
+            self._book.move([Move(note.upload, state, NOT_FOUND if over else None, detail=error.message)])
+            return
+        now = time.monotonic()
+        digest = hashlib.sha256(data).digest()
+        answer = await self._judge.judge(Upload(note.upload, note.sender, data, None, digest, now, now + _JUDGE_S))
+        if answer.judgement is not None:
+            verdict = answer.judgement.verdict
+            condemned = verdict is Verdict.BLOCK
+            if condemned:
+                log.error("%s is condemned; it is removed when a pass over its store meets it", url)
+            state = UploadState.CONDEMNED if condemned else UploadState.SETTLED
+            self._book.move([Move(note.upload, state, verdict.value, sha256=digest, size=len(data))])
+            return
+        assert answer.reason is not None
+        again = answer.reason.passing or answer.reason is Unjudged.DEADLINE
+        self._book.move([
+            Move(note.upload, None if again else UploadState.HELD, detail=answer.reason.value,
+                 sha256=digest, size=len(data), decoder=self.decoder)
+        ])  # fmt: skip
+
+
+def decoder_version(engine: Engine) -> str:
+    """Return what decides which media can be judged."""
+    return f"fedi-safety {__version__}, {engine.decoder.version}"
+
+
+def _is_due(debt: Debt, now: float) -> bool:
+    if debt.tried_at is None:
+        return debt.note.url is not None or now - debt.note.at >= _YOUNG_S or debt.note.at > now
+    pause = min(_RETRY_MOST_S, _RETRY_FIRST_S * 2.0 ** min(debt.tries, 10))
+    return not 0 <= now - debt.tried_at < pause

@@ -1,0 +1,104 @@
+"""Finds accepted uploads again in the store that they ended in, by their content. It judges and removes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from fedi_safety.app.stores import Target, targets
+from fedi_safety.clients.pictrs import PictrsClient, Picture
+from fedi_safety.config.schema import Settings
+from fedi_safety.core.errors import UsageError
+from fedi_safety.core.ports import Store
+from fedi_safety.core.types import Object, PlanState, Unscanned
+from fedi_safety.ledger.uploads import Debt
+
+
+class Chosen:
+    """A store that lists a few objects alone; everything else is the store's own."""
+
+    def __init__(self, store: Store, objects: Sequence[Object]) -> None:
+        """Show only these objects of `store`."""
+        self._store = store
+        self._objects = tuple(sorted(objects, key=lambda o: o.key.encode("utf-8", "surrogateescape")))
+        self.url = store.url
+        self.hands = store.hands
+        self.fetch = store.fetch
+
+    def list(self, prefixes: Sequence[str] = (), since: float | None = None) -> Iterator[Object | Unscanned]:
+        """Yield the objects."""
+        wanted = tuple(prefixes)
+        for obj in self._objects:
+            if (not wanted or obj.key.startswith(wanted)) and (since is None or obj.mtime_ns >= since * 1e9):
+                yield obj
+
+    def remove(self, obj: Object, sha256: bytes) -> tuple[PlanState, str]:
+        """Remove as the store does."""
+        return self._store.remove(obj, sha256)
+
+    def close(self) -> None:
+        """Leave the store open: it is its owner's to close."""
+
+
+class Finder:
+    """Finds accepted uploads again in the store that they ended in."""
+
+    def __init__(self, target: Target) -> None:
+        """Look into this store; nothing is opened yet."""
+        self.target = target
+        self._store: Store | None = None
+        self._client: PictrsClient | None = None
+
+    def open(self) -> Store:
+        """Return the store. Raises `StoreError` or `StoreUsageError`."""
+        if self._store is None:
+            self._store = self.target.open()
+        return self._store
+
+    def find(self, debt: Debt) -> tuple[Object, ...] | None:
+        """Return the objects that hold a debt's content; None where this store cannot be asked. Raises `StoreError`."""
+        note = debt.note
+        if note.sha256 is None or note.size is None:
+            return None
+        store = self.open()
+        client = self._pictrs(store)
+        if client is None:
+            return None
+        picture = client.find_content(note.sha256, note.size)
+        if picture is None:
+            return ()
+        if store.url.startswith("pictrs+"):
+            return (Object(picture.hash, picture.size, round((picture.created_at or 0.0) * 1e6) * 1000),)
+        return tuple(self._files(store, client, picture))
+
+    def _files(self, store: Store, client: PictrsClient, picture: Picture) -> Iterator[Object]:
+        """Yield the file of a picture in pict-rs' own store."""
+        found = {client.identifier(alias) for alias in picture.aliases}
+        keys = tuple(sorted(key for key in found if key is not None))
+        if keys:
+            yield from (obj for obj in store.list(keys) if isinstance(obj, Object) and obj.key in keys)
+
+    def _pictrs(self, store: Store) -> PictrsClient | None:
+        access = self.target.settings.pictrs
+        url = store.url if store.url.startswith("pictrs+") else access.url
+        if self._client is None and url is not None:
+            self._client = PictrsClient(url, access.api_key.get_secret_value() if access.api_key else "")
+        return self._client
+
+    def close(self) -> None:
+        """Close what was opened. It is opened anew when it is needed."""
+        for one in (self._client, self._store):
+            if one is not None:
+                one.close()
+        self._client = self._store = None
+
+
+def upload_store(settings: Settings) -> Target | None:
+    """Return the store that uploads end in, None where none is configured. Raises `UsageError` for an unclear one."""
+    named = settings.gate.store
+    if named is None and settings.store is None and not settings.stores:
+        return None
+    chosen = targets(settings, named)
+    if len(chosen) > 1:
+        names = ", ".join(target.name for target in chosen)
+        raise UsageError("gate.store", f"several stores are configured: {names}", "name the one that uploads end in")
+    return chosen[0]

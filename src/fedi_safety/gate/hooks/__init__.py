@@ -1,0 +1,1 @@
+"""How servers ask the gate: what they send, and what they want to hear."""

@@ -1,0 +1,109 @@
+"""What is said outside: three answers inside become two here, by the operator's policy, with stable codes.
+
+Pure. The codes are a promise (docs/api.md); pict-rs looks at the status alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fedi_safety.config.schema import GateUnjudged
+from fedi_safety.judging.types import Answer, Unjudged
+
+UNRECORDED = "unrecorded"
+"""The code of an upload that was refused only because its debt could not be written down."""
+
+PARTLY = "partly"
+"""The code of an upload that was refused because only a part of it could be judged, though that part is clear."""
+
+ACCEPTED, REFUSED = 200, 406
+
+_TEXTS = {
+    Unjudged.NO_WORKER: "no worker has asked for work lately",
+    Unjudged.QUEUE_FULL: "too many uploads wait",
+    Unjudged.DEADLINE: "there was no verdict in time",
+    Unjudged.STOPPING: "the gate is being stopped",
+    Unjudged.UNSUPPORTED: "media of this kind is not decoded here",
+    Unjudged.NOT_MEDIA: "this is no media",
+    Unjudged.EMPTY: "the upload is empty",
+    Unjudged.DECODER_FAILED: "it could not be decoded",
+    Unjudged.ENGINE_FAILED: "judging it failed",
+}
+
+
+class Refusal(Exception):
+    """A request that is not answered by a verdict: an error of the caller's, or of the moment."""
+
+    def __init__(self, status: int, code: str, message: str, *, close: bool = False, why: str = "") -> None:
+        """Say it with an HTTP status, a stable code and a sentence; `close` ends the connection, its body unread.
+
+        `why` is for the operator's log alone, in the place of the sentence.
+        """
+        self.status = status
+        self.code = code
+        self.message = message
+        self.close = close
+        self.why = why or message
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the uploader's server is told. `owed` means that this acceptance must be a debt before it is told."""
+
+    accepted: bool
+    code: str
+    message: str
+    owed: bool = False
+
+    @property
+    def status(self) -> int:
+        """Return the HTTP status."""
+        return ACCEPTED if self.accepted else REFUSED
+
+
+def say(answer: Answer, policy: GateUnjudged) -> Said:
+    """Turn an answer into what is said."""
+    if answer.reason is not None:
+        accepted = accepts(policy, answer.reason.value)
+        text = _TEXTS[answer.reason]
+        said = f"accepted without a verdict: {text}" if accepted else f"refused: {text}"
+        return Said(accepted, answer.reason.value, said, owed=accepted)
+    assert answer.judgement is not None
+    rules = ", ".join(hit.rule for hit in answer.judgement.reasons)
+    if answer.outcome == "block":
+        return Said(False, "block", f"refused by the rule: {rules}" if rules else "refused")
+    partly = None if answer.content is None else answer.content.partly
+    if partly is None:
+        return Said(True, answer.judgement.verdict.value, "accepted")
+    if not accepts(policy, PARTLY):
+        return Said(False, PARTLY, f"refused: only a part of it could be judged ({partly})")
+    return Said(True, answer.judgement.verdict.value, f"accepted: what could be judged of it ({partly})")
+
+
+def unrecorded(said: Said, policy: GateUnjudged) -> Said:
+    """Return what is said instead when the debt could not be written down."""
+    if accepts(policy, UNRECORDED):
+        return said
+    return Said(False, UNRECORDED, f"refused: it could not be judged ({said.code}), nor that be written down")
+
+
+def accepts(policy: GateUnjudged, code: str) -> bool:
+    """Whether the policy accepts what could not be judged for this reason."""
+    return bool(getattr(policy, code) == "accept")
+
+
+def body(said: Said, answer: Answer, upload: str) -> dict[str, Any]:
+    """Return the JSON that goes with it."""
+    judgement = answer.judgement
+    return {
+        "accepted": said.accepted,
+        "code": said.code,
+        "message": said.message,
+        "id": upload,
+        "verdict": None if judgement is None else judgement.verdict.value,
+        "labels": [] if judgement is None else list(judgement.labels),
+        "rules": [] if judgement is None else [hit.rule for hit in judgement.reasons],
+        "sha256": answer.sha256.hex(),
+    }

@@ -1,0 +1,287 @@
+"""The gate's life: puts its parts together from settings, starts them, and stops them in order.
+
+Stopping: takes nothing more, answers what it holds, writes down what is owed. What was lent to workers goes with the
+uploads that wait for it; debts are in the ledger, so that a restart loses none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from starlette.routing import BaseRoute, Route
+
+from fedi_safety.app.engine import Engine, caps, measurable, open_engine
+from fedi_safety.config.schema import Gate, Settings
+from fedi_safety.core.errors import FediSafetyError
+from fedi_safety.core.policy import Policy
+from fedi_safety.core.ports import Decoder
+from fedi_safety.gate import edge, openapi
+from fedi_safety.gate.admission import Admission, check
+from fedi_safety.gate.app import Parts, create_app
+from fedi_safety.gate.backlog.backlog import Debts
+from fedi_safety.gate.backlog.writer import Book
+from fedi_safety.gate.body import Held
+from fedi_safety.gate.fetching import Fetcher, Hosts
+from fedi_safety.gate.hooks.pdq import MastodonHook, PdqHook
+from fedi_safety.gate.keys import Keyring
+from fedi_safety.gate.worker_api import WorkerApi
+from fedi_safety.judging.engine import EngineJudge, EngineLimits, FirstFree
+from fedi_safety.judging.metrics import Metrics
+from fedi_safety.judging.remembered import LedgerFirst
+from fedi_safety.judging.types import Judge
+from fedi_safety.judging.worker_queue import QueueLimits, WorkerQueue
+from fedi_safety.ledger.ledger import SqlLedger
+from fedi_safety.ledger.uploads import GATE_RUN, UploadState
+from fedi_safety.media import SandboxDecoder
+from fedi_safety.service.systemd import Notifier
+
+log = logging.getLogger(__name__)
+
+_BEAT_S = 10.0
+_WEBHOOK_SECONDS = 15.0
+
+
+def engine_settings(settings: Settings) -> Settings:
+    """Return the settings that the gate's engine is opened with: no decoding may outlast the uploader's patience."""
+    limits = settings.limits
+    seconds = min(limits.max_seconds, settings.gate.deadline_s / 2)
+    return settings.model_copy(update={"limits": limits.model_copy(update={"max_seconds": seconds})})
+
+
+class Serving:
+    """One gate. `run` serves until it is told to stop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: SqlLedger,
+        policy: Policy,
+        listener: socket.socket,
+        *,
+        reload: Callable[[], Policy],
+        load: Callable[[], Engine] | None = None,
+    ) -> None:
+        """Take over the ledger's use and the listening socket; `load` replaces the engine's opening in tests."""
+        self._settings = settings
+        self._ledger = ledger
+        self._policy = policy
+        self._listener = listener
+        self._reload = reload
+        self._load = load or partial(open_engine, engine_settings(settings))
+        self._metrics = Metrics()
+        self._notifier = Notifier()
+        self._own_decoder: SandboxDecoder | None = None
+        self._stop = asyncio.Event()
+        self.ready = asyncio.Event()
+
+    # --- putting together
+
+    def _build(self, run: int) -> None:
+        settings, gate = self._settings, self._settings.gate
+        self.book = Book(self._ledger, run, self._metrics)
+        half = gate.held_bytes // 2  # the other half is for what was answered already and is judged when there is time
+        self._held = Held(half)
+        self._engine = None
+        if gate.engine:
+            limits = EngineLimits(gate.queue, half)
+            self._engine = EngineJudge(self._load, self._policy, self._ledger, self.book.judged, self._metrics, limits)
+        self._queue: WorkerQueue | None = None
+        if gate.worker_keys:
+            self._queue = WorkerQueue(QueueLimits(gate.worker_queue, gate.held_bytes, missing_s=gate.worker_missing_s))
+        self._judge: Judge
+        if self._engine is None:
+            assert self._queue is not None  # `check` has refused settings without either
+            measured = measurable(settings)  # as workers with the same configuration have it
+            self._judge = LedgerFirst(self._queue, self._ledger, lambda: measured.in_force(self._policy))
+        elif self._queue is None:
+            self._judge = self._engine
+        else:
+            self._judge = FirstFree((self._engine, self._queue))
+        media = Hosts("gate.mastodon_hosts", gate.mastodon_hosts)
+        fetcher = Fetcher(media, gate.max_bytes, _WEBHOOK_SECONDS) if media else None
+        self._debts = Debts(
+            settings, self._ledger, self.book, run, lambda: self._policy, self._judge, self._engine, fetcher
+        )
+        admission = Admission(gate)
+        routes: list[BaseRoute] = []
+        if self._queue is not None:
+            keys = {name: key.get_secret_value() for name, key in gate.worker_keys.items()}
+            routes += WorkerApi(self._queue, Keyring(keys)).routes()
+        pictures = Hosts("gate.pdq_hosts", gate.pdq_hosts)
+        if pictures:
+            routes += PdqHook(admission, Fetcher(pictures, gate.max_bytes), self._decoder).routes()
+        if gate.mastodon_secret is not None:
+            secret = gate.mastodon_secret.get_secret_value()
+            routes += MastodonHook(secret, media, self.book, self._debts.hurry).routes()
+        described = openapi.describe(
+            workers=self._queue is not None, pdq=bool(pictures), mastodon=gate.mastodon_secret is not None
+        )
+        self._parts = Parts(
+            gate,
+            admission,
+            self._judge,
+            self._engine,
+            self.book,
+            self._debts,
+            self._metrics,
+            self._held,
+            routes,
+            described,
+            openapi.page(described),
+        )
+        self._add_gauges()
+        guard = edge.Edge(edge.affordable(gate.connections), admission.knows)
+        app_ = create_app(self._parts)
+        self.routes = tuple(route for route in app_.routes if isinstance(route, Route))
+        self._server = edge.make_server(app_, guard)
+
+    def _decoder(self) -> Decoder | None:
+        """Return the engine's decoder; a gate without an engine has one of its own, for hashes."""
+        if self._engine is not None:
+            return None if self._engine.engine is None else self._engine.engine.decoder
+        if self._own_decoder is None:
+            self._own_decoder = SandboxDecoder(caps(engine_settings(self._settings)), 1)
+        return self._own_decoder
+
+    def _add_gauges(self) -> None:
+        m, debts, engine, queue = self._metrics, self._debts, self._engine, self._queue
+        m.gauge("held_bytes", "Bytes of uploads that somebody waits for.", lambda: self._held.bytes)
+        m.gauge("ready", "1 if uploads are judged and debts can be written down.", lambda: float(self._is_ready))
+        m.gauge("debt_oldest_seconds", "Age of the oldest debt.", lambda: debts.oldest_s)
+        m.gauge("debt_alert", "1 if a debt is older than gate.alert_s.", lambda: float(debts.overdue))
+        m.gauge("debt_unwritten", "Debts that are in memory only.", lambda: float(self.book.unwritten))
+        states = (UploadState.OWED, UploadState.HELD, UploadState.CONDEMNED)
+        m.by_label(
+            "debt", "Uploads accepted without a verdict.", "state", debts.counted, tuple(s.value for s in states)
+        )
+        if engine is not None:
+            m.gauge("queue", "Uploads that wait for the engine.", lambda: engine.lengths()[0])
+            m.gauge("queue_spare", "Answered uploads that are judged when there is time.", lambda: engine.lengths()[1])
+        if queue is not None:
+            m.gauge("workers", "Workers that asked for work lately.", lambda: queue.figures().workers)
+            m.gauge("worker_queue", "Uploads that wait for workers.", lambda: queue.figures().waiting)
+            m.gauge("worker_lent", "Uploads that workers have in hand.", lambda: queue.figures().lent)
+
+    @property
+    def _is_ready(self) -> bool:
+        return not self._parts.stopping and self._judge.ready() is None and self.book.failing is None
+
+    # --- running
+
+    async def run(self) -> None:
+        """Serve until a signal, or `stop`. Raises `FediSafetyError` where the models cannot be loaded."""
+        run = await asyncio.to_thread(self._ledger.begin_run, GATE_RUN, self._store_name, {"policy": self._policy.id})
+        self._build(run)
+        self.book.start()
+        with self._signals():
+            serving = asyncio.ensure_future(self._server.serve(sockets=[self._listener]))
+            await self._judge.start()
+            self._debts.start()
+            watching = asyncio.ensure_future(self._watch())
+            failure: FediSafetyError | None = None
+            try:
+                await self._until_stopped(serving)
+            except FediSafetyError as error:
+                failure = error
+            await self._end(serving)
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+            status = "failed" if failure is not None else "done"
+            await asyncio.to_thread(self._close, run, status)
+        if failure is not None:
+            raise failure
+
+    async def _until_stopped(self, serving: asyncio.Future[None]) -> None:
+        stopped = asyncio.ensure_future(self._stop.wait())
+        ends: list[asyncio.Future[Any]] = [stopped, serving]
+        try:
+            if self._engine is not None and (loaded := self._engine.loaded) is not None:
+                await asyncio.wait([loaded, *ends], return_when=asyncio.FIRST_COMPLETED)
+                if loaded.done():
+                    loaded.result()  # raises what kept the models from being loaded
+            if self._stop.is_set():
+                return
+            self.ready.set()
+            self._notifier.send("READY=1", f"STATUS=listening on {edge.shown(self._listener)}")
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+
+    def stop(self) -> None:
+        """Stop in order. A second call does not wait for uploads in hand."""
+        if self._stop.is_set():
+            self._server.force_exit = True
+        self._stop.set()
+
+    async def _end(self, serving: asyncio.Future[None]) -> None:
+        self._parts.stopping = True
+        self._notifier.send("STOPPING=1", "STATUS=answering the uploads in hand")
+        if self._queue is not None:
+            await self._queue.stop()  # workers can bring their answers only as long as the server listens
+        self._server.should_exit = True
+        # The server waits for its answers, which wait for the judges, whose engine the debt may be using.
+        await self._debts.stop()
+        await asyncio.gather(serving, self._judge.stop(), return_exceptions=True)
+
+    def _close(self, run: int, status: str) -> None:
+        self.book.close()
+        if self._own_decoder is not None:
+            self._own_decoder.close()
+        counts = self.book.counts
+        figures = {"judged": counts.judged, "refused": counts.refused, "owed": counts.owed}
+        try:
+            self._ledger.end_run(run, status, figures)
+        except FediSafetyError as error:
+            log.error("the run's end is not recorded: %s", error.line())
+
+    @property
+    def _store_name(self) -> str:
+        return "" if self._settings.gate.store is None else self._settings.gate.store
+
+    async def _watch(self) -> None:
+        """Tell systemd that it lives, as long as the event loop does."""
+        pause = min(_BEAT_S, (self._notifier.watchdog_s or 60.0) / 3)
+        while True:
+            await asyncio.sleep(pause)
+            state = self._judge.ready() or "ready"
+            self._notifier.send("WATCHDOG=1", f"STATUS={state}; {self._debts.state.owed} owed")
+
+    def _take_policy(self) -> None:
+        try:
+            policy = self._reload()
+        except FediSafetyError as error:
+            log.error("the policy stays as it was: %s", error.line())
+            return
+        self._policy = policy
+        if self._engine is not None:
+            self._engine.take_policy(policy)
+        log.warning("policy reloaded: %s", policy.id)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        handlers = {signal.SIGINT: self.stop, signal.SIGTERM: self.stop, signal.SIGHUP: self._take_policy}
+        taken = []
+        for number, handler in handlers.items():
+            with contextlib.suppress(ValueError, RuntimeError):  # not in the main thread: tests stop it themselves
+                loop.add_signal_handler(number, handler)
+                taken.append(number)
+        try:
+            yield
+        finally:
+            for number in taken:
+                loop.remove_signal_handler(number)
+
+
+def checked(gate: Gate, host: str) -> None:
+    """Refuse settings that cannot be served. Raises `ConfigError`."""
+    check(gate, host=host)
+    Hosts("gate.pdq_hosts", gate.pdq_hosts)
+    Hosts("gate.mastodon_hosts", gate.mastodon_hosts)

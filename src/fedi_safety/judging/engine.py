@@ -1,0 +1,499 @@
+"""Uploads judged by the engine in this process: what waits together is judged together, in threads.
+
+It is the pipeline's back half (decode, score, judge) with a deadline; what a score means is the policy's. Contents that
+were judged before are answered from memory or the ledger at once, and the same content in hand twice is judged once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fedi_safety.app.engine import Engine
+from fedi_safety.app.replay import Rejudge
+from fedi_safety.app.scan import SystemClock
+from fedi_safety.core.cascade import Cascade
+from fedi_safety.core.errors import FediSafetyError, LedgerError, ModelError, Unscannable
+from fedi_safety.core.examine import content_of, decoder_mark, look_again
+from fedi_safety.core.pipeline import TEST_CARD_SIGNAL
+from fedi_safety.core.policy import Policy, dismissal, judge
+from fedi_safety.core.ports import Clock
+from fedi_safety.core.queues import Pipe, Stopped
+from fedi_safety.core.testcard import TEST_CARD_SHA256, draw_test_card
+from fedi_safety.core.types import Content, Decoded, Evidence, Judgement, MediaType, Reason, Signal, Verdict
+from fedi_safety.judging.engine_queue import Pace, Recent, Waiting, Work
+from fedi_safety.judging.logs import named
+from fedi_safety.judging.metrics import Metrics
+from fedi_safety.judging.types import Answer, Judge, Unjudged, Upload
+
+log = logging.getLogger(__name__)
+
+_HEAD_BYTES = 4096
+_BLIND_S = 5.0  # how long nothing is looked up in a ledger that could not be read
+_BATCH = 8
+_STOP_S = 8.0  # how long a stop waits for what is in hand; containers are killed after ten
+_JOIN_S = 20.0  # a batch ends by itself; a thread that outlives the interpreter can crash it
+_SURE = 0.75  # of the time that is left: the pace is a mean
+_TROUBLE = 3  # failures of the engine in a row, after which it does not count as ready
+
+_MEANS = {
+    Reason.NOT_MEDIA: Unjudged.NOT_MEDIA,
+    Reason.UNSUPPORTED: Unjudged.UNSUPPORTED,
+    Reason.EMPTY: Unjudged.EMPTY,
+} | {Reason.DETECTOR_FAILED: Unjudged.ENGINE_FAILED}
+
+
+def unjudged(sha256: bytes, by: str, reason: Unjudged, detail: str = "") -> Answer:
+    """Return the answer that there is no verdict."""
+    return Answer("unjudged", sha256, by, reason, detail=detail)
+
+
+def judged(judgement: Judgement, content: Content, by: str) -> Answer:
+    """Return the answer that a verdict makes: only `block` refuses."""
+    outcome = "block" if judgement.verdict is Verdict.BLOCK else "clear"
+    return Answer(outcome, content.sha256, by, None, judgement, content)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ruling:
+    """What judges: exchanged as a whole when the policy is read again."""
+
+    policy: Policy
+    cascade: Cascade
+
+
+@dataclass(slots=True)
+class _Stages:
+    """Books the threads' time on the metrics."""
+
+    metrics: Metrics
+
+    @contextmanager
+    def timed(self, stage: str, clock: Clock) -> Iterator[None]:
+        """Add the time spent inside to `stage`."""
+        start = clock.monotonic()
+        try:
+            yield
+        finally:
+            self.metrics.stages.labels(stage).inc(clock.monotonic() - start)
+
+
+class Memory(Protocol):
+    """What is known of contents already: the two questions to the ledger that judging asks."""
+
+    def contents(self, sha256s: Sequence[bytes]) -> Mapping[bytes, tuple[Content, Judgement, bool]]:
+        """As `Ledger.contents`."""
+        ...
+
+    def dismissed(self, sha256s: Sequence[bytes]) -> set[bytes]:
+        """As `Ledger.dismissed`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """How much may wait for the engine."""
+
+    queue: int = 64
+    spare_bytes: int = 128 << 20  # of uploads that were answered without a verdict and are judged when there is time
+
+
+class EngineJudge:
+    """Judges uploads with one engine. Its coroutines belong to one event loop; the work is done in threads."""
+
+    def __init__(
+        self,
+        load: Callable[[], Engine],
+        policy: Policy,
+        ledger: Memory,
+        record: Callable[[Content, Judgement, bool], None],
+        metrics: Metrics,
+        limits: EngineLimits | None = None,
+    ) -> None:
+        """Prepare; `load` opens the engine, in a thread, after `start`. `record` remembers a verdict."""
+        limits = limits or EngineLimits()
+        self._load = load
+        self._policy = policy
+        self._ledger = ledger
+        self._record = record
+        self._metrics = metrics
+        self._clock = SystemClock()
+        self._queue = Waiting(limits.queue, limits.spare_bytes)
+        self._works: dict[bytes, Work] = {}
+        self._recent = Recent()
+        self._pace = Pace()
+        self._readers = ThreadPoolExecutor(2, "gate-look-up")
+        self._threads: list[threading.Thread] = []
+        self._to_score: Pipe[tuple[Work, Decoded]] | None = None
+        self._ruling: _Ruling | None = None
+        self._stopping = False
+        self._failures = 0
+        self._blind_until = 0.0
+        self._opening: asyncio.Task[None] | None = None
+        self.engine: Engine | None = None
+        self.loaded: asyncio.Future[Engine] | None = None
+
+    # --- life
+
+    async def start(self) -> None:
+        """Load the models in a thread. Uploads may come meanwhile; `loaded` tells when it is done, or failed."""
+        self._loop = asyncio.get_running_loop()
+        self.loaded = self._loop.create_future()
+        self._opening = self._loop.create_task(self._open(self.loaded))
+
+    async def _open(self, loaded: asyncio.Future[Engine]) -> None:
+        try:
+            engine = await asyncio.to_thread(self._load)
+            await asyncio.gather(*(asyncio.to_thread(_warm, engine) for _ in range(engine.jobs)))
+        except FediSafetyError as error:
+            if not loaded.done():
+                loaded.set_exception(error)
+            return
+        except Exception as error:  # noqa: BLE001 - a bug ends the gate as well, and says what it is
+            if not loaded.done():
+                loaded.set_exception(ModelError("the engine", f"cannot be started: {named(error)}"))
+            return
+        if loaded.done() or self._stopping:
+            engine.close()
+            return
+        self.engine = engine
+        self.take_policy(self._policy)
+        self._to_score = Pipe(2 * self._batch(engine), engine.jobs)
+        hands = [(self._decode, "decode"), (self._score, "score")]
+        for work, name in hands:
+            for i in range(engine.jobs):
+                thread = threading.Thread(
+                    target=work, args=(engine, self._to_score), name=f"gate-{name}-{i}", daemon=True
+                )
+                thread.start()
+                self._threads.append(thread)
+        loaded.set_result(engine)
+
+    def take_policy(self, policy: Policy) -> None:
+        """Judge by this policy from now on."""
+        self._policy = policy
+        if self.engine is not None:
+            own = self.engine.in_force(policy)
+            self._ruling = _Ruling(own, Cascade(self.engine.detectors, own))
+            self._recent.clear()
+
+    def ready(self) -> str | None:
+        """Return None if uploads are judged, else why not."""
+        if self._ruling is None:
+            return "models_loading"
+        return Unjudged.ENGINE_FAILED.value if self._failures >= _TROUBLE else None
+
+    async def stop(self) -> None:
+        """Take nothing more; give what is in hand some seconds, answer the rest `stopping`, end the threads."""
+        self._stopping = True
+        if self.loaded is not None and not self.loaded.done():
+            self.loaded.cancel()
+        until = time.monotonic() + _STOP_S
+        while any(work.waiters for work in self._works.values()) and time.monotonic() < until:
+            await asyncio.sleep(0.02)
+        for work in list(self._works.values()):
+            self._resolve(work, unjudged(work.sha256, "engine", Unjudged.STOPPING))
+        self._queue.close()
+        if self._to_score is not None:
+            self._to_score.abort()
+        self._readers.shutdown(wait=False)
+        if self.engine is not None:
+            await asyncio.to_thread(self.engine.close)  # ends the decoder's children, and with them the threads' waits
+        until = time.monotonic() + _JOIN_S
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join, max(0.0, until - time.monotonic()))
+
+    # --- uploads
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for the engine."""
+        return not any(work.waiters for work in self._works.values())
+
+    def lengths(self) -> tuple[int, int]:
+        """Return how many uploads wait for a decoder, and how many that were answered already."""
+        return self._queue.lengths()
+
+    async def judge(self, upload: Upload) -> Answer:
+        """Judge one upload; see `Judge.judge`. Past the deadline it is judged all the same, when there is time."""
+        if self._stopping:
+            return unjudged(upload.sha256, "engine", Unjudged.STOPPING)
+        if self.engine is None and (missing := await self._until_loaded(upload)) is not None:
+            return missing
+        work = self._works.get(upload.sha256)
+        if work is None:
+            if (known := await self._known(upload.sha256)) is not None:
+                return known
+            work = self._works.get(upload.sha256)  # another may have come meanwhile
+        if work is None:
+            taken = self._take(upload)
+            if isinstance(taken, Answer):
+                return taken
+            work = taken
+        elif work.waiters == 0 and self._queue.drop(work) and not self._queue.put(work):
+            return self._full(work, upload)
+        return await self._wait(work, upload.deadline)
+
+    async def _until_loaded(self, upload: Upload) -> Answer | None:
+        """Wait for the models; None when they are there."""
+        assert self.loaded is not None
+        await asyncio.wait([self.loaded], timeout=max(0.0, upload.deadline - time.monotonic()))
+        if not self.loaded.done():
+            return unjudged(upload.sha256, "engine", Unjudged.DEADLINE, "the models are still being loaded")
+        if self.loaded.cancelled() or self.loaded.exception() is not None:
+            return unjudged(upload.sha256, "engine", Unjudged.ENGINE_FAILED, "the models could not be loaded")
+        return None
+
+    def _full(self, work: Work, upload: Upload) -> Answer:
+        self._queue.put_spare(work)
+        return unjudged(upload.sha256, "engine", Unjudged.QUEUE_FULL)
+
+    def _take(self, upload: Upload) -> Work | Answer:
+        """Put an upload into the queue, or say why not."""
+        if not upload.data:
+            return unjudged(upload.sha256, "engine", Unjudged.EMPTY)
+        assert self.engine is not None
+        try:
+            media_type = self.engine.decoder.sniff(upload.data[:_HEAD_BYTES])
+        except Unscannable as error:
+            return unjudged(upload.sha256, "engine", _MEANS.get(error.reason, Unjudged.NOT_MEDIA), error.detail)
+        work = self._work(upload, media_type)
+        if self._too_late(self.engine, upload) or not self._queue.put(work):
+            return unjudged(upload.sha256, "engine", Unjudged.QUEUE_FULL)
+        self._hold(work)
+        return work
+
+    def _too_late(self, engine: Engine, upload: Upload) -> bool:
+        """Whether so much waits that this one's turn would come past its deadline, and cost those behind it theirs."""
+        ahead = len(self._works) - self._queue.lengths()[1]
+        with_it = engine.jobs * self._batch(engine)  # judged together, and so answered together
+        return ahead > 0 and self._pace.wait_s(ahead + with_it) >= _SURE * (upload.deadline - time.monotonic())
+
+    def _hold(self, work: Work) -> None:
+        self._works[work.sha256] = work
+        self._pace.begin(time.monotonic())
+
+    def _work(self, upload: Upload, media_type: MediaType) -> Work:
+        future: asyncio.Future[Answer] = self._loop.create_future()
+        return Work(upload.sha256, upload.data, media_type, len(upload.data), future)
+
+    async def _wait(self, work: Work, deadline: float) -> Answer:
+        work.waiters += 1
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                return await asyncio.shield(work.future)
+        except TimeoutError:
+            # Those who still wait come first; whom nobody waits for is judged when there is time, if there is room.
+            if work.waiters == 1 and self._queue.drop(work) and not self._queue.put_spare(work):
+                self._works.pop(work.sha256, None)
+            return unjudged(work.sha256, "engine", Unjudged.DEADLINE)
+        except asyncio.CancelledError:
+            if work.waiters == 1 and self._queue.drop(work):
+                self._works.pop(work.sha256, None)
+            raise
+        finally:
+            work.waiters -= 1
+
+    def later(self, upload: Upload) -> bool:
+        """Judge an upload that was answered already, when nobody waits; return false if there is no room for it."""
+        if self._stopping or self.engine is None:
+            return False
+        if upload.sha256 in self._works:
+            return True
+        try:
+            work = self._work(upload, self.engine.decoder.sniff(upload.data[:_HEAD_BYTES]))
+        except Unscannable:
+            return False
+        if not self._queue.put_spare(work):
+            return False
+        self._hold(work)
+        return True
+
+    # --- what is known already
+
+    async def _known(self, sha256: bytes) -> Answer | None:
+        if (recent := self._recent.get(sha256)) is not None:
+            return recent
+        ruling = self._ruling
+        if ruling is None:
+            return None
+        try:
+            found = await self._loop.run_in_executor(self._readers, self._look_up, sha256, ruling)
+        except LedgerError as error:
+            log.warning("what was judged before is not known now: %s", error.line())
+            self._blind_until = time.monotonic() + _BLIND_S
+            return None
+        if found is not None and ruling is self._ruling:
+            self._recent.put(found)
+        return found
+
+    def _look_up(self, sha256: bytes, ruling: _Ruling) -> Answer | None:
+        """Return the verdict that the ledger has, decided anew from its scores where the policy is another now."""
+        if time.monotonic() < self._blind_until:
+            return None
+        remembered = self._ledger.contents([sha256]).get(sha256)
+        if remembered is None:
+            return None
+        content, judgement, decided = remembered
+        if not (decided and judgement.policy == ruling.policy.id):
+            if self._ledger.dismissed([sha256]):
+                judgement = dismissal(ruling.policy)
+            else:
+                anew = Rejudge(ruling.policy, ruling.cascade.available)(sha256, content.scores)
+                if anew is None:
+                    return None
+                judgement = anew
+                self._record(content, judgement, False)
+        return judged(judgement, content, "ledger")
+
+    # --- the threads
+
+    def _batch(self, engine: Engine) -> int:
+        return max(_BATCH, *(detector.max_batch for detector in engine.detectors))
+
+    def _decode(self, engine: Engine, to_score: Pipe[tuple[Work, Decoded]]) -> None:
+        stages = _Stages(self._metrics)
+        try:
+            while (work := self._queue.take()) is not None:
+                try:
+                    with stages.timed("decode", self._clock):
+                        decoded = _decoded(engine, work)
+                except Unscannable as error:
+                    reason = _MEANS.get(error.reason, Unjudged.DECODER_FAILED)
+                    self._done(work, unjudged(work.sha256, "engine", reason, error.detail))
+                except Exception as error:  # noqa: BLE001 - a bug concerns this upload; the thread must live
+                    self._bug(work, error)
+                else:
+                    if not decoded.more:
+                        work.data = b""
+                    to_score.put((work, decoded))
+        except Stopped:
+            pass
+        finally:
+            to_score.finish()
+
+    def _score(self, engine: Engine, to_score: Pipe[tuple[Work, Decoded]]) -> None:
+        try:
+            for batch in to_score.batches(self._batch(engine)):
+                self._metrics.batch.observe(len(batch))
+                try:
+                    self._judge(engine, batch)
+                except Exception as error:  # noqa: BLE001 - as above
+                    for work, _ in batch:
+                        self._bug(work, error)
+        except Stopped:
+            pass
+
+    def _judge(self, engine: Engine, batch: Sequence[tuple[Work, Decoded]]) -> None:
+        ruling = self._ruling
+        assert ruling is not None
+        media = [decoded.frames for _, decoded in batch]
+        marked = [
+            {TEST_CARD_SIGNAL: Signal(1.0)} if work.sha256 == TEST_CARD_SHA256 else dict[str, Signal]()
+            for work, _ in batch
+        ]
+        stages = _Stages(self._metrics)
+        results = ruling.cascade.score(media, marked, stages, self._clock)
+        for (work, first), marks, scores in zip(batch, marked, results, strict=True):
+            if isinstance(scores, Unscannable):
+                reason = _MEANS.get(scores.reason, Unjudged.ENGINE_FAILED)
+                self._done(work, unjudged(work.sha256, "engine", reason, scores.detail))
+                continue
+            decoded, scores = look_again(
+                ruling.policy, engine.decoder, ruling.cascade, work.data, first, scores, marks, stages, self._clock
+            )
+            work.data = b""
+            content = content_of(work.sha256, work.size, decoded, scores, decoder_mark(engine.decoder))
+            judgement = judge(ruling.policy, scores.signals)
+            if judgement.verdict is not Verdict.CLEAR and self._is_dismissed(work.sha256):
+                judgement = dismissal(ruling.policy)
+            self._record(content, judgement, True)
+            self._done(work, judged(judgement, content, "engine"))
+
+    def _is_dismissed(self, sha256: bytes) -> bool:
+        try:
+            return bool(self._ledger.dismissed([sha256]))
+        except LedgerError:
+            return False
+
+    def _bug(self, work: Work, error: Exception) -> None:
+        text = error.line() if isinstance(error, FediSafetyError) else named(error)
+        if not self._stopping:
+            log.error("the engine failed: %s", text)
+        self._done(work, unjudged(work.sha256, "engine", Unjudged.ENGINE_FAILED, text))
+
+    def _done(self, work: Work, answer: Answer) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._resolve, work, answer)
+        except RuntimeError:  # the loop has ended: nobody waits any more
+            return
+
+    def _resolve(self, work: Work, answer: Answer) -> None:
+        if self._works.get(work.sha256) is work:
+            del self._works[work.sha256]
+            self._pace.done(time.monotonic(), more=bool(self._works))
+        self._failures = self._failures + 1 if answer.reason is Unjudged.ENGINE_FAILED else 0
+        if answer.content is not None and answer.judgement is not None:
+            ruling = self._ruling
+            if ruling is not None and answer.judgement.policy == ruling.policy.id:
+                self._recent.put(answer)
+        if not work.future.done():
+            work.future.set_result(answer)
+
+
+def _decoded(engine: Engine, work: Work) -> Decoded:
+    """Decode; twice where the decoder died, which need not be the upload's doing."""
+    try:
+        return engine.decoder.decode(work.data, work.media_type)
+    except Unscannable as error:
+        if error.reason is not Reason.DECODER_CRASHED:
+            raise
+    return engine.decoder.decode(work.data, work.media_type)
+
+
+def _warm(engine: Engine) -> None:
+    """Have a decoder's child started and every network run once, so that the first upload need not wait for that."""
+    with suppress(Unscannable):  # whatever it says of the test card
+        decoded = engine.decoder.decode(draw_test_card(), MediaType.PNG)
+        for detector in engine.detectors:
+            detector.score([Evidence(frame) for frame in decoded.frames])
+
+
+@dataclass(slots=True)
+class FirstFree:
+    """Asks several judges in turn: the next one only where the one before had no room, or failed."""
+
+    judges: Sequence[Judge]
+    metrics: Metrics | None = field(default=None)
+
+    async def judge(self, upload: Upload) -> Answer:
+        """Return the first answer that says something of the upload, else the first judge's."""
+        first: Answer | None = None
+        for one in self.judges:
+            answer = await one.judge(upload)
+            if answer.reason is None or not answer.reason.passing:
+                return answer
+            first = first or answer
+        assert first is not None
+        return first
+
+    def ready(self) -> str | None:
+        """Return None if any of them is ready, else why the first is not."""
+        why = [one.ready() for one in self.judges]
+        return None if None in why else why[0]
+
+    async def start(self) -> None:
+        """Start all of them."""
+        for one in self.judges:
+            await one.start()
+
+    async def stop(self) -> None:
+        """Stop all of them, side by side: each waits for what it holds."""
+        await asyncio.gather(*(one.stop() for one in self.judges))

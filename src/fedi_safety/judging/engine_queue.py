@@ -1,0 +1,154 @@
+"""What waits for the engine of a gate: uploads that somebody waits for first, then what was answered already.
+
+And the verdicts of a moment ago, and how fast the last ones came. It judges nothing and knows no deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import OrderedDict, deque
+from dataclasses import dataclass, replace
+
+from fedi_safety.core.types import MediaType
+from fedi_safety.judging.types import Answer
+
+_REMEMBERED = 10_000
+_RECENT_S = 30.0
+_PACE, _FEWEST = 32, 16  # the last uploads by which the engine's pace is told: several batches of 8
+
+
+@dataclass(eq=False, slots=True)
+class Work:
+    """A content that is to be judged, and those who wait for it. `data` goes when there is no more to decode."""
+
+    sha256: bytes
+    data: bytes
+    media_type: MediaType
+    size: int
+    future: asyncio.Future[Answer]
+    waiters: int = 0
+
+
+class Waiting:
+    """What waits for a decoder: uploads that somebody waits for first, then what is judged when there is time."""
+
+    def __init__(self, urgent: int, spare_bytes: int) -> None:
+        """Hold at most so many urgent ones, and so many bytes of the others."""
+        self._most = urgent
+        self._spare_bytes = spare_bytes
+        self._held_spare = 0
+        self._urgent: deque[Work] = deque()
+        self._spare: deque[Work] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def lengths(self) -> tuple[int, int]:
+        """Return how many wait, urgent ones and others."""
+        return len(self._urgent), len(self._spare)
+
+    def put(self, work: Work) -> bool:
+        """Add an urgent one; return false if too many wait."""
+        with self._changed:
+            if self._closed or len(self._urgent) >= self._most:
+                return False
+            self._urgent.append(work)
+            self._changed.notify()
+            return True
+
+    def put_spare(self, work: Work) -> bool:
+        """Add one that nobody waits for; return false if there is no room."""
+        with self._changed:
+            if self._closed or self._held_spare + work.size > self._spare_bytes:
+                return False
+            self._held_spare += work.size
+            self._spare.append(work)
+            self._changed.notify()
+            return True
+
+    def drop(self, work: Work) -> bool:
+        """Take one out that has not begun; return whether it was there."""
+        with self._changed:
+            for queue in (self._urgent, self._spare):
+                if work in queue:
+                    queue.remove(work)
+                    if queue is self._spare:
+                        self._held_spare -= work.size
+                    return True
+            return False
+
+    def take(self) -> Work | None:
+        """Wait for the next one. None means the end."""
+        with self._changed:
+            while not self._urgent and not self._spare:
+                if self._closed:
+                    return None
+                self._changed.wait(1.0)
+            if self._urgent:
+                return self._urgent.popleft()
+            work = self._spare.popleft()
+            self._held_spare -= work.size
+            return work
+
+    def close(self) -> None:
+        """Let go of everything and end those who wait."""
+        with self._changed:
+            self._closed = True
+            self._urgent.clear()
+            self._spare.clear()
+            self._changed.notify_all()
+
+
+class Recent:
+    """The last verdicts: what comes again at once needs no look into the ledger, where it may not be written yet.
+
+    Not for long, because a person may dismiss one there.
+    """
+
+    def __init__(self) -> None:
+        """Remember nothing yet."""
+        self._answers: OrderedDict[bytes, tuple[float, Answer]] = OrderedDict()
+
+    def get(self, sha256: bytes) -> Answer | None:
+        """Return the verdict on a content that was judged a moment ago."""
+        at, answer = self._answers.get(sha256, (0.0, None))
+        if answer is None or time.monotonic() - at >= _RECENT_S:
+            return None
+        return replace(answer, by="memory")
+
+    def put(self, answer: Answer) -> None:
+        """Remember a verdict."""
+        self._answers[answer.sha256] = time.monotonic(), answer
+        self._answers.move_to_end(answer.sha256)
+        while len(self._answers) > _REMEMBERED:
+            self._answers.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget everything: another policy decides now."""
+        self._answers.clear()
+
+
+class Pace:
+    """How fast the engine gets through what is in hand, told by the last ones. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self._gaps: deque[float] = deque(maxlen=_PACE)  # between those done one after the other
+        self._last: float | None = None  # when the last one was done; None while nothing is in hand
+
+    def begin(self, now: float) -> None:
+        """Note that something is in hand."""
+        if self._last is None:
+            self._last = now
+
+    def done(self, now: float, *, more: bool) -> None:
+        """Note that one is done. The time until the next one counts only if there are `more` in hand."""
+        if self._last is not None:
+            self._gaps.append(now - self._last)
+        self._last = now if more else None
+
+    def wait_s(self, ahead: int) -> float:
+        """Return how long so many will take. Nothing is refused by one slow upload alone: 0 until some were seen."""
+        seen = len(self._gaps)
+        return ahead * sum(self._gaps) / seen if seen >= _FEWEST else 0.0

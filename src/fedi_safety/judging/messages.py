@@ -1,0 +1,190 @@
+"""What a gate and our own workers say to each other, as JSON that is checked before anything of it is believed.
+
+Answers carry the judgement with its reasons and scores, so that the gate's ledger can keep it (I7). Jobs come as one
+line of JSON, followed by the bytes of the media one after another.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from fedi_safety.core.types import (
+    Content,
+    Judgement,
+    MediaType,
+    RuleHit,
+    Scores,
+    Signal,
+    Verdict,
+)
+from fedi_safety.judging.types import Answer, Unjudged
+
+WORK_TYPE = "application/vnd.fedi-safety.work"
+"""The media type of jobs with their bytes."""
+
+MAX_ROOM = 64
+MAX_WAIT_S = 30.0
+MAX_LEASES = 256
+_MAX_WORDS = 1000
+
+Word = Annotated[str, Field(max_length=200)]
+LeaseId = Annotated[str, Field(min_length=1, max_length=64)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=1 << 40)]
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)  # a newer half may say more
+
+
+class TakeRequest(_Message):
+    """A worker asks for up to `room` jobs and waits up to `wait_s` for the first."""
+
+    worker: Word = ""
+    room: int = Field(1, ge=0, le=MAX_ROOM)
+    wait_s: float = Field(0.0, ge=0, le=MAX_WAIT_S, allow_inf_nan=False)
+
+
+class JobHead(_Message):
+    """One job of a `JobsHead`; its bytes follow. `left_s` is how long somebody waits for it still."""
+
+    id: LeaseId
+    size: int = Field(ge=0)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    type: Word = ""
+    left_s: float = Field(allow_inf_nan=False)
+
+
+class JobsHead(_Message):
+    """The line before the bytes. Leases must be renewed or answered within `lease_s`."""
+
+    jobs: list[JobHead] = Field(max_length=MAX_ROOM)
+    lease_s: float = Field(gt=0, allow_inf_nan=False)
+    stopping: bool = False  # the gate is about to end: ask again after a while
+
+
+class RenewRequest(_Message):
+    """A worker still has these jobs in hand."""
+
+    worker: Word = ""
+    holding: list[LeaseId] = Field(max_length=MAX_LEASES)
+
+
+class RenewAnswer(_Message):
+    """Jobs that nobody waits for any more."""
+
+    over: list[LeaseId]
+
+
+class ContentWord(_Message):
+    """What a worker measured of one content; its hash and size the gate knows itself."""
+
+    media_type: MediaType
+    width: Count
+    height: Count
+    frames: Count
+    signals: dict[Word, tuple[Share, Count]] = Field(max_length=500)
+    detectors: dict[Word, Word] = Field(max_length=100)
+    where: dict[Word, str] = Field(default_factory=dict, max_length=500)  # by signal, which frame that is in words
+    partly: str | None = Field(None, max_length=1000)
+    total: Count = 0
+    decoder: str = Field("", max_length=100)
+
+
+class Result(_Message):
+    """What became of one job: a judgement, or why there is none; `returned` hands it back unbegun."""
+
+    id: LeaseId
+    outcome: Literal["judged", "unjudged", "returned"]
+    judgement: Judgement | None = None
+    content: ContentWord | None = None
+    reason: Unjudged | None = None
+    detail: str = Field("", max_length=1000)
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> Result:
+        if (self.outcome == "judged") != (self.judgement is not None):
+            raise ValueError("a judgement, exactly if the outcome is `judged`")
+        if (self.outcome == "unjudged") != (self.reason is not None):
+            raise ValueError("a reason, exactly if the outcome is `unjudged`")
+        if self.judgement is not None:
+            _check(self.judgement)
+        return self
+
+    def answer(self, sha256: bytes, size: int, by: str) -> Answer:
+        """Return it as the answer to the upload with this hash and size."""
+        if self.reason is not None:
+            return Answer("unjudged", sha256, by, self.reason, detail=self.detail[:200])
+        assert self.judgement is not None
+        content = None
+        if (word := self.content) is not None:
+            where = word.where
+            signals = {name: Signal(value, n, where.get(name, "")[:100]) for name, (value, n) in word.signals.items()}
+            scores = Scores(signals, dict(word.detectors))
+            shape = (size, word.media_type, word.width, word.height, word.frames)
+            content = Content(sha256, *shape, scores, word.partly, word.total, word.decoder)
+        outcome: Literal["block", "clear"] = "block" if self.judgement.verdict is Verdict.BLOCK else "clear"
+        return Answer(outcome, sha256, by, judgement=self.judgement, content=content, detail=self.detail[:200])
+
+
+class ResultsRequest(_Message):
+    """What became of some jobs."""
+
+    worker: Word = ""
+    results: list[Result] = Field(max_length=MAX_LEASES)
+
+
+class ResultsAnswer(_Message):
+    """Which answers counted, and which came too late."""
+
+    accepted: list[LeaseId]
+    late: list[LeaseId]
+
+
+def _check(judgement: Judgement) -> None:
+    """Refuse what the ledger could not keep, or should not."""
+    words = [judgement.policy, *judgement.labels]
+    for reason in judgement.reasons:
+        words += [reason.rule, reason.label or ""]
+        for hit in reason.factors:
+            words += [hit.factor, hit.signal]
+            if not (math.isfinite(hit.threshold) and math.isfinite(hit.value)):
+                raise ValueError("a number is not finite")
+    if len(words) > _MAX_WORDS or any(len(word) > 200 for word in words):
+        raise ValueError("the judgement is too long")
+
+
+def result_of(lease_id: str, answer: Answer) -> Result:
+    """Return what a worker tells the gate of its judge's answer."""
+    detail = answer.detail[:1000]
+    if answer.reason is not None:
+        return Result(id=lease_id, outcome="unjudged", reason=answer.reason, detail=detail)
+    word = None
+    if (content := answer.content) is not None:
+        signals = {name: (signal.value, signal.frame) for name, signal in content.scores.signals.items()}
+        word = ContentWord(
+            media_type=content.media_type,
+            width=content.width,
+            height=content.height,
+            frames=content.frames,
+            signals=signals,
+            detectors=dict(content.scores.detectors),
+            where={name: signal.where for name, signal in content.scores.signals.items() if signal.where},
+            partly=None if content.partly is None else content.partly[:1000],
+            total=content.total,
+            decoder=content.decoder,
+        )
+    return Result(id=lease_id, outcome="judged", judgement=answer.judgement, content=word, detail=detail)
+
+
+def bare_judgement(*, block: bool, nsfw: bool) -> Judgement:
+    """Return the judgement that stands for the bare word of a pictrs-safety worker."""
+    reasons = (RuleHit(BARE_RULE, Verdict.BLOCK, None, ()),) if block else ()
+    return Judgement(Verdict.BLOCK if block else Verdict.CLEAR, ("nsfw",) if nsfw else (), reasons, BARE_POLICY)
+
+
+BARE_RULE = "the worker's word"
+BARE_POLICY = "pictrs-safety"

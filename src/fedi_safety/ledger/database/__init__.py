@@ -1,0 +1,1 @@
+"""The database under the ledger: a protocol, and what is behind it."""

@@ -1,0 +1,164 @@
+"""Takes over the predecessor's database (`lemmy_safety.db`): names and verdicts, for it recorded nothing else.
+
+It only ever reads that file. No plan is made of what it says: a predecessor's verdict removes nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from sqlalchemy import Connection, insert, select
+
+from fedi_safety.core.errors import LedgerUsageError
+from fedi_safety.ledger import codec
+from fedi_safety.ledger.database.sqlite import open_foreign
+from fedi_safety.ledger.events import Event, Kind, append
+from fedi_safety.ledger.ledger import SqlLedger
+from fedi_safety.ledger.schema import State, objects
+
+_PAGE_ROWS = 5_000
+_COLUMNS = frozenset({"id", "filename", "csam", "nsfw", "created"})
+
+
+@dataclass(slots=True)
+class Imported:
+    """What an import came to; every row of the file is in exactly one count but `rows`."""
+
+    rows: int = 0
+    condemned: int = 0  # now history here
+    trusted: int = 0  # passed, and taken at its word
+    to_judge: int = 0  # passed, and judged again by the next scan
+    failures: int = 0  # the predecessor could not read it, and never tried again
+    already_known: int = 0  # this ledger has its own word on it
+    outside: int = 0  # not under the store's root
+
+
+@dataclass(frozen=True, slots=True)
+class _Legacy:
+    key: str
+    csam: bool
+    nsfw: bool
+    created: float | None
+
+
+def import_legacy(ledger: SqlLedger, file: Path, store: str, *, trust: bool, run: int) -> Imported:
+    """Take over `file` for `store`. Doing it again changes nothing. Refuses a file of another kind.
+
+    Condemned rows become history: shown, and judged again when such an object is met. Passed rows are left to the
+    next scan unless `trust` is set: then an object of that name counts as clear, in the version it is first met in.
+    """
+    total = Imported()
+    try:
+        with closing(open_foreign(file)) as legacy:
+            _check_kind(legacy, file)
+            for page in _pages(legacy):
+                total.rows += len(page)
+                _take_over(ledger, page, store, trust, total)
+    except sqlite3.Error as error:
+        raise _refusal(file) from error
+    if total.condemned or total.trusted:
+        with ledger.database.write() as connection:
+            payload = {"run": run, "file": file.name, "store": store, "trust": trust} | asdict(total)
+            append(connection, ledger.clock.now(), [Event(Kind.IMPORTED, payload)])
+    return total
+
+
+def _refusal(file: Path) -> LedgerUsageError:
+    return LedgerUsageError(str(file), "is not a predecessor's database", "name its lemmy_safety.db")
+
+
+def _check_kind(legacy: sqlite3.Connection, file: Path) -> None:
+    columns = {row[1].decode() for row in legacy.execute("PRAGMA table_info(images)")}
+    if not columns >= _COLUMNS:
+        raise _refusal(file)
+
+
+def _pages(legacy: sqlite3.Connection) -> Iterator[list[tuple[Any, ...]]]:
+    after = -(2**63)
+    query = "SELECT id, filename, csam, nsfw, created FROM images WHERE id > ? ORDER BY id LIMIT ?"
+    while page := legacy.execute(query, (after, _PAGE_ROWS)).fetchall():
+        yield page
+        after = page[-1][0]
+
+
+def _take_over(ledger: SqlLedger, page: Sequence[tuple[Any, ...]], store: str, trust: bool, total: Imported) -> None:
+    wanted: dict[str, _Legacy] = {}
+    for _, filename, csam, nsfw, created in page:
+        if csam is None or filename is None:
+            total.failures += 1
+            continue
+        key = _key(filename if isinstance(filename, bytes) else str(filename).encode(), store)
+        if key is None:
+            total.outside += 1
+        elif not csam and not trust:
+            total.to_judge += 1
+        elif key in wanted:
+            total.already_known += 1
+        else:
+            wanted[key] = _Legacy(key, bool(csam), bool(nsfw), _moment(created))
+    if not wanted:
+        return
+    now = ledger.clock.now()
+    with ledger.database.write() as connection:
+        store_id = ledger.store_id(connection, store)
+        known = _known(connection, store_id, list(wanted))
+        new = [item for key, item in wanted.items() if codec.key_bytes(key) not in known]
+        for part in codec.chunks(new):
+            connection.execute(insert(objects), [_columns(item, store_id, now) for item in part])
+    total.already_known += len(wanted) - len(new)
+    total.condemned += sum(item.csam for item in new)
+    total.trusted += sum(not item.csam for item in new)
+
+
+def _known(connection: Connection, store_id: int, keys: Sequence[str]) -> set[bytes]:
+    found: set[bytes] = set()
+    for part in codec.chunks(keys):
+        raw = [codec.key_bytes(key) for key in part]
+        query = select(objects.c.key).where(objects.c.store_id == store_id, objects.c.key.in_(raw))
+        found.update(connection.execute(query).scalars())
+    return found
+
+
+def _columns(item: _Legacy, store_id: int, now: float) -> dict[str, Any]:
+    return {
+        "store_id": store_id,
+        "key": codec.key_bytes(item.key),
+        "size": -1,
+        "mtime_ns": -1,
+        "tag": "",
+        "state": (State.HISTORY if item.csam else State.TRUSTED).value,
+        "detail": "nsfw" if item.nsfw else None,
+        "attempts": 0,
+        "first_seen": now,
+        "judged_at": item.created,
+    }
+
+
+def _key(filename: bytes, store: str) -> str | None:
+    """Return the key under the store's root; None for an absolute name elsewhere, or one that climbs out."""
+    name = codec.key_text(filename)
+    root = unquote(urlsplit(store).path, errors="surrogateescape").strip("/")
+    if root and name.lstrip("/").startswith(root + "/"):
+        name = name.lstrip("/")[len(root) + 1 :]
+    elif name.startswith("/"):
+        return None
+    while name.startswith("./"):
+        name = name[2:]
+    return name if name and ".." not in name.split("/") else None
+
+
+def _moment(created: object) -> float | None:
+    """Return the time of a row, which the predecessor wrote in UTC without saying so."""
+    if not isinstance(created, bytes):
+        return None
+    try:
+        return datetime.fromisoformat(created.decode("ascii")).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None

@@ -1,0 +1,136 @@
+"""Applies a policy to stored scores, page by page. Works in the caller's transaction.
+
+Does not decide: a policy's word comes from the caller.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, bindparam, update
+
+from fedi_safety.core.types import Judgement, Scores, Verdict
+from fedi_safety.ledger import codec, verdicts
+from fedi_safety.ledger.schema import contents
+from fedi_safety.ledger.score_pages import Page, Rescorer, read_page, rescored
+from fedi_safety.ledger.verdicts import Ruling
+
+Judge = Callable[[bytes, Scores], Judgement | None]
+"""Gets a content's SHA-256 and its scores; answers None where these do not suffice."""
+
+Quiet = Callable[[Sequence[bytes], Sequence[str], NDArray[np.float64]], NDArray[np.bool_]]
+"""Gets hashes, names of signals and their values by the page; says for which the scores suffice and no rule holds."""
+
+_row = contents.c.id == bindparam("row")
+_UNDECIDED = update(contents).where(_row).values(decided=False)
+_SCORES = update(contents).where(_row).values(signals=bindparam("signals"), detectors_id=bindparam("detectors_id"))
+_SCORES_STILL_CLEAR = _SCORES.values(policy=bindparam("policy"), decided=True)
+
+
+@dataclass(slots=True)
+class Redecided:
+    """What applying a policy to stored scores has come to; `unblocked` are contents of the last page."""
+
+    last_id: int = 0
+    decided: int = 0
+    undecided: int = 0
+    computed: int = 0
+    unblocked: list[int] = field(default_factory=list)
+    moves: Counter[str] = field(default_factory=Counter)
+
+
+def redecide_page(
+    connection: Connection,
+    at: float,
+    run: int,
+    policy: str,
+    judge: Judge,
+    total: Redecided,
+    quiet: Quiet | None = None,
+    rescorer: Rescorer | None = None,
+) -> bool:
+    """Decide the next page of contents anew; return False when there was none left.
+
+    What `quiet` answers for is not given to `judge`, and leaves no trace in the history where it was as clear before.
+    """
+    page = read_page(connection, total.last_id, policy)
+    if page is None:
+        return False
+    if rescorer is not None:
+        page = rescored(connection, page, rescorer)
+        total.computed += page.computed
+    nothing_holds = np.zeros(len(page), bool)
+    if quiet is not None:
+        nothing_holds = quiet(page.cells["sha256"], page.names, page.values)
+    clear = Judgement(Verdict.CLEAR, (), (), policy)
+    still_clear: list[int] = []
+    undecided: list[int] = []
+    decided: dict[int, Judgement] = {}
+    cells = page.cells
+    for i, (silent, plain) in enumerate(zip(nothing_holds.tolist(), page.plain, strict=True)):
+        if silent and plain:
+            still_clear.append(i)
+            continue
+        judgement = clear if silent else judge(cells["sha256"][i], page.scores(i))
+        if judgement is not None:
+            decided[i] = judgement
+        else:
+            total.undecided += 1
+            if cells["decided"][i]:
+                undecided.append(cells["id"][i])
+    total.last_id = cells["id"][-1]
+    total.decided += len(still_clear) + len(decided)
+    columns = _columns(connection, page, [i for i in (*still_clear, *decided) if page.altered[i]])
+    _keep_clear(connection, page, still_clear, columns, policy)
+    new_scores = [(cells["id"][i], *columns[i]) for i in decided if i in columns]
+    _execute(connection, _SCORES, [{"row": row, "signals": s, "detectors_id": d} for row, s, d in new_scores])
+    _execute(connection, _UNDECIDED, [{"row": row} for row in undecided])
+    rulings = {i: _ruling(page, i, judgement, columns.get(i)) for i, judgement in decided.items()}
+    verdicts.write_judgements(connection, at, run, [r for i, r in rulings.items() if r.judgement != page.judgement(i)])
+    verdicts.put_in_force(connection, list(rulings.values()))
+    total.unblocked = [r.content_id for r in rulings.values() if r.judgement.verdict is not Verdict.BLOCK]
+    for ruling in rulings.values():
+        if ruling.judgement.verdict is not ruling.before:
+            total.moves[f"{ruling.before.value} to {ruling.judgement.verdict.value}"] += 1
+    return True
+
+
+def _keep_clear(
+    connection: Connection, page: Page, places: Sequence[int], columns: Mapping[int, tuple[str, int]], policy: str
+) -> None:
+    """Put the policy's name on contents that stay clear, and their scores where these are new."""
+    ids = page.cells["id"]
+    same = [ids[i] for i in places if i not in columns]
+    for part in codec.chunks(same):
+        connection.execute(update(contents).where(contents.c.id.in_(part)).values(policy=policy, decided=True))
+    rows = [
+        {"row": ids[i], "policy": policy, "signals": columns[i][0], "detectors_id": columns[i][1]}
+        for i in places
+        if i in columns
+    ]
+    _execute(connection, _SCORES_STILL_CLEAR, rows)
+
+
+def _columns(connection: Connection, page: Page, places: Sequence[int]) -> dict[int, tuple[str, int]]:
+    """Return signals and detectors' row, as they are to be written, by place."""
+    if not places:
+        return {}
+    columns = dict(zip(places, page.columns(places), strict=True))
+    sets = verdicts.detectors_ids(connection, {detectors for _, detectors in columns.values()})
+    return {i: (signals, sets[detectors]) for i, (signals, detectors) in columns.items()}
+
+
+def _ruling(page: Page, at: int, judgement: Judgement, columns: tuple[str, int] | None) -> Ruling:
+    cells = page.cells
+    signals, detectors_id = columns or (cells["signals"][at], cells["detectors_id"][at])
+    return Ruling(cells["id"][at], cells["sha256"][at], judgement, signals, detectors_id, Verdict(cells["verdict"][at]))
+
+
+def _execute(connection: Connection, statement: Any, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(statement, rows)

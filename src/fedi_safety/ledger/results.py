@@ -1,0 +1,288 @@
+"""Writes what a scan found: contents, judgements, objects and failures. Works in the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
+
+from fedi_safety.core.errors import printable
+from fedi_safety.core.types import Judged, Judgement, Object, PlanState, Unscanned, Verdict
+from fedi_safety.ledger import codec, embeddings, planning, verdicts
+from fedi_safety.ledger.embeddings import Keep
+from fedi_safety.ledger.schema import State, contents, objects, plans
+
+RETRY_FIRST_S = 60.0
+RETRY_MOST_S = 24 * 3600.0
+
+_SHAPE = (
+    *("size", "media_type", "width", "height", "frames", "total", "partly", "decoder"),
+    *("scored_at", "detectors_id", "signals"),
+)
+_RESCORE = update(contents).where(contents.c.id == bindparam("row")).values({n: bindparam(n) for n in _SHAPE})
+
+_FOUND = (
+    *("size", "mtime_ns", "tag", "state", "content_id", "sha256"),
+    *("reason", "detail", "decoder", "attempts", "retry_at"),
+)
+_REFIND = (
+    update(objects)
+    .where(objects.c.id == bindparam("row"))
+    .values({name: bindparam(name) for name in (*_FOUND, "judged_at")})
+)
+
+
+_SEEN = ("frames", "total", "partly", "decoder")  # what another look may change although the scores are the same
+
+_Row = Row[*tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What the ledger has of an object before this batch."""
+
+    id: int
+    object: Object
+    state: str
+    content_id: int | None
+    content_sha256: bytes | None
+    attempts: int
+    judged_at: float | None
+
+
+def record(
+    connection: Connection,
+    at: float,
+    run: int,
+    store_id: int,
+    results: Sequence[Judged | Unscanned],
+    keep: Keep = Keep.NO,
+) -> None:
+    """See `Ledger.record`. The last word counts where a batch names an object or a content twice."""
+    judged = {r.content.sha256: r for r in results if isinstance(r, Judged) and not r.fresh}
+    judged |= {r.content.sha256: r for r in results if isinstance(r, Judged) and r.fresh}
+    content_ids = record_contents(connection, at, run, list(judged.values()), keep)
+    _record_objects(connection, at, run, store_id, {r.object.key: r for r in results}, content_ids)
+
+
+def record_contents(
+    connection: Connection, at: float, run: int, judged: Sequence[Judged], keep: Keep = Keep.NO
+) -> dict[bytes, int]:
+    """Bring the contents up to date, embeddings included where they are kept, and return their rows."""
+    if not judged:
+        return {}
+    sha256s = [item.content.sha256 for item in judged]
+    known = _known_contents(connection, sha256s)
+    dismissed = verdicts.dismissed_among(connection, sha256s)
+    detectors = {item.content.sha256: codec.dumps(dict(item.content.scores.detectors)) for item in judged}
+    sets = verdicts.detectors_ids(connection, detectors.values())
+    added: list[dict[str, Any]] = []
+    rescored: list[dict[str, Any]] = []
+    new: list[tuple[Judged, Judgement, int, str]] = []
+    rulings: list[verdicts.Ruling] = []
+    decided: list[verdicts.Ruling] = []
+    for item in judged:
+        sha256 = item.content.sha256
+        gone = sha256 in dismissed
+        judgement = verdicts.dismissed_judgement(item.judgement.policy) if gone else item.judgement
+        set_id, signals = sets[detectors[sha256]], codec.signals_text(item.content.scores.signals)
+        row = known.get(sha256)
+        if row is None:
+            added.append(
+                _content_columns(item, at, set_id, signals) | _verdict_columns(judgement, at if gone else None)
+            )
+            new.append((item, judgement, set_id, signals))
+            continue
+        changed = item.fresh and (row.signals != signals or row.detectors_id != set_id)
+        columns = _content_columns(item, at, set_id, signals)
+        if changed or (item.fresh and any(getattr(row, name) != columns[name] for name in _SEEN)):
+            rescored.append({"row": row.id} | columns)
+        if gone:
+            continue
+        stored = codec.judgement_from(row.verdict, row.policy, row.labels, row.reasons)
+        # A judgement that was read from the ledger says nothing new unless another policy gave it.
+        says_new = changed or judgement != stored if item.fresh else judgement.policy != stored.policy
+        ruling = verdicts.Ruling(row.id, sha256, judgement, signals, set_id, stored.verdict)
+        if says_new:
+            rulings.append(ruling)
+        if says_new or (item.fresh and not row.decided):
+            decided.append(ruling)
+    for part in codec.chunks(added):
+        connection.execute(insert(contents), part)
+    ids = {sha256: row.id for sha256, row in known.items()}
+    ids |= _content_ids(connection, [row["sha256"] for row in added])
+    rulings += [
+        verdicts.Ruling(ids[item.content.sha256], item.content.sha256, judgement, signals, set_id, Verdict.CLEAR)
+        for item, judgement, set_id, signals in new
+    ]
+    if rescored:
+        connection.execute(_RESCORE, rescored)
+    verdicts.write_judgements(connection, at, run, rulings)
+    verdicts.put_in_force(connection, decided)
+    freed = [r.content_id for r in decided if r.judgement.verdict is not Verdict.BLOCK and r.before is Verdict.BLOCK]
+    for freed_part in codec.chunks(freed):
+        planning.close_waiting(connection, at, run, plans.c.content_id.in_(freed_part), PlanState.SUPERSEDED)
+    if keep is not Keep.NO:
+        embeddings.keep(connection, keep, ((ids[i.content.sha256], i.content.scores.embeddings) for i in judged))
+    return ids
+
+
+def _content_columns(item: Judged, at: float, set_id: int, signals: str) -> dict[str, Any]:
+    content = item.content
+    return {
+        "sha256": content.sha256,
+        "size": content.size,
+        "media_type": content.media_type.value,
+        "width": content.width,
+        "height": content.height,
+        "frames": content.frames,
+        "total": content.total or None,
+        "partly": None if content.partly is None else printable(content.partly),
+        "decoder": content.decoder or None,
+        "scored_at": at,
+        "detectors_id": set_id,
+        "signals": signals,
+    }
+
+
+def _verdict_columns(judgement: Judgement, dismissed_at: float | None) -> dict[str, Any]:
+    return {
+        "verdict": judgement.verdict.value,
+        "policy": judgement.policy,
+        "labels": codec.dumps(judgement.labels),
+        "reasons": codec.reasons_text(judgement.reasons),
+        "decided": True,
+        "dismissed_at": dismissed_at,
+    }
+
+
+def _known_contents(connection: Connection, sha256s: Sequence[bytes]) -> dict[bytes, _Row]:
+    c = contents.c
+    found: dict[bytes, _Row] = {}
+    seen = (c[name] for name in _SEEN)
+    columns = (c.sha256, c.id, c.verdict, c.policy, c.labels, c.reasons, c.signals, c.detectors_id, c.decided, *seen)
+    for part in codec.chunks(sha256s):
+        found.update((row.sha256, row) for row in connection.execute(select(*columns).where(c.sha256.in_(part))))
+    return found
+
+
+def _content_ids(connection: Connection, sha256s: Sequence[bytes]) -> dict[bytes, int]:
+    found: dict[bytes, int] = {}
+    for part in codec.chunks(sha256s):
+        query = select(contents.c.sha256, contents.c.id).where(contents.c.sha256.in_(part))
+        found.update((sha256, row) for sha256, row in connection.execute(query))
+    return found
+
+
+def _record_objects(
+    connection: Connection,
+    at: float,
+    run: int,
+    store_id: int,
+    results: dict[str, Judged | Unscanned],
+    content_ids: dict[bytes, int],
+) -> None:
+    stored = _stored_objects(connection, store_id, list(results))
+    added: list[dict[str, Any]] = []
+    refound: list[dict[str, Any]] = []
+    relinked: list[int] = []
+    left: list[int] = []  # contents that lose an object
+    for key, result in results.items():
+        before = stored.get(key)
+        if isinstance(result, Judged):
+            columns = _judged_columns(result, at, content_ids)
+        else:
+            columns = _unscanned_columns(result, at, before)
+        if before is None:
+            added.append(columns | {"store_id": store_id, "key": codec.key_bytes(key), "first_seen": at})
+            continue
+        refound.append(columns | {"row": before.id})
+        if before.content_id is not None and columns["content_id"] != before.content_id:
+            relinked.append(before.id)
+            left.append(before.content_id)
+    for part in codec.chunks(added):
+        connection.execute(insert(objects), part)
+    if refound:
+        connection.execute(_REFIND, refound)
+    for relinked_part in codec.chunks(relinked):
+        # What these plans were made for does not stand there any more.
+        planning.close_waiting(connection, at, run, plans.c.object_id.in_(relinked_part), PlanState.SUPERSEDED)
+    embeddings.forget_orphans(connection, left)
+
+
+def _judged_columns(result: Judged, at: float, content_ids: dict[bytes, int]) -> dict[str, Any]:
+    return {
+        "size": result.object.size,
+        "mtime_ns": result.object.mtime_ns,
+        "tag": result.object.tag,
+        "state": State.JUDGED.value,
+        "content_id": content_ids[result.content.sha256],
+        "sha256": None,
+        "reason": None,
+        "detail": None,
+        "decoder": None,
+        "attempts": 0,
+        "retry_at": None,
+        "judged_at": at,
+    }
+
+
+def _unscanned_columns(result: Unscanned, at: float, before: _Stored | None) -> dict[str, Any]:
+    obj = result.object
+    attempts, content_id, judged_at = 1, None, None
+    if before is not None and before.object == obj:
+        if before.state == State.UNSCANNED:
+            attempts = before.attempts + 1
+        # A failure to read it again takes nothing back, unless these are known to be other bytes.
+        if result.sha256 is None or result.sha256 == before.content_sha256:
+            content_id, judged_at = before.content_id, before.judged_at
+    retry_at = None
+    if result.reason.transient:
+        retry_at = at + min(RETRY_MOST_S, RETRY_FIRST_S * 2.0 ** min(attempts - 1, 30))
+    return {
+        "size": obj.size,
+        "mtime_ns": obj.mtime_ns,
+        "tag": obj.tag,
+        "state": State.UNSCANNED.value,
+        "content_id": content_id,
+        "sha256": result.sha256 if content_id is None else None,
+        "reason": result.reason.value,
+        "detail": printable(result.detail),
+        "decoder": result.decoder or None,
+        "attempts": attempts,
+        "retry_at": retry_at,
+        "judged_at": judged_at,
+    }
+
+
+def _stored_objects(connection: Connection, store_id: int, keys: Sequence[str]) -> dict[str, _Stored]:
+    o = objects.c
+    found: dict[str, _Stored] = {}
+    columns = (
+        o.id,
+        o.key,
+        o.size,
+        o.mtime_ns,
+        o.tag,
+        o.state,
+        o.content_id,
+        contents.c.sha256,
+        o.attempts,
+        o.judged_at,
+    )
+    for part in codec.chunks(keys):
+        wanted = [codec.key_bytes(key) for key in part]
+        query = (
+            select(*columns)
+            .outerjoin(contents, contents.c.id == o.content_id)
+            .where(o.store_id == store_id, o.key.in_(wanted))
+        )
+        for row_id, raw, size, mtime_ns, tag, state, content_id, sha256, attempts, judged_at in connection.execute(
+            query
+        ):
+            key = codec.key_text(raw)
+            obj = Object(key, size, mtime_ns, tag)
+            found[key] = _Stored(row_id, obj, state, content_id, sha256, attempts, judged_at)
+    return found

@@ -1,0 +1,1 @@
+"""What a decoding process is kept from: files, sockets, other processes."""

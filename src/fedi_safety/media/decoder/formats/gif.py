@@ -1,0 +1,102 @@
+"""The structure of GIF animations: where each frame lies and how it is to be drawn. Decodes no pixels."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from fedi_safety.core.errors import Unscannable
+from fedi_safety.core.types import MediaType, Reason
+from fedi_safety.media.caps import MAX_PATCHES
+from fedi_safety.media.decoder.formats.canvas import Dispose, Patch, Patches
+
+_DISPOSE = {2: Dispose.CLEAR, 3: Dispose.UNDO}
+_EXTENSION, _IMAGE, _TRAILER, _CONTROL = 0x21, 0x2C, 0x3B, 0xF9
+_USUAL_S = 0.1  # what viewers make of no delay at all
+
+
+class _Cut(Exception):
+    """The file ends here."""
+
+
+def patches(data: bytes) -> Patches:
+    """Read the table of frames; there is none or one in a still, and in what is no GIF."""
+    if len(data) < 13:
+        return Patches(MediaType.GIF, 0, 0)
+    width, height = int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")
+    found = Patches(MediaType.GIF, width, height)
+    colours = _table_bytes(data[10])
+    common = data[10:13] + data[13 : 13 + colours]
+    try:
+        _walk(data, 13 + colours, common, found)
+    except _Cut:
+        found.problem = Unscannable(Reason.TRUNCATED, f"it ends in frame {len(found.patches) + 1}")
+    return found
+
+
+def _walk(data: bytes, at: int, common: bytes, found: Patches) -> None:
+    control = b""
+    while True:
+        kind = _byte(data, at)
+        if kind == _TRAILER:
+            return
+        if kind == _EXTENSION:
+            if _byte(data, at + 1) == _CONTROL and _byte(data, at + 2) >= 4:
+                control = data[at + 3 : at + 7]
+            at = _skip(data, at + 2)
+        elif kind == _IMAGE:
+            if len(found.patches) == MAX_PATCHES:
+                found.problem = Unscannable(Reason.TOO_LARGE, f"more than {MAX_PATCHES} frames")
+                return
+            head = data[at + 1 : at + 10]
+            if len(head) < 9:
+                raise _Cut
+            start = at
+            at = _skip(data, at + 10 + _table_bytes(head[8]) + 1)
+            found.patches.append(_patch(data, start, at, head, control, common))
+            control = b""
+        elif kind == 0:  # padding, which viewers skip
+            at += 1
+        else:
+            found.problem = Unscannable(Reason.CORRUPT, f"no frame begins where one should, after {len(found.patches)}")
+            return
+
+
+def _patch(data: bytes, start: int, end: int, head: bytes, control: bytes, common: bytes) -> Patch:
+    x, y, width, height = (int.from_bytes(head[i : i + 2], "little") for i in (0, 2, 4, 6))
+    flags, delay = (control[0], int.from_bytes(control[1:3], "little")) if len(control) == 4 else (0, 0)
+    return Patch(
+        x,
+        y,
+        width,
+        height,
+        delay / 100 if delay > 1 else _USUAL_S,
+        end - start,
+        blends=True,
+        dispose=_DISPOSE.get(flags >> 2 & 7, Dispose.LEAVE),
+        opaque=not flags & 1,
+        build=partial(_alone, data, start, end, head, control, common),
+    )
+
+
+def _alone(data: bytes, start: int, end: int, head: bytes, control: bytes, common: bytes) -> bytes:
+    """Return a GIF of the size of one frame that holds it alone."""
+    shown = b"\x21\xf9\x04" + bytes([control[0] & 1]) + control[1:] + b"\0" if len(control) == 4 else b""
+    placed = b"\x2c\0\0\0\0" + head[4:]
+    return b"".join((b"GIF89a", head[4:8], common, shown, placed, data[start + 10 : end], b"\x3b"))
+
+
+def _table_bytes(flags: int) -> int:
+    return 3 << (1 + (flags & 7)) if flags & 0x80 else 0
+
+
+def _byte(data: bytes, at: int) -> int:
+    if at >= len(data):
+        raise _Cut
+    return data[at]
+
+
+def _skip(data: bytes, at: int) -> int:
+    """Return the end of the sub-blocks that begin at `at`."""
+    while (size := _byte(data, at)) != 0:
+        at += size + 1
+    return at + 1

@@ -1,0 +1,1 @@
+"""How pictures become frames, and which frames and parts of them go on."""

@@ -1,0 +1,145 @@
+"""What a child shows of a medium: frames as they come, nearly equal ones once. Runs in the child only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from random import Random
+
+from PIL import Image
+
+from fedi_safety.core.errors import Unscannable
+from fedi_safety.core.types import Frame, Look, Part, Place, Reason
+from fedi_safety.media.decoder.formats.images import Pair, Still
+from fedi_safety.media.decoder.frames.similarity import SMALL, alike, repeats
+from fedi_safety.media.decoder.frames.views import Ways
+
+_CELLS = (32, 32)
+_WAY_BITS = 22  # of an index of 31: below are moments, of which one clip has at most 4,000,018 (caps), above ways
+_NEARLY = 10  # of 255: what a cell of the grid may differ by in any channel
+
+
+@dataclass(slots=True)
+class Bounds:
+    """What decoding one medium may cost, and the chance by which moments are drawn."""
+
+    max_pixels: int
+    frames: int
+    until: float  # on the monotonic clock: no new frame is begun after it
+    random: Random
+    look: Look = Look.FIRST
+    tiles: int = 0  # further views of stills, besides the whole
+
+    @property
+    def late(self) -> bool:
+        """Whether the time is up."""
+        return time.monotonic() > self.until
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How a medium went: how many frames there are in it, whether there is more to look at, and what went wrong.
+
+    `more` says that there are further moments of what moves, `closer` that stills can be shown in further ways.
+    """
+
+    total: int = 1
+    more: bool = False
+    problem: Unscannable | None = None
+    closer: bool = False
+
+
+class Showing:
+    """Takes pictures of one medium and hands on those that show something new.
+
+    Two pictures are nearly equal if no cell of a 32x32 grid differs by more than 4 % in any channel: something that
+    covers a thousandth of the picture, or that flickers, makes a new one.
+    """
+
+    def __init__(self, emit: Callable[[Frame, int, int], None], bounds: Bounds | None = None) -> None:
+        """Hand frames to `emit`, with the true size of the picture. Without `bounds` pictures are shown as a whole."""
+        self._emit = emit
+        self._bounds = bounds
+        self._tiles = 0 if bounds is None else bounds.tiles
+        self._further = 0  # ways of showing stills, whether there was time for them or not
+        self._closer = False
+        self._late = False
+        self._first: Image.Image | None = None  # most media have one picture, which is compared with nothing
+        self._seen: list[Image.Image] = []
+        self.base = 0  # added to every index: what comes before in a file that is several things
+        self.part: Part | None = None  # of every frame of what is a further medium in a file
+        self.shown = 0
+        self.lost = False  # whether there were more moments than indexes
+
+    def show(self, index: int, place: Place, still: Still, *, on_black_index: int, among: int = 1) -> None:
+        """Hand on a picture, and its version on black, each unless it was seen before; then its parts.
+
+        `among` is for frames of what moves: so many share the budget for tiles, and none of them is turned.
+        """
+        indexes = index, on_black_index
+        self._both(indexes, 0, place, (still.image, still.on_black), still)
+        if self._bounds is None or still.source is None:
+            return
+        budget = min(self._tiles, self._bounds.tiles // among)
+        closely, turning = self._bounds.look is Look.SECOND, among == 1
+        if not self._bounds.tiles:
+            self._closer = self._closer or turning
+            return
+        if not (turning or budget):
+            return
+        ways = Ways(still, place, budget, self._bounds.random, closely, turning)
+        taken = 0
+        for way in ways:
+            if self._bounds.late:
+                self._late = True
+                break
+            self._both(indexes, way.number, way.place, way.pair, still)
+            taken += 1
+        self._tiles -= taken
+        self._further += ways.of
+        self._closer = self._closer or turning or ways.of > taken
+
+    def completed(self, shown: Shown) -> Shown:
+        """Return how a medium went, with what was shown of its stills besides the whole."""
+        problem = shown.problem
+        if problem is None and self._late:
+            problem = Unscannable(Reason.TOO_SLOW, "not all parts of the picture in the time there is")
+        return replace(shown, total=shown.total + self._further, closer=self._closer, problem=problem)
+
+    def _both(self, indexes: tuple[int, int], way: int, place: Place, pair: Pair, still: Still) -> None:
+        image, black = pair
+        self._one(indexes[0], way, place, image, still)
+        if black is not None:
+            self._one(indexes[1], way, replace(place, on_black=True), black, still)
+
+    def _one(self, index: int, way: int, place: Place, image: Image.Image, still: Still) -> None:
+        if self.part is not None:
+            place = replace(place, part=self.part)
+        moment = self.base + index
+        if moment >> _WAY_BITS:
+            self.lost = True
+            return
+        if not self._new(image):
+            return
+        self.shown += 1
+        frame = Frame(moment + (way << _WAY_BITS), image.width, image.height, image.tobytes(), place)
+        self._emit(frame, still.width, still.height)
+
+    def _new(self, image: Image.Image) -> bool:
+        if self._first is None:
+            self._first = image
+            return True
+        if self.part is not None and max(image.size) <= SMALL and repeats(image, self._first):
+            return False
+        if not self._seen:
+            self._seen.append(_grid(self._first))
+        grid = _grid(image)
+        if any(alike(grid, other, _NEARLY) for other in self._seen):
+            return False
+        self._seen.append(grid)
+        return True
+
+
+def _grid(image: Image.Image) -> Image.Image:
+    return image.resize(_CELLS, Image.Resampling.BOX)

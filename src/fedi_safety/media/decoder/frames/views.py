@@ -1,0 +1,150 @@
+"""Further ways of showing a still than as a whole: without its border, in tiles, turned. Runs in the child only.
+
+A first look takes what a downscale would hide; a second one also what detectors are weak at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from random import Random
+from typing import cast
+
+from PIL import Image, ImageChops
+
+from fedi_safety.core.types import Place, Tile
+from fedi_safety.media.caps import MAX_TILES
+from fedi_safety.media.decoder.formats.images import Pair, Still
+from fedi_safety.media.decoder.frames.tiles import Box, is_long, tile
+
+# A border is what is as even as a saved JPEG leaves it, on a reduced picture, where noise has melted away.
+_REDUCED_SIDE = 192
+_EVEN = 12  # of 255, in any channel
+_NOISY = 64  # of 255: what the pixels of an even line differ by at most
+_DIFFERS = [255 * (value > _EVEN) for value in range(256)] * 3
+_CORNERS = 4  # that a border's colour is taken from, one after the other
+_SEEN_SIDE = 320  # pixels: what detectors look at; nothing of a smaller picture is hidden by squeezing it
+_SMALLEST_SIDE = 24  # pixels of what is inside, as stored: less is nothing to see
+# What a first look cuts away: a person of 0.81 has 0.62 in a picture of which half is border, and 0.45 at 60 %.
+_MUCH = 0.5
+_LITTLE = 0.95
+# Clockwise. Mirrored pictures are not tried: detectors learned from both (`./dev bench looks`).
+_TURNS = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
+
+# Numbers of ways: those of a tiling come after those of the kinds before it. There are fewer than 512 (showing).
+_BARE, _TURNED, _TILES = 1, 2, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way of showing a still: its number, the same at every look; its place; its pictures."""
+
+    number: int
+    place: Place
+    pair: Pair
+
+
+@dataclass(slots=True)
+class Ways:
+    """The further ways of showing one still, at most `budget`; when they were taken, how many there would have been.
+
+    `closely` is for a second look.
+    """
+
+    still: Still
+    place: Place
+    budget: int
+    random: Random
+    closely: bool
+    turning: bool
+    of: int = 0
+
+    def __iter__(self) -> Iterator[Way]:
+        """Make one after another: without the border, turned, in tiles."""
+        still, source = self.still, self.still.source
+        if source is None:
+            return
+        left = self.budget
+        squeezed = max(still.width, still.height) > _SEEN_SIDE
+        content = border_box(still.image, still.width, still.height) if squeezed else None
+        bare = content is not None and content.area <= (_LITTLE if self.closely else _MUCH)
+        inner = content if content is not None and bare else Box()
+        pair: Pair = still.image, still.on_black
+        if bare:
+            self.of += 1
+            if left:
+                left -= 1
+                pair = source.frame(inner)
+                yield Way(_BARE, replace(self.place, bare=True), pair)
+        if inner.area > _MUCH:
+            inner = Box()  # then both looks have the same tiles
+        width = max(1, round((inner.right - inner.left) * still.width))
+        height = max(1, round((inner.bottom - inner.top) * still.height))
+        if self.closely and self.turning and not is_long(width, height):
+            self.of += len(_TURNS)
+            for number, (degrees, turn) in enumerate(list(_TURNS.items())[:left]):
+                left -= 1
+                yield Way(_TURNED + number, replace(self.place, bare=bare, turned=degrees), _transposed(pair, turn))
+        tiling = tile(width, height, left, self.random, closely=self.closely)
+        self.of += tiling.of
+        for cut in tiling.cuts:
+            box = cut.box.within(inner)
+            place = replace(self.place, tile=_tile(cut.number, tiling.of, box))
+            yield Way(_TILES + MAX_TILES * tiling.kind + cut.number, place, source.frame(box))
+
+
+def border_box(image: Image.Image, width: int, height: int) -> Box | None:
+    """Return what is within even borders of a picture whose true size is given; None if there are none, or nothing is.
+
+    Borders may have different colours, and lie within each other.
+    """
+    if not any(_perhaps_even(image.crop(line)) for line in _edge_lines(*image.size)):
+        return None
+    factor = max(1, max(image.size) // _REDUCED_SIDE)
+    small = image.reduce(factor) if factor > 1 else image
+    left, top, right, bottom = 0, 0, *small.size
+    for corner in range(_CORNERS):
+        at = (right - 1 if corner % 2 else left, bottom - 1 if corner >= 2 else top)
+        found = _uneven(small.crop((left, top, right, bottom)), small.getpixel(at))
+        if found is None:
+            return None
+        left, top, right, bottom = left + found[0], top + found[1], left + found[2], top + found[3]
+    if (left, top, right, bottom) == (0, 0, *small.size):
+        return None
+    box = Box(
+        left * factor / image.width,
+        top * factor / image.height,
+        min(1.0, right * factor / image.width),
+        min(1.0, bottom * factor / image.height),
+    )
+    inside = min((box.right - box.left) * width, (box.bottom - box.top) * height)
+    return box if inside >= _SMALLEST_SIDE else None
+
+
+def _edge_lines(width: int, height: int) -> tuple[tuple[int, int, int, int], ...]:
+    return (0, 0, width, 1), (0, height - 1, width, height), (0, 0, 1, height), (width - 1, 0, width, height)
+
+
+def _perhaps_even(line: Image.Image) -> bool:
+    """Whether a line could be a border's, noise and all. Of most photographs none could, which is told at once."""
+    bands = cast(tuple[tuple[int, int], ...], line.getextrema())
+    return all(highest - lowest <= _NOISY for lowest, highest in bands)
+
+
+def _uneven(image: Image.Image, colour: object) -> tuple[int, int, int, int] | None:
+    """Return the smallest part that holds everything of another colour."""
+    even = Image.new("RGB", image.size, cast(tuple[int, int, int], colour))
+    return ImageChops.difference(image, even).point(_DIFFERS).getbbox()
+
+
+def _transposed(pair: Pair, turn: Image.Transpose) -> Pair:
+    image, black = pair
+    return image.transpose(turn), None if black is None else black.transpose(turn)
+
+
+def _tile(number: int, of: int, box: Box) -> Tile:
+    """Name a tile by whole thousandths, of which it has at least one in both directions."""
+    left, top = (min(999, math.floor(1000 * share + 1e-6)) for share in (box.left, box.top))
+    right, bottom = (math.ceil(1000 * share - 1e-6) for share in (box.right, box.bottom))
+    return Tile(number, of, left, top, min(1000, max(left + 1, right)), min(1000, max(top + 1, bottom)))

@@ -1,0 +1,181 @@
+"""What a report tells, ready to be shown: figures with the moment they were read, and the sentences that name gaps.
+
+Pure; shared by the page and the command line, so that both say the same.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fedi_safety.core.errors import printable
+
+if TYPE_CHECKING:
+    from fedi_safety.core.policy import Policy
+    from fedi_safety.ledger.statistics import Figures, StoreActs, StoreFigures
+    from fedi_safety.ledger.uploads import UploadFigures
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A policy's mark on a signal: the rule that looks at it through a factor, and from where on."""
+
+    value: float
+    rule: str
+    factor: str
+    effect: str  # block, review, or the label it gives
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything a report shows. `store` is set when it is of one store only; times are seconds since the epoch."""
+
+    figures: Figures
+    acts: Mapping[str, StoreActs]
+    made_at: float
+    version: str
+    store: str | None = None
+    several_stores: bool = False  # whether the ledger knows more than the one that commands would mean
+    policy: str = ""
+    thresholds: Mapping[str, tuple[Threshold, ...]] = field(default_factory=dict)
+    gate: UploadFigures | None = None  # what the gate refused and owes; None where it never left a trace
+    alert_s: float = 3600.0  # the age of a debt from which on it is an alert
+
+
+def thresholds_of(policy: Policy) -> dict[str, tuple[Threshold, ...]]:
+    """Return, for each signal that the rules of a policy look at, where they begin to hold, lowest first."""
+    found: dict[str, list[Threshold]] = {}
+    for rule in policy.rules:
+        effects = [rule.verdict.value] if rule.verdict else []
+        effect = ", ".join([*effects, *([f"label {rule.label}"] if rule.label else [])])
+        for factor, value in rule.when.items():
+            for signal in policy.factors.get(factor, ()):
+                found.setdefault(signal, []).append(Threshold(value, rule.name, factor, effect))
+    return {signal: tuple(sorted(marks, key=lambda m: (m.value, m.rule))) for signal, marks in found.items()}
+
+
+def by_count(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Return what occurs, most frequent first, then by name."""
+    return sorted(((name, n) for name, n in counts.items() if n), key=lambda item: (-item[1], item[0]))
+
+
+def summed(counters: Iterable[Mapping[str, int]]) -> Counter[str]:
+    """Return the sum of several counts."""
+    total: Counter[str] = Counter()
+    for counter in counters:
+        total.update(counter)
+    return total
+
+
+def objects_text(count: int) -> str:
+    """Return `1 object`, `2,000 objects`."""
+    return f"{count:,} object{'' if count == 1 else 's'}"
+
+
+def percent(share: float) -> str:
+    """Return a share with one decimal, rounded down: 100.0 % means nothing is missing, and 0.0 % nothing is there."""
+    if 0 < share < 0.001:
+        return "< 0.1 %"
+    return f"{math.floor(share * 1000 + 1e-9) / 10:.1f} %"
+
+
+def coverage_text(store: StoreFigures) -> str:
+    """Return the coverage, by reason what has no verdict, and how many have one of a part only."""
+    if not store.present:
+        return "no object is known to be there"
+    text = f"coverage {percent(store.coverage)}"
+    missing = store.unscanned.total()
+    partly = f"; {objects_text(store.partly)} judged in part" if store.partly else ""
+    if not missing:
+        return f"{text}: every object has a verdict{partly}"
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in by_count(store.unscanned))
+    return f"{text}: {objects_text(missing)} {'has' if missing == 1 else 'have'} no verdict: {reasons}{partly}"
+
+
+def list_command(report: Report, store: str, reason: str) -> str:
+    """Return the command that lists a gap's objects, ready to be pasted into a shell."""
+    named = f" {shlex.quote(printable(store))}" if report.several_stores else ""
+    return f"fedi-safety list{named} --state unscanned --unscanned {reason}"
+
+
+def span_text(seconds: float) -> str:
+    """Return `40 s`, `5 min`, `3 h`, `2 days`, rounded down."""
+    for size, unit in ((172_800.0, "days"), (7_200.0, "h"), (120.0, "min")):
+        if seconds >= size:
+            return f"{int(seconds // {'days': 86_400, 'h': 3_600, 'min': 60}[unit]):,} {unit}"
+    return f"{int(seconds)} s"
+
+
+def gate_rows(gate: UploadFigures, now: float) -> list[tuple[str, int, str]]:
+    """Return what the gate refused and owes: name, count, and what is to be known of it."""
+    by = by_count
+    age = "" if gate.oldest_at is None else f"the oldest for {span_text(max(0.0, now - gate.oldest_at))}"
+    rows = [("contents judged", gate.judged, ""), ("refused", gate.refused.total(), f"{gate.refused_day:,} in a day")]
+    rows += [(f"  {reason}", count, "") for reason, count in by(gate.refused)]
+    rows.append(("owed", gate.owed.total(), age if gate.owed else "accepted without a verdict, not judged since"))
+    rows += [(f"  {reason}", count, "") for reason, count in by(gate.owed)]
+    rows.append(
+        ("condemned since", gate.condemned, "accepted without a verdict; not removed yet" if gate.condemned else "")
+    )
+    rows.append(("held", gate.held.total(), "accepted; this version cannot judge them" if gate.held else ""))
+    rows += [(f"  {reason}", count, "") for reason, count in by(gate.held)]
+    rows.append(("settled", gate.settled.total(), ""))
+    rows += [(f"  {outcome}", count, "") for outcome, count in by(gate.settled)]
+    return rows
+
+
+def _gate_warnings(report: Report) -> Iterable[str]:
+    gate = report.gate
+    if gate is None:
+        return
+    if gate.condemned:
+        yield (
+            f"{_uploads_text(gate.condemned)} accepted without a verdict, {'is' if gate.condemned == 1 else 'are'} "
+            "condemned since and not removed yet. The gate removes them where `gate.store` is a pict-rs or has one; "
+            "else `fedi-safety scan` does."
+        )
+    age = 0.0 if gate.oldest_at is None else report.made_at - gate.oldest_at
+    if gate.owed and age >= report.alert_s:
+        yield (
+            f"{_uploads_text(gate.owed.total())} accepted without a verdict and not judged since, the oldest for "
+            f"{span_text(age)}. See whether the gate runs and can reach its store; `fedi-safety scan` judges them too."
+        )
+
+
+def _uploads_text(count: int) -> str:
+    return f"{count:,} upload{' was' if count == 1 else 's were'}"
+
+
+def warnings(report: Report) -> list[str]:
+    """Return what the operator must look at, gravest first, each with what to do."""
+    found = list(_gate_warnings(report))
+    for store in report.figures.stores:
+        if store.breaker is not None:
+            found.append(
+                f"The breaker has stopped the acts on {store.store}: {store.breaker}. Look at `fedi-safety list "
+                "--verdict block`; if it is right, run `fedi-safety apply --resume-acts` on it."
+            )
+    for store in report.figures.stores:
+        acts = report.acts.get(store.store)
+        if acts is None:
+            continue
+        if failed := acts.plans["failed"]:
+            found.append(
+                f"{objects_text(failed)} of {store.store} could not be removed; the next real run tries again. "
+                "See `fedi-safety list --act failed`."
+            )
+        if waiting := acts.plans["planned"]:
+            found.append(
+                f"{objects_text(waiting)} of {store.store} {'is' if waiting == 1 else 'are'} condemned and still "
+                "there. `fedi-safety apply` removes what was planned; `fedi-safety list --act planned` lists it."
+            )
+        if started := acts.plans["started"]:
+            found.append(
+                f"{objects_text(started)} of {store.store} may be half removed: the act began and was not closed. The "
+                "next real run or `fedi-safety apply` finishes it."
+            )
+    return found

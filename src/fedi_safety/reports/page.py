@@ -1,0 +1,320 @@
+"""The report as one HTML page that stands alone: no script, no network, no picture but plots drawn from numbers.
+
+Pure: a `Report` in, text out. The page is also well-formed XML, which makes a forgotten escape a failing test.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from fedi_safety.reports import plots
+from fedi_safety.reports.facts import (
+    by_count,
+    coverage_text,
+    gate_rows,
+    list_command,
+    objects_text,
+    percent,
+    summed,
+    warnings,
+)
+from fedi_safety.reports.plots import Part, text
+from fedi_safety.reports.style import STYLE
+
+if TYPE_CHECKING:
+    from fedi_safety.ledger.statistics import StoreFigures
+    from fedi_safety.ledger.uploads import UploadFigures
+    from fedi_safety.reports.facts import Report, Threshold
+
+SHOWN_DAYS = 60
+_CODE, _AS_CODE = re.compile("`([^`]*)`"), r"<code>\1</code>"
+_VERDICTS = ("clear", "review", "block")
+# The page needs nothing but its own style; should an escape ever fail, the browser still fetches and runs nothing.
+_CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+def render(report: Report) -> str:
+    """Return the whole page."""
+    title = "fedi-safety report" if report.store is None else f"fedi-safety report: {report.store}"
+    body = [_header(report, title), _warnings(report)]
+    if report.gate is not None:
+        body.append(_gate(report.gate, report.made_at))
+    if report.figures.stores:
+        body += [_tiles(report), *(_store(report, i) for i in range(len(report.figures.stores)))]
+        body += [_days(report), _histograms(report), _runs(report)]
+    elif report.gate is None:
+        body.append("<section><p>The ledger is empty: nothing was scanned yet. Begin with <code>fedi-safety scan")
+        body.append(" --dry-run STORE</code>.</p></section>")
+    body.append(
+        "<footer>Made from the ledger alone. It holds counts and scores, never pictures. Times and days are UTC."
+        "</footer>"
+    )
+    return page(title, body)
+
+
+def page(title: str, body: Sequence[str]) -> str:
+    """Return a page that stands alone, of ready markup; empty parts are left out."""
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/>'
+        f'<meta http-equiv="Content-Security-Policy" content="{text(_CSP)}"/>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"/>'
+        '<meta name="robots" content="noindex"/><meta name="referrer" content="no-referrer"/>'
+        f"<title>{text(title)}</title><style>{STYLE}</style></head>\n<body>\n"
+        + "\n".join(part for part in body if part)
+        + "\n</body></html>\n"
+    )
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:
+    """Return a table of ready markup. A heading that ends in `#` stands over numbers."""
+    kinds = ["n" if heading.endswith("#") else "t" for heading in headings]
+    names = [heading.removesuffix("#") for heading in headings]
+    head = "".join(f'<th scope="col" class="{k}">{text(h)}</th>' for h, k in zip(names, kinds, strict=True))
+    lines = [
+        "<tr>" + "".join(f'<td class="{k}">{cell}</td>' for cell, k in zip(row, kinds, strict=True)) + "</tr>"
+        for row in rows
+    ]
+    said = f"<caption>{text(caption)}</caption>" if caption else ""
+    body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
+    return f'<div class="scroll"><table>{said}{body}</table></div>'
+
+
+def _header(report: Report, title: str) -> str:
+    policy = f", thresholds of policy {report.policy}" if report.policy else ""
+    return (
+        f"<header><h1>{text(title)}</h1>"
+        f'<p class="dim">{_moment(report.made_at)} UTC, fedi-safety {text(report.version)}{text(policy)}</p></header>'
+    )
+
+
+def _warnings(report: Report) -> str:
+    found = warnings(report)
+    if not found:
+        return ""
+    items = "".join(f"<li>{_CODE.sub(_AS_CODE, text(warning))}</li>" for warning in found)
+    return f'<section class="warn"><h2>To look at</h2><ul>{items}</ul></section>'
+
+
+def _gate(gate: UploadFigures, now: float) -> str:
+    rows = [
+        [text(name.strip()) if name == name.strip() else f'<span class="dim">{text(name.strip())}</span>', f"{count:,}",
+         text(note)]
+        for name, count, note in gate_rows(gate, now)
+    ]  # fmt: skip
+    return f"<section><h2>The gate</h2>{table(('uploads', 'count#', ''), rows)}</section>"
+
+
+def _tiles(report: Report) -> str:
+    stores = report.figures.stores
+    present, judged = sum(s.present for s in stores), sum(s.judged for s in stores)
+    tiles = [
+        ("objects present", f"{present:,}"),
+        ("coverage", _share(judged, present)),
+        ("without a verdict", f"{present - judged:,}"),
+        ("condemned, present", f"{sum(s.verdicts['block'] for s in stores):,}"),
+        ("removed", f"{sum(s.removed for s in stores):,}"),
+        ("dismissed contents", f"{report.figures.dismissed:,}"),
+    ]
+    return '<dl class="tiles">' + "".join(f"<div><dt>{k}</dt><dd>{v}</dd></div>" for k, v in tiles) + "</dl>"
+
+
+def _store(report: Report, index: int) -> str:
+    store = report.figures.stores[index]
+    return (
+        f"<section><h2>{text(store.store)}</h2><p>{text(_sentence(coverage_text(store)))}</p>"
+        + _coverage(report, store, f"coverage{index}")
+        + _verdicts(store, f"verdicts{index}")
+        + _rest(report, store)
+        + "</section>"
+    )
+
+
+def _sentence(said: str) -> str:
+    return said[0].upper() + said[1:] + "."
+
+
+def _coverage(report: Report, store: StoreFigures, name: str) -> str:
+    gaps = by_count(store.unscanned)
+    parts = [Part("judged", store.judged, "clear"), *(Part(reason, count, "gap") for reason, count in gaps)]
+    plot = plots.stacked_bar(name, f"Coverage of {store.store}", coverage_text(store), parts)
+    rows = [[_key("clear", "judged"), f"{store.judged:,}", _share(store.judged, store.present)]]
+    rows += [[_key("gap", reason), f"{count:,}", _share(count, store.present)] for reason, count in gaps]
+    listed = table(("state", "objects#", "share#"), rows)
+    command = text(list_command(report, store.store, "REASON"))
+    how = f'<p class="dim">Lists the objects of a gap: <code>{command}</code></p>' if gaps else ""
+    return f"<h3>Coverage and gaps</h3><figure>{plot}</figure>{listed}{how}"
+
+
+def _verdicts(store: StoreFigures, name: str) -> str:
+    parts = [Part(verdict, store.verdicts[verdict], verdict) for verdict in _VERDICTS]
+    said = ", ".join(f"{part.count:,} {part.name}" for part in parts)
+    plot = plots.stacked_bar(name, f"Verdicts in {store.store}", f"Of {objects_text(store.judged)}: {said}", parts)
+    rows = [[_key(p.style, p.name), f"{p.count:,}", _share(p.count, store.judged)] for p in parts]
+    caption = "<figcaption>A part that exists is drawn at least a few pixels wide.</figcaption>"
+    labels = [[text(label), f"{count:,}", _share(count, store.judged)] for label, count in by_count(store.labels)]
+    side = table(("label", "objects#", "share#"), labels) if labels else '<p class="dim">No labels.</p>'
+    return (
+        f"<h3>Verdicts and labels</h3><figure>{plot}{caption}</figure>"
+        f'<div class="pair">{table(("verdict", "objects#", "share#"), rows)}{side}</div>'
+    )
+
+
+def _rest(report: Report, store: StoreFigures) -> str:
+    acts = report.acts.get(store.store)
+    plans = by_count(acts.plans) if acts else []
+    attempts = by_count(acts.acts) if acts else []
+    rows = [
+        ["removed", f"{store.removed:,}", "not in the store any more"],
+        ["open plans", f"{acts.open_plans if acts else 0:,}", _all("all plans", plans)],
+        ["failed acts", f"{acts.acts['failed'] if acts else 0:,}", _all("all attempts", attempts)],
+        ["history", f"{store.history:,}", "condemned by the predecessor, not met here yet"],
+        ["imported and trusted", f"{store.trusted:,}", "passed by the predecessor, never scored here"],
+        ["breaker", "stopped" if store.breaker else "ready", text(store.breaker or "")],
+    ]
+    return "<h3>Acts and history</h3>" + table(("figure", "count#", "detail"), rows)
+
+
+def _all(what: str, counts: Sequence[tuple[str, int]]) -> str:
+    return text(f"{what}: {', '.join(f'{n:,} {name}' for name, n in counts)}") if counts else ""
+
+
+def _days(report: Report) -> str:
+    found = report.figures
+    window = days_shown(found.judged_by_day, found.removed_by_day)
+    if not window:
+        return ""
+    pictures = [
+        ("judged", "Judged by day", found.judged_by_day, "bar", "by the day of the latest verdict"),
+        ("removed", "Removed by day", found.removed_by_day, "removed", "by the day the removal was verified"),
+    ]
+    parts = []
+    for name, title, counts, style, note in pictures:
+        shown = [(day, counts.get(day, 0)) for day in window]
+        earlier = sum(count for day, count in counts.items() if day < window[0])
+        total = sum(count for _, count in shown)
+        said = f"{objects_text(total)} from {window[0]} to {window[-1]}, {note}"
+        before = f"; {earlier:,} before {window[0]}" if earlier else ""
+        if not counts:
+            parts.append(f"<h3>{title}</h3><p>Nothing.</p>")
+            continue
+        plot = plots.columns(f"days-{name}", title, said + before, shown, style)
+        parts.append(f"<h3>{title}</h3><figure>{plot}<figcaption>{said}{before}; log scale.</figcaption></figure>")
+    rows = [
+        [day, f"{found.judged_by_day.get(day, 0):,}", f"{found.removed_by_day.get(day, 0):,}"]
+        for day in reversed(window)
+        if found.judged_by_day.get(day) or found.removed_by_day.get(day)
+    ]
+    listed = f"<details><summary>as a table</summary>{table(('day', 'judged#', 'removed#'), rows)}</details>"
+    return f"<section><h2>Day by day</h2>{''.join(parts)}{listed}</section>"
+
+
+def days_shown(*counts: Mapping[str, int]) -> list[str]:
+    """Return the last days without a gap, at most `SHOWN_DAYS`, up to the last on which anything happened."""
+    days = sorted({day for counter in counts for day in counter})
+    if not days:
+        return []
+    last = date.fromisoformat(days[-1])
+    first = max(date.fromisoformat(days[0]), last - timedelta(days=SHOWN_DAYS - 1))
+    return [(first + timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]
+
+
+def _histograms(report: Report) -> str:
+    found = report.figures.histograms
+    if not found:
+        return ""
+    parts = [
+        _histogram(f"signal{i}", name, bins, report.thresholds.get(name, ()))
+        for i, (name, bins) in enumerate(found.items())
+    ]
+    unmeasured = sorted(set(report.thresholds) - set(found))
+    note = f" The policy also looks at {', '.join(unmeasured)}, of which there is no score." if unmeasured else ""
+    return (
+        '<section><h2>Scores</h2><p class="dim">Every content counts once, removed ones too, in each signal that was '
+        "measured on it; a detector that the policy did not need was left out. Counts are on a log scale, so that a "
+        f"single high score shows. Dashed lines are the thresholds of the policy.{text(note)}</p>"
+        f"{''.join(parts)}</section>"
+    )
+
+
+def _histogram(name: str, signal: str, bins: Sequence[int], marks: Sequence[Threshold]) -> str:
+    lines: dict[float, str] = {}
+    for mark in marks:
+        said = f"rule {mark.rule} ({mark.effect}), factor {mark.factor}"
+        lines[mark.value] = f"{lines[mark.value]}; {said}" if mark.value in lines else said
+    total = sum(bins)
+    high = sum(bins[len(bins) // 2 :])
+    description = f"{total:,} scores in {len(bins)} equal bins from 0 to 1; {high:,} of them 0.5 or higher"
+    plot = plots.histogram(name, f"Scores of {signal}", description, bins, lines)
+    legend = "".join(f"<li>from {value:g}: {text(why)}</li>" for value, why in sorted(lines.items()))
+    rows = [[label, f"{count:,}"] for label, count in zip(plots.bin_names(len(bins)), bins, strict=True) if count]
+    return (
+        f'<h3>{text(signal)}</h3><div class="pair"><figure>{plot}</figure><div><p class="dim">{description}.</p>'
+        + (f'<p class="dim">Thresholds:</p><ul class="marks">{legend}</ul>' if legend else "")
+        + f"<details><summary>as a table</summary>{table(('score', 'contents#'), rows)}</details></div></div>"
+    )
+
+
+def _runs(report: Report) -> str:
+    if not report.figures.runs:
+        return ""
+    rows = []
+    for run in report.figures.runs:
+        summary: Mapping[str, Any] = run["summary"] or {}
+        rate = run_rate(summary)
+        rows.append(
+            [
+                str(run["id"]),
+                f'<span class="named">{_moment(run["started_at"])}</span><br/>{text(run_kind(run))}',
+                text(run["store"]),
+                text(run_status(run)),
+                *(_number(summary.get(field)) for field in ("listed", "judged")),
+                _number(_unscanned(summary)),
+                _number(summary.get("acted")),
+                rate,
+            ]
+        )
+    headings = ("run#", "began", "store", "status", "listed#", "judged#", "unscanned#", "removed#", "per s#")
+    return f"<section><h2>Last runs</h2>{table(headings, rows)}</section>"
+
+
+def run_kind(run: Mapping[str, Any]) -> str:
+    """Return what kind of run it was, and whether it was a dry one."""
+    return f"{run['kind']}, dry run" if run["dry_run"] else str(run["kind"])
+
+
+def run_status(run: Mapping[str, Any]) -> str:
+    """Return how a run ended, with the error or the breaker's reason where there is one."""
+    summary: Mapping[str, Any] = run["summary"] or {}
+    status = run["status"] or "not ended (running, or killed)"
+    why = summary.get("error") or (summary.get("breaker") if status == "breaker" else None)
+    return f"{status}: {why}" if why else str(status)
+
+
+def run_rate(summary: Mapping[str, Any]) -> str:
+    """Return how many pictures a run judged a second; empty where it judged none."""
+    rate = summary.get("images_per_second")
+    return f"{rate:,.1f}" if isinstance(rate, int | float) and rate > 0 else ""
+
+
+def _unscanned(summary: Mapping[str, Any]) -> int | None:
+    reasons = summary.get("unscanned")
+    return summed([reasons]).total() if isinstance(reasons, dict) else None
+
+
+def _number(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else ""
+
+
+def _share(count: int, whole: int) -> str:
+    return text(percent(count / whole)) if whole else "-"
+
+
+def _key(style: str, name: str) -> str:
+    return f'<span class="named"><i class="key {style}"></i>{text(name)}</span>'
+
+
+def _moment(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}"

@@ -1,0 +1,1 @@
+"""Directories of another machine, over SSH."""

@@ -1,0 +1,286 @@
+"""Lists a directory tree over SFTP: sorted, streaming, with the next directories read ahead.
+
+What a directory says of its entries is believed; they are not looked at one by one. No link is followed, and no more
+is held in memory than a bounded number of names.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import asyncssh
+from asyncssh.sftp import SFTPAttrs, SFTPName
+
+from fedi_safety.core.errors import StoreError
+from fedi_safety.core.types import Object, Reason, Unscanned
+from fedi_safety.stores.sftp.connections import Engine, Link, Pool
+from fedi_safety.stores.sorting import MAX_RECORD_BYTES, SortedRuns
+
+_DIRECTORIES_AHEAD = 48  # read before their turn: each costs round trips, and pict-rs makes them by the million
+_READDIRS_AHEAD = 2  # of one directory: most are told in one answer, and then their end
+_FACTS = struct.Struct(">QQI")  # size, mtime, permissions: what the directory says of each entry
+
+
+class _Led(Exception):
+    """A path now leads elsewhere than it is written: a part of it has become a link."""
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What the server says of a name, without following links."""
+
+    size: int
+    mtime_s: int
+    mode: int
+
+    def is_still(self, obj: Object) -> bool:
+        """Whether this is what was listed, as far as SFTP can tell."""
+        return (self.size, self.mtime_s * 10**9) == (obj.size, obj.mtime_ns)
+
+
+def info_of(attrs: SFTPAttrs) -> Info:
+    return Info(attrs.size or 0, int(attrs.mtime or 0), attrs.permissions or 0)
+
+
+@dataclass(slots=True)
+class _Listing:
+    """One directory's names, sorted, and those of its directories that are known to come."""
+
+    runs: SortedRuns
+    directories: list[bytes]
+
+
+class _Level:
+    """One directory on the way down: what is left of its names."""
+
+    def __init__(self, prefix: bytes, listing: _Listing) -> None:
+        self.prefix = prefix
+        self.runs = listing.runs
+        self.records = iter(listing.runs)
+        self.directories = deque(prefix + name for name in listing.directories)
+        self.last = b""
+
+
+class Lister:
+    """Walks the tree below one directory of a server."""
+
+    def __init__(self, engine: Engine, pool: Pool, root: bytes, url: str, names_in_memory: int) -> None:
+        """List below `root`, a path that the server has resolved."""
+        self._engine = engine
+        self._pool = pool
+        self._root = root
+        self._url = url
+        self._names_in_memory = names_in_memory
+
+    def walk(self, prefixes: Sequence[str], since: float | None) -> Iterator[Object | Unscanned]:
+        """Yield the tree's objects in the byte order of their keys."""
+        wanted = tuple(os.fsencode(p) for p in prefixes)
+        # Whole seconds are all there is: what was modified at 12.9 says 12, and must not be lost to a `since` of 12.5.
+        since_s = None if since is None else int(since // 1)
+        ahead: dict[bytes, Future[_Listing]] = {}
+        levels: list[_Level] = []
+        try:
+            yield from self._descend(levels, ahead, b"", wanted)
+            while levels:
+                level = levels[-1]
+                record = next(level.records, None)
+                if record is None:
+                    levels.pop().runs.close()
+                    continue
+                name, is_directory, info = _unpacked(record)
+                if name == level.last:  # some file systems tell a name twice while the directory changes
+                    continue
+                level.last = name
+                key = level.prefix + name
+                if not is_directory:
+                    if not wanted or key.startswith(wanted):
+                        yield from _judged(key, info, since_s)
+                elif _may_hold(key, wanted):
+                    if level.directories and level.directories[0] == key:
+                        level.directories.popleft()
+                    yield from self._descend(levels, ahead, key, wanted)
+        finally:
+            for level in levels:
+                level.runs.close()
+            for future in ahead.values():
+                future.add_done_callback(_discarded)
+
+    def _descend(
+        self, levels: list[_Level], ahead: dict[bytes, Future[_Listing]], key: bytes, wanted: tuple[bytes, ...]
+    ) -> Iterator[Unscanned]:
+        """Enter directory `key` (b"" is the root); one that cannot be entered is a gap with its name."""
+        future = ahead.pop(key, None) or self._engine.submit(self._read(key, wanted))
+        self._read_on(levels, ahead, wanted)
+        try:
+            listing = self._engine.wait(future)
+        except BaseException as error:
+            if not future.done():
+                future.add_done_callback(_discarded)
+            if not isinstance(error, (_Led, asyncssh.SFTPError)):
+                raise
+            if not key:
+                raise StoreError(self._url, f"it cannot be listed ({_cause(error)})", "check the path") from error
+            yield from _gaps(key, error)
+            return
+        levels.append(_Level(key, listing))
+        self._read_on(levels, ahead, wanted)
+
+    def _read_on(self, levels: list[_Level], ahead: dict[bytes, Future[_Listing]], wanted: tuple[bytes, ...]) -> None:
+        """Start reading the directories whose turn comes next, within bounds of directories and of names held."""
+        room = _DIRECTORIES_AHEAD - len(ahead)
+        if room <= 0:
+            return
+        held = 0
+        stack: list[Iterator[bytes]] = [iter(islice(level.directories, _DIRECTORIES_AHEAD)) for level in levels]
+        while stack and room > 0:
+            key = next(stack[-1], None)
+            if key is None:
+                stack.pop()
+                continue
+            future = ahead.get(key)
+            if future is None:
+                ahead[key] = self._engine.submit(self._read(key, wanted))
+                room -= 1
+            elif future.done() and not future.cancelled() and future.exception() is None:
+                listing = future.result()
+                held += len(listing.runs.held or ())
+                if held > self._names_in_memory:
+                    return
+                deeper = listing.directories[:_DIRECTORIES_AHEAD]
+                stack.append(iter([key + name for name in deeper]))
+
+    async def _read(self, key: bytes, wanted: tuple[bytes, ...]) -> _Listing:
+        return await self._pool.attempt(lambda link: self._read_once(link, key, wanted))
+
+    async def _read_once(self, link: Link, key: bytes, wanted: tuple[bytes, ...]) -> _Listing:
+        """Read a directory's names into sorted runs."""
+        path = self._root.rstrip(b"/") + b"/" + key.rstrip(b"/") if key else self._root
+        handler = link.handler
+        # The path is resolved after it was opened: a link put there before would have been followed.
+        opened, resolved = await link.ask(untyped(handler.opendir(entered(path))), untyped(handler.realpath(path)))
+        runs = SortedRuns(max(self._names_in_memory // 16, 2))
+        directories: list[bytes] = []
+        try:
+            if resolved[0][0].filename != path:
+                raise _Led
+            async for entry in _entries(link, opened):
+                _take(runs, entry)
+        except BaseException:
+            runs.close()
+            raise
+        finally:
+            link.release(opened)
+        runs.sort()
+        for record in runs.held or ():  # of a very large directory none is read ahead
+            name, is_directory, _ = _unpacked(record)
+            if is_directory and _may_hold(key + name, wanted):
+                directories.append(name)
+        return _Listing(runs, directories)
+
+
+async def untyped(work: Coroutine[Any, Any, Any]) -> Any:
+    """Forget a request's type, so that requests of several types can be sent together."""
+    return await work
+
+
+def entered(path: bytes) -> bytes:
+    """Return a path that can be opened only by who may enter the directory, not merely read its names.
+
+    Of a directory that may be read but not entered, sshd leaves all entries out without a word.
+    """
+    return path + b"/."
+
+
+async def _entries(link: Link, handle: bytes) -> AsyncIterator[SFTPName]:
+    """Yield a directory's entries, asking ahead."""
+    more = True
+    while more:
+        # The answers come in the order of the requests; after the last entry all further ones say "end".
+        batch = await link.ask(*(_names(link, handle) for _ in range(_READDIRS_AHEAD)))
+        for names in batch:
+            if names is None:
+                more = False
+            else:
+                for name in names:
+                    yield name
+
+
+async def _names(link: Link, handle: bytes) -> Sequence[SFTPName] | None:
+    try:
+        names, _ = await link.handler.readdir(handle)
+    except asyncssh.SFTPEOFError:
+        return None
+    return names
+
+
+def _take(runs: SortedRuns, entry: SFTPName) -> None:
+    """Keep an entry in the byte order that its key has in the whole tree: a directory sorts as its name with `/`."""
+    name = entry.filename
+    assert isinstance(name, bytes)
+    if name in (b".", b".."):
+        return
+    attrs = entry.attrs
+    mode = attrs.permissions or 0
+    if not name or b"\0" in name or b"/" in name or len(name) > MAX_RECORD_BYTES - 64:
+        name, mode = name.replace(b"/", b"?").replace(b"\0", b"?")[:255], 0  # no real name: a gap, never a path
+    mark = b"/\0d" if stat.S_ISDIR(mode) else b"\0f"
+    if attrs.size is None or attrs.mtime is None:
+        mode = 0
+    facts = _FACTS.pack((attrs.size or 0) & (2**64 - 1), int(attrs.mtime or 0) & (2**64 - 1), mode & (2**32 - 1))
+    try:
+        runs.add(name + mark + facts)
+    except OSError as error:
+        raise StoreError(
+            "temporary directory", f"a large directory's names cannot be sorted: {error.strerror}", "make room in it"
+        ) from error
+
+
+def _unpacked(record: bytes) -> tuple[bytes, bool, Info]:
+    """Return an entry's name (with `/` if it is a directory), whether it is one, and what the directory says of it."""
+    name, _, rest = record.partition(b"\0")
+    return name, rest[:1] == b"d", Info(*_FACTS.unpack(rest[1:]))
+
+
+def _may_hold(key: bytes, wanted: tuple[bytes, ...]) -> bool:
+    return not wanted or any(key.startswith(p) or p.startswith(key) for p in wanted)
+
+
+def _judged(key: bytes, info: Info, since_s: int | None) -> Iterator[Object | Unscanned]:
+    if since_s is not None and info.mode and info.mtime_s < since_s:
+        return
+    obj = Object(os.fsdecode(key), info.size, info.mtime_s * 10**9)
+    if stat.S_ISREG(info.mode):
+        yield obj
+    elif stat.S_ISLNK(info.mode):
+        yield Unscanned(obj, Reason.SYMLINK, "symlinks are not followed")
+    elif info.mode == 0:
+        yield Unscanned(obj, Reason.UNREADABLE, "the server does not say what it is")
+    else:
+        yield Unscanned(obj, Reason.SPECIAL_FILE, stat.filemode(info.mode)[0] + " is not a regular file")
+
+
+def _gaps(key: bytes, error: Exception) -> Iterator[Unscanned]:
+    """Yield the gap for a directory that could not be entered; one that is gone meanwhile is none."""
+    obj = Object(os.fsdecode(key), 0, 0)
+    if isinstance(error, _Led):
+        yield Unscanned(obj, Reason.SYMLINK, "the directory has become a link; links are not followed")
+    elif not isinstance(error, (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath)):
+        yield Unscanned(obj, Reason.UNREADABLE, f"directory: {_cause(error)}")
+
+
+def _cause(error: Exception) -> str:
+    return error.reason if isinstance(error, asyncssh.SFTPError) else "it leads elsewhere"
+
+
+def _discarded(future: Future[_Listing]) -> None:
+    """Close what a directory read in vain has left behind."""
+    if not future.cancelled() and future.exception() is None:
+        future.result().runs.close()

@@ -1,0 +1,1 @@
+"""The daemon: a store's cycles, file events, the health file."""

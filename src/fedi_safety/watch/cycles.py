@@ -1,0 +1,397 @@
+"""One watched store: what each cycle looks at, the high-water mark, errors and their back-off. Starts no thread.
+
+A cycle looks back from the start of the last complete one, so that a stop, crash or outage of any length leaves no gap.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from fedi_safety.app.engine import Engine
+from fedi_safety.app.scan import (
+    RunReport,
+    ScanRequest,
+    SharedRunLock,
+    act_for,
+    add_tally,
+    breaker_limits,
+    carry_out,
+    scan,
+)
+from fedi_safety.app.stores import Target
+from fedi_safety.core.decide import breaker_opinion
+from fedi_safety.core.errors import FediSafetyError
+from fedi_safety.core.pipeline import Pipeline
+from fedi_safety.core.policy import Policy
+from fedi_safety.core.ports import Clock, Store
+from fedi_safety.core.types import ActKind, Tally
+from fedi_safety.ledger.ledger import SqlLedger
+from fedi_safety.ledger.watermarks import Watermark
+
+log = logging.getLogger(__name__)
+
+BACK_OFF_MOST_S = 600.0
+_WINDOW_S = 86_400.0  # over which the breaker counts what the cycles removed
+_RETRIES = 64  # failed objects, and failed acts, that one cycle tries again
+_BACK_S = 1.0  # a mark further ahead than this means that the clock was set back
+
+
+_COUNTS = ("judged", "planned", "acted", "failed", "unscanned")
+"""Since the daemon started; `unscanned` is of the last complete cycle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """How often, how far back, and how often everything. Seconds."""
+
+    every_s: float = 30.0
+    overlap_s: float = 1200.0
+    sweep_s: float = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What every cycle is asked for beyond the settings."""
+
+    dry_run: bool = False
+    cascade: bool = True
+    prefixes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all watched stores use together. `policy` is replaced by a reload."""
+
+    ledger: SqlLedger
+    engine: Engine
+    policy: Policy
+    lock: SharedRunLock
+    clock: Clock
+    rhythm: Rhythm = Rhythm()
+    wanted: Wanted = Wanted()
+    beside: int = 1
+    stop: threading.Event = field(default_factory=threading.Event)
+    changed: Callable[[], None] = lambda: None  # something that the health file shows
+
+
+@dataclass(slots=True)
+class Health:
+    """What is told of one store. Times are epoch seconds."""
+
+    state: str = "starting"
+    error: str | None = None
+    last_start: float | None = None
+    last_end: float | None = None
+    high_water: float | None = None
+    swept_at: float | None = None
+    retry_at: float | None = None
+    cycles: int = 0
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTS, 0))
+
+
+def look_back(mark: Watermark | None, basis: str, now: float, rhythm: Rhythm) -> float | None:
+    """Return the epoch seconds from which a cycle looks at objects, or None when it must look at all of them.
+
+    All of them: at first, on another basis, when the clock was set back (then no time of the past can be relied on),
+    and when a sweep is due.
+    """
+    if mark is None or mark.basis != basis or max(mark.high_water, mark.swept_at) > now + _BACK_S:
+        return None
+    if now - mark.swept_at >= rhythm.sweep_s:
+        return None
+    return min(mark.high_water, now) - rhythm.overlap_s
+
+
+class StoreWatch:
+    """The cycles of one store, one after another, in one thread."""
+
+    def __init__(self, target: Target, shared: Shared, store: Store | None = None) -> None:
+        """Take a target, and its store if it is open already. Reaches for nothing yet."""
+        self.target = target
+        self.health = Health()
+        self.cut_short = False
+        self.policy: Policy = shared.policy
+        self._shared = shared
+        self._store = store
+        self._run: int | None = None
+        self._url = ""
+        self._sum = Tally()
+        self._started_s = 0.0
+        self._first = True
+        self._errors = 0
+        self._retried: tuple[float, int] = (0.0, 0)
+        self._removed: deque[tuple[float, int, int]] = deque()  # (when, judged, removed)
+        self._held = False
+        self._pipeline: Pipeline | None = None
+
+    # --- one step of the daemon
+
+    def step(self, touched: Sequence[str] = ()) -> float:
+        """Make a cycle, over `touched` keys alone if there are any; return the seconds to rest.
+
+        No error gets out: it is logged with its cause, shown in `health`, and backed off.
+        """
+        began = self._shared.clock.monotonic()
+        try:
+            self.cycle(touched)
+        except FediSafetyError as error:
+            return self._failed(error.line())
+        except Exception as error:  # a bug in one cycle must not end the watch: it is said and backed off
+            log.debug("internal error", exc_info=error)
+            return self._failed(f"internal error: {type(error).__name__}: {error}")
+        self._errors = 0
+        took = self._shared.clock.monotonic() - began
+        every = self._shared.rhythm.every_s
+        # Where a cycle is long, no more than a quarter of the time goes into cycles.
+        return max(every - took, min(every, 3 * took))
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last cycle failed; then file events do not shorten the back-off."""
+        return self._errors > 0
+
+    def _failed(self, why: str) -> float:
+        self._errors += 1
+        rest = min(BACK_OFF_MOST_S, max(1.0, self._shared.rhythm.every_s) * 2.0 ** min(self._errors - 1, 20))
+        self._close_store()  # the next cycle connects anew
+        self._tell("failing", f"failing: {why}")
+        self.health.retry_at = self._shared.clock.now() + rest
+        log.warning("%s: failing: %s (failure %d, tried again in %.0f s)", self.target.name, why, self._errors, rest)
+        return rest
+
+    def _tell(self, state: str, error: str | None) -> None:
+        self.health.state, self.health.error = state, error
+        self._shared.changed()
+
+    # --- one cycle
+
+    def cycle(self, touched: Sequence[str] = ()) -> list[RunReport]:
+        """Look at what is new, or at `touched` keys; move the high-water mark when all of it was looked at.
+
+        Raises `FediSafetyError`. Returns a report for each pass that it made.
+        """
+        shared = self._shared
+        start = shared.clock.now()
+        self.health.last_start, self.health.retry_at = start, None
+        self.policy = shared.policy
+        store = self._open()
+        act = act_for(self.target.settings, store.url)
+        self._latched(store.url)
+        mark = shared.ledger.watermark(store.url)
+        basis = self._basis(act)
+        since = look_back(mark, basis, start, shared.rhythm)
+        if self._first and store.url.startswith("file://"):
+            since = None  # moved directories keep the times of their files; looking at all names costs little here
+        if mark is None or since is None:
+            reports = [self._pass(store, act, whole=True)]
+            mark = Watermark(start, start, basis)
+        elif touched:
+            reports = [self._pass(store, act, prefixes=tuple(touched))]
+            mark = None
+        else:
+            reports = [self._pass(store, act, since=since), *self._retry(store, act), *self._act_again(store, act)]
+            mark = Watermark(start, mark.swept_at, basis)
+        if any(report.interrupted for report in reports):
+            self.cut_short = True
+            return reports
+        if mark is not None:
+            shared.ledger.set_watermark(store.url, mark)
+            self._first = False
+            self.health.high_water, self.health.swept_at = mark.high_water, mark.swept_at
+        self._finished(reports, moved=mark is not None)
+        if store.url.startswith("file://"):
+            self._close_store()  # an open root would show the old tree after a new mount
+        return reports
+
+    def _open(self) -> Store:
+        if self._store is None:
+            self._store = self.target.open()
+        self._url = self._store.url
+        return self._store
+
+    def _close_store(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def _basis(self, act: ActKind) -> str:
+        """Return what a verdict and an act rest on: when it changes, older objects have to be met again."""
+        wanted = self._shared.wanted
+        versions = {d.name: d.version for d in self._shared.engine.detectors}
+        policy = self._shared.engine.in_force(self.policy).id
+        parts = [act.value, wanted.dry_run, wanted.cascade, list(wanted.prefixes), policy, versions]
+        return json.dumps(parts, sort_keys=True)
+
+    def _pass(
+        self,
+        store: Store,
+        act: ActKind,
+        *,
+        whole: bool = False,
+        since: float | None = None,
+        prefixes: tuple[str, ...] = (),
+    ) -> RunReport:
+        """Scan: the whole store, in a run of its own, or something new, as a part of the daemon's run."""
+        shared, wanted = self._shared, self._shared.wanted
+        request = ScanRequest(
+            store.url,
+            dry_run=wanted.dry_run,
+            act=act,
+            prefixes=prefixes or wanted.prefixes,
+            since=since,
+            cascade=wanted.cascade,
+            redecide=whole,
+            retry_acts=whole,
+            removed_before=0 if whole else self._removed_lately(),
+            beside=shared.beside,
+        )
+        if whole:
+            self.end_run()
+        with shared.lock:
+            report = scan(
+                self.target.settings,
+                request,
+                ledger=shared.ledger,
+                store=store,
+                engine=shared.engine,
+                policy=self.policy,
+                on_start=self._on_start,
+                lock=shared.lock,
+                run=None if whole else self._begun(store.url, act),
+                clock=shared.clock,
+            )
+            self._pipeline = None
+            if not whole:
+                add_tally(self._sum, report.tally)
+                self._count_removed(store.url, act, report)
+        return report
+
+    def _on_start(self, pipeline: Pipeline, _tally: Tally) -> None:
+        self._pipeline = pipeline
+        if self._shared.stop.is_set():
+            pipeline.halt()
+
+    def halt(self) -> None:
+        """Let the pass in hand finish what it has begun, and end. Safe in a signal handler."""
+        if (pipeline := self._pipeline) is not None:
+            pipeline.halt()
+
+    def _retry(self, store: Store, act: ActKind) -> list[RunReport]:
+        """Try failed objects again whose time has come, however old they are."""
+        due = self._shared.ledger.due_retries(store.url, self._retried, _RETRIES)
+        if not due or self._shared.stop.is_set():
+            return []
+        prefixes = self._shared.wanted.prefixes
+        keys = tuple(r.object.key for r in due if not prefixes or r.object.key.startswith(prefixes))
+        oldest_s = min(r.object.mtime_ns for r in due) / 1e9 - 1
+        reports = [self._pass(store, act, prefixes=keys, since=oldest_s)] if keys else []
+        self._retried = due[-1].place
+        return reports
+
+    def _act_again(self, store: Store, act: ActKind) -> list[RunReport]:
+        """Carry out what failed and is due again, and what a cycle that broke off has left, however old the objects."""
+        shared, wanted = self._shared, self._shared.wanted
+        if wanted.dry_run or not act.removes or shared.stop.is_set():
+            return []
+        due = shared.ledger.due_plans(store.url, act, _RETRIES)
+        due = [plan for plan in due if not wanted.prefixes or plan.object.key.startswith(wanted.prefixes)]
+        if not due or shared.ledger.breaker(store.url) is not None:
+            return []
+        with shared.lock:
+            report = carry_out(
+                self.target.settings,
+                due,
+                ledger=shared.ledger,
+                store=store,
+                run=self._begun(store.url, act),
+                keep_going=lambda: not shared.stop.is_set(),
+            )
+            add_tally(self._sum, report.tally)
+            self._count_removed(store.url, act, report)
+        return [report]
+
+    def _finished(self, reports: Sequence[RunReport], *, moved: bool) -> None:
+        health = self.health
+        health.cycles += 1
+        health.last_end = self._shared.clock.now()
+        for report in reports:
+            fresh = report.tally
+            for name in ("judged", "planned", "acted", "failed"):
+                health.counts[name] += getattr(fresh, name)
+            for outcome in report.failures:
+                log.warning("%s: not removed: %s: %s", self.target.name, outcome.plan.object.key, outcome.detail)
+            if fresh.judged or fresh.acted:
+                log.info("%s: judged %d, removed %d", self.target.name, fresh.judged, fresh.acted)
+        if moved:
+            health.counts["unscanned"] = reports[0].tally.unscanned_total
+        # A breaker that the cycle's own count tripped is in the ledger, but not yet in a report.
+        why = None if self._shared.wanted.dry_run else self._shared.ledger.breaker(self._url)
+        if why is not None:
+            log.warning("%s: the breaker holds removals back: %s; see `fedi-safety list --verdict block`, then "
+                        "`fedi-safety apply --resume-acts`", self.target.name, why)  # fmt: skip
+        failed = 0 if self._shared.wanted.dry_run else self._shared.ledger.failed_acts(self._url)
+        if why is None and failed:
+            self._tell("failing", f"failing: {failed} removals failed")
+        else:
+            self._tell("ok" if why is None else "breaker", why)
+
+    # --- the daemon's run in the ledger, and its breaker
+
+    def _begun(self, url: str, act: ActKind) -> int:
+        """Return the run that the small cycles belong to; a row for each of them would fill the ledger."""
+        if self._run is None:
+            wanted = self._shared.wanted
+            settings = {"dry_run": wanted.dry_run, "whole": False, "act": act.value, "policy": self.policy.id}
+            self._run = self._shared.ledger.begin_run("watch", url, settings)
+            self._sum, self._started_s = Tally(), self._shared.clock.monotonic()
+        return self._run
+
+    def end_run(self) -> None:
+        """Close the run of the small cycles, if one is open."""
+        if self._run is None:
+            return
+        run, self._run = self._run, None
+        seconds = self._shared.clock.monotonic() - self._started_s
+        report = RunReport(run, self._url, tally=self._sum, seconds=seconds, policy=self.policy.id)
+        self._shared.ledger.end_run(run, "done", report.as_json() | {"breaker": self._shared.ledger.breaker(self._url)})
+
+    def close(self) -> None:
+        """End the run and close the store."""
+        try:
+            self.end_run()
+        except FediSafetyError as error:
+            log.warning("%s: %s", self.target.name, error.line())
+        self._close_store()
+
+    def _latched(self, url: str) -> None:
+        """Forget what was removed when somebody looked and resumed."""
+        held = self._shared.ledger.breaker(url) is not None
+        if self._held and not held:
+            self._removed.clear()
+        self._held = held
+
+    def _removed_lately(self) -> int:
+        after = self._shared.clock.now() - _WINDOW_S
+        while self._removed and self._removed[0][0] < after:
+            self._removed.popleft()
+        return sum(removed for _, _, removed in self._removed)
+
+    def _count_removed(self, url: str, act: ActKind, report: RunReport) -> None:
+        """Hold the last day's cycles together against the breaker: each of them alone is too small to trip it."""
+        tally = report.tally
+        if tally.judged or tally.acted:
+            self._removed.append((self._shared.clock.now(), tally.judged, tally.acted))
+        if not act.removes or self._shared.wanted.dry_run or report.breaker is not None:
+            return
+        removed = self._removed_lately()
+        judged = sum(judged for _, judged, _ in self._removed)
+        seen = Tally(listed=judged, judged=judged, block=removed)
+        why = breaker_opinion(breaker_limits(self.target.settings), seen)
+        if why is not None:
+            self._shared.ledger.set_breaker(report.run_id, url, f"in one day of watching, {why}")
+            self._held = True

@@ -1,0 +1,1 @@
+"""The other end of a gate: judges its uploads on another machine."""

@@ -1,0 +1,187 @@
+"""The debt in the ledger: how it comes and goes, and how the report tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fedi_safety.cli.report_cmd import as_json, csv_rows
+from fedi_safety.core.types import (
+    ActKind,
+    Content,
+    Judged,
+    Judgement,
+    MediaType,
+    Object,
+    Outcome,
+    PlanState,
+    Reason,
+    Scores,
+    Signal,
+    Unscanned,
+    Verdict,
+)
+from fedi_safety.ledger.ledger import SqlLedger, open_ledger
+from fedi_safety.ledger.statistics import acts_by_store, figures
+from fedi_safety.ledger.uploads import RETAIN_S, Move, UploadNote, UploadState
+from fedi_safety.ledger.uploads import figures as upload_figures
+from fedi_safety.reports.facts import Report, gate_rows, span_text, warnings
+from fedi_safety.reports.page import render
+from support.fakes import FakeClock
+
+STORE = "pictrs+http://pictrs:8080"
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[SqlLedger]:
+    made = open_ledger(tmp_path / "ledger.db", clock=FakeClock())
+    yield made
+    made.dispose()
+
+
+def digest(number: int) -> bytes:
+    return bytes([number]) * 32
+
+
+def owed(number: int, at: float = 1_700_000_000.0, state: UploadState = UploadState.OWED) -> UploadNote:
+    return UploadNote(f"upload-{number}", at, "lemmy", state, "queue_full", "gate", digest(number), 10, "image/png")
+
+
+def verdict(number: int, verdict: Verdict, key: str = "") -> Judged:
+    content = Content(digest(number), 10, MediaType.PNG, 1, 1, 1, Scores({"red": Signal(0.5)}, {"a": "1"}))
+    return Judged(Object(key, 10, 1), content, Judgement(verdict, policy="p@1"))
+
+
+def states(ledger: SqlLedger) -> dict[str, UploadState]:
+    every = list(UploadState)
+    return {debt.note.upload: debt.note.state for debt in ledger.debts(every)}
+
+
+def test_the_gates_own_verdicts_settle_or_condemn(ledger: SqlLedger) -> None:
+    run = ledger.begin_run("gate", "", {})
+    ledger.record_uploads(run, [], [owed(1), owed(2), owed(3), owed(4, state=UploadState.HELD)])
+    ledger.record_uploads(run, [verdict(1, Verdict.CLEAR), verdict(2, Verdict.BLOCK), verdict(4, Verdict.REVIEW)], [])
+    assert states(ledger) == {
+        "upload-1": UploadState.SETTLED,
+        "upload-2": UploadState.CONDEMNED,
+        "upload-3": UploadState.OWED,
+        "upload-4": UploadState.SETTLED,
+    }
+    found = upload_figures(ledger.database, 1_700_000_000.0)
+    assert (found.judged, found.blocked, found.condemned) == (3, 1, 1)
+    assert ledger.verify().problem is None
+
+
+def test_a_verdict_that_came_first_counts_too(ledger: SqlLedger) -> None:
+    run = ledger.begin_run("gate", "", {})
+    ledger.record_uploads(run, [verdict(1, Verdict.CLEAR), verdict(2, Verdict.BLOCK)], [])
+    ledger.record_uploads(run, [], [owed(1), owed(2)])
+    assert states(ledger) == {"upload-1": UploadState.SETTLED, "upload-2": UploadState.CONDEMNED}
+
+
+def test_a_scan_settles_what_it_meets_and_an_act_what_it_removes(ledger: SqlLedger) -> None:
+    run = ledger.begin_run("scan", STORE, {"whole": True})
+    ledger.record_uploads(run, [], [owed(1), owed(2)])
+    judged = [verdict(1, Verdict.CLEAR, "one"), verdict(2, Verdict.BLOCK, "two")]
+    ledger.record(run, STORE, judged)
+    assert states(ledger) == {"upload-1": UploadState.SETTLED, "upload-2": UploadState.CONDEMNED}
+    plans = ledger.plan(run, STORE, [(judged[1].object, digest(2))], ActKind.PURGE)
+    started = ledger.start(run, plans)
+    ledger.close(run, [Outcome(started[0], PlanState.FAILED, "down")])
+    assert states(ledger)["upload-2"] is UploadState.CONDEMNED
+    started = ledger.start(run, plans)
+    ledger.close(run, [Outcome(started[0], PlanState.DONE)])
+    assert states(ledger)["upload-2"] is UploadState.SETTLED
+    assert upload_figures(ledger.database, 0).settled == {"clear": 1, "removed": 1}
+
+
+def test_one_upload_is_noted_once(ledger: SqlLedger) -> None:
+    run = ledger.begin_run("gate", "", {})
+    ledger.record_uploads(run, [], [owed(1), owed(1)])
+    ledger.record_uploads(run, [], [owed(1), owed(2)])
+    assert len(ledger.debts([UploadState.OWED])) == 2
+
+
+def test_a_late_move_does_not_undo_a_verdict(ledger: SqlLedger) -> None:
+    run = ledger.begin_run("gate", "", {})
+    ledger.record_uploads(run, [], [owed(1), owed(2), owed(3)])
+    ledger.record_uploads(run, [verdict(1, Verdict.BLOCK), verdict(2, Verdict.CLEAR)], [])
+    moves = [Move("upload-1"), Move("upload-1", UploadState.HELD), Move("upload-2", UploadState.HELD), Move("upload-3")]
+    ledger.record_uploads(run, [], [], moves)
+    assert list(states(ledger).values()) == [UploadState.CONDEMNED, UploadState.SETTLED, UploadState.OWED]
+    (third,) = ledger.debts([UploadState.OWED])
+    assert third.tries == 1
+
+
+def test_those_never_tried_come_first(ledger: SqlLedger) -> None:
+    run = ledger.begin_run("gate", "", {})
+    ledger.record_uploads(run, [], [owed(i) for i in range(1, 6)])
+    ledger.record_uploads(run, [], [], [Move("upload-1"), Move("upload-2")])
+    assert [d.note.upload for d in ledger.untried_debts(UploadState.OWED, 4)] == [
+        "upload-3", "upload-4", "upload-5", "upload-1",
+    ]  # fmt: skip
+
+
+def test_a_whole_pass_settles_what_it_did_not_meet_unless_it_could_not_judge_it(ledger: SqlLedger) -> None:
+    clock = ledger.clock
+    assert isinstance(clock, FakeClock)
+    run = ledger.begin_run("gate", "", {})
+    ledger.record_uploads(run, [], [owed(1), owed(2)])
+    clock.advance(30)
+    early = ledger.begin_run("scan", STORE, {"whole": True})
+    ledger.end_run(early, "done", {})
+    ledger.tend_uploads(STORE, "d", 60)
+    assert set(states(ledger).values()) == {UploadState.OWED}, "it began too soon after the upload"
+    clock.advance(100)
+    scan = ledger.begin_run("scan", STORE, {"whole": True})
+    ledger.record(scan, STORE, [Unscanned(Object("x", 10, 1), Reason.CORRUPT, "", digest(2))])
+    ledger.end_run(scan, "interrupted", {})
+    ledger.tend_uploads(STORE, "d", 60)
+    assert set(states(ledger).values()) == {UploadState.OWED}, "it did not end"
+    again = ledger.begin_run("scan", STORE, {"whole": True})
+    ledger.end_run(again, "done", {})
+    ledger.tend_uploads(STORE, "d", 60)
+    assert states(ledger) == {"upload-1": UploadState.SETTLED, "upload-2": UploadState.HELD}
+
+
+def test_the_old_is_forgotten_but_no_debt(ledger: SqlLedger) -> None:
+    run = ledger.begin_run("gate", "", {})
+    notes = [owed(1), owed(2, state=UploadState.REFUSED), owed(3, state=UploadState.CONDEMNED)]
+    ledger.record_uploads(run, [], [*notes, owed(4)])
+    ledger.record_uploads(run, [verdict(4, Verdict.CLEAR)], [])
+    clock = ledger.clock
+    assert isinstance(clock, FakeClock)
+    clock.advance(RETAIN_S + 1)
+    ledger.tend_uploads(None, "d", 60)
+    assert list(states(ledger)) == ["upload-1", "upload-3"]
+
+
+def test_the_report_tells_it_and_says_when_it_is_old(ledger: SqlLedger) -> None:
+    run = ledger.begin_run("gate", "", {})
+    notes = [owed(1), owed(2), owed(3, state=UploadState.REFUSED), owed(4, state=UploadState.HELD)]
+    ledger.record_uploads(run, [verdict(2, Verdict.BLOCK)], notes)
+
+    def report(now: float) -> Report:
+        gate = upload_figures(ledger.database, now)
+        return Report(figures(ledger.database), acts_by_store(ledger.database), now, "1", gate=gate)
+
+    young, old = report(1_700_000_100.0), report(1_700_007_200.0)
+    assert [w for w in warnings(young) if "not judged since" in w] == []
+    (said,) = [w for w in warnings(old) if "not judged since" in w]
+    assert said.startswith("1 upload was accepted without a verdict") and "the oldest for 2 h" in said
+    assert any("condemned since and not removed" in w for w in warnings(young))
+    assert ("owed", 1, "the oldest for 100 s") in gate_rows(
+        upload_figures(ledger.database, 1_700_000_100.0), 1_700_000_100.0
+    )
+    page = render(old)
+    assert "The gate" in page and "queue_full" in page
+    assert as_json(old)["gate"]["owed"] == {"queue_full": 1} and as_json(old)["gate"]["condemned"] == 1
+    assert ("", "gate held", "queue_full", "1") in list(csv_rows(old))
+
+
+def test_spans() -> None:
+    assert [span_text(s) for s in (0, 119, 120, 7199, 7200, 172_799, 172_800)] == [
+        "0 s", "119 s", "2 min", "119 min", "2 h", "47 h", "2 days",
+    ]  # fmt: skip

@@ -1,0 +1,192 @@
+"""The report as JSON and CSV, the plans of each store, and the writing of the page's file."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import hashlib
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fedi_safety.cli.output_file import checked_place, write_page
+from fedi_safety.cli.report_cmd import as_json, cell, csv_rows
+from fedi_safety.core.errors import ExitCode, UsageError
+from fedi_safety.core.types import (
+    ActKind,
+    Content,
+    Judged,
+    Judgement,
+    MediaType,
+    Object,
+    Outcome,
+    PlanState,
+    Reason,
+    Scores,
+    Signal,
+    Unscanned,
+    Verdict,
+)
+from fedi_safety.ledger.ledger import SqlLedger, open_ledger
+from fedi_safety.ledger.statistics import StoreActs, acts_by_store, figures
+from fedi_safety.reports.facts import Report
+from support.fakes import FakeClock
+
+ONE, TWO = "file:///srv/one", "file:///srv/two"
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[SqlLedger]:
+    """Store one has every kind of act, store two nothing but a gap."""
+    ledger = open_ledger(tmp_path / "ledger.db", clock=FakeClock())
+    run = ledger.begin_run("scan", ONE, {"dry_run": False})
+    blocked = [_judged(key, Verdict.BLOCK, "=1+1") for key in ("gone", "stuck", "waiting")]
+    ledger.record(run, ONE, [*blocked, _judged("fine", Verdict.CLEAR), Unscanned(Object("z", 1, 1), Reason.CORRUPT)])
+    plans = ledger.plan(run, ONE, [(i.object, i.content.sha256) for i in blocked], ActKind.DELETE)
+    started = ledger.start(run, plans[:2])
+    ledger.close(run, [Outcome(started[0], PlanState.DONE), Outcome(started[1], PlanState.FAILED, "read-only")])
+    ledger.set_breaker(run, ONE, "too many, really")
+    ledger.end_run(run, "done", {"listed": 5})
+    ledger.record(run, TWO, [Unscanned(Object("a", 1, 1), Reason.TOO_LARGE)])
+    yield ledger
+    ledger.dispose()
+
+
+def _judged(key: str, verdict: Verdict, *labels: str) -> Judged:
+    digest = hashlib.sha256(key.encode()).digest()
+    content = Content(digest, 7, MediaType.PNG, 3, 2, 1, Scores({"red": Signal(0.5)}, {"test": "1"}))
+    return Judged(Object(key, 7, 8), content, Judgement(verdict, labels, (), "p"))
+
+
+def _report(ledger: SqlLedger) -> Report:
+    return Report(figures(ledger.database), acts_by_store(ledger.database), 1_800_000_000.0, "9")
+
+
+def test_plans_and_acts_are_counted_by_store(ledger: SqlLedger) -> None:
+    found = acts_by_store(ledger.database)
+    assert found == {ONE: StoreActs(Counter(done=1, failed=1, planned=1), Counter(done=1, failed=1))}
+    assert found[ONE].open_plans == 2
+
+
+def test_json_fields(ledger: SqlLedger) -> None:
+    found = json.loads(json.dumps(as_json(_report(ledger)), allow_nan=False))
+    runs = found.pop("runs")
+    assert [(run["id"], run["status"], run["summary"]) for run in runs] == [(1, "done", {"listed": 5})]
+    first, second = found.pop("stores")
+    common = {"unscanned": {"corrupt": 1}, "labels": {"=1+1": 2}, "removed": 1, "history": 0, "trusted": 0, "partly": 0}
+    acting = {
+        "plans": {"done": 1, "failed": 1, "planned": 1},
+        "open_plans": 2,
+        "acts": {"done": 1, "failed": 1},
+        "failed_acts": 1,
+    }
+    verdicts = {"clear": 1, "review": 0, "block": 2}
+    assert first == {
+        "store": ONE,
+        "present": 4,
+        "judged": 3,
+        "coverage": 0.75,
+        "verdicts": verdicts,
+        "breaker": "too many, really",
+        **common,
+        **acting,
+    }
+    assert (second["store"], second["coverage"], second["plans"], second["breaker"]) == (TWO, 0.0, {}, None)
+    unscanned = {"corrupt": 1, "too_large": 1}
+    totals = {"present": 5, "judged": 3, "coverage": 0.6, "verdicts": verdicts, "dismissed": 0}
+    assert found.pop("totals") == common | acting | totals | {"unscanned": unscanned}
+    assert found == {
+        "version": "9",
+        "generated_at": "2027-01-15T08:00:00+00:00",
+        "store": None,
+        "gate": None,
+        "bins": 20,
+        "histograms": {"red": [0] * 10 + [4] + [0] * 9},
+        "judged_by_day": {"2023-11-14": 4},
+        "removed_by_day": {"2023-11-14": 1},
+    }
+
+
+def test_csv_reads_back_as_the_same_figures(ledger: SqlLedger) -> None:
+    text = io.StringIO()
+    csv.writer(text).writerows(csv_rows(_report(ledger)))
+    rows = list(csv.DictReader(io.StringIO(text.getvalue())))
+    assert set(rows[0]) == {"store", "figure", "name", "value"}
+    read = {(row["store"], row["figure"], row["name"]): row["value"] for row in rows}
+    assert len(read) == len(rows)
+    for store in as_json(_report(ledger))["stores"]:
+        for figure, value in store.items():
+            if isinstance(value, dict):
+                for name, count in value.items():
+                    assert read.pop((store["store"], figure, cell(name))) == str(count)
+            elif figure != "store":
+                assert read.pop((store["store"], figure, "")) == ("" if value is None else str(value))
+    assert read == {}
+    assert any(row["name"] == "'=1+1" for row in rows)
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r=", "\n=", " =", "＝"])
+def test_no_cell_is_a_formula(start: str) -> None:
+    shown = cell(f'{start}HYPERLINK("x")')
+    assert shown.startswith("'") and not any(c in shown for c in "\t\r\n")
+
+
+@pytest.mark.parametrize("harmless", ["", "0.75", "file:///a-b=c", "nsfw", "ünïcode"])
+def test_other_cells_stay_as_they_are(harmless: str) -> None:
+    assert cell(harmless) == harmless
+
+
+def test_lone_surrogates_do_not_break_the_output() -> None:
+    assert cell("a\udcffb") == "a\\udcffb"
+
+
+# --- the page's file
+
+
+def test_a_page_replaces_the_old_one_and_leaves_nothing_else(tmp_path: Path) -> None:
+    place = tmp_path / "report.html"
+    place.write_text("old")
+    write_page(place, "nëw")
+    assert place.read_text(encoding="utf-8") == "nëw" and list(tmp_path.glob(".*")) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "remedy"), [(errno.ENOSPC, "make room"), (errno.EACCES, "a directory that you may write to")]
+)
+def test_a_full_disk_leaves_the_old_page_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: int, remedy: str
+) -> None:
+    place = tmp_path / "report.html"
+    place.write_text("old")
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(UsageError, match=remedy) as caught:
+        write_page(place, "new")
+    assert os.strerror(fault).lower() in caught.value.cause and caught.value.exit_code is ExitCode.USAGE
+    assert place.read_text() == "old" and list(tmp_path.glob(".fedi*")) == []
+
+
+def test_an_interruption_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_page(tmp_path / "report.html", "new")
+    assert list(tmp_path.glob("*.html")) == list(tmp_path.glob(".fedi*")) == []
+
+
+def test_a_page_without_write_permission_is_refused_before_counting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_arguments: False)
+    with pytest.raises(UsageError, match="no permission to write there"):
+        checked_place(str(tmp_path / "report.html"))

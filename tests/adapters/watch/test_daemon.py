@@ -1,0 +1,457 @@
+"""The daemon's cycles on a fake clock: no gap after any outage, nothing judged twice, every error said."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from fedi_safety.app.engine import Engine
+from fedi_safety.app.scan import SharedRunLock
+from fedi_safety.app.stores import Target
+from fedi_safety.config.schema import Settings, load_settings
+from fedi_safety.core.errors import LedgerError, StoreError, StoreUsageError
+from fedi_safety.core.policy import Policy
+from fedi_safety.core.ports import Store
+from fedi_safety.core.types import ActKind, Object, Reason, Unscanned
+from fedi_safety.ledger.ledger import open_ledger
+from fedi_safety.ledger.query import Filters, list_objects
+from fedi_safety.ledger.watermarks import Watermark
+from fedi_safety.watch.cycles import BACK_OFF_MOST_S, Rhythm, Shared, StoreWatch, Wanted, look_back
+from support.fakes import FakeDecoder, FakeStore, TickingClock, detectors, red_circles
+from support.passes import CIRCLE, RED_CIRCLE
+
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
+
+
+class TimedStore(FakeStore):
+    """A store that knows when each object came, and that can be down."""
+
+    def __init__(self, clock: TickingClock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.came: dict[str, float] = {}
+        self.down: Exception | None = None
+        self.listed: list[float | None] = []
+        self.takes_s = 0.0
+
+    def put(self, key: str, data: bytes) -> None:
+        super().put(key, data)
+        self.came[key] = self.clock.now()
+
+    def describe(self, key: str) -> Object:
+        obj = super().describe(key)
+        return Object(key, obj.size, int(self.came[key] * 1e9), obj.tag)
+
+    def list(self, prefixes: Sequence[str] = (), since: float | None = None) -> Iterator[Object | Unscanned]:
+        if self.down is not None:
+            raise self.down
+        self.listed.append(since)
+        for item in list(super().list(prefixes, since)):
+            assert isinstance(item, Object)
+            if since is None or self.came[item.key] >= since:
+                yield item
+        self.clock.advance(self.takes_s)
+
+
+@dataclass(frozen=True)
+class FakeTarget:
+    store: TimedStore
+    settings: Settings
+    name: str = "fake"
+    url: str = "fake://store"
+
+    def open(self) -> Store:
+        return self.store
+
+
+@dataclass
+class Rig:
+    """A watched fake store; `restart` makes a new daemon on the same ledger."""
+
+    path: Path
+    settings: Settings = field(default_factory=load_settings)
+    rhythm: Rhythm = field(default_factory=Rhythm)
+    wanted: Wanted = field(default_factory=Wanted)
+    policy: Policy = field(default_factory=red_circles)
+
+    def __post_init__(self) -> None:
+        self.clock = TickingClock()
+        self.store = TimedStore(self.clock)
+        self.decoder = FakeDecoder()
+        self.engine = Engine(self.decoder, list(detectors()), "fake", 2)
+        self.ledger = open_ledger(self.path, clock=self.clock)
+        self.restart()
+
+    def restart(self) -> None:
+        lock = SharedRunLock(self.ledger)
+        self.shared = Shared(self.ledger, self.engine, self.policy, lock, self.clock, self.rhythm, self.wanted)
+        self.watch = StoreWatch(cast(Target, FakeTarget(self.store, self.settings)), self.shared)
+
+    def step(self, *touched: str) -> float:
+        """One cycle, and the rest after it."""
+        rest = self.watch.step(touched)
+        self.clock.advance(rest)
+        return rest
+
+    @property
+    def mark(self) -> Watermark | None:
+        return self.ledger.watermark(self.store.url)
+
+    def states(self) -> dict[str, str]:
+        return {row.key: row.state for row in list_objects(self.ledger.database, Filters())}
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(tmp_path / "ledger.db")
+    yield made
+    made.watch.close()
+    made.ledger.dispose()
+
+
+def judged_once(rig: Rig) -> bool:
+    return len(rig.decoder.decoded) == len(set(rig.decoder.decoded))
+
+
+def picture(number: int) -> bytes:
+    return f"pic circle=0.{number:05}".encode()
+
+
+# --- what a cycle looks at
+
+
+@pytest.mark.parametrize(
+    ("mark", "since"),
+    [
+        (None, None),
+        (Watermark(1000, 1000, "other"), None),
+        (Watermark(10_000, 10_000, "b"), 10_000 - 1200),
+        (Watermark(10_060, 10_000, "b"), None),  # the clock was set back
+        (Watermark(1000, 9_000, "b"), 1000 - 1200),  # a long outage: from where it was
+        (Watermark(9_990, 10_000 - DAY, "b"), None),  # a sweep is due
+    ],
+)
+def test_what_a_cycle_looks_at(mark: Watermark | None, since: float | None) -> None:
+    assert look_back(mark, "b", 10_000, Rhythm()) == since
+
+
+def test_first_everything_then_what_is_new(rig: Rig) -> None:
+    rig.store.put("old", RED_CIRCLE)
+    rig.clock.advance(DAY)
+    assert rig.step() == 30
+    assert rig.store.removed == ["old"]
+    rig.store.put("new", RED_CIRCLE + b" x=1")
+    rig.step()
+    assert rig.store.removed == ["old", "new"]
+    assert rig.store.listed[0] is None and rig.store.listed[1] is not None
+    assert rig.watch.health.state == "ok"
+    assert rig.watch.health.counts["acted"] == 2
+
+
+@pytest.mark.parametrize("hours", [0.1, 0.5, 3, 20, 70, 2000])
+def test_an_outage_of_any_length_leaves_no_gap(rig: Rig, hours: float) -> None:
+    rig.step()
+    rig.watch.close()
+    for i in range(20):
+        rig.store.put(f"missed-{i}", picture(i))
+        rig.clock.advance(hours * HOUR / 20)
+    rig.restart()
+    rig.step()
+    assert len(rig.states()) == 20
+    assert judged_once(rig) and len(rig.decoder.decoded) == 20
+
+
+def test_a_store_that_is_down_for_hours_is_said_and_backed_off(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.step()
+    before = rig.mark
+    rig.store.down = StoreUsageError("s3://bucket", "the access key is not valid", "check the credentials")
+    rests = []
+    until = rig.clock.now() + 5 * HOUR
+    while rig.clock.now() < until:
+        rests.append(rig.step())
+        rig.store.put(f"while-down-{len(rests)}", picture(len(rests)))
+    assert rests[:6] == [30, 60, 120, 240, 480, BACK_OFF_MOST_S]
+    assert len(rests) < 60  # no busy loop
+    assert rig.mark == before
+    assert rig.watch.failing and rig.watch.health.state == "failing"
+    assert "the access key is not valid" in (rig.watch.health.error or "")
+    warnings = [r for r in caplog.records if r.levelno == logging.WARNING and "not valid" in r.getMessage()]
+    assert len(warnings) == len(rests)
+    rig.store.down = None
+    assert rig.step() == 30
+    assert rig.watch.health.state == "ok" and rig.watch.health.error is None
+    assert len(rig.states()) == len(rests) and judged_once(rig)
+
+
+def test_a_crash_in_the_middle_of_a_cycle_leaves_no_gap(rig: Rig) -> None:
+    rig.step()
+    before = rig.mark
+    for i in range(30):
+        rig.store.put(f"k{i:02}", picture(i))
+    fetched = []
+
+    def die(key: str) -> None:
+        fetched.append(key)
+        if len(fetched) > 10:
+            raise MemoryError
+
+    rig.store.before_fetch = die
+    rig.clock.advance(HOUR)
+    rig.step()
+    assert rig.watch.health.state == "failing" and rig.mark == before
+    rig.store.before_fetch = lambda _key: None
+    rig.clock.advance(5 * HOUR)
+    rig.restart()
+    rig.step()
+    assert len(rig.states()) == 30  # what was in hand and not recorded is judged again
+
+
+def test_a_slow_store_delays_the_next_cycle_and_loses_nothing(rig: Rig) -> None:
+    rig.step()
+    rig.store.takes_s = 50 * MINUTE  # longer than the overlap
+    for i in range(5):
+        rig.store.put(f"k{i}", picture(i))
+        assert rig.step() == 30  # never a busy loop, never two at once
+    assert len(rig.states()) == 5 and judged_once(rig)
+
+
+def test_a_clock_that_was_set_back_leaves_no_gap(rig: Rig) -> None:
+    rig.step()
+    rig.clock.set_back(30 * DAY)
+    rig.store.put("earlier", picture(1))
+    rig.clock.advance(10 * DAY)
+    rig.step()
+    assert rig.store.listed[-1] is None
+    assert set(rig.states()) == {"earlier"}
+    rig.step()
+    assert rig.store.listed[-1] is not None  # and then it is trusted again
+
+
+def test_objects_just_before_the_mark_are_met_again(rig: Rig) -> None:
+    rig.step()
+    rig.store.put("late", picture(1))
+    rig.store.came["late"] -= 15 * MINUTE  # the store's clock is behind
+    rig.step()
+    assert set(rig.states()) == {"late"}
+
+
+def test_a_failed_object_is_tried_again_when_it_has_left_the_window(rig: Rig) -> None:
+    rig.step()
+    rig.store.put("k", picture(1))
+    rig.store.failing["k"] = Reason.FETCH_FAILED
+    until = rig.clock.now() + 3 * HOUR
+    while rig.clock.now() < until:
+        rig.step()
+    tries = len(rig.store.fetched)
+    assert 5 <= tries <= 12  # its own back-off, not every cycle
+    rig.store.failing.clear()
+    until = rig.clock.now() + 3 * HOUR
+    while rig.clock.now() < until:
+        rig.step()
+    assert rig.states() == {"k": "judged"} and judged_once(rig)
+
+
+def test_a_removal_that_failed_is_tried_again_however_old_it_is(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.step()
+    rig.store.put("k", RED_CIRCLE)
+    rig.store.refusing.add("k")
+    until = rig.clock.now() + 5 * HOUR
+    while rig.clock.now() < until:
+        rig.step()
+        assert (rig.watch.health.state, rig.watch.health.error) == ("failing", "failing: 1 removals failed")
+    tries = [r for r in caplog.records if "not removed: k" in r.getMessage()]
+    assert 8 <= len(tries) <= 12  # its own back-off, not every cycle
+    rig.store.refusing.clear()
+    until = rig.clock.now() + HOUR
+    while rig.clock.now() < until:
+        rig.step()
+    assert rig.store.removed == ["k"]
+    assert (rig.watch.health.state, rig.watch.health.counts["acted"]) == ("ok", 1)
+    assert judged_once(rig)
+
+
+def test_a_removal_that_a_broken_cycle_left_is_made_by_the_next(rig: Rig) -> None:
+    """The object is older than any window: only its verdict had to wait."""
+    rig.step()
+    rig.store.put("k", RED_CIRCLE)
+    rig.store.put("l", CIRCLE)
+    rig.store.failing = {"k": Reason.FETCH_FAILED, "l": Reason.FETCH_FAILED}
+    until = rig.clock.now() + 2 * HOUR
+    while rig.clock.now() < until:
+        rig.step()
+    rig.store.failing.clear()
+
+    def down(key: str) -> None:
+        if key == "l" and "k" in rig.states():
+            raise StoreError("fake", "down")
+
+    rig.store.before_fetch = down
+    until = rig.clock.now() + 2 * HOUR
+    while rig.clock.now() < until and rig.states()["k"] != "judged":
+        rig.step()
+    assert rig.watch.failing and rig.store.removed == []
+    rig.store.before_fetch = lambda _key: None
+    rig.step()
+    assert rig.store.removed == ["k"]
+
+
+def test_what_a_dry_run_planned_or_the_breaker_holds_is_left_alone(rig: Rig) -> None:
+    rig.step()
+    rig.store.put("k", RED_CIRCLE)
+    rig.wanted = Wanted(dry_run=True)
+    rig.restart()
+    rig.step()
+    mark = rig.mark
+    assert mark is not None
+    rig.watch.close()
+    rig.wanted = Wanted()
+    rig.restart()
+    rig.clock.advance(2 * HOUR)
+    # As if the real daemon had already looked there: nothing but the dry run's plan is left of it.
+    rig.ledger.set_watermark(
+        rig.store.url, Watermark(rig.clock.now(), rig.clock.now(), rig.watch._basis(ActKind.DELETE))
+    )
+    rig.step()
+    assert rig.store.removed == []
+    rig.store.put("l", RED_CIRCLE + b" x")
+    rig.store.refusing.add("l")
+    rig.step()
+    rig.ledger.set_breaker(1, rig.store.url, "too many")
+    rig.store.refusing.clear()
+    rig.clock.advance(2 * HOUR)
+    rig.step()
+    assert rig.store.removed == [] and rig.watch.health.state == "breaker"
+
+
+def test_an_object_that_disappears_meanwhile_is_fine(rig: Rig) -> None:
+    rig.step()
+    rig.store.put("k", RED_CIRCLE)
+
+    def vanish(key: str) -> None:
+        del rig.store.objects[key]
+
+    rig.store.before_fetch = vanish
+    rig.step()
+    assert rig.watch.health.state == "ok"
+    for _ in range(50):
+        rig.step()
+    assert rig.store.fetched == ["k"]
+
+
+def test_a_new_policy_and_a_dry_run_s_end_bring_old_objects_back(rig: Rig) -> None:
+    rig.store.put("old", RED_CIRCLE)
+    rig.wanted = Wanted(dry_run=True)
+    rig.restart()
+    rig.step()
+    rig.clock.advance(HOUR)
+    rig.step()
+    assert rig.store.removed == []
+    rig.watch.close()
+    rig.wanted = Wanted()
+    rig.restart()
+    rig.step()
+    assert rig.store.removed == ["old"]
+
+
+def test_touched_keys_are_looked_at_whatever_their_time(rig: Rig) -> None:
+    rig.step()
+    mark = rig.mark
+    rig.store.put("moved/in", RED_CIRCLE)
+    rig.store.came["moved/in"] -= 30 * DAY
+    rig.step("moved")
+    assert rig.store.removed == ["moved/in"] and rig.mark == mark
+
+
+def test_idle_cycles_leave_the_ledger_as_it_is(rig: Rig) -> None:
+    rig.step()
+    with rig.ledger.database.read() as connection:
+        events = connection.exec_driver_sql("SELECT count(*) FROM events").scalar_one()
+    for _ in range(100):
+        rig.step()
+    with rig.ledger.database.read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM events").scalar_one() == events + 1
+        assert connection.exec_driver_sql("SELECT count(*) FROM runs").scalar_one() == 2
+
+
+def test_a_stop_in_mid_cycle_does_not_move_the_mark(rig: Rig) -> None:
+    rig.step()
+    before = rig.mark
+    for i in range(50):
+        rig.store.put(f"k{i:02}", picture(i))
+
+    def stop(_key: str) -> None:
+        rig.shared.stop.set()
+        rig.watch.halt()
+
+    rig.store.before_fetch = stop
+    rig.step()
+    assert rig.watch.cut_short and rig.mark == before
+    rig.store.before_fetch = lambda _key: None
+    rig.restart()
+    rig.step()
+    assert len(rig.states()) == 50 and judged_once(rig)
+
+
+def test_a_full_disk_is_backed_off_and_said(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.step()
+    rig.store.put("k", picture(1))
+    real = rig.ledger.record
+
+    def full(*_args: object) -> None:
+        raise LedgerError("ledger.db", "the disk is full", "free some space")
+
+    monkeypatch.setattr(type(rig.ledger), "record", full)
+    assert [rig.step() for _ in range(3)] == [30, 60, 120]
+    assert "the disk is full" in (rig.watch.health.error or "")
+    monkeypatch.undo()
+    assert real is not None
+    rig.step()
+    assert rig.states() == {"k": "judged"}
+
+
+def test_many_small_cycles_together_trip_the_breaker(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = load_settings(breaker={"max_removed": 10, "min_judged": 100_000})
+    rig = Rig(tmp_path / "ledger.db", settings)
+    rig.step()
+    for i in range(30):
+        rig.store.put(f"k{i:02}", RED_CIRCLE + f" x={i}".encode())
+        rig.step()
+    assert len(rig.store.removed) <= 11
+    assert rig.watch.health.state == "breaker"
+    assert any("breaker" in r.getMessage() and r.levelno == logging.WARNING for r in caplog.records)
+    assert len(rig.states()) == 30  # judging goes on
+    rig.ledger.set_breaker(1, rig.store.url, None)  # somebody looked and resumed
+    rig.store.put("fine", CIRCLE)
+    rig.step()
+    assert rig.watch.health.state in ("ok", "breaker")
+    rig.watch.close()
+    rig.ledger.dispose()
+
+
+def test_a_hundred_hours_of_outages(rig: Rig) -> None:
+    """Down, slow, failing reads, restarts, by a fixed pattern: each object judged exactly once, none lost."""
+    number = 0
+    rig.step()
+    until = rig.clock.now() + 100 * HOUR
+    while rig.clock.now() < until:
+        number += 1
+        rig.store.put(f"k{number:05}", picture(number))
+        rig.store.down = StoreError("fake", "down") if number % 17 in (3, 4, 5) else None
+        rig.store.takes_s = 40 * MINUTE if number % 29 == 0 else 0
+        rig.store.failing = {f"k{number:05}": Reason.FETCH_FAILED} if number % 7 == 0 else {}
+        if number % 11 == 0:
+            rig.watch.close()
+            rig.clock.advance(2 * HOUR)
+            rig.restart()
+        rig.step()
+    rig.store.down, rig.store.failing, rig.store.takes_s = None, {}, 0
+    rig.clock.advance(DAY)
+    rig.step()
+    assert number > 100
+    assert set(rig.states().values()) == {"judged"} and len(rig.states()) == number
+    assert judged_once(rig)

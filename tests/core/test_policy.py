@@ -1,0 +1,225 @@
+"""Judging is a table: signals in, verdict and reasons out. What the cascade may leave out is another."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedi_safety.core.errors import PolicyError
+from fedi_safety.core.policy import TEST_CARD_SIGNAL, ClearingBound, Policy, Rule, dismissal, judge, open_signals
+from fedi_safety.core.types import Signal, Verdict
+from fedi_safety.policies import PRESETS, load_policy, parse_policy, warnings
+from support.fakes import red_circles
+
+ALL = frozenset({"a.red", "b.circle", "c.round"})
+
+
+def signals(**values: float) -> dict[str, Signal]:
+    return {name.replace("__", "."): Signal(value) for name, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("known", "verdict", "labels"),
+    [
+        ({}, Verdict.CLEAR, ()),
+        (signals(a__red=0.5), Verdict.CLEAR, ()),
+        (signals(a__red=0.5, b__circle=0.49), Verdict.CLEAR, ()),
+        (signals(a__red=0.5, b__circle=0.5), Verdict.BLOCK, ()),
+        (signals(a__red=0.5, c__round=1.0), Verdict.BLOCK, ()),
+        (signals(a__red=0.9), Verdict.CLEAR, ("red",)),
+        (signals(a__red=0.9, c__round=0.6), Verdict.BLOCK, ("red",)),
+        (signals(b__circle=1.0), Verdict.CLEAR, ()),
+    ],
+)
+def test_both_factors_are_needed_and_neither_alone_condemns(
+    known: dict[str, Signal], verdict: Verdict, labels: tuple[str, ...]
+) -> None:
+    judgement = judge(red_circles(), known)
+    assert (judgement.verdict, judgement.labels) == (verdict, labels)
+
+
+def test_a_verdict_names_rule_factor_signal_value_and_frame() -> None:
+    known = {"a.red": Signal(0.7, 2), "b.circle": Signal(0.1, 0), "c.round": Signal(0.8, 5)}
+    (hit,) = judge(red_circles(), known).reasons
+    assert hit.rule == "red circle"
+    assert [(f.factor, f.signal, f.value, f.frame, f.threshold) for f in hit.factors] == [
+        ("red", "a.red", 0.7, 2, 0.5),
+        ("circle", "c.round", 0.8, 5, 0.5),
+    ]
+
+
+def test_the_test_card_is_condemned_under_every_policy() -> None:
+    empty = Policy("nothing", {"x": ("x.y",)}, (Rule("never", {"x": 1.0}, Verdict.REVIEW),))
+    for policy in [empty, *map(load_policy, PRESETS)]:
+        judgement = judge(policy, {TEST_CARD_SIGNAL: Signal(1.0)})
+        assert judgement.verdict is Verdict.BLOCK
+        assert judgement.labels == ("test-card",)
+
+
+def test_a_dismissed_content_is_clear_and_says_why() -> None:
+    judgement = dismissal(red_circles())
+    assert judgement.verdict is Verdict.CLEAR
+    assert judgement.reasons[0].rule == "dismissed by a person"
+
+
+@pytest.mark.parametrize(
+    ("known", "cascade", "still_open"),
+    [
+        ({}, True, {"a.red", "b.circle", "c.round"}),
+        (signals(a__red=0.1), True, set()),  # red is ruled out: nothing can hold
+        (signals(a__red=0.6), True, {"b.circle", "c.round"}),
+        (signals(a__red=0.6, b__circle=0.6), True, set()),  # both reached
+        (signals(a__red=0.6, b__circle=0.05), True, set()),  # the clearing bound rules the circle out
+        (signals(a__red=0.6, b__circle=0.1), True, {"c.round"}),  # not below the bound
+        (signals(a__red=0.1), False, {"b.circle", "c.round"}),  # without the cascade everything is measured
+    ],
+)
+def test_what_may_still_matter(known: dict[str, Signal], cascade: bool, still_open: set[str]) -> None:
+    assert open_signals(red_circles(cascade=True), known, ALL, cascade=cascade) == still_open
+
+
+def test_without_a_clearing_bound_every_signal_of_a_reached_rule_is_asked_for() -> None:
+    assert open_signals(red_circles(), signals(a__red=0.6, b__circle=0.0), ALL) == {"c.round"}
+
+
+def test_a_signal_that_no_detector_gives_is_not_waited_for() -> None:
+    assert open_signals(red_circles(), signals(a__red=0.6, b__circle=0.2), ALL - {"c.round"}) == frozenset()
+
+
+@given(st.fixed_dictionaries({name: st.sampled_from([0.0, 0.3, 0.5, 0.9, 1.0]) for name in sorted(ALL)}))
+def test_a_settled_verdict_never_changes_when_more_is_measured(values: dict[str, float]) -> None:
+    """Without clearing bounds the cascade is exact: settled early and measured in full agree."""
+    policy = red_circles()
+    full = judge(policy, {name: Signal(v) for name, v in values.items()})
+    for order in itertools.permutations(sorted(ALL)):
+        known: dict[str, Signal] = {}
+        for name in order:
+            if not open_signals(policy, known, ALL):
+                break
+            known[name] = Signal(values[name])
+        early = judge(policy, known)
+        assert (early.verdict, early.labels) == (full.verdict, full.labels)
+
+
+def test_the_id_follows_the_content_not_the_order_of_signals() -> None:
+    one = Policy("p", {"f": ("a.b", "c.d")}, (Rule("r", {"f": 0.5}, Verdict.BLOCK),))
+    same = Policy("p", {"f": ("c.d", "a.b")}, (Rule("r", {"f": 0.5}, Verdict.BLOCK),))
+    other = Policy("p", {"f": ("c.d", "a.b")}, (Rule("r", {"f": 0.51}, Verdict.BLOCK),))
+    assert one.id == same.id != other.id
+
+
+def test_the_id_follows_what_is_measured_and_how_it_is_defined() -> None:
+    bound = {"f": (ClearingBound(0.1, ("a.b",)),)}
+    policy = Policy("p", {"f": ("a.b", "c.d")}, (Rule("r", {"f": 0.5}, Verdict.BLOCK),), bound)
+    # Ledgers hold these: another id makes every one of their verdicts be decided anew.
+    assert (policy.id, policy.among(frozenset({"a.b"})).id) == ("p@396758a585dd", "p@e2b34798619b")
+    ids = {
+        policy.among(available, definitions).id
+        for available, definitions in [
+            (frozenset({"a.b"}), {}),
+            (frozenset({"a.b"}), {"c.d": "1"}),  # not measured: what it would mean does not matter
+            (frozenset({"a.b", "c.d"}), {}),
+            (frozenset({"a.b", "c.d"}), {"c.d": "1"}),
+            (frozenset({"a.b", "c.d"}), {"c.d": "1", "e.f": "no rule asks for it"}),
+            (frozenset({"a.b", "c.d"}), {"c.d": "2"}),
+        ]
+    }
+    assert len(ids) == 4
+
+
+def test_each_of_several_clearing_bounds_is_enough() -> None:
+    text = """\
+[factors]
+sexual = ["a.b", "c.d", "e.f"]
+[[rules]]
+name = "r"
+when = { sexual = 0.5 }
+label = "l"
+[cascade]
+sexual = [{ below = 0.02, by = ["a.b"] }, { below = 0.1, by = ["a.b", "c.d"] }]
+"""
+    policy = parse_policy(text, source="x", name="x")
+    available = frozenset({"a.b", "c.d", "e.f"})
+
+    def still_open(**values: float) -> frozenset[str]:
+        return open_signals(policy, signals(**values), available)
+
+    assert still_open(a__b=0.01) == frozenset()
+    assert still_open(a__b=0.05) == {"c.d", "e.f"}
+    assert still_open(a__b=0.05, c__d=0.05) == frozenset()
+    assert still_open(a__b=0.05, c__d=0.2) == {"e.f"}
+    assert policy.id != parse_policy(text.replace("0.1", "0.2"), source="x", name="x").id
+
+
+def test_every_mistake_is_listed_with_its_line() -> None:
+    text = """\
+[factors]
+minor = []
+x = ["A b"]
+[foo]
+[[rules]]
+name = "a"
+when = { minor = 2, nope = 0.5 }
+verdict = "kill"
+[[rules]]
+name = "a"
+wen = 1
+[cascade]
+sexual = { below = 0.1 }
+x = [{ below = 0.1, by = ["y.z"] }, 3]
+"""
+    with pytest.raises(PolicyError) as caught:
+        parse_policy(text, source="mine.toml", name="mine")
+    said = "\n".join(caught.value.problems)
+    for line, word in [
+        (2, "factors.minor"),
+        (3, "'A b'"),
+        (4, "'foo'"),
+        (7, "not 2"),
+        (7, "'nope'"),
+        (8, "'kill'"),
+        (9, "neither a verdict nor a label"),
+        (11, "'wen'"),
+        (13, "'sexual'"),
+        (14, "y.z is not a signal"),
+        (14, "must be a table"),
+    ]:
+        assert any(p.startswith(f"line {line}:") and word in p for p in caught.value.problems), (line, word, said)
+    assert "\n" not in caught.value.line()
+
+
+@pytest.mark.parametrize("text", ["", "[factors", "rules = 3", "\x00", "[factors]\na = ['b.c']"])
+def test_any_broken_text_is_a_policy_error(text: str) -> None:
+    with pytest.raises(PolicyError):
+        parse_policy(text, source="x", name="x")
+
+
+@given(st.text(max_size=200))
+def test_no_text_escapes_as_another_error(text: str) -> None:
+    with suppress(PolicyError):
+        parse_policy(text, source="x", name="x")
+
+
+def test_presets_differ_as_documented() -> None:
+    teen = {"face.minor": Signal(0.3), "face.young": Signal(0.8), "nsfw.open_nsfw": Signal(0.9)}
+    adult = {"face.minor": Signal(0.02), "face.young": Signal(0.2), "nsfw.open_nsfw": Signal(0.9)}
+    child_clothed = {"face.minor": Signal(0.9), "face.young": Signal(1.0), "nsfw.open_nsfw": Signal(0.05)}
+    verdicts = {
+        name: [judge(load_policy(name), s).verdict.value for s in (teen, adult, child_clothed)] for name in PRESETS
+    }
+    assert verdicts == {
+        "cautious": ["review", "clear", "clear"],
+        "balanced": ["block", "clear", "clear"],
+        "strict": ["block", "clear", "clear"],
+    }
+
+
+def test_warnings_say_what_has_no_effect() -> None:
+    said = warnings(load_policy("balanced"), frozenset({"face.minor", "nsfw.open_nsfw", "nudity.exposed"}))
+    assert any("clip.minor" in w and "count as 0" in w for w in said)
+    assert not any("face.minor" in w for w in said)
+    assert any("'known image' can never hold" in w for w in said)

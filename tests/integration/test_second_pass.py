@@ -1,0 +1,236 @@
+"""Second looks, parts, and what another decoder may do better: whole passes over a real ledger, with fake media."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fedi_safety.core.errors import Unscannable
+from fedi_safety.core.policy import nearly
+from fedi_safety.core.types import Decoded, Look, MediaType, Place, Reason, Recheck, Signal
+from fedi_safety.ledger.query import show
+from support.fakes import FakeDecoder, FakeDetector, FakeStore, red_circles, text_frame
+from support.passes import Bench
+
+
+class Clips(FakeDecoder):
+    """Shows `first look ## second look` of a medium; what goes wrong, and the version, can be set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks: list[Look] = []
+        self.partly: str | None = None
+        self.failing: Unscannable | None = None
+
+    def decode(self, data: bytes, media_type: MediaType, look: Look = Look.FIRST) -> Decoded:
+        self.looks.append(look)
+        decoded = super().decode(data, media_type)
+        texts = data.split(b"##")
+        first = texts[0].split(b"|")
+        shown = first if look is Look.FIRST else [*first[:1], *texts[-1].split(b"|")]
+        if look is Look.SECOND and self.failing is not None:
+            raise self.failing
+        frames = tuple(
+            replace(text_frame(self._index(look, i), text), place=Place(time_s=i + 0.5)) for i, text in enumerate(shown)
+        )
+        more = look is Look.FIRST and len(texts) > 1
+        return replace(decoded, frames=frames, more=more, partly=self.partly, total=99)
+
+    @staticmethod
+    def _index(look: Look, i: int) -> int:
+        """Both looks begin with the same frame and have no other in common."""
+        return i if look is Look.FIRST or i == 0 else 10 + i
+
+
+@pytest.fixture
+def clips() -> Clips:
+    return Clips()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, clips: Clips) -> Iterator[Bench]:
+    made = Bench(tmp_path / "ledger.db", FakeStore(), decoder=clips)
+    yield made
+    made.close()
+
+
+def put(bench: Bench, text: bytes, key: str = "clip") -> None:
+    assert isinstance(bench.store, FakeStore)
+    bench.store.put(key, text)
+
+
+# --- the second look
+
+
+def test_a_first_look_near_a_rule_is_followed_by_a_second(bench: Bench, clips: Clips) -> None:
+    """What the first look came near to, the second one finds; the reason names the place."""
+    put(bench, b"pic red=0.6 circle=0.3|pic##pic red=0.7|pic red=0.9 circle=0.8")
+    tally, _ = bench.scan(dry_run=True)
+    assert clips.looks == [Look.FIRST, Look.SECOND]
+    assert (tally.block, tally.planned) == (1, 1)
+    assert tally.frames == 4, "the first frame of both looks is the same one"
+    (reason,) = [hit for hit in bench.row("clip").reasons if hit.rule == "red circle"]
+    assert [(factor.factor, factor.where) for factor in reason.factors] == [
+        ("red", "at 0:02.50"),
+        ("circle", "at 0:02.50"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"pic red=0.2 circle=0.2##pic red=1 circle=1",  # far from every rule
+        b"pic red=0.9 circle=0##pic red=1 circle=1",  # one factor is missing altogether
+        b"pic red=0.9 circle=0.9##pic red=1 circle=1",  # condemned already
+        b"pic red=0.4 circle=0.4",  # there is no more to see
+    ],
+)
+def test_other_media_are_looked_at_once(bench: Bench, clips: Clips, text: bytes) -> None:
+    put(bench, text)
+    bench.scan(dry_run=True)
+    assert clips.looks == [Look.FIRST]
+
+
+def test_factors_from_both_looks_count_together(bench: Bench, clips: Clips) -> None:
+    """Red in the one, a circle in the other: the medium shows both."""
+    put(bench, b"pic|pic red=0.9 circle=0.3##pic circle=0.9")
+    tally, _ = bench.scan(dry_run=True)
+    assert tally.block == 1
+    hit = bench.row("clip").reasons[0]
+    assert {factor.where for factor in hit.factors} == {"at 0:01.50"}
+    assert {factor.frame for factor in hit.factors} == {1, 11}
+
+
+def test_a_second_look_that_fails_leaves_the_first(bench: Bench, clips: Clips) -> None:
+    """It is said that only a part was judged."""
+    clips.failing = Unscannable(Reason.TOO_SLOW, "not decoded within 1 s")
+    put(bench, b"pic red=0.6 circle=0.3##pic red=1 circle=1")
+    tally, _ = bench.scan(dry_run=True)
+    assert (tally.clear, tally.partly) == (1, 1)
+    assert bench.row("clip").partly == "too_slow: the second look failed: not decoded within 1 s"
+
+
+def test_a_second_look_that_a_detector_fails_on(bench: Bench, clips: Clips) -> None:
+    put(bench, b"pic red=0.6 circle=0.3##pic poison")
+    tally, _ = bench.scan(dry_run=True)
+    assert (tally.clear, tally.partly) == (1, 1)
+    assert (bench.row("clip").partly or "").startswith("detector_failed: the second look failed")
+
+
+def test_many_large_clips_go_through(tmp_path: Path) -> None:
+    """More frames and more bytes than may be held at once: they take turns, and nothing waits for ever."""
+    from fedi_safety.core.cascade import Cascade
+    from fedi_safety.core.pipeline import Options, Pipeline
+
+    made = Bench(tmp_path / "ledger.db", FakeStore(), decoder=Clips())
+    for index in range(60):
+        put(made, b"pic red=0.6 circle=0.3 %03d" % index + b"##pic red=1 circle=1", f"clip{index}")
+    options = Options(max_bytes=100, held_bytes=100, held_frame_bytes=60)
+    pipeline = Pipeline(
+        store=made.store,
+        decoder=made.decoder,
+        cascade=Cascade(made.detectors, made.policy),
+        ledger=made.ledger,
+        policy=made.policy,
+        options=options,
+        clock=made.clock,
+    )
+    assert sum(len(results) for results in pipeline.results()) == 60
+    assert pipeline._budget._held_bytes == 0
+    assert pipeline._frame_budget._held_bytes == 0
+    made.close()
+
+
+def test_near_is_half_of_every_threshold() -> None:
+    policy = red_circles()
+
+    def near(red: float, circle: float) -> bool:
+        return nearly(policy, {"a.red": Signal(red), "b.circle": Signal(circle)})
+
+    assert near(0.25, 0.25)
+    assert near(0.9, 0.25)
+    assert not near(0.24, 0.9)
+    assert not near(0.5, 0.5)
+    assert not near(0.0, 0.0)
+    assert not nearly(policy, {"a.red": Signal(0.89)}), "a label is no verdict"
+
+
+# --- parts
+
+
+def test_a_part_is_said_to_be_one(bench: Bench, clips: Clips) -> None:
+    """The object, the run's figures and the store's figures say so."""
+    clips.partly = "truncated: there is nothing after 3.0 s"
+    put(bench, b"pic red=0.1|pic")
+    put(bench, b"bad corrupt", "broken")
+    tally, _ = bench.scan(dry_run=True)
+    assert (tally.clear, tally.partly, tally.unscanned) == (1, 1, {"corrupt": 1})
+    assert bench.row("clip").partly == clips.partly
+    assert [row.key for row in bench.rows(partly=True)] == ["clip"]
+    shown = show(bench.ledger.database, "clip")
+    assert shown is not None
+    assert (shown.partly, shown.frames, shown.total) == (clips.partly, 2, 99)
+    again, _ = bench.scan(dry_run=True)
+    assert (again.already_judged, again.partly) == (1, 1)
+
+
+def test_a_part_is_judged_again_by_another_decoder(bench: Bench, clips: Clips) -> None:
+    """Not before: the same decoder would come to the same end."""
+    clips.partly = "unsupported: a track in a coding that is not decoded"
+    put(bench, b"pic red=0.1")
+    bench.scan(dry_run=True)
+    bench.scan(dry_run=True)
+    assert len(clips.looks) == 1
+    clips.partly = None
+    clips.version = "fake 2"
+    kept, _ = bench.scan(dry_run=True, recheck=Recheck.NEVER)
+    assert (len(clips.looks), kept.partly) == (1, 1)
+    tally, _ = bench.scan(dry_run=True)
+    assert len(clips.looks) == 2
+    assert (tally.judged, tally.partly) == (1, 0)
+    assert bench.row("clip").partly is None
+    bench.scan(dry_run=True)
+    assert len(clips.looks) == 2
+
+
+# --- failures
+
+
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason.of_decoder])
+def test_failures_are_tried_again_by_another_decoder(bench: Bench, clips: Clips, reason: Reason) -> None:
+    """An upgrade, or another limit, may do better; the same decoder is not asked again before its time."""
+    assert isinstance(bench.store, FakeStore)
+    put(bench, b"bad " + reason.value.encode())
+    bench.scan(dry_run=True)
+    fetched = len(bench.store.fetched)
+    bench.scan(dry_run=True)
+    assert len(bench.store.fetched) == fetched
+    clips.version = "fake 2"
+    tally, _ = bench.scan(dry_run=True)
+    assert len(bench.store.fetched) == fetched + 1
+    assert tally.unscanned == {reason.value: 1}
+    bench.scan(dry_run=True)
+    assert len(bench.store.fetched) == fetched + 1
+
+
+def test_other_failures_are_not_the_decoders(bench: Bench, clips: Clips) -> None:
+    """What the store could not give is tried again at its own time."""
+    assert isinstance(bench.store, FakeStore)
+    put(bench, b"pic")
+    bench.store.failing["clip"] = Reason.UNREADABLE
+    bench.scan(dry_run=True)
+    clips.version = "fake 2"
+    bench.scan(dry_run=True)
+    assert len(bench.store.fetched) == 1
+
+
+def test_the_detectors_see_what_they_may(bench: Bench) -> None:
+    """Batches stay within what a detector takes, however many frames a clip has."""
+    put(bench, b"|".join(b"pic red=0.6 circle=0.6 n=%d" % i for i in range(40)))
+    bench.scan(dry_run=True)
+    for detector in bench.detectors:
+        assert isinstance(detector, FakeDetector)
+        assert max(detector.batches, default=0) <= detector.max_batch

@@ -1,0 +1,97 @@
+"""Runs whole passes in tests: a real ledger and sweep over fake or real stores, with the stand-in policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fedi_safety.acts.delete import Remove
+from fedi_safety.app.replay import Rejudge
+from fedi_safety.core.cascade import Cascade
+from fedi_safety.core.decide import BreakerLimits, Mode
+from fedi_safety.core.enforcement import Acting, Sweep
+from fedi_safety.core.pipeline import TEST_CARD_SIGNAL, Options, Pipeline
+from fedi_safety.core.policy import Policy
+from fedi_safety.core.ports import Store
+from fedi_safety.core.testcard import TEST_CARD_SHA256
+from fedi_safety.core.types import ActKind, Recheck, Tally
+from fedi_safety.ledger.ledger import SqlLedger, open_ledger
+from fedi_safety.ledger.query import Filters, Row, list_objects
+from support.fakes import FakeClock, FakeDecoder, FakeDetector, detectors, red_circles
+
+RED_CIRCLE = b"pic red=0.9 circle=0.9"
+RED = b"pic red=0.9"
+CIRCLE = b"pic circle=0.9"
+
+
+@dataclass
+class Bench:
+    """A ledger with the parts of a pass, kept over several passes."""
+
+    path: Path
+    store: Store
+    policy: Policy = field(default_factory=red_circles)
+    clock: FakeClock = field(default_factory=FakeClock)
+    decoder: FakeDecoder = field(default_factory=FakeDecoder)
+    detectors: Sequence[FakeDetector] = field(default_factory=detectors)
+    limits: BreakerLimits = field(default_factory=BreakerLimits)
+
+    def __post_init__(self) -> None:
+        self.ledger: SqlLedger = open_ledger(self.path, clock=self.clock)
+
+    def close(self) -> None:
+        self.ledger.dispose()
+
+    def scan(
+        self,
+        *,
+        dry_run: bool = False,
+        act: ActKind = ActKind.DELETE,
+        recheck: Recheck = Recheck.POLICY,
+        resume_acts: bool = False,
+        limit: int | None = None,
+        prefixes: tuple[str, ...] = (),
+        on_start: Callable[[Pipeline], None] = lambda _pipeline: None,
+    ) -> tuple[Tally, Sweep]:
+        """Make one pass as `app.scan` does, and return its counts and the sweep."""
+        cascade = Cascade(self.detectors, self.policy)
+        pipeline = Pipeline(
+            store=self.store,
+            decoder=self.decoder,
+            cascade=cascade,
+            ledger=self.ledger,
+            policy=self.policy,
+            options=Options(recheck=recheck, limit=limit, prefixes=prefixes),
+            clock=self.clock,
+            marks={TEST_CARD_SHA256: TEST_CARD_SIGNAL},
+        )
+        tally = Tally()
+        with self.ledger.run_lock():
+            run = self.ledger.begin_run("scan", self.store.url, {"dry_run": dry_run})
+            if recheck is Recheck.POLICY:
+                self.ledger.redecide(run, self.policy.id, Rejudge(self.policy, cascade.available))
+            sweep = Sweep(
+                ledger=self.ledger,
+                acting=Acting(self.ledger, {ActKind.DELETE: Remove(self.store)}, run, tally),
+                clock=self.clock,
+                store=self.store.url,
+                mode=Mode(act, dry_run),
+                limits=self.limits,
+                run=run,
+                tally=tally,
+                resume_acts=resume_acts,
+            )
+            on_start(pipeline)
+            sweep.consume(pipeline)
+            self.ledger.end_run(run, "interrupted" if pipeline.halted else "done", {})
+        return tally, sweep
+
+    def rows(self, **filters: object) -> list[Row]:
+        """Return what the ledger lists."""
+        return list(list_objects(self.ledger.database, Filters(**filters)))  # type: ignore[arg-type]
+
+    def row(self, key: str) -> Row:
+        """Return the one row of a key."""
+        (found,) = [row for row in self.rows() if row.key == key]
+        return found

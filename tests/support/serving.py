@@ -1,0 +1,195 @@
+"""A whole gate in a thread of the tests, on loopback, over fakes: real HTTP and a real ledger, no models."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fedi_safety.app.engine import Engine
+from fedi_safety.app.scan import SystemClock
+from fedi_safety.config.schema import Settings, load_settings
+from fedi_safety.core.errors import Unscannable
+from fedi_safety.core.policy import Policy
+from fedi_safety.core.types import Decoded, Look, MediaType, Reason
+from fedi_safety.gate import edge
+from fedi_safety.gate.service import Serving
+from fedi_safety.judging import engine
+from fedi_safety.ledger.ledger import SqlLedger, open_ledger
+from fedi_safety.ledger.uploads import UploadFigures, figures
+from support.fakes import FakeDecoder, FakeDetector, detectors, red_circles
+
+RED_CIRCLE = b"pic red=0.9 circle=0.9"
+RED = b"pic red=0.9"
+
+
+class SlowDetector(FakeDetector):
+    """Gives signals when it is let: `gate` holds every batch back while it is clear."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.free = threading.Event()
+        self.free.set()
+        self.pause_s = 0.0
+
+    def score(self, batch: Sequence[Any]) -> Any:
+        self.free.wait(30)
+        time.sleep(self.pause_s)
+        return super().score(batch)
+
+
+class Decoder(FakeDecoder):
+    """Cannot decode real pictures either, such as the one that warms the engine up."""
+
+    def decode(self, data: bytes, media_type: MediaType, look: Look = Look.FIRST) -> Decoded:
+        if not data.startswith((b"pic", b"bad")):
+            raise Unscannable(Reason.CORRUPT)
+        return super().decode(data, media_type, look)
+
+
+@dataclass
+class Reply:
+    """What a request got."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str:
+        return str(self.json["code"])
+
+
+@dataclass
+class Gate:
+    """A running gate and its parts."""
+
+    serving: Serving
+    settings: Settings
+    ledger: SqlLedger
+    port: int
+    decoder: FakeDecoder
+    detectors: list[FakeDetector]
+    slow: SlowDetector
+    thread: threading.Thread
+    loop: asyncio.AbstractEventLoop
+    error: list[BaseException] = field(default_factory=list)
+
+    def request(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, timeout: float = 30
+    ) -> Reply:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request(method, path, body, dict(headers or {}), encode_chunked=False)
+            answer = connection.getresponse()
+            return Reply(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
+
+    def upload(self, data: bytes, path: str = "/api/v1/scan/IPADDR", **named: Any) -> Reply:
+        return self.request("POST", path, data, {"Content-Type": "image/png"} | named.pop("headers", {}), **named)
+
+    def get(self, path: str, **named: Any) -> Reply:
+        return self.request("GET", path, **named)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return a figure from the metrics' page; 0 where it is not there."""
+        page = self.get("/metrics").body.decode()
+        want = "".join(f'{k}="{v}",' for k, v in sorted(labels.items())).rstrip(",")
+        full = f"fedi_safety_gate_{name}{{{want}}} " if want else f"fedi_safety_gate_{name} "
+        found = [float(line.removeprefix(full)) for line in page.splitlines() if line.startswith(full)]
+        return found[0] if found else 0.0
+
+    def figures(self) -> UploadFigures:
+        return figures(self.ledger.database, time.time())
+
+    def flush(self) -> None:
+        assert self.serving.book.flush(5)
+
+    def wait_for(self, condition: Any, seconds: float = 10.0) -> None:
+        until = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < until, "it did not happen in time"
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        self.loop.call_soon_threadsafe(self.serving.stop)
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+
+
+@contextmanager
+def gate(
+    path: Path,
+    *,
+    policy: Policy | None = None,
+    jobs: int = 2,
+    load_s: float = 0.0,
+    ready: bool = True,
+    load_error: BaseException | None = None,
+    busy_timeout_s: float = 0.5,
+    **settings: Any,
+) -> Iterator[Gate]:
+    """Run a gate with these settings until the block ends; keys without a dot are of the section `gate`."""
+    engine._JOIN_S = 0.5  # the fake engine is left standing still
+    whole = settings.pop("whole", {})
+    configured = load_settings(None, gate=settings, **whole)
+    ledger = open_ledger(path / "ledger.db", clock=SystemClock(), busy_timeout_s=busy_timeout_s)
+    decoder = Decoder()
+    cheap, middle, dear = sorted(detectors(), key=lambda d: d.name)
+    slow = SlowDetector(cheap.name, cheap.signals, cost=cheap.cost)
+    all_detectors: list[FakeDetector] = [dear, middle, slow]
+
+    def load() -> Engine:
+        time.sleep(load_s)
+        if load_error is not None:
+            raise load_error
+        return Engine(decoder, list(all_detectors), "fake", jobs)
+
+    listener = edge.bind("127.0.0.1", 0)
+    chosen = policy or red_circles()
+    errors: list[BaseException] = []
+    started = threading.Event()
+    box: dict[str, Any] = {}
+
+    def run() -> None:
+        async def main() -> None:
+            box["loop"] = asyncio.get_running_loop()
+            box["serving"] = serving = Serving(configured, ledger, chosen, listener, reload=lambda: chosen, load=load)
+            started.set()
+            await serving.run()
+
+        try:
+            asyncio.run(main())
+        except BaseException as error:  # noqa: BLE001 - handed to the test
+            errors.append(error)
+            started.set()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    assert started.wait(10) and "serving" in box
+    found = Gate(
+        box["serving"], configured, ledger, listener.getsockname()[1], decoder, all_detectors, slow, thread,
+        box["loop"], errors,
+    )  # fmt: skip
+    try:
+        if ready:
+            found.wait_for(lambda: errors or found.get("/readyz").status == 200)
+        yield found
+    finally:
+        slow.free.set()
+        if thread.is_alive():
+            found.stop()
+        listener.close()
+        ledger.dispose()
