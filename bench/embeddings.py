@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.corpus import default_work
 from bench.measure import Spread, machine, machine_line, write_result
 
+from fedi_safety.app.ledger import SystemClock
 from fedi_safety.app.replay import Rejudge, preview
-from fedi_safety.app.scan import SystemClock
 from fedi_safety.concepts import Concept, ConceptSet, load_concepts
 from fedi_safety.concepts.rescoring import ConceptRescorer
 from fedi_safety.concepts.shares import Floats

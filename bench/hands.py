@@ -21,9 +21,11 @@ from bench.measure import Spread, machine, machine_line, run, write_result
 
 from fedi_safety.app import scan
 from fedi_safety.app.engine import Engine, caps, core_count
+from fedi_safety.app.ledger import open_settings_ledger
 from fedi_safety.app.stores import named_store
-from fedi_safety.config.schema import load_settings
+from fedi_safety.config.loading import load_settings
 from fedi_safety.core.pipeline import Options
+from fedi_safety.core.runs import ScanRequest
 from fedi_safety.detectors import open_detectors
 from fedi_safety.media import SandboxDecoder
 from fedi_safety.policies import load_policy
@@ -59,10 +61,10 @@ def scan_with(changes: Mapping[str, int], folder: Path, ledger: Path, *, cascade
     detectors = open_detectors(settings.detectors, settings.device, threads)
     engine = Engine(SandboxDecoder(caps(settings), changes.get("decoders", cores)), detectors, "cpu", cores)
     store = named_store(settings, str(folder))
-    book = scan.open_settings_ledger(settings)
+    book = open_settings_ledger(settings)
     before = _cpu_s()
     try:
-        request = scan.ScanRequest(store.url, dry_run=True, cascade=cascade)
+        request = ScanRequest(store.url, dry_run=True, cascade=cascade)
         policy = load_policy(settings.policy)
         report = scan.scan(settings, request, ledger=book, store=store, engine=engine, policy=policy)
     finally:

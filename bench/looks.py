@@ -27,7 +27,7 @@ from bench.media_jpeg import stand_in_clip
 from fedi_safety.core.types import Evidence, Frame, MediaType
 from fedi_safety.detectors import open_detectors
 from fedi_safety.media import SandboxDecoder
-from fedi_safety.media.decoder.formats.images import fit
+from fedi_safety.media.decoder.frames.still import fit
 from support.corpus.photos import grey_faces, picture
 
 FOUND, MINOR = 0.4, 0.2  # the score from which a face's age is told; what the presets ask of a minor

@@ -33,16 +33,18 @@ from bench.measure import Spread, machine, machine_line, write_result
 from bench.media_jpeg import NO_CAP, compare_jpeg, seconds
 
 from fedi_safety.app.engine import Engine, open_engine
-from fedi_safety.app.scan import ScanRequest, open_settings_ledger, scan
+from fedi_safety.app.ledger import open_settings_ledger
+from fedi_safety.app.scan import scan
 from fedi_safety.app.stores import named_store
-from fedi_safety.config.schema import load_settings
+from fedi_safety.config.loading import load_settings
+from fedi_safety.core.runs import ScanRequest
 from fedi_safety.core.types import Decoded, Frame, Look, MediaType
 from fedi_safety.media import sniff
 from fedi_safety.media.caps import Caps
 from fedi_safety.media.decoder.dispatch import decode
-from fedi_safety.media.decoder.formats.images import fit
 from fedi_safety.media.decoder.frames.emitter import Bounds, Showing, Shown
 from fedi_safety.media.decoder.frames.sampling import odds
+from fedi_safety.media.decoder.frames.still import fit
 from fedi_safety.policies import load_policy
 
 VERSION = 1

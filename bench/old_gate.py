@@ -142,13 +142,14 @@ def plain() -> Callable[[bytes], bool]:
 def ours() -> Callable[[bytes], bool]:
     """Return our own engine, one picture at a time."""
     from fedi_safety.app.engine import open_engine
-    from fedi_safety.app.scan import SystemClock, load_policy
-    from fedi_safety.config.schema import load_settings
+    from fedi_safety.app.ledger import SystemClock
+    from fedi_safety.config.loading import load_settings
     from fedi_safety.core.cascade import Cascade
     from fedi_safety.core.errors import Unscannable
     from fedi_safety.core.pipeline import Stages
     from fedi_safety.core.policy import judge as apply
     from fedi_safety.core.types import Verdict
+    from fedi_safety.policies import load_policy
 
     engine = open_engine(load_settings())
     policy = load_policy("balanced").among(engine.signals)

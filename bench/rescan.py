@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.corpus import default_work, tiny_corpus
 from bench.measure import ROOT, Spread, environment, fedi_safety, machine, machine_line, run, write_result
 
-from fedi_safety.app.scan import open_settings_ledger
+from fedi_safety.app.ledger import open_settings_ledger
 from fedi_safety.app.stores import named_store
-from fedi_safety.config.schema import load_settings
+from fedi_safety.config.loading import load_settings
 from fedi_safety.core.policy import judge
 from fedi_safety.core.types import Content, Judged, MediaType, Object, Scores, Signal
 from fedi_safety.policies import load_policy

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fedi_safety.app.engine import Engine, caps, core_count
-from fedi_safety.app.scan import ScanRequest, open_settings_ledger, scan
+from fedi_safety.app.ledger import open_settings_ledger
+from fedi_safety.app.scan import scan
 from fedi_safety.app.stores import named_store
-from fedi_safety.config.schema import load_settings
+from fedi_safety.config.loading import load_settings
+from fedi_safety.core.runs import ScanRequest
 from fedi_safety.core.types import Evidence, Scored
 from fedi_safety.media import SandboxDecoder
 from fedi_safety.policies import load_policy

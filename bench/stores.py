@@ -22,9 +22,12 @@ from bench.corpus import default_work, instance_corpus
 from bench.measure import Spread, machine, machine_line, write_result
 
 from fedi_safety.app.engine import Engine, open_engine
-from fedi_safety.app.scan import ScanRequest, open_settings_ledger, scan
-from fedi_safety.config.schema import S3, Settings, Ssh, load_settings
+from fedi_safety.app.ledger import open_settings_ledger
+from fedi_safety.app.scan import scan
+from fedi_safety.config.loading import load_settings
+from fedi_safety.config.schema import S3, Settings, Ssh
 from fedi_safety.core.ports import Store
+from fedi_safety.core.runs import ScanRequest
 from fedi_safety.policies import load_policy
 from fedi_safety.stores import open_store
 from support.servers import sshd

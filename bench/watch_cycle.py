@@ -20,10 +20,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from bench.listing import filled, kept_keys
 from bench.measure import machine, machine_line, write_result
 
+from fedi_safety.app.acts import act_for
 from fedi_safety.app.engine import Engine
-from fedi_safety.app.scan import SharedRunLock, SystemClock, act_for
+from fedi_safety.app.ledger import SharedRunLock, SystemClock
 from fedi_safety.app.stores import Target
-from fedi_safety.config.schema import S3, load_settings
+from fedi_safety.config.loading import load_settings
+from fedi_safety.config.schema import S3
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.ledger.watermarks import Watermark
 from fedi_safety.watch.cycles import Shared, StoreWatch

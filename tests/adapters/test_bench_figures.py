@@ -53,7 +53,7 @@ def test_operations_of_a_vision_transformer_are_those_of_its_paper_size() -> Non
     """ViT-L-14 and ViT-B-32 at 224 pixels: 81.0 and 4.41 thousand million multiplications a picture."""
     for width, layers, patch, dim, expected in ((1024, 24, 14, 768, 81.0), (768, 12, 32, 512, 4.41)):
         vision = {"width": width, "layers": layers, "patch_size": patch, "image_size": 224}
-        folder = cast(ModelFolder, SimpleNamespace(dim=dim, config={"vision_cfg": vision}))
+        folder = cast("ModelFolder", SimpleNamespace(dim=dim, config={"vision_cfg": vision}))
         assert gemm.tower_flops(folder) / 2e9 == pytest.approx(expected, rel=0.005)
 
 
@@ -69,7 +69,7 @@ def test_multiplications_are_measured_with_the_operations_they_take() -> None:
     data, flops = gemm.chain(64, 32, "fp32")
     assert flops == 2 * 12 * 64 * 32 * 128
     run = gemm._bare(choose_device("cpu"), 1, data, np.ones((64, 32), np.float32))
-    result = cast(list[Any], run())[0]
+    result = cast("list[Any]", run())[0]
     assert result.shape == (64, 32) and np.isfinite(result).all()
     assert gemm.rate(run, flops, 0.01) > 0.01
 

@@ -15,7 +15,7 @@ from fedi_safety.detectors.embedded.age import Age, face_rectangle
 from fedi_safety.detectors.embedded.nudenet import LABELS, NudeNet, find_boxes, letterbox
 from fedi_safety.detectors.embedded.open_nsfw import OpenNsfw, crop
 from fedi_safety.detectors.sessions.devices import choose_device
-from fedi_safety.detectors.sessions.onnx import pixels
+from fedi_safety.detectors.sessions.network import pixels
 from support.corpus.photos import grey_faces, photos, picture, to_frame
 
 

@@ -92,7 +92,7 @@ def test_ledgers_that_cannot_be_used(media: Path, tmp_path: Path) -> None:
 
 
 def test_a_ledger_that_another_run_holds(media: Path, tmp_path: Path) -> None:
-    from fedi_safety.app.scan import SystemClock
+    from fedi_safety.app.ledger import SystemClock
     from fedi_safety.ledger.ledger import open_ledger
 
     path = tmp_path / "held.db"

@@ -9,9 +9,10 @@ from typing import cast
 import pytest
 
 from fedi_safety.app.engine import Engine
-from fedi_safety.app.scan import SharedRunLock
+from fedi_safety.app.ledger import SharedRunLock
 from fedi_safety.app.stores import Target
-from fedi_safety.config.schema import Settings, load_settings
+from fedi_safety.config.loading import load_settings
+from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import LedgerError
 from fedi_safety.core.ports import Store
 from fedi_safety.ledger.ledger import open_ledger
@@ -59,7 +60,7 @@ def test_the_daemon_says_so_backs_off_and_goes_on(tmp_path: Path, store: FakeSto
         ledger = open_ledger(tmp_path / "ledger.db", clock=clock)
         engine = Engine(FakeDecoder(), list(detectors()), "fake", 2)
         shared = Shared(ledger, engine, red_circles(), SharedRunLock(ledger), clock)
-        watch = StoreWatch(cast(Target, FakeTarget(store, load_settings())), shared)
+        watch = StoreWatch(cast("Target", FakeTarget(store, load_settings())), shared)
         assert watch.step() == 30
         disk.fill()
         store.put("k007", condemned)

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from fedi_safety.app.engine import measurable
-from fedi_safety.app.scan import SystemClock
-from fedi_safety.config.schema import load_settings
+from fedi_safety.app.ledger import SystemClock
+from fedi_safety.config.loading import load_settings
 from fedi_safety.core.errors import ConfigError, ModelError
 from fedi_safety.core.policy import judge
 from fedi_safety.core.types import Content, Judged, MediaType, Object, Scores, Signal
@@ -253,7 +253,7 @@ def test_the_log_tells_the_operator_whom_it_did_not_let_in(tmp_path: Path, caplo
     ],
 )
 def test_it_does_not_start_open_to_the_world_or_without_sense(settings: dict[str, Any], words: str) -> None:
-    from fedi_safety.config.schema import load_settings
+    from fedi_safety.config.loading import load_settings
     from fedi_safety.gate.service import checked
 
     configured = load_settings(None, gate=settings).gate
@@ -262,7 +262,7 @@ def test_it_does_not_start_open_to_the_world_or_without_sense(settings: dict[str
 
 
 def test_a_token_is_enough_to_listen_everywhere() -> None:
-    from fedi_safety.config.schema import load_settings
+    from fedi_safety.config.loading import load_settings
     from fedi_safety.gate.service import checked
 
     for settings in ({"tokens": {"lemmy": "x"}}, {"networks": ["172.20.0.0/16"]}):

@@ -204,7 +204,7 @@ def test_an_object_that_changed_between_verdict_and_act_is_left_alone(bench: Ben
     run = bench.ledger.begin_run("apply", store.url, {})
     from fedi_safety.acts.delete import Remove
     from fedi_safety.core.enforcement import Acting
-    from fedi_safety.core.types import Tally
+    from fedi_safety.core.runs import Tally
 
     tally = Tally()
     Acting(bench.ledger, {ActKind.DELETE: Remove(store)}, run, tally).carry_out([plan])

@@ -26,10 +26,11 @@ import pytest
 from PIL import Image, ImageDraw
 
 from fedi_safety.app.engine import Engine
-from fedi_safety.app.scan import SharedRunLock
+from fedi_safety.app.ledger import SharedRunLock
 from fedi_safety.app.stores import Target
 from fedi_safety.clients.pictrs import PictrsClient
-from fedi_safety.config.schema import S3, Settings, Ssh, load_settings
+from fedi_safety.config.loading import load_settings
+from fedi_safety.config.schema import S3, Settings, Ssh
 from fedi_safety.core.ports import Store
 from fedi_safety.core.types import Decoded, Look, MediaType
 from fedi_safety.ledger.ledger import open_ledger
@@ -169,7 +170,7 @@ class Soak:
             Wanted(cascade=False),
         )
         for place in self.places:
-            self.watches[place.name] = StoreWatch(cast(Target, place), self.shared)
+            self.watches[place.name] = StoreWatch(cast("Target", place), self.shared)
 
     def stop(self) -> None:
         for watch in self.watches.values():

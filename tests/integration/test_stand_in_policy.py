@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fedi_safety.app.scan import SystemClock
+from fedi_safety.app.ledger import SystemClock
 from fedi_safety.config.schema import Clip as ClipSettings
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.pipeline import Stages

@@ -58,7 +58,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Detector]:
         patch.setenv("XDG_DATA_HOME", str(folder))
         (detector,) = open_detectors(["clip"], "cpu", 1, settings)
     yield detector
-    cast(Any, detector).close()
+    cast("Any", detector).close()
 
 
 @pytest.fixture(scope="module")
@@ -78,13 +78,15 @@ def faces() -> Policy:
 
 def bench(folder: Path, decoder: SandboxDecoder, detectors: Sequence[Detector], policy: Policy) -> Bench:
     """Return a pass with real parts."""
-    return Bench(folder / "ledger.db", FakeStore(), policy, decoder=cast(Any, decoder), detectors=cast(Any, detectors))
+    return Bench(
+        folder / "ledger.db", FakeStore(), policy, decoder=cast("Any", decoder), detectors=cast("Any", detectors)
+    )
 
 
 def put(made: Bench, key: str, image: Image.Image, form: str = "PNG", **options: Any) -> None:
     target = BytesIO()
     image.save(target, form, **options)
-    cast(FakeStore, made.store).put(key, target.getvalue())
+    cast("FakeStore", made.store).put(key, target.getvalue())
 
 
 def strip(height: int, top: int, *, turned: bool = False) -> Image.Image:
@@ -208,7 +210,7 @@ def test_one_decoding_serves_every_detector(tmp_path: Path, embedded: Sequence[D
     policy = parse_policy(merged(rules), source="stand-in", name="stand-in")
     with Counting() as decoder:
         made = bench(tmp_path, decoder, [*embedded, clip], policy)
-        store = cast(FakeStore, made.store)
+        store = cast("FakeStore", made.store)
         for name in ("china", "coffee", "rocket", "flower"):
             store.put(name, jpeg_bytes(name))
         store.put("astronaut", jpeg_bytes("astronaut"))

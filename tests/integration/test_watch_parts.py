@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from fedi_safety.app.engine import Engine
-from fedi_safety.app.scan import SharedRunLock, SystemClock
+from fedi_safety.app.ledger import SharedRunLock, SystemClock
 from fedi_safety.app.stores import Target
-from fedi_safety.config.schema import load_settings
+from fedi_safety.config.loading import load_settings
 from fedi_safety.core.errors import PolicyError
 from fedi_safety.core.policy import Policy
 from fedi_safety.ledger.ledger import open_ledger

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from fedi_safety.app.engine import Engine
-from fedi_safety.app.scan import SharedRunLock, SystemClock
+from fedi_safety.app.ledger import SharedRunLock, SystemClock
 from fedi_safety.app.stores import Target
-from fedi_safety.config.schema import S3, load_settings
+from fedi_safety.config.loading import load_settings
+from fedi_safety.config.schema import S3
 from fedi_safety.core.types import ActKind
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.ledger.watermarks import Watermark

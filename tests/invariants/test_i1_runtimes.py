@@ -22,7 +22,7 @@ def hook(event, arguments):
 sys.addaudithook(hook)
 from fedi_safety.detectors.sessions.devices import CPU_PROVIDER, DeviceChoice
 from fedi_safety.detectors.embedded import age
-from fedi_safety.detectors.sessions.onnx import load_session
+from fedi_safety.detectors.sessions.loading import load_session
 import numpy as np
 choice = DeviceChoice("openvino", (CPU_PROVIDER,), "test", "CPU")
 network = load_session(age.WEIGHTS.path(), age.WEIGHTS.sha256, choice, 1)

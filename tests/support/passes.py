@@ -14,8 +14,9 @@ from fedi_safety.core.enforcement import Acting, Sweep
 from fedi_safety.core.pipeline import TEST_CARD_SIGNAL, Options, Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Store
+from fedi_safety.core.runs import Tally
 from fedi_safety.core.testcard import TEST_CARD_SHA256
-from fedi_safety.core.types import ActKind, Recheck, Tally
+from fedi_safety.core.types import ActKind, Recheck
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from fedi_safety.ledger.query import Filters, Row, list_objects
 from support.fakes import FakeClock, FakeDecoder, FakeDetector, detectors, red_circles

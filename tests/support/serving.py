@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from fedi_safety.app.engine import Engine
-from fedi_safety.app.scan import SystemClock
-from fedi_safety.config.schema import Settings, load_settings
+from fedi_safety.app.ledger import SystemClock
+from fedi_safety.config.loading import load_settings
+from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.types import Decoded, Look, MediaType, Reason

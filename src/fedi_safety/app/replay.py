@@ -1,6 +1,6 @@
 """Decides stored scores anew: one content with the core's own functions, or a page at once where nothing holds.
 
-Opens no store, ledger or model.
+Opens no store and loads no network.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from itertools import compress
 from typing import TYPE_CHECKING
 
+from fedi_safety.app.engine import concept_source, measurable
+from fedi_safety.concepts.rescoring import ConceptRescorer
+from fedi_safety.config.schema import Settings
 from fedi_safety.core.policy import TEST_CARD_SIGNAL, Policy, judge, open_signals
 from fedi_safety.core.testcard import TEST_CARD_SHA256
 from fedi_safety.core.types import Judgement, Scores, Signal, Verdict
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fedi_safety.ledger.ledger import SqlLedger
     from fedi_safety.ledger.score_pages import Page
 
 
@@ -111,3 +115,12 @@ class Rejudge:
                 ruled_out |= (best < threshold) & (~missing if self.cascade else True)
             answer &= ruled_out
         return answer
+
+
+def preview_ledger(settings: Settings, policy: Policy, ledger: SqlLedger) -> Preview:
+    """Decide the whole ledger anew under a policy, with the detectors that are configured. Changes nothing."""
+    from fedi_safety.detectors import CLIP
+
+    known = measurable(settings)
+    rescorer = ConceptRescorer(concept_source(settings)) if CLIP in settings.detectors else None
+    return preview(Rejudge(known.in_force(policy), known.signals), ledger.score_pages(rescorer=rescorer))

@@ -23,7 +23,7 @@ from fedi_safety.cli.shell import (
 )
 
 if TYPE_CHECKING:
-    from fedi_safety.app.scan import RunReport
+    from fedi_safety.core.runs import RunReport
 
 
 def apply(
@@ -39,10 +39,11 @@ def apply(
     yes: YesOption = False,
 ) -> int:
     """Do what dry runs planned for a store and nobody dismissed. Opens no picture but the ones it removes."""
-    from fedi_safety.app.scan import apply as apply_plans
-    from fedi_safety.app.scan import open_settings_ledger, summed
+    from fedi_safety.app.apply import apply as apply_plans
+    from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.app.stores import targets
     from fedi_safety.cli.summary import closing_notes
+    from fedi_safety.core.runs import summed
 
     sh = shell(config, ledger, log_level, quiet, yes)
     book = open_settings_ledger(sh.settings)

@@ -67,10 +67,11 @@ def calibrate(
     yes: YesOption = False,
 ) -> int:
     """Score a sample of a store that you believe is clean, and show what each threshold would condemn of it."""
-    from fedi_safety.app.scan import load_policy, score_sample
     from fedi_safety.app.stores import named_store
     from fedi_safety.core.errors import ExitCode
+    from fedi_safety.evaluation.scores import score_sample
     from fedi_safety.evaluation.thresholds import calibrate as calibrated
+    from fedi_safety.policies import load_policy
 
     for name, value in (("--share", share), ("--confidence", confidence)):
         if not 0 < value < 1:

@@ -45,7 +45,7 @@ def list_concepts(
     yes: YesOption = False,
 ) -> int:
     """Print the concepts of a file: their signals, how many prompts each has, and which rules ask for them."""
-    from fedi_safety.app.scan import load_policy
+    from fedi_safety.policies import load_policy
 
     sh = shell(config, ledger, log_level, quiet, yes)
     found = _load(sh, concepts)
@@ -96,9 +96,9 @@ def check(
     yes: YesOption = False,
 ) -> int:
     """Say whether a concept file is valid, every mistake with its line, and what in the policy does not match it."""
-    from fedi_safety.app.scan import load_policy
     from fedi_safety.concepts import PREFIX
     from fedi_safety.detectors import CLIP
+    from fedi_safety.policies import load_policy
 
     sh = shell(config, ledger, log_level, quiet, yes)
     found = _load(sh, concepts)

@@ -21,7 +21,7 @@ def dismiss(
     yes: YesOption = False,
 ) -> int:
     """Clear a content by its hash: everywhere, for good, whatever a policy says. Its waiting plans are dropped."""
-    from fedi_safety.app.scan import open_settings_ledger
+    from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.cli.lookup import find
 
     sh = shell(config, ledger, log_level, quiet, yes)

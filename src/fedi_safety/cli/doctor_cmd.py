@@ -164,8 +164,8 @@ def _policy(settings: Settings) -> Iterator[Finding]:
 
 
 def _ledger(settings: Settings) -> Iterator[Finding]:
-    from fedi_safety.app.scan import open_settings_ledger
-    from fedi_safety.config.schema import ledger_path
+    from fedi_safety.app.ledger import open_settings_ledger
+    from fedi_safety.config.loading import ledger_path
 
     book = open_settings_ledger(settings)
     book.dispose()

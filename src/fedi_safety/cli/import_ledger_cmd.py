@@ -41,9 +41,9 @@ def import_ledger(
     yes: YesOption = False,
 ) -> int:
     """Take over a predecessor's database: what it condemned becomes visible history, the rest is judged again."""
-    from fedi_safety.app.scan import open_settings_ledger
+    from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.app.stores import named_store
-    from fedi_safety.config.schema import legacy_ledger
+    from fedi_safety.config.loading import legacy_ledger
     from fedi_safety.ledger.import_predecessor import import_legacy
 
     path = Path(file or legacy_ledger())

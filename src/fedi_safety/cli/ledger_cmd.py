@@ -34,7 +34,7 @@ def verify(
     yes: YesOption = False,
 ) -> int:
     """Follow the chain of events from the first to the last and check verdicts, plans and acts against it."""
-    from fedi_safety.app.scan import open_settings_ledger
+    from fedi_safety.app.ledger import open_settings_ledger
 
     sh = shell(config, ledger, log_level, quiet, yes)
     book = open_settings_ledger(sh.settings, readonly=True)
@@ -59,7 +59,7 @@ def embeddings(
     yes: YesOption = False,
 ) -> int:
     """Show how many embeddings are kept, by network, and what room they take; or let go of them."""
-    from fedi_safety.app.scan import open_settings_ledger
+    from fedi_safety.app.ledger import open_settings_ledger
 
     sh = shell(config, ledger, log_level, quiet, yes)
     book = open_settings_ledger(sh.settings, readonly=not forget)

@@ -48,7 +48,7 @@ def list_objects(
     yes: YesOption = False,
 ) -> int:
     """List objects with their verdicts, reasons and acts."""
-    from fedi_safety.app.scan import open_settings_ledger
+    from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.cli.lookup import known_store, reason_text, row_json
     from fedi_safety.core.errors import UsageError
     from fedi_safety.ledger.query import Filters, store_urls

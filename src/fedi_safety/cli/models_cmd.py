@@ -38,7 +38,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.
 
 
 def _directory(sh: Shell, given: str | None) -> Path:
-    from fedi_safety.config.schema import model_dir
+    from fedi_safety.config.loading import model_dir
 
     return Path(given).expanduser().absolute() if given else model_dir(sh.settings.clip).absolute()
 

@@ -79,14 +79,15 @@ def preview(
     yes: YesOption = False,
 ) -> int:
     """Decide the whole ledger anew under a policy and print what would change. Changes nothing, opens no file."""
-    from fedi_safety.app.scan import load_policy, open_settings_ledger
-    from fedi_safety.app.scan import preview as preview_policy
+    from fedi_safety.app.ledger import open_settings_ledger
+    from fedi_safety.app.replay import preview_ledger
+    from fedi_safety.policies import load_policy
 
     sh = shell(config, ledger, log_level, quiet, yes, clip={"concepts": concepts})
     chosen = load_policy(policy or sh.settings.policy)
     book = open_settings_ledger(sh.settings, readonly=True)
     try:
-        found = preview_policy(sh.settings, chosen, book)
+        found = preview_ledger(sh.settings, chosen, book)
     finally:
         book.dispose()
     if json_output:

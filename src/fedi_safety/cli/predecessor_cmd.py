@@ -168,7 +168,7 @@ def _run(
 
 def _variables() -> dict[str, str]:
     """Return what is set of `.env` and the environment; the settings read only what they know."""
-    from fedi_safety.config.schema import variables
+    from fedi_safety.config.loading import variables
 
     return {name: value for name, value in variables().items() if value}
 

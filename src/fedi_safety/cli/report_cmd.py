@@ -76,11 +76,12 @@ def report(
 def _read(sh: Shell, named: str | None, *, histograms: bool, policy: bool) -> Report:
     from fedi_safety import __version__
     from fedi_safety.app.engine import measurable
-    from fedi_safety.app.scan import load_policy, open_settings_ledger
+    from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.cli.lookup import known_store
     from fedi_safety.ledger.query import store_urls
     from fedi_safety.ledger.statistics import acts_by_store, figures
     from fedi_safety.ledger.uploads import figures as upload_figures
+    from fedi_safety.policies import load_policy
     from fedi_safety.reports.facts import Report, thresholds_of
 
     chosen = measurable(sh.settings).in_force(load_policy(sh.settings.policy)) if policy else None

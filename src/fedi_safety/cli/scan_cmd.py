@@ -32,11 +32,10 @@ from fedi_safety.core.errors import FediSafetyError, UsageError
 from fedi_safety.core.types import Recheck
 
 if TYPE_CHECKING:
-    from fedi_safety.app.scan import RunReport, ScanRequest
     from fedi_safety.app.stores import Target
     from fedi_safety.core.pipeline import Pipeline
     from fedi_safety.core.ports import Store
-    from fedi_safety.core.types import Tally
+    from fedi_safety.core.runs import RunReport, ScanRequest, Tally
 
 
 def scan(
@@ -124,9 +123,12 @@ def run_scan(sh: Shell, named: str | None, wanted: dict[str, Any], *, json_outpu
 
     Also serves the predecessor's script names.
     """
+    from fedi_safety.app.acts import act_for
     from fedi_safety.app.engine import open_engine
-    from fedi_safety.app.scan import ScanRequest, SharedRunLock, act_for, load_policy, open_settings_ledger
+    from fedi_safety.app.ledger import SharedRunLock, open_settings_ledger
     from fedi_safety.app.stores import targets
+    from fedi_safety.core.runs import ScanRequest
+    from fedi_safety.policies import load_policy
 
     policy = load_policy(sh.settings.policy)
     chosen = targets(sh.settings, named)
@@ -209,7 +211,7 @@ def _side_by_side(jobs: Sequence[Callable[[], None]]) -> None:
 
 def _tell(sh: Shell, passes: Sequence[_Pass], *, json_output: bool) -> int:
     """Print each store's outcome, and with `--json` the sum as the last line. Returns the exit code."""
-    from fedi_safety.app.scan import summed
+    from fedi_safety.core.runs import summed
 
     codes: list[int] = []
     for each in passes:
@@ -264,8 +266,7 @@ class _Live:
         """Show the sum of the tallies as they are now."""
         if self._progress is None or not self._tallies:
             return
-        from fedi_safety.app.scan import add_tally
-        from fedi_safety.core.types import Tally
+        from fedi_safety.core.runs import Tally, add_tally
 
         tally = Tally()
         for part in list(self._tallies):

@@ -49,12 +49,16 @@ def _write_card(path: Path) -> None:
 
 def _steps(sh: Shell, folder: Path) -> list[str]:
     """Do the whole test in `folder` and return what was shown. Raises `SelfTestError` at the first failure."""
+    from fedi_safety.app.apply import apply
     from fedi_safety.app.engine import open_engine
-    from fedi_safety.app.scan import ScanRequest, apply, load_policy, open_settings_ledger, scan
+    from fedi_safety.app.ledger import open_settings_ledger
+    from fedi_safety.app.scan import scan
     from fedi_safety.app.stores import named_store
+    from fedi_safety.core.runs import ScanRequest
     from fedi_safety.core.testcard import TEST_CARD_NAME, TEST_CARD_SHA256, draw_test_card
     from fedi_safety.detectors.examples import check_examples
     from fedi_safety.ledger.query import Filters, list_objects
+    from fedi_safety.policies import load_policy
 
     done = []
     media = folder / "media"

@@ -78,14 +78,16 @@ def serve(
 
 def run_serve(sh: Shell) -> int:
     """Serve as configured."""
-    from fedi_safety.app.scan import SystemClock, act_for, load_policy
+    from fedi_safety.app.acts import act_for
+    from fedi_safety.app.ledger import SystemClock
+    from fedi_safety.config.loading import ledger_path, variables
     from fedi_safety.config.predecessor import unused_database
-    from fedi_safety.config.schema import ledger_path, variables
     from fedi_safety.gate import edge
     from fedi_safety.gate.backlog.finder import upload_store
     from fedi_safety.gate.service import Serving, checked
     from fedi_safety.judging import logs
     from fedi_safety.ledger.ledger import open_ledger
+    from fedi_safety.policies import load_policy
     from fedi_safety.stores import canonical_url
 
     settings = sh.settings

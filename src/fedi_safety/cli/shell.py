@@ -110,7 +110,7 @@ def shell(
 
     `overrides` are settings by name; a section is a dict. What is None, there or in a section, overrides nothing.
     """
-    from fedi_safety.config.schema import load_settings
+    from fedi_safety.config.loading import load_settings
 
     for name, value in overrides.items():
         if isinstance(value, dict):

@@ -34,7 +34,7 @@ def show(
     yes: YesOption = False,
 ) -> int:
     """Show all that is known of one object: verdicts, scores, detectors, plans, acts and events."""
-    from fedi_safety.app.scan import open_settings_ledger
+    from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.cli.lookup import find
 
     sh = shell(config, ledger, log_level, quiet, yes)

@@ -11,7 +11,7 @@ from fedi_safety.reports.facts import percent
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from fedi_safety.app.scan import RunReport
+    from fedi_safety.core.runs import RunReport
 
 
 def closing_table(report: RunReport, *, removes: bool) -> Table:

@@ -104,8 +104,9 @@ def run_watch(
 ) -> int:
     """Watch as asked. Also serves the predecessor's script names."""
     from fedi_safety.app.engine import open_engine
-    from fedi_safety.app.scan import SharedRunLock, SystemClock, load_policy, open_settings_ledger
+    from fedi_safety.app.ledger import SharedRunLock, SystemClock, open_settings_ledger
     from fedi_safety.app.stores import targets
+    from fedi_safety.policies import load_policy
     from fedi_safety.watch.cycles import Shared, StoreWatch
     from fedi_safety.watch.daemon import Daemon
 
@@ -160,7 +161,7 @@ def _open(target: Target, *, alone: bool) -> Store | None:
 
 
 def _confirm(sh: Shell, ledger: SqlLedger, target: Target, store: Store | None, wanted: Wanted) -> None:
-    from fedi_safety.app.scan import act_for
+    from fedi_safety.app.acts import act_for
 
     url = _unopened_url(target.url) if store is None else store.url
     removes = act_for(target.settings, url).removes and not wanted.dry_run

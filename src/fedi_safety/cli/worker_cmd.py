@@ -84,7 +84,7 @@ class Remote:
 
 def run_worker(sh: Shell, named: Sequence[str], *, name: str | None = None, room: int = 0) -> int:
     """Work for these gates. Also serves the predecessor's script name."""
-    from fedi_safety.app.scan import load_policy
+    from fedi_safety.policies import load_policy
 
     gates = remotes(sh.settings, named)
     policy = load_policy(sh.settings.policy)
@@ -203,7 +203,7 @@ async def _beat(notifier: Notifier) -> None:
 
 def _reload(sh: Shell, judge: EngineJudge) -> None:
     """Read the policy again; one that is not valid leaves the old one in force."""
-    from fedi_safety.app.scan import load_policy
+    from fedi_safety.policies import load_policy
 
     try:
         judge.take_policy(load_policy(sh.settings.policy))

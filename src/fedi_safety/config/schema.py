@@ -5,40 +5,20 @@ Unknown keys are refused and every problem is listed at once. It opens no store,
 
 from __future__ import annotations
 
-import json
-import os
-import tomllib
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
-    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
 )
-
-from fedi_safety.config import predecessor
-from fedi_safety.core.errors import ConfigError
 
 ENV_PREFIX = "FEDI_SAFETY_"
 LogLevel = Literal["debug", "info", "warning", "error"]
 Device = Literal["auto", "cpu", "cuda", "tensorrt", "rocm", "openvino", "coreml", "directml"]
-
-
-def data_dir() -> Path:
-    """Return the user's data directory for this program; it may not exist yet."""
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "fedi-safety"
-
-
-def config_file() -> Path:
-    """Return where the configuration is looked for when no file is named."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "fedi-safety" / "config.toml"
 
 
 class _Section(BaseModel):
@@ -286,128 +266,3 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take values only from `load_settings`, which has merged the sources and checked the variables' names."""
         return (init_settings,)
-
-
-def load_settings(path: str | None = None, **overrides: object) -> Settings:
-    """Return the settings: `overrides` that are not None, then the environment, `.env`, the file, the defaults.
-
-    `path` names the file, which must then exist. Raises `ConfigError` that lists every problem at once.
-    """
-    file = Path(path) if path is not None else config_file()
-    problems: list[str] = []
-    merged = _from_file(file, must_exist=path is not None)
-    found = variables()
-    legacy, wrong = predecessor.settings_from(found)
-    _merge(merged, legacy)
-    problems += wrong
-    for source in (DotEnvSettingsSource(Settings, env_file=".env"), EnvSettingsSource(Settings)):
-        try:
-            _merge(merged, _known(source()))
-        except SettingsError as error:
-            problems += _not_json(found) or [f"the environment: {error}"]
-    problems += _unknown_variables(found)
-    _merge(merged, {k: v for k, v in overrides.items() if v is not None})
-    try:
-        settings = Settings(**merged)
-    except ValidationError as error:
-        problems += [_problem(e) for e in error.errors()]
-    if problems:
-        thing = f"configuration ({file})" if file.exists() else "configuration"
-        raise ConfigError(thing, "; ".join(problems), "see docs/config.md")
-    return settings
-
-
-def model_dir(clip: Clip) -> Path:
-    """Return the directory that models are kept in; it may not exist yet."""
-    return Path(clip.model_dir).expanduser() if clip.model_dir else data_dir() / "models"
-
-
-def ledger_path(settings: Settings) -> str:
-    """Return the ledger's path or URL; the default lies in the user's data directory."""
-    return settings.ledger or str(data_dir() / "ledger.db")
-
-
-def legacy_ledger() -> str:
-    """Return the predecessor's database file name, as its environment gives it."""
-    return variables().get(predecessor.LEDGER) or "lemmy_safety.db"
-
-
-def variables() -> dict[str, str]:
-    """Return `.env` and the environment, which wins. Raises `ConfigError`."""
-    return {**_from_dotenv(), **os.environ}
-
-
-def _from_file(file: Path, *, must_exist: bool) -> dict[str, Any]:
-    try:
-        with file.open("rb") as stream:
-            return tomllib.load(stream)
-    except FileNotFoundError as error:
-        if must_exist:
-            raise ConfigError(str(file), "there is no such configuration file", "check --config") from error
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            str(file), f"cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}", "check --config"
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(str(file), f"not valid TOML: {error}", "see docs/config.md") from error
-
-
-def _from_dotenv() -> dict[str, str]:
-    from dotenv import dotenv_values
-
-    if not Path(".env").is_file():
-        return {}
-    try:
-        return {k: v for k, v in dotenv_values(".env").items() if v is not None}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(".env", f"cannot be read: {error}", "mend or remove it") from error
-
-
-def _known(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in values.items() if k in Settings.model_fields}
-
-
-def _unknown_variables(variables: dict[str, str]) -> list[str]:
-    """A misspelt variable must not be silently without effect."""
-    names = {f"{ENV_PREFIX}{field}".upper() for field in Settings.model_fields}
-    return [
-        f"{name}: unknown variable"
-        for name in sorted(variables)
-        # What follows a double underscore is a section's key, which the schema itself checks.
-        if name.upper().startswith(ENV_PREFIX) and name.upper().partition("__")[0] not in names
-    ]
-
-
-def _not_json(variables: dict[str, str]) -> list[str]:
-    """Name the variables for lists and tables that cannot be read; the library names the section alone."""
-    wrong = []
-    for name, value in sorted(variables.items()):
-        parts = name.lower().removeprefix(ENV_PREFIX.lower()).split("__")
-        model: Any = Settings
-        for part in parts:
-            field = getattr(model, "model_fields", {}).get(part)
-            # Lists that are written with commas are not read as JSON.
-            model = None if field is None or NoDecode in field.metadata else field.annotation
-        if name.upper().startswith(ENV_PREFIX) and get_origin(model) in (tuple, list, dict):
-            try:
-                json.loads(value)
-            except ValueError:
-                example = '{"name": "value"}' if get_origin(model) is dict else '["one", "another"]'
-                wrong.append(f"{name}: not JSON; it is written like {example}")
-    return wrong
-
-
-def _merge(into: dict[str, Any], values: dict[str, Any]) -> None:
-    for key, value in values.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = value
-
-
-def _problem(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"{where}: unknown key"
-    return f"{where}: {error['msg'][:1].lower()}{error['msg'][1:]}, not {error['input']!r:.60}"

@@ -16,7 +16,8 @@ from fedi_safety.core.decide import BreakerLimits, Mode, acts_due, breaker_opini
 from fedi_safety.core.errors import ModelError, StoreError, printable
 from fedi_safety.core.pipeline import Pipeline, Remembered, Result
 from fedi_safety.core.ports import Act, Clock, Ledger
-from fedi_safety.core.types import ActKind, Judged, Object, Outcome, Plan, PlanState, Tally, Unscanned, Verdict
+from fedi_safety.core.runs import Tally
+from fedi_safety.core.types import ActKind, Judged, Object, Outcome, Plan, PlanState, Unscanned, Verdict
 
 log = logging.getLogger(__name__)
 

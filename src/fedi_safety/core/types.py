@@ -6,7 +6,7 @@ Nothing here does I/O. 'Model' always means a neural network.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 
@@ -480,32 +480,3 @@ class Outcome:
     plan: Plan
     state: PlanState
     detail: str = ""
-
-
-@dataclass(slots=True)
-class Tally:
-    """The counts of one run; they become the closing line and the `--json` object. Mutable, one writer."""
-
-    listed: int = 0
-    judged: int = 0
-    already_judged: int = 0
-    unscanned: dict[str, int] = field(default_factory=dict)
-    clear: int = 0
-    review: int = 0
-    block: int = 0
-    partly: int = 0  # among those with a verdict: only a part could be judged
-    planned: int = 0
-    acted: int = 0
-    failed: int = 0
-    frames: int = 0
-    bytes: int = 0
-
-    @property
-    def unscanned_total(self) -> int:
-        """Return how many objects have no verdict, whatever the reason."""
-        return sum(self.unscanned.values())
-
-    @property
-    def accounted(self) -> bool:
-        """Whether every listed object is judged, was judged, or is unscanned with a reason (I5)."""
-        return self.listed == self.judged + self.already_judged + self.unscanned_total

@@ -20,7 +20,7 @@ from PIL import Image
 from fedi_safety.core.errors import ConfigError, ModelError, Unscannable
 from fedi_safety.core.types import Evidence, Reason, Scored
 from fedi_safety.detectors.sessions.devices import DeviceChoice
-from fedi_safety.detectors.sessions.onnx import first_line
+from fedi_safety.detectors.sessions.network import first_line
 
 VARIABLE = "USE_NEW_SAFETY"
 """The predecessor's variable: whether its newer checker judges, which is the default."""

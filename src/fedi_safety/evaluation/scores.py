@@ -9,13 +9,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from fedi_safety.app.engine import open_engine
+from fedi_safety.config.schema import Settings
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.pipeline import Options, Pipeline
 from fedi_safety.core.policy import Policy
-from fedi_safety.core.ports import Clock, Decoder, Detector, ReadableStore
+from fedi_safety.core.ports import Clock, Decoder, Detector, ReadableStore, Store
 from fedi_safety.core.types import Content, Judged, Judgement, Known, Object, Unscanned
 from fedi_safety.evaluation.sampling import Drawn
+
+if TYPE_CHECKING:
+    from fedi_safety.app.ledger import SystemClock
 
 
 @dataclass(slots=True)
@@ -93,3 +99,47 @@ def sample_scores(
             done += len(batch)
             on_progress(done)
     return sample
+
+
+def score_sample(
+    settings: Settings,
+    store: Store,
+    policy: Policy,
+    *,
+    count: int,
+    seed: int,
+    on_start: Callable[[Pipeline, int], None],
+    on_progress: Callable[[int], None],
+) -> tuple[Policy, Mapping[str, str], Sample]:
+    """Score objects of a store drawn by chance; return the policy in force, the detectors' versions and the scores.
+
+    Nothing is written anywhere. `on_start` is also given how many objects were drawn.
+    """
+    from fedi_safety.evaluation.sampling import draw
+    from fedi_safety.evaluation.scores import sample_scores
+
+    engine = open_engine(settings)
+    try:
+        drawn = draw(store.list(), count, seed)
+        in_force = engine.in_force(policy)
+        options = Options(
+            max_bytes=settings.limits.max_bytes,
+            fetchers=max(store.hands, engine.jobs),
+            decoders=engine.jobs,
+            scorers=engine.jobs,
+            max_batch=engine.media_at_once,
+        )
+        sample = sample_scores(
+            store,
+            engine.decoder,
+            engine.detectors,
+            in_force,
+            drawn,
+            options,
+            SystemClock(),
+            on_start=lambda pipeline: on_start(pipeline, len(drawn.objects)),
+            on_progress=on_progress,
+        )
+        return in_force, {d.name: d.version for d in engine.detectors}, sample
+    finally:
+        engine.close()

@@ -144,7 +144,7 @@ def make_server(app: Any, edge: Edge) -> Server:
     protocol = type("GateProtocol", (_Protocol,), {"edge": edge})
     config = uvicorn.Config(
         app,
-        http=cast(Any, protocol),
+        http=cast("Any", protocol),
         ws="none",
         lifespan="off",
         loop="asyncio",

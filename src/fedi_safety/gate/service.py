@@ -29,7 +29,8 @@ from fedi_safety.gate.backlog.backlog import Debts
 from fedi_safety.gate.backlog.writer import Book
 from fedi_safety.gate.body import Held
 from fedi_safety.gate.fetching import Fetcher, Hosts
-from fedi_safety.gate.hooks.pdq import MastodonHook, PdqHook
+from fedi_safety.gate.hooks.mastodon import MastodonHook
+from fedi_safety.gate.hooks.pdq import PdqHook
 from fedi_safety.gate.keys import Keyring
 from fedi_safety.gate.worker_api import WorkerApi
 from fedi_safety.judging.engine import EngineJudge, EngineLimits, FirstFree

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fedi_safety.app.engine import Engine
+from fedi_safety.app.ledger import SystemClock
 from fedi_safety.app.replay import Rejudge
-from fedi_safety.app.scan import SystemClock
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.errors import FediSafetyError, LedgerError, ModelError, Unscannable
 from fedi_safety.core.examine import content_of, decoder_mark, look_again

@@ -12,24 +12,20 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from fedi_safety.app.acts import act_for
+from fedi_safety.app.apply import carry_out
 from fedi_safety.app.engine import Engine
-from fedi_safety.app.scan import (
-    RunReport,
-    ScanRequest,
-    SharedRunLock,
-    act_for,
-    add_tally,
-    breaker_limits,
-    carry_out,
-    scan,
-)
+from fedi_safety.app.ledger import SharedRunLock
+from fedi_safety.app.passes import breaker_limits
+from fedi_safety.app.scan import scan
 from fedi_safety.app.stores import Target
 from fedi_safety.core.decide import breaker_opinion
 from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.core.pipeline import Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Store
-from fedi_safety.core.types import ActKind, Tally
+from fedi_safety.core.runs import RunReport, ScanRequest, Tally, add_tally
+from fedi_safety.core.types import ActKind
 from fedi_safety.ledger.ledger import SqlLedger
 from fedi_safety.ledger.watermarks import Watermark
 

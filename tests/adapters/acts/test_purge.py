@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from fedi_safety.acts.purge import Purge, PurgeUnavailable, RemovePurging, keys_beside
-from fedi_safety.app.scan import act_for, acts_for
+from fedi_safety.app.acts import act_for, acts_for
 from fedi_safety.clients.pictrs import PictrsClient, hash_of, slug_of
 from fedi_safety.clients.pictrs_database import Owner, PictrsDatabase
 from fedi_safety.config.schema import Settings

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fedi_safety.config.loading import load_settings
 from fedi_safety.config.predecessor import settings_from, unused_database
-from fedi_safety.config.schema import Settings, load_settings
+from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import ConfigError
 
 # As lemmy-ansible sets them, and what pictrs-safety reads besides.

@@ -18,7 +18,7 @@ from fedi_safety.detectors.clip.preprocess import Preprocess, read_preprocess
 from fedi_safety.detectors.clip.text_cache import TextCache
 from fedi_safety.detectors.clip.tokens import Tokenizer
 from fedi_safety.detectors.sessions.devices import CPU_PROVIDER, DeviceChoice
-from fedi_safety.detectors.sessions.onnx import Floats
+from fedi_safety.detectors.sessions.network import Floats
 from fedi_safety.models.folder import file_sha256, open_model_folder
 from support.corpus import photos
 from support.tiny_clip import CONTEXT, make_model_folder

@@ -22,7 +22,8 @@ from fedi_safety.detectors.clip.folder import ONNXRUNTIME, OPENVINO, Plan, plan_
 from fedi_safety.detectors.clip.resting import Resting
 from fedi_safety.detectors.clip.towers import TextualTower, VisualTower
 from fedi_safety.detectors.sessions.devices import CPU_PROVIDER, DeviceChoice
-from fedi_safety.detectors.sessions.onnx import Floats, OutOfMemory, Port, Session, open_session
+from fedi_safety.detectors.sessions.network import Floats, OutOfMemory, Port
+from fedi_safety.detectors.sessions.onnx import Session, open_session
 from fedi_safety.detectors.sessions.pinned import ordinary
 from fedi_safety.models import variants
 from fedi_safety.models.folder import open_model_folder

@@ -21,7 +21,8 @@ from fedi_safety.detectors.embedded import age, nudenet, open_nsfw
 from fedi_safety.detectors.examples import check_examples, checks, drawn_face, flat
 from fedi_safety.detectors.sessions import devices
 from fedi_safety.detectors.sessions.devices import DEVICES, DeviceChoice, choose_device, device_facts
-from fedi_safety.detectors.sessions.onnx import Session, load_session
+from fedi_safety.detectors.sessions.loading import load_session
+from fedi_safety.detectors.sessions.onnx import Session
 
 CPU = choose_device("cpu")
 MODULES = (open_nsfw, nudenet, age)

@@ -17,9 +17,11 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from fedi_safety.core.errors import DeviceError, ExitCode, ModelError, Unscannable
 from fedi_safety.core.types import Reason
 from fedi_safety.detectors.embedded import age
-from fedi_safety.detectors.sessions import devices, openvino, pinned
+from fedi_safety.detectors.sessions import devices, openvino, openvino_library, pinned
 from fedi_safety.detectors.sessions.devices import CPU_PROVIDER, DeviceChoice
-from fedi_safety.detectors.sessions.onnx import OutOfMemory, Session, failure, load_session, open_session
+from fedi_safety.detectors.sessions.loading import load_session
+from fedi_safety.detectors.sessions.network import OutOfMemory, failure
+from fedi_safety.detectors.sessions.onnx import Session, open_session
 
 CUDA = DeviceChoice("cuda", ("CUDAExecutionProvider", CPU_PROVIDER), "asked for")
 
@@ -181,12 +183,12 @@ def test_openvino_that_is_missing_or_does_not_load(monkeypatch: pytest.MonkeyPat
             raise ImportError("libtbb.so.12: cannot open shared object file")
         return real(name, *rest)
 
-    openvino._core.cache_clear()
+    openvino_library.core.cache_clear()
     monkeypatch.setattr(builtins, "__import__", broken)
     with pytest.raises(ModelError, match=r"libtbb.so.12.*install the extra `openvino`"):
-        openvino.load_openvino()
-    assert openvino.units() == ()
-    assert openvino.capabilities("CPU") == frozenset()
+        openvino_library.load_openvino()
+    assert openvino_library.units() == ()
+    assert openvino_library.capabilities("CPU") == frozenset()
     assert devices.openvino_units() == ()
     monkeypatch.undo()
     assert "CPU" in devices.openvino_units()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from fedi_safety.config.schema import load_settings
+from fedi_safety.config.loading import load_settings
 from fedi_safety.core.errors import DeviceError
 from fedi_safety.core.types import Evidence, Scored
 from fedi_safety.evaluation.speed import clip_speeds, measure, measured

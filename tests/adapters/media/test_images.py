@@ -12,6 +12,7 @@ from fedi_safety.core.types import MediaType, Reason
 from fedi_safety.media.caps import MAX_FRAME_PIXELS
 from fedi_safety.media.decoder.formats import images
 from fedi_safety.media.decoder.formats.images import decode_still
+from fedi_safety.media.decoder.frames import colour, still
 from fedi_safety.media.decoder.structure.probe import is_cut
 from support.corpus import media_zoo
 
@@ -51,7 +52,7 @@ def test_frame_sizes(size: tuple[int, int], kind: MediaType, frame: tuple[int, i
 @given(st.integers(1, 70_000), st.integers(1, 70_000))
 def test_a_frame_is_bounded_and_never_enlarged(width: int, height: int) -> None:
     """Whatever the shape: within the cap, within the picture, and as usable as the picture allows."""
-    fitted_width, fitted_height = images.fit(width, height)
+    fitted_width, fitted_height = still.fit(width, height)
     assert 1 <= fitted_width <= width
     assert 1 <= fitted_height <= height
     assert fitted_width * fitted_height <= MAX_FRAME_PIXELS
@@ -95,10 +96,10 @@ def test_fine_patterns_do_not_alias() -> None:
 
 def test_a_profile_is_known_by_what_it_does() -> None:
     """sRGB under any name costs nothing; another profile that calls itself sRGB is applied."""
-    assert images._transform(media_zoo.srgb_profile(), "RGB") is None
-    assert images._transform(media_zoo.swapped_profile(), "RGB") is not None
-    assert images._transform(b"nonsense" * 40, "RGB") is None
-    assert images._transform(media_zoo.srgb_profile(), "L") is None  # of another colour space: it cannot apply
+    assert colour._transform(media_zoo.srgb_profile(), "RGB") is None
+    assert colour._transform(media_zoo.swapped_profile(), "RGB") is not None
+    assert colour._transform(b"nonsense" * 40, "RGB") is None
+    assert colour._transform(media_zoo.srgb_profile(), "L") is None  # of another colour space: it cannot apply
 
 
 def test_the_profile_cache_is_bounded() -> None:
@@ -107,7 +108,7 @@ def test_the_profile_cache_is_bounded() -> None:
         profile = media_zoo.srgb_profile() + bytes([number])
         data = media_zoo.saved(media_zoo.picture(), "PNG", icc_profile=profile)
         decode_still(data, MediaType.PNG, NO_CAP)
-    assert len(images._transforms) <= 16
+    assert len(colour._transforms) <= 16
 
 
 def test_the_pixel_cap_is_exact() -> None:

@@ -15,10 +15,11 @@ from fedi_safety.core.types import Frame, Look, MediaType, Place, Reason, Tile
 from fedi_safety.media import SandboxDecoder
 from fedi_safety.media.caps import MAX_COVERS, MAX_FRAME_PIXELS, MAX_FURTHER, MAX_MOMENTS, MAX_TILES, MAX_TRACKS, Caps
 from fedi_safety.media.decoder.dispatch import decode
-from fedi_safety.media.decoder.formats.images import decode_still, finished
+from fedi_safety.media.decoder.formats.images import decode_still
 from fedi_safety.media.decoder.frames import tiles
 from fedi_safety.media.decoder.frames.emitter import _WAY_BITS, Bounds, Showing, Shown
 from fedi_safety.media.decoder.frames.orientation import stored, upright
+from fedi_safety.media.decoder.frames.still import finished
 from fedi_safety.media.decoder.frames.tiles import Box, is_long, smallest_part, tile
 from fedi_safety.media.decoder.frames.views import _TILES, border_box
 from support.corpus import media_zoo

@@ -11,9 +11,10 @@ from typing import cast
 import pytest
 
 from fedi_safety.app.engine import Engine
-from fedi_safety.app.scan import SharedRunLock
+from fedi_safety.app.ledger import SharedRunLock
 from fedi_safety.app.stores import Target
-from fedi_safety.config.schema import Settings, load_settings
+from fedi_safety.config.loading import load_settings
+from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import LedgerError, StoreError, StoreUsageError
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Store
@@ -90,7 +91,7 @@ class Rig:
     def restart(self) -> None:
         lock = SharedRunLock(self.ledger)
         self.shared = Shared(self.ledger, self.engine, self.policy, lock, self.clock, self.rhythm, self.wanted)
-        self.watch = StoreWatch(cast(Target, FakeTarget(self.store, self.settings)), self.shared)
+        self.watch = StoreWatch(cast("Target", FakeTarget(self.store, self.settings)), self.shared)
 
     def step(self, *touched: str) -> float:
         """One cycle, and the rest after it."""

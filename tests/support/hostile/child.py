@@ -26,8 +26,8 @@ from fedi_safety.core.types import MediaType, Place, Reason
 from fedi_safety.media import protocol
 from fedi_safety.media.decoder import main
 from fedi_safety.media.decoder.confine import process
-from fedi_safety.media.decoder.formats.images import Still
 from fedi_safety.media.decoder.frames.emitter import Bounds, Showing, Shown
+from fedi_safety.media.decoder.frames.still import Still
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _GREY = Still(2, 1, Image.new("RGB", (2, 1), (128, 128, 128)))

@@ -16,7 +16,7 @@ from fedi_safety.detectors.clip.text_cache import TextCache
 from fedi_safety.detectors.clip.towers import TextualTower, VisualTower
 from fedi_safety.detectors.examples import Example, checks, drawn_face, flat
 from fedi_safety.detectors.sessions.devices import DeviceChoice
-from fedi_safety.detectors.sessions.onnx import Floats
+from fedi_safety.detectors.sessions.network import Floats
 from fedi_safety.models.folder import CONFIG, TOKENIZER, TOKENIZER_CONFIG, file_sha256, graph_files
 
 

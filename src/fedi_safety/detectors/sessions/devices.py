@@ -129,7 +129,7 @@ def openvino_units() -> tuple[str, ...]:
     """Return what the package `openvino` can run networks on; nothing where it is not installed or does not load."""
     if importlib.util.find_spec("openvino") is None:
         return ()
-    from fedi_safety.detectors.sessions.openvino import units
+    from fedi_safety.detectors.sessions.openvino_library import units
 
     return units()
 

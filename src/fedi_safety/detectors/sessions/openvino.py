@@ -7,7 +7,6 @@ package's own `__init__.py`, which is imported before this.
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import queue
 from collections.abc import Iterator
@@ -18,51 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedi_safety.core.errors import DeviceError, ModelError
-from fedi_safety.detectors.sessions.onnx import Floats, OutOfMemory, Port, checked, failure, first_line
+from fedi_safety.detectors.sessions.network import Floats, OutOfMemory, Port, checked, failure
 from fedi_safety.detectors.sessions.openvino_convert import SMALLEST, Converted, converted
+from fedi_safety.detectors.sessions.openvino_library import capabilities, core, load_openvino
 from fedi_safety.detectors.sessions.pinned import ordinary
 from fedi_safety.models.folder import graph_files
 
 if TYPE_CHECKING:
     import openvino
 
-INSTALL = "install the extra `openvino` (fedi-safety[openvino])"
 
 # How each precision is asked for. Without a hint OpenVINO takes the fastest format that the processor has.
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 # How many numbers of an activation share a scale when they are turned into int8 on the fly. Measured on ViT-L-14, in
 # images for two seconds of processor time: 32 4.4, 64 5.3, 128 5.8, 256 5.4, 1024 4.7.
 _GROUP = "128"
-
-
-def load_openvino() -> Any:
-    """Return the package. Raises `ModelError` if it is not installed or does not load."""
-    try:
-        import openvino
-    except ImportError as error:
-        raise ModelError("OpenVINO", f"cannot be loaded ({first_line(error)})", INSTALL) from error
-    return openvino
-
-
-@functools.cache
-def _core() -> Any:
-    return load_openvino().Core()
-
-
-def units() -> tuple[str, ...]:
-    """Return the devices that OpenVINO finds, such as CPU and GPU; none if it does not load."""
-    try:
-        return tuple(str(unit) for unit in _core().available_devices)
-    except (ModelError, RuntimeError):
-        return ()
-
-
-def capabilities(unit: str) -> frozenset[str]:
-    """Return the number formats that a device computes in natively: FP32, BF16, FP16, INT8."""
-    try:
-        return frozenset(str(c) for c in _core().get_property(unit, "OPTIMIZATION_CAPABILITIES"))
-    except (ModelError, RuntimeError):
-        return frozenset()
 
 
 class OpenVino:
@@ -96,7 +65,7 @@ class OpenVino:
         try:
             model = self._read(source, cache, key)
             with self._small():
-                self._compiled = _core().compile_model(model, unit, _properties(unit, precision, threads))
+                self._compiled = core().compile_model(model, unit, _properties(unit, precision, threads))
         except (RuntimeError, MemoryError) as error:
             self._refuse(error, unit, remedy)
         self.input = _port(self._compiled.inputs[0])
@@ -104,14 +73,14 @@ class OpenVino:
 
     def _read(self, source: Path | bytes, cache: Path | None, key: str) -> Any:
         if isinstance(source, bytes):
-            return _core().read_model(io.BytesIO(source))
+            return core().read_model(io.BytesIO(source))
         if cache is not None and sum(file.stat().st_size for file in graph_files(source)) >= SMALLEST:
             openvino = load_openvino()
             self._weights = converted(source, f"{key} {openvino.__version__}", cache)
             if self._weights is not None:
                 weights = openvino.Tensor(self._weights.array(), shared_memory=True)
-                return _core().read_model(self._weights.xml, weights)
-        return _core().read_model(source)
+                return core().read_model(self._weights.xml, weights)
+        return core().read_model(source)
 
     def _refuse(self, error: Exception, unit: str, remedy: str) -> None:
         what = failure(error, f"openvino ({unit})")

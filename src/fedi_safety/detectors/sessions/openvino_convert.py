@@ -132,7 +132,7 @@ def _open(place: Path) -> Converted | None:
 
 
 def _convert(source: Path, place: Path) -> None:
-    from fedi_safety.detectors.sessions.openvino import load_openvino
+    from fedi_safety.detectors.sessions.openvino_library import load_openvino
 
     openvino = load_openvino()
     part = Path(tempfile.mkdtemp(prefix="part-", dir=place.parent))

@@ -17,14 +17,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from fedi_safety import __version__
+from fedi_safety.app.acts import act_for
 from fedi_safety.app.engine import Engine
-from fedi_safety.app.scan import RunReport, ScanRequest, SystemClock, act_for, scan
+from fedi_safety.app.ledger import SystemClock
+from fedi_safety.app.scan import scan
 from fedi_safety.clients.mastodon import storage_prefixes
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import FediSafetyError, LedgerError, StoreError
 from fedi_safety.core.pipeline import Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Store
+from fedi_safety.core.runs import RunReport, ScanRequest
 from fedi_safety.core.types import Object, Reason, Recheck, Verdict
 from fedi_safety.gate.backlog.finder import Chosen, Finder, upload_store
 from fedi_safety.gate.backlog.relay import ELSEWHERE, Relay, bystander

@@ -18,17 +18,11 @@ from fedi_safety.core.types import MediaType, Part, Place, Reason
 from fedi_safety.media.caps import MAX_CANVAS_PIXELS, MAX_PIXELS_PER_FRAME, SECONDS_PER_FRAME, affordable
 from fedi_safety.media.decoder.formats import apng, gif, webp
 from fedi_safety.media.decoder.formats.canvas import Canvas, Patch, Patches
-from fedi_safety.media.decoder.formats.images import (
-    decode_still,
-    explained,
-    finished,
-    plugin,
-    refuse_bomb,
-    refuse_items,
-    with_alpha,
-)
+from fedi_safety.media.decoder.formats.images import decode_still
 from fedi_safety.media.decoder.frames.emitter import Bounds, Showing, Shown
 from fedi_safety.media.decoder.frames.sampling import Moment, choose, runs
+from fedi_safety.media.decoder.frames.still import finished, with_alpha
+from fedi_safety.media.decoder.guards import explained, plugin, refuse_bomb, refuse_items
 from fedi_safety.media.decoder.structure.probe import JxlHeader, declared_pixels, is_cut, jxl_header
 
 _PATCHED: dict[MediaType, Callable[[bytes], Patches]] = {

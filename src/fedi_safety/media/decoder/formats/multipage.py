@@ -19,9 +19,11 @@ from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Place, Reason
 from fedi_safety.media.caps import MAX_PAGES
 from fedi_safety.media.decoder.formats.heif_items import avif_items
-from fedi_safety.media.decoder.formats.images import Still, decode_still, explained, finished, plugin, refuse_bomb
+from fedi_safety.media.decoder.formats.images import decode_still
 from fedi_safety.media.decoder.frames.emitter import Bounds, Showing, Shown
 from fedi_safety.media.decoder.frames.sampling import Moment, choose
+from fedi_safety.media.decoder.frames.still import Still, finished
+from fedi_safety.media.decoder.guards import explained, plugin, refuse_bomb
 
 _SUB_DIRECTORIES = 330
 # So many directories, and entries of each, are looked through for others below: all may lie in the same bytes.
@@ -192,7 +194,7 @@ def _below(data: bytes, layout: _Layout, entries: int, count: int) -> list[int]:
 def _heic(data: bytes, bounds: Bounds, showing: Showing) -> Shown | None:
     with explained(data, MediaType.HEIC):
         image: Image.Image = plugin(MediaType.HEIC)(io.BytesIO(data))  # decodes nothing yet
-    count = cast(int, getattr(image, "n_frames", 1))
+    count = cast("int", getattr(image, "n_frames", 1))
     if count < 2:
         return None
     main = image.tell()

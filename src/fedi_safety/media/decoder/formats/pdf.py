@@ -14,9 +14,10 @@ from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Reason
 from fedi_safety.media.caps import MAX_PAGES
 from fedi_safety.media.decoder.confine.process import only_computing
-from fedi_safety.media.decoder.formats.images import Still, explained, finished, fit, refuse_bomb
 from fedi_safety.media.decoder.formats.multipage import show_pages
 from fedi_safety.media.decoder.frames.emitter import Bounds, Showing, Shown
+from fedi_safety.media.decoder.frames.still import Still, finished, fit
+from fedi_safety.media.decoder.guards import explained, refuse_bomb
 
 _PROCESSOR_SECONDS = 3.0  # for each page
 _LARGE = 4096  # a page has no size in pixels; its frame is that of a picture so large and of its shape
@@ -42,7 +43,7 @@ def decode_document(data: bytes, bounds: Bounds, showing: Showing) -> Shown:
             frame = fit(max(1, round(width * unit)), max(1, round(height * unit)))
             share = min(1.0, 0.97 * (bounds.max_pixels / (frame[0] * frame[1])) ** 0.5)  # sides are rounded up
             drawn = sheet.render(scale=share * max(frame) / max(width, height))
-            image = cast(Image.Image, drawn.to_pil()).convert("RGB")
+            image = cast("Image.Image", drawn.to_pil()).convert("RGB")
             sheet.close()
         refuse_bomb(image.width * image.height, bounds.max_pixels)
         return finished(image, *image.size)

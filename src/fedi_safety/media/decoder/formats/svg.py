@@ -24,9 +24,11 @@ from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Reason
 from fedi_safety.media.caps import FRAME_LONGEST_SIDE, FRAME_SHORTEST_SIDE
 from fedi_safety.media.decoder.confine.process import only_computing
-from fedi_safety.media.decoder.formats.images import Still, decode_still, explained, finished, fit
+from fedi_safety.media.decoder.formats.images import decode_still
 from fedi_safety.media.decoder.formats.multipage import show_pages
 from fedi_safety.media.decoder.frames.emitter import Bounds, Showing, Shown
+from fedi_safety.media.decoder.frames.still import Still, finished, fit
+from fedi_safety.media.decoder.guards import explained
 from fedi_safety.media.sniff import sniff
 
 _MAX_DEPTH = 256  # resvg descends by recursion; at 100,000 its stack is at an end

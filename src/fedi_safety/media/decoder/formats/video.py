@@ -21,9 +21,11 @@ from PIL import Image
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Part, Place, Reason
 from fedi_safety.media.caps import MAX_COVERS, MAX_MOMENTS, MAX_TRACKS
-from fedi_safety.media.decoder.formats.images import Still, decode_still, explained, finished, fit, refuse_bomb
+from fedi_safety.media.decoder.formats.images import decode_still
 from fedi_safety.media.decoder.frames.emitter import Bounds, Showing, Shown
 from fedi_safety.media.decoder.frames.sampling import Moment, choose
+from fedi_safety.media.decoder.frames.still import Still, finished, fit
+from fedi_safety.media.decoder.guards import explained, refuse_bomb
 from fedi_safety.media.decoder.structure.probe import is_cut
 from fedi_safety.media.sniff import sniff
 

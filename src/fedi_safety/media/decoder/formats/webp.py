@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from functools import partial
 
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Reason
 from fedi_safety.media.caps import MAX_PATCHES
 from fedi_safety.media.decoder.formats.canvas import Dispose, Patch, Patches
+from fedi_safety.media.decoder.structure.probe import riff_chunks
 
 _ANIMATION, _ALPHA = 0x02, 0x10  # flags of VP8X
 _KEEP, _CLEAR = 0x02, 0x01  # flags of a frame: it replaces its area; its area is cleared after it
@@ -70,14 +70,6 @@ def _alone(data: bytes, parts: list[tuple[bytes, int, int]], width: int, height:
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
     return kind + struct.pack("<I", len(body)) + body + bytes(len(body) % 2)
-
-
-def riff_chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield kind, start and end of each chunk; the last one's end may lie behind that of the file."""
-    while at + 8 <= end:
-        size = int.from_bytes(data[at + 4 : at + 8], "little")
-        yield data[at : at + 4], at + 8, at + 8 + size
-        at += 8 + size + size % 2
 
 
 def _small(data: bytes, at: int) -> int:

@@ -11,8 +11,8 @@ from PIL import Image
 
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import Frame, Look, Part, Place, Reason
-from fedi_safety.media.decoder.formats.images import Pair, Still
 from fedi_safety.media.decoder.frames.similarity import SMALL, alike, repeats
+from fedi_safety.media.decoder.frames.still import Pair, Still
 from fedi_safety.media.decoder.frames.views import Ways
 
 _CELLS = (32, 32)

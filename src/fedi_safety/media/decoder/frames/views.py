@@ -15,7 +15,7 @@ from PIL import Image, ImageChops
 
 from fedi_safety.core.types import Place, Tile
 from fedi_safety.media.caps import MAX_TILES
-from fedi_safety.media.decoder.formats.images import Pair, Still
+from fedi_safety.media.decoder.frames.still import Pair, Still
 from fedi_safety.media.decoder.frames.tiles import Box, is_long, tile
 
 # A border is what is as even as a saved JPEG leaves it, on a reduced picture, where noise has melted away.
@@ -128,13 +128,13 @@ def _edge_lines(width: int, height: int) -> tuple[tuple[int, int, int, int], ...
 
 def _perhaps_even(line: Image.Image) -> bool:
     """Whether a line could be a border's, noise and all. Of most photographs none could, which is told at once."""
-    bands = cast(tuple[tuple[int, int], ...], line.getextrema())
+    bands = cast("tuple[tuple[int, int], ...]", line.getextrema())
     return all(highest - lowest <= _NOISY for lowest, highest in bands)
 
 
 def _uneven(image: Image.Image, colour: object) -> tuple[int, int, int, int] | None:
     """Return the smallest part that holds everything of another colour."""
-    even = Image.new("RGB", image.size, cast(tuple[int, int, int], colour))
+    even = Image.new("RGB", image.size, cast("tuple[int, int, int]", colour))
     return ImageChops.difference(image, even).point(_DIFFERS).getbbox()
 
 

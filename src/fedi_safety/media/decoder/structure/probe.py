@@ -331,3 +331,11 @@ _DECLARED: dict[MediaType, Callable[[bytes], int]] = {
     MediaType.OGG: _ogg,
     MediaType.AVI: _riff,
 }
+
+
+def riff_chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, start and end of each chunk; the last one's end may lie behind that of the file."""
+    while at + 8 <= end:
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        yield data[at : at + 4], at + 8, at + 8 + size
+        at += 8 + size + size % 2

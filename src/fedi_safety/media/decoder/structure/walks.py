@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from fedi_safety.core.types import MediaType, Part
-from fedi_safety.media.decoder.formats.webp import riff_chunks
-from fedi_safety.media.decoder.structure.probe import boxes
+from fedi_safety.media.decoder.structure.probe import boxes, riff_chunks
 
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in a scan neither a stuffed byte, a restart nor a filler
 _JPEG_FILLER = re.compile(rb"\xff+")

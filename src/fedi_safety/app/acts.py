@@ -1,0 +1,55 @@
+"""Which act is configured for a store, and how it is carried out there."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from fedi_safety.acts.delete import Remove
+from fedi_safety.app.scan import log
+from fedi_safety.config.schema import Settings
+from fedi_safety.core.errors import UsageError
+from fedi_safety.core.ports import Act, Store
+from fedi_safety.core.types import ActKind
+
+
+def act_for(settings: Settings, store_url: str) -> ActKind:
+    """Return the configured act; out of the box `delete`, and `purge` where the store is a pict-rs.
+
+    Raises `UsageError` if that is `purge` and there is no pict-rs to purge through.
+    """
+    is_pictrs = store_url.startswith("pictrs+")
+    if settings.act is None:
+        return ActKind.PURGE if is_pictrs else ActKind.DELETE
+    if settings.act == "purge" and not is_pictrs and settings.pictrs.url is None:
+        raise UsageError(
+            "purge",
+            f"{store_url} is no pict-rs, and the one that owns its files is not configured",
+            "set `pictrs.url` and `pictrs.api_key`, or choose `delete`",
+        )
+    return ActKind(settings.act)
+
+
+def acts_for(settings: Settings, store: Store) -> dict[ActKind, Act]:
+    """Return the acts that can be carried out on a store, by the kind that plans name."""
+    from fedi_safety.acts.purge import PurgeUnavailable, RemovePurging, open_purge
+
+    acts: dict[ActKind, Act] = {ActKind.DELETE: Remove(store)}
+    if store.url.startswith("pictrs+"):
+        acts[ActKind.PURGE] = RemovePurging(store)
+    elif settings.pictrs.url is None:
+        acts[ActKind.PURGE] = PurgeUnavailable()
+    else:
+        acts[ActKind.PURGE] = open_purge(store, settings.pictrs)
+        if act_for(settings, store.url) is ActKind.DELETE:
+            _warn_of_delete(store.url)
+    return acts
+
+
+@cache
+def _warn_of_delete(store_url: str) -> None:
+    """Say once per process that a pict-rs is configured and will not learn of what is deleted."""
+    log.warning(
+        "%s: objects will be deleted, and pict-rs will not know: aliases and thumbnails stay, and the same picture "
+        "cannot be uploaded again; if they are its files, choose the act `purge`",
+        store_url,
+    )

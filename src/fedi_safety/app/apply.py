@@ -1,0 +1,95 @@
+"""Carrying out what earlier runs planned. Judges nothing and opens no model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from fedi_safety.config.schema import Settings
+from fedi_safety.core.decide import breaker_opinion
+from fedi_safety.core.enforcement import Acting
+from fedi_safety.core.errors import UsageError
+from fedi_safety.core.ports import Store
+from fedi_safety.core.runs import RunReport, Tally
+from fedi_safety.core.types import Outcome, Plan
+
+if TYPE_CHECKING:
+    from fedi_safety.ledger.ledger import SqlLedger
+    from fedi_safety.ledger.statistics import StoreCounts
+from fedi_safety.app.acts import act_for, acts_for
+from fedi_safety.app.passes import breaker_limits, noting, recorded_run
+
+
+def carry_out(
+    settings: Settings,
+    plans: Sequence[Plan],
+    *,
+    ledger: SqlLedger,
+    store: Store,
+    run: int,
+    keep_going: Callable[[], bool],
+) -> RunReport:
+    """Carry out these plans as a part of a run that the caller began, and whose lock it holds."""
+    report = RunReport(run, store.url)
+    acting = Acting(ledger, acts_for(settings, store), run, report.tally, noting(report))
+    report.interrupted = not acting.carry_out(plans, keep_going)
+    return report
+
+
+def apply(
+    settings: Settings,
+    *,
+    ledger: SqlLedger,
+    store: Store,
+    resume_acts: bool = False,
+    keep_going: Callable[[], bool] = lambda: True,
+    on_outcome: Callable[[Outcome], None] | None = None,
+) -> RunReport:
+    """Carry out what earlier runs planned for a store and nobody dismissed. Judges nothing and opens no model."""
+    from fedi_safety.ledger.statistics import store_counts
+
+    if not act_for(settings, store.url).removes:
+        raise UsageError("apply", f"`act = {settings.act}` is configured, and apply removes", "configure another act")
+    report = RunReport(0, store.url)
+    with ledger.run_lock(), recorded_run(ledger, "apply", report, {"resume_acts": resume_acts}):
+        counts = store_counts(ledger.database, store.url)
+        report.tally.planned = counts.open_removals
+        report.breaker = _apply_breaker(settings, ledger, report, counts, resume_acts)
+        if report.breaker is None:
+            note = noting(report)
+
+            def noted(outcome: Outcome) -> None:
+                note(outcome)
+                if on_outcome is not None:
+                    on_outcome(outcome)
+
+            acting = Acting(ledger, acts_for(settings, store), report.run_id, report.tally, noted)
+            report.interrupted = not acting.carry_out(_removals(ledger.open_plans(store.url)), keep_going)
+    return report
+
+
+def _removals(plans: Iterator[Plan]) -> Iterator[Plan]:
+    return (plan for plan in plans if plan.act.removes)
+
+
+def _apply_breaker(
+    settings: Settings, ledger: SqlLedger, report: RunReport, counts: StoreCounts, resume_acts: bool
+) -> str | None:
+    """Hold the plans against the store's judged objects, as the run that made them would have."""
+    held = ledger.breaker(report.store)
+    if resume_acts:
+        if held is not None:
+            ledger.set_breaker(report.run_id, report.store, None)
+        return None
+    if held is not None:
+        return held
+    seen = Tally(
+        listed=counts.judged + counts.unscanned,
+        judged=counts.judged,
+        unscanned={"all": counts.unscanned},
+        block=counts.open_removals,
+    )
+    why = breaker_opinion(breaker_limits(settings), seen)
+    if why is not None:
+        ledger.set_breaker(report.run_id, report.store, why)
+    return why

@@ -1,0 +1,63 @@
+"""The configured ledger, and what several scans of one process share of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from fedi_safety.config.loading import ledger_path
+from fedi_safety.config.schema import Settings
+
+if TYPE_CHECKING:
+    from fedi_safety.ledger.ledger import SqlLedger
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def now(self) -> float:
+        """Return seconds since the Unix epoch, UTC."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        return time.monotonic()
+
+
+def open_settings_ledger(settings: Settings, *, readonly: bool = False) -> SqlLedger:
+    """Open the configured ledger. Raises `LedgerError` or `LedgerUsageError`."""
+    from fedi_safety.ledger.embeddings import Keep
+    from fedi_safety.ledger.ledger import open_ledger
+
+    keep = Keep(settings.clip.keep_embeddings)
+    return open_ledger(ledger_path(settings), clock=SystemClock(), readonly=readonly, keep=keep)
+
+
+class SharedRunLock:
+    """The ledger's run lock for several scans of one process: the first takes it, the last gives it back."""
+
+    def __init__(self, ledger: SqlLedger) -> None:
+        """Hold nothing yet."""
+        self._ledger = ledger
+        self._mutex = threading.Lock()
+        self._held: AbstractContextManager[None] | None = None
+        self._holders = 0
+
+    def __enter__(self) -> None:
+        """Take the lock, or a share of it. Raises `LedgerError` if another process has it."""
+        with self._mutex:
+            if not self._holders:
+                held = self._ledger.run_lock()
+                held.__enter__()
+                self._held = held
+            self._holders += 1
+
+    def __exit__(self, *_error: object) -> None:
+        """Give the share back."""
+        with self._mutex:
+            self._holders -= 1
+            if not self._holders and self._held is not None:
+                held, self._held = self._held, None
+                held.__exit__(None, None, None)
