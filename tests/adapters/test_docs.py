@@ -162,7 +162,8 @@ def test_every_reason_signal_preset_and_state_is_documented() -> None:
 
 def test_every_code_and_figure_of_the_gate_is_documented() -> None:
     text = page("api.md")
-    source = "".join(path.read_text("utf-8") for path in (ROOT / "src/fedi_safety/gate").glob("*.py"))
+    rooms = [ROOT / "src/fedi_safety" / room for room in ("gate", "judging")]
+    source = "".join(path.read_text("utf-8") for room in rooms for path in sorted(room.rglob("*.py")))
     said = re.findall(r"(?:Refusal|_turn_away)\(\s*(?:\d{3}), \"([a-z_]+)\"", source)
     said += re.findall(r"\{\d{3}: \"([a-z_]+)\"", source) + re.findall(r"return \"([a-z]+_[a-z]+)\"", source)
     assert {"unauthorized", "wrong_key", "too_large", "head_timeout", "not_found", "models_loading"} <= set(said)

@@ -19,7 +19,14 @@ from fedi_safety.evaluation.agreement import Agreement, Decision, compare
 from fedi_safety.evaluation.variants import decider
 from fedi_safety.models import folder, variants
 from fedi_safety.models.bpe import byte_symbols, clip_tokenizer
-from fedi_safety.models.folder import data_files, is_of_model, model_files, open_model_folder, weights_digest
+from fedi_safety.models.folder import (
+    data_files,
+    file_sha256,
+    is_of_model,
+    model_files,
+    open_model_folder,
+    weights_digest,
+)
 from fedi_safety.models.lock import Locked, read_lock, refuse_altered, write_entry
 from fedi_safety.models.names import KNOWN, folder_name, repository_of
 from fedi_safety.policies import parse_policy
@@ -116,7 +123,7 @@ def test_the_digest_of_a_variant_is_another(copy: Path) -> None:
 
 
 def test_a_variant_is_held_to_its_own_digest_and_the_rest_to_the_record(copy: Path) -> None:
-    digests = {file: folder.file_sha256(copy / file) for file in model_files(copy)}
+    digests = {file: file_sha256(copy / file) for file in model_files(copy)}
     write_entry(copy.parent, "tiny", Locked("test", "", digests))
     variants.make(open_model_folder(copy), "int8")
     folder = open_model_folder(copy)

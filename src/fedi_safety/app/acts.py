@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 
 from fedi_safety.acts.delete import Remove
-from fedi_safety.app.scan import log
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import UsageError
 from fedi_safety.core.ports import Act, Store
 from fedi_safety.core.types import ActKind
+
+log = logging.getLogger(__name__)
 
 
 def act_for(settings: Settings, store_url: str) -> ActKind:

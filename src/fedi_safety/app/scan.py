@@ -5,7 +5,6 @@ It speaks to nobody: what a person sees is the shell's (cli/).
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -29,8 +28,6 @@ from fedi_safety.core.types import Recheck
 
 if TYPE_CHECKING:
     from fedi_safety.ledger.ledger import SqlLedger
-
-log = logging.getLogger(__name__)
 
 
 def scan(

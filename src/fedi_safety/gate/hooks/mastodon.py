@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections.abc import Callable
 
@@ -15,13 +16,13 @@ from fedi_safety.clients.mastodon import MAX_BYTES, media_urls, signed
 from fedi_safety.gate.app import new_id
 from fedi_safety.gate.backlog.writer import Book
 from fedi_safety.gate.fetching import FetchError, Hosts
-from fedi_safety.gate.hooks.pdq import log
 from fedi_safety.gate.responses import Refusal
 from fedi_safety.judging import logs
 from fedi_safety.ledger.uploads import UploadNote, UploadState
 
-ANNOUNCED = "announced"
+log = logging.getLogger(__name__)
 
+ANNOUNCED = "announced"
 """Why a medium that a webhook named is owed: nobody has looked at it yet."""
 
 _BODY_S = 10.0

@@ -1,12 +1,8 @@
-"""Endpoints for other servers than pict-rs: PieFed asks for a picture's PDQ hash, Mastodon announces new media.
-
-Both are off until hosts are listed that may be fetched from. It judges nothing itself.
-"""
+"""PieFed asks for a picture's PDQ hash. Off until hosts are listed that may be fetched from; it judges nothing."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 
 from starlette.requests import Request
@@ -21,9 +17,6 @@ from fedi_safety.gate.app import admitted, new_id
 from fedi_safety.gate.fetching import Fetcher, FetchError
 from fedi_safety.gate.responses import Refusal
 from fedi_safety.judging import logs
-
-log = logging.getLogger(__name__)
-
 
 _PDQ_AT_ONCE = 4
 _HEAD_BYTES = 4096
