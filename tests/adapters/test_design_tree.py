@@ -48,9 +48,11 @@ def there() -> Iterator[str]:
 
 def test_the_tree_names_every_module_and_nothing_else() -> None:
     folders, modules = drawn((ROOT / "docs/design.md").read_text("utf-8"))
-    assert sorted(modules) == sorted(path for path in there() if not path.endswith("__init__.py"))
+    files = {path for path in there() if not path.endswith("__init__.py")}
     parents = {f"{parent.as_posix()}/" for path in there() for parent in Path(path).parents if parent != Path()}
-    assert sorted(folders) == sorted(parents)
+    missing, invented = (files | parents) - modules - folders, (modules | folders) - files - parents
+    assert not missing, f"not in the tree of docs/design.md: {', '.join(sorted(missing))}"
+    assert not invented, f"in the tree of docs/design.md alone: {', '.join(sorted(invented))}"
 
 
 def test_the_check_reads_trees() -> None:
