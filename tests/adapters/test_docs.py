@@ -27,7 +27,7 @@ from fedi_safety.media.decoder.frames.sampling import odds
 from fedi_safety.policies import PRESETS, load_policy
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 MIGRATING = "migrating.md"  # where the predecessor's names are, which `--help` hides
 
 
@@ -298,8 +298,8 @@ def test_internal_links_lead_somewhere(path: Path) -> None:
 
 def test_every_page_is_linked_from_the_readme() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
-    for path in (ROOT / "docs").glob("*.md"):
-        assert f"(docs/{path.name})" in readme, path.name
+    for path in [*ROOT.glob("[!R]*.md"), *(ROOT / "docs").glob("*.md")]:
+        assert f"({path.relative_to(ROOT)})" in readme, path.name
 
 
 def test_the_changelog_has_an_open_section() -> None:
