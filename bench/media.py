@@ -42,7 +42,7 @@ from fedi_safety.core.types import Decoded, Frame, Look, MediaType
 from fedi_safety.media import sniff
 from fedi_safety.media.caps import Caps
 from fedi_safety.media.decoder.dispatch import decode
-from fedi_safety.media.decoder.frames.emitter import Bounds, Showing, Shown
+from fedi_safety.media.decoder.frames.emitter import Bounds, DecodeSummary, Emitter
 from fedi_safety.media.decoder.frames.sampling import odds
 from fedi_safety.media.decoder.frames.still import fit
 from fedi_safety.policies import load_policy
@@ -132,11 +132,11 @@ def made(sample: Sample, folder: Path) -> bytes:
     return path.read_bytes()
 
 
-def looked(data: bytes, kind: MediaType, budget: int, seed: int) -> tuple[list[Frame], Shown]:
+def looked(data: bytes, kind: MediaType, budget: int, seed: int) -> tuple[list[Frame], DecodeSummary]:
     """Look at a medium in this process, as a child would."""
     found: list[Frame] = []
     bounds = Bounds(NO_CAP, budget, time.monotonic() + 600, Random(seed))
-    return found, decode(data, kind, bounds, Showing(lambda frame, _width, _height: found.append(frame)))
+    return found, decode(data, kind, bounds, Emitter(lambda frame, _width, _height: found.append(frame)))
 
 
 def ours(data: bytes, kind: MediaType) -> list[Frame]:
@@ -278,7 +278,7 @@ class InProcess:
         first, caps = look is Look.FIRST, Caps()
         budget = (caps.frames if first else caps.more_frames), (caps.tiles if first else caps.more_tiles)
         bounds = Bounds(NO_CAP, budget[0], time.monotonic() + 60, Random(1), look, budget[1])
-        showing = Showing(emit, bounds)
+        showing = Emitter(emit, bounds)
         went = showing.completed(decode(data, media_type, bounds, showing))
         if not frames:
             raise went.problem or RuntimeError("nothing was shown")

@@ -27,7 +27,7 @@ from fedi_safety.stores.s3.store import open_s3  # noqa: E402
 from support.servers.s3 import REGION, S3Server, client_of, s3_server  # noqa: E402
 
 _BYTES = 250_000
-_HANDS = 8
+_CONCURRENCY = 8
 Work = Callable[[], int]
 
 
@@ -45,7 +45,7 @@ def main() -> None:
             server.put("pictures", f"{i:06d}", os.urandom(_BYTES))
         works = {**_botocore(server), **_ours(server), **_obstore(server), **_aiobotocore(server)}
         figures = {name: _measured(work) for name, work in works.items()}
-    print(json.dumps({"server": server.name, "object_bytes": _BYTES, "hands": _HANDS, **figures}, indent=2))
+    print(json.dumps({"server": server.name, "object_bytes": _BYTES, "concurrency": _CONCURRENCY, **figures}, indent=2))
 
 
 def _measured(work: Work) -> dict[str, float]:
@@ -60,7 +60,7 @@ def _measured(work: Work) -> dict[str, float]:
 
 
 def _in_threads(read: Callable[[str], int], names: list[str]) -> int:
-    with ThreadPoolExecutor(_HANDS) as pool:
+    with ThreadPoolExecutor(_CONCURRENCY) as pool:
         assert sum(pool.map(read, names)) == _BYTES * len(names)
     return len(names)
 
@@ -147,7 +147,7 @@ def _aiobotocore(server: S3Server) -> dict[str, Work]:
 
     async def reading() -> int:
         names = _names(server)
-        room = asyncio.Semaphore(_HANDS)
+        room = asyncio.Semaphore(_CONCURRENCY)
         async with client() as s3:
 
             async def read(name: str) -> int:

@@ -314,8 +314,8 @@ def test_many_threads_share_the_connections(root: Path, store: SftpStore) -> Non
     for name, content in data.items():
         (root / name).write_bytes(content)
     objects = [o for o in store.list() if isinstance(o, Object)]
-    with ThreadPoolExecutor(12) as hands:
-        read = list(hands.map(lambda o: store.fetch(o, nothing), objects))
+    with ThreadPoolExecutor(12) as threads:
+        read = list(threads.map(lambda o: store.fetch(o, nothing), objects))
     assert dict(zip((o.key for o in objects), read, strict=True)) == data
 
 
@@ -466,8 +466,8 @@ def test_nothing_is_left_after_closing(server: Sshd, root: Path, access: Ssh) ->
     for _ in range(2):
         store = open_sftp(server.url, access)
         objects = [o for o in store.list() if isinstance(o, Object)]
-        with ThreadPoolExecutor(4) as hands:
-            list(hands.map(lambda o, s=store: s.fetch(o, nothing), objects))
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda o, s=store: s.fetch(o, nothing), objects))
         half = store.list()
         next(half)
         store.close()

@@ -155,8 +155,8 @@ def test_a_dismissed_content_is_let_pass(tmp_path: Path) -> None:
 def test_the_same_content_at_once_is_judged_once(tmp_path: Path) -> None:
     with gate(tmp_path) as g:
         g.slow.free.clear()
-        with ThreadPoolExecutor(8) as hands:
-            asked = [hands.submit(g.upload, RED_CIRCLE) for _ in range(8)]
+        with ThreadPoolExecutor(8) as threads:
+            asked = [threads.submit(g.upload, RED_CIRCLE) for _ in range(8)]
             g.wait_for(lambda: len(g.decoder.decoded) == 1)
             g.slow.free.set()
             assert [a.result().status for a in asked] == [406] * 8
@@ -166,8 +166,8 @@ def test_the_same_content_at_once_is_judged_once(tmp_path: Path) -> None:
 def test_uploads_at_once_are_judged_together(tmp_path: Path) -> None:
     with gate(tmp_path, jobs=1) as g:
         g.slow.free.clear()
-        with ThreadPoolExecutor(9) as hands:
-            asked = [hands.submit(g.upload, b"pic red=0.%d circle=0" % i) for i in range(1, 10)]
+        with ThreadPoolExecutor(9) as threads:
+            asked = [threads.submit(g.upload, b"pic red=0.%d circle=0" % i) for i in range(1, 10)]
             g.wait_for(lambda: len(g.decoder.decoded) == 9)
             g.slow.free.set()
             assert all(a.result().status == 200 for a in asked)
@@ -464,8 +464,8 @@ def test_a_full_queue_sheds_at_once_and_memory_judges_the_rest_later(tmp_path: P
     with gate(tmp_path, queue=2, jobs=1) as g:
         g.slow.free.clear()
         data = [b"pic red=0.9 circle=0.9 n=%d" % i for i in range(60)]
-        with ThreadPoolExecutor(60) as hands:
-            asked = [hands.submit(g.upload, one) for one in data]
+        with ThreadPoolExecutor(60) as threads:
+            asked = [threads.submit(g.upload, one) for one in data]
             # One is scored, some wait decoded, two wait: all others are answered at once.
             g.wait_for(lambda: sum(a.done() for a in asked) >= 20)
             shed = [a.result() for a in asked if a.done()]
@@ -485,8 +485,8 @@ def test_what_a_slow_engine_would_reach_too_late_is_shed_at_once(tmp_path: Path)
             assert g.upload(b"pic red=0.9 n=%d" % i).code == "clear"
         data = [b"pic red=0.9 circle=0.9 n=%d" % i for i in range(30)]
         g.slow.free.clear()
-        with ThreadPoolExecutor(30) as hands:
-            asked = [hands.submit(g.upload, one) for one in data]
+        with ThreadPoolExecutor(30) as threads:
+            asked = [threads.submit(g.upload, one) for one in data]
             # At 0.4 s each, only a part of them can be judged in 8 s, though 64 may wait.
             g.wait_for(lambda: sum(a.done() for a in asked) >= 15, 4.0)
             shed = [a.result() for a in asked if a.done()]
@@ -502,8 +502,8 @@ def test_without_memory_it_is_hashed_answered_and_owed(tmp_path: Path) -> None:
     with gate(tmp_path, held_bytes=1 << 20, max_bytes=512 << 10) as g:
         g.slow.free.clear()
         big = [RED + b" pad=" + bytes([65 + i]) * (400 << 10) for i in range(3)]
-        with ThreadPoolExecutor(3) as hands:
-            first = hands.submit(g.upload, big[0])
+        with ThreadPoolExecutor(3) as threads:
+            first = threads.submit(g.upload, big[0])
             g.wait_for(lambda: len(g.decoder.decoded) == 1)
             second = g.upload(big[1])
             assert second.code == "queue_full"
@@ -543,8 +543,8 @@ def test_an_engine_that_fails_again_and_again_is_not_ready(tmp_path: Path) -> No
 def test_an_uploader_that_goes_away_leaves_nothing(tmp_path: Path) -> None:
     with gate(tmp_path, jobs=1) as g:
         g.slow.free.clear()
-        with ThreadPoolExecutor(1) as hands:
-            first = hands.submit(g.upload, RED)
+        with ThreadPoolExecutor(1) as threads:
+            first = threads.submit(g.upload, RED)
             g.wait_for(lambda: len(g.decoder.decoded) == 1)
             caller = socket.create_connection(("127.0.0.1", g.port), 5)
             caller.sendall(
@@ -565,8 +565,8 @@ def test_an_uploader_that_goes_away_leaves_nothing(tmp_path: Path) -> None:
 def test_a_stop_answers_what_is_in_hand(tmp_path: Path) -> None:
     with gate(tmp_path) as g:
         g.slow.free.clear()
-        with ThreadPoolExecutor(1) as hands:
-            asked = hands.submit(g.upload, RED_CIRCLE)
+        with ThreadPoolExecutor(1) as threads:
+            asked = threads.submit(g.upload, RED_CIRCLE)
             g.wait_for(lambda: len(g.decoder.decoded) == 1)
             stopping = threading.Thread(target=g.stop)
             stopping.start()
@@ -591,8 +591,8 @@ def test_a_stop_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(engine, "_STOP_S", 0.3)
     with gate(tmp_path) as g:
         g.slow.free.clear()
-        with ThreadPoolExecutor(1) as hands:
-            asked = hands.submit(g.upload, RED_CIRCLE)
+        with ThreadPoolExecutor(1) as threads:
+            asked = threads.submit(g.upload, RED_CIRCLE)
             g.wait_for(lambda: len(g.decoder.decoded) == 1)
             stopping = threading.Thread(target=g.stop)
             stopping.start()

@@ -71,8 +71,8 @@ def with_store(path: Path, **settings: Any) -> Any:
 def owe(g: Gate, *uploads: bytes) -> None:
     """Have uploads accepted without a verdict; the engine stands still from now on."""
     g.slow.free.clear()
-    with ThreadPoolExecutor(len(uploads)) as hands:
-        assert {reply.code for reply in hands.map(g.upload, uploads)} == {"deadline"}
+    with ThreadPoolExecutor(len(uploads)) as threads:
+        assert {reply.code for reply in threads.map(g.upload, uploads)} == {"deadline"}
 
 
 # --- written before it is told
@@ -81,13 +81,13 @@ def owe(g: Gate, *uploads: bytes) -> None:
 def test_a_debt_is_durable_before_the_answer(tmp_path: Path) -> None:
     with gate(tmp_path, deadline_s=20.0, busy_timeout_s=30.0, queue=1, jobs=1) as g:
         g.slow.free.clear()
-        with ThreadPoolExecutor(60) as hands:
+        with ThreadPoolExecutor(60) as threads:
             crowd: list[Future[Reply]] = []
             while not crowd or not crowd[-1].done():  # one by one: in a burst some are shed before all places are taken
-                crowd.append(hands.submit(g.upload, b"pic red=0.1 n=%d" % len(crowd)))
+                crowd.append(threads.submit(g.upload, b"pic red=0.1 n=%d" % len(crowd)))
                 wait(crowd[-1:], 0.2)
             with locked(tmp_path):
-                shed = hands.submit(g.upload, b"pic red=0.2")
+                shed = threads.submit(g.upload, b"pic red=0.2")
                 time.sleep(0.7)
                 assert not shed.done(), "it was told before it was written"
             assert shed.result().code == "queue_full"

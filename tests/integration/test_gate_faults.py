@@ -57,9 +57,9 @@ class Uploads:
             self.one()
 
     @contextmanager
-    def sent_meanwhile(self, hands: int = 4) -> Iterator[None]:
-        with ThreadPoolExecutor(hands) as pool:
-            sending: list[Future[None]] = [pool.submit(self.forever) for _ in range(hands)]
+    def sent_meanwhile(self, threads: int = 4) -> Iterator[None]:
+        with ThreadPoolExecutor(threads) as pool:
+            sending: list[Future[None]] = [pool.submit(self.forever) for _ in range(threads)]
             try:
                 yield
             finally:
@@ -182,7 +182,7 @@ def test_workers_that_are_killed_again_and_again_lose_no_upload(tmp_path: Path, 
         for round_ in range(2):
             with uploads.sent_meanwhile(6):
                 time.sleep(1.0)
-                # Held first, so that it dies with jobs in its hands.
+                # Held first, so that it dies with jobs in hand.
                 dying.running.send_signal(signal.SIGSTOP)
                 time.sleep(0.5)
                 dying.kill()
@@ -253,7 +253,7 @@ def test_a_clock_that_jumps_changes_no_answer(tmp_path: Path, monkeypatch: pytes
 
 
 def test_an_event_loop_is_never_held_up_by_judging(tmp_path: Path, faces: str) -> None:
-    """Health is answered at once while all hands judge."""
+    """Health is answered at once while all threads judge."""
     with gate_server(tmp_path / "gate", policy=faces) as running:
         uploads = Uploads(running)
         slowest = 0.0

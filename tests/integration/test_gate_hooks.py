@@ -81,10 +81,10 @@ def test_too_many_at_once_are_told_to_come_again(tmp_path: Path) -> None:
     with (
         web({"/a.png": late}) as (port, asked),
         gate(tmp_path, pdq_hosts=[f"127.0.0.1:{port}"]) as g,
-        ThreadPoolExecutor(4) as hands,
+        ThreadPoolExecutor(4) as threads,
     ):
         url = f"/pdq?image_url=http://127.0.0.1:{port}/a.png"
-        busy = [hands.submit(g.get, url) for _ in range(4)]
+        busy = [threads.submit(g.get, url) for _ in range(4)]
         g.wait_for(lambda: len(asked) == 4)
         assert (g.get(url).status, g.get(url).code) == (429, "busy")
         release.set()

@@ -101,8 +101,8 @@ def test_reading_outlives_cut_connections(server: Sshd, store: SftpStore) -> Non
         if len(heads) % 15 == 7:
             cuts.append(server.cut())
 
-    with ThreadPoolExecutor(4) as hands:
-        read = list(hands.map(lambda o: store.fetch(o, accept), listed))
+    with ThreadPoolExecutor(4) as threads:
+        read = list(threads.map(lambda o: store.fetch(o, accept), listed))
     assert len(cuts) == 4
     assert all(cuts)
     assert read == [b"x" * 300_000] * 60
@@ -127,8 +127,8 @@ def test_a_server_that_stays_away_is_a_store_error_and_not_the_objects_fault(ser
     listed = objects(store)
     server.stop()
     started = time.monotonic()
-    with ThreadPoolExecutor(8) as hands:
-        failed = list(hands.map(lambda o: _error(store, o), listed))
+    with ThreadPoolExecutor(8) as threads:
+        failed = list(threads.map(lambda o: _error(store, o), listed))
     assert time.monotonic() - started < 15
     assert {type(error) for error in failed} == {StoreError}
     assert "nothing listens" in str(failed[0])
@@ -274,8 +274,8 @@ def test_max_sessions(sessions: int) -> None:
             return
         fill(server, 1, 40, size=50_000)
         store = SftpStore(read_url(server.url), access(server, 3), waits=QUICK)
-        with ThreadPoolExecutor(6) as hands:
-            assert set(hands.map(lambda o: len(store.fetch(o, nothing)), objects(store))) == {50_000}
+        with ThreadPoolExecutor(6) as threads:
+            assert set(threads.map(lambda o: len(store.fetch(o, nothing)), objects(store))) == {50_000}
         assert len([line for line in server.log().splitlines() if "Accepted publickey" in line]) > 1
         store.close()
     finally:
@@ -288,8 +288,8 @@ def test_a_server_that_takes_only_one_connection_serves_all_the_same(server: Ssh
     listed = objects(store)
     server.write_authorized()
     (server.home / "authorized_keys").write_text("")  # no further login
-    with ThreadPoolExecutor(6) as hands:
-        assert set(hands.map(lambda o: len(store.fetch(o, nothing)), listed)) == {50_000}
+    with ThreadPoolExecutor(6) as threads:
+        assert set(threads.map(lambda o: len(store.fetch(o, nothing)), listed)) == {50_000}
 
 
 def test_a_host_key_changed_in_the_middle_is_refused(server: Sshd, store: SftpStore) -> None:

@@ -207,7 +207,7 @@ class Soak:
 
     def run(self, until: Callable[[], bool], *, uploads: bool, extra: Callable[[int], None] = lambda _m: None) -> None:
         """Let time pass: troubles, uploads and cycles, each when it is due."""
-        with ThreadPoolExecutor(2 * len(self.places)) as hands:
+        with ThreadPoolExecutor(2 * len(self.places)) as threads:
             while not until():
                 minute = round(self.minute)
                 for place in self.places:
@@ -220,8 +220,8 @@ class Soak:
                 extra(minute)
                 jobs = []
                 if uploads:
-                    jobs += [hands.submit(self.upload, p) for p in self.places if minute % p.every == 0]
-                jobs += [hands.submit(self.step, p) for p in self.places if p.due <= self.clock.now()]
+                    jobs += [threads.submit(self.upload, p) for p in self.places if minute % p.every == 0]
+                jobs += [threads.submit(self.step, p) for p in self.places if p.due <= self.clock.now()]
                 for job in jobs:
                     job.result()
                 self.clock.advance(self.began + (round(self.minute) + 1) * MINUTE - self.clock.now())

@@ -143,8 +143,8 @@ def pool(count: int) -> tuple[list[shapes.Scene], NDArray[np.uint8]]:
             wanted.append(
                 (seed + 2 + (twin[0][1] != kind), twin[: rng.choice((1, 2, 2))] if kind != other_kind else twin)
             )
-    with multiprocessing.Pool(2) as hands:
-        drawn = hands.starmap(pixels, wanted, chunksize=256)
+    with multiprocessing.Pool(2) as threads:
+        drawn = threads.starmap(pixels, wanted, chunksize=256)
     return [shapes.scene(*w) for w in wanted], np.stack(drawn)
 
 

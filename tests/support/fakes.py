@@ -67,7 +67,7 @@ class FakeStore:
     """Objects in a dict. `gone_on_fetch` and `failing` let single objects misbehave."""
 
     url = "fake://store"
-    hands = 2
+    concurrency = 2
 
     def __init__(self, objects: dict[str, bytes] | None = None) -> None:
         self.objects = dict(objects or {})

@@ -66,7 +66,7 @@ def scan(
             recheck=request.recheck,
             max_bytes=settings.limits.max_bytes,
             held_bytes=(256 << 20) // request.beside,
-            fetchers=max(store.hands, engine.jobs),
+            fetchers=max(store.concurrency, engine.jobs),
             decoders=engine.jobs,
             scorers=engine.jobs,
             max_batch=engine.media_at_once,

@@ -122,10 +122,10 @@ def _clip_speeds(settings: Settings) -> list[Speed]:
     from fedi_safety.detectors.examples import drawn_face
     from fedi_safety.evaluation.speed import clip_speeds
 
-    return clip_speeds(settings, ("fp32", "bf16", "fp16", "int8"), drawn_face(), _hands(settings))
+    return clip_speeds(settings, ("fp32", "bf16", "fp16", "int8"), drawn_face(), _threads(settings))
 
 
-def _hands(settings: Settings) -> int:
+def _threads(settings: Settings) -> int:
     """Return how many threads score at once in a scan."""
     from fedi_safety.app.engine import core_count
 
@@ -214,7 +214,7 @@ def _detectors(settings: Settings, reached: list[Speed]) -> Iterator[Finding]:
         code = ExitCode.SELF_TEST if wrong else ExitCode.DONE
         yield Finding(f"detector {detector.name}", not wrong, "; ".join(wrong) or detector.version, code)
         if not wrong:
-            reached.append(measured(detector, drawn_face(), _hands(settings)))
+            reached.append(measured(detector, drawn_face(), _threads(settings)))
 
 
 def _decoder(settings: Settings) -> Iterator[Finding]:

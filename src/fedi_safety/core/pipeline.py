@@ -52,7 +52,7 @@ Result = Judged | Unscanned | Remembered
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What of the store is looked at, and with how many hands."""
+    """What of the store is looked at, and by how many threads."""
 
     prefixes: tuple[str, ...] = ()
     since: float | None = None
@@ -138,9 +138,9 @@ class Pipeline:
         # Contents that are being judged, with the objects that wait for the same verdict, and those just judged.
         self._claims: dict[bytes, list[Object]] = {}
         self._recent: OrderedDict[bytes, tuple[Content, Judgement]] = OrderedDict()
-        hands = max(options.decoders, options.scorers)
+        threads = max(options.decoders, options.scorers)
         self._to_fetch: Pipe[Object] = Pipe(8 * options.fetchers, 1)
-        self._to_decode: Pipe[_Fetched] = Pipe(2 * hands, options.fetchers)
+        self._to_decode: Pipe[_Fetched] = Pipe(2 * threads, options.fetchers)
         self._to_score: Pipe[_Framed] = Pipe(3 * options.max_batch, options.decoders)
         self._out: Pipe[list[Result]] = Pipe(64, 1 + options.fetchers + options.decoders + options.scorers)
         self._budget = ByteBudget(max(options.held_bytes, options.max_bytes))
@@ -164,10 +164,10 @@ class Pipeline:
         """
         options = self._options
         threads = [
-            *self._hands("list", 1, self._list, self._to_fetch.finish),
-            *self._hands("fetch", options.fetchers, self._fetch, self._to_decode.finish),
-            *self._hands("decode", options.decoders, self._decode, self._to_score.finish),
-            *self._hands("score", options.scorers, self._score, None),
+            *self._threads("list", 1, self._list, self._to_fetch.finish),
+            *self._threads("fetch", options.fetchers, self._fetch, self._to_decode.finish),
+            *self._threads("decode", options.decoders, self._decode, self._to_score.finish),
+            *self._threads("score", options.scorers, self._score, None),
         ]
         for thread in threads:
             thread.start()
@@ -183,7 +183,7 @@ class Pipeline:
         if self._failure is not None:
             raise self._failure
 
-    def _hands(
+    def _threads(
         self, name: str, count: int, work: Callable[[], None], finished: Callable[[], None] | None
     ) -> list[threading.Thread]:
         """Return the threads of one stage; each says when it has put its last item into the next stage's queue."""

@@ -77,7 +77,7 @@ class Store(ReadableStore, Protocol):
     """
 
     @property
-    def hands(self) -> int:
+    def concurrency(self) -> int:
         """How many objects are worth fetching at once: enough to hide the way to them, no more than it can bear."""
         ...
 

@@ -28,7 +28,7 @@ class Pipe(Generic[T]):
         self._items: deque[T] = deque()
         self._capacity = capacity
         self._producers = producers
-        # One lock and two reasons to wait: nobody is woken in vain, however many hands a remote store has.
+        # One lock and two reasons to wait: nobody is woken in vain, however many threads a remote store has.
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
         self._emptied = threading.Condition(self._lock)

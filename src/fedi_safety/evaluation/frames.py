@@ -23,11 +23,11 @@ def sample_frames(store: Store, decoder: Decoder, count: int, *, max_bytes: int,
         return _frame(store, decoder, obj, max_bytes)
 
     objects = draw(store.list(), round(count * _SPARE) + 20, seed).objects
-    hands = max(2, min(store.hands, 16))
+    threads = max(2, min(store.concurrency, 16))
     yielded = 0
-    with ThreadPoolExecutor(hands) as pool:
-        for at in range(0, len(objects), 2 * hands):
-            for found in pool.map(frame, objects[at : at + 2 * hands]):
+    with ThreadPoolExecutor(threads) as pool:
+        for at in range(0, len(objects), 2 * threads):
+            for found in pool.map(frame, objects[at : at + 2 * threads]):
                 if found is not None and yielded < count:
                     yield found
                     yielded += 1

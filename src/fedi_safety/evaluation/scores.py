@@ -124,7 +124,7 @@ def score_sample(
         in_force = engine.in_force(policy)
         options = Options(
             max_bytes=settings.limits.max_bytes,
-            fetchers=max(store.hands, engine.jobs),
+            fetchers=max(store.concurrency, engine.jobs),
             decoders=engine.jobs,
             scorers=engine.jobs,
             max_batch=engine.media_at_once,

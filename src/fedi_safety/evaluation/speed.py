@@ -30,25 +30,25 @@ class Speed:
     problem: str = ""
 
 
-def measure(detector: Detector, evidence: Evidence, hands: int, seconds: float = SECONDS) -> float:
-    """Return the images a second that `hands` threads reach together, as a scan would use the detector."""
+def measure(detector: Detector, evidence: Evidence, workers: int, seconds: float = SECONDS) -> float:
+    """Return the images a second that `workers` threads reach together, as a scan would use the detector."""
     batch = [evidence] * detector.max_batch
     detector.score(batch)  # the first one is slower: pages are touched, kernels chosen
-    done = [0] * hands
+    done = [0] * workers
     failure: list[BaseException] = []
     start = time.monotonic()
 
-    def work(hand: int) -> None:
+    def work(worker: int) -> None:
         try:
             while True:
                 detector.score(batch)
-                done[hand] += len(batch)
+                done[worker] += len(batch)
                 if time.monotonic() - start >= seconds:
                     return
         except BaseException as error:  # noqa: BLE001 - carried to the caller's thread
             failure.append(error)
 
-    threads = [threading.Thread(target=work, args=(hand,), daemon=True) for hand in range(hands)]
+    threads = [threading.Thread(target=work, args=(worker,), daemon=True) for worker in range(workers)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -58,18 +58,18 @@ def measure(detector: Detector, evidence: Evidence, hands: int, seconds: float =
     return sum(done) / (time.monotonic() - start)
 
 
-def measured(detector: Detector, evidence: Evidence, hands: int) -> Speed:
+def measured(detector: Detector, evidence: Evidence, workers: int) -> Speed:
     """Measure one detector; a failure becomes the problem that is told."""
     plan = getattr(detector, "plan", None)  # only `clip` has a choice
     how = "fp32" if plan is None else f"{plan.variant} by {plan.runtime}"
     try:
-        rate = measure(detector, evidence, hands)
+        rate = measure(detector, evidence, workers)
     except (FediSafetyError, Unscannable) as error:
         return Speed(detector.name, how, problem=error.line() if isinstance(error, FediSafetyError) else str(error))
     return Speed(detector.name, how, detector.max_batch, rate)
 
 
-def clip_speeds(settings: Settings, precisions: Sequence[str], evidence: Evidence, hands: int) -> list[Speed]:
+def clip_speeds(settings: Settings, precisions: Sequence[str], evidence: Evidence, workers: int) -> list[Speed]:
     """Measure the configured model in these number formats, one after the other, so that one is in memory at a time."""
     from fedi_safety.detectors import CLIP, open_detectors
 
@@ -81,7 +81,7 @@ def clip_speeds(settings: Settings, precisions: Sequence[str], evidence: Evidenc
         except FediSafetyError as error:
             found.append(Speed(CLIP, precision, problem=error.line()))
             continue
-        found.append(measured(detector, evidence, hands))
+        found.append(measured(detector, evidence, workers))
         close = getattr(detector, "close", None)
         if close is not None:
             close()

@@ -166,8 +166,8 @@ class EngineJudge:
         self.engine = engine
         self.take_policy(self._policy)
         self._to_score = Pipe(2 * self._batch(engine), engine.jobs)
-        hands = [(self._decode, "decode"), (self._score, "score")]
-        for work, name in hands:
+        stages = [(self._decode, "decode"), (self._score, "score")]
+        for work, name in stages:
             for i in range(engine.jobs):
                 thread = threading.Thread(
                     target=work, args=(engine, self._to_score), name=f"gate-{name}-{i}", daemon=True

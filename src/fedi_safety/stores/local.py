@@ -86,7 +86,7 @@ class LocalStore:
         return "file://" + quote_from_bytes(os.fsencode(self._root))
 
     @property
-    def hands(self) -> int:
+    def concurrency(self) -> int:
         """Two: while one waits for the disk, the other reads."""
         return 2
 

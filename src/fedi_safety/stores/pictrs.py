@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 HEAD_BYTES = 4096
 _BODY_S = 300.0  # the longest that one file may take, however steadily it drips
-_HANDS = 8
+_CONCURRENCY = 8
 _ALIASES_REMEMBERED = 20_000
 _ANCHORS = 64  # hashes listed last, from which a listing that lost its place goes on
 # The order is that of the hash's creation, which follows the creation time that is told after processing.
@@ -61,7 +61,7 @@ class PictrsStore:
         self, client: PictrsClient, database: PictrsDatabase | None = None, *, page: int = PAGE_PICTURES
     ) -> None:
         """Take over `client`; `database` adds where proxied pictures came from to what is remembered of a removal."""
-        self.hands = _HANDS
+        self.concurrency = _CONCURRENCY
         self._client = client
         self._database = database
         self._page = page

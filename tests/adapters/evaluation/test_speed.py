@@ -1,4 +1,4 @@
-"""The short measurement of `doctor`: it counts what was scored, by as many hands as a scan has."""
+"""The short measurement of `doctor`: it counts what was scored, by as many threads as a scan has."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PICTURE = Evidence(text_frame(0, b"red=1"))
 
 
 class Slow(FakeDetector):
-    """Takes ten milliseconds a batch, and knows how many hands were in it at once."""
+    """Takes ten milliseconds a batch, and knows how many threads were in it at once."""
 
     def __init__(self, failing: bool = False) -> None:
         super().__init__("slow", ("a.red",), max_batch=5)

@@ -17,7 +17,7 @@ from fedi_safety.media.caps import MAX_COVERS, MAX_FRAME_PIXELS, MAX_FURTHER, MA
 from fedi_safety.media.decoder.dispatch import decode
 from fedi_safety.media.decoder.formats.images import decode_still
 from fedi_safety.media.decoder.frames import tiles
-from fedi_safety.media.decoder.frames.emitter import _WAY_BITS, Bounds, Showing, Shown
+from fedi_safety.media.decoder.frames.emitter import _WAY_BITS, Bounds, DecodeSummary, Emitter
 from fedi_safety.media.decoder.frames.orientation import stored, upright
 from fedi_safety.media.decoder.frames.still import finished
 from fedi_safety.media.decoder.frames.tiles import Box, is_long, smallest_part, tile
@@ -33,11 +33,11 @@ budgets = st.integers(1, 60)
 
 def looked(
     data: bytes, kind: MediaType, look: Look = Look.FIRST, budget: int = 12, until: float | None = None
-) -> tuple[list[Frame], Shown]:
+) -> tuple[list[Frame], DecodeSummary]:
     """Look at a medium as a child does."""
     found: list[Frame] = []
     bounds = Bounds(NO_CAP, 16, until or time.monotonic() + 600, Random(1), look, budget)
-    showing = Showing(lambda frame, _width, _height: found.append(frame), bounds)
+    showing = Emitter(lambda frame, _width, _height: found.append(frame), bounds)
     return found, showing.completed(decode(data, kind, bounds, showing))
 
 
@@ -372,12 +372,12 @@ def test_when_the_time_is_up_it_is_said() -> None:
 def test_pictures_of_one_medium_share_a_budget() -> None:
     found: list[Frame] = []
     bounds = Bounds(NO_CAP, 16, time.monotonic() + 600, Random(1), Look.FIRST, 12)
-    showing = Showing(lambda frame, _width, _height: found.append(frame), bounds)
+    showing = Emitter(lambda frame, _width, _height: found.append(frame), bounds)
     for page in (1, 2, 3):
         still = finished(noise(200, 1000, page), 200, 1000)
         showing.show(2 * page, Place(page=page), still, on_black_index=2 * page + 1)
     assert [sum(f.place.tile is not None for f in found if f.place.page == page) for page in (1, 2, 3)] == [9, 3, 0]
-    assert showing.completed(Shown(3)).total == 3 + 9 + 3 + 3
+    assert showing.completed(DecodeSummary(3)).total == 3 + 9 + 3 + 3
 
 
 def test_a_long_animation_is_tiled_too() -> None:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from fedi_safety.core.types import Frame, MediaType
 from fedi_safety.media.decoder.dispatch import decode
-from fedi_safety.media.decoder.frames.emitter import Bounds, Showing, Shown
+from fedi_safety.media.decoder.frames.emitter import Bounds, DecodeSummary, Emitter
 from support.corpus.media_zoo import chunk, saved
 
 WIDTH, HEIGHT = 160, 96
@@ -66,11 +66,11 @@ def upright(frame: Frame) -> bool:
 
 def shown(
     data: bytes, kind: MediaType, *, frames: int = 1000, seed: int = 0, max_pixels: int = 10**8, seconds: float = 60
-) -> tuple[list[Frame], Shown]:
+) -> tuple[list[Frame], DecodeSummary]:
     """Decode in this process; return the frames by index, and how it went."""
     found: list[Frame] = []
     bounds = Bounds(max_pixels, frames, time.monotonic() + seconds, Random(seed))
-    went = decode(data, kind, bounds, Showing(lambda frame, _width, _height: found.append(frame)))
+    went = decode(data, kind, bounds, Emitter(lambda frame, _width, _height: found.append(frame)))
     if went.problem is not None and not found:
         raise went.problem
     return sorted(found, key=lambda frame: frame.index), went

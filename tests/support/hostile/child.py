@@ -26,7 +26,7 @@ from fedi_safety.core.types import MediaType, Place, Reason
 from fedi_safety.media import protocol
 from fedi_safety.media.decoder import main
 from fedi_safety.media.decoder.confine import process
-from fedi_safety.media.decoder.frames.emitter import Bounds, Showing, Shown
+from fedi_safety.media.decoder.frames.emitter import Bounds, DecodeSummary, Emitter
 from fedi_safety.media.decoder.frames.still import Still
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -35,10 +35,10 @@ _GREY = Still(2, 1, Image.new("RGB", (2, 1), (128, 128, 128)))
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-_showing: Showing
+_showing: Emitter
 
 
-def decode(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> Shown:
+def decode(data: bytes, media_type: MediaType, bounds: Bounds, showing: Emitter) -> DecodeSummary:
     """Do what the medium says; a word after `then` once a frame is out."""
     global _showing
     _showing = showing
@@ -49,7 +49,7 @@ def decode(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing)
     still = _DEEDS[word](argument)
     if still is not None:
         showing.show(0, Place(), still, on_black_index=1)
-    return Shown()
+    return DecodeSummary()
 
 
 def _tell(text: str) -> NoReturn:

@@ -21,7 +21,7 @@ class Chosen:
         self._store = store
         self._objects = tuple(sorted(objects, key=lambda o: o.key.encode("utf-8", "surrogateescape")))
         self.url = store.url
-        self.hands = store.hands
+        self.concurrency = store.concurrency
         self.fetch = store.fetch
 
     def list(self, prefixes: Sequence[str] = (), since: float | None = None) -> Iterator[Object | Unscanned]:

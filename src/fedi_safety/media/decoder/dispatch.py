@@ -9,12 +9,12 @@ from fedi_safety.core.types import MediaType, Place
 from fedi_safety.media.decoder.formats.animation import decode_animation
 from fedi_safety.media.decoder.formats.images import decode_still
 from fedi_safety.media.decoder.formats.multipage import decode_pages
-from fedi_safety.media.decoder.frames.emitter import Bounds, Showing, Shown
+from fedi_safety.media.decoder.frames.emitter import Bounds, DecodeSummary, Emitter
 from fedi_safety.media.decoder.structure.hidden import find, show_further
 from fedi_safety.media.decoder.structure.probe import has_track
 
 
-def decode(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> Shown:
+def decode(data: bytes, media_type: MediaType, bounds: Bounds, showing: Emitter) -> DecodeSummary:
     """Show what is in a file: its medium, then what else it is. Raises `Unscannable` or `MemoryError`.
 
     Where the medium itself shows nothing, the rest is not looked at: a good thumbnail must not speak for a bad picture.
@@ -26,7 +26,7 @@ def decode(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing)
     return show_further(data, further, bounds, showing, went, _medium) if showing.shown else went
 
 
-def _medium(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> Shown:
+def _medium(data: bytes, media_type: MediaType, bounds: Bounds, showing: Emitter) -> DecodeSummary:
     if media_type is MediaType.SVG:
         return _drawing(data, bounds, showing)
     if media_type is MediaType.PDF:
@@ -41,23 +41,23 @@ def _medium(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing
     return _still(data, media_type, bounds, showing)
 
 
-def _still(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> Shown:
+def _still(data: bytes, media_type: MediaType, bounds: Bounds, showing: Emitter) -> DecodeSummary:
     pages = decode_pages(data, media_type, bounds, showing)
     if pages is not None:
         return pages
     showing.show(
         0, Place(), decode_still(data, media_type, bounds.max_pixels, bounds.look, bounds.tiles), on_black_index=1
     )
-    return Shown()
+    return DecodeSummary()
 
 
-def _with_track(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> Shown:
+def _with_track(data: bytes, media_type: MediaType, bounds: Bounds, showing: Emitter) -> DecodeSummary:
     """Show a picture and the track that it has besides: which of them a viewer shows is the viewer's to choose."""
-    still = Shown()
+    still = DecodeSummary()
     try:
         still = _still(data, media_type, bounds, showing)
     except Unscannable as refusal:
-        still = Shown(problem=refusal)
+        still = DecodeSummary(problem=refusal)
     showing.base += 2 * still.total
     try:
         went = _clip(data, media_type, bounds, showing)
@@ -66,19 +66,19 @@ def _with_track(data: bytes, media_type: MediaType, bounds: Bounds, showing: Sho
     return replace(went, more=went.more or still.more, problem=still.problem or went.problem)
 
 
-def _clip(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> Shown:
+def _clip(data: bytes, media_type: MediaType, bounds: Bounds, showing: Emitter) -> DecodeSummary:
     from fedi_safety.media.decoder.formats.video import decode_clip
 
     return decode_clip(data, media_type, bounds, showing)
 
 
-def _drawing(data: bytes, bounds: Bounds, showing: Showing) -> Shown:
+def _drawing(data: bytes, bounds: Bounds, showing: Emitter) -> DecodeSummary:
     from fedi_safety.media.decoder.formats.svg import decode_drawing
 
     return decode_drawing(data, bounds, showing)
 
 
-def _document(data: bytes, bounds: Bounds, showing: Showing) -> Shown:
+def _document(data: bytes, bounds: Bounds, showing: Emitter) -> DecodeSummary:
     from fedi_safety.media.decoder.formats.pdf import decode_document
 
     return decode_document(data, bounds, showing)

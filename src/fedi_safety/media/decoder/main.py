@@ -21,9 +21,9 @@ from fedi_safety.core.types import Frame, MediaType, Reason
 from fedi_safety.media import protocol
 from fedi_safety.media.decoder.confine import process
 from fedi_safety.media.decoder.dispatch import decode
-from fedi_safety.media.decoder.frames.emitter import Bounds, Showing, Shown
+from fedi_safety.media.decoder.frames.emitter import Bounds, DecodeSummary, Emitter
 
-Decode = Callable[[bytes, MediaType, Bounds, Showing], Shown]
+Decode = Callable[[bytes, MediaType, Bounds, Emitter], DecodeSummary]
 
 # After this share of the time no new frame is begun, so that what is there arrives before the parent's patience ends.
 _TIME_SHARE = 0.6
@@ -95,7 +95,7 @@ class _Answer:
         sizes = (width, height, frame.width, frame.height)
         self._control.send(protocol.FRAME.pack(protocol.FRAME_TAG, self._sequence, *where, *how, *tile, *sizes))
 
-    def end(self, shown: Shown) -> None:
+    def end(self, shown: DecodeSummary) -> None:
         """Say that this was all, and what went wrong."""
         status, text = 0, b""
         if shown.problem is not None:
@@ -108,16 +108,18 @@ class _Answer:
 
 def _shown(
     source: int, size: int, media_type: MediaType, bounds: Bounds, answer: _Answer, decode_medium: Decode
-) -> Shown:
+) -> DecodeSummary:
     try:
-        showing = Showing(answer.frame, bounds)
+        showing = Emitter(answer.frame, bounds)
         shown = showing.completed(decode_medium(_read(source, size), media_type, bounds, showing))
     except Unscannable as refusal:
-        shown = Shown(0, problem=refusal)
+        shown = DecodeSummary(0, problem=refusal)
     except MemoryError:
-        shown = Shown(0, problem=Unscannable(Reason.TOO_LARGE, "decoding it needs more memory than the cap allows"))
+        shown = DecodeSummary(
+            0, problem=Unscannable(Reason.TOO_LARGE, "decoding it needs more memory than the cap allows")
+        )
     if not answer.frames and shown.problem is None:
-        shown = Shown(problem=Unscannable(Reason.CORRUPT, "nothing in it decodes"))
+        shown = DecodeSummary(problem=Unscannable(Reason.CORRUPT, "nothing in it decodes"))
     if answer.full and shown.problem is None:
         shown = replace(shown, problem=Unscannable(Reason.TOO_LARGE, "more frames than a look has room for"))
     return shown

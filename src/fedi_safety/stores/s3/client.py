@@ -22,7 +22,7 @@ from fedi_safety.stores.s3.faults import NOT_S3, Kind, Patience, S3Fault
 from fedi_safety.stores.s3.get import Gets
 
 T = TypeVar("T")
-# Measured by bench/s3_clients.py against versitygw on the same two cores, 8 hands, 250 kB objects (rate; CPU each):
+# Measured by bench/s3_clients.py against versitygw on the same two cores, 8 threads, 250 kB objects (rate; CPU each):
 #   list: botocore 9,400/s; 0.084 ms  this 22,200/s; 0.027 ms  aiobotocore 8,400/s; 0.10 ms  obstore 54,800/s; 0.004 ms
 #   GET:  botocore 610/s; 1.6 ms      this 570/s; 1.7 ms       aiobotocore 1,050/s; 0.94 ms  obstore 4,570/s; 0.18 ms
 # obstore is the fastest, but can neither list nor delete versions; judging a picture costs many times these GETs.

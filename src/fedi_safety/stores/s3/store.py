@@ -62,9 +62,9 @@ def open_s3(url: str, access: S3, patience: Patience | None = None) -> S3Store:
 class S3Store:
     """A bucket. Keys are relative to the URL's prefix; see the `Store` port for the promises."""
 
-    def __init__(self, address: Address, client: Client, hands: int) -> None:
+    def __init__(self, address: Address, client: Client, concurrency: int) -> None:
         """Use `client`, which this store closes."""
-        self.hands = hands
+        self.concurrency = concurrency
         self._address = address
         self._client = client
         self._timed = False

@@ -54,7 +54,7 @@ class SftpStore:
         self, place: Place, access: Ssh, *, waits: Waits | None = None, names_in_memory: int = _NAMES_IN_MEMORY
     ) -> None:
         """Connect and check the directory. `names_in_memory` bounds how many listed names are held in memory."""
-        self.hands = 2 * access.connections  # requests of several objects share a connection
+        self.concurrency = 2 * access.connections  # requests of several objects share a connection
         self._place = place
         self._names_in_memory = names_in_memory
         keys, login = HostKeys(place, access), read_login(place, access)

@@ -19,7 +19,7 @@ from fedi_safety.media.caps import MAX_CANVAS_PIXELS, MAX_PIXELS_PER_FRAME, SECO
 from fedi_safety.media.decoder.formats import apng, gif, webp
 from fedi_safety.media.decoder.formats.canvas import Canvas, Patch, Patches
 from fedi_safety.media.decoder.formats.images import decode_still
-from fedi_safety.media.decoder.frames.emitter import Bounds, Showing, Shown
+from fedi_safety.media.decoder.frames.emitter import Bounds, DecodeSummary, Emitter
 from fedi_safety.media.decoder.frames.sampling import Moment, choose, runs
 from fedi_safety.media.decoder.frames.still import finished, with_alpha
 from fedi_safety.media.decoder.guards import explained, plugin, refuse_bomb, refuse_items
@@ -32,7 +32,7 @@ _PATCHED: dict[MediaType, Callable[[bytes], Patches]] = {
 }
 
 
-def decode_animation(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> Shown | None:
+def decode_animation(data: bytes, media_type: MediaType, bounds: Bounds, showing: Emitter) -> DecodeSummary | None:
     """Show frames of an animation; None if these bytes are a still. Raises `Unscannable` or `MemoryError`."""
     read = _PATCHED.get(media_type)
     if read is not None:
@@ -49,7 +49,7 @@ def decode_animation(data: bytes, media_type: MediaType, bounds: Bounds, showing
 # --- GIF, APNG, WebP
 
 
-def _patched(found: Patches, bounds: Bounds, showing: Showing) -> Shown:
+def _patched(found: Patches, bounds: Bounds, showing: Emitter) -> DecodeSummary:
     refuse_bomb(found.width * found.height, bounds.max_pixels)
     if not found.width or not found.height:
         raise Unscannable(Reason.CORRUPT, "it says that it has no size")
@@ -68,16 +68,16 @@ def _patched(found: Patches, bounds: Bounds, showing: Showing) -> Shown:
     problem = found.problem or drawer.problem or dear
     if problem is None and drawer.drawn < len(chosen):
         problem = Unscannable(Reason.TOO_SLOW, f"{drawer.drawn} of {len(chosen)} chosen frames in the time there is")
-    return Shown(len(moments), len(moments) > len(chosen), problem)
+    return DecodeSummary(len(moments), len(moments) > len(chosen), problem)
 
 
-def _first(found: Patches, bounds: Bounds, showing: Showing) -> Shown:
+def _first(found: Patches, bounds: Bounds, showing: Emitter) -> DecodeSummary:
     """Show the picture that stands for an animation which is too large to be drawn, and say that this is not all."""
     total = len(found.patches)
     still = decode_still(found.still or found.patches[0].build(), found.media_type, bounds.max_pixels)
     showing.show(0, Place(), still, on_black_index=total)
     problem = f"only the first of {total} frames, each of {found.width * found.height / 1e6:.1f} megapixels"
-    return Shown(total, problem=Unscannable(Reason.TOO_LARGE, problem))
+    return DecodeSummary(total, problem=Unscannable(Reason.TOO_LARGE, problem))
 
 
 def _chosen(moments: list[Moment], pixels: int, bounds: Bounds) -> tuple[list[int], Bounds, Unscannable | None]:
@@ -98,7 +98,7 @@ class _Drawer:
     found: Patches
     moments: list[Moment]
     bounds: Bounds
-    showing: Showing
+    showing: Emitter
     first_anyway: bool = False  # show the first frame of all, however short the time is
     drawn: int = 0
     problem: Unscannable | None = None
@@ -155,7 +155,7 @@ class _Drawer:
 # --- AVIF
 
 
-def _avif(data: bytes, bounds: Bounds, showing: Showing) -> Shown | None:
+def _avif(data: bytes, bounds: Bounds, showing: Emitter) -> DecodeSummary | None:
     if b"avis" not in data[8:64]:
         return None
     refuse_bomb(declared_pixels(data, MediaType.AVIF), bounds.max_pixels)
@@ -192,7 +192,7 @@ def _avif_moments(data: bytes, count: int) -> list[Moment]:
 # --- JXL
 
 
-def _jxl(data: bytes, header: JxlHeader, bounds: Bounds, showing: Showing) -> Shown | None:
+def _jxl(data: bytes, header: JxlHeader, bounds: Bounds, showing: Emitter) -> DecodeSummary | None:
     from fedi_safety.media.decoder.formats import jxl
 
     refuse_bomb(header.width * header.height, bounds.max_pixels)
@@ -215,8 +215,8 @@ def _each(
     moments: list[Moment],
     picture: Callable[[int], tuple[Image.Image, Place]],
     bounds: Bounds,
-    showing: Showing,
-) -> Shown:
+    showing: Emitter,
+) -> DecodeSummary:
     """Show chosen frames of what a library decodes frame by frame, in order: it may need the ones before."""
     chosen, bounds, problem = _chosen(moments, pixels, bounds)
     tried = 0
@@ -236,4 +236,4 @@ def _each(
         problem = Unscannable(Reason.TOO_SLOW, f"{tried} of {len(chosen)} chosen frames in the time there is")
     if problem is None and is_cut(data, media_type):
         problem = Unscannable(Reason.TRUNCATED, "it ends too early")
-    return Shown(len(moments), len(moments) > len(chosen), problem)
+    return DecodeSummary(len(moments), len(moments) > len(chosen), problem)

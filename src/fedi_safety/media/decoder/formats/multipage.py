@@ -20,7 +20,7 @@ from fedi_safety.core.types import MediaType, Place, Reason
 from fedi_safety.media.caps import MAX_PAGES
 from fedi_safety.media.decoder.formats.heif_items import avif_items
 from fedi_safety.media.decoder.formats.images import decode_still
-from fedi_safety.media.decoder.frames.emitter import Bounds, Showing, Shown
+from fedi_safety.media.decoder.frames.emitter import Bounds, DecodeSummary, Emitter
 from fedi_safety.media.decoder.frames.sampling import Moment, choose
 from fedi_safety.media.decoder.frames.still import Still, finished
 from fedi_safety.media.decoder.guards import explained, plugin, refuse_bomb
@@ -31,7 +31,7 @@ _MAX_LOOKED_BELOW = 1000
 _MAX_ENTRIES = 256
 
 
-def decode_pages(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> Shown | None:
+def decode_pages(data: bytes, media_type: MediaType, bounds: Bounds, showing: Emitter) -> DecodeSummary | None:
     """Show pages of a file that has several; None if it has one. Raises `Unscannable` or `MemoryError`."""
     if media_type is MediaType.TIFF:
         return _tiff(data, bounds, showing)
@@ -42,13 +42,15 @@ def decode_pages(data: bytes, media_type: MediaType, bounds: Bounds, showing: Sh
     return None
 
 
-def show_pages(count: int, page: Callable[[int], Still], bounds: Bounds, showing: Showing, *, risky: int = 0) -> Shown:
+def show_pages(
+    count: int, page: Callable[[int], Still], bounds: Bounds, showing: Emitter, *, risky: int = 0
+) -> DecodeSummary:
     """Show chosen ones of `count` pages, which `page` decodes, by their place from 0 on; the first `risky` of them
     last, because they may end this process. Raises what `page` raises where there is but one.
     """
     if count == 1:
         showing.show(0, Place(), page(0), on_black_index=1)
-        return Shown()
+        return DecodeSummary()
     chosen = choose([Moment(0.0, 0, True)] * count, bounds.frames, bounds.random)
     bounds.random.shuffle(chosen)  # when the time is up, what is missing is missing anywhere
     chosen.sort(key=lambda index: index < risky)
@@ -69,7 +71,7 @@ def show_pages(count: int, page: Callable[[int], Still], bounds: Bounds, showing
             showing.show(index, Place(page=index + 1), still, on_black_index=index + count)
     if problem is None and tried < len(chosen):
         problem = Unscannable(Reason.TOO_SLOW, f"{tried} of {len(chosen)} chosen pictures in the time there is")
-    return Shown(count, count > len(chosen), problem)
+    return DecodeSummary(count, count > len(chosen), problem)
 
 
 # --- TIFF
@@ -83,7 +85,7 @@ class _Directories:
     problem: Unscannable | None = None
 
 
-def _tiff(data: bytes, bounds: Bounds, showing: Showing) -> Shown | None:
+def _tiff(data: bytes, bounds: Bounds, showing: Emitter) -> DecodeSummary | None:
     found = _directories(data)
     if len(found.at) < 2 and found.problem is None:
         return None
@@ -95,7 +97,7 @@ def _tiff(data: bytes, bounds: Bounds, showing: Showing) -> Shown | None:
     if not found.at:
         return None  # the reader says better what is wrong
     went = show_pages(len(found.at), page, bounds, showing)
-    return Shown(went.total, went.more, went.problem or found.problem)
+    return DecodeSummary(went.total, went.more, went.problem or found.problem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +193,7 @@ def _below(data: bytes, layout: _Layout, entries: int, count: int) -> list[int]:
 # --- HEIC
 
 
-def _heic(data: bytes, bounds: Bounds, showing: Showing) -> Shown | None:
+def _heic(data: bytes, bounds: Bounds, showing: Emitter) -> DecodeSummary | None:
     with explained(data, MediaType.HEIC):
         image: Image.Image = plugin(MediaType.HEIC)(io.BytesIO(data))  # decodes nothing yet
     count = cast("int", getattr(image, "n_frames", 1))
@@ -216,7 +218,7 @@ def _heic(data: bytes, bounds: Bounds, showing: Showing) -> Shown | None:
 # --- AVIF
 
 
-def _avif(data: bytes, bounds: Bounds, showing: Showing) -> Shown | None:
+def _avif(data: bytes, bounds: Bounds, showing: Emitter) -> DecodeSummary | None:
     items = avif_items(data)
     if items is None or len(items.numbers) < 2:
         return None

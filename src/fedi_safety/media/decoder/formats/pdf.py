@@ -15,7 +15,7 @@ from fedi_safety.core.types import MediaType, Reason
 from fedi_safety.media.caps import MAX_PAGES
 from fedi_safety.media.decoder.confine.process import only_computing
 from fedi_safety.media.decoder.formats.multipage import show_pages
-from fedi_safety.media.decoder.frames.emitter import Bounds, Showing, Shown
+from fedi_safety.media.decoder.frames.emitter import Bounds, DecodeSummary, Emitter
 from fedi_safety.media.decoder.frames.still import Still, finished, fit
 from fedi_safety.media.decoder.guards import explained, refuse_bomb
 
@@ -23,7 +23,7 @@ _PROCESSOR_SECONDS = 3.0  # for each page
 _LARGE = 4096  # a page has no size in pixels; its frame is that of a picture so large and of its shape
 
 
-def decode_document(data: bytes, bounds: Bounds, showing: Showing) -> Shown:
+def decode_document(data: bytes, bounds: Bounds, showing: Emitter) -> DecodeSummary:
     """Show pages of a document. Raises `Unscannable`, also where the extra is not installed, or `MemoryError`."""
     try:
         import pypdfium2
@@ -50,5 +50,5 @@ def decode_document(data: bytes, bounds: Bounds, showing: Showing) -> Shown:
 
     went = show_pages(min(count, MAX_PAGES), page, bounds, showing)
     if count > MAX_PAGES and went.problem is None:
-        return Shown(went.total, went.more, Unscannable(Reason.TOO_LARGE, f"more than {MAX_PAGES} pages"))
+        return DecodeSummary(went.total, went.more, Unscannable(Reason.TOO_LARGE, f"more than {MAX_PAGES} pages"))
     return went

@@ -26,7 +26,7 @@ from fedi_safety.media.caps import FRAME_LONGEST_SIDE, FRAME_SHORTEST_SIDE
 from fedi_safety.media.decoder.confine.process import only_computing
 from fedi_safety.media.decoder.formats.images import decode_still
 from fedi_safety.media.decoder.formats.multipage import show_pages
-from fedi_safety.media.decoder.frames.emitter import Bounds, Showing, Shown
+from fedi_safety.media.decoder.frames.emitter import Bounds, DecodeSummary, Emitter
 from fedi_safety.media.decoder.frames.still import Still, finished, fit
 from fedi_safety.media.decoder.guards import explained
 from fedi_safety.media.sniff import sniff
@@ -76,7 +76,7 @@ class _Found:
     problem: Unscannable | None = None
 
 
-def decode_drawing(data: bytes, bounds: Bounds, showing: Showing) -> Shown:
+def decode_drawing(data: bytes, bounds: Bounds, showing: Emitter) -> DecodeSummary:
     """Show a drawing and what is embedded in it. Raises `Unscannable` or `MemoryError`."""
     found = _collect(data)
 
@@ -88,7 +88,7 @@ def decode_drawing(data: bytes, bounds: Bounds, showing: Showing) -> Shown:
 
     count = len(found.drawings) + len(found.pictures)
     went = show_pages(count, page, bounds, showing, risky=len(found.drawings))
-    return Shown(went.total, went.more, went.problem or found.problem)
+    return DecodeSummary(went.total, went.more, went.problem or found.problem)
 
 
 def _collect(data: bytes) -> _Found:

@@ -22,7 +22,7 @@ from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Part, Place, Reason
 from fedi_safety.media.caps import MAX_COVERS, MAX_MOMENTS, MAX_TRACKS
 from fedi_safety.media.decoder.formats.images import decode_still
-from fedi_safety.media.decoder.frames.emitter import Bounds, Showing, Shown
+from fedi_safety.media.decoder.frames.emitter import Bounds, DecodeSummary, Emitter
 from fedi_safety.media.decoder.frames.sampling import Moment, choose
 from fedi_safety.media.decoder.frames.still import Still, finished, fit
 from fedi_safety.media.decoder.guards import explained, refuse_bomb
@@ -93,7 +93,7 @@ def tables(data: bytes, media_type: MediaType) -> Iterator[list[Moment]]:
             yield track.moments
 
 
-def decode_clip(data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> Shown:
+def decode_clip(data: bytes, media_type: MediaType, bounds: Bounds, showing: Emitter) -> DecodeSummary:
     """Show frames of every track, and cover pictures. Raises `Unscannable` where there are none, or `MemoryError`."""
     with explained(data, media_type), _opened(data, media_type) as container:
         return _decode(container, data, media_type, bounds, showing)
@@ -106,7 +106,7 @@ def _opened(data: bytes, media_type: MediaType) -> Any:
     )
 
 
-def _decode(container: Any, data: bytes, media_type: MediaType, bounds: Bounds, showing: Showing) -> Shown:
+def _decode(container: Any, data: bytes, media_type: MediaType, bounds: Bounds, showing: Emitter) -> DecodeSummary:
     tracks, covers, problem = _read(container, data, media_type, bounds)
     total = sum(len(track.moments) for track in tracks)
     more = False
@@ -127,7 +127,7 @@ def _decode(container: Any, data: bytes, media_type: MediaType, bounds: Bounds, 
         problem = problem or Unscannable(Reason.TOO_LARGE, f"more than {MAX_COVERS} attached pictures")
     if not tracks and not pictures:
         raise problem or Unscannable(Reason.EMPTY, "there is no picture in it")
-    return Shown(total, more, problem)
+    return DecodeSummary(total, more, problem)
 
 
 # --- reading the container
@@ -211,7 +211,7 @@ def _name(stream: Any) -> str:
 # --- decoding
 
 
-def _show_track(track: _Track, share: int, start: int, total: int, bounds: Bounds, showing: Showing) -> None:
+def _show_track(track: _Track, share: int, start: int, total: int, bounds: Bounds, showing: Emitter) -> None:
     """Show chosen frames of a track; `start` of `total` frames belong to the tracks before it. Raises `Unscannable`."""
     decoder = _Decoder(track, bounds)
     refuse_bomb(decoder.context.width * decoder.context.height, bounds.max_pixels)
@@ -362,7 +362,7 @@ def _is_media(data: bytes) -> bool:
     return True
 
 
-def _show_cover(data: bytes, index: int, bounds: Bounds, showing: Showing) -> Unscannable | None:
+def _show_cover(data: bytes, index: int, bounds: Bounds, showing: Emitter) -> Unscannable | None:
     """Show a picture that is attached; return why, if it cannot be decoded."""
     try:
         kind = sniff(data[:4096])

@@ -12,8 +12,8 @@ from PIL import Image
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import Frame, Look, Part, Place, Reason
 from fedi_safety.media.decoder.frames.similarity import SMALL, alike, repeats
-from fedi_safety.media.decoder.frames.still import Pair, Still
-from fedi_safety.media.decoder.frames.views import Ways
+from fedi_safety.media.decoder.frames.still import OnWhiteAndBlack, Still
+from fedi_safety.media.decoder.frames.views import Views
 
 _CELLS = (32, 32)
 _WAY_BITS = 22  # of an index of 31: below are moments, of which one clip has at most 4,000,018 (caps), above ways
@@ -38,7 +38,7 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class DecodeSummary:
     """How a medium went: how many frames there are in it, whether there is more to look at, and what went wrong.
 
     `more` says that there are further moments of what moves, `closer` that stills can be shown in further ways.
@@ -50,7 +50,7 @@ class Shown:
     closer: bool = False
 
 
-class Showing:
+class Emitter:
     """Takes pictures of one medium and hands on those that show something new.
 
     Two pictures are nearly equal if no cell of a 32x32 grid differs by more than 4 % in any channel: something that
@@ -88,7 +88,7 @@ class Showing:
             return
         if not (turning or budget):
             return
-        ways = Ways(still, place, budget, self._bounds.random, closely, turning)
+        ways = Views(still, place, budget, self._bounds.random, closely, turning)
         taken = 0
         for way in ways:
             if self._bounds.late:
@@ -100,14 +100,14 @@ class Showing:
         self._further += ways.of
         self._closer = self._closer or turning or ways.of > taken
 
-    def completed(self, shown: Shown) -> Shown:
+    def completed(self, shown: DecodeSummary) -> DecodeSummary:
         """Return how a medium went, with what was shown of its stills besides the whole."""
         problem = shown.problem
         if problem is None and self._late:
             problem = Unscannable(Reason.TOO_SLOW, "not all parts of the picture in the time there is")
         return replace(shown, total=shown.total + self._further, closer=self._closer, problem=problem)
 
-    def _both(self, indexes: tuple[int, int], way: int, place: Place, pair: Pair, still: Still) -> None:
+    def _both(self, indexes: tuple[int, int], way: int, place: Place, pair: OnWhiteAndBlack, still: Still) -> None:
         image, black = pair
         self._one(indexes[0], way, place, image, still)
         if black is not None:

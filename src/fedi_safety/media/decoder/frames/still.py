@@ -21,7 +21,7 @@ from fedi_safety.media.caps import (
 from fedi_safety.media.decoder.frames.colour import srgb
 from fedi_safety.media.decoder.frames.orientation import Edges, stored, upright
 
-Pair = tuple[Image.Image, Image.Image | None]  # a picture on white, and on black where that differs
+OnWhiteAndBlack = tuple[Image.Image, Image.Image | None]  # a picture on white, and on black where that differs
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Source:
     profile: bytes | None
     orientation: int
 
-    def frame(self, part: Edges | None = None) -> Pair:
+    def frame(self, part: Edges | None = None) -> OnWhiteAndBlack:
         """Return a frame, upright and in sRGB: of all of it, or of a part in shares (0 to 1) of the upright picture."""
         box = None if part is None else stored(part, self.orientation, self.image.size)
         size = fit(*(self.image.size if box is None else (box[2] - box[0], box[3] - box[1])))

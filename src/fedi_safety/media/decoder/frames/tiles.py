@@ -14,7 +14,7 @@ from typing import NamedTuple
 from fedi_safety.media.caps import MAX_TILES
 
 # Longer pictures than this are cut into tiles. A person who fills the short side is found with 0.81 in a square, 0.52
-# at this ratio and 0.31 at a ratio of 3, where 0.4 is asked for (`./dev bench looks`); screens of telephones have up to
+# at this ratio and 0.31 at a ratio of 3, where 0.4 is asked for (`./dev bench second_pass`); screens of telephones have up to
 # 2.4.
 LONG = 2.5
 _SMALLEST_SIDE = 64  # pixels of the short side: less is a line or a bar, not a picture

@@ -15,7 +15,7 @@ from PIL import Image, ImageChops
 
 from fedi_safety.core.types import Place, Tile
 from fedi_safety.media.caps import MAX_TILES
-from fedi_safety.media.decoder.frames.still import Pair, Still
+from fedi_safety.media.decoder.frames.still import OnWhiteAndBlack, Still
 from fedi_safety.media.decoder.frames.tiles import Box, is_long, tile
 
 # A border is what is as even as a saved JPEG leaves it, on a reduced picture, where noise has melted away.
@@ -29,7 +29,7 @@ _SMALLEST_SIDE = 24  # pixels of what is inside, as stored: less is nothing to s
 # What a first look cuts away: a person of 0.81 has 0.62 in a picture of which half is border, and 0.45 at 60 %.
 _MUCH = 0.5
 _LITTLE = 0.95
-# Clockwise. Mirrored pictures are not tried: detectors learned from both (`./dev bench looks`).
+# Clockwise. Mirrored pictures are not tried: detectors learned from both (`./dev bench second_pass`).
 _TURNS = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
 
 # Numbers of ways: those of a tiling come after those of the kinds before it. There are fewer than 512 (showing).
@@ -37,16 +37,16 @@ _BARE, _TURNED, _TILES = 1, 2, 8
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class View:
     """A way of showing a still: its number, the same at every look; its place; its pictures."""
 
     number: int
     place: Place
-    pair: Pair
+    pair: OnWhiteAndBlack
 
 
 @dataclass(slots=True)
-class Ways:
+class Views:
     """The further ways of showing one still, at most `budget`; when they were taken, how many there would have been.
 
     `closely` is for a second look.
@@ -60,7 +60,7 @@ class Ways:
     turning: bool
     of: int = 0
 
-    def __iter__(self) -> Iterator[Way]:
+    def __iter__(self) -> Iterator[View]:
         """Make one after another: without the border, turned, in tiles."""
         still, source = self.still, self.still.source
         if source is None:
@@ -70,13 +70,13 @@ class Ways:
         content = border_box(still.image, still.width, still.height) if squeezed else None
         bare = content is not None and content.area <= (_LITTLE if self.closely else _MUCH)
         inner = content if content is not None and bare else Box()
-        pair: Pair = still.image, still.on_black
+        pair: OnWhiteAndBlack = still.image, still.on_black
         if bare:
             self.of += 1
             if left:
                 left -= 1
                 pair = source.frame(inner)
-                yield Way(_BARE, replace(self.place, bare=True), pair)
+                yield View(_BARE, replace(self.place, bare=True), pair)
         if inner.area > _MUCH:
             inner = Box()  # then both looks have the same tiles
         width = max(1, round((inner.right - inner.left) * still.width))
@@ -85,13 +85,13 @@ class Ways:
             self.of += len(_TURNS)
             for number, (degrees, turn) in enumerate(list(_TURNS.items())[:left]):
                 left -= 1
-                yield Way(_TURNED + number, replace(self.place, bare=bare, turned=degrees), _transposed(pair, turn))
+                yield View(_TURNED + number, replace(self.place, bare=bare, turned=degrees), _transposed(pair, turn))
         tiling = tile(width, height, left, self.random, closely=self.closely)
         self.of += tiling.of
         for cut in tiling.cuts:
             box = cut.box.within(inner)
             place = replace(self.place, tile=_tile(cut.number, tiling.of, box))
-            yield Way(_TILES + MAX_TILES * tiling.kind + cut.number, place, source.frame(box))
+            yield View(_TILES + MAX_TILES * tiling.kind + cut.number, place, source.frame(box))
 
 
 def border_box(image: Image.Image, width: int, height: int) -> Box | None:
@@ -138,7 +138,7 @@ def _uneven(image: Image.Image, colour: object) -> tuple[int, int, int, int] | N
     return ImageChops.difference(image, even).point(_DIFFERS).getbbox()
 
 
-def _transposed(pair: Pair, turn: Image.Transpose) -> Pair:
+def _transposed(pair: OnWhiteAndBlack, turn: Image.Transpose) -> OnWhiteAndBlack:
     image, black = pair
     return image.transpose(turn), None if black is None else black.transpose(turn)
 

@@ -14,7 +14,7 @@ from itertools import islice
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Part, Reason
 from fedi_safety.media.caps import MAX_COVERS, MAX_FURTHER
-from fedi_safety.media.decoder.frames.emitter import Bounds, Showing, Shown
+from fedi_safety.media.decoder.frames.emitter import Bounds, DecodeSummary, Emitter
 from fedi_safety.media.decoder.structure.probe import boxes
 from fedi_safety.media.decoder.structure.walks import (
     EOI,
@@ -43,7 +43,7 @@ _CAMERA_JPEG = (0xE0, 0xE1)
 
 _MOST_SEGMENTS = 50_000  # of a JPEG
 
-Decode = Callable[[bytes, MediaType, Bounds, Showing], Shown]
+Decode = Callable[[bytes, MediaType, Bounds, Emitter], DecodeSummary]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,9 @@ class Found:
 Further = tuple[list[Found], Unscannable | None]
 
 
-def show_further(data: bytes, further: Further, bounds: Bounds, showing: Showing, went: Shown, decode: Decode) -> Shown:
+def show_further(
+    data: bytes, further: Further, bounds: Bounds, showing: Emitter, went: DecodeSummary, decode: Decode
+) -> DecodeSummary:
     """Show what `find` found, after the first medium went as `went`, by `decode`; return how it all went."""
     found, problem = further
     if not found and problem is None:
@@ -81,7 +83,7 @@ def show_further(data: bytes, further: Further, bounds: Bounds, showing: Showing
         try:
             also = decode(data[one.start : one.end], one.media_type, replace(bounds, frames=share), showing)
         except Unscannable as refusal:
-            also = Shown(0, problem=refusal)
+            also = DecodeSummary(0, problem=refusal)
         if also.problem is not None and (showing.shown > before or (one.whole and _is_word(also.problem))):
             what = f"a further medium at byte {one.start} ({one.media_type.value}): {also.problem.detail}"
             problem = problem or Unscannable(also.problem.reason, what)
@@ -95,7 +97,7 @@ def show_further(data: bytes, further: Further, bounds: Bounds, showing: Showing
     return replace(went, problem=problem)
 
 
-def _indexes(shown: Shown) -> int:
+def _indexes(shown: DecodeSummary) -> int:
     """Return how many indexes a medium may have used: on white and on black, and the covers likewise."""
     return 2 * (shown.total + MAX_COVERS + 1)
 

@@ -1,4 +1,4 @@
-"""How many hands the pipeline should have: dry scans with other numbers of decoders, scorers, threads, and batches.
+"""How many threads the pipeline should have: dry scans with other numbers of decoders, scorers, threads, and batches.
 
 Every setting runs in a fresh process, in turns; models are loaded before the clock starts. Processor time is that of
 the scan alone, decoders included.
@@ -128,8 +128,8 @@ def main() -> None:
             "cpu_ms": cpu.as_json(),
             "stages": results[-1]["stages"],
         }
-    result = {"benchmark": "hands", "machine": about, "cascade": not options.no_cascade, "settings": table}
-    write_result("hands", result | {"files": options.files, "rounds": options.rounds}, options.out)
+    result = {"benchmark": "concurrency", "machine": about, "cascade": not options.no_cascade, "settings": table}
+    write_result("concurrency", result | {"files": options.files, "rounds": options.rounds}, options.out)
 
 
 if __name__ == "__main__":
