@@ -125,10 +125,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             signals = available | set(changed.signals)
             rejudge = Rejudge(other.among(signals, changed.definitions), signals)
 
-            def look(rejudge: Rejudge = rejudge, changed: ConceptSet = changed) -> Any:
+            def detail(rejudge: Rejudge = rejudge, changed: ConceptSet = changed) -> Any:
                 return preview(rejudge, ledger.score_pages(rescorer=ConceptRescorer(Source(changed))))
 
-            ways[title] = look
+            ways[title] = detail
         taken: dict[str, list[float]] = {title: [] for title in ways}
         computed: dict[str, int] = {}
         for number in range(options.rounds):

@@ -38,7 +38,7 @@ from fedi_safety.app.scan import scan
 from fedi_safety.app.stores import named_store
 from fedi_safety.config.loading import load_settings
 from fedi_safety.core.runs import ScanRequest
-from fedi_safety.core.types import Decoded, Frame, Look, MediaType
+from fedi_safety.core.types import Decoded, Detail, Frame, MediaType
 from fedi_safety.media import sniff
 from fedi_safety.media.caps import Caps
 from fedi_safety.media.decoder.dispatch import decode
@@ -266,7 +266,7 @@ class InProcess:
         """Tell the type."""
         return sniff(head)
 
-    def decode(self, data: bytes, media_type: MediaType, look: Look = Look.FIRST) -> Decoded:
+    def decode(self, data: bytes, media_type: MediaType, detail: Detail = Detail.COARSE) -> Decoded:
         """Decode a medium in this thread, within the same bounds as a child."""
         frames: list[Frame] = []
         sizes: list[tuple[int, int]] = []
@@ -275,9 +275,9 @@ class InProcess:
             frames.append(frame)
             sizes.append((width, height))
 
-        first, caps = look is Look.FIRST, Caps()
+        first, caps = detail is Detail.COARSE, Caps()
         budget = (caps.frames if first else caps.more_frames), (caps.tiles if first else caps.more_tiles)
-        bounds = Bounds(NO_CAP, budget[0], time.monotonic() + 60, Random(1), look, budget[1])
+        bounds = Bounds(NO_CAP, budget[0], time.monotonic() + 60, Random(1), detail, budget[1])
         showing = Emitter(emit, bounds)
         went = showing.completed(decode(data, media_type, bounds, showing))
         if not frames:

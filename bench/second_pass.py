@@ -42,7 +42,7 @@ TURNS: dict[str, Image.Transpose | None] = {
 
 
 class Scorer:
-    """Gives `face.present`, `face.minor` and `nsfw.open_nsfw` for a picture, as a first look would show it."""
+    """Gives `face.present`, `face.minor` and `nsfw.open_nsfw` for a picture, as a first pass would show it."""
 
     def __init__(self) -> None:
         found = {detector.name: detector for detector in open_detectors(["embedded"], "cpu", 1)}

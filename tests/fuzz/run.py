@@ -23,7 +23,7 @@ from random import Random
 import psutil
 
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import Decoded, Look, MediaType, Reason
+from fedi_safety.core.types import Decoded, Detail, MediaType, Reason
 from fedi_safety.media import Caps, SandboxDecoder, protocol
 from fuzz.corpus import corpus
 from fuzz.mutate import Input, Mutator
@@ -89,7 +89,7 @@ class Held:
         return f"{self.anonymous >> 20} MiB, {self.descriptors} descriptors, {self.children} children"
 
 
-def look(data: bytes, random: Random, decoder: SandboxDecoder) -> tuple[str, str]:
+def detail(data: bytes, random: Random, decoder: SandboxDecoder) -> tuple[str, str]:
     """Decode as a scan does; return what came of it and as what it was taken. Raises where a promise is broken."""
     try:
         kind = decoder.sniff(data[:4096])
@@ -101,7 +101,7 @@ def look(data: bytes, random: Random, decoder: SandboxDecoder) -> tuple[str, str
     if random.random() < 0.02:  # nobody does so, but the decoder promises to bear it
         kind = random.choice(protocol.KINDS)
     try:
-        decoded = decoder.decode(data, kind, Look.SECOND if random.random() < 0.1 else Look.FIRST)
+        decoded = decoder.decode(data, kind, Detail.FINE if random.random() < 0.1 else Detail.COARSE)
     except Unscannable as refusal:
         assert refusal.reason in _REASONS, refusal.reason
         if refusal.reason is Reason.DECODER_CRASHED:
@@ -200,7 +200,7 @@ class Fuzzing:
         crash = failure = ""
         start = time.monotonic()
         try:
-            outcome, kind = look(spoiled.data, dice(self._seed, number), decoder)
+            outcome, kind = detail(spoiled.data, dice(self._seed, number), decoder)
         except Crashed as crashed:
             crash, outcome, kind = str(crashed), Reason.DECODER_CRASHED.value, crashed.kind.value
             if "exit code" in crash or "answer is" in crash:
@@ -254,7 +254,7 @@ def only(seed: int, number: int, here: bool, save: Path | None) -> int:
         return 0
     with SandboxDecoder(CAPS, jobs=1) as decoder:
         try:
-            print(*look(spoiled.data, dice(seed, number), decoder))
+            print(*detail(spoiled.data, dice(seed, number), decoder))
         except (Crashed, AssertionError):
             traceback.print_exc()
             return 1

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from fedi_safety.config.schema import Pictrs
 from fedi_safety.core.errors import StoreError
-from fedi_safety.core.types import Decoded, Look, MediaType, Object, PlanState
+from fedi_safety.core.types import Decoded, Detail, MediaType, Object, PlanState
 from fedi_safety.stores import open_store
 from support.corpus.photos import jpeg_bytes
 from support.fakes import FakeDecoder, text_frame
@@ -255,7 +255,7 @@ class AnyPicture(FakeDecoder):
         assert head
         return MediaType.JPEG
 
-    def decode(self, data: bytes, media_type: MediaType, look: Look = Look.FIRST) -> Decoded:
+    def decode(self, data: bytes, media_type: MediaType, detail: Detail = Detail.COARSE) -> Decoded:
         self.decoded.append(data)
         if len(self.decoded) == self.stop_at:
             self.server.stop()

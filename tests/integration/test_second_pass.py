@@ -1,4 +1,4 @@
-"""Second looks, parts, and what another decoder may do better: whole passes over a real ledger, with fake media."""
+"""Second passes, parts, and what another decoder may do better: whole passes over a real ledger, with fake media."""
 
 from __future__ import annotations
 
@@ -10,39 +10,40 @@ import pytest
 
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.policy import nearly
-from fedi_safety.core.types import Decoded, Look, MediaType, Place, Reason, Recheck, Signal
+from fedi_safety.core.types import Decoded, Detail, MediaType, Place, Reason, Recheck, Signal
 from fedi_safety.ledger.query import show
 from support.fakes import FakeDecoder, FakeDetector, FakeStore, red_circles, text_frame
 from support.passes import Bench
 
 
 class Clips(FakeDecoder):
-    """Shows `first look ## second look` of a medium; what goes wrong, and the version, can be set."""
+    """Shows `first detail ## second detail` of a medium; what goes wrong, and the version, can be set."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.looks: list[Look] = []
+        self.passes: list[Detail] = []
         self.partly: str | None = None
         self.failing: Unscannable | None = None
 
-    def decode(self, data: bytes, media_type: MediaType, look: Look = Look.FIRST) -> Decoded:
-        self.looks.append(look)
+    def decode(self, data: bytes, media_type: MediaType, detail: Detail = Detail.COARSE) -> Decoded:
+        self.passes.append(detail)
         decoded = super().decode(data, media_type)
         texts = data.split(b"##")
         first = texts[0].split(b"|")
-        shown = first if look is Look.FIRST else [*first[:1], *texts[-1].split(b"|")]
-        if look is Look.SECOND and self.failing is not None:
+        shown = first if detail is Detail.COARSE else [*first[:1], *texts[-1].split(b"|")]
+        if detail is Detail.FINE and self.failing is not None:
             raise self.failing
         frames = tuple(
-            replace(text_frame(self._index(look, i), text), place=Place(time_s=i + 0.5)) for i, text in enumerate(shown)
+            replace(text_frame(self._index(detail, i), text), place=Place(time_s=i + 0.5))
+            for i, text in enumerate(shown)
         )
-        more = look is Look.FIRST and len(texts) > 1
+        more = detail is Detail.COARSE and len(texts) > 1
         return replace(decoded, frames=frames, more=more, partly=self.partly, total=99)
 
     @staticmethod
-    def _index(look: Look, i: int) -> int:
-        """Both looks begin with the same frame and have no other in common."""
-        return i if look is Look.FIRST or i == 0 else 10 + i
+    def _index(detail: Detail, i: int) -> int:
+        """Both passes begin with the same frame and have no other in common."""
+        return i if detail is Detail.COARSE or i == 0 else 10 + i
 
 
 @pytest.fixture
@@ -62,16 +63,16 @@ def put(bench: Bench, text: bytes, key: str = "clip") -> None:
     bench.store.put(key, text)
 
 
-# --- the second look
+# --- the second pass
 
 
 def test_a_first_look_near_a_rule_is_followed_by_a_second(bench: Bench, clips: Clips) -> None:
-    """What the first look came near to, the second one finds; the reason names the place."""
+    """What the first pass came near to, the second one finds; the reason names the place."""
     put(bench, b"pic red=0.6 circle=0.3|pic##pic red=0.7|pic red=0.9 circle=0.8")
     tally, _ = bench.scan(dry_run=True)
-    assert clips.looks == [Look.FIRST, Look.SECOND]
+    assert clips.passes == [Detail.COARSE, Detail.FINE]
     assert (tally.block, tally.planned) == (1, 1)
-    assert tally.frames == 4, "the first frame of both looks is the same one"
+    assert tally.frames == 4, "the first frame of both passes is the same one"
     (reason,) = [hit for hit in bench.row("clip").reasons if hit.rule == "red circle"]
     assert [(factor.factor, factor.where) for factor in reason.factors] == [
         ("red", "at 0:02.50"),
@@ -91,7 +92,7 @@ def test_a_first_look_near_a_rule_is_followed_by_a_second(bench: Bench, clips: C
 def test_other_media_are_looked_at_once(bench: Bench, clips: Clips, text: bytes) -> None:
     put(bench, text)
     bench.scan(dry_run=True)
-    assert clips.looks == [Look.FIRST]
+    assert clips.passes == [Detail.COARSE]
 
 
 def test_factors_from_both_looks_count_together(bench: Bench, clips: Clips) -> None:
@@ -110,14 +111,14 @@ def test_a_second_look_that_fails_leaves_the_first(bench: Bench, clips: Clips) -
     put(bench, b"pic red=0.6 circle=0.3##pic red=1 circle=1")
     tally, _ = bench.scan(dry_run=True)
     assert (tally.clear, tally.partly) == (1, 1)
-    assert bench.row("clip").partly == "too_slow: the second look failed: not decoded within 1 s"
+    assert bench.row("clip").partly == "too_slow: the second pass failed: not decoded within 1 s"
 
 
 def test_a_second_look_that_a_detector_fails_on(bench: Bench, clips: Clips) -> None:
     put(bench, b"pic red=0.6 circle=0.3##pic poison")
     tally, _ = bench.scan(dry_run=True)
     assert (tally.clear, tally.partly) == (1, 1)
-    assert (bench.row("clip").partly or "").startswith("detector_failed: the second look failed")
+    assert (bench.row("clip").partly or "").startswith("detector_failed: the second pass failed")
 
 
 def test_many_large_clips_go_through(tmp_path: Path) -> None:
@@ -183,17 +184,17 @@ def test_a_part_is_judged_again_by_another_decoder(bench: Bench, clips: Clips) -
     put(bench, b"pic red=0.1")
     bench.scan(dry_run=True)
     bench.scan(dry_run=True)
-    assert len(clips.looks) == 1
+    assert len(clips.passes) == 1
     clips.partly = None
     clips.version = "fake 2"
     kept, _ = bench.scan(dry_run=True, recheck=Recheck.NEVER)
-    assert (len(clips.looks), kept.partly) == (1, 1)
+    assert (len(clips.passes), kept.partly) == (1, 1)
     tally, _ = bench.scan(dry_run=True)
-    assert len(clips.looks) == 2
+    assert len(clips.passes) == 2
     assert (tally.judged, tally.partly) == (1, 0)
     assert bench.row("clip").partly is None
     bench.scan(dry_run=True)
-    assert len(clips.looks) == 2
+    assert len(clips.passes) == 2
 
 
 # --- failures

@@ -12,7 +12,7 @@ import pytest
 from fedi_safety.config.schema import Ssh
 from fedi_safety.core.decide import BreakerLimits
 from fedi_safety.core.errors import StoreUsageError
-from fedi_safety.core.types import Decoded, Look, MediaType, PlanState
+from fedi_safety.core.types import Decoded, Detail, MediaType, PlanState
 from fedi_safety.stores.sftp.connections import Waits
 from fedi_safety.stores.sftp.store import SftpStore
 from fedi_safety.stores.sftp.trust import read_url
@@ -33,9 +33,9 @@ class Hooked(FakeDecoder):
         super().__init__()
         self.on_decode: Callable[[int], None] = lambda _count: None
 
-    def decode(self, data: bytes, media_type: MediaType, look: Look = Look.FIRST) -> Decoded:
+    def decode(self, data: bytes, media_type: MediaType, detail: Detail = Detail.COARSE) -> Decoded:
         self.on_decode(len(self.decoded) + 1)
-        return super().decode(data, media_type, look)
+        return super().decode(data, media_type, detail)
 
 
 @pytest.fixture

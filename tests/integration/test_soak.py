@@ -32,7 +32,7 @@ from fedi_safety.clients.pictrs import PictrsClient
 from fedi_safety.config.loading import load_settings
 from fedi_safety.config.schema import S3, Settings, Ssh
 from fedi_safety.core.ports import Store
-from fedi_safety.core.types import Decoded, Look, MediaType
+from fedi_safety.core.types import Decoded, Detail, MediaType
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.ledger.query import Filters, list_objects
 from fedi_safety.stores.pictrs import PictrsStore
@@ -96,10 +96,10 @@ class Decoder(FakeDecoder):
     def sniff(self, head: bytes) -> MediaType:
         return MediaType.PNG if head.startswith(b"\x89PNG") else super().sniff(head)
 
-    def decode(self, data: bytes, media_type: MediaType, look: Look = Look.FIRST) -> Decoded:
+    def decode(self, data: bytes, media_type: MediaType, detail: Detail = Detail.COARSE) -> Decoded:
         self.hook()
         if not data.startswith(b"\x89PNG"):
-            return super().decode(data, media_type, look)
+            return super().decode(data, media_type, detail)
         self.decoded.append(data)
         with Image.open(io.BytesIO(data)) as image:
             r, _, b = cast("tuple[int, int, int]", image.convert("RGB").getpixel((24, 24)))

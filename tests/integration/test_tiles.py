@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from fedi_safety.config.schema import Clip as ClipSettings
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Detector
-from fedi_safety.core.types import Decoded, Evidence, Frame, Look, MediaType, Place, Verdict
+from fedi_safety.core.types import Decoded, Detail, Evidence, Frame, MediaType, Place, Verdict
 from fedi_safety.detectors import open_detectors
 from fedi_safety.ledger.query import show
 from fedi_safety.media import Caps, SandboxDecoder
@@ -34,14 +34,14 @@ class Counting(SandboxDecoder):
 
     def __init__(self, caps: Caps | None = None) -> None:
         super().__init__(caps, jobs=1)
-        self.looks: list[Look] = []
+        self.passes: list[Detail] = []
 
     def __enter__(self) -> Counting:
         return self
 
-    def decode(self, data: bytes, media_type: MediaType, look: Look = Look.FIRST) -> Decoded:
-        self.looks.append(look)
-        return super().decode(data, media_type, look)
+    def decode(self, data: bytes, media_type: MediaType, detail: Detail = Detail.COARSE) -> Decoded:
+        self.passes.append(detail)
+        return super().decode(data, media_type, detail)
 
 
 @pytest.fixture(scope="module")
@@ -156,12 +156,12 @@ def upside_down_face() -> Image.Image:
 
 
 def test_a_turned_face_is_found_at_a_second_look(tmp_path: Path, embedded: Sequence[Detector], faces: Policy) -> None:
-    """The first look comes near to the rule; the second one turns the picture."""
+    """The first pass comes near to the rule; the second one turns the picture."""
     with Counting() as decoder:
         made = bench(tmp_path, decoder, embedded, faces)
         put(made, "face", upside_down_face())
         tally, _ = made.scan(dry_run=True)
-        assert decoder.looks == [Look.FIRST, Look.SECOND]
+        assert decoder.passes == [Detail.COARSE, Detail.FINE]
         assert tally.block == 1
         (hit,) = made.row("face").reasons
         assert [factor.where for factor in hit.factors] == ["turned by 180°"]
@@ -171,7 +171,7 @@ def test_a_turned_face_is_found_at_a_second_look(tmp_path: Path, embedded: Seque
         made = bench(tmp_path / "other", decoder, embedded, faces)
         put(made, "face", upside_down_face())
         tally, _ = made.scan(dry_run=True)
-        assert (decoder.looks, tally.clear) == ([Look.FIRST], 1)
+        assert (decoder.passes, tally.clear) == ([Detail.COARSE], 1)
         made.close()
 
 
@@ -185,7 +185,7 @@ def test_a_face_within_wide_borders_is_found_at_a_first_look(
         made = bench(tmp_path, decoder, embedded, faces)
         put(made, "page", page)
         tally, _ = made.scan(dry_run=True)
-        assert (decoder.looks, tally.block) == ([Look.FIRST], 1)
+        assert (decoder.passes, tally.block) == ([Detail.COARSE], 1)
         (hit,) = made.row("page").reasons
         assert [factor.where for factor in hit.factors] == ["without its border"]
         made.close()
@@ -205,7 +205,7 @@ def test_ages_are_not_told_of_turned_frames(embedded: Sequence[Detector]) -> Non
 
 
 def test_one_decoding_serves_every_detector(tmp_path: Path, embedded: Sequence[Detector], clip: Detector) -> None:
-    """Every object is decoded once, however many detectors look at it; twice only for a second look."""
+    """Every object is decoded once, however many detectors look at it; twice only for a second pass."""
     rules = stand_in.POLICY + FACES.replace("[factors]\n", "").replace("[[rules]]", "", 0)
     policy = parse_policy(merged(rules), source="stand-in", name="stand-in")
     with Counting() as decoder:
@@ -217,8 +217,8 @@ def test_one_decoding_serves_every_detector(tmp_path: Path, embedded: Sequence[D
         store.put("again", jpeg_bytes("astronaut"))
         tally, _ = made.scan(dry_run=True)
         assert tally.judged == 6
-        assert decoder.looks.count(Look.FIRST) == 5, "the same bytes under another name are not decoded again"
-        assert decoder.looks.count(Look.SECOND) <= 1
+        assert decoder.passes.count(Detail.COARSE) == 5, "the same bytes under another name are not decoded again"
+        assert decoder.passes.count(Detail.FINE) <= 1
         assert made.row("astronaut").verdict is Verdict.BLOCK
         shown = show(made.ledger.database, "china")
         assert shown is not None

@@ -16,9 +16,9 @@ from fedi_safety.core.policy import Policy, Rule
 from fedi_safety.core.types import (
     Box,
     Decoded,
+    Detail,
     Evidence,
     Frame,
-    Look,
     MediaType,
     Object,
     PlanState,
@@ -128,7 +128,7 @@ class FakeDecoder:
             raise Unscannable(Reason.NOT_MEDIA)
         return MediaType.PNG
 
-    def decode(self, data: bytes, media_type: MediaType, look: Look = Look.FIRST) -> Decoded:
+    def decode(self, data: bytes, media_type: MediaType, detail: Detail = Detail.COARSE) -> Decoded:
         if data.startswith(b"bad"):
             raise Unscannable(Reason(data.split()[1].decode()), "the fake was told to fail")
         self.decoded.append(data)

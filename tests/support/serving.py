@@ -19,7 +19,7 @@ from fedi_safety.config.loading import load_settings
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.policy import Policy
-from fedi_safety.core.types import Decoded, Look, MediaType, Reason
+from fedi_safety.core.types import Decoded, Detail, MediaType, Reason
 from fedi_safety.gate import edge
 from fedi_safety.gate.service import Serving
 from fedi_safety.judging import engine
@@ -49,10 +49,10 @@ class SlowDetector(FakeDetector):
 class Decoder(FakeDecoder):
     """Cannot decode real pictures either, such as the one that warms the engine up."""
 
-    def decode(self, data: bytes, media_type: MediaType, look: Look = Look.FIRST) -> Decoded:
+    def decode(self, data: bytes, media_type: MediaType, detail: Detail = Detail.COARSE) -> Decoded:
         if not data.startswith((b"pic", b"bad")):
             raise Unscannable(Reason.CORRUPT)
-        return super().decode(data, media_type, look)
+        return super().decode(data, media_type, detail)
 
 
 @dataclass

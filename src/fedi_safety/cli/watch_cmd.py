@@ -72,7 +72,7 @@ def watch(
     ] = None,
     frames: Annotated[
         int | None,
-        typer.Option("--frames", min=1, max=256, help="Frames of an animation or clip that a first look judges."),
+        typer.Option("--frames", min=1, max=256, help="Frames of an animation or clip that a first pass judges."),
     ] = None,
     cascade: Annotated[
         bool,

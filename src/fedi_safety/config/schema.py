@@ -46,18 +46,18 @@ class Limits(_Section):
     max_pixels: int = Field(100_000_000, ge=1 << 10, description="The largest picture that is decoded, in pixels.")
     max_memory_bytes: int = Field(2 << 30, ge=256 << 20, description="Address space of one decoder process, in bytes.")
     max_seconds: float = Field(30.0, gt=0, le=3600, description="The longest that decoding one object may take.")
-    frames: int = Field(16, ge=1, le=256, description="Frames of an animation or clip that a first look judges.")
+    frames: int = Field(16, ge=1, le=256, description="Frames of an animation or clip that a first pass judges.")
     more_frames: int = Field(
-        64, ge=1, le=256, description="Frames of a second look, where the first came near to a rule; none unless more."
+        64, ge=1, le=256, description="Frames of a second pass, where the first came near to a rule; none unless more."
     )
     tiles: int = Field(
         12,
         ge=0,
         le=100,
-        description="Tiles of a long picture that a first look judges besides the whole; 0 means none.",
+        description="Tiles of a long picture that a first pass judges besides the whole; 0 means none.",
     )
     more_tiles: int = Field(
-        48, ge=0, le=100, description="Tiles and other views of a picture at a second look; 0 means that it has none."
+        48, ge=0, le=100, description="Tiles and other views of a picture at a second pass; 0 means that it has none."
     )
     svg: Literal["render", "unsupported"] = Field(
         "render", description="Whether SVG drawings are rendered and judged, or left unscanned as `unsupported`."

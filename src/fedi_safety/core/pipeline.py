@@ -16,7 +16,7 @@ from itertools import islice
 
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.errors import StoreError, Unscannable
-from fedi_safety.core.examine import content_of, decoder_mark, look_again
+from fedi_safety.core.examine import content_of, decoder_mark, second_pass
 from fedi_safety.core.policy import TEST_CARD_SIGNAL, Policy, dismissal, judge
 from fedi_safety.core.ports import Clock, Decoder, Memory, ReadableStore
 from fedi_safety.core.queues import ByteBudget, Pipe, Stopped
@@ -99,7 +99,7 @@ class _Framed:
     object: Object
     sha256: bytes
     decoded: Decoded
-    data: bytes | None = None  # of what has more to show, should the first look be near a rule
+    data: bytes | None = None  # of what has more to show, should the first pass be near a rule
 
     @property
     def frame_bytes(self) -> int:
@@ -264,7 +264,7 @@ class Pipeline:
             return self._ledger.lookup(self._store.url, objects, policy)
 
     def _stands(self, known: Known) -> bool:
-        """Whether what is remembered needs no new look: a settled verdict, or a failure that is not due again."""
+        """Whether what is remembered needs no new pass: a settled verdict, or a failure that is not due again."""
         kept = known.verdict is not None and self._options.recheck is Recheck.NEVER
         if known.decoder not in (None, self._decoder_mark) and not kept:
             return False  # another decoder may do better
@@ -407,7 +407,7 @@ class Pipeline:
                 continue
             gone, decoded = item.sha256 in dismissed, item.decoded
             if item.data is not None and not gone:
-                decoded, scores = look_again(
+                decoded, scores = second_pass(
                     self._policy,
                     self._decoder,
                     self._cascade,

@@ -20,7 +20,7 @@ TEST_CARD_SIGNAL = "testcard.match"
 DISMISSED_RULE = "dismissed by a person"
 
 NEAR_SHARE = 0.5
-"""From this share of every threshold on a rule is so near that a second look is worth its price."""
+"""From this share of every threshold on a rule is so near that a second pass is worth its price."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ from fedi_safety.core.types import (
     ActKind,
     Content,
     Decoded,
+    Detail,
     Evidence,
     Judged,
     Judgement,
     Known,
-    Look,
     MediaType,
     Object,
     Outcome,
@@ -113,10 +113,10 @@ class Decoder(Protocol):
         """
         ...
 
-    def decode(self, data: bytes, media_type: MediaType, look: Look = Look.FIRST) -> Decoded:
+    def decode(self, data: bytes, media_type: MediaType, detail: Detail = Detail.COARSE) -> Decoded:
         """Return frames of a medium, at least one, upright, in sRGB, scaled down to what detectors need.
 
-        Of what moves, frames over the whole length; a second look gives more of them. Where some decode and others do
+        Of what moves, frames over the whole length; a second pass gives more of them. Where some decode and others do
         not, those that do are returned and `partly` says why not all. Raises `Unscannable` with `empty`, `unsupported`,
         `corrupt`, `truncated`, `too_large`, `too_slow` or `decoder_crashed` where none does. Does not raise anything
         else because of the bytes it is given.

@@ -174,11 +174,11 @@ class MediaType(StrEnum):
         return self is MediaType.OGG or self.value.startswith("video/")
 
 
-class Look(Enum):
+class Detail(Enum):
     """How closely a medium is looked at."""
 
-    FIRST = "first"
-    SECOND = "second"  # because the first look came near to a rule: more frames, and other ways of showing them
+    COARSE = "coarse"  # the first pass over a medium
+    FINE = "fine"  # the second, because the first came near to a rule: more frames, and other views of them
 
 
 class Part(StrEnum):
@@ -279,7 +279,7 @@ class Frame:
     """One RGB picture of a medium: 8-bit RGB, rows top to bottom, no padding, upright, in sRGB.
 
     `rgb` holds exactly width * height * 3 bytes. `index` tells the frames of a medium apart and is the same at every
-    look; in an animation or clip it counts from 0 whatever could be shown.
+    pass; in an animation or clip it counts from 0 whatever could be shown.
     """
 
     index: int
@@ -299,7 +299,7 @@ class Decoded:
     """What a decoder made of a medium: the frames to judge and the picture's true size in pixels.
 
     `partly` says why there is more in it that cannot be judged, if so; it begins with a `Reason`. `more` says that a
-    second look would show other frames; of a still it always would. `total` counts all frames there are at this look,
+    second pass would show other frames; of a still it always would. `total` counts all frames there are in this pass,
     judged or not; 0 where that is not known.
     """
 

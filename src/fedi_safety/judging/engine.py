@@ -21,7 +21,7 @@ from fedi_safety.app.ledger import SystemClock
 from fedi_safety.app.replay import Rejudge
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.errors import FediSafetyError, LedgerError, ModelError, Unscannable
-from fedi_safety.core.examine import content_of, decoder_mark, look_again
+from fedi_safety.core.examine import content_of, decoder_mark, second_pass
 from fedi_safety.core.pipeline import TEST_CARD_SIGNAL
 from fedi_safety.core.policy import Policy, dismissal, judge
 from fedi_safety.core.ports import Clock
@@ -406,7 +406,7 @@ class EngineJudge:
                 reason = _MEANS.get(scores.reason, Unjudged.ENGINE_FAILED)
                 self._done(work, unjudged(work.sha256, "engine", reason, scores.detail))
                 continue
-            decoded, scores = look_again(
+            decoded, scores = second_pass(
                 ruling.policy, engine.decoder, ruling.cascade, work.data, first, scores, marks, stages, self._clock
             )
             work.data = b""

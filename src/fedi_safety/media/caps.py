@@ -17,8 +17,8 @@ class Caps:
 
     `svg` is `render`, or `unsupported` where no drawing shall be rendered.
 
-    `frames` is how many moments of an animation or clip a first look shows, `more_frames` a second one; there is none
-    unless that is more. `tiles` is how many further views of its stills a medium has at a first look (tiles of long
+    `frames` is how many moments of an animation or clip a first pass shows, `more_frames` a second one; there is none
+    unless that is more. `tiles` is how many further views of its stills a medium has at a first pass (tiles of long
     pictures, what is within wide borders), `more_tiles` at a second one; 0 means none.
     """
 
@@ -46,7 +46,7 @@ class Caps:
 
     @property
     def most_frames(self) -> int:
-        """Return how many frames a look can give: views and moments, covers and further media, on white and on black.
+        """Return how many frames a pass can give: views and moments, covers and further media, on white and on black.
 
         Further media that move have moments beyond their two each only as far as there is room left.
         """
@@ -58,8 +58,8 @@ class Caps:
         """Name the bounds on which it depends what can be decoded."""
         return (
             f"{self.max_bytes / MIB:g} MiB, {self.max_pixels / 1e6:g} megapixels, {self.max_memory_bytes / MIB:g} MiB "
-            f"of memory, {self.max_seconds:g} s, {self.frames} frames and {self.more_frames} at a second look, "
-            f"{self.tiles} tiles and {self.more_tiles} at a second look{'' if self.svg == 'render' else ', no SVG'}"
+            f"of memory, {self.max_seconds:g} s, {self.frames} frames and {self.more_frames} at a second pass, "
+            f"{self.tiles} tiles and {self.more_tiles} at a second pass{'' if self.svg == 'render' else ', no SVG'}"
         )
 
 
@@ -77,7 +77,7 @@ MAX_COVERS = 8
 MAX_TILES = 100
 MAX_FURTHER = 8  # media inside or behind another one
 MAX_ITEMS = 2000  # of an AVIF or HEIC: 100 megapixels in tiles of 256x256 are 1,600
-# Pixels that each frame of a look's budget stands for, and the time that they are worth. Of animations with larger ones
+# Pixels that each frame of a pass's budget stands for, and the time that they are worth. Of animations with larger ones
 # fewer are looked at. Ordinary ones are far below it; one of 100 megapixels takes about a second for each.
 MAX_PIXELS_PER_FRAME = 12_000_000
 SECONDS_PER_FRAME = 0.125
@@ -88,5 +88,5 @@ MAX_SCANNED_PIXELS = 1_000_000_000
 
 
 def affordable(frames: int, pixels: int) -> int:
-    """Return how many frames of so many pixels a look at `frames` of an animation can pay for; at least two."""
+    """Return how many frames of so many pixels a pass over `frames` of an animation can pay for; at least two."""
     return min(frames, max(2, frames * MAX_PIXELS_PER_FRAME // max(1, pixels)))

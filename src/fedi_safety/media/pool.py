@@ -25,7 +25,7 @@ from functools import cached_property
 from pathlib import Path
 
 from fedi_safety.core.errors import FediSafetyError, Unscannable
-from fedi_safety.core.types import Decoded, Frame, Look, MediaType, Place, Reason, Tile
+from fedi_safety.core.types import Decoded, Detail, Frame, MediaType, Place, Reason, Tile
 from fedi_safety.media import protocol
 from fedi_safety.media.caps import MAX_FRAME_PIXELS, Caps
 from fedi_safety.media.sniff import sniff
@@ -150,7 +150,7 @@ class _Child:
         cause = cause or (lines[-1] if lines else ended)
         raise DecoderError("decoder", f"its child process does not start: {cause}", "run `fedi-safety doctor`")
 
-    def decode(self, data: bytes, media_type: MediaType, look: Look) -> Decoded:
+    def decode(self, data: bytes, media_type: MediaType, detail: Detail) -> Decoded:
         """Hand one medium over and wait for the answer. `_ChildEnded` means that this child is of no more use."""
         self._sequence += 1
         self.served += 1
@@ -158,8 +158,8 @@ class _Child:
         until = time.monotonic() + self._caps.max_seconds
         try:
             self._control.settimeout(self._caps.max_seconds)
-            self._send(data, media_type, look)
-            return self._received(received, media_type, until, look)
+            self._send(data, media_type, detail)
+            return self._received(received, media_type, until, detail)
         except TimeoutError:
             self.kill()
             cause = f"not decoded within {self._caps.max_seconds:g} s"
@@ -180,7 +180,7 @@ class _Child:
                 # What was written stays in memory until it is given back; the first slot will be needed again.
                 self._output.madvise(mmap.MADV_REMOVE, protocol.SLOT_BYTES, used)
 
-    def _received(self, received: _Received, media_type: MediaType, until: float, look: Look) -> Decoded:
+    def _received(self, received: _Received, media_type: MediaType, until: float, detail: Detail) -> Decoded:
         """Take frames until the end comes. Raises `Unscannable`, `OSError`, or `ValueError` for what makes no sense."""
         while True:
             self._control.settimeout(max(0.001, until - time.monotonic()))
@@ -193,14 +193,14 @@ class _Child:
             problem, more, total = self._end(answer)
             if problem is None and not received.frames:
                 raise ValueError("empty")
-            return received.decoded(media_type, problem, more=self._more(more, look), total=total)
+            return received.decoded(media_type, problem, more=self._more(more, detail), total=total)
 
-    def _more(self, bits: int, look: Look) -> bool:
-        """Whether a second look would show what this one did not."""
+    def _more(self, bits: int, detail: Detail) -> bool:
+        """Whether a second pass would show what this one did not."""
         moments = bits & protocol.MORE and self._caps.more_frames > self._caps.frames
-        return look is Look.FIRST and bool(moments or (bits & protocol.CLOSER and self._caps.more_tiles))
+        return detail is Detail.COARSE and bool(moments or (bits & protocol.CLOSER and self._caps.more_tiles))
 
-    def _send(self, data: bytes, media_type: MediaType, look: Look) -> None:
+    def _send(self, data: bytes, media_type: MediaType, detail: Detail) -> None:
         source = os.memfd_create("medium", _MEMFD_FLAGS)
         try:
             view = memoryview(data)
@@ -212,9 +212,11 @@ class _Child:
                 fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL,
             )
             caps, seed = self._caps, secrets.randbits(64)
-            budget = (caps.frames, caps.tiles) if look is Look.FIRST else (caps.more_frames, caps.more_tiles)
+            budget = (caps.frames, caps.tiles) if detail is Detail.COARSE else (caps.more_frames, caps.more_tiles)
             kind = protocol.KINDS.index(media_type)
-            request = protocol.REQUEST.pack(self._sequence, len(data), kind, protocol.LOOKS.index(look), *budget, seed)
+            request = protocol.REQUEST.pack(
+                self._sequence, len(data), kind, protocol.DETAILS.index(detail), *budget, seed
+            )
             socket.send_fds(self._control, [request], [source])
         finally:
             os.close(source)
@@ -353,7 +355,7 @@ class SandboxDecoder:
         """Tell the media type from the first bytes; see `Decoder.sniff`."""
         return sniff(head)
 
-    def decode(self, data: bytes, media_type: MediaType, look: Look = Look.FIRST) -> Decoded:
+    def decode(self, data: bytes, media_type: MediaType, detail: Detail = Detail.COARSE) -> Decoded:
         """Decode one medium; see `Decoder.decode`. Raises `DecoderError` if no child can be started, or when closed."""
         if media_type not in protocol.KINDS:
             raise Unscannable(Reason.UNSUPPORTED, f"{media_type.value} is not decoded")
@@ -366,7 +368,7 @@ class SandboxDecoder:
         try:
             child = self._living(child)
             try:
-                decoded = child.decode(data, media_type, look)
+                decoded = child.decode(data, media_type, detail)
             except Unscannable:
                 intact = True
                 raise

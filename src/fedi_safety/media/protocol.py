@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-from fedi_safety.core.types import Look, MediaType, Part, Reason
+from fedi_safety.core.types import Detail, MediaType, Part, Reason
 from fedi_safety.media.caps import MAX_FRAME_PIXELS
 
 MAGIC = b"fsmedia3"
@@ -22,7 +22,7 @@ REQUEST = struct.Struct("<QQBBHHQ")
 FRAME = struct.Struct("<BQIqIBBBBBIIHHHHIIII")
 # Tag, sequence, index into STATUSES, bits of what more there is to look at, all frames of the medium, detail size.
 END = struct.Struct("<BQBBIH")
-MORE, CLOSER = 1, 2  # further moments; further ways of showing stills
+MORE, CLOSER = 1, 2  # further moments; further views of stills
 FRAME_TAG, END_TAG = 1, 2
 
 MAX_DETAIL_BYTES = 400
@@ -54,7 +54,7 @@ KINDS = (
 )
 
 PARTS = tuple(Part)
-LOOKS = tuple(Look)
+DETAILS = tuple(Detail)
 WHOLE = (0,) * 6  # instead of a tile
 
 # None: all went well. A child can say nothing else of a medium, or of the rest of it once there are frames.

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import Look, MediaType, Part, Reason
+from fedi_safety.core.types import Detail, MediaType, Part, Reason
 from fedi_safety.media.decoder.structure.hidden import find
 from fedi_safety.media.pool import SandboxDecoder
 from fedi_safety.media.sniff import sniff
@@ -152,7 +152,7 @@ def test_an_animation_and_a_clip_behind_one_another(decoder: SandboxDecoder) -> 
     pieces = [moving.numbered(number) for number in range(40)]
     animated = saved(pieces[0], "GIF", save_all=True, append_images=pieces[1:])
     data = saved(ordinary(), "PNG") + animated + moving.clip("mp4", "mpeg4", pieces)
-    first, second = decoder.decode(data, MediaType.PNG), decoder.decode(data, MediaType.PNG, Look.SECOND)
+    first, second = decoder.decode(data, MediaType.PNG), decoder.decode(data, MediaType.PNG, Detail.FINE)
     assert first.partly is None
     turned = sum(frame.place.turned > 0 for frame in second.frames)
     assert (first.total, second.total) == (81, 81 + turned)

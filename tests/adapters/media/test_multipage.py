@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import Look, MediaType, Reason
+from fedi_safety.core.types import Detail, MediaType, Reason
 from fedi_safety.media import Caps, SandboxDecoder
 from support.corpus import paged
 from support.corpus.media_zoo import saved
@@ -51,9 +51,9 @@ def test_every_page(decoder: SandboxDecoder, kind: MediaType) -> None:
 
 @pytest.mark.parametrize("kind", MAKERS)
 def test_many_pages(decoder: SandboxDecoder, kind: MediaType) -> None:
-    """Over the budget they are drawn from the whole file, and are the same ones at every look."""
+    """Over the budget they are drawn from the whole file, and are the same ones in every pass."""
     data = MAKERS[kind](numbers(30))
-    first, second = decoder.decode(data, kind), decoder.decode(data, kind, Look.SECOND)
+    first, second = decoder.decode(data, kind), decoder.decode(data, kind, Detail.FINE)
     assert (first.total, first.more, len(first.frames)) == (30, True, 8)
     assert (second.total, second.more, len(second.frames)) == (30, False, 30)
     for frame in (*first.frames, *second.frames):

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import Decoded, Look, MediaType, Reason
+from fedi_safety.core.types import Decoded, Detail, MediaType, Reason
 from fedi_safety.media import Caps, DecoderError, SandboxDecoder, protocol
 from fedi_safety.media.caps import MAX_FRAME_PIXELS, MIB
 from fedi_safety.media.decoder.confine import landlock
@@ -235,8 +235,8 @@ def test_too_many_frames_are_not_believed(hostile: SandboxDecoder) -> None:
 def test_there_is_more_to_see_only_if_a_second_look_would_show_it(bits: int, caps: Caps, more: bool) -> None:
     child = _Child.__new__(_Child)
     child._caps = caps
-    assert child._more(bits, Look.FIRST) is more
-    assert child._more(bits, Look.SECOND) is False
+    assert child._more(bits, Detail.COARSE) is more
+    assert child._more(bits, Detail.FINE) is False
 
 
 def test_memory_of_many_frames_is_given_back(hostile: SandboxDecoder) -> None:
@@ -261,11 +261,11 @@ def test_a_medium_is_sealed() -> None:
     with ours, theirs:
         child = _Child.__new__(_Child)
         child._control, child._sequence, child._caps = ours, 1, CAPS
-        child._send(b"medium", MediaType.PNG, Look.SECOND)
+        child._send(b"medium", MediaType.PNG, Detail.FINE)
         request, (source,), _, _ = socket.recv_fds(theirs, 100, 1)
         try:
             *asked, seed = protocol.REQUEST.unpack(request)
-            assert asked == [1, 6, protocol.KINDS.index(MediaType.PNG), protocol.LOOKS.index(Look.SECOND), 64, 48]
+            assert asked == [1, 6, protocol.KINDS.index(MediaType.PNG), protocol.DETAILS.index(Detail.FINE), 64, 48]
             assert seed != 0
             assert os.pread(source, 100, 0) == b"medium"
             for change in (lambda: os.pwrite(source, b"x", 0), lambda: os.ftruncate(source, 0)):

@@ -11,13 +11,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from fedi_safety.core.types import Frame, Look, MediaType, Place, Reason, Tile
+from fedi_safety.core.types import Detail, Frame, MediaType, Place, Reason, Tile
 from fedi_safety.media import SandboxDecoder
 from fedi_safety.media.caps import MAX_COVERS, MAX_FRAME_PIXELS, MAX_FURTHER, MAX_MOMENTS, MAX_TILES, MAX_TRACKS, Caps
 from fedi_safety.media.decoder.dispatch import decode
 from fedi_safety.media.decoder.formats.images import decode_still
 from fedi_safety.media.decoder.frames import tiles
-from fedi_safety.media.decoder.frames.emitter import _WAY_BITS, Bounds, DecodeSummary, Emitter
+from fedi_safety.media.decoder.frames.emitter import _VIEW_BITS, Bounds, DecodeSummary, Emitter
 from fedi_safety.media.decoder.frames.orientation import stored, upright
 from fedi_safety.media.decoder.frames.still import finished
 from fedi_safety.media.decoder.frames.tiles import Box, is_long, smallest_part, tile
@@ -32,11 +32,11 @@ budgets = st.integers(1, 60)
 
 
 def looked(
-    data: bytes, kind: MediaType, look: Look = Look.FIRST, budget: int = 12, until: float | None = None
+    data: bytes, kind: MediaType, detail: Detail = Detail.COARSE, budget: int = 12, until: float | None = None
 ) -> tuple[list[Frame], DecodeSummary]:
     """Look at a medium as a child does."""
     found: list[Frame] = []
-    bounds = Bounds(NO_CAP, 16, until or time.monotonic() + 600, Random(1), look, budget)
+    bounds = Bounds(NO_CAP, 16, until or time.monotonic() + 600, Random(1), detail, budget)
     showing = Emitter(lambda frame, _width, _height: found.append(frame), bounds)
     return found, showing.completed(decode(data, kind, bounds, showing))
 
@@ -104,10 +104,10 @@ def test_tiles_of_long_pictures_are_as_square_as_the_budget_allows(side: int, te
 
 def test_where_the_budget_is_too_small_gaps_are_drawn_anew() -> None:
     """Spread over the whole length, at other places each time."""
-    looks = [[c.box.top for c in tile(100, 20_000, 12, Random(seed), closely=False).cuts] for seed in range(20)]
-    assert all(len(tops) == 12 for tops in looks)
-    assert all(b - a <= 2 / 12 for tops in looks for a, b in pairwise(tops))
-    assert len({tuple(tops) for tops in looks}) == 20
+    passes = [[c.box.top for c in tile(100, 20_000, 12, Random(seed), closely=False).cuts] for seed in range(20)]
+    assert all(len(tops) == 12 for tops in passes)
+    assert all(b - a <= 2 / 12 for tops in passes for a, b in pairwise(tops))
+    assert len({tuple(tops) for tops in passes}) == 20
 
 
 @pytest.mark.parametrize(
@@ -190,8 +190,8 @@ def test_parts_are_found_in_the_stored_picture(orientation: int) -> None:
 def test_numbers_of_ways_and_moments_never_meet() -> None:
     """And fit into what the ledger keeps of a frame's number: 31 bits."""
     moments = 2 * MAX_TRACKS * MAX_MOMENTS + 2 * MAX_COVERS + 2  # and what comes before a track
-    assert moments < 1 << _WAY_BITS
-    assert (_TILES + tiles.KINDS * MAX_TILES + 1) << _WAY_BITS < 1 << 31
+    assert moments < 1 << _VIEW_BITS
+    assert (_TILES + tiles.KINDS * MAX_TILES + 1) << _VIEW_BITS < 1 << 31
 
 
 # --- words
@@ -295,13 +295,13 @@ def test_an_ordinary_picture_is_one_frame_at_a_first_look() -> None:
 @pytest.mark.parametrize("size", [(1072, 24), (2000, 1), (4000, 2), (20_000, 16), (1, 5000), (640, 63)])
 def test_a_second_look_bears_lines(size: tuple[int, int]) -> None:
     with SandboxDecoder(jobs=1) as decoder:
-        decoded = decoder.decode(media_zoo.saved(noise(*size), "PNG"), MediaType.PNG, Look.SECOND)
+        decoded = decoder.decode(media_zoo.saved(noise(*size), "PNG"), MediaType.PNG, Detail.FINE)
     assert decoded.partly is None
     assert (decoded.width, decoded.height) == size
 
 
 def test_a_second_look_turns_and_cuts() -> None:
-    frames, went = looked(media_zoo.saved(noise(1600, 1200), "JPEG"), MediaType.JPEG, Look.SECOND, 48)
+    frames, went = looked(media_zoo.saved(noise(1600, 1200), "JPEG"), MediaType.JPEG, Detail.FINE, 48)
     texts = where(frames)
     assert texts[:4] == ["", "turned by 90°", "turned by 180°", "turned by 270°"]
     assert texts[4] == "tile 1 of 25, 0-33 % x 0-33 %"
@@ -312,20 +312,20 @@ def test_a_second_look_turns_and_cuts() -> None:
 
 
 def test_wide_borders_are_cut_at_a_first_look() -> None:
-    """What is within is shown with its own pixels; a narrow border can stay until the second look."""
+    """What is within is shown with its own pixels; a narrow border can stay until the second pass."""
     wide = media_zoo.saved(framed((2000, 1500), (700, 500), noise(500, 400), (0, 0, 0)), "PNG")
     frames, went = looked(wide, MediaType.PNG)
     assert where(frames) == ["", "without its border"]
     assert abs(frames[1].width - 500) < 30
     assert went.total == 2
-    second, _ = looked(wide, MediaType.PNG, Look.SECOND, 48)
+    second, _ = looked(wide, MediaType.PNG, Detail.FINE, 48)
     assert where(second) == [
         *("", "without its border", "without its border turned by 90°"),
         *("without its border turned by 180°", "without its border turned by 270°"),
     ]
     narrow = media_zoo.saved(framed((600, 400), (40, 40), noise(520, 320), (0, 0, 0)), "PNG")
     assert where(looked(narrow, MediaType.PNG)[0]) == [""]
-    assert where(looked(narrow, MediaType.PNG, Look.SECOND, 48)[0])[1] == "without its border"
+    assert where(looked(narrow, MediaType.PNG, Detail.FINE, 48)[0])[1] == "without its border"
 
 
 def test_tiles_are_cut_within_a_border() -> None:
@@ -340,10 +340,10 @@ def test_a_frame_that_both_looks_show_has_the_same_number() -> None:
     """So that it is judged once."""
     data = media_zoo.saved(noise(400, 2000), "PNG")
     first, _ = looked(data, MediaType.PNG)
-    second, _ = looked(data, MediaType.PNG, Look.SECOND, 48)
+    second, _ = looked(data, MediaType.PNG, Detail.FINE, 48)
     assert {f.index: f.rgb for f in first} == {f.index: f.rgb for f in second}
     longer = media_zoo.saved(noise(100, 2000), "PNG")
-    first, second = (looked(longer, MediaType.PNG, *how)[0] for how in ((Look.FIRST, 12), (Look.SECOND, 48)))
+    first, second = (looked(longer, MediaType.PNG, *how)[0] for how in ((Detail.COARSE, 12), (Detail.FINE, 48)))
     assert {f.index for f in first} & {f.index for f in second} == {0}
 
 
@@ -371,7 +371,7 @@ def test_when_the_time_is_up_it_is_said() -> None:
 
 def test_pictures_of_one_medium_share_a_budget() -> None:
     found: list[Frame] = []
-    bounds = Bounds(NO_CAP, 16, time.monotonic() + 600, Random(1), Look.FIRST, 12)
+    bounds = Bounds(NO_CAP, 16, time.monotonic() + 600, Random(1), Detail.COARSE, 12)
     showing = Emitter(lambda frame, _width, _height: found.append(frame), bounds)
     for page in (1, 2, 3):
         still = finished(noise(200, 1000, page), 200, 1000)
@@ -388,7 +388,7 @@ def test_a_long_animation_is_tiled_too() -> None:
     assert "at 0:00.00 tile 1 of 4, 0-100 % x 0-38 %" in where(frames)
     assert len(frames) == 2 + 4 + 4
     assert not went.closer
-    assert not any(f.place.turned for f in looked(data, MediaType.WEBP, Look.SECOND, 48)[0])
+    assert not any(f.place.turned for f in looked(data, MediaType.WEBP, Detail.FINE, 48)[0])
 
 
 def test_caps_of_tiles() -> None:

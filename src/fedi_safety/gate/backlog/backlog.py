@@ -334,7 +334,7 @@ class Debts:
         def on_start(pipeline: Pipeline, _tally: object) -> None:
             self._halt_scan = pipeline.halt
 
-        self._book.flush(2.0)  # verdicts that are on their way spare the pass a second look
+        self._book.flush(2.0)  # verdicts that are on their way spare the pass a second pass
         report = scan(
             settings,
             request,

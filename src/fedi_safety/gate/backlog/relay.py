@@ -15,7 +15,7 @@ from fedi_safety import __version__
 from fedi_safety.app.engine import Engine
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.ports import Store
-from fedi_safety.core.types import Decoded, Look, MediaType, Object, Reason, Verdict
+from fedi_safety.core.types import Decoded, Detail, MediaType, Object, Reason, Verdict
 from fedi_safety.gate.backlog.writer import Book
 from fedi_safety.judging.types import Answer, Judge, Unjudged, Upload
 from fedi_safety.ledger.uploads import Debt, Move, UploadState
@@ -93,7 +93,7 @@ class _Bystander:
         """Tell the type, as all decoders do."""
         return sniff(head)
 
-    def decode(self, data: bytes, media_type: MediaType, look: Look = Look.FIRST) -> Decoded:  # noqa: ARG002
+    def decode(self, data: bytes, media_type: MediaType, detail: Detail = Detail.COARSE) -> Decoded:  # noqa: ARG002
         """Decode nothing."""
         raise Unscannable(Reason.DETECTOR_FAILED, "only workers judge here")
 

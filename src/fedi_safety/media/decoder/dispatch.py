@@ -46,7 +46,7 @@ def _still(data: bytes, media_type: MediaType, bounds: Bounds, showing: Emitter)
     if pages is not None:
         return pages
     showing.show(
-        0, Place(), decode_still(data, media_type, bounds.max_pixels, bounds.look, bounds.tiles), on_black_index=1
+        0, Place(), decode_still(data, media_type, bounds.max_pixels, bounds.detail, bounds.tiles), on_black_index=1
     )
     return DecodeSummary()
 

@@ -44,10 +44,10 @@ def serve(arguments: list[str], decode_medium: Decode = decode) -> None:
         request, descriptors, _, _ = socket.recv_fds(control, protocol.REQUEST.size, 1)
         if not request:
             return
-        sequence, size, kind, look, frames, tiles, seed = protocol.REQUEST.unpack(request)
+        sequence, size, kind, detail, frames, tiles, seed = protocol.REQUEST.unpack(request)
         process.allow_processor_seconds(max_milliseconds / 1000)
         until = time.monotonic() + _TIME_SHARE * max_milliseconds / 1000
-        bounds = Bounds(max_pixels, frames, until, Random(seed), protocol.LOOKS[look], tiles)
+        bounds = Bounds(max_pixels, frames, until, Random(seed), protocol.DETAILS[detail], tiles)
         answer = _Answer(control, output, sequence)
         answer.end(_shown(descriptors[0], size, protocol.KINDS[kind], bounds, answer, decode_medium))
 
@@ -121,7 +121,7 @@ def _shown(
     if not answer.frames and shown.problem is None:
         shown = DecodeSummary(problem=Unscannable(Reason.CORRUPT, "nothing in it decodes"))
     if answer.full and shown.problem is None:
-        shown = replace(shown, problem=Unscannable(Reason.TOO_LARGE, "more frames than a look has room for"))
+        shown = replace(shown, problem=Unscannable(Reason.TOO_LARGE, "more frames than a pass has room for"))
     return shown
 
 

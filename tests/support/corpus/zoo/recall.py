@@ -66,7 +66,7 @@ def zoo() -> Iterator[Item]:
 
 
 def measure(decoder: Decoder, items: Iterable[Item]) -> Recall:
-    """Decode every file as a first look does, and look for the subject."""
+    """Decode every file as a first pass does, and look for the subject."""
     recall = Recall()
     for item in items:
         row = recall.rows[item.form]

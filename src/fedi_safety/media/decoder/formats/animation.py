@@ -143,7 +143,7 @@ class _Drawer:
         """Show the picture that stands in where animations are not shown. It need not be one of the frames."""
         try:
             still = decode_still(
-                data, self.found.media_type, self.bounds.max_pixels, self.bounds.look, self.bounds.tiles
+                data, self.found.media_type, self.bounds.max_pixels, self.bounds.detail, self.bounds.tiles
             )
         except Unscannable as refusal:
             self.problem = self.problem or refusal

@@ -14,7 +14,7 @@ from PIL import (
     JpegImagePlugin,
 )
 
-from fedi_safety.core.types import Look, MediaType
+from fedi_safety.core.types import Detail, MediaType
 from fedi_safety.media.decoder.formats.png import lean
 from fedi_safety.media.decoder.frames.orientation import exif_orientation
 from fedi_safety.media.decoder.frames.still import Still, finished
@@ -27,16 +27,18 @@ _DRAFT_LONGEST_SIDE = 512
 _DRAFT_SHORTEST_SIDE = 256
 
 
-def decode_still(data: bytes, media_type: MediaType, max_pixels: int, look: Look = Look.FIRST, tiles: int = 0) -> Still:
-    """Decode the first picture of a medium, as finely as so many tiles of it at such a look need it.
+def decode_still(
+    data: bytes, media_type: MediaType, max_pixels: int, detail: Detail = Detail.COARSE, tiles: int = 0
+) -> Still:
+    """Decode the first picture of a medium, as finely as so many tiles of it in such a pass need it.
 
     Raises `Unscannable`, or `MemoryError` at the address space limit.
     """
     with explained(data, media_type):
-        return _decode(data, media_type, max_pixels, look, tiles)
+        return _decode(data, media_type, max_pixels, detail, tiles)
 
 
-def _decode(data: bytes, media_type: MediaType, max_pixels: int, look: Look, tiles: int) -> Still:
+def _decode(data: bytes, media_type: MediaType, max_pixels: int, detail: Detail, tiles: int) -> Still:
     refuse_bomb(declared_pixels(data, media_type), max_pixels)
     refuse_items(data, media_type)
     image: Image.Image = plugin(media_type)(io.BytesIO(lean(data) if media_type is MediaType.PNG else data))
@@ -44,7 +46,7 @@ def _decode(data: bytes, media_type: MediaType, max_pixels: int, look: Look, til
     refuse_bomb(width * height, max_pixels)
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         refuse_scans(data, width * height)
-        scale = _draft_scale(*smallest_part(width, height, tiles, closely=look is Look.SECOND))
+        scale = _draft_scale(*smallest_part(width, height, tiles, closely=detail is Detail.FINE))
         if scale > 1:
             # Requesting the quotients rounded down makes Pillow choose exactly this scale.
             image.draft("RGB", (width // scale, height // scale))

@@ -92,7 +92,7 @@ def _tiff(data: bytes, bounds: Bounds, showing: Emitter) -> DecodeSummary | None
 
     def page(index: int) -> Still:
         start = _beginning_at(data, found.at[index])
-        return decode_still(start, MediaType.TIFF, bounds.max_pixels, bounds.look, bounds.tiles)
+        return decode_still(start, MediaType.TIFF, bounds.max_pixels, bounds.detail, bounds.tiles)
 
     if not found.at:
         return None  # the reader says better what is wrong
@@ -225,6 +225,6 @@ def _avif(data: bytes, bounds: Bounds, showing: Emitter) -> DecodeSummary | None
 
     def page(index: int) -> Still:
         shown = items.showing(data, index)
-        return decode_still(shown, MediaType.AVIF, bounds.max_pixels, bounds.look, bounds.tiles)
+        return decode_still(shown, MediaType.AVIF, bounds.max_pixels, bounds.detail, bounds.tiles)
 
     return show_pages(len(items.numbers), page, bounds, showing)

@@ -84,7 +84,7 @@ def decode_drawing(data: bytes, bounds: Bounds, showing: Emitter) -> DecodeSumma
         if index < len(found.drawings):
             return _rendered(found.drawings[index], bounds.max_pixels)
         picture, kind = found.pictures[index - len(found.drawings)]
-        return decode_still(picture, kind, bounds.max_pixels, bounds.look, bounds.tiles)
+        return decode_still(picture, kind, bounds.max_pixels, bounds.detail, bounds.tiles)
 
     count = len(found.drawings) + len(found.pictures)
     went = show_pages(count, page, bounds, showing, risky=len(found.drawings))

@@ -368,7 +368,7 @@ def _show_cover(data: bytes, index: int, bounds: Bounds, showing: Emitter) -> Un
         kind = sniff(data[:4096])
         if kind.is_clip:
             raise Unscannable(Reason.UNSUPPORTED, "a clip within a clip")
-        still = decode_still(data, kind, bounds.max_pixels, bounds.look, bounds.tiles)
+        still = decode_still(data, kind, bounds.max_pixels, bounds.detail, bounds.tiles)
     except Unscannable as refusal:
         return Unscannable(refusal.reason, f"an attached picture: {refusal.detail}")
     showing.show(index, Place(part=Part.COVER), still, on_black_index=index + 1)

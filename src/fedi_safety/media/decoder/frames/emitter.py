@@ -10,13 +10,13 @@ from random import Random
 from PIL import Image
 
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import Frame, Look, Part, Place, Reason
+from fedi_safety.core.types import Detail, Frame, Part, Place, Reason
 from fedi_safety.media.decoder.frames.similarity import SMALL, alike, repeats
 from fedi_safety.media.decoder.frames.still import OnWhiteAndBlack, Still
 from fedi_safety.media.decoder.frames.views import Views
 
 _CELLS = (32, 32)
-_WAY_BITS = 22  # of an index of 31: below are moments, of which one clip has at most 4,000,018 (caps), above ways
+_VIEW_BITS = 22  # of an index of 31: below are moments, of which one clip has at most 4,000,018 (caps), above views
 _NEARLY = 10  # of 255: what a cell of the grid may differ by in any channel
 
 
@@ -28,7 +28,7 @@ class Bounds:
     frames: int
     until: float  # on the monotonic clock: no new frame is begun after it
     random: Random
-    look: Look = Look.FIRST
+    detail: Detail = Detail.COARSE
     tiles: int = 0  # further views of stills, besides the whole
 
     @property
@@ -41,7 +41,7 @@ class Bounds:
 class DecodeSummary:
     """How a medium went: how many frames there are in it, whether there is more to look at, and what went wrong.
 
-    `more` says that there are further moments of what moves, `closer` that stills can be shown in further ways.
+    `more` says that there are further moments of what moves, `closer` that stills can be shown in further views.
     """
 
     total: int = 1
@@ -62,7 +62,7 @@ class Emitter:
         self._emit = emit
         self._bounds = bounds
         self._tiles = 0 if bounds is None else bounds.tiles
-        self._further = 0  # ways of showing stills, whether there was time for them or not
+        self._further = 0  # views of stills, whether there was time for them or not
         self._closer = False
         self._late = False
         self._first: Image.Image | None = None  # most media have one picture, which is compared with nothing
@@ -82,23 +82,23 @@ class Emitter:
         if self._bounds is None or still.source is None:
             return
         budget = min(self._tiles, self._bounds.tiles // among)
-        closely, turning = self._bounds.look is Look.SECOND, among == 1
+        closely, turning = self._bounds.detail is Detail.FINE, among == 1
         if not self._bounds.tiles:
             self._closer = self._closer or turning
             return
         if not (turning or budget):
             return
-        ways = Views(still, place, budget, self._bounds.random, closely, turning)
+        views = Views(still, place, budget, self._bounds.random, closely, turning)
         taken = 0
-        for way in ways:
+        for view in views:
             if self._bounds.late:
                 self._late = True
                 break
-            self._both(indexes, way.number, way.place, way.pair, still)
+            self._both(indexes, view.number, view.place, view.pair, still)
             taken += 1
         self._tiles -= taken
-        self._further += ways.of
-        self._closer = self._closer or turning or ways.of > taken
+        self._further += views.of
+        self._closer = self._closer or turning or views.of > taken
 
     def completed(self, shown: DecodeSummary) -> DecodeSummary:
         """Return how a medium went, with what was shown of its stills besides the whole."""
@@ -107,23 +107,23 @@ class Emitter:
             problem = Unscannable(Reason.TOO_SLOW, "not all parts of the picture in the time there is")
         return replace(shown, total=shown.total + self._further, closer=self._closer, problem=problem)
 
-    def _both(self, indexes: tuple[int, int], way: int, place: Place, pair: OnWhiteAndBlack, still: Still) -> None:
+    def _both(self, indexes: tuple[int, int], view: int, place: Place, pair: OnWhiteAndBlack, still: Still) -> None:
         image, black = pair
-        self._one(indexes[0], way, place, image, still)
+        self._one(indexes[0], view, place, image, still)
         if black is not None:
-            self._one(indexes[1], way, replace(place, on_black=True), black, still)
+            self._one(indexes[1], view, replace(place, on_black=True), black, still)
 
-    def _one(self, index: int, way: int, place: Place, image: Image.Image, still: Still) -> None:
+    def _one(self, index: int, view: int, place: Place, image: Image.Image, still: Still) -> None:
         if self.part is not None:
             place = replace(place, part=self.part)
         moment = self.base + index
-        if moment >> _WAY_BITS:
+        if moment >> _VIEW_BITS:
             self.lost = True
             return
         if not self._new(image):
             return
         self.shown += 1
-        frame = Frame(moment + (way << _WAY_BITS), image.width, image.height, image.tobytes(), place)
+        frame = Frame(moment + (view << _VIEW_BITS), image.width, image.height, image.tobytes(), place)
         self._emit(frame, still.width, still.height)
 
     def _new(self, image: Image.Image) -> bool:

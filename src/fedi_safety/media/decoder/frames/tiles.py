@@ -1,7 +1,7 @@
 """Which parts of a picture are looked at by themselves, told from its size alone. Pure; decodes nothing.
 
 Detectors squeeze a picture to 224 to 320 pixels. What that leaves nothing of is cut out: of a long picture near-square
-tiles along it, at a second look of any large picture tiles in both directions.
+tiles along it, at a second pass of any large picture tiles in both directions.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import NamedTuple
 from fedi_safety.media.caps import MAX_TILES
 
 # Longer pictures than this are cut into tiles. A person who fills the short side is found with 0.81 in a square, 0.52
-# at this ratio and 0.31 at a ratio of 3, where 0.4 is asked for (`./dev bench second_pass`); screens of telephones have up to
-# 2.4.
+# at this ratio and 0.31 at a ratio of 3, where 0.4 is asked for (`./dev bench second_pass`); screens of telephones
+# have up to 2.4.
 LONG = 2.5
 _SMALLEST_SIDE = 64  # pixels of the short side: less is a line or a bar, not a picture
 _SHAPES = (1.0, 1.5, 2.0)  # lengths of a tile over its other side; the first that the budget allows
 _OVERLAP = 0.5  # of the short side: what is no larger is whole in one tile
 KINDS = len(_SHAPES) + 2
-# Pixels of the long side, from which on a second look cuts a picture into so many along its short one, overlapping.
+# Pixels of the long side, from which on a second pass cuts a picture into so many along its short one, overlapping.
 _FINE = ((1536, 3), (640, 2))
 _SQUARE = 4 / 3  # a tile's sides may differ by that: open_nsfw squeezes it to a square
 
@@ -62,7 +62,7 @@ class Cut:
 class Tiling:
     """The tiles to look at, and how many it would take to see everything.
 
-    `kind` is below `KINDS`. Tiles of one picture that have the same kind and number are the same at both looks.
+    `kind` is below `KINDS`. Tiles of one picture that have the same kind and number are the same at both passes.
     """
 
     cuts: tuple[Cut, ...]
@@ -82,7 +82,7 @@ def is_long(width: int, height: int) -> bool:
 def tile(width: int, height: int, budget: int, random: Random, *, closely: bool) -> Tiling:
     """Return at most `budget` tiles for a picture of so many pixels; none where the whole shows enough.
 
-    `closely` is for a second look: any large picture has tiles then.
+    `closely` is for a second pass: any large picture has tiles then.
     """
     if is_long(width, height):
         return _along(width, height, budget, random, closely=closely)

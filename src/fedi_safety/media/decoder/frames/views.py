@@ -1,6 +1,6 @@
-"""Further ways of showing a still than as a whole: without its border, in tiles, turned. Runs in the child only.
+"""Further views of a still than as a whole: without its border, in tiles, turned. Runs in the child only.
 
-A first look takes what a downscale would hide; a second one also what detectors are weak at.
+A first pass takes what a downscale would hide; a second one also what detectors are weak at.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _DIFFERS = [255 * (value > _EVEN) for value in range(256)] * 3
 _CORNERS = 4  # that a border's colour is taken from, one after the other
 _SEEN_SIDE = 320  # pixels: what detectors look at; nothing of a smaller picture is hidden by squeezing it
 _SMALLEST_SIDE = 24  # pixels of what is inside, as stored: less is nothing to see
-# What a first look cuts away: a person of 0.81 has 0.62 in a picture of which half is border, and 0.45 at 60 %.
+# What a first pass cuts away: a person of 0.81 has 0.62 in a picture of which half is border, and 0.45 at 60 %.
 _MUCH = 0.5
 _LITTLE = 0.95
 # Clockwise. Mirrored pictures are not tried: detectors learned from both (`./dev bench second_pass`).
 _TURNS = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
 
-# Numbers of ways: those of a tiling come after those of the kinds before it. There are fewer than 512 (showing).
+# Numbers of views: those of a tiling come after those of the kinds before it. There are fewer than 512 (emitter).
 _BARE, _TURNED, _TILES = 1, 2, 8
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A way of showing a still: its number, the same at every look; its place; its pictures."""
+    """A view of a still: its number, the same in every pass; its place; its pictures."""
 
     number: int
     place: Place
@@ -47,9 +47,9 @@ class View:
 
 @dataclass(slots=True)
 class Views:
-    """The further ways of showing one still, at most `budget`; when they were taken, how many there would have been.
+    """The further views of one still, at most `budget`; when they were taken, how many there would have been.
 
-    `closely` is for a second look.
+    `closely` is for a second pass.
     """
 
     still: Still
@@ -78,7 +78,7 @@ class Views:
                 pair = source.frame(inner)
                 yield View(_BARE, replace(self.place, bare=True), pair)
         if inner.area > _MUCH:
-            inner = Box()  # then both looks have the same tiles
+            inner = Box()  # then both passes have the same tiles
         width = max(1, round((inner.right - inner.left) * still.width))
         height = max(1, round((inner.bottom - inner.top) * still.height))
         if self.closely and self.turning and not is_long(width, height):
