@@ -61,15 +61,15 @@ def scan_with(changes: Mapping[str, int], folder: Path, ledger: Path, *, cascade
     detectors = open_detectors(settings.detectors, settings.device, threads)
     engine = Engine(SandboxDecoder(caps(settings), changes.get("decoders", cores)), detectors, "cpu", cores)
     store = named_store(settings, str(folder))
-    book = open_settings_ledger(settings)
+    records = open_settings_ledger(settings)
     before = _cpu_s()
     try:
         request = ScanRequest(store.url, dry_run=True, cascade=cascade)
         policy = load_policy(settings.policy)
-        report = scan.scan(settings, request, ledger=book, store=store, engine=engine, policy=policy)
+        report = scan.scan(settings, request, ledger=records, store=store, engine=engine, policy=policy)
     finally:
         engine.close()
-        book.dispose()
+        records.dispose()
         store.close()
     count = report.tally.judged
     return {

@@ -293,13 +293,13 @@ def scan_rate(engine: Engine, folder: Path, scratch: Path) -> float:
     with tempfile.TemporaryDirectory(dir=scratch) as fresh:
         settings = load_settings(ledger=str(Path(fresh) / "ledger.db"))
         store = named_store(settings, str(folder))
-        book = open_settings_ledger(settings)
+        records = open_settings_ledger(settings)
         try:
             request = ScanRequest(store.url, dry_run=True)
             policy = load_policy(settings.policy)
-            report = scan(settings, request, ledger=book, store=store, engine=engine, policy=policy)
+            report = scan(settings, request, ledger=records, store=store, engine=engine, policy=policy)
         finally:
-            book.dispose()
+            records.dispose()
             store.close()
     return report.tally.judged / report.seconds
 

@@ -39,21 +39,21 @@ def fill(folder: Path, ledger: Path) -> int:
     settings = load_settings(ledger=str(ledger))
     policy = load_policy(settings.policy)
     store = named_store(settings, str(folder))
-    book = open_settings_ledger(settings)
+    records = open_settings_ledger(settings)
     scores = Scores({"nsfw.open_nsfw": Signal(0.001)}, {"open_nsfw": "filled by the benchmark"})
     judgement = judge(policy, scores.signals)
     listing = (item for item in store.list() if isinstance(item, Object))
     count = 0
-    run_id = book.begin_run("scan", store.url, {"dry_run": True})
+    run_id = records.begin_run("scan", store.url, {"dry_run": True})
     while chunk := list(islice(listing, 5000)):
         results = [
             Judged(obj, Content((count + i).to_bytes(32), obj.size, MediaType.JPEG, 64, 48, 1, scores), judgement)
             for i, obj in enumerate(chunk)
         ]
-        book.record(run_id, store.url, results)
+        records.record(run_id, store.url, results)
         count += len(chunk)
-    book.end_run(run_id, "done", {})
-    book.dispose()
+    records.end_run(run_id, "done", {})
+    records.dispose()
     store.close()
     return count
 

@@ -37,15 +37,17 @@ def main(folder: Path, ledger: Path) -> None:
     """Scan `folder` dry into `ledger` and print the closing JSON, as `scan --dry-run --json` does."""
     settings = load_settings(ledger=str(ledger))
     store = named_store(settings, str(folder))
-    book = open_settings_ledger(settings)
+    records = open_settings_ledger(settings)
     jobs = core_count()
     engine = Engine(SandboxDecoder(caps(settings), jobs), [Redness()], "none", jobs)
     try:
         request = ScanRequest(store.url, dry_run=True)
-        report = scan(settings, request, ledger=book, store=store, engine=engine, policy=load_policy(settings.policy))
+        report = scan(
+            settings, request, ledger=records, store=store, engine=engine, policy=load_policy(settings.policy)
+        )
     finally:
         engine.close()
-        book.dispose()
+        records.dispose()
         store.close()
     print(json.dumps(report.as_json() | {"stages": dict(report.stages)}))
 

@@ -61,7 +61,7 @@ def test_the_test_card_is_condemned_under_every_policy() -> None:
 
 
 def test_a_dismissed_content_is_clear_and_says_why() -> None:
-    judgement = dismissal(red_circles())
+    judgement = dismissal(red_circles().id)
     assert judgement.verdict is Verdict.CLEAR
     assert judgement.reasons[0].rule == "dismissed by a person"
 

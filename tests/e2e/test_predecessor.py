@@ -20,7 +20,7 @@ from support.corpus.photos import jpeg_bytes
 from support.program import FACES, check_one_line_error, command, digests, program
 from support.servers.gate import GateServer
 from support.servers.pictrs import free_port
-from support.servers.safety import OldWorker, pictrs_safety
+from support.servers.safety import PredecessorWorker, pictrs_safety
 
 SCRIPT = Path(__file__).parent.parent.parent / "fedi_safety_local_storage.py"
 
@@ -176,7 +176,7 @@ def test_serve_takes_the_place_of_pictrs_safety(empty_home: Path) -> None:
             seen.append(image.size)
             return image.width < image.height
 
-        with OldWorker(gate.url, DEPLOYED["FEDIVERSE_SAFETY_WORKER_AUTH"], is_csam) as worker:
+        with PredecessorWorker(gate.url, DEPLOYED["FEDIVERSE_SAFETY_WORKER_AUTH"], is_csam) as worker:
             gate.ready()
             tall = Image.open(BytesIO(jpeg_bytes("rocket"))).rotate(90, expand=True)
             for picture in (tall, tall.rotate(90, expand=True)):

@@ -34,16 +34,16 @@ ONE, TWO = "file:///srv/[red]<script>", "file:///srv/two"
 @pytest.fixture
 def ledger(tmp_path: Path) -> Path:
     path = tmp_path / "ledger.db"
-    book = open_ledger(path, clock=FakeClock())
-    run = book.begin_run("scan", ONE, {"dry_run": True})
+    records = open_ledger(path, clock=FakeClock())
+    run = records.begin_run("scan", ONE, {"dry_run": True})
     content = Content(
         hashlib.sha256(b"x").digest(), 1, MediaType.PNG, 1, 1, 1, Scores({"face.minor": Signal(0.99)}, {"t": "1"})
     )
-    book.record(run, ONE, [Judged(Object("fine", 1, 1), content, Judgement(Verdict.CLEAR, ("nsfw",), (), "p"))])
-    book.record(run, ONE, [Unscanned(Object(f"{n}", 1, 1), Reason.UNSUPPORTED) for n in range(3)])
-    book.end_run(run, "done", {"listed": 4, "judged": 1, "images_per_second": 12.5})
-    book.record(run, TWO, [Unscanned(Object("z", 1, 1), Reason.NOT_MEDIA)])
-    book.dispose()
+    records.record(run, ONE, [Judged(Object("fine", 1, 1), content, Judgement(Verdict.CLEAR, ("nsfw",), (), "p"))])
+    records.record(run, ONE, [Unscanned(Object(f"{n}", 1, 1), Reason.UNSUPPORTED) for n in range(3)])
+    records.end_run(run, "done", {"listed": 4, "judged": 1, "images_per_second": 12.5})
+    records.record(run, TWO, [Unscanned(Object("z", 1, 1), Reason.NOT_MEDIA)])
+    records.dispose()
     return path
 
 

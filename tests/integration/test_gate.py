@@ -508,8 +508,8 @@ def test_without_memory_it_is_hashed_answered_and_owed(tmp_path: Path) -> None:
             second = g.upload(big[1])
             assert second.code == "queue_full"
             assert second.json["sha256"] == hashlib.sha256(big[1]).hexdigest()
-            (debt,) = g.ledger.debts([UploadState.OWED])
-            assert debt.note.sha256 == hashlib.sha256(big[1]).digest() and debt.note.size == len(big[1])
+            (entry,) = g.ledger.entries([UploadState.OWED])
+            assert entry.note.sha256 == hashlib.sha256(big[1]).digest() and entry.note.size == len(big[1])
             g.slow.free.set()
             assert first.result().status == 200
         assert g.upload(big[1]).code == "clear"
@@ -626,12 +626,12 @@ def test_description_and_routes_are_the_same(tmp_path: Path) -> None:
 
 def test_every_reason_has_a_setting_and_a_sentence() -> None:
     from fedi_safety.config.schema import GateUnjudged
-    from fedi_safety.gate.responses import PARTLY, UNRECORDED, say
+    from fedi_safety.gate.responses import PARTLY, UNRECORDED, response_for
     from fedi_safety.judging.engine import unjudged
 
     assert {reason.value for reason in Unjudged} | {UNRECORDED, PARTLY} == set(GateUnjudged.model_fields)
     for reason in Unjudged:
-        said = say(unjudged(bytes(32), "x", reason), GateUnjudged())
+        said = response_for(unjudged(bytes(32), "x", reason), GateUnjudged())
         assert said.code == reason.value and said.owed == said.accepted
 
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from fedi_safety.core.types import ActKind, Object, PlanState
-from fedi_safety.gate.backlog import backlog as debts
+from fedi_safety.gate.backlog import backlog as entries
 from fedi_safety.gate.backlog import finder
 from fedi_safety.ledger.query import Filters, list_objects
-from fedi_safety.ledger.uploads import Debt, UploadState
+from fedi_safety.ledger.uploads import BacklogEntry, UploadState
 from support.fakes import FakeStore
 from support.serving import RED, RED_CIRCLE, Gate, Reply, gate
 
@@ -37,7 +37,7 @@ class Kept(FakeStore):
         super().__init__(objects)
         self.down = False
 
-    def find(self, debt: Debt) -> tuple[Object, ...]:
+    def find(self, entry: BacklogEntry) -> tuple[Object, ...]:
         import hashlib
 
         from fedi_safety.core.errors import StoreError
@@ -47,7 +47,7 @@ class Kept(FakeStore):
         return tuple(
             self.describe(key)
             for key, data in self.objects.items()
-            if hashlib.sha256(data).digest() == debt.note.sha256
+            if hashlib.sha256(data).digest() == entry.note.sha256
         )
 
 
@@ -55,11 +55,11 @@ class Kept(FakeStore):
 def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
     """A store that the gate's debts are found in; nothing is old enough to wait for."""
     store = Kept({})
-    monkeypatch.setattr(debts, "_EVERY_S", 0.1)
-    monkeypatch.setattr(debts, "_YOUNG_S", 0.0)
-    monkeypatch.setattr(debts, "_RETRY_FIRST_S", 0.05)
+    monkeypatch.setattr(entries, "_EVERY_S", 0.1)
+    monkeypatch.setattr(entries, "_YOUNG_S", 0.0)
+    monkeypatch.setattr(entries, "_RETRY_FIRST_S", 0.05)
     monkeypatch.setattr(finder.Finder, "open", lambda _self: store)
-    monkeypatch.setattr(finder.Finder, "find", lambda _self, debt: store.find(debt))
+    monkeypatch.setattr(finder.Finder, "find", lambda _self, entry: store.find(entry))
     return store
 
 
@@ -146,7 +146,7 @@ def test_debts_outlive_the_process(tmp_path: Path) -> None:
     with gate(tmp_path, deadline_s=2.0) as g:
         g.slow.free.clear()
         assert g.upload(RED).code == "deadline"
-        before = g.ledger.debts([UploadState.OWED])
+        before = g.ledger.entries([UploadState.OWED])
         assert [d.note.reason for d in before] == ["deadline"]
     with gate(tmp_path) as g:
         assert g.figures().owed.total() + g.figures().settled.total() == 1
@@ -188,7 +188,7 @@ def test_what_is_nowhere_is_given_up_after_a_while(tmp_path: Path, kept: Kept, m
     with with_store(tmp_path, deadline_s=2.0) as g:
         owe(g, RED_CIRCLE)
         g.stop()
-    monkeypatch.setattr(debts, "_GONE_S", 2.0)
+    monkeypatch.setattr(entries, "_GONE_S", 2.0)
     with with_store(tmp_path) as g:
         g.wait_for(lambda: g.figures().settled.total() == 1)
         assert set(g.figures().settled) <= {"not found"}
@@ -277,7 +277,7 @@ def test_what_this_version_cannot_decode_is_held_until_another_can(tmp_path: Pat
 def test_an_old_debt_is_an_alert(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(debts, "_EVERY_S", 0.1)
+    monkeypatch.setattr(entries, "_EVERY_S", 0.1)
     with gate(tmp_path, deadline_s=2.0, alert_s=0.5) as g:
         g.slow.free.clear()
         assert g.upload(RED).code == "deadline"

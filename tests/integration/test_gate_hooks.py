@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fedi_safety.clients.mastodon import media_urls, signed, storage_prefixes
-from fedi_safety.gate.backlog import backlog as debts
+from fedi_safety.gate.backlog import backlog as entries
 from fedi_safety.gate.backlog import finder
 from support.fakes import FakeStore
 from support.servers.web import web
@@ -35,8 +35,8 @@ def sent(g: Gate, body: bytes, secret: str = SECRET) -> Reply:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(debts, "_RETRY_FIRST_S", 0.05)
-    monkeypatch.setattr(debts, "_EVERY_S", 0.3)
+    monkeypatch.setattr(entries, "_RETRY_FIRST_S", 0.05)
+    monkeypatch.setattr(entries, "_EVERY_S", 0.3)
 
 
 # --- PieFed

@@ -334,37 +334,37 @@ class TestBreaker:
         made.close()
 
     def test_it_stops_the_acts_and_not_the_scan(self, bench: Bench) -> None:
-        tally, sweep = bench.scan()
-        assert sweep.tripped == "20 of 200 judged objects would be removed, more than 5 %"
+        tally, enforcement = bench.scan()
+        assert enforcement.tripped == "20 of 200 judged objects would be removed, more than 5 %"
         assert (tally.listed, tally.judged, tally.planned, tally.acted) == (200, 200, 20, 0)
         assert len(fake(bench).objects) == 200
 
     def test_it_holds_until_the_operator_resumes(self, bench: Bench) -> None:
         bench.scan()
-        tally, sweep = bench.scan(limit=200, prefixes=("z-bad00",))
-        assert sweep.tripped is not None
+        tally, enforcement = bench.scan(limit=200, prefixes=("z-bad00",))
+        assert enforcement.tripped is not None
         assert tally.acted == 0
-        tally, sweep = bench.scan(resume_acts=True)
-        assert sweep.tripped is None
+        tally, enforcement = bench.scan(resume_acts=True)
+        assert enforcement.tripped is None
         assert tally.acted == 20
         assert bench.ledger.breaker("fake://store") is None
 
     def test_a_dry_run_does_not_trip_it(self, bench: Bench) -> None:
-        _, sweep = bench.scan(dry_run=True)
-        assert sweep.tripped is None
+        _, enforcement = bench.scan(dry_run=True)
+        assert enforcement.tripped is None
         assert bench.ledger.breaker("fake://store") is None
 
     def test_a_number_stops_as_well(self, bench: Bench) -> None:
         bench.limits = BreakerLimits(max_removed=19, max_removed_share=1)
-        tally, sweep = bench.scan()
-        assert sweep.tripped == "20 objects would be removed, more than 19"
+        tally, enforcement = bench.scan()
+        assert enforcement.tripped == "20 objects would be removed, more than 19"
         assert tally.acted == 0
 
     def test_many_unscanned_stop_the_acts(self, bench: Bench) -> None:
         for i in range(250):
             fake(bench).put(f"y{i}", b"bad corrupt %d" % i)
         bench.limits = BreakerLimits(max_removed_share=1)
-        tally, sweep = bench.scan()
-        assert sweep.tripped is not None
-        assert "unscanned" in sweep.tripped
+        tally, enforcement = bench.scan()
+        assert enforcement.tripped is not None
+        assert "unscanned" in enforcement.tripped
         assert tally.acted == 0

@@ -29,7 +29,7 @@ from fedi_safety.worker.worker import Link, Worker
 from support.corpus.photos import jpeg_bytes
 from support.servers.loop_gate import loop_gate
 from support.servers.pictrs import free_port
-from support.servers.safety import OldWorker, PictrsSafety, pictrs_safety
+from support.servers.safety import PictrsSafety, PredecessorWorker, pictrs_safety
 
 CLEAR, BLOCK = jpeg_bytes("coffee", 64), jpeg_bytes("astronaut", 64)
 
@@ -189,7 +189,7 @@ def test_an_unmodified_predecessor_s_worker_serves_our_gate() -> None:
         image.save(buffer, "PNG")
         return is_red(buffer.getvalue())
 
-    with loop_gate() as gate, OldWorker(gate.url, "our key", is_csam) as worker:
+    with loop_gate() as gate, PredecessorWorker(gate.url, "our key", is_csam) as worker:
         time.sleep(0.3)
         sent = [bool(i % 3) for i in range(30)]
         futures = [gate.upload(picture(red, i)) for i, red in enumerate(sent)]

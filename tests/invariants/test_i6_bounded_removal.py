@@ -37,10 +37,10 @@ def test_all_or_nothing_within_the_limits(
     )
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder) / "ledger.db", store, limits=limits)
-        tally, sweep = bench.scan(resume_acts=resume)
+        tally, enforcement = bench.scan(resume_acts=resume)
         expected = 0 if too_much and not resume else condemned
         assert tally.acted == expected == len(store.removed)
-        assert (sweep.tripped is not None) is (too_much and not resume)
+        assert (enforcement.tripped is not None) is (too_much and not resume)
         assert tally.listed == listed  # the scan itself is never stopped
         assert tally.planned == condemned
         bench.close()

@@ -10,7 +10,7 @@ from fedi_safety.acts.delete import Remove
 from fedi_safety.app.replay import Rejudge
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.decide import BreakerLimits, Mode
-from fedi_safety.core.enforcement import Acting, Sweep
+from fedi_safety.core.enforcement import Acting, Enforcement
 from fedi_safety.core.pipeline import TEST_CARD_SIGNAL, Options, Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Store
@@ -54,7 +54,7 @@ class Bench:
         limit: int | None = None,
         prefixes: tuple[str, ...] = (),
         on_start: Callable[[Pipeline], None] = lambda _pipeline: None,
-    ) -> tuple[Tally, Sweep]:
+    ) -> tuple[Tally, Enforcement]:
         """Make one pass as `app.scan` does, and return its counts and the sweep."""
         cascade = Cascade(self.detectors, self.policy)
         pipeline = Pipeline(
@@ -72,7 +72,7 @@ class Bench:
             run = self.ledger.begin_run("scan", self.store.url, {"dry_run": dry_run})
             if recheck is Recheck.POLICY:
                 self.ledger.redecide(run, self.policy.id, Rejudge(self.policy, cascade.available))
-            sweep = Sweep(
+            enforcement = Enforcement(
                 ledger=self.ledger,
                 acting=Acting(self.ledger, {ActKind.DELETE: Remove(self.store)}, run, tally),
                 clock=self.clock,
@@ -84,9 +84,9 @@ class Bench:
                 resume_acts=resume_acts,
             )
             on_start(pipeline)
-            sweep.consume(pipeline)
+            enforcement.consume(pipeline)
             self.ledger.end_run(run, "interrupted" if pipeline.halted else "done", {})
-        return tally, sweep
+        return tally, enforcement
 
     def rows(self, **filters: object) -> list[Row]:
         """Return what the ledger lists."""

@@ -116,7 +116,7 @@ class Gate:
         return figures(self.ledger.database, time.time())
 
     def flush(self) -> None:
-        assert self.serving.book.flush(5)
+        assert self.serving.writer.flush(5)
 
     def wait_for(self, condition: Any, seconds: float = 10.0) -> None:
         until = time.monotonic() + seconds

@@ -44,11 +44,11 @@ def preview(rejudge: Rejudge, pages: Iterable[Page]) -> Preview:
     for page in pages:
         found.computed += page.computed
         sha256s, verdicts, counts = page.cells["sha256"], page.cells["verdict"], page.cells["objects"]
-        quiet = rejudge.quiet(sha256s, page.names, page.values)
+        no_rule_holds = rejudge.no_rule_holds(sha256s, page.names, page.values)
         found.objects += sum(counts)
-        for verdict, count in zip(compress(verdicts, quiet), compress(counts, quiet), strict=True):
+        for verdict, count in zip(compress(verdicts, no_rule_holds), compress(counts, no_rule_holds), strict=True):
             found.changes[verdict, Verdict.CLEAR.value] += count
-        for i in (~quiet).nonzero()[0].tolist():
+        for i in (~no_rule_holds).nonzero()[0].tolist():
             if not counts[i]:
                 continue
             decided = rejudge(sha256s[i], page.scores(i))
@@ -79,7 +79,9 @@ class Rejudge:
             return None
         return judge(self.policy, signals)
 
-    def quiet(self, sha256s: Sequence[bytes], names: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def no_rule_holds(
+        self, sha256s: Sequence[bytes], names: Sequence[str], values: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
         """Return for which contents the scores suffice and no rule holds, so that they are clear without a reason.
 
         `values` are (contents, names), NaN where not measured. The same as `__call__` would say, several times as fast.

@@ -18,7 +18,7 @@ from fedi_safety.app.replay import Rejudge
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.decide import Mode, breaker_opinion
-from fedi_safety.core.enforcement import Acting, Sweep
+from fedi_safety.core.enforcement import Acting, Enforcement
 from fedi_safety.core.pipeline import TEST_CARD_SIGNAL, Options, Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Store
@@ -95,9 +95,11 @@ def scan(
     with lock or ledger.run_lock(), within:
         if request.recheck is Recheck.POLICY and request.redecide:
             decide = Rejudge(policy, cascade.available, cascade=request.cascade)
-            ledger.redecide(report.run_id, policy.id, decide, quiet=decide.quiet, rescorer=engine.rescorer)
+            ledger.redecide(
+                report.run_id, policy.id, decide, no_rule_holds=decide.no_rule_holds, rescorer=engine.rescorer
+            )
         acting = Acting(ledger, acts_for(settings, store), report.run_id, report.tally, noting(report))
-        sweep = Sweep(
+        enforcement = Enforcement(
             ledger=ledger,
             acting=acting,
             clock=clock,
@@ -112,8 +114,8 @@ def scan(
         )
         if on_start is not None:
             on_start(pipeline, report.tally)
-        sweep.consume(pipeline)
-        report.breaker = sweep.tripped
+        enforcement.consume(pipeline)
+        report.breaker = enforcement.tripped
         if request.dry_run and request.act.removes:
             report.breaker = breaker_opinion(limits, report.tally)
         report.interrupted = pipeline.halted

@@ -77,11 +77,11 @@ def build() -> typer.Typer:
     program.add_typer(ledger_cmd.commands, name="ledger")
     program.add_typer(models_cmd.commands, name="models")
     program.command("import-ledger")(import_ledger_cmd.import_ledger)
-    old = predecessor_cmd
-    program.command(old.LOCAL, hidden=True)(old.local_storage)
-    program.command(old.OBJECT, hidden=True)(old.object_storage)
-    program.command(old.REMOTE, hidden=True)(old.remote_storage)
-    program.command(old.PICTRS, hidden=True)(old.pictrs_worker)
+    scripts = predecessor_cmd
+    program.command(scripts.LOCAL, hidden=True)(scripts.local_storage)
+    program.command(scripts.OBJECT, hidden=True)(scripts.object_storage)
+    program.command(scripts.REMOTE, hidden=True)(scripts.remote_storage)
+    program.command(scripts.PICTRS, hidden=True)(scripts.pictrs_worker)
     program.command("doctor")(doctor_cmd.doctor)
     program.command("self-test")(self_test_cmd.self_test)
     return program

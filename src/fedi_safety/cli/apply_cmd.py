@@ -46,7 +46,7 @@ def apply(
     from fedi_safety.core.runs import summed
 
     sh = shell(config, ledger, log_level, quiet, yes)
-    book = open_settings_ledger(sh.settings)
+    records = open_settings_ledger(sh.settings)
     stop = threading.Event()
     reports: list[tuple[str, RunReport]] = []
     try:
@@ -56,7 +56,7 @@ def apply(
                 with closing(target.open()) as opened:
                     report = apply_plans(
                         target.settings,
-                        ledger=book,
+                        ledger=records,
                         store=opened,
                         resume_acts=resume_acts,
                         keep_going=lambda: not stop.is_set(),
@@ -65,7 +65,7 @@ def apply(
                 if stop.is_set():
                     break
     finally:
-        book.dispose()
+        records.dispose()
     several = len(reports) > 1
     for name, report in reports:
         if json_output and several:

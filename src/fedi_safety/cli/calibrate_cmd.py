@@ -39,7 +39,7 @@ _BAR_FROM = 0.0001  # where the bars' log scale begins
 
 def calibrate(
     store: StoreArgument = None,
-    sample: Annotated[int, typer.Option("--sample", min=1, help="How many objects are drawn.")] = 1000,
+    sample: Annotated[int, typer.Option("--sample", min=1, help="How many objects are sampled.")] = 1000,
     share: Annotated[
         float, typer.Option("--share", metavar="0..1", help="The share of clean pictures you would lose at most.")
     ] = 0.01,
@@ -121,7 +121,7 @@ def calibrate(
             {
                 "store": scored.store,
                 "listed": scored.listed,
-                "drawn": scored.drawn,
+                "drawn": scored.sampled,
                 "unscanned": dict(sorted(scored.unscanned.items())),
                 "detectors": dict(versions),
             }
@@ -142,7 +142,7 @@ def _drawn(scored: Sample) -> str:
     """Return in words how the sample came to be."""
     rest = _reasons(scored)
     return (
-        f"{scored.drawn:,} of {scored.listed:,} objects drawn, {len(scored.signals):,} scored"
+        f"{scored.sampled:,} of {scored.listed:,} objects sampled, {len(scored.signals):,} scored"
         f"{f', not scored: {rest}' if rest else ''}"
     )
 

@@ -25,18 +25,18 @@ def dismiss(
     from fedi_safety.cli.lookup import find
 
     sh = shell(config, ledger, log_level, quiet, yes)
-    book = open_settings_ledger(sh.settings)
+    records = open_settings_ledger(sh.settings)
     try:
-        found = find(book, key)
+        found = find(records, key)
         if found.sha256 is None:
             raise UsageError(key, "it has no content on record to dismiss", "only what was read and judged can be")
         if undo:
-            done = book.restore(found.sha256, reason)
+            done = records.restore(found.sha256, reason)
             text = "the dismissal is taken back" if done else "it was not dismissed"
         else:
-            dropped = book.dismiss(found.sha256, reason)
+            dropped = records.dismiss(found.sha256, reason)
             text = f"cleared everywhere, for good; waiting plans dropped: {dropped}"
     finally:
-        book.dispose()
+        records.dispose()
     sh.say(f"{found.sha256.hex()}: {text}")
     return 0

@@ -167,8 +167,8 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.config.loading import ledger_path
 
-    book = open_settings_ledger(settings)
-    book.dispose()
+    records = open_settings_ledger(settings)
+    records.dispose()
     yield Finding("ledger", True, f"{ledger_path(settings)}: can be read and written")
 
 

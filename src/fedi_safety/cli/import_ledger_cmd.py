@@ -43,25 +43,25 @@ def import_ledger(
     """Take over a predecessor's database: what it condemned becomes visible history, the rest is judged again."""
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.app.stores import named_store
-    from fedi_safety.config.loading import legacy_ledger
+    from fedi_safety.config.loading import predecessor_ledger
     from fedi_safety.ledger.import_predecessor import import_legacy
 
-    path = Path(file or legacy_ledger())
+    path = Path(file or predecessor_ledger())
     sh = shell(config, ledger, log_level, quiet, yes)
     opened = named_store(sh.settings, store)
     opened.close()
-    book = open_settings_ledger(sh.settings)
+    records = open_settings_ledger(sh.settings)
     try:
-        with book.run_lock():
-            run = book.begin_run("import", opened.url, {"file": path.name, "trust": trust})
+        with records.run_lock():
+            run = records.begin_run("import", opened.url, {"file": path.name, "trust": trust})
             try:
-                counts = import_legacy(book, path, opened.url, trust=trust, run=run)
+                counts = import_legacy(records, path, opened.url, trust=trust, run=run)
             except BaseException:
-                book.end_run(run, "failed", {})
+                records.end_run(run, "failed", {})
                 raise
-            book.end_run(run, "done", asdict(counts))
+            records.end_run(run, "done", asdict(counts))
     finally:
-        book.dispose()
+        records.dispose()
     if json_output:
         write_json(asdict(counts))
     else:

@@ -37,11 +37,11 @@ def verify(
     from fedi_safety.app.ledger import open_settings_ledger
 
     sh = shell(config, ledger, log_level, quiet, yes)
-    book = open_settings_ledger(sh.settings, readonly=True)
+    records = open_settings_ledger(sh.settings, readonly=True)
     try:
-        result = book.verify()
+        result = records.verify()
     finally:
-        book.dispose()
+        records.dispose()
     if result.problem is not None:
         raise LedgerError("ledger", result.problem, "compare it with a backup; do not trust it as evidence")
     sh.say(f"the chain of {result.length:,} events is whole; head {result.head}")
@@ -62,16 +62,16 @@ def embeddings(
     from fedi_safety.app.ledger import open_settings_ledger
 
     sh = shell(config, ledger, log_level, quiet, yes)
-    book = open_settings_ledger(sh.settings, readonly=not forget)
+    records = open_settings_ledger(sh.settings, readonly=not forget)
     try:
-        kept = book.kept_embeddings()
+        kept = records.kept_embeddings()
         if forget and kept:
             frames = sum(total.frames for total in kept)
             sh.confirm(f"{frames:,} embeddings will be forgotten; new concepts then need the pictures", "give --yes")
-            with book.run_lock():
-                book.forget_embeddings()
+            with records.run_lock():
+                records.forget_embeddings()
     finally:
-        book.dispose()
+        records.dispose()
     if json_output:
         rows = [{"model": t.model, "encoding": t.encoding, "frames": t.frames, "bytes": t.bytes} for t in kept]
         write_json({"kept": [] if forget else rows, "forgotten": rows if forget else []})

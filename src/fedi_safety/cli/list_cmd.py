@@ -57,9 +57,9 @@ def list_objects(
     sh = shell(config, ledger, log_level, quiet, yes)
     if state not in (None, "judged", "unscanned", "removed", "history"):
         raise UsageError(f"--state {state}", "no such state", "use judged, unscanned, removed or history")
-    book = open_settings_ledger(sh.settings, readonly=True)
+    records = open_settings_ledger(sh.settings, readonly=True)
     try:
-        url = known_store(sh.settings, book, store)
+        url = known_store(sh.settings, records, store)
         filters = Filters(
             store=url,
             state=state,
@@ -70,8 +70,8 @@ def list_objects(
             prefix=prefix,
             partly=partly,
         )
-        stores = store_urls(book.database)
-        for row in rows(book.database, filters, limit):
+        stores = store_urls(records.database)
+        for row in rows(records.database, filters, limit):
             if json_output:
                 write_json(row_json(row))
                 continue
@@ -80,7 +80,7 @@ def list_objects(
             where = "" if url is not None or len(stores) < 2 else f"{row.store}\t"
             sys.stdout.write(f"{where}{printable(row.key)}\t{_said(row)}\t{why}\n")
     finally:
-        book.dispose()
+        records.dispose()
     return 0
 
 

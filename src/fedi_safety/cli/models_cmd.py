@@ -246,7 +246,7 @@ def optimize(
         str | None,
         typer.Option("--pictures", metavar="STORE", help="Whose pictures decide; left out, the configured store's."),
     ] = None,
-    sample: Annotated[int, typer.Option("--sample", min=1, max=100_000, help="How many pictures, drawn by lot.")] = 300,
+    sample: Annotated[int, typer.Option("--sample", min=1, max=100_000, help="How many pictures are sampled.")] = 300,
     device: Annotated[str | None, typer.Option("--device", metavar="D", help="What the networks run on.")] = None,
     model_dir: ModelDirOption = None,
     json_output: JsonOption = False,

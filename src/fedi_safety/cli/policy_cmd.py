@@ -85,11 +85,11 @@ def preview(
 
     sh = shell(config, ledger, log_level, quiet, yes, clip={"concepts": concepts})
     chosen = load_policy(policy or sh.settings.policy)
-    book = open_settings_ledger(sh.settings, readonly=True)
+    records = open_settings_ledger(sh.settings, readonly=True)
     try:
-        found = preview_ledger(sh.settings, chosen, book)
+        found = preview_ledger(sh.settings, chosen, records)
     finally:
-        book.dispose()
+        records.dispose()
     if json_output:
         write_json(
             {

@@ -85,25 +85,25 @@ def _read(sh: Shell, named: str | None, *, histograms: bool, policy: bool) -> Re
     from fedi_safety.reports.facts import Report, thresholds_of
 
     chosen = measurable(sh.settings).in_force(load_policy(sh.settings.policy)) if policy else None
-    book = open_settings_ledger(sh.settings, readonly=True)
+    records = open_settings_ledger(sh.settings, readonly=True)
     try:
-        url = known_store(sh.settings, book, named)
+        url = known_store(sh.settings, records, named)
         now = time.time()
-        gate = upload_figures(book.database, now)
+        gate = upload_figures(records.database, now)
         return Report(
-            figures(book.database, url, histograms=histograms),
-            {name: acts for name, acts in acts_by_store(book.database).items() if url in (None, name)},
+            figures(records.database, url, histograms=histograms),
+            {name: acts for name, acts in acts_by_store(records.database).items() if url in (None, name)},
             now,
             __version__,
             url,
-            len(store_urls(book.database)) > 1,
+            len(store_urls(records.database)) > 1,
             "" if chosen is None else chosen.id,
             {} if chosen is None else thresholds_of(chosen),
             gate if gate.any and url is None else None,
             sh.settings.gate.alert_s,
         )
     finally:
-        book.dispose()
+        records.dispose()
 
 
 # --- JSON and CSV

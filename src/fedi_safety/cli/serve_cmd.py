@@ -99,10 +99,10 @@ def run_serve(sh: Shell) -> int:
         act_for(target.settings, target.url)  # says now what would be wrong later
         canonical_url(target.url, s3=target.settings.s3)  # likewise of a directory that is not there
     logs.set_up(gate.log)
-    book = open_ledger(ledger_path(settings), clock=SystemClock(), busy_timeout_s=_BUSY_S)
+    records = open_ledger(ledger_path(settings), clock=SystemClock(), busy_timeout_s=_BUSY_S)
     try:
         with edge.bind(gate.host, gate.port) as listener:
-            serving = Serving(settings, book, policy, listener, reload=lambda: load_policy(settings.policy))
+            serving = Serving(settings, records, policy, listener, reload=lambda: load_policy(settings.policy))
             sh.note(f"the gate listens on {edge.shown(listener)}; policy {policy.name}; stop with Ctrl-C or SIGTERM")
             if (unused := unused_database(variables())) is not None:
                 sh.warn(unused)
@@ -111,5 +111,5 @@ def run_serve(sh: Shell) -> int:
                         "it; set `gate.store`")  # fmt: skip
             asyncio.run(serving.run())
     finally:
-        book.dispose()
+        records.dispose()
     return ExitCode.DONE

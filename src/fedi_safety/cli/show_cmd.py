@@ -38,11 +38,11 @@ def show(
     from fedi_safety.cli.lookup import find
 
     sh = shell(config, ledger, log_level, quiet, yes)
-    book = open_settings_ledger(sh.settings, readonly=True)
+    records = open_settings_ledger(sh.settings, readonly=True)
     try:
-        found = find(book, key)
+        found = find(records, key)
     finally:
-        book.dispose()
+        records.dispose()
     if json_output:
         write_json(_as_json(found))
     else:

@@ -43,8 +43,8 @@ def load_settings(path: str | None = None, **overrides: object) -> Settings:
     problems: list[str] = []
     merged = _from_file(file, must_exist=path is not None)
     found = variables()
-    legacy, wrong = predecessor.settings_from(found)
-    _merge(merged, legacy)
+    predecessor_values, wrong = predecessor.settings_from(found)
+    _merge(merged, predecessor_values)
     problems += wrong
     for source in (DotEnvSettingsSource(Settings, env_file=".env"), EnvSettingsSource(Settings)):
         try:
@@ -73,7 +73,7 @@ def ledger_path(settings: Settings) -> str:
     return settings.ledger or str(data_dir() / "ledger.db")
 
 
-def legacy_ledger() -> str:
+def predecessor_ledger() -> str:
     """Return the predecessor's database file name, as its environment gives it."""
     return variables().get(predecessor.LEDGER) or "lemmy_safety.db"
 

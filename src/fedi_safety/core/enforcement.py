@@ -62,7 +62,7 @@ class Acting:
 
 
 @dataclass(slots=True)
-class Sweep:
+class Enforcement:
     """The back half of a scan. `tripped` tells why the breaker stopped the acts, if it did."""
 
     ledger: Ledger

@@ -1,7 +1,7 @@
 """The order of the work: list, look up, fetch, decode, score, judge, side by side through bounded queues.
 
-It calls the ports and decides nothing: what a score means is `policy`'s, what is done about it `sweep`'s. It neither
-writes the ledger nor touches the store.
+It calls the ports and decides nothing: what a score means is `policy`'s, what is done about it
+`enforcement`'s. It neither writes the ledger nor touches the store.
 """
 
 from __future__ import annotations
@@ -421,7 +421,7 @@ class Pipeline:
             with self._lock:
                 self.frames += len(decoded.frames)
             content = content_of(item.sha256, item.object.size, decoded, scores, self._decoder_mark)
-            judgement = dismissal(self._policy) if gone else judge(self._policy, scores.signals)
+            judgement = dismissal(self._policy.id) if gone else judge(self._policy, scores.signals)
             self._settle(content, judgement, fresh=True)
 
     def _marked(self, sha256: bytes) -> dict[str, Signal]:

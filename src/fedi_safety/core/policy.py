@@ -168,6 +168,6 @@ def nearly(policy: Policy, known: Mapping[str, Signal]) -> bool:
     return False
 
 
-def dismissal(policy: Policy) -> Judgement:
-    """Return the judgement of a content that a person dismissed: clear, whatever the rules say."""
-    return Judgement(Verdict.CLEAR, (), (RuleHit(DISMISSED_RULE, Verdict.CLEAR, None, ()),), policy.id)
+def dismissal(policy: str) -> Judgement:
+    """Return the judgement of a content that a person dismissed: clear, under the policy of this id."""
+    return Judgement(Verdict.CLEAR, (), (RuleHit(DISMISSED_RULE, Verdict.CLEAR, None, ()),), policy)

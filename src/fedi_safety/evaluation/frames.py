@@ -11,18 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.ports import Decoder, Store
 from fedi_safety.core.types import Frame, Object, Reason
-from fedi_safety.evaluation.sampling import draw
+from fedi_safety.evaluation.sampling import sample_objects
 
-_SPARE = 1.3  # so many more are drawn than are wanted, in place of those that are no pictures
+_SPARE = 1.3  # so many more are sampled than are wanted, in place of those that are no pictures
 
 
 def sample_frames(store: Store, decoder: Decoder, count: int, *, max_bytes: int, seed: int = 0) -> Iterator[Frame]:
-    """Yield the first frame of up to `count` objects, drawn by lot from the whole listing. Raises `StoreError`."""
+    """Yield the first frame of up to `count` objects, sampled from the whole listing. Raises `StoreError`."""
 
     def frame(obj: Object) -> Frame | None:
         return _frame(store, decoder, obj, max_bytes)
 
-    objects = draw(store.list(), round(count * _SPARE) + 20, seed).objects
+    objects = sample_objects(store.list(), round(count * _SPARE) + 20, seed).objects
     threads = max(2, min(store.concurrency, 16))
     yielded = 0
     with ThreadPoolExecutor(threads) as pool:

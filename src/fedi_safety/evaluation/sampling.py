@@ -1,4 +1,4 @@
-"""Objects drawn from a listing by lot: each with the same chance, the same ones every time. Opens none of them."""
+"""Objects sampled from a listing: each with the same chance, the same ones every time. Opens none of them."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from fedi_safety.core.types import Object, Unscanned
 
 
 @dataclass(slots=True)
-class Drawn:
-    """The drawn objects, and how many there were to draw from. Any first part of them is a sample too."""
+class Sampled:
+    """The sampled objects, and how many there were to draw from. Any first part of them is a sample too."""
 
     objects: list[Object] = field(default_factory=list)
     listed: int = 0
 
 
-def draw(listing: Iterable[Object | Unscanned], count: int, seed: int = 0) -> Drawn:
-    """Draw `count` objects: the same ones for the same keys and seed, in whatever order they are listed.
+def sample_objects(listing: Iterable[Object | Unscanned], count: int, seed: int = 0) -> Sampled:
+    """Sample `count` objects: the same ones for the same keys and seed, in whatever order they are listed.
 
     Holds no more than `count` objects, however many are listed.
     """
-    drawn = Drawn()
-    heap: list[tuple[int, str, Object]] = []  # the lowest lots, negative, so that the highest of them is on top
+    sampled = Sampled()
+    heap: list[tuple[int, str, Object]] = []  # the lowest hashes, negative, so that the highest of them is on top
     for item in listing:
-        drawn.listed += 1
+        sampled.listed += 1
         if not isinstance(item, Object):
             continue
         text = f"{seed}\0{item.key}".encode("utf-8", "surrogateescape")
@@ -35,5 +35,5 @@ def draw(listing: Iterable[Object | Unscanned], count: int, seed: int = 0) -> Dr
             heapq.heappush(heap, entry)
         elif entry[:2] > heap[0][:2]:
             heapq.heapreplace(heap, entry)
-    drawn.objects = [obj for _, _, obj in sorted(heap, key=lambda e: e[:2], reverse=True)]
-    return drawn
+    sampled.objects = [obj for _, _, obj in sorted(heap, key=lambda e: e[:2], reverse=True)]
+    return sampled

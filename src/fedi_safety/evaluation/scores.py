@@ -1,4 +1,4 @@
-"""Scores of objects drawn from a store, for calibration: the front half of a scan, over them alone.
+"""Scores of objects sampled from a store, for calibration: the front half of a scan, over them alone.
 
 It is given a store that can only be read and remembers nothing: no ledger is written, nothing is planned or removed.
 """
@@ -18,7 +18,7 @@ from fedi_safety.core.pipeline import Options, Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Decoder, Detector, ReadableStore, Store
 from fedi_safety.core.types import Content, Judged, Judgement, Known, Object, Unscanned
-from fedi_safety.evaluation.sampling import Drawn
+from fedi_safety.evaluation.sampling import Sampled
 
 if TYPE_CHECKING:
     from fedi_safety.app.ledger import SystemClock
@@ -30,13 +30,13 @@ class Sample:
 
     store: str
     listed: int
-    drawn: int
+    sampled: int
     signals: dict[str, Mapping[str, float]] = field(default_factory=dict)
     unscanned: Counter[str] = field(default_factory=Counter)
 
 
-class _DrawnStore:
-    """The drawn objects, as a store that nothing can be done to."""
+class _SubsetStore:
+    """The sampled objects, as a store that nothing can be done to."""
 
     def __init__(self, store: ReadableStore, objects: Sequence[Object]) -> None:
         self.url = store.url
@@ -65,19 +65,19 @@ def sample_scores(
     decoder: Decoder,
     detectors: Sequence[Detector],
     policy: Policy,
-    drawn: Drawn,
+    sampled: Sampled,
     options: Options,
     clock: Clock,
     *,
     on_start: Callable[[Pipeline], None] = lambda _pipeline: None,
     on_progress: Callable[[int], None] = lambda _count: None,
 ) -> Sample:
-    """Score the drawn objects with every detector whose signals some rule of the policy uses; no cascade.
+    """Score the sampled objects with every detector whose signals some rule of the policy uses; no cascade.
 
     `on_start` is given the pipeline, so that it can be halted; `on_progress` how many objects are through.
     """
     pipeline = Pipeline(
-        store=_DrawnStore(store, drawn.objects),
+        store=_SubsetStore(store, sampled.objects),
         decoder=decoder,
         cascade=Cascade(detectors, policy, enabled=False),
         ledger=_NoMemory(),
@@ -85,7 +85,7 @@ def sample_scores(
         options=options,
         clock=clock,
     )
-    sample = Sample(store.url, drawn.listed, len(drawn.objects))
+    sample = Sample(store.url, sampled.listed, len(sampled.objects))
     on_start(pipeline)
     done = 0
     with closing(pipeline.results()) as results:
@@ -111,16 +111,16 @@ def score_sample(
     on_start: Callable[[Pipeline, int], None],
     on_progress: Callable[[int], None],
 ) -> tuple[Policy, Mapping[str, str], Sample]:
-    """Score objects of a store drawn by chance; return the policy in force, the detectors' versions and the scores.
+    """Score objects of a store sampled by chance; return the policy in force, the detectors' versions and the scores.
 
-    Nothing is written anywhere. `on_start` is also given how many objects were drawn.
+    Nothing is written anywhere. `on_start` is also given how many objects were sampled.
     """
-    from fedi_safety.evaluation.sampling import draw
+    from fedi_safety.evaluation.sampling import sample_objects
     from fedi_safety.evaluation.scores import sample_scores
 
     engine = open_engine(settings)
     try:
-        drawn = draw(store.list(), count, seed)
+        sampled = sample_objects(store.list(), count, seed)
         in_force = engine.in_force(policy)
         options = Options(
             max_bytes=settings.limits.max_bytes,
@@ -134,10 +134,10 @@ def score_sample(
             engine.decoder,
             engine.detectors,
             in_force,
-            drawn,
+            sampled,
             options,
             SystemClock(),
-            on_start=lambda pipeline: on_start(pipeline, len(drawn.objects)),
+            on_start=lambda pipeline: on_start(pipeline, len(sampled.objects)),
             on_progress=on_progress,
         )
         return in_force, {d.name: d.version for d in engine.detectors}, sample

@@ -1,7 +1,7 @@
 """The gate's endpoints: takes uploads in, has them judged, and tells two answers outside, within the deadline.
 
 It joins the parts and decides nothing: who may ask is `admission`'s, what is judged `judging`'s and the workers', what
-an answer means `answers`', what is remembered the book's.
+an answer means `answers`', what is remembered the writer's.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from starlette.routing import BaseRoute, Route
 from fedi_safety.config.schema import Gate
 from fedi_safety.gate import responses
 from fedi_safety.gate.admission import Admission, Caller
-from fedi_safety.gate.backlog.backlog import Debts
-from fedi_safety.gate.backlog.writer import Book
+from fedi_safety.gate.backlog.backlog import Backlog
+from fedi_safety.gate.backlog.writer import LedgerWriter
 from fedi_safety.gate.body import Body, Held
 from fedi_safety.gate.body import read as read_body
-from fedi_safety.gate.responses import Refusal, Said
+from fedi_safety.gate.responses import Refusal, UploadResponse
 from fedi_safety.judging import logs, metrics
 from fedi_safety.judging.engine import EngineJudge, unjudged
 from fedi_safety.judging.types import Answer, Judge, Unjudged, Upload
@@ -36,7 +36,7 @@ from fedi_safety.ledger.uploads import Move, UploadNote, UploadState
 
 log = logging.getLogger(__name__)
 
-_RECORD_S = 3.0  # of the deadline, for writing a debt down
+_RECORD_S = 3.0  # of the deadline, for writing a waiting upload down
 _BODY_SHARE = 0.6  # of the deadline, at most, for the body to arrive
 _ANSWER_S = 0.1  # and for the answer itself
 _DISCARD_BYTES, _DISCARD_S = 1 << 20, 1.0
@@ -56,8 +56,8 @@ class Parts:
     admission: Admission
     judge: Judge
     engine: EngineJudge | None
-    book: Book
-    debts: Debts
+    writer: LedgerWriter
+    entries: Backlog
     metrics: metrics.Metrics
     held: Held
     more_routes: list[BaseRoute] = field(default_factory=list)
@@ -135,13 +135,13 @@ class _Api:
             if answer is None:
                 logs.note("gone", id=upload_id, sender=caller.name, bytes=body.size, seconds=_since(started))
                 return Response(status_code=400)  # nobody reads it
-            said = responses.say(answer, gate.unjudged)
-            said = await self._record(upload_id, at, caller, body, answer, said, deadline)
+            response = responses.response_for(answer, gate.unjudged)
+            response = await self._record(upload_id, at, caller, body, answer, response, deadline)
         finally:
             if body.data is not None:
                 parts.held.give_back(body.size)
-        self._tell(upload_id, caller, body, answer, said, started)
-        return _json(said.status, responses.body(said, answer, upload_id), upload_id)
+        self._tell(upload_id, caller, body, answer, response, started)
+        return _json(response.status, responses.body(response, answer, upload_id), upload_id)
 
     async def _take_in(self, request: Request) -> Body:
         gate = self._parts.gate
@@ -195,43 +195,54 @@ class _Api:
             self._parts.engine.later(upload)
 
     async def _record(
-        self, upload_id: str, at: float, caller: Caller, body: Body, answer: Answer, said: Said, deadline: float
-    ) -> Said:
-        """Write down a refusal, or a debt, before it is told. What lets it pass with a verdict needs no note."""
+        self,
+        upload_id: str,
+        at: float,
+        caller: Caller,
+        body: Body,
+        answer: Answer,
+        response: UploadResponse,
+        deadline: float,
+    ) -> UploadResponse:
+        """Write a refusal, or a waiting upload, down before it is told. What passes with a verdict needs no note."""
         if answer.judgement is not None and answer.content is not None and answer.by not in _OWN:
-            self._parts.book.judged(answer.content, answer.judgement, True)  # a worker's; ours records its own
-        if said.accepted and not said.owed:
-            return said
+            self._parts.writer.enqueue_verdict(
+                answer.content, answer.judgement, True
+            )  # a worker's; ours records its own
+        if response.accepted and not response.owed:
+            return response
         state = UploadState.REFUSED
-        if said.owed:
+        if response.owed:
             state = UploadState.HELD if answer.reason in _LASTING else UploadState.OWED
-        note = _note(upload_id, at, caller, body, answer, said, state, self._parts.debts.decoder)
-        writing = self._parts.book.write(note)
+        note = _note(upload_id, at, caller, body, answer, response, state, self._parts.entries.decoder)
+        writing = self._parts.writer.enqueue_note(note)
         if await _written(writing, deadline):
-            return said
-        if not said.owed:
-            return said
-        other = responses.unrecorded(said, self._parts.gate.unjudged)
+            return response
+        if not response.owed:
+            return response
+        other = responses.unrecorded(response, self._parts.gate.unjudged)
         if other.accepted:
-            _when_failed(writing, lambda: self._parts.book.keep(note))
+            _when_failed(writing, lambda: self._parts.writer.enqueue_kept_note(note))
         else:
-            # The writing may still succeed behind our back; then it is no debt.
-            _when_done(writing, lambda: self._parts.book.move([Move(upload_id, UploadState.REFUSED)]))
+            # The writing may still succeed behind our back; then it is no waiting upload.
+            _when_done(writing, lambda: self._parts.writer.enqueue_moves([Move(upload_id, UploadState.REFUSED)]))
         return other
 
-    def _tell(self, upload_id: str, caller: Caller, body: Body, answer: Answer, said: Said, started: float) -> None:
+    def _tell(
+        self, upload_id: str, caller: Caller, body: Body, answer: Answer, response: UploadResponse, started: float
+    ) -> None:
         verdict = "none" if answer.judgement is None else answer.judgement.verdict.value
         by = answer.by if answer.by in _OWN else "worker"
-        counted = "accepted" if said.accepted else "refused"
+        counted = "accepted" if response.accepted else "refused"
         self._parts.metrics.answers.labels(verdict, answer.reason or "", by, counted).inc()
         self._parts.metrics.seconds.labels(verdict).observe(time.monotonic() - started)
         rules = None if answer.judgement is None else ", ".join(hit.rule for hit in answer.judgement.reasons) or None
         logs.note(
             counted,
-            level=logging.INFO if said.accepted and not said.owed else logging.WARNING,
+            level=logging.INFO if response.accepted and not response.owed else logging.WARNING,
             id=upload_id,
             sender=caller.name,
-            code=said.code,
+            code=response.code,
             rules=rules,
             by=answer.by,
             bytes=body.size,
@@ -247,14 +258,14 @@ class _Api:
         return JSONResponse({"status": "alive"})
 
     async def readyz(self, _request: Request) -> Response:
-        """Say whether uploads can be judged and debts written down, and what needs a look."""
+        """Say whether uploads can be judged and waiting uploads written down, and what needs a look."""
         parts = self._parts
         why = "stopping" if parts.stopping else parts.judge.ready()
-        if why is None and parts.book.failing is not None:
+        if why is None and parts.writer.failing is not None:
             why = "ledger_failing"
-        alerts = ["debt"] if parts.debts.overdue else []
-        said = {"ready": why is None, "code": why or "ready", "alerts": alerts}
-        return JSONResponse(said, 200 if why is None else 503)
+        alerts = ["debt"] if parts.entries.overdue else []
+        response = {"ready": why is None, "code": why or "ready", "alerts": alerts}
+        return JSONResponse(response, 200 if why is None else 503)
 
     async def metrics(self, request: Request) -> Response:
         """Give the figures to those who may ask for anything."""
@@ -310,7 +321,7 @@ def _note(
     caller: Caller,
     body: Body,
     answer: Answer,
-    said: Said,
+    response: UploadResponse,
     state: UploadState,
     decoder: str | None,
 ) -> UploadNote:
@@ -320,7 +331,7 @@ def _note(
         at,
         caller.name,
         state,
-        said.code,
+        response.code,
         answer.by,
         answer.sha256,
         body.size,
@@ -333,7 +344,7 @@ def _note(
 async def _written(writing: Future[None], deadline: float) -> bool:
     """Wait until it is durable; return false where it is not by the deadline."""
     waiting = asyncio.wrap_future(writing)
-    waiting.add_done_callback(lambda done: done.cancelled() or done.exception())  # the book has said why
+    waiting.add_done_callback(lambda done: done.cancelled() or done.exception())  # the writer has said why
     await asyncio.wait({waiting}, timeout=max(0.0, deadline - _ANSWER_S - time.monotonic()))
     return waiting.done() and not waiting.cancelled() and waiting.exception() is None
 
@@ -388,8 +399,8 @@ def _has_body(request: Request) -> bool:
     return "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0"
 
 
-def _json(status: int, said: dict[str, Any], upload_id: str) -> JSONResponse:
-    return JSONResponse(said, status, headers={"X-Request-Id": upload_id})
+def _json(status: int, response: dict[str, Any], upload_id: str) -> JSONResponse:
+    return JSONResponse(response, status, headers={"X-Request-Id": upload_id})
 
 
 def _since(started: float) -> float:

@@ -1,6 +1,6 @@
 """Reads an upload into memory, raw or as a form, within limits of size, time and memory. No disk is involved (I1).
 
-What does not fit into memory any more is hashed as it passes and let go of: its debt can still be named.
+What does not fit into memory any more is hashed as it passes and let go of: the backlog can still name it.
 """
 
 from __future__ import annotations

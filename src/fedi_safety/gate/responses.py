@@ -12,7 +12,7 @@ from fedi_safety.config.schema import GateUnjudged
 from fedi_safety.judging.types import Answer, Unjudged
 
 UNRECORDED = "unrecorded"
-"""The code of an upload that was refused only because its debt could not be written down."""
+"""The code of an upload that was refused only because its entry in the backlog could not be written down."""
 
 PARTLY = "partly"
 """The code of an upload that was refused because only a part of it could be judged, though that part is clear."""
@@ -49,8 +49,8 @@ class Refusal(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What the uploader's server is told. `owed` means that this acceptance must be a debt before it is told."""
+class UploadResponse:
+    """What the uploader's server is told. `owed`: it must stand in the backlog before that is told."""
 
     accepted: bool
     code: str
@@ -63,30 +63,32 @@ class Said:
         return ACCEPTED if self.accepted else REFUSED
 
 
-def say(answer: Answer, policy: GateUnjudged) -> Said:
+def response_for(answer: Answer, policy: GateUnjudged) -> UploadResponse:
     """Turn an answer into what is said."""
     if answer.reason is not None:
         accepted = accepts(policy, answer.reason.value)
         text = _TEXTS[answer.reason]
-        said = f"accepted without a verdict: {text}" if accepted else f"refused: {text}"
-        return Said(accepted, answer.reason.value, said, owed=accepted)
+        response = f"accepted without a verdict: {text}" if accepted else f"refused: {text}"
+        return UploadResponse(accepted, answer.reason.value, response, owed=accepted)
     assert answer.judgement is not None
     rules = ", ".join(hit.rule for hit in answer.judgement.reasons)
     if answer.outcome == "block":
-        return Said(False, "block", f"refused by the rule: {rules}" if rules else "refused")
+        return UploadResponse(False, "block", f"refused by the rule: {rules}" if rules else "refused")
     partly = None if answer.content is None else answer.content.partly
     if partly is None:
-        return Said(True, answer.judgement.verdict.value, "accepted")
+        return UploadResponse(True, answer.judgement.verdict.value, "accepted")
     if not accepts(policy, PARTLY):
-        return Said(False, PARTLY, f"refused: only a part of it could be judged ({partly})")
-    return Said(True, answer.judgement.verdict.value, f"accepted: what could be judged of it ({partly})")
+        return UploadResponse(False, PARTLY, f"refused: only a part of it could be judged ({partly})")
+    return UploadResponse(True, answer.judgement.verdict.value, f"accepted: what could be judged of it ({partly})")
 
 
-def unrecorded(said: Said, policy: GateUnjudged) -> Said:
-    """Return what is said instead when the debt could not be written down."""
+def unrecorded(response: UploadResponse, policy: GateUnjudged) -> UploadResponse:
+    """Return what is said instead when the backlog could not be written down."""
     if accepts(policy, UNRECORDED):
-        return said
-    return Said(False, UNRECORDED, f"refused: it could not be judged ({said.code}), nor that be written down")
+        return response
+    return UploadResponse(
+        False, UNRECORDED, f"refused: it could not be judged ({response.code}), nor that be written down"
+    )
 
 
 def accepts(policy: GateUnjudged, code: str) -> bool:
@@ -94,13 +96,13 @@ def accepts(policy: GateUnjudged, code: str) -> bool:
     return bool(getattr(policy, code) == "accept")
 
 
-def body(said: Said, answer: Answer, upload: str) -> dict[str, Any]:
+def body(response: UploadResponse, answer: Answer, upload: str) -> dict[str, Any]:
     """Return the JSON that goes with it."""
     judgement = answer.judgement
     return {
-        "accepted": said.accepted,
-        "code": said.code,
-        "message": said.message,
+        "accepted": response.accepted,
+        "code": response.code,
+        "message": response.message,
         "id": upload,
         "verdict": None if judgement is None else judgement.verdict.value,
         "labels": [] if judgement is None else list(judgement.labels),

@@ -1,7 +1,7 @@
 """The gate's life: puts its parts together from settings, starts them, and stops them in order.
 
 Stopping: takes nothing more, answers what it holds, writes down what is owed. What was lent to workers goes with the
-uploads that wait for it; debts are in the ledger, so that a restart loses none.
+uploads that wait for it; waiting uploads are in the ledger, so that a restart loses none.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from fedi_safety.core.ports import Decoder
 from fedi_safety.gate import edge, openapi
 from fedi_safety.gate.admission import Admission, check
 from fedi_safety.gate.app import Parts, create_app
-from fedi_safety.gate.backlog.backlog import Debts
-from fedi_safety.gate.backlog.writer import Book
+from fedi_safety.gate.backlog.backlog import Backlog
+from fedi_safety.gate.backlog.writer import LedgerWriter
 from fedi_safety.gate.body import Held
 from fedi_safety.gate.fetching import Fetcher, Hosts
 from fedi_safety.gate.hooks.mastodon import MastodonHook
@@ -86,13 +86,15 @@ class Serving:
 
     def _build(self, run: int) -> None:
         settings, gate = self._settings, self._settings.gate
-        self.book = Book(self._ledger, run, self._metrics)
+        self.writer = LedgerWriter(self._ledger, run, self._metrics)
         half = gate.held_bytes // 2  # the other half is for what was answered already and is judged when there is time
         self._held = Held(half)
         self._engine = None
         if gate.engine:
             limits = EngineLimits(gate.queue, half)
-            self._engine = EngineJudge(self._load, self._policy, self._ledger, self.book.judged, self._metrics, limits)
+            self._engine = EngineJudge(
+                self._load, self._policy, self._ledger, self.writer.enqueue_verdict, self._metrics, limits
+            )
         self._queue: WorkerQueue | None = None
         if gate.worker_keys:
             self._queue = WorkerQueue(QueueLimits(gate.worker_queue, gate.held_bytes, missing_s=gate.worker_missing_s))
@@ -107,8 +109,8 @@ class Serving:
             self._judge = FirstFree((self._engine, self._queue))
         media = Hosts("gate.mastodon_hosts", gate.mastodon_hosts)
         fetcher = Fetcher(media, gate.max_bytes, _WEBHOOK_SECONDS) if media else None
-        self._debts = Debts(
-            settings, self._ledger, self.book, run, lambda: self._policy, self._judge, self._engine, fetcher
+        self._debts = Backlog(
+            settings, self._ledger, self.writer, run, lambda: self._policy, self._judge, self._engine, fetcher
         )
         admission = Admission(gate)
         routes: list[BaseRoute] = []
@@ -120,7 +122,7 @@ class Serving:
             routes += PdqHook(admission, Fetcher(pictures, gate.max_bytes), self._decoder).routes()
         if gate.mastodon_secret is not None:
             secret = gate.mastodon_secret.get_secret_value()
-            routes += MastodonHook(secret, media, self.book, self._debts.hurry).routes()
+            routes += MastodonHook(secret, media, self.writer, self._debts.hurry).routes()
         described = openapi.describe(
             workers=self._queue is not None, pdq=bool(pictures), mastodon=gate.mastodon_secret is not None
         )
@@ -129,7 +131,7 @@ class Serving:
             admission,
             self._judge,
             self._engine,
-            self.book,
+            self.writer,
             self._debts,
             self._metrics,
             self._held,
@@ -152,15 +154,15 @@ class Serving:
         return self._own_decoder
 
     def _add_gauges(self) -> None:
-        m, debts, engine, queue = self._metrics, self._debts, self._engine, self._queue
+        m, entries, engine, queue = self._metrics, self._debts, self._engine, self._queue
         m.gauge("held_bytes", "Bytes of uploads that somebody waits for.", lambda: self._held.bytes)
         m.gauge("ready", "1 if uploads are judged and debts can be written down.", lambda: float(self._is_ready))
-        m.gauge("debt_oldest_seconds", "Age of the oldest debt.", lambda: debts.oldest_s)
-        m.gauge("debt_alert", "1 if a debt is older than gate.alert_s.", lambda: float(debts.overdue))
-        m.gauge("debt_unwritten", "Debts that are in memory only.", lambda: float(self.book.unwritten))
+        m.gauge("debt_oldest_seconds", "Age of the oldest debt.", lambda: entries.oldest_s)
+        m.gauge("debt_alert", "1 if a debt is older than gate.alert_s.", lambda: float(entries.overdue))
+        m.gauge("debt_unwritten", "Debts that are in memory only.", lambda: float(self.writer.unwritten))
         states = (UploadState.OWED, UploadState.HELD, UploadState.CONDEMNED)
         m.by_label(
-            "debt", "Uploads accepted without a verdict.", "state", debts.counted, tuple(s.value for s in states)
+            "debt", "Uploads accepted without a verdict.", "state", entries.counted, tuple(s.value for s in states)
         )
         if engine is not None:
             m.gauge("queue", "Uploads that wait for the engine.", lambda: engine.lengths()[0])
@@ -172,7 +174,7 @@ class Serving:
 
     @property
     def _is_ready(self) -> bool:
-        return not self._parts.stopping and self._judge.ready() is None and self.book.failing is None
+        return not self._parts.stopping and self._judge.ready() is None and self.writer.failing is None
 
     # --- running
 
@@ -180,7 +182,7 @@ class Serving:
         """Serve until a signal, or `stop`. Raises `FediSafetyError` where the models cannot be loaded."""
         run = await asyncio.to_thread(self._ledger.begin_run, GATE_RUN, self._store_name, {"policy": self._policy.id})
         self._build(run)
-        self.book.start()
+        self.writer.start()
         with self._signals():
             serving = asyncio.ensure_future(self._server.serve(sockets=[self._listener]))
             await self._judge.start()
@@ -227,15 +229,15 @@ class Serving:
         if self._queue is not None:
             await self._queue.stop()  # workers can bring their answers only as long as the server listens
         self._server.should_exit = True
-        # The server waits for its answers, which wait for the judges, whose engine the debt may be using.
+        # The server waits for its answers, which wait for the judges, whose engine the backlog may be using.
         await self._debts.stop()
         await asyncio.gather(serving, self._judge.stop(), return_exceptions=True)
 
     def _close(self, run: int, status: str) -> None:
-        self.book.close()
+        self.writer.close()
         if self._own_decoder is not None:
             self._own_decoder.close()
-        counts = self.book.counts
+        counts = self.writer.counts
         figures = {"judged": counts.judged, "refused": counts.refused, "owed": counts.owed}
         try:
             self._ledger.end_run(run, status, figures)

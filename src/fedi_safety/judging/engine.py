@@ -62,7 +62,7 @@ def judged(judgement: Judgement, content: Content, by: str) -> Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ruling:
+class ActivePolicy:
     """What judges: exchanged as a whole when the policy is read again."""
 
     policy: Policy
@@ -132,7 +132,7 @@ class EngineJudge:
         self._readers = ThreadPoolExecutor(2, "gate-look-up")
         self._threads: list[threading.Thread] = []
         self._to_score: Pipe[tuple[Work, Decoded]] | None = None
-        self._ruling: _Ruling | None = None
+        self._active: ActivePolicy | None = None
         self._stopping = False
         self._failures = 0
         self._blind_until = 0.0
@@ -181,12 +181,12 @@ class EngineJudge:
         self._policy = policy
         if self.engine is not None:
             own = self.engine.in_force(policy)
-            self._ruling = _Ruling(own, Cascade(self.engine.detectors, own))
+            self._active = ActivePolicy(own, Cascade(self.engine.detectors, own))
             self._recent.clear()
 
     def ready(self) -> str | None:
         """Return None if uploads are judged, else why not."""
-        if self._ruling is None:
+        if self._active is None:
             return "models_loading"
         return Unjudged.ENGINE_FAILED.value if self._failures >= _TROUBLE else None
 
@@ -321,20 +321,20 @@ class EngineJudge:
     async def _known(self, sha256: bytes) -> Answer | None:
         if (recent := self._recent.get(sha256)) is not None:
             return recent
-        ruling = self._ruling
-        if ruling is None:
+        active = self._active
+        if active is None:
             return None
         try:
-            found = await self._loop.run_in_executor(self._readers, self._look_up, sha256, ruling)
+            found = await self._loop.run_in_executor(self._readers, self._look_up, sha256, active)
         except LedgerError as error:
             log.warning("what was judged before is not known now: %s", error.line())
             self._blind_until = time.monotonic() + _BLIND_S
             return None
-        if found is not None and ruling is self._ruling:
+        if found is not None and active is self._active:
             self._recent.put(found)
         return found
 
-    def _look_up(self, sha256: bytes, ruling: _Ruling) -> Answer | None:
+    def _look_up(self, sha256: bytes, active: ActivePolicy) -> Answer | None:
         """Return the verdict that the ledger has, decided anew from its scores where the policy is another now."""
         if time.monotonic() < self._blind_until:
             return None
@@ -342,11 +342,11 @@ class EngineJudge:
         if remembered is None:
             return None
         content, judgement, decided = remembered
-        if not (decided and judgement.policy == ruling.policy.id):
+        if not (decided and judgement.policy == active.policy.id):
             if self._ledger.dismissed([sha256]):
-                judgement = dismissal(ruling.policy)
+                judgement = dismissal(active.policy.id)
             else:
-                anew = Rejudge(ruling.policy, ruling.cascade.available)(sha256, content.scores)
+                anew = Rejudge(active.policy, active.cascade.available)(sha256, content.scores)
                 if anew is None:
                     return None
                 judgement = anew
@@ -392,28 +392,28 @@ class EngineJudge:
             pass
 
     def _judge(self, engine: Engine, batch: Sequence[tuple[Work, Decoded]]) -> None:
-        ruling = self._ruling
-        assert ruling is not None
+        active = self._active
+        assert active is not None
         media = [decoded.frames for _, decoded in batch]
         marked = [
             {TEST_CARD_SIGNAL: Signal(1.0)} if work.sha256 == TEST_CARD_SHA256 else dict[str, Signal]()
             for work, _ in batch
         ]
         stages = _Stages(self._metrics)
-        results = ruling.cascade.score(media, marked, stages, self._clock)
+        results = active.cascade.score(media, marked, stages, self._clock)
         for (work, first), marks, scores in zip(batch, marked, results, strict=True):
             if isinstance(scores, Unscannable):
                 reason = _MEANS.get(scores.reason, Unjudged.ENGINE_FAILED)
                 self._done(work, unjudged(work.sha256, "engine", reason, scores.detail))
                 continue
             decoded, scores = second_pass(
-                ruling.policy, engine.decoder, ruling.cascade, work.data, first, scores, marks, stages, self._clock
+                active.policy, engine.decoder, active.cascade, work.data, first, scores, marks, stages, self._clock
             )
             work.data = b""
             content = content_of(work.sha256, work.size, decoded, scores, decoder_mark(engine.decoder))
-            judgement = judge(ruling.policy, scores.signals)
+            judgement = judge(active.policy, scores.signals)
             if judgement.verdict is not Verdict.CLEAR and self._is_dismissed(work.sha256):
-                judgement = dismissal(ruling.policy)
+                judgement = dismissal(active.policy.id)
             self._record(content, judgement, True)
             self._done(work, judged(judgement, content, "engine"))
 
@@ -441,8 +441,8 @@ class EngineJudge:
             self._pace.done(time.monotonic(), more=bool(self._works))
         self._failures = self._failures + 1 if answer.reason is Unjudged.ENGINE_FAILED else 0
         if answer.content is not None and answer.judgement is not None:
-            ruling = self._ruling
-            if ruling is not None and answer.judgement.policy == ruling.policy.id:
+            active = self._active
+            if active is not None and answer.judgement.policy == active.policy.id:
                 self._recent.put(answer)
         if not work.future.done():
             work.future.set_result(answer)

@@ -36,7 +36,7 @@ class LedgerFirst:
                 return None
             content, judgement, decided = remembered
             if self._ledger.dismissed([sha256]):
-                return judged(dismissal(policy), content, "ledger")
+                return judged(dismissal(policy.id), content, "ledger")
         except LedgerError as error:
             log.debug("not looked up: %s", error.line())
             return None

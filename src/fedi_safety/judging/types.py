@@ -1,6 +1,6 @@
 """What the halves of the gate say to each other: an upload, the answer to it, and who may give one.
 
-Three answers inside (`clear`, `block`, `unjudged`); what an unjudged upload means outside is `answers`' to say.
+Three answers inside (`clear`, `block`, `unjudged`); what an unjudged upload means outside is `gate/responses`' to say.
 """
 
 from __future__ import annotations

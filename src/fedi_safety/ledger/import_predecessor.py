@@ -56,9 +56,9 @@ def import_legacy(ledger: SqlLedger, file: Path, store: str, *, trust: bool, run
     """
     total = Imported()
     try:
-        with closing(open_foreign(file)) as legacy:
-            _check_kind(legacy, file)
-            for page in _pages(legacy):
+        with closing(open_foreign(file)) as source:
+            _check_kind(source, file)
+            for page in _pages(source):
                 total.rows += len(page)
                 _take_over(ledger, page, store, trust, total)
     except sqlite3.Error as error:
@@ -74,16 +74,16 @@ def _refusal(file: Path) -> LedgerUsageError:
     return LedgerUsageError(str(file), "is not a predecessor's database", "name its lemmy_safety.db")
 
 
-def _check_kind(legacy: sqlite3.Connection, file: Path) -> None:
-    columns = {row[1].decode() for row in legacy.execute("PRAGMA table_info(images)")}
+def _check_kind(source: sqlite3.Connection, file: Path) -> None:
+    columns = {row[1].decode() for row in source.execute("PRAGMA table_info(images)")}
     if not columns >= _COLUMNS:
         raise _refusal(file)
 
 
-def _pages(legacy: sqlite3.Connection) -> Iterator[list[tuple[Any, ...]]]:
+def _pages(source: sqlite3.Connection) -> Iterator[list[tuple[Any, ...]]]:
     after = -(2**63)
     query = "SELECT id, filename, csam, nsfw, created FROM images WHERE id > ? ORDER BY id LIMIT ?"
-    while page := legacy.execute(query, (after, _PAGE_ROWS)).fetchall():
+    while page := source.execute(query, (after, _PAGE_ROWS)).fetchall():
         yield page
         after = page[-1][0]
 

@@ -1,6 +1,6 @@
 """The `Ledger` port on a database: every method one transaction. `open_ledger` is the way in.
 
-What the transactions do is in recording, planning and judging; what they tell people is in query and verify.
+What the transactions do is in results, planning and verdicts; what they tell people is in query and verify.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from fedi_safety.ledger.migrate import bring_up_to_date
 from fedi_safety.ledger.results import record as record_results
 from fedi_safety.ledger.results import record_contents
 from fedi_safety.ledger.schema import plans, runs, stores
-from fedi_safety.ledger.uploads import Debt, Move, UploadNote, UploadState
+from fedi_safety.ledger.uploads import BacklogEntry, Move, UploadNote, UploadState
 from fedi_safety.ledger.verify import Verification, verify
 from fedi_safety.ledger.watermarks import Retry, Watermark
 
 if TYPE_CHECKING:
-    from fedi_safety.ledger.replay import Quiet
+    from fedi_safety.ledger.replay import NoRuleHoldsFn
     from fedi_safety.ledger.score_pages import Page, Rescorer
 
 
@@ -175,12 +175,14 @@ class SqlLedger:
             uploads.note(connection, notes)
             uploads.move(connection, now, moves)
 
-    def debts(self, states: Sequence[UploadState], after: int = 0, limit: int = codec.BATCH_ROWS) -> list[Debt]:
+    def entries(
+        self, states: Sequence[UploadState], after: int = 0, limit: int = codec.BATCH_ROWS
+    ) -> list[BacklogEntry]:
         """Return the next uploads in one of these states behind the one numbered `after`, oldest first."""
         with self.database.read() as connection:
             return uploads.page(connection, states, after, limit)
 
-    def untried_debts(self, state: UploadState, limit: int) -> list[Debt]:
+    def untried_entries(self, state: UploadState, limit: int) -> list[BacklogEntry]:
         """Return the uploads in this state that were not tried for the longest, those never tried first."""
         with self.database.read() as connection:
             return uploads.untried(connection, state, limit)
@@ -299,13 +301,13 @@ class SqlLedger:
         policy: str,
         judge: Callable[[bytes, Scores], Judgement | None],
         *,
-        quiet: Quiet | None = None,
+        no_rule_holds: NoRuleHoldsFn | None = None,
         rescorer: Rescorer | None = None,
     ) -> int:
         """Decide every content anew that was judged under another policy; return how many were.
 
-        `rescorer` first computes signals from kept embeddings, where they are defined otherwise now. `quiet` answers
-        for most contents of a page at once (see `redeciding`).
+        `rescorer` first computes signals from kept embeddings, where they are defined otherwise now. `no_rule_holds`
+        answers for most contents of a page at once (see `replay`).
         """
         from fedi_safety.ledger.replay import Redecided, redecide_page
 
@@ -314,7 +316,7 @@ class SqlLedger:
         while more:
             with self.database.write() as connection:
                 now = self.clock.now()
-                more = redecide_page(connection, now, run, policy, judge, total, quiet, rescorer)
+                more = redecide_page(connection, now, run, policy, judge, total, no_rule_holds, rescorer)
                 for part in codec.chunks(total.unblocked if more else []):
                     of_these = plans.c.content_id.in_(part)
                     planning.close_waiting(connection, now, run, of_these, PlanState.SUPERSEDED)

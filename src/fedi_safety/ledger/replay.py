@@ -18,12 +18,12 @@ from fedi_safety.core.types import Judgement, Scores, Verdict
 from fedi_safety.ledger import codec, verdicts
 from fedi_safety.ledger.schema import contents
 from fedi_safety.ledger.score_pages import Page, Rescorer, read_page, rescored
-from fedi_safety.ledger.verdicts import Ruling
+from fedi_safety.ledger.verdicts import VerdictWrite
 
-Judge = Callable[[bytes, Scores], Judgement | None]
+RedecideFn = Callable[[bytes, Scores], Judgement | None]
 """Gets a content's SHA-256 and its scores; answers None where these do not suffice."""
 
-Quiet = Callable[[Sequence[bytes], Sequence[str], NDArray[np.float64]], NDArray[np.bool_]]
+NoRuleHoldsFn = Callable[[Sequence[bytes], Sequence[str], NDArray[np.float64]], NDArray[np.bool_]]
 """Gets hashes, names of signals and their values by the page; says for which the scores suffice and no rule holds."""
 
 _row = contents.c.id == bindparam("row")
@@ -49,14 +49,14 @@ def redecide_page(
     at: float,
     run: int,
     policy: str,
-    judge: Judge,
+    judge: RedecideFn,
     total: Redecided,
-    quiet: Quiet | None = None,
+    no_rule_holds: NoRuleHoldsFn | None = None,
     rescorer: Rescorer | None = None,
 ) -> bool:
     """Decide the next page of contents anew; return False when there was none left.
 
-    What `quiet` answers for is not given to `judge`, and leaves no trace in the history where it was as clear before.
+    What `no_rule_holds` answers for is not given to `judge`; where it was as clear before it leaves no trace.
     """
     page = read_page(connection, total.last_id, policy)
     if page is None:
@@ -65,18 +65,18 @@ def redecide_page(
         page = rescored(connection, page, rescorer)
         total.computed += page.computed
     nothing_holds = np.zeros(len(page), bool)
-    if quiet is not None:
-        nothing_holds = quiet(page.cells["sha256"], page.names, page.values)
+    if no_rule_holds is not None:
+        nothing_holds = no_rule_holds(page.cells["sha256"], page.names, page.values)
     clear = Judgement(Verdict.CLEAR, (), (), policy)
     still_clear: list[int] = []
     undecided: list[int] = []
     decided: dict[int, Judgement] = {}
     cells = page.cells
-    for i, (silent, plain) in enumerate(zip(nothing_holds.tolist(), page.plain, strict=True)):
-        if silent and plain:
+    for i, (no_rule, was_clear) in enumerate(zip(nothing_holds.tolist(), page.was_clear, strict=True)):
+        if no_rule and was_clear:
             still_clear.append(i)
             continue
-        judgement = clear if silent else judge(cells["sha256"][i], page.scores(i))
+        judgement = clear if no_rule else judge(cells["sha256"][i], page.scores(i))
         if judgement is not None:
             decided[i] = judgement
         else:
@@ -90,13 +90,13 @@ def redecide_page(
     new_scores = [(cells["id"][i], *columns[i]) for i in decided if i in columns]
     _execute(connection, _SCORES, [{"row": row, "signals": s, "detectors_id": d} for row, s, d in new_scores])
     _execute(connection, _UNDECIDED, [{"row": row} for row in undecided])
-    rulings = {i: _ruling(page, i, judgement, columns.get(i)) for i, judgement in decided.items()}
-    verdicts.write_judgements(connection, at, run, [r for i, r in rulings.items() if r.judgement != page.judgement(i)])
-    verdicts.put_in_force(connection, list(rulings.values()))
-    total.unblocked = [r.content_id for r in rulings.values() if r.judgement.verdict is not Verdict.BLOCK]
-    for ruling in rulings.values():
-        if ruling.judgement.verdict is not ruling.before:
-            total.moves[f"{ruling.before.value} to {ruling.judgement.verdict.value}"] += 1
+    writes = {i: _verdict_write(page, i, judgement, columns.get(i)) for i, judgement in decided.items()}
+    verdicts.write_judgements(connection, at, run, [r for i, r in writes.items() if r.judgement != page.judgement(i)])
+    verdicts.put_in_force(connection, list(writes.values()))
+    total.unblocked = [r.content_id for r in writes.values() if r.judgement.verdict is not Verdict.BLOCK]
+    for write in writes.values():
+        if write.judgement.verdict is not write.before:
+            total.moves[f"{write.before.value} to {write.judgement.verdict.value}"] += 1
     return True
 
 
@@ -125,10 +125,12 @@ def _columns(connection: Connection, page: Page, places: Sequence[int]) -> dict[
     return {i: (signals, sets[detectors]) for i, (signals, detectors) in columns.items()}
 
 
-def _ruling(page: Page, at: int, judgement: Judgement, columns: tuple[str, int] | None) -> Ruling:
+def _verdict_write(page: Page, at: int, judgement: Judgement, columns: tuple[str, int] | None) -> VerdictWrite:
     cells = page.cells
     signals, detectors_id = columns or (cells["signals"][at], cells["detectors_id"][at])
-    return Ruling(cells["id"][at], cells["sha256"][at], judgement, signals, detectors_id, Verdict(cells["verdict"][at]))
+    return VerdictWrite(
+        cells["id"][at], cells["sha256"][at], judgement, signals, detectors_id, Verdict(cells["verdict"][at])
+    )
 
 
 def _execute(connection: Connection, statement: Any, rows: Sequence[dict[str, Any]]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from fedi_safety.core.errors import printable
+from fedi_safety.core.policy import dismissal
 from fedi_safety.core.types import Judged, Judgement, Object, PlanState, Unscanned, Verdict
 from fedi_safety.ledger import codec, embeddings, planning, verdicts
 from fedi_safety.ledger.embeddings import Keep
@@ -81,12 +82,12 @@ def record_contents(
     added: list[dict[str, Any]] = []
     rescored: list[dict[str, Any]] = []
     new: list[tuple[Judged, Judgement, int, str]] = []
-    rulings: list[verdicts.Ruling] = []
-    decided: list[verdicts.Ruling] = []
+    writes: list[verdicts.VerdictWrite] = []
+    decided: list[verdicts.VerdictWrite] = []
     for item in judged:
         sha256 = item.content.sha256
         gone = sha256 in dismissed
-        judgement = verdicts.dismissed_judgement(item.judgement.policy) if gone else item.judgement
+        judgement = dismissal(item.judgement.policy) if gone else item.judgement
         set_id, signals = sets[detectors[sha256]], codec.signals_text(item.content.scores.signals)
         row = known.get(sha256)
         if row is None:
@@ -104,22 +105,22 @@ def record_contents(
         stored = codec.judgement_from(row.verdict, row.policy, row.labels, row.reasons)
         # A judgement that was read from the ledger says nothing new unless another policy gave it.
         says_new = changed or judgement != stored if item.fresh else judgement.policy != stored.policy
-        ruling = verdicts.Ruling(row.id, sha256, judgement, signals, set_id, stored.verdict)
+        write = verdicts.VerdictWrite(row.id, sha256, judgement, signals, set_id, stored.verdict)
         if says_new:
-            rulings.append(ruling)
+            writes.append(write)
         if says_new or (item.fresh and not row.decided):
-            decided.append(ruling)
+            decided.append(write)
     for part in codec.chunks(added):
         connection.execute(insert(contents), part)
     ids = {sha256: row.id for sha256, row in known.items()}
     ids |= _content_ids(connection, [row["sha256"] for row in added])
-    rulings += [
-        verdicts.Ruling(ids[item.content.sha256], item.content.sha256, judgement, signals, set_id, Verdict.CLEAR)
+    writes += [
+        verdicts.VerdictWrite(ids[item.content.sha256], item.content.sha256, judgement, signals, set_id, Verdict.CLEAR)
         for item, judgement, set_id, signals in new
     ]
     if rescored:
         connection.execute(_RESCORE, rescored)
-    verdicts.write_judgements(connection, at, run, rulings)
+    verdicts.write_judgements(connection, at, run, writes)
     verdicts.put_in_force(connection, decided)
     freed = [r.content_id for r in decided if r.judgement.verdict is not Verdict.BLOCK and r.before is Verdict.BLOCK]
     for freed_part in codec.chunks(freed):

@@ -230,7 +230,7 @@ dismissals = Table(
     Column("undone_at", Double),
 )
 
-# Uploads that the gate refused, or accepted without a verdict (the debt). Judged and accepted ones leave no row here.
+# Uploads that the gate refused, or let in without a verdict (the backlog). Judged and accepted ones leave no row here.
 uploads = Table(
     "uploads",
     metadata,

@@ -108,7 +108,7 @@ class Page:
             yield f"{{{','.join(found)}}}", bodies[id(detectors)]
 
     @property
-    def plain(self) -> Iterator[bool]:
+    def was_clear(self) -> Iterator[bool]:
         """Yield for each content whether it stands clear, without a label or a reason."""
         cells = self.cells
         for verdict, labels, reasons in zip(cells["verdict"], cells["labels"], cells["reasons"], strict=True):

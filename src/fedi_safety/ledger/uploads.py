@@ -1,7 +1,7 @@
-"""Uploads that the gate refused, or accepted without a verdict: the debt, and how each of them ended.
+"""Uploads that the gate refused, or let in without a verdict: the backlog, and how each of them ended.
 
-Works in the caller's transaction. It judges nothing and plans nothing: a debt ends with a judgement that is recorded
-elsewhere.
+Works in the caller's transaction. It judges nothing and plans nothing: a waiting upload ends with a judgement that is
+recorded elsewhere.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ GATE_RUN = "gate"
 """The kind of the runs in which the gate judges."""
 
 _u = table.c
-_DEBTS = select(table, contents.c.verdict).outerjoin(contents, contents.c.sha256 == _u.sha256)
+_ENTRIES = select(table, contents.c.verdict).outerjoin(contents, contents.c.sha256 == _u.sha256)
 
 
 class UploadState(StrEnum):
@@ -75,7 +75,7 @@ class UploadNote:
 
 
 @dataclass(frozen=True, slots=True)
-class Debt:
+class BacklogEntry:
     """An open upload as the ledger has it. `verdict` is that of its content, if it has one by now."""
 
     id: int
@@ -87,7 +87,7 @@ class Debt:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A debt's next step: `settled` with an `outcome`, another state, or None: another try that led nowhere."""
+    """A waiting upload's next step: `settled` with an `outcome`, another state, or None: a try that led nowhere."""
 
     upload: str
     state: UploadState | None = None
@@ -187,7 +187,7 @@ def _any_open(connection: Connection) -> bool:
 
 
 def move(connection: Connection, at: float, moves: Sequence[Move]) -> None:
-    """Write what became of debts, by their requests' ids; one that is not open any more stays as it is."""
+    """Write what became of waiting uploads, by their requests' ids; one that is not open any more stays as it is."""
     for item in moves:
         values: dict[str, Any] = {"tries": _u.tries + 1, "tried_at": at}
         if item.state is not None:
@@ -239,19 +239,19 @@ def prune(connection: Connection, before: float) -> int:
     return connection.execute(delete(table).where(ended, func.coalesce(_u.settled_at, _u.at) < before)).rowcount
 
 
-def page(connection: Connection, states: Sequence[UploadState], after: int, limit: int) -> list[Debt]:
+def page(connection: Connection, states: Sequence[UploadState], after: int, limit: int) -> list[BacklogEntry]:
     """Return the next uploads in one of these states behind the one numbered `after`, oldest first."""
-    query = _DEBTS.where(_u.state.in_([state.value for state in states]), _u.id > after).order_by(_u.id).limit(limit)
-    return [_debt(row) for row in connection.execute(query).mappings()]
+    query = _ENTRIES.where(_u.state.in_([state.value for state in states]), _u.id > after).order_by(_u.id).limit(limit)
+    return [_entry(row) for row in connection.execute(query).mappings()]
 
 
-def untried(connection: Connection, state: UploadState, limit: int) -> list[Debt]:
+def untried(connection: Connection, state: UploadState, limit: int) -> list[BacklogEntry]:
     """Return the uploads in this state that were not tried for the longest, those never tried first."""
-    query = _DEBTS.where(_u.state == state.value).order_by(func.coalesce(_u.tried_at, 0.0), _u.id).limit(limit)
-    return [_debt(row) for row in connection.execute(query).mappings()]
+    query = _ENTRIES.where(_u.state == state.value).order_by(func.coalesce(_u.tried_at, 0.0), _u.id).limit(limit)
+    return [_entry(row) for row in connection.execute(query).mappings()]
 
 
-def _debt(row: Any) -> Debt:
+def _entry(row: Any) -> BacklogEntry:
     known = UploadNote(
         row["upload"],
         row["at"],
@@ -267,7 +267,7 @@ def _debt(row: Any) -> Debt:
         row["decoder"],
     )
     verdict = row["verdict"]
-    return Debt(row["id"], known, row["tries"], row["tried_at"], None if verdict is None else Verdict(verdict))
+    return BacklogEntry(row["id"], known, row["tries"], row["tried_at"], None if verdict is None else Verdict(verdict))
 
 
 def figures(database: Database, now: float) -> UploadFigures:

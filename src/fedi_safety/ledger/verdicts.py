@@ -12,8 +12,8 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 
-from fedi_safety.core.policy import DISMISSED_RULE
-from fedi_safety.core.types import Judgement, RuleHit, Verdict
+from fedi_safety.core.policy import dismissal
+from fedi_safety.core.types import Judgement, Verdict
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.schema import contents, detector_sets, dismissals, judgements
@@ -26,7 +26,7 @@ _CONTENT_UPDATE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Ruling:
+class VerdictWrite:
     """A judgement to be written for a content; `before` is the verdict it replaces."""
 
     content_id: int
@@ -40,11 +40,6 @@ class Ruling:
     def evented(self) -> bool:
         """Whether the chain must vouch for it."""
         return self.judgement.verdict is not Verdict.CLEAR or self.before is not Verdict.CLEAR
-
-
-def dismissed_judgement(policy: str) -> Judgement:
-    """Return what is in force for a content that a person dismissed: clear."""
-    return Judgement(Verdict.CLEAR, (), (RuleHit(DISMISSED_RULE, Verdict.CLEAR, None, ()),), policy)
 
 
 def digest(row: RowMapping | dict[str, Any], sha256: bytes, detectors: str) -> str:
@@ -73,59 +68,59 @@ def _detector_rows(connection: Connection, bodies: Sequence[str]) -> dict[str, i
     return found
 
 
-def write_judgements(connection: Connection, at: float, run: int | None, rulings: Sequence[Ruling]) -> None:
+def write_judgements(connection: Connection, at: float, run: int | None, writes: Sequence[VerdictWrite]) -> None:
     """Append to the history, with the events that vouch for it. The contents' own columns are the caller's."""
-    if not rulings:
+    if not writes:
         return
     bodies: dict[int, str] = {}
-    for part in codec.chunks(sorted({r.detectors_id for r in rulings if r.evented})):
+    for part in codec.chunks(sorted({r.detectors_id for r in writes if r.evented})):
         query = select(detector_sets.c.id, detector_sets.c.body).where(detector_sets.c.id.in_(part))
         bodies.update((row, body) for row, body in connection.execute(query))
     rows: list[dict[str, Any]] = []
     new: list[Event] = []
     owners: list[dict[str, Any]] = []
-    for ruling in rulings:
-        judgement = ruling.judgement
+    for write in writes:
+        judgement = write.judgement
         row: dict[str, Any] = {
-            "content_id": ruling.content_id,
+            "content_id": write.content_id,
             "run_id": run,
             "at": at,
             "verdict": judgement.verdict.value,
             "policy": judgement.policy,
             "labels": codec.dumps(judgement.labels),
             "reasons": codec.reasons_text(judgement.reasons),
-            "signals": None if judgement.verdict is Verdict.CLEAR else ruling.signals,
-            "detectors_id": ruling.detectors_id,
+            "signals": None if judgement.verdict is Verdict.CLEAR else write.signals,
+            "detectors_id": write.detectors_id,
             "event_seq": None,
         }
         rows.append(row)
-        if ruling.evented:
+        if write.evented:
             payload = {
                 "run": run,
                 "verdict": judgement.verdict.value,
-                "before": ruling.before.value,
+                "before": write.before.value,
                 "policy": judgement.policy,
                 "rules": [reason.rule for reason in judgement.reasons],
-                "digest": digest(row, ruling.sha256, bodies[ruling.detectors_id]),
+                "digest": digest(row, write.sha256, bodies[write.detectors_id]),
             }
-            new.append(Event(Kind.JUDGED, payload, ruling.sha256))
+            new.append(Event(Kind.JUDGED, payload, write.sha256))
             owners.append(row)
     for row, seq in zip(owners, append(connection, at, new), strict=True):
         row["event_seq"] = seq
     connection.execute(insert(judgements), rows)
 
 
-def put_in_force(connection: Connection, rulings: Sequence[Ruling]) -> None:
+def put_in_force(connection: Connection, writes: Sequence[VerdictWrite]) -> None:
     """Make these judgements the ones in force for their contents, which count as decided from then on."""
     rows = [
         {
-            "row": ruling.content_id,
-            "verdict": ruling.judgement.verdict.value,
-            "policy": ruling.judgement.policy,
-            "labels": codec.dumps(ruling.judgement.labels),
-            "reasons": codec.reasons_text(ruling.judgement.reasons),
+            "row": write.content_id,
+            "verdict": write.judgement.verdict.value,
+            "policy": write.judgement.policy,
+            "labels": codec.dumps(write.judgement.labels),
+            "reasons": codec.reasons_text(write.judgement.reasons),
         }
-        for ruling in rulings
+        for write in writes
     ]
     if rows:
         connection.execute(_CONTENT_UPDATE, rows)
@@ -148,7 +143,7 @@ def dismiss(connection: Connection, at: float, run: int | None, sha256: bytes, r
     else:
         connection.execute(update(dismissals).where(dismissals.c.id == known).values(values))
     connection.execute(update(contents).where(contents.c.id == row["id"]).values(dismissed_at=at))
-    _rule(connection, at, run, sha256, row, dismissed_judgement(row["policy"]))
+    _put_on_record(connection, at, run, sha256, row, dismissal(row["policy"]))
 
 
 def restore(connection: Connection, at: float, run: int | None, sha256: bytes, reason: str, row: RowMapping) -> None:
@@ -156,7 +151,7 @@ def restore(connection: Connection, at: float, run: int | None, sha256: bytes, r
     append(connection, at, [Event(Kind.RESTORED, {"run": run, "reason": reason}, sha256)])
     connection.execute(update(dismissals).where(dismissals.c.sha256 == sha256).values(undone_at=at))
     j = judgements.c
-    own = dismissed_judgement("").reasons
+    own = dismissal("").reasons
     query = (
         select(j.verdict, j.policy, j.labels, j.reasons)
         .where(j.content_id == row["id"], j.reasons != codec.reasons_text(own))
@@ -165,18 +160,18 @@ def restore(connection: Connection, at: float, run: int | None, sha256: bytes, r
     )
     earlier = connection.execute(query).one_or_none()
     if earlier is not None:
-        _rule(connection, at, run, sha256, row, codec.judgement_from(*earlier))
+        _put_on_record(connection, at, run, sha256, row, codec.judgement_from(*earlier))
     # Scores may have been renewed while it was dismissed, without a verdict.
     connection.execute(update(contents).where(contents.c.id == row["id"]).values(dismissed_at=None, decided=False))
 
 
-def _rule(
+def _put_on_record(
     connection: Connection, at: float, run: int | None, sha256: bytes, row: RowMapping, judgement: Judgement
 ) -> None:
     before = Verdict(row["verdict"])
-    ruling = Ruling(row["id"], sha256, judgement, row["signals"], row["detectors_id"], before)
-    write_judgements(connection, at, run, [ruling])
-    put_in_force(connection, [ruling])
+    write = VerdictWrite(row["id"], sha256, judgement, row["signals"], row["detectors_id"], before)
+    write_judgements(connection, at, run, [write])
+    put_in_force(connection, [write])
 
 
 def dismissed_among(connection: Connection, sha256s: Sequence[bytes]) -> set[bytes]:

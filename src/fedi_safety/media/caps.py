@@ -1,4 +1,4 @@
-"""The bounds within which a medium is decoded (I8). Numbers only; `sandbox` and `confine` enforce them."""
+"""The bounds within which a medium is decoded (I8). Numbers only; `pool` and `decoder/confine` enforce them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The words that parent and child exchange: fixed structs on a SOCK_SEQPACKET pair, media and pixels in memfds.
 
 A request is answered by any number of FRAMEs, each about pixels in the next slot of the child's memory, and one END. No
-pickle, nothing of variable shape but a bounded detail. The parent validates every number (`sandbox`).
+pickle, nothing of variable shape but a bounded detail. The parent validates every number (`pool`).
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ class OurGate:
         await self._http.aclose()
 
 
-class OldGate:
+class PredecessorGate:
     """A pictrs-safety: one picture at a time, asked for again and again; what is not answered is lost to it."""
 
     kind = "pictrs-safety"
@@ -239,11 +239,11 @@ async def find_out(
         raise
     else:
         return ours, []
-    old = OldGate(url, key, max_bytes=max_bytes, transport=transport)
+    gate = PredecessorGate(url, key, max_bytes=max_bytes, transport=transport)
     try:
-        return old, await old.take(1)
+        return gate, await gate.take(1)
     except BaseException:
-        await old.close()
+        await gate.close()
         raise
 
 

@@ -12,7 +12,7 @@ from fedi_safety.cli.calibrate_cmd import bar
 from fedi_safety.core.pipeline import Options
 from fedi_safety.core.policy import Policy, Rule
 from fedi_safety.core.types import Object, Reason, Unscanned, Verdict
-from fedi_safety.evaluation.sampling import draw
+from fedi_safety.evaluation.sampling import sample_objects
 from fedi_safety.evaluation.scores import sample_scores
 from fedi_safety.evaluation.thresholds import Calibration, calibrate, pictures_needed, upper_bound
 from fedi_safety.reports.calibration import conclusion, proposals, render, shown_points
@@ -27,24 +27,24 @@ def objects(count: int) -> list[Object]:
 
 def test_the_same_objects_are_drawn_in_whatever_order_they_are_listed() -> None:
     listed = objects(1000)
-    first = draw(listed, 50)
+    first = sample_objects(listed, 50)
     random.Random(1).shuffle(listed)
-    assert draw(listed, 50) == first and first.listed == 1000 and len(first.objects) == 50
-    assert {o.key for o in draw(listed, 50, seed=1).objects} != {o.key for o in first.objects}
+    assert sample_objects(listed, 50) == first and first.listed == 1000 and len(first.objects) == 50
+    assert {o.key for o in sample_objects(listed, 50, seed=1).objects} != {o.key for o in first.objects}
 
 
 def test_a_smaller_draw_is_the_first_part_of_a_larger_one() -> None:
-    assert draw(objects(500), 30).objects == draw(objects(500), 80).objects[:30]
+    assert sample_objects(objects(500), 30).objects == sample_objects(objects(500), 80).objects[:30]
 
 
 def test_every_object_has_the_same_chance() -> None:
-    drawn = Counter(o.key for seed in range(2000) for o in draw(objects(20), 5, seed).objects)
+    drawn = Counter(o.key for seed in range(2000) for o in sample_objects(objects(20), 5, seed).objects)
     # 500 expected for each, with a standard deviation of about 19.
     assert len(drawn) == 20 and all(410 < count < 590 for count in drawn.values())
 
 
 def test_what_cannot_be_read_is_listed_but_not_drawn_and_little_is_taken_whole() -> None:
-    found = draw([*objects(3), Unscanned(Object("x", 0, 0), Reason.SYMLINK)], 10)
+    found = sample_objects([*objects(3), Unscanned(Object("x", 0, 0), Reason.SYMLINK)], 10)
     assert found.listed == 4 and len(found.objects) == 3
 
 
@@ -181,12 +181,12 @@ def test_a_sample_is_scored_in_full_and_nothing_is_written() -> None:
         FakeDecoder(),
         found_detectors,
         policy,
-        draw(store.list(), 100),
+        sample_objects(store.list(), 100),
         Options(),
         FakeClock(),
         on_progress=progress.append,
     )
-    assert (sample.listed, sample.drawn, len(sample.signals)) == (10, 10, 8)
+    assert (sample.listed, sample.sampled, len(sample.signals)) == (10, 10, 8)
     assert sample.unscanned == {"not_media": 1, "corrupt": 1}
     # Red is ruled out for all of them, yet everything is measured: other thresholds are to be tried.
     assert all(set(signals) == {"a.red", "b.circle", "c.round"} for signals in sample.signals.values())

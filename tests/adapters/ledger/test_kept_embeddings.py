@@ -254,7 +254,9 @@ def redecide(ledger: SqlLedger, concepts: ConceptSet, policy: Policy = POLICY, m
     available = frozenset(concepts.signals) | {"colour.other"}
     rejudge = Rejudge(policy.among(available, concepts.definitions), available)
     run = ledger.begin_run("scan", STORE, {})
-    ledger.redecide(run, rejudge.policy.id, rejudge, quiet=rejudge.quiet, rescorer=ConceptRescorer(source))
+    ledger.redecide(
+        run, rejudge.policy.id, rejudge, no_rule_holds=rejudge.no_rule_holds, rescorer=ConceptRescorer(source)
+    )
     return source
 
 
@@ -389,8 +391,8 @@ def test_a_page_at_once_says_what_one_by_one_says(seed: int, cascade: bool) -> N
     values = random.choice([np.nan, 0.0, 0.1, 0.2, 0.29, 0.3, 0.5, 0.7, 0.8, 1.0], (200, 3))
     rejudge = Rejudge(policy.among(available), available, cascade=cascade)
     names: Sequence[str] = SIGNALS
-    quiet = rejudge.quiet([bytes(32)] * 200, names, values)
-    for row, silent in zip(values, quiet, strict=True):
+    no_rule_holds = rejudge.no_rule_holds([bytes(32)] * 200, names, values)
+    for row, silent in zip(values, no_rule_holds, strict=True):
         known = {n: Signal(float(v)) for n, v in zip(names, row, strict=True) if v == v}
         decided = rejudge(bytes(32), Scores(known, {}))
         assert bool(silent) == (decided is not None and not decided.reasons)
@@ -428,7 +430,10 @@ def test_the_test_card_is_never_passed_over() -> None:
     from fedi_safety.core.testcard import TEST_CARD_SHA256
 
     rejudge = Rejudge(POLICY, frozenset({"clip.red"}))
-    assert rejudge.quiet([TEST_CARD_SHA256, bytes(32)], ["clip.red"], np.zeros((2, 1))).tolist() == [False, True]
+    assert rejudge.no_rule_holds([TEST_CARD_SHA256, bytes(32)], ["clip.red"], np.zeros((2, 1))).tolist() == [
+        False,
+        True,
+    ]
 
 
 def test_a_row_that_nobody_here_wrote_costs_only_its_content(opened: Opener) -> None:

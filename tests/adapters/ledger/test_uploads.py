@@ -56,7 +56,7 @@ def verdict(number: int, verdict: Verdict, key: str = "") -> Judged:
 
 def states(ledger: SqlLedger) -> dict[str, UploadState]:
     every = list(UploadState)
-    return {debt.note.upload: debt.note.state for debt in ledger.debts(every)}
+    return {entry.note.upload: entry.note.state for entry in ledger.entries(every)}
 
 
 def test_the_gates_own_verdicts_settle_or_condemn(ledger: SqlLedger) -> None:
@@ -101,7 +101,7 @@ def test_one_upload_is_noted_once(ledger: SqlLedger) -> None:
     run = ledger.begin_run("gate", "", {})
     ledger.record_uploads(run, [], [owed(1), owed(1)])
     ledger.record_uploads(run, [], [owed(1), owed(2)])
-    assert len(ledger.debts([UploadState.OWED])) == 2
+    assert len(ledger.entries([UploadState.OWED])) == 2
 
 
 def test_a_late_move_does_not_undo_a_verdict(ledger: SqlLedger) -> None:
@@ -111,7 +111,7 @@ def test_a_late_move_does_not_undo_a_verdict(ledger: SqlLedger) -> None:
     moves = [Move("upload-1"), Move("upload-1", UploadState.HELD), Move("upload-2", UploadState.HELD), Move("upload-3")]
     ledger.record_uploads(run, [], [], moves)
     assert list(states(ledger).values()) == [UploadState.CONDEMNED, UploadState.SETTLED, UploadState.OWED]
-    (third,) = ledger.debts([UploadState.OWED])
+    (third,) = ledger.entries([UploadState.OWED])
     assert third.tries == 1
 
 
@@ -119,7 +119,7 @@ def test_those_never_tried_come_first(ledger: SqlLedger) -> None:
     run = ledger.begin_run("gate", "", {})
     ledger.record_uploads(run, [], [owed(i) for i in range(1, 6)])
     ledger.record_uploads(run, [], [], [Move("upload-1"), Move("upload-2")])
-    assert [d.note.upload for d in ledger.untried_debts(UploadState.OWED, 4)] == [
+    assert [d.note.upload for d in ledger.untried_entries(UploadState.OWED, 4)] == [
         "upload-3", "upload-4", "upload-5", "upload-1",
     ]  # fmt: skip
 

@@ -1,7 +1,7 @@
 """The two halves of pictrs-safety v1.2.2 as they are deployed, made from what was recorded of them, not of its code.
 
-`PictrsSafety` is the server, with its order of checks, its status codes and its quirks; `OldWorker` is the worker of
-the earlier fedi-safety. Neither is ours: they stand for the half that is not swapped.
+`PictrsSafety` is the server, with its order of checks, its status codes and its quirks; `PredecessorWorker` is
+the worker of the earlier fedi-safety. Neither is ours: they stand for the half that is not swapped.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def pictrs_safety(port: int = 0, **settings: Any) -> Iterator[PictrsSafety]:
         thread.join(10)
 
 
-class OldWorker:
+class PredecessorWorker:
     """The worker of the earlier fedi-safety: asks every tenth of a second, and says nothing of what it cannot open."""
 
     def __init__(self, url: str, key: str, is_csam: Callable[[Image.Image], bool], threads: int = 4) -> None:
@@ -196,7 +196,7 @@ class OldWorker:
         self.failures: list[str] = []
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(threads)]
 
-    def __enter__(self) -> OldWorker:
+    def __enter__(self) -> PredecessorWorker:
         for thread in self._threads:
             thread.start()
         return self

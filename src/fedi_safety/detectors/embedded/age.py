@@ -1,8 +1,8 @@
 """Ages of the faces that NudeNet found, by dlib's age predictor v1: P(age < 18) and P(age < 25), highest over faces.
 
 Finds no faces itself; a picture without a found face gives 0. So does a picture that was turned to be looked at: of 100
-adults' faces 5 have P(age < 18) >= 0.2 as they are, 45 in one of three wrong positions (`./dev bench second_pass`). dlib
-is only loaded once there is a face, and only to find five landmarks and to cut the face out upright.
+adults' faces 5 have P(age < 18) >= 0.2 as they are, 45 in one of three wrong positions (`./dev bench second_pass`).
+dlib is only loaded once there is a face, and only to find five landmarks and to cut the face out upright.
 """
 
 from __future__ import annotations

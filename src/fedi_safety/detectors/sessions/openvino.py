@@ -1,6 +1,6 @@
 """Networks in OpenVINO: bf16 and dynamic int8 on processors, and Intel's GPUs. The package is an extra.
 
-The counterpart of runtime.py, with the same promises. What of the package reports its use is never loaded (I1): see the
+The counterpart of onnx.py, with the same promises. What of the package reports its use is never loaded (I1): see the
 package's own `__init__.py`, which is imported before this.
 """
 
@@ -35,7 +35,7 @@ _GROUP = "128"
 
 
 class OpenVino:
-    """A graph that OpenVINO has compiled for a device. See `runtime.Network`."""
+    """A graph that OpenVINO has compiled for a device. See `network.Network`."""
 
     def __init__(
         self,
@@ -93,11 +93,11 @@ class OpenVino:
         raise ModelError(self._name, f"the model cannot be loaded: {_said(error)}", remedy) from error
 
     def room(self, shape: tuple[int, ...]) -> contextlib.AbstractContextManager[Floats]:
-        """See `runtime.Network`."""
+        """See `network.Network`."""
         return ordinary(shape)
 
     def run(self, batch: NDArray[Any], output: str | None = None) -> Floats:
-        """See `runtime.Network`."""
+        """See `network.Network`."""
         index = 0 if output is None else next(i for i, port in enumerate(self.outputs) if port.name == output)
         try:
             with self._small(), self._request() as request:

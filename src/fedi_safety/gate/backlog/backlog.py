@@ -1,7 +1,7 @@
-"""The debt: uploads that were accepted without a verdict, judged as soon as the engine or a store can.
+"""The backlog: uploads that were let in without a verdict, judged as soon as the engine or a store can.
 
-A debt ends with a judgement in the ledger. What it condemns is removed by the ordinary acts, through an ordinary pass
-over the few objects in question: recorded first, and held back by the breaker like any other. It decides no verdict.
+A waiting upload ends with a judgement in the ledger. What is condemned is removed by the ordinary acts, through an
+ordinary pass over the few objects in question: recorded first, held back by the breaker. It decides no verdict.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from fedi_safety.core.runs import RunReport, ScanRequest
 from fedi_safety.core.types import Object, Reason, Recheck, Verdict
 from fedi_safety.gate.backlog.finder import Chosen, Finder, upload_store
 from fedi_safety.gate.backlog.relay import ELSEWHERE, Relay, bystander
-from fedi_safety.gate.backlog.writer import Book
+from fedi_safety.gate.backlog.writer import LedgerWriter
 from fedi_safety.gate.fetching import Fetcher, FetchError
 from fedi_safety.judging.engine import EngineJudge
 from fedi_safety.judging.logs import named
 from fedi_safety.judging.types import Judge, Unjudged, Upload
 from fedi_safety.ledger.ledger import SqlLedger
-from fedi_safety.ledger.uploads import NOT_FOUND, REMOVED, Debt, Move, UploadFigures, UploadState, figures
+from fedi_safety.ledger.uploads import NOT_FOUND, REMOVED, BacklogEntry, Move, UploadFigures, UploadState, figures
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ _GONE_S = 600.0  # what pict-rs has not shown by then never came to be, or is go
 _RETRY_FIRST_S, _RETRY_MOST_S = 10.0, 600.0
 _STOP_S = 4.0
 _BESIDE = 4  # a pass shares the memory with uploads that are waited for
-_MOST = 32  # debts of one round
+_MOST = 32  # waiting uploads of one round
 _JUDGE_S = 60.0
 _SWEEP_MARGIN_S = 60.0
 _WINDOW_S = 86_400.0  # over which the breaker counts what was removed
@@ -57,15 +57,15 @@ _TRANSIENT = frozenset(reason.value for reason in Reason if reason.transient)
 
 
 @dataclass(slots=True)
-class DebtState:
-    """The debt as it was last counted."""
+class BacklogState:
+    """The backlog as it was last counted."""
 
     figures: UploadFigures = field(default_factory=UploadFigures)
     unwritten: int = 0
     counted_at: float = 0.0
 
     def oldest_s(self, now: float) -> float:
-        """Return the age of the oldest debt that can be judged here, 0 if there is none."""
+        """Return the age of the oldest waiting upload that can be judged here, 0 if there is none."""
         oldest = self.figures.oldest_at
         return 0.0 if oldest is None else max(0.0, now - oldest)
 
@@ -75,14 +75,14 @@ class DebtState:
         return self.figures.owed.total() + self.unwritten
 
 
-class Debts:
-    """Counts the debt and works it off, when nobody waits for the engine."""
+class Backlog:
+    """Counts the backlog and works it off, when nobody waits for the engine."""
 
     def __init__(
         self,
         settings: Settings,
         ledger: SqlLedger,
-        book: Book,
+        writer: LedgerWriter,
         run: int,
         policy: Callable[[], Policy],
         judge: Judge,
@@ -90,16 +90,16 @@ class Debts:
         fetcher: Fetcher | None,
     ) -> None:
         """Work off what `ledger` has, by `engine`, or without one by whatever workers `judge` has."""
-        self.state = DebtState()
+        self.state = BacklogState()
         self._settings = settings
         self._ledger = ledger
-        self._book = book
+        self._writer = writer
         self._run = run
         self._policy = policy
         self._judge = judge
         self._engine = engine
         self._fetcher = fetcher
-        self._relay = Relay(judge, book, settings.gate.max_bytes) if engine is None else None
+        self._relay = Relay(judge, writer, settings.gate.max_bytes) if engine is None else None
         self._clock = SystemClock()
         self._finder = None if (target := upload_store(settings)) is None else Finder(target)
         self._removed: deque[tuple[float, int]] = deque()
@@ -167,7 +167,7 @@ class Debts:
 
     @property
     def oldest_s(self) -> float:
-        """Return the age of the oldest debt that can be judged here."""
+        """Return the age of the oldest waiting upload that can be judged here."""
         return self.state.oldest_s(self._clock.now())
 
     def counted(self, state: str) -> float:
@@ -181,7 +181,7 @@ class Debts:
     async def _round(self) -> bool:
         """Try what is due; return whether there is more of it."""
         await asyncio.to_thread(self.count)
-        if self._book.failing is not None or self._halt.is_set():
+        if self._writer.failing is not None or self._halt.is_set():
             return False
         engine = self._engine
         decoder = self.decoder
@@ -191,9 +191,9 @@ class Debts:
         if not (self.state.figures.owed or self.state.figures.condemned):
             return False
         due = await asyncio.to_thread(self._due)
-        for debt in [d for d in due if d.note.url is not None]:
+        for entry in [d for d in due if d.note.url is not None]:
             if not self._halt.is_set():
-                await self._announced(debt)
+                await self._announced(entry)
         named = [d for d in due if d.note.url is None]
         if named and self._finder is not None and engine is not None and engine.engine is not None and engine.idle:
             await asyncio.to_thread(self._through_store, named, engine.engine)
@@ -201,14 +201,14 @@ class Debts:
             await self._through_workers(named, self._finder, self._relay)
         else:
             return False
-        await asyncio.to_thread(self._book.flush)
+        await asyncio.to_thread(self._writer.flush)
         await asyncio.to_thread(self.count)
         return len(due) >= _MOST
 
     def count(self) -> None:
-        """Count the debt, and say loudly when it is old."""
+        """Count the backlog, and say loudly when it is old."""
         now = self._clock.now()
-        self.state = DebtState(figures(self._ledger.database, now), self._book.unwritten, now)
+        self.state = BacklogState(figures(self._ledger.database, now), self._writer.unwritten, now)
         age = self.state.oldest_s(now)
         if self.overdue and time.monotonic() - self._said_at >= _SAY_S:
             self._said_at = time.monotonic()
@@ -225,40 +225,40 @@ class Debts:
                 store = self._finder.open().url
         self._ledger.tend_uploads(store, decoder, _SWEEP_MARGIN_S)
 
-    def _due(self) -> list[Debt]:
+    def _due(self) -> list[BacklogEntry]:
         """Return what may be tried now, condemned ones first, then those that were not tried for the longest."""
         now = self._clock.now()
         found = [
-            debt
+            entry
             for state in (UploadState.CONDEMNED, UploadState.OWED)
-            for debt in self._ledger.untried_debts(state, _MOST)
-            if _is_due(debt, now)
+            for entry in self._ledger.untried_entries(state, _MOST)
+            if _is_due(entry, now)
         ]
         return found[:_MOST]
 
     # --- what a store shows
 
-    def _through_store(self, debts: Sequence[Debt], engine: Engine) -> None:
-        """Find these debts in the store, and make an ordinary pass over what was found."""
+    def _through_store(self, entries: Sequence[BacklogEntry], engine: Engine) -> None:
+        """Find these uploads in the store, and make an ordinary pass over what was found."""
         assert self._finder is not None
         try:
-            objects = self._found(debts, self._finder)
+            objects = self._found(entries, self._finder)
             if objects:
                 self._judge_found(self._finder.open(), objects, engine)
         except StoreError:
             self._finder.close()
             raise
 
-    async def _through_workers(self, debts: Sequence[Debt], finder: Finder, relay: Relay) -> None:
-        """Find these debts in the store, have workers judge them, and make a pass over what they condemn."""
+    async def _through_workers(self, entries: Sequence[BacklogEntry], finder: Finder, relay: Relay) -> None:
+        """Find these uploads in the store, have workers judge them, and make a pass over what they condemn."""
         try:
-            objects = await asyncio.to_thread(self._found, debts, finder)
+            objects = await asyncio.to_thread(self._found, entries, finder)
             if not objects:
                 return
             store = await asyncio.to_thread(finder.open)
-            fresh = {obj: debt for obj, debt in objects.items() if debt.note.state is UploadState.OWED}
+            fresh = {obj: entry for obj, entry in objects.items() if entry.note.state is UploadState.OWED}
             await relay.judge(store, fresh)
-            await asyncio.to_thread(self._book.flush)
+            await asyncio.to_thread(self._writer.flush)
             condemned = await asyncio.to_thread(self._condemned, objects)
             if condemned:
                 await asyncio.to_thread(self._judge_found, store, condemned, bystander())
@@ -266,54 +266,56 @@ class Debts:
             finder.close()
             raise
 
-    def _condemned(self, objects: dict[Object, Debt]) -> dict[Object, Debt]:
+    def _condemned(self, objects: dict[Object, BacklogEntry]) -> dict[Object, BacklogEntry]:
         """Return those whose content the ledger has as condemned."""
         contents = self._ledger.contents([d.note.sha256 for d in objects.values() if d.note.sha256 is not None])
         bad = {
             sha for sha, (_, judgement, decided) in contents.items() if decided and judgement.verdict is Verdict.BLOCK
         }
-        return {obj: debt for obj, debt in objects.items() if debt.note.sha256 in bad}
+        return {obj: entry for obj, entry in objects.items() if entry.note.sha256 in bad}
 
-    def _found(self, debts: Sequence[Debt], finder: Finder) -> dict[Object, Debt]:
-        """Return where the store has these debts, and note of the others that it has not. Raises `StoreError`."""
+    def _found(self, entries: Sequence[BacklogEntry], finder: Finder) -> dict[Object, BacklogEntry]:
+        """Return where the store has these uploads, and note of the others that it has not. Raises `StoreError`."""
         now = self._clock.now()
-        objects: dict[Object, Debt] = {}
-        for debt in debts:
+        objects: dict[Object, BacklogEntry] = {}
+        for entry in entries:
             if self._halt.is_set():
                 return {}
-            if debt.note.state is UploadState.CONDEMNED and debt.verdict is not Verdict.BLOCK:
-                self._book.move([Move(debt.note.upload, UploadState.SETTLED, "dismissed")])
+            if entry.note.state is UploadState.CONDEMNED and entry.verdict is not Verdict.BLOCK:
+                self._writer.enqueue_moves([Move(entry.note.upload, UploadState.SETTLED, "dismissed")])
                 continue
-            found = finder.find(debt)
+            found = finder.find(entry)
             if found:
-                objects.update(dict.fromkeys(found, debt))
-            elif found is not None and now - debt.note.at > _GONE_S:
-                self._book.move([Move(debt.note.upload, UploadState.SETTLED, NOT_FOUND)])
+                objects.update(dict.fromkeys(found, entry))
+            elif found is not None and now - entry.note.at > _GONE_S:
+                self._writer.enqueue_moves([Move(entry.note.upload, UploadState.SETTLED, NOT_FOUND)])
             else:
-                self._book.move([Move(debt.note.upload)])
+                self._writer.enqueue_moves([Move(entry.note.upload)])
         return objects
 
-    def _judge_found(self, store: Store, objects: dict[Object, Debt], engine: Engine) -> None:
-        """Make a pass over these objects and note what became of each debt."""
+    def _judge_found(self, store: Store, objects: dict[Object, BacklogEntry], engine: Engine) -> None:
+        """Make a pass over these objects and note what became of each of them."""
         try:
             report = self._pass(Chosen(store, list(objects)), engine)
         except LedgerError:  # most likely another run, which will meet them itself
-            self._book.move([Move(debt.note.upload) for debt in objects.values()])
+            self._writer.enqueue_moves([Move(entry.note.upload) for entry in objects.values()])
             raise
         if report.interrupted:
             return
         acts = report.act.removes
-        for debt, known in zip(objects.values(), self._ledger.lookup(store.url, list(objects), None), strict=True):
-            upload = debt.note.upload
+        for entry, known in zip(objects.values(), self._ledger.lookup(store.url, list(objects), None), strict=True):
+            upload = entry.note.upload
             if known is None:  # removed, which has settled it; or it is not what was listed
-                self._book.move([Move(upload)])
+                self._writer.enqueue_moves([Move(upload)])
             elif known.reason is not None:
                 state = None if known.reason.transient else UploadState.HELD
-                self._book.move([Move(upload, state, detail=known.reason.value, decoder=decoder_version(engine))])
+                self._writer.enqueue_moves(
+                    [Move(upload, state, detail=known.reason.value, decoder=decoder_version(engine))]
+                )
             elif known.verdict is Verdict.BLOCK and acts:  # the breaker, or a failed act: it is tried again
-                self._book.move([Move(upload, UploadState.CONDEMNED, Verdict.BLOCK.value)])
+                self._writer.enqueue_moves([Move(upload, UploadState.CONDEMNED, Verdict.BLOCK.value)])
             elif known.verdict is not None:
-                self._book.move([Move(upload, UploadState.SETTLED, known.verdict.value)])
+                self._writer.enqueue_moves([Move(upload, UploadState.SETTLED, known.verdict.value)])
 
     def _pass(self, store: Store, engine: Engine, prefixes: tuple[str, ...] = ()) -> RunReport:
         """Judge, record, plan and act as a scan does. Raises `LedgerError` where another run holds the ledger."""
@@ -334,7 +336,7 @@ class Debts:
         def on_start(pipeline: Pipeline, _tally: object) -> None:
             self._halt_scan = pipeline.halt
 
-        self._book.flush(2.0)  # verdicts that are on their way spare the pass a second pass
+        self._writer.flush(2.0)  # verdicts that are on their way spare the pass a second pass
         report = scan(
             settings,
             request,
@@ -360,19 +362,19 @@ class Debts:
 
     # --- what a webhook announced
 
-    async def _announced(self, debt: Debt) -> None:
-        url = debt.note.url or ""
+    async def _announced(self, entry: BacklogEntry) -> None:
+        url = entry.note.url or ""
         engine = None if self._engine is None else self._engine.engine
         if self._finder is not None and engine is not None and (prefixes := storage_prefixes(url)):
             try:
-                if await asyncio.to_thread(self._at, prefixes, debt, engine):
+                if await asyncio.to_thread(self._at, prefixes, entry, engine):
                     return
             except (StoreError, LedgerError) as error:
                 log.info("%s is fetched by its address: %s", url, error.line())
-        if debt.note.sha256 is None:
-            await self._fetched(debt, url)
+        if entry.note.sha256 is None:
+            await self._fetched(entry, url)
 
-    def _at(self, prefixes: tuple[str, ...], debt: Debt, engine: Engine) -> bool:
+    def _at(self, prefixes: tuple[str, ...], entry: BacklogEntry, engine: Engine) -> bool:
         """Make a pass over what lies there; return whether anything did."""
         assert self._finder is not None
         report = self._pass(self._finder.open(), engine, prefixes)
@@ -383,26 +385,26 @@ class Debts:
         if not judged:
             state = None if set(tally.unscanned) & _TRANSIENT else UploadState.HELD
             why = ", ".join(sorted(tally.unscanned))
-            self._book.move([Move(debt.note.upload, state, detail=why, decoder=decoder_version(engine))])
+            self._writer.enqueue_moves([Move(entry.note.upload, state, detail=why, decoder=decoder_version(engine))])
         else:
             outcome = Verdict.BLOCK if tally.block else Verdict.REVIEW if tally.review else Verdict.CLEAR
             still = tally.block > tally.acted and report.act.removes
             over = UploadState.CONDEMNED if still else UploadState.SETTLED
-            self._book.move([Move(debt.note.upload, over, REMOVED if tally.acted else outcome.value)])
+            self._writer.enqueue_moves([Move(entry.note.upload, over, REMOVED if tally.acted else outcome.value)])
         return True
 
-    async def _fetched(self, debt: Debt, url: str) -> None:
+    async def _fetched(self, entry: BacklogEntry, url: str) -> None:
         """Fetch by the address, and judge."""
-        note = debt.note
+        note = entry.note
         if self._fetcher is None:
-            self._book.move([Move(note.upload, detail="no host is listed to fetch from")])
+            self._writer.enqueue_moves([Move(note.upload, detail="no host is listed to fetch from")])
             return
         try:
             data = await self._fetcher.get(url)
         except FetchError as error:
             over = self._clock.now() - note.at > _GONE_S
             state = UploadState.SETTLED if over else None
-            self._book.move([Move(note.upload, state, NOT_FOUND if over else None, detail=error.message)])
+            self._writer.enqueue_moves([Move(note.upload, state, NOT_FOUND if over else None, detail=error.message)])
             return
         now = time.monotonic()
         digest = hashlib.sha256(data).digest()
@@ -413,11 +415,11 @@ class Debts:
             if condemned:
                 log.error("%s is condemned; it is removed when a pass over its store meets it", url)
             state = UploadState.CONDEMNED if condemned else UploadState.SETTLED
-            self._book.move([Move(note.upload, state, verdict.value, sha256=digest, size=len(data))])
+            self._writer.enqueue_moves([Move(note.upload, state, verdict.value, sha256=digest, size=len(data))])
             return
         assert answer.reason is not None
         again = answer.reason.passing or answer.reason is Unjudged.DEADLINE
-        self._book.move([
+        self._writer.enqueue_moves([
             Move(note.upload, None if again else UploadState.HELD, detail=answer.reason.value,
                  sha256=digest, size=len(data), decoder=self.decoder)
         ])  # fmt: skip
@@ -428,8 +430,8 @@ def decoder_version(engine: Engine) -> str:
     return f"fedi-safety {__version__}, {engine.decoder.version}"
 
 
-def _is_due(debt: Debt, now: float) -> bool:
-    if debt.tried_at is None:
-        return debt.note.url is not None or now - debt.note.at >= _YOUNG_S or debt.note.at > now
-    pause = min(_RETRY_MOST_S, _RETRY_FIRST_S * 2.0 ** min(debt.tries, 10))
-    return not 0 <= now - debt.tried_at < pause
+def _is_due(entry: BacklogEntry, now: float) -> bool:
+    if entry.tried_at is None:
+        return entry.note.url is not None or now - entry.note.at >= _YOUNG_S or entry.note.at > now
+    pause = min(_RETRY_MOST_S, _RETRY_FIRST_S * 2.0 ** min(entry.tries, 10))
+    return not 0 <= now - entry.tried_at < pause

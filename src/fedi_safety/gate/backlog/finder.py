@@ -10,7 +10,7 @@ from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import UsageError
 from fedi_safety.core.ports import Store
 from fedi_safety.core.types import Object, PlanState, Unscanned
-from fedi_safety.ledger.uploads import Debt
+from fedi_safety.ledger.uploads import BacklogEntry
 
 
 class Chosen:
@@ -54,9 +54,9 @@ class Finder:
             self._store = self.target.open()
         return self._store
 
-    def find(self, debt: Debt) -> tuple[Object, ...] | None:
-        """Return the objects that hold a debt's content; None where this store cannot be asked. Raises `StoreError`."""
-        note = debt.note
+    def find(self, entry: BacklogEntry) -> tuple[Object, ...] | None:
+        """Return the objects with a waiting upload's content; None where the store cannot be asked. Raises `StoreError`."""
+        note = entry.note
         if note.sha256 is None or note.size is None:
             return None
         store = self.open()

@@ -32,7 +32,7 @@ _SAY_S = 60.0  # how often an outage is said again
 
 
 @dataclass(slots=True)
-class _Entry:
+class _Write:
     judged: tuple[Content, Judgement, bool] | None = None
     note: UploadNote | None = None
     move: Move | None = None
@@ -51,12 +51,12 @@ class _Counts:
 
 @dataclass(slots=True)
 class _Waiting:
-    entries: deque[_Entry] = field(default_factory=deque)
+    entries: deque[_Write] = field(default_factory=deque)
     since: float = 0.0
     urgent: bool = False
 
 
-class Book:
+class LedgerWriter:
     """Writes to the ledger in its own thread. Its methods may be called from any thread."""
 
     def __init__(self, ledger: SqlLedger, run: int, metrics: Metrics) -> None:
@@ -73,7 +73,7 @@ class Book:
         self._tries = 0
         self._given_up = False
         self.counts = _Counts()
-        self._thread = threading.Thread(target=self._work, name="book", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="ledger-writer", daemon=True)
 
     def start(self) -> None:
         """Start writing."""
@@ -86,17 +86,17 @@ class Book:
 
     @property
     def unwritten(self) -> int:
-        """Return how many debts are held in memory alone."""
+        """Return how many waiting uploads are held in memory alone."""
         with self._changed:
             return sum(entry.kept for entry in self._waiting.entries)
 
     # --- what others ask for
 
-    def judged(self, content: Content, judgement: Judgement, fresh: bool) -> None:
+    def enqueue_verdict(self, content: Content, judgement: Judgement, fresh: bool) -> None:
         """Remember a verdict, a little later. Without it the content would only be judged again."""
-        self._put(_Entry(judged=(content, judgement, fresh)))
+        self._put(_Write(judged=(content, judgement, fresh)))
 
-    def write(self, note: UploadNote) -> Future[None]:
+    def enqueue_note(self, note: UploadNote) -> Future[None]:
         """Write a note, and all that was asked for before it, now; the future is done when that is durable.
 
         It fails with `LedgerError`, and then nothing was written. Cancelling it takes the note back if it can.
@@ -105,22 +105,22 @@ class Book:
         if self._failing is not None:
             done.set_exception(LedgerError("ledger", self._failing))
         else:
-            self._put(_Entry(note=note, done=done))
+            self._put(_Write(note=note, done=done))
         return done
 
-    def keep(self, note: UploadNote) -> bool:
-        """Hold on to a debt that could not be written, until it can be; return false if memory holds too many."""
+    def enqueue_kept_note(self, note: UploadNote) -> bool:
+        """Hold on to a note that could not be written, until it can be; return false if memory holds too many."""
         with self._changed:
             if sum(entry.kept for entry in self._waiting.entries) >= _MOST_KEPT:
                 return False
         log.error("upload %s is accepted without a verdict and not in the ledger; it is in memory only", note.upload)
-        self._put(_Entry(note=note, kept=True))
+        self._put(_Write(note=note, kept=True))
         return True
 
-    def move(self, moves: Sequence[Move]) -> None:
-        """Note what became of debts, a little later."""
+    def enqueue_moves(self, moves: Sequence[Move]) -> None:
+        """Note what became of waiting uploads, a little later."""
         for item in moves:
-            self._put(_Entry(move=item))
+            self._put(_Write(move=item))
 
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Wait until everything that was asked for so far is written; return whether it is."""
@@ -145,13 +145,13 @@ class Book:
 
     # --- the thread
 
-    def _put(self, entry: _Entry) -> None:
+    def _put(self, entry: _Write) -> None:
         with self._changed:
             waiting = self._waiting
             if not waiting.entries:
                 waiting.since = time.monotonic()
             waiting.entries.append(entry)
-            if len(waiting.entries) > 2 * _MOST_KEPT:  # an outage: verdicts can be found again, debts cannot
+            if len(waiting.entries) > 2 * _MOST_KEPT:  # an outage: verdicts can be found again, waiting uploads cannot
                 waiting.entries = deque(e for e in waiting.entries if e.kept or e.done is not None)
             waiting.urgent = waiting.urgent or entry.done is not None or entry.kept
             self._changed.notify_all()
@@ -169,7 +169,7 @@ class Book:
             else:
                 self._succeeded(batch)
 
-    def _next(self) -> list[_Entry] | None:
+    def _next(self) -> list[_Write] | None:
         """Wait for something to write. None means the end; an empty list that there was nothing after all."""
         with self._changed:
             while True:
@@ -195,12 +195,12 @@ class Book:
             return 0.0
         return self._waiting.since + _LINGER_S - now
 
-    def _write(self, batch: Sequence[_Entry]) -> None:
+    def _write(self, batch: Sequence[_Write]) -> None:
         judged = [Judged(_as_object(e.judged[0]), *e.judged) for e in batch if e.judged is not None]
         notes = [e.note for e in batch if e.note is not None]
         self._ledger.record_uploads(self._run, judged, notes, [e.move for e in batch if e.move is not None])
 
-    def _succeeded(self, batch: Sequence[_Entry]) -> None:
+    def _succeeded(self, batch: Sequence[_Write]) -> None:
         if self._failing is not None:
             log.warning("the ledger can be written again")
             self._failing, self._tries = None, 0
@@ -214,7 +214,7 @@ class Book:
         with self._changed:
             self._changed.notify_all()
 
-    def _one_by_one(self, batch: Sequence[_Entry], error: Exception) -> None:
+    def _one_by_one(self, batch: Sequence[_Write], error: Exception) -> None:
         """Find the entry that cannot be written by itself, and do without it."""
         if len(batch) > 1:
             for entry in batch:
@@ -234,7 +234,7 @@ class Book:
         if entry.done is not None:
             entry.done.set_exception(LedgerError("ledger", why))
 
-    def _failed(self, batch: Sequence[_Entry], error: FediSafetyError) -> None:
+    def _failed(self, batch: Sequence[_Write], error: FediSafetyError) -> None:
         why = error.line()
         now = time.monotonic()
         if self._failing is None or now - self._said_at >= _SAY_S:

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from fedi_safety.clients.mastodon import MAX_BYTES, media_urls, signed
 from fedi_safety.gate.app import new_id
-from fedi_safety.gate.backlog.writer import Book
+from fedi_safety.gate.backlog.writer import LedgerWriter
 from fedi_safety.gate.fetching import FetchError, Hosts
 from fedi_safety.gate.responses import Refusal
 from fedi_safety.judging import logs
@@ -31,11 +31,11 @@ _BODY_S = 10.0
 class MastodonHook:
     """`POST /webhooks/mastodon`: takes down what a new status carries, durably, to be judged at once."""
 
-    def __init__(self, secret: str, hosts: Hosts, book: Book, hurry: Callable[[], None]) -> None:
-        """Believe what is signed with `secret`; `hurry` has the debt worked off without delay."""
+    def __init__(self, secret: str, hosts: Hosts, writer: LedgerWriter, hurry: Callable[[], None]) -> None:
+        """Believe what is signed with `secret`; `hurry` has the backlog worked off without delay."""
         self._secret = secret
         self._hosts = hosts
-        self._book = book
+        self._writer = writer
         self._hurry = hurry
 
     def routes(self) -> list[BaseRoute]:
@@ -64,7 +64,7 @@ class MastodonHook:
             )
             for url in wanted
         ]
-        writings = [asyncio.wrap_future(self._book.write(note)) for note in notes]
+        writings = [asyncio.wrap_future(self._writer.enqueue_note(note)) for note in notes]
         for done in await asyncio.gather(*writings, return_exceptions=True):
             if isinstance(done, BaseException):
                 raise Refusal(503, "ledger_failing", "the ledger cannot be written; send it again")

@@ -1,6 +1,6 @@
 """A decoding child: takes one medium at a time from its parent and answers with its frames, or the reason for none.
 
-Started as a fresh interpreter by `sandbox`. It confines itself before it sees the first medium, writes nothing
+Started as a fresh interpreter by `media/pool`. It confines itself before it sees the first medium, writes nothing
 anywhere but into its answer, and ends with its parent or when the control socket closes.
 """
 
@@ -30,7 +30,7 @@ _TIME_SHARE = 0.6
 
 
 def serve(arguments: list[str], decode_medium: Decode = decode) -> None:
-    """Answer requests until the parent closes the socket. `arguments` are the whole numbers given by `sandbox`."""
+    """Answer requests until the parent closes the socket. `arguments` are the whole numbers given by `media/pool`."""
     control_fd, output_fd, parent_pid, max_pixels, max_memory_bytes, max_milliseconds, slots = map(int, arguments)
     warnings.simplefilter("ignore")  # libraries warn about every odd file
     control = socket.socket(fileno=control_fd)

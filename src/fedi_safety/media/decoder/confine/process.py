@@ -29,7 +29,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def confine(parent_pid: int, max_memory_bytes: int) -> int:
-    """Give up what a decoder does not need; return what took hold as bits of `wire.PROTECTIONS`.
+    """Give up what a decoder does not need; return what took hold as bits of `protocol.PROTECTIONS`.
 
     Call it before there is a second thread. Raises `OSError` if one of the limits that every Linux has cannot be set.
     """
