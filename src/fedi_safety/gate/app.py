@@ -1,7 +1,7 @@
 """The gate's endpoints: takes uploads in, has them judged, and tells two answers outside, within the deadline.
 
 It joins the parts and decides nothing: who may ask is `admission`'s, what is judged `judging`'s and the workers', what
-an answer means `answers`', what is remembered the writer's.
+an answer means `responses`', what is remembered the ledger writer's.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class Finder:
         return self._store
 
     def find(self, entry: BacklogEntry) -> tuple[Object, ...] | None:
-        """Return the objects with a waiting upload's content; None where the store cannot be asked. Raises `StoreError`."""
+        """Return the objects with an upload's content; None where the store cannot be asked. Raises `StoreError`."""
         note = entry.note
         if note.sha256 is None or note.size is None:
             return None
