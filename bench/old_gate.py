@@ -17,6 +17,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -144,24 +145,22 @@ def ours() -> Callable[[bytes], bool]:
     from fedi_safety.app.engine import open_engine
     from fedi_safety.app.ledger import SystemClock
     from fedi_safety.config.loading import load_settings
-    from fedi_safety.core.cascade import Cascade
     from fedi_safety.core.errors import Unscannable
+    from fedi_safety.core.examine import Examiner
     from fedi_safety.core.pipeline import Stages
-    from fedi_safety.core.policy import judge as apply
     from fedi_safety.core.types import Verdict
     from fedi_safety.policies import load_policy
 
     engine = open_engine(load_settings())
     policy = load_policy("balanced").among(engine.signals)
-    cascade = Cascade(engine.detectors, policy)
-    stages, clock = Stages(), SystemClock()
+    examiner = Examiner(engine.decoder, engine.cascade(policy), policy, Stages(), SystemClock())
 
     def judge(data: bytes) -> bool:
-        decoded = engine.decoder.decode(data, engine.decoder.sniff(data[:4096]))
-        (scores,) = cascade.score([decoded.frames], [{}], stages, clock)
-        if isinstance(scores, Unscannable):
-            raise scores
-        return apply(policy, scores.signals).verdict is Verdict.BLOCK
+        medium = examiner.decode(sha256(data).digest(), data, engine.decoder.sniff(data[:4096]))
+        (found,) = examiner.examine([medium], lambda _: set())
+        if isinstance(found, Unscannable):
+            raise found
+        return found[1].verdict is Verdict.BLOCK
 
     judge(_blank())
     return judge

@@ -10,13 +10,13 @@ from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.pipeline import Stages
 from fedi_safety.core.policy import TEST_CARD_SIGNAL
-from fedi_safety.core.types import Frame, Scores, Signal
+from fedi_safety.core.types import NO_SCORES, Frame, Scores, Signal
 from support.fakes import FakeClock, FakeDetector, FakeEmbedder, detectors, red_circles, text_frame
 
 
 def score(cascade: Cascade, *media: bytes) -> list[Scores | Unscannable]:
     frames: list[list[Frame]] = [[text_frame(i, part) for i, part in enumerate(m.split(b"|"))] for m in media]
-    return cascade.score(frames, [{}] * len(frames), Stages(), FakeClock())
+    return cascade.score(frames, [NO_SCORES] * len(frames), Stages(), FakeClock())
 
 
 def test_dear_detectors_see_only_what_stays_open() -> None:
@@ -84,7 +84,9 @@ def test_one_poisoned_medium_costs_only_itself() -> None:
 
 def test_signals_known_beforehand_are_kept() -> None:
     cascade = Cascade(detectors(), red_circles())
-    (result,) = cascade.score([[text_frame(0, b"red=0.1")]], [{TEST_CARD_SIGNAL: Signal(1.0)}], Stages(), FakeClock())
+    (result,) = cascade.score(
+        [[text_frame(0, b"red=0.1")]], [Scores({TEST_CARD_SIGNAL: Signal(1.0)}, {})], Stages(), FakeClock()
+    )
     assert isinstance(result, Scores)
     assert result.signals[TEST_CARD_SIGNAL] == Signal(1.0)
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from fedi_safety.core.errors import Unscannable
+from fedi_safety.core.places import Place
 from fedi_safety.core.policy import nearly
-from fedi_safety.core.types import Decoded, Detail, MediaType, Place, Reason, Recheck, Signal
+from fedi_safety.core.types import Decoded, Detail, MediaType, Reason, Recheck, Signal
 from fedi_safety.ledger.query import show
 from support.fakes import FakeDecoder, FakeDetector, FakeStore, red_circles, text_frame
 from support.passes import Bench

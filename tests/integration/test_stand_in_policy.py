@@ -15,7 +15,7 @@ from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.pipeline import Stages
 from fedi_safety.core.policy import Policy, judge
 from fedi_safety.core.ports import Detector
-from fedi_safety.core.types import Evidence, Scores, Verdict
+from fedi_safety.core.types import NO_SCORES, Evidence, Scores, Verdict
 from fedi_safety.detectors import open_detectors
 from fedi_safety.detectors.clip.detector import Clip
 from fedi_safety.policies import parse_policy
@@ -40,7 +40,9 @@ def run(
     """Run a cascade over single frames."""
     media = [[each.frame] for each in evidence]
     judged = []
-    for scores in Cascade(detectors, policy, enabled=cascade).score(media, [{}] * len(media), Stages(), SystemClock()):
+    for scores in Cascade(detectors, policy, enabled=cascade).score(
+        media, [NO_SCORES] * len(media), Stages(), SystemClock()
+    ):
         assert isinstance(scores, Scores)
         judged.append(Judged(judge(policy, scores.signals).verdict, frozenset(scores.detectors)))
     return judged

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 from fedi_safety.config.schema import Clip as ClipSettings
+from fedi_safety.core.places import Place
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Detector
-from fedi_safety.core.types import Decoded, Detail, Evidence, Frame, MediaType, Place, Verdict
+from fedi_safety.core.types import Decoded, Detail, Evidence, Frame, MediaType, Verdict
 from fedi_safety.detectors import open_detectors
 from fedi_safety.ledger.query import show
 from fedi_safety.media import Caps, SandboxDecoder

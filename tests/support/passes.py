@@ -11,11 +11,10 @@ from fedi_safety.app.replay import Rejudge
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.decide import BreakerLimits, Mode
 from fedi_safety.core.enforcement import Acting, Enforcement
-from fedi_safety.core.pipeline import TEST_CARD_SIGNAL, Options, Pipeline
+from fedi_safety.core.pipeline import Options, Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Store
 from fedi_safety.core.runs import Tally
-from fedi_safety.core.testcard import TEST_CARD_SHA256
 from fedi_safety.core.types import ActKind, Recheck
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from fedi_safety.ledger.query import Filters, Row, list_objects
@@ -65,7 +64,6 @@ class Bench:
             policy=self.policy,
             options=Options(recheck=recheck, limit=limit, prefixes=prefixes),
             clock=self.clock,
-            marks={TEST_CARD_SHA256: TEST_CARD_SIGNAL},
         )
         tally = Tally()
         with self.ledger.run_lock():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fedi_safety.concepts.rescoring import ConceptRescorer, ConceptSource, rescorer_of
 from fedi_safety.config.schema import Settings
+from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.policy import Policy
-from fedi_safety.core.ports import Decoder, Detector, Embedder
+from fedi_safety.core.ports import ContentDetector, Decoder, Detector, Embedder
 
 if TYPE_CHECKING:
     from fedi_safety.media import Caps
@@ -24,11 +25,12 @@ class Engine:
     detectors: list[Detector]
     device: str
     jobs: int
+    content_detectors: list[ContentDetector] = field(default_factory=list)
 
     @property
     def signals(self) -> frozenset[str]:
         """Return every signal that the loaded detectors give."""
-        return frozenset(s for d in self.detectors for s in d.signals)
+        return frozenset().union(*(d.signals for d in self.detectors), *(d.signals for d in self.content_detectors))
 
     @property
     def definitions(self) -> dict[str, str]:
@@ -38,6 +40,10 @@ class Engine:
     def in_force(self, policy: Policy) -> Policy:
         """Return the policy as it judges with these detectors."""
         return policy.among(self.signals, self.definitions)
+
+    def cascade(self, in_force: Policy, *, enabled: bool = True) -> Cascade:
+        """Return the detectors in the order in which they are asked under a policy as `in_force` gives it."""
+        return Cascade(self.detectors, in_force, enabled=enabled, content_detectors=self.content_detectors)
 
     @property
     def rescorer(self) -> ConceptRescorer | None:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 from fedi_safety.app.engine import concept_source, measurable
 from fedi_safety.concepts.rescoring import ConceptRescorer
 from fedi_safety.config.schema import Settings
-from fedi_safety.core.policy import TEST_CARD_SIGNAL, Policy, judge, open_signals
-from fedi_safety.core.testcard import TEST_CARD_SHA256
-from fedi_safety.core.types import Judgement, Scores, Signal, Verdict
+from fedi_safety.core.policy import Policy, judge, marks, open_signals
+from fedi_safety.core.types import Judgement, Scores, Verdict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,9 +71,7 @@ class Rejudge:
 
     def __call__(self, sha256: bytes, scores: Scores) -> Judgement | None:
         """Decide one content; None where its scores do not suffice."""
-        signals = dict(scores.signals)
-        if sha256 == TEST_CARD_SHA256:
-            signals[TEST_CARD_SIGNAL] = Signal(1.0)
+        signals = dict(scores.signals) | marks(sha256)
         if open_signals(self.policy, signals, self.available, cascade=self.cascade):
             return None
         return judge(self.policy, signals)
@@ -91,7 +88,7 @@ class Rejudge:
         column = {name: values[:, i] for i, name in enumerate(names)}
         nowhere = np.full(len(values), np.nan)
         unmeasured = {s: np.isnan(column.get(s, nowhere)) for s in self.policy.signals & self.available}
-        answer = np.array([sha256 != TEST_CARD_SHA256 for sha256 in sha256s], bool)
+        answer = np.array([not marks(sha256) for sha256 in sha256s], bool)
         if not self.cascade:
             for missing in unmeasured.values():
                 answer &= ~missing

@@ -16,14 +16,12 @@ from fedi_safety.app.ledger import SystemClock
 from fedi_safety.app.passes import breaker_limits, noting, part_of_run, recorded_run
 from fedi_safety.app.replay import Rejudge
 from fedi_safety.config.schema import Settings
-from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.decide import Mode, breaker_opinion
 from fedi_safety.core.enforcement import Acting, Enforcement
-from fedi_safety.core.pipeline import TEST_CARD_SIGNAL, Options, Pipeline
+from fedi_safety.core.pipeline import Options, Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Store
 from fedi_safety.core.runs import RunReport, ScanRequest, Tally
-from fedi_safety.core.testcard import TEST_CARD_SHA256
 from fedi_safety.core.types import Recheck
 
 if TYPE_CHECKING:
@@ -52,7 +50,7 @@ def scan(
     """
     clock = clock or SystemClock()
     policy = engine.in_force(policy)
-    cascade = Cascade(engine.detectors, policy, enabled=request.cascade)
+    cascade = engine.cascade(policy, enabled=request.cascade)
     pipeline = Pipeline(
         store=store,
         decoder=engine.decoder,
@@ -72,7 +70,6 @@ def scan(
             max_batch=engine.media_at_once,
         ),
         clock=clock,
-        marks={TEST_CARD_SHA256: TEST_CARD_SIGNAL},
     )
     report = RunReport(0, store.url, request.dry_run, request.act, device=engine.device, policy=policy.id)
     report.detectors = cascade.versions

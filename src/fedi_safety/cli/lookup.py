@@ -12,7 +12,7 @@ from fedi_safety.core.errors import UsageError
 
 if TYPE_CHECKING:
     from fedi_safety.config.schema import Settings
-    from fedi_safety.core.types import RuleHit
+    from fedi_safety.core.types import FactorHit, RuleHit
     from fedi_safety.ledger.ledger import SqlLedger
     from fedi_safety.ledger.query import Row, Shown
 
@@ -89,8 +89,9 @@ def reason_json(hit: RuleHit) -> dict[str, Any]:
 
 def reason_text(hit: RuleHit) -> str:
     """Return the same as a short sentence."""
-    factors = ", ".join(
-        f"{f.factor} {f.value:.2f} >= {f.threshold:g} ({' '.join((f.signal, *([f.where] if f.where else [])))})"
-        for f in hit.factors
-    )
+    factors = ", ".join(f"{f.factor} {f.value:.2f} >= {f.threshold:g} ({_source(f)})" for f in hit.factors)
     return f"{hit.rule}: {factors}" if factors else hit.rule
+
+
+def _source(hit: FactorHit) -> str:
+    return " ".join((hit.signal, *([hit.where] if hit.where else []), *(match.text for match in hit.matches)))

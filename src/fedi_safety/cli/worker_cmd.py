@@ -114,12 +114,13 @@ def remotes(settings: Settings, named: Sequence[str]) -> list[Remote]:
 
 async def _work(sh: Shell, gates: Sequence[Remote], policy: Policy, own_name: str, room: int) -> int:
     from fedi_safety.app.engine import open_engine
+    from fedi_safety.core.nulls import NoMemory
     from fedi_safety.core.types import Content, Judgement
     from fedi_safety.judging.engine import EngineJudge, EngineLimits
     from fedi_safety.judging.metrics import Metrics
     from fedi_safety.service.systemd import Notifier
     from fedi_safety.worker.gates import find_out
-    from fedi_safety.worker.worker import Link, NoMemory, Worker
+    from fedi_safety.worker.worker import Link, Worker
 
     def forget(_content: Content, _judgement: Judgement, _fresh: bool) -> None:
         """The gate keeps the record."""

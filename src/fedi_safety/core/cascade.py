@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import chain
 from typing import Protocol
 
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.policy import Policy, open_signals
-from fedi_safety.core.ports import Clock, Detector, Embedder
-from fedi_safety.core.types import Embedding, Evidence, Frame, Scored, Scores, Signal
+from fedi_safety.core.policy import Policy, marks, open_signals
+from fedi_safety.core.ports import Clock, ContentDetector, Detector, Embedder
+from fedi_safety.core.types import Embedding, Evidence, Fingerprints, Frame, Scored, Scores, Signal
 
 
 class StageTimer(Protocol):
@@ -23,10 +24,10 @@ class StageTimer(Protocol):
 class _Medium:
     """What is known so far of one medium of a batch."""
 
-    def __init__(self, frames: Sequence[Frame], signals: Mapping[str, Signal]) -> None:
+    def __init__(self, frames: Sequence[Frame], known: Scores) -> None:
         self.evidence = [Evidence(frame) for frame in frames]
-        self.signals: dict[str, Signal] = dict(signals)
-        self.ran: dict[str, str] = {}
+        self.signals: dict[str, Signal] = dict(known.signals)
+        self.ran: dict[str, str] = dict(known.detectors)
         self.embeddings: list[Embedding] = []
         self.failure: Unscannable | None = None
 
@@ -41,16 +42,25 @@ class _Medium:
             for name, value in scored.signals.items():
                 best = self.signals.get(name)
                 if best is None or value > best.value:
-                    self.signals[name] = Signal(value, evidence.frame.index, evidence.frame.place.text)
+                    matches = scored.matches.get(name, ())
+                    self.signals[name] = Signal(value, evidence.frame.index, evidence.frame.place.text, matches)
 
 
 class Cascade:
     """An ordered set of detectors under one policy. Thread-safe if the detectors are."""
 
-    def __init__(self, detectors: Sequence[Detector], policy: Policy, *, enabled: bool = True) -> None:
+    def __init__(
+        self,
+        detectors: Sequence[Detector],
+        policy: Policy,
+        *,
+        enabled: bool = True,
+        content_detectors: Sequence[ContentDetector] = (),
+    ) -> None:
         """Order the detectors. With `enabled=False` every detector whose signals any rule uses sees every frame.
 
-        Raises `ValueError` for a detector that needs one which is not there.
+        Those of whole contents come before all others, whatever they cost. Raises `ValueError` for a
+        detector that needs one which is not there.
         """
         names = {d.name for d in detectors}
         for detector in detectors:
@@ -59,32 +69,50 @@ class Cascade:
         self._policy = policy
         self._enabled = enabled
         self._order = _ordered(detectors)
-        self.available = frozenset(s for d in detectors for s in d.signals)
+        self._of_contents = list(content_detectors)
+        own = (d.signals for d in detectors), (d.signals for d in content_detectors)
+        self.available = frozenset(s for signals in chain(*own) for s in signals)
 
     @property
     def versions(self) -> dict[str, str]:
         """Detector names with their versions."""
-        return {d.name: d.version for d in self._order}
+        return {d.name: d.version for d in self._of_contents} | {d.name: d.version for d in self._order}
 
     def open(self, signals: Mapping[str, Signal]) -> frozenset[str]:
         """Return the signals that may still change the verdict."""
         return open_signals(self._policy, signals, self.available, cascade=self._enabled)
 
+    @property
+    def hashes_contents(self) -> bool:
+        """Whether `score_content` compares more than the SHA-256, so that a content's other hashes are worth making."""
+        return bool(self._of_contents)
+
+    def score_content(self, sha256: bytes, fingerprints: Fingerprints | None) -> Scores:
+        """Return what a content tells by its bytes alone; `fingerprints` may be None unless `hashes_contents`.
+
+        Raises `Unscannable` where a detector fails: what it did not compare must not count as compared.
+        """
+        signals, ran = marks(sha256), dict[str, str]()
+        for detector in self._of_contents:
+            if fingerprints is None:
+                raise ValueError("the content was not hashed")
+            scored = detector.score_content(fingerprints)
+            ran[detector.name] = detector.version
+            for name, value in scored.signals.items():
+                signals[name] = Signal(value, matches=scored.matches.get(name, ()))
+        return Scores(signals, ran)
+
     def score(
-        self,
-        media: Sequence[Sequence[Frame]],
-        marked: Sequence[Mapping[str, Signal]],
-        stages: StageTimer,
-        clock: Clock,
+        self, media: Sequence[Sequence[Frame]], known: Sequence[Scores], stages: StageTimer, clock: Clock
     ) -> list[Scores | Unscannable]:
         """Score a batch of media (a list of frames each) until every rule is settled for each of them.
 
-        `marked` holds signals known beforehand. A medium that a detector fails on comes back as `Unscannable`; its
-        neighbours are scored all the same.
+        `known` is what each content told by itself. A medium that a detector fails on comes back as `Unscannable`; its
+        neighbours are scored all the same. One without frames stays as it is known.
         """
-        work = [_Medium(frames, known) for frames, known in zip(media, marked, strict=True)]
+        work = [_Medium(frames, one) for frames, one in zip(media, known, strict=True)]
         for detector in self._order:
-            asking = [m for m in work if m.failure is None and self._needs(detector, m)]
+            asking = [m for m in work if m.evidence and m.failure is None and self._needs(detector, m)]
             if asking:
                 with stages.timed(detector.name, clock):
                     self._run(detector, asking)

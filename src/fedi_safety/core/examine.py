@@ -1,52 +1,156 @@
-"""The second pass: where a first one came near to a rule, more of the medium is judged, together with what was seen.
+"""The one place that turns media into contents and judgements, for scans, the daemon, the gate and its workers.
 
-And what is then known of the content.
+What a content tells by its hashes, decoding with one more try, the cascade, the second pass where the first came near
+to a rule, a person's word. It keeps nothing and writes nothing: what becomes of a verdict is the caller's.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from fedi_safety.core.cascade import Cascade, StageTimer
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.policy import Policy, nearly
+from fedi_safety.core.policy import Policy, dismissal, judge, nearly
 from fedi_safety.core.ports import Clock, Decoder
-from fedi_safety.core.types import Content, Decoded, Detail, Scores, Signal
+from fedi_safety.core.types import (
+    Content,
+    Decoded,
+    Detail,
+    Fingerprints,
+    Judgement,
+    MediaType,
+    Reason,
+    Scores,
+    Verdict,
+)
+
+Dismissed = Callable[[Sequence[bytes]], set[bytes]]
+"""Asks which of some contents, by SHA-256, a person has dismissed as judged wrongly."""
+
+Examined = tuple[Content, Judgement] | Unscannable
 
 
-def second_pass(
-    policy: Policy,
-    decoder: Decoder,
-    cascade: Cascade,
-    data: bytes,
-    first: Decoded,
-    scores: Scores,
-    marked: Mapping[str, Signal],
-    stages: StageTimer,
-    clock: Clock,
-) -> tuple[Decoded, Scores]:
-    """Return what is known of a medium after the second pass, if it is due; else what the first one gave.
+@dataclass(frozen=True, slots=True)
+class DecodedMedium:
+    """A medium whose frames are in hand. `data` is kept while a second pass could show more of it.
 
-    `data` is the medium that `first` was decoded from, `scores` what the cascade said of it. Where the second pass
-    fails, the first one stands, and `partly` says so.
+    `known` is what the content told by itself; `decoded` has no frames where that alone decides.
     """
-    if not first.more or not nearly(policy, scores.signals):
-        return first, scores
-    try:
-        with stages.timed("decode", clock):
-            second = decoder.decode(data, first.media_type, Detail.FINE)
-        seen = {frame.index for frame in first.frames}
-        # All frames, also those that were scored before: the cascade settles rules by all that a medium shows.
-        frames = first.frames + tuple(frame for frame in second.frames if frame.index not in seen)
-        (again,) = cascade.score([frames], [marked], stages, clock)
-        if isinstance(again, Unscannable):
-            raise again
-    except Unscannable as error:
-        why = f"{error.reason.value}: the second pass failed: {error.detail}"
-        return replace(first, partly=first.partly or why), scores
-    return replace(second, frames=frames), again
+
+    sha256: bytes
+    size: int
+    decoded: Decoded
+    known: Scores
+    data: bytes | None = None
+
+    @property
+    def frame_bytes(self) -> int:
+        """Return how many bytes of pixels it holds."""
+        return sum(len(frame.rgb) for frame in self.decoded.frames)
+
+
+class _FirstWord:
+    """What the first pass over a medium came to: whether it is plainly clear, and whether it came near to a rule."""
+
+    def __init__(self, policy: Policy, medium: DecodedMedium, scores: Scores | Unscannable) -> None:
+        self.medium = medium
+        self.scores = scores
+        self.plainly_clear, self.near = True, False
+        if not isinstance(scores, Unscannable):
+            judgement = judge(policy, scores.signals)
+            self.plainly_clear = judgement.verdict is Verdict.CLEAR and not judgement.reasons
+            self.near = medium.data is not None and nearly(policy, scores.signals)
+
+
+@dataclass(frozen=True, slots=True)
+class Examiner:
+    """Examines media under one policy as it is in force. Its methods may be called from several threads at once."""
+
+    decoder: Decoder
+    cascade: Cascade
+    policy: Policy
+    stages: StageTimer
+    clock: Clock
+
+    def decode(self, sha256: bytes, data: bytes, media_type: MediaType) -> DecodedMedium:
+        """Decode a medium; twice where the decoder died, which need not be the medium's doing.
+
+        Raises `Unscannable` where it cannot be decoded, unless its hashes alone make a rule hold: then it comes back
+        without frames, and in part only.
+        """
+        known = self._known(sha256, data)
+        try:
+            decoded = self._decoded(data, media_type)
+        except Unscannable as error:
+            if judge(self.policy, known.signals).verdict is Verdict.CLEAR:
+                raise
+            decoded = Decoded(media_type, 0, 0, (), f"{error.reason.value}: {error.detail}")
+        return DecodedMedium(sha256, len(data), decoded, known, data if decoded.more else None)
+
+    def _known(self, sha256: bytes, data: bytes) -> Scores:
+        prints = None
+        if self.cascade.hashes_contents:
+            # Lists of known images name contents so; nothing rests on these hashes being hard to forge.
+            sha1 = hashlib.sha1(data, usedforsecurity=False).digest()
+            prints = Fingerprints(sha256, sha1, hashlib.md5(data, usedforsecurity=False).digest(), len(data))
+        return self.cascade.score_content(sha256, prints)
+
+    def _decoded(self, data: bytes, media_type: MediaType) -> Decoded:
+        with self.stages.timed("decode", self.clock):
+            try:
+                return self.decoder.decode(data, media_type)
+            except Unscannable as error:
+                if error.reason is not Reason.DECODER_CRASHED:
+                    raise
+            return self.decoder.decode(data, media_type)
+
+    def examine(self, batch: Sequence[DecodedMedium], dismissed: Dismissed) -> list[Examined]:
+        """Score and judge a batch; return for each medium what is known of it with its judgement, or why nothing is.
+
+        `dismissed` is asked about those alone that would not be plainly clear, once for the batch: a person's word
+        needs no second pass and stands above every rule.
+        """
+        results = self.cascade.score(
+            [medium.decoded.frames for medium in batch], [medium.known for medium in batch], self.stages, self.clock
+        )
+        first = [_FirstWord(self.policy, medium, scores) for medium, scores in zip(batch, results, strict=True)]
+        doubtful = [word.medium.sha256 for word in first if word.near or not word.plainly_clear]
+        cleared = dismissed(doubtful) if doubtful else set()
+        return [
+            word.scores if isinstance(word.scores, Unscannable) else self._last_word(word, word.scores, cleared)
+            for word in first
+        ]
+
+    def _last_word(self, first: _FirstWord, scores: Scores, cleared: set[bytes]) -> tuple[Content, Judgement]:
+        medium, decoded = first.medium, first.medium.decoded
+        gone = medium.sha256 in cleared
+        if first.near and not gone:
+            decoded, scores = self._second_pass(medium, scores)
+        content = content_of(medium.sha256, medium.size, decoded, scores, decoder_mark(self.decoder))
+        return content, dismissal(self.policy.id) if gone else judge(self.policy, scores.signals)
+
+    def _second_pass(self, medium: DecodedMedium, scores: Scores) -> tuple[Decoded, Scores]:
+        """Return what is known after more of the medium was judged, together with what was seen.
+
+        Where that fails, the first pass stands, and `partly` says so.
+        """
+        first = medium.decoded
+        assert medium.data is not None
+        try:
+            with self.stages.timed("decode", self.clock):
+                second = self.decoder.decode(medium.data, first.media_type, Detail.FINE)
+            seen = {frame.index for frame in first.frames}
+            # All frames, also those that were scored before: the cascade settles rules by all that a medium shows.
+            frames = first.frames + tuple(frame for frame in second.frames if frame.index not in seen)
+            (again,) = self.cascade.score([frames], [medium.known], self.stages, self.clock)
+            if isinstance(again, Unscannable):
+                raise again
+        except Unscannable as error:
+            why = f"{error.reason.value}: the second pass failed: {error.detail}"
+            return replace(first, partly=first.partly or why), scores
+        return replace(second, frames=frames), again
 
 
 def decoder_mark(decoder: Decoder) -> str:

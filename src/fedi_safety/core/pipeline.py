@@ -9,20 +9,19 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.errors import StoreError, Unscannable
-from fedi_safety.core.examine import content_of, decoder_mark, second_pass
-from fedi_safety.core.policy import TEST_CARD_SIGNAL, Policy, dismissal, judge
+from fedi_safety.core.examine import DecodedMedium, Examiner, decoder_mark
+from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Decoder, Memory, ReadableStore
 from fedi_safety.core.queues import ByteBudget, Pipe, Stopped
 from fedi_safety.core.types import (
     Content,
-    Decoded,
     Judged,
     Judgement,
     Known,
@@ -30,7 +29,6 @@ from fedi_safety.core.types import (
     Object,
     Reason,
     Recheck,
-    Signal,
     Unscanned,
 )
 
@@ -97,13 +95,7 @@ class _Fetched:
 @dataclass(frozen=True, slots=True)
 class _Framed:
     object: Object
-    sha256: bytes
-    decoded: Decoded
-    data: bytes | None = None  # of what has more to show, should the first pass be near a rule
-
-    @property
-    def frame_bytes(self) -> int:
-        return sum(len(frame.rgb) for frame in self.decoded.frames)
+    medium: DecodedMedium
 
 
 class Pipeline:
@@ -119,19 +111,17 @@ class Pipeline:
         policy: Policy,
         options: Options,
         clock: Clock,
-        marks: Mapping[bytes, str] | None = None,
     ) -> None:
-        """Join the ports. `marks` maps the SHA-256 of well-known contents (the test card) to a signal of value 1."""
+        """Join the ports."""
         self._store = store
         self._decoder = decoder
-        self._cascade = cascade
         self._ledger = ledger
         self._policy = policy
         self._options = options
         self._clock = clock
-        self._marks = dict(marks or {})
         self._decoder_mark = decoder_mark(decoder)
         self.stages = Stages()
+        self._examiner = Examiner(decoder, cascade, policy, self.stages, clock)
         self._halt = threading.Event()
         self._failure: BaseException | None = None
         self._lock = threading.Lock()
@@ -367,18 +357,16 @@ class Pipeline:
             for item in batch:
                 kept = False
                 try:
-                    with self.stages.timed("decode", self._clock):
-                        decoded = self._decoder.decode(item.data, item.media_type)
-                    kept = decoded.more
+                    medium = self._examiner.decode(item.sha256, item.data, item.media_type)
+                    kept = medium.data is not None
                 except Unscannable as error:
                     self._give_up(item.sha256, error)
                     continue
                 finally:
                     if not kept:
                         self._budget.give_back(item.object.size)
-                framed = _Framed(item.object, item.sha256, decoded, item.data if kept else None)
-                self._frame_budget.take(framed.frame_bytes)
-                self._to_score.put(framed)
+                self._frame_budget.take(medium.frame_bytes)
+                self._to_score.put(_Framed(item.object, medium))
 
     # --- scoring and judging
 
@@ -391,42 +379,18 @@ class Pipeline:
                 self._judge(batch)
             finally:
                 for item in batch:
-                    self._frame_budget.give_back(item.frame_bytes)
-                    if item.data is not None:
+                    self._frame_budget.give_back(item.medium.frame_bytes)
+                    if item.medium.data is not None:
                         self._budget.give_back(item.object.size)
             start = self._clock.monotonic()
 
     def _judge(self, batch: Sequence[_Framed]) -> None:
-        media = [item.decoded.frames for item in batch]
-        marked = [self._marked(item.sha256) for item in batch]
-        results = self._cascade.score(media, marked, self.stages, self._clock)
-        dismissed = self._ledger.dismissed([item.sha256 for item in batch])
-        for item, marks, scores in zip(batch, marked, results, strict=True):
-            if isinstance(scores, Unscannable):
-                self._give_up(item.sha256, scores)
+        examined = self._examiner.examine([item.medium for item in batch], self._ledger.dismissed)
+        for item, found in zip(batch, examined, strict=True):
+            if isinstance(found, Unscannable):
+                self._give_up(item.medium.sha256, found)
                 continue
-            gone, decoded = item.sha256 in dismissed, item.decoded
-            if item.data is not None and not gone:
-                decoded, scores = second_pass(
-                    self._policy,
-                    self._decoder,
-                    self._cascade,
-                    item.data,
-                    decoded,
-                    scores,
-                    marks,
-                    self.stages,
-                    self._clock,
-                )
+            content, judgement = found
             with self._lock:
-                self.frames += len(decoded.frames)
-            content = content_of(item.sha256, item.object.size, decoded, scores, self._decoder_mark)
-            judgement = dismissal(self._policy.id) if gone else judge(self._policy, scores.signals)
+                self.frames += content.frames
             self._settle(content, judgement, fresh=True)
-
-    def _marked(self, sha256: bytes) -> dict[str, Signal]:
-        mark = self._marks.get(sha256)
-        return {} if mark is None else {mark: Signal(1.0)}
-
-
-__all__ = ["TEST_CARD_SIGNAL", "Options", "Pipeline", "Remembered", "Result", "Stages"]

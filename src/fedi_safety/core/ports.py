@@ -16,6 +16,7 @@ from fedi_safety.core.types import (
     Decoded,
     Detail,
     Evidence,
+    Fingerprints,
     Judged,
     Judgement,
     Known,
@@ -167,6 +168,33 @@ class Detector(Protocol):
 
 
 @runtime_checkable
+class ContentDetector(Protocol):
+    """Gives signals to a content by its bytes' hashes alone, before it is decoded or where it cannot be.
+
+    `score_content` may be called from several threads at once.
+    """
+
+    @property
+    def name(self) -> str:
+        """The detector's name."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """What gave a verdict: the program's version and a digest of what it compares with."""
+        ...
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """The signals it gives; after `score_content` each of them is set."""
+        ...
+
+    def score_content(self, fingerprints: Fingerprints) -> Scored:
+        """Return its signals, with the matches that raised them. Raises `Unscannable` where it cannot tell."""
+        ...
+
+
+@runtime_checkable
 class Embedder(Protocol):
     """What a detector is besides, when its signals are defined by the operator and computed from one embedding a frame.
 
@@ -200,8 +228,8 @@ class Act(Protocol):
         ...
 
 
-class Memory(Protocol):
-    """What is remembered of objects and contents; reads only. See `Ledger`."""
+class Lookup(Protocol):
+    """What is remembered of objects; reads only. See `Ledger`."""
 
     def lookup(self, store: str, objects: Sequence[Object], policy: str | None) -> list[Known | None]:
         """Return what is remembered of each object, in order; None where it is new or has changed.
@@ -210,6 +238,10 @@ class Memory(Protocol):
         policies are not compared. An undecided content is never settled, a dismissed one always is.
         """
         ...
+
+
+class Verdicts(Protocol):
+    """What was judged of contents, by anyone; reads only. See `Ledger`."""
 
     def contents(self, sha256s: Sequence[bytes]) -> dict[bytes, tuple[Content, Judgement, bool]]:
         """Return contents that have a verdict: what is known, the judgement in force, and whether it is decided.
@@ -221,6 +253,10 @@ class Memory(Protocol):
     def dismissed(self, sha256s: Sequence[bytes]) -> set[bytes]:
         """Return which of these contents a person has dismissed as judged wrongly."""
         ...
+
+
+class Memory(Lookup, Verdicts, Protocol):
+    """All that a pass asks of the ledger before it judges."""
 
 
 class Ledger(Memory, Protocol):

@@ -6,8 +6,10 @@ Nothing here does I/O. 'Model' always means a neural network.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+
+from fedi_safety.core.places import WHOLE, Place
 
 
 class Reason(StrEnum):
@@ -181,99 +183,6 @@ class Detail(Enum):
     FINE = "fine"  # the second, because the first came near to a rule: more frames, and other views of them
 
 
-class Part(StrEnum):
-    """Which of the things that a medium is made of a frame belongs to."""
-
-    PICTURE = "picture"  # what it is for: the still, the animation, the clip
-    COVER = "cover"  # cover art, an attached picture, the still that stands in for an animation
-    THUMBNAIL = "thumbnail"  # a small picture in the file's metadata
-    FURTHER = "further"  # another picture or animation in the same file
-    FURTHER_CLIP = "further_clip"  # a clip in a file of another kind, or behind a first one
-
-
-_PART_TEXT = {
-    Part.COVER: "cover picture",
-    Part.THUMBNAIL: "thumbnail",
-    Part.FURTHER: "further picture",
-    Part.FURTHER_CLIP: "further clip",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """A part of a picture that is looked at by itself: the `number`-th (from 1) of `of`, and its edges.
-
-    These are in thousandths of the upright picture's width and height, from its upper left corner. Raises `ValueError`
-    for a part that is none.
-    """
-
-    number: int
-    of: int
-    left: int
-    top: int
-    right: int
-    bottom: int
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that mean nothing."""
-        inside = 0 <= self.left < self.right <= 1000 and 0 <= self.top < self.bottom <= 1000
-        if not inside or not 1 <= self.number <= self.of:
-            raise ValueError(f"no such tile: {self}")
-
-    @property
-    def text(self) -> str:
-        """Return it as a person would say it, e.g. `tile 3 of 9, 0-33 % x 20-60 %`: from the left, from the top."""
-        across, down = (f"{a / 10:.0f}-{b / 10:.0f} %" for a, b in ((self.left, self.right), (self.top, self.bottom)))
-        return f"tile {self.number} of {self.of}, {across} x {down}"
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where in its medium a frame is found, and how it is shown. The whole of a plain still has nothing to say here."""
-
-    time_s: float | None = None  # seconds from the beginning
-    page: int = 0  # from 1, where pictures follow each other without times; 0 where they do not
-    track: int = 1  # of a clip with several pictures at once
-    part: Part = Part.PICTURE
-    on_black: bool = False  # what is transparent shows black; everywhere else it shows white
-    tile: Tile | None = None  # None for the whole picture
-    bare: bool = False  # without an even border that the picture has
-    turned: int = 0  # degrees clockwise: 0, 90, 180 or 270
-
-    @property
-    def text(self) -> str:
-        """Return it as a person would say it, e.g. `at 1:02.40`; empty for the whole of a plain still."""
-        words = []
-        if self.part in _PART_TEXT:
-            words.append(_PART_TEXT[self.part])
-        if self.track > 1:
-            words.append(f"track {self.track}")
-        if self.page:
-            words.append(f"picture {self.page}")
-        if self.time_s is not None:
-            words.append(f"at {clock_text(self.time_s)}")
-        if self.tile is not None:
-            words.append(self.tile.text)
-        if self.bare:
-            words.append("without its border")
-        if self.turned:
-            words.append(f"turned by {self.turned}°")
-        if self.on_black:
-            words.append("on black")
-        return " ".join(words)
-
-
-def clock_text(seconds: float) -> str:
-    """Return a time within a medium as `m:ss.cc`, with hours where there are any."""
-    whole, hundredths = divmod(round(seconds * 100), 100)
-    minutes, rest = divmod(whole, 60)
-    hours, left = divmod(minutes, 60)
-    return f"{hours}:{left:02}:{rest:02}.{hundredths:02}" if hours else f"{minutes}:{rest:02}.{hundredths:02}"
-
-
-_NOWHERE = Place()
-
-
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One RGB picture of a medium: 8-bit RGB, rows top to bottom, no padding, upright, in sRGB.
@@ -286,7 +195,7 @@ class Frame:
     width: int
     height: int
     rgb: bytes
-    place: Place = _NOWHERE
+    place: Place = WHOLE
 
     def __post_init__(self) -> None:
         """Refuse a buffer that does not fit the dimensions."""
@@ -333,16 +242,42 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Fingerprints:
+    """A content as its bytes alone tell it: its hashes and its size in bytes. What it shows plays no part."""
+
+    sha256: bytes
+    sha1: bytes
+    md5: bytes
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """An entry of a list of known images that a content meets; `distance` is 0 where the list names it exactly."""
+
+    list: str
+    entry: str
+    distance: int = 0
+
+    @property
+    def text(self) -> str:
+        """Return it as a person would say it, e.g. `entry 4711 of blocked.txt at distance 6`."""
+        return f"entry {self.entry} of {self.list}" + (f" at distance {self.distance}" if self.distance else "")
+
+
+@dataclass(frozen=True, slots=True)
 class Scored:
-    """What one detector says of one frame: its signals (0 to 1), and boxes for detectors that come after it.
+    """What one detector says of one frame or content: its signals (0 to 1), and boxes for detectors that come after it.
 
     `embedding` is the frame as its network sees it, from which the signals were computed: float16, little-endian, of
-    unit length. Only a detector whose signals can be computed anew from it gives one.
+    unit length. Only a detector whose signals can be computed anew from it gives one. `matches` names, by signal, the
+    entries of lists that raised it.
     """
 
     signals: Mapping[str, float]
     boxes: tuple[Box, ...] = ()
     embedding: bytes | None = None
+    matches: Mapping[str, tuple[Match, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,11 +295,15 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """A medium's value for one signal: the highest over its frames, the frame that gave it, and where that is."""
+    """A medium's value for one signal: the highest over its frames, the frame that gave it, and where that is.
+
+    `matches` are the entries of lists that raised it, where it comes from a list.
+    """
 
     value: float
     frame: int = 0
     where: str = ""
+    matches: tuple[Match, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +318,10 @@ class Scores:
     signals: Mapping[str, Signal]
     detectors: Mapping[str, str]
     embeddings: tuple[Embedding, ...] = ()
+
+
+NO_SCORES = Scores({}, {})
+"""Nothing is known of a content yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,6 +354,7 @@ class FactorHit:
     signal: str
     frame: int
     where: str = ""
+    matches: tuple[Match, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

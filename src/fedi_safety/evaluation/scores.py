@@ -6,7 +6,7 @@ It is given a store that can only be read and remembers nothing: no ledger is wr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from fedi_safety.app.engine import open_engine
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.cascade import Cascade
+from fedi_safety.core.nulls import NoMemory, ReadableSubset
 from fedi_safety.core.pipeline import Options, Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Decoder, Detector, ReadableStore, Store
-from fedi_safety.core.types import Content, Judged, Judgement, Known, Object, Unscanned
+from fedi_safety.core.types import Judged, Unscanned
 from fedi_safety.evaluation.sampling import Sampled
 
 if TYPE_CHECKING:
@@ -33,31 +34,6 @@ class Sample:
     sampled: int
     signals: dict[str, Mapping[str, float]] = field(default_factory=dict)
     unscanned: Counter[str] = field(default_factory=Counter)
-
-
-class _SubsetStore:
-    """The sampled objects, as a store that nothing can be done to."""
-
-    def __init__(self, store: ReadableStore, objects: Sequence[Object]) -> None:
-        self.url = store.url
-        self.fetch = store.fetch
-        self._objects = objects
-
-    def list(self, prefixes: Sequence[str] = (), since: float | None = None) -> Iterator[Object | Unscanned]:  # noqa: ARG002
-        return iter(self._objects)
-
-
-class _NoMemory:
-    """Remembers nothing, so that everything is scored."""
-
-    def lookup(self, store: str, objects: Sequence[Object], policy: str | None) -> list[Known | None]:  # noqa: ARG002
-        return [None] * len(objects)
-
-    def contents(self, sha256s: Sequence[bytes]) -> dict[bytes, tuple[Content, Judgement, bool]]:  # noqa: ARG002
-        return {}
-
-    def dismissed(self, sha256s: Sequence[bytes]) -> set[bytes]:  # noqa: ARG002
-        return set()
 
 
 def sample_scores(
@@ -77,10 +53,10 @@ def sample_scores(
     `on_start` is given the pipeline, so that it can be halted; `on_progress` how many objects are through.
     """
     pipeline = Pipeline(
-        store=_SubsetStore(store, sampled.objects),
+        store=ReadableSubset(store, sampled.objects),
         decoder=decoder,
         cascade=Cascade(detectors, policy, enabled=False),
-        ledger=_NoMemory(),
+        ledger=NoMemory(),
         policy=policy,
         options=options,
         clock=clock,

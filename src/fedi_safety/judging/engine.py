@@ -10,24 +10,21 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from fedi_safety.app.engine import Engine
 from fedi_safety.app.ledger import SystemClock
 from fedi_safety.app.replay import Rejudge
-from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.errors import FediSafetyError, LedgerError, ModelError, Unscannable
-from fedi_safety.core.examine import content_of, decoder_mark, second_pass
-from fedi_safety.core.pipeline import TEST_CARD_SIGNAL
-from fedi_safety.core.policy import Policy, dismissal, judge
-from fedi_safety.core.ports import Clock
+from fedi_safety.core.examine import DecodedMedium, Examiner
+from fedi_safety.core.policy import Policy, dismissal
+from fedi_safety.core.ports import Clock, Verdicts
 from fedi_safety.core.queues import Pipe, Stopped
-from fedi_safety.core.testcard import TEST_CARD_SHA256, draw_test_card
-from fedi_safety.core.types import Content, Decoded, Evidence, Judgement, MediaType, Reason, Signal, Verdict
+from fedi_safety.core.testcard import draw_test_card
+from fedi_safety.core.types import Content, Evidence, Judgement, MediaType, Reason, Verdict
 from fedi_safety.judging.engine_queue import Pace, Recent, Waiting, Work
 from fedi_safety.judging.logs import named
 from fedi_safety.judging.metrics import Metrics
@@ -61,14 +58,6 @@ def judged(judgement: Judgement, content: Content, by: str) -> Answer:
     return Answer(outcome, content.sha256, by, None, judgement, content)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True, slots=True)
-class ActivePolicy:
-    """What judges: exchanged as a whole when the policy is read again."""
-
-    policy: Policy
-    cascade: Cascade
-
-
 @dataclass(slots=True)
 class _Stages:
     """Books the threads' time on the metrics."""
@@ -83,18 +72,6 @@ class _Stages:
             yield
         finally:
             self.metrics.stages.labels(stage).inc(clock.monotonic() - start)
-
-
-class Memory(Protocol):
-    """What is known of contents already: the two questions to the ledger that judging asks."""
-
-    def contents(self, sha256s: Sequence[bytes]) -> Mapping[bytes, tuple[Content, Judgement, bool]]:
-        """As `Ledger.contents`."""
-        ...
-
-    def dismissed(self, sha256s: Sequence[bytes]) -> set[bytes]:
-        """As `Ledger.dismissed`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +89,7 @@ class EngineJudge:
         self,
         load: Callable[[], Engine],
         policy: Policy,
-        ledger: Memory,
+        ledger: Verdicts,
         record: Callable[[Content, Judgement, bool], None],
         metrics: Metrics,
         limits: EngineLimits | None = None,
@@ -131,8 +108,8 @@ class EngineJudge:
         self._pace = Pace()
         self._readers = ThreadPoolExecutor(2, "gate-look-up")
         self._threads: list[threading.Thread] = []
-        self._to_score: Pipe[tuple[Work, Decoded]] | None = None
-        self._active: ActivePolicy | None = None
+        self._to_score: Pipe[tuple[Work, DecodedMedium]] | None = None
+        self._examiner: Examiner | None = None  # exchanged as a whole when the policy is read again
         self._stopping = False
         self._failures = 0
         self._blind_until = 0.0
@@ -166,12 +143,11 @@ class EngineJudge:
         self.engine = engine
         self.take_policy(self._policy)
         self._to_score = Pipe(2 * self._batch(engine), engine.jobs)
-        stages = [(self._decode, "decode"), (self._score, "score")]
+        stages: list[tuple[Callable[..., None], str]] = [(self._decode, "decode"), (self._score, "score")]
         for work, name in stages:
             for i in range(engine.jobs):
-                thread = threading.Thread(
-                    target=work, args=(engine, self._to_score), name=f"gate-{name}-{i}", daemon=True
-                )
+                args = self._to_score, self._batch(engine)
+                thread = threading.Thread(target=work, args=args, name=f"gate-{name}-{i}", daemon=True)
                 thread.start()
                 self._threads.append(thread)
         loaded.set_result(engine)
@@ -181,12 +157,13 @@ class EngineJudge:
         self._policy = policy
         if self.engine is not None:
             own = self.engine.in_force(policy)
-            self._active = ActivePolicy(own, Cascade(self.engine.detectors, own))
+            stages = _Stages(self._metrics)
+            self._examiner = Examiner(self.engine.decoder, self.engine.cascade(own), own, stages, self._clock)
             self._recent.clear()
 
     def ready(self) -> str | None:
         """Return None if uploads are judged, else why not."""
-        if self._active is None:
+        if self._examiner is None:
             return "models_loading"
         return Unjudged.ENGINE_FAILED.value if self._failures >= _TROUBLE else None
 
@@ -321,20 +298,20 @@ class EngineJudge:
     async def _known(self, sha256: bytes) -> Answer | None:
         if (recent := self._recent.get(sha256)) is not None:
             return recent
-        active = self._active
-        if active is None:
+        examiner = self._examiner
+        if examiner is None:
             return None
         try:
-            found = await self._loop.run_in_executor(self._readers, self._look_up, sha256, active)
+            found = await self._loop.run_in_executor(self._readers, self._look_up, sha256, examiner)
         except LedgerError as error:
             log.warning("what was judged before is not known now: %s", error.line())
             self._blind_until = time.monotonic() + _BLIND_S
             return None
-        if found is not None and active is self._active:
+        if found is not None and examiner is self._examiner:
             self._recent.put(found)
         return found
 
-    def _look_up(self, sha256: bytes, active: ActivePolicy) -> Answer | None:
+    def _look_up(self, sha256: bytes, examiner: Examiner) -> Answer | None:
         """Return the verdict that the ledger has, decided anew from its scores where the policy is another now."""
         if time.monotonic() < self._blind_until:
             return None
@@ -342,11 +319,11 @@ class EngineJudge:
         if remembered is None:
             return None
         content, judgement, decided = remembered
-        if not (decided and judgement.policy == active.policy.id):
+        if not (decided and judgement.policy == examiner.policy.id):
             if self._ledger.dismissed([sha256]):
-                judgement = dismissal(active.policy.id)
+                judgement = dismissal(examiner.policy.id)
             else:
-                anew = Rejudge(active.policy, active.cascade.available)(sha256, content.scores)
+                anew = Rejudge(examiner.policy, examiner.cascade.available)(sha256, content.scores)
                 if anew is None:
                     return None
                 judgement = anew
@@ -358,70 +335,55 @@ class EngineJudge:
     def _batch(self, engine: Engine) -> int:
         return max(_BATCH, *(detector.max_batch for detector in engine.detectors))
 
-    def _decode(self, engine: Engine, to_score: Pipe[tuple[Work, Decoded]]) -> None:
-        stages = _Stages(self._metrics)
+    def _decode(self, to_score: Pipe[tuple[Work, DecodedMedium]], _batch: int) -> None:
         try:
             while (work := self._queue.take()) is not None:
+                assert self._examiner is not None
                 try:
-                    with stages.timed("decode", self._clock):
-                        decoded = _decoded(engine, work)
+                    medium = self._examiner.decode(work.sha256, work.data, work.media_type)
                 except Unscannable as error:
                     reason = _MEANS.get(error.reason, Unjudged.DECODER_FAILED)
                     self._done(work, unjudged(work.sha256, "engine", reason, error.detail))
                 except Exception as error:  # noqa: BLE001 - a bug concerns this upload; the thread must live
                     self._bug(work, error)
                 else:
-                    if not decoded.more:
-                        work.data = b""
-                    to_score.put((work, decoded))
+                    work.data = b""  # the medium has it where it is needed again
+                    to_score.put((work, medium))
         except Stopped:
             pass
         finally:
             to_score.finish()
 
-    def _score(self, engine: Engine, to_score: Pipe[tuple[Work, Decoded]]) -> None:
+    def _score(self, to_score: Pipe[tuple[Work, DecodedMedium]], most: int) -> None:
         try:
-            for batch in to_score.batches(self._batch(engine)):
+            for batch in to_score.batches(most):
                 self._metrics.batch.observe(len(batch))
                 try:
-                    self._judge(engine, batch)
+                    self._judge(batch)
                 except Exception as error:  # noqa: BLE001 - as above
                     for work, _ in batch:
                         self._bug(work, error)
         except Stopped:
             pass
 
-    def _judge(self, engine: Engine, batch: Sequence[tuple[Work, Decoded]]) -> None:
-        active = self._active
-        assert active is not None
-        media = [decoded.frames for _, decoded in batch]
-        marked = [
-            {TEST_CARD_SIGNAL: Signal(1.0)} if work.sha256 == TEST_CARD_SHA256 else dict[str, Signal]()
-            for work, _ in batch
-        ]
-        stages = _Stages(self._metrics)
-        results = active.cascade.score(media, marked, stages, self._clock)
-        for (work, first), marks, scores in zip(batch, marked, results, strict=True):
-            if isinstance(scores, Unscannable):
-                reason = _MEANS.get(scores.reason, Unjudged.ENGINE_FAILED)
-                self._done(work, unjudged(work.sha256, "engine", reason, scores.detail))
+    def _judge(self, batch: Sequence[tuple[Work, DecodedMedium]]) -> None:
+        assert self._examiner is not None
+        examined = self._examiner.examine([medium for _, medium in batch], self._dismissed)
+        for (work, _), found in zip(batch, examined, strict=True):
+            if isinstance(found, Unscannable):
+                reason = _MEANS.get(found.reason, Unjudged.ENGINE_FAILED)
+                self._done(work, unjudged(work.sha256, "engine", reason, found.detail))
                 continue
-            decoded, scores = second_pass(
-                active.policy, engine.decoder, active.cascade, work.data, first, scores, marks, stages, self._clock
-            )
-            work.data = b""
-            content = content_of(work.sha256, work.size, decoded, scores, decoder_mark(engine.decoder))
-            judgement = judge(active.policy, scores.signals)
-            if judgement.verdict is not Verdict.CLEAR and self._is_dismissed(work.sha256):
-                judgement = dismissal(active.policy.id)
+            content, judgement = found
             self._record(content, judgement, True)
             self._done(work, judged(judgement, content, "engine"))
 
-    def _is_dismissed(self, sha256: bytes) -> bool:
+    def _dismissed(self, sha256s: Sequence[bytes]) -> set[bytes]:
+        """Ask the ledger; where it cannot be read nobody's word is known, and the rules decide."""
         try:
-            return bool(self._ledger.dismissed([sha256]))
+            return self._ledger.dismissed(sha256s)
         except LedgerError:
-            return False
+            return set()
 
     def _bug(self, work: Work, error: Exception) -> None:
         text = error.line() if isinstance(error, FediSafetyError) else named(error)
@@ -441,21 +403,11 @@ class EngineJudge:
             self._pace.done(time.monotonic(), more=bool(self._works))
         self._failures = self._failures + 1 if answer.reason is Unjudged.ENGINE_FAILED else 0
         if answer.content is not None and answer.judgement is not None:
-            active = self._active
-            if active is not None and answer.judgement.policy == active.policy.id:
+            examiner = self._examiner
+            if examiner is not None and answer.judgement.policy == examiner.policy.id:
                 self._recent.put(answer)
         if not work.future.done():
             work.future.set_result(answer)
-
-
-def _decoded(engine: Engine, work: Work) -> Decoded:
-    """Decode; twice where the decoder died, which need not be the upload's doing."""
-    try:
-        return engine.decoder.decode(work.data, work.media_type)
-    except Unscannable as error:
-        if error.reason is not Reason.DECODER_CRASHED:
-            raise
-    return engine.decoder.decode(work.data, work.media_type)
 
 
 def _warm(engine: Engine) -> None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from fedi_safety.core.types import (
     Content,
     Judgement,
+    Match,
     MediaType,
     RuleHit,
     Scores,
@@ -29,6 +30,7 @@ MAX_ROOM = 64
 MAX_WAIT_S = 30.0
 MAX_LEASES = 256
 _MAX_WORDS = 1000
+_MAX_MATCHES = 20
 
 Word = Annotated[str, Field(max_length=200)]
 LeaseId = Annotated[str, Field(min_length=1, max_length=64)]
@@ -79,6 +81,14 @@ class RenewAnswer(_Message):
     over: list[LeaseId]
 
 
+class MatchWord(_Message):
+    """An entry of a list of known images that a signal comes from."""
+
+    list: Word
+    entry: Word
+    distance: int = Field(0, ge=0, le=256)
+
+
 class ContentWord(_Message):
     """What a worker measured of one content; its hash and size the gate knows itself."""
 
@@ -89,9 +99,15 @@ class ContentWord(_Message):
     signals: dict[Word, tuple[Share, Count]] = Field(max_length=500)
     detectors: dict[Word, Word] = Field(max_length=100)
     where: dict[Word, str] = Field(default_factory=dict, max_length=500)  # by signal, which frame that is in words
+    matches: dict[Word, list[MatchWord]] = Field(default_factory=dict, max_length=500)  # by signal
     partly: str | None = Field(None, max_length=1000)
     total: Count = 0
     decoder: str = Field("", max_length=100)
+
+    def signal(self, name: str, value: float, frame: int) -> Signal:
+        """Return one of its signals as the core knows it."""
+        matches = tuple(Match(m.list, m.entry, m.distance) for m in self.matches.get(name, ())[:_MAX_MATCHES])
+        return Signal(value, frame, self.where.get(name, "")[:100], matches)
 
 
 class Result(_Message):
@@ -121,8 +137,7 @@ class Result(_Message):
         assert self.judgement is not None
         content = None
         if (word := self.content) is not None:
-            where = word.where
-            signals = {name: Signal(value, n, where.get(name, "")[:100]) for name, (value, n) in word.signals.items()}
+            signals = {name: word.signal(name, value, frame) for name, (value, frame) in word.signals.items()}
             scores = Scores(signals, dict(word.detectors))
             shape = (size, word.media_type, word.width, word.height, word.frames)
             content = Content(sha256, *shape, scores, word.partly, word.total, word.decoder)
@@ -150,7 +165,7 @@ def _check(judgement: Judgement) -> None:
     for reason in judgement.reasons:
         words += [reason.rule, reason.label or ""]
         for hit in reason.factors:
-            words += [hit.factor, hit.signal]
+            words += [hit.factor, hit.signal, *(word for m in hit.matches for word in (m.list, m.entry))]
             if not (math.isfinite(hit.threshold) and math.isfinite(hit.value)):
                 raise ValueError("a number is not finite")
     if len(words) > _MAX_WORDS or any(len(word) > 200 for word in words):
@@ -173,6 +188,13 @@ def result_of(lease_id: str, answer: Answer) -> Result:
             signals=signals,
             detectors=dict(content.scores.detectors),
             where={name: signal.where for name, signal in content.scores.signals.items() if signal.where},
+            matches={
+                name: [
+                    MatchWord(list=m.list, entry=m.entry, distance=m.distance) for m in signal.matches[:_MAX_MATCHES]
+                ]
+                for name, signal in content.scores.signals.items()
+                if signal.matches
+            },
             partly=None if content.partly is None else content.partly[:1000],
             total=content.total,
             decoder=content.decoder,

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from fedi_safety.core.errors import LedgerError
 from fedi_safety.core.policy import Policy, dismissal
-from fedi_safety.judging.engine import Memory, judged
+from fedi_safety.core.ports import Verdicts
+from fedi_safety.judging.engine import judged
 from fedi_safety.judging.types import Answer, Judge, Upload
 
 log = logging.getLogger(__name__)
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 class LedgerFirst:
     """Asks the ledger, and then another judge. A ledger that cannot be read is left out."""
 
-    def __init__(self, judge: Judge, ledger: Memory, policy: Callable[[], Policy]) -> None:
+    def __init__(self, judge: Judge, ledger: Verdicts, policy: Callable[[], Policy]) -> None:
         """Ask `judge` for what was not decided under `policy`, which may be another one each time."""
         self._judge = judge
         self._ledger = ledger

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-from fedi_safety.core.types import FactorHit, Judgement, RuleHit, Scores, Signal, Verdict
+from fedi_safety.core.types import FactorHit, Judgement, Match, RuleHit, Scores, Signal, Verdict
 
 T = TypeVar("T")
 
@@ -37,13 +37,30 @@ def key_text(key: bytes) -> str:
 
 
 def signals_text(signals: Mapping[str, Signal]) -> str:
-    """Return signals as `{name: [value, frame]}`, with the frame's place as a third where there is something to say."""
-    return dumps({name: [s.value, s.frame, *([s.where] if s.where else [])] for name, s in signals.items()})
+    """Return signals as `{name: [value, frame, place, matches]}`; the last two only where there is something to say."""
+    return dumps({name: [s.value, s.frame, *further(s.where, s.matches)] for name, s in signals.items()})
+
+
+def further(where: str, matches: Sequence[Match]) -> list[Any]:
+    """Return what a signal's cell has beyond value and frame."""
+    if matches:
+        return [where, [[m.list, m.entry, m.distance] for m in matches]]
+    return [where] if where else []
 
 
 def signals_from(text: str) -> dict[str, Signal]:
     """Return the signals of a stored row."""
-    return {name: Signal(float(v), int(frame), *where) for name, (v, frame, *where) in json.loads(text).items()}
+    return {name: signal_from(*cell) for name, cell in json.loads(text).items()}
+
+
+def signal_from(value: float, frame: int, where: str = "", matches: Sequence[Sequence[Any]] = ()) -> Signal:
+    """Return the signal of a stored cell."""
+    return Signal(float(value), int(frame), where, matches_from(matches))
+
+
+def matches_from(cells: Sequence[Sequence[Any]]) -> tuple[Match, ...]:
+    """Return the matches of a stored cell."""
+    return tuple(Match(str(name), str(entry), int(distance)) for name, entry, distance in cells)
 
 
 def labels_from(text: str) -> tuple[str, ...]:
@@ -53,7 +70,17 @@ def labels_from(text: str) -> tuple[str, ...]:
 
 def reasons_text(reasons: Sequence[RuleHit]) -> str:
     """Return the rules that held, with their factors."""
-    return dumps([asdict(reason) for reason in reasons]) if reasons else "[]"
+    return dumps([_reason_cell(reason) for reason in reasons]) if reasons else "[]"
+
+
+def _reason_cell(reason: RuleHit) -> dict[str, Any]:
+    """Leave matches out where there are none, which is nearly everywhere."""
+    cell = asdict(reason)
+    for factor, hit in zip(cell["factors"], reason.factors, strict=True):
+        factor.pop("matches")
+        if hit.matches:
+            factor["matches"] = further("", hit.matches)[1]
+    return cell
 
 
 def reasons_from(text: str) -> tuple[RuleHit, ...]:
@@ -63,7 +90,9 @@ def reasons_from(text: str) -> tuple[RuleHit, ...]:
 
 def _rule_hit(item: Mapping[str, Any]) -> RuleHit:
     verdict = item["verdict"]
-    factors = tuple(FactorHit(**factor) for factor in item["factors"])
+    factors = tuple(
+        FactorHit(**(factor | {"matches": matches_from(factor.get("matches", ()))})) for factor in item["factors"]
+    )
     return RuleHit(item["rule"], None if verdict is None else Verdict(verdict), item["label"], factors)
 
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, func, or_, select
 
-from fedi_safety.core.types import Judgement, Scores, Signal
+from fedi_safety.core.types import Judgement, Match, Scores, Signal
 from fedi_safety.ledger import embeddings
-from fedi_safety.ledger.codec import dumps, judgement_from
+from fedi_safety.ledger.codec import dumps, further, judgement_from, matches_from
 from fedi_safety.ledger.schema import State, contents, detector_sets, objects
 
 PAGE_ROWS = 4000
@@ -75,6 +75,7 @@ class Page:
     detectors: list[Mapping[str, str]]  # of each content; equal ones are one object
     altered: NDArray[np.bool_]  # whether a content's scores are other than the ledger has them
     where: Mapping[int, Mapping[int, str]]  # by place on the page and frame: what the frame is, if that says something
+    matches: Mapping[int, Mapping[str, tuple[Match, ...]]]  # by place on the page and signal
     computed: int = 0  # of how many contents signals were computed from embeddings
 
     def __len__(self) -> int:
@@ -84,8 +85,12 @@ class Page:
     def scores(self, at: int) -> Scores:
         """Return one content's scores as the core knows them."""
         values, frames, where = self.values[at].tolist(), self.frames[at].tolist(), self.where.get(at, {})
-        measured = (i for i, value in enumerate(values) if value == value)
-        signals = {self.names[i]: Signal(values[i], frames[i], where.get(frames[i], "")) for i in measured}
+        matches = self.matches.get(at, {})
+        signals = {
+            name: Signal(value, frame, where.get(frame, ""), matches.get(name, ()))
+            for name, value, frame in zip(self.names, values, frames, strict=True)
+            if value == value
+        }
         return Scores(signals, self.detectors[at])
 
     def judgement(self, at: int) -> Judgement:
@@ -100,12 +105,19 @@ class Page:
         bodies: dict[int, str] = {}
         values, frames = self.values[np.ix_(places, order)].tolist(), self.frames[np.ix_(places, order)].tolist()
         for at, row, numbers in zip(places, values, frames, strict=True):
-            said = {frame: f",{dumps(text)}" for frame, text in self.where.get(at, {}).items()}
-            found = [f"{h}{v!r},{n}{said.get(n, '')}]" for h, v, n in zip(heads, row, numbers, strict=True) if v == v]
+            cells = zip(order, heads, row, numbers, strict=True)
+            found = [f"{head}{v!r},{n}{self._further(at, i, n)}]" for i, head, v, n in cells if v == v]
             detectors = self.detectors[at]
             if id(detectors) not in bodies:
                 bodies[id(detectors)] = dumps(dict(detectors))
             yield f"{{{','.join(found)}}}", bodies[id(detectors)]
+
+    def _further(self, at: int, name: int, frame: int) -> str:
+        where, matches = self.where.get(at), self.matches.get(at)
+        if where is None and matches is None:
+            return ""
+        cell = further((where or {}).get(frame, ""), (matches or {}).get(self.names[name], ()))
+        return "".join(f",{dumps(item)}" for item in cell)
 
     @property
     def was_clear(self) -> Iterator[bool]:
@@ -137,21 +149,30 @@ def read_page(connection: Connection, after: int, policy: str | None, *, count_o
     if not rows:
         return None
     cells = dict(zip(keys, zip(*rows, strict=True), strict=True))
-    names, values, frames, where = _columns(cells["signals"])
+    names, values, frames, where, matches = _columns(cells["signals"])
     sets = _detectors(connection, set(cells["detectors_id"]))
     detectors = [sets[row] for row in cells["detectors_id"]]
-    return Page(cells, names, values, frames, detectors, np.zeros(len(rows), bool), where)
+    return Page(cells, names, values, frames, detectors, np.zeros(len(rows), bool), where, matches)
 
 
 def _columns(
     texts: Sequence[str],
-) -> tuple[list[str], NDArray[np.float64], NDArray[np.int32], dict[int, dict[int, str]]]:
+) -> tuple[
+    list[str],
+    NDArray[np.float64],
+    NDArray[np.int32],
+    dict[int, dict[int, str]],
+    dict[int, dict[str, tuple[Match, ...]]],
+]:
     """Parse a page of signals at once. Contents with the same signals, of which there are few sorts, go together."""
     found: list[dict[str, list[Any]]] = json.loads(f"[{','.join(texts)}]")
     where: dict[int, dict[int, str]] = {}
+    matches: dict[int, dict[str, tuple[Match, ...]]] = {}
     for i, (text, signals) in enumerate(zip(texts, found, strict=True)):
-        if text.count('"') > 2 * len(signals):  # only clips and animations say what a frame is
-            where[i] = {frame: said[0] for _, frame, *said in signals.values() if said}
+        if text.count('"') > 2 * len(signals):  # only clips and animations say what a frame is, only lists what matched
+            where[i] = {cell[1]: cell[2] for cell in signals.values() if len(cell) > 2 and cell[2]}
+            if found_matches := {name: matches_from(cell[3]) for name, cell in signals.items() if len(cell) > 3}:
+                matches[i] = found_matches
             found[i] = {name: pair[:2] for name, pair in signals.items()}
     sorts: dict[tuple[str, ...], list[int]] = {}
     for i, signals in enumerate(found):
@@ -165,7 +186,7 @@ def _columns(
             pairs = np.array([list(found[i].values()) for i in places], np.float64)
             cells = np.ix_(places, [column[name] for name in sort])
             values[cells], frames[cells] = pairs[:, :, 0], pairs[:, :, 1]
-    return names, values, frames, where
+    return names, values, frames, where, matches
 
 
 def _detectors(connection: Connection, ids: set[int]) -> dict[int, Mapping[str, str]]:

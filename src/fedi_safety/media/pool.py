@@ -25,7 +25,8 @@ from functools import cached_property
 from pathlib import Path
 
 from fedi_safety.core.errors import FediSafetyError, Unscannable
-from fedi_safety.core.types import Decoded, Detail, Frame, MediaType, Place, Reason, Tile
+from fedi_safety.core.places import Place, Tile
+from fedi_safety.core.types import Decoded, Detail, Frame, MediaType, Reason
 from fedi_safety.media import protocol
 from fedi_safety.media.caps import MAX_FRAME_PIXELS, Caps
 from fedi_safety.media.sniff import sniff

@@ -19,7 +19,6 @@ from uuid import uuid4
 
 from fedi_safety.clients.pictrs_safety import GateUnreachable, KeyRefused
 from fedi_safety.core.errors import FediSafetyError, StoreError
-from fedi_safety.core.types import Content, Judgement
 from fedi_safety.judging.types import Answer, Judge, Unjudged, Upload
 from fedi_safety.worker.gates import Job, RemoteGate, too_large
 
@@ -33,18 +32,6 @@ _GATHER_S = 0.002  # answers that come together travel together
 _WAY_BACK_S = 0.3
 _HELD_BYTES = 256 << 20
 _STOP_S = 10.0
-
-
-class NoMemory:
-    """The memory of a worker: what was judged before the gates remember, not it."""
-
-    def contents(self, sha256s: Sequence[bytes]) -> dict[bytes, tuple[Content, Judgement, bool]]:  # noqa: ARG002
-        """Return nothing."""
-        return {}
-
-    def dismissed(self, sha256s: Sequence[bytes]) -> set[bytes]:  # noqa: ARG002
-        """Return nothing."""
-        return set()
 
 
 @dataclass(slots=True)

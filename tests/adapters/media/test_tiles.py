@@ -11,7 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from fedi_safety.core.types import Detail, Frame, MediaType, Place, Reason, Tile
+from fedi_safety.core.places import Place, Tile
+from fedi_safety.core.types import Detail, Frame, MediaType, Reason
 from fedi_safety.media import SandboxDecoder
 from fedi_safety.media.caps import MAX_COVERS, MAX_FRAME_PIXELS, MAX_FURTHER, MAX_MOMENTS, MAX_TILES, MAX_TRACKS, Caps
 from fedi_safety.media.decoder.dispatch import decode

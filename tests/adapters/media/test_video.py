@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import Frame, MediaType, Part, Reason
+from fedi_safety.core.places import Part
+from fedi_safety.core.types import Frame, MediaType, Reason
 from fedi_safety.media import Caps, SandboxDecoder
 from fedi_safety.media.decoder.formats import video
 from fedi_safety.media.sniff import sniff

@@ -29,7 +29,7 @@ from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Store
 from fedi_safety.core.runs import RunReport, ScanRequest
 from fedi_safety.core.types import Object, Reason, Recheck, Verdict
-from fedi_safety.gate.backlog.finder import Chosen, Finder, upload_store
+from fedi_safety.gate.backlog.finder import Finder, StoreSubset, upload_store
 from fedi_safety.gate.backlog.relay import ELSEWHERE, Relay, bystander
 from fedi_safety.gate.backlog.writer import LedgerWriter
 from fedi_safety.gate.fetching import Fetcher, FetchError
@@ -296,7 +296,7 @@ class Backlog:
     def _judge_found(self, store: Store, objects: dict[Object, BacklogEntry], engine: Engine) -> None:
         """Make a pass over these objects and note what became of each of them."""
         try:
-            report = self._pass(Chosen(store, list(objects)), engine)
+            report = self._pass(StoreSubset(store, list(objects)), engine)
         except LedgerError:  # most likely another run, which will meet them itself
             self._writer.enqueue_moves([Move(entry.note.upload) for entry in objects.values()])
             raise

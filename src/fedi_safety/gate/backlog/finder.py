@@ -8,32 +8,20 @@ from fedi_safety.app.stores import Target, targets
 from fedi_safety.clients.pictrs import PictrsClient, Picture
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import UsageError
+from fedi_safety.core.nulls import ReadableSubset
 from fedi_safety.core.ports import Store
-from fedi_safety.core.types import Object, PlanState, Unscanned
+from fedi_safety.core.types import Object
 from fedi_safety.ledger.uploads import BacklogEntry
 
 
-class Chosen:
-    """A store that lists a few objects alone; everything else is the store's own."""
+class StoreSubset(ReadableSubset):
+    """A few objects of a store, which can be removed as the store does it; the store stays open, as its owner's."""
 
     def __init__(self, store: Store, objects: Sequence[Object]) -> None:
         """Show only these objects of `store`."""
-        self._store = store
-        self._objects = tuple(sorted(objects, key=lambda o: o.key.encode("utf-8", "surrogateescape")))
-        self.url = store.url
+        super().__init__(store, objects)
         self.concurrency = store.concurrency
-        self.fetch = store.fetch
-
-    def list(self, prefixes: Sequence[str] = (), since: float | None = None) -> Iterator[Object | Unscanned]:
-        """Yield the objects."""
-        wanted = tuple(prefixes)
-        for obj in self._objects:
-            if (not wanted or obj.key.startswith(wanted)) and (since is None or obj.mtime_ns >= since * 1e9):
-                yield obj
-
-    def remove(self, obj: Object, sha256: bytes) -> tuple[PlanState, str]:
-        """Remove as the store does."""
-        return self._store.remove(obj, sha256)
+        self.remove = store.remove
 
     def close(self) -> None:
         """Leave the store open: it is its owner's to close."""

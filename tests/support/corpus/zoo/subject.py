@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from fedi_safety.core.types import Decoded, Frame, MediaType, Part
+from fedi_safety.core.places import Part
+from fedi_safety.core.types import Decoded, Frame, MediaType
 from support.corpus.compound import has_subject
 from support.corpus.moving import picture
 
