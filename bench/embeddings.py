@@ -25,7 +25,8 @@ from bench.measure import Spread, machine, machine_line, write_result
 
 from fedi_safety.app.ledger import SystemClock
 from fedi_safety.app.replay import Rejudge, preview
-from fedi_safety.concepts import Concept, ConceptSet, load_concepts
+from fedi_safety.concepts import Concept, ConceptSet
+from fedi_safety.concepts.reading import load_concepts
 from fedi_safety.concepts.rescoring import ConceptRescorer
 from fedi_safety.concepts.shares import Floats
 from fedi_safety.core.policy import Policy, judge

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedi_safety.concepts import Concept, ConceptSet, definitions_in, load_concepts
-from fedi_safety.concepts.reading import parse_concepts
+from fedi_safety.concepts import Concept, ConceptSet, definitions_in
+from fedi_safety.concepts.reading import load_concepts, parse_concepts
 from fedi_safety.concepts.shares import Floats
 from fedi_safety.core.errors import ConfigError
 

@@ -13,7 +13,7 @@ import typer
 from pydantic import BaseModel
 
 from fedi_safety.cli import build
-from fedi_safety.concepts import load_concepts
+from fedi_safety.concepts.reading import load_concepts
 from fedi_safety.config import predecessor
 from fedi_safety.config.schema import ENV_PREFIX, Settings
 from fedi_safety.core.decide import CHECKPOINT_OBJECTS

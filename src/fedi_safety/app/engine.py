@@ -79,7 +79,7 @@ def measurable(settings: Settings) -> Measured:
     signals = signals_of([name for name in settings.detectors if name != CLIP])
     if CLIP not in settings.detectors:
         return Measured(signals, {})
-    from fedi_safety.concepts import load_concepts
+    from fedi_safety.concepts.reading import load_concepts
 
     concepts = load_concepts(settings.clip.concepts)
     return Measured(signals | frozenset(concepts.signals), concepts.definitions)

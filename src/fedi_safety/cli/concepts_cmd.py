@@ -158,7 +158,7 @@ def try_image(
 
 
 def _load(sh: Shell, named: str | None) -> ConceptSet:
-    from fedi_safety.concepts import load_concepts
+    from fedi_safety.concepts.reading import load_concepts
 
     return load_concepts(named or sh.settings.clip.concepts)
 

@@ -5,9 +5,8 @@ Where its behaviour was a defect the new one holds, see docs/migrating.md. It ke
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from typing import Annotated, NoReturn
+from typing import Annotated
 from urllib.parse import quote
 
 import typer
@@ -178,29 +177,3 @@ def _needed(variables: Mapping[str, str], name: str) -> str:
     if not value:
         raise UsageError(name, "is not set", "set it in `.env`, or name a store to `fedi-safety scan` or `watch`")
     return value
-
-
-def _start(name: str) -> NoReturn:
-    from fedi_safety.cli import main as program
-
-    program([name, *sys.argv[1:]])
-
-
-def main_local() -> NoReturn:
-    """Run as fedi_safety_local_storage."""
-    _start(LOCAL)
-
-
-def main_object() -> NoReturn:
-    """Run as fedi_safety_object_storage."""
-    _start(OBJECT)
-
-
-def main_remote() -> NoReturn:
-    """Run as fedi_safety_remote_storage."""
-    _start(REMOTE)
-
-
-def main_pictrs() -> NoReturn:
-    """Run as lemmy_safety_pictrs."""
-    _start(PICTRS)

@@ -109,11 +109,4 @@ def definitions_in(version: str) -> dict[str, str]:
     return {PREFIX + name: definition for name, _, definition in pairs}
 
 
-def load_concepts(name_or_path: str) -> ConceptSet:
-    """Return the bundled concepts (`default`) or those of a file. Raises `ConfigError` that lists every problem."""
-    from fedi_safety.concepts.reading import concepts_text, parse_concepts
-
-    return parse_concepts(*concepts_text(name_or_path))
-
-
 __all__ = ["PLACE", "PREFIX", "Concept", "ConceptSet", "definitions_in", "load_concepts"]

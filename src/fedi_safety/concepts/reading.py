@@ -153,3 +153,10 @@ class _Reader:
             self._problem(path, f"{dotted(path)} must be a number from 0.001 to 1, not {value!r}")
             return default
         return float(value)
+
+
+def load_concepts(name_or_path: str) -> ConceptSet:
+    """Return the bundled concepts (`default`) or those of a file. Raises `ConfigError` that lists every problem."""
+    from fedi_safety.concepts.reading import concepts_text, parse_concepts
+
+    return parse_concepts(*concepts_text(name_or_path))

@@ -32,7 +32,7 @@ def compare_variants(
     import numpy as np
 
     from fedi_safety.app.engine import core_count
-    from fedi_safety.concepts import load_concepts
+    from fedi_safety.concepts.reading import load_concepts
     from fedi_safety.detectors.clip import cache_dir
     from fedi_safety.detectors.clip.detector import ClipConcepts
     from fedi_safety.detectors.clip.folder import plan_model

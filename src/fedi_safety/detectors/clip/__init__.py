@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fedi_safety.concepts import load_concepts
+from fedi_safety.concepts.reading import load_concepts
 from fedi_safety.config.loading import data_dir, model_dir
 from fedi_safety.config.schema import Clip as Settings
 from fedi_safety.detectors import processors

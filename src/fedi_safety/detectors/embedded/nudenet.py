@@ -13,9 +13,9 @@ from PIL import Image
 
 from fedi_safety.core.types import Box, Evidence, Frame, Scored
 from fedi_safety.detectors.examples import Example, checks, drawn_face, flat
-from fedi_safety.detectors.sessions.devices import DeviceChoice
+from fedi_safety.detectors.sessions.devices import DeviceChoice, largest_batch
 from fedi_safety.detectors.sessions.loading import load_session
-from fedi_safety.detectors.sessions.network import Floats, largest_batch, pixels
+from fedi_safety.detectors.sessions.network import Floats, pixels
 from fedi_safety.detectors.sessions.weights import Weights
 
 WEIGHTS = Weights("nudenet", "nudenet", "320n.onnx", "c15d8273adad2d0a92f014cc69ab2d6c311a06777a55545f2c4eb46f51911f0f")

@@ -14,9 +14,8 @@ from PIL import Image
 
 from fedi_safety.core.types import Evidence, Frame, Scored
 from fedi_safety.detectors.examples import Example, checks, drawn_face, flat
-from fedi_safety.detectors.sessions.devices import DeviceChoice
+from fedi_safety.detectors.sessions.devices import DeviceChoice, largest_batch
 from fedi_safety.detectors.sessions.loading import load_session
-from fedi_safety.detectors.sessions.network import largest_batch
 from fedi_safety.detectors.sessions.weights import Weights
 
 WEIGHTS = Weights(

@@ -138,3 +138,12 @@ def _best_unit(units: tuple[str, ...]) -> str:
     """Prefer a GPU; an NPU takes no networks of this size."""
     gpus = [unit for unit in units if unit.startswith("GPU")]
     return gpus[0] if gpus else ("CPU" if "CPU" in units else "")
+
+
+def largest_batch(device: DeviceChoice) -> int:
+    """Return how many pictures a network for whole frames should get at once.
+
+    On a processor batches gain nothing (within 10 % from 1 to 16) and cost memory: NudeNet takes 15 MB a frame. A GPU
+    needs them.
+    """
+    return 4 if device.on_processor else 32

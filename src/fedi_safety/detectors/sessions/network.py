@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from fedi_safety.core.errors import DeviceError, Unscannable
 from fedi_safety.core.types import Frame, Reason
-from fedi_safety.detectors.sessions.devices import DeviceChoice
 
 Floats = NDArray[np.float32]
 
@@ -91,15 +90,6 @@ def checked(result: Floats, rows: int) -> Floats:
     if len(result) != rows or not np.isfinite(result).all():
         raise Unscannable(Reason.DETECTOR_FAILED, "the network's output is not a finite number for every frame")
     return cast("Floats", result.astype(np.float32, copy=False))
-
-
-def largest_batch(device: DeviceChoice) -> int:
-    """Return how many pictures a network for whole frames should get at once.
-
-    On a processor batches gain nothing (within 10 % from 1 to 16) and cost memory: NudeNet takes 15 MB a frame. A GPU
-    needs them.
-    """
-    return 4 if device.on_processor else 32
 
 
 def give_memory_back() -> None:
