@@ -256,7 +256,7 @@ def test_options_that_stand_alone_exist_somewhere(path: Path) -> None:
 
 
 def test_these_checks_find_what_is_wrong() -> None:
-    text = "`fedi-safety scan X --dryrun`\n\n```sh\n./fedi-safety aply\nfedi-safety policy detail # --x\n```\n"
+    text = "`fedi-safety scan X --dryrun`\n\n```sh\n./fedi-safety aply\nfedi-safety policy look # --x\n```\n"
     assert sorted(filter(None, map(problem, calls(text)))) == [
         "no such command aply",
         "no such command policy look",

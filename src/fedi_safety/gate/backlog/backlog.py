@@ -336,7 +336,7 @@ class Backlog:
         def on_start(pipeline: Pipeline, _tally: object) -> None:
             self._halt_scan = pipeline.halt
 
-        self._writer.flush(2.0)  # verdicts that are on their way spare the pass a second pass
+        self._writer.flush(2.0)  # verdicts that are on their way need not be judged again
         report = scan(
             settings,
             request,
