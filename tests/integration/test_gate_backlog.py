@@ -284,6 +284,6 @@ def test_an_old_debt_is_an_alert(
         time.sleep(0.6)
         g.wait_for(lambda: g.get("/readyz").json["alerts"] == ["debt"])
         assert g.get("/readyz").status == 200 and g.metric("debt_alert") == 1
-        g.wait_for(lambda: "1 accepted uploads are not judged" in caplog.text)
+        g.wait_for(lambda: "1 uploads let in without a verdict are not judged" in caplog.text)
         g.slow.free.set()
         g.wait_for(lambda: g.get("/readyz").json["alerts"] == [])
