@@ -53,7 +53,7 @@ class Kept(FakeStore):
 
 @pytest.fixture
 def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
-    """A store that the gate's debts are found in; nothing is old enough to wait for."""
+    """A store that the gate's waiting uploads are found in; nothing is old enough to wait for."""
     store = Kept({})
     monkeypatch.setattr(entries, "_EVERY_S", 0.1)
     monkeypatch.setattr(entries, "_YOUNG_S", 0.0)

@@ -42,8 +42,8 @@ class Report:
     several_stores: bool = False  # whether the ledger knows more than the one that commands would mean
     policy: str = ""
     thresholds: Mapping[str, tuple[Threshold, ...]] = field(default_factory=dict)
-    gate: UploadFigures | None = None  # what the gate refused and owes; None where it never left a trace
-    alert_s: float = 3600.0  # the age of a debt from which on it is an alert
+    gate: UploadFigures | None = None  # what the gate refused and let in unjudged; None: no trace of it
+    alert_s: float = 3600.0  # how long an upload may wait before that is an alert
 
 
 def thresholds_of(policy: Policy) -> dict[str, tuple[Threshold, ...]]:

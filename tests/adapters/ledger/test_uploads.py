@@ -1,4 +1,4 @@
-"""The debt in the ledger: how it comes and goes, and how the report tells it."""
+"""Waiting uploads in the ledger: how they come and go, and how the report tells of them."""
 
 from __future__ import annotations
 
