@@ -121,10 +121,10 @@ def test_every_setting_is_documented_with_variable_and_default() -> None:
         if isinstance(default, int | float | str):
             assert f"`{default}`" in row.split("|")[4], f"the default of {key} is {default}"
     assert rows == {}, "docs/config.md has rows for settings that do not exist"
-    legacy = section(text, "## Names of the earlier fedi-safety")
+    part = section(text, "## Names of the earlier fedi-safety")
     names = [value for name, value in vars(predecessor).items() if name.isupper() and isinstance(value, str)]
     assert len(names) > 8
-    assert [name for name in names if f"`{name}`" not in legacy] == []
+    assert [name for name in names if f"`{name}`" not in part] == []
 
 
 def test_variables_that_docs_name_exist() -> None:
