@@ -126,10 +126,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             signals = available | set(changed.signals)
             rejudge = Rejudge(other.among(signals, changed.definitions), signals)
 
-            def detail(rejudge: Rejudge = rejudge, changed: ConceptSet = changed) -> Any:
+            def previewed(rejudge: Rejudge = rejudge, changed: ConceptSet = changed) -> Any:
                 return preview(rejudge, ledger.score_pages(rescorer=ConceptRescorer(Source(changed))))
 
-            ways[title] = detail
+            ways[title] = previewed
         taken: dict[str, list[float]] = {title: [] for title in ways}
         computed: dict[str, int] = {}
         for number in range(options.rounds):

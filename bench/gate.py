@@ -85,7 +85,7 @@ def metric(port: int, name: str) -> float:
 
 
 def owed(ledger: Path) -> dict[str, Any]:
-    """Return what `report` says that the gate owes and has settled."""
+    """Return what `report` says of the uploads that wait for the gate, and of those that are settled."""
     command = fedi_safety("report", "--json", "--ledger", str(ledger))
     done = subprocess.run(command, env=environment(), capture_output=True, check=True)
     return dict(json.loads(done.stdout)["gate"] or {})
@@ -167,7 +167,7 @@ def overload(pictures: Pictures, scratch: Path, options: argparse.Namespace) -> 
     }
     _tell(f"over-load {options.overload_rate:g}/s", found)
     print(
-        f"  {unjudged} accepted without a verdict, {written} of them in the debt, of which "
+        f"  {unjudged} let in without a verdict, {written} of them in the ledger, of which "
         f"{found['judged_from_memory_since']} were judged from memory since; peak {found['memory']['peak_rss_mb']} MB; "
         f"answers as before after {after} s"
     )

@@ -241,7 +241,7 @@ def compare_flash(options: argparse.Namespace) -> dict[str, Any]:
     print(f"one frame of {FLASH_FRAMES} ({length:g} s), {options.flash} clips of each; share of looks that judge it")
     print(f"{'':42}" + "".join(f"{f'{budget} frames':>14}" for budget in stated))
     drawn = {f"{budget}": round(value, 4) for budget, value in stated.items()}
-    print(f"{'at least, by the drawn frames alone':42}" + "".join(f"{value:14.3f}" for value in stated.values()))
+    print(f"{'at least, by the sampled frames alone':42}" + "".join(f"{value:14.3f}" for value in stated.values()))
     found: dict[str, Any] = {"clips": options.flash, "drawn_alone": drawn}
     for name, (kind, codec, extra) in FLASHERS.items():
         hits = dict.fromkeys(stated, 0)

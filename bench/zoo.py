@@ -1,4 +1,4 @@
-"""In how many files of each format the stand-in subject is found: the zoo of tests/zoo through the sandbox."""
+"""In how many files of each format the stand-in subject is found: the corpus's zoo through the sandbox."""
 
 from __future__ import annotations
 

@@ -121,10 +121,10 @@ def test_every_setting_is_documented_with_variable_and_default() -> None:
         if isinstance(default, int | float | str):
             assert f"`{default}`" in row.split("|")[4], f"the default of {key} is {default}"
     assert rows == {}, "docs/config.md has rows for settings that do not exist"
-    legacy = section(text, "## Names of the earlier fedi-safety")
+    part = section(text, "## Names of the earlier fedi-safety")
     names = [value for name, value in vars(predecessor).items() if name.isupper() and isinstance(value, str)]
     assert len(names) > 8
-    assert [name for name in names if f"`{name}`" not in legacy] == []
+    assert [name for name in names if f"`{name}`" not in part] == []
 
 
 def test_variables_that_docs_name_exist() -> None:
@@ -256,7 +256,7 @@ def test_options_that_stand_alone_exist_somewhere(path: Path) -> None:
 
 
 def test_these_checks_find_what_is_wrong() -> None:
-    text = "`fedi-safety scan X --dryrun`\n\n```sh\n./fedi-safety aply\nfedi-safety policy detail # --x\n```\n"
+    text = "`fedi-safety scan X --dryrun`\n\n```sh\n./fedi-safety aply\nfedi-safety policy look # --x\n```\n"
     assert sorted(filter(None, map(problem, calls(text)))) == [
         "no such command aply",
         "no such command policy look",

@@ -46,7 +46,7 @@ def test_the_policy_is_read_again_the_log_is_json_and_the_report_tells_it(tmp_pa
 
 
 def test_what_is_wrong_at_the_start_is_said_in_one_line(tmp_path: Path) -> None:
-    """A store that is not there would show only when a debt comes up; a list in a variable is named with its form."""
+    """A store that is not there would show only when an upload waits; a list in a variable is named with its form."""
     gone = program("serve", "--store", str(tmp_path / "nosuch"), "--ledger", str(tmp_path / "ledger.db"))
     assert gone.code == 2
     assert "nosuch" in gone.err and gone.err.count("\n") == 1

@@ -89,7 +89,7 @@ class Held:
         return f"{self.anonymous >> 20} MiB, {self.descriptors} descriptors, {self.children} children"
 
 
-def detail(data: bytes, random: Random, decoder: SandboxDecoder) -> tuple[str, str]:
+def probe(data: bytes, random: Random, decoder: SandboxDecoder) -> tuple[str, str]:
     """Decode as a scan does; return what came of it and as what it was taken. Raises where a promise is broken."""
     try:
         kind = decoder.sniff(data[:4096])
@@ -200,7 +200,7 @@ class Fuzzing:
         crash = failure = ""
         start = time.monotonic()
         try:
-            outcome, kind = detail(spoiled.data, dice(self._seed, number), decoder)
+            outcome, kind = probe(spoiled.data, dice(self._seed, number), decoder)
         except Crashed as crashed:
             crash, outcome, kind = str(crashed), Reason.DECODER_CRASHED.value, crashed.kind.value
             if "exit code" in crash or "answer is" in crash:
@@ -254,7 +254,7 @@ def only(seed: int, number: int, here: bool, save: Path | None) -> int:
         return 0
     with SandboxDecoder(CAPS, jobs=1) as decoder:
         try:
-            print(*detail(spoiled.data, dice(seed, number), decoder))
+            print(*probe(spoiled.data, dice(seed, number), decoder))
         except (Crashed, AssertionError):
             traceback.print_exc()
             return 1

@@ -53,7 +53,7 @@ class Kept(FakeStore):
 
 @pytest.fixture
 def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
-    """A store that the gate's debts are found in; nothing is old enough to wait for."""
+    """A store that the gate's waiting uploads are found in; nothing is old enough to wait for."""
     store = Kept({})
     monkeypatch.setattr(entries, "_EVERY_S", 0.1)
     monkeypatch.setattr(entries, "_YOUNG_S", 0.0)
@@ -284,6 +284,6 @@ def test_an_old_debt_is_an_alert(
         time.sleep(0.6)
         g.wait_for(lambda: g.get("/readyz").json["alerts"] == ["debt"])
         assert g.get("/readyz").status == 200 and g.metric("debt_alert") == 1
-        g.wait_for(lambda: "1 accepted uploads are not judged" in caplog.text)
+        g.wait_for(lambda: "1 uploads let in without a verdict are not judged" in caplog.text)
         g.slow.free.set()
         g.wait_for(lambda: g.get("/readyz").json["alerts"] == [])

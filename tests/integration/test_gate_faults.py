@@ -1,6 +1,6 @@
 """What is pulled out from under the gate: its decoders, its life, its ledger, the clock, its workers.
 
-No upload is lost, none is answered twice, none is let in without a verdict or a debt.
+No upload is lost, none is answered twice, none is let in without a verdict or a note of it.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Uploads:
         self._stop.clear()
 
     def check(self, *, unjudged: frozenset[str] = frozenset()) -> Counter[str]:
-        """Every answer is right, or one of these codes; what was let in without a verdict is a debt in the ledger."""
+        """Every answer is right, or one of these codes; what was let in without a verdict is in the ledger."""
         rows = {row["upload"]: row for row in self._gate.uploads()}
         assert len(rows) == len(self._gate.uploads())
         codes: Counter[str] = Counter()
@@ -229,7 +229,7 @@ def test_a_ledger_that_is_locked_changes_no_verdict(tmp_path: Path, faces: str) 
 
 @pytest.mark.parametrize("jump_s", [-1e8, -3600.0, 3600.0, 1e8])
 def test_a_clock_that_jumps_changes_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump_s: float) -> None:
-    """Set by hand, or by NTP after a sleep: deadlines, queues and the debt go on by the clock that does not jump."""
+    """Set by hand, or by NTP after a sleep: deadlines, queues and the backlog go on by the clock that does not jump."""
     with gate(tmp_path, deadline_s=3.0) as g:
         assert g.upload(RED).status == 200
         g.slow.free.clear()

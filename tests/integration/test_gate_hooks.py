@@ -123,7 +123,7 @@ def test_new_media_is_fetched_and_judged_within_seconds(tmp_path: Path) -> None:
             again = announce(g, f"http://{host}{FILE}")
             assert again.json["media"] == 1
             g.flush()
-            assert g.figures().condemned == 1, "a message that is repeated is the same debt"
+            assert g.figures().condemned == 1, "a message that is repeated is the same upload"
             assert g.upload(RED_CIRCLE).json["code"] == "block"
 
 

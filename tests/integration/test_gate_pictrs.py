@@ -294,7 +294,7 @@ def test_a_gate_that_is_killed_amid_an_upload_lets_nothing_in(gates: Gates, serv
     check_refused(server, ask(server, BLOCK), set())
 
 
-# --- the debt
+# --- waiting uploads
 
 
 def test_the_debt_is_judged_through_pict_rs_and_what_it_condemns_is_purged(

@@ -18,7 +18,7 @@ from support.passes import Bench
 
 
 class Clips(FakeDecoder):
-    """Shows `first detail ## second detail` of a medium; what goes wrong, and the version, can be set."""
+    """Shows `first pass ## second pass` of a medium; what goes wrong, and the version, can be set."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -133,7 +133,7 @@ def pixels(seed: int, things: tuple[shapes.Thing, ...] | None) -> NDArray[np.uin
 
 
 def pool(count: int) -> tuple[list[shapes.Scene], NDArray[np.uint8]]:
-    """Draw the training's pictures: half of them by lot, half in twins that differ in who has which colour."""
+    """Draw the training's pictures: half of them at random, half in twins that differ in who has which colour."""
     wanted: list[tuple[int, tuple[shapes.Thing, ...] | None]] = []
     for seed in range(0, count, 4):
         wanted += [(seed, None), (seed + 1, None)]

@@ -1,4 +1,4 @@
-"""Strings in many scripts, made by lot from a seed, for tokenizers to disagree about."""
+"""Strings in many scripts, made at random from a seed, for tokenizers to disagree about."""
 
 from __future__ import annotations
 

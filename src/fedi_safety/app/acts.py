@@ -52,6 +52,6 @@ def _warn_of_delete(store_url: str) -> None:
     """Say once per process that a pict-rs is configured and will not learn of what is deleted."""
     log.warning(
         "%s: objects will be deleted, and pict-rs will not know: aliases and thumbnails stay, and the same picture "
-        "cannot be uploaded again; if they are its files, choose the act `purge`",
+        "cannot be uploaded again; if they are its files, choose the action `purge`",
         store_url,
     )

@@ -49,7 +49,9 @@ def apply(
     from fedi_safety.ledger.statistics import store_counts
 
     if not act_for(settings, store.url).removes:
-        raise UsageError("apply", f"`act = {settings.act}` is configured, and apply removes", "configure another act")
+        raise UsageError(
+            "apply", f"`act = {settings.act}` is configured, and apply removes", "configure another action"
+        )
     report = RunReport(0, store.url)
     with ledger.run_lock(), recorded_run(ledger, "apply", report, {"resume_acts": resume_acts}):
         counts = store_counts(ledger.database, store.url)

@@ -46,7 +46,7 @@ def calibrate(
     confidence: Annotated[
         float, typer.Option("--confidence", metavar="0..1", help="How sure the bounds shall be.")
     ] = 0.95,
-    seed: Annotated[int, typer.Option("--seed", help="Another number draws other objects.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Another number gives another sample.")] = 0,
     policy: Annotated[str | None, typer.Option("--policy", metavar="NAME|FILE", help="A preset or a file.")] = None,
     detectors: Annotated[
         str | None, typer.Option("--detectors", metavar="NAMES", help="Which detectors judge, with commas between.")

@@ -33,7 +33,7 @@ def verify(
     quiet: QuietOption = False,
     yes: YesOption = False,
 ) -> int:
-    """Follow the chain of events from the first to the last and check verdicts, plans and acts against it."""
+    """Follow the chain of events from the first to the last and check verdicts, plans and actions against it."""
     from fedi_safety.app.ledger import open_settings_ledger
 
     sh = shell(config, ledger, log_level, quiet, yes)

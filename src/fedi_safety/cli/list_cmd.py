@@ -47,7 +47,7 @@ def list_objects(
     quiet: QuietOption = False,
     yes: YesOption = False,
 ) -> int:
-    """List objects with their verdicts, reasons and acts."""
+    """List objects with their verdicts, reasons and actions."""
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.cli.lookup import known_store, reason_text, row_json
     from fedi_safety.core.errors import UsageError

@@ -1,4 +1,4 @@
-"""`report`: totals, coverage with its gaps named, verdicts, acts and runs; as tables, JSON, CSV or an HTML page."""
+"""`report`: totals, coverage with its gaps named, verdicts, actions and runs; as tables, JSON, CSV or an HTML page."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def report(
     quiet: QuietOption = False,
     yes: YesOption = False,
 ) -> int:
-    """Show totals, coverage and its gaps, verdicts, acts and the last runs. Changes nothing, opens no media."""
+    """Show totals, coverage and its gaps, verdicts, actions and the last runs. Changes nothing, opens no media."""
     sh = shell(config, ledger, log_level, quiet, yes)
     if json_output and csv_output:
         raise UsageError("--json and --csv", "only one can have standard output", "give one of them")
@@ -289,7 +289,7 @@ def _store_table(found: Report, store: StoreFigures) -> Table:
     open_plans = acts.open_plans if acts else 0
     failed = acts.acts["failed"] if acts else 0
     row("open plans", open_plans, "`fedi-safety apply` does it" if open_plans else "")
-    row("failed acts", failed, "see `fedi-safety list --act failed`" if acts and acts.plans["failed"] else "")
+    row("failed actions", failed, "see `fedi-safety list --act failed`" if acts and acts.plans["failed"] else "")
     row("breaker", "stopped" if store.breaker else "ready", store.breaker or "")
     return _rows_table(rows)
 

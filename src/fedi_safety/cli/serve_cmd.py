@@ -38,9 +38,7 @@ def serve(
     ] = None,
     store: Annotated[
         str | None,
-        typer.Option(
-            "--store", metavar="STORE", help="Where accepted uploads end: a path, a URL or a configured name."
-        ),
+        typer.Option("--store", metavar="STORE", help="Where uploads end: a path, a URL or a configured name."),
     ] = None,
     log: Annotated[
         str | None, typer.Option("--log", metavar="FORM", help="How to write the log: text or json.")
@@ -107,7 +105,7 @@ def run_serve(sh: Shell) -> int:
             if (unused := unused_database(variables())) is not None:
                 sh.warn(unused)
             if target is None:
-                sh.warn("no store is configured: what is accepted without a verdict is judged only if memory still has "
+                sh.warn("no store is configured: what is let in without a verdict is judged only if memory still has "
                         "it; set `gate.store`")  # fmt: skip
             asyncio.run(serving.run())
     finally:

@@ -33,7 +33,7 @@ def show(
     quiet: QuietOption = False,
     yes: YesOption = False,
 ) -> int:
-    """Show all that is known of one object: verdicts, scores, detectors, plans, acts and events."""
+    """Show all that is known of one object: verdicts, scores, detectors, plans, actions and events."""
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.cli.lookup import find
 

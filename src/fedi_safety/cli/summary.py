@@ -40,7 +40,7 @@ def closing_table(report: RunReport, *, removes: bool) -> Table:
     elif report.act.removes:
         table.add_row("would be removed", f"{tally.planned:,}", "dry run: nothing was removed")
     elif tally.block:
-        table.add_row("removed", "0", "act report: nothing was planned or removed")
+        table.add_row("removed", "0", "action report: nothing was planned or removed")
     table.add_row("seconds", f"{report.seconds:.1f}", f"policy {report.policy}")
     return table
 
@@ -63,7 +63,7 @@ def closing_notes(report: RunReport) -> list[str]:
             notes.append(f"note: a real run would be stopped by the breaker: {report.breaker}.")
         else:
             notes.append(
-                f"BREAKER: the acts were stopped: {report.breaker}. Look at `fedi-safety list --verdict block`; "
+                f"BREAKER: the actions were stopped: {report.breaker}. Look at `fedi-safety list --verdict block`; "
                 f"if it is right, run `fedi-safety apply {shlex.quote(report.named)} --resume-acts`."
             )
     if report.changed:

@@ -26,7 +26,7 @@ class _Section(BaseModel):
 
 
 class Breaker(_Section):
-    """When the acts of a run stop by themselves."""
+    """When the actions of a run stop by themselves."""
 
     max_removed_share: float = Field(
         0.05, ge=0, le=1, description="Stop when more than this share of the judged objects would be removed."
@@ -57,7 +57,7 @@ class Limits(_Section):
         description="Tiles of a long picture that a first pass judges besides the whole; 0 means none.",
     )
     more_tiles: int = Field(
-        48, ge=0, le=100, description="Tiles and other views of a picture at a second pass; 0 means that it has none."
+        48, ge=0, le=100, description="Tiles and other views of a picture in a second pass; 0 means that it has none."
     )
     svg: Literal["render", "unsupported"] = Field(
         "render", description="Whether SVG drawings are rendered and judged, or left unscanned as `unsupported`."
@@ -136,7 +136,7 @@ OnUnjudged = Literal["accept", "refuse"]
 
 
 class GateUnjudged(_Section):
-    """What the gate answers, by the reason, when it could not judge an upload. What it accepts becomes a debt."""
+    """What the gate answers, by the reason, when it could not judge an upload. What it accepts waits for a verdict."""
 
     no_worker: OnUnjudged = Field("accept", description="Only workers judge, and none has asked for work lately.")
     queue_full: OnUnjudged = Field("accept", description="More uploads wait than the queue holds.")
@@ -151,7 +151,7 @@ class GateUnjudged(_Section):
         "refuse", description="One of the above says `accept`, and the ledger cannot be written."
     )
     partly: OnUnjudged = Field(
-        "accept", description="A part could be judged, and is clear; the rest could not. It is no debt when accepted."
+        "accept", description="A part could be judged, and is clear; the rest could not. It waits for no verdict then."
     )
 
 
@@ -162,7 +162,9 @@ class Gate(_Section):
     port: int = Field(14051, ge=1, le=65535, description="The port to listen on.")
     engine: bool = Field(True, description="Judge in this process. Without it only workers judge.")
     store: str | None = Field(
-        None, description="The store that accepted uploads end in, where a debt is found again. Default: `store`."
+        None,
+        description="The store that uploads end in, where those let in without a verdict are found again. "
+        "Default: `store`.",
     )
     tokens: dict[str, SecretStr] = Field(
         default_factory=dict, description="Names of callers, with the secret that each has in its URL."
@@ -190,7 +192,11 @@ class Gate(_Section):
     )
     connections: int = Field(1024, ge=1, le=10_000, description="Connections held at once.")
     rate: float = Field(0.0, ge=0, description="Uploads a second that one caller may send; 0 means any number.")
-    alert_s: float = Field(3600.0, gt=0, description="The age of a debt, in seconds, from which on it is an alert.")
+    alert_s: float = Field(
+        3600.0,
+        gt=0,
+        description="Seconds that an upload may wait for its verdict after it was let in, before it is an alert.",
+    )
     log: Literal["text", "json"] = Field("text", description="How the gate writes its log.")
     pdq_hosts: list[str] = Field(
         default_factory=list, description="Hosts whose pictures `/pdq` may fetch; empty: it is off."

@@ -1,4 +1,4 @@
-"""Pictures by lot from a store, as decoded frames, to compare networks on. Judges nothing.
+"""Pictures sampled from a store, as decoded frames, to compare networks on. Judges nothing.
 
 Everything is held in memory, as in a scan; what cannot be read or decoded is passed over.
 """

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from fedi_safety.app.engine import open_engine
+from fedi_safety.app.ledger import SystemClock
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.nulls import NoMemory, ReadableSubset
@@ -20,9 +20,6 @@ from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Decoder, Detector, ReadableStore, Store
 from fedi_safety.core.types import Judged, Unscanned
 from fedi_safety.evaluation.sampling import Sampled
-
-if TYPE_CHECKING:
-    from fedi_safety.app.ledger import SystemClock
 
 
 @dataclass(slots=True)

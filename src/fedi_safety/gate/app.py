@@ -190,7 +190,7 @@ class _Api:
         return answer
 
     def _later(self, upload: Upload) -> None:
-        """Keep in memory what will be accepted without a verdict, if there is room, to be judged when there is time."""
+        """Keep in memory what will be let in without a verdict, if there is room, to be judged when there is time."""
         if self._parts.engine is not None and not self._parts.stopping:
             self._parts.engine.later(upload)
 

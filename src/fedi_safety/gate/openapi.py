@@ -89,7 +89,8 @@ def describe(*, workers: bool, pdq: bool, mastodon: bool) -> Json:
         "get": _get("Whether it is alive.", {"200": _said("It is.", {"type": "object"})}, closed=False)
     }
     ready = {"200": _said("They can.", _ref("Ready")), "503": _said("They cannot; the code says why.", _ref("Ready"))}
-    paths["/readyz"] = {"get": _get("Whether uploads can be judged now, and debts written down.", ready, closed=False)}
+    whether = "Whether uploads can be judged now, and those let in without a verdict written down."
+    paths["/readyz"] = {"get": _get(whether, ready, closed=False)}
     paths["/metrics"] = {"get": _get("Figures for Prometheus.", {"200": _plain("The figures.", "text/plain")})}
     document = {"200": _said("This document.", {"type": "object"})}
     paths["/openapi.json"] = {"get": _get("This description.", document, closed=False)}

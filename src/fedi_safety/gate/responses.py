@@ -68,7 +68,7 @@ def response_for(answer: Answer, policy: GateUnjudged) -> UploadResponse:
     if answer.reason is not None:
         accepted = accepts(policy, answer.reason.value)
         text = _TEXTS[answer.reason]
-        response = f"accepted without a verdict: {text}" if accepted else f"refused: {text}"
+        response = f"let in without a verdict: {text}" if accepted else f"refused: {text}"
         return UploadResponse(accepted, answer.reason.value, response, owed=accepted)
     assert answer.judgement is not None
     rules = ", ".join(hit.rule for hit in answer.judgement.reasons)

@@ -156,13 +156,17 @@ class Serving:
     def _add_gauges(self) -> None:
         m, entries, engine, queue = self._metrics, self._debts, self._engine, self._queue
         m.gauge("held_bytes", "Bytes of uploads that somebody waits for.", lambda: self._held.bytes)
-        m.gauge("ready", "1 if uploads are judged and debts can be written down.", lambda: float(self._is_ready))
-        m.gauge("debt_oldest_seconds", "Age of the oldest debt.", lambda: entries.oldest_s)
-        m.gauge("debt_alert", "1 if a debt is older than gate.alert_s.", lambda: float(entries.overdue))
-        m.gauge("debt_unwritten", "Debts that are in memory only.", lambda: float(self.writer.unwritten))
+        m.gauge(
+            "ready",
+            "1 if uploads are judged, and those let in without a verdict can be written down.",
+            lambda: float(self._is_ready),
+        )
+        m.gauge("debt_oldest_seconds", "Age of the oldest waiting upload.", lambda: entries.oldest_s)
+        m.gauge("debt_alert", "1 if an upload waits for longer than gate.alert_s.", lambda: float(entries.overdue))
+        m.gauge("debt_unwritten", "Waiting uploads that are in memory only.", lambda: float(self.writer.unwritten))
         states = (UploadState.OWED, UploadState.HELD, UploadState.CONDEMNED)
         m.by_label(
-            "debt", "Uploads accepted without a verdict.", "state", entries.counted, tuple(s.value for s in states)
+            "debt", "Uploads let in without a verdict.", "state", entries.counted, tuple(s.value for s in states)
         )
         if engine is not None:
             m.gauge("queue", "Uploads that wait for the engine.", lambda: engine.lengths()[0])
@@ -254,7 +258,7 @@ class Serving:
         while True:
             await asyncio.sleep(pause)
             state = self._judge.ready() or "ready"
-            self._notifier.send("WATCHDOG=1", f"STATUS={state}; {self._debts.state.owed} owed")
+            self._notifier.send("WATCHDOG=1", f"STATUS={state}; {self._debts.state.owed} waiting")
 
     def _take_policy(self) -> None:
         try:

@@ -48,7 +48,7 @@ class _Legacy:
     created: float | None
 
 
-def import_legacy(ledger: SqlLedger, file: Path, store: str, *, trust: bool, run: int) -> Imported:
+def import_database(ledger: SqlLedger, file: Path, store: str, *, trust: bool, run: int) -> Imported:
     """Take over `file` for `store`. Doing it again changes nothing. Refuses a file of another kind.
 
     Condemned rows become history: shown, and judged again when such an object is met. Passed rows are left to the

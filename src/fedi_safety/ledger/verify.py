@@ -99,7 +99,7 @@ def _check_counts(connection: Connection) -> None:
     """Find rows that are gone though an event tells of them, and rows that no event tells of."""
     for kind, query, name in (
         (Kind.PLANNED, select(func.count()).select_from(plans), "plans"),
-        (Kind.ACT_STARTED, select(func.count()).select_from(acts), "acts"),
+        (Kind.ACT_STARTED, select(func.count()).select_from(acts), "actions"),
         (Kind.JUDGED, select(func.count(judgements.c.event_seq)), "judgements"),
     ):
         told = connection.execute(select(func.count()).where(events.c.kind == kind.value)).scalar_one()
@@ -151,7 +151,7 @@ def _check_acts(connection: Connection) -> None:
             begun = told.get(row.started_seq, {})
             said = begun.get("kind"), begun.get("plan"), begun.get("run"), begun.get("at")
             if said != (Kind.ACT_STARTED, row.plan_id, row.run_id, row.started_at):
-                raise _Broken(f"act {row.id} has no event that says it was started")
+                raise _Broken(f"action {row.id} has no event that says it was started")
             if row.closed_seq is None and row.closed_at is None and row.outcome is None:
                 continue
             ended = told.get(row.closed_seq, {})
@@ -159,7 +159,7 @@ def _check_acts(connection: Connection) -> None:
             outcome = "interrupted" if interrupted else ended.get("state")
             known = interrupted or ended.get("kind") == Kind.ACT_CLOSED
             if not known or (ended.get("plan"), outcome, ended.get("at")) != (row.plan_id, row.outcome, row.closed_at):
-                raise _Broken(f"act {row.id} has no event that says it ended so")
+                raise _Broken(f"action {row.id} has no event that says it ended so")
 
 
 def _check_judgements(connection: Connection) -> None:

@@ -71,7 +71,7 @@ def warnings(policy: Policy, available: frozenset[str]) -> list[str]:
         if dead:
             found.append(f"rule {rule.name!r} can never hold: nothing measures {', '.join(dead)}")
     if not any(rule.verdict is Verdict.BLOCK for rule in policy.rules):
-        found.append("no rule blocks: nothing but the test card will ever be removed")
+        found.append("no rule condemns: nothing but the test card will ever be removed")
     return found
 
 

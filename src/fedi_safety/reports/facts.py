@@ -42,8 +42,8 @@ class Report:
     several_stores: bool = False  # whether the ledger knows more than the one that commands would mean
     policy: str = ""
     thresholds: Mapping[str, tuple[Threshold, ...]] = field(default_factory=dict)
-    gate: UploadFigures | None = None  # what the gate refused and owes; None where it never left a trace
-    alert_s: float = 3600.0  # the age of a debt from which on it is an alert
+    gate: UploadFigures | None = None  # what the gate refused and let in unjudged; None: no trace of it
+    alert_s: float = 3600.0  # how long an upload may wait before that is an alert
 
 
 def thresholds_of(policy: Policy) -> dict[str, tuple[Threshold, ...]]:
@@ -111,17 +111,17 @@ def span_text(seconds: float) -> str:
 
 
 def gate_rows(gate: UploadFigures, now: float) -> list[tuple[str, int, str]]:
-    """Return what the gate refused and owes: name, count, and what is to be known of it."""
+    """Return what the gate refused and what waits for a verdict: name, count, and what is to be known of it."""
     by = by_count
     age = "" if gate.oldest_at is None else f"the oldest for {span_text(max(0.0, now - gate.oldest_at))}"
     rows = [("contents judged", gate.judged, ""), ("refused", gate.refused.total(), f"{gate.refused_day:,} in a day")]
     rows += [(f"  {reason}", count, "") for reason, count in by(gate.refused)]
-    rows.append(("owed", gate.owed.total(), age if gate.owed else "accepted without a verdict, not judged since"))
+    rows.append(("waiting", gate.owed.total(), age if gate.owed else "let in without a verdict, not judged since"))
     rows += [(f"  {reason}", count, "") for reason, count in by(gate.owed)]
     rows.append(
-        ("condemned since", gate.condemned, "accepted without a verdict; not removed yet" if gate.condemned else "")
+        ("condemned since", gate.condemned, "let in without a verdict; not removed yet" if gate.condemned else "")
     )
-    rows.append(("held", gate.held.total(), "accepted; this version cannot judge them" if gate.held else ""))
+    rows.append(("held", gate.held.total(), "let in; this version cannot judge them" if gate.held else ""))
     rows += [(f"  {reason}", count, "") for reason, count in by(gate.held)]
     rows.append(("settled", gate.settled.total(), ""))
     rows += [(f"  {outcome}", count, "") for outcome, count in by(gate.settled)]
@@ -134,14 +134,14 @@ def _gate_warnings(report: Report) -> Iterable[str]:
         return
     if gate.condemned:
         yield (
-            f"{_uploads_text(gate.condemned)} accepted without a verdict, {'is' if gate.condemned == 1 else 'are'} "
+            f"{_uploads_text(gate.condemned)} let in without a verdict, {'is' if gate.condemned == 1 else 'are'} "
             "condemned since and not removed yet. The gate removes them where `gate.store` is a pict-rs or has one; "
             "else `fedi-safety scan` does."
         )
     age = 0.0 if gate.oldest_at is None else report.made_at - gate.oldest_at
     if gate.owed and age >= report.alert_s:
         yield (
-            f"{_uploads_text(gate.owed.total())} accepted without a verdict and not judged since, the oldest for "
+            f"{_uploads_text(gate.owed.total())} let in without a verdict and not judged since, the oldest for "
             f"{span_text(age)}. See whether the gate runs and can reach its store; `fedi-safety scan` judges them too."
         )
 
@@ -156,7 +156,7 @@ def warnings(report: Report) -> list[str]:
     for store in report.figures.stores:
         if store.breaker is not None:
             found.append(
-                f"The breaker has stopped the acts on {store.store}: {store.breaker}. Look at `fedi-safety list "
+                f"The breaker has stopped the actions on {store.store}: {store.breaker}. Look at `fedi-safety list "
                 "--verdict block`; if it is right, run `fedi-safety apply --resume-acts` on it."
             )
     for store in report.figures.stores:
@@ -175,7 +175,7 @@ def warnings(report: Report) -> list[str]:
             )
         if started := acts.plans["started"]:
             found.append(
-                f"{objects_text(started)} of {store.store} may be half removed: the act began and was not closed. The "
-                "next real run or `fedi-safety apply` finishes it."
+                f"{objects_text(started)} of {store.store} may be half removed: the action began and was not closed. "
+                "The next real run or `fedi-safety apply` finishes it."
             )
     return found

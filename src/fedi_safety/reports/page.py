@@ -169,12 +169,12 @@ def _rest(report: Report, store: StoreFigures) -> str:
     rows = [
         ["removed", f"{store.removed:,}", "not in the store any more"],
         ["open plans", f"{acts.open_plans if acts else 0:,}", _all("all plans", plans)],
-        ["failed acts", f"{acts.acts['failed'] if acts else 0:,}", _all("all attempts", attempts)],
+        ["failed actions", f"{acts.acts['failed'] if acts else 0:,}", _all("all attempts", attempts)],
         ["history", f"{store.history:,}", "condemned by the predecessor, not met here yet"],
         ["imported and trusted", f"{store.trusted:,}", "passed by the predecessor, never scored here"],
         ["breaker", "stopped" if store.breaker else "ready", text(store.breaker or "")],
     ]
-    return "<h3>Acts and history</h3>" + table(("figure", "count#", "detail"), rows)
+    return "<h3>Actions and history</h3>" + table(("figure", "count#", "detail"), rows)
 
 
 def _all(what: str, counts: Sequence[tuple[str, int]]) -> str:

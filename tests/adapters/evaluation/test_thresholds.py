@@ -1,4 +1,4 @@
-"""Calibration: drawing by lot, shares with their bounds, and what is proposed."""
+"""Calibration: sampling, shares with their bounds, and what is proposed."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from fedi_safety.core.types import (
     Unscanned,
     Verdict,
 )
-from fedi_safety.ledger.import_predecessor import Imported, import_legacy
+from fedi_safety.ledger.import_predecessor import Imported, import_database
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from fedi_safety.ledger.query import Filters, list_objects, show
 from fedi_safety.ledger.statistics import figures
@@ -151,7 +151,7 @@ def test_figures_add_up(ledger: SqlLedger, run: int) -> None:
 
 
 @pytest.fixture
-def legacy(tmp_path: Path) -> Path:
+def their_database(tmp_path: Path) -> Path:
     path = tmp_path / "lemmy_safety.db"
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(
@@ -173,10 +173,10 @@ def legacy(tmp_path: Path) -> Path:
     return path
 
 
-def test_condemned_rows_become_history_without_plans(ledger: SqlLedger, legacy: Path) -> None:
+def test_condemned_rows_become_history_without_plans(ledger: SqlLedger, their_database: Path) -> None:
     run = ledger.begin_run("import", STORE, {})
-    before = legacy.read_bytes()
-    found = import_legacy(ledger, legacy, STORE, trust=False, run=run)
+    before = their_database.read_bytes()
+    found = import_database(ledger, their_database, STORE, trust=False, run=run)
     assert found == Imported(rows=7, condemned=2, to_judge=2, failures=1, outside=2)
     rows = list(list_objects(ledger.database, Filters(verdict=Verdict.BLOCK)))
     assert [(row.key, row.state, row.labels) for row in rows] == [
@@ -186,11 +186,11 @@ def test_condemned_rows_become_history_without_plans(ledger: SqlLedger, legacy: 
     assert rows[0].judged_at == DAY_START + 12 * 3600 + 0.5 and rows[0].size is None
     assert list(ledger.open_plans(None)) == []
     assert ledger.lookup(STORE, [Object("a/bad.webp", 1, 1), Object("c/fine.webp", 1, 1)], "p") == [None, None]
-    assert legacy.read_bytes() == before and ledger.verify().problem is None
+    assert their_database.read_bytes() == before and ledger.verify().problem is None
 
 
-def test_trusted_rows_count_as_clear_until_they_change(ledger: SqlLedger, legacy: Path) -> None:
-    found = import_legacy(ledger, legacy, STORE, trust=True, run=ledger.begin_run("import", STORE, {}))
+def test_trusted_rows_count_as_clear_until_they_change(ledger: SqlLedger, their_database: Path) -> None:
+    found = import_database(ledger, their_database, STORE, trust=True, run=ledger.begin_run("import", STORE, {}))
     assert (found.trusted, found.condemned, found.to_judge) == (2, 2, 0)
     for _ in range(2):
         known = ledger.lookup(STORE, [Object("c/fine.webp", 5, 6, "t")], "p")[0]
@@ -201,12 +201,12 @@ def test_trusted_rows_count_as_clear_until_they_change(ledger: SqlLedger, legacy
 
 
 @pytest.mark.parametrize("trust", [True, False])
-def test_importing_twice_changes_nothing(ledger: SqlLedger, legacy: Path, trust: bool) -> None:
+def test_importing_twice_changes_nothing(ledger: SqlLedger, their_database: Path, trust: bool) -> None:
     run = ledger.begin_run("import", STORE, {})
-    import_legacy(ledger, legacy, STORE, trust=trust, run=run)
+    import_database(ledger, their_database, STORE, trust=trust, run=run)
     ledger.record(run, STORE, [_judged("b/bad.webp", Verdict.CLEAR, 0.0)])
     rows, length = list(list_objects(ledger.database)), ledger.verify().length
-    again = import_legacy(ledger, legacy, STORE, trust=trust, run=run)
+    again = import_database(ledger, their_database, STORE, trust=trust, run=run)
     assert (again.condemned, again.trusted) == (0, 0) and again.already_known == (4 if trust else 2)
     assert list(list_objects(ledger.database)) == rows and ledger.verify().length == length
 
@@ -220,6 +220,6 @@ def test_another_file_is_not_imported(ledger: SqlLedger, tmp_path: Path, content
     else:
         path.write_bytes(content)
     with pytest.raises(LedgerUsageError, match="is not a predecessor's database; name its"):
-        import_legacy(ledger, path, STORE, trust=False, run=ledger.begin_run("import", STORE, {}))
+        import_database(ledger, path, STORE, trust=False, run=ledger.begin_run("import", STORE, {}))
     with pytest.raises(LedgerUsageError, match="does not exist"):
-        import_legacy(ledger, tmp_path / "none.db", STORE, trust=False, run=1)
+        import_database(ledger, tmp_path / "none.db", STORE, trust=False, run=1)

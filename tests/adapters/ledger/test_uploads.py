@@ -1,4 +1,4 @@
-"""The debt in the ledger: how it comes and goes, and how the report tells it."""
+"""Waiting uploads in the ledger: how they come and go, and how the report tells of them."""
 
 from __future__ import annotations
 
@@ -170,9 +170,9 @@ def test_the_report_tells_it_and_says_when_it_is_old(ledger: SqlLedger) -> None:
     young, old = report(1_700_000_100.0), report(1_700_007_200.0)
     assert [w for w in warnings(young) if "not judged since" in w] == []
     (said,) = [w for w in warnings(old) if "not judged since" in w]
-    assert said.startswith("1 upload was accepted without a verdict") and "the oldest for 2 h" in said
+    assert said.startswith("1 upload was let in without a verdict") and "the oldest for 2 h" in said
     assert any("condemned since and not removed" in w for w in warnings(young))
-    assert ("owed", 1, "the oldest for 100 s") in gate_rows(
+    assert ("waiting", 1, "the oldest for 100 s") in gate_rows(
         upload_figures(ledger.database, 1_700_000_100.0), 1_700_000_100.0
     )
     page = render(old)

@@ -92,7 +92,7 @@ TAMPERINGS = {
     "plan of other bytes": ("UPDATE plans SET content_id = content_id + 1 WHERE id = 1", "not about what was planned"),
     "plan act": ("UPDATE plans SET act = 'report' WHERE id = 4", "not about what was planned"),
     "plan gone": ("DELETE FROM plans WHERE id = 4", "events tell of 4 plans, and there are 3"),
-    "act gone": ("DELETE FROM acts WHERE id = 3", "events tell of 3 acts, and there are 2"),
+    "act gone": ("DELETE FROM acts WHERE id = 3", "events tell of 3 actions, and there are 2"),
     "act outcome": ("UPDATE acts SET outcome = 'gone' WHERE outcome = 'done'", "no event that says it ended so"),
     "act run": ("UPDATE acts SET started_at = started_at - 9", "no event that says it was started"),
     "judgement verdict": ("UPDATE judgements SET verdict = 'review' WHERE id = 1", "judgement 1"),

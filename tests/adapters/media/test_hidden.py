@@ -45,7 +45,7 @@ def test_what_is_hidden_is_shown(decoder: SandboxDecoder, sample: Compound) -> N
     assert len(decoded.frames) == len({frame.index for frame in decoded.frames}) == 2
     again = decoder.decode(sample.data, sample.media_type)
     assert again.frames[-1].place.part is sample.part
-    if sample.part is not Part.FURTHER_CLIP:  # which of equal frames of a clip comes first is drawn by lot
+    if sample.part is not Part.FURTHER_CLIP:  # which of equal frames of a clip comes first is random
         assert again.frames[-1].index == found[0].index
 
 

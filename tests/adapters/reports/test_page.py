@@ -152,7 +152,7 @@ def test_a_command_names_and_quotes_the_store_where_there_are_several() -> None:
 
 def test_warnings_name_the_breaker_first_then_what_is_open() -> None:
     found = warnings(_report("file:///srv/a"))
-    beginnings = ["The breaker has stopped the acts on file:///srv/a: too many", "2 objects of", "1 object of"]
+    beginnings = ["The breaker has stopped the actions on file:///srv/a: too many", "2 objects of", "1 object of"]
     assert [w.startswith(b) for w, b in zip(found, [*beginnings, "1 object of"], strict=True)] == [True] * 4
     assert warnings(Report(Figures([StoreFigures("s", judged=1)]), {"s": StoreActs(Counter(done=3))}, 0, "1")) == []
 

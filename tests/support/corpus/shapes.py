@@ -73,7 +73,7 @@ class Scene:
 
 
 def scene(seed: int, things: tuple[Thing, ...] | None = None) -> Scene:
-    """Return the scene of a seed; `things` says what is in it, else that is drawn by lot too."""
+    """Return the scene of a seed; `things` says what is in it, else that is random too."""
     rng = Random(f"shapes {seed}")
     if things is None:
         things = tuple(rng.sample(THINGS, rng.choice((1, 2))))

@@ -149,7 +149,7 @@ class Backlog:
 
     def _say(self, trouble: str) -> None:
         if trouble != self._trouble:
-            log.warning("the debt is not worked off now: %s", trouble)
+            log.warning("waiting uploads are not judged now: %s", trouble)
         self._trouble = trouble
 
     @property
@@ -214,8 +214,8 @@ class Backlog:
             self._said_at = time.monotonic()
             figures_ = self.state.figures
             log.error(
-                "%d accepted uploads are not judged, the oldest for %d minutes; %d are condemned and not found yet; "
-                "see `fedi-safety report`", self.state.owed, age // 60, figures_.condemned,
+                "%d uploads let in without a verdict are not judged, the oldest for %d minutes; %d are condemned and "
+                "not found yet; see `fedi-safety report`", self.state.owed, age // 60, figures_.condemned,
             )  # fmt: skip
 
     def _tend(self, decoder: str) -> None:
@@ -336,7 +336,7 @@ class Backlog:
         def on_start(pipeline: Pipeline, _tally: object) -> None:
             self._halt_scan = pipeline.halt
 
-        self._writer.flush(2.0)  # verdicts that are on their way spare the pass a second pass
+        self._writer.flush(2.0)  # verdicts that are on their way need not be judged again
         report = scan(
             settings,
             request,
@@ -351,7 +351,7 @@ class Backlog:
         self._halt_scan = lambda: None
         tally = report.tally
         if tally.judged or tally.acted:
-            log.info("debt: %d judged, %d condemned, %d removed", tally.judged, tally.block, tally.acted)
+            log.info("waiting uploads: %d judged, %d condemned, %d removed", tally.judged, tally.block, tally.acted)
         if report.breaker is not None:
             log.error("the breaker holds removals back: %s", report.breaker)
         if tally.acted:

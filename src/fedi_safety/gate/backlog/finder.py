@@ -1,4 +1,4 @@
-"""Finds accepted uploads again in the store that they ended in, by their content. It judges and removes nothing."""
+"""Finds uploads again in the store that they ended in, by their content. It judges and removes nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StoreSubset(ReadableSubset):
 
 
 class Finder:
-    """Finds accepted uploads again in the store that they ended in."""
+    """Finds uploads again in the store that they ended in."""
 
     def __init__(self, target: Target) -> None:
         """Look into this store; nothing is opened yet."""

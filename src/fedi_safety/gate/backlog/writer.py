@@ -113,7 +113,7 @@ class LedgerWriter:
         with self._changed:
             if sum(entry.kept for entry in self._waiting.entries) >= _MOST_KEPT:
                 return False
-        log.error("upload %s is accepted without a verdict and not in the ledger; it is in memory only", note.upload)
+        log.error("upload %s is let in without a verdict and not in the ledger; it is in memory only", note.upload)
         self._put(_Write(note=note, kept=True))
         return True
 
@@ -141,7 +141,7 @@ class LedgerWriter:
             self._changed.notify_all()
         self._thread.join(timeout_s)
         if left := self.unwritten:
-            log.error("%d debts could not be written to the ledger and are lost: %s", left, self._failing)
+            log.error("%d waiting uploads could not be written to the ledger and are lost: %s", left, self._failing)
 
     # --- the thread
 

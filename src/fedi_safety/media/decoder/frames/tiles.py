@@ -109,7 +109,7 @@ def _shape(ratio: float, budget: int) -> tuple[float, int, int]:
 
 
 def _along(width: int, height: int, budget: int, random: Random, *, closely: bool) -> Tiling:
-    """Cut along the long side. Where the budget is too small for an overlap, it shrinks; then gaps are left by lot."""
+    """Cut along the long side. Where the budget is too small for an overlap, it shrinks; then gaps are random."""
     ratio = max(width, height) / min(width, height)
     length, of, kind = _shape(ratio, budget)
     if of > budget >= ratio / length:
