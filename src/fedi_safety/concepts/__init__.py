@@ -109,4 +109,4 @@ def definitions_in(version: str) -> dict[str, str]:
     return {PREFIX + name: definition for name, _, definition in pairs}
 
 
-__all__ = ["PLACE", "PREFIX", "Concept", "ConceptSet", "definitions_in", "load_concepts"]
+__all__ = ["PLACE", "PREFIX", "Concept", "ConceptSet", "definitions_in"]

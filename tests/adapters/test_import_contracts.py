@@ -1,0 +1,92 @@
+"""The contracts that keep the house: each refuses what it is there to refuse, planted in a copy of the source."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CONTRACTS = [
+    c["name"] for c in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+]
+
+
+def add(module: str, line: str) -> Callable[[Path], None]:
+    """Plant a line at the end of a module."""
+
+    def plant(source: Path) -> None:
+        file = source / f"{module.replace('.', '/')}.py"
+        file.write_text(f"{file.read_text()}\n\n{line}\n" if file.exists() else f"{line}\n")
+
+    return plant
+
+
+PLANTED: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "policies reach for stores": ("Imports go down only", add("policies/__init__", "import fedi_safety.stores")),
+    "a sample reaches for the gate": ("Imports go down only", add("evaluation/frames", "import fedi_safety.gate.app")),
+    "lazily": ("Imports go down only", add("ledger/query", "def late():\n    import fedi_safety.cli.shell")),
+    "a store reaches for its neighbour": (
+        "Imports go down only",
+        add("stores/local", "import fedi_safety.ledger.ledger"),
+    ),
+    "a module without a floor": ("Imports go down only", add("helpers", "VALUE = 1")),
+    "judging reaches for enforcement": (
+        "The core is layered",
+        add("core/examine", "import fedi_safety.core.enforcement"),
+    ),
+    "a file of the core without a floor": ("The core is layered", add("core/helpers", "VALUE = 1")),
+    "the core counts": ("The core uses the standard library only", add("core/policy", "import numpy")),
+    "the parent decodes": (
+        "The parent never decodes",
+        add("media/pool", "import fedi_safety.media.decoder.formats.images"),
+    ),
+    "the parent opens pictures": ("The parent never decodes", add("media/sniff", "def late():\n    import PIL.Image")),
+    "the child reads settings": (
+        "The child knows nothing but the core and its bounds",
+        add("media/decoder/main", "import fedi_safety.config.loading"),
+    ),
+}
+
+
+def lint(folder: Path) -> str:
+    """Return what import-linter says of a copy of the source in `folder`."""
+    program = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run(
+        [program, "--no-cache", "--config", ROOT / "pyproject.toml"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Contracts:" in done.stdout, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "src/fedi_safety", tmp_path / "fedi_safety", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def test_every_contract_is_kept_today(copy: Path) -> None:
+    said = lint(copy)
+    assert f"{len(CONTRACTS)} kept, 0 broken" in said
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_violation_is_refused(name: str, copy: Path) -> None:
+    contract, plant = PLANTED[name]
+    plant(copy / "fedi_safety")
+    assert f"{contract} BROKEN" in lint(copy)
+
+
+def test_every_contract_is_tried() -> None:
+    assert {contract for contract, _ in PLANTED.values()} == set(CONTRACTS)
