@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from starlette.routing import BaseRoute
+
 from fedi_safety.app.engine import Engine
 from fedi_safety.app.ledger import SystemClock
 from fedi_safety.config.loading import load_settings
@@ -140,6 +142,7 @@ def gate(
     ready: bool = True,
     load_error: BaseException | None = None,
     busy_timeout_s: float = 0.5,
+    extra_routes: Sequence[BaseRoute] = (),
     **settings: Any,
 ) -> Iterator[Gate]:
     """Run a gate with these settings until the block ends; keys without a dot are of the section `gate`."""
@@ -167,7 +170,9 @@ def gate(
     def run() -> None:
         async def main() -> None:
             box["loop"] = asyncio.get_running_loop()
-            box["serving"] = serving = Serving(configured, ledger, chosen, listener, reload=lambda: chosen, load=load)
+            box["serving"] = serving = Serving(
+                configured, ledger, chosen, listener, reload=lambda: chosen, load=load, extra_routes=extra_routes
+            )
             started.set()
             await serving.run()
 

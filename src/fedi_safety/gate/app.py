@@ -57,7 +57,7 @@ class Parts:
     judge: Judge
     engine: EngineJudge | None
     writer: LedgerWriter
-    entries: Backlog
+    backlog: Backlog
     metrics: metrics.Metrics
     held: Held
     more_routes: list[BaseRoute] = field(default_factory=list)
@@ -214,7 +214,7 @@ class _Api:
         state = UploadState.REFUSED
         if response.owed:
             state = UploadState.HELD if answer.reason in _LASTING else UploadState.OWED
-        note = _note(upload_id, at, caller, body, answer, response, state, self._parts.entries.decoder)
+        note = _note(upload_id, at, caller, body, answer, response, state, self._parts.backlog.decoder)
         writing = self._parts.writer.enqueue_note(note)
         if await _written(writing, deadline):
             return response
@@ -263,7 +263,7 @@ class _Api:
         why = "stopping" if parts.stopping else parts.judge.ready()
         if why is None and parts.writer.failing is not None:
             why = "ledger_failing"
-        alerts = ["debt"] if parts.entries.overdue else []
+        alerts = ["debt"] if parts.backlog.overdue else []
         response = {"ready": why is None, "code": why or "ready", "alerts": alerts}
         return JSONResponse(response, 200 if why is None else 503)
 

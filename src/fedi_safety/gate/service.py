@@ -11,7 +11,7 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -68,8 +68,13 @@ class Serving:
         *,
         reload: Callable[[], Policy],
         load: Callable[[], Engine] | None = None,
+        extra_routes: Sequence[BaseRoute] = (),
     ) -> None:
-        """Take over the ledger's use and the listening socket; `load` replaces the engine's opening in tests."""
+        """Take over the ledger's use and the listening socket; `load` replaces the engine's opening in tests.
+
+        `extra_routes` are other rooms', served beside the gate's own: usually a `Mount`, whose middleware (sessions,
+        headers) and error pages are its own and touch no upload. The gate does not ask who calls them.
+        """
         self._settings = settings
         self._ledger = ledger
         self._policy = policy
@@ -78,6 +83,7 @@ class Serving:
         self._load = load or partial(open_engine, engine_settings(settings))
         self._metrics = Metrics()
         self._notifier = Notifier()
+        self._extra_routes = tuple(extra_routes)
         self._own_decoder: SandboxDecoder | None = None
         self._stop = asyncio.Event()
         self.ready = asyncio.Event()
@@ -89,40 +95,14 @@ class Serving:
         self.writer = LedgerWriter(self._ledger, run, self._metrics)
         half = gate.held_bytes // 2  # the other half is for what was answered already and is judged when there is time
         self._held = Held(half)
-        self._engine = None
-        if gate.engine:
-            limits = EngineLimits(gate.queue, half)
-            self._engine = EngineJudge(
-                self._load, self._policy, self._ledger, self.writer.enqueue_verdict, self._metrics, limits
-            )
-        self._queue: WorkerQueue | None = None
-        if gate.worker_keys:
-            self._queue = WorkerQueue(QueueLimits(gate.worker_queue, gate.held_bytes, missing_s=gate.worker_missing_s))
-        self._judge: Judge
-        if self._engine is None:
-            assert self._queue is not None  # `check` has refused settings without either
-            measured = measurable(settings)  # as workers with the same configuration have it
-            self._judge = LedgerFirst(self._queue, self._ledger, lambda: measured.in_force(self._policy))
-        elif self._queue is None:
-            self._judge = self._engine
-        else:
-            self._judge = FirstFree((self._engine, self._queue))
+        self._judge = self._make_judge(half)
         media = Hosts("gate.mastodon_hosts", gate.mastodon_hosts)
         fetcher = Fetcher(media, gate.max_bytes, _WEBHOOK_SECONDS) if media else None
-        self._debts = Backlog(
+        self._backlog = Backlog(
             settings, self._ledger, self.writer, run, lambda: self._policy, self._judge, self._engine, fetcher
         )
         admission = Admission(gate)
-        routes: list[BaseRoute] = []
-        if self._queue is not None:
-            keys = {name: key.get_secret_value() for name, key in gate.worker_keys.items()}
-            routes += WorkerApi(self._queue, Keyring(keys)).routes()
         pictures = Hosts("gate.pdq_hosts", gate.pdq_hosts)
-        if pictures:
-            routes += PdqHook(admission, Fetcher(pictures, gate.max_bytes), self._decoder).routes()
-        if gate.mastodon_secret is not None:
-            secret = gate.mastodon_secret.get_secret_value()
-            routes += MastodonHook(secret, media, self.writer, self._debts.hurry).routes()
         described = openapi.describe(
             workers=self._queue is not None, pdq=bool(pictures), mastodon=gate.mastodon_secret is not None
         )
@@ -132,10 +112,10 @@ class Serving:
             self._judge,
             self._engine,
             self.writer,
-            self._debts,
+            self._backlog,
             self._metrics,
             self._held,
-            routes,
+            [*self._further_routes(admission, pictures, media), *self._extra_routes],
             described,
             openapi.page(described),
         )
@@ -144,6 +124,36 @@ class Serving:
         app_ = create_app(self._parts)
         self.routes = tuple(route for route in app_.routes if isinstance(route, Route))
         self._server = edge.make_server(app_, guard)
+
+    def _make_judge(self, spare_bytes: int) -> Judge:
+        """Make the engine and the queue for workers, as configured, and return who is asked."""
+        gate = self._settings.gate
+        self._engine = None
+        if gate.engine:
+            limits = EngineLimits(gate.queue, spare_bytes)
+            self._engine = EngineJudge(
+                self._load, self._policy, self._ledger, self.writer.enqueue_verdict, self._metrics, limits
+            )
+        self._queue: WorkerQueue | None = None
+        if gate.worker_keys:
+            self._queue = WorkerQueue(QueueLimits(gate.worker_queue, gate.held_bytes, missing_s=gate.worker_missing_s))
+        if self._engine is None:
+            assert self._queue is not None  # `check` has refused settings without either
+            measured = measurable(self._settings)  # as workers with the same configuration have it
+            return LedgerFirst(self._queue, self._ledger, lambda: measured.in_force(self._policy))
+        return self._engine if self._queue is None else FirstFree((self._engine, self._queue))
+
+    def _further_routes(self, admission: Admission, pictures: Hosts, media: Hosts) -> Iterator[BaseRoute]:
+        """Yield what is served besides uploads: for workers, and for servers that ask in their own way."""
+        gate = self._settings.gate
+        if self._queue is not None:
+            keys = {name: key.get_secret_value() for name, key in gate.worker_keys.items()}
+            yield from WorkerApi(self._queue, Keyring(keys)).routes()
+        if pictures:
+            yield from PdqHook(admission, Fetcher(pictures, gate.max_bytes), self._decoder).routes()
+        if gate.mastodon_secret is not None:
+            secret = gate.mastodon_secret.get_secret_value()
+            yield from MastodonHook(secret, media, self.writer, self._backlog.hurry).routes()
 
     def _decoder(self) -> Decoder | None:
         """Return the engine's decoder; a gate without an engine has one of its own, for hashes."""
@@ -154,19 +164,19 @@ class Serving:
         return self._own_decoder
 
     def _add_gauges(self) -> None:
-        m, entries, engine, queue = self._metrics, self._debts, self._engine, self._queue
+        m, backlog, engine, queue = self._metrics, self._backlog, self._engine, self._queue
         m.gauge("held_bytes", "Bytes of uploads that somebody waits for.", lambda: self._held.bytes)
         m.gauge(
             "ready",
             "1 if uploads are judged, and those let in without a verdict can be written down.",
             lambda: float(self._is_ready),
         )
-        m.gauge("debt_oldest_seconds", "Age of the oldest waiting upload.", lambda: entries.oldest_s)
-        m.gauge("debt_alert", "1 if an upload waits for longer than gate.alert_s.", lambda: float(entries.overdue))
+        m.gauge("debt_oldest_seconds", "Age of the oldest waiting upload.", lambda: backlog.oldest_s)
+        m.gauge("debt_alert", "1 if an upload waits for longer than gate.alert_s.", lambda: float(backlog.overdue))
         m.gauge("debt_unwritten", "Waiting uploads that are in memory only.", lambda: float(self.writer.unwritten))
         states = (UploadState.OWED, UploadState.HELD, UploadState.CONDEMNED)
         m.by_label(
-            "debt", "Uploads let in without a verdict.", "state", entries.counted, tuple(s.value for s in states)
+            "debt", "Uploads let in without a verdict.", "state", backlog.counted, tuple(s.value for s in states)
         )
         if engine is not None:
             m.gauge("queue", "Uploads that wait for the engine.", lambda: engine.lengths()[0])
@@ -190,7 +200,7 @@ class Serving:
         with self._signals():
             serving = asyncio.ensure_future(self._server.serve(sockets=[self._listener]))
             await self._judge.start()
-            self._debts.start()
+            self._backlog.start()
             watching = asyncio.ensure_future(self._watch())
             failure: FediSafetyError | None = None
             try:
@@ -234,7 +244,7 @@ class Serving:
             await self._queue.stop()  # workers can bring their answers only as long as the server listens
         self._server.should_exit = True
         # The server waits for its answers, which wait for the judges, whose engine the backlog may be using.
-        await self._debts.stop()
+        await self._backlog.stop()
         await asyncio.gather(serving, self._judge.stop(), return_exceptions=True)
 
     def _close(self, run: int, status: str) -> None:
@@ -258,7 +268,7 @@ class Serving:
         while True:
             await asyncio.sleep(pause)
             state = self._judge.ready() or "ready"
-            self._notifier.send("WATCHDOG=1", f"STATUS={state}; {self._debts.state.owed} waiting")
+            self._notifier.send("WATCHDOG=1", f"STATUS={state}; {self._backlog.state.owed} waiting")
 
     def _take_policy(self) -> None:
         try:
