@@ -93,3 +93,13 @@ def test_a_byte_budget_holds_back_what_does_not_fit_but_lets_one_giant_in() -> N
     budget.abort()
     with pytest.raises(Stopped):
         budget.take(1)
+
+
+def test_a_byte_budget_that_nobody_waits_for_says_no() -> None:
+    strict = ByteBudget(100, one_always=False)
+    assert not strict.try_take(101) and strict.taken_bytes == 0
+    assert strict.try_take(60) and not strict.try_take(41) and strict.try_take(40)
+    strict.give_back(60)
+    assert strict.taken_bytes == 40 and strict.fits(60) and not strict.fits(61)
+    lenient = ByteBudget(100)
+    assert lenient.try_take(1000) and not lenient.try_take(1)

@@ -141,8 +141,8 @@ def test_many_large_clips_go_through(tmp_path: Path) -> None:
         clock=made.clock,
     )
     assert sum(len(results) for results in pipeline.results()) == 60
-    assert pipeline._budget._held_bytes == 0
-    assert pipeline._frame_budget._held_bytes == 0
+    assert pipeline._budget.taken_bytes == 0
+    assert pipeline._frame_budget.taken_bytes == 0
     made.close()
 
 

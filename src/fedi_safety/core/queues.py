@@ -86,31 +86,51 @@ class Pipe(Generic[T]):
 
 
 class ByteBudget:
-    """Bounds the bytes of all objects that are held in memory at once, whatever their number.
+    """Bounds the bytes of all objects that are in memory at once, whatever their number.
 
-    One object is always let in, even if it is larger than the whole budget. After `abort` waiting raises `Stopped`.
+    With `one_always` one object is let in even if it is larger than the whole budget. After `abort` waiting raises
+    `Stopped`. Its methods may be called from any thread.
     """
 
-    def __init__(self, limit_bytes: int) -> None:
-        """Let at most `limit_bytes` be held, or a single larger object."""
-        self._limit_bytes = limit_bytes
-        self._held_bytes = 0
+    def __init__(self, limit_bytes: int, *, one_always: bool = True) -> None:
+        """Let at most `limit_bytes` be taken."""
+        self.limit_bytes = limit_bytes
+        self._one_always = one_always
+        self._taken_bytes = 0
         self._changed = threading.Condition()
         self._aborted = False
 
+    @property
+    def taken_bytes(self) -> int:
+        """Return how many are taken now."""
+        return self._taken_bytes
+
+    def fits(self, size_bytes: int) -> bool:
+        """Whether so many could be taken now."""
+        nothing_yet = self._one_always and not self._taken_bytes
+        return nothing_yet or self._taken_bytes + size_bytes <= self.limit_bytes
+
     def take(self, size_bytes: int) -> None:
-        """Wait until `size_bytes` fit, and hold them. Raises `Stopped`."""
+        """Wait until `size_bytes` fit, and take them. Raises `Stopped`."""
         with self._changed:
-            while self._held_bytes and self._held_bytes + size_bytes > self._limit_bytes and not self._aborted:
+            while not self.fits(size_bytes) and not self._aborted:
                 self._changed.wait(_WAKE_S)
             if self._aborted:
                 raise Stopped
-            self._held_bytes += size_bytes
+            self._taken_bytes += size_bytes
+
+    def try_take(self, size_bytes: int) -> bool:
+        """Take so many at once; return false, and take nothing, where they do not fit."""
+        with self._changed:
+            if not self.fits(size_bytes):
+                return False
+            self._taken_bytes += size_bytes
+            return True
 
     def give_back(self, size_bytes: int) -> None:
-        """Let go of what was held."""
+        """Let go of what was taken."""
         with self._changed:
-            self._held_bytes -= size_bytes
+            self._taken_bytes -= size_bytes
             self._changed.notify_all()
 
     def abort(self) -> None:

@@ -22,11 +22,12 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from fedi_safety.config.schema import Gate
+from fedi_safety.core.queues import ByteBudget
 from fedi_safety.gate import responses
 from fedi_safety.gate.admission import Admission, Caller
 from fedi_safety.gate.backlog.backlog import Backlog
 from fedi_safety.gate.backlog.writer import LedgerWriter
-from fedi_safety.gate.body import Body, Held
+from fedi_safety.gate.body import Body
 from fedi_safety.gate.body import read as read_body
 from fedi_safety.gate.responses import Refusal, UploadResponse
 from fedi_safety.judging import logs, metrics
@@ -59,7 +60,7 @@ class Parts:
     writer: LedgerWriter
     backlog: Backlog
     metrics: metrics.Metrics
-    held: Held
+    budget: ByteBudget
     more_routes: list[BaseRoute] = field(default_factory=list)
     description: dict[str, Any] = field(default_factory=dict)
     page: str = ""
@@ -139,7 +140,7 @@ class _Api:
             response = await self._record(upload_id, at, caller, body, answer, response, deadline)
         finally:
             if body.data is not None:
-                parts.held.give_back(body.size)
+                parts.budget.give_back(body.size)
         self._tell(upload_id, caller, body, answer, response, started)
         return _json(response.status, responses.body(response, answer, upload_id), upload_id)
 
@@ -149,7 +150,7 @@ class _Api:
             _pieces(request),
             request.headers.get("content-type", ""),
             request.headers.get("content-length"),
-            self._parts.held,
+            self._parts.budget,
             max_bytes=gate.max_bytes,
             seconds=min(gate.body_s, _BODY_SHARE * gate.deadline_s),
         )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from fedi_safety.core.queues import ByteBudget
 from fedi_safety.gate.responses import Refusal
 
 FIELD = "file"
@@ -21,26 +22,6 @@ FIELD = "file"
 _FORM_BYTES = 64 << 10  # what a form may have around the file
 _HEADER_BYTES = 8 << 10
 _PARTS = 16
-
-
-class Held:
-    """Counts the bytes of all uploads in memory. Belongs to one event loop."""
-
-    def __init__(self, limit: int) -> None:
-        """Let at most `limit` bytes be held."""
-        self.limit = limit
-        self.bytes = 0
-
-    def take(self, size: int) -> bool:
-        """Hold so many more; return false, and hold nothing more, where they do not fit."""
-        if self.bytes + size > self.limit:
-            return False
-        self.bytes += size
-        return True
-
-    def give_back(self, size: int) -> None:
-        """Let go of what was held."""
-        self.bytes -= size
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +37,8 @@ class Body:
 class _Sink:
     """Takes the upload's bytes in pieces."""
 
-    def __init__(self, held: Held, max_bytes: int) -> None:
-        self._held = held
+    def __init__(self, budget: ByteBudget, max_bytes: int) -> None:
+        self._budget = budget
         self._max_bytes = max_bytes
         self._hash = hashlib.sha256()
         self._pieces: list[bytes] | None = []
@@ -70,10 +51,10 @@ class _Sink:
             raise too_large(self._max_bytes)
         self._hash.update(piece)
         if self._pieces is not None:
-            if self._held.take(len(piece)):
+            if self._budget.try_take(len(piece)):
                 self._pieces.append(bytes(piece))
             else:
-                self._held.give_back(self.size - len(piece))
+                self._budget.give_back(self.size - len(piece))
                 self._pieces = None
 
     def body(self) -> Body:
@@ -83,7 +64,7 @@ class _Sink:
     def let_go(self) -> None:
         """Give the memory back: the upload was not taken after all."""
         if self._pieces is not None:
-            self._held.give_back(sum(len(piece) for piece in self._pieces))
+            self._budget.give_back(sum(len(piece) for piece in self._pieces))
             self._pieces = None
 
 
@@ -170,18 +151,18 @@ async def read(
     stream: AsyncIterator[bytes],
     content_type: str,
     length: str | None,
-    held: Held,
+    budget: ByteBudget,
     *,
     max_bytes: int,
     seconds: float,
 ) -> Body:
-    """Read an upload. What it holds in `held` is the caller's to give back, if the body has data.
+    """Read an upload. What it takes from `budget` is the caller's to give back, if the body has data.
 
     Raises `Refusal`: 400 for a malformed form, 408 when it takes too long, 413 when it is too large.
     """
     if length is not None and length.isdigit() and int(length) > max_bytes + _FORM_BYTES:
         raise too_large(max_bytes)
-    sink = _Sink(held, max_bytes)
+    sink = _Sink(budget, max_bytes)
     kind, options = parse_options_header(content_type.encode("latin-1", "replace"))
     form: _Form | None = None
     if kind == b"multipart/form-data":

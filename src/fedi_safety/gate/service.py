@@ -22,12 +22,12 @@ from fedi_safety.config.schema import Gate, Settings
 from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Decoder
+from fedi_safety.core.queues import ByteBudget
 from fedi_safety.gate import edge, openapi
 from fedi_safety.gate.admission import Admission, check
 from fedi_safety.gate.app import Parts, create_app
 from fedi_safety.gate.backlog.backlog import Backlog
 from fedi_safety.gate.backlog.writer import LedgerWriter
-from fedi_safety.gate.body import Held
 from fedi_safety.gate.fetching import Fetcher, Hosts
 from fedi_safety.gate.hooks.mastodon import MastodonHook
 from fedi_safety.gate.hooks.pdq import PdqHook
@@ -94,7 +94,7 @@ class Serving:
         settings, gate = self._settings, self._settings.gate
         self.writer = LedgerWriter(self._ledger, run, self._metrics)
         half = gate.held_bytes // 2  # the other half is for what was answered already and is judged when there is time
-        self._held = Held(half)
+        self._budget = ByteBudget(half, one_always=False)
         self._judge = self._make_judge(half)
         media = Hosts("gate.mastodon_hosts", gate.mastodon_hosts)
         fetcher = Fetcher(media, gate.max_bytes, _WEBHOOK_SECONDS) if media else None
@@ -114,7 +114,7 @@ class Serving:
             self.writer,
             self._backlog,
             self._metrics,
-            self._held,
+            self._budget,
             [*self._further_routes(admission, pictures, media), *self._extra_routes],
             described,
             openapi.page(described),
@@ -165,7 +165,7 @@ class Serving:
 
     def _add_gauges(self) -> None:
         m, backlog, engine, queue = self._metrics, self._backlog, self._engine, self._queue
-        m.gauge("held_bytes", "Bytes of uploads that somebody waits for.", lambda: self._held.bytes)
+        m.gauge("held_bytes", "Bytes of uploads that somebody waits for.", lambda: self._budget.taken_bytes)
         m.gauge(
             "ready",
             "1 if uploads are judged, and those let in without a verdict can be written down.",

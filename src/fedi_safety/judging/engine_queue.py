@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass, replace
 
+from fedi_safety.core.queues import ByteBudget
 from fedi_safety.core.types import MediaType
 from fedi_safety.judging.types import Answer
 
@@ -37,8 +38,7 @@ class Waiting:
     def __init__(self, urgent: int, spare_bytes: int) -> None:
         """Hold at most so many urgent ones, and so many bytes of the others."""
         self._most = urgent
-        self._spare_bytes = spare_bytes
-        self._held_spare = 0
+        self._budget = ByteBudget(spare_bytes, one_always=False)  # of those that nobody waits for
         self._urgent: deque[Work] = deque()
         self._spare: deque[Work] = deque()
         self._changed = threading.Condition()
@@ -60,9 +60,8 @@ class Waiting:
     def put_spare(self, work: Work) -> bool:
         """Add one that nobody waits for; return false if there is no room."""
         with self._changed:
-            if self._closed or self._held_spare + work.size > self._spare_bytes:
+            if self._closed or not self._budget.try_take(work.size):
                 return False
-            self._held_spare += work.size
             self._spare.append(work)
             self._changed.notify()
             return True
@@ -74,7 +73,7 @@ class Waiting:
                 if work in queue:
                     queue.remove(work)
                     if queue is self._spare:
-                        self._held_spare -= work.size
+                        self._budget.give_back(work.size)
                     return True
             return False
 
@@ -88,7 +87,7 @@ class Waiting:
             if self._urgent:
                 return self._urgent.popleft()
             work = self._spare.popleft()
-            self._held_spare -= work.size
+            self._budget.give_back(work.size)
             return work
 
     def close(self) -> None:

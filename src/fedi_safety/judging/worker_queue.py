@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from fedi_safety.core.errors import Unscannable
+from fedi_safety.core.queues import ByteBudget
 from fedi_safety.core.types import MediaType, Reason
 from fedi_safety.judging.types import Answer, Unjudged, Upload
 from fedi_safety.media.sniff import sniff
@@ -93,7 +94,7 @@ class WorkerQueue:
         self._askers: list[asyncio.Event] = []  # workers that wait for work, the one that asked first at the front
         self._asked: dict[str, float] = {}
         self._asked_for: dict[MediaType | None, float] = {}  # when somebody last asked for a kind; None: for any
-        self._bytes = 0
+        self._budget = ByteBudget(self.limits.max_bytes)
         self._started = time.monotonic()
         self._stopping = False
         self._empty = asyncio.Event()
@@ -134,7 +135,7 @@ class WorkerQueue:
         lent = len(self._jobs) - len(self._waiting)
         recent = time.monotonic() - max(self.limits.missing_s, self.limits.lease_s)
         workers = sum(asked >= recent for asked in self._asked.values())
-        return QueueFigures(len(self._waiting), lent, self._bytes, workers)
+        return QueueFigures(len(self._waiting), lent, self._budget.taken_bytes, workers)
 
     async def judge(self, upload: Upload) -> Answer:
         """Have a worker judge. Answers by the deadline; a cancelled caller's upload is lent to nobody any more."""
@@ -142,13 +143,12 @@ class WorkerQueue:
             media_type = sniff(upload.data[:_HEAD_BYTES])
         except Unscannable as error:
             return _unjudged(upload, _unfit(upload, error.reason), error.detail)
-        if (refused := self._refusal(upload, media_type)) is not None:
-            return refused
         if upload.id in self._jobs:
             raise ValueError(f"upload {upload.id} is held already")
+        if (refused := self._refusal(upload, media_type)) is not None:
+            return refused
         job = _Job(upload, media_type, asyncio.get_running_loop().create_future())
         self._jobs[upload.id] = job
-        self._bytes += len(upload.data)
         self._empty.clear()
         self._put(job)
         try:
@@ -160,7 +160,7 @@ class WorkerQueue:
             self._forget(job)
 
     def _refusal(self, upload: Upload, media_type: MediaType) -> Answer | None:
-        """Return the answer to what cannot be taken now."""
+        """Return the answer to what cannot be taken now; else its bytes are taken from the budget."""
         if self._stopping:
             return _unjudged(upload, Unjudged.STOPPING)
         if self._missing() and time.monotonic() - self._started > self.limits.missing_s:
@@ -169,7 +169,7 @@ class WorkerQueue:
             return _unjudged(upload, Unjudged.UNSUPPORTED, f"no worker takes {media_type.value}")
         limits = self.limits
         full = 0 < limits.max_waiting < len(self._waiting)
-        if full or (self._bytes and self._bytes + len(upload.data) > limits.max_bytes):
+        if full or not self._budget.try_take(len(upload.data)):
             return _unjudged(upload, Unjudged.QUEUE_FULL)
         return None
 
@@ -194,7 +194,7 @@ class WorkerQueue:
             if lease.lapses is not None:
                 lease.lapses.cancel()
         if self._jobs.pop(job.upload.id, None) is not None:
-            self._bytes -= len(job.upload.data)
+            self._budget.give_back(len(job.upload.data))
         if not self._jobs:
             self._empty.set()
 
