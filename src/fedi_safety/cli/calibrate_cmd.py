@@ -93,7 +93,7 @@ def calibrate(
     chosen = load_policy(sh.settings.policy)
     opened = named_store(sh.settings, store)
     try:
-        with _progress(sh, sample) as progress:
+        with _progress(sh) as progress:
             in_force, versions, scored = score_sample(
                 sh.settings,
                 opened,
@@ -206,11 +206,10 @@ def bar(share: float) -> str:
 class _Progress:
     """Progress on standard error, and the way to stop early: what is scored by then is shown."""
 
-    def __init__(self, sh: Shell, bars: Any, total: int) -> None:
+    def __init__(self, sh: Shell, bars: Any) -> None:
         self._sh = sh
         self._bars = bars
         self._task = None if bars is None else bars.add_task("listing the store", total=None)
-        self._total = total
         self._pipeline: Pipeline | None = None
         self.stopped = False
 
@@ -235,7 +234,7 @@ class _Progress:
 
 
 @contextmanager
-def _progress(sh: Shell, total: int) -> Iterator[_Progress]:
+def _progress(sh: Shell) -> Iterator[_Progress]:
     bars: Any = None
     if not sh.quiet and sys.stderr.isatty():
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -243,6 +242,6 @@ def _progress(sh: Shell, total: int) -> Iterator[_Progress]:
         bars = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=sh.err
         )
-    progress = _Progress(sh, bars, total)
+    progress = _Progress(sh, bars)
     with on_stop(progress.stop), bars or nullcontext():
         yield progress

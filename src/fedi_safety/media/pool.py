@@ -45,12 +45,6 @@ _PACKAGES = {
     "resvg_py": "resvg_py",
 }
 _EXTRA = {"pypdfium2": "pypdfium2"}  # decode where they are installed
-_LIBRARY = {
-    MediaType.HEIC: "pillow-heif",
-    MediaType.JXL: "pillow-jxl-plugin",
-    MediaType.SVG: "resvg_py",
-    MediaType.PDF: "pypdfium2",
-} | {kind: "PyAV" for kind in protocol.KINDS if kind.is_clip}
 
 
 class DecoderError(FediSafetyError):
@@ -336,12 +330,6 @@ class SandboxDecoder:
     def libraries(self) -> str:
         """Names the imaging libraries and their versions, e.g. `Pillow 12.3.0, pillow-heif 1.8.0`."""
         return ", ".join(f"{name} {version}" for name, version in _versions().items())
-
-    def formats(self) -> dict[MediaType, str]:
-        """Return which library decodes which format; formats whose library is not installed are left out."""
-        versions = _versions()
-        libraries = {kind: _LIBRARY.get(kind, "Pillow") for kind in protocol.KINDS}
-        return {kind: f"{name} {versions[name]}" for kind, name in libraries.items() if name in versions}
 
     def protections(self) -> dict[str, bool]:
         """Start a child if none runs, and return what it gave up. Raises `DecoderError`."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -59,20 +60,9 @@ def fetch(name: str, models: Path, hub: Hub, watcher: Watcher, revision: str | N
     source = f"{hub.endpoint}/{repository}"
     with only_writer(models):
         known = read_lock(models).get(called)
-        if known is not None and known.source != source and revision is None:
-            raise ModelError(
-                f"model {called!r}",
-                f"already there, from {known.source}",
-                "give --revision to replace it by this one",
-            )
-        same = known is not None and known.source == source
-        wanted = revision or (known.revision if known is not None and same else MAIN)
-        commit = hub.commit(repository, wanted)
-        recorded = known.files if known is not None and same and known.revision == commit else {}
-        files = [file for file in hub.files(repository, commit) if is_of_model(file.path)]
-        missing = sorted(set(REQUIRED) - {file.path for file in files})
-        if missing:
-            raise ModelError(f"model {repository!r}", f"the hub's has no {', '.join(missing)}", _LAYOUT)
+        commit = hub.commit(repository, _wanted(called, source, known, revision))
+        recorded = known.files if known is not None and (known.source, known.revision) == (source, commit) else {}
+        files = _listed(hub, repository, commit)
         _refuse_changes(called, recorded, {file.path: file.sha256 for file in files if file.sha256})
         paths = {file.path for file in files}
         if known is not None and recorded.keys() == paths and not altered(models / called, known):
@@ -80,19 +70,7 @@ def fetch(name: str, models: Path, hub: Hub, watcher: Watcher, revision: str | N
         watcher.begins(repository, commit, sum(file.size for file in files))
         part = models / f".{called}.{commit[:12]}.part"
         _make_room(part, models, called, files)
-        digests: dict[str, str] = {}
-        brought = 0
-        for file in files:
-            watcher.file(file.path)
-            target = part / file.path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if _have(models / called / file.path, file):
-                _link(models / called / file.path, target)
-                watcher.bytes(file.size)
-                digests[file.path] = file_sha256(target)
-            else:
-                digests[file.path] = hub.download(repository, commit, file, target, watcher.bytes)
-                brought += 1
+        digests, brought = _fill(part, models / called, files, partial(hub.download, repository, commit), watcher)
         _refuse_changes(called, recorded, digests)
         open_model_folder(part)
         changed = known is not None and not recorded
@@ -101,6 +79,50 @@ def fetch(name: str, models: Path, hub: Hub, watcher: Watcher, revision: str | N
 
 
 _LAYOUT = "a model in Immich's layout is needed: visual/, textual/ and config.json, as ONNX"
+
+
+def _wanted(called: str, source: str, known: Locked | None, revision: str | None) -> str:
+    """Return the revision to ask for: the one on record, unless another is asked for. Raises `ModelError`."""
+    if known is None or revision is not None:
+        return revision or MAIN
+    if known.source != source:
+        raise ModelError(
+            f"model {called!r}", f"already there, from {known.source}", "give --revision to replace it by this one"
+        )
+    return known.revision
+
+
+def _listed(hub: Hub, repository: str, commit: str) -> list[RemoteFile]:
+    """Return the hub's files that belong to a model. Raises `ModelError` where it has not all that a model needs."""
+    files = [file for file in hub.files(repository, commit) if is_of_model(file.path)]
+    missing = sorted(set(REQUIRED) - {file.path for file in files})
+    if missing:
+        raise ModelError(f"model {repository!r}", f"the hub's has no {', '.join(missing)}", _LAYOUT)
+    return files
+
+
+def _fill(
+    part: Path,
+    there: Path,
+    files: list[RemoteFile],
+    download: Callable[[RemoteFile, Path, Callable[[int], None]], str],
+    watcher: Watcher,
+) -> tuple[dict[str, str], int]:
+    """Bring every file into `part`, those that lie in `there` already by a link; return digests, and how many came."""
+    digests: dict[str, str] = {}
+    brought = 0
+    for file in files:
+        watcher.file(file.path)
+        target = part / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if _have(there / file.path, file):
+            _link(there / file.path, target)
+            watcher.bytes(file.size)
+            digests[file.path] = file_sha256(target)
+        else:
+            digests[file.path] = download(file, target, watcher.bytes)
+            brought += 1
+    return digests, brought
 
 
 def _refuse_changes(name: str, recorded: Mapping[str, str], found: Mapping[str, str]) -> None:

@@ -62,7 +62,6 @@ class BacklogState:
 
     figures: UploadFigures = field(default_factory=UploadFigures)
     unwritten: int = 0
-    counted_at: float = 0.0
 
     def oldest_s(self, now: float) -> float:
         """Return the age of the oldest waiting upload that can be judged here, 0 if there is none."""
@@ -183,32 +182,42 @@ class Backlog:
         await asyncio.to_thread(self.count)
         if self._writer.failing is not None or self._halt.is_set():
             return False
-        engine = self._engine
-        decoder = self.decoder
-        if decoder is not None and time.monotonic() - self._tended_at >= _TEND_S:
-            self._tended_at = time.monotonic()
-            await asyncio.to_thread(self._tend, decoder)
+        await self._tend_in_time()
         if not (self.state.figures.owed or self.state.figures.condemned):
             return False
         due = await asyncio.to_thread(self._due)
         for entry in [d for d in due if d.note.url is not None]:
             if not self._halt.is_set():
                 await self._announced(entry)
-        named = [d for d in due if d.note.url is None]
-        if named and self._finder is not None and engine is not None and engine.engine is not None and engine.idle:
-            await asyncio.to_thread(self._through_store, named, engine.engine)
-        elif named and self._finder is not None and self._relay is not None and self._judge.ready() is None:
-            await self._through_workers(named, self._finder, self._relay)
-        else:
+        if not await self._judge_by_store([d for d in due if d.note.url is None]):
             return False
         await asyncio.to_thread(self._writer.flush)
         await asyncio.to_thread(self.count)
         return len(due) >= _MOST
 
+    async def _tend_in_time(self) -> None:
+        decoder = self.decoder
+        if decoder is not None and time.monotonic() - self._tended_at >= _TEND_S:
+            self._tended_at = time.monotonic()
+            await asyncio.to_thread(self._tend, decoder)
+
+    async def _judge_by_store(self, entries: Sequence[BacklogEntry]) -> bool:
+        """Have these judged by what the store shows of them, where somebody can now; return whether that was tried."""
+        if not entries or self._finder is None:
+            return False
+        engine = self._engine
+        if engine is not None and engine.engine is not None and engine.idle:
+            await asyncio.to_thread(self._through_store, entries, engine.engine)
+            return True
+        if self._relay is not None and self._judge.ready() is None:
+            await self._through_workers(entries, self._finder, self._relay)
+            return True
+        return False
+
     def count(self) -> None:
         """Count the backlog, and say loudly when it is old."""
         now = self._clock.now()
-        self.state = BacklogState(figures(self._ledger.database, now), self._writer.unwritten, now)
+        self.state = BacklogState(figures(self._ledger.database, now), self._writer.unwritten)
         age = self.state.oldest_s(now)
         if self.overdue and time.monotonic() - self._said_at >= _SAY_S:
             self._said_at = time.monotonic()

@@ -28,49 +28,70 @@ class _Frame:
     spans: list[tuple[int, int]] = field(default_factory=list)
 
 
+class _Table:
+    """What the chunks of a PNG come to, taken one after the other."""
+
+    def __init__(self, data: bytes) -> None:
+        self.frames: list[_Frame] = []
+        self.common: list[bytes] = []  # what comes before the picture: palette, transparency, colour
+        self.default: list[tuple[int, int]] = []  # the picture that is shown where nothing moves
+        self.animated = False
+        self.ended = False
+        self.full = False
+        self._data = data
+
+    def read(self) -> bool:
+        """Take every whole chunk; return false where it turns out to be a still."""
+        at = 33
+        while at + 8 <= len(self._data) and not (self.ended or self.full):
+            size, kind = int.from_bytes(self._data[at : at + 4], "big"), self._data[at + 4 : at + 8]
+            end = at + 8 + size
+            if end + 4 > len(self._data):
+                break  # half a chunk decodes to nothing that could be relied on
+            if kind == b"IDAT" and not self.animated:
+                return False
+            self._take(kind, at, at + 8, end)
+            at = end + 4
+        return self.animated
+
+    def _take(self, kind: bytes, at: int, start: int, end: int) -> None:
+        if kind == b"acTL":
+            self.animated = True
+        elif kind == b"IDAT":
+            (self.frames[-1].spans if self.frames else self.default).append((start, end))
+        elif kind == b"fcTL" and end - start == 26:
+            self.full = len(self.frames) == MAX_PATCHES
+            if not self.full:
+                self.frames.append(_Frame(self._data[start:end]))
+        elif kind == b"fdAT" and self.frames and end - start > 4:
+            self.frames[-1].spans.append((start + 4, end))
+        elif kind not in _FOLLOWING and not self.frames and not self.default and of_use(kind, self._data, start, end):
+            self.common.append(self._data[at : end + 4])
+        self.ended = kind == b"IEND"
+
+    @property
+    def problem(self) -> Unscannable | None:
+        """Return what keeps further frames from being read."""
+        if self.full:
+            return Unscannable(Reason.TOO_LARGE, f"more than {MAX_PATCHES} frames")
+        if not self.ended:
+            return Unscannable(Reason.TRUNCATED, f"it ends in frame {max(1, len(self.frames))}")
+        return None
+
+
 def patches(data: bytes) -> Patches:
     """Read the table of frames; there is none in a still, and in what is no PNG."""
-    none = Patches(MediaType.PNG, 0, 0)
-    if data[:8] != _SIGNATURE or data[12:16] != b"IHDR" or len(data) < 33:
-        return none
+    table = _Table(data)
+    if data[:8] != _SIGNATURE or data[12:16] != b"IHDR" or len(data) < 33 or not table.read():
+        return Patches(MediaType.PNG, 0, 0)
     header = data[16:29]
     found = Patches(MediaType.PNG, *struct.unpack_from(">II", header))
-    frames: list[_Frame] = []
-    common: list[bytes] = []  # what comes before the picture: palette, transparency, colour
-    default: list[tuple[int, int]] = []
-    animated = False
-    at, ended = 33, False
-    while at + 8 <= len(data) and not ended:
-        size, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
-        start, end = at + 8, at + 8 + size
-        if end + 4 > len(data):
-            break  # half a chunk decodes to nothing that could be relied on
-        if kind == b"acTL":
-            animated = True
-        elif kind == b"IDAT" and not animated:
-            return none
-        elif kind == b"IDAT":
-            (frames[-1].spans if frames else default).append((start, end))
-        elif kind == b"fcTL" and size == 26:
-            if len(frames) == MAX_PATCHES:
-                found.problem = Unscannable(Reason.TOO_LARGE, f"more than {MAX_PATCHES} frames")
-                break
-            frames.append(_Frame(data[start:end]))
-        elif kind == b"fdAT" and frames and size > 4:
-            frames[-1].spans.append((start + 4, end))
-        elif kind not in _FOLLOWING and not frames and not default and of_use(kind, data, start, end):
-            common.append(data[at : end + 4])
-        ended = kind == b"IEND"
-        at = end + 4
-    if not animated:
-        return none
-    if not ended and found.problem is None:
-        found.problem = Unscannable(Reason.TRUNCATED, f"it ends in frame {max(1, len(frames))}")
-    opaque = header[9] not in _WITH_ALPHA and not any(chunk[4:8] == b"tRNS" for chunk in common)
-    before = b"".join(common)
-    found.patches = [_patch(data, frame, header, before, opaque) for frame in frames if frame.spans]
-    if default:
-        found.still = _alone(data, default, header, before)
+    found.problem = table.problem
+    opaque = header[9] not in _WITH_ALPHA and not any(chunk[4:8] == b"tRNS" for chunk in table.common)
+    before = b"".join(table.common)
+    found.patches = [_patch(data, frame, header, before, opaque) for frame in table.frames if frame.spans]
+    if table.default:
+        found.still = _alone(data, table.default, header, before)
     return found
 
 
