@@ -50,4 +50,4 @@ def test_the_check_sees_what_it_is_for() -> None:
     planted = "if TYPE_CHECKING:\n    from fedi_safety.ledger.ledger import SqlLedger\n"
     planted += "def f():\n    import fedi_safety.ledger\n"
     assert _behind(planted) == {"fedi_safety.ledger.ledger.SqlLedger", "fedi_safety.ledger"}
-    assert _databases("self._ledger.show(key)\nmine.database.read()\nrecords.database\n") == {1, 3}
+    assert _databases("show(self._ledger.database, key)\nmine.database.read()\nrecords.database\n") == {1, 3}
