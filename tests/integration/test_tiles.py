@@ -15,12 +15,12 @@ from fedi_safety.core.places import Place
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Detector
 from fedi_safety.core.types import Decoded, Detail, Evidence, Frame, MediaType, Verdict
-from fedi_safety.detectors import open_detectors
 from fedi_safety.media import Caps, SandboxDecoder
 from fedi_safety.policies import parse_policy
 from support import stand_in
 from support.corpus import shapes
 from support.corpus.photos import grey_faces, jpeg_bytes, picture
+from support.detectors import opened
 from support.fakes import FakeStore
 from support.passes import Bench
 from support.program import FACES
@@ -56,14 +56,14 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Detector]:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(folder))
-        (detector,) = open_detectors(["clip"], "cpu", 1, settings)
+        (detector,) = opened("clip", clip=settings)
     yield detector
     cast("Any", detector).close()
 
 
 @pytest.fixture(scope="module")
 def embedded() -> Sequence[Detector]:
-    return open_detectors(["embedded"], "cpu", 1)
+    return opened("embedded")
 
 
 @pytest.fixture(scope="module")

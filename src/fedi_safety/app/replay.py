@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import compress
 from typing import TYPE_CHECKING
 
-from fedi_safety.app.engine import concept_source, measurable
+from fedi_safety.app.engine import measurable
 from fedi_safety.concepts.rescoring import ConceptRescorer
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.ledger_ports import LedgerReader, ScorePage
@@ -116,8 +116,9 @@ class Rejudge:
 
 def preview_ledger(settings: Settings, policy: Policy, ledger: LedgerReader) -> Preview:
     """Decide the whole ledger anew under a policy, with the detectors that are configured. Changes nothing."""
-    from fedi_safety.detectors import CLIP
+    from fedi_safety.detectors import concept_source
 
     known = measurable(settings)
-    rescorer = ConceptRescorer(concept_source(settings)) if CLIP in settings.detectors else None
+    source = concept_source(settings)
+    rescorer = None if source is None else ConceptRescorer(source)
     return preview(Rejudge(known.in_force(policy), known.signals), ledger.score_pages(rescorer=rescorer))
