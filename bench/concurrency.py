@@ -20,7 +20,7 @@ from bench.corpus import default_work, instance_corpus
 from bench.measure import Spread, machine, machine_line, run, write_result
 
 from fedi_safety.app import scan
-from fedi_safety.app.engine import Engine, caps, core_count
+from fedi_safety.app.engine import Engine, caps
 from fedi_safety.app.ledger import open_settings_ledger
 from fedi_safety.app.stores import named_store
 from fedi_safety.config.loading import load_settings
@@ -29,6 +29,7 @@ from fedi_safety.core.runs import ScanRequest
 from fedi_safety.detectors import open_detectors
 from fedi_safety.media import SandboxDecoder
 from fedi_safety.policies import load_policy
+from fedi_safety.service.cpus import cpu_count
 
 SETTINGS: tuple[Mapping[str, int], ...] = (
     {},
@@ -52,13 +53,13 @@ def scan_with(changes: Mapping[str, int], folder: Path, ledger: Path, *, cascade
     threads = changes.get("threads", 1)
     options = {name: value for name, value in changes.items() if name != "threads"}
     settings = load_settings(ledger=str(ledger))
-    cores = core_count()
+    cores = cpu_count()
 
     def changed(**usual: Any) -> Options:
         return Options(**(usual | options))
 
     setattr(scan, "Options", changed)  # noqa: B010 - there is no setting for these, on purpose
-    detectors = open_detectors(settings.detectors, settings.device, threads)
+    detectors = open_detectors(settings, threads).frames
     engine = Engine(SandboxDecoder(caps(settings), changes.get("decoders", cores)), detectors, "cpu", cores)
     store = named_store(settings, str(folder))
     records = open_settings_ledger(settings)

@@ -98,7 +98,7 @@ def networks() -> dict[str, Callable[[Image.Image], NDArray[Any]]]:
 def stand_in_clip() -> Any:
     """Return the detector `clip` with the committed stand-in model and its concepts."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-    from fedi_safety.config.schema import Clip
+    from fedi_safety.config.schema import Clip, Settings
     from fedi_safety.detectors import open_detectors
     from support import stand_in
 
@@ -108,7 +108,7 @@ def stand_in_clip() -> Any:
         settings = Clip(
             model=stand_in.MODEL_NAME, model_dir=str(stand_in.MODEL.parent), concepts=concepts.name, precision="fp32"
         )
-        return open_detectors(["clip"], "cpu", 1, settings)[0]
+        return open_detectors(Settings(detectors=["clip"], device="cpu", clip=settings), 1).frames[0]
 
 
 def compare_jpeg(options: argparse.Namespace) -> dict[str, Any]:

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from bench.measure import machine, machine_line, write_result
 from bench.media_jpeg import stand_in_clip
 
+from fedi_safety.config.schema import Settings
 from fedi_safety.core.types import Evidence, Frame, MediaType
 from fedi_safety.detectors import open_detectors
 from fedi_safety.media import SandboxDecoder
@@ -45,7 +46,7 @@ class Scorer:
     """Gives `face.present`, `face.minor` and `nsfw.open_nsfw` for a picture, as a first pass would show it."""
 
     def __init__(self) -> None:
-        found = {detector.name: detector for detector in open_detectors(["embedded"], "cpu", 1)}
+        found = {detector.name: detector for detector in open_detectors(Settings(device="cpu"), 1).frames}
         self._nudenet, self._age, self._open_nsfw = found["nudenet"], found["age"], found["open_nsfw"]
 
     def __call__(self, image: Image.Image) -> tuple[float, float, float]:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fedi_safety.app.engine import Engine, caps, core_count
+from fedi_safety.app.engine import Engine, caps
 from fedi_safety.app.ledger import open_settings_ledger
 from fedi_safety.app.scan import scan
 from fedi_safety.app.stores import named_store
@@ -16,6 +16,7 @@ from fedi_safety.core.runs import ScanRequest
 from fedi_safety.core.types import Evidence, Scored
 from fedi_safety.media import SandboxDecoder
 from fedi_safety.policies import load_policy
+from fedi_safety.service.cpus import cpu_count
 
 
 class Redness:
@@ -38,7 +39,7 @@ def main(folder: Path, ledger: Path) -> None:
     settings = load_settings(ledger=str(ledger))
     store = named_store(settings, str(folder))
     records = open_settings_ledger(settings)
-    jobs = core_count()
+    jobs = cpu_count()
     engine = Engine(SandboxDecoder(caps(settings), jobs), [Redness()], "none", jobs)
     try:
         request = ScanRequest(store.url, dry_run=True)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from support import ledgers
 
 SRC = Path(__file__).parent.parent / "src"
 
@@ -35,3 +38,10 @@ def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(home)
     return home
+
+
+@pytest.fixture(params=ledgers.KINDS)
+def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ledgers.Opener]:
+    """Open the test's ledger, on each kind of database that there is."""
+    with ledgers.ledger_opener(str(request.param), tmp_path) as opener:
+        yield opener

@@ -42,6 +42,14 @@ PLANTED: dict[str, tuple[str, Callable[[Path], None]]] = {
         add("core/examine", "import fedi_safety.core.enforcement"),
     ),
     "a file of the core without a floor": ("The core is layered", add("core/helpers", "VALUE = 1")),
+    "a command opens its own ledger": (
+        "The ledger is behind its ports",
+        add("cli/list_cmd", "def late():\n    from fedi_safety.ledger.ledger import open_ledger"),
+    ),
+    "a use case knows how it is made": (
+        "The ledger is behind its ports",
+        add("app/scan", "import fedi_safety.ledger.database.sqlite"),
+    ),
     "the core counts": ("The core uses the standard library only", add("core/policy", "import numpy")),
     "the parent decodes": (
         "The parent never decodes",

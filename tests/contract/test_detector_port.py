@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from fedi_safety.config.schema import Clip
-from fedi_safety.core.ports import Detector
+from fedi_safety.core.ports import Detector, Embedder
 from fedi_safety.core.types import Box, Evidence, Frame, Scored
-from fedi_safety.detectors import EMBEDDED, open_detectors
+from fedi_safety.detectors import EMBEDDED, KINDS
 from fedi_safety.detectors.examples import HasExamples, check_examples
 from support.corpus.photos import grey_faces, photos
+from support.detectors import opened, settings_for
 
 _OPENED: dict[str, Detector] = {}
 _NAMES = (*EMBEDDED, "clip")
@@ -24,7 +25,7 @@ _TEST_MODEL = Clip(model="tiny-shapes", model_dir=str(Path(__file__).parents[1] 
 def _opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
-        _OPENED.update({d.name: d for d in open_detectors(["embedded", "clip"], "cpu", 1, _TEST_MODEL)})
+        _OPENED.update({d.name: d for d in opened("embedded", "clip", clip=_TEST_MODEL)})
     yield
     _OPENED.clear()
 
@@ -64,6 +65,15 @@ def test_names_itself(detector: Detector) -> None:
     assert "sha256:" in detector.version
     assert all(len(part.split()[0]) >= 12 for part in detector.version.split("sha256:")[1:])
     assert set(detector.after) <= set(EMBEDDED)
+
+
+def test_its_row_says_the_same_without_loading_it(detector: Detector) -> None:
+    kind, settings = KINDS[detector.name], settings_for(detector.name, clip=_TEST_MODEL)
+    assert (kind.signals(settings), kind.after) == (frozenset(detector.signals), detector.after)
+    definitions = detector.definitions if isinstance(detector, Embedder) else {}
+    assert kind.definitions(settings) == definitions
+    source = None if kind.concepts is None else kind.concepts(settings)
+    assert (None if source is None else source.version) == (detector.version if source is not None else None)
 
 
 def test_own_examples_hold(detector: Detector) -> None:

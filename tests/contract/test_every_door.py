@@ -25,9 +25,10 @@ from fedi_safety.app.stores import Target
 from fedi_safety.config.loading import load_settings
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import Unscannable
+from fedi_safety.core.ledger_ports import Verdicts
 from fedi_safety.core.nulls import NoMemory
 from fedi_safety.core.policy import Policy, Rule
-from fedi_safety.core.ports import Store, Verdicts
+from fedi_safety.core.ports import Store
 from fedi_safety.core.runs import ScanRequest
 from fedi_safety.core.testcard import draw_test_card
 from fedi_safety.core.types import (

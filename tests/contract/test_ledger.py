@@ -1,4 +1,4 @@
-"""The promises of the `Ledger` port, for every implementation that `open_one` names."""
+"""The promises of the ledger's ports, for every kind of database that `opener` opens one on."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import pytest
 
 from fedi_safety.core.errors import LedgerError
-from fedi_safety.core.ports import Ledger
+from fedi_safety.core.ledger_ports import Ledger, WholeLedger
 from fedi_safety.core.types import (
     ActKind,
     Content,
@@ -30,7 +30,8 @@ from fedi_safety.core.types import (
     Unscanned,
     Verdict,
 )
-from fedi_safety.ledger.ledger import SqlLedger, open_ledger
+from fedi_safety.ledger import database
+from support.ledgers import KINDS, Opener
 
 STORE = "file:///srv/media"
 OTHER = "file:///srv/other"
@@ -55,30 +56,22 @@ def clock() -> FixedClock:
     return FixedClock()
 
 
-Reopen = Callable[[], SqlLedger]
-
-
-@pytest.fixture(params=["sqlite"])
-def reopen(request: pytest.FixtureRequest, tmp_path: Path, clock: FixedClock) -> Iterator[Reopen]:
-    """Open the one ledger of the test, again if wanted: what was not committed is then not there."""
-    opened: list[SqlLedger] = []
-
-    def open_one() -> SqlLedger:
-        opened.append(open_ledger(tmp_path / "ledger.db", clock=clock))
-        return opened[-1]
-
-    yield open_one
-    for ledger in opened:
-        ledger.dispose()
+Reopen = Callable[[], WholeLedger]
 
 
 @pytest.fixture
-def ledger(reopen: Reopen) -> SqlLedger:
+def reopen(opener: Opener, clock: FixedClock) -> Reopen:
+    """Open the one ledger of the test, again if wanted: what was not committed is then not there."""
+    return partial(opener, clock=clock)
+
+
+@pytest.fixture
+def ledger(reopen: Reopen) -> WholeLedger:
     return reopen()
 
 
 @pytest.fixture
-def run(ledger: SqlLedger) -> int:
+def run(ledger: WholeLedger) -> int:
     return ledger.begin_run("scan", STORE, {"dry_run": False})
 
 
@@ -122,10 +115,14 @@ def states(ledger: Ledger) -> list[tuple[str, PlanState]]:
     return [(plan.object.key, plan.state) for plan in ledger.open_plans(STORE)]
 
 
+def test_every_kind_of_database_is_asked() -> None:
+    assert set(KINDS) == set(database.KINDS)
+
+
 # --- what is remembered
 
 
-def test_a_recorded_verdict_is_remembered_by_another_process(ledger: SqlLedger, run: int, reopen: Reopen) -> None:
+def test_a_recorded_verdict_is_remembered_by_another_process(ledger: WholeLedger, run: int, reopen: Reopen) -> None:
     ledger.record(run, STORE, [judged("a"), judged("b", Verdict.BLOCK)])
     known = reopen().lookup(STORE, [obj("b"), obj("new"), obj("a")], OLD)
     assert [k and (k.sha256, k.verdict, k.settled) for k in known] == [
@@ -140,18 +137,18 @@ def test_a_recorded_verdict_is_remembered_by_another_process(ledger: SqlLedger, 
     [Object("a", 9, 10**18 + 1, "tag-1"), Object("a", 1001, 9, "tag-1"), Object("a", 1001, 10**18 + 1, "other")],
     ids=["size", "time", "tag"],
 )
-def test_a_changed_object_is_new(ledger: SqlLedger, run: int, changed: Object) -> None:
+def test_a_changed_object_is_new(ledger: WholeLedger, run: int, changed: Object) -> None:
     ledger.record(run, STORE, [judged("a")])
     assert ledger.lookup(STORE, [changed], OLD) == [None]
 
 
-def test_stores_do_not_share_objects_but_contents(ledger: SqlLedger, run: int) -> None:
+def test_stores_do_not_share_objects_but_contents(ledger: WholeLedger, run: int) -> None:
     ledger.record(run, STORE, [judged("a")])
     assert ledger.lookup(OTHER, [obj("a")], OLD) == [None]
     assert set(ledger.contents([sha("a"), sha("unknown")])) == {sha("a")}
 
 
-def test_keys_keep_every_byte(ledger: SqlLedger, run: int) -> None:
+def test_keys_keep_every_byte(ledger: WholeLedger, run: int) -> None:
     keys = ["\udcff\udcfe", "a\nb", "ü", "u\u0308", "A", "a", " "]
     ledger.record(run, STORE, [judged(key, of=f"content {i}") for i, key in enumerate(keys)])
     known = ledger.lookup(STORE, [obj(key) for key in keys], OLD)
@@ -160,19 +157,19 @@ def test_keys_keep_every_byte(ledger: SqlLedger, run: int) -> None:
     assert plan.object.key == "\udcff\udcfe" == next(ledger.open_plans(STORE)).object.key
 
 
-def test_another_policy_makes_a_verdict_unsettled(ledger: SqlLedger, run: int) -> None:
+def test_another_policy_makes_a_verdict_unsettled(ledger: WholeLedger, run: int) -> None:
     ledger.record(run, STORE, [judged("a")])
     settled = [ledger.lookup(STORE, [obj("a")], policy)[0] for policy in (OLD, NEW, None)]
     assert [k and k.settled for k in settled] == [True, False, True]
 
 
-def test_a_content_comes_back_as_it_was_given(ledger: SqlLedger, run: int) -> None:
+def test_a_content_comes_back_as_it_was_given(ledger: WholeLedger, run: int) -> None:
     item = judged("a", Verdict.BLOCK)
     ledger.record(run, STORE, [item])
     assert ledger.contents([sha("a")]) == {sha("a"): (item.content, item.judgement, True)}
 
 
-def test_more_objects_than_one_statement_takes(ledger: SqlLedger, run: int) -> None:
+def test_more_objects_than_one_statement_takes(ledger: WholeLedger, run: int) -> None:
     keys = [f"{i:05}" for i in range(2500)]
     ledger.record(run, STORE, [judged(key) for key in keys])
     known = ledger.lookup(STORE, [obj(key) for key in keys], OLD)
@@ -180,7 +177,7 @@ def test_more_objects_than_one_statement_takes(ledger: SqlLedger, run: int) -> N
     assert len(ledger.contents([sha(key) for key in keys])) == 2500
 
 
-def test_many_threads_may_read_while_one_writes(ledger: SqlLedger, run: int) -> None:
+def test_many_threads_may_read_while_one_writes(ledger: WholeLedger, run: int) -> None:
     ledger.record(run, STORE, [judged("a")])
 
     def read(_: int) -> bool:
@@ -198,26 +195,25 @@ def test_many_threads_may_read_while_one_writes(ledger: SqlLedger, run: int) -> 
 # --- recording
 
 
-def test_a_batch_may_name_contents_and_objects_twice(ledger: SqlLedger, run: int) -> None:
+def test_a_batch_may_name_contents_and_objects_twice(ledger: WholeLedger, run: int) -> None:
     twins = [judged("a", of="same"), judged("b", of="same"), judged("a", of="later", version=2)]
     ledger.record(run, STORE, twins)
     known = ledger.lookup(STORE, [obj("a", 2), obj("b")], OLD)
     assert [k and k.sha256 for k in known] == [sha("later"), sha("same")]
 
 
-def test_a_judgement_read_from_the_ledger_is_not_written_again(ledger: SqlLedger, run: int) -> None:
-    from fedi_safety.ledger.query import show
+def test_a_judgement_read_from_the_ledger_is_not_written_again(ledger: WholeLedger, run: int) -> None:
 
     ledger.record(run, STORE, [judged("a", of="same")])
     ledger.record(run, STORE, [judged("b", of="same", fresh=False)])
-    shown = show(ledger.database, sha("same"))
+    shown = ledger.show(sha("same"))
     assert shown and len(shown.judgements) == 1 and [row.key for row in shown.rows] == ["a", "b"]
     ledger.record(run, STORE, [judged("c", of="same", fresh=False, policy=NEW)])
-    shown = show(ledger.database, sha("same"))
+    shown = ledger.show(sha("same"))
     assert shown and [past.judgement.policy for past in shown.judgements] == [OLD, NEW]
 
 
-def test_an_object_with_new_bytes_gets_their_verdict_and_loses_its_plan(ledger: SqlLedger, run: int) -> None:
+def test_an_object_with_new_bytes_gets_their_verdict_and_loses_its_plan(ledger: WholeLedger, run: int) -> None:
     block(ledger, run, "a")
     ledger.record(run, STORE, [judged("a", of="other bytes", version=2)])
     known = ledger.lookup(STORE, [obj("a", 2)], OLD)[0]
@@ -225,7 +221,9 @@ def test_an_object_with_new_bytes_gets_their_verdict_and_loses_its_plan(ledger: 
     assert states(ledger) == []
 
 
-def test_transient_failures_back_off_and_permanent_ones_do_not(ledger: SqlLedger, run: int, clock: FixedClock) -> None:
+def test_transient_failures_back_off_and_permanent_ones_do_not(
+    ledger: WholeLedger, run: int, clock: FixedClock
+) -> None:
     waits = []
     for _ in range(14):
         ledger.record(run, STORE, [Unscanned(obj("a"), Reason.UNREADABLE, "no\nway")])
@@ -239,20 +237,20 @@ def test_transient_failures_back_off_and_permanent_ones_do_not(ledger: SqlLedger
     assert permanent and permanent.retry_at is None and permanent.reason is Reason.CORRUPT
 
 
-def test_the_hash_of_unscanned_bytes_is_kept(ledger: SqlLedger, run: int) -> None:
+def test_the_hash_of_unscanned_bytes_is_kept(ledger: WholeLedger, run: int) -> None:
     ledger.record(run, STORE, [Unscanned(obj("a"), Reason.CORRUPT, "", sha("bad"))])
     known = ledger.lookup(STORE, [obj("a")], OLD)[0]
     assert known and known.sha256 == sha("bad")
 
 
-def test_a_failure_ends_with_the_next_verdict(ledger: SqlLedger, run: int) -> None:
+def test_a_failure_ends_with_the_next_verdict(ledger: WholeLedger, run: int) -> None:
     ledger.record(run, STORE, [Unscanned(obj("a"), Reason.TOO_SLOW)])
     ledger.record(run, STORE, [judged("a")])
     known = ledger.lookup(STORE, [obj("a")], OLD)[0]
     assert known and (known.verdict, known.reason, known.attempts) == (Verdict.CLEAR, None, 0)
 
 
-def test_a_rescore_that_clears_takes_back_the_plans(ledger: SqlLedger, run: int) -> None:
+def test_a_rescore_that_clears_takes_back_the_plans(ledger: WholeLedger, run: int) -> None:
     block(ledger, run, "a")
     ledger.record(run, STORE, [judged("a", Verdict.CLEAR, value=0.01)])
     assert states(ledger) == []
@@ -262,20 +260,20 @@ def test_a_rescore_that_clears_takes_back_the_plans(ledger: SqlLedger, run: int)
 # --- plans and acts
 
 
-def test_planning_twice_gives_the_same_plans_in_order(ledger: SqlLedger, run: int, reopen: Reopen) -> None:
+def test_planning_twice_gives_the_same_plans_in_order(ledger: WholeLedger, run: int, reopen: Reopen) -> None:
     first = block(ledger, run, "a", "b", "c")
     wanted = [(plan.object, plan.sha256) for plan in reversed(first)]
     assert reopen().plan(run, STORE, wanted, ActKind.DELETE) == first[::-1]
     assert [plan.id for plan in ledger.open_plans(STORE)] == [plan.id for plan in first]
 
 
-def test_a_plan_of_another_kind_is_superseded(ledger: SqlLedger, run: int) -> None:
+def test_a_plan_of_another_kind_is_superseded(ledger: WholeLedger, run: int) -> None:
     reports = block(ledger, run, "a", act=ActKind.REPORT)
     deletes = ledger.plan(run, STORE, [(reports[0].object, reports[0].sha256)], ActKind.DELETE)
     assert [(plan.id, plan.act) for plan in ledger.open_plans(STORE)] == [(deletes[0].id, ActKind.DELETE)]
 
 
-def test_open_plans_are_told_apart_by_store_and_act(ledger: SqlLedger, run: int) -> None:
+def test_open_plans_are_told_apart_by_store_and_act(ledger: WholeLedger, run: int) -> None:
     block(ledger, run, "a")
     ledger.record(run, OTHER, [judged("a", Verdict.BLOCK, fresh=False)])
     ledger.plan(run, OTHER, [(obj("a"), sha("a"))], ActKind.REPORT)
@@ -284,7 +282,7 @@ def test_open_plans_are_told_apart_by_store_and_act(ledger: SqlLedger, run: int)
     assert list(ledger.open_plans(OTHER, ActKind.DELETE)) == []
 
 
-def test_plans_may_be_closed_while_they_are_listed(ledger: SqlLedger, run: int) -> None:
+def test_plans_may_be_closed_while_they_are_listed(ledger: WholeLedger, run: int) -> None:
     block(ledger, run, *(f"{i:04}" for i in range(1200)))
     seen = []
     for plan in ledger.open_plans(STORE):
@@ -295,28 +293,28 @@ def test_plans_may_be_closed_while_they_are_listed(ledger: SqlLedger, run: int) 
 
 
 @pytest.mark.parametrize("end", [PlanState.DONE, PlanState.GONE])
-def test_an_object_that_was_removed_is_new_when_it_comes_back(ledger: SqlLedger, run: int, end: PlanState) -> None:
+def test_an_object_that_was_removed_is_new_when_it_comes_back(ledger: WholeLedger, run: int, end: PlanState) -> None:
     plans = ledger.start(run, block(ledger, run, "a"))
     assert [plan.state for plan in plans] == [PlanState.STARTED]
     ledger.close(run, [Outcome(plans[0], end)])
     assert states(ledger) == [] and ledger.lookup(STORE, [obj("a")], OLD) == [None]
 
 
-def test_a_report_leaves_the_object_as_judged(ledger: SqlLedger, run: int) -> None:
+def test_a_report_leaves_the_object_as_judged(ledger: WholeLedger, run: int) -> None:
     plans = ledger.start(run, block(ledger, run, "a", act=ActKind.REPORT))
     ledger.close(run, [Outcome(plans[0], PlanState.DONE)])
     known = ledger.lookup(STORE, [obj("a")], OLD)[0]
     assert known and known.verdict is Verdict.BLOCK
 
 
-def test_an_object_that_changed_under_the_act_loses_its_verdict(ledger: SqlLedger, run: int) -> None:
+def test_an_object_that_changed_under_the_act_loses_its_verdict(ledger: WholeLedger, run: int) -> None:
     plans = ledger.start(run, block(ledger, run, "a"))
     ledger.close(run, [Outcome(plans[0], PlanState.CHANGED)])
     assert states(ledger) == [] and ledger.lookup(STORE, [obj("a")], OLD) == [None]
     assert sha("a") in ledger.contents([sha("a")])
 
 
-def test_a_failed_act_is_tried_again(ledger: SqlLedger, run: int) -> None:
+def test_a_failed_act_is_tried_again(ledger: WholeLedger, run: int) -> None:
     plans = ledger.start(run, block(ledger, run, "a"))
     ledger.close(run, [Outcome(plans[0], PlanState.FAILED, "read-only")])
     assert states(ledger) == [("a", PlanState.FAILED)]
@@ -325,8 +323,7 @@ def test_a_failed_act_is_tried_again(ledger: SqlLedger, run: int) -> None:
     assert states(ledger) == [] and ledger.verify().problem is None
 
 
-def test_an_act_whose_end_was_lost_is_found_and_done_again(ledger: SqlLedger, run: int, reopen: Reopen) -> None:
-    from fedi_safety.ledger.query import show
+def test_an_act_whose_end_was_lost_is_found_and_done_again(ledger: WholeLedger, run: int, reopen: Reopen) -> None:
 
     ledger.start(run, block(ledger, run, "a"))
     ledger.dispose()  # as if killed here
@@ -334,12 +331,12 @@ def test_an_act_whose_end_was_lost_is_found_and_done_again(ledger: SqlLedger, ru
     assert states(after) == [("a", PlanState.STARTED)]
     later = after.begin_run("scan", STORE, {})
     after.close(later, [Outcome(p, PlanState.GONE) for p in after.start(later, list(after.open_plans(STORE)))])
-    shown = show(after.database, "a")
+    shown = after.show("a")
     assert shown and [act["outcome"] for act in shown.acts] == ["interrupted", "gone"]
     assert states(after) == [] and after.verify().problem is None
 
 
-def test_ends_are_recorded_even_if_the_acts_break_off(ledger: SqlLedger, run: int) -> None:
+def test_ends_are_recorded_even_if_the_acts_break_off(ledger: WholeLedger, run: int) -> None:
     plans = ledger.start(run, block(ledger, run, "a", "b"))
 
     def acts() -> Iterator[Outcome]:
@@ -351,23 +348,17 @@ def test_ends_are_recorded_even_if_the_acts_break_off(ledger: SqlLedger, run: in
     assert states(ledger) == [("b", PlanState.STARTED)]
 
 
-def test_an_act_that_was_not_started_cannot_be_closed(ledger: SqlLedger, run: int) -> None:
+def test_an_act_that_was_not_started_cannot_be_closed(ledger: WholeLedger, run: int) -> None:
     plans = block(ledger, run, "a")
     with pytest.raises(ValueError, match="not started"):
         ledger.close(run, [Outcome(plans[0], PlanState.DONE)])
     assert states(ledger) == [("a", PlanState.PLANNED)]
 
 
-def test_superseding_spares_what_has_begun(ledger: SqlLedger, run: int) -> None:
-    ledger.start(run, block(ledger, run, "a", "b")[:1])
-    assert ledger.supersede(run, STORE, [obj("a"), obj("b"), obj("unknown")]) == 1
-    assert states(ledger) == [("a", PlanState.STARTED)]
-
-
 # --- people
 
 
-def test_a_dismissed_content_is_clear_for_good(ledger: SqlLedger, run: int, reopen: Reopen) -> None:
+def test_a_dismissed_content_is_clear_for_good(ledger: WholeLedger, run: int, reopen: Reopen) -> None:
     plans = block(ledger, run, "a")
     ledger.record(run, OTHER, [judged("copy", Verdict.BLOCK, of="a", fresh=False)])
     ledger.plan(run, OTHER, [(obj("copy"), sha("a"))], ActKind.DELETE)
@@ -384,7 +375,7 @@ def test_a_dismissed_content_is_clear_for_good(ledger: SqlLedger, run: int, reop
     assert after.contents([sha("a")])[sha("a")][1].verdict is Verdict.CLEAR
 
 
-def test_a_dismissal_can_be_taken_back(ledger: SqlLedger, run: int) -> None:
+def test_a_dismissal_can_be_taken_back(ledger: WholeLedger, run: int) -> None:
     block(ledger, run, "a")
     ledger.dismiss(sha("a"), "a tomato")
     assert ledger.restore(sha("a")) and not ledger.restore(sha("a"))
@@ -396,7 +387,7 @@ def test_a_dismissal_can_be_taken_back(ledger: SqlLedger, run: int) -> None:
     assert ledger.verify().problem is None
 
 
-def test_what_the_ledger_does_not_know_cannot_be_dismissed(ledger: SqlLedger) -> None:
+def test_what_the_ledger_does_not_know_cannot_be_dismissed(ledger: WholeLedger) -> None:
     with pytest.raises(LedgerError, match="is not in the ledger"):
         ledger.dismiss(sha("a"), "")
 
@@ -404,7 +395,7 @@ def test_what_the_ledger_does_not_know_cannot_be_dismissed(ledger: SqlLedger) ->
 # --- policies
 
 
-def test_redeciding_changes_verdicts_and_closes_plans(ledger: SqlLedger, run: int) -> None:
+def test_redeciding_changes_verdicts_and_closes_plans(ledger: WholeLedger, run: int) -> None:
     block(ledger, run, "a", "b", "c")
     ledger.record(run, STORE, [judged("new", policy=NEW), judged("d")])
     asked: list[bytes] = []
@@ -434,22 +425,26 @@ def test_redeciding_changes_verdicts_and_closes_plans(ledger: SqlLedger, run: in
     assert settled and settled.settled and ledger.verify().problem is None
 
 
-def test_redeciding_pages_through_everything(ledger: SqlLedger, run: int) -> None:
+def test_redeciding_pages_through_everything(ledger: WholeLedger, run: int) -> None:
     ledger.record(run, STORE, [judged(f"{i:04}") for i in range(1201)])
     assert ledger.redecide(run, NEW, lambda *_: judgement(Verdict.CLEAR, NEW)) == 1201
 
 
-def test_scores_can_be_read_for_a_preview(ledger: SqlLedger, run: int) -> None:
+def test_scores_can_be_read_for_a_preview(ledger: WholeLedger, run: int) -> None:
     ledger.record(run, STORE, [judged("a", of="same"), judged("b", of="same"), judged("c", policy=NEW)])
-    found = {sha256: (given.policy, count) for sha256, _, given, count in ledger.iter_scores()}
-    assert found == {sha("same"): (OLD, 2), sha("c"): (NEW, 1)}
-    assert [sha256 for sha256, *_ in ledger.iter_scores(NEW)] == [sha("same")]
+    (page,) = ledger.score_pages()
+    found = {
+        sha256: (page.judgement(i).policy, count, page.scores(i).signals["test.red"].value)
+        for i, (sha256, count) in enumerate(zip(page.cells["sha256"], page.cells["objects"], strict=True))
+    }
+    assert found == {sha("same"): (OLD, 2, 0.1 + 0.2), sha("c"): (NEW, 1, 0.1 + 0.2)}
+    assert [list(page.cells["sha256"]) for page in ledger.score_pages(NEW)] == [[sha("same")]]
 
 
 # --- runs, the breaker, the lock
 
 
-def test_only_a_finished_dry_scan_counts_as_a_dry_run(ledger: SqlLedger) -> None:
+def test_only_a_finished_dry_scan_counts_as_a_dry_run(ledger: WholeLedger) -> None:
     for kind, dry, status, store in (
         ("scan", False, "done", STORE),
         ("scan", True, "interrupted", STORE),
@@ -463,7 +458,14 @@ def test_only_a_finished_dry_scan_counts_as_a_dry_run(ledger: SqlLedger) -> None
     assert ledger.was_dry_run(STORE)
 
 
-def test_the_breaker_holds_until_it_is_reset(ledger: SqlLedger, run: int, reopen: Reopen) -> None:
+def test_a_dry_run_of_a_part_is_none(ledger: WholeLedger, reopen: Reopen) -> None:
+    ledger.end_run(ledger.begin_run("scan", STORE, {"dry_run": True, "whole": False}), "done", {})
+    assert not ledger.was_dry_run(STORE)
+    ledger.end_run(ledger.begin_run("scan", STORE, {"dry_run": True, "whole": True}), "done", {})
+    assert reopen().was_dry_run(STORE)
+
+
+def test_the_breaker_holds_until_it_is_reset(ledger: WholeLedger, run: int, reopen: Reopen) -> None:
     assert ledger.breaker(STORE) is None
     ledger.set_breaker(run, STORE, "too much")
     after = reopen()
@@ -472,7 +474,7 @@ def test_the_breaker_holds_until_it_is_reset(ledger: SqlLedger, run: int, reopen
     assert ledger.breaker(STORE) is None
 
 
-def test_one_run_at_a_time(ledger: SqlLedger, reopen: Reopen) -> None:
+def test_one_run_at_a_time(ledger: WholeLedger, reopen: Reopen) -> None:
     other = reopen()
     refused = pytest.raises(LedgerError, match=r"another fedi-safety run \(pid \d+\)")
     with ledger.run_lock(), refused, other.run_lock():

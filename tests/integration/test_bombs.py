@@ -12,9 +12,9 @@ import pytest
 
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.policy import Policy, Rule
+from fedi_safety.core.records import Row
 from fedi_safety.core.runs import Tally
 from fedi_safety.core.types import Decoded, MediaType, Reason, Verdict
-from fedi_safety.ledger.query import Row
 from fedi_safety.media import Caps, SandboxDecoder
 from fedi_safety.media.caps import MIB
 from support.corpus.media_zoo import saved

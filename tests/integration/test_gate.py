@@ -22,9 +22,9 @@ from fedi_safety.config.loading import load_settings
 from fedi_safety.core.errors import ConfigError, ModelError
 from fedi_safety.core.policy import judge
 from fedi_safety.core.types import Content, Judged, MediaType, Object, Scores, Signal
+from fedi_safety.core.uploads import UploadState
 from fedi_safety.judging.types import Unjudged
 from fedi_safety.ledger.ledger import open_ledger
-from fedi_safety.ledger.uploads import UploadState
 from fedi_safety.policies import load_policy
 from support.serving import RED, RED_CIRCLE, gate
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from fedi_safety.core.records import Filters
 from fedi_safety.core.types import ActKind, Object, PlanState
+from fedi_safety.core.uploads import BacklogEntry, UploadState
 from fedi_safety.gate.backlog import backlog as entries
 from fedi_safety.gate.backlog import finder
-from fedi_safety.ledger.query import Filters, list_objects
-from fedi_safety.ledger.uploads import BacklogEntry, UploadState
 from support.fakes import FakeStore
 from support.serving import RED, RED_CIRCLE, Gate, Reply, gate
 
@@ -167,7 +167,7 @@ def test_a_debt_is_judged_in_the_store_and_removed_by_the_ordinary_act(tmp_path:
         g.wait_for(lambda: not g.figures().owed)
         g.wait_for(lambda: g.figures().settled == {"removed": 3, "clear": 1})
         assert sorted(kept.objects) == ["good.png", "other.png"], "only what was owed is looked at"
-        rows = list(list_objects(g.ledger.database, Filters()))
+        rows = list(g.ledger.list_objects(Filters()))
         assert {(r.key, r.act, r.act_state) for r in rows if r.key.startswith("bad")} == {
             (f"bad/{i}.png", ActKind.DELETE, PlanState.DONE) for i in range(3)
         }
@@ -256,9 +256,7 @@ def test_a_complete_scan_settles_what_it_did_not_meet(
     run = ledger.begin_run("scan", kept.url, {"whole": True, "dry_run": False})
     ledger.end_run(run, "done", {})
     ledger.tend_uploads(kept.url, "x", 60.0)
-    from fedi_safety.ledger.uploads import figures
-
-    assert figures(ledger.database, clock.now()).settled == {"not found": 1}
+    assert ledger.upload_figures(clock.now()).settled == {"not found": 1}
     ledger.dispose()
 
 

@@ -12,7 +12,6 @@ from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.places import Place
 from fedi_safety.core.policy import nearly
 from fedi_safety.core.types import Decoded, Detail, MediaType, Reason, Recheck, Signal
-from fedi_safety.ledger.query import show
 from support.fakes import FakeDecoder, FakeDetector, FakeStore, red_circles, text_frame
 from support.passes import Bench
 
@@ -172,7 +171,7 @@ def test_a_part_is_said_to_be_one(bench: Bench, clips: Clips) -> None:
     assert (tally.clear, tally.partly, tally.unscanned) == (1, 1, {"corrupt": 1})
     assert bench.row("clip").partly == clips.partly
     assert [row.key for row in bench.rows(partly=True)] == ["clip"]
-    shown = show(bench.ledger.database, "clip")
+    shown = bench.ledger.show("clip")
     assert shown is not None
     assert (shown.partly, shown.frames, shown.total) == (clips.partly, 2, 99)
     again, _ = bench.scan(dry_run=True)

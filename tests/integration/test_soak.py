@@ -32,9 +32,9 @@ from fedi_safety.clients.pictrs import PictrsClient
 from fedi_safety.config.loading import load_settings
 from fedi_safety.config.schema import S3, Settings, Ssh
 from fedi_safety.core.ports import Store
+from fedi_safety.core.records import Filters
 from fedi_safety.core.types import Decoded, Detail, MediaType
 from fedi_safety.ledger.ledger import open_ledger
-from fedi_safety.ledger.query import Filters, list_objects
 from fedi_safety.stores.pictrs import PictrsStore
 from fedi_safety.stores.s3.faults import Patience
 from fedi_safety.stores.s3.store import open_s3
@@ -232,7 +232,7 @@ class Soak:
         return {sha: bad for place in self.places for sha, bad in place.sent.items()}
 
     def states(self) -> Counter[str]:
-        return Counter(row.state for row in list_objects(self.ledger.database, Filters()))
+        return Counter(row.state for row in self.ledger.list_objects(Filters()))
 
     @property
     def settled(self) -> bool:

@@ -16,11 +16,11 @@ from fedi_safety.core.pipeline import Stages
 from fedi_safety.core.policy import Policy, judge
 from fedi_safety.core.ports import Detector
 from fedi_safety.core.types import NO_SCORES, Evidence, Scores, Verdict
-from fedi_safety.detectors import open_detectors
 from fedi_safety.detectors.clip.detector import Clip
 from fedi_safety.policies import parse_policy
 from support import stand_in
 from support.corpus import shapes
+from support.detectors import opened
 from support.program import program
 
 HELD_OUT = 2000
@@ -65,7 +65,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clip]:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(folder))
-        (detector,) = open_detectors(["clip"], "cpu", 1, settings)
+        (detector,) = opened("clip", clip=settings)
     assert isinstance(detector, Clip)
     yield detector
     detector.close()

@@ -15,13 +15,12 @@ from fedi_safety.core.places import Place
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Detector
 from fedi_safety.core.types import Decoded, Detail, Evidence, Frame, MediaType, Verdict
-from fedi_safety.detectors import open_detectors
-from fedi_safety.ledger.query import show
 from fedi_safety.media import Caps, SandboxDecoder
 from fedi_safety.policies import parse_policy
 from support import stand_in
 from support.corpus import shapes
 from support.corpus.photos import grey_faces, jpeg_bytes, picture
+from support.detectors import opened
 from support.fakes import FakeStore
 from support.passes import Bench
 from support.program import FACES
@@ -57,14 +56,14 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Detector]:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(folder))
-        (detector,) = open_detectors(["clip"], "cpu", 1, settings)
+        (detector,) = opened("clip", clip=settings)
     yield detector
     cast("Any", detector).close()
 
 
 @pytest.fixture(scope="module")
 def embedded() -> Sequence[Detector]:
-    return open_detectors(["embedded"], "cpu", 1)
+    return opened("embedded")
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +121,7 @@ def test_what_a_long_picture_hides_is_found(tmp_path: Path, clip: Detector, circ
             for factor in hit.factors:
                 assert factor.where.startswith("tile "), (key, factor)
                 assert covers(factor.where, edges), (key, factor.where)
-        shown = show(made.ledger.database, "down")
+        shown = made.ledger.show("down")
         assert shown is not None
         assert shown.total == 13
         assert shown.frames is not None
@@ -221,7 +220,7 @@ def test_one_decoding_serves_every_detector(tmp_path: Path, embedded: Sequence[D
         assert decoder.passes.count(Detail.COARSE) == 5, "the same bytes under another name are not decoded again"
         assert decoder.passes.count(Detail.FINE) <= 1
         assert made.row("astronaut").verdict is Verdict.BLOCK
-        shown = show(made.ledger.database, "china")
+        shown = made.ledger.show("china")
         assert shown is not None
         assert {"open_nsfw", "nudenet", "clip"} <= set(shown.detectors)
         made.close()

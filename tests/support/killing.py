@@ -43,11 +43,11 @@ class Steps:
         for name in ("unlink", "fsync"):
             setattr(os, name, self.around(getattr(os, name)))
         event.listen(Engine, "commit", lambda _connection: self.step())
-        from fedi_safety.ledger.database.sqlite import Database
+        from fedi_safety.ledger.database.sqlite import SqliteDatabase
 
-        write = Database.write
+        write = SqliteDatabase.write
 
-        def counted(database: Database) -> Any:
+        def counted(database: SqliteDatabase) -> Any:
             from contextlib import contextmanager
 
             @contextmanager
@@ -58,7 +58,7 @@ class Steps:
 
             return around()
 
-        Database.write = counted  # type: ignore[method-assign,assignment]
+        SqliteDatabase.write = counted  # type: ignore[method-assign,assignment]
 
 
 def killed_at(fatal: int, work: Callable[[], object]) -> bool:

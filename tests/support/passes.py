@@ -14,10 +14,10 @@ from fedi_safety.core.enforcement import Acting, Enforcement
 from fedi_safety.core.pipeline import Options, Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Store
+from fedi_safety.core.records import Filters, Row
 from fedi_safety.core.runs import Tally
 from fedi_safety.core.types import ActKind, Recheck
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
-from fedi_safety.ledger.query import Filters, Row, list_objects
 from support.fakes import FakeClock, FakeDecoder, FakeDetector, detectors, red_circles
 
 RED_CIRCLE = b"pic red=0.9 circle=0.9"
@@ -88,7 +88,7 @@ class Bench:
 
     def rows(self, **filters: object) -> list[Row]:
         """Return what the ledger lists."""
-        return list(list_objects(self.ledger.database, Filters(**filters)))  # type: ignore[arg-type]
+        return list(self.ledger.list_objects(Filters(**filters)))  # type: ignore[arg-type]
 
     def row(self, key: str) -> Row:
         """Return the one row of a key."""

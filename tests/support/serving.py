@@ -22,11 +22,11 @@ from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.types import Decoded, Detail, MediaType, Reason
+from fedi_safety.core.uploads import UploadFigures
 from fedi_safety.gate import edge
 from fedi_safety.gate.service import Serving
 from fedi_safety.judging import engine
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
-from fedi_safety.ledger.uploads import UploadFigures, figures
 from support.fakes import FakeDecoder, FakeDetector, detectors, red_circles
 
 RED_CIRCLE = b"pic red=0.9 circle=0.9"
@@ -115,7 +115,7 @@ class Gate:
         return found[0] if found else 0.0
 
     def figures(self) -> UploadFigures:
-        return figures(self.ledger.database, time.time())
+        return self.ledger.upload_figures(time.time())
 
     def flush(self) -> None:
         assert self.serving.writer.flush(5)

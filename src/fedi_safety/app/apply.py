@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
+from fedi_safety.app.acts import act_for, acts_for
+from fedi_safety.app.passes import breaker_limits, noting, recorded_run
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.decide import breaker_opinion
 from fedi_safety.core.enforcement import Acting
 from fedi_safety.core.errors import UsageError
+from fedi_safety.core.ledger_ports import Ledger
 from fedi_safety.core.ports import Store
+from fedi_safety.core.records import StoreCounts
 from fedi_safety.core.runs import RunReport, Tally
 from fedi_safety.core.types import Outcome, Plan
-
-if TYPE_CHECKING:
-    from fedi_safety.ledger.ledger import SqlLedger
-    from fedi_safety.ledger.statistics import StoreCounts
-from fedi_safety.app.acts import act_for, acts_for
-from fedi_safety.app.passes import breaker_limits, noting, recorded_run
 
 
 def carry_out(
     settings: Settings,
     plans: Sequence[Plan],
     *,
-    ledger: SqlLedger,
+    ledger: Ledger,
     store: Store,
     run: int,
     keep_going: Callable[[], bool],
@@ -39,22 +36,20 @@ def carry_out(
 def apply(
     settings: Settings,
     *,
-    ledger: SqlLedger,
+    ledger: Ledger,
     store: Store,
     resume_acts: bool = False,
     keep_going: Callable[[], bool] = lambda: True,
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> RunReport:
     """Carry out what earlier runs planned for a store and nobody dismissed. Judges nothing and opens no model."""
-    from fedi_safety.ledger.statistics import store_counts
-
     if not act_for(settings, store.url).removes:
         raise UsageError(
             "apply", f"`act = {settings.act}` is configured, and apply removes", "configure another action"
         )
     report = RunReport(0, store.url)
     with ledger.run_lock(), recorded_run(ledger, "apply", report, {"resume_acts": resume_acts}):
-        counts = store_counts(ledger.database, store.url)
+        counts = ledger.store_counts(store.url)
         report.tally.planned = counts.open_removals
         report.breaker = _apply_breaker(settings, ledger, report, counts, resume_acts)
         if report.breaker is None:
@@ -75,7 +70,7 @@ def _removals(plans: Iterator[Plan]) -> Iterator[Plan]:
 
 
 def _apply_breaker(
-    settings: Settings, ledger: SqlLedger, report: RunReport, counts: StoreCounts, resume_acts: bool
+    settings: Settings, ledger: Ledger, report: RunReport, counts: StoreCounts, resume_acts: bool
 ) -> str | None:
     """Hold the plans against the store's judged objects, as the run that made them would have."""
     held = ledger.breaker(report.store)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fedi_safety.concepts.rescoring import ConceptRescorer, ConceptSource, rescorer_of
+from fedi_safety.concepts.rescoring import ConceptRescorer, rescorer_of
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import ContentDetector, Decoder, Detector, Embedder
+from fedi_safety.service.cpus import cpu_count
 
 if TYPE_CHECKING:
     from fedi_safety.media import Caps
@@ -74,20 +74,9 @@ class Measured:
 
 def measurable(settings: Settings) -> Measured:
     """Return what the configured detectors would measure. Raises `ConfigError` if the concepts have a mistake."""
-    from fedi_safety.detectors import CLIP, signals_of
+    from fedi_safety.detectors import definitions_of, signals_of
 
-    signals = signals_of([name for name in settings.detectors if name != CLIP])
-    if CLIP not in settings.detectors:
-        return Measured(signals, {})
-    from fedi_safety.concepts.reading import load_concepts
-
-    concepts = load_concepts(settings.clip.concepts)
-    return Measured(signals | frozenset(concepts.signals), concepts.definitions)
-
-
-def core_count() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) or 1
+    return Measured(signals_of(settings), definitions_of(settings))
 
 
 def open_engine(settings: Settings) -> Engine:
@@ -96,10 +85,10 @@ def open_engine(settings: Settings) -> Engine:
     from fedi_safety.detectors.sessions.devices import choose_device
     from fedi_safety.media import SandboxDecoder
 
-    jobs = settings.jobs or core_count()
+    jobs = settings.jobs or cpu_count()
     device = choose_device(settings.device)
-    detectors = open_detectors(settings.detectors, settings.device, 1, settings.clip)
-    return Engine(SandboxDecoder(caps(settings), jobs), detectors, device.name, jobs)
+    opened = open_detectors(settings, 1)
+    return Engine(SandboxDecoder(caps(settings), jobs), opened.frames, device.name, jobs, opened.contents)
 
 
 def caps(settings: Settings) -> Caps:
@@ -107,13 +96,3 @@ def caps(settings: Settings) -> Caps:
     from fedi_safety.media import Caps
 
     return Caps(**settings.limits.model_dump())
-
-
-def concept_source(settings: Settings) -> ConceptSource:
-    """Return the concepts with the configured model's text embeddings; the network for pictures is not loaded.
-
-    Raises `ConfigError` or `ModelError`.
-    """
-    from fedi_safety.detectors.clip import describe
-
-    return describe(settings.clip, settings.device)

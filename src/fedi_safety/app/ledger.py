@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
 
 from fedi_safety.config.loading import ledger_path
 from fedi_safety.config.schema import Settings
+from fedi_safety.core.ledger_ports import Ledger, UploadLedger, WholeLedger
 
-if TYPE_CHECKING:
-    from fedi_safety.ledger.ledger import SqlLedger
+_UPLOAD_BUSY_S = 1.5  # how long a write waits for another program's: somebody waits for the answer
 
 
 class SystemClock:
@@ -26,7 +25,7 @@ class SystemClock:
         return time.monotonic()
 
 
-def open_settings_ledger(settings: Settings, *, readonly: bool = False) -> SqlLedger:
+def open_settings_ledger(settings: Settings, *, readonly: bool = False) -> WholeLedger:
     """Open the configured ledger. Raises `LedgerError` or `LedgerUsageError`."""
     from fedi_safety.ledger.embeddings import Keep
     from fedi_safety.ledger.ledger import open_ledger
@@ -35,10 +34,20 @@ def open_settings_ledger(settings: Settings, *, readonly: bool = False) -> SqlLe
     return open_ledger(ledger_path(settings), clock=SystemClock(), readonly=readonly, keep=keep)
 
 
+def open_upload_ledger(settings: Settings) -> UploadLedger:
+    """Open the configured ledger for the gate. Raises `LedgerError` or `LedgerUsageError`.
+
+    Embeddings are not kept: they would go with the last object that has a content, and an upload has none yet.
+    """
+    from fedi_safety.ledger.ledger import open_ledger
+
+    return open_ledger(ledger_path(settings), clock=SystemClock(), busy_timeout_s=_UPLOAD_BUSY_S)
+
+
 class SharedRunLock:
     """The ledger's run lock for several scans of one process: the first takes it, the last gives it back."""
 
-    def __init__(self, ledger: SqlLedger) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         """Hold nothing yet."""
         self._ledger = ledger
         self._mutex = threading.Lock()

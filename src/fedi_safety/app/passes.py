@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.decide import BreakerLimits
 from fedi_safety.core.errors import FediSafetyError
+from fedi_safety.core.ledger_ports import Ledger
 from fedi_safety.core.runs import RunReport
 from fedi_safety.core.types import Outcome, PlanState
-
-if TYPE_CHECKING:
-    from fedi_safety.ledger.ledger import SqlLedger
 
 
 def breaker_limits(settings: Settings) -> BreakerLimits:
@@ -23,7 +21,7 @@ def breaker_limits(settings: Settings) -> BreakerLimits:
 
 
 @contextmanager
-def recorded_run(ledger: SqlLedger, kind: str, report: RunReport, settings: Mapping[str, Any]) -> Iterator[RunReport]:
+def recorded_run(ledger: Ledger, kind: str, report: RunReport, settings: Mapping[str, Any]) -> Iterator[RunReport]:
     """Open a run in the ledger and close it with what became of it, whatever happens."""
     started = time.monotonic()
     report.run_id = ledger.begin_run(kind, report.store, settings)

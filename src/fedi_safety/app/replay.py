@@ -11,18 +11,16 @@ from dataclasses import dataclass, field
 from itertools import compress
 from typing import TYPE_CHECKING
 
-from fedi_safety.app.engine import concept_source, measurable
+from fedi_safety.app.engine import measurable
 from fedi_safety.concepts.rescoring import ConceptRescorer
 from fedi_safety.config.schema import Settings
+from fedi_safety.core.ledger_ports import LedgerReader, ScorePage
 from fedi_safety.core.policy import Policy, judge, marks, open_signals
 from fedi_safety.core.types import Judgement, Scores, Verdict
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from fedi_safety.ledger.ledger import SqlLedger
-    from fedi_safety.ledger.score_pages import Page
 
 
 @dataclass(slots=True)
@@ -37,7 +35,7 @@ class Preview:
     rules: Counter[str] = field(default_factory=Counter)
 
 
-def preview(rejudge: Rejudge, pages: Iterable[Page]) -> Preview:
+def preview(rejudge: Rejudge, pages: Iterable[ScorePage]) -> Preview:
     """Decide pages of stored scores and count. Objects that were removed do not count."""
     found = Preview(rejudge.policy.id)
     for page in pages:
@@ -116,10 +114,11 @@ class Rejudge:
         return answer
 
 
-def preview_ledger(settings: Settings, policy: Policy, ledger: SqlLedger) -> Preview:
+def preview_ledger(settings: Settings, policy: Policy, ledger: LedgerReader) -> Preview:
     """Decide the whole ledger anew under a policy, with the detectors that are configured. Changes nothing."""
-    from fedi_safety.detectors import CLIP
+    from fedi_safety.detectors import concept_source
 
     known = measurable(settings)
-    rescorer = ConceptRescorer(concept_source(settings)) if CLIP in settings.detectors else None
+    source = concept_source(settings)
+    rescorer = None if source is None else ConceptRescorer(source)
     return preview(Rejudge(known.in_force(policy), known.signals), ledger.score_pages(rescorer=rescorer))

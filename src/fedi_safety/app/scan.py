@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from fedi_safety.app.acts import acts_for
 from fedi_safety.app.engine import Engine
@@ -18,21 +17,19 @@ from fedi_safety.app.replay import Rejudge
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.decide import Mode, breaker_opinion
 from fedi_safety.core.enforcement import Acting, Enforcement
+from fedi_safety.core.ledger_ports import Ledger
 from fedi_safety.core.pipeline import Options, Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Store
 from fedi_safety.core.runs import RunReport, ScanRequest, Tally
 from fedi_safety.core.types import Recheck
 
-if TYPE_CHECKING:
-    from fedi_safety.ledger.ledger import SqlLedger
-
 
 def scan(
     settings: Settings,
     request: ScanRequest,
     *,
-    ledger: SqlLedger,
+    ledger: Ledger,
     store: Store,
     engine: Engine,
     policy: Policy,

@@ -97,7 +97,7 @@ def check(
 ) -> int:
     """Say whether a concept file is valid, every mistake with its line, and what in the policy does not match it."""
     from fedi_safety.concepts import PREFIX
-    from fedi_safety.detectors import CLIP
+    from fedi_safety.detectors import concept_detectors
     from fedi_safety.policies import load_policy
 
     sh = shell(config, ledger, log_level, quiet, yes)
@@ -109,8 +109,9 @@ def check(
         sh.say(f"  note: policy {policy.name} names {signal}, which is not among them: it counts as 0")
     for signal in sorted(set(found.signals) - policy.signals):
         sh.say(f"  note: no rule of policy {policy.name} asks for {signal}")
-    if CLIP not in sh.settings.detectors:
-        sh.say("  note: the detector clip is not among `detectors`: nothing measures them")
+    for name in concept_detectors():
+        if name not in sh.settings.detectors:
+            sh.say(f"  note: the detector {name} is not among `detectors`: nothing measures them")
     return 0
 
 
@@ -129,7 +130,7 @@ def try_image(
     """Show each concept's share for a picture, highest first. The picture is decoded as in a scan, and forgotten."""
     from fedi_safety.app.engine import caps
     from fedi_safety.core.types import Evidence
-    from fedi_safety.detectors import CLIP, open_detectors
+    from fedi_safety.detectors import concept_detectors, open_detectors
     from fedi_safety.media import SandboxDecoder
 
     sh = shell(config, ledger, log_level, quiet, yes, device=device, clip={"concepts": concepts})
@@ -137,7 +138,8 @@ def try_image(
     decoder = SandboxDecoder(caps(sh.settings), 1)
     try:
         decoded: Decoded = decoder.decode(data, decoder.sniff(data[:4096]))
-        (detector,) = open_detectors([CLIP], sh.settings.device, 0, sh.settings.clip)
+        alone = sh.settings.model_copy(update={"detectors": list(concept_detectors())})
+        (detector,) = open_detectors(alone).frames
         scored = detector.score([Evidence(frame) for frame in decoded.frames])
     except Unscannable as error:
         raise UsageError(image, str(error), "try another picture") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from fedi_safety.cli.shell import (
     write_json,
 )
 from fedi_safety.core.errors import ExitCode, FediSafetyError
+from fedi_safety.service.cpus import cpu_count
 
 if TYPE_CHECKING:
     from fedi_safety.app.stores import Target
@@ -127,9 +127,7 @@ def _clip_speeds(settings: Settings) -> list[Speed]:
 
 def _threads(settings: Settings) -> int:
     """Return how many threads score at once in a scan."""
-    from fedi_safety.app.engine import core_count
-
-    return settings.jobs or core_count()
+    return settings.jobs or cpu_count()
 
 
 def _findings(settings: Settings, store: str | None, reached: list[Speed]) -> Iterator[Finding]:
@@ -208,8 +206,8 @@ def _detectors(settings: Settings, reached: list[Speed]) -> Iterator[Finding]:
     from fedi_safety.evaluation.speed import measured
 
     choice = choose_device(settings.device)
-    yield Finding("device", True, f"{choice.name} ({choice.reason}), {len(os.sched_getaffinity(0))} cores")
-    for detector in open_detectors(settings.detectors, settings.device, 1, settings.clip):
+    yield Finding("device", True, f"{choice.name} ({choice.reason}), {cpu_count()} cores")
+    for detector in open_detectors(settings, 1).frames:
         wrong = check_examples(detector)
         code = ExitCode.SELF_TEST if wrong else ExitCode.DONE
         yield Finding(f"detector {detector.name}", not wrong, "; ".join(wrong) or detector.version, code)

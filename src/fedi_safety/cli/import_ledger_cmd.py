@@ -44,7 +44,6 @@ def import_ledger(
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.app.stores import named_store
     from fedi_safety.config.loading import predecessor_ledger
-    from fedi_safety.ledger.import_predecessor import import_database
 
     path = Path(file or predecessor_ledger())
     sh = shell(config, ledger, log_level, quiet, yes)
@@ -55,7 +54,7 @@ def import_ledger(
         with records.run_lock():
             run = records.begin_run("import", opened.url, {"file": path.name, "trust": trust})
             try:
-                counts = import_database(records, path, opened.url, trust=trust, run=run)
+                counts = records.import_predecessor(run, path, opened.url, trust=trust)
             except BaseException:
                 records.end_run(run, "failed", {})
                 raise

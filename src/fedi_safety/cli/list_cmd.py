@@ -20,7 +20,7 @@ from fedi_safety.core.errors import printable
 from fedi_safety.core.types import PlanState, Reason, Verdict
 
 if TYPE_CHECKING:
-    from fedi_safety.ledger.query import Row
+    from fedi_safety.core.records import Row
 
 
 def list_objects(
@@ -51,8 +51,7 @@ def list_objects(
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.cli.lookup import known_store, reason_text, row_json
     from fedi_safety.core.errors import UsageError
-    from fedi_safety.ledger.query import Filters, store_urls
-    from fedi_safety.ledger.query import list_objects as rows
+    from fedi_safety.core.records import Filters
 
     sh = shell(config, ledger, log_level, quiet, yes)
     if state not in (None, "judged", "unscanned", "removed", "history"):
@@ -70,8 +69,8 @@ def list_objects(
             prefix=prefix,
             partly=partly,
         )
-        stores = store_urls(records.database)
-        for row in rows(records.database, filters, limit):
+        stores = records.store_urls()
+        for row in records.list_objects(filters, limit):
             if json_output:
                 write_json(row_json(row))
                 continue

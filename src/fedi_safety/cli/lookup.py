@@ -12,49 +12,44 @@ from fedi_safety.core.errors import UsageError
 
 if TYPE_CHECKING:
     from fedi_safety.config.schema import Settings
+    from fedi_safety.core.ledger_ports import LedgerReader
+    from fedi_safety.core.records import Row, Shown
     from fedi_safety.core.types import FactorHit, RuleHit
-    from fedi_safety.ledger.ledger import SqlLedger
-    from fedi_safety.ledger.query import Row, Shown
 
 
-def known_store(settings: Settings, ledger: SqlLedger, named: str | None) -> str | None:
+def known_store(settings: Settings, ledger: LedgerReader, named: str | None) -> str | None:
     """Return the ledger's name of the store that was named, or None for all. Raises `UsageError` for an unknown one."""
     from fedi_safety.app.stores import store_url
-    from fedi_safety.ledger.query import store_urls
 
     if named is None:
         return None
     url = store_url(settings, named)
-    urls = store_urls(ledger.database)
+    urls = ledger.store_urls()
     if url not in urls:
         known = f"it knows {', '.join(urls[:5])}{', ...' if len(urls) > 5 else ''}" if urls else "it is empty"
         raise UsageError(url, "the ledger knows no such store", f"{known}; scan it first, or name another --ledger")
     return url
 
 
-def find(ledger: SqlLedger, target: str, store: str | None = None) -> Shown:
+def find(ledger: LedgerReader, target: str, store: str | None = None) -> Shown:
     """Return everything about a key, a path below a store's root, or a SHA-256 in hex. Raises `UsageError`."""
-    from fedi_safety.ledger.query import show
-
     if re.fullmatch(r"[0-9a-fA-F]{64}", target):
-        found = show(ledger.database, bytes.fromhex(target), store)
+        found = ledger.show(bytes.fromhex(target), store)
     else:
-        found = show(ledger.database, target, store) or _by_path(ledger, target, store)
+        found = ledger.show(target, store) or _by_path(ledger, target, store)
     if found is None:
         raise UsageError(target, "the ledger knows no such object or content", "see `fedi-safety list`")
     return found
 
 
-def _by_path(ledger: SqlLedger, target: str, store: str | None) -> Shown | None:
+def _by_path(ledger: LedgerReader, target: str, store: str | None) -> Shown | None:
     """People copy paths; the ledger has keys below a store's root."""
-    from fedi_safety.ledger.query import show, store_urls
-
     path = str(Path(target).absolute())
-    for url in store_urls(ledger.database):
+    for url in ledger.store_urls():
         if not url.startswith("file://") or store not in (None, url):
             continue
         root = unquote(url.removeprefix("file://"), errors="surrogateescape").rstrip("/") + "/"
-        if path.startswith(root) and (found := show(ledger.database, path[len(root) :], url)):
+        if path.startswith(root) and (found := ledger.show(path[len(root) :], url)):
             return found
     return None
 

@@ -21,6 +21,7 @@ from fedi_safety.cli.shell import (
     write_json,
 )
 from fedi_safety.core.errors import ExitCode, FediSafetyError, UsageError
+from fedi_safety.service.cpus import cpu_count
 
 if TYPE_CHECKING:
     from fedi_safety.evaluation.agreement import Agreement
@@ -354,7 +355,7 @@ def _run_once(folder: ModelFolder, precision: str, sh: Shell) -> str:
 
     device = choose_device(sh.settings.device)
     plan = plan_model(folder.path, device, precision)
-    tower = VisualTower(plan, device, threads=len(os.sched_getaffinity(0)))
+    tower = VisualTower(plan, device, threads=cpu_count())
     try:
         tower.embed([Frame(0, 32, 32, bytes(3 * 32 * 32))])
     finally:
@@ -441,7 +442,7 @@ def _wanted(precisions: list[str] | None, sh: Shell) -> dict[str, str]:
 
 def _compare(sh: Shell, path: Path, wanted: list[str], pictures: str | None, sample: int) -> dict[str, Agreement]:
     """Return by precision how it agreed on a sample; nothing where there is no store."""
-    from fedi_safety.app.engine import caps, core_count
+    from fedi_safety.app.engine import caps
     from fedi_safety.app.stores import named_store
     from fedi_safety.evaluation.frames import sample_frames
     from fedi_safety.evaluation.variants import compare_variants
@@ -453,7 +454,7 @@ def _compare(sh: Shell, path: Path, wanted: list[str], pictures: str | None, sam
         return {}
     policy = load_policy(settings.policy)
     store = named_store(settings, pictures)
-    decoder = SandboxDecoder(caps(settings), settings.jobs or core_count())
+    decoder = SandboxDecoder(caps(settings), settings.jobs or cpu_count())
     try:
         frames = sample_frames(store, decoder, sample, max_bytes=settings.limits.max_bytes)
         with _counting(sh, sample) as done:

@@ -27,8 +27,8 @@ from fedi_safety.core.errors import UsageError, printable
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from fedi_safety.ledger.statistics import StoreActs, StoreFigures
-    from fedi_safety.ledger.uploads import UploadFigures
+    from fedi_safety.core.records import StoreActs, StoreFigures
+    from fedi_safety.core.uploads import UploadFigures
     from fedi_safety.reports.facts import Report
 
 _VERDICTS = ("clear", "review", "block")
@@ -78,9 +78,6 @@ def _read(sh: Shell, named: str | None, *, histograms: bool, policy: bool) -> Re
     from fedi_safety.app.engine import measurable
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.cli.lookup import known_store
-    from fedi_safety.ledger.query import store_urls
-    from fedi_safety.ledger.statistics import acts_by_store, figures
-    from fedi_safety.ledger.uploads import figures as upload_figures
     from fedi_safety.policies import load_policy
     from fedi_safety.reports.facts import Report, thresholds_of
 
@@ -89,14 +86,14 @@ def _read(sh: Shell, named: str | None, *, histograms: bool, policy: bool) -> Re
     try:
         url = known_store(sh.settings, records, named)
         now = time.time()
-        gate = upload_figures(records.database, now)
+        gate = records.upload_figures(now)
         return Report(
-            figures(records.database, url, histograms=histograms),
-            {name: acts for name, acts in acts_by_store(records.database).items() if url in (None, name)},
+            records.figures(url, histograms=histograms),
+            {name: acts for name, acts in records.acts_by_store().items() if url in (None, name)},
             now,
             __version__,
             url,
-            len(store_urls(records.database)) > 1,
+            len(records.store_urls()) > 1,
             "" if chosen is None else chosen.id,
             {} if chosen is None else thresholds_of(chosen),
             gate if gate.any and url is None else None,
@@ -111,7 +108,7 @@ def _read(sh: Shell, named: str | None, *, histograms: bool, policy: bool) -> Re
 
 def as_json(found: Report) -> dict[str, Any]:
     """Return the report as one JSON object; its fields are a promise to scripts."""
-    from fedi_safety.ledger.statistics import BINS
+    from fedi_safety.core.records import BINS
     from fedi_safety.reports.facts import summed
 
     stores = found.figures.stores

@@ -54,10 +54,10 @@ def _steps(sh: Shell, folder: Path) -> list[str]:
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.app.scan import scan
     from fedi_safety.app.stores import named_store
+    from fedi_safety.core.records import Filters
     from fedi_safety.core.runs import ScanRequest
     from fedi_safety.core.testcard import TEST_CARD_NAME, TEST_CARD_SHA256, draw_test_card
     from fedi_safety.detectors.examples import check_examples
-    from fedi_safety.ledger.query import Filters, list_objects
     from fedi_safety.policies import load_policy
 
     done = []
@@ -83,7 +83,7 @@ def _steps(sh: Shell, folder: Path) -> list[str]:
             _expect(found.tally.block == 1, "scan", f"condemned {found.tally.block} objects instead of the card alone")
             _expect((media / TEST_CARD_NAME).exists(), "dry run", "it removed the card")
             done.append("a dry run condemns the card, and nothing else, and removes nothing")
-            (row,) = list_objects(records.database, Filters(sha256=TEST_CARD_SHA256))
+            (row,) = records.list_objects(Filters(sha256=TEST_CARD_SHA256))
             _expect(row.reasons[0].rule == "test card", "reasons", "the verdict does not name its rule")
             done.append("its verdict names the rule and its plan waits in the ledger")
             acted = apply(settings, ledger=records, store=store)

@@ -18,8 +18,6 @@ from fedi_safety.cli.shell import (
 )
 from fedi_safety.core.errors import ExitCode
 
-_BUSY_S = 1.5  # how long a write waits for another program's: somebody waits for the answer
-
 
 def serve(
     host: Annotated[
@@ -77,14 +75,13 @@ def serve(
 def run_serve(sh: Shell) -> int:
     """Serve as configured."""
     from fedi_safety.app.acts import act_for
-    from fedi_safety.app.ledger import SystemClock
-    from fedi_safety.config.loading import ledger_path, variables
+    from fedi_safety.app.ledger import open_upload_ledger
+    from fedi_safety.config.loading import variables
     from fedi_safety.config.predecessor import unused_database
     from fedi_safety.gate import edge
     from fedi_safety.gate.backlog.finder import upload_store
     from fedi_safety.gate.service import Serving, checked
     from fedi_safety.judging import logs
-    from fedi_safety.ledger.ledger import open_ledger
     from fedi_safety.policies import load_policy
     from fedi_safety.stores import canonical_url
 
@@ -97,7 +94,7 @@ def run_serve(sh: Shell) -> int:
         act_for(target.settings, target.url)  # says now what would be wrong later
         canonical_url(target.url, s3=target.settings.s3)  # likewise of a directory that is not there
     logs.set_up(gate.log)
-    records = open_ledger(ledger_path(settings), clock=SystemClock(), busy_timeout_s=_BUSY_S)
+    records = open_upload_ledger(settings)
     try:
         with edge.bind(gate.host, gate.port) as listener:
             serving = Serving(settings, records, policy, listener, reload=lambda: load_policy(settings.policy))

@@ -20,8 +20,8 @@ from fedi_safety.cli.shell import (
 from fedi_safety.core.errors import printable
 
 if TYPE_CHECKING:
+    from fedi_safety.core.records import Shown
     from fedi_safety.core.types import Signal
-    from fedi_safety.ledger.query import Shown
 
 
 def show(

@@ -27,9 +27,9 @@ from fedi_safety.core.errors import ExitCode, FediSafetyError, StoreError, Usage
 
 if TYPE_CHECKING:
     from fedi_safety.app.stores import Target
+    from fedi_safety.core.ledger_ports import Ledger
     from fedi_safety.core.policy import Policy
     from fedi_safety.core.ports import Store
-    from fedi_safety.ledger.ledger import SqlLedger
     from fedi_safety.watch.cycles import Rhythm, Shared, StoreWatch, Wanted
 
 
@@ -160,7 +160,7 @@ def _open(target: Target, *, alone: bool) -> Store | None:
         return None
 
 
-def _confirm(sh: Shell, ledger: SqlLedger, target: Target, store: Store | None, wanted: Wanted) -> None:
+def _confirm(sh: Shell, ledger: Ledger, target: Target, store: Store | None, wanted: Wanted) -> None:
     from fedi_safety.app.acts import act_for
 
     url = _unopened_url(target.url) if store is None else store.url

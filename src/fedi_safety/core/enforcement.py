@@ -14,8 +14,9 @@ from itertools import islice
 
 from fedi_safety.core.decide import BreakerLimits, Mode, acts_due, breaker_opinion, wants_act
 from fedi_safety.core.errors import ModelError, StoreError, printable
+from fedi_safety.core.ledger_ports import Ledger
 from fedi_safety.core.pipeline import Pipeline, Remembered, Result
-from fedi_safety.core.ports import Act, Clock, Ledger
+from fedi_safety.core.ports import Act, Clock
 from fedi_safety.core.runs import Tally
 from fedi_safety.core.types import ActKind, Judged, Object, Outcome, Plan, PlanState, Unscanned, Verdict
 

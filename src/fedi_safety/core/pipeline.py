@@ -17,8 +17,9 @@ from itertools import islice
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.errors import StoreError, Unscannable
 from fedi_safety.core.examine import DecodedMedium, Examiner, decoder_mark
+from fedi_safety.core.ledger_ports import Memory
 from fedi_safety.core.policy import Policy
-from fedi_safety.core.ports import Clock, Decoder, Memory, ReadableStore
+from fedi_safety.core.ports import Clock, Decoder, ReadableStore
 from fedi_safety.core.queues import ByteBudget, Pipe, Stopped
 from fedi_safety.core.types import (
     Content,

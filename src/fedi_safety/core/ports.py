@@ -1,32 +1,26 @@
-"""The boundaries of the core as Protocols, and the promises an implementation owes.
+"""The boundaries of the core as Protocols, and the promises an implementation owes; `ledger_ports` has the ledger's.
 
-Adapters implement them; the pipeline calls them; tests replace them by fakes (tests/fakes.py). One contract suite per
-port runs against every implementation (tests/contract/).
+Adapters implement them; the pipeline calls them; tests replace them by fakes (tests/support/fakes.py). One contract
+suite per port runs against every implementation (tests/contract/).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 from fedi_safety.core.types import (
     ActKind,
-    Content,
     Decoded,
     Detail,
     Evidence,
     Fingerprints,
-    Judged,
-    Judgement,
-    Known,
     MediaType,
     Object,
     Outcome,
     Plan,
     PlanState,
     Scored,
-    Scores,
     Unscanned,
 )
 
@@ -225,116 +219,4 @@ class Act(Protocol):
 
         Does not raise because of the object; a failure is an `Outcome` with state `failed` and the cause.
         """
-        ...
-
-
-class Lookup(Protocol):
-    """What is remembered of objects; reads only. See `Ledger`."""
-
-    def lookup(self, store: str, objects: Sequence[Object], policy: str | None) -> list[Known | None]:
-        """Return what is remembered of each object, in order; None where it is new or has changed.
-
-        `policy` is the policy's id; a verdict given under another one is returned with `settled=False`. With None
-        policies are not compared. An undecided content is never settled, a dismissed one always is.
-        """
-        ...
-
-
-class Verdicts(Protocol):
-    """What was judged of contents, by anyone; reads only. See `Ledger`."""
-
-    def contents(self, sha256s: Sequence[bytes]) -> dict[bytes, tuple[Content, Judgement, bool]]:
-        """Return contents that have a verdict: what is known, the judgement in force, and whether it is decided.
-
-        The flag is false where a policy change left the stored scores insufficient.
-        """
-        ...
-
-    def dismissed(self, sha256s: Sequence[bytes]) -> set[bytes]:
-        """Return which of these contents a person has dismissed as judged wrongly."""
-        ...
-
-
-class Memory(Lookup, Verdicts, Protocol):
-    """All that a pass asks of the ledger before it judges."""
-
-
-class Ledger(Memory, Protocol):
-    """The durable memory. Reads may come from several threads; writes come from one.
-
-    Every method that writes has committed, durably, when it returns. Errors: `LedgerError`, `LedgerUsageError`.
-    `store` is always the store's URL.
-    """
-
-    def run_lock(self) -> AbstractContextManager[None]:
-        """Hold the only right to run acts and scans on this ledger; `LedgerError` if another process has it."""
-        ...
-
-    def begin_run(self, kind: str, store: str, settings: Mapping[str, Any]) -> int:
-        """Open a run (`scan`, `apply`, ...) and return its id. `settings` must be plain JSON."""
-        ...
-
-    def end_run(self, run: int, status: str, summary: Mapping[str, Any]) -> None:
-        """Close a run with `done`, `interrupted`, `failed` or `breaker` and its closing figures."""
-        ...
-
-    def was_dry_run(self, store: str) -> bool:
-        """Whether a dry run of this store has ever finished."""
-        ...
-
-    def breaker(self, store: str) -> str | None:
-        """Return why the breaker holds this store's acts back, or None."""
-        ...
-
-    def set_breaker(self, run: int, store: str, why: str | None) -> None:
-        """Trip (`why` given) or reset the breaker of a store, and record the event."""
-        ...
-
-    def record(self, run: int, store: str, results: Sequence[Judged | Unscanned]) -> None:
-        """Write verdicts and failures of a batch in one transaction. New contents, judgements and objects alike.
-
-        A transient failure gets a time before which it is not tried again (exponential back-off by attempts).
-        """
-        ...
-
-    def plan(self, run: int, store: str, wanted: Sequence[tuple[Object, bytes]], act: ActKind) -> list[Plan]:
-        """Make sure that each (object, sha256) has one open plan of kind `act`; return these plans in order.
-
-        An open plan of another kind is superseded. Dismissed contents get no plan and are left out of the answer.
-        """
-        ...
-
-    def supersede(self, run: int, store: str, objects: Sequence[Object]) -> int:
-        """Close planned (not started) plans of these objects, which are no longer condemned. Returns how many."""
-        ...
-
-    def open_plans(self, store: str | None, act: ActKind | None = None) -> Iterator[Plan]:
-        """Yield open plans (planned, started, failed) in order of their id, streaming.
-
-        Plans may be started and closed while iterating.
-        """
-        ...
-
-    def start(self, run: int, plans: Sequence[Plan]) -> list[Plan]:
-        """Commit that these acts are about to be carried out. Nothing is touched before this returns (I3).
-
-        Returns the plans to carry out, in order: one that a person dismissed, or that was superseded or closed, since
-        it was listed is left out and must not be acted upon.
-        """
-        ...
-
-    def close(self, run: int, outcomes: Iterable[Outcome]) -> None:
-        """Commit how acts ended. `done` and `gone` mark the object removed; `changed` forgets its verdict."""
-        ...
-
-    def redecide(self, run: int, policy: str, judge: Callable[[bytes, Scores], Judgement | None]) -> int:
-        """Decide every content anew that was judged under another policy, page by page; return how many.
-
-        `judge` gets the SHA-256 and the stored scores and answers None where these do not suffice: the content then
-        counts as undecided and is read again by the next scan; its old verdict stands until then.
-        """
-        ...
-
-    def dispose(self) -> None:
-        """Close connections."""
         ...

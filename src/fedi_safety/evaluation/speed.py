@@ -71,15 +71,16 @@ def measured(detector: Detector, evidence: Evidence, workers: int) -> Speed:
 
 def clip_speeds(settings: Settings, precisions: Sequence[str], evidence: Evidence, workers: int) -> list[Speed]:
     """Measure the configured model in these number formats, one after the other, so that one is in memory at a time."""
-    from fedi_safety.detectors import CLIP, open_detectors
+    from fedi_safety.detectors import concept_detectors, open_detectors
 
     found = []
+    (name,) = concept_detectors()
     for precision in precisions:
         clip = settings.clip.model_copy(update={"precision": precision})
         try:
-            (detector,) = open_detectors([CLIP], settings.device, 1, clip)
+            (detector,) = open_detectors(settings.model_copy(update={"detectors": [name], "clip": clip}), 1).frames
         except FediSafetyError as error:
-            found.append(Speed(CLIP, precision, problem=error.line()))
+            found.append(Speed(name, precision, problem=error.line()))
             continue
         found.append(measured(detector, evidence, workers))
         close = getattr(detector, "close", None)

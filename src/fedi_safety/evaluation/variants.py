@@ -13,6 +13,7 @@ from fedi_safety.config.schema import Settings
 from fedi_safety.core.policy import Policy, judge
 from fedi_safety.core.types import Frame, Signal
 from fedi_safety.evaluation.agreement import Agreement, Decision, compare
+from fedi_safety.service.cpus import cpu_count
 
 _AT_ONCE = 8
 
@@ -31,7 +32,6 @@ def compare_variants(
     """
     import numpy as np
 
-    from fedi_safety.app.engine import core_count
     from fedi_safety.concepts.reading import load_concepts
     from fedi_safety.detectors.clip import cache_dir
     from fedi_safety.detectors.clip.detector import ClipConcepts
@@ -40,7 +40,7 @@ def compare_variants(
     from fedi_safety.detectors.sessions.devices import choose_device
     from fedi_safety.models.folder import FULL
 
-    device, threads = choose_device(settings.device), core_count()
+    device, threads = choose_device(settings.device), cpu_count()
     concepts = load_concepts(settings.clip.concepts)
     plans = [plan_model(model, device, precision) for precision in (FULL, *variants)]
     shares = concepts.sharer(ClipConcepts(plans[0], concepts, threads, cache_dir()).text_embeddings())

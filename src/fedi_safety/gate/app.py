@@ -23,6 +23,7 @@ from starlette.routing import BaseRoute, Route
 
 from fedi_safety.config.schema import Gate
 from fedi_safety.core.queues import ByteBudget
+from fedi_safety.core.uploads import Move, UploadNote, UploadState
 from fedi_safety.gate import responses
 from fedi_safety.gate.admission import Admission, Caller
 from fedi_safety.gate.backlog.backlog import Backlog
@@ -33,7 +34,6 @@ from fedi_safety.gate.responses import Refusal, UploadResponse
 from fedi_safety.judging import logs, metrics
 from fedi_safety.judging.engine import EngineJudge, unjudged
 from fedi_safety.judging.types import Answer, Judge, Unjudged, Upload
-from fedi_safety.ledger.uploads import Move, UploadNote, UploadState
 
 log = logging.getLogger(__name__)
 

@@ -20,9 +20,11 @@ from starlette.routing import BaseRoute, Route
 from fedi_safety.app.engine import Engine, caps, measurable, open_engine
 from fedi_safety.config.schema import Gate, Settings
 from fedi_safety.core.errors import FediSafetyError
+from fedi_safety.core.ledger_ports import UploadLedger
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Decoder
 from fedi_safety.core.queues import ByteBudget
+from fedi_safety.core.uploads import GATE_RUN, UploadState
 from fedi_safety.gate import edge, openapi
 from fedi_safety.gate.admission import Admission, check
 from fedi_safety.gate.app import Parts, create_app
@@ -38,8 +40,6 @@ from fedi_safety.judging.metrics import Metrics
 from fedi_safety.judging.remembered import LedgerFirst
 from fedi_safety.judging.types import Judge
 from fedi_safety.judging.worker_queue import QueueLimits, WorkerQueue
-from fedi_safety.ledger.ledger import SqlLedger
-from fedi_safety.ledger.uploads import GATE_RUN, UploadState
 from fedi_safety.media import SandboxDecoder
 from fedi_safety.service.systemd import Notifier
 
@@ -62,7 +62,7 @@ class Serving:
     def __init__(
         self,
         settings: Settings,
-        ledger: SqlLedger,
+        ledger: UploadLedger,
         policy: Policy,
         listener: socket.socket,
         *,

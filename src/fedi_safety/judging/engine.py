@@ -20,8 +20,9 @@ from fedi_safety.app.ledger import SystemClock
 from fedi_safety.app.replay import Rejudge
 from fedi_safety.core.errors import FediSafetyError, LedgerError, ModelError, Unscannable
 from fedi_safety.core.examine import DecodedMedium, Examiner
+from fedi_safety.core.ledger_ports import Verdicts
 from fedi_safety.core.policy import Policy, dismissal
-from fedi_safety.core.ports import Clock, Verdicts
+from fedi_safety.core.ports import Clock
 from fedi_safety.core.queues import Pipe, Stopped
 from fedi_safety.core.testcard import draw_test_card
 from fedi_safety.core.types import Content, Evidence, Judgement, MediaType, Reason, Verdict

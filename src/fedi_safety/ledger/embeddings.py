@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select
 
+from fedi_safety.core.records import KeptEmbeddings
 from fedi_safety.core.types import Embedding
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.schema import State, embedding_models, embeddings, objects
@@ -48,16 +49,6 @@ class Kept:
     content_ids: NDArray[np.int64]
     frames: NDArray[np.int32]
     vectors: NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Total:
-    """How much is kept of one network's embeddings."""
-
-    model: str
-    encoding: str
-    frames: int
-    bytes: int
 
 
 def keep(connection: Connection, how: Keep, found: Iterable[tuple[int, Sequence[Embedding]]]) -> None:
@@ -178,7 +169,7 @@ def forget_all(connection: Connection) -> int:
     return int(count)
 
 
-def totals(connection: Connection) -> list[Total]:
+def totals(connection: Connection) -> list[KeptEmbeddings]:
     """Return how much is kept, by network and encoding."""
     query = (
         select(embedding_models.c.name, _e.encoding, func.count(), func.sum(func.length(_e.data)))
@@ -186,4 +177,4 @@ def totals(connection: Connection) -> list[Total]:
         .group_by(embedding_models.c.name, _e.encoding)
         .order_by(embedding_models.c.name, _e.encoding)
     )
-    return [Total(*row) for row in connection.execute(query)]
+    return [KeptEmbeddings(*row) for row in connection.execute(query)]

@@ -17,27 +17,16 @@ from urllib.parse import unquote, urlsplit
 from sqlalchemy import Connection, insert, select
 
 from fedi_safety.core.errors import LedgerUsageError
+from fedi_safety.core.records import Imported
 from fedi_safety.ledger import codec
+from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.database.sqlite import open_foreign
 from fedi_safety.ledger.events import Event, Kind, append
-from fedi_safety.ledger.ledger import SqlLedger
+from fedi_safety.ledger.lookup import store_row
 from fedi_safety.ledger.schema import State, objects
 
 _PAGE_ROWS = 5_000
 _COLUMNS = frozenset({"id", "filename", "csam", "nsfw", "created"})
-
-
-@dataclass(slots=True)
-class Imported:
-    """What an import came to; every row of the file is in exactly one count but `rows`."""
-
-    rows: int = 0
-    condemned: int = 0  # now history here
-    trusted: int = 0  # passed, and taken at its word
-    to_judge: int = 0  # passed, and judged again by the next scan
-    failures: int = 0  # the predecessor could not read it, and never tried again
-    already_known: int = 0  # this ledger has its own word on it
-    outside: int = 0  # not under the store's root
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +37,21 @@ class _Legacy:
     created: float | None
 
 
-def import_database(ledger: SqlLedger, file: Path, store: str, *, trust: bool, run: int) -> Imported:
-    """Take over `file` for `store`. Doing it again changes nothing. Refuses a file of another kind.
-
-    Condemned rows become history: shown, and judged again when such an object is met. Passed rows are left to the
-    next scan unless `trust` is set: then an object of that name counts as clear, in the version it is first met in.
-    """
+def import_database(database: Database, at: float, run: int, file: Path, store: str, *, trust: bool) -> Imported:
+    """See `WholeLedger.import_predecessor`. Every page of the file is a transaction of its own."""
     total = Imported()
     try:
         with closing(open_foreign(file)) as source:
             _check_kind(source, file)
             for page in _pages(source):
                 total.rows += len(page)
-                _take_over(ledger, page, store, trust, total)
+                _take_over(database, at, page, store, trust, total)
     except sqlite3.Error as error:
         raise _refusal(file) from error
     if total.condemned or total.trusted:
-        with ledger.database.write() as connection:
+        with database.write() as connection:
             payload = {"run": run, "file": file.name, "store": store, "trust": trust} | asdict(total)
-            append(connection, ledger.clock.now(), [Event(Kind.IMPORTED, payload)])
+            append(connection, at, [Event(Kind.IMPORTED, payload)])
     return total
 
 
@@ -88,7 +73,9 @@ def _pages(source: sqlite3.Connection) -> Iterator[list[tuple[Any, ...]]]:
         after = page[-1][0]
 
 
-def _take_over(ledger: SqlLedger, page: Sequence[tuple[Any, ...]], store: str, trust: bool, total: Imported) -> None:
+def _take_over(
+    database: Database, at: float, page: Sequence[tuple[Any, ...]], store: str, trust: bool, total: Imported
+) -> None:
     wanted: dict[str, _Legacy] = {}
     for _, filename, csam, nsfw, created in page:
         if csam is None or filename is None:
@@ -105,13 +92,12 @@ def _take_over(ledger: SqlLedger, page: Sequence[tuple[Any, ...]], store: str, t
             wanted[key] = _Legacy(key, bool(csam), bool(nsfw), _moment(created))
     if not wanted:
         return
-    now = ledger.clock.now()
-    with ledger.database.write() as connection:
-        store_id = ledger.store_id(connection, store)
+    with database.write() as connection:
+        store_id = store_row(connection, store)
         known = _known(connection, store_id, list(wanted))
         new = [item for key, item in wanted.items() if codec.key_bytes(key) not in known]
         for part in codec.chunks(new):
-            connection.execute(insert(objects), [_columns(item, store_id, now) for item in part])
+            connection.execute(insert(objects), [_columns(item, store_id, at) for item in part])
     total.already_known += len(wanted) - len(new)
     total.condemned += sum(item.csam for item in new)
     total.trusted += sum(not item.csam for item in new)

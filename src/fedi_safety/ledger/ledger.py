@@ -1,12 +1,11 @@
-"""The `Ledger` port on a database: every method one transaction. `open_ledger` is the way in.
+"""The ledger's ports on a database: every method that writes is one transaction. `open_ledger` is the way in.
 
-What the transactions do is in results, planning and verdicts; what they tell people is in query and verify.
+What the transactions do is in results, planning and verdicts; what they tell people is in query, statistics and verify.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,21 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, insert, select, update
 
 from fedi_safety.core.errors import LedgerUsageError, printable
+from fedi_safety.core.ledger_ports import NoRuleHoldsFn, RedecideFn, Rescorer
 from fedi_safety.core.ports import Clock
+from fedi_safety.core.records import (
+    Figures,
+    Filters,
+    Imported,
+    KeptEmbeddings,
+    Retry,
+    Row,
+    Shown,
+    StoreActs,
+    StoreCounts,
+    Verification,
+    Watermark,
+)
 from fedi_safety.core.types import (
     ActKind,
     Content,
@@ -25,24 +38,22 @@ from fedi_safety.core.types import (
     Outcome,
     Plan,
     PlanState,
-    Scores,
     Unscanned,
 )
-from fedi_safety.ledger import codec, embeddings, lookup, planning, uploads, verdicts, watermarks
-from fedi_safety.ledger.database.sqlite import BUSY_TIMEOUT_S, Database, ledger_path
-from fedi_safety.ledger.embeddings import Keep, Total
+from fedi_safety.core.uploads import BacklogEntry, Move, UploadFigures, UploadNote, UploadState
+from fedi_safety.ledger import codec, embeddings, lookup, planning, query, statistics, uploads, verdicts, watermarks
+from fedi_safety.ledger.database import open_database
+from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S, Database
+from fedi_safety.ledger.embeddings import Keep
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.migrate import bring_up_to_date
 from fedi_safety.ledger.results import record as record_results
 from fedi_safety.ledger.results import record_contents
 from fedi_safety.ledger.schema import plans, runs, stores
-from fedi_safety.ledger.uploads import BacklogEntry, Move, UploadNote, UploadState
-from fedi_safety.ledger.verify import Verification, verify
-from fedi_safety.ledger.watermarks import Retry, Watermark
+from fedi_safety.ledger.verify import verify
 
 if TYPE_CHECKING:
-    from fedi_safety.ledger.replay import NoRuleHoldsFn
-    from fedi_safety.ledger.score_pages import Page, Rescorer
+    from fedi_safety.ledger.score_pages import Page
 
 
 def open_ledger(
@@ -59,7 +70,7 @@ def open_ledger(
 
     Raises `LedgerUsageError` (place, rights, version) or `LedgerError` (damaged, locked, disk full).
     """
-    database = Database(ledger_path(url_or_path), readonly=readonly, busy_timeout_s=busy_timeout_s)
+    database = open_database(url_or_path, readonly=readonly, busy_timeout_s=busy_timeout_s)
     try:
         bring_up_to_date(database)
     except BaseException:
@@ -69,7 +80,7 @@ def open_ledger(
 
 
 class SqlLedger:
-    """The durable memory in one database file. Reads from any thread; writes queue up on a lock."""
+    """The durable memory in one database: `WholeLedger`. Reads from any thread; writes queue up on a lock."""
 
     def __init__(self, database: Database, clock: Clock, keep: Keep = Keep.NO) -> None:
         """Take over an up-to-date database."""
@@ -92,8 +103,14 @@ class SqlLedger:
         """Open a run and return its id."""
         now = self.clock.now()
         text = codec.dumps(dict(settings))
-        dry_run = bool(settings.get("dry_run", False))
-        row = {"kind": kind, "store": store, "dry_run": dry_run, "settings": text, "started_at": now}
+        row = {
+            "kind": kind,
+            "store": store,
+            "dry_run": bool(settings.get("dry_run", False)),
+            "whole": settings.get("whole"),
+            "settings": text,
+            "started_at": now,
+        }
         with self.database.write() as connection:
             run = int(connection.execute(insert(runs).returning(runs.c.id), row).scalar_one())
             payload = {"run": run, "kind": kind, "store": store, "settings": dict(settings)}
@@ -113,9 +130,14 @@ class SqlLedger:
     def was_dry_run(self, store: str) -> bool:
         """Whether a dry run of the whole store has ever finished; one of a part of it shows too little."""
         r = runs.c
-        query = select(r.settings).where(r.store == store, r.dry_run.is_(True), r.kind == "scan", r.status == "done")
+        dry = select(r.id).where(r.store == store, r.dry_run.is_(True), r.kind == "scan", r.status == "done")
+        # The first versions made dry runs of whole stores alone, and did not say so.
         with self.database.read() as connection:
-            return any(json.loads(text).get("whole", True) for text in connection.execute(query).scalars())
+            return connection.execute(dry.where(r.whole.is_not(False)).limit(1)).first() is not None
+
+    def store_counts(self, store: str) -> StoreCounts:
+        """Count a store's judged and unscanned objects, and its open plans of acts that remove."""
+        return statistics.store_counts(self.database, store)
 
     def breaker(self, store: str) -> str | None:
         """Return why the breaker holds this store's acts back, or None."""
@@ -126,7 +148,7 @@ class SqlLedger:
         """Trip or reset the breaker of a store. Resetting one that holds nothing back is no event."""
         now = self.clock.now()
         with self.database.write() as connection:
-            store_id = self.store_id(connection, store)
+            store_id = self._store_id(connection, store)
             before = connection.execute(select(stores.c.breaker).where(stores.c.id == store_id)).scalar_one()
             if before == why:
                 return
@@ -144,7 +166,7 @@ class SqlLedger:
     def set_watermark(self, store: str, mark: Watermark) -> None:
         """Note how far the daemon has looked. To be called only when everything before it is recorded."""
         with self.database.write() as connection:
-            watermarks.put(connection, self.store_id(connection, store), mark)
+            watermarks.put(connection, self._store_id(connection, store), mark)
 
     def due_retries(self, store: str, after: tuple[float, int], limit: int) -> list[Retry]:
         """Return unscanned objects whose next try is due, in order of that time, beyond the place `after`."""
@@ -196,6 +218,10 @@ class SqlLedger:
                 uploads.settle_swept(connection, now, store, margin_s)
             uploads.prune(connection, now - uploads.RETAIN_S)
 
+    def upload_figures(self, now: float) -> UploadFigures:
+        """Return what the gate has refused and owes."""
+        return uploads.figures(self.database, now)
+
     # --- what is remembered
 
     def lookup(self, store: str, objects: Sequence[Object], policy: str | None) -> list[Known | None]:
@@ -231,7 +257,7 @@ class SqlLedger:
             return
         now = self.clock.now()
         with self.database.write() as connection:
-            record_results(connection, now, run, self.store_id(connection, store), results, self.keep)
+            record_results(connection, now, run, self._store_id(connection, store), results, self.keep)
             uploads.judged(connection, now, [r.content.sha256 for r in results if isinstance(r, Judged)])
 
     def plan(self, run: int, store: str, wanted: Sequence[tuple[Object, bytes]], act: ActKind) -> list[Plan]:
@@ -240,19 +266,8 @@ class SqlLedger:
             return []
         now = self.clock.now()
         with self.database.write() as connection:
-            store_id = self.store_id(connection, store)
+            store_id = self._store_id(connection, store)
             return planning.make_plans(connection, now, run, store, store_id, wanted, act)
-
-    def supersede(self, run: int, store: str, objects: Sequence[Object]) -> int:
-        """Close planned and failed plans of these objects, which are no longer condemned. Returns how many."""
-        now = self.clock.now()
-        closed = 0
-        with self.database.write() as connection:
-            store_id = self.store_id(connection, store)
-            for part in codec.chunks(objects):
-                of_these = plans.c.object_id.in_(lookup.ids_of(store_id, part))
-                closed += planning.close_waiting(connection, now, run, of_these, PlanState.SUPERSEDED)
-        return closed
 
     def open_plans(self, store: str | None, act: ActKind | None = None) -> Iterator[Plan]:
         """Yield open plans in order of their id, page by page; plans may be started and closed meanwhile."""
@@ -299,7 +314,7 @@ class SqlLedger:
         self,
         run: int,
         policy: str,
-        judge: Callable[[bytes, Scores], Judgement | None],
+        judge: RedecideFn,
         *,
         no_rule_holds: NoRuleHoldsFn | None = None,
         rescorer: Rescorer | None = None,
@@ -329,17 +344,8 @@ class SqlLedger:
                 append(connection, self.clock.now(), [Event(Kind.REDECIDED, payload)])
         return total.decided
 
-    def iter_scores(self, policy: str | None = None) -> Iterator[tuple[bytes, Scores, Judgement, int]]:
-        """Yield every content that nobody dismissed: hash, scores, the judgement in force, how many objects have it.
-
-        With `policy` only contents that were judged under another one, or stand undecided. Writes nothing.
-        """
-        for page in self.score_pages(policy):
-            for i, (sha256, count) in enumerate(zip(page.cells["sha256"], page.cells["objects"], strict=True)):
-                yield sha256, page.scores(i), page.judgement(i), count
-
     def score_pages(self, policy: str | None = None, rescorer: Rescorer | None = None) -> Iterator[Page]:
-        """Yield the same by the page, with signals computed from kept embeddings where their definition has changed."""
+        """Yield every content that nobody dismissed, by the page; signals are computed anew where `rescorer` can."""
         from fedi_safety.ledger.score_pages import read_page, rescored
 
         after = 0
@@ -355,7 +361,7 @@ class SqlLedger:
 
     # --- embeddings
 
-    def kept_embeddings(self) -> list[Total]:
+    def kept_embeddings(self) -> list[KeptEmbeddings]:
         """Return how many embeddings are kept, by network and encoding."""
         with self.database.read() as connection:
             return embeddings.totals(connection)
@@ -391,9 +397,11 @@ class SqlLedger:
             verdicts.restore(connection, now, run, sha256, printable(reason), row)
             return True
 
-    def verify(self) -> Verification:
-        """Check the event chain, and the tables against it; see `fedi_safety.ledger.verify`."""
-        return verify(self.database)
+    def import_predecessor(self, run: int, file: Path, store: str, *, trust: bool) -> Imported:
+        """Take over a predecessor's database for `store`. Doing it again changes nothing."""
+        from fedi_safety.ledger.import_predecessor import import_database
+
+        return import_database(self.database, self.clock.now(), run, file, store, trust=trust)
 
     def _content(self, connection: Connection, sha256: bytes) -> Any:
         row = verdicts.content_row(connection, sha256)
@@ -402,20 +410,44 @@ class SqlLedger:
             raise LedgerUsageError(thing, "is not in the ledger", "see `fedi-safety list` for what is")
         return row
 
+    # --- what people look at
+
+    def list_objects(self, filters: Filters | None = None, limit: int | None = None) -> Iterator[Row]:
+        """Yield the objects that `filters` lets through, oldest first, page by page, at most `limit`."""
+        return query.list_objects(self.database, filters, limit)
+
+    def show(self, target: str | bytes, store: str | None = None) -> Shown | None:
+        """Return everything about an object's key or a content's SHA-256; None if neither is known."""
+        return query.show(self.database, target, store)
+
+    def store_urls(self) -> list[str]:
+        """Return the URLs of all stores that the ledger knows, oldest first."""
+        return query.store_urls(self.database)
+
+    def figures(self, store: str | None = None, *, histograms: bool = True) -> Figures:
+        """Return the figures of one store, or of all; histograms take the longest."""
+        return statistics.figures(self.database, store, histograms=histograms)
+
+    def acts_by_store(self) -> dict[str, StoreActs]:
+        """Return the plans and acts of every store that has any, by its URL."""
+        return statistics.acts_by_store(self.database)
+
+    def verify(self) -> Verification:
+        """Check the event chain, and the tables against it; see `fedi_safety.ledger.verify`."""
+        return verify(self.database)
+
     # --- stores
 
     def _known_store_id(self, connection: Connection, store: str) -> int | None:
         known = self._store_ids.get(store)
         if known is None:
-            known = connection.execute(select(stores.c.id).where(stores.c.url == store)).scalar_one_or_none()
+            known = lookup.find_store(connection, store)
             if known is not None:
                 self._store_ids[store] = known
         return known
 
-    def store_id(self, connection: Connection, store: str) -> int:
-        """Return a store's row, made if need be. For the ledger's own modules, inside their write transaction."""
+    def _store_id(self, connection: Connection, store: str) -> int:
+        """Return a store's row, made if need be, inside a write transaction."""
         # An id that this transaction makes is not cached: the transaction may yet be rolled back.
         known = self._known_store_id(connection, store)
-        if known is None:
-            known = int(connection.execute(insert(stores).returning(stores.c.id), {"url": store}).scalar_one())
-        return known
+        return lookup.store_row(connection, store) if known is None else known

@@ -1,15 +1,18 @@
-"""The hot reads of a scan: what the ledger remembers of listed objects and of contents. Writes only what it adopts."""
+"""The hot reads of a scan: what the ledger remembers of stores, listed objects and contents.
+
+Writes only what it adopts, and a store's row.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from fedi_safety.core.types import Content, Judgement, Known, MediaType, Object, Reason, Verdict
 from fedi_safety.ledger import codec
-from fedi_safety.ledger.schema import State, contents, detector_sets, objects
+from fedi_safety.ledger.schema import State, contents, detector_sets, objects, stores
 
 _VERDICTS = {verdict.value: verdict for verdict in Verdict}
 _REASONS = {reason.value: reason for reason in Reason}
@@ -30,6 +33,19 @@ _ADOPT = (
     .where(_o.id == bindparam("row"), _o.state == _TRUSTED, _o.size < 0)
     .values({name: bindparam(name) for name in ("size", "mtime_ns", "tag")})
 )
+
+
+def find_store(connection: Connection, url: str) -> int | None:
+    """Return a store's row, or None if nothing of it was ever recorded."""
+    return connection.execute(select(stores.c.id).where(stores.c.url == url)).scalar_one_or_none()
+
+
+def store_row(connection: Connection, url: str) -> int:
+    """Return a store's row, made if need be."""
+    known = find_store(connection, url)
+    if known is None:
+        known = int(connection.execute(insert(stores).returning(stores.c.id), {"url": url}).scalar_one())
+    return known
 
 
 def lookup(
@@ -77,12 +93,6 @@ def adopt(connection: Connection, rows: Sequence[tuple[int, Object]]) -> None:
     """Give trusted rows the version of the object that they were met with, so that a later change is noticed."""
     values = [{"row": row, "size": o.size, "mtime_ns": o.mtime_ns, "tag": o.tag} for row, o in rows]
     connection.execute(_ADOPT, values)
-
-
-def ids_of(store_id: int, wanted: Sequence[Object]) -> Select[tuple[int]]:
-    """Return a query for the rows of these objects."""
-    keys = [codec.key_bytes(obj.key) for obj in wanted]
-    return select(_o.id).where(_o.store_id == store_id, _o.key.in_(keys))
 
 
 def contents_of(connection: Connection, sha256s: Sequence[bytes]) -> dict[bytes, tuple[Content, Judgement, bool]]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
-from fedi_safety.core.types import ActKind, Judgement, PlanState, Reason, RuleHit, Signal, Verdict
+from fedi_safety.core.records import Filters, PastEvent, PastJudgement, Row, Shown
+from fedi_safety.core.types import ActKind, PlanState, Reason, Verdict
 from fedi_safety.ledger import codec
-from fedi_safety.ledger.database.sqlite import Database
+from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.schema import (
     State,
     acts,
@@ -27,87 +27,6 @@ from fedi_safety.ledger.schema import (
 )
 
 IMPORTED_LABEL = "imported"
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """Which objects to list; what is None does not matter. All that are set must hold."""
-
-    store: str | None = None
-    state: str | None = None  # judged, unscanned, removed, history
-    verdict: Verdict | None = None
-    label: str | None = None
-    reason: Reason | None = None
-    act: ActKind | None = None
-    plan_state: PlanState | None = None
-    prefix: str | None = None
-    sha256: bytes | None = None
-    partly: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One object with what is known of it now. `act` and `act_state` are of its latest plan."""
-
-    store: str
-    key: str
-    state: str
-    size: int | None
-    sha256: bytes | None
-    verdict: Verdict | None
-    labels: tuple[str, ...]
-    reasons: tuple[RuleHit, ...]
-    signals: dict[str, Signal]
-    policy: str | None
-    dismissed: bool
-    unscanned: Reason | None
-    detail: str
-    act: ActKind | None
-    act_state: PlanState | None
-    error: str | None
-    judged_at: float | None
-    partly: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PastJudgement:
-    """One judgement of a content, as it was given."""
-
-    at: float
-    run: int | None
-    judgement: Judgement
-    signals: dict[str, Signal] | None
-    detectors: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class PastEvent:
-    """One event, as the chain keeps it."""
-
-    seq: int
-    at: float
-    kind: str
-    payload: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """Everything about one content, or about one object without: newest things last."""
-
-    rows: list[Row]
-    sha256: bytes | None = None
-    media_type: str | None = None
-    width: int | None = None
-    height: int | None = None
-    frames: int | None = None
-    total: int | None = None
-    partly: str | None = None
-    detectors: dict[str, str] = field(default_factory=dict)
-    dismissal: str | None = None
-    judgements: list[PastJudgement] = field(default_factory=list)
-    plans: list[dict[str, Any]] = field(default_factory=list)
-    acts: list[dict[str, Any]] = field(default_factory=list)
-    events: list[PastEvent] = field(default_factory=list)
 
 
 _o, _c, _p = objects.c, contents.c, plans.c

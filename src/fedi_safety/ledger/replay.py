@@ -6,25 +6,19 @@ Does not decide: a policy's word comes from the caller.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Connection, bindparam, update
 
-from fedi_safety.core.types import Judgement, Scores, Verdict
+from fedi_safety.core.ledger_ports import NoRuleHoldsFn, RedecideFn, Rescorer
+from fedi_safety.core.types import Judgement, Verdict
 from fedi_safety.ledger import codec, verdicts
 from fedi_safety.ledger.schema import contents
-from fedi_safety.ledger.score_pages import Page, Rescorer, read_page, rescored
+from fedi_safety.ledger.score_pages import Page, read_page, rescored
 from fedi_safety.ledger.verdicts import VerdictWrite
-
-RedecideFn = Callable[[bytes, Scores], Judgement | None]
-"""Gets a content's SHA-256 and its scores; answers None where these do not suffice."""
-
-NoRuleHoldsFn = Callable[[Sequence[bytes], Sequence[str], NDArray[np.float64]], NDArray[np.bool_]]
-"""Gets hashes, names of signals and their values by the page; says for which the scores suffice and no rule holds."""
 
 _row = contents.c.id == bindparam("row")
 _UNDECIDED = update(contents).where(_row).values(decided=False)

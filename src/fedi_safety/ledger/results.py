@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,70 +68,115 @@ def record(
     _record_objects(connection, at, run, store_id, {r.object.key: r for r in results}, content_ids)
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A judged content on its way into the ledger; `judgement` is the dismissal where a person dismissed it."""
+
+    item: Judged
+    judgement: Judgement
+    dismissed: bool
+    signals: str
+    detectors_id: int
+
+    @property
+    def sha256(self) -> bytes:
+        """Return the content's hash."""
+        return self.item.content.sha256
+
+    def says_new(self, row: _Row) -> bool:
+        """Whether the judgement belongs into the history.
+
+        One that was read from the ledger says nothing new unless another policy gave it.
+        """
+        if not self.item.fresh:
+            return self.judgement.policy != str(row.policy)
+        if (self.signals, self.detectors_id) != (row.signals, row.detectors_id):
+            return True
+        return self.judgement != codec.judgement_from(row.verdict, row.policy, row.labels, row.reasons)
+
+    def write(self, content_id: int, before: Verdict) -> verdicts.VerdictWrite:
+        """Return the judgement as it is to be written."""
+        return verdicts.VerdictWrite(content_id, self.sha256, self.judgement, self.signals, self.detectors_id, before)
+
+
 def record_contents(
     connection: Connection, at: float, run: int, judged: Sequence[Judged], keep: Keep = Keep.NO
 ) -> dict[bytes, int]:
     """Bring the contents up to date, embeddings included where they are kept, and return their rows."""
     if not judged:
         return {}
-    sha256s = [item.content.sha256 for item in judged]
-    known = _known_contents(connection, sha256s)
-    dismissed = verdicts.dismissed_among(connection, sha256s)
-    detectors = {item.content.sha256: codec.dumps(dict(item.content.scores.detectors)) for item in judged}
-    sets = verdicts.detectors_ids(connection, detectors.values())
-    added: list[dict[str, Any]] = []
-    rescored: list[dict[str, Any]] = []
-    new: list[tuple[Judged, Judgement, int, str]] = []
-    writes: list[verdicts.VerdictWrite] = []
-    decided: list[verdicts.VerdictWrite] = []
-    for item in judged:
-        sha256 = item.content.sha256
-        gone = sha256 in dismissed
-        judgement = dismissal(item.judgement.policy) if gone else item.judgement
-        set_id, signals = sets[detectors[sha256]], codec.signals_text(item.content.scores.signals)
-        row = known.get(sha256)
-        if row is None:
-            added.append(
-                _content_columns(item, at, set_id, signals) | _verdict_columns(judgement, at if gone else None)
-            )
-            new.append((item, judgement, set_id, signals))
-            continue
-        changed = item.fresh and (row.signals != signals or row.detectors_id != set_id)
-        columns = _content_columns(item, at, set_id, signals)
-        if changed or (item.fresh and any(getattr(row, name) != columns[name] for name in _SEEN)):
-            rescored.append({"row": row.id} | columns)
-        if gone:
-            continue
-        stored = codec.judgement_from(row.verdict, row.policy, row.labels, row.reasons)
-        # A judgement that was read from the ledger says nothing new unless another policy gave it.
-        says_new = changed or judgement != stored if item.fresh else judgement.policy != stored.policy
-        write = verdicts.VerdictWrite(row.id, sha256, judgement, signals, set_id, stored.verdict)
-        if says_new:
-            writes.append(write)
-        if says_new or (item.fresh and not row.decided):
-            decided.append(write)
-    for part in codec.chunks(added):
-        connection.execute(insert(contents), part)
-    ids = {sha256: row.id for sha256, row in known.items()}
-    ids |= _content_ids(connection, [row["sha256"] for row in added])
-    writes += [
-        verdicts.VerdictWrite(ids[item.content.sha256], item.content.sha256, judgement, signals, set_id, Verdict.CLEAR)
-        for item, judgement, set_id, signals in new
-    ]
-    if rescored:
+    known = _known_contents(connection, [item.content.sha256 for item in judged])
+    found = _found(connection, judged)
+    new = [f for f in found if f.sha256 not in known]
+    met = [(f, known[f.sha256]) for f in found if f.sha256 in known]
+    ids = {sha256: row.id for sha256, row in known.items()} | _add_contents(connection, at, new)
+    if rescored := list(_rescored(at, met)):
         connection.execute(_RESCORE, rescored)
-    verdicts.write_judgements(connection, at, run, writes)
-    verdicts.put_in_force(connection, decided)
-    freed = [r.content_id for r in decided if r.judgement.verdict is not Verdict.BLOCK and r.before is Verdict.BLOCK]
-    for freed_part in codec.chunks(freed):
-        planning.close_waiting(connection, at, run, plans.c.content_id.in_(freed_part), PlanState.SUPERSEDED)
+    history, in_force = _verdict_writes(met)
+    history += [f.write(ids[f.sha256], Verdict.CLEAR) for f in new]
+    verdicts.write_judgements(connection, at, run, history)
+    verdicts.put_in_force(connection, in_force)
+    freed = [w.content_id for w in in_force if w.before is Verdict.BLOCK and w.judgement.verdict is not Verdict.BLOCK]
+    for part in codec.chunks(freed):
+        planning.close_waiting(connection, at, run, plans.c.content_id.in_(part), PlanState.SUPERSEDED)
     if keep is not Keep.NO:
         embeddings.keep(connection, keep, ((ids[i.content.sha256], i.content.scores.embeddings) for i in judged))
     return ids
 
 
-def _content_columns(item: Judged, at: float, set_id: int, signals: str) -> dict[str, Any]:
-    content = item.content
+def _found(connection: Connection, judged: Sequence[Judged]) -> list[_Found]:
+    dismissed = verdicts.dismissed_among(connection, [item.content.sha256 for item in judged])
+    bodies = [codec.dumps(dict(item.content.scores.detectors)) for item in judged]
+    sets = verdicts.detectors_ids(connection, bodies)
+    found = []
+    for item, body in zip(judged, bodies, strict=True):
+        gone = item.content.sha256 in dismissed
+        judgement = dismissal(item.judgement.policy) if gone else item.judgement
+        found.append(_Found(item, judgement, gone, codec.signals_text(item.content.scores.signals), sets[body]))
+    return found
+
+
+def _add_contents(connection: Connection, at: float, new: Sequence[_Found]) -> dict[bytes, int]:
+    """Write contents that the ledger did not know, with the judgement in force; return their rows."""
+    rows = [_content_columns(f, at) | _verdict_columns(f.judgement, at if f.dismissed else None) for f in new]
+    for part in codec.chunks(rows):
+        connection.execute(insert(contents), part)
+    return _content_ids(connection, [f.sha256 for f in new])
+
+
+def _rescored(at: float, met: Sequence[tuple[_Found, _Row]]) -> Iterator[dict[str, Any]]:
+    """Yield the columns of contents that this run scored, where anything in them is another than it was."""
+    for found, row in met:
+        columns = _content_columns(found, at)
+        if found.item.fresh and any(
+            getattr(row, name) != columns[name] for name in (*_SEEN, "signals", "detectors_id")
+        ):
+            yield columns | {"row": row.id}
+
+
+def _verdict_writes(
+    met: Sequence[tuple[_Found, _Row]],
+) -> tuple[list[verdicts.VerdictWrite], list[verdicts.VerdictWrite]]:
+    """Return of contents that were known what belongs into the history, and what comes into force.
+
+    What a person dismissed stays as it is.
+    """
+    history: list[verdicts.VerdictWrite] = []
+    in_force: list[verdicts.VerdictWrite] = []
+    for found, row in met:
+        if found.dismissed:
+            continue
+        write = found.write(row.id, Verdict(row.verdict))
+        says_new = found.says_new(row)
+        if says_new:
+            history.append(write)
+        if says_new or (found.item.fresh and not row.decided):
+            in_force.append(write)
+    return history, in_force
+
+
+def _content_columns(found: _Found, at: float) -> dict[str, Any]:
+    content = found.item.content
     return {
         "sha256": content.sha256,
         "size": content.size,
@@ -143,8 +188,8 @@ def _content_columns(item: Judged, at: float, set_id: int, signals: str) -> dict
         "partly": None if content.partly is None else printable(content.partly),
         "decoder": content.decoder or None,
         "scored_at": at,
-        "detectors_id": set_id,
-        "signals": signals,
+        "detectors_id": found.detectors_id,
+        "signals": found.signals,
     }
 
 

@@ -23,7 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0005"
+REVISION = "0006"
 """The newest revision in migrations/; a test holds it to the script directory's head."""
 
 
@@ -75,6 +75,7 @@ runs = Table(
     Column("kind", Text, nullable=False),
     Column("store", Text, nullable=False),
     Column("dry_run", Boolean, nullable=False),
+    Column("whole", Boolean),  # whether it is a pass over all of the store; null where the run does not say
     Column("settings", Text, nullable=False),
     Column("started_at", Double, nullable=False),
     Column("ended_at", Double),

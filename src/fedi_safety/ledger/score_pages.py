@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, func, or_, select
 
+from fedi_safety.core.ledger_ports import Rescorer
 from fedi_safety.core.types import Judgement, Match, Scores, Signal
 from fedi_safety.ledger import embeddings
 from fedi_safety.ledger.codec import dumps, further, judgement_from, matches_from
@@ -26,42 +27,6 @@ FRAMES_AT_ONCE = 8192
 """How many embeddings are held at once: 40 MB of ViT-L-14's."""
 
 _c = contents.c
-
-
-class Rescorer(Protocol):
-    """Computes the signals of one detector from embeddings, as they are defined now."""
-
-    @property
-    def detector(self) -> str:
-        """The detector's name."""
-        ...
-
-    @property
-    def version(self) -> str:
-        """The detector's version, as it would be recorded now."""
-        ...
-
-    @property
-    def embedding_model(self) -> str:
-        """Whose embeddings it takes."""
-        ...
-
-    @property
-    def signals(self) -> tuple[str, ...]:
-        """What it gives."""
-        ...
-
-    def standing(self, version: str) -> frozenset[str]:
-        """Return which of its signals mean in this recorded version what they mean now."""
-        ...
-
-    def owns(self, signal: str) -> bool:
-        """Whether only this detector can have given the signal, now or under earlier definitions."""
-        ...
-
-    def shares(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return its signals for embeddings of unit length: (frames, signals)."""
-        ...
 
 
 @dataclass(slots=True)

@@ -5,62 +5,21 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, cast, func, select
 
+from fedi_safety.core.records import BINS, Figures, StoreActs, StoreCounts, StoreFigures
 from fedi_safety.core.types import ActKind, PlanState, Verdict
 from fedi_safety.ledger import codec
-from fedi_safety.ledger.database.sqlite import Database
+from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.query import IMPORTED_LABEL
 from fedi_safety.ledger.schema import State, acts, contents, dismissals, objects, plans, runs, stores
 
-BINS = 20
 _DAY_S = 86_400
 _RUNS = 10
 _PAGE_ROWS = 5_000  # short rows, read by the million
-
-
-@dataclass(slots=True)
-class StoreFigures:
-    """Counts of one store's objects. `removed` and `history` are not in the store any more, or were never met."""
-
-    store: str
-    judged: int = 0
-    trusted: int = 0  # among `judged`: passed by the predecessor, never scored here
-    partly: int = 0  # among `judged`: only a part of it could be judged
-    unscanned: Counter[str] = field(default_factory=Counter)
-    removed: int = 0
-    history: int = 0
-    verdicts: Counter[str] = field(default_factory=Counter)
-    labels: Counter[str] = field(default_factory=Counter)
-    breaker: str | None = None
-
-    @property
-    def present(self) -> int:
-        """Return how many objects the store was last known to hold."""
-        return self.judged + self.unscanned.total()
-
-    @property
-    def coverage(self) -> float:
-        """Return which share of the present objects has a verdict; 1 for an empty store."""
-        return self.judged / self.present if self.present else 1.0
-
-
-@dataclass(slots=True)
-class Figures:
-    """All that a report tells. Days are `YYYY-MM-DD` in UTC; a histogram has `BINS` equal bins from 0 to 1."""
-
-    stores: list[StoreFigures] = field(default_factory=list)
-    plans: Counter[str] = field(default_factory=Counter)
-    acts: Counter[str] = field(default_factory=Counter)
-    dismissed: int = 0
-    runs: list[dict[str, Any]] = field(default_factory=list)
-    histograms: dict[str, list[int]] = field(default_factory=dict)
-    judged_by_day: dict[str, int] = field(default_factory=dict)
-    removed_by_day: dict[str, int] = field(default_factory=dict)
 
 
 def figures(database: Database, store: str | None = None, *, histograms: bool = True) -> Figures:
@@ -82,15 +41,6 @@ def figures(database: Database, store: str | None = None, *, histograms: bool = 
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class StoreCounts:
-    """What `apply` needs to know of a store before it acts."""
-
-    judged: int
-    unscanned: int
-    open_removals: int
-
-
 def store_counts(database: Database, store: str) -> StoreCounts:
     """Count a store's judged and unscanned objects, and its open plans of acts that remove."""
     removing = [kind.value for kind in ActKind if kind.removes]
@@ -103,19 +53,6 @@ def store_counts(database: Database, store: str) -> StoreCounts:
         query = query.where(objects.c.store_id.in_(of_store), plans.c.state.in_(waiting), plans.c.act.in_(removing))
         removals = connection.execute(query).scalar_one()
     return StoreCounts(states[State.JUDGED] + states[State.TRUSTED], states[State.UNSCANNED], removals)
-
-
-@dataclass(slots=True)
-class StoreActs:
-    """What became of one store's verdicts: its plans by state, and every attempt by how it ended."""
-
-    plans: Counter[str] = field(default_factory=Counter)
-    acts: Counter[str] = field(default_factory=Counter)  # `open`: begun and not closed
-
-    @property
-    def open_plans(self) -> int:
-        """Return how many plans a real run or `apply` still has something to do about."""
-        return sum(self.plans[state.value] for state in PlanState if state.open)
 
 
 def acts_by_store(database: Database) -> dict[str, StoreActs]:

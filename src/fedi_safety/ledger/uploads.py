@@ -6,116 +6,34 @@ recorded elsewhere.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, case, delete, func, insert, or_, select, update
 
 from fedi_safety.core.errors import printable
 from fedi_safety.core.types import Verdict
+from fedi_safety.core.uploads import (
+    GATE_RUN,
+    NOT_FOUND,
+    REMOVED,
+    BacklogEntry,
+    Move,
+    UploadFigures,
+    UploadNote,
+    UploadState,
+)
 from fedi_safety.ledger import codec
-from fedi_safety.ledger.database.sqlite import Database
+from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.schema import State, contents, judgements, objects, runs
 from fedi_safety.ledger.schema import uploads as table
 
 RETAIN_S = 90 * 86_400.0
 """How long what is refused or settled can be looked up."""
 
-REMOVED = "removed"
-"""The outcome of what was condemned and then removed by an act."""
-
-NOT_FOUND = "not found"
-"""The outcome of what was in the store no more, or never came to be."""
-
-GATE_RUN = "gate"
-"""The kind of the runs in which the gate judges."""
-
 _u = table.c
 _ENTRIES = select(table, contents.c.verdict).outerjoin(contents, contents.c.sha256 == _u.sha256)
-
-
-class UploadState(StrEnum):
-    """The life of such an upload."""
-
-    REFUSED = "refused"  # the end: its sender was told no
-    OWED = "owed"  # accepted without a verdict
-    HELD = "held"  # owed -> held: this version cannot judge it; tried again with another one
-    CONDEMNED = "condemned"  # owed -> condemned: judged since; not removed yet
-    SETTLED = "settled"  # the end: judged and harmless, removed, or found to be nowhere
-
-    @property
-    def open(self) -> bool:
-        """Whether something is still owed."""
-        return self in _OPEN
-
-
-_OPEN = frozenset({UploadState.OWED, UploadState.HELD, UploadState.CONDEMNED})
-_OPEN_STATES = sorted(state.value for state in _OPEN)
-
-
-@dataclass(frozen=True, slots=True)
-class UploadNote:
-    """What is to be remembered of an upload. `at` is epoch seconds; `url` is where a webhook said that it is."""
-
-    upload: str
-    at: float
-    sender: str
-    state: UploadState
-    reason: str
-    by: str
-    sha256: bytes | None = None
-    size: int | None = None
-    media_type: str | None = None
-    url: str | None = None
-    detail: str = ""
-    decoder: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BacklogEntry:
-    """An open upload as the ledger has it. `verdict` is that of its content, if it has one by now."""
-
-    id: int
-    note: UploadNote
-    tries: int
-    tried_at: float | None
-    verdict: Verdict | None
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """A waiting upload's next step: `settled` with an `outcome`, another state, or None: a try that led nowhere."""
-
-    upload: str
-    state: UploadState | None = None
-    outcome: str | None = None
-    detail: str | None = None
-    decoder: str | None = None
-    sha256: bytes | None = None  # learnt since
-    size: int | None = None
-
-
-@dataclass(slots=True)
-class UploadFigures:
-    """What the gate has refused and owes. `oldest_at` is of what is owed or condemned, not of what is held."""
-
-    refused: Counter[str] = field(default_factory=Counter)
-    refused_day: int = 0
-    owed: Counter[str] = field(default_factory=Counter)
-    held: Counter[str] = field(default_factory=Counter)
-    condemned: int = 0
-    settled: Counter[str] = field(default_factory=Counter)
-    oldest_at: float | None = None
-    judged: int = 0
-    blocked: int = 0
-
-    @property
-    def any(self) -> bool:
-        """Whether the gate has ever left a trace."""
-        return bool(self.refused or self.owed or self.held or self.condemned or self.settled or self.judged)
+_OPEN_STATES = sorted(state.value for state in UploadState if state.open)
 
 
 def note(connection: Connection, notes: Sequence[UploadNote]) -> None:
@@ -217,7 +135,7 @@ def settle_swept(connection: Connection, at: float, store: str, margin_s: float)
     """
     r = runs.c
     swept = select(func.max(r.started_at)).where(
-        r.store == store, r.kind == "scan", r.status == "done", r.settings.like('%"whole":true%')
+        r.store == store, r.kind == "scan", r.status == "done", r.whole.is_(True)
     )
     began = connection.execute(swept).scalar_one_or_none()
     if began is None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, or_, select
 
+from fedi_safety.core.records import Verification
 from fedi_safety.core.types import Verdict
 from fedi_safety.ledger import codec
-from fedi_safety.ledger.database.sqlite import Database
+from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import CHAIN_START, Kind, entry_hash
 from fedi_safety.ledger.planning import identity
 from fedi_safety.ledger.schema import (
@@ -28,19 +28,6 @@ from fedi_safety.ledger.schema import (
 from fedi_safety.ledger.verdicts import digest
 
 _Rows = Sequence[Row[*tuple[Any, ...]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What checking came to. `problem` names the first break, None if there is none.
-
-    `length` and `head` are what to note down outside the ledger: somebody who may write the file can also compute
-    a new chain, and only an older note of these two shows that.
-    """
-
-    length: int
-    head: str
-    problem: str | None = None
 
 
 class _Broken(Exception):

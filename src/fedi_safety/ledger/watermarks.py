@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select, tuple_, update
 
+from fedi_safety.core.records import Retry, Watermark
 from fedi_safety.core.types import Object, Reason
 from fedi_safety.ledger.schema import State, objects, stores
 from fedi_safety.ledger.schema import watermarks as marks
 
 _o, _m = objects.c, marks.c
 _TRANSIENT = [reason.value for reason in Reason if reason.transient]
-
-
-@dataclass(frozen=True, slots=True)
-class Watermark:
-    """Everything that changed before `high_water` was looked at, under `basis`. Epoch seconds.
-
-    `swept_at` is when the last pass over the whole store began.
-    """
-
-    high_water: float
-    swept_at: float
-    basis: str
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """An unscanned object that may be tried again, and its place in the order of such."""
-
-    object: Object
-    place: tuple[float, int]
 
 
 def get(connection: Connection, store: str) -> Watermark | None:

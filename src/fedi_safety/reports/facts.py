@@ -16,8 +16,8 @@ from fedi_safety.core.errors import printable
 
 if TYPE_CHECKING:
     from fedi_safety.core.policy import Policy
-    from fedi_safety.ledger.statistics import Figures, StoreActs, StoreFigures
-    from fedi_safety.ledger.uploads import UploadFigures
+    from fedi_safety.core.records import Figures, StoreActs, StoreFigures
+    from fedi_safety.core.uploads import UploadFigures
 
 
 @dataclass(frozen=True, slots=True)

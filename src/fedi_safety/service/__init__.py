@@ -1,1 +1,1 @@
-"""What every long-running process needs."""
+"""What processes need to know of the system that they run on."""

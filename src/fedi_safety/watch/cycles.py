@@ -21,13 +21,13 @@ from fedi_safety.app.scan import scan
 from fedi_safety.app.stores import Target
 from fedi_safety.core.decide import breaker_opinion
 from fedi_safety.core.errors import FediSafetyError
+from fedi_safety.core.ledger_ports import WatchLedger
 from fedi_safety.core.pipeline import Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Store
+from fedi_safety.core.records import Watermark
 from fedi_safety.core.runs import RunReport, ScanRequest, Tally, add_tally
 from fedi_safety.core.types import ActKind
-from fedi_safety.ledger.ledger import SqlLedger
-from fedi_safety.ledger.watermarks import Watermark
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Wanted:
 class Shared:
     """What all watched stores use together. `policy` is replaced by a reload."""
 
-    ledger: SqlLedger
+    ledger: WatchLedger
     engine: Engine
     policy: Policy
     lock: SharedRunLock

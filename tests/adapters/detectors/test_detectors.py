@@ -14,15 +14,19 @@ import onnxruntime
 import pytest
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from fedi_safety.app.engine import measurable, open_engine
+from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import ModelError, Unscannable, UsageError
-from fedi_safety.core.types import Reason, Scored
-from fedi_safety.detectors import EMBEDDED, available_detectors, open_detectors
+from fedi_safety.core.types import Fingerprints, Reason, Scored
+from fedi_safety.detectors import EMBEDDED, KINDS, Kind, available_detectors, open_detectors
 from fedi_safety.detectors.embedded import age, nudenet, open_nsfw
 from fedi_safety.detectors.examples import check_examples, checks, drawn_face, flat
 from fedi_safety.detectors.sessions import devices
 from fedi_safety.detectors.sessions.devices import DEVICES, DeviceChoice, choose_device, device_facts
 from fedi_safety.detectors.sessions.loading import load_session
 from fedi_safety.detectors.sessions.onnx import Session
+from support.detectors import opened, settings_for
+from support.fakes import FakeDetector
 
 CPU = choose_device("cpu")
 MODULES = (open_nsfw, nudenet, age)
@@ -48,9 +52,10 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 def test_neither_cv2_nor_the_packages_code_is_loaded_and_dlib_only_for_a_face() -> None:
     code = (
         "import sys\n"
+        "from fedi_safety.config.schema import Settings\n"
         "from fedi_safety.detectors import open_detectors\n"
         "from fedi_safety.detectors.examples import drawn_face, flat\n"
-        "opened = open_detectors(['embedded'], 'cpu', 1)\n"
+        "opened = open_detectors(Settings(device='cpu'), 1).frames\n"
         "for d in opened: d.score([flat()])\n"
         "assert 'dlib' not in sys.modules\n"
         "opened[-1].score([drawn_face()])\n"
@@ -69,8 +74,8 @@ def _source() -> str:
 
 
 def test_embedded_stands_for_its_members_once_and_in_order_of_need() -> None:
-    assert [d.name for d in open_detectors(["age", "nudenet", "embedded"], "cpu", 1)] == ["nudenet", "open_nsfw", "age"]
-    assert [d.name for d in open_detectors(["embedded"], "cpu", 0)] == list(EMBEDDED)
+    assert [d.name for d in opened("age", "nudenet", "embedded")] == ["nudenet", "open_nsfw", "age"]
+    assert [d.name for d in opened("embedded", threads=0)] == list(EMBEDDED)
     assert available_detectors() == ("embedded", *EMBEDDED, "clip", "horde")
 
 
@@ -86,12 +91,62 @@ def test_embedded_stands_for_its_members_once_and_in_order_of_need() -> None:
 )
 def test_wrong_names_say_what_there_is(names: list[str], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        open_detectors(names, "cpu", 1)
+        opened(*names)
+
+
+class Hashes:
+    """Looks at contents, not at frames."""
+
+    name, version, signals = "hashes", "1", ("hashes.known",)
+
+    def score_content(self, fingerprints: Fingerprints) -> Scored:
+        return Scored({"hashes.known": float(fingerprints.size)})
+
+
+def test_a_further_kind_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def reds(settings: Settings, device: DeviceChoice, threads: int) -> FakeDetector:
+        asked.append((settings.policy, device.name, threads))
+        return FakeDetector("reds", (f"reds.{settings.policy}",), after=("nudenet",))
+
+    rows = (
+        Kind(
+            "reds",
+            reds,
+            lambda settings: frozenset({f"reds.{settings.policy}"}),
+            lambda settings: {f"reds.{settings.policy}": "digest"},
+            after=("nudenet",),
+        ),
+        Kind("hashes", lambda *_: Hashes(), lambda _: frozenset(Hashes.signals)),
+    )
+    for kind in rows:
+        monkeypatch.setitem(KINDS, kind.name, kind)
+    settings = settings_for("reds", "hashes", "nudenet").model_copy(update={"policy": "strict"})
+    found = open_detectors(settings, 3)
+    assert [d.name for d in found.frames] == ["nudenet", "reds"] and [d.name for d in found.contents] == ["hashes"]
+    assert asked == [("strict", "cpu", 3)]
+    assert available_detectors()[-2:] == ("reds", "hashes")
+    measured = measurable(settings)
+    assert measured.signals == {"nudity.exposed", "face.present", "reds.strict", "hashes.known"}
+    assert measured.definitions == {"reds.strict": "digest"}
+    with pytest.raises(UsageError, match="needs 'nudenet' before it"):
+        opened("reds")
+    with pytest.raises(UsageError, match="clip, horde, reds, hashes"):
+        opened("nosuch")
+
+
+def test_the_configured_kinds_make_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "hashes", Kind("hashes", lambda *_: Hashes(), lambda _: frozenset(Hashes.signals)))
+    engine = open_engine(settings_for("hashes", "nudenet"))
+    engine.close()
+    assert [d.name for d in engine.content_detectors] == ["hashes"]
+    assert engine.signals == {"nudity.exposed", "face.present", "hashes.known"}
 
 
 def test_negative_threads_are_refused() -> None:
     with pytest.raises(UsageError, match="negative"):
-        open_detectors(["embedded"], "cpu", -1)
+        opened("embedded", threads=-1)
 
 
 CPU_ONLY = ("AzureExecutionProvider", "CPUExecutionProvider")
@@ -231,19 +286,19 @@ def test_weights_that_are_no_graph_are_refused(tmp_path: Path) -> None:
 def test_wrong_weights_come_up_when_opening(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> None:
     monkeypatch.setattr(module, "WEIGHTS", replace(module.WEIGHTS, sha256="0" * 64))
     with pytest.raises(ModelError, match="altered"):
-        open_detectors(["embedded"], "cpu", 1)
+        opened("embedded")
 
 
 def test_wrong_landmarks_come_up_when_opening(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(age, "LANDMARKS", replace(age.LANDMARKS, sha256="0" * 64))
     with pytest.raises(ModelError, match="altered"):
-        open_detectors(["embedded"], "cpu", 1)
+        opened("embedded")
 
 
 def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nudenet, "WEIGHTS", replace(nudenet.WEIGHTS, package="nosuch_package"))
     with pytest.raises(ModelError, match="nudenet: the package is not installed"):
-        open_detectors(["embedded"], "cpu", 1)
+        opened("embedded")
 
 
 class _Network:
@@ -284,7 +339,7 @@ def test_a_network_that_fails_is_never_a_low_score(answer: object) -> None:
 
 
 def test_examples_that_do_not_hold_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    (finder,) = open_detectors(["nudenet"], "cpu", 1)
+    (finder,) = opened("nudenet")
     monkeypatch.setattr(finder, "score", lambda batch: [Scored(dict.fromkeys(finder.signals, 0.9)) for _ in batch])
     problems = check_examples(finder)
     assert len(problems) == 6

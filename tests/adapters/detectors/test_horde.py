@@ -15,9 +15,10 @@ from PIL import Image
 
 from fedi_safety.core.errors import ConfigError, ModelError, Unscannable, UsageError
 from fedi_safety.core.types import Evidence, Frame, Reason
-from fedi_safety.detectors import open_detectors, signals_of
+from fedi_safety.detectors import signals_of
 from fedi_safety.detectors.horde import Horde, use_new_safety
 from fedi_safety.detectors.sessions.devices import CPU_PROVIDER, DeviceChoice
+from support.detectors import opened, settings_for
 
 CPU = DeviceChoice("cpu", (CPU_PROVIDER,), "test")
 RED, BLUE, GREY = (250, 0, 0), (0, 0, 250), (128, 128, 128)
@@ -106,7 +107,7 @@ def test_the_librarys_verdict_is_the_signal(library: Library, new: bool) -> None
         {"horde.csam": 0.0, "horde.nsfw": 1.0},
         {"horde.csam": 0.0, "horde.nsfw": 0.0},
     ]
-    assert set(found[0].signals) == set(detector.signals) == signals_of(["horde"])
+    assert set(found[0].signals) == set(detector.signals) == signals_of(settings_for("horde"))
     assert [asked["how"] for asked in library.asked] == ["new" if new else "legacy"] * 3
     assert ("new" if new else "legacy") in detector.version
 
@@ -135,7 +136,7 @@ def test_the_predecessors_variable_chooses_the_checker(
         monkeypatch.delenv("USE_NEW_SAFETY", raising=False)
     else:
         monkeypatch.setenv("USE_NEW_SAFETY", value)
-    (detector,) = open_detectors(["horde"], "cpu", 1)
+    (detector,) = opened("horde")
     detector.score([evidence(GREY)])
     assert library.asked[0]["how"] == ("new" if new else "legacy")
 
@@ -148,7 +149,7 @@ def test_a_variable_that_says_neither_is_refused() -> None:
 def test_without_the_library_the_extra_is_named() -> None:
     assert importlib.util.find_spec("horde_safety") is None
     with pytest.raises(ModelError, match=r"horde-safety is not installed; install the extra `horde`"):
-        open_detectors(["horde"], "cpu", 1)
+        opened("horde")
 
 
 @pytest.mark.parametrize("new", [True, False])
@@ -180,4 +181,4 @@ def test_a_library_that_does_not_start_is_one_line(library: Library, monkeypatch
 
 def test_there_is_no_device_for_it_by_another_name(library: Library) -> None:
     with pytest.raises(UsageError):
-        open_detectors(["horde"], "abacus", 1)
+        opened("horde", device="abacus")

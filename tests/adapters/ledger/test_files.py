@@ -18,6 +18,8 @@ from sqlalchemy import event
 
 from fedi_safety.core.errors import LedgerError, LedgerUsageError
 from fedi_safety.core.types import Object, Reason, Unscanned
+from fedi_safety.ledger import database
+from fedi_safety.ledger.database.sqlite import SqliteDatabase
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.ledger.schema import metadata
 
@@ -89,6 +91,37 @@ def test_other_urls_are_refused_without_their_password(url: str) -> None:
     with pytest.raises(LedgerUsageError) as caught:
         open_ledger(url, clock=CLOCK)
     assert "secret" not in str(caught.value)
+
+
+def test_a_kind_of_database_that_is_not_there_is_named() -> None:
+    with pytest.raises(LedgerUsageError) as caught:
+        open_ledger("postgresql://user:secret@host/db", clock=CLOCK)
+    assert caught.value.line() == (
+        "postgresql://user:***@host/db: only SQLite ledgers are supported; give a path or sqlite:///path"
+    )
+
+
+class _Other:
+    """A database of another kind: it has what the port asks for, and nothing more."""
+
+    def __init__(self, path: Path, readonly: bool) -> None:
+        within = SqliteDatabase(path, readonly=readonly)
+        self.name, self.readonly = "other://somewhere", readonly
+        self.read, self.write, self.run_lock = within.read, within.write, within.run_lock
+        self.prepare, self.dispose = within.prepare, within.dispose
+
+
+def test_a_further_kind_of_database_is_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(database.KINDS, "other", lambda _url, readonly, _busy_s: _Other(tmp_path / "file", readonly))
+    ledger = open_ledger("other://somewhere", clock=CLOCK)
+    run = ledger.begin_run("scan", STORE, {})
+    ledger.record(run, STORE, _failures(3))
+    assert ledger.figures().stores[0].unscanned == {"corrupt": 3} and ledger.verify().problem is None
+    ledger.dispose()
+    with closing(sqlite3.connect(tmp_path / "file")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(LedgerUsageError, match=r"^other://somewhere: was written by a newer version"):
+        open_ledger("other://somewhere", clock=CLOCK)
 
 
 def test_a_directory_is_refused(tmp_path: Path) -> None:
@@ -171,6 +204,8 @@ def test_a_full_disk_keeps_nothing_of_the_batch_and_all_before_it(tmp_path: Path
     _make(path)
     ledger = open_ledger(path, clock=CLOCK)
     ledger.dispose()
+
+    assert isinstance(ledger.database, SqliteDatabase)
 
     @event.listens_for(ledger.database.engine, "connect")
     def fill_up(connection: sqlite3.Connection, _record: object) -> None:
@@ -299,11 +334,10 @@ def test_rows_of_an_older_ledger_are_kept(tmp_path: Path) -> None:
 
     from fedi_safety.core.types import Object
     from fedi_safety.ledger import codec, migrate
-    from fedi_safety.ledger.database.sqlite import Database
 
     path = tmp_path / "ledger.db"
-    database = Database(path, readonly=False)
-    database.use_wal()
+    database = SqliteDatabase(path, readonly=False)
+    database.prepare()
     config = migrate._config()
     with database.write() as connection:
         config.attributes["connection"] = connection
@@ -329,6 +363,34 @@ def test_rows_of_an_older_ledger_are_kept(tmp_path: Path) -> None:
     assert failed is not None and failed.decoder == ""
     assert content.scores.signals == codec.signals_from('{"a.red":[0.5,0]}')
     assert (content.partly, content.total) == (None, 0)
+
+
+def test_older_runs_keep_what_they_said_of_being_whole(tmp_path: Path) -> None:
+    from alembic import command
+    from sqlalchemy import select
+
+    from fedi_safety.ledger import migrate
+    from fedi_safety.ledger.schema import runs
+
+    path = tmp_path / "ledger.db"
+    before = SqliteDatabase(path, readonly=False)
+    before.prepare()
+    config = migrate._config()
+    said = ['{"dry_run":true,"whole":true}', '{"whole":false}', "{}", '{"prefixes":["\\"whole\\":true"]}']
+    with before.write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+        for settings in said * 400:
+            connection.exec_driver_sql(
+                "INSERT INTO runs (kind, store, dry_run, settings, started_at) VALUES ('scan', 's', 0, ?, 0.0)",
+                (settings,),
+            )
+    before.dispose()
+    ledger = open_ledger(path, clock=CLOCK)
+    with ledger.database.read() as connection:
+        found = list(connection.execute(select(runs.c.whole).order_by(runs.c.id)).scalars())
+    ledger.dispose()
+    assert found == [True, False, None, None] * 400
 
 
 def test_an_up_to_date_ledger_opens_without_alembic(tmp_path: Path) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from fedi_safety.core.errors import LedgerUsageError
+from fedi_safety.core.ledger_ports import WholeLedger
+from fedi_safety.core.records import Filters, Imported
 from fedi_safety.core.types import (
     ActKind,
     Content,
@@ -27,10 +28,7 @@ from fedi_safety.core.types import (
     Unscanned,
     Verdict,
 )
-from fedi_safety.ledger.import_predecessor import Imported, import_database
-from fedi_safety.ledger.ledger import SqlLedger, open_ledger
-from fedi_safety.ledger.query import Filters, list_objects, show
-from fedi_safety.ledger.statistics import figures
+from support.ledgers import Opener
 
 STORE = "file:///srv/media"
 DAY_START = 1_800_000_000.0 // 86400 * 86400  # 2027-01-15
@@ -47,10 +45,8 @@ class _Clock:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[SqlLedger]:
-    ledger = open_ledger(tmp_path / "ledger.db", clock=_Clock())
-    yield ledger
-    ledger.dispose()
+def ledger(opener: Opener) -> WholeLedger:
+    return opener(clock=_Clock())
 
 
 def _judged(key: str, verdict: Verdict, value: float, *labels: str) -> Judged:
@@ -61,7 +57,7 @@ def _judged(key: str, verdict: Verdict, value: float, *labels: str) -> Judged:
 
 
 @pytest.fixture
-def run(ledger: SqlLedger) -> int:
+def run(ledger: WholeLedger) -> int:
     """Two acts are done or failed, one plan waits, and every kind of object is there."""
     run = ledger.begin_run("scan", STORE, {"dry_run": False})
     blocked = [_judged(key, Verdict.BLOCK, 0.99) for key in ("x/gone", "x/stuck", "y/waiting")]
@@ -93,20 +89,20 @@ def run(ledger: SqlLedger) -> int:
     ],
     ids=str,
 )
-def test_listing_filters(ledger: SqlLedger, run: int, filters: Filters, keys: list[str]) -> None:
-    assert [row.key for row in list_objects(ledger.database, filters)] == keys
+def test_listing_filters(ledger: WholeLedger, run: int, filters: Filters, keys: list[str]) -> None:
+    assert [row.key for row in ledger.list_objects(filters)] == keys
 
 
-def test_listing_stops_at_the_limit_and_pages_beyond_one_page(ledger: SqlLedger, run: int) -> None:
+def test_listing_stops_at_the_limit_and_pages_beyond_one_page(ledger: WholeLedger, run: int) -> None:
     many = [Unscanned(Object(f"m/{i:05}", 1, 1), Reason.NOT_MEDIA) for i in range(1300)]
     ledger.record(run, STORE, many)
     wanted = [item.object.key for item in many]
-    assert [row.key for row in list_objects(ledger.database, Filters(prefix="m/"))] == wanted
-    assert [row.key for row in list_objects(ledger.database, Filters(prefix="m/"), 777)] == wanted[:777]
+    assert [row.key for row in ledger.list_objects(Filters(prefix="m/"))] == wanted
+    assert [row.key for row in ledger.list_objects(Filters(prefix="m/"), 777)] == wanted[:777]
 
 
-def test_a_row_tells_what_is_known(ledger: SqlLedger, run: int) -> None:
-    stuck, bad = (next(list_objects(ledger.database, Filters(prefix=key))) for key in ("x/stuck", "z/"))
+def test_a_row_tells_what_is_known(ledger: WholeLedger, run: int) -> None:
+    stuck, bad = (next(ledger.list_objects(Filters(prefix=key))) for key in ("x/stuck", "z/"))
     assert (stuck.verdict, stuck.act, stuck.act_state, stuck.error) == (
         Verdict.BLOCK,
         ActKind.DELETE,
@@ -117,23 +113,23 @@ def test_a_row_tells_what_is_known(ledger: SqlLedger, run: int) -> None:
     assert (bad.unscanned, bad.detail, bad.verdict, bad.act) == (Reason.CORRUPT, "no end", None, None)
 
 
-def test_showing_tells_the_whole_story(ledger: SqlLedger, run: int) -> None:
+def test_showing_tells_the_whole_story(ledger: WholeLedger, run: int) -> None:
     ledger.dismiss(hashlib.sha256(b"y/waiting").digest(), "a tomato")
-    shown = show(ledger.database, "y/waiting")
+    shown = ledger.show("y/waiting")
     assert shown and shown.dismissal == "a tomato" and shown.detectors == {"test": "1"} and shown.width == 3
     assert [past.judgement.verdict for past in shown.judgements] == [Verdict.BLOCK, Verdict.CLEAR]
     assert shown.judgements[0].signals == {"red": Signal(0.99, 4)}
     assert [plan["state"] for plan in shown.plans] == ["dismissed"]
     assert [event.kind for event in shown.events] == ["judged", "planned", "dismissed", "judged", "plan.closed"]
-    gone = show(ledger.database, hashlib.sha256(b"x/gone").digest())
+    gone = ledger.show(hashlib.sha256(b"x/gone").digest())
     assert gone and [act["outcome"] for act in gone.acts] == ["done"] and gone.rows[0].state == "removed"
-    unscanned = show(ledger.database, "z/bad", STORE)
+    unscanned = ledger.show("z/bad", STORE)
     assert unscanned and unscanned.sha256 is None and unscanned.rows[0].unscanned is Reason.CORRUPT
-    assert show(ledger.database, "unknown") is None and show(ledger.database, "z/bad", "file:///other") is None
+    assert ledger.show("unknown") is None and ledger.show("z/bad", "file:///other") is None
 
 
-def test_figures_add_up(ledger: SqlLedger, run: int) -> None:
-    found = figures(ledger.database)
+def test_figures_add_up(ledger: WholeLedger, run: int) -> None:
+    found = ledger.figures()
     (store,) = found.stores
     assert (store.judged, dict(store.unscanned), store.removed, store.present) == (5, {"corrupt": 1}, 1, 6)
     assert store.coverage == pytest.approx(5 / 6)
@@ -143,8 +139,8 @@ def test_figures_add_up(ledger: SqlLedger, run: int) -> None:
     bins = found.histograms["red"]
     assert (bins[0], bins[10], bins[19], sum(bins)) == (1, 1, 4, 6)
     assert found.judged_by_day == {"2027-01-15": 6} and found.removed_by_day == {"2027-01-15": 1}
-    assert figures(ledger.database, STORE) == found
-    assert figures(ledger.database, "file:///other").histograms == {}
+    assert ledger.figures(STORE) == found
+    assert ledger.figures("file:///other").histograms == {}
 
 
 # --- the predecessor
@@ -173,12 +169,12 @@ def their_database(tmp_path: Path) -> Path:
     return path
 
 
-def test_condemned_rows_become_history_without_plans(ledger: SqlLedger, their_database: Path) -> None:
+def test_condemned_rows_become_history_without_plans(ledger: WholeLedger, their_database: Path) -> None:
     run = ledger.begin_run("import", STORE, {})
     before = their_database.read_bytes()
-    found = import_database(ledger, their_database, STORE, trust=False, run=run)
+    found = ledger.import_predecessor(run, their_database, STORE, trust=False)
     assert found == Imported(rows=7, condemned=2, to_judge=2, failures=1, outside=2)
-    rows = list(list_objects(ledger.database, Filters(verdict=Verdict.BLOCK)))
+    rows = list(ledger.list_objects(Filters(verdict=Verdict.BLOCK)))
     assert [(row.key, row.state, row.labels) for row in rows] == [
         ("a/bad.webp", "history", ("imported", "nsfw")),
         ("b/bad.webp", "history", ("imported",)),
@@ -189,30 +185,30 @@ def test_condemned_rows_become_history_without_plans(ledger: SqlLedger, their_da
     assert their_database.read_bytes() == before and ledger.verify().problem is None
 
 
-def test_trusted_rows_count_as_clear_until_they_change(ledger: SqlLedger, their_database: Path) -> None:
-    found = import_database(ledger, their_database, STORE, trust=True, run=ledger.begin_run("import", STORE, {}))
+def test_trusted_rows_count_as_clear_until_they_change(ledger: WholeLedger, their_database: Path) -> None:
+    found = ledger.import_predecessor(ledger.begin_run("import", STORE, {}), their_database, STORE, trust=True)
     assert (found.trusted, found.condemned, found.to_judge) == (2, 2, 0)
     for _ in range(2):
         known = ledger.lookup(STORE, [Object("c/fine.webp", 5, 6, "t")], "p")[0]
         assert known and known.verdict is Verdict.CLEAR and known.settled
     assert ledger.lookup(STORE, [Object("c/fine.webp", 5, 7, "t")], "p") == [None]
-    row = next(list_objects(ledger.database, Filters(label="imported", state="judged")))
+    row = next(ledger.list_objects(Filters(label="imported", state="judged")))
     assert (row.key, row.verdict, row.size) == ("c/fine.webp", Verdict.CLEAR, 5)
 
 
 @pytest.mark.parametrize("trust", [True, False])
-def test_importing_twice_changes_nothing(ledger: SqlLedger, their_database: Path, trust: bool) -> None:
+def test_importing_twice_changes_nothing(ledger: WholeLedger, their_database: Path, trust: bool) -> None:
     run = ledger.begin_run("import", STORE, {})
-    import_database(ledger, their_database, STORE, trust=trust, run=run)
+    ledger.import_predecessor(run, their_database, STORE, trust=trust)
     ledger.record(run, STORE, [_judged("b/bad.webp", Verdict.CLEAR, 0.0)])
-    rows, length = list(list_objects(ledger.database)), ledger.verify().length
-    again = import_database(ledger, their_database, STORE, trust=trust, run=run)
+    rows, length = list(ledger.list_objects()), ledger.verify().length
+    again = ledger.import_predecessor(run, their_database, STORE, trust=trust)
     assert (again.condemned, again.trusted) == (0, 0) and again.already_known == (4 if trust else 2)
-    assert list(list_objects(ledger.database)) == rows and ledger.verify().length == length
+    assert list(ledger.list_objects()) == rows and ledger.verify().length == length
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database " * 100, None])
-def test_another_file_is_not_imported(ledger: SqlLedger, tmp_path: Path, content: bytes | None) -> None:
+def test_another_file_is_not_imported(ledger: WholeLedger, tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "other.db"
     if content is None:
         with closing(sqlite3.connect(path)) as connection:
@@ -220,6 +216,6 @@ def test_another_file_is_not_imported(ledger: SqlLedger, tmp_path: Path, content
     else:
         path.write_bytes(content)
     with pytest.raises(LedgerUsageError, match="is not a predecessor's database; name its"):
-        import_database(ledger, path, STORE, trust=False, run=ledger.begin_run("import", STORE, {}))
+        ledger.import_predecessor(ledger.begin_run("import", STORE, {}), path, STORE, trust=False)
     with pytest.raises(LedgerUsageError, match="does not exist"):
-        import_database(ledger, tmp_path / "none.db", STORE, trust=False, run=1)
+        ledger.import_predecessor(1, tmp_path / "none.db", STORE, trust=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,27 +31,22 @@ from fedi_safety.core.types import (
 from fedi_safety.ledger import codec, embeddings, score_pages
 from fedi_safety.ledger.embeddings import Keep
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
-from fedi_safety.ledger.query import show
 from fedi_safety.ledger.schema import embedding_models
 from fedi_safety.ledger.schema import embeddings as table
 from support.fakes import FakeClock
+from support.ledgers import Opener
 
 STORE = "file:///srv/media"
 MODEL, OTHER = "net fp32 sha256:aa", "net int8 sha256:bb"
-Opener = Callable[..., SqlLedger]
+Opened = Callable[..., SqlLedger]
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Opener]:
-    ledgers: list[SqlLedger] = []
-
+def opened(opener: Opener) -> Opened:
     def open_one(keep: Keep = Keep.FLOAT16) -> SqlLedger:
-        ledgers.append(open_ledger(tmp_path / "ledger.db", clock=FakeClock(), keep=keep))
-        return ledgers[-1]
+        return opener(keep=keep)
 
-    yield open_one
-    for ledger in ledgers:
-        ledger.dispose()
+    return open_one
 
 
 def unit(*values: float) -> NDArray[np.float32]:
@@ -132,13 +127,13 @@ def kept(ledger: SqlLedger, model: str = MODEL) -> dict[bytes, list[tuple[int, l
 # --- keeping
 
 
-def test_nothing_is_kept_unless_it_is_asked_for(opened: Opener) -> None:
+def test_nothing_is_kept_unless_it_is_asked_for(opened: Opened) -> None:
     ledger = opened(Keep.NO)
     record(ledger, judged("a", RED))
     assert kept(ledger) == {} and ledger.kept_embeddings() == []
 
 
-def test_every_frame_is_kept_and_comes_back_one_long(opened: Opener) -> None:
+def test_every_frame_is_kept_and_comes_back_one_long(opened: Opened) -> None:
     ledger = opened()
     record(ledger, judged("a", unit(3, 4, 0), BLUE), judged("b", GREEN))
     found = kept(ledger)
@@ -156,7 +151,7 @@ def outlying(random: np.random.Generator, dim: int = 768) -> NDArray[np.float32]
     return row
 
 
-def test_one_byte_a_number_is_enough_for_shares(opened: Opener) -> None:
+def test_one_byte_a_number_is_enough_for_shares(opened: Opened) -> None:
     random = np.random.default_rng(0)
     rows = [outlying(random) for _ in range(50)]
     ledger = opened(Keep.INT8)
@@ -176,20 +171,20 @@ def test_one_byte_a_number_is_enough_for_shares(opened: Opener) -> None:
     assert ledger.kept_embeddings()[0].bytes == 50 * 768
 
 
-def test_a_newer_network_takes_the_place_of_an_older(opened: Opener) -> None:
+def test_a_newer_network_takes_the_place_of_an_older(opened: Opened) -> None:
     ledger = opened()
     record(ledger, judged("a", RED, BLUE))
     record(ledger, judged("a", GREEN, model=OTHER))
     assert kept(ledger) == {} and kept(ledger, OTHER) == {sha("a"): [(0, [0.0, 0.0, 1.0])]}
 
 
-def test_a_clip_with_too_many_frames_keeps_none(opened: Opener) -> None:
+def test_a_clip_with_too_many_frames_keeps_none(opened: Opened) -> None:
     ledger = opened()
     record(ledger, judged("a", *[RED] * (embeddings.MAX_FRAMES + 1)), judged("b", *[RED] * embeddings.MAX_FRAMES))
     assert {key: len(frames) for key, frames in kept(ledger).items()} == {sha("b"): embeddings.MAX_FRAMES}
 
 
-def test_a_later_scan_without_embeddings_leaves_the_kept_ones(opened: Opener) -> None:
+def test_a_later_scan_without_embeddings_leaves_the_kept_ones(opened: Opened) -> None:
     record(opened(), judged("a", RED))
     ledger = opened(Keep.NO)
     record(ledger, judged("a", RED, clip=False, kept=False))
@@ -199,7 +194,7 @@ def test_a_later_scan_without_embeddings_leaves_the_kept_ones(opened: Opener) ->
 # --- letting go
 
 
-def test_they_go_with_the_last_object_that_has_the_content(opened: Opener) -> None:
+def test_they_go_with_the_last_object_that_has_the_content(opened: Opened) -> None:
     ledger = opened()
     twins = [judged("a", RED), judged("a", RED)]
     object.__setattr__(twins[1], "object", Object("b", 9, 1))
@@ -211,7 +206,7 @@ def test_they_go_with_the_last_object_that_has_the_content(opened: Opener) -> No
     assert ledger.verify().problem is None
 
 
-def test_a_report_or_a_failed_act_removes_none(opened: Opener) -> None:
+def test_a_report_or_a_failed_act_removes_none(opened: Opened) -> None:
     ledger = opened()
     run = record(ledger, judged("a", RED), judged("b", RED))
     for key, act, end in (("a", ActKind.REPORT, PlanState.DONE), ("b", ActKind.DELETE, PlanState.FAILED)):
@@ -220,7 +215,7 @@ def test_a_report_or_a_failed_act_removes_none(opened: Opener) -> None:
     assert set(kept(ledger)) == {sha("a"), sha("b")}
 
 
-def test_they_go_when_the_object_has_other_bytes(opened: Opener) -> None:
+def test_they_go_when_the_object_has_other_bytes(opened: Opened) -> None:
     ledger = opened()
     record(ledger, judged("a", RED))
     other = judged("b", BLUE, version=2)
@@ -229,7 +224,7 @@ def test_they_go_when_the_object_has_other_bytes(opened: Opener) -> None:
     assert set(kept(ledger)) == {sha("b")}
 
 
-def test_a_content_that_is_deleted_takes_them_along(opened: Opener) -> None:
+def test_a_content_that_is_deleted_takes_them_along(opened: Opened) -> None:
     ledger = opened()
     record(ledger, judged("a", RED))
     with ledger.database.write() as connection:
@@ -238,7 +233,7 @@ def test_a_content_that_is_deleted_takes_them_along(opened: Opener) -> None:
     assert ledger.kept_embeddings() == []
 
 
-def test_all_can_be_forgotten_at_once(opened: Opener) -> None:
+def test_all_can_be_forgotten_at_once(opened: Opened) -> None:
     ledger = opened()
     record(ledger, judged("a", RED, BLUE), judged("b", RED))
     assert ledger.forget_embeddings() == 3 and ledger.forget_embeddings() == 0
@@ -265,7 +260,7 @@ def now(ledger: SqlLedger, key: str) -> tuple[dict[str, Signal], Verdict, bool, 
     return dict(content.scores.signals), judgement.verdict, decided, dict(content.scores.detectors)
 
 
-def test_a_changed_concept_is_applied_from_embeddings_alone(opened: Opener) -> None:
+def test_a_changed_concept_is_applied_from_embeddings_alone(opened: Opened) -> None:
     ledger = opened()
     record(ledger, judged("red", RED), judged("blue", BLUE), judged("green", GREEN), judged("film", GREEN, RED, BLUE))
     assert [now(ledger, k)[1] for k in ("red", "blue", "green", "film")] == ["block", "clear", "clear", "block"]
@@ -274,12 +269,12 @@ def test_a_changed_concept_is_applied_from_embeddings_alone(opened: Opener) -> N
     signals, _, decided, detectors = now(ledger, "film")
     assert signals["clip.red"].value > 0.99 and signals["clip.red"].frame == 1 and len(signals) == 1 and decided
     assert detectors == {"colour": "1", "clip": source.version}
-    shown = show(ledger.database, sha("blue"))
+    shown = ledger.show(sha("blue"))
     assert shown and [p.judgement.verdict for p in shown.judgements] == ["clear", "block"]
     assert ledger.verify().problem is None
 
 
-def test_what_is_computed_anew_is_what_a_scan_would_have_given(opened: Opener) -> None:
+def test_what_is_computed_anew_is_what_a_scan_would_have_given(opened: Opened) -> None:
     random = np.random.default_rng(3)
     rows = {f"{i}": [unit(*random.standard_normal(3)) for _ in range(1 + i % 3)] for i in range(40)}
     ledger = opened()
@@ -293,7 +288,7 @@ def test_what_is_computed_anew_is_what_a_scan_would_have_given(opened: Opener) -
             assert found.frame == 0
 
 
-def test_what_has_no_embeddings_is_read_again_and_keeps_its_verdict_until_then(opened: Opener) -> None:
+def test_what_has_no_embeddings_is_read_again_and_keeps_its_verdict_until_then(opened: Opened) -> None:
     ledger = opened(Keep.NO)
     before = judged("blue", BLUE)
     record(ledger, before)
@@ -304,7 +299,7 @@ def test_what_has_no_embeddings_is_read_again_and_keeps_its_verdict_until_then(o
     assert detectors == before.content.scores.detectors
 
 
-def test_embeddings_of_another_network_or_of_too_few_frames_are_of_no_use(opened: Opener) -> None:
+def test_embeddings_of_another_network_or_of_too_few_frames_are_of_no_use(opened: Opened) -> None:
     ledger = opened()
     record(ledger, judged("blue", BLUE, model=OTHER), judged("film", BLUE, BLUE))
     with ledger.database.write() as connection:
@@ -313,7 +308,7 @@ def test_embeddings_of_another_network_or_of_too_few_frames_are_of_no_use(opened
     assert [now(ledger, key)[2] for key in ("blue", "film")] == [False, False]
 
 
-def test_an_outdated_signal_that_no_rule_needs_does_not_hold_a_verdict_up(opened: Opener) -> None:
+def test_an_outdated_signal_that_no_rule_needs_does_not_hold_a_verdict_up(opened: Opened) -> None:
     policy = Policy("q", {"x": ("colour.other",)}, (Rule("x", {"x": 0.5}, Verdict.BLOCK),))
     ledger = opened(Keep.NO)
     record(ledger, judged("a", BLUE, signals={"colour.other": Signal(0.9)}))
@@ -323,7 +318,7 @@ def test_an_outdated_signal_that_no_rule_needs_does_not_hold_a_verdict_up(opened
     assert signals == {"colour.other": Signal(0.9)}  # what `red` meant then is not what it means now
 
 
-def test_other_definitions_are_left_alone(opened: Opener) -> None:
+def test_other_definitions_are_left_alone(opened: Opened) -> None:
     """A concept more: what the others gave stands, and it is computed from the same embedding."""
     more = ConceptSet("more", (*BEFORE.concepts, Concept("blue", ("blue",), ("red",))))
     ledger = opened()
@@ -334,14 +329,14 @@ def test_other_definitions_are_left_alone(opened: Opener) -> None:
     assert now(ledger, "b")[2] is False and set(now(ledger, "b")[0]) == {"clip.red"}
 
 
-def test_the_same_concepts_ask_for_no_text_embeddings(opened: Opener) -> None:
+def test_the_same_concepts_ask_for_no_text_embeddings(opened: Opened) -> None:
     ledger = opened()
     record(ledger, judged("a", BLUE))
     stricter = Policy("s", POLICY.factors, (Rule("red", {"red": 0.001}, Verdict.BLOCK),))
     assert redecide(ledger, BEFORE, stricter).asked == 0
 
 
-def test_a_preview_says_what_a_scan_would_do_and_writes_nothing(opened: Opener) -> None:
+def test_a_preview_says_what_a_scan_would_do_and_writes_nothing(opened: Opened) -> None:
     ledger = opened()
     record(
         ledger,
@@ -353,7 +348,7 @@ def test_a_preview_says_what_a_scan_would_do_and_writes_nothing(opened: Opener) 
     )
     available = frozenset(AFTER.signals)
     rejudge = Rejudge(POLICY.among(available, AFTER.definitions), available)
-    before = Path(ledger.database.path).read_bytes(), ledger.verify().head
+    before = Path(ledger.database.name).read_bytes(), ledger.verify().head
     found = preview(rejudge, ledger.score_pages(rescorer=ConceptRescorer(Source(AFTER))))
     assert found == Preview(
         rejudge.policy.id,
@@ -363,7 +358,7 @@ def test_a_preview_says_what_a_scan_would_do_and_writes_nothing(opened: Opener) 
         changes={("block", "block"): 1, ("clear", "block"): 1, ("clear", "clear"): 1},  # type: ignore[arg-type]
         rules={"red": 2},  # type: ignore[arg-type]
     )
-    assert (Path(ledger.database.path).read_bytes(), ledger.verify().head) == before
+    assert (Path(ledger.database.name).read_bytes(), ledger.verify().head) == before
 
 
 # --- by the page and one by one
@@ -398,7 +393,7 @@ def test_a_page_at_once_says_what_one_by_one_says(seed: int, cascade: bool) -> N
         assert bool(silent) == (decided is not None and not decided.reasons)
 
 
-def test_a_page_writes_scores_as_the_codec_does(opened: Opener) -> None:
+def test_a_page_writes_scores_as_the_codec_does(opened: Opened) -> None:
     ledger = opened()
     signals = {"b.y": Signal(0.1 + 0.2, 3), "a.x": Signal(1e-7), "c.z": Signal(1.0, 63), 'q"\\': Signal(0.5)}
     record(ledger, judged("a", RED, signals=signals), judged("b", RED, clip=False))
@@ -409,7 +404,7 @@ def test_a_page_writes_scores_as_the_codec_does(opened: Opener) -> None:
         assert detectors == codec.dumps(dict(scores.detectors))
 
 
-def test_a_page_of_clips_is_worked_on_in_portions(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_of_clips_is_worked_on_in_portions(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(score_pages, "FRAMES_AT_ONCE", 7)
     asked: list[int] = []
     shares = ConceptRescorer.shares
@@ -436,7 +431,7 @@ def test_the_test_card_is_never_passed_over() -> None:
     ]
 
 
-def test_a_row_that_nobody_here_wrote_costs_only_its_content(opened: Opener) -> None:
+def test_a_row_that_nobody_here_wrote_costs_only_its_content(opened: Opened) -> None:
     ledger = opened()
     record(ledger, judged("a", RED, BLUE), judged("b", RED))
     with ledger.database.write() as connection:
@@ -448,12 +443,12 @@ def test_a_row_that_nobody_here_wrote_costs_only_its_content(opened: Opener) -> 
 def test_a_ledger_of_the_version_before_gets_the_tables(tmp_path: Path) -> None:
     from alembic import command
 
-    from fedi_safety.ledger.database.sqlite import Database
+    from fedi_safety.ledger.database.sqlite import SqliteDatabase
     from fedi_safety.ledger.migrate import _config
 
     path = tmp_path / "ledger.db"
-    database = Database(path, readonly=False)
-    database.use_wal()
+    database = SqliteDatabase(path, readonly=False)
+    database.prepare()
     config = _config()
     with database.write() as connection:
         config.attributes["connection"] = connection

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from fedi_safety.cli.report_cmd import as_json, csv_rows
@@ -23,22 +20,20 @@ from fedi_safety.core.types import (
     Unscanned,
     Verdict,
 )
-from fedi_safety.ledger.ledger import SqlLedger, open_ledger
-from fedi_safety.ledger.statistics import acts_by_store, figures
-from fedi_safety.ledger.uploads import RETAIN_S, Move, UploadNote, UploadState
-from fedi_safety.ledger.uploads import figures as upload_figures
+from fedi_safety.core.uploads import Move, UploadNote, UploadState
+from fedi_safety.ledger.ledger import SqlLedger
+from fedi_safety.ledger.uploads import RETAIN_S
 from fedi_safety.reports.facts import Report, gate_rows, span_text, warnings
 from fedi_safety.reports.page import render
 from support.fakes import FakeClock
+from support.ledgers import Opener
 
 STORE = "pictrs+http://pictrs:8080"
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[SqlLedger]:
-    made = open_ledger(tmp_path / "ledger.db", clock=FakeClock())
-    yield made
-    made.dispose()
+def ledger(opener: Opener) -> SqlLedger:
+    return opener()
 
 
 def digest(number: int) -> bytes:
@@ -69,7 +64,7 @@ def test_the_gates_own_verdicts_settle_or_condemn(ledger: SqlLedger) -> None:
         "upload-3": UploadState.OWED,
         "upload-4": UploadState.SETTLED,
     }
-    found = upload_figures(ledger.database, 1_700_000_000.0)
+    found = ledger.upload_figures(1_700_000_000.0)
     assert (found.judged, found.blocked, found.condemned) == (3, 1, 1)
     assert ledger.verify().problem is None
 
@@ -94,7 +89,7 @@ def test_a_scan_settles_what_it_meets_and_an_act_what_it_removes(ledger: SqlLedg
     started = ledger.start(run, plans)
     ledger.close(run, [Outcome(started[0], PlanState.DONE)])
     assert states(ledger)["upload-2"] is UploadState.SETTLED
-    assert upload_figures(ledger.database, 0).settled == {"clear": 1, "removed": 1}
+    assert ledger.upload_figures(0).settled == {"clear": 1, "removed": 1}
 
 
 def test_one_upload_is_noted_once(ledger: SqlLedger) -> None:
@@ -164,17 +159,15 @@ def test_the_report_tells_it_and_says_when_it_is_old(ledger: SqlLedger) -> None:
     ledger.record_uploads(run, [verdict(2, Verdict.BLOCK)], notes)
 
     def report(now: float) -> Report:
-        gate = upload_figures(ledger.database, now)
-        return Report(figures(ledger.database), acts_by_store(ledger.database), now, "1", gate=gate)
+        gate = ledger.upload_figures(now)
+        return Report(ledger.figures(), ledger.acts_by_store(), now, "1", gate=gate)
 
     young, old = report(1_700_000_100.0), report(1_700_007_200.0)
     assert [w for w in warnings(young) if "not judged since" in w] == []
     (said,) = [w for w in warnings(old) if "not judged since" in w]
     assert said.startswith("1 upload was let in without a verdict") and "the oldest for 2 h" in said
     assert any("condemned since and not removed" in w for w in warnings(young))
-    assert ("waiting", 1, "the oldest for 100 s") in gate_rows(
-        upload_figures(ledger.database, 1_700_000_100.0), 1_700_000_100.0
-    )
+    assert ("waiting", 1, "the oldest for 100 s") in gate_rows(ledger.upload_figures(1_700_000_100.0), 1_700_000_100.0)
     page = render(old)
     assert "The gate" in page and "queue_full" in page
     assert as_json(old)["gate"]["owed"] == {"queue_full": 1} and as_json(old)["gate"]["condemned"] == 1

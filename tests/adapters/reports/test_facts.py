@@ -9,7 +9,6 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,8 @@ import pytest
 from fedi_safety.cli.output_file import checked_place, write_page
 from fedi_safety.cli.report_cmd import as_json, cell, csv_rows
 from fedi_safety.core.errors import ExitCode, UsageError
+from fedi_safety.core.ledger_ports import LedgerReader
+from fedi_safety.core.records import StoreActs
 from fedi_safety.core.types import (
     ActKind,
     Content,
@@ -32,18 +33,16 @@ from fedi_safety.core.types import (
     Unscanned,
     Verdict,
 )
-from fedi_safety.ledger.ledger import SqlLedger, open_ledger
-from fedi_safety.ledger.statistics import StoreActs, acts_by_store, figures
 from fedi_safety.reports.facts import Report
-from support.fakes import FakeClock
+from support.ledgers import Opener
 
 ONE, TWO = "file:///srv/one", "file:///srv/two"
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[SqlLedger]:
+def ledger(opener: Opener) -> LedgerReader:
     """Store one has every kind of act, store two nothing but a gap."""
-    ledger = open_ledger(tmp_path / "ledger.db", clock=FakeClock())
+    ledger = opener()
     run = ledger.begin_run("scan", ONE, {"dry_run": False})
     blocked = [_judged(key, Verdict.BLOCK, "=1+1") for key in ("gone", "stuck", "waiting")]
     ledger.record(run, ONE, [*blocked, _judged("fine", Verdict.CLEAR), Unscanned(Object("z", 1, 1), Reason.CORRUPT)])
@@ -53,8 +52,7 @@ def ledger(tmp_path: Path) -> Iterator[SqlLedger]:
     ledger.set_breaker(run, ONE, "too many, really")
     ledger.end_run(run, "done", {"listed": 5})
     ledger.record(run, TWO, [Unscanned(Object("a", 1, 1), Reason.TOO_LARGE)])
-    yield ledger
-    ledger.dispose()
+    return ledger
 
 
 def _judged(key: str, verdict: Verdict, *labels: str) -> Judged:
@@ -63,17 +61,17 @@ def _judged(key: str, verdict: Verdict, *labels: str) -> Judged:
     return Judged(Object(key, 7, 8), content, Judgement(verdict, labels, (), "p"))
 
 
-def _report(ledger: SqlLedger) -> Report:
-    return Report(figures(ledger.database), acts_by_store(ledger.database), 1_800_000_000.0, "9")
+def _report(ledger: LedgerReader) -> Report:
+    return Report(ledger.figures(), ledger.acts_by_store(), 1_800_000_000.0, "9")
 
 
-def test_plans_and_acts_are_counted_by_store(ledger: SqlLedger) -> None:
-    found = acts_by_store(ledger.database)
+def test_plans_and_acts_are_counted_by_store(ledger: LedgerReader) -> None:
+    found = ledger.acts_by_store()
     assert found == {ONE: StoreActs(Counter(done=1, failed=1, planned=1), Counter(done=1, failed=1))}
     assert found[ONE].open_plans == 2
 
 
-def test_json_fields(ledger: SqlLedger) -> None:
+def test_json_fields(ledger: LedgerReader) -> None:
     found = json.loads(json.dumps(as_json(_report(ledger)), allow_nan=False))
     runs = found.pop("runs")
     assert [(run["id"], run["status"], run["summary"]) for run in runs] == [(1, "done", {"listed": 5})]
@@ -112,7 +110,7 @@ def test_json_fields(ledger: SqlLedger) -> None:
     }
 
 
-def test_csv_reads_back_as_the_same_figures(ledger: SqlLedger) -> None:
+def test_csv_reads_back_as_the_same_figures(ledger: LedgerReader) -> None:
     text = io.StringIO()
     csv.writer(text).writerows(csv_rows(_report(ledger)))
     rows = list(csv.DictReader(io.StringIO(text.getvalue())))

@@ -18,10 +18,9 @@ from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import LedgerError, StoreError, StoreUsageError
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Store
+from fedi_safety.core.records import Filters, Watermark
 from fedi_safety.core.types import ActKind, Object, Reason, Unscanned
 from fedi_safety.ledger.ledger import open_ledger
-from fedi_safety.ledger.query import Filters, list_objects
-from fedi_safety.ledger.watermarks import Watermark
 from fedi_safety.watch.cycles import BACK_OFF_MOST_S, Rhythm, Shared, StoreWatch, Wanted, look_back
 from support.fakes import FakeDecoder, FakeStore, TickingClock, detectors, red_circles
 from support.passes import CIRCLE, RED_CIRCLE
@@ -104,7 +103,7 @@ class Rig:
         return self.ledger.watermark(self.store.url)
 
     def states(self) -> dict[str, str]:
-        return {row.key: row.state for row in list_objects(self.ledger.database, Filters())}
+        return {row.key: row.state for row in self.ledger.list_objects(Filters())}
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from pathlib import Path
 from fedi_safety.concepts.reading import load_concepts
 from fedi_safety.config.loading import data_dir, model_dir
 from fedi_safety.config.schema import Clip as Settings
-from fedi_safety.detectors import processors
 from fedi_safety.detectors.clip.detector import Clip, ClipConcepts
 from fedi_safety.detectors.clip.folder import Plan, plan_model
 from fedi_safety.detectors.sessions.devices import DeviceChoice, choose_device
+from fedi_safety.service.cpus import cpu_count
 
 
 def cache_dir() -> Path:
@@ -42,7 +42,7 @@ def open_clip(settings: Settings, device: DeviceChoice, threads: int) -> Clip:
         batch=settings.batch,
         unload_after_s=settings.unload_after_s,
         cache=cache_dir(),
-        text_threads=processors(),
+        text_threads=cpu_count(),
     )
 
 
@@ -52,4 +52,4 @@ def describe(settings: Settings, device: str) -> ClipConcepts:
     Raises `ModelError`, `ConfigError` or `UsageError`.
     """
     chosen = plan(settings, choose_device(device))
-    return ClipConcepts(chosen, load_concepts(settings.concepts), processors(), cache_dir())
+    return ClipConcepts(chosen, load_concepts(settings.concepts), cpu_count(), cache_dir())

@@ -137,9 +137,9 @@ def _properties(unit: str, precision: str, threads: int) -> dict[str, Any]:
         hint, properties = _HINTS[precision], {}
     properties["INFERENCE_PRECISION_HINT"] = hint
     if unit == "CPU":
-        from fedi_safety.detectors import processors
+        from fedi_safety.service.cpus import cpu_count
 
-        count = processors()
+        count = cpu_count()
         properties |= {
             "INFERENCE_NUM_THREADS": count,
             "NUM_STREAMS": max(1, count // threads),

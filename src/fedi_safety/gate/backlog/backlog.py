@@ -24,11 +24,13 @@ from fedi_safety.app.scan import scan
 from fedi_safety.clients.mastodon import storage_prefixes
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import FediSafetyError, LedgerError, StoreError
+from fedi_safety.core.ledger_ports import UploadLedger
 from fedi_safety.core.pipeline import Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Store
 from fedi_safety.core.runs import RunReport, ScanRequest
 from fedi_safety.core.types import Object, Reason, Recheck, Verdict
+from fedi_safety.core.uploads import NOT_FOUND, REMOVED, BacklogEntry, Move, UploadFigures, UploadState
 from fedi_safety.gate.backlog.finder import Finder, StoreSubset, upload_store
 from fedi_safety.gate.backlog.relay import ELSEWHERE, Relay, bystander
 from fedi_safety.gate.backlog.writer import LedgerWriter
@@ -36,8 +38,6 @@ from fedi_safety.gate.fetching import Fetcher, FetchError
 from fedi_safety.judging.engine import EngineJudge
 from fedi_safety.judging.logs import named
 from fedi_safety.judging.types import Judge, Unjudged, Upload
-from fedi_safety.ledger.ledger import SqlLedger
-from fedi_safety.ledger.uploads import NOT_FOUND, REMOVED, BacklogEntry, Move, UploadFigures, UploadState, figures
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Backlog:
     def __init__(
         self,
         settings: Settings,
-        ledger: SqlLedger,
+        ledger: UploadLedger,
         writer: LedgerWriter,
         run: int,
         policy: Callable[[], Policy],
@@ -171,9 +171,9 @@ class Backlog:
 
     def counted(self, state: str) -> float:
         """Return how many uploads are in an open state."""
-        figures_ = self.state.figures
-        counts = {UploadState.OWED: self.state.owed, UploadState.HELD: figures_.held.total()}
-        return float(counts.get(UploadState(state), figures_.condemned))
+        figures = self.state.figures
+        counts = {UploadState.OWED: self.state.owed, UploadState.HELD: figures.held.total()}
+        return float(counts.get(UploadState(state), figures.condemned))
 
     # --- one round
 
@@ -217,14 +217,14 @@ class Backlog:
     def count(self) -> None:
         """Count the backlog, and say loudly when it is old."""
         now = self._clock.now()
-        self.state = BacklogState(figures(self._ledger.database, now), self._writer.unwritten)
+        self.state = BacklogState(self._ledger.upload_figures(now), self._writer.unwritten)
         age = self.state.oldest_s(now)
         if self.overdue and time.monotonic() - self._said_at >= _SAY_S:
             self._said_at = time.monotonic()
-            figures_ = self.state.figures
+            figures = self.state.figures
             log.error(
                 "%d uploads let in without a verdict are not judged, the oldest for %d minutes; %d are condemned and "
-                "not found yet; see `fedi-safety report`", self.state.owed, age // 60, figures_.condemned,
+                "not found yet; see `fedi-safety report`", self.state.owed, age // 60, figures.condemned,
             )  # fmt: skip
 
     def _tend(self, decoder: str) -> None:

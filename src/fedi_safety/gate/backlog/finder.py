@@ -11,7 +11,7 @@ from fedi_safety.core.errors import UsageError
 from fedi_safety.core.nulls import ReadableSubset
 from fedi_safety.core.ports import Store
 from fedi_safety.core.types import Object
-from fedi_safety.ledger.uploads import BacklogEntry
+from fedi_safety.core.uploads import BacklogEntry
 
 
 class StoreSubset(ReadableSubset):

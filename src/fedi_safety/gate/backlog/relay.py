@@ -16,9 +16,9 @@ from fedi_safety.app.engine import Engine
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.ports import Store
 from fedi_safety.core.types import Decoded, Detail, MediaType, Object, Reason, Verdict
+from fedi_safety.core.uploads import BacklogEntry, Move, UploadState
 from fedi_safety.gate.backlog.writer import LedgerWriter
 from fedi_safety.judging.types import Answer, Judge, Unjudged, Upload
-from fedi_safety.ledger.uploads import BacklogEntry, Move, UploadState
 from fedi_safety.media.sniff import sniff
 
 log = logging.getLogger(__name__)

@@ -16,11 +16,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from fedi_safety.core.errors import FediSafetyError, LedgerError
+from fedi_safety.core.ledger_ports import UploadLedger
 from fedi_safety.core.types import Content, Judged, Judgement, Object
+from fedi_safety.core.uploads import Move, UploadNote
 from fedi_safety.judging.logs import named
 from fedi_safety.judging.metrics import Metrics
-from fedi_safety.ledger.ledger import SqlLedger
-from fedi_safety.ledger.uploads import Move, UploadNote
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class _Waiting:
 class LedgerWriter:
     """Writes to the ledger in its own thread. Its methods may be called from any thread."""
 
-    def __init__(self, ledger: SqlLedger, run: int, metrics: Metrics) -> None:
+    def __init__(self, ledger: UploadLedger, run: int, metrics: Metrics) -> None:
         """Write into `ledger` as part of `run`."""
         self._ledger = ledger
         self._run = run

@@ -13,12 +13,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from fedi_safety.clients.mastodon import MAX_BYTES, media_urls, signed
+from fedi_safety.core.uploads import UploadNote, UploadState
 from fedi_safety.gate.app import new_id
 from fedi_safety.gate.backlog.writer import LedgerWriter
 from fedi_safety.gate.fetching import FetchError, Hosts
 from fedi_safety.gate.responses import Refusal
 from fedi_safety.judging import logs
-from fedi_safety.ledger.uploads import UploadNote, UploadState
 
 log = logging.getLogger(__name__)
 

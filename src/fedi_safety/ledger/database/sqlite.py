@@ -16,39 +16,32 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from fedi_safety.core.errors import LedgerError, LedgerUsageError
+from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S
 
-BUSY_TIMEOUT_S = 30.0
 _CACHE_KIB = 32 * 1024
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 _BEGIN = "ledger_begin"
 
 
-def ledger_path(url_or_path: str | Path) -> Path:
-    """Return the file that `url_or_path` names: a path, or `sqlite:///path`."""
-    text = str(url_or_path)
-    if "://" not in text:
-        return Path(text).expanduser()
-    try:
-        url = make_url(text)
-    except ArgumentError as error:
-        raise LedgerUsageError(text, "is not a ledger's URL", "give a path or sqlite:///path") from error
-    if url.get_backend_name() != "sqlite":
-        shown = url.render_as_string(hide_password=True)
-        raise LedgerUsageError(shown, "only SQLite ledgers are supported", "give a path or sqlite:///path")
-    if not url.database or url.database == ":memory:":
-        raise LedgerUsageError(text, "names no file", "give a path or sqlite:///path")
-    return Path(url.database).expanduser()
+def file_of(url_or_path: str) -> Path:
+    """Return the file that a path or `sqlite:///path` names. Raises `LedgerUsageError` where a URL names none."""
+    if "://" not in url_or_path:
+        return Path(url_or_path).expanduser()
+    path = make_url(url_or_path).database
+    if not path or path == ":memory:":
+        raise LedgerUsageError(url_or_path, "names no file", "give a path or sqlite:///path")
+    return Path(path).expanduser()
 
 
-class Database:
-    """One SQLite file with its connections. Reads may come from any thread; writers queue up on one lock."""
+class SqliteDatabase:
+    """One SQLite file as a `Database`. Writers of this process queue up on one lock."""
 
     def __init__(self, path: Path, *, readonly: bool, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
         """Prepare the file and the pool; the first statement opens it."""
         self.path = path
+        self.name = str(path)
         self.readonly = readonly
         self._writing = threading.Lock()
         _prepare_file(path, readonly)
@@ -68,7 +61,7 @@ class Database:
             with connection.begin():
                 yield connection
 
-    def use_wal(self) -> None:
+    def prepare(self) -> None:
         """Switch the file to write-ahead logging, which it keeps: readers then never wait for the writer."""
         with self.engine.connect() as plain:
             # Not possible inside a transaction.

@@ -1,0 +1,376 @@
+"""The ledger as its callers see it: one Protocol for each kind of use, and the promises an implementation owes.
+
+`Memory` is asked by what judges, `Ledger` is written by a pass, `WatchLedger` and `UploadLedger` serve the daemon and
+the gate, `LedgerReader` serves people who look; `WholeLedger` is all of it. What a ledger lies in is no part of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+from fedi_safety.core.records import (
+    Figures,
+    Filters,
+    Imported,
+    KeptEmbeddings,
+    Retry,
+    Row,
+    Shown,
+    StoreActs,
+    StoreCounts,
+    Verification,
+    Watermark,
+)
+from fedi_safety.core.types import (
+    ActKind,
+    Content,
+    Judged,
+    Judgement,
+    Known,
+    Object,
+    Outcome,
+    Plan,
+    Scores,
+    Unscanned,
+)
+from fedi_safety.core.uploads import BacklogEntry, Move, UploadFigures, UploadNote, UploadState
+
+Array = Any
+"""An array of numpy's, which passes by here; the core does not import numpy."""
+
+
+class Lookup(Protocol):
+    """What is remembered of objects; reads only. See `Ledger`."""
+
+    def lookup(self, store: str, objects: Sequence[Object], policy: str | None) -> list[Known | None]:
+        """Return what is remembered of each object, in order; None where it is new or has changed.
+
+        `policy` is the policy's id; a verdict given under another one is returned with `settled=False`. With None
+        policies are not compared. An undecided content is never settled, a dismissed one always is.
+        """
+        ...
+
+
+class Verdicts(Protocol):
+    """What was judged of contents, by anyone; reads only. See `Ledger`."""
+
+    def contents(self, sha256s: Sequence[bytes]) -> dict[bytes, tuple[Content, Judgement, bool]]:
+        """Return contents that have a verdict: what is known, the judgement in force, and whether it is decided.
+
+        The flag is false where a policy change left the stored scores insufficient.
+        """
+        ...
+
+    def dismissed(self, sha256s: Sequence[bytes]) -> set[bytes]:
+        """Return which of these contents a person has dismissed as judged wrongly."""
+        ...
+
+
+class Memory(Lookup, Verdicts, Protocol):
+    """All that a pass asks of the ledger before it judges."""
+
+
+# --- stored scores, decided anew
+
+RedecideFn = Callable[[bytes, Scores], Judgement | None]
+"""Gets a content's SHA-256 and its scores; answers None where these do not suffice."""
+
+NoRuleHoldsFn = Callable[[Sequence[bytes], Sequence[str], Array], Array]
+"""Gets hashes, names of signals and their values by the page; says for which the scores suffice and no rule holds.
+
+The values are float64, (contents, names), with NaN for what was not measured; the answer is a bool for each content.
+"""
+
+
+class Rescorer(Protocol):
+    """Computes the signals of one detector from embeddings, as they are defined now."""
+
+    @property
+    def detector(self) -> str:
+        """The detector's name."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """The detector's version, as it would be recorded now."""
+        ...
+
+    @property
+    def embedding_model(self) -> str:
+        """Whose embeddings it takes."""
+        ...
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """What it gives."""
+        ...
+
+    def standing(self, version: str) -> frozenset[str]:
+        """Return which of its signals mean in this recorded version what they mean now."""
+        ...
+
+    def owns(self, signal: str) -> bool:
+        """Whether only this detector can have given the signal, now or under earlier definitions."""
+        ...
+
+    def shares(self, vectors: Array) -> Array:
+        """Return its signals for embeddings of unit length: float32, (frames, signals)."""
+        ...
+
+
+class ScorePage(Protocol):
+    """Some contents and their scores."""
+
+    @property
+    def cells(self) -> Mapping[str, Sequence[Any]]:
+        """By name (`sha256`, `verdict`, `objects`, ...) a value for each content."""
+        ...
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The signals that `values` has."""
+        ...
+
+    @property
+    def values(self) -> Array:
+        """The scores, as `NoRuleHoldsFn` takes them."""
+        ...
+
+    @property
+    def computed(self) -> int:
+        """Of how many contents signals were computed from embeddings."""
+        ...
+
+    def scores(self, at: int) -> Scores:
+        """Return one content's scores."""
+        ...
+
+    def judgement(self, at: int) -> Judgement:
+        """Return one content's judgement in force."""
+        ...
+
+
+# --- a pass
+
+
+class Ledger(Memory, Protocol):
+    """The durable memory. Reads may come from several threads; writes come from one.
+
+    Every method that writes has committed, durably, when it returns. Errors: `LedgerError`, `LedgerUsageError`.
+    `store` is always the store's URL.
+    """
+
+    def run_lock(self) -> AbstractContextManager[None]:
+        """Hold the only right to run acts and scans on this ledger; `LedgerError` if another process has it."""
+        ...
+
+    def begin_run(self, kind: str, store: str, settings: Mapping[str, Any]) -> int:
+        """Open a run (`scan`, `apply`, ...) and return its id. `settings` must be plain JSON.
+
+        Two of them are asked for later: `dry_run`, and `whole`: whether the pass is over all of the store.
+        """
+        ...
+
+    def end_run(self, run: int, status: str, summary: Mapping[str, Any]) -> None:
+        """Close a run with `done`, `interrupted`, `failed` or `breaker` and its closing figures."""
+        ...
+
+    def was_dry_run(self, store: str) -> bool:
+        """Whether a dry run of the whole store has ever finished; one of a part of it shows too little."""
+        ...
+
+    def store_counts(self, store: str) -> StoreCounts:
+        """Count a store's judged and unscanned objects, and its open plans of acts that remove."""
+        ...
+
+    def breaker(self, store: str) -> str | None:
+        """Return why the breaker holds this store's acts back, or None."""
+        ...
+
+    def set_breaker(self, run: int, store: str, why: str | None) -> None:
+        """Trip (`why` given) or reset the breaker of a store, and record the event."""
+        ...
+
+    def record(self, run: int, store: str, results: Sequence[Judged | Unscanned]) -> None:
+        """Write verdicts and failures of a batch in one transaction. New contents, judgements and objects alike.
+
+        A transient failure gets a time before which it is not tried again (exponential back-off by attempts).
+        """
+        ...
+
+    def plan(self, run: int, store: str, wanted: Sequence[tuple[Object, bytes]], act: ActKind) -> list[Plan]:
+        """Make sure that each (object, sha256) has one open plan of kind `act`; return these plans in order.
+
+        An open plan of another kind is superseded. Dismissed contents get no plan and are left out of the answer.
+        """
+        ...
+
+    def open_plans(self, store: str | None, act: ActKind | None = None) -> Iterator[Plan]:
+        """Yield open plans (planned, started, failed) in order of their id, streaming.
+
+        Plans may be started and closed while iterating.
+        """
+        ...
+
+    def start(self, run: int, plans: Sequence[Plan]) -> list[Plan]:
+        """Commit that these acts are about to be carried out. Nothing is touched before this returns (I3).
+
+        Returns the plans to carry out, in order: one that a person dismissed, or that was superseded or closed, since
+        it was listed is left out and must not be acted upon.
+        """
+        ...
+
+    def close(self, run: int, outcomes: Iterable[Outcome]) -> None:
+        """Commit how acts ended. `done` and `gone` mark the object removed; `changed` forgets its verdict."""
+        ...
+
+    def redecide(
+        self,
+        run: int,
+        policy: str,
+        judge: RedecideFn,
+        *,
+        no_rule_holds: NoRuleHoldsFn | None = None,
+        rescorer: Rescorer | None = None,
+    ) -> int:
+        """Decide every content anew that was judged under another policy, page by page; return how many.
+
+        Where `judge` answers None the content counts as undecided and is read again by the next scan; its old verdict
+        stands until then. `rescorer` first computes signals from kept embeddings, where they are defined otherwise now;
+        `no_rule_holds` answers for most contents of a page at once, which `judge` is then not asked about.
+        """
+        ...
+
+    def dispose(self) -> None:
+        """Close connections."""
+        ...
+
+
+# --- the daemon and the gate
+
+
+class WatchLedger(Ledger, Protocol):
+    """What the daemon asks beyond a pass: how far it has looked, and what is due again."""
+
+    def watermark(self, store: str) -> Watermark | None:
+        """Return how far the daemon has looked at a store, or None if it never finished a pass over it."""
+        ...
+
+    def set_watermark(self, store: str, mark: Watermark) -> None:
+        """Note how far the daemon has looked. To be called only when everything before it is recorded."""
+        ...
+
+    def due_retries(self, store: str, after: tuple[float, int], limit: int) -> list[Retry]:
+        """Return unscanned objects whose next try is due, in order of that time, beyond the place `after`."""
+        ...
+
+    def due_plans(self, store: str, act: ActKind, limit: int) -> list[Plan]:
+        """Return plans of real runs that may be carried out now: those that were left, and failed ones that are due."""
+        ...
+
+    def failed_acts(self, store: str) -> int:
+        """Return how many acts on a store have failed and are still to be done."""
+        ...
+
+
+class UploadLedger(Ledger, Protocol):
+    """What the gate asks beyond a pass: the uploads that it refused, or let in without a verdict."""
+
+    def record_uploads(
+        self, run: int, judged: Sequence[Judged], notes: Sequence[UploadNote], moves: Sequence[Move] = ()
+    ) -> None:
+        """Write what the gate judged (contents alone: it knows no objects), refused and owes, in one transaction."""
+        ...
+
+    def untried_entries(self, state: UploadState, limit: int) -> list[BacklogEntry]:
+        """Return the uploads in this state that were not tried for the longest, those never tried first."""
+        ...
+
+    def tend_uploads(self, store: str | None, decoder: str, margin_s: float) -> None:
+        """Owe again what another version could not judge, settle what a whole pass did not meet, forget the old."""
+        ...
+
+    def upload_figures(self, now: float) -> UploadFigures:
+        """Return what the gate has refused and owes."""
+        ...
+
+
+# --- people
+
+
+class LedgerReader(Protocol):
+    """What people look at; reads only. Errors: `LedgerError`, `LedgerUsageError`."""
+
+    def list_objects(self, filters: Filters | None = None, limit: int | None = None) -> Iterator[Row]:
+        """Yield the objects that `filters` lets through, oldest first, page by page, at most `limit`."""
+        ...
+
+    def show(self, target: str | bytes, store: str | None = None) -> Shown | None:
+        """Return everything about an object's key (`str`) or a content's SHA-256 (`bytes`); None if neither is known.
+
+        A key that several stores have gives all of their rows, and the history of the first one's content.
+        """
+        ...
+
+    def store_urls(self) -> list[str]:
+        """Return the URLs of all stores that the ledger knows, oldest first."""
+        ...
+
+    def figures(self, store: str | None = None, *, histograms: bool = True) -> Figures:
+        """Return the figures of one store, or of all. `histograms` reads every score, which takes the longest."""
+        ...
+
+    def acts_by_store(self) -> dict[str, StoreActs]:
+        """Return the plans and acts of every store that has any, by its URL."""
+        ...
+
+    def upload_figures(self, now: float) -> UploadFigures:
+        """Return what the gate has refused and owes."""
+        ...
+
+    def score_pages(self, policy: str | None = None, rescorer: Rescorer | None = None) -> Iterator[ScorePage]:
+        """Yield every content that nobody dismissed, by the page; `objects` counts the objects that have it.
+
+        With `policy` only contents that were judged under another one, or stand undecided. `rescorer` computes signals
+        from kept embeddings, where they are defined otherwise now. Writes nothing.
+        """
+        ...
+
+    def kept_embeddings(self) -> list[KeptEmbeddings]:
+        """Return how many embeddings are kept, by network and encoding."""
+        ...
+
+    def verify(self) -> Verification:
+        """Check the chain of events, and the tables against it."""
+        ...
+
+
+class WholeLedger(WatchLedger, UploadLedger, LedgerReader, Protocol):
+    """Every side of a ledger, as opening one gives it; and what only a person does to it."""
+
+    def dismiss(self, sha256: bytes, reason: str, run: int | None = None) -> int:
+        """Record a person's word that this content is judged wrongly; close its waiting plans and return how many.
+
+        It is clear from then on, whatever a policy says. Raises `LedgerUsageError` for a content that is not known.
+        """
+        ...
+
+    def restore(self, sha256: bytes, reason: str = "", run: int | None = None) -> bool:
+        """Undo a dismissal; return whether there was one. The next scan judges the content anew."""
+        ...
+
+    def forget_embeddings(self) -> int:
+        """Let go of every kept embedding; return how many there were."""
+        ...
+
+    def import_predecessor(self, run: int, file: Path, store: str, *, trust: bool) -> Imported:
+        """Take over a predecessor's database for `store`. Doing it again changes nothing.
+
+        Condemned rows become history: shown, and judged again when such an object is met. Passed rows are left to the
+        next scan unless `trust` is set: then an object of that name counts as clear, in the version it is first met in.
+        Raises `LedgerUsageError` for a file of another kind.
+        """
+        ...

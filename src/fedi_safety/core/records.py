@@ -1,0 +1,225 @@
+"""What the ledger tells of what it remembers, as plain data: rows, histories, figures, and how far was looked.
+
+Nothing here reads a ledger; `ledger_ports` says who asks for which of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from fedi_safety.core.types import ActKind, Judgement, Object, PlanState, Reason, RuleHit, Signal, Verdict
+
+BINS = 20
+"""How many equal bins from 0 to 1 a histogram has."""
+
+# --- objects and contents
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which objects to list; what is None does not matter. All that are set must hold."""
+
+    store: str | None = None
+    state: str | None = None  # judged, unscanned, removed, history
+    verdict: Verdict | None = None
+    label: str | None = None
+    reason: Reason | None = None
+    act: ActKind | None = None
+    plan_state: PlanState | None = None
+    prefix: str | None = None
+    sha256: bytes | None = None
+    partly: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One object with what is known of it now. `act` and `act_state` are of its latest plan."""
+
+    store: str
+    key: str
+    state: str
+    size: int | None
+    sha256: bytes | None
+    verdict: Verdict | None
+    labels: tuple[str, ...]
+    reasons: tuple[RuleHit, ...]
+    signals: dict[str, Signal]
+    policy: str | None
+    dismissed: bool
+    unscanned: Reason | None
+    detail: str
+    act: ActKind | None
+    act_state: PlanState | None
+    error: str | None
+    judged_at: float | None
+    partly: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PastJudgement:
+    """One judgement of a content, as it was given."""
+
+    at: float
+    run: int | None
+    judgement: Judgement
+    signals: dict[str, Signal] | None
+    detectors: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PastEvent:
+    """One event, as the chain keeps it."""
+
+    seq: int
+    at: float
+    kind: str
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Everything about one content, or about one object without: newest things last."""
+
+    rows: list[Row]
+    sha256: bytes | None = None
+    media_type: str | None = None
+    width: int | None = None
+    height: int | None = None
+    frames: int | None = None
+    total: int | None = None
+    partly: str | None = None
+    detectors: dict[str, str] = field(default_factory=dict)
+    dismissal: str | None = None
+    judgements: list[PastJudgement] = field(default_factory=list)
+    plans: list[dict[str, Any]] = field(default_factory=list)
+    acts: list[dict[str, Any]] = field(default_factory=list)
+    events: list[PastEvent] = field(default_factory=list)
+
+
+# --- figures
+
+
+@dataclass(slots=True)
+class StoreFigures:
+    """Counts of one store's objects. `removed` and `history` are not in the store any more, or were never met."""
+
+    store: str
+    judged: int = 0
+    trusted: int = 0  # among `judged`: passed by the predecessor, never scored here
+    partly: int = 0  # among `judged`: only a part of it could be judged
+    unscanned: Counter[str] = field(default_factory=Counter)
+    removed: int = 0
+    history: int = 0
+    verdicts: Counter[str] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+    breaker: str | None = None
+
+    @property
+    def present(self) -> int:
+        """Return how many objects the store was last known to hold."""
+        return self.judged + self.unscanned.total()
+
+    @property
+    def coverage(self) -> float:
+        """Return which share of the present objects has a verdict; 1 for an empty store."""
+        return self.judged / self.present if self.present else 1.0
+
+
+@dataclass(slots=True)
+class Figures:
+    """All that a report tells. Days are `YYYY-MM-DD` in UTC; a histogram has `BINS` equal bins from 0 to 1."""
+
+    stores: list[StoreFigures] = field(default_factory=list)
+    plans: Counter[str] = field(default_factory=Counter)
+    acts: Counter[str] = field(default_factory=Counter)
+    dismissed: int = 0
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    histograms: dict[str, list[int]] = field(default_factory=dict)
+    judged_by_day: dict[str, int] = field(default_factory=dict)
+    removed_by_day: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCounts:
+    """What `apply` needs to know of a store before it acts."""
+
+    judged: int
+    unscanned: int
+    open_removals: int
+
+
+@dataclass(slots=True)
+class StoreActs:
+    """What became of one store's verdicts: its plans by state, and every attempt by how it ended."""
+
+    plans: Counter[str] = field(default_factory=Counter)
+    acts: Counter[str] = field(default_factory=Counter)  # `open`: begun and not closed
+
+    @property
+    def open_plans(self) -> int:
+        """Return how many plans a real run or `apply` still has something to do about."""
+        return sum(self.plans[state.value] for state in PlanState if state.open)
+
+
+# --- how far the daemon has looked
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """Everything that changed before `high_water` was looked at, under `basis`. Epoch seconds.
+
+    `swept_at` is when the last pass over the whole store began.
+    """
+
+    high_water: float
+    swept_at: float
+    basis: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """An unscanned object that may be tried again, and its place in the order of such."""
+
+    object: Object
+    place: tuple[float, int]
+
+
+# --- keeping the ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What checking came to. `problem` names the first break, None if there is none.
+
+    `length` and `head` are what to note down outside the ledger: somebody who may write the file can also compute
+    a new chain, and only an older note of these two shows that.
+    """
+
+    length: int
+    head: str
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptEmbeddings:
+    """How much is kept of one network's embeddings."""
+
+    model: str
+    encoding: str
+    frames: int
+    bytes: int
+
+
+@dataclass(slots=True)
+class Imported:
+    """What an import came to; every row of the file is in exactly one count but `rows`."""
+
+    rows: int = 0
+    condemned: int = 0  # now history here
+    trusted: int = 0  # passed, and taken at its word
+    to_judge: int = 0  # passed, and judged again by the next scan
+    failures: int = 0  # the predecessor could not read it, and never tried again
+    already_known: int = 0  # this ledger has its own word on it
+    outside: int = 0  # not under the store's root

@@ -1,0 +1,95 @@
+"""Uploads that the gate refused, or let in without a verdict, as plain data: what is kept of them and how they end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from fedi_safety.core.types import Verdict
+
+REMOVED = "removed"
+"""The outcome of what was condemned and then removed by an act."""
+
+NOT_FOUND = "not found"
+"""The outcome of what was in the store no more, or never came to be."""
+
+GATE_RUN = "gate"
+"""The kind of the runs in which the gate judges."""
+
+
+class UploadState(StrEnum):
+    """The life of such an upload."""
+
+    REFUSED = "refused"  # the end: its sender was told no
+    OWED = "owed"  # accepted without a verdict
+    HELD = "held"  # owed -> held: this version cannot judge it; tried again with another one
+    CONDEMNED = "condemned"  # owed -> condemned: judged since; not removed yet
+    SETTLED = "settled"  # the end: judged and harmless, removed, or found to be nowhere
+
+    @property
+    def open(self) -> bool:
+        """Whether something is still owed."""
+        return self in (UploadState.OWED, UploadState.HELD, UploadState.CONDEMNED)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadNote:
+    """What is to be remembered of an upload. `at` is epoch seconds; `url` is where a webhook said that it is."""
+
+    upload: str
+    at: float
+    sender: str
+    state: UploadState
+    reason: str
+    by: str
+    sha256: bytes | None = None
+    size: int | None = None
+    media_type: str | None = None
+    url: str | None = None
+    detail: str = ""
+    decoder: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BacklogEntry:
+    """An open upload as the ledger has it. `verdict` is that of its content, if it has one by now."""
+
+    id: int
+    note: UploadNote
+    tries: int
+    tried_at: float | None
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A waiting upload's next step: `settled` with an `outcome`, another state, or None: a try that led nowhere."""
+
+    upload: str
+    state: UploadState | None = None
+    outcome: str | None = None
+    detail: str | None = None
+    decoder: str | None = None
+    sha256: bytes | None = None  # learnt since
+    size: int | None = None
+
+
+@dataclass(slots=True)
+class UploadFigures:
+    """What the gate has refused and owes. `oldest_at` is of what is owed or condemned, not of what is held."""
+
+    refused: Counter[str] = field(default_factory=Counter)
+    refused_day: int = 0
+    owed: Counter[str] = field(default_factory=Counter)
+    held: Counter[str] = field(default_factory=Counter)
+    condemned: int = 0
+    settled: Counter[str] = field(default_factory=Counter)
+    oldest_at: float | None = None
+    judged: int = 0
+    blocked: int = 0
+
+    @property
+    def any(self) -> bool:
+        """Whether the gate has ever left a trace."""
+        return bool(self.refused or self.owed or self.held or self.condemned or self.settled or self.judged)

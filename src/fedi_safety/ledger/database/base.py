@@ -1,0 +1,58 @@
+"""What a ledger needs of a database, whichever it is: transactions, one lock for runs, and a name to tell people.
+
+The tables and statements on top are SQLAlchemy's and the same everywhere (`schema`); what is particular to one database
+is in its own file beside this.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from sqlalchemy import Connection
+
+BUSY_TIMEOUT_S = 30.0
+"""How long a write waits for another program's before it gives up."""
+
+
+class Database(Protocol):
+    """One database with its connections. Reads may come from any thread; writers queue up, one after another.
+
+    What a person can mend is raised as `LedgerError` or `LedgerUsageError`, from every method and every statement.
+    """
+
+    @property
+    def name(self) -> str:
+        """What a person knows it by: a path, or a URL without its password."""
+        ...
+
+    @property
+    def readonly(self) -> bool:
+        """Whether it was opened for reading only; then `write` fails."""
+        ...
+
+    def read(self) -> AbstractContextManager[Connection]:
+        """Give a connection inside one read transaction: every statement sees the same state."""
+        ...
+
+    def write(self) -> AbstractContextManager[Connection]:
+        """Give a connection inside the one write transaction; committed on leaving, rolled back on any error.
+
+        What was committed is durable.
+        """
+        ...
+
+    def prepare(self) -> None:
+        """Set what cannot be set inside a transaction. Called before tables are made or upgraded; twice is harmless."""
+        ...
+
+    def run_lock(self) -> AbstractContextManager[None]:
+        """Hold the only right to run acts and scans; it ends with the process, however that ends.
+
+        Raises `LedgerError` if another process has it.
+        """
+        ...
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        ...
