@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -98,3 +100,44 @@ def test_a_planted_violation_is_refused(name: str, copy: Path) -> None:
 
 def test_every_contract_is_tried() -> None:
     assert {contract for contract, _ in PLANTED.values()} == set(CONTRACTS)
+
+
+def circle(source: Path) -> list[str]:
+    """Return modules that import each other in a circle, lazy imports counted; none where there is no circle."""
+    modules = {
+        ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in source.rglob("*.py")
+    }
+    graph = {name: imports(path, modules) - {name} for name, path in modules.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def imports(path: Path, modules: Mapping[str, Path]) -> set[str]:
+    """Return which of the modules a file imports anywhere but for types alone."""
+    tree = ast.parse(path.read_text())
+    typing = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for inner in ast.walk(node)
+    }
+    found: set[str] = set()
+    for node in (node for node in ast.walk(tree) if id(node) not in typing):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            found.update(
+                name if (name := f"{node.module}.{alias.name}") in modules else node.module for alias in node.names
+            )
+    return found & modules.keys()
+
+
+def test_no_files_need_each_other(copy: Path) -> None:
+    assert circle(copy) == []
+    late = copy / "fedi_safety/core/types.py"
+    late.write_text(f"{late.read_text()}\n\ndef late() -> None:\n    import fedi_safety.core.policy\n")
+    assert "fedi_safety.core.types" in circle(copy)
