@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from fedi_safety.config.schema import Pictrs
+from fedi_safety.config.schema import Pictrs, Settings
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.types import Object, PlanState, Reason
 from fedi_safety.stores import open_store
@@ -46,7 +46,8 @@ def store(server: PictrsServer) -> Iterator[PictrsStore]:
 
 def opened_store(server: PictrsServer, key: str | None = None) -> PictrsStore:
     opened = open_store(
-        server.store_url, pictrs=Pictrs(url=None, api_key=SecretStr(key or server.api_key), database=None)
+        server.store_url,
+        Settings(pictrs=Pictrs(url=None, api_key=SecretStr(key or server.api_key), database=None)),
     )
     assert isinstance(opened, PictrsStore)
     return opened
@@ -267,7 +268,7 @@ def test_a_wrong_key_names_the_setting(server: PictrsServer) -> None:
 
 def test_nobody_listening_is_an_outage(server: PictrsServer) -> None:
     url = f"pictrs+http://127.0.0.1:{free_port()}"
-    store = open_store(url, pictrs=Pictrs(url=None, api_key=SecretStr("key"), database=None))
+    store = open_store(url, Settings(pictrs=Pictrs(url=None, api_key=SecretStr("key"), database=None)))
     with pytest.raises(StoreError) as caught:
         list(store.list())
     assert not isinstance(caught.value, StoreUsageError)

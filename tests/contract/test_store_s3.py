@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fedi_safety.config.schema import S3
+from fedi_safety.config.schema import S3, Settings
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.types import Object, PlanState, Reason, Unscanned
 from fedi_safety.stores import open_store
@@ -211,10 +211,12 @@ def test_many_threads_share_one_store(server: S3Server, bucket: str, store: S3St
 
 def test_close_may_be_called_twice_and_urls_name_the_same_store(server: S3Server, bucket: str) -> None:
     access = access_to(server)
-    by_config = open_store(f"s3://{bucket}", s3=access)
+    by_config = open_store(f"s3://{bucket}", Settings(s3=access))
     bare = access.model_copy(update={"endpoint": None})
-    by_url = open_store(f"s3://{bucket}/?endpoint={server.endpoint.replace('http', 'HTTP')}/&style=path", s3=bare)
-    again = open_store(by_config.url, s3=bare)
+    by_url = open_store(
+        f"s3://{bucket}/?endpoint={server.endpoint.replace('http', 'HTTP')}/&style=path", Settings(s3=bare)
+    )
+    again = open_store(by_config.url, Settings(s3=bare))
     assert by_config.url == by_url.url == again.url == f"s3://{bucket}?endpoint={server.endpoint}"
     for opened in (by_config, by_url, again):
         opened.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fedi_safety.config.schema import Ssh
+from fedi_safety.config.schema import Settings, Ssh
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.types import Object, PlanState, Reason, Unscanned
 from fedi_safety.stores import open_store
@@ -441,7 +441,7 @@ def test_urls_name_the_same_store(server: Sshd, root: Path, access: Ssh) -> None
     (root / "link").symlink_to("with space %41 \udcff")
     odd = server.url + "/with%20space%20%2541%20%FF"
     urls = [odd, odd + "/", server.url + "/link", server.url + "/./link/../link/"]
-    opened = [open_store(url, ssh=access) for url in urls]
+    opened = [open_store(url, Settings(ssh=access)) for url in urls]
     assert {one.url for one in opened} == {odd}
     assert opened[0].url == open_and_close(opened[0].url, access)
     for one in opened:

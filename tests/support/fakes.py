@@ -10,10 +10,12 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.policy import Policy, Rule
 from fedi_safety.core.types import (
+    ActKind,
     Box,
     Decoded,
     Detail,
@@ -68,6 +70,9 @@ class FakeStore:
 
     url = "fake://store"
     concurrency = 2
+    default_act = ActKind.DELETE
+    local_root: Path | None = None
+    owner: str | None = None
 
     def __init__(self, objects: dict[str, bytes] | None = None) -> None:
         self.objects = dict(objects or {})

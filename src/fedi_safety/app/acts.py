@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import cache
+from typing import Protocol
 
 from fedi_safety.acts.delete import Remove
 from fedi_safety.config.schema import Settings
@@ -14,18 +15,31 @@ from fedi_safety.core.types import ActKind
 log = logging.getLogger(__name__)
 
 
-def act_for(settings: Settings, store_url: str) -> ActKind:
-    """Return the configured act; out of the box `delete`, and `purge` where the store is a pict-rs.
+class Place(Protocol):
+    """A store, or the target that it will be opened from."""
+
+    @property
+    def url(self) -> str:
+        """Its URL, as messages name it."""
+        ...
+
+    @property
+    def default_act(self) -> ActKind:
+        """See `Store`."""
+        ...
+
+
+def act_for(settings: Settings, place: Place) -> ActKind:
+    """Return the configured act, else the one that suits the store: `purge` where it is a pict-rs, or `delete`.
 
     Raises `UsageError` if that is `purge` and there is no pict-rs to purge through.
     """
-    is_pictrs = store_url.startswith("pictrs+")
     if settings.act is None:
-        return ActKind.PURGE if is_pictrs else ActKind.DELETE
-    if settings.act == "purge" and not is_pictrs and settings.pictrs.url is None:
+        return place.default_act
+    if settings.act == "purge" and place.default_act is not ActKind.PURGE and settings.pictrs.url is None:
         raise UsageError(
             "purge",
-            f"{store_url} is no pict-rs, and the one that owns its files is not configured",
+            f"{place.url} is no pict-rs, and the one that owns its files is not configured",
             "set `pictrs.url` and `pictrs.api_key`, or choose `delete`",
         )
     return ActKind(settings.act)
@@ -36,13 +50,13 @@ def acts_for(settings: Settings, store: Store) -> dict[ActKind, Act]:
     from fedi_safety.acts.purge import PurgeUnavailable, RemovePurging, open_purge
 
     acts: dict[ActKind, Act] = {ActKind.DELETE: Remove(store)}
-    if store.url.startswith("pictrs+"):
+    if store.owner is not None:
         acts[ActKind.PURGE] = RemovePurging(store)
     elif settings.pictrs.url is None:
         acts[ActKind.PURGE] = PurgeUnavailable()
     else:
         acts[ActKind.PURGE] = open_purge(store, settings.pictrs)
-        if act_for(settings, store.url) is ActKind.DELETE:
+        if act_for(settings, store) is ActKind.DELETE:
             _warn_of_delete(store.url)
     return acts
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from fedi_safety.app.acts import act_for, acts_for
 from fedi_safety.app.passes import breaker_limits, noting, recorded_run
+from fedi_safety.app.stores import spoken_name
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.decide import breaker_opinion
 from fedi_safety.core.enforcement import Acting
@@ -43,11 +44,11 @@ def apply(
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> RunReport:
     """Carry out what earlier runs planned for a store and nobody dismissed. Judges nothing and opens no model."""
-    if not act_for(settings, store.url).removes:
+    if not act_for(settings, store).removes:
         raise UsageError(
             "apply", f"`act = {settings.act}` is configured, and apply removes", "configure another action"
         )
-    report = RunReport(0, store.url)
+    report = RunReport(0, store.url, named=spoken_name(store))
     with ledger.run_lock(), recorded_run(ledger, "apply", report, {"resume_acts": resume_acts}):
         counts = ledger.store_counts(store.url)
         report.tally.planned = counts.open_removals

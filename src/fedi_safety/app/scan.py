@@ -14,6 +14,7 @@ from fedi_safety.app.engine import Engine
 from fedi_safety.app.ledger import SystemClock
 from fedi_safety.app.passes import breaker_limits, noting, part_of_run, recorded_run
 from fedi_safety.app.replay import Rejudge
+from fedi_safety.app.stores import spoken_name
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.decide import Mode, breaker_opinion
 from fedi_safety.core.enforcement import Acting, Enforcement
@@ -69,7 +70,7 @@ def scan(
         clock=clock,
     )
     report = RunReport(0, store.url, request.dry_run, request.act, device=engine.device, policy=policy.id)
-    report.detectors = cascade.versions
+    report.named, report.detectors = spoken_name(store), cascade.versions
     recorded = {
         "dry_run": request.dry_run,
         "whole": not request.prefixes and request.since is None and request.limit is None,

@@ -139,7 +139,7 @@ def run_scan(sh: Shell, named: str | None, wanted: dict[str, Any], *, json_outpu
         closing.callback(ledger.dispose)
         for each in passes:
             url = each.store.url
-            request = ScanRequest(url, act=act_for(each.target.settings, url), beside=len(passes), **wanted)
+            request = ScanRequest(url, act=act_for(each.target.settings, each.store), beside=len(passes), **wanted)
             each.request = request
             if each.removes and not ledger.was_dry_run(url):
                 sh.confirm(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote_from_bytes
@@ -163,8 +164,9 @@ def _open(target: Target, *, alone: bool) -> Store | None:
 def _confirm(sh: Shell, ledger: Ledger, target: Target, store: Store | None, wanted: Wanted) -> None:
     from fedi_safety.app.acts import act_for
 
-    url = _unopened_url(target.url) if store is None else store.url
-    removes = act_for(target.settings, url).removes and not wanted.dry_run
+    place = replace(target, url=_unopened_url(target.url)) if store is None else store
+    url = place.url
+    removes = act_for(target.settings, place).removes and not wanted.dry_run
     if removes and not ledger.was_dry_run(url):
         sh.confirm(
             f"{url} has had no complete dry run, and what the policy condemns will be deleted",

@@ -7,6 +7,7 @@ suite per port runs against every implementation (tests/contract/).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from fedi_safety.core.types import (
@@ -74,6 +75,24 @@ class Store(ReadableStore, Protocol):
     @property
     def concurrency(self) -> int:
         """How many objects are worth fetching at once: enough to hide the way to them, no more than it can bear."""
+        ...
+
+    @property
+    def default_act(self) -> ActKind:
+        """The act that suits it, where the operator chose none."""
+        ...
+
+    @property
+    def local_root(self) -> Path | None:
+        """The directory of this machine that it is, of which the kernel tells changes; None for every other store."""
+        ...
+
+    @property
+    def owner(self) -> str | None:
+        """The URL of the pict-rs whose pictures its objects are, so that removing is purging; None where there is none.
+
+        A store of files that belong to a pict-rs does not know that: the operator says so (`pictrs.url`).
+        """
         ...
 
     def remove(self, obj: Object, sha256: bytes) -> tuple[PlanState, str]:

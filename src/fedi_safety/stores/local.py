@@ -13,10 +13,11 @@ import os
 import stat
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from urllib.parse import quote_from_bytes
 
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
-from fedi_safety.core.types import Object, PlanState, Reason, Unscanned
+from fedi_safety.core.types import ActKind, Object, PlanState, Reason, Unscanned
 from fedi_safety.stores.sorting import SortedRuns
 
 HEAD_BYTES = 4096
@@ -53,6 +54,9 @@ _Levels = list[_Level]
 class LocalStore:
     """A directory on this machine. Keys are paths relative to it; see the `Store` port for the promises."""
 
+    default_act = ActKind.DELETE
+    owner = None
+
     def __init__(self, root: str, *, names_in_memory: int = _NAMES_IN_MEMORY) -> None:
         """Take `root`, which the operator named and which may itself be a symlink.
 
@@ -84,6 +88,11 @@ class LocalStore:
     def url(self) -> str:
         """The `file://` URL of the real path, percent-encoded."""
         return "file://" + quote_from_bytes(os.fsencode(self._root))
+
+    @property
+    def local_root(self) -> Path:
+        """The real path."""
+        return Path(self._root)
 
     @property
     def concurrency(self) -> int:

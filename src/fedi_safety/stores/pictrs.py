@@ -31,7 +31,7 @@ from fedi_safety.clients.pictrs_database import PictrsDatabase
 from fedi_safety.clients.pictrs_purging import describe, purge_picture
 from fedi_safety.config.schema import Pictrs
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
-from fedi_safety.core.types import Object, PlanState, Reason, Unscanned
+from fedi_safety.core.types import ActKind, Object, PlanState, Reason, Unscanned
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,9 @@ def open_pictrs(url: str, access: Pictrs) -> PictrsStore:
 class PictrsStore:
     """The pictures of one pict-rs; see the `Store` port for the promises, and above for the order of the listing."""
 
+    default_act = ActKind.PURGE
+    local_root = None
+
     def __init__(
         self, client: PictrsClient, database: PictrsDatabase | None = None, *, page: int = PAGE_PICTURES
     ) -> None:
@@ -72,6 +75,11 @@ class PictrsStore:
     def url(self) -> str:
         """The canonical `pictrs+http://` URL."""
         return f"pictrs+{self._client.url}"
+
+    @property
+    def owner(self) -> str:
+        """The URL of the pict-rs."""
+        return self._client.url
 
     def list(self, prefixes: Sequence[str] = (), since: float | None = None) -> Iterator[Object | Unscanned]:
         """Yield every picture once, the newest first. `since` ends the listing early; `prefixes` does not shorten it.

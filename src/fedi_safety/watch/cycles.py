@@ -176,12 +176,12 @@ class StoreWatch:
         self.health.last_start, self.health.retry_at = start, None
         self.policy = shared.policy
         store = self._open()
-        act = act_for(self.target.settings, store.url)
+        act = act_for(self.target.settings, store)
         self._latched(store.url)
         mark = shared.ledger.watermark(store.url)
         basis = self._basis(act)
         since = look_back(mark, basis, start, shared.rhythm)
-        if self._first and store.url.startswith("file://"):
+        if self._first and store.local_root is not None:
             since = None  # moved directories keep the times of their files; looking at all names costs little here
         if mark is None or since is None:
             reports = [self._pass(store, act, whole=True)]
@@ -200,7 +200,7 @@ class StoreWatch:
             self._first = False
             self.health.high_water, self.health.swept_at = mark.high_water, mark.swept_at
         self._finished(reports, moved=mark is not None)
-        if store.url.startswith("file://"):
+        if store.local_root is not None:
             self._close_store()  # an open root would show the old tree after a new mount
         return reports
 

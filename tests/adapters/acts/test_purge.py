@@ -255,17 +255,27 @@ class Named(FakeStore):
         self.url = url
 
 
+class Pictures(Named):
+    """A fake store that a pict-rs owns."""
+
+    default_act = ActKind.PURGE
+    owner = "http://host"
+
+    def __init__(self) -> None:
+        super().__init__("pictrs+http://host")
+
+
 def settings(act: str | None = None, url: str | None = None) -> Settings:
     return Settings.model_validate({"act": act, "pictrs": {"url": url, "api_key": "key"}})
 
 
 def test_acts_are_chosen_by_store_and_settings() -> None:
-    own, files = Named("pictrs+http://host"), Named("file:///files")
+    own, files = Pictures(), Named("file:///files")
     acts = acts_for(settings(), own)
     assert isinstance(acts[ActKind.PURGE], RemovePurging)
     assert acts[ActKind.PURGE].kind is ActKind.PURGE
-    assert act_for(settings(), own.url) is ActKind.PURGE
-    assert act_for(settings(), files.url) is ActKind.DELETE
+    assert act_for(settings(), own) is ActKind.PURGE
+    assert act_for(settings(), files) is ActKind.DELETE
     assert isinstance(acts_for(settings("purge", "http://host"), files)[ActKind.PURGE], Purge)
     # A plan of an earlier configuration fails by name instead of breaking the run.
     unavailable = acts_for(settings(), files)[ActKind.PURGE]
@@ -278,9 +288,9 @@ def test_acts_are_chosen_by_store_and_settings() -> None:
 
 def test_purge_without_a_pictrs_is_refused_where_it_is_chosen() -> None:
     with pytest.raises(UsageError) as caught:
-        act_for(settings("purge"), "file:///files")
+        act_for(settings("purge"), Named("file:///files"))
     assert "pictrs.url" in caught.value.line()
-    assert act_for(settings("purge"), "pictrs+http://host") is ActKind.PURGE
+    assert act_for(settings("purge"), Pictures()) is ActKind.PURGE
 
 
 def test_delete_under_a_configured_pictrs_warns_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -64,6 +64,7 @@ class FakeTarget:
     settings: Settings
     name: str = "fake"
     url: str = "fake://store"
+    local_root: Path | None = None
 
     def open(self) -> Store:
         return self.store

@@ -325,7 +325,7 @@ class Backlog:
             self._removed.popleft()
         request = ScanRequest(
             store.url,
-            act=act_for(settings, store.url),
+            act=act_for(settings, store),
             prefixes=prefixes,
             redecide=False,
             recheck=Recheck.POLICY if engine.detectors else Recheck.NEVER,  # who measures nothing decides nothing

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from fedi_safety.config.schema import S3
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import Object, PlanState, Reason, Unscanned
+from fedi_safety.core.types import ActKind, Object, PlanState, Reason, Unscanned
 from fedi_safety.stores.s3 import pictrs_keys as pictrs
 from fedi_safety.stores.s3.address import Address, read_address
 from fedi_safety.stores.s3.client import Client, Entry, Head, Version
@@ -61,6 +61,10 @@ def open_s3(url: str, access: S3, patience: Patience | None = None) -> S3Store:
 
 class S3Store:
     """A bucket. Keys are relative to the URL's prefix; see the `Store` port for the promises."""
+
+    default_act = ActKind.DELETE
+    local_root = None
+    owner = None
 
     def __init__(self, address: Address, client: Client, concurrency: int) -> None:
         """Use `client`, which this store closes."""

@@ -22,7 +22,7 @@ from asyncssh.sftp import SFTPAttrs
 
 from fedi_safety.config.schema import Ssh
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
-from fedi_safety.core.types import Object, PlanState, Reason, Unscanned
+from fedi_safety.core.types import ActKind, Object, PlanState, Reason, Unscanned
 from fedi_safety.stores.sftp.connections import BROKEN, Engine, Link, Lost, Pool, Waits
 from fedi_safety.stores.sftp.listing import Lister, entered, info_of, untyped
 from fedi_safety.stores.sftp.trust import HostKeys, Place, read_login, read_url
@@ -49,6 +49,10 @@ def open_sftp(url: str, access: Ssh) -> SftpStore:
 
 class SftpStore:
     """A directory on a server. Keys are paths relative to it; see the `Store` port for the promises."""
+
+    default_act = ActKind.DELETE
+    local_root = None
+    owner = None
 
     def __init__(
         self, place: Place, access: Ssh, *, waits: Waits | None = None, names_in_memory: int = _NAMES_IN_MEMORY
