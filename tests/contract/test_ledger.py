@@ -268,17 +268,17 @@ def test_planning_twice_gives_the_same_plans_in_order(ledger: WholeLedger, run: 
 
 
 def test_a_plan_of_another_kind_is_superseded(ledger: WholeLedger, run: int) -> None:
-    reports = block(ledger, run, "a", act=ActKind.REPORT)
-    deletes = ledger.plan(run, STORE, [(reports[0].object, reports[0].sha256)], ActKind.DELETE)
+    purges = block(ledger, run, "a", act=ActKind.PURGE)
+    deletes = ledger.plan(run, STORE, [(purges[0].object, purges[0].sha256)], ActKind.DELETE)
     assert [(plan.id, plan.act) for plan in ledger.open_plans(STORE)] == [(deletes[0].id, ActKind.DELETE)]
 
 
 def test_open_plans_are_told_apart_by_store_and_act(ledger: WholeLedger, run: int) -> None:
     block(ledger, run, "a")
     ledger.record(run, OTHER, [judged("a", Verdict.BLOCK, fresh=False)])
-    ledger.plan(run, OTHER, [(obj("a"), sha("a"))], ActKind.REPORT)
-    assert [plan.act for plan in ledger.open_plans(None)] == [ActKind.DELETE, ActKind.REPORT]
-    assert [plan.act for plan in ledger.open_plans(OTHER)] == [ActKind.REPORT]
+    ledger.plan(run, OTHER, [(obj("a"), sha("a"))], ActKind.PURGE)
+    assert [plan.act for plan in ledger.open_plans(None)] == [ActKind.DELETE, ActKind.PURGE]
+    assert [plan.act for plan in ledger.open_plans(OTHER)] == [ActKind.PURGE]
     assert list(ledger.open_plans(OTHER, ActKind.DELETE)) == []
 
 
@@ -298,13 +298,6 @@ def test_an_object_that_was_removed_is_new_when_it_comes_back(ledger: WholeLedge
     assert [plan.state for plan in plans] == [PlanState.STARTED]
     ledger.close(run, [Outcome(plans[0], end)])
     assert states(ledger) == [] and ledger.lookup(STORE, [obj("a")], OLD) == [None]
-
-
-def test_a_report_leaves_the_object_as_judged(ledger: WholeLedger, run: int) -> None:
-    plans = ledger.start(run, block(ledger, run, "a", act=ActKind.REPORT))
-    ledger.close(run, [Outcome(plans[0], PlanState.DONE)])
-    known = ledger.lookup(STORE, [obj("a")], OLD)[0]
-    assert known and known.verdict is Verdict.BLOCK
 
 
 def test_an_object_that_changed_under_the_act_loses_its_verdict(ledger: WholeLedger, run: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from fedi_safety.app.acts import act_for, acts_for
 from fedi_safety.app.passes import breaker_limits, noting, recorded_run
@@ -44,7 +44,7 @@ def apply(
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> RunReport:
     """Carry out what earlier runs planned for a store and nobody dismissed. Judges nothing and opens no model."""
-    if not act_for(settings, store).removes:
+    if act_for(settings, store) is None:
         raise UsageError(
             "apply", f"`act = {settings.act}` is configured, and apply removes", "configure another action"
         )
@@ -62,12 +62,8 @@ def apply(
                     on_outcome(outcome)
 
             acting = Acting(ledger, acts_for(settings, store), report.run_id, report.tally, noted)
-            report.interrupted = not acting.carry_out(_removals(ledger.open_plans(store.url)), keep_going)
+            report.interrupted = not acting.carry_out(ledger.open_plans(store.url), keep_going)
     return report
-
-
-def _removals(plans: Iterator[Plan]) -> Iterator[Plan]:
-    return (plan for plan in plans if plan.act.removes)
 
 
 def _apply_breaker(

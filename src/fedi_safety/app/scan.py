@@ -23,7 +23,7 @@ from fedi_safety.core.pipeline import Options, Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Store
 from fedi_safety.core.runs import RunReport, ScanRequest, Tally
-from fedi_safety.core.types import Recheck
+from fedi_safety.core.types import Recheck, act_word
 
 
 def scan(
@@ -74,7 +74,7 @@ def scan(
     recorded = {
         "dry_run": request.dry_run,
         "whole": not request.prefixes and request.since is None and request.limit is None,
-        "act": request.act.value,
+        "act": act_word(request.act),
         "policy": policy.id,
         "prefixes": list(request.prefixes),
         "since": request.since,
@@ -111,7 +111,7 @@ def scan(
             on_start(pipeline, report.tally)
         enforcement.consume(pipeline)
         report.breaker = enforcement.tripped
-        if request.dry_run and request.act.removes:
+        if request.dry_run and request.act is not None:
             report.breaker = breaker_opinion(limits, report.tally)
         report.interrupted = pipeline.halted
         report.stages = dict(pipeline.stages.seconds)

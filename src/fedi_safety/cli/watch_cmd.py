@@ -11,6 +11,7 @@ from urllib.parse import quote_from_bytes
 import typer
 
 from fedi_safety.cli.shell import (
+    ActOption,
     ConceptsOption,
     ConfigOption,
     KeepOption,
@@ -50,10 +51,7 @@ def watch(
         Path | None, typer.Option("--health-file", metavar="FILE", help="Keep a JSON file that says how it goes.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Judge and plan, but do nothing.")] = False,
-    act: Annotated[
-        str | None,
-        typer.Option("--act", metavar="ACT", help="What is done about condemned objects: delete, purge or report."),
-    ] = None,
+    act: ActOption = None,
     prefix: Annotated[
         list[str] | None,
         typer.Option("--prefix", metavar="KEY", help="Only objects whose key begins like this; repeatable."),
@@ -166,7 +164,7 @@ def _confirm(sh: Shell, ledger: Ledger, target: Target, store: Store | None, wan
 
     place = replace(target, url=_unopened_url(target.url)) if store is None else store
     url = place.url
-    removes = act_for(target.settings, place).removes and not wanted.dry_run
+    removes = act_for(target.settings, place) is not None and not wanted.dry_run
     if removes and not ledger.was_dry_run(url):
         sh.confirm(
             f"{url} has had no complete dry run, and what the policy condemns will be deleted",

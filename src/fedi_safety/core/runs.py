@@ -45,7 +45,7 @@ class ScanRequest:
 
     store: str
     dry_run: bool = False
-    act: ActKind = ActKind.DELETE
+    act: ActKind | None = ActKind.DELETE
     prefixes: tuple[str, ...] = ()
     since: float | None = None
     limit: int | None = None
@@ -65,7 +65,7 @@ class RunReport:
     run_id: int
     store: str
     dry_run: bool = False
-    act: ActKind = ActKind.DELETE
+    act: ActKind | None = ActKind.DELETE
     named: str = ""  # the store as a person would name it on the command line, where somebody reads this
     tally: Tally = field(default_factory=Tally)
     seconds: float = 0.0

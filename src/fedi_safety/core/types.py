@@ -85,16 +85,22 @@ _VERDICT_RANK = {Verdict.CLEAR: 0, Verdict.REVIEW: 1, Verdict.BLOCK: 2}
 
 
 class ActKind(StrEnum):
-    """What can be done about a verdict. `report` leaves the store as it is."""
+    """What can be done about a verdict; each of these takes the object out of the store."""
 
-    REPORT = "report"
     DELETE = "delete"
     PURGE = "purge"  # through the pict-rs that owns the object, aliases and variants included
 
-    @property
-    def removes(self) -> bool:
-        """Whether the act takes the object out of the store."""
-        return self is not ActKind.REPORT
+
+NO_ACT = "report"
+"""The word for leaving every store as it is, where people choose an act: it is none."""
+
+ACT_WORDS = (*(kind.value for kind in ActKind), NO_ACT)
+"""What people may choose."""
+
+
+def act_word(act: ActKind | None) -> str:
+    """Return an act as people choose it and as runs record it."""
+    return NO_ACT if act is None else act.value
 
 
 class PlanState(StrEnum):

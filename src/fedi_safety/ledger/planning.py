@@ -181,10 +181,9 @@ def close(connection: Connection, at: float, run: int, outcomes: Sequence[Outcom
         act_rows.append({"row": current, "closed_at": at, "outcome": state.value, "detail": detail})
         error = detail if state is PlanState.FAILED else None
         plan_rows.append({"row": plan.id, "state": state.value, "open": state.open, "updated_at": at, "error": error})
-        # A report leaves the object where it is.
         if state is PlanState.CHANGED:
             forgotten.append({"row": object_ids[plan.id]})
-        elif state is PlanState.GONE or (state is PlanState.DONE and plan.act.removes):
+        elif state in (PlanState.DONE, PlanState.GONE):
             removed.append({"row": object_ids[plan.id]})
             emptied.append(content_ids[plan.id])
     for row, seq in zip(act_rows, append(connection, at, new), strict=True):

@@ -10,12 +10,12 @@ import httpx
 import pytest
 
 from fedi_safety.acts.purge import Purge, PurgeUnavailable, RemovePurging, keys_beside
-from fedi_safety.app.acts import act_for, acts_for
+from fedi_safety.app.acts import ACTS, act_for, acts_for
 from fedi_safety.clients.pictrs import PictrsClient, hash_of, slug_of
 from fedi_safety.clients.pictrs_database import Owner, PictrsDatabase
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import UsageError
-from fedi_safety.core.types import ActKind, Object, Plan, PlanState, Reason
+from fedi_safety.core.types import ACT_WORDS, ActKind, Object, Plan, PlanState, Reason, act_word
 from support.fakes import FakeStore
 
 CONTENT = b"condemned"
@@ -284,6 +284,14 @@ def test_acts_are_chosen_by_store_and_settings() -> None:
     outcome = unavailable.perform(plan_of(store))
     assert outcome.state is PlanState.FAILED
     assert "pictrs.url" in outcome.detail
+
+
+def test_every_act_has_a_row_and_a_word() -> None:
+    assert ACTS.keys() == set(ActKind)
+    assert (*(kind.value for kind in ActKind), "report") == ACT_WORDS
+    for word in ACT_WORDS:
+        assert act_word(act_for(settings(word, "http://host"), Named("file:///files"))) == word
+    assert act_for(settings("report"), Pictures()) is None
 
 
 def test_purge_without_a_pictrs_is_refused_where_it_is_chosen() -> None:
