@@ -280,25 +280,25 @@ def test_what_is_gone_has_vanished_and_its_removal_is_no_failure(store: Store, h
     with pytest.raises(Unscannable) as caught:
         store.fetch(obj, lambda _head: None)
     assert caught.value.reason is Reason.VANISHED
-    assert store.remove(obj, hashlib.sha256(data).digest())[0] is PlanState.GONE
+    assert store.remove(obj, hashlib.sha256(data).digest()).state is PlanState.GONE
 
 
 @case
 def test_removing_takes_exactly_the_one_that_was_judged(store: Store) -> None:
     before = bodies(store)
     victim = objects(store)[1]
-    state, detail = store.remove(victim, hashlib.sha256(before[victim.key]).digest())
-    assert state is PlanState.DONE, detail
+    removal = store.remove(victim, hashlib.sha256(before[victim.key]).digest())
+    assert removal.state is PlanState.DONE, removal.detail
     after = bodies(store)
     assert after == {key: data for key, data in before.items() if key != victim.key}
-    assert store.remove(victim, hashlib.sha256(before[victim.key]).digest())[0] is PlanState.GONE
+    assert store.remove(victim, hashlib.sha256(before[victim.key]).digest()).state is PlanState.GONE
 
 
 @case
 def test_removing_refuses_another_content(store: Store) -> None:
     before = bodies(store)
     victim = objects(store)[0]
-    assert store.remove(victim, hashlib.sha256(b"something else").digest())[0] is PlanState.CHANGED
+    assert store.remove(victim, hashlib.sha256(b"something else").digest()).state is PlanState.CHANGED
     assert bodies(store) == before
 
 

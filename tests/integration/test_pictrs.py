@@ -308,5 +308,5 @@ def test_a_server_that_stops_before_the_purge_fails_the_act(server: PictrsServer
         store.remove(obj, sha256)
     server.start()
     assert server.status(alias) == 200
-    assert store.remove(obj, sha256)[0] is PlanState.DONE
+    assert store.remove(obj, sha256).state is PlanState.DONE
     store.close()

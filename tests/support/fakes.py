@@ -25,6 +25,7 @@ from fedi_safety.core.types import (
     Object,
     PlanState,
     Reason,
+    Removal,
     Scored,
     Unscanned,
     Verdict,
@@ -105,16 +106,16 @@ class FakeStore:
         accept(data[:4096])
         return data
 
-    def remove(self, obj: Object, sha256: bytes) -> tuple[PlanState, str]:
+    def remove(self, obj: Object, sha256: bytes) -> Removal:
         if obj.key in self.refusing:
-            return PlanState.FAILED, "refused"
+            return Removal(PlanState.FAILED, "refused")
         if obj.key not in self.objects:
-            return PlanState.GONE, "not there"
+            return Removal(PlanState.GONE, "not there")
         if hashlib.sha256(self.objects[obj.key]).digest() != sha256:
-            return PlanState.CHANGED, "another content"
+            return Removal(PlanState.CHANGED, "another content")
         del self.objects[obj.key]
         self.removed.append(obj.key)
-        return PlanState.DONE, "gone"
+        return Removal(PlanState.DONE, "gone")
 
     def close(self) -> None:
         pass

@@ -20,7 +20,7 @@ from fedi_safety.core.types import (
     Object,
     Outcome,
     Plan,
-    PlanState,
+    Removal,
     Scored,
     Unscanned,
 )
@@ -95,10 +95,10 @@ class Store(ReadableStore, Protocol):
         """
         ...
 
-    def remove(self, obj: Object, sha256: bytes) -> tuple[PlanState, str]:
+    def remove(self, obj: Object, sha256: bytes) -> Removal:
         """Remove `obj` if it is still the one that was judged, durably, and read back.
 
-        Returns `done`, `gone` (it was not there) or `changed` (something else stands there now: left alone), with a
+        It ends as `done`, `gone` (it was not there) or `changed` (something else stands there now: left alone), with a
         detail, or `failed` with the cause. Any doubt about the identity is `changed` or `failed`, never a removal.
         """
         ...

@@ -423,6 +423,22 @@ class Plan:
     state: PlanState
 
 
+Receipt = Mapping[str, str | tuple[str, ...]]
+"""What was learnt while an act was done and cannot be asked for afterwards, such as aliases that pict-rs forgets.
+
+For programs, beside the sentence for people. Names and ids, never content; empty where there is nothing to keep.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """How a store's removal ended, after reading back: `done`, `gone`, `changed` or `failed`."""
+
+    state: PlanState
+    detail: str = ""
+    receipt: Receipt = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How an act ended, after reading back. `state` is one of done, gone, changed, failed."""
@@ -430,3 +446,4 @@ class Outcome:
     plan: Plan
     state: PlanState
     detail: str = ""
+    receipt: Receipt = field(default_factory=dict)
