@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from fedi_safety.core.sightings import Sighting
 from fedi_safety.core.types import (
     ActKind,
     Decoded,
@@ -20,6 +21,7 @@ from fedi_safety.core.types import (
     Object,
     Outcome,
     Plan,
+    Receipt,
     Removal,
     Scored,
     Unscanned,
@@ -237,5 +239,26 @@ class Act(Protocol):
         """Carry out one plan and verify it by reading back. Doing it twice is harmless.
 
         Does not raise because of the object; a failure is an `Outcome` with state `failed` and the cause.
+        """
+        ...
+
+
+class Tracer(Protocol):
+    """Finds out who put a content where, on one server, from what that server knows. It reads and changes nothing."""
+
+    @property
+    def name(self) -> str:
+        """The server, as messages and records name it: its kind and where it is."""
+        ...
+
+    def trace(
+        self, store: str, obj: Object | None, sha256: bytes, known: Receipt, *, within_s: float
+    ) -> list[Sighting]:
+        """Return where a content is in use; empty where the server knows of nothing.
+
+        `obj` is an object of the store at `store` that has it, None where there is none, such as for a refused upload.
+        `known` is what was learnt of it before: aliases, origins. Where the best way is closed a poorer one is taken,
+        and the sightings say which. Raises `StoreError` where none is open, or `within_s` seconds do not suffice: not
+        to know is something else than to know of none.
         """
         ...
