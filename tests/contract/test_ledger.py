@@ -24,6 +24,7 @@ from fedi_safety.core.types import (
     Plan,
     PlanState,
     Reason,
+    Receipt,
     RuleHit,
     Scores,
     Signal,
@@ -314,6 +315,17 @@ def test_a_failed_act_is_tried_again(ledger: WholeLedger, run: int) -> None:
     again = ledger.start(run, list(ledger.open_plans(STORE)))
     ledger.close(run, [Outcome(again[0], PlanState.DONE)])
     assert states(ledger) == [] and ledger.verify().problem is None
+
+
+def test_what_was_learnt_while_acting_is_kept_as_data(ledger: WholeLedger, run: int) -> None:
+    plans = ledger.start(run, block(ledger, run, "a", "b"))
+    learnt: Receipt = {"aliases": ("a.png", "\udcff.png"), "origins": ("https://elsewhere.test/é",), "picture": "12"}
+    ledger.close(run, [Outcome(plans[0], PlanState.FAILED, "later", learnt), Outcome(plans[1], PlanState.DONE)])
+    again = ledger.start(run, list(ledger.open_plans(STORE)))
+    ledger.close(run, [Outcome(again[0], PlanState.GONE)])
+    found = [ledger.show(sha(key)) for key in "ab"]
+    assert [[act["receipt"] for act in shown.acts] for shown in found if shown] == [[learnt, {}], [{}]]
+    assert ledger.verify().problem is None
 
 
 def test_an_act_whose_end_was_lost_is_found_and_done_again(ledger: WholeLedger, run: int, reopen: Reopen) -> None:
