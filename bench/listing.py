@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from bench.measure import Spread, machine, machine_line, write_result
 
-from fedi_safety.config.schema import S3
+from fedi_safety.config.schema import S3, Settings
 from fedi_safety.stores import open_store
 from support.servers.s3 import S3Server, s3_server
 
@@ -63,7 +63,7 @@ def bare(server: S3Server, bucket: str) -> Iterator[object]:
 def ours(server: S3Server, bucket: str) -> Iterator[object]:
     """Yield what the store lists."""
     access = {"access_key_id": server.access_key, "secret_access_key": server.secret_key}
-    store = open_store(f"s3://{bucket}", s3=S3.model_validate(access | {"endpoint": server.endpoint}))
+    store = open_store(f"s3://{bucket}", Settings(s3=S3.model_validate(access | {"endpoint": server.endpoint})))
     try:
         yield from store.list()
     finally:

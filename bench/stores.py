@@ -59,8 +59,8 @@ def filled(folder: Path, connections: int) -> Iterator[dict[str, Store]]:
         keys = {"known_hosts": str(remote.known_hosts), "identity_file": str(remote.identity)}
         stores = {
             "local": open_store(str(folder)),
-            "s3": open_store(f"s3://{bucket}", s3=S3.model_validate(access | {"endpoint": server.endpoint})),
-            "sftp": open_store(remote.url, ssh=Ssh.model_validate(keys)),
+            "s3": open_store(f"s3://{bucket}", Settings(s3=S3.model_validate(access | {"endpoint": server.endpoint}))),
+            "sftp": open_store(remote.url, Settings(ssh=Ssh.model_validate(keys))),
         }
         for store in stores.values():
             stack.callback(store.close)

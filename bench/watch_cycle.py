@@ -59,7 +59,7 @@ def watched(server: S3Server, proxy: Faults, bucket: str, ledger_file: Path) -> 
     store = target.open()
     watch = StoreWatch(target, shared, store)
     now = clock.now()
-    ledger.set_watermark(store.url, Watermark(now, now, watch._basis(act_for(settings, store.url))))
+    ledger.set_watermark(store.url, Watermark(now, now, watch._basis(act_for(settings, store))))
     try:
         yield watch
     finally:

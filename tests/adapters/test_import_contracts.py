@@ -25,6 +25,7 @@ def add(module: str, line: str) -> Callable[[Path], None]:
 
     def plant(source: Path) -> None:
         file = source / f"{module.replace('.', '/')}.py"
+        file.parent.mkdir(exist_ok=True)
         file.write_text(f"{file.read_text()}\n\n{line}\n" if file.exists() else f"{line}\n")
 
     return plant
@@ -37,6 +38,10 @@ PLANTED: dict[str, tuple[str, Callable[[Path], None]]] = {
     "a store reaches for its neighbour": (
         "Imports go down only",
         add("stores/local", "import fedi_safety.ledger.ledger"),
+    ),
+    "a tracer reaches for the acts": (
+        "Imports go down only",
+        add("tracing/__init__", "import fedi_safety.acts.delete"),
     ),
     "a module without a floor": ("Imports go down only", add("helpers", "VALUE = 1")),
     "judging reaches for enforcement": (

@@ -1,4 +1,4 @@
-"""One contract, the same cases over all four kinds of store, each against its real server; a last test counts them.
+"""One contract, the same cases over every kind of the table, each against its real server; a last test counts them.
 
 What only one kind promises (hard links, versions, aliases, host keys) is in the file of that kind.
 """
@@ -12,24 +12,25 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
-from fedi_safety.config.schema import S3, Pictrs, Ssh
+from fedi_safety.config.schema import S3, Pictrs, Settings, Ssh
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.ports import Store
-from fedi_safety.core.types import MediaType, Object, PlanState, Reason
+from fedi_safety.core.types import ActKind, MediaType, Object, PlanState, Reason
 from fedi_safety.media import sniff
-from fedi_safety.stores import open_store
+from fedi_safety.stores import KINDS, kind_of, open_store
 from support.corpus.photos import jpeg_bytes
 from support.servers import sshd
 from support.servers.pictrs import pictrs_server
 from support.servers.s3 import s3_server
 from support.servers.sshd import Sshd
 
-KINDS = ("local", "s3", "sftp", "pictrs")
+NAMES = tuple(kind.name for kind in KINDS)
 CASES: list[str] = []
 ran: Counter[str] = Counter()
 
@@ -86,7 +87,7 @@ class Sftp(Local):
 
     def open(self) -> Store:
         access = {"known_hosts": str(self.server.known_hosts), "identity_file": str(self.server.identity)}
-        return open_store(self.server.url, ssh=Ssh.model_validate(access))
+        return open_store(self.server.url, Settings(ssh=Ssh.model_validate(access)))
 
     def put(self, name: str, data: bytes) -> None:
         super().put(name, data)
@@ -108,7 +109,7 @@ class Bucket(Harness):
             "secret_access_key": server.secret_key,  # type: ignore[attr-defined]
             "endpoint": server.endpoint,  # type: ignore[attr-defined]
         }
-        return open_store(f"s3://{self.bucket}", s3=S3.model_validate(access))
+        return open_store(f"s3://{self.bucket}", Settings(s3=S3.model_validate(access)))
 
     def put(self, name: str, data: bytes) -> None:
         self.server.put(self.bucket, f"{name[:2]}/{name}", data)  # type: ignore[attr-defined]
@@ -135,7 +136,7 @@ class Pictures(Harness):
     def open(self) -> Store:
         server = self.server
         access = Pictrs(url=None, api_key=SecretStr(server.api_key), database=None)  # type: ignore[attr-defined]
-        return open_store(server.store_url, pictrs=access)  # type: ignore[attr-defined]
+        return open_store(server.store_url, Settings(pictrs=access))  # type: ignore[attr-defined]
 
     def put(self, name: str, data: bytes) -> None:
         alias = self.server.upload(data, name)  # type: ignore[attr-defined]
@@ -160,49 +161,53 @@ class Pictures(Harness):
         self.aliases.clear()
 
 
-@pytest.fixture(scope="module")
-def harnesses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Callable[[], Harness]]]:
-    """Start servers as they are asked for, once for the module, and stop them at the end."""
-    from contextlib import ExitStack
+def local(_stack: ExitStack, folder: Path) -> Harness:
+    return Local(folder)
 
+
+def s3(stack: ExitStack, _folder: Path) -> Harness:
+    server = stack.enter_context(s3_server())
+    return Bucket(server, server.make_bucket("every-store"))
+
+
+def sftp(stack: ExitStack, _folder: Path) -> Harness:
+    base = sshd.new_base()
+    server = Sshd(base)
+    server.trust()
+    server.start()
+    stack.callback(shutil.rmtree, base)
+    stack.callback(server.stop)
+    return Sftp(server, server.media)
+
+
+def pictrs(stack: ExitStack, _folder: Path) -> Harness:
+    return Pictures(stack.enter_context(pictrs_server()))
+
+
+HARNESSES: dict[str, Callable[[ExitStack, Path], Harness]] = {"local": local, "s3": s3, "sftp": sftp, "pictrs": pictrs}
+
+
+def test_every_kind_of_the_table_has_a_harness() -> None:
+    assert HARNESSES.keys() == set(NAMES), "a kind of store without a harness here, or a harness without a kind"
+
+
+@pytest.fixture(scope="module")
+def harnesses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Harness]]:
+    """Start servers as they are asked for, once for the module, and stop them at the end."""
     made: dict[str, Harness] = {}
     with ExitStack() as stack:
 
-        def local() -> Harness:
-            return Local(tmp_path_factory.mktemp("local"))
+        def get(kind: str) -> Harness:
+            if kind not in made:
+                made[kind] = HARNESSES[kind](stack, tmp_path_factory.mktemp(kind))
+            return made[kind]
 
-        def s3() -> Harness:
-            server = stack.enter_context(s3_server())
-            return Bucket(server, server.make_bucket("every-store"))
-
-        def sftp() -> Harness:
-            base = sshd.new_base()
-            server = Sshd(base)
-            server.trust()
-            server.start()
-            stack.callback(shutil.rmtree, base)
-            stack.callback(server.stop)
-            return Sftp(server, server.media)
-
-        def pictrs() -> Harness:
-            return Pictures(stack.enter_context(pictrs_server()))
-
-        makers = {"local": local, "s3": s3, "sftp": sftp, "pictrs": pictrs}
-
-        def once(kind: str) -> Callable[[], Harness]:
-            def get() -> Harness:
-                if kind not in made:
-                    made[kind] = makers[kind]()
-                return made[kind]
-
-            return get
-
-        yield {kind: once(kind) for kind in KINDS}
+        yield get
 
 
-@pytest.fixture(params=KINDS)
-def harness(request: pytest.FixtureRequest, harnesses: dict[str, Callable[[], Harness]]) -> Harness:
-    found = harnesses[request.param]()
+@pytest.fixture(params=NAMES)
+def harness(request: pytest.FixtureRequest, harnesses: Callable[[str], Harness]) -> Harness:
+    found = harnesses(request.param)
     found.clear()
     ran[request.param] += 1
     return found
@@ -275,25 +280,25 @@ def test_what_is_gone_has_vanished_and_its_removal_is_no_failure(store: Store, h
     with pytest.raises(Unscannable) as caught:
         store.fetch(obj, lambda _head: None)
     assert caught.value.reason is Reason.VANISHED
-    assert store.remove(obj, hashlib.sha256(data).digest())[0] is PlanState.GONE
+    assert store.remove(obj, hashlib.sha256(data).digest()).state is PlanState.GONE
 
 
 @case
 def test_removing_takes_exactly_the_one_that_was_judged(store: Store) -> None:
     before = bodies(store)
     victim = objects(store)[1]
-    state, detail = store.remove(victim, hashlib.sha256(before[victim.key]).digest())
-    assert state is PlanState.DONE, detail
+    removal = store.remove(victim, hashlib.sha256(before[victim.key]).digest())
+    assert removal.state is PlanState.DONE, removal.detail
     after = bodies(store)
     assert after == {key: data for key, data in before.items() if key != victim.key}
-    assert store.remove(victim, hashlib.sha256(before[victim.key]).digest())[0] is PlanState.GONE
+    assert store.remove(victim, hashlib.sha256(before[victim.key]).digest()).state is PlanState.GONE
 
 
 @case
 def test_removing_refuses_another_content(store: Store) -> None:
     before = bodies(store)
     victim = objects(store)[0]
-    assert store.remove(victim, hashlib.sha256(b"something else").digest())[0] is PlanState.CHANGED
+    assert store.remove(victim, hashlib.sha256(b"something else").digest()).state is PlanState.CHANGED
     assert bodies(store) == before
 
 
@@ -312,7 +317,16 @@ def test_the_url_names_the_store_without_secrets(store: Store, harness: Harness)
     again.close()
 
 
+@case
+def test_it_says_of_itself_what_its_kind_says_of_its_url(store: Store) -> None:
+    kind = kind_of(store.url)
+    assert (store.default_act, store.local_root) == (kind.default_act, kind.local_root(store.url))
+    # Where removing is purging, a pict-rs owns the objects, and there alone.
+    assert (store.owner is not None) == (store.default_act is ActKind.PURGE)
+    assert store.concurrency >= 1
+
+
 def test_every_case_ran_over_every_store() -> None:
     """A skip, or a suite that was not collected, would pass as well; this counts (must stand last)."""
-    assert len(CASES) == 9
-    assert ran == {kind: len(CASES) for kind in KINDS}
+    assert len(CASES) == 10
+    assert ran == dict.fromkeys(NAMES, len(CASES))

@@ -24,6 +24,7 @@ from fedi_safety.core.types import (
     Plan,
     PlanState,
     Reason,
+    Receipt,
     RuleHit,
     Scores,
     Signal,
@@ -268,17 +269,17 @@ def test_planning_twice_gives_the_same_plans_in_order(ledger: WholeLedger, run: 
 
 
 def test_a_plan_of_another_kind_is_superseded(ledger: WholeLedger, run: int) -> None:
-    reports = block(ledger, run, "a", act=ActKind.REPORT)
-    deletes = ledger.plan(run, STORE, [(reports[0].object, reports[0].sha256)], ActKind.DELETE)
+    purges = block(ledger, run, "a", act=ActKind.PURGE)
+    deletes = ledger.plan(run, STORE, [(purges[0].object, purges[0].sha256)], ActKind.DELETE)
     assert [(plan.id, plan.act) for plan in ledger.open_plans(STORE)] == [(deletes[0].id, ActKind.DELETE)]
 
 
 def test_open_plans_are_told_apart_by_store_and_act(ledger: WholeLedger, run: int) -> None:
     block(ledger, run, "a")
     ledger.record(run, OTHER, [judged("a", Verdict.BLOCK, fresh=False)])
-    ledger.plan(run, OTHER, [(obj("a"), sha("a"))], ActKind.REPORT)
-    assert [plan.act for plan in ledger.open_plans(None)] == [ActKind.DELETE, ActKind.REPORT]
-    assert [plan.act for plan in ledger.open_plans(OTHER)] == [ActKind.REPORT]
+    ledger.plan(run, OTHER, [(obj("a"), sha("a"))], ActKind.PURGE)
+    assert [plan.act for plan in ledger.open_plans(None)] == [ActKind.DELETE, ActKind.PURGE]
+    assert [plan.act for plan in ledger.open_plans(OTHER)] == [ActKind.PURGE]
     assert list(ledger.open_plans(OTHER, ActKind.DELETE)) == []
 
 
@@ -300,13 +301,6 @@ def test_an_object_that_was_removed_is_new_when_it_comes_back(ledger: WholeLedge
     assert states(ledger) == [] and ledger.lookup(STORE, [obj("a")], OLD) == [None]
 
 
-def test_a_report_leaves_the_object_as_judged(ledger: WholeLedger, run: int) -> None:
-    plans = ledger.start(run, block(ledger, run, "a", act=ActKind.REPORT))
-    ledger.close(run, [Outcome(plans[0], PlanState.DONE)])
-    known = ledger.lookup(STORE, [obj("a")], OLD)[0]
-    assert known and known.verdict is Verdict.BLOCK
-
-
 def test_an_object_that_changed_under_the_act_loses_its_verdict(ledger: WholeLedger, run: int) -> None:
     plans = ledger.start(run, block(ledger, run, "a"))
     ledger.close(run, [Outcome(plans[0], PlanState.CHANGED)])
@@ -321,6 +315,17 @@ def test_a_failed_act_is_tried_again(ledger: WholeLedger, run: int) -> None:
     again = ledger.start(run, list(ledger.open_plans(STORE)))
     ledger.close(run, [Outcome(again[0], PlanState.DONE)])
     assert states(ledger) == [] and ledger.verify().problem is None
+
+
+def test_what_was_learnt_while_acting_is_kept_as_data(ledger: WholeLedger, run: int) -> None:
+    plans = ledger.start(run, block(ledger, run, "a", "b"))
+    learnt: Receipt = {"aliases": ("a.png", "\udcff.png"), "origins": ("https://elsewhere.test/é",), "picture": "12"}
+    ledger.close(run, [Outcome(plans[0], PlanState.FAILED, "later", learnt), Outcome(plans[1], PlanState.DONE)])
+    again = ledger.start(run, list(ledger.open_plans(STORE)))
+    ledger.close(run, [Outcome(again[0], PlanState.GONE)])
+    found = [ledger.show(sha(key)) for key in "ab"]
+    assert [[act["receipt"] for act in shown.acts] for shown in found if shown] == [[learnt, {}], [{}]]
+    assert ledger.verify().problem is None
 
 
 def test_an_act_whose_end_was_lost_is_found_and_done_again(ledger: WholeLedger, run: int, reopen: Reopen) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fedi_safety.core.errors import StoreUsageError, Unscannable
-from fedi_safety.core.types import Object, PlanState, Reason, Unscanned
+from fedi_safety.core.types import Object, PlanState, Reason, Removal, Unscanned
 from fedi_safety.stores import open_store
 from fedi_safety.stores.local import LocalStore
 
@@ -106,7 +106,7 @@ def test_names_with_any_bytes_are_listed_read_and_removed(root: Path, store: Loc
     for obj in objects:
         data = store.fetch(obj, nothing)
         assert data == os.fsencode(obj.key)
-        assert store.remove(obj, sha256(data))[0] is PlanState.DONE
+        assert store.remove(obj, sha256(data)).state is PlanState.DONE
     assert list(root.iterdir()) == []
 
 
@@ -149,7 +149,7 @@ def test_a_directory_swapped_for_a_link_is_not_followed(root: Path, store: Local
     with pytest.raises(Unscannable) as caught:
         store.fetch(obj, nothing)
     assert caught.value.reason is Reason.CHANGED
-    assert store.remove(obj, sha256(b"outside"))[0] is not PlanState.DONE
+    assert store.remove(obj, sha256(b"outside")).state is not PlanState.DONE
     assert (tmp_path / "outside/pic").read_bytes() == b"outside"
 
 
@@ -161,7 +161,7 @@ def test_a_key_cannot_climb_out(store: LocalStore, root: Path, tmp_path: Path, k
     forged = Object(key, info.st_size, info.st_mtime_ns, f"{info.st_ino:x}.{info.st_ctime_ns:x}")
     with pytest.raises(Unscannable):
         store.fetch(forged, nothing)
-    assert store.remove(forged, sha256(b"data"))[0] is PlanState.FAILED
+    assert store.remove(forged, sha256(b"data")).state is PlanState.FAILED
     assert secret.exists()
 
 
@@ -184,7 +184,7 @@ def test_a_file_swapped_for_a_fifo_does_not_hang(root: Path, store: LocalStore) 
     with pytest.raises(Unscannable) as caught:
         store.fetch(obj, nothing)
     assert caught.value.reason is Reason.CHANGED
-    assert store.remove(obj, sha256(b"data"))[0] is PlanState.CHANGED
+    assert store.remove(obj, sha256(b"data")).state is PlanState.CHANGED
 
 
 def test_files_that_vanish_or_change_are_told_apart(root: Path, store: LocalStore) -> None:
@@ -240,9 +240,9 @@ def test_removing_takes_exactly_the_judged_object(root: Path, store: LocalStore)
     put(root, "a/pic", b"condemned")
     put(root, "a/other", b"harmless")
     obj = only(store, "a/pic")
-    assert store.remove(obj, sha256(b"condemned")) == (PlanState.DONE, "verified: the name is gone")
+    assert store.remove(obj, sha256(b"condemned")) == Removal(PlanState.DONE, "verified: the name is gone")
     assert keys(store) == ["a/other"]
-    assert store.remove(obj, sha256(b"condemned"))[0] is PlanState.GONE
+    assert store.remove(obj, sha256(b"condemned")).state is PlanState.GONE
 
 
 @pytest.mark.parametrize("change", ["content", "time", "inode", "size"])
@@ -261,7 +261,7 @@ def test_removing_refuses_what_was_not_judged(root: Path, store: LocalStore, cha
     else:
         path.write_bytes(b"condemned or not")
         os.utime(path, ns=(obj.mtime_ns, obj.mtime_ns))
-    assert store.remove(obj, sha256(b"condemned"))[0] is PlanState.CHANGED
+    assert store.remove(obj, sha256(b"condemned")).state is PlanState.CHANGED
     assert path.exists()
 
 
@@ -269,8 +269,8 @@ def test_each_hard_link_is_an_object_of_its_own(root: Path, store: LocalStore) -
     put(root, "one", b"same")
     os.link(root / "one", root / "two")
     one, two = (o for o in store.list() if isinstance(o, Object))
-    assert store.remove(one, sha256(b"same"))[0] is PlanState.DONE
-    assert store.remove(two, sha256(b"same"))[0] is PlanState.DONE
+    assert store.remove(one, sha256(b"same")).state is PlanState.DONE
+    assert store.remove(two, sha256(b"same")).state is PlanState.DONE
     assert keys(store) == []
 
 
@@ -293,8 +293,8 @@ for item in list(store.list()):
         store.fetch(item, lambda head: None); out["fetched"][item.key] = "read"
     except Unscannable as error:
         out["fetched"][item.key] = error.reason.value
-    state, detail = store.remove(item, hashlib.sha256(b"data").digest())
-    out["removed"][item.key] = [state.value, detail]
+    removal = store.remove(item, hashlib.sha256(b"data").digest())
+    out["removed"][item.key] = [removal.state.value, removal.detail]
 print(json.dumps(out))
 """
 

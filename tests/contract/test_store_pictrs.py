@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from fedi_safety.config.schema import Pictrs
+from fedi_safety.config.schema import Pictrs, Settings
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.types import Object, PlanState, Reason
 from fedi_safety.stores import open_store
@@ -46,7 +46,8 @@ def store(server: PictrsServer) -> Iterator[PictrsStore]:
 
 def opened_store(server: PictrsServer, key: str | None = None) -> PictrsStore:
     opened = open_store(
-        server.store_url, pictrs=Pictrs(url=None, api_key=SecretStr(key or server.api_key), database=None)
+        server.store_url,
+        Settings(pictrs=Pictrs(url=None, api_key=SecretStr(key or server.api_key), database=None)),
     )
     assert isinstance(opened, PictrsStore)
     return opened
@@ -124,15 +125,17 @@ def test_the_same_picture_is_one_object_with_all_its_aliases(server: PictrsServe
     assert len(aliases) == 3
     (obj,) = objects(store)
     known = store.describe(obj)
-    assert set(known["aliases"]) == aliases
-    assert known["identifier"] in server.stored()
-    assert known["origins"] is None
-    state, detail = store.remove(obj, bytes.fromhex(obj.key[:64]))
-    assert state is PlanState.DONE, detail
-    assert all(alias in detail for alias in aliases)
-    assert known["identifier"] in detail
+    assert known is not None
+    assert set(known.aliases) == aliases
+    assert known.identifier in server.stored()
+    assert known.origins is None
+    removal = store.remove(obj, bytes.fromhex(obj.key[:64]))
+    assert removal.state is PlanState.DONE, removal.detail
+    assert all(alias in removal.detail for alias in aliases)
+    assert known.identifier in removal.detail
+    assert removal.receipt == known.receipt and set(removal.receipt["aliases"]) == aliases
     assert {server.status(alias) for alias in aliases} == {404}
-    assert store.describe(obj) == {}
+    assert store.describe(obj) is None
 
 
 def test_fetching_goes_on_with_the_next_alias(server: PictrsServer, store: PictrsStore) -> None:
@@ -153,10 +156,10 @@ def test_removing_takes_exactly_the_judged_picture_and_twice_is_harmless(
     kept, bad = server.upload(jpeg_bytes("chelsea")), server.upload(jpeg_bytes("rocket"))
     sha256 = hashlib.sha256(stored(server, bad)).digest()
     (obj,) = (o for o in objects(store) if o.key.startswith(sha256.hex()))
-    assert store.remove(obj, hashlib.sha256(b"another").digest())[0] is PlanState.CHANGED
+    assert store.remove(obj, hashlib.sha256(b"another").digest()).state is PlanState.CHANGED
     assert server.status(bad) == 200
-    assert store.remove(obj, sha256)[0] is PlanState.DONE
-    assert store.remove(obj, sha256)[0] is PlanState.GONE
+    assert store.remove(obj, sha256).state is PlanState.DONE
+    assert store.remove(obj, sha256).state is PlanState.GONE
     assert (server.status(kept), server.status(bad)) == (200, 404)
     with pytest.raises(Unscannable) as caught:
         store.fetch(obj, nothing)
@@ -169,7 +172,7 @@ def test_variants_go_and_a_new_upload_of_the_same_picture_works(server: PictrsSe
     server.thumbnail(alias, 128)
     assert len(server.stored()) == 3
     (obj,) = objects(store)
-    assert store.remove(obj, bytes.fromhex(obj.key[:64]))[0] is PlanState.DONE
+    assert store.remove(obj, bytes.fromhex(obj.key[:64])).state is PlanState.DONE
     deadline = time.monotonic() + 10  # the files go last, after pict-rs has forgotten them
     while server.stored() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -190,7 +193,7 @@ def test_a_file_removed_behind_its_back_is_a_gap_and_can_still_be_purged(
         store.fetch(obj, nothing)
     assert caught.value.reason is Reason.UNREADABLE
     assert "prune_missing" in caught.value.detail
-    assert store.remove(obj, bytes.fromhex(obj.key[:64]))[0] is PlanState.DONE
+    assert store.remove(obj, bytes.fromhex(obj.key[:64])).state is PlanState.DONE
     assert server.status(alias) == 404
     assert server.status(server.upload(jpeg_bytes("hubble"))) == 200
 
@@ -242,7 +245,7 @@ def test_a_listing_survives_removals_while_it_runs(server: PictrsServer, store: 
         seen.append(item.key)
         if len(seen) == 2:  # the next page begins at the third, which goes now, and so does the second
             for gone in everything[1:3]:
-                assert store.remove(gone, bytes.fromhex(gone.key[:64]))[0] is PlanState.DONE
+                assert store.remove(gone, bytes.fromhex(gone.key[:64])).state is PlanState.DONE
     assert seen == [o.key for o in everything[:2] + everything[3:]]
 
 
@@ -267,7 +270,7 @@ def test_a_wrong_key_names_the_setting(server: PictrsServer) -> None:
 
 def test_nobody_listening_is_an_outage(server: PictrsServer) -> None:
     url = f"pictrs+http://127.0.0.1:{free_port()}"
-    store = open_store(url, pictrs=Pictrs(url=None, api_key=SecretStr("key"), database=None))
+    store = open_store(url, Settings(pictrs=Pictrs(url=None, api_key=SecretStr("key"), database=None)))
     with pytest.raises(StoreError) as caught:
         list(store.list())
     assert not isinstance(caught.value, StoreUsageError)

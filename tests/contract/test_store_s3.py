@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fedi_safety.config.schema import S3
+from fedi_safety.config.schema import S3, Settings
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
-from fedi_safety.core.types import Object, PlanState, Reason, Unscanned
+from fedi_safety.core.types import Object, PlanState, Reason, Removal, Unscanned
 from fedi_safety.stores import open_store
 from fedi_safety.stores.s3.store import S3Store, open_s3
 from support.servers.s3 import S3Server, s3_server
@@ -97,7 +97,7 @@ def test_odd_keys_are_listed_read_and_removed(server: S3Server, bucket: str, sto
     for obj in objects:
         data = store.fetch(obj, nothing)
         assert data == obj.key.encode()
-        assert store.remove(obj, sha256(data))[0] is PlanState.DONE
+        assert store.remove(obj, sha256(data)).state is PlanState.DONE
     assert keys(store) == []
 
 
@@ -125,7 +125,7 @@ def test_a_prefix_in_the_url_is_the_root(server: S3Server, bucket: str) -> None:
     assert keys(inner, "s") == ["sub/2"]
     obj = only(inner, "sub/2")
     assert inner.fetch(obj, nothing) == b"data"
-    assert inner.remove(obj, sha256(b"data"))[0] is PlanState.DONE
+    assert inner.remove(obj, sha256(b"data")).state is PlanState.DONE
     inner.close()
     whole = open_s3(f"s3://{bucket}", access_to(server))
     assert keys(whole) == ["media/1", "media2/3", "other"]
@@ -180,9 +180,9 @@ def test_removing_takes_exactly_the_judged_object(server: S3Server, bucket: str,
     for key, data in (("a/pic", b"condemned"), ("a/pic2", b"harmless"), ("a/pi", b"harmless")):
         server.put(bucket, key, data)
     obj = only(store, "a/pic")
-    assert store.remove(obj, sha256(b"condemned")) == (PlanState.DONE, "verified: the key is gone")
+    assert store.remove(obj, sha256(b"condemned")) == Removal(PlanState.DONE, "verified: the key is gone")
     assert keys(store) == ["a/pi", "a/pic2"]
-    assert store.remove(obj, sha256(b"condemned")) == (PlanState.GONE, "it was not there any more")
+    assert store.remove(obj, sha256(b"condemned")) == Removal(PlanState.GONE, "it was not there any more")
 
 
 @pytest.mark.parametrize("change", ["content", "size", "hash"])
@@ -194,7 +194,7 @@ def test_removing_refuses_what_was_not_judged(server: S3Server, bucket: str, sto
     elif change == "size":
         server.put(bucket, "pic", b"condemned or not")
     judged = b"something else" if change == "hash" else b"condemned"
-    assert store.remove(obj, sha256(judged))[0] is PlanState.CHANGED
+    assert store.remove(obj, sha256(judged)).state is PlanState.CHANGED
     assert keys(store) == ["pic"]
 
 
@@ -205,16 +205,18 @@ def test_many_threads_share_one_store(server: S3Server, bucket: str, store: S3St
     with ThreadPoolExecutor(8) as pool:
         bodies = list(pool.map(lambda o: store.fetch(o, nothing), objects))
         assert bodies == [o.key.encode() * 5000 for o in objects]
-        states = list(pool.map(lambda o: store.remove(o, sha256(o.key.encode() * 5000))[0], objects))
+        states = list(pool.map(lambda o: store.remove(o, sha256(o.key.encode() * 5000)).state, objects))
     assert states == [PlanState.DONE] * 40
 
 
 def test_close_may_be_called_twice_and_urls_name_the_same_store(server: S3Server, bucket: str) -> None:
     access = access_to(server)
-    by_config = open_store(f"s3://{bucket}", s3=access)
+    by_config = open_store(f"s3://{bucket}", Settings(s3=access))
     bare = access.model_copy(update={"endpoint": None})
-    by_url = open_store(f"s3://{bucket}/?endpoint={server.endpoint.replace('http', 'HTTP')}/&style=path", s3=bare)
-    again = open_store(by_config.url, s3=bare)
+    by_url = open_store(
+        f"s3://{bucket}/?endpoint={server.endpoint.replace('http', 'HTTP')}/&style=path", Settings(s3=bare)
+    )
+    again = open_store(by_config.url, Settings(s3=bare))
     assert by_config.url == by_url.url == again.url == f"s3://{bucket}?endpoint={server.endpoint}"
     for opened in (by_config, by_url, again):
         opened.close()

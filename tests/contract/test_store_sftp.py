@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fedi_safety.config.schema import Ssh
+from fedi_safety.config.schema import Settings, Ssh
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
-from fedi_safety.core.types import Object, PlanState, Reason, Unscanned
+from fedi_safety.core.types import Object, PlanState, Reason, Removal, Unscanned
 from fedi_safety.stores import open_store
 from fedi_safety.stores.sftp.store import SftpStore, open_sftp
 from fedi_safety.stores.sftp.trust import read_url
@@ -162,7 +162,7 @@ def test_names_with_any_bytes_are_listed_read_and_removed(root: Path, store: Sft
     for obj in objects:
         data = store.fetch(obj, nothing)
         assert data == os.fsencode(obj.key)
-        assert store.remove(obj, sha256(data))[0] is PlanState.DONE
+        assert store.remove(obj, sha256(data)).state is PlanState.DONE
     assert list(root.iterdir()) == []
 
 
@@ -204,7 +204,7 @@ def test_a_directory_swapped_for_a_link_is_not_followed(root: Path, store: SftpS
     with pytest.raises(Unscannable) as caught:
         store.fetch(obj, nothing)
     assert caught.value.reason is Reason.CHANGED
-    assert store.remove(obj, sha256(b"outside"))[0] is PlanState.CHANGED
+    assert store.remove(obj, sha256(b"outside")).state is PlanState.CHANGED
     assert outside.read_bytes() == b"outside"
 
 
@@ -218,7 +218,7 @@ def test_a_file_swapped_for_a_link_is_not_followed(root: Path, store: SftpStore)
     with pytest.raises(Unscannable) as caught:
         store.fetch(obj, nothing)
     assert caught.value.reason is Reason.CHANGED
-    assert store.remove(obj, sha256(b"outside"))[0] is PlanState.CHANGED
+    assert store.remove(obj, sha256(b"outside")).state is PlanState.CHANGED
     assert outside.exists()
 
 
@@ -230,7 +230,7 @@ def test_a_key_cannot_climb_out(store: SftpStore, root: Path, key: str) -> None:
     forged = Object(key, 4, int(secret.stat().st_mtime) * 10**9)
     with pytest.raises(Unscannable):
         store.fetch(forged, nothing)
-    assert store.remove(forged, sha256(b"data"))[0] is PlanState.FAILED
+    assert store.remove(forged, sha256(b"data")).state is PlanState.FAILED
     assert secret.exists()
     secret.unlink()
 
@@ -250,7 +250,7 @@ def test_a_file_swapped_for_a_fifo_does_not_hang(root: Path, store: SftpStore) -
     with pytest.raises(Unscannable) as caught:
         store.fetch(obj, nothing)
     assert caught.value.reason is Reason.CHANGED
-    assert store.remove(obj, sha256(b"data"))[0] is PlanState.CHANGED
+    assert store.remove(obj, sha256(b"data")).state is PlanState.CHANGED
 
 
 def test_files_that_vanish_or_change_are_told_apart(root: Path, store: SftpStore) -> None:
@@ -323,9 +323,9 @@ def test_removing_takes_exactly_the_judged_object(root: Path, store: SftpStore) 
     put(root, "a/pic", b"condemned")
     put(root, "a/other", b"harmless")
     obj = only(store, "a/pic")
-    assert store.remove(obj, sha256(b"condemned")) == (PlanState.DONE, "verified: the name is gone")
+    assert store.remove(obj, sha256(b"condemned")) == Removal(PlanState.DONE, "verified: the name is gone")
     assert keys(store) == ["a/other"]
-    assert store.remove(obj, sha256(b"condemned"))[0] is PlanState.GONE
+    assert store.remove(obj, sha256(b"condemned")).state is PlanState.GONE
 
 
 def test_removal_happens_on_the_server_and_never_here(
@@ -338,7 +338,7 @@ def test_removal_happens_on_the_server_and_never_here(
     mine.parent.mkdir(parents=True)
     mine.write_bytes(b"condemned")
     monkeypatch.chdir(here)
-    assert store.remove(only(store, "a/pic"), sha256(b"condemned"))[0] is PlanState.DONE
+    assert store.remove(only(store, "a/pic"), sha256(b"condemned")).state is PlanState.DONE
     assert not (root / "a/pic").exists()
     assert mine.read_bytes() == b"condemned"
 
@@ -358,7 +358,7 @@ def test_removing_refuses_what_was_not_judged(root: Path, store: SftpStore, chan
     else:
         path.write_bytes(b"condemned or not")
         os.utime(path, ns=(obj.mtime_ns, obj.mtime_ns))
-    assert store.remove(obj, sha256(b"condemned"))[0] is PlanState.CHANGED
+    assert store.remove(obj, sha256(b"condemned")).state is PlanState.CHANGED
     assert path.exists()
 
 
@@ -376,10 +376,10 @@ def test_missing_rights_are_gaps_and_failed_acts_not_errors(root: Path, store: S
         store.fetch(only(store, "secret"), nothing)
     assert caught.value.reason is Reason.UNREADABLE
     obj = only(store, "locked/kept")
-    state, detail = store.remove(obj, sha256(b"data"))
-    assert state is PlanState.FAILED
-    assert "permission denied" in detail
-    assert f"let {sshd.USER} write to the directory" in detail
+    removal = store.remove(obj, sha256(b"data"))
+    assert removal.state is PlanState.FAILED
+    assert "permission denied" in removal.detail
+    assert f"let {sshd.USER} write to the directory" in removal.detail
     assert kept.exists()
 
 
@@ -391,7 +391,7 @@ def test_rights_taken_away_in_the_middle(root: Path, store: SftpStore) -> None:
     with pytest.raises(Unscannable) as caught:
         store.fetch(objects[0], nothing)
     assert caught.value.reason is Reason.UNREADABLE
-    assert store.remove(objects[0], sha256(b"data"))[0] is PlanState.FAILED
+    assert store.remove(objects[0], sha256(b"data")).state is PlanState.FAILED
     assert store.fetch(objects[1], nothing) == b"data"
 
 
@@ -441,7 +441,7 @@ def test_urls_name_the_same_store(server: Sshd, root: Path, access: Ssh) -> None
     (root / "link").symlink_to("with space %41 \udcff")
     odd = server.url + "/with%20space%20%2541%20%FF"
     urls = [odd, odd + "/", server.url + "/link", server.url + "/./link/../link/"]
-    opened = [open_store(url, ssh=access) for url in urls]
+    opened = [open_store(url, Settings(ssh=access)) for url in urls]
     assert {one.url for one in opened} == {odd}
     assert opened[0].url == open_and_close(opened[0].url, access)
     for one in opened:

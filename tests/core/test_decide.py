@@ -47,19 +47,19 @@ def test_the_breaker_names_the_figures() -> None:
     ("verdict", "act", "wanted"),
     [
         (Verdict.BLOCK, ActKind.DELETE, True),
-        (Verdict.BLOCK, ActKind.REPORT, False),
+        (Verdict.BLOCK, None, False),
         (Verdict.REVIEW, ActKind.DELETE, False),
         (Verdict.CLEAR, ActKind.DELETE, False),
     ],
 )
-def test_only_block_asks_for_an_act(verdict: Verdict, act: ActKind, wanted: bool) -> None:
+def test_only_block_asks_for_an_act(verdict: Verdict, act: ActKind | None, wanted: bool) -> None:
     assert wants_act(verdict, act) is wanted
 
 
 def test_a_dry_run_never_removes() -> None:
     assert not Mode(ActKind.DELETE, dry_run=True).removes
     assert Mode(ActKind.DELETE, dry_run=False).removes
-    assert not Mode(ActKind.REPORT, dry_run=False).removes
+    assert not Mode(None, dry_run=False).removes
 
 
 def test_acts_wait_for_a_checkpoint_or_the_end() -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from fedi_safety.config.schema import S3
 from fedi_safety.stores import canonical_url
 from support.program import check_one_line_error, program
 
@@ -52,4 +51,4 @@ def test_report_list_and_doctor_take_a_name(config: Path, tmp_path: Path) -> Non
     ],
 )
 def test_the_ledgers_name_of_a_store_needs_no_connection(written: str, canonical: str) -> None:
-    assert canonical_url(written, s3=S3()) == canonical
+    assert canonical_url(written) == canonical

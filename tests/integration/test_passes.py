@@ -66,7 +66,7 @@ def test_a_dry_run_hides_nothing_from_a_real_run(bench: Bench) -> None:
 
 
 def test_act_report_touches_nothing_and_plans_nothing(bench: Bench) -> None:
-    tally, _ = bench.scan(act=ActKind.REPORT)
+    tally, _ = bench.scan(act=None)
     assert (tally.block, tally.planned, tally.acted) == (1, 0, 0)
     assert "a" in fake(bench).objects
 

@@ -12,7 +12,7 @@ from threading import Thread
 import pytest
 from pydantic import SecretStr
 
-from fedi_safety.config.schema import Pictrs
+from fedi_safety.config.schema import Pictrs, Settings
 from fedi_safety.core.errors import StoreError
 from fedi_safety.core.types import Decoded, Detail, MediaType, Object, PlanState
 from fedi_safety.stores import open_store
@@ -268,7 +268,7 @@ def test_a_server_that_stops_midway_loses_nothing(server: PictrsServer, tmp_path
     for size in range(100, 140):
         server.upload(jpeg_bytes("coffee", size))
     access = Pictrs(url=None, api_key=SecretStr(server.api_key), database=None)
-    store = open_store(server.store_url, pictrs=access)
+    store = open_store(server.store_url, Settings(pictrs=access))
     assert isinstance(store, PictrsStore)
     bench = Bench(tmp_path / "ledger.db", PictrsStore(store._client, page=5))
     decoder = AnyPicture()
@@ -297,7 +297,9 @@ def test_a_server_that_stops_midway_loses_nothing(server: PictrsServer, tmp_path
 
 def test_a_server_that_stops_before_the_purge_fails_the_act(server: PictrsServer) -> None:
     alias = server.upload(jpeg_bytes("coffee"))
-    store = open_store(server.store_url, pictrs=Pictrs(url=None, api_key=SecretStr(server.api_key), database=None))
+    store = open_store(
+        server.store_url, Settings(pictrs=Pictrs(url=None, api_key=SecretStr(server.api_key), database=None))
+    )
     (obj,) = store.list()
     assert isinstance(obj, Object)
     sha256 = hashlib.sha256(store.fetch(obj, lambda _head: None)).digest()
@@ -306,5 +308,5 @@ def test_a_server_that_stops_before_the_purge_fails_the_act(server: PictrsServer
         store.remove(obj, sha256)
     server.start()
     assert server.status(alias) == 200
-    assert store.remove(obj, sha256)[0] is PlanState.DONE
+    assert store.remove(obj, sha256).state is PlanState.DONE
     store.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -13,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from fedi_safety.clients.pictrs_database import PictrsDatabase
-from fedi_safety.config.schema import Pictrs
+from fedi_safety.config.schema import Pictrs, Settings
 from fedi_safety.core.errors import StoreError
 from fedi_safety.core.types import Object, PlanState
 from fedi_safety.stores import open_store
@@ -113,16 +112,17 @@ def test_a_removal_keeps_where_a_proxied_picture_came_from(server: PictrsServer,
     with elsewhere() as origin:
         assert server.http.get(f"{server.url}/image/original", params={"proxy": origin}).status_code == 200
     access = Pictrs(url=None, api_key=SecretStr(server.api_key), database=SecretStr(database.reader))
-    store = open_store(server.store_url, pictrs=access)
+    store = open_store(server.store_url, Settings(pictrs=access))
     assert isinstance(store, PictrsStore)
     (obj,) = store.list()
     assert isinstance(obj, Object)
     known = store.describe(obj)
-    assert known["origins"] == [origin]
-    assert json.loads(json.dumps(known)) == known
-    state, detail = store.remove(obj, bytes.fromhex(obj.key[:64]))
-    assert state is PlanState.DONE
-    assert f"fetched from {origin}" in detail
+    assert known is not None
+    assert known.origins == (origin,)
+    removal = store.remove(obj, bytes.fromhex(obj.key[:64]))
+    assert removal.state is PlanState.DONE
+    assert f"fetched from {origin}" in removal.detail
+    assert removal.receipt["origins"] == (origin,)
     store.close()
 
 

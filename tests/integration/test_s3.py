@@ -16,7 +16,7 @@ import pytest
 
 from fedi_safety.config.schema import S3
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
-from fedi_safety.core.types import Object, PlanState, Reason
+from fedi_safety.core.types import Object, PlanState, Reason, Removal
 from fedi_safety.stores.s3.faults import Patience
 from fedi_safety.stores.s3.store import S3Store, open_s3
 from support.servers.faults import Answer, Faults, faults_before
@@ -206,9 +206,9 @@ def test_credentials_that_expire_meanwhile_stop_the_run_and_not_each_object(
     proxy.spoil("expired", 1000)
     with pytest.raises(StoreError, match="expired"):
         store.fetch(obj, nothing)
-    state, detail = store.remove(obj, sha256(DATA))
-    assert state is PlanState.FAILED
-    assert "expired" in detail
+    removal = store.remove(obj, sha256(DATA))
+    assert removal.state is PlanState.FAILED
+    assert "expired" in removal.detail
 
 
 def test_one_object_that_may_not_be_read_is_a_gap(server: S3Server, proxy: Faults, bucket: str, reach: Open) -> None:
@@ -246,7 +246,7 @@ def test_a_removal_outlasts_a_fault(
     store = reach(bucket)
     obj = only(store, "pic")
     proxy.spoil(fault, 2, method=method)
-    assert store.remove(obj, sha256(DATA))[0] is PlanState.DONE
+    assert store.remove(obj, sha256(DATA)).state is PlanState.DONE
     assert keys(store) == []
 
 
@@ -260,9 +260,9 @@ def test_a_deletion_that_is_refused_is_a_failed_act(
     store = reach(bucket)
     obj = only(store, "pic")
     proxy.spoil(fault, 1000, method="DELETE")
-    state, detail = store.remove(obj, sha256(DATA))
-    assert state is PlanState.FAILED
-    assert cause in detail or "again later" in detail or "check the endpoint" in detail
+    removal = store.remove(obj, sha256(DATA))
+    assert removal.state is PlanState.FAILED
+    assert cause in removal.detail or "again later" in removal.detail or "check the endpoint" in removal.detail
     assert keys(store) == ["pic"]
 
 
@@ -271,9 +271,9 @@ def test_a_deletion_that_does_nothing_is_noticed(server: S3Server, proxy: Faults
     store = reach(bucket)
     obj = only(store, "pic")
     proxy.answer(lambda _: (204, ""), method="DELETE")
-    state, detail = store.remove(obj, sha256(DATA))
-    assert state is PlanState.FAILED
-    assert "still answers" in detail
+    removal = store.remove(obj, sha256(DATA))
+    assert removal.state is PlanState.FAILED
+    assert "still answers" in removal.detail
 
 
 def test_a_truncated_read_back_never_passes_for_other_content(
@@ -283,7 +283,7 @@ def test_a_truncated_read_back_never_passes_for_other_content(
     store = reach(bucket)
     obj = only(store, "pic")
     proxy.spoil("truncate", 1000, method="GET", contains="/pic")
-    assert store.remove(obj, sha256(DATA))[0] is PlanState.FAILED
+    assert store.remove(obj, sha256(DATA)).state is PlanState.FAILED
 
 
 def test_a_service_without_versions_is_served_plainly(
@@ -292,7 +292,7 @@ def test_a_service_without_versions_is_served_plainly(
     server.put(bucket, "pic", DATA)
     store = reach(bucket)
     proxy.spoil("not implemented", 1000, contains="versions")
-    assert store.remove(only(store, "pic"), sha256(DATA)) == (PlanState.DONE, "verified: the key is gone")
+    assert store.remove(only(store, "pic"), sha256(DATA)) == Removal(PlanState.DONE, "verified: the key is gone")
 
 
 def all_versions(server: S3Server, bucket: str) -> list[str]:
@@ -312,7 +312,7 @@ def test_every_version_goes_and_no_other_key(server: S3Server, reach: Open, susp
         server.set_versioning(bucket, "Suspended")
     server.put(bucket, "pic", DATA)
     store = reach(bucket)
-    assert store.remove(only(store, "pic"), sha256(DATA)) == (
+    assert store.remove(only(store, "pic"), sha256(DATA)) == Removal(
         PlanState.DONE,
         "5 versions and markers deleted; verified: the key is gone",
     )
@@ -325,11 +325,11 @@ def test_what_a_marker_only_hides_is_removed_too(server: S3Server, reach: Open) 
     store = reach(bucket)
     obj = only(store, "pic")
     server.client().delete_object(Bucket=bucket, Key="pic")
-    assert store.remove(obj, sha256(b"another"))[0] is PlanState.GONE
+    assert store.remove(obj, sha256(b"another")).state is PlanState.GONE
     assert len(all_versions(server, bucket)) == 2
-    assert store.remove(obj, sha256(DATA))[0] is PlanState.DONE
+    assert store.remove(obj, sha256(DATA)).state is PlanState.DONE
     assert all_versions(server, bucket) == []
-    assert store.remove(obj, sha256(DATA)) == (PlanState.GONE, "it was not there any more")
+    assert store.remove(obj, sha256(DATA)) == Removal(PlanState.GONE, "it was not there any more")
 
 
 def test_an_interrupted_removal_is_finished_by_the_next(server: S3Server, proxy: Faults, reach: Open) -> None:
@@ -340,10 +340,10 @@ def test_an_interrupted_removal_is_finished_by_the_next(server: S3Server, proxy:
     obj = only(store, "pic")
     latest = server.client().list_object_versions(Bucket=bucket)["Versions"][0]["VersionId"]
     proxy.spoil("reset", 1, method="DELETE", contains=latest)
-    assert store.remove(obj, sha256(DATA))[0] is PlanState.FAILED
+    assert store.remove(obj, sha256(DATA)).state is PlanState.FAILED
     assert all_versions(server, bucket) == ["pic"]
     assert server.client().get_object(Bucket=bucket, Key="pic")["Body"].read() == DATA
-    assert store.remove(obj, sha256(DATA))[0] is PlanState.DONE
+    assert store.remove(obj, sha256(DATA)).state is PlanState.DONE
     assert all_versions(server, bucket) == []
 
 
@@ -359,10 +359,10 @@ def test_a_locked_object_is_a_failed_act(server: S3Server, reach: Open) -> None:
         ChecksumAlgorithm="CRC32",
     )
     store = reach(bucket)
-    state, detail = store.remove(only(store, "pic"), sha256(DATA))
-    assert state is PlanState.FAILED
-    assert "object lock" in detail
-    assert "retention" in detail
+    removal = store.remove(only(store, "pic"), sha256(DATA))
+    assert removal.state is PlanState.FAILED
+    assert "object lock" in removal.detail
+    assert "retention" in removal.detail
     assert all_versions(server, bucket) == ["pic"]
 
 
@@ -380,9 +380,9 @@ def test_keys_with_too_few_rights(server: S3Server, bucket: str, reach: Open) ->
     assert caught.value.reason is Reason.UNREADABLE
     server.allow(bucket, user[0], "s3:ListBucket", "s3:GetObject")
     assert store.fetch(obj, nothing) == DATA
-    state, detail = store.remove(obj, sha256(DATA))
-    assert state is PlanState.FAILED
-    assert "grant s3:DeleteObject" in detail
+    removal = store.remove(obj, sha256(DATA))
+    assert removal.state is PlanState.FAILED
+    assert "grant s3:DeleteObject" in removal.detail
     assert keys(store) == ["pic"]
 
 
@@ -393,10 +393,10 @@ def test_a_marker_is_not_taken_for_a_removal(server: S3Server, reach: Open) -> N
     server.add_user(*user)
     server.allow(bucket, user[0], "s3:ListBucket", "s3:GetObject", "s3:DeleteObject")
     store = reach(bucket, user=user)
-    state, detail = store.remove(only(store, "pic"), sha256(DATA))
-    assert state is PlanState.FAILED
-    assert "keeps versions" in detail
-    assert "s3:DeleteObjectVersion" in detail
+    removal = store.remove(only(store, "pic"), sha256(DATA))
+    assert removal.state is PlanState.FAILED
+    assert "keeps versions" in removal.detail
+    assert "s3:DeleteObjectVersion" in removal.detail
 
 
 # --- listing much, and from a key

@@ -135,7 +135,7 @@ def test_a_server_that_stays_away_is_a_store_error_and_not_the_objects_fault(ser
     started = time.monotonic()
     with pytest.raises(StoreError, match="nothing listens"):
         list(store.list())
-    assert store.remove(listed[0], b"")[0] is PlanState.FAILED
+    assert store.remove(listed[0], b"").state is PlanState.FAILED
     assert time.monotonic() - started < 0.9  # known to be down: nobody waits for it again
     server.start()
     assert store.fetch(listed[0], nothing) == b"x" * 10
@@ -192,14 +192,14 @@ def test_a_removal_whose_answer_is_lost_is_looked_up_and_done(
         await original(handler, path)
 
     monkeypatch.setattr(SFTPClientHandler, "remove", done_but_cut)
-    state, detail = store.remove(first, digest)
-    assert (state, len(asked)) == (PlanState.DONE, 1)
-    assert "the connection broke during the removal" in detail
+    removal = store.remove(first, digest)
+    assert (removal.state, len(asked)) == (PlanState.DONE, 1)
+    assert "the connection broke during the removal" in removal.detail
     assert not (server.media / first.key).exists()
     monkeypatch.setattr(SFTPClientHandler, "remove", cut_before)
-    assert store.remove(second, digest)[0] is PlanState.DONE
+    assert store.remove(second, digest).state is PlanState.DONE
     assert not (server.media / second.key).exists()
-    assert store.remove(second, digest)[0] is PlanState.GONE
+    assert store.remove(second, digest).state is PlanState.GONE
 
 
 def test_a_hanging_server_is_given_up_in_bounded_time(server: Sshd, store: SftpStore) -> None:
@@ -299,7 +299,7 @@ def test_a_host_key_changed_in_the_middle_is_refused(server: Sshd, store: SftpSt
     server.restart()
     with pytest.raises(StoreUsageError, match="HOST KEY HAS CHANGED"):
         store.fetch(obj, nothing)
-    assert store.remove(obj, hashlib.sha256(b"x" * 10).digest())[0] is PlanState.FAILED
+    assert store.remove(obj, hashlib.sha256(b"x" * 10).digest()).state is PlanState.FAILED
     assert (server.media / obj.key).exists()
 
 
@@ -313,9 +313,9 @@ def test_a_read_only_server_fails_the_act_and_keeps_the_file() -> None:
         fill(server, 1, 1)
         store = SftpStore(read_url(server.url), access(server), waits=QUICK)
         (obj,) = objects(store)
-        state, detail = store.remove(obj, hashlib.sha256(b"x" * 10).digest())
-        assert state is PlanState.FAILED
-        assert "permission denied" in detail
+        removal = store.remove(obj, hashlib.sha256(b"x" * 10).digest())
+        assert removal.state is PlanState.FAILED
+        assert "permission denied" in removal.detail
         assert (server.media / obj.key).exists()
         store.close()
     finally:
@@ -333,9 +333,9 @@ def test_a_removal_that_the_disk_refuses_fails_the_act(
         raise SFTPFailure("Failure")  # what sshd answers for a read-only or broken file system
 
     monkeypatch.setattr(SFTPClientHandler, "remove", refused)
-    state, detail = store.remove(obj, hashlib.sha256(b"x" * 10).digest())
-    assert state is PlanState.FAILED
-    assert "the server says: Failure" in detail
+    removal = store.remove(obj, hashlib.sha256(b"x" * 10).digest())
+    assert removal.state is PlanState.FAILED
+    assert "the server says: Failure" in removal.detail
 
 
 def test_a_disk_taken_away_ends_the_listing_loudly(server: Sshd, store: SftpStore) -> None:
@@ -345,5 +345,5 @@ def test_a_disk_taken_away_ends_the_listing_loudly(server: Sshd, store: SftpStor
     server.media.rename(away)
     with pytest.raises(StoreError, match="cannot be listed"):
         list(store.list())
-    assert store.remove(obj, hashlib.sha256(b"x" * 10).digest())[0] is PlanState.GONE
+    assert store.remove(obj, hashlib.sha256(b"x" * 10).digest()).state is PlanState.GONE
     assert (away / obj.key).exists()

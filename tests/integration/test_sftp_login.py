@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fedi_safety.config.schema import Ssh
+from fedi_safety.config.schema import Settings, Ssh
 from fedi_safety.core.errors import StoreError, StoreUsageError
 from fedi_safety.stores import open_store
 from fedi_safety.stores.sftp.connections import Waits
@@ -61,7 +61,7 @@ def opens(server: Sshd, ssh: Ssh) -> bool:
 
 def refused(url: str, ssh: Ssh, match: str) -> StoreError:
     with pytest.raises(StoreError, match=match) as caught:
-        open_store(url, ssh=ssh)
+        open_store(url, Settings(ssh=ssh))
     line = caught.value.line()
     assert "\n" not in line
     assert SECRET not in line

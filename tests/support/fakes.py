@@ -10,10 +10,12 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.policy import Policy, Rule
 from fedi_safety.core.types import (
+    ActKind,
     Box,
     Decoded,
     Detail,
@@ -23,6 +25,7 @@ from fedi_safety.core.types import (
     Object,
     PlanState,
     Reason,
+    Removal,
     Scored,
     Unscanned,
     Verdict,
@@ -68,6 +71,9 @@ class FakeStore:
 
     url = "fake://store"
     concurrency = 2
+    default_act = ActKind.DELETE
+    local_root: Path | None = None
+    owner: str | None = None
 
     def __init__(self, objects: dict[str, bytes] | None = None) -> None:
         self.objects = dict(objects or {})
@@ -100,16 +106,16 @@ class FakeStore:
         accept(data[:4096])
         return data
 
-    def remove(self, obj: Object, sha256: bytes) -> tuple[PlanState, str]:
+    def remove(self, obj: Object, sha256: bytes) -> Removal:
         if obj.key in self.refusing:
-            return PlanState.FAILED, "refused"
+            return Removal(PlanState.FAILED, "refused")
         if obj.key not in self.objects:
-            return PlanState.GONE, "not there"
+            return Removal(PlanState.GONE, "not there")
         if hashlib.sha256(self.objects[obj.key]).digest() != sha256:
-            return PlanState.CHANGED, "another content"
+            return Removal(PlanState.CHANGED, "another content")
         del self.objects[obj.key]
         self.removed.append(obj.key)
-        return PlanState.DONE, "gone"
+        return Removal(PlanState.DONE, "gone")
 
     def close(self) -> None:
         pass

@@ -47,7 +47,7 @@ class Bench:
         self,
         *,
         dry_run: bool = False,
-        act: ActKind = ActKind.DELETE,
+        act: ActKind | None = ActKind.DELETE,
         recheck: Recheck = Recheck.POLICY,
         resume_acts: bool = False,
         limit: int | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fedi_safety.core.errors import StoreError
 from fedi_safety.core.ports import Store
-from fedi_safety.core.types import ActKind, Outcome, Plan, PlanState
+from fedi_safety.core.types import ActKind, Outcome, Plan, PlanState, Removal
 
 
 class Remove:
@@ -19,7 +19,7 @@ class Remove:
     def perform(self, plan: Plan) -> Outcome:
         """Remove the plan's object and read back; see the `Act` port."""
         try:
-            state, detail = self._store.remove(plan.object, plan.sha256)
+            removal = self._store.remove(plan.object, plan.sha256)
         except StoreError as error:
-            state, detail = PlanState.FAILED, error.line()
-        return Outcome(plan, state, detail)
+            removal = Removal(PlanState.FAILED, error.line())
+        return Outcome(plan, removal.state, removal.detail, removal.receipt)

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 from fedi_safety.acts.delete import Remove
@@ -21,7 +21,7 @@ from fedi_safety.clients.pictrs_purging import purge_picture
 from fedi_safety.config.schema import Pictrs
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.ports import Store
-from fedi_safety.core.types import ActKind, Object, Outcome, Plan, PlanState, Reason
+from fedi_safety.core.types import ActKind, Object, Outcome, Plan, PlanState, Reason, Removal
 
 log = logging.getLogger(__name__)
 
@@ -72,39 +72,39 @@ class Purge:
         try:
             # A client for each act: acts are rare, and nothing closes an act when a run is over.
             with closing(self._connect()) as client:
-                state, detail = self._perform(plan, client)
+                removal = self._perform(plan, client)
         except StoreError as error:
-            state, detail = PlanState.FAILED, error.line()
-        return Outcome(plan, state, detail)
+            removal = Removal(PlanState.FAILED, error.line())
+        return Outcome(plan, removal.state, removal.detail, removal.receipt)
 
-    def _perform(self, plan: Plan, client: PictrsClient) -> tuple[PlanState, str]:
+    def _perform(self, plan: Plan, client: PictrsClient) -> Removal:
         there = True
         try:
             data = self._store.fetch(plan.object, _anything)
         except Unscannable as error:
             if error.reason is Reason.CHANGED:
-                return PlanState.CHANGED, error.detail
+                return Removal(PlanState.CHANGED, error.detail)
             if error.reason is not Reason.VANISHED:
-                return PlanState.FAILED, f"it cannot be read again: {error.detail}"
+                return Removal(PlanState.FAILED, f"it cannot be read again: {error.detail}")
             # A purge that was interrupted after the file went, or a file removed behind pict-rs' back: the record and
             # the thumbnails of the judged content must go all the same.
             there = False
         else:
             if hashlib.sha256(data).digest() != plan.sha256:
-                return PlanState.CHANGED, "the content differs from what was judged"
+                return Removal(PlanState.CHANGED, "the content differs from what was judged")
         picture, owner = self._owner(plan, client)
         if picture is None:
             if there:
-                return PlanState.FAILED, self._unowned()
-            gone = "the file is gone, and pict-rs does not know its content"
-            return self._cleared([_File(plan.object, plan.sha256)], PlanState.GONE, gone, complete=False)
+                return Removal(PlanState.FAILED, self._unowned())
+            gone = Removal(PlanState.GONE, "the file is gone, and pict-rs does not know its content")
+            return self._cleared([_File(plan.object, plan.sha256)], gone, complete=False)
         files = [_File(plan.object, plan.sha256), *self._beside(plan.object.key, picture)]
-        state, detail = purge_picture(client, picture, self._database)
+        removal = purge_picture(client, picture, self._database)
         if owner is not None and owner.kind != "original":
-            detail = f"it is a {owner.kind} of {owner.hash[:64]}; {detail}"
-        if state is PlanState.FAILED:
-            return state, detail
-        return self._cleared(files, state, detail, complete=self._database is not None)
+            removal = replace(removal, detail=f"it is a {owner.kind} of {owner.hash[:64]}; {removal.detail}")
+        if removal.state is PlanState.FAILED:
+            return removal
+        return self._cleared(files, removal, complete=self._database is not None)
 
     def _beside(self, key: str, picture: Picture) -> Iterator[_File]:
         """Yield the picture's other files in this store, as they stand: once it is purged nobody knows them any more.
@@ -122,13 +122,12 @@ class Purge:
                         if error.reason is not Reason.VANISHED:
                             yield _File(item, None)
 
-    def _cleared(
-        self, files: Sequence[_File], state: PlanState, detail: str, *, complete: bool
-    ) -> tuple[PlanState, str]:
+    def _cleared(self, files: Sequence[_File], purged: Removal, *, complete: bool) -> Removal:
         """Wait until pict-rs has removed the files, and have the store remove what it kept of them.
 
         `complete`: these are all files of the picture.
         """
+        detail = purged.detail
         until = time.monotonic() + self._file_gone_s
         kept = 0
         troubles: list[str] = []
@@ -139,19 +138,19 @@ class Purge:
                 complete = False
             else:
                 # pict-rs removes the current version; a store that keeps older ones has to be told.
-                ended, said = self._store.remove(file.object, file.sha256)
-                if ended is PlanState.FAILED:
-                    troubles.append(f"older versions of {file.object.key} may be left in the store: {said}")
-                kept += ended is PlanState.DONE
+                removal = self._store.remove(file.object, file.sha256)
+                if removal.state is PlanState.FAILED:
+                    troubles.append(f"older versions of {file.object.key} may be left in the store: {removal.detail}")
+                kept += removal.state is PlanState.DONE
         if troubles:
-            return PlanState.FAILED, f"{'; '.join(troubles)}; {detail}"
+            return replace(purged, state=PlanState.FAILED, detail=f"{'; '.join(troubles)}; {detail}")
         beside = f", with {len(files) - 1} thumbnails or variants," if len(files) > 1 else ""
         detail = f"{detail}; its file{beside} is gone from the store"
         if not kept:
-            return state, detail
+            return replace(purged, detail=detail)
         left = _EARLIER if complete else f"{_EARLIER}; {_UNNAMED}"
         _warn_of_versions(self._store.url, left)
-        return PlanState.DONE, f"{detail}, older versions of {kept} included; {left}"
+        return replace(purged, state=PlanState.DONE, detail=f"{detail}, older versions of {kept} included; {left}")
 
     def _owner(self, plan: Plan, client: PictrsClient) -> tuple[Picture | None, Owner | None]:
         """Find the picture by its content, else by where its file lies."""

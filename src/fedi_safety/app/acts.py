@@ -3,48 +3,94 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
+from typing import Protocol
 
 from fedi_safety.acts.delete import Remove
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import UsageError
 from fedi_safety.core.ports import Act, Store
-from fedi_safety.core.types import ActKind
+from fedi_safety.core.types import NO_ACT, ActKind
 
 log = logging.getLogger(__name__)
 
 
-def act_for(settings: Settings, store_url: str) -> ActKind:
-    """Return the configured act; out of the box `delete`, and `purge` where the store is a pict-rs.
+class Place(Protocol):
+    """A store, or the target that it will be opened from."""
 
-    Raises `UsageError` if that is `purge` and there is no pict-rs to purge through.
+    @property
+    def url(self) -> str:
+        """Its URL, as messages name it."""
+        ...
+
+    @property
+    def default_act(self) -> ActKind:
+        """See `Store`."""
+        ...
+
+
+def act_for(settings: Settings, place: Place) -> ActKind | None:
+    """Return the configured act, else the one that suits the store: `purge` where it is a pict-rs, or `delete`.
+
+    None where the store is to be left as it is. Raises `UsageError` for an act that cannot be had there.
     """
-    is_pictrs = store_url.startswith("pictrs+")
     if settings.act is None:
-        return ActKind.PURGE if is_pictrs else ActKind.DELETE
-    if settings.act == "purge" and not is_pictrs and settings.pictrs.url is None:
-        raise UsageError(
-            "purge",
-            f"{store_url} is no pict-rs, and the one that owns its files is not configured",
-            "set `pictrs.url` and `pictrs.api_key`, or choose `delete`",
-        )
-    return ActKind(settings.act)
+        return place.default_act
+    if settings.act == NO_ACT:
+        return None
+    kind = ActKind(settings.act)
+    ACTS[kind].check(settings, place)
+    return kind
 
 
 def acts_for(settings: Settings, store: Store) -> dict[ActKind, Act]:
     """Return the acts that can be carried out on a store, by the kind that plans name."""
+    return {kind: row.open(settings, store) for kind, row in ACTS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class ActRow:
+    """How an act of one kind comes about. One that does something before another opens that one by its own row.
+
+    `check` raises `UsageError` where somebody chose it for a store and it is not configured; `open` must not fail for
+    that: a plan of an earlier configuration fails by name instead of breaking the run.
+    """
+
+    open: Callable[[Settings, Store], Act]
+    check: Callable[[Settings, Place], None] = lambda _settings, _place: None
+
+
+def _open_delete(settings: Settings, store: Store) -> Act:
+    if store.owner is None and settings.pictrs.url is not None and act_for(settings, store) is ActKind.DELETE:
+        _warn_of_delete(store.url)
+    return Remove(store)
+
+
+def _open_purge(settings: Settings, store: Store) -> Act:
     from fedi_safety.acts.purge import PurgeUnavailable, RemovePurging, open_purge
 
-    acts: dict[ActKind, Act] = {ActKind.DELETE: Remove(store)}
-    if store.url.startswith("pictrs+"):
-        acts[ActKind.PURGE] = RemovePurging(store)
-    elif settings.pictrs.url is None:
-        acts[ActKind.PURGE] = PurgeUnavailable()
-    else:
-        acts[ActKind.PURGE] = open_purge(store, settings.pictrs)
-        if act_for(settings, store.url) is ActKind.DELETE:
-            _warn_of_delete(store.url)
-    return acts
+    if store.owner is not None:
+        return RemovePurging(store)
+    return PurgeUnavailable() if settings.pictrs.url is None else open_purge(store, settings.pictrs)
+
+
+def _check_purge(settings: Settings, place: Place) -> None:
+    if place.default_act is not ActKind.PURGE and settings.pictrs.url is None:
+        raise UsageError(
+            "purge",
+            f"{place.url} is no pict-rs, and the one that owns its files is not configured",
+            "set `pictrs.url` and `pictrs.api_key`, or choose `delete`",
+        )
+
+
+ACTS: dict[ActKind, ActRow] = {
+    ActKind.DELETE: ActRow(_open_delete),
+    ActKind.PURGE: ActRow(_open_purge, _check_purge),
+}
+"""Every act. A row here, its word in `ActKind` and its section of the settings are what a new one needs besides its own
+file."""
 
 
 @cache

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from fedi_safety.app.acts import act_for, acts_for
 from fedi_safety.app.passes import breaker_limits, noting, recorded_run
+from fedi_safety.app.stores import spoken_name
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.decide import breaker_opinion
 from fedi_safety.core.enforcement import Acting
@@ -43,11 +44,11 @@ def apply(
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> RunReport:
     """Carry out what earlier runs planned for a store and nobody dismissed. Judges nothing and opens no model."""
-    if not act_for(settings, store.url).removes:
+    if act_for(settings, store) is None:
         raise UsageError(
             "apply", f"`act = {settings.act}` is configured, and apply removes", "configure another action"
         )
-    report = RunReport(0, store.url)
+    report = RunReport(0, store.url, named=spoken_name(store))
     with ledger.run_lock(), recorded_run(ledger, "apply", report, {"resume_acts": resume_acts}):
         counts = ledger.store_counts(store.url)
         report.tally.planned = counts.open_removals
@@ -61,12 +62,8 @@ def apply(
                     on_outcome(outcome)
 
             acting = Acting(ledger, acts_for(settings, store), report.run_id, report.tally, noted)
-            report.interrupted = not acting.carry_out(_removals(ledger.open_plans(store.url)), keep_going)
+            report.interrupted = not acting.carry_out(ledger.open_plans(store.url), keep_going)
     return report
-
-
-def _removals(plans: Iterator[Plan]) -> Iterator[Plan]:
-    return (plan for plan in plans if plan.act.removes)
 
 
 def _apply_breaker(

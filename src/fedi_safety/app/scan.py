@@ -14,6 +14,7 @@ from fedi_safety.app.engine import Engine
 from fedi_safety.app.ledger import SystemClock
 from fedi_safety.app.passes import breaker_limits, noting, part_of_run, recorded_run
 from fedi_safety.app.replay import Rejudge
+from fedi_safety.app.stores import spoken_name
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.decide import Mode, breaker_opinion
 from fedi_safety.core.enforcement import Acting, Enforcement
@@ -22,7 +23,7 @@ from fedi_safety.core.pipeline import Options, Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Store
 from fedi_safety.core.runs import RunReport, ScanRequest, Tally
-from fedi_safety.core.types import Recheck
+from fedi_safety.core.types import Recheck, act_word
 
 
 def scan(
@@ -69,11 +70,11 @@ def scan(
         clock=clock,
     )
     report = RunReport(0, store.url, request.dry_run, request.act, device=engine.device, policy=policy.id)
-    report.detectors = cascade.versions
+    report.named, report.detectors = spoken_name(store), cascade.versions
     recorded = {
         "dry_run": request.dry_run,
         "whole": not request.prefixes and request.since is None and request.limit is None,
-        "act": request.act.value,
+        "act": act_word(request.act),
         "policy": policy.id,
         "prefixes": list(request.prefixes),
         "since": request.since,
@@ -110,7 +111,7 @@ def scan(
             on_start(pipeline, report.tally)
         enforcement.consume(pipeline)
         report.breaker = enforcement.tripped
-        if request.dry_run and request.act.removes:
+        if request.dry_run and request.act is not None:
             report.breaker = breaker_opinion(limits, report.tally)
         report.interrupted = pipeline.halted
         report.stages = dict(pipeline.stages.seconds)

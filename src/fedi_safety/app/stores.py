@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import UsageError
 from fedi_safety.core.ports import Store
-from fedi_safety.stores import canonical_url, open_store
+from fedi_safety.core.types import ActKind
+from fedi_safety.stores import access_sections, canonical_url, kind_of, local_root, open_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +22,17 @@ class Target:
 
     def open(self) -> Store:
         """Open it. Raises `StoreUsageError` or `StoreError`."""
-        settings = self.settings
-        return open_store(self.url, s3=settings.s3, ssh=settings.ssh, pictrs=settings.pictrs)
+        return open_store(self.url, self.settings)
+
+    @property
+    def default_act(self) -> ActKind:
+        """What `Store.default_act` will be. Raises `StoreUsageError` where there is no such kind of store."""
+        return kind_of(self.url).default_act
+
+    @property
+    def local_root(self) -> Path | None:
+        """What `Store.local_root` will be, but for links on the way."""
+        return local_root(self.url)
 
 
 def targets(settings: Settings, named: str | None) -> list[Target]:
@@ -30,7 +41,7 @@ def targets(settings: Settings, named: str | None) -> list[Target]:
     for store in settings.stores:
         if store.name in known:
             raise UsageError(f"stores: {store.name}", "two stores have this name", "rename one of them")
-        own = {key: value for key in ("s3", "ssh", "pictrs") if (value := getattr(store, key)) is not None}
+        own = {name: value for name in access_sections() if (value := getattr(store, name)) is not None}
         known[store.name] = Target(store.name, store.url, settings.model_copy(update=own))
     if named is not None:
         return [known.get(named) or Target(named, named, settings)]
@@ -51,10 +62,16 @@ def named_store(settings: Settings, named: str | None) -> Store:
     return chosen[0].open()
 
 
+def spoken_name(store: Store) -> str:
+    """Return a store as a person would name it on the command line: a path where that says the same as its URL."""
+    path = str(store.local_root or "")
+    return path if path and path.isprintable() else store.url
+
+
 def store_url(settings: Settings, named: str) -> str:
     """Return the ledger's name of a store that was named as for `targets`. It is not reached, nor need it still exist.
 
     Raises `StoreUsageError` for a path that is no directory.
     """
     (target,) = targets(settings, named)
-    return canonical_url(target.url, s3=target.settings.s3)
+    return canonical_url(target.url, target.settings)

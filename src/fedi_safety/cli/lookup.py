@@ -6,7 +6,6 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 from fedi_safety.core.errors import UsageError
 
@@ -44,11 +43,14 @@ def find(ledger: LedgerReader, target: str, store: str | None = None) -> Shown:
 
 def _by_path(ledger: LedgerReader, target: str, store: str | None) -> Shown | None:
     """People copy paths; the ledger has keys below a store's root."""
+    from fedi_safety.stores import local_root
+
     path = str(Path(target).absolute())
     for url in ledger.store_urls():
-        if not url.startswith("file://") or store not in (None, url):
+        place = local_root(url)
+        if place is None or store not in (None, url):
             continue
-        root = unquote(url.removeprefix("file://"), errors="surrogateescape").rstrip("/") + "/"
+        root = str(place).rstrip("/") + "/"
         if path.startswith(root) and (found := ledger.show(path[len(root) :], url)):
             return found
     return None

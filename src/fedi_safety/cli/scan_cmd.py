@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedi_safety.cli.shell import (
+    ActOption,
     ConceptsOption,
     ConfigOption,
     KeepOption,
@@ -43,10 +44,7 @@ def scan(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Judge and plan, but do nothing; `apply` can do it later.")
     ] = False,
-    act: Annotated[
-        str | None,
-        typer.Option("--act", metavar="ACT", help="What is done about condemned objects: delete, purge or report."),
-    ] = None,
+    act: ActOption = None,
     prefix: Annotated[
         list[str] | None,
         typer.Option("--prefix", metavar="KEY", help="Only objects whose key begins like this; repeatable."),
@@ -139,7 +137,7 @@ def run_scan(sh: Shell, named: str | None, wanted: dict[str, Any], *, json_outpu
         closing.callback(ledger.dispose)
         for each in passes:
             url = each.store.url
-            request = ScanRequest(url, act=act_for(each.target.settings, url), beside=len(passes), **wanted)
+            request = ScanRequest(url, act=act_for(each.target.settings, each.store), beside=len(passes), **wanted)
             each.request = request
             if each.removes and not ledger.was_dry_run(url):
                 sh.confirm(
@@ -177,7 +175,7 @@ class _Pass:
 
     @property
     def removes(self) -> bool:
-        return self.request.act.removes and not self.request.dry_run
+        return self.request.act is not None and not self.request.dry_run
 
     def run(self, live: _Live, **parts: Any) -> None:
         """Scan. What goes wrong is kept, so that it does not end the others."""

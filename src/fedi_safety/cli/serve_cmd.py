@@ -91,8 +91,8 @@ def run_serve(sh: Shell) -> int:
     policy = load_policy(settings.policy)
     target = upload_store(settings)
     if target is not None:
-        act_for(target.settings, target.url)  # says now what would be wrong later
-        canonical_url(target.url, s3=target.settings.s3)  # likewise of a directory that is not there
+        act_for(target.settings, target)  # says now what would be wrong later
+        canonical_url(target.url, target.settings)  # likewise of a directory that is not there
     logs.set_up(gate.log)
     records = open_upload_ledger(settings)
     try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedi_safety.core.errors import ExitCode, UsageError, printable
+from fedi_safety.core.types import ACT_WORDS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,6 +40,14 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Answer every quest
 StoreArgument = Annotated[
     str | None,
     typer.Argument(metavar="[STORE]", help="A path, a URL or a configured name; left out, the configured one."),
+]
+ActOption = Annotated[
+    str | None,
+    typer.Option(
+        "--act",
+        metavar="ACT",
+        help=f"What is done about condemned objects: {', '.join(ACT_WORDS[:-1])} or {ACT_WORDS[-1]}.",
+    ),
 ]
 ConceptsOption = Annotated[
     str | None,

@@ -111,7 +111,20 @@ def _lines(found: Shown) -> list[str]:
     if found.rows and (last is None or last.signals is None):
         lines += _scores(found.rows[0].signals)
     lines += [f"{_time(e.at)}  event {e.seq} {e.kind} {_brief(e.payload)}".rstrip() for e in found.events]
+    for act in found.acts:
+        lines += _receipt(act)
     return lines
+
+
+def _receipt(act: dict[str, Any]) -> list[str]:
+    """Return what an action learnt, such as the aliases that pict-rs has forgotten since."""
+    if not act["receipt"]:
+        return []
+    lines = [
+        f"    {name} {value if isinstance(value, str) else ' '.join(value)}"
+        for name, value in sorted(act["receipt"].items())
+    ]
+    return [f"action {act['id']} of plan {act['plan_id']}, {act['outcome']}:", *lines]
 
 
 def _scores(signals: dict[str, Signal]) -> list[str]:

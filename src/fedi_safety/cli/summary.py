@@ -37,7 +37,7 @@ def closing_table(report: RunReport, *, removes: bool) -> Table:
     if removes:
         table.add_row("removed", f"{tally.acted:,}", "")
         table.add_row("not removed", f"{tally.failed:,}", "tried again by the next run" if tally.failed else "")
-    elif report.act.removes:
+    elif report.act is not None:
         table.add_row("would be removed", f"{tally.planned:,}", "dry run: nothing was removed")
     elif tally.block:
         table.add_row("removed", "0", "action report: nothing was planned or removed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote_from_bytes
@@ -10,6 +11,7 @@ from urllib.parse import quote_from_bytes
 import typer
 
 from fedi_safety.cli.shell import (
+    ActOption,
     ConceptsOption,
     ConfigOption,
     KeepOption,
@@ -49,10 +51,7 @@ def watch(
         Path | None, typer.Option("--health-file", metavar="FILE", help="Keep a JSON file that says how it goes.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Judge and plan, but do nothing.")] = False,
-    act: Annotated[
-        str | None,
-        typer.Option("--act", metavar="ACT", help="What is done about condemned objects: delete, purge or report."),
-    ] = None,
+    act: ActOption = None,
     prefix: Annotated[
         list[str] | None,
         typer.Option("--prefix", metavar="KEY", help="Only objects whose key begins like this; repeatable."),
@@ -163,8 +162,9 @@ def _open(target: Target, *, alone: bool) -> Store | None:
 def _confirm(sh: Shell, ledger: Ledger, target: Target, store: Store | None, wanted: Wanted) -> None:
     from fedi_safety.app.acts import act_for
 
-    url = _unopened_url(target.url) if store is None else store.url
-    removes = act_for(target.settings, url).removes and not wanted.dry_run
+    place = replace(target, url=_unopened_url(target.url)) if store is None else store
+    url = place.url
+    removes = act_for(target.settings, place) is not None and not wanted.dry_run
     if removes and not ledger.was_dry_run(url):
         sh.confirm(
             f"{url} has had no complete dry run, and what the policy condemns will be deleted",

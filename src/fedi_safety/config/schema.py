@@ -6,7 +6,7 @@ Unknown keys are refused and every problem is listed at once. It opens no store,
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SecretStr, field_validator
 from pydantic_settings import (
@@ -16,7 +16,13 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from fedi_safety.core.types import ACT_WORDS
+
 ENV_PREFIX = "FEDI_SAFETY_"
+if TYPE_CHECKING:
+    ActWord = str
+else:
+    ActWord = Literal[ACT_WORDS]  # whatever acts there are; a type checker knows no such thing
 LogLevel = Literal["debug", "info", "warning", "error"]
 Device = Literal["auto", "cpu", "cuda", "tensorrt", "rocm", "openvino", "coreml", "directml"]
 
@@ -237,7 +243,7 @@ class Settings(BaseSettings):
         None, description="The ledger: a path or sqlite URL. Default: ledger.db in the user's data directory."
     )
     policy: str = Field("balanced", min_length=1, description="A preset (cautious, balanced, strict) or a policy file.")
-    act: Literal["delete", "purge", "report"] | None = Field(
+    act: ActWord | None = Field(
         None, description="What is done about condemned objects. Default: delete; purge where the store is a pict-rs."
     )
     detectors: Annotated[list[str], NoDecode] = Field(

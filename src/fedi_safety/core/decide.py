@@ -14,13 +14,13 @@ CHECKPOINT_OBJECTS = 10_000
 class Mode:
     """How a run treats what is condemned. A dry run plans exactly what the real run would do, and does not do it."""
 
-    act: ActKind
+    act: ActKind | None  # None: the store is left as it is
     dry_run: bool
 
     @property
     def removes(self) -> bool:
         """Whether this run may take objects out of the store."""
-        return self.act.removes and not self.dry_run
+        return self.act is not None and not self.dry_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class BreakerLimits:
     min_listed: int = 200
 
 
-def wants_act(verdict: Verdict, act: ActKind) -> bool:
+def wants_act(verdict: Verdict, act: ActKind | None) -> bool:
     """Whether a verdict asks for an act. Only `block` does; nothing else ever removes anything (I2)."""
-    return verdict is Verdict.BLOCK and act.removes
+    return verdict is Verdict.BLOCK and act is not None
 
 
 def breaker_opinion(limits: BreakerLimits, tally: Tally) -> str | None:

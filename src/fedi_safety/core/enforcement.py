@@ -133,9 +133,9 @@ class Enforcement:
         for result in batch:
             self._count(result)
         self.tally.frames, self.tally.bytes = pipeline.frames, pipeline.bytes
-        wanted = list(_condemned(batch, self.mode.act))
-        if wanted:
-            plans = self.ledger.plan(self.run, self.store, wanted, self.mode.act)
+        act = self.mode.act
+        if act is not None and (wanted := list(_condemned(batch, act))):
+            plans = self.ledger.plan(self.run, self.store, wanted, act)
             self.tally.planned += len(plans)
             if self.mode.removes and self.tripped is None:
                 # Bounded by the objects between two checkpoints.

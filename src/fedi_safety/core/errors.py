@@ -28,7 +28,6 @@ class FediSafetyError(Exception):
     """Something went wrong that a person can mend."""
 
     exit_code: ClassVar[ExitCode] = ExitCode.USAGE
-    retryable: ClassVar[bool] = False
 
     def __init__(self, thing: str = "", cause: str = "", remedy: str = "") -> None:
         """Name the `thing` that failed, the `cause`, and the `remedy`; each is a short phrase."""
@@ -70,7 +69,6 @@ class DeviceError(ModelError):
     """The device that the networks run on was lost, or has not enough memory."""
 
     exit_code = ExitCode.OUTSIDE
-    retryable = True
 
 
 class LedgerError(FediSafetyError):
@@ -89,14 +87,12 @@ class StoreError(FediSafetyError):
     """The store cannot be reached or used."""
 
     exit_code = ExitCode.OUTSIDE
-    retryable = True
 
 
 class StoreUsageError(StoreError):
     """The store was named wrongly: it does not exist, is of another kind, or may not be read."""
 
     exit_code = ExitCode.USAGE
-    retryable = False
 
 
 class SelfTestError(FediSafetyError):

@@ -7,8 +7,10 @@ suite per port runs against every implementation (tests/contract/).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from fedi_safety.core.sightings import Sighting
 from fedi_safety.core.types import (
     ActKind,
     Decoded,
@@ -19,7 +21,8 @@ from fedi_safety.core.types import (
     Object,
     Outcome,
     Plan,
-    PlanState,
+    Receipt,
+    Removal,
     Scored,
     Unscanned,
 )
@@ -76,10 +79,28 @@ class Store(ReadableStore, Protocol):
         """How many objects are worth fetching at once: enough to hide the way to them, no more than it can bear."""
         ...
 
-    def remove(self, obj: Object, sha256: bytes) -> tuple[PlanState, str]:
+    @property
+    def default_act(self) -> ActKind:
+        """The act that suits it, where the operator chose none."""
+        ...
+
+    @property
+    def local_root(self) -> Path | None:
+        """The directory of this machine that it is, of which the kernel tells changes; None for every other store."""
+        ...
+
+    @property
+    def owner(self) -> str | None:
+        """The URL of the pict-rs whose pictures its objects are, so that removing is purging; None where there is none.
+
+        A store of files that belong to a pict-rs does not know that: the operator says so (`pictrs.url`).
+        """
+        ...
+
+    def remove(self, obj: Object, sha256: bytes) -> Removal:
         """Remove `obj` if it is still the one that was judged, durably, and read back.
 
-        Returns `done`, `gone` (it was not there) or `changed` (something else stands there now: left alone), with a
+        It ends as `done`, `gone` (it was not there) or `changed` (something else stands there now: left alone), with a
         detail, or `failed` with the cause. Any doubt about the identity is `changed` or `failed`, never a removal.
         """
         ...
@@ -218,5 +239,26 @@ class Act(Protocol):
         """Carry out one plan and verify it by reading back. Doing it twice is harmless.
 
         Does not raise because of the object; a failure is an `Outcome` with state `failed` and the cause.
+        """
+        ...
+
+
+class Tracer(Protocol):
+    """Finds out who put a content where, on one server, from what that server knows. It reads and changes nothing."""
+
+    @property
+    def name(self) -> str:
+        """The server, as messages and records name it: its kind and where it is."""
+        ...
+
+    def trace(
+        self, store: str, obj: Object | None, sha256: bytes, known: Receipt, *, within_s: float
+    ) -> list[Sighting]:
+        """Return where a content is in use; empty where the server knows of nothing.
+
+        `obj` is an object of the store at `store` that has it, None where there is none, such as for a refused upload.
+        `known` is what was learnt of it before: aliases, origins. Where the best way is closed a poorer one is taken,
+        and the sightings say which. Raises `StoreError` where none is open, or `within_s` seconds do not suffice: not
+        to know is something else than to know of none.
         """
         ...

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
-from urllib.parse import unquote
 
 from fedi_safety.core.errors import ExitCode
 from fedi_safety.core.types import ActKind, Outcome, Recheck
@@ -46,7 +45,7 @@ class ScanRequest:
 
     store: str
     dry_run: bool = False
-    act: ActKind = ActKind.DELETE
+    act: ActKind | None = ActKind.DELETE
     prefixes: tuple[str, ...] = ()
     since: float | None = None
     limit: int | None = None
@@ -66,7 +65,8 @@ class RunReport:
     run_id: int
     store: str
     dry_run: bool = False
-    act: ActKind = ActKind.DELETE
+    act: ActKind | None = ActKind.DELETE
+    named: str = ""  # the store as a person would name it on the command line, where somebody reads this
     tally: Tally = field(default_factory=Tally)
     seconds: float = 0.0
     device: str = ""
@@ -77,12 +77,6 @@ class RunReport:
     stages: Mapping[str, float] = field(default_factory=dict)
     failures: list[Outcome] = field(default_factory=list)
     changed: int = 0  # planned objects that are not what was judged any more, and were left alone
-
-    @property
-    def named(self) -> str:
-        """Return the store as a person would name it on the command line: a path where that says the same."""
-        path = unquote(self.store.removeprefix("file://"), errors="surrogateescape")
-        return path if self.store.startswith("file://") and path.isprintable() else self.store
 
     @property
     def exit_code(self) -> ExitCode:
@@ -138,7 +132,7 @@ def add_tally(total: Tally, part: Tally) -> None:
 
 def summed(reports: Sequence[RunReport]) -> RunReport:
     """Return the sum over several stores' reports; the time is the longest, for they were side by side."""
-    total = replace(reports[-1], store="", tally=Tally(), failures=[], stages={})
+    total = replace(reports[-1], store="", named="", tally=Tally(), failures=[], stages={})
     for report in reports:
         add_tally(total.tally, report.tally)
         total.failures += report.failures

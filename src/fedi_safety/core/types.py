@@ -85,16 +85,22 @@ _VERDICT_RANK = {Verdict.CLEAR: 0, Verdict.REVIEW: 1, Verdict.BLOCK: 2}
 
 
 class ActKind(StrEnum):
-    """What can be done about a verdict. `report` leaves the store as it is."""
+    """What can be done about a verdict; each of these takes the object out of the store."""
 
-    REPORT = "report"
     DELETE = "delete"
     PURGE = "purge"  # through the pict-rs that owns the object, aliases and variants included
 
-    @property
-    def removes(self) -> bool:
-        """Whether the act takes the object out of the store."""
-        return self is not ActKind.REPORT
+
+NO_ACT = "report"
+"""The word for leaving every store as it is, where people choose an act: it is none."""
+
+ACT_WORDS = (*(kind.value for kind in ActKind), NO_ACT)
+"""What people may choose."""
+
+
+def act_word(act: ActKind | None) -> str:
+    """Return an act as people choose it and as runs record it."""
+    return NO_ACT if act is None else act.value
 
 
 class PlanState(StrEnum):
@@ -417,6 +423,22 @@ class Plan:
     state: PlanState
 
 
+Receipt = Mapping[str, str | tuple[str, ...]]
+"""What was learnt while an act was done and cannot be asked for afterwards, such as aliases that pict-rs forgets.
+
+For programs, beside the sentence for people. Names and ids, never content; empty where there is nothing to keep.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """How a store's removal ended, after reading back: `done`, `gone`, `changed` or `failed`."""
+
+    state: PlanState
+    detail: str = ""
+    receipt: Receipt = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How an act ended, after reading back. `state` is one of done, gone, changed, failed."""
@@ -424,3 +446,4 @@ class Outcome:
     plan: Plan
     state: PlanState
     detail: str = ""
+    receipt: Receipt = field(default_factory=dict)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,8 +45,6 @@ _BY = "gate"
 _OWN = frozenset({_BY, "engine", "ledger", "memory"})  # all others are workers
 # What was found wanting in the upload itself: another try by this version would end the same.
 _LASTING = frozenset({Unjudged.UNSUPPORTED, Unjudged.NOT_MEDIA, Unjudged.EMPTY, Unjudged.DECODER_FAILED})
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(slots=True)

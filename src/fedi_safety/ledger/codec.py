@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-from fedi_safety.core.types import FactorHit, Judgement, Match, RuleHit, Scores, Signal, Verdict
+from fedi_safety.core.types import FactorHit, Judgement, Match, Receipt, RuleHit, Scores, Signal, Verdict
 
 T = TypeVar("T")
 
@@ -94,6 +95,22 @@ def _rule_hit(item: Mapping[str, Any]) -> RuleHit:
         FactorHit(**(factor | {"matches": matches_from(factor.get("matches", ()))})) for factor in item["factors"]
     )
     return RuleHit(item["rule"], None if verdict is None else Verdict(verdict), item["label"], factors)
+
+
+def receipt_text(receipt: Receipt) -> str | None:
+    """Return an act's receipt, None where there is nothing on it."""
+    return dumps(receipt) if receipt else None
+
+
+def receipt_from(text: str | None) -> Receipt:
+    """Return the receipt of a stored act."""
+    found = {} if text is None else json.loads(text)
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+
+
+def receipt_digest(text: str | None) -> str | None:
+    """Return what the event of an act's end says of its receipt."""
+    return None if text is None else hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def judgement_from(verdict: str, policy: str, labels: str, reasons: str) -> Judgement:

@@ -30,7 +30,7 @@ _SET_CLOSED = _SET_STATE.values(attempts=plans.c.attempts + 1, error=bindparam("
 _CLOSE_ACT = (
     update(acts)
     .where(acts.c.id == bindparam("row"))
-    .values({name: bindparam(name) for name in ("closed_at", "closed_seq", "outcome", "detail")})
+    .values({name: bindparam(name) for name in ("closed_at", "closed_seq", "outcome", "detail", "receipt")})
 )
 _REMOVED = update(objects).where(objects.c.id == bindparam("row")).values(state=State.REMOVED.value)
 # What stands there now was not judged: a size that no object has makes the next lookup miss.
@@ -147,20 +147,7 @@ def start(connection: Connection, at: float, run: int, wanted: Sequence[Plan]) -
 
 def close(connection: Connection, at: float, run: int, outcomes: Sequence[Outcome]) -> None:
     """Close the open acts of these plans. An act whose end an earlier run never recorded is closed along with it."""
-    begun: dict[int, list[int]] = {}
-    object_ids: dict[int, int] = {}
-    content_ids: dict[int, int] = {}
-    for part in codec.chunks([outcome.plan.id for outcome in outcomes]):
-        query = (
-            select(acts.c.id, plans.c.id, plans.c.object_id, plans.c.content_id)
-            .join(plans, plans.c.id == acts.c.plan_id)
-            .where(plans.c.id.in_(part), plans.c.state == PlanState.STARTED.value, acts.c.closed_at.is_(None))
-            .order_by(acts.c.id)
-        )
-        for act_id, plan_id, object_id, content_id in connection.execute(query):
-            begun.setdefault(plan_id, []).append(act_id)
-            object_ids[plan_id] = object_id
-            content_ids[plan_id] = content_id
+    begun = _begun(connection, [outcome.plan.id for outcome in outcomes])
     new: list[Event] = []
     act_rows: list[dict[str, Any]] = []
     plan_rows: list[dict[str, Any]] = []
@@ -173,20 +160,23 @@ def close(connection: Connection, at: float, run: int, outcomes: Sequence[Outcom
             raise ValueError(f"an act cannot end as {state.value}")
         if plan.id not in begun:
             raise ValueError(f"plan {plan.id} was not started")
-        *lost, current = begun.pop(plan.id)
+        object_id, content_id, [*lost, current] = begun.pop(plan.id)
         for act_id in lost:
             new.append(Event(Kind.ACT_INTERRUPTED, {"run": run}, plan.sha256, plan.id))
-            act_rows.append({"row": act_id, "closed_at": at, "outcome": "interrupted", "detail": ""})
-        new.append(Event(Kind.ACT_CLOSED, {"run": run, "state": state.value, "detail": detail}, plan.sha256, plan.id))
-        act_rows.append({"row": current, "closed_at": at, "outcome": state.value, "detail": detail})
+            act_rows.append({"row": act_id, "closed_at": at, "outcome": "interrupted", "detail": "", "receipt": None})
+        receipt = codec.receipt_text(outcome.receipt)
+        ended = {"run": run, "state": state.value, "detail": detail}
+        if receipt is not None:
+            ended["receipt"] = codec.receipt_digest(receipt)
+        new.append(Event(Kind.ACT_CLOSED, ended, plan.sha256, plan.id))
+        act_rows.append({"row": current, "closed_at": at, "outcome": state.value, "detail": detail, "receipt": receipt})
         error = detail if state is PlanState.FAILED else None
         plan_rows.append({"row": plan.id, "state": state.value, "open": state.open, "updated_at": at, "error": error})
-        # A report leaves the object where it is.
         if state is PlanState.CHANGED:
-            forgotten.append({"row": object_ids[plan.id]})
-        elif state is PlanState.GONE or (state is PlanState.DONE and plan.act.removes):
-            removed.append({"row": object_ids[plan.id]})
-            emptied.append(content_ids[plan.id])
+            forgotten.append({"row": object_id})
+        elif state in (PlanState.DONE, PlanState.GONE):
+            removed.append({"row": object_id})
+            emptied.append(content_id)
     for row, seq in zip(act_rows, append(connection, at, new), strict=True):
         row["closed_seq"] = seq
     for statement, rows in (
@@ -198,6 +188,21 @@ def close(connection: Connection, at: float, run: int, outcomes: Sequence[Outcom
         if rows:
             connection.execute(statement, rows)
     embeddings.forget_orphans(connection, emptied)
+
+
+def _begun(connection: Connection, plan_ids: Sequence[int]) -> dict[int, tuple[int, int, list[int]]]:
+    """Return for each started plan its object, its content, and its acts that are not closed, the latest last."""
+    found: dict[int, tuple[int, int, list[int]]] = {}
+    for part in codec.chunks(plan_ids):
+        query = (
+            select(acts.c.id, plans.c.id, plans.c.object_id, plans.c.content_id)
+            .join(plans, plans.c.id == acts.c.plan_id)
+            .where(plans.c.id.in_(part), plans.c.state == PlanState.STARTED.value, acts.c.closed_at.is_(None))
+            .order_by(acts.c.id)
+        )
+        for act_id, plan_id, object_id, content_id in connection.execute(query):
+            found.setdefault(plan_id, (object_id, content_id, []))[2].append(act_id)
+    return found
 
 
 def close_waiting(

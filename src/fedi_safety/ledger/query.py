@@ -222,9 +222,10 @@ def _plans_of(connection: Connection, object_ids: Sequence[int], content_id: int
 
 def _acts_of(connection: Connection, plan_ids: Sequence[int]) -> list[dict[str, Any]]:
     a = acts.c
-    columns = (a.id, a.plan_id, a.run_id, a.started_at, a.closed_at, a.outcome, a.detail)
+    columns = (a.id, a.plan_id, a.run_id, a.started_at, a.closed_at, a.outcome, a.detail, a.receipt)
     query = select(*columns).where(a.plan_id.in_(plan_ids)).order_by(a.id)
-    return [dict(row) for row in connection.execute(query).mappings()]
+    rows = [dict(row) for row in connection.execute(query).mappings()]
+    return [row | {"receipt": codec.receipt_from(row["receipt"])} for row in rows]
 
 
 def _events_of(connection: Connection, sha256: bytes | None, plan_ids: Sequence[int]) -> list[PastEvent]:

@@ -23,7 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0006"
+REVISION = "0007"
 """The newest revision in migrations/; a test holds it to the script directory's head."""
 
 
@@ -218,6 +218,7 @@ acts = Table(
     Column("closed_seq", BigInteger),
     Column("outcome", Text),
     Column("detail", Text),
+    Column("receipt", Text),  # what was learnt on the way, as data; null where there is nothing
     Index(None, "plan_id"),
 )
 

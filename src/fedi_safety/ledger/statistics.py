@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Connection, cast, func, select
 
 from fedi_safety.core.records import BINS, Figures, StoreActs, StoreCounts, StoreFigures
-from fedi_safety.core.types import ActKind, PlanState, Verdict
+from fedi_safety.core.types import PlanState, Verdict
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.query import IMPORTED_LABEL
@@ -42,15 +42,14 @@ def figures(database: Database, store: str | None = None, *, histograms: bool = 
 
 
 def store_counts(database: Database, store: str) -> StoreCounts:
-    """Count a store's judged and unscanned objects, and its open plans of acts that remove."""
-    removing = [kind.value for kind in ActKind if kind.removes]
+    """Count a store's judged and unscanned objects, and its open plans."""
     waiting = [state.value for state in PlanState if state.open]
     of_store = select(stores.c.id).where(stores.c.url == store)
     with database.read() as connection:
         by_state = select(objects.c.state, func.count()).where(objects.c.store_id.in_(of_store))
         states = Counter({row[0]: row[1] for row in connection.execute(by_state.group_by(objects.c.state))})
         query = select(func.count()).select_from(plans).join(objects, objects.c.id == plans.c.object_id)
-        query = query.where(objects.c.store_id.in_(of_store), plans.c.state.in_(waiting), plans.c.act.in_(removing))
+        query = query.where(objects.c.store_id.in_(of_store), plans.c.state.in_(waiting))
         removals = connection.execute(query).scalar_one()
     return StoreCounts(states[State.JUDGED] + states[State.TRUSTED], states[State.UNSCANNED], removals)
 

@@ -130,7 +130,7 @@ def _check_plans(connection: Connection) -> None:
 
 def _check_acts(connection: Connection) -> None:
     a = acts.c
-    columns = (a.id, a.plan_id, a.run_id, a.started_at, a.started_seq, a.closed_at, a.closed_seq, a.outcome)
+    columns = (a.id, a.plan_id, a.run_id, a.started_at, a.started_seq, a.closed_at, a.closed_seq, a.outcome, a.receipt)
     for page in _pages(connection, select(*columns), a.id):
         seqs = [seq for row in page for seq in (row.started_seq, row.closed_seq) if seq is not None]
         told = _told(connection, seqs)
@@ -139,13 +139,14 @@ def _check_acts(connection: Connection) -> None:
             said = begun.get("kind"), begun.get("plan"), begun.get("run"), begun.get("at")
             if said != (Kind.ACT_STARTED, row.plan_id, row.run_id, row.started_at):
                 raise _Broken(f"action {row.id} has no event that says it was started")
-            if row.closed_seq is None and row.closed_at is None and row.outcome is None:
+            if (row.closed_seq, row.closed_at, row.outcome, row.receipt) == (None, None, None, None):
                 continue
             ended = told.get(row.closed_seq, {})
             interrupted = ended.get("kind") == Kind.ACT_INTERRUPTED
             outcome = "interrupted" if interrupted else ended.get("state")
             known = interrupted or ended.get("kind") == Kind.ACT_CLOSED
-            if not known or (ended.get("plan"), outcome, ended.get("at")) != (row.plan_id, row.outcome, row.closed_at):
+            said = ended.get("plan"), outcome, ended.get("at"), ended.get("receipt")
+            if not known or said != (row.plan_id, row.outcome, row.closed_at, codec.receipt_digest(row.receipt)):
                 raise _Broken(f"action {row.id} has no event that says it ended so")
 
 

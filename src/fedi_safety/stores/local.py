@@ -13,10 +13,11 @@ import os
 import stat
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from urllib.parse import quote_from_bytes
 
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
-from fedi_safety.core.types import Object, PlanState, Reason, Unscanned
+from fedi_safety.core.types import ActKind, Object, PlanState, Reason, Removal, Unscanned
 from fedi_safety.stores.sorting import SortedRuns
 
 HEAD_BYTES = 4096
@@ -53,6 +54,9 @@ _Levels = list[_Level]
 class LocalStore:
     """A directory on this machine. Keys are paths relative to it; see the `Store` port for the promises."""
 
+    default_act = ActKind.DELETE
+    owner = None
+
     def __init__(self, root: str, *, names_in_memory: int = _NAMES_IN_MEMORY) -> None:
         """Take `root`, which the operator named and which may itself be a symlink.
 
@@ -84,6 +88,11 @@ class LocalStore:
     def url(self) -> str:
         """The `file://` URL of the real path, percent-encoded."""
         return "file://" + quote_from_bytes(os.fsencode(self._root))
+
+    @property
+    def local_root(self) -> Path:
+        """The real path."""
+        return Path(self._root)
 
     @property
     def concurrency(self) -> int:
@@ -184,7 +193,7 @@ class LocalStore:
                 raise Unscannable(Reason.CHANGED, "it changed while it was read")
             return data
 
-    def remove(self, obj: Object, sha256: bytes) -> tuple[PlanState, str]:
+    def remove(self, obj: Object, sha256: bytes) -> Removal:
         """Unlink the file after checking size, modification time, inode and SHA-256; see the `Store` port.
 
         Other hard links to the same file are other keys with their own plans. Between the last check and the unlink
@@ -194,30 +203,30 @@ class LocalStore:
             return self._remove(obj, sha256)
         except Unscannable as error:
             state = PlanState.GONE if error.reason is Reason.VANISHED else PlanState.FAILED
-            return state, error.detail
+            return Removal(state, error.detail)
         except OSError as error:
-            return PlanState.FAILED, f"{error.strerror or error}; {_removal_remedy(error)}"
+            return Removal(PlanState.FAILED, f"{error.strerror or error}; {_removal_remedy(error)}")
 
-    def _remove(self, obj: Object, sha256: bytes) -> tuple[PlanState, str]:
+    def _remove(self, obj: Object, sha256: bytes) -> Removal:
         parent, _, name = os.fsencode(obj.key).rpartition(b"/")
         with self._opened(obj) as fd, self._directory(parent) as dir_fd:
             before = os.fstat(fd)
             if not stat.S_ISREG(before.st_mode) or not _same(obj, before):
-                return PlanState.CHANGED, "size, time or inode differ from what was judged"
+                return Removal(PlanState.CHANGED, "size, time or inode differ from what was judged")
             if _sha256(fd) != sha256:
-                return PlanState.CHANGED, "the content differs from what was judged"
+                return Removal(PlanState.CHANGED, "the content differs from what was judged")
             there = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
             if (there.st_ino, there.st_dev) != (before.st_ino, before.st_dev):
-                return PlanState.CHANGED, "another file has taken its name"
+                return Removal(PlanState.CHANGED, "another file has taken its name")
             os.unlink(name, dir_fd=dir_fd)
             os.fsync(dir_fd)
             try:
                 left = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
             except FileNotFoundError:
-                return PlanState.DONE, "verified: the name is gone"
+                return Removal(PlanState.DONE, "verified: the name is gone")
             if left.st_ino == before.st_ino and os.fstat(fd).st_nlink >= before.st_nlink:
-                return PlanState.FAILED, "the file is still there after unlinking"
-            return PlanState.DONE, "verified: gone; another file has since taken the name"
+                return Removal(PlanState.FAILED, "the file is still there after unlinking")
+            return Removal(PlanState.DONE, "verified: gone; another file has since taken the name")
 
     def close(self) -> None:
         """Close the root's descriptor."""

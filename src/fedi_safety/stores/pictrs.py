@@ -13,7 +13,6 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import httpx
 
@@ -28,10 +27,10 @@ from fedi_safety.clients.pictrs import (
     slug_of,
 )
 from fedi_safety.clients.pictrs_database import PictrsDatabase
-from fedi_safety.clients.pictrs_purging import describe, purge_picture
+from fedi_safety.clients.pictrs_purging import PictureFacts, describe, purge_picture
 from fedi_safety.config.schema import Pictrs
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
-from fedi_safety.core.types import Object, PlanState, Reason, Unscanned
+from fedi_safety.core.types import ActKind, Object, PlanState, Reason, Removal, Unscanned
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +56,9 @@ def open_pictrs(url: str, access: Pictrs) -> PictrsStore:
 class PictrsStore:
     """The pictures of one pict-rs; see the `Store` port for the promises, and above for the order of the listing."""
 
+    default_act = ActKind.PURGE
+    local_root = None
+
     def __init__(
         self, client: PictrsClient, database: PictrsDatabase | None = None, *, page: int = PAGE_PICTURES
     ) -> None:
@@ -72,6 +74,11 @@ class PictrsStore:
     def url(self) -> str:
         """The canonical `pictrs+http://` URL."""
         return f"pictrs+{self._client.url}"
+
+    @property
+    def owner(self) -> str:
+        """The URL of the pict-rs."""
+        return self._client.url
 
     def list(self, prefixes: Sequence[str] = (), since: float | None = None) -> Iterator[Object | Unscanned]:
         """Yield every picture once, the newest first. `since` ends the listing early; `prefixes` does not shorten it.
@@ -203,27 +210,24 @@ class PictrsStore:
                     raise Unscannable(Reason.FETCH_FAILED, f"not complete after {_BODY_S:.0f} s")
             return bytes(data[: obj.size + 1])
 
-    def remove(self, obj: Object, sha256: bytes) -> tuple[PlanState, str]:
+    def remove(self, obj: Object, sha256: bytes) -> Removal:
         """Purge the picture, with all aliases and variants, and verify that pict-rs knows none of them any more.
 
         The key is a hash of the content, so the picture that is purged is the one that was judged or none at all.
         """
         if not is_hash(obj.key):
-            return PlanState.GONE, "the key is not a hash of pict-rs"
+            return Removal(PlanState.GONE, "the key is not a hash of pict-rs")
         if obj.key[:64] != sha256.hex():
-            return PlanState.CHANGED, "the key is the hash of another content than the judged one"
-        state, detail = purge_picture(self._client, self._client.find(obj.key), self._database)
+            return Removal(PlanState.CHANGED, "the key is the hash of another content than the judged one")
+        removal = purge_picture(self._client, self._client.find(obj.key), self._database)
         with self._lock:
             self._aliases.pop(obj.key, None)
-        return state, detail
+        return removal
 
-    def describe(self, obj: Object) -> dict[str, Any]:
-        """Return what pict-rs knows of an object, for tracing: hash, aliases, identifier, created_at, origins.
-
-        Empty if pict-rs does not have it any more. Raises `StoreError`.
-        """
+    def describe(self, obj: Object) -> PictureFacts | None:
+        """Return what pict-rs knows of an object, for tracing; None if it does not have it. Raises `StoreError`."""
         picture = self._client.find(obj.key) if is_hash(obj.key) else None
-        return {} if picture is None else describe(self._client, picture, self._database)
+        return None if picture is None else describe(self._client, picture, self._database)
 
     def close(self) -> None:
         """Close the connections."""

@@ -27,7 +27,7 @@ from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Store
 from fedi_safety.core.records import Watermark
 from fedi_safety.core.runs import RunReport, ScanRequest, Tally, add_tally
-from fedi_safety.core.types import ActKind
+from fedi_safety.core.types import ActKind, act_word
 
 log = logging.getLogger(__name__)
 
@@ -176,12 +176,12 @@ class StoreWatch:
         self.health.last_start, self.health.retry_at = start, None
         self.policy = shared.policy
         store = self._open()
-        act = act_for(self.target.settings, store.url)
+        act = act_for(self.target.settings, store)
         self._latched(store.url)
         mark = shared.ledger.watermark(store.url)
         basis = self._basis(act)
         since = look_back(mark, basis, start, shared.rhythm)
-        if self._first and store.url.startswith("file://"):
+        if self._first and store.local_root is not None:
             since = None  # moved directories keep the times of their files; looking at all names costs little here
         if mark is None or since is None:
             reports = [self._pass(store, act, whole=True)]
@@ -200,7 +200,7 @@ class StoreWatch:
             self._first = False
             self.health.high_water, self.health.swept_at = mark.high_water, mark.swept_at
         self._finished(reports, moved=mark is not None)
-        if store.url.startswith("file://"):
+        if store.local_root is not None:
             self._close_store()  # an open root would show the old tree after a new mount
         return reports
 
@@ -215,18 +215,18 @@ class StoreWatch:
             self._store.close()
             self._store = None
 
-    def _basis(self, act: ActKind) -> str:
+    def _basis(self, act: ActKind | None) -> str:
         """Return what a verdict and an act rest on: when it changes, older objects have to be met again."""
         wanted = self._shared.wanted
         versions = {d.name: d.version for d in self._shared.engine.detectors}
         policy = self._shared.engine.in_force(self.policy).id
-        parts = [act.value, wanted.dry_run, wanted.cascade, list(wanted.prefixes), policy, versions]
+        parts = [act_word(act), wanted.dry_run, wanted.cascade, list(wanted.prefixes), policy, versions]
         return json.dumps(parts, sort_keys=True)
 
     def _pass(
         self,
         store: Store,
-        act: ActKind,
+        act: ActKind | None,
         *,
         whole: bool = False,
         since: float | None = None,
@@ -277,7 +277,7 @@ class StoreWatch:
         if (pipeline := self._pipeline) is not None:
             pipeline.halt()
 
-    def _retry(self, store: Store, act: ActKind) -> list[RunReport]:
+    def _retry(self, store: Store, act: ActKind | None) -> list[RunReport]:
         """Try failed objects again whose time has come, however old they are."""
         due = self._shared.ledger.due_retries(store.url, self._retried, _RETRIES)
         if not due or self._shared.stop.is_set():
@@ -289,10 +289,10 @@ class StoreWatch:
         self._retried = due[-1].place
         return reports
 
-    def _act_again(self, store: Store, act: ActKind) -> list[RunReport]:
+    def _act_again(self, store: Store, act: ActKind | None) -> list[RunReport]:
         """Carry out what failed and is due again, and what a cycle that broke off has left, however old the objects."""
         shared, wanted = self._shared, self._shared.wanted
-        if wanted.dry_run or not act.removes or shared.stop.is_set():
+        if wanted.dry_run or act is None or shared.stop.is_set():
             return []
         due = shared.ledger.due_plans(store.url, act, _RETRIES)
         due = [plan for plan in due if not wanted.prefixes or plan.object.key.startswith(wanted.prefixes)]
@@ -338,11 +338,11 @@ class StoreWatch:
 
     # --- the daemon's run in the ledger, and its breaker
 
-    def _begun(self, url: str, act: ActKind) -> int:
+    def _begun(self, url: str, act: ActKind | None) -> int:
         """Return the run that the small cycles belong to; a row for each of them would fill the ledger."""
         if self._run is None:
             wanted = self._shared.wanted
-            settings = {"dry_run": wanted.dry_run, "whole": False, "act": act.value, "policy": self.policy.id}
+            settings = {"dry_run": wanted.dry_run, "whole": False, "act": act_word(act), "policy": self.policy.id}
             self._run = self._shared.ledger.begin_run("watch", url, settings)
             self._sum, self._started_s = Tally(), self._shared.clock.monotonic()
         return self._run
@@ -377,12 +377,12 @@ class StoreWatch:
             self._removed.popleft()
         return sum(removed for _, _, removed in self._removed)
 
-    def _count_removed(self, url: str, act: ActKind, report: RunReport) -> None:
+    def _count_removed(self, url: str, act: ActKind | None, report: RunReport) -> None:
         """Hold the last day's cycles together against the breaker: each of them alone is too small to trip it."""
         tally = report.tally
         if tally.judged or tally.acted:
             self._removed.append((self._shared.clock.now(), tally.judged, tally.acted))
-        if not act.removes or self._shared.wanted.dry_run or report.breaker is not None:
+        if act is None or self._shared.wanted.dry_run or report.breaker is not None:
             return
         removed = self._removed_lately()
         judged = sum(judged for _, judged, _ in self._removed)

@@ -6,14 +6,12 @@ What a cycle does is in watching/cycles.py. It judges and removes nothing itself
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from urllib.parse import unquote_to_bytes, urlsplit
 
 from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.core.policy import Policy
@@ -166,9 +164,9 @@ class Daemon:
     def _listen(self) -> None:
         """Have file events wake the watchers of local trees."""
         for watcher in self._watchers:
-            root = local_root(watcher.watch.target.url)
+            root = watcher.watch.target.local_root
             if root is not None:
-                TreeEvents(root, watcher.touch, self._shared.stop).start()
+                TreeEvents(str(root), watcher.touch, self._shared.stop).start()
 
     def _status(self) -> str:
         return "; ".join(f"{w.target.name}: {w.health.error or w.health.state}" for w in self._watches)
@@ -197,12 +195,3 @@ class Daemon:
         finally:
             for number, old in before.items():
                 signal.signal(number, old)
-
-
-def local_root(url_or_path: str) -> str | None:
-    """Return the directory that a target names, or None where it is no local tree."""
-    if "://" not in url_or_path:
-        return url_or_path
-    if not url_or_path.startswith("file://"):
-        return None
-    return os.fsdecode(unquote_to_bytes(urlsplit(url_or_path).path))

@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 import httpx
 import pytest
 
 from fedi_safety.acts.purge import Purge, PurgeUnavailable, RemovePurging, keys_beside
-from fedi_safety.app.acts import act_for, acts_for
+from fedi_safety.app.acts import ACTS, ActRow, act_for, acts_for
 from fedi_safety.clients.pictrs import PictrsClient, hash_of, slug_of
 from fedi_safety.clients.pictrs_database import Owner, PictrsDatabase
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import UsageError
-from fedi_safety.core.types import ActKind, Object, Plan, PlanState, Reason
+from fedi_safety.core.ports import Act
+from fedi_safety.core.types import ACT_WORDS, ActKind, Object, Outcome, Plan, PlanState, Reason, Removal, act_word
 from support.fakes import FakeStore
 
 CONTENT = b"condemned"
@@ -89,11 +91,16 @@ def plan_of(store: FakeStore, key: str = KEY, sha256: bytes = SHA256) -> Plan:
     return Plan(1, store.describe(key), sha256, ActKind.PURGE, PlanState.STARTED)
 
 
+def outcome_of(store: FakeStore, pictrs: FakePictrs, plan: Plan, database: PictrsDatabase | None = None) -> Outcome:
+    outcome = Purge(store, pictrs.client, database, file_gone_s=0).perform(plan)
+    assert outcome.plan is plan
+    return outcome
+
+
 def perform(
     store: FakeStore, pictrs: FakePictrs, plan: Plan, database: PictrsDatabase | None = None
 ) -> tuple[PlanState, str]:
-    outcome = Purge(store, pictrs.client, database, file_gone_s=0).perform(plan)
-    assert outcome.plan is plan
+    outcome = outcome_of(store, pictrs, plan, database)
     return outcome.state, outcome.detail
 
 
@@ -158,6 +165,20 @@ def test_the_database_finds_the_original_of_a_variant(store: FakeStore) -> None:
     assert "https://elsewhere.test/picture.png" in detail
 
 
+@pytest.mark.parametrize("stays", [False, True])
+def test_what_pictrs_knew_is_kept_as_data(store: FakeStore, stays: bool) -> None:
+    pictrs = FakePictrs({HASH: ["a.png", "b.png"]})
+    pictrs.on_purge = lambda: None if stays else store.objects.clear()
+    outcome = outcome_of(store, pictrs, plan_of(store), FakeDatabase(None))
+    assert outcome.state is (PlanState.FAILED if stays else PlanState.DONE)
+    assert outcome.receipt == {
+        "picture": HASH,
+        "aliases": ("a.png", "b.png"),
+        "identifier": "01/8e/file.png",
+        "origins": ("https://elsewhere.test/picture.png",),
+    }
+
+
 class Keeping(FakeStore):
     """A store that keeps a version of what others remove, until it is told."""
 
@@ -169,12 +190,12 @@ class Keeping(FakeStore):
         for key in keys:
             self.hidden[key] = self.objects.pop(key)
 
-    def remove(self, obj: Object, sha256: bytes) -> tuple[PlanState, str]:
+    def remove(self, obj: Object, sha256: bytes) -> Removal:
         if obj.key in self.refusing:
-            return PlanState.FAILED, "refused"
+            return Removal(PlanState.FAILED, "refused")
         if hashlib.sha256(self.hidden.get(obj.key, b"")).digest() == sha256:
             del self.hidden[obj.key]
-            return PlanState.DONE, "gone"
+            return Removal(PlanState.DONE, "gone")
         return super().remove(obj, sha256)
 
 
@@ -255,17 +276,27 @@ class Named(FakeStore):
         self.url = url
 
 
+class Pictures(Named):
+    """A fake store that a pict-rs owns."""
+
+    default_act = ActKind.PURGE
+    owner = "http://host"
+
+    def __init__(self) -> None:
+        super().__init__("pictrs+http://host")
+
+
 def settings(act: str | None = None, url: str | None = None) -> Settings:
     return Settings.model_validate({"act": act, "pictrs": {"url": url, "api_key": "key"}})
 
 
 def test_acts_are_chosen_by_store_and_settings() -> None:
-    own, files = Named("pictrs+http://host"), Named("file:///files")
+    own, files = Pictures(), Named("file:///files")
     acts = acts_for(settings(), own)
     assert isinstance(acts[ActKind.PURGE], RemovePurging)
     assert acts[ActKind.PURGE].kind is ActKind.PURGE
-    assert act_for(settings(), own.url) is ActKind.PURGE
-    assert act_for(settings(), files.url) is ActKind.DELETE
+    assert act_for(settings(), own) is ActKind.PURGE
+    assert act_for(settings(), files) is ActKind.DELETE
     assert isinstance(acts_for(settings("purge", "http://host"), files)[ActKind.PURGE], Purge)
     # A plan of an earlier configuration fails by name instead of breaking the run.
     unavailable = acts_for(settings(), files)[ActKind.PURGE]
@@ -276,11 +307,41 @@ def test_acts_are_chosen_by_store_and_settings() -> None:
     assert "pictrs.url" in outcome.detail
 
 
+def test_every_act_has_a_row_and_a_word() -> None:
+    assert ACTS.keys() == set(ActKind)
+    assert (*(kind.value for kind in ActKind), "report") == ACT_WORDS
+    for word in ACT_WORDS:
+        assert act_word(act_for(settings(word, "http://host"), Named("file:///files"))) == word
+    assert act_for(settings("report"), Pictures()) is None
+
+
+class Noting:
+    """An act that notes something down and then has another one done."""
+
+    kind = ActKind.PURGE
+
+    def __init__(self, then: Act) -> None:
+        self._then = then
+
+    def perform(self, plan: Plan) -> Outcome:
+        outcome = self._then.perform(plan)
+        return replace(outcome, receipt={**outcome.receipt, "noted": plan.object.key})
+
+
+def test_an_act_that_has_another_one_done_is_a_row(monkeypatch: pytest.MonkeyPatch, store: FakeStore) -> None:
+    row = ActRow(lambda settings, store: Noting(ACTS[ActKind.DELETE].open(settings, store)))
+    monkeypatch.setitem(ACTS, ActKind.PURGE, row)
+    assert act_for(settings("purge"), store) is ActKind.PURGE
+    outcome = acts_for(settings("purge"), store)[ActKind.PURGE].perform(plan_of(store))
+    assert (outcome.state, outcome.receipt) == (PlanState.DONE, {"noted": KEY})
+    assert store.removed == [KEY]
+
+
 def test_purge_without_a_pictrs_is_refused_where_it_is_chosen() -> None:
     with pytest.raises(UsageError) as caught:
-        act_for(settings("purge"), "file:///files")
+        act_for(settings("purge"), Named("file:///files"))
     assert "pictrs.url" in caught.value.line()
-    assert act_for(settings("purge"), "pictrs+http://host") is ActKind.PURGE
+    assert act_for(settings("purge"), Pictures()) is ActKind.PURGE
 
 
 def test_delete_under_a_configured_pictrs_warns_once(caplog: pytest.LogCaptureFixture) -> None:

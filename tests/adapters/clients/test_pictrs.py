@@ -264,11 +264,14 @@ def removal(left: int, still_listed: bool = False) -> tuple[Answer, list[str]]:
 def test_a_purge_is_done_when_nothing_is_known_any_more() -> None:
     answer, asked = removal(left=4)
     (picture,) = client(fixed(200, listing(entry(b"bad", aliases=("a.jpeg", "b.jpeg"))))).page().pictures
-    state, detail = purge_picture(client(answer), picture)
-    assert state is PlanState.DONE
+    purged = purge_picture(client(answer), picture)
+    assert purged.state is PlanState.DONE
     for word in ("a.jpeg", "b.jpeg", "01/8e/x.jpeg"):
-        assert word in detail
+        assert word in purged.detail
     assert "HEAD /image/original/late.jpeg" in asked, "an alias that appeared meanwhile is verified as well"
+    assert purged.receipt["aliases"] == ("a.jpeg", "b.jpeg", "late.jpeg")
+    assert (purged.receipt["picture"], purged.receipt["identifier"]) == (picture.hash, "01/8e/x.jpeg")
+    assert "origins" not in purged.receipt, "without the database nobody can tell"
 
 
 @pytest.mark.parametrize(
@@ -277,19 +280,34 @@ def test_a_purge_is_done_when_nothing_is_known_any_more() -> None:
 def test_a_purge_that_does_not_finish_is_a_failed_act(left: int, listed: bool, words: str) -> None:
     answer, _ = removal(left, listed)
     (picture,) = client(fixed(200, listing(entry(b"bad", aliases=("a.jpeg",))))).page().pictures
-    state, detail = purge_picture(client(answer), picture, wait_s=0)
-    assert state is PlanState.FAILED
-    assert words in detail
-    assert "01/8e/x.jpeg" in detail
+    purged = purge_picture(client(answer), picture, wait_s=0)
+    assert purged.state is PlanState.FAILED
+    assert words in purged.detail
+    assert "01/8e/x.jpeg" in purged.detail
+    assert purged.receipt["aliases"] == ("a.jpeg", "b.jpeg", "late.jpeg")
+
+
+def test_what_pictrs_knew_outlives_its_going_down_after_the_purge() -> None:
+    inner, asked = removal(0)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if "POST /internal/purge" in asked:
+            raise httpx.ConnectError("[Errno 111] Connection refused")
+        return inner(request)
+
+    (picture,) = client(fixed(200, listing(entry(b"bad", aliases=("a.jpeg", "b.jpeg"))))).page().pictures
+    purged = purge_picture(client(answer), picture)
+    assert purged.state is PlanState.FAILED and "Connection refused" in purged.detail
+    assert purged.receipt["aliases"] == ("a.jpeg", "b.jpeg", "late.jpeg")
 
 
 def test_a_picture_without_alias_cannot_be_purged_and_says_so() -> None:
     (picture,) = client(fixed(200, listing(entry(b"bad", aliases=())))).page().pictures
     answer, asked = removal(0, still_listed=True)
-    assert purge_picture(client(answer), picture, wait_s=0)[0] is PlanState.FAILED
+    assert purge_picture(client(answer), picture, wait_s=0).state is PlanState.FAILED
     assert not any("purge" in a for a in asked)
-    assert purge_picture(client(removal(0)[0]), picture, wait_s=0)[0] is PlanState.GONE
-    assert purge_picture(client(answer), None)[0] is PlanState.GONE
+    assert purge_picture(client(removal(0)[0]), picture, wait_s=0).state is PlanState.GONE
+    assert purge_picture(client(answer), None).state is PlanState.GONE
 
 
 class Listing:
@@ -451,8 +469,8 @@ def test_removing_another_content_than_the_key_names_is_refused() -> None:
     store = store_of(source)
     (obj,) = store.list()
     assert isinstance(obj, Object)
-    assert store.remove(obj, hashlib.sha256(b"other").digest())[0] is PlanState.CHANGED
-    assert store.remove(Object("../x", 1, 1), b"")[0] is PlanState.GONE
+    assert store.remove(obj, hashlib.sha256(b"other").digest()).state is PlanState.CHANGED
+    assert store.remove(Object("../x", 1, 1), b"").state is PlanState.GONE
 
 
 def test_a_database_that_cannot_be_read_keeps_its_password() -> None:

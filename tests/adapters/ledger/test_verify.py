@@ -19,6 +19,7 @@ from fedi_safety.core.types import (
     Object,
     Outcome,
     PlanState,
+    Receipt,
     RuleHit,
     Scores,
     Signal,
@@ -35,6 +36,9 @@ class _Clock:
 
     def monotonic(self) -> float:
         return 0.0
+
+
+RECEIPT: Receipt = {"aliases": ("a.png", "b.png"), "identifier": "01/x"}
 
 
 def _judged(key: str, verdict: Verdict) -> Judged:
@@ -56,7 +60,7 @@ def path(tmp_path: Path) -> Path:
     plans = ledger.plan(run, STORE, [(i.object, i.content.sha256) for i in items], ActKind.DELETE)
     ledger.start(run, plans[:1])  # an act whose end is lost
     done = ledger.start(run, plans[:2])
-    ledger.close(run, [Outcome(done[0], PlanState.DONE), Outcome(done[1], PlanState.FAILED, "no")])
+    ledger.close(run, [Outcome(done[0], PlanState.DONE, "", RECEIPT), Outcome(done[1], PlanState.FAILED, "no")])
     ledger.dismiss(items[2].content.sha256, "a tomato")
     ledger.set_breaker(run, STORE, "too much")
     ledger.end_run(run, "breaker", {"listed": 5})
@@ -94,6 +98,12 @@ TAMPERINGS = {
     "plan gone": ("DELETE FROM plans WHERE id = 4", "events tell of 4 plans, and there are 3"),
     "act gone": ("DELETE FROM acts WHERE id = 3", "events tell of 3 actions, and there are 2"),
     "act outcome": ("UPDATE acts SET outcome = 'gone' WHERE outcome = 'done'", "no event that says it ended so"),
+    "act receipt": ("UPDATE acts SET receipt = replace(receipt, 'a.png', 'z.png')", "no event that says it ended so"),
+    "act receipt gone": ("UPDATE acts SET receipt = NULL WHERE outcome = 'done'", "no event that says it ended so"),
+    "act receipt made up": (
+        "UPDATE acts SET receipt = '{}' WHERE outcome = 'failed'",
+        "no event that says it ended so",
+    ),
     "act run": ("UPDATE acts SET started_at = started_at - 9", "no event that says it was started"),
     "judgement verdict": ("UPDATE judgements SET verdict = 'review' WHERE id = 1", "judgement 1"),
     "judgement reasons": ("UPDATE judgements SET reasons = '[]' WHERE id = 1", "judgement 1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -64,6 +65,7 @@ class FakeTarget:
     settings: Settings
     name: str = "fake"
     url: str = "fake://store"
+    local_root: Path | None = None
 
     def open(self) -> Store:
         return self.store
@@ -365,6 +367,21 @@ def test_touched_keys_are_looked_at_whatever_their_time(rig: Rig) -> None:
     rig.store.came["moved/in"] -= 30 * DAY
     rig.step("moved")
     assert rig.store.removed == ["moved/in"] and rig.mark == mark
+
+
+def test_a_watch_that_does_nothing_is_recorded_by_the_word_that_people_choose(tmp_path: Path) -> None:
+    rig = Rig(tmp_path / "ledger.db", settings=load_settings(act="report"))
+    rig.store.put("k", RED_CIRCLE)
+    rig.step()
+    rig.store.put("l", RED_CIRCLE + b" x")
+    rig.step()
+    rig.watch.close()
+    assert rig.store.removed == [] and rig.mark is not None and json.loads(rig.mark.basis)[0] == "report"
+    with rig.ledger.database.read() as connection:
+        runs = connection.exec_driver_sql("SELECT settings FROM runs ORDER BY id").scalars().all()
+        assert connection.exec_driver_sql("SELECT count(*) FROM plans").scalar_one() == 0
+    assert [json.loads(settings)["act"] for settings in runs] == ["report", "report"]
+    rig.ledger.dispose()
 
 
 def test_idle_cycles_leave_the_ledger_as_it_is(rig: Rig) -> None:

@@ -311,7 +311,7 @@ class Backlog:
             raise
         if report.interrupted:
             return
-        acts = report.act.removes
+        acts = report.act is not None
         for entry, known in zip(objects.values(), self._ledger.lookup(store.url, list(objects), None), strict=True):
             upload = entry.note.upload
             if known is None:  # removed, which has settled it; or it is not what was listed
@@ -334,7 +334,7 @@ class Backlog:
             self._removed.popleft()
         request = ScanRequest(
             store.url,
-            act=act_for(settings, store.url),
+            act=act_for(settings, store),
             prefixes=prefixes,
             redecide=False,
             recheck=Recheck.POLICY if engine.detectors else Recheck.NEVER,  # who measures nothing decides nothing
@@ -397,7 +397,7 @@ class Backlog:
             self._writer.enqueue_moves([Move(entry.note.upload, state, detail=why, decoder=decoder_version(engine))])
         else:
             outcome = Verdict.BLOCK if tally.block else Verdict.REVIEW if tally.review else Verdict.CLEAR
-            still = tally.block > tally.acted and report.act.removes
+            still = tally.block > tally.acted and report.act is not None
             over = UploadState.CONDEMNED if still else UploadState.SETTLED
             self._writer.enqueue_moves([Move(entry.note.upload, over, REMOVED if tally.acted else outcome.value)])
         return True

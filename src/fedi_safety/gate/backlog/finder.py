@@ -21,6 +21,9 @@ class StoreSubset(ReadableSubset):
         """Show only these objects of `store`."""
         super().__init__(store, objects)
         self.concurrency = store.concurrency
+        self.default_act = store.default_act
+        self.local_root = store.local_root
+        self.owner = store.owner
         self.remove = store.remove
 
     def close(self) -> None:
@@ -54,7 +57,7 @@ class Finder:
         picture = client.find_content(note.sha256, note.size)
         if picture is None:
             return ()
-        if store.url.startswith("pictrs+"):
+        if store.owner is not None:
             return (Object(picture.hash, picture.size, round((picture.created_at or 0.0) * 1e6) * 1000),)
         return tuple(self._files(store, client, picture))
 
@@ -67,7 +70,7 @@ class Finder:
 
     def _pictrs(self, store: Store) -> PictrsClient | None:
         access = self.target.settings.pictrs
-        url = store.url if store.url.startswith("pictrs+") else access.url
+        url = store.owner or access.url
         if self._client is None and url is not None:
             self._client = PictrsClient(url, access.api_key.get_secret_value() if access.api_key else "")
         return self._client

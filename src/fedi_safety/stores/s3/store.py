@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from fedi_safety.config.schema import S3
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import Object, PlanState, Reason, Unscanned
+from fedi_safety.core.types import ActKind, Object, PlanState, Reason, Removal, Unscanned
 from fedi_safety.stores.s3 import pictrs_keys as pictrs
 from fedi_safety.stores.s3.address import Address, read_address
 from fedi_safety.stores.s3.client import Client, Entry, Head, Version
@@ -61,6 +61,10 @@ def open_s3(url: str, access: S3, patience: Patience | None = None) -> S3Store:
 
 class S3Store:
     """A bucket. Keys are relative to the URL's prefix; see the `Store` port for the promises."""
+
+    default_act = ActKind.DELETE
+    local_root = None
+    owner = None
 
     def __init__(self, address: Address, client: Client, concurrency: int) -> None:
         """Use `client`, which this store closes."""
@@ -210,7 +214,7 @@ class S3Store:
 
     # --- removing
 
-    def remove(self, obj: Object, sha256: bytes) -> tuple[PlanState, str]:
+    def remove(self, obj: Object, sha256: bytes) -> Removal:
         """Delete every version of the key after reading back that it is what was judged; see the `Store` port.
 
         Older versions of the key may hold other contents; they go as well, and the detail says how many went.
@@ -219,12 +223,12 @@ class S3Store:
             return self._remove(obj, self._key(obj), sha256)
         except Unscannable as error:
             state = PlanState.CHANGED if error.reason is Reason.CHANGED else PlanState.FAILED
-            return state, error.detail
+            return Removal(state, error.detail)
         except S3Fault as fault:
             remedy = fault.remedy or ("grant s3:DeleteObject" if fault.kind is Kind.DENIED else "")
-            return PlanState.FAILED, f"{fault.cause}; {remedy or 'the next run tries again'}"
+            return Removal(PlanState.FAILED, f"{fault.cause}; {remedy or 'the next run tries again'}")
 
-    def _remove(self, obj: Object, key: str, sha256: bytes) -> tuple[PlanState, str]:
+    def _remove(self, obj: Object, key: str, sha256: bytes) -> Removal:
         try:
             current = self._digest(obj, key)
         except S3Fault as fault:
@@ -232,14 +236,14 @@ class S3Store:
                 raise
             return self._remove_hidden(obj, key, sha256, marker=fault.marker)
         if current != sha256:
-            return PlanState.CHANGED, "the content differs from what was judged"
+            return Removal(PlanState.CHANGED, "the content differs from what was judged")
         versions = self._versions(key)
         latest = next((version for version in versions if version.latest), None)
         if latest is not None and not _is_version(obj, latest):
-            return PlanState.CHANGED, "something else was stored under its name meanwhile"
+            return Removal(PlanState.CHANGED, "something else was stored under its name meanwhile")
         return self._delete(obj, key, versions)
 
-    def _remove_hidden(self, obj: Object, key: str, sha256: bytes, *, marker: bool) -> tuple[PlanState, str]:
+    def _remove_hidden(self, obj: Object, key: str, sha256: bytes, *, marker: bool) -> Removal:
         """Finish what a delete marker only hides: an interrupted removal, or someone's plain deletion."""
         try:
             versions = self._client.versions(key)
@@ -247,14 +251,14 @@ class S3Store:
             if fault.kind is Kind.UNSUPPORTED:
                 versions = []
             elif fault.kind is Kind.DENIED:
-                return (PlanState.FAILED, _ONLY_HIDDEN) if marker else (PlanState.GONE, _PERHAPS_HIDDEN)
+                return Removal(PlanState.FAILED, _ONLY_HIDDEN) if marker else Removal(PlanState.GONE, _PERHAPS_HIDDEN)
             else:
                 raise
         for version in versions:
             if _is_version(obj, version) and self._digest(obj, key, version.id) == sha256:
                 return self._delete(obj, key, versions)
         left = f"; {len(versions)} older versions and markers, of other contents, remain" if versions else ""
-        return PlanState.GONE, f"it was not there any more{left}"
+        return Removal(PlanState.GONE, f"it was not there any more{left}")
 
     def _digest(self, obj: Object, key: str, version: str | None = None) -> bytes:
         """Return the SHA-256 of what stands there now. Raises if nothing does, or if it is not as it was listed."""
@@ -288,14 +292,14 @@ class S3Store:
                 return ()
             raise
 
-    def _delete(self, obj: Object, key: str, versions: Sequence[Version]) -> tuple[PlanState, str]:
+    def _delete(self, obj: Object, key: str, versions: Sequence[Version]) -> Removal:
         # The latest goes last: while it stands, or a marker in its place, no older version comes to light, and a
         # removal that is interrupted half way is found again by the next run.
         numbered = sorted((v for v in versions if v.id), key=lambda v: v.latest)
         for version in numbered:
             self._delete_version(key, version)
         if not numbered and self._client.delete(key):
-            return PlanState.FAILED, _ONLY_HIDDEN
+            return Removal(PlanState.FAILED, _ONLY_HIDDEN)
         return self._verified(obj, key, numbered)
 
     def _delete_version(self, key: str, version: Version) -> None:
@@ -307,24 +311,26 @@ class S3Store:
                 raise _denied_version(fault, version.id, "s3:DeleteObjectVersion") from None
             self._client.delete(key)
 
-    def _verified(self, obj: Object, key: str, deleted: Sequence[Version]) -> tuple[PlanState, str]:
+    def _verified(self, obj: Object, key: str, deleted: Sequence[Version]) -> Removal:
         """Read back that nothing is left."""
         counted = f"{len(deleted)} versions and markers deleted; " if len(deleted) > 1 else ""
         ids = {version.id for version in deleted if version.id != "null"}
         left = self._versions(key)
         if any(version.id in ids for version in left):
-            return PlanState.FAILED, f"{counted}a version is still there; the next run tries again"
+            return Removal(PlanState.FAILED, f"{counted}a version is still there; the next run tries again")
         try:
             head = self._client.head(key)
         except S3Fault as fault:
             if fault.kind is not Kind.GONE:
                 raise
             if left:
-                return PlanState.FAILED, f"{counted}{len(left)} versions are still there; the next run tries again"
-            return PlanState.DONE, f"{counted}verified: the key is gone"
+                return Removal(
+                    PlanState.FAILED, f"{counted}{len(left)} versions are still there; the next run tries again"
+                )
+            return Removal(PlanState.DONE, f"{counted}verified: the key is gone")
         if not _is_version(obj, Version("", True, False, head.size or 0, head.tag)):
-            return PlanState.DONE, f"{counted}verified: gone; another object has since taken the key"
-        return PlanState.FAILED, f"{counted}the key still answers; the next run tries again"
+            return Removal(PlanState.DONE, f"{counted}verified: gone; another object has since taken the key")
+        return Removal(PlanState.FAILED, f"{counted}the key still answers; the next run tries again")
 
 
 def _apart(prefixes: Sequence[str]) -> list[str]:

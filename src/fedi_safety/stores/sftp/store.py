@@ -22,7 +22,7 @@ from asyncssh.sftp import SFTPAttrs
 
 from fedi_safety.config.schema import Ssh
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
-from fedi_safety.core.types import Object, PlanState, Reason, Unscanned
+from fedi_safety.core.types import ActKind, Object, PlanState, Reason, Removal, Unscanned
 from fedi_safety.stores.sftp.connections import BROKEN, Engine, Link, Lost, Pool, Waits
 from fedi_safety.stores.sftp.listing import Lister, entered, info_of, untyped
 from fedi_safety.stores.sftp.trust import HostKeys, Place, read_login, read_url
@@ -49,6 +49,10 @@ def open_sftp(url: str, access: Ssh) -> SftpStore:
 
 class SftpStore:
     """A directory on a server. Keys are paths relative to it; see the `Store` port for the promises."""
+
+    default_act = ActKind.DELETE
+    local_root = None
+    owner = None
 
     def __init__(
         self, place: Place, access: Ssh, *, waits: Waits | None = None, names_in_memory: int = _NAMES_IN_MEMORY
@@ -216,7 +220,7 @@ class SftpStore:
 
     # --- removing
 
-    def remove(self, obj: Object, sha256: bytes) -> tuple[PlanState, str]:
+    def remove(self, obj: Object, sha256: bytes) -> Removal:
         """Remove the file on the server after checking its path, size, time and SHA-256 there; see the `Store` port.
 
         When the connection breaks with the answer under way, the server is asked again what is there.
@@ -227,28 +231,26 @@ class SftpStore:
             return self._engine.run(self._pool.attempt(lambda link: self._removed(link, path, obj, sha256, asked)))
         except Unscannable as error:
             states = {Reason.VANISHED: PlanState.GONE, Reason.CHANGED: PlanState.CHANGED}
-            return states.get(error.reason, PlanState.FAILED), error.detail
+            return Removal(states.get(error.reason, PlanState.FAILED), error.detail)
         except Lost as error:
-            return PlanState.FAILED, f"{self._down(error).line()}; the next run tries again"
+            return Removal(PlanState.FAILED, f"{self._down(error).line()}; the next run tries again")
         except StoreError as error:
-            return PlanState.FAILED, error.line()
+            return Removal(PlanState.FAILED, error.line())
 
-    async def _removed(
-        self, link: Link, path: bytes, obj: Object, sha256: bytes, asked: Asked
-    ) -> tuple[PlanState, str]:
+    async def _removed(self, link: Link, path: bytes, obj: Object, sha256: bytes, asked: Asked) -> Removal:
         """One try. `asked` holds whether the server was asked to remove it, now or by a try whose answer was lost."""
         try:
             with _refusals():
                 if await self._digest(link, path, obj) != sha256:
-                    return PlanState.CHANGED, "the content differs from what was judged"
+                    return Removal(PlanState.CHANGED, "the content differs from what was judged")
                 handler = link.handler
                 attrs, resolved = await link.ask(untyped(handler.lstat(path, 0)), untyped(handler.realpath(path)))
                 if resolved[0][0].filename != path or not info_of(attrs).is_still(obj):
-                    return PlanState.CHANGED, "something else has taken its place"
+                    return Removal(PlanState.CHANGED, "something else has taken its place")
                 return await self._unlinked(link, path, obj, asked)
         except Unscannable as error:
             if error.reason is Reason.VANISHED and asked:
-                return PlanState.DONE, "verified: the name is gone (the connection broke during the removal)"
+                return Removal(PlanState.DONE, "verified: the name is gone (the connection broke during the removal)")
             raise
 
     async def _digest(self, link: Link, path: bytes, obj: Object) -> bytes:
@@ -268,7 +270,7 @@ class SftpStore:
             raise Lost("the server sent less than the file's size")
         return digest.digest()
 
-    async def _unlinked(self, link: Link, path: bytes, obj: Object, asked: Asked) -> tuple[PlanState, str]:
+    async def _unlinked(self, link: Link, path: bytes, obj: Object, asked: Asked) -> Removal:
         """Remove the name, and look whether it is gone."""
         before = bool(asked)
         asked.append(True)
@@ -279,22 +281,24 @@ class SftpStore:
                 asked.clear()
             raise
         except asyncssh.SFTPPermissionDenied:
-            return PlanState.FAILED, (
+            return Removal(
+                PlanState.FAILED,
                 f"permission denied on the server; let {self._place.user} write to the directory, "
-                "or log in as the user that owns the files"
+                "or log in as the user that owns the files",
             )
         except asyncssh.SFTPFailure as error:
-            return PlanState.FAILED, (
+            return Removal(
+                PlanState.FAILED,
                 f"the server says: {error.reason}; the next run tries again (a file system mounted read-only must be "
-                "mounted writable)"
+                "mounted writable)",
             )
         try:
             (attrs,) = await link.ask(link.handler.lstat(path, 0))
         except asyncssh.SFTPNoSuchFile:
-            return PlanState.DONE, "verified: the name is gone"
+            return Removal(PlanState.DONE, "verified: the name is gone")
         if info_of(attrs).is_still(obj):
-            return PlanState.FAILED, "the file is still there after its removal"
-        return PlanState.DONE, "verified: gone; another file has since taken the name"
+            return Removal(PlanState.FAILED, "the file is still there after its removal")
+        return Removal(PlanState.DONE, "verified: gone; another file has since taken the name")
 
     def close(self) -> None:
         """Close the connections and end the thread."""
