@@ -15,7 +15,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from fedi_safety.cli.predecessor_cmd import remote_url
+from fedi_safety.cli.predecessor.commands import remote_url
 from support.corpus.photos import jpeg_bytes
 from support.program import FACES, check_one_line_error, command, digests, program
 from support.servers.gate import GateServer

@@ -14,6 +14,7 @@ from fedi_safety.core.types import (
     Object,
     Outcome,
     PlanState,
+    Receipt,
     RuleHit,
     Scores,
     Verdict,
@@ -36,7 +37,7 @@ def purged(path: Path) -> None:
     ledger.record(run, STORE, [Judged(obj, content, judgement)])
     plans = ledger.plan(run, STORE, [(obj, SHA256)], ActKind.PURGE)
     ledger.close(run, [Outcome(ledger.start(run, plans)[0], PlanState.FAILED, "down")])
-    learnt = {"picture": "12", "aliases": ("a.png", "b\n.png"), "origins": ("https://elsewhere.test/x.png",)}
+    learnt: Receipt = {"picture": "12", "aliases": ("a.png", "b\n.png"), "origins": ("https://elsewhere.test/x.png",)}
     ledger.close(run, [Outcome(ledger.start(run, plans)[0], PlanState.DONE, "purged", learnt)])
     ledger.dispose()
 

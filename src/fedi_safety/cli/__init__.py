@@ -29,9 +29,7 @@ def build() -> typer.Typer:
         import_ledger_cmd,
         ledger_cmd,
         list_cmd,
-        models_cmd,
         policy_cmd,
-        predecessor_cmd,
         report_cmd,
         scan_cmd,
         self_test_cmd,
@@ -40,6 +38,9 @@ def build() -> typer.Typer:
         watch_cmd,
         worker_cmd,
     )
+    from fedi_safety.cli.models import commands as models
+    from fedi_safety.cli.models.optimize import optimize
+    from fedi_safety.cli.predecessor import commands as scripts
 
     program = typer.Typer(
         name="fedi-safety",
@@ -75,9 +76,9 @@ def build() -> typer.Typer:
     program.add_typer(policy_cmd.commands, name="policy")
     program.add_typer(concepts_cmd.commands, name="concepts")
     program.add_typer(ledger_cmd.commands, name="ledger")
-    program.add_typer(models_cmd.commands, name="models")
+    models.commands.command()(optimize)
+    program.add_typer(models.commands, name="models")
     program.command("import-ledger")(import_ledger_cmd.import_ledger)
-    scripts = predecessor_cmd
     program.command(scripts.LOCAL, hidden=True)(scripts.local_storage)
     program.command(scripts.OBJECT, hidden=True)(scripts.object_storage)
     program.command(scripts.REMOTE, hidden=True)(scripts.remote_storage)

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import threading
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from fedi_safety.cli.shell import (
+from fedi_safety.cli.options import (
+    ClosingJsonOption,
     ConfigOption,
     LedgerOption,
     LogLevelOption,
     QuietOption,
-    Shell,
+    ResumeOption,
     StoreArgument,
     YesOption,
-    on_stop,
-    shell,
-    worst,
-    write_json,
 )
+from fedi_safety.cli.shell import Shell, on_stop, shell, worst, write_json
 
 if TYPE_CHECKING:
     from fedi_safety.core.runs import RunReport
@@ -28,10 +24,8 @@ if TYPE_CHECKING:
 
 def apply(
     store: StoreArgument = None,
-    resume_acts: Annotated[
-        bool, typer.Option("--resume-acts", help="You had a look: act although the breaker stopped or would stop it.")
-    ] = False,
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
+    resume_acts: ResumeOption = False,
+    json_output: ClosingJsonOption = False,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
     log_level: LogLevelOption = None,

@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedi_safety.cli.output_file import checked_place, write_page
-from fedi_safety.cli.shell import (
+from fedi_safety.cli.options import (
     ConceptsOption,
     ConfigOption,
+    DetectorsOption,
+    DeviceOption,
+    JobsOption,
+    JsonOption,
     LedgerOption,
     LogLevelOption,
     QuietOption,
-    Shell,
     StoreArgument,
     YesOption,
-    on_stop,
-    shell,
-    write_json,
 )
+from fedi_safety.cli.output_file import checked_place, write_page
+from fedi_safety.cli.shell import Shell, on_stop, shell, write_json
 from fedi_safety.core.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -48,18 +49,12 @@ def calibrate(
     ] = 0.95,
     seed: Annotated[int, typer.Option("--seed", help="Another number gives another sample.")] = 0,
     policy: Annotated[str | None, typer.Option("--policy", metavar="NAME|FILE", help="A preset or a file.")] = None,
-    detectors: Annotated[
-        str | None, typer.Option("--detectors", metavar="NAMES", help="Which detectors judge, with commas between.")
-    ] = None,
+    detectors: DetectorsOption = None,
     concepts: ConceptsOption = None,
-    device: Annotated[
-        str | None, typer.Option("--device", help="What the detectors run on: auto, cpu, cuda, ...")
-    ] = None,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", min=0, help="Decoder processes and scoring threads; 0: one per core.")
-    ] = None,
+    device: DeviceOption = None,
+    jobs: JobsOption = None,
     html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="Also write a page with plots.")] = None,
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json_output: JsonOption = False,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
     log_level: LogLevelOption = None,

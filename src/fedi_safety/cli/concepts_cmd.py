@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedi_safety.cli.shell import (
+from fedi_safety.cli.options import (
     ConceptsOption,
     ConfigOption,
+    JsonOption,
     LedgerOption,
     LogLevelOption,
     QuietOption,
-    Shell,
     YesOption,
-    shell,
-    write_json,
 )
+from fedi_safety.cli.shell import Shell, shell, write_json
 from fedi_safety.core.errors import ExitCode, Unscannable, UsageError
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ ConceptsArgument = Annotated[
 def list_concepts(
     concepts: ConceptsArgument = None,
     prompts: Annotated[bool, typer.Option("--prompts", help="Also print every prompt.")] = False,
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json_output: JsonOption = False,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
     log_level: LogLevelOption = None,
@@ -120,7 +119,7 @@ def try_image(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="A picture of your own. It is not shown or kept.")],
     concepts: ConceptsOption = None,
     device: Annotated[str | None, typer.Option("--device", help="What the network runs on: auto, cpu, ...")] = None,
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json_output: JsonOption = False,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
     log_level: LogLevelOption = None,

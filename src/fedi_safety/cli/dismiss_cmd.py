@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from fedi_safety.cli.shell import ConfigOption, LedgerOption, LogLevelOption, QuietOption, YesOption, shell
+from fedi_safety.cli.options import ConfigOption, LedgerOption, LogLevelOption, QuietOption, YesOption
+from fedi_safety.cli.shell import shell
 from fedi_safety.core.errors import UsageError
 
 

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedi_safety import __version__
-from fedi_safety.cli.shell import (
+from fedi_safety.cli.options import (
     ConfigOption,
+    JsonOption,
     LedgerOption,
     LogLevelOption,
     QuietOption,
     StoreArgument,
     YesOption,
-    shell,
-    write_json,
 )
+from fedi_safety.cli.shell import shell, write_json
 from fedi_safety.core.errors import ExitCode, FediSafetyError
 from fedi_safety.service.cpus import cpu_count
 
@@ -47,7 +47,7 @@ def doctor(
     speeds: Annotated[
         bool, typer.Option("--speeds", help="Also measure clip's model in every number format; takes a minute.")
     ] = False,
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json_output: JsonOption = False,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
     log_level: LogLevelOption = None,

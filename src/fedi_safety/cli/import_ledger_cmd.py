@@ -8,15 +8,8 @@ from typing import Annotated
 
 import typer
 
-from fedi_safety.cli.shell import (
-    ConfigOption,
-    LedgerOption,
-    LogLevelOption,
-    QuietOption,
-    YesOption,
-    shell,
-    write_json,
-)
+from fedi_safety.cli.options import ConfigOption, JsonOption, LedgerOption, LogLevelOption, QuietOption, YesOption
+from fedi_safety.cli.shell import shell, write_json
 
 
 def import_ledger(
@@ -33,7 +26,7 @@ def import_ledger(
     trust: Annotated[
         bool, typer.Option("--trust", help="Take its clean files as clear instead of judging them again.")
     ] = False,
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json_output: JsonOption = False,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
     log_level: LogLevelOption = None,

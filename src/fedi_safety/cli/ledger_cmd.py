@@ -6,15 +6,8 @@ from typing import Annotated
 
 import typer
 
-from fedi_safety.cli.shell import (
-    ConfigOption,
-    LedgerOption,
-    LogLevelOption,
-    QuietOption,
-    YesOption,
-    shell,
-    write_json,
-)
+from fedi_safety.cli.options import ConfigOption, JsonOption, LedgerOption, LogLevelOption, QuietOption, YesOption
+from fedi_safety.cli.shell import shell, write_json
 from fedi_safety.core.errors import LedgerError
 
 commands = typer.Typer(help="Look after the ledger.")
@@ -51,7 +44,7 @@ def verify(
 @commands.command()
 def embeddings(
     forget: Annotated[bool, typer.Option("--forget", help="Let go of every kept embedding; the scores stay.")] = False,
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json_output: JsonOption = False,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
     log_level: LogLevelOption = None,

@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedi_safety.cli.shell import (
-    ConfigOption,
-    LedgerOption,
-    LogLevelOption,
-    QuietOption,
-    YesOption,
-    shell,
-    write_json,
-)
+from fedi_safety.cli.options import ConfigOption, LedgerOption, LogLevelOption, QuietOption, YesOption
+from fedi_safety.cli.shell import shell, write_json
 from fedi_safety.core.errors import printable
 from fedi_safety.core.types import PlanState, Reason, Verdict
 

@@ -6,16 +6,16 @@ from typing import Annotated
 
 import typer
 
-from fedi_safety.cli.shell import (
+from fedi_safety.cli.options import (
     ConceptsOption,
     ConfigOption,
+    JsonOption,
     LedgerOption,
     LogLevelOption,
     QuietOption,
     YesOption,
-    shell,
-    write_json,
 )
+from fedi_safety.cli.shell import shell, write_json
 
 commands = typer.Typer(help="Check, preview and show policies.")
 
@@ -71,7 +71,7 @@ def show_policy(
 def preview(
     policy: PolicyArgument = None,
     concepts: ConceptsOption = None,
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json_output: JsonOption = False,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
     log_level: LogLevelOption = None,

@@ -11,17 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedi_safety.cli.options import ConfigOption, JsonOption, LedgerOption, LogLevelOption, QuietOption, YesOption
 from fedi_safety.cli.output_file import checked_place, write_page
-from fedi_safety.cli.shell import (
-    ConfigOption,
-    LedgerOption,
-    LogLevelOption,
-    QuietOption,
-    Shell,
-    YesOption,
-    shell,
-    write_json,
-)
+from fedi_safety.cli.shell import Shell, shell, write_json
 from fedi_safety.core.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -40,7 +32,7 @@ def report(
         str | None,
         typer.Argument(metavar="[STORE]", help="Only this store: a path, a URL or a configured name; left out, all."),
     ] = None,
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json_output: JsonOption = False,
     csv_output: Annotated[bool, typer.Option("--csv", help="Print a row for every figure of every store.")] = False,
     html: Annotated[
         str | None,

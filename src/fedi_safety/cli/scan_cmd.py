@@ -13,22 +13,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedi_safety.cli.shell import (
+from fedi_safety.cli.options import (
     ActOption,
+    CascadeOption,
+    ClosingJsonOption,
     ConceptsOption,
     ConfigOption,
+    DetectorsOption,
+    DeviceOption,
+    FramesOption,
+    JobsOption,
     KeepOption,
     LedgerOption,
     LogLevelOption,
+    PolicyOption,
+    PrefixOption,
     QuietOption,
-    Shell,
+    ResumeOption,
     StoreArgument,
     YesOption,
-    on_stop,
-    shell,
-    worst,
-    write_json,
 )
+from fedi_safety.cli.shell import Shell, on_stop, shell, worst, write_json
 from fedi_safety.core.errors import FediSafetyError, UsageError
 from fedi_safety.core.types import Recheck
 
@@ -45,10 +50,7 @@ def scan(
         bool, typer.Option("--dry-run", help="Judge and plan, but do nothing; `apply` can do it later.")
     ] = False,
     act: ActOption = None,
-    prefix: Annotated[
-        list[str] | None,
-        typer.Option("--prefix", metavar="KEY", help="Only objects whose key begins like this; repeatable."),
-    ] = None,
+    prefix: PrefixOption = None,
     since: Annotated[
         str | None,
         typer.Option("--since", metavar="20m|DATE", help="Only objects modified since: 30s, 20m, 12h, 7d, or a date."),
@@ -61,33 +63,16 @@ def scan(
             help="Judged before: leave as is, decide stored scores anew (no file is opened), or score anew.",
         ),
     ] = Recheck.POLICY,
-    detectors: Annotated[
-        str | None, typer.Option("--detectors", metavar="NAMES", help="Which detectors judge, with commas between.")
-    ] = None,
-    policy: Annotated[
-        str | None,
-        typer.Option("--policy", metavar="NAME|FILE", help="A preset (cautious, balanced, strict) or a policy file."),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", help="What the detectors run on: auto, cpu, cuda, ...")
-    ] = None,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", min=0, help="Decoder processes and scoring threads; 0: one per core.")
-    ] = None,
-    frames: Annotated[
-        int | None,
-        typer.Option("--frames", min=1, max=256, help="Frames of an animation or clip that a first pass judges."),
-    ] = None,
-    cascade: Annotated[
-        bool,
-        typer.Option("--cascade/--no-cascade", help="Leave dear detectors out where cheap ones settle every rule."),
-    ] = True,
+    detectors: DetectorsOption = None,
+    policy: PolicyOption = None,
+    device: DeviceOption = None,
+    jobs: JobsOption = None,
+    frames: FramesOption = None,
+    cascade: CascadeOption = True,
     concepts: ConceptsOption = None,
     keep_embeddings: KeepOption = None,
-    resume_acts: Annotated[
-        bool, typer.Option("--resume-acts", help="You had a look: act although the breaker stopped or would stop it.")
-    ] = False,
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
+    resume_acts: ResumeOption = False,
+    json_output: ClosingJsonOption = False,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
     log_level: LogLevelOption = None,

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from fedi_safety.cli.shell import ConfigOption, LedgerOption, LogLevelOption, QuietOption, Shell, YesOption, shell
+from fedi_safety.cli.options import ConfigOption, LedgerOption, LogLevelOption, QuietOption, YesOption
+from fedi_safety.cli.shell import Shell, shell
 from fedi_safety.core.errors import SelfTestError, UsageError
 
 

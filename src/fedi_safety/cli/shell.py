@@ -8,55 +8,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from fedi_safety.core.errors import ExitCode, UsageError, printable
-from fedi_safety.core.types import ACT_WORDS
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from fedi_safety.config.schema import Settings
-
-_GROUP = "Common options"
-
-ConfigOption = Annotated[
-    str | None, typer.Option("--config", metavar="FILE", help="The configuration file.", rich_help_panel=_GROUP)
-]
-LedgerOption = Annotated[
-    str | None,
-    typer.Option("--ledger", metavar="PATH", help="The ledger: a path or sqlite URL.", rich_help_panel=_GROUP),
-]
-LogLevelOption = Annotated[
-    str | None,
-    typer.Option("--log-level", metavar="LEVEL", help="debug, info, warning or error.", rich_help_panel=_GROUP),
-]
-QuietOption = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print nothing but errors and asked-for data.", rich_help_panel=_GROUP)
-]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Answer every question with yes.", rich_help_panel=_GROUP)]
-StoreArgument = Annotated[
-    str | None,
-    typer.Argument(metavar="[STORE]", help="A path, a URL or a configured name; left out, the configured one."),
-]
-ActOption = Annotated[
-    str | None,
-    typer.Option(
-        "--act",
-        metavar="ACT",
-        help=f"What is done about condemned objects: {', '.join(ACT_WORDS[:-1])} or {ACT_WORDS[-1]}.",
-    ),
-]
-ConceptsOption = Annotated[
-    str | None,
-    typer.Option("--concepts", metavar="NAME|FILE", help="What the detector clip looks for: `default`, or a file."),
-]
-KeepOption = Annotated[
-    str | None,
-    typer.Option("--keep-embeddings", metavar="HOW", help="Keep clip's embeddings for later: no, float16 or int8."),
-]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedi_safety.cli.shell import (
-    ConfigOption,
-    LedgerOption,
-    LogLevelOption,
-    QuietOption,
-    YesOption,
-    shell,
-    write_json,
-)
+from fedi_safety.cli.options import ConfigOption, JsonOption, LedgerOption, LogLevelOption, QuietOption, YesOption
+from fedi_safety.cli.shell import shell, write_json
 from fedi_safety.core.errors import printable
 
 if TYPE_CHECKING:
@@ -26,7 +19,7 @@ if TYPE_CHECKING:
 
 def show(
     key: Annotated[str, typer.Argument(help="An object's key, its path, or a content's SHA-256.")],
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json_output: JsonOption = False,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
     log_level: LogLevelOption = None,

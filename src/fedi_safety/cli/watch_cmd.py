@@ -10,21 +10,25 @@ from urllib.parse import quote_from_bytes
 
 import typer
 
-from fedi_safety.cli.shell import (
+from fedi_safety.cli.options import (
     ActOption,
+    CascadeOption,
     ConceptsOption,
     ConfigOption,
+    DetectorsOption,
+    DeviceOption,
+    FramesOption,
+    JobsOption,
     KeepOption,
     LedgerOption,
     LogLevelOption,
+    PolicyOption,
+    PrefixOption,
     QuietOption,
-    Shell,
     StoreArgument,
     YesOption,
-    on_stop,
-    shell,
-    worst,
 )
+from fedi_safety.cli.shell import Shell, on_stop, shell, worst
 from fedi_safety.core.errors import ExitCode, FediSafetyError, StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -52,31 +56,13 @@ def watch(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Judge and plan, but do nothing.")] = False,
     act: ActOption = None,
-    prefix: Annotated[
-        list[str] | None,
-        typer.Option("--prefix", metavar="KEY", help="Only objects whose key begins like this; repeatable."),
-    ] = None,
-    detectors: Annotated[
-        str | None, typer.Option("--detectors", metavar="NAMES", help="Which detectors judge, with commas between.")
-    ] = None,
-    policy: Annotated[
-        str | None,
-        typer.Option("--policy", metavar="NAME|FILE", help="A preset (cautious, balanced, strict) or a policy file."),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", help="What the detectors run on: auto, cpu, cuda, ...")
-    ] = None,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", min=0, help="Decoder processes and scoring threads; 0: one per core.")
-    ] = None,
-    frames: Annotated[
-        int | None,
-        typer.Option("--frames", min=1, max=256, help="Frames of an animation or clip that a first pass judges."),
-    ] = None,
-    cascade: Annotated[
-        bool,
-        typer.Option("--cascade/--no-cascade", help="Leave dear detectors out where cheap ones settle every rule."),
-    ] = True,
+    prefix: PrefixOption = None,
+    detectors: DetectorsOption = None,
+    policy: PolicyOption = None,
+    device: DeviceOption = None,
+    jobs: JobsOption = None,
+    frames: FramesOption = None,
+    cascade: CascadeOption = True,
     concepts: ConceptsOption = None,
     keep_embeddings: KeepOption = None,
     config: ConfigOption = None,

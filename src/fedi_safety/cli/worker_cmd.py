@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedi_safety.cli.shell import (
+from fedi_safety.cli.options import (
     ConfigOption,
+    DetectorsOption,
+    DeviceOption,
+    JobsOption,
     LedgerOption,
     LogLevelOption,
+    PolicyOption,
     QuietOption,
-    Shell,
     YesOption,
-    shell,
 )
+from fedi_safety.cli.shell import Shell, shell
 from fedi_safety.core.errors import ExitCode, FediSafetyError, UsageError
 
 if TYPE_CHECKING:
@@ -48,19 +51,10 @@ def worker(
         int,
         typer.Option("--room", min=0, max=64, help="Uploads of each gate in hand at once; 0: what suits the engine."),
     ] = 0,
-    detectors: Annotated[
-        str | None, typer.Option("--detectors", metavar="NAMES", help="Which detectors judge, with commas between.")
-    ] = None,
-    policy: Annotated[
-        str | None,
-        typer.Option("--policy", metavar="NAME|FILE", help="A preset (cautious, balanced, strict) or a policy file."),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", help="What the detectors run on: auto, cpu, cuda, ...")
-    ] = None,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", min=0, help="Decoder processes and scoring threads; 0: one per core.")
-    ] = None,
+    detectors: DetectorsOption = None,
+    policy: PolicyOption = None,
+    device: DeviceOption = None,
+    jobs: JobsOption = None,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
     log_level: LogLevelOption = None,

@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 import typer
 
-from fedi_safety.cli.shell import ConfigOption, LedgerOption, LogLevelOption, QuietOption, Shell, YesOption, shell
+from fedi_safety.cli.options import ConfigOption, LedgerOption, LogLevelOption, QuietOption, YesOption
+from fedi_safety.cli.shell import Shell, shell
 from fedi_safety.core.errors import UsageError
 
 LOCAL = "fedi_safety_local_storage"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from fedi_safety.cli.predecessor_cmd import LOCAL, OBJECT, PICTRS, REMOTE
+from fedi_safety.cli.predecessor.commands import LOCAL, OBJECT, PICTRS, REMOTE
 
 
 def _start(name: str) -> NoReturn:

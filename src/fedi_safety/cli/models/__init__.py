@@ -1,0 +1,1 @@
+"""`models`: what is in the models directory, and how it gets there."""

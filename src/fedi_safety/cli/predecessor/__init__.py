@@ -1,0 +1,1 @@
+"""The predecessor's four scripts: its names, options and variables on top of our commands."""
