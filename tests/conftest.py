@@ -53,21 +53,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     The summary counts a second try as rerun, and what is wrong fails twice. Everything else must pass at once.
     """
-    may, had, only = _names(config.option.needs), _names(config.option.had), config.option.only
+    option = config.option
+    choice = needs.Choice(_names(option.needs), _names(option.had), option.only)
     left: Counter[str] = Counter()
-    chosen, others, alone, lacking = [], [], 0, 0
+    chosen, others, lacking, alone = [], [], 0, 0
     for item in items:
-        needed = needs.of(item)
-        quiet = item.get_closest_marker("quiet") is not None
-        if may is not None and not needed <= may:
-            left.update(needed - may)
-            lacking += 1
-            others.append(item)
-        else:
-            alone += quiet
-            ran = had is not None and needed <= had
-            fits = only is None or quiet == (only == "alone")
-            (chosen if fits and not ran else others).append(item)
+        needed, quiet = needs.of(item), item.get_closest_marker("quiet") is not None
+        lacks = choice.lacking(needed)
+        left.update(lacks)
+        lacking += bool(lacks)
+        alone += quiet and not lacks
+        (chosen if choice.takes(needed, quiet) else others).append(item)
         if needed & needs.SERVERS.keys():
             item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=2))
     config.stash[_LEFT] = {"needs": dict(left), "tests": lacking, "alone": alone}

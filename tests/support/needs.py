@@ -7,6 +7,7 @@ and all who use the fixture have them then. `./dev test` runs what needs nothing
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import pytest
@@ -30,6 +31,24 @@ ALL = {**SERVERS, **GROUPS}
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 _running: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which tests a run takes: those that need no more than `may` but more than `had`; None makes no difference."""
+
+    may: frozenset[str] | None = None
+    had: frozenset[str] | None = None
+    only: str | None = None  # "alone": those marked `quiet`; "beside": all others
+
+    def lacking(self, needed: frozenset[str]) -> frozenset[str]:
+        """Return what a test needs that this run has not."""
+        return frozenset() if self.may is None else needed - self.may
+
+    def takes(self, needed: frozenset[str], quiet: bool) -> bool:
+        """Whether a test is run."""
+        before = self.had is not None and needed <= self.had
+        return not self.lacking(needed) and not before and self.only in (None, "alone" if quiet else "beside")
 
 
 def needs(*names: str) -> Callable[[_Function], _Function]:
