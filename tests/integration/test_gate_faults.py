@@ -103,6 +103,7 @@ def decoders(running: GateServer) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.long
 def test_decoders_that_are_killed_cost_no_right_answer(tmp_path: Path, faces: str, share: Share) -> None:
     with gate_server(tmp_path / "gate", policy=faces, jobs=2) as running:
         uploads = Uploads(running)
@@ -127,6 +128,7 @@ def test_decoders_that_are_killed_cost_no_right_answer(tmp_path: Path, faces: st
         assert running.stop() == 0
 
 
+@pytest.mark.long
 def test_a_gate_that_is_killed_again_and_again_loses_no_note(tmp_path: Path, faces: str, share: Share) -> None:
     """Killed at any moment: whatever it had answered is in the ledger where it must be."""
     with gate_server(
@@ -147,6 +149,7 @@ def test_a_gate_that_is_killed_again_and_again_loses_no_note(tmp_path: Path, fac
         assert running.stop() == 0
 
 
+@pytest.mark.long
 def test_a_gate_that_is_killed_is_reached_again_by_its_worker(tmp_path: Path, faces: str) -> None:
     keys = {"home": "k"}
     with gate_server(
@@ -170,6 +173,7 @@ def test_a_gate_that_is_killed_is_reached_again_by_its_worker(tmp_path: Path, fa
         assert running.stop() == 0
 
 
+@pytest.mark.long
 def test_workers_that_are_killed_again_and_again_lose_no_upload(tmp_path: Path, faces: str, share: Share) -> None:
     """One worker is always there; another is killed and started anew. Every upload gets its own right answer."""
     options = {"policy": faces, "worker__key": "k", "jobs": 1}
@@ -205,6 +209,7 @@ def test_workers_that_are_killed_again_and_again_lose_no_upload(tmp_path: Path, 
         assert "home:dying" in running.log and "home:lasting" in running.log
 
 
+@pytest.mark.long
 def test_a_ledger_that_is_locked_changes_no_verdict(tmp_path: Path, faces: str) -> None:
     with gate_server(tmp_path / "gate", policy=faces, deadline_s=6, body_s=3) as running:
         uploads = Uploads(running)
@@ -258,6 +263,7 @@ def test_a_clock_that_jumps_changes_no_answer(tmp_path: Path, monkeypatch: pytes
         assert g.get("/readyz").status == 200
 
 
+@pytest.mark.long
 def test_an_event_loop_is_never_held_up_by_judging(tmp_path: Path, faces: str) -> None:
     """Health is answered at once while all threads judge."""
     with gate_server(tmp_path / "gate", policy=faces) as running:
