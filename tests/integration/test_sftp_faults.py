@@ -21,15 +21,15 @@ from fedi_safety.core.types import Object, PlanState, Reason
 from fedi_safety.stores.sftp.connections import Waits
 from fedi_safety.stores.sftp.store import SftpStore
 from fedi_safety.stores.sftp.trust import read_url
-from support.needs import needs
 from support.servers import sshd
 from support.servers.sshd import Sshd
+
+pytestmark = pytest.mark.needs("sftp")
 
 QUICK = Waits(connect_s=5.0, request_s=1.5, backoff_s=0.05, reconnect_s=8.0)
 
 
 @pytest.fixture
-@needs("sftp")
 def server() -> Iterator[Sshd]:
     base = sshd.new_base()
     made = Sshd(base)
