@@ -20,6 +20,7 @@ from support.share import SEED, SOAK_TIMES, Share
 
 SRC = Path(__file__).parent.parent / "src"
 KINDS = ("beside", "alone")
+APART = ("tests/e2e/", "tests/invariants/")
 _FIGURES = pytest.StashKey[list[str]]()
 _LEFT = pytest.StashKey[dict[str, Any]]()
 
@@ -70,6 +71,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if others:
         config.hook.pytest_deselected(items=others)
         items[:] = chosen
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep a file's tests in one process, for they share what they make; but not those that start the program anew."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if nodeid.startswith(APART) else super()._split_scope(nodeid)
+
+    return Scheduling(config, log) if config.option.dist == "loadfile" else None
 
 
 @pytest.hookimpl(tryfirst=True)

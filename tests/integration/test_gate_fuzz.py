@@ -13,16 +13,8 @@ from typing import Any
 
 import pytest
 import requests
-import schemathesis
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
-from schemathesis import GenerationMode
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from fedi_safety.gate import worker_api
 from support.serving import RED, Gate, gate
@@ -30,12 +22,9 @@ from support.share import SOAK_TIMES, Share, examples
 
 ROOT = Path(__file__).parents[2]
 CODES = set(re.findall(r"`([a-z_]+)`", (ROOT / "docs/api.md").read_text("utf-8")))
-CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 KEY = "a worker's key"
 MINE = {"Authorization": f"Bearer {KEY}", "apikey": KEY}
 WANTED = 1000
-
-pytestmark = pytest.mark.fuzz
 
 
 @pytest.fixture
@@ -69,7 +58,18 @@ def check(status: int, kind: str, body: bytes, path: str) -> str:
     return str(status)
 
 
+@pytest.mark.fuzz
 def test_a_thousand_malformed_requests_from_the_description(server: Gate, share: Share) -> None:
+    import schemathesis  # seconds, which whoever leaves this test out need not wait for
+    from schemathesis import GenerationMode
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi.checks import (
+        content_type_conformance,
+        response_schema_conformance,
+        status_code_conformance,
+    )
+
+    checks = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
     base = f"http://127.0.0.1:{server.port}"
     schema = schemathesis.openapi.from_url(f"{base}/openapi.json")
     operations: list[Any] = [found.ok() for found in schema.get_all_operations()]  # type: ignore[union-attr]
@@ -81,7 +81,7 @@ def test_a_thousand_malformed_requests_from_the_description(server: Gate, share:
 
     def send(case: Any, headers: dict[str, str]) -> None:
         response = case.call(base_url=base, headers=headers, session=session, timeout=30)
-        case.validate_response(response, checks=CHECKS)
+        case.validate_response(response, checks=checks)
         sent[f"{case.method} {case.path}"] += 1
         kind = response.headers.get("content-type", [""])[0]
         said[check(response.status_code, kind, response.content, case.path)] += 1
@@ -148,6 +148,7 @@ PIECES = (
 )
 
 
+@pytest.mark.fuzz
 def test_garbage_of_every_kind_gets_an_answer(server: Gate, share: Share) -> None:
     said: Counter[str] = Counter()
     bodies = st.one_of(st.binary(max_size=300), st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join))
