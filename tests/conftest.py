@@ -1,26 +1,135 @@
-"""Shared by all tests: no configuration or ledger of the person who runs them, and the package for subprocesses."""
+"""Shared by all tests: no configuration or ledger of the person who runs them, and the package for subprocesses.
+
+Here tests are chosen by what they need as well (`--needs`, which `./dev test` gives), and the figures of a run kept.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
 
-from support import ledgers
+from support import ledgers, needs
+from support.share import SEED, SOAK_TIMES, USUAL_EXAMPLES, Share
 
 SRC = Path(__file__).parent.parent / "src"
+KINDS = ("beside", "alone")
+APART = ("tests/e2e/", "tests/invariants/")
+_FIGURES = pytest.StashKey[list[str]]()
+_LEFT = pytest.StashKey[dict[str, Any]]()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Try once more what failed among real servers and processes, where time is real; the summary counts it as rerun.
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("fedi-safety")
+    group.addoption("--needs", metavar="NAMES", help="leave out what needs more than these (support/needs.py)")
+    group.addoption("--had", metavar="NAMES", help="leave out what needs no more than these: it ran before")
+    group.addoption("--only", choices=KINDS, help="what may run beside others, or what must run alone (`quiet`)")
+    group.addoption("--figures", type=Path, metavar="FILE", help="write what came of the run into a file")
+    group.addoption("--soak", action="store_true", help="large counts in full, instead of a share")
+    group.addoption("--seed", type=int, default=SEED, help="what the shares are drawn by")
 
-    What is wrong fails twice. Everything else must pass at once.
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_FIGURES] = []
+    config.stash[_LEFT] = {"needs": {}, "tests": 0, "alone": 0}
+    # No deadline for an example: the machine may be busy.
+    examples = USUAL_EXAMPLES * (SOAK_TIMES if config.option.soak else 1)
+    hypothesis.settings.register_profile("fedi-safety", max_examples=examples, deadline=None)
+    hypothesis.settings.load_profile("fedi-safety")
+
+
+def _names(said: str | None) -> frozenset[str] | None:
+    return None if said is None else frozenset(filter(None, said.split(",")))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what was not asked for, and try once more what failed among real servers, where time is real.
+
+    The summary counts a second try as rerun, and what is wrong fails twice. Everything else must pass at once.
     """
+    option = config.option
+    choice = needs.Choice(_names(option.needs), _names(option.had), option.only)
+    left: Counter[str] = Counter()
+    chosen: list[pytest.Item] = []
+    others: list[pytest.Item] = []
+    lacking = alone = 0
     for item in items:
-        if item.path.parent.name in ("integration", "e2e"):
+        needed, quiet = needs.of(item), item.get_closest_marker("quiet") is not None
+        lacks = choice.lacking(needed)
+        left.update(lacks)
+        lacking += bool(lacks)
+        alone += quiet and not lacks
+        (chosen if choice.takes(needed, quiet) else others).append(item)
+        if needed & needs.SERVERS.keys():
             item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=2))
+    config.stash[_LEFT] = {"needs": dict(left), "tests": lacking, "alone": alone}
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = chosen
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep a file's tests in one process, for they share what they make; but not those that start the program anew."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # it has no types
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if nodeid.startswith(APART) else super()._split_scope(nodeid)
+
+    return Scheduling(config, log) if config.option.dist == "loadfile" else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let nothing start that the test did not say it needs."""
+    needs.begin(needs.of(item))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the process that all others report to what was left out: it collects nothing itself."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["left"] = session.config.stash[_LEFT]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take that from a process that ends."""
+    node.config.stash[_LEFT] = getattr(node, "workeroutput", {}).get("left", node.config.stash[_LEFT])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the figures of a soak, and write those of the run into the file that was asked for."""
+    if config.stash[_FIGURES]:
+        terminalreporter.section("figures")
+        for line in config.stash[_FIGURES]:
+            terminalreporter.write_line(line)
+    if config.option.figures is not None:
+        reports = {name: found for name, found in terminalreporter.stats.items() if name}
+        seen = [report for found in reports.values() for report in found if hasattr(report, "duration")]
+        seen += [report for report in terminalreporter.stats.get("", ()) if hasattr(report, "duration")]
+        figures = {
+            "outcomes": {name: len(found) for name, found in reports.items()},
+            "failed": [str(report.nodeid) for name in ("failed", "error") for report in reports.get(name, ())],
+            "slowest": sorted(((r.duration, f"{r.when} {r.nodeid}") for r in seen), reverse=True)[:10],
+            "left": config.stash[_LEFT],
+        }
+        config.option.figures.write_text(json.dumps(figures))
+
+
+@pytest.fixture(scope="session")
+def share(pytestconfig: pytest.Config) -> Iterator[Share]:
+    """How much of a large count is done, by which seed, and where its figures go."""
+    made = Share(pytestconfig.option.soak, pytestconfig.option.seed)
+    yield made
+    pytestconfig.stash[_FIGURES].extend(made.figures)
 
 
 @pytest.fixture(autouse=True)

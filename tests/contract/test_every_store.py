@@ -205,7 +205,9 @@ def harnesses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
         yield get
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(
+    params=[name if name == "local" else pytest.param(name, marks=pytest.mark.needs(name)) for name in NAMES]
+)
 def harness(request: pytest.FixtureRequest, harnesses: Callable[[str], Harness]) -> Harness:
     found = harnesses(request.param)
     found.clear()
@@ -326,6 +328,7 @@ def test_it_says_of_itself_what_its_kind_says_of_its_url(store: Store) -> None:
     assert store.concurrency >= 1
 
 
+@pytest.mark.needs(*(name for name in NAMES if name != "local"))
 def test_every_case_ran_over_every_store() -> None:
     """A skip, or a suite that was not collected, would pass as well; this counts (must stand last)."""
     assert len(CASES) == 10

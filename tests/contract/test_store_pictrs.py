@@ -19,12 +19,14 @@ from fedi_safety.core.types import Object, PlanState, Reason
 from fedi_safety.stores import open_store
 from fedi_safety.stores.pictrs import PictrsStore
 from support.corpus.photos import jpeg_bytes
+from support.needs import needs
 from support.servers.pictrs import PictrsServer, free_port, pictrs_database, pictrs_server
 
 NAMES = ("chelsea", "coffee", "rocket", "china", "hubble")
 
 
-@pytest.fixture(scope="module", params=["sled", "postgres"])
+@pytest.fixture(scope="module", params=["sled", pytest.param("postgres", marks=pytest.mark.needs("postgresql"))])
+@needs("pictrs")
 def server(request: pytest.FixtureRequest) -> Iterator[PictrsServer]:
     """One pict-rs with each kind of repository: they page through their hashes by different means."""
     with ExitStack() as stack:

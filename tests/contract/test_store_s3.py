@@ -15,6 +15,7 @@ from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.types import Object, PlanState, Reason, Removal, Unscanned
 from fedi_safety.stores import open_store
 from fedi_safety.stores.s3.store import S3Store, open_s3
+from support.needs import needs
 from support.servers.s3 import S3Server, s3_server
 
 
@@ -27,6 +28,7 @@ def sha256(data: bytes) -> bytes:
 
 
 @pytest.fixture(scope="module")
+@needs("s3")
 def server() -> Iterator[S3Server]:
     with s3_server() as running:
         yield running

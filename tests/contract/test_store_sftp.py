@@ -20,6 +20,7 @@ from fedi_safety.core.types import Object, PlanState, Reason, Removal, Unscanned
 from fedi_safety.stores import open_store
 from fedi_safety.stores.sftp.store import SftpStore, open_sftp
 from fedi_safety.stores.sftp.trust import read_url
+from support.needs import needs
 from support.servers import sshd
 from support.servers.sshd import Sshd
 
@@ -50,6 +51,7 @@ def own(root: Path) -> None:
 
 
 @pytest.fixture(scope="module")
+@needs("sftp")
 def server(request: pytest.FixtureRequest) -> Iterator[Sshd]:
     base = sshd.new_base()
     started = Sshd(base)
@@ -379,7 +381,7 @@ def test_missing_rights_are_gaps_and_failed_acts_not_errors(root: Path, store: S
     removal = store.remove(obj, sha256(b"data"))
     assert removal.state is PlanState.FAILED
     assert "permission denied" in removal.detail
-    assert f"let {sshd.USER} write to the directory" in removal.detail
+    assert f"let {sshd.user()} write to the directory" in removal.detail
     assert kept.exists()
 
 

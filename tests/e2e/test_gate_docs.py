@@ -18,7 +18,6 @@ import pytest
 
 from support.corpus.photos import jpeg_bytes
 from support.program import FACES, program
-from support.servers.debian import need
 from support.servers.gate import GateServer, gate_server, worker_process
 from support.servers.pictrs import free_port
 
@@ -61,6 +60,7 @@ def comparable(text: str) -> str:
     return re.sub(r"[0-9a-f]{64}", "SHA", text)
 
 
+@pytest.mark.needs("curl")
 def test_every_curl_example_does_as_shown(folder: Path, gate: GateServer) -> None:
     assert len(examples()) >= 8
     assert sum((ROOT / "docs" / page).read_text("utf-8").count("```console") for page in PAGES) == sum(
@@ -106,7 +106,6 @@ def place(tmp_path: Path) -> Path:
 @contextmanager
 def nginx(place: Path, snippet: str) -> Iterator[str]:
     """Run one in front, with a location of the documentation, and yield its URL."""
-    need(["nginx"], "nginx-light")
     port = free_port()
     paths = "".join(f"{name}_temp_path {place}/{name}; " for name in _TEMPORARY)
     (place / "nginx.conf").write_text(_NGINX.format(place=place, port=port, paths=paths, snippet=snippet))
@@ -134,6 +133,7 @@ def send(front: str, path: str, data: bytes, *, source: str = "127.0.0.1", **hea
         return http.post(f"{front}{path}", content=pieces(), headers=headers)
 
 
+@pytest.mark.needs("nginx")
 def test_the_nginx_configuration_writes_nothing_and_names_the_caller(tmp_path: Path, place: Path) -> None:
     (snippet,) = re.findall(
         r"<!-- nginx -->\n```nginx\n(.*?)```", (ROOT / "docs/gate.md").read_text("utf-8"), re.DOTALL

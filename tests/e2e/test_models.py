@@ -132,11 +132,11 @@ def test_optimize_over_a_store_without_pictures(models: Path, config: str, tmp_p
         (("optimize", "--precision", "fp16", "--device", "cpu"), ("fp16", "not for cpu")),
         (("optimize", "nothing-here"), ("nothing-here", "no such folder", "models fetch")),
         (("optimize", "../../etc/passwd"), ("no such folder",)),
-        (("import", "/nonexistent"), ("/nonexistent", "no such folder")),
+        (("import", "no/such/place"), ("no/such/place", "no such folder")),
         (("fetch", "x", "--hub", "ftp://example.org"), ("not an http address",)),
         (("fetch", "a b"), ("not a model's name",)),
         (("export", "ViT-L-14"), ("names no weights", "--weights FILE")),
-        (("verify", "--model-dir", "/nonexistent"), ("there is no model in",)),
+        (("verify", "--model-dir", "no/such/place"), ("there is no model in",)),
     ],
 )
 def test_bad_input_gets_one_line(arguments: tuple[str, ...], words: tuple[str, ...], config: str) -> None:

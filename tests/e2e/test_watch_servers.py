@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from support.corpus.photos import jpeg_bytes
+from support.needs import needs
 from support.program import FACES, check_one_line_error, command, program
 from support.servers import sshd
 from support.servers.pictrs import PictrsServer, pictrs_server
@@ -122,6 +123,7 @@ api_key = "the-key"
 
 
 @pytest.fixture
+@needs("s3", "sftp", "pictrs")
 def world(tmp_path: Path) -> Iterator[World]:
     base = sshd.new_base()
     ssh = Sshd(base)

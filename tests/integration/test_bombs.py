@@ -25,6 +25,8 @@ from support.hostile.child import SIGNATURE
 from support.passes import Bench
 from support.stand_in import RedPixels
 
+pytestmark = pytest.mark.long
+
 RED = Policy("red", {"red": ("pixels.red",)}, (Rule("red", {"red": 0.9}, Verdict.BLOCK),), {})
 
 # The seconds are those of a machine that does nothing else: what others do at the same time costs processor time too.

@@ -91,6 +91,7 @@ exec chroot "$1" /usr/bin/setpriv --reuid=991 --regid=991 --clear-groups --no-ne
 """
 
 
+@pytest.mark.needs("debian")
 def test_the_recipe_s_steps_give_a_working_program_on_a_read_only_root() -> None:
     root = debian.root("bookworm")
     with (debian.CACHE / "bookworm.lock").open("w") as lock:  # two test runs at once share the root

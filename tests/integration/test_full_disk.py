@@ -21,6 +21,8 @@ from support.fakes import FakeDecoder, FakeStore, TickingClock, detectors, red_c
 from support.passes import RED_CIRCLE, Bench
 from support.servers.disk import small_disk
 
+pytestmark = pytest.mark.needs("disk")
+
 
 @pytest.fixture
 def store() -> FakeStore:

@@ -1,7 +1,8 @@
-"""Spoiled files through the whole media layer for a while; `./dev fuzz` makes it longer (docs/media.md)."""
+"""Spoiled files through the whole media layer for a while; `./dev soak fuzz` makes it long (docs/media.md)."""
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -11,8 +12,10 @@ from fuzz.corpus import corpus
 from fuzz.mutate import Mutator, Seed
 from fuzz.pieces import mended, pieces
 from fuzz.run import Crashed, Fuzzing, check
+from support.share import Share
 
 SECONDS = 60.0
+INPUTS = 200_000  # of a soak
 
 
 @pytest.fixture(scope="module")
@@ -21,10 +24,13 @@ def seeds() -> list[Seed]:
     return corpus()
 
 
-def test_nothing_that_is_fed_does_harm(seeds: list[Seed]) -> None:
+@pytest.mark.fuzz
+def test_nothing_that_is_fed_does_harm(seeds: list[Seed], share: Share) -> None:
     """Frames or a typed reason in time, whatever comes; the parent neither fails nor grows, and no child stays."""
-    figures = Fuzzing(2026, 2, inputs=None, seconds=SECONDS, mutator=Mutator(seeds)).run()
+    inputs, seconds, jobs = (INPUTS, None, len(os.sched_getaffinity(0))) if share.full else (None, SECONDS, 2)
+    figures = Fuzzing(share.seed, jobs, inputs=inputs, seconds=seconds, mutator=Mutator(seeds)).run()
     sys.stdout.write(figures.text())
+    share.figure(f"{figures.inputs} spoiled files in {figures.seconds:.0f} s, {len(figures.failures)} failures")
     assert figures.failures == []
     assert figures.inputs > 300
     assert figures.outcomes["frames"] > 0

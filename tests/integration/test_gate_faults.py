@@ -24,6 +24,7 @@ from support.corpus.photos import jpeg_bytes
 from support.program import FACES, program
 from support.servers.gate import GateServer, gate_server, worker_process
 from support.serving import RED, RED_CIRCLE, gate
+from support.share import Share
 
 
 @pytest.fixture
@@ -102,18 +103,20 @@ def decoders(running: GateServer) -> list[psutil.Process]:
     return found
 
 
-def test_decoders_that_are_killed_cost_no_right_answer(tmp_path: Path, faces: str) -> None:
+@pytest.mark.long
+def test_decoders_that_are_killed_cost_no_right_answer(tmp_path: Path, faces: str, share: Share) -> None:
     with gate_server(tmp_path / "gate", policy=faces, jobs=2) as running:
         uploads = Uploads(running)
         killed = 0
         with uploads.sent_meanwhile():
-            until = time.monotonic() + 10
+            until = time.monotonic() + share.of(10, 600)
             while time.monotonic() < until:
                 for child in decoders(running):
                     with suppress(psutil.Error):
                         child.kill()
                         killed += 1
                 time.sleep(0.5)
+        share.figure(f"{killed} decoders killed amid {len(uploads.answers)} uploads")
         assert killed >= 5
         # Killed amid an upload, or before it was ready for one.
         codes = uploads.check(unjudged=frozenset({"decoder_failed", "engine_failed"}))
@@ -125,24 +128,28 @@ def test_decoders_that_are_killed_cost_no_right_answer(tmp_path: Path, faces: st
         assert running.stop() == 0
 
 
-def test_a_gate_that_is_killed_again_and_again_loses_no_note(tmp_path: Path, faces: str) -> None:
+@pytest.mark.long
+def test_a_gate_that_is_killed_again_and_again_loses_no_note(tmp_path: Path, faces: str, share: Share) -> None:
     """Killed at any moment: whatever it had answered is in the ledger where it must be."""
     with gate_server(
         tmp_path / "gate", policy=faces, jobs=1, queue=1, unjudged__queue_full="accept", deadline_s=10
     ) as running:
         uploads = Uploads(running)
-        for _ in range(3):
+        rounds = share.of(3, 60)
+        for _ in range(rounds):
             with uploads.sent_meanwhile(6):
                 time.sleep(1.5)
                 running.kill()
             running.start()
             running.ready()
         codes = uploads.check(unjudged=frozenset({"queue_full", "deadline"}))
+        share.figure(f"a gate killed {rounds} times amid {len(uploads.answers)} uploads")
         assert codes["broken"] >= 3 and codes["block"] > 0 and codes["queue_full"] > 0, codes
         assert program("ledger", "verify", "--ledger", running.ledger).code == 0
         assert running.stop() == 0
 
 
+@pytest.mark.long
 def test_a_gate_that_is_killed_is_reached_again_by_its_worker(tmp_path: Path, faces: str) -> None:
     keys = {"home": "k"}
     with gate_server(
@@ -166,7 +173,8 @@ def test_a_gate_that_is_killed_is_reached_again_by_its_worker(tmp_path: Path, fa
         assert running.stop() == 0
 
 
-def test_workers_that_are_killed_again_and_again_lose_no_upload(tmp_path: Path, faces: str) -> None:
+@pytest.mark.long
+def test_workers_that_are_killed_again_and_again_lose_no_upload(tmp_path: Path, faces: str, share: Share) -> None:
     """One worker is always there; another is killed and started anew. Every upload gets its own right answer."""
     options = {"policy": faces, "worker__key": "k", "jobs": 1}
     with (
@@ -179,7 +187,8 @@ def test_workers_that_are_killed_again_and_again_lose_no_upload(tmp_path: Path, 
         lasting.said("judging for")
         dying.said("judging for")
         uploads = Uploads(running)
-        for round_ in range(2):
+        rounds = share.of(2, 30)
+        for round_ in range(rounds):
             with uploads.sent_meanwhile(6):
                 time.sleep(1.0)
                 # Held first, so that it dies with jobs in hand.
@@ -187,18 +196,20 @@ def test_workers_that_are_killed_again_and_again_lose_no_upload(tmp_path: Path, 
                 time.sleep(0.5)
                 dying.kill()
                 time.sleep(6.5)  # its leases lapse while uploads go on
-            if not round_:
+            if round_ < rounds - 1:
                 said = dying.log.count("judging for")
                 dying.start()
                 until = time.monotonic() + 60
                 while dying.log.count("judging for") == said:
                     assert time.monotonic() < until
                     time.sleep(0.1)
+        share.figure(f"a worker killed {rounds} times amid {len(uploads.answers)} uploads")
         codes = uploads.check()
         assert set(codes) == {"block", "clear"}, codes
         assert "home:dying" in running.log and "home:lasting" in running.log
 
 
+@pytest.mark.long
 def test_a_ledger_that_is_locked_changes_no_verdict(tmp_path: Path, faces: str) -> None:
     with gate_server(tmp_path / "gate", policy=faces, deadline_s=6, body_s=3) as running:
         uploads = Uploads(running)
@@ -252,6 +263,7 @@ def test_a_clock_that_jumps_changes_no_answer(tmp_path: Path, monkeypatch: pytes
         assert g.get("/readyz").status == 200
 
 
+@pytest.mark.long
 def test_an_event_loop_is_never_held_up_by_judging(tmp_path: Path, faces: str) -> None:
     """Health is answered at once while all threads judge."""
     with gate_server(tmp_path / "gate", policy=faces) as running:

@@ -13,23 +13,15 @@ from typing import Any
 
 import pytest
 import requests
-import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
-from schemathesis import GenerationMode
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from fedi_safety.gate import worker_api
 from support.serving import RED, Gate, gate
+from support.share import SOAK_TIMES, Share, examples
 
 ROOT = Path(__file__).parents[2]
 CODES = set(re.findall(r"`([a-z_]+)`", (ROOT / "docs/api.md").read_text("utf-8")))
-CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 KEY = "a worker's key"
 MINE = {"Authorization": f"Bearer {KEY}", "apikey": KEY}
 WANTED = 1000
@@ -66,7 +58,18 @@ def check(status: int, kind: str, body: bytes, path: str) -> str:
     return str(status)
 
 
-def test_a_thousand_malformed_requests_from_the_description(server: Gate) -> None:
+@pytest.mark.fuzz
+def test_a_thousand_malformed_requests_from_the_description(server: Gate, share: Share) -> None:
+    import schemathesis  # seconds, which whoever leaves this test out need not wait for
+    from schemathesis import GenerationMode
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi.checks import (
+        content_type_conformance,
+        response_schema_conformance,
+        status_code_conformance,
+    )
+
+    checks = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
     base = f"http://127.0.0.1:{server.port}"
     schema = schemathesis.openapi.from_url(f"{base}/openapi.json")
     operations: list[Any] = [found.ok() for found in schema.get_all_operations()]  # type: ignore[union-attr]
@@ -78,17 +81,16 @@ def test_a_thousand_malformed_requests_from_the_description(server: Gate) -> Non
 
     def send(case: Any, headers: dict[str, str]) -> None:
         response = case.call(base_url=base, headers=headers, session=session, timeout=30)
-        case.validate_response(response, checks=CHECKS)
+        case.validate_response(response, checks=checks)
         sent[f"{case.method} {case.path}"] += 1
         kind = response.headers.get("content-type", [""])[0]
         said[check(response.status_code, kind, response.content, case.path)] += 1
 
     def fuzz(operation: Any, mode: GenerationMode, examples: int, headers: dict[str, str]) -> None:
+        @seed(share.seed)
         @given(case=operation.as_strategy(generation_mode=mode))
         @settings(
-            max_examples=examples,
-            deadline=None,
-            derandomize=True,
+            max_examples=examples * share.of(1, SOAK_TIMES),
             database=None,
             suppress_health_check=list(HealthCheck),
         )
@@ -104,6 +106,7 @@ def test_a_thousand_malformed_requests_from_the_description(server: Gate) -> Non
         fuzz(operation, GenerationMode.NEGATIVE, 80, MINE)
         fuzz(operation, GenerationMode.NEGATIVE, 15, {})
     malformed += sum(sent.values())
+    share.figure(f"{malformed} malformed requests: {dict(said.most_common())}")
     assert malformed >= WANTED, sent
     assert len(sent) == len(operations)
     assert {"bad_request", "wrong_key", "unauthorized"} <= set(said), said
@@ -145,12 +148,14 @@ PIECES = (
 )
 
 
-def test_garbage_of_every_kind_gets_an_answer(server: Gate) -> None:
+@pytest.mark.fuzz
+def test_garbage_of_every_kind_gets_an_answer(server: Gate, share: Share) -> None:
     said: Counter[str] = Counter()
     bodies = st.one_of(st.binary(max_size=300), st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join))
 
+    @seed(share.seed)
     @given(path=st.sampled_from(PATHS), kind=st.sampled_from(KINDS), body=bodies, chunked=st.booleans())
-    @settings(max_examples=400, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(400), database=None, suppress_health_check=list(HealthCheck))
     def run(path: str, kind: str, body: bytes, chunked: bool) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
         headers = MINE | {"Content-Type": kind.encode("utf-8").decode("latin-1")}
@@ -160,6 +165,7 @@ def test_garbage_of_every_kind_gets_an_answer(server: Gate) -> None:
         connection.close()
 
     run()
+    share.figure(f"{said.total()} requests of garbage: {dict(said.most_common())}")
     assert {"bad_multipart", "bad_request", "not_media", "bad_signature"} <= set(said), said
     assert server.upload(RED).status == 200
 

@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from support.corpus.photos import jpeg_bytes, picture
+from support.needs import needs
 from support.program import FACES, program
 from support.servers import debian
 from support.servers.gate import GateServer, gate_server, worker_process
@@ -79,6 +80,7 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
+@needs("pictrs")
 def pair() -> Iterator[Pair]:
     port = free_port()
     where = f"http://127.0.0.1:{port}/api/v1/scan/IPADDR"

@@ -18,6 +18,7 @@ from fedi_safety.core.types import Decoded, Detail, MediaType, Object, PlanState
 from fedi_safety.stores import open_store
 from support.corpus.photos import jpeg_bytes
 from support.fakes import FakeDecoder, text_frame
+from support.needs import needs
 from support.passes import Bench
 from support.program import FACES, Done, check_one_line_error, program
 from support.servers.pictrs import PictrsServer, free_port, pictrs_server
@@ -25,6 +26,7 @@ from support.servers.s3 import REGION, S3Server, s3_server
 
 
 @pytest.fixture(scope="module")
+@needs("pictrs")
 def shared() -> Iterator[PictrsServer]:
     with pictrs_server() as running:
         yield running
@@ -162,11 +164,13 @@ def test_delete_under_a_pictrs_warns_once(server: PictrsServer, faces: str) -> N
 
 
 @pytest.fixture(scope="module")
+@needs("s3")
 def s3() -> Iterator[S3Server]:
     with s3_server() as running:
         yield running
 
 
+@pytest.mark.needs("pictrs")
 def test_scan_by_its_bucket_and_by_the_api_over_a_bucket(s3: S3Server, faces: str) -> None:
     s3.make_bucket("pictrs")
     variables = {

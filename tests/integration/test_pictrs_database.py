@@ -18,17 +18,20 @@ from fedi_safety.core.types import Object, PlanState
 from fedi_safety.stores import open_store
 from fedi_safety.stores.pictrs import PictrsStore
 from support.corpus.photos import jpeg_bytes
+from support.needs import needs
 from support.program import FACES, program
 from support.servers.pictrs import Database, PictrsServer, pictrs_database, pictrs_server
 
 
 @pytest.fixture(scope="module")
+@needs("postgresql")
 def database() -> Iterator[Database]:
     with pictrs_database() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
+@needs("pictrs")
 def server(database: Database) -> Iterator[PictrsServer]:
     variables = {"REPO__TYPE": "postgres", "REPO__URL": database.owner, "CLIENT__ALLOW_LOCAL_CONNECTIONS": "true"}
     with pictrs_server(**variables) as running:

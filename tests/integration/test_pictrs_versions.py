@@ -10,18 +10,23 @@ from pathlib import Path
 import pytest
 
 from support.corpus.photos import jpeg_bytes
+from support.needs import needs
 from support.program import FACES, program
 from support.servers.pictrs import Database, PictrsServer, pictrs_database, pictrs_server
 from support.servers.s3 import REGION, S3Server, s3_server
 
+pytestmark = pytest.mark.needs("pictrs")
+
 
 @pytest.fixture(scope="module")
+@needs("s3")
 def s3() -> Iterator[S3Server]:
     with s3_server() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
+@needs("postgresql")
 def database() -> Iterator[Database]:
     with pictrs_database() as running:
         yield running

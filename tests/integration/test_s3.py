@@ -19,6 +19,7 @@ from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.types import Object, PlanState, Reason, Removal
 from fedi_safety.stores.s3.faults import Patience
 from fedi_safety.stores.s3.store import S3Store, open_s3
+from support.needs import needs
 from support.servers.faults import Answer, Faults, faults_before
 from support.servers.s3 import S3Server, s3_server, timed_key
 
@@ -35,6 +36,7 @@ def sha256(data: bytes) -> bytes:
 
 
 @pytest.fixture(scope="module")
+@needs("s3")
 def server() -> Iterator[S3Server]:
     with s3_server() as running:
         yield running

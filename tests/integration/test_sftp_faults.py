@@ -24,6 +24,8 @@ from fedi_safety.stores.sftp.trust import read_url
 from support.servers import sshd
 from support.servers.sshd import Sshd
 
+pytestmark = pytest.mark.needs("sftp")
+
 QUICK = Waits(connect_s=5.0, request_s=1.5, backoff_s=0.05, reconnect_s=8.0)
 
 

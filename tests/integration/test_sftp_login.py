@@ -18,6 +18,7 @@ from fedi_safety.stores import open_store
 from fedi_safety.stores.sftp.connections import Waits
 from fedi_safety.stores.sftp.store import SftpStore, open_sftp
 from fedi_safety.stores.sftp.trust import read_url
+from support.needs import needs
 from support.servers import sshd
 from support.servers.sshd import Agent, Sshd
 
@@ -25,6 +26,7 @@ SECRET = "correct horse battery"
 
 
 @pytest.fixture(scope="module")
+@needs("sftp")
 def server() -> Iterator[Sshd]:
     base = sshd.new_base()
     made = Sshd(base)
@@ -41,6 +43,7 @@ def no_agent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+@needs("sftp")
 def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
     started = Agent(tmp_path)
     monkeypatch.setenv("SSH_AUTH_SOCK", started.socket)

@@ -17,6 +17,7 @@ from fedi_safety.stores.sftp.connections import Waits
 from fedi_safety.stores.sftp.store import SftpStore
 from fedi_safety.stores.sftp.trust import read_url
 from support.fakes import FakeDecoder
+from support.needs import needs
 from support.passes import Bench
 from support.servers import sshd
 from support.servers.disk import small_disk
@@ -39,6 +40,7 @@ class Hooked(FakeDecoder):
 
 
 @pytest.fixture
+@needs("sftp")
 def server() -> Iterator[Sshd]:
     base = sshd.new_base()
     made = Sshd(base)
@@ -166,6 +168,7 @@ def test_rights_taken_away_in_mid_scan_are_gaps_and_failed_acts(server: Sshd, be
     assert names(server) == HARMLESS and judged_once(bench)
 
 
+@pytest.mark.needs("disk")
 def test_a_server_whose_disk_is_full_is_scanned_and_removed_from(server: Sshd, bench: Bench) -> None:
     uid = server.media.stat().st_uid
     with small_disk(server.media) as disk:

@@ -43,6 +43,7 @@ from fedi_safety.stores.sftp.store import SftpStore
 from fedi_safety.stores.sftp.trust import read_url
 from fedi_safety.watch.cycles import Rhythm, Shared, StoreWatch, Wanted
 from support.fakes import FakeDecoder, TickingClock, detectors, red_circles, text_frame
+from support.needs import needs
 from support.servers import sshd
 from support.servers.faults import Faults, faults_before
 from support.servers.pictrs import PictrsServer, pictrs_server
@@ -424,6 +425,7 @@ def pictures(server: PictrsServer, proxy: Faults) -> Place:
 
 
 @pytest.fixture
+@needs("s3", "sftp", "pictrs")
 def soak(tmp_path: Path) -> Iterator[Soak]:
     with ExitStack() as stack:
         made = Soak(tmp_path / "ledger.db")
@@ -442,6 +444,8 @@ def soak(tmp_path: Path) -> Iterator[Soak]:
         made.stop()
 
 
+@pytest.mark.long
+@pytest.mark.timeout(1200)
 def test_two_hours_of_outages(soak: Soak) -> None:
     def another_daemon(minute: int) -> None:
         if minute == 62:

@@ -36,11 +36,13 @@ def unit() -> str:
     return UNIT.read_text()
 
 
+@pytest.mark.needs("systemd")
 def test_systemd_finds_nothing_wrong(tmp_path: Path, unit: str) -> None:
     done = analyze("verify", "--man=no", written(tmp_path, unit))
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+@pytest.mark.needs("systemd")
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [("WatchdogSec=120", "WatchdogSeconds=120"), ("Type=notify", "Type=notifying"), (INSTALLED, "/opt/no/such")],
@@ -51,6 +53,7 @@ def test_it_would_say_so_otherwise(tmp_path: Path, unit: str, right: str, wrong:
     assert done.returncode != 0 or done.stderr != ""
 
 
+@pytest.mark.needs("systemd")
 def test_the_service_is_locked_in_as_far_as_it_can_be(unit: str, tmp_path: Path) -> None:
     asked = ("security", "--offline=yes", "--no-pager", f"--threshold={EXPOSURE_TENTHS}")
     done = analyze(*asked, written(tmp_path, unit))

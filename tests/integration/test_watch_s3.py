@@ -18,6 +18,7 @@ from fedi_safety.core.types import ActKind
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.watch.cycles import Shared, StoreWatch
 from support.fakes import FakeDecoder, detectors, red_circles
+from support.needs import needs
 from support.passes import RED_CIRCLE
 from support.servers.faults import Faults, faults_before
 from support.servers.s3 import S3Server, s3_server, timed_key
@@ -27,6 +28,7 @@ OLD = 3500  # four pages
 
 
 @pytest.fixture(scope="module")
+@needs("s3")
 def server() -> Iterator[S3Server]:
     with s3_server() as running:
         running.make_bucket(BUCKET)

@@ -15,6 +15,8 @@ from support.corpus.zoo.moving_things import BUDGET, animations
 from support.corpus.zoo.recall import MAKERS, Recall, measure, zoo
 from support.corpus.zoo.subject import SIZE, Item, disc, ground, seen, subject
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def recall() -> Iterator[Recall]:

@@ -13,6 +13,7 @@ from support.corpus.media_zoo import bad, not_media
 from support.fakes import FakeStore
 from support.passes import RED, RED_CIRCLE, Bench
 from support.program import digests, program
+from support.share import examples
 
 # Condemns every picture that is judged at all.
 EVERYTHING = """\
@@ -51,7 +52,7 @@ objects = st.dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(objects=objects, failing=st.dictionaries(st.text("abcdef", min_size=1, max_size=4), st.sampled_from(Reason)))
 def test_whatever_fails_only_judged_contents_are_removed(objects: dict[str, bytes], failing: dict[str, Reason]) -> None:
     """Any mixture of damage: exactly the readable red circles go, and every object is accounted for (I5)."""

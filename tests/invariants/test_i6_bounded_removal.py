@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from fedi_safety.core.decide import BreakerLimits
 from support.fakes import FakeStore
 from support.passes import RED, RED_CIRCLE, Bench
+from support.share import examples
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(
     clean=st.integers(0, 60),
     condemned=st.integers(0, 30),

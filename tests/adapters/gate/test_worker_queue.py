@@ -16,6 +16,7 @@ from fedi_safety.core.types import Judgement, MediaType, Verdict
 from fedi_safety.judging.types import Answer, Unjudged, Upload
 from fedi_safety.judging.worker_queue import Lease, QueueLimits, WorkerQueue
 from support.corpus.photos import jpeg_bytes
+from support.share import Share
 
 STILLS = frozenset({MediaType.JPEG, MediaType.PNG})
 
@@ -332,10 +333,16 @@ def test_a_clock_that_jumps_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     run(test())
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_no_upload_is_lost_or_answered_twice_whatever_workers_do(seed: int) -> None:
+def test_no_upload_is_lost_or_answered_twice_whatever_workers_do(share: Share) -> None:
     """Workers that die with what they hold, answer late or twice, give back, fail; uploaders that go away."""
-    dice = random.Random(seed)
+    rounds = share.of(5, 5000)
+    for number in range(rounds):
+        whatever_workers_do(random.Random(f"{share.seed} {number}"))
+    share.figure(f"{rounds} rounds of 60 uploads among 4 workers that misbehave")
+
+
+def whatever_workers_do(dice: random.Random) -> None:
+    """One round, in which every upload has its one answer."""
     accepted: list[str] = []
 
     async def worker(queue: WorkerQueue, name: str) -> None:

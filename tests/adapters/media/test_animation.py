@@ -22,6 +22,7 @@ from support.corpus.moving import Piece, composed, number, numbered, picture, sh
 from support.corpus.moving import apng as make_apng
 from support.corpus.moving import gif as make_gif
 from support.corpus.moving import webp as make_webp
+from support.share import examples
 
 SIZE = (24, 16)
 RED, GREEN, BLUE, WHITE = (220, 30, 30, 255), (30, 170, 60, 255), (40, 60, 220, 255), (255, 255, 255, 255)
@@ -67,7 +68,7 @@ def _pieces(draw: st.DrawFn, kind: MediaType) -> list[Piece]:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(st.sampled_from(list(MAKERS)), st.data(), st.integers(1, 4), st.integers(0, 99))
 def test_drawn_as_a_viewer_does(kind: MediaType, data: st.DataObject, budget: int, seed: int) -> None:
     """Position, blending, transparency and disposal; also when only a few frames are decoded."""
@@ -329,7 +330,7 @@ def test_a_patch_larger_than_it_says() -> None:
     assert drawn.image.getpixel((19, 11)) == RED
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(st.sampled_from([*MAKERS, MediaType.AVIF, MediaType.JXL]), st.data())
 def test_flipped_bytes_give_frames_or_a_reason(kind: MediaType, draw: st.DataObject) -> None:
     """Damage anywhere raises nothing but `Unscannable`."""

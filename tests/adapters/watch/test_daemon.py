@@ -450,6 +450,7 @@ def test_many_small_cycles_together_trip_the_breaker(tmp_path: Path, caplog: pyt
     rig.ledger.dispose()
 
 
+@pytest.mark.long
 def test_a_hundred_hours_of_outages(rig: Rig) -> None:
     """Down, slow, failing reads, restarts, by a fixed pattern: each object judged exactly once, none lost."""
     number = 0

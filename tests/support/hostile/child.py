@@ -53,6 +53,11 @@ def decode(data: bytes, media_type: MediaType, bounds: Bounds, showing: Emitter)
     return DecodeSummary()
 
 
+def left(parent: int) -> Path:
+    """Return what a child of this process would leave behind if it could write."""
+    return Path(f"/tmp/fedi-safety-hostile-{parent}")
+
+
 def _tell(text: str) -> NoReturn:
     raise Unscannable(Reason.CORRUPT, text)
 
@@ -171,10 +176,10 @@ _FATAL: dict[str, Callable[[], object]] = {
     "spawn": lambda: os.posix_spawn(sys.executable, [sys.executable, "-c", "pass"], {}),
     "internet socket": lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM),
     "unix socket": lambda: socket.socket(socket.AF_UNIX, socket.SOCK_STREAM),
-    "create a file": lambda: Path("/tmp/fedi-safety-hostile").write_bytes(b"x"),
+    "create a file": lambda: left(os.getppid()).write_bytes(b"x"),
     "open a file to write": lambda: os.open("/dev/null", os.O_RDWR),
-    "make a folder": lambda: Path("/tmp/fedi-safety-hostile").mkdir(),
-    "remove a file": lambda: Path("/nonexistent/fedi-safety").unlink(),
+    "make a folder": lambda: left(os.getppid()).mkdir(),
+    "remove a file": lambda: left(os.getppid()).unlink(),
     "trace its parent": lambda: _libc.ptrace(16, os.getppid(), 0, 0),
 }
 _FORBIDDEN: dict[str, Callable[[], object]] = {

@@ -1,33 +1,120 @@
 """Debian packages and roots for the real servers of the tests, and the place where what is built is kept.
 
-Needs root to install; without it, it says what to install.
+Needs root to install; without it, it says what to install. A package manager that another program holds is waited for.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
+import struct
 import subprocess
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 # Captured at import: the tests give every test a home directory of its own, and a build must outlive it.
 HOME = Path.home()
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or HOME / ".cache") / "fedi-safety-tests"
+LOCKS = tuple(
+    Path("/var", name)
+    for name in ("lib/dpkg/lock-frontend", "lib/dpkg/lock", "lib/apt/lists/lock", "cache/apt/archives/lock")
+)
+LOCKED_S = 600.0
 
 
-def need(programs: Sequence[str], package: str) -> None:
-    """Install a Debian package unless its programs are there. Raises if that cannot be done."""
+class Unready(Exception):
+    """What cannot be prepared, why, and what helps: one line, without the name of the thing."""
+
+    def __init__(self, cause: str, remedy: str) -> None:
+        super().__init__(f"{cause}; {remedy}")
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def path_of(program: str) -> str | None:
+    """Return where a program is, also where it is not on an ordinary user's PATH."""
     beside = [str(place) for place in sorted(Path("/usr/lib/postgresql").glob("*/bin"))]  # not on Debian's PATH
-    path = ":".join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin", *beside])
-    if all(shutil.which(program, path=path) for program in programs):
+    return shutil.which(program, path=":".join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin", *beside]))
+
+
+def check(programs: Sequence[str], package: str) -> bool:
+    """Whether these programs are there; raises Unready if they are not and cannot be installed."""
+    missing = [program for program in programs if path_of(program) is None]
+    if not missing:
+        return True
+    are = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+    if shutil.which("apt-get") is None:
+        raise Unready(f"{are} and this machine has no apt-get", f"install what Debian calls {package}")
+    if os.geteuid() != 0:
+        raise Unready(f"{are} and only root can install", f"as root: apt-get install {package}")
+    return False
+
+
+def need(programs: Sequence[str], package: str, say: Callable[[str], None] = _say) -> None:
+    """Install a Debian package unless its programs are there. Raises Unready if that cannot be done."""
+    if check(programs, package):
         return
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise RuntimeError(f"the tests need {', '.join(programs)}; install it (Debian: apt-get install {package})")
-    quiet = {"check": True, "stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
-    subprocess.run(["apt-get", "update", "-qq"], **quiet)  # type: ignore[call-overload]
-    subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", package], **quiet)  # type: ignore[call-overload]
+    _apt(["update", "-qq"], say)
+    _apt(["install", "-y", "-qq", "--no-install-recommends", package], say)
+
+
+def _apt(arguments: Sequence[str], say: Callable[[str], None]) -> None:
+    """Run apt-get when nobody else holds it."""
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+    deadline = time.monotonic() + LOCKED_S
+    while True:
+        wait_unlocked(LOCKS, say, deadline - time.monotonic())
+        done = subprocess.run(
+            ["apt-get", *arguments], env=quiet, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        if done.returncode == 0:
+            return
+        if "Could not get lock" in done.stderr or "Unable to lock" in done.stderr:  # somebody was quicker
+            time.sleep(1)
+            continue
+        said = [line for line in done.stderr.splitlines() if line.startswith("E: ")] or ["it does not say why"]
+        raise Unready(
+            f"apt-get {arguments[0]} failed: {said[-1].removeprefix('E: ')}", f"try apt-get {' '.join(arguments)}"
+        )
+
+
+def wait_unlocked(
+    locks: Sequence[Path], say: Callable[[str], None], seconds: float = LOCKED_S, every_s: float = 1.0
+) -> None:
+    """Wait until nobody holds any of these locks, and say once for whom. Raises Unready when that takes too long."""
+    deadline = time.monotonic() + seconds
+    said: set[str] = set()
+    while (found := next(filter(None, map(_holder, locks)), None)) is not None:
+        line = f"the package manager is held by {found}"
+        if time.monotonic() >= deadline:
+            raise Unready(f"{line}, and was not free in {seconds:.0f} s", "wait for that program or end it")
+        if line not in said:
+            said.add(line)
+            say(f"{line}: waiting up to {seconds:.0f} s")
+        time.sleep(every_s)
+
+
+def _holder(lock: Path) -> str | None:
+    """Return who holds a lock as apt and dpkg take it, or None."""
+    asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    try:
+        with lock.open("r+b") as file:
+            kind, _, _, _, pid = struct.unpack("hhqqi4x", fcntl.fcntl(file, fcntl.F_GETLK, asked))
+    except FileNotFoundError:
+        return None
+    if kind == fcntl.F_UNLCK:
+        return None
+    try:
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:  # in another container, or it ended just now
+        name = "another program"
+    return f"{name} (process {pid}), which locks {lock}"
 
 
 def mirror() -> str:
@@ -36,21 +123,44 @@ def mirror() -> str:
         text = path.read_text("utf-8") if path.is_file() else ""
         if found := re.search(r"^(?:URIs:|deb)\s+(?:\[.*?\]\s+)?(https?://\S+/debian)/?(?:\s|$)", text, re.MULTILINE):
             return found[1]
-    raise RuntimeError("no Debian mirror is configured on this machine")
+    raise Unready("no Debian mirror is configured on this machine", "name one in /etc/apt/sources.list")
 
 
-def root(suite: str, packages: Sequence[str] = ()) -> Path:
+def check_root(suite: str) -> bool:
+    """Whether a root is made and can be entered; raises Unready if it cannot be."""
+    if os.geteuid() != 0:
+        raise Unready(f"a Debian root ({suite}) is made and entered by root", "run this as root")
+    if (CACHE / suite / ".complete").exists():
+        return True
+    check(["debootstrap"], "debootstrap")
+    mirror()
+    return False
+
+
+def root(suite: str, packages: Sequence[str] = (), say: Callable[[str], None] = _say) -> Path:
     """Return a minimal Debian root with these packages, made once by debootstrap."""
     place = CACHE / suite
-    mark = place / ".complete"
-    if not mark.exists():
-        if os.geteuid() != 0:
-            raise RuntimeError(f"a Debian root ({suite}) for the tests is made as root")
-        need(["debootstrap"], "debootstrap")
+    if not check_root(suite):
+        need(["debootstrap"], "debootstrap", say)
         shutil.rmtree(place, ignore_errors=True)
         place.parent.mkdir(parents=True, exist_ok=True)
         chosen = [f"--include={','.join(packages)}"] if packages else []
         command = ["debootstrap", "--variant=minbase", *chosen, suite, str(place), mirror()]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        mark.touch()
+        run(command, f"debootstrap {suite}")
+        (place / ".complete").touch()
     return place
+
+
+def run(command: Sequence[str | Path], what: str, env: dict[str, str] | None = None, seconds: float = 3600) -> None:
+    """Run a long command; what it says is kept in the cache directory. Raises Unready if it fails."""
+    log = CACHE / f"{what.replace(' ', '-')}.log"
+    try:
+        with log.open("wb") as out:
+            done = subprocess.run(
+                command, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=seconds, check=False
+            )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unready(f"{what} failed: {error}", f"see {log}") from None
+    if done.returncode != 0:
+        said = log.read_text("utf-8", "replace").strip().splitlines() or ["it does not say why"]
+        raise Unready(f"{what} failed: {said[-1].strip()}", f"see {log}")

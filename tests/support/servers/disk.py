@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+from support import needs
+from support.servers.debian import Unready
 
 
 class Disk:
@@ -35,11 +37,22 @@ class Disk:
         self._ballast.unlink()
 
 
+def check() -> bool:
+    """Whether one can be mounted; raises Unready if not."""
+    if os.geteuid() != 0:
+        raise Unready("mounting one takes root", "run this as root")
+    with tempfile.TemporaryDirectory() as place:
+        command = ["unshare", "-m", "mount", "-t", "tmpfs", "none", place]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Unready(f"this root may not mount: {done.stderr.strip()}", "run this where root has all its rights")
+    return True
+
+
 @contextmanager
 def small_disk(place: Path) -> Iterator[Disk]:
     """Mount one at a directory, and take it away at the end."""
-    if os.geteuid() != 0:
-        pytest.skip("a disk that can be filled is mounted by root")
+    needs.started("disk")
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=0755", "none", str(place)], check=True)
     try:
         yield Disk(place)

@@ -1,8 +1,7 @@
 """The real pict-rs for tests, built once from its crate and run on a free loopback port beside ImageMagick 7.
 
-Run as a program it builds what is missing: `python tests/servers/pictrs.py` (a quarter of an hour; cargo, and root with
-debootstrap unless the machine has ImageMagick 7, ffmpeg and exiftool itself). The tests build nothing: without a build
-they fail and name this command.
+`./dev test --servers pictrs` builds it (half an hour on two cores; cargo, and root with debootstrap unless the machine
+has ImageMagick 7, ffmpeg and exiftool itself). Tests build nothing: without a build they fail and name this command.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Any
 
 import httpx
 
+from support import needs
 from support.servers import debian
 
 VERSION = "0.5.25"
@@ -35,37 +35,36 @@ _READY_S = 60
 _CACHE = debian.CACHE
 _ROOT = _CACHE / SUITE
 _BINARY = _CACHE / "pictrs/bin/pict-rs"
-_COMMAND = "python tests/support/servers/prepare.py"
+_COMMAND = "./dev test --servers pictrs"
 
 
-def build() -> None:
+def check() -> bool:
+    """Whether it is built and can be run; raises Unready if it cannot be."""
+    chrooted = not _has_tools()
+    there = debian.check_root(SUITE) if chrooted else True
+    if _BINARY.exists():
+        return there
+    if shutil.which("cargo") is None:
+        raise debian.Unready("cargo is missing", "install Rust (https://rustup.rs)")
+    if shutil.which("cc") is None:
+        raise debian.Unready("a C compiler is missing", "install what Debian calls gcc")
+    return False
+
+
+def build(say: Callable[[str], None]) -> None:
     """Build what is missing: the program, and where this machine lacks its tools a Debian that has them."""
     _CACHE.mkdir(parents=True, exist_ok=True)
     with (_CACHE / "pictrs.lock").open("w") as lock:  # two at once build once
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not _BINARY.exists():
-            command = [
-                "cargo",
-                "install",
-                "pict-rs",
-                "--version",
-                VERSION,
-                "--locked",
-                "--root",
-                str(_CACHE / "pictrs"),
-            ]
-            subprocess.run(["nice", "-n", "10", *command], check=True)
         if not _has_tools():
-            debian.root(SUITE, PACKAGES)
+            debian.root(SUITE, PACKAGES, say)
+        if not _BINARY.exists():
+            command = ["nice", "-n", "19", "cargo", "install", "pict-rs", "--version", VERSION, "--locked"]
+            debian.run([*command, "--root", str(_CACHE / "pictrs")], "cargo install pict-rs", seconds=2 * 3600)
 
 
 def _has_tools() -> bool:
     return all(shutil.which(tool) for tool in ("magick", "ffmpeg", "ffprobe", "exiftool"))
-
-
-def _debian_ready() -> bool:
-    # A link that leads somewhere only from inside.
-    return (_ROOT / "usr/bin/magick").is_symlink() and (_ROOT / "usr/bin/ffmpeg").exists()
 
 
 @dataclass
@@ -191,11 +190,10 @@ def pictrs_server(**variables: str) -> Iterator[PictrsServer]:
 
     `variables` add to its configuration, e.g. `STORE__TYPE="object_storage"`.
     """
-    chrooted = not _has_tools()
-    if not _BINARY.exists() or (chrooted and not _debian_ready()):
+    needs.started("pictrs")
+    if not check():
         raise RuntimeError(f"pict-rs is not built: run `{_COMMAND}` once")
-    if chrooted and os.geteuid() != 0:
-        raise RuntimeError("pict-rs needs ImageMagick 7, ffmpeg and exiftool: install them, or run the tests as root")
+    chrooted = not _has_tools()
     inside = "/srv" if chrooted else None
     program = str(_BINARY)
     if chrooted:
@@ -247,8 +245,8 @@ def pictrs_database() -> Iterator[Database]:
     """Start a PostgreSQL on loopback with a database for a pict-rs, and remove all of it at the end."""
     import psycopg
 
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    found = str(programs[-1]) if programs else shutil.which("initdb")
+    needs.started("postgresql")
+    found = debian.path_of("initdb")
     if found is None:
         raise RuntimeError("PostgreSQL is missing: install the package postgresql")
     # PostgreSQL refuses to run as root.

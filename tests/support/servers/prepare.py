@@ -1,38 +1,74 @@
-"""Makes the real servers of the tests ready: installs, downloads and builds what is missing, and says what it does.
+"""Makes the real servers of the tests ready: installs, downloads and builds what is missing.
 
-`./dev test` calls it. The first time takes about 25 minutes on two cores (pict-rs is built from source); later it is
-instant, because what is built is kept in the user's cache directory.
+The first time takes about half an hour on two cores (pict-rs is built from source); later it is instant, because what
+is built is kept in the user's cache directory.
 """
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from support.servers import debian, pictrs, s3, sshd
+from support import needs
+from support.servers import debian, disk, pictrs, s3
+from support.servers.debian import Unready
 
-
-def main() -> None:
-    """Prepare every server, one after the other."""
-    steps: list[tuple[str, Callable[[], object]]] = [
-        ("OpenSSH's sshd", lambda: debian.need(["sshd", "ssh-keygen"], "openssh-server")),
-        ("PostgreSQL", lambda: debian.need(["initdb", "postgres"], "postgresql")),
-        ("systemd-analyze", lambda: debian.need(["systemd-analyze"], "systemd")),
-        (f"the S3 server versitygw {s3.VERSION} (built with Go)", s3.binary),
-        (f"pict-rs {pictrs.VERSION} (built with cargo) and a Debian for its tools", pictrs.build),
-        ("a clean Debian for the container's recipe", lambda: debian.root("bookworm")),
-    ]
-    for name, make in steps:
-        started = time.monotonic()
-        sys.stdout.write(f"preparing {name} ... ")
-        sys.stdout.flush()
-        make()
-        sys.stdout.write(f"{time.monotonic() - started:.0f} s\n")
-    sys.stdout.write(f"{sshd.version()}\n")
+Say = Callable[[str], None]
 
 
-if __name__ == "__main__":
-    main()
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How one thing is made ready: `check` says whether it is, or raises Unready where it cannot be."""
+
+    name: str
+    check: Callable[[], bool]
+    make: Callable[[Say], object]
+
+
+def _package(name: str, package: str, *programs: str) -> Step:
+    return Step(name, partial(debian.check, programs, package), partial(debian.need, programs, package))
+
+
+# What takes longest comes last, so that the tests of all others need not wait for it.
+STEPS = {
+    step.name: step
+    for step in (
+        _package("sftp", "openssh-server", "sshd", "ssh-keygen", "ssh-agent", "ssh-add"),
+        _package("postgresql", "postgresql", "initdb", "postgres"),
+        _package("nginx", "nginx-light", "nginx"),
+        _package("curl", "curl", "curl"),
+        _package("systemd", "systemd", "systemd-analyze"),
+        Step("disk", disk.check, lambda _: disk.check()),
+        Step("s3", s3.check, lambda _: s3.build()),
+        Step("debian", partial(debian.check_root, "bookworm"), lambda say: debian.root("bookworm", say=say)),
+        Step("pictrs", pictrs.check, pictrs.build),
+    )
+}
+
+
+def missing(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return which of these must be made ready, in order, and one line for each that cannot be on this machine."""
+    wanted, lines = [], []
+    asked = frozenset(names)
+    for name, step in STEPS.items():
+        if name in asked:
+            try:
+                if not step.check():
+                    wanted.append(name)
+            except Unready as why:
+                lines.append(refusal(name, why))
+    return wanted, lines
+
+
+def refusal(name: str, why: Unready) -> str:
+    """Return the line that names the thing, the cause and the remedy."""
+    return f"{name} ({needs.SERVERS[name]}) cannot be had: {why}"
+
+
+def make(name: str, say: Say) -> None:
+    """Make one ready, and say so. Raises Unready if that fails."""
+    started = time.monotonic()
+    STEPS[name].make(say)
+    say(f"prepared {name} ({needs.SERVERS[name]}) in {time.monotonic() - started:.0f} s")

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from support import needs
 from support.servers import debian
 
 MODULE = "github.com/versity/versitygw/cmd/versitygw"
@@ -32,29 +33,34 @@ _READY_S = 30
 _CACHE = debian.CACHE
 
 
-def binary() -> Path:
-    """Return the server's program, building it the first time. Raises if it cannot be built: tests do not skip."""
-    folder = _CACHE / f"versitygw-{VERSION}"
-    program = folder / "versitygw"
+def program() -> Path:
+    """Return where the server's program is, once it is built."""
+    return _CACHE / f"versitygw-{VERSION}" / "versitygw"
+
+
+def check() -> bool:
+    """Whether it is built; raises Unready if it cannot be."""
+    if program().exists():
+        return True
+    if shutil.which("go") is None:
+        raise debian.Unready("Go is missing", "install Go 1.24 or later (https://go.dev)")
+    return False
+
+
+def build() -> None:
+    """Build it, unless it is there."""
+    folder = program().parent
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:  # two test runs at once build once
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not program.exists():
-            _build(folder)
-    return program
-
-
-def _build(folder: Path) -> None:
-    if shutil.which("go") is None:
-        raise RuntimeError("the S3 server of the tests is built with Go: install go 1.24 or later")
-    environment = {**os.environ, "HOME": str(debian.HOME), "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"}
-    with tempfile.TemporaryDirectory(dir=folder) as fresh:
-        environment["GOBIN"] = fresh
-        command = ["go", "install", "-trimpath", f"{MODULE}@{VERSION}"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_BUILD_S, cwd=fresh)
-        if done.returncode != 0:
-            raise RuntimeError(f"{MODULE}@{VERSION} cannot be built: {done.stderr[-2000:]}")
-        (Path(fresh) / "versitygw").rename(folder / "versitygw")
+        if program().exists():
+            return
+        environment = {**os.environ, "HOME": str(debian.HOME), "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"}
+        with tempfile.TemporaryDirectory(dir=folder) as fresh:
+            environment["GOBIN"] = fresh
+            command = ["nice", "-n", "19", "go", "install", "-trimpath", f"{MODULE}@{VERSION}"]
+            debian.run(command, "go install versitygw", environment, _BUILD_S)
+            (Path(fresh) / "versitygw").rename(program())
 
 
 def free_port() -> int:
@@ -170,7 +176,7 @@ class S3Server:
         self.client().put_bucket_policy(Bucket=bucket, Policy=policy)
 
     def _admin(self, *arguments: str) -> None:
-        command = [str(binary()), "admin", "-a", self.access_key, "-s", self.secret_key, "-er", self.endpoint]
+        command = [str(program()), "admin", "-a", self.access_key, "-s", self.secret_key, "-er", self.endpoint]
         subprocess.run([*command, *arguments], check=True, capture_output=True, timeout=30)
 
 
@@ -198,14 +204,15 @@ def s3_server(kept: Path | None = None) -> Iterator[S3Server]:
 
     What lies in `kept`, if that is given, stays there and is served again the next time.
     """
-    program = binary()
+    needs.started("s3")
+    build()
     with tempfile.TemporaryDirectory(prefix="s3-") as folder:
         base = Path(folder)
         data = base / "data" if kept is None else kept
         for path in (data, base / "versions", base / "iam"):
             path.mkdir(parents=True, exist_ok=True)
         access_key, secret_key, port = secrets.token_hex(10), secrets.token_hex(20), free_port()
-        command = [str(program), "--port", f"127.0.0.1:{port}", "--keep-alive", "--quiet", "--region", REGION]
+        command = [str(program()), "--port", f"127.0.0.1:{port}", "--keep-alive", "--quiet", "--region", REGION]
         command += ["--iam-dir", str(base / "iam"), "posix", "--versioning-dir", str(base / "versions")]
         server = S3Server(port, access_key, secret_key, data, [*command, str(data)])
         try:

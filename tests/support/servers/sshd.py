@@ -19,8 +19,9 @@ from pathlib import Path
 
 import psutil
 
+from support import needs
+
 AS_ROOT = os.geteuid() == 0
-USER = "nobody" if AS_ROOT else pwd.getpwuid(os.getuid()).pw_name
 _START_S = 15.0
 _CONFIG = """\
 Port {port}
@@ -39,11 +40,17 @@ ForceCommand internal-sftp{start}
 """
 
 
+def user() -> str:
+    """Return whom the server serves."""
+    return "nobody" if AS_ROOT else pwd.getpwuid(os.getuid()).pw_name
+
+
 class Sshd:
     """One server; `media` is the served directory on this machine's disk, `path` what it is called over SFTP."""
 
     def __init__(self, base: Path) -> None:
         """Lay out keys and directories under `base`; start nothing."""
+        needs.started("sftp")
         self.home = base / "sshd"
         self.home.mkdir(mode=0o755)
         self.keys = base / "keys"
@@ -54,7 +61,7 @@ class Sshd:
         for path in (base, jail, self.media):
             path.chmod(0o755)
         if AS_ROOT:
-            os.chown(self.media, pwd.getpwnam(USER).pw_uid, -1)
+            os.chown(self.media, pwd.getpwnam(user()).pw_uid, -1)
         self.jail = jail
         self.path = "/media" if AS_ROOT else str(self.media)
         self.port = free_port()
@@ -67,7 +74,7 @@ class Sshd:
 
     @property
     def url(self) -> str:
-        return f"sftp://{USER}@127.0.0.1:{self.port}{self.path}"
+        return f"sftp://{user()}@127.0.0.1:{self.port}{self.path}"
 
     def new_host_key(self, kind: str = "ed25519") -> None:
         """Make the server's host key anew; takes effect with the next start."""

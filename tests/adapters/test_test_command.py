@@ -1,0 +1,289 @@
+"""`./dev test` itself: what it takes, what it leaves out and says of it, and what a machine without a thing gets."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import needs, run, soak
+from support.needs import Choice
+from support.servers import debian, prepare
+from support.servers.debian import Unready, wait_unlocked
+
+ROOT = Path(__file__).parents[2]
+
+# Holds a lock as dpkg does, until its input ends.
+_HOLDER = """
+import fcntl, sys
+with open(sys.argv[1], "w") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def held(lock: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", _HOLDER, str(lock)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        try:
+            yield holder
+        finally:
+            holder.kill()
+
+
+# --- what it takes
+
+
+@pytest.mark.parametrize(
+    ("said", "servers", "others"),
+    [
+        ([], [], []),
+        (["--servers", "s3,sftp"], ["s3", "sftp"], []),
+        (["--servers=s3, sftp", "--servers", "pictrs"], ["s3", "sftp", "pictrs"], []),
+        (["--all"], list(needs.SERVERS), []),
+        (["tests/core", "-k", "x", "--servers", "s3", "-x"], ["s3"], ["tests/core", "-k", "x", "-x"]),
+    ],
+)
+def test_servers_are_ours_and_the_rest_is_pytest_s(said: list[str], servers: list[str], others: list[str]) -> None:
+    options, rest = run.chosen(said)
+    assert (options.servers, rest) == (servers, others)
+
+
+@pytest.mark.parametrize(("said", "word"), [("s4", "s4"), ("s3,", None), ("long", "long"), ("", "at least one")])
+def test_a_server_that_nobody_knows_is_refused(said: str, word: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    if word is None:
+        assert run.chosen(["--servers", said])[0].servers == ["s3"]
+        return
+    with pytest.raises(SystemExit) as ended:
+        run.chosen(["--servers", said])
+    assert ended.value.code == 2
+    assert word in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_debugger_has_the_terminal_for_itself() -> None:
+    assert run.jobs_of(["--pdb"]) == 0
+    assert run.jobs_of([]) >= 1
+
+
+def test_every_server_can_be_made_and_every_soak_is_there() -> None:
+    assert prepare.STEPS.keys() == needs.SERVERS.keys()
+    assert list(prepare.STEPS)[-1] == "pictrs"  # the longest last: the others' tests run meanwhile
+    for name, found in soak.SOAKS.items():
+        places = [place for place in found.tests if place.startswith("tests/")]
+        assert places and all((ROOT / place).exists() for place in places), name
+
+
+def test_each_page_that_names_a_soak_names_one_that_is_there() -> None:
+    text = "".join(path.read_text("utf-8") for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")))
+    named = {part.split()[0].strip("`.,;:)") for part in text.split("./dev soak ")[1:]}
+    assert named - {"NAME"} <= soak.SOAKS.keys()
+
+
+# --- what it leaves out
+
+_SUITE = """
+import pytest
+from support.needs import needs
+
+@pytest.fixture
+@needs("s3")
+def bucket():
+    return 1
+
+def test_free(): pass
+def test_by_its_fixture(bucket): pass
+@pytest.mark.quiet
+def test_quiet(): pass
+@pytest.mark.parametrize("kind", ["local", pytest.param("far", marks=pytest.mark.needs("sftp"))])
+def test_of_two_kinds(kind): pass
+@pytest.mark.long
+@pytest.mark.needs("s3", "sftp")
+def test_of_everything(): pass
+def test_that_forgot_to_say_so():
+    from support import needs
+    needs.started("sftp")
+"""
+
+
+def suite(folder: Path, *options: str) -> tuple[str, dict[str, Any]]:
+    """Run a small suite under this project's conftest; return what pytest says, and the figures."""
+    (folder / "conftest.py").write_text((ROOT / "tests/conftest.py").read_text("utf-8"))
+    (folder / "test_suite.py").write_text(_SUITE)
+    command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), f"--rootdir={folder}", "-v", "-n0"]
+    command += ["--figures", str(folder / "figures.json"), "-p", "no:schemathesis", *options, str(folder)]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}/src:{ROOT}/tests"}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
+    return done.stdout, json.loads((folder / "figures.json").read_text())
+
+
+def test_a_run_leaves_out_what_needs_more_and_starts_nothing_unasked(tmp_path: Path) -> None:
+    said, figures = suite(tmp_path, "--needs=s3", "--only=beside")
+    passed = set(re.findall(r"::test_(\S+) PASSED", said))
+    assert passed == {"free", "by_its_fixture", "of_two_kinds[local]"}
+    assert re.findall(r"::test_(\S+) FAILED", said) == ["that_forgot_to_say_so"]
+    assert "this test starts OpenSSH's sshd, and is not marked by needs('sftp')" in said
+    assert figures["outcomes"] == {"passed": 3, "failed": 1, "deselected": 3}
+    assert figures["left"] == {"needs": {"sftp": 2, "long": 1}, "tests": 2, "alone": 1}
+    assert [name.rpartition("_")[2] for name in figures["failed"]] == ["so"]
+    assert len(figures["slowest"]) == 10
+
+
+FREE, S3, BOTH = frozenset[str](), frozenset({"s3"}), frozenset({"s3", "sftp"})
+
+
+@pytest.mark.parametrize(
+    ("choice", "takes"),
+    [
+        (Choice(), {FREE, S3, BOTH}),
+        (Choice(FREE), {FREE}),
+        (Choice(S3), {FREE, S3}),
+        (Choice(S3, FREE), {S3}),
+        (Choice(BOTH, S3), {BOTH}),
+        (Choice(BOTH, FREE), {S3, BOTH}),
+        (Choice(BOTH, BOTH), set()),
+        (Choice(frozenset({"sftp"})), {FREE}),
+    ],
+)
+def test_parts_take_each_test_once(choice: Choice, takes: set[frozenset[str]]) -> None:
+    for only, quiet in ((None, False), (None, True), ("beside", False), ("alone", True)):
+        mine = replace(choice, only=only)
+        assert {needed for needed in (FREE, S3, BOTH) if mine.takes(needed, quiet)} == takes
+    for only, quiet in (("beside", True), ("alone", False)):
+        assert not any(replace(choice, only=only).takes(needed, quiet) for needed in (FREE, S3, BOTH))
+
+
+def test_a_need_that_nobody_knows_is_refused(request: pytest.FixtureRequest) -> None:
+    item = request.node
+    assert needs.of(item) == FREE
+    item.add_marker(pytest.mark.needs("s4"))
+    with pytest.raises(pytest.UsageError, match=r"needs s4, which support/needs\.py does not know"):
+        needs.of(item)
+
+
+def test_what_was_left_out_is_named_with_its_count_and_what_runs_it() -> None:
+    lines = run.left_out({"needs": {"long": 3, "s3": 12}, "tests": 14, "alone": 0})
+    assert lines[0].startswith("not run: 14 tests")
+    assert lines[1] == f"    12  s3          {needs.SERVERS['s3']}: ./dev test --servers s3"
+    assert lines[2] == f"     3  long        {needs.GROUPS['long']}: ./dev test --all"
+    assert lines[3].endswith("./dev parity")
+    assert run.left_out({"needs": {}, "tests": 0, "alone": 0}) == lines[3:]
+
+
+# --- what a machine without a thing gets
+
+
+def test_a_machine_without_apt_root_or_compilers_gets_one_line_each(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(debian, "path_of", lambda _program: None)
+    monkeypatch.setattr(debian, "CACHE", tmp_path)
+    monkeypatch.setattr("support.servers.s3._CACHE", tmp_path)
+    monkeypatch.setattr("support.servers.pictrs._BINARY", tmp_path / "pict-rs")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run.main(["--all"]) == 2
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    lines = printed.out.splitlines()
+    assert len(lines) == len(needs.SERVERS)
+    for name in needs.SERVERS:
+        (line,) = [line for line in lines if line.startswith(f"./dev test: {name} (")]
+        assert "cannot be had: " in line and "; " in line
+    assert "sshd and ssh-keygen and ssh-agent and ssh-add are missing and this machine has no apt-get" in printed.out
+    assert "Go is missing; install Go" in printed.out
+    assert "mounting one takes root; run this as root" in printed.out
+
+
+def test_without_root_apt_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(debian, "path_of", lambda _program: None)
+    monkeypatch.setattr("shutil.which", lambda name, **_: f"/usr/bin/{name}")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(Unready, match="nginx is missing and only root can install; as root: apt-get install nginx-l"):
+        debian.check(["nginx"], "nginx-light")
+
+
+def test_a_failed_build_is_one_line_and_its_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(debian, "CACHE", tmp_path)
+    with pytest.raises(Unready, match=rf"make it failed: no such crate; see {tmp_path}/make-it.log"):
+        debian.run(["sh", "-c", "echo trying; echo no such crate >&2; exit 1"], "make it")
+    with pytest.raises(Unready, match=r"make it failed: .*no-such-program"):
+        debian.run(["no-such-program"], "make it")
+
+
+def test_what_fails_while_tests_run_is_said_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(name: str, say: prepare.Say) -> None:
+        if name == "s3":
+            raise Unready("the network is down", "try again")
+        say(f"prepared {name}")
+
+    monkeypatch.setattr(prepare, "make", make)
+    said: list[str] = []
+    preparing = run.Preparing([], said.append)
+    preparing.waiting = ["sftp", "s3"]
+    preparing.hush(True)
+    preparing._work()
+    assert said == []
+    preparing.hush(False)
+    assert said == ["prepared sftp"]
+    assert preparing.refusals == [f"s3 ({needs.SERVERS['s3']}) cannot be had: the network is down; try again"]
+    assert preparing.waiting == []
+
+
+def test_a_locked_package_manager_is_waited_for(tmp_path: Path) -> None:
+    said: list[str] = []
+    lock = tmp_path / "lock-frontend"
+    wait_unlocked([tmp_path / "none", lock], said.append)
+    with held(lock) as holder:
+
+        def heard(line: str) -> None:
+            said.append(line)
+            holder.kill()
+
+        wait_unlocked([tmp_path / "none", lock], heard, every_s=0.05)
+    assert len(said) == 1
+    assert f"(process {holder.pid}), which locks {lock}: waiting up to 600 s" in said[0]
+
+
+def test_the_wait_has_an_end(tmp_path: Path) -> None:
+    said: list[str] = []
+    lock = tmp_path / "lock"
+    begun = time.monotonic()
+    with held(lock), pytest.raises(Unready, match=f"which locks {lock}, and was not free in 0 s; wait for that"):
+        wait_unlocked([lock], said.append, seconds=0.2, every_s=0.05)
+    assert time.monotonic() - begun < 10
+
+
+# --- how it ends
+
+
+@pytest.mark.parametrize(
+    ("codes", "options", "code", "over"),
+    [
+        ([0], [], 0, False),
+        ([5], [], 5, False),
+        ([5, 0], [], 0, False),
+        ([0, 5], [], 0, False),
+        ([1, 0], [], 1, False),
+        ([1], ["-x"], 1, True),
+        ([1], ["--maxfail=3"], 1, True),
+        ([2], [], 2, True),
+        ([4], [], 4, True),
+    ],
+)
+def test_the_worst_of_all_parts_counts(codes: list[int], options: list[str], code: int, over: bool) -> None:
+    parts = run.Parts(options)
+    parts.codes = codes
+    assert (parts.code, parts.over) == (code, over)

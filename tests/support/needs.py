@@ -1,0 +1,86 @@
+"""What a test may need beside python3 and the network, and which tests need it.
+
+A test names its needs by the marker `needs`; a fixture that starts a server names them by the decorator of that name,
+and all who use the fixture have them then. `./dev test` runs what needs nothing, `--servers` and `--all` the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import pytest
+
+SERVERS = {
+    "s3": "an S3 server, versitygw, built with Go",
+    "sftp": "OpenSSH's sshd",
+    "postgresql": "PostgreSQL",
+    "pictrs": "pict-rs, built with cargo, beside a Debian that has its tools",
+    "nginx": "nginx",
+    "curl": "curl, for the examples of the documentation",
+    "systemd": "systemd-analyze, for the unit",
+    "debian": "a clean Debian, for the container's recipe",
+    "disk": "a small disk, which root mounts, to be filled",
+}
+GROUPS = {
+    "long": "fault injection that takes minutes",
+    "fuzz": "a share of the fuzzing",
+}
+ALL = {**SERVERS, **GROUPS}
+
+_Function = TypeVar("_Function", bound=Callable[..., object])
+_running: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which tests a run takes: those that need no more than `may` but more than `had`; None makes no difference."""
+
+    may: frozenset[str] | None = None
+    had: frozenset[str] | None = None
+    only: str | None = None  # "alone": those marked `quiet`; "beside": all others
+
+    def lacking(self, needed: frozenset[str]) -> frozenset[str]:
+        """Return what a test needs that this run has not."""
+        return frozenset() if self.may is None else needed - self.may
+
+    def takes(self, needed: frozenset[str], quiet: bool) -> bool:
+        """Whether a test is run."""
+        before = self.had is not None and needed <= self.had
+        return not self.lacking(needed) and not before and self.only in (None, "alone" if quiet else "beside")
+
+
+def needs(*names: str) -> Callable[[_Function], _Function]:
+    """Say of a fixture, below `pytest.fixture`, what all who use it need."""
+
+    def named(function: _Function) -> _Function:
+        function.__dict__["needs"] = names
+        return function
+
+    return named
+
+
+def of(item: pytest.Item) -> frozenset[str]:
+    """Return all that a test needs: by its own markers, and by its fixtures."""
+    found = {name for mark in item.iter_markers("needs") for name in mark.args}
+    found |= {group for group in GROUPS if item.get_closest_marker(group)}
+    for fixtures in item._fixtureinfo.name2fixturedefs.values() if isinstance(item, pytest.Function) else ():
+        found |= {name for fixture in fixtures for name in getattr(fixture.func, "needs", ())}
+    if unknown := found - ALL.keys():
+        raise pytest.UsageError(
+            f"{item.nodeid} needs {', '.join(sorted(unknown))}, which support/needs.py does not know"
+        )
+    return frozenset(found)
+
+
+def begin(needed: Iterable[str] | None) -> None:
+    """Note what the test that begins may start; None lets everything."""
+    global _running
+    _running = None if needed is None else frozenset(needed)
+
+
+def started(name: str) -> None:
+    """Called by whatever starts a server. Raises if the running test did not say that it needs it."""
+    if _running is not None and name not in _running:
+        raise AssertionError(f"this test starts {SERVERS[name]}, and is not marked by needs({name!r})")

@@ -1,0 +1,248 @@
+"""`./dev test`: chooses the tests by what they need, prepares that, runs them, and says what was left out.
+
+Nothing but what needs no server runs unless asked for. With servers the tests that have all they need run while the
+rest is still being built; those marked `quiet` come last, alone. Every part is one run of pytest and prints its closing
+lines; the last lines are about all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from support import needs
+from support.servers import prepare
+from support.servers.debian import Unready
+
+ROOT = Path(__file__).parents[2]
+MOST_JOBS = 8
+MISUSE = 2
+NONE_FOUND = 5  # pytest's
+FAILED = 1  # pytest's
+INTERRUPTED = 130
+
+
+def say(line: str) -> None:
+    """Print a line of this command's own."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+class Preparing:
+    """Makes servers ready in a thread, one after the other; what it says is printed between parts, not amid dots."""
+
+    def __init__(self, names: Sequence[str], tell: Callable[[str], None] = say) -> None:
+        """Begin."""
+        self.waiting = list(names)
+        self.refusals: list[str] = []
+        self._tell = tell
+        self._changed = threading.Condition()
+        self._kept: list[str] = []
+        self._hushed = False
+        if names:
+            threading.Thread(target=self._work, daemon=True).start()
+
+    def hush(self, hushed: bool) -> None:
+        """Keep lines back, or print those that were kept and all that follow."""
+        with self._changed:
+            self._hushed = hushed
+            if not hushed:
+                while self._kept:
+                    self._tell(self._kept.pop(0))
+
+    def wait(self) -> None:
+        """Wait until all are ready, or all but the one that takes longest if tests can go on without it."""
+        before = len(self.waiting)
+        with self._changed:
+            self._changed.wait_for(lambda: len(self.waiting) <= (1 if before > 1 else 0) or bool(self.refusals))
+
+    def end(self) -> None:
+        """Leave no build behind when the command ends before it."""
+        if self.waiting:
+            children = psutil.Process().children(recursive=True)
+            for child in children:
+                with suppress(psutil.Error):
+                    child.terminate()
+            psutil.wait_procs(children, 5)
+
+    def _say(self, line: str) -> None:
+        with self._changed:
+            if self._hushed:
+                self._kept.append(line)
+            else:
+                self._tell(line)
+
+    def _work(self) -> None:
+        for name in list(self.waiting):
+            refused = []
+            try:
+                prepare.make(name, self._say)
+            except Unready as why:
+                refused.append(prepare.refusal(name, why))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is one line and no server
+                refused.append(f"{name} ({needs.SERVERS[name]}) cannot be had: {type(error).__name__}: {error}")
+            with self._changed:
+                self.waiting.remove(name)
+                self.refusals += refused
+                self._changed.notify_all()
+
+
+class Parts:
+    """The runs of pytest, and what came of them together."""
+
+    def __init__(self, options: Sequence[str]) -> None:
+        """Take pytest's own options."""
+        self.options = list(options)
+        self.outcomes: Counter[str] = Counter()
+        self.failed: list[str] = []
+        self.slowest: list[tuple[float, str]] = []
+        self.left: dict[str, Any] = {"needs": {}, "tests": 0, "alone": 0}
+        self.codes: list[int] = []
+        self.began = time.monotonic()
+
+    def run(self, *arguments: str, jobs: int) -> None:
+        """Run one part; whatever it leaves out is what is left out by all."""
+        with tempfile.TemporaryDirectory() as folder:
+            figures = Path(folder) / "figures.json"
+            command = [sys.executable, "-m", "pytest", "-n", str(jobs), "--dist", "loadfile", *arguments]
+            done = subprocess.run([*command, f"--figures={figures}", *self.options], cwd=ROOT, check=False)
+            self.codes.append(done.returncode)
+            if not figures.exists():
+                return
+            found = json.loads(figures.read_text())
+        self.outcomes.update(found["outcomes"])
+        self.failed += found["failed"]
+        self.slowest = sorted([*self.slowest, *map(tuple, found["slowest"])], reverse=True)[:10]
+        self.left = found["left"]
+
+    @property
+    def over(self) -> bool:
+        """Whether no further part may run."""
+        stop = any(option in ("-x", "--exitfirst") or option.startswith("--maxfail") for option in self.options)
+        return any(code not in (0, FAILED, NONE_FOUND) or (code == FAILED and stop) for code in self.codes)
+
+    @property
+    def code(self) -> int:
+        """How the command ends: by the worst of all parts; that one of them found no test is none."""
+        found = [code for code in self.codes if code not in (0, NONE_FOUND)]
+        if found:
+            return max(found)
+        return 0 if 0 in self.codes else NONE_FOUND
+
+    def text(self) -> list[str]:
+        """Return the last lines."""
+        lines = ["", "the slowest:"] if self.slowest else [""]
+        lines += [f"  {seconds:6.1f} s  {what}" for seconds, what in self.slowest]
+        lines += left_out(self.left)
+        if len(self.codes) > 1:
+            lines += [f"FAILED {name}" for name in self.failed]
+            counts = ", ".join(f"{count} {name}" for name, count in self.outcomes.items() if name != "deselected")
+            line = f" {counts or 'no tests ran'} in {time.monotonic() - self.began:.2f}s "
+            lines.append(line.center(80, "="))
+        return lines
+
+
+def left_out(left: dict[str, Any]) -> list[str]:
+    """Return what did not run, why, and what would run it."""
+    lines = []
+    if left["tests"]:
+        lines.append(
+            f"not run: {left['tests']} tests, one that needs several things counted with each; --all runs them"
+        )
+        for name, reason in needs.ALL.items():
+            if count := left["needs"].get(name, 0):
+                how = f"./dev test --servers {name}" if name in needs.SERVERS else "./dev test --all"
+                lines.append(f"  {count:4}  {name:<11} {reason}: {how}")
+    lines.append("not run: tests/parity, beside torch: ./dev parity")
+    return lines
+
+
+def chosen(said: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Read the command line; what is not ours is pytest's."""
+    parser = argparse.ArgumentParser(
+        prog="./dev test", description="Run the tests that need python3 alone.", allow_abbrev=False,
+        epilog="All else goes to pytest: paths, -k, -x, --pdb, -n.",
+    )  # fmt: skip
+    parser.add_argument("--all", action="store_true", help="with every real server, long fault injection and fuzzing")
+    parser.add_argument(
+        "--servers", metavar="NAMES", action="append", default=[],
+        help=f"with the tests that need just these: {','.join(needs.SERVERS)}",
+    )  # fmt: skip
+    options, others = parser.parse_known_args(said)
+    names = [name.strip() for part in options.servers for name in part.split(",") if name.strip()]
+    for name in names:
+        if name not in needs.SERVERS:
+            parser.error(f"--servers {name}: there is no such server; it knows {', '.join(needs.SERVERS)}")
+    if options.servers and not names:
+        parser.error(f"--servers: name at least one of {', '.join(needs.SERVERS)}")
+    options.servers = list(needs.SERVERS) if options.all else names
+    return options, others
+
+
+def jobs_of(options: Sequence[str]) -> int:
+    """Return how many tests run at once: a debugger has the terminal for itself."""
+    return 0 if "--pdb" in options else min(len(os.sched_getaffinity(0)), MOST_JOBS)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run; 2 where something that was asked for cannot be had on this machine."""
+    options, others = chosen(arguments)
+    wanted = {*options.servers, *(needs.GROUPS if options.all else ())}
+    lacking, refusals = prepare.missing(options.servers)
+    for line in refusals:
+        say(f"./dev test: {line}")
+    if refusals:
+        return MISUSE
+    if lacking:
+        say(f"preparing meanwhile: {', '.join(lacking)}")
+    preparing = Preparing(lacking)
+    try:
+        return run(wanted, preparing, Parts(others), jobs_of(others))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    finally:
+        preparing.end()
+
+
+def run(wanted: set[str], preparing: Preparing, parts: Parts, jobs: int) -> int:
+    """Run part after part, as servers get ready, and say what came of it."""
+    had: set[str] | None = None
+    while True:
+        ready = wanted - set(preparing.waiting)
+        before = () if had is None else (f"--had={','.join(sorted(had))}",)
+        preparing.hush(True)
+        parts.run(f"--needs={','.join(sorted(ready))}", *before, "--only=beside", jobs=jobs)
+        preparing.hush(False)
+        had = ready
+        if ready == wanted or parts.over:
+            break
+        if preparing.waiting:
+            say(f"waiting for {', '.join(preparing.waiting)}")
+        preparing.wait()
+        if preparing.refusals:
+            break
+    for line in preparing.refusals:
+        say(f"./dev test: {line}")
+    if parts.left["alone"] and not parts.over:
+        say("\nalone, for they measure time or memory:")
+        parts.run(f"--needs={','.join(sorted(had))}", "--only=alone", jobs=0)
+    for line in parts.text():
+        say(line)
+    return MISUSE if preparing.refusals else parts.code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

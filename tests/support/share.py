@@ -1,0 +1,35 @@
+"""A large count that ordinary runs do a share of, and `./dev soak` in full."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import hypothesis
+
+SEED = 2026
+USUAL_EXAMPLES = 100  # of a property, as hypothesis has it
+SOAK_TIMES = 100  # as many examples of every property
+
+
+def examples(some: int) -> int:
+    """Return how many examples of a property are tried, for one that tries another number than all others."""
+    profile = hypothesis.settings.default
+    assert profile is not None
+    return some * profile.max_examples // USUAL_EXAMPLES
+
+
+@dataclass(slots=True)
+class Share:
+    """How much is done this time."""
+
+    full: bool
+    seed: int
+    figures: list[str] = field(default_factory=list)
+
+    def of(self, some: int, all_: int) -> int:
+        """Return how many: some of them, or all."""
+        return all_ if self.full else some
+
+    def figure(self, line: str) -> None:
+        """Note a line that a soak ends with."""
+        self.figures.append(f"seed {self.seed}: {line}")

@@ -1,0 +1,78 @@
+"""`./dev soak NAME`: a large count once in full, of which the tests do a share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Soak:
+    """What is done, and the tests that do it."""
+
+    what: str
+    tests: tuple[str, ...]
+
+
+SOAKS = {
+    "fuzz": Soak(
+        "200,000 spoiled files through the media layer",
+        ("tests/integration/test_fuzz.py", "-k", "does_harm"),
+    ),
+    "gate-fuzz": Soak(
+        "some 150,000 malformed requests and garbage at the gate",
+        ("tests/integration/test_gate_fuzz.py", "-k", "thousand or every_kind"),
+    ),
+    "gate-kill": Soak(
+        "the gate, its decoders and its workers killed over and over amid uploads",
+        ("tests/integration/test_gate_faults.py", "-k", "killed"),
+    ),
+    "kill": Soak(
+        "scan and apply killed at every single step over 61 condemned files",
+        ("tests/invariants/test_i3_recorded_before_done.py", "-k", "every_step and 4"),
+    ),
+    "properties": Soak(
+        "a hundred times as many examples of every property",
+        ("tests/core", "tests/adapters", "tests/invariants", "-m", "hypothesis"),
+    ),
+    "queue": Soak(
+        "5,000 rounds of uploads among workers that misbehave",
+        ("tests/adapters/gate/test_worker_queue.py", "-k", "whatever_workers_do"),
+    ),
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one, or list them."""
+    listed = "\n".join(f"  {name:<11} {soak.what}" for name, soak in SOAKS.items())
+    parser = argparse.ArgumentParser(
+        prog="./dev soak", description=__doc__, epilog=f"soaks:\n{listed}", allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("name", nargs="?", metavar="NAME", help="which; all are listed without it")
+    parser.add_argument("--seed", type=int, help="what it is drawn by; another one each time if not given")
+    options, others = parser.parse_known_args(arguments)
+    if options.name is None:
+        sys.stdout.write(f"{listed}\n")
+        return 0
+    if options.name not in SOAKS:
+        parser.error(f"{options.name}: there is no such soak; it knows {', '.join(SOAKS)}")
+    seed = random.randrange(1 << 32) if options.seed is None else options.seed
+    sys.stdout.write(f"./dev soak {options.name} --seed {seed}: {SOAKS[options.name].what}\n")
+    sys.stdout.flush()
+    command = [sys.executable, "-m", "pytest", "-n0", "--timeout=0", "--soak", f"--seed={seed}"]
+    command += [f"--hypothesis-seed={seed}", *SOAKS[options.name].tests, *others]
+    # One arena for all threads: what grows is a leak then.
+    return subprocess.run(command, cwd=ROOT, env={**os.environ, "MALLOC_ARENA_MAX": "1"}, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
