@@ -335,7 +335,7 @@ def test_a_clock_that_jumps_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_no_upload_is_lost_or_answered_twice_whatever_workers_do(share: Share) -> None:
     """Workers that die with what they hold, answer late or twice, give back, fail; uploaders that go away."""
-    rounds = share.of(5, 5000)
+    rounds = share.of(5, 1000)
     for number in range(rounds):
         whatever_workers_do(random.Random(f"{share.seed} {number}"))
     share.figure(f"{rounds} rounds of 60 uploads among 4 workers that misbehave")
