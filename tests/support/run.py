@@ -193,8 +193,8 @@ def chosen(said: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def jobs_of(options: Sequence[str]) -> int:
-    """Return how many tests run at once: one more than cores, for many wait; a debugger has the terminal for itself."""
-    return 0 if "--pdb" in options else min(len(os.sched_getaffinity(0)) + 1, MOST_JOBS)
+    """Return how many tests run at once: a debugger has the terminal for itself."""
+    return 0 if "--pdb" in options else min(len(os.sched_getaffinity(0)), MOST_JOBS)
 
 
 def main(arguments: Sequence[str]) -> int:
