@@ -240,7 +240,7 @@ def wait_for_a_verdict(running: subprocess.Popen[bytes]) -> None:
             (found,) = base.execute("SELECT count(*) FROM contents").fetchone()
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_a_signal_finishes_in_order_and_the_next_run_goes_on(tmp_path: Path, faces: str, sent: signal.Signals) -> None:
     folder = tmp_path / "many"
     folder.mkdir()
