@@ -443,7 +443,7 @@ def test_past_the_deadline_it_is_accepted_owed_and_judged_later(tmp_path: Path) 
         g.slow.free.clear()
         began = time.monotonic()
         reply = g.upload(RED_CIRCLE)
-        assert time.monotonic() - began < 1.05
+        assert time.monotonic() - began < 1.5
         assert (reply.status, reply.code) == (200, "deadline")
         assert g.figures().owed == {"deadline": 1}
         g.slow.free.set()
