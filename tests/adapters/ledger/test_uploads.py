@@ -105,7 +105,11 @@ def test_a_late_move_does_not_undo_a_verdict(ledger: SqlLedger) -> None:
     ledger.record_uploads(run, [verdict(1, Verdict.BLOCK), verdict(2, Verdict.CLEAR)], [])
     moves = [Move("upload-1"), Move("upload-1", UploadState.HELD), Move("upload-2", UploadState.HELD), Move("upload-3")]
     ledger.record_uploads(run, [], [], moves)
-    assert list(states(ledger).values()) == [UploadState.CONDEMNED, UploadState.SETTLED, UploadState.OWED]
+    assert states(ledger) == {
+        "upload-1": UploadState.CONDEMNED,
+        "upload-2": UploadState.SETTLED,
+        "upload-3": UploadState.OWED,
+    }
     (third,) = ledger.untried_entries(UploadState.OWED, 500)
     assert third.tries == 1
 
