@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,8 @@ def faces(tmp_path: Path) -> str:
 def gate(tmp_path: Path, faces: str) -> Iterator[GateServer]:
     """A gate that only workers judge for."""
     keys = {"home": KEY}
-    with gate_server(tmp_path / "gate", "--no-engine", wait="no_worker", policy=faces, worker_keys=keys) as running:
+    settings: dict[str, Any] = {"policy": faces, "worker_keys": keys, "deadline_s": 50}  # busy machines too
+    with gate_server(tmp_path / "gate", "--no-engine", wait="no_worker", **settings) as running:
         yield running
 
 
