@@ -190,6 +190,14 @@ class Ledger(Memory, Protocol):
         """Return why the breaker holds this store's acts back, or None."""
         ...
 
+    def removed_since(self, store: str, after: float) -> int:
+        """Count what was removed from a store since then, or since a person last let its breaker go."""
+        ...
+
+    def judged_since(self, store: str, after: float) -> int:
+        """Count the objects of a store that were judged since then, or since a person last let its breaker go."""
+        ...
+
     def set_breaker(self, run: int, store: str, why: str | None) -> None:
         """Trip (`why` given) or reset the breaker of a store, and record the event."""
         ...

@@ -156,6 +156,14 @@ class SqlLedger:
             kind = Kind.BREAKER_RESET if why is None else Kind.BREAKER_TRIPPED
             append(connection, now, [Event(kind, {"run": run, "store": store, "why": why})])
 
+    def removed_since(self, store: str, after: float) -> int:
+        """Count what was removed from a store since then, or since a person last let its breaker go."""
+        return statistics.removed_since(self.database, store, after)
+
+    def judged_since(self, store: str, after: float) -> int:
+        """Count the objects of a store that were judged since then, or since a person last let its breaker go."""
+        return statistics.judged_since(self.database, store, after)
+
     # --- the daemon
 
     def watermark(self, store: str) -> Watermark | None:
