@@ -21,6 +21,8 @@ from support.share import SEED, SOAK_TIMES, USUAL_EXAMPLES, Share
 SRC = Path(__file__).parent.parent / "src"
 KINDS = ("beside", "alone")
 APART = ("tests/e2e/", "tests/invariants/")
+CONFIGURING = ("FEDI_SAFETY_", "FEDIVERSE_SAFETY_", "XDG_", "PICTRS_", "KNOWN_PICTRS_", "SQLITE_FILENAME")
+COLOURING = ("FORCE_COLOR", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "GITHUB_ACTIONS", "TTY_COMPATIBLE")
 _FIGURES = pytest.StashKey[list[str]]()
 _LEFT = pytest.StashKey[dict[str, Any]]()
 
@@ -38,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_FIGURES] = []
     config.stash[_LEFT] = {"needs": {}, "tests": 0, "alone": 0}
+    os.umask(0o022)
     # No deadline for an example: the machine may be busy.
     examples = USUAL_EXAMPLES * (SOAK_TIMES if config.option.soak else 1)
     hypothesis.settings.register_profile("fedi-safety", max_examples=examples, deadline=None)
@@ -134,14 +137,15 @@ def share(pytestconfig: pytest.Config) -> Iterator[Share]:
 
 @pytest.fixture(autouse=True)
 def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give every test an empty home directory of its own and no variables that configure the program."""
+    """Give every test an empty home directory of its own and nothing of what a machine or a person happens to set."""
     home = tmp_path / "home"
     home.mkdir()
     for name in list(os.environ):
-        if name.startswith(
-            ("FEDI_SAFETY_", "FEDIVERSE_SAFETY_", "XDG_", "PICTRS_", "KNOWN_PICTRS_", "SQLITE_FILENAME")
-        ):
+        if name.startswith(CONFIGURING) or name in COLOURING:
             monkeypatch.delenv(name)
+    for name in ("no_proxy", "NO_PROXY"):  # a proxy is for the world, not for what the tests start
+        monkeypatch.setenv(name, "localhost,127.0.0.1,::1")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("PYTHONPATH", str(SRC))
     monkeypatch.setenv("COLUMNS", "200")

@@ -86,6 +86,7 @@ def test_nudenet_boxes_are_the_same_at_320(nudenet: NudeNet, package_nudenet: An
     assert count >= 1
 
 
+@pytest.mark.long
 def test_nudenet_scores_stay_close_at_other_sizes(nudenet: NudeNet, package_nudenet: Any) -> None:
     count = 0
     for name, frame in [*_variants(), *_variants(150)]:

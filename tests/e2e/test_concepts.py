@@ -62,6 +62,7 @@ def dry_scan(config: str, *arguments: str) -> Done:
     return done
 
 
+@pytest.mark.long
 def test_a_new_concept_and_policy_are_applied_without_opening_an_object(tmp_path: Path, config: str) -> None:
     assert dry_scan(config).json["judged"] == COUNT
     assert len(blocked(config) ^ of("circle")) <= 3
@@ -79,6 +80,7 @@ def test_a_new_concept_and_policy_are_applied_without_opening_an_object(tmp_path
     assert program("ledger", "verify", "--config", config).code == 0
 
 
+@pytest.mark.long
 def test_without_embeddings_a_new_concept_reads_the_pictures_again(tmp_path: Path, config: str) -> None:
     dry_scan(config, "--keep-embeddings", "no")
     new = ("--concepts", str(tmp_path / "squares.toml"), "--policy", str(tmp_path / "squares-policy.toml"))
@@ -89,6 +91,7 @@ def test_without_embeddings_a_new_concept_reads_the_pictures_again(tmp_path: Pat
     assert len(blocked(config) ^ of("square")) <= 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["float16", "int8"])
 def test_signals_from_kept_embeddings_are_those_of_a_scan(tmp_path: Path, config: str, how: str) -> None:
     """The same concepts under another name of one: computed from what was kept, and measured on the pictures."""
@@ -101,6 +104,7 @@ def test_signals_from_kept_embeddings_are_those_of_a_scan(tmp_path: Path, config
     assert after["bytes"] == 0 and abs(after["block"] - before) <= (0 if how == "float16" else 2)
 
 
+@pytest.mark.long
 def test_kept_embeddings_can_be_seen_and_forgotten(config: str) -> None:
     assert program("ledger", "embeddings", "--config", config).code == 2  # there is no ledger yet
     dry_scan(config)

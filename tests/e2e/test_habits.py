@@ -27,6 +27,7 @@ def test_the_version_is_printed() -> None:
     assert (done.code, done.out, done.err) == (0, f"fedi-safety {__version__}\n", "")
 
 
+@pytest.mark.long
 def test_a_dry_run_of_a_part_does_not_disarm_the_first_real_run(media: Path) -> None:
     for part in (["--limit", "1"], ["--prefix", "c"], ["--since", "1h"]):
         assert program("scan", str(media), "--dry-run", *part).code == 0

@@ -84,6 +84,7 @@ def test_a_folder_by_hand_is_said_to_be_without_record(tmp_path: Path) -> None:
     assert "6 files as recorded" in program("models", "verify", *where).out
 
 
+@pytest.mark.long
 def test_optimize_compares_on_the_operators_pictures(models: Path, config: str) -> None:
     before = digests(models / NAME)
     assert program("models", "optimize", "--config", config, "--sample", "120").code == 0

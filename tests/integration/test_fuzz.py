@@ -25,6 +25,7 @@ def seeds() -> list[Seed]:
 
 
 @pytest.mark.fuzz
+@pytest.mark.quiet
 def test_nothing_that_is_fed_does_harm(seeds: list[Seed], share: Share) -> None:
     """Frames or a typed reason in time, whatever comes; the parent neither fails nor grows, and no child stays."""
     inputs, seconds, jobs = (INPUTS, None, len(os.sched_getaffinity(0))) if share.full else (None, SECONDS, 2)
@@ -38,6 +39,7 @@ def test_nothing_that_is_fed_does_harm(seeds: list[Seed], share: Share) -> None:
     assert len(figures.kinds) >= 14, "every format is reached"
 
 
+@pytest.mark.fuzz
 def test_an_input_can_be_made_again(seeds: list[Seed]) -> None:
     """By its run's seed and its number; and inputs differ."""
     one, other = Mutator(seeds), Mutator(seeds)
@@ -47,6 +49,7 @@ def test_an_input_can_be_made_again(seeds: list[Seed]) -> None:
     assert one.input(2, 0) != inputs[0]
 
 
+@pytest.mark.fuzz
 def test_parts_are_known(seeds: list[Seed]) -> None:
     """Of every format with parts some are found, and mending checksums leaves whole files as they are."""
     parts = {seed.group: len(pieces(seed.data)) for seed in seeds if seed.group.startswith("zoo")}

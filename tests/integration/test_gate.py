@@ -458,7 +458,7 @@ def test_past_the_deadline_it_is_accepted_owed_and_judged_later(tmp_path: Path) 
         g.slow.free.clear()
         began = time.monotonic()
         reply = g.upload(RED_CIRCLE)
-        assert time.monotonic() - began < 1.05
+        assert time.monotonic() - began < 1.5
         assert (reply.status, reply.code) == (200, "deadline")
         assert g.figures().owed == {"deadline": 1}
         g.slow.free.set()
@@ -523,7 +523,7 @@ def test_without_memory_it_is_hashed_answered_and_owed(tmp_path: Path) -> None:
             second = g.upload(big[1])
             assert second.code == "queue_full"
             assert second.json["sha256"] == hashlib.sha256(big[1]).hexdigest()
-            (entry,) = g.ledger.entries([UploadState.OWED])
+            (entry,) = g.ledger.untried_entries(UploadState.OWED, 500)
             assert entry.note.sha256 == hashlib.sha256(big[1]).digest() and entry.note.size == len(big[1])
             g.slow.free.set()
             assert first.result().status == 200

@@ -264,6 +264,7 @@ def test_a_clock_that_jumps_changes_no_answer(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.long
+@pytest.mark.quiet
 def test_an_event_loop_is_never_held_up_by_judging(tmp_path: Path, faces: str) -> None:
     """Health is answered at once while all threads judge."""
     with gate_server(tmp_path / "gate", policy=faces) as running:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from fedi_safety.gate import worker_api
 from support.serving import RED, Gate, gate
-from support.share import SOAK_TIMES, Share, examples
+from support.share import Share
 
 ROOT = Path(__file__).parents[2]
 CODES = set(re.findall(r"`([a-z_]+)`", (ROOT / "docs/api.md").read_text("utf-8")))
@@ -90,7 +90,7 @@ def test_a_thousand_malformed_requests_from_the_description(server: Gate, share:
         @seed(share.seed)
         @given(case=operation.as_strategy(generation_mode=mode))
         @settings(
-            max_examples=examples * share.of(1, SOAK_TIMES),
+            max_examples=examples * share.of(1, 20),
             database=None,
             suppress_health_check=list(HealthCheck),
         )
@@ -155,7 +155,7 @@ def test_garbage_of_every_kind_gets_an_answer(server: Gate, share: Share) -> Non
 
     @seed(share.seed)
     @given(path=st.sampled_from(PATHS), kind=st.sampled_from(KINDS), body=bodies, chunked=st.booleans())
-    @settings(max_examples=examples(400), database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=share.of(400, 8000), database=None, suppress_health_check=list(HealthCheck))
     def run(path: str, kind: str, body: bytes, chunked: bool) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
         headers = MINE | {"Content-Type": kind.encode("utf-8").decode("latin-1")}

@@ -81,6 +81,7 @@ def scores(clip: Clip, evidence: list[Evidence]) -> list[dict[str, float]]:
     return [dict(scored.signals) for scored in clip.score(evidence)]
 
 
+@pytest.mark.long
 def test_recall_and_precision_on_held_out_pictures(
     scenes: list[shapes.Scene], clip: Clip, evidence: list[Evidence]
 ) -> None:
@@ -92,6 +93,7 @@ def test_recall_and_precision_on_held_out_pictures(
     assert right / sum(condemned) > 0.98  # precision
 
 
+@pytest.mark.long
 def test_neither_alone_condemns(scenes: list[shapes.Scene], scores: list[dict[str, float]]) -> None:
     """What is only red, or only a circle, reaches one of the two factors; both, in two different things, neither."""
     groups: dict[str, list[tuple[float, float]]] = {"red": [], "circle": [], "apart": [], "other": []}
@@ -109,6 +111,7 @@ def test_neither_alone_condemns(scenes: list[shapes.Scene], scores: list[dict[st
         assert as_expected / len(values) > 0.98, name
 
 
+@pytest.mark.long
 def test_the_cascade_agrees_with_the_full_run(clip: Clip, evidence: list[Evidence]) -> None:
     policy = parse_policy(stand_in.CASCADE, source="stand-in", name="stand-in")
     detectors: list[Detector] = [stand_in.RedPixels(), clip]

@@ -24,7 +24,7 @@ SERVERS = {
     "disk": "a small disk, which root mounts, to be filled",
 }
 GROUPS = {
-    "long": "fault injection that takes minutes",
+    "long": "fault injection and whole stories, minutes altogether",
     "fuzz": "a share of the fuzzing",
 }
 ALL = {**SERVERS, **GROUPS}

@@ -205,13 +205,6 @@ class SqlLedger:
             uploads.note(connection, notes)
             uploads.move(connection, now, moves)
 
-    def entries(
-        self, states: Sequence[UploadState], after: int = 0, limit: int = codec.BATCH_ROWS
-    ) -> list[BacklogEntry]:
-        """Return the next uploads in one of these states behind the one numbered `after`, oldest first."""
-        with self.database.read() as connection:
-            return uploads.page(connection, states, after, limit)
-
     def untried_entries(self, state: UploadState, limit: int) -> list[BacklogEntry]:
         """Return the uploads in this state that were not tried for the longest, those never tried first."""
         with self.database.read() as connection:

@@ -168,12 +168,6 @@ def prune(connection: Connection, before: float) -> int:
     return connection.execute(delete(table).where(ended, func.coalesce(_u.settled_at, _u.at) < before)).rowcount
 
 
-def page(connection: Connection, states: Sequence[UploadState], after: int, limit: int) -> list[BacklogEntry]:
-    """Return the next uploads in one of these states behind the one numbered `after`, oldest first."""
-    query = _ENTRIES.where(_u.state.in_([state.value for state in states]), _u.id > after).order_by(_u.id).limit(limit)
-    return [_entry(row) for row in connection.execute(query).mappings()]
-
-
 def untried(connection: Connection, state: UploadState, limit: int) -> list[BacklogEntry]:
     """Return the uploads in this state that were not tried for the longest, those never tried first."""
     query = _ENTRIES.where(_u.state == state.value).order_by(func.coalesce(_u.tried_at, 0.0), _u.id).limit(limit)

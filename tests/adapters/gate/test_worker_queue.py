@@ -239,18 +239,18 @@ def test_bytes_are_bounded_even_where_the_number_is_not() -> None:
 
 def test_without_a_worker_it_says_so_at_once_after_a_moment_of_patience() -> None:
     async def test() -> None:
-        queue = await started(missing_s=0.2)
+        queue = await started(missing_s=0.8)
         assert queue.ready() == "no_worker"
         judging = asyncio.create_task(queue.judge(upload()))
         (lease,) = await queue.take("w", 1, 1)
         assert queue.answer(lease.id, "w", clear(lease))
         assert (await judging).outcome == "clear"
         assert queue.ready() is None
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1)
         assert queue.ready() == "no_worker"
         begun = time.monotonic()
         assert (await queue.judge(upload())).reason is Unjudged.NO_WORKER
-        assert time.monotonic() - begun < 0.1
+        assert time.monotonic() - begun < 0.5
         waiting = asyncio.create_task(queue.take("w", 1, 1))
         await asyncio.sleep(0.4)
         assert queue.ready() is None  # as long as one waits for work, it is there
@@ -335,7 +335,7 @@ def test_a_clock_that_jumps_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_no_upload_is_lost_or_answered_twice_whatever_workers_do(share: Share) -> None:
     """Workers that die with what they hold, answer late or twice, give back, fail; uploaders that go away."""
-    rounds = share.of(5, 5000)
+    rounds = share.of(5, 1000)
     for number in range(rounds):
         whatever_workers_do(random.Random(f"{share.seed} {number}"))
     share.figure(f"{rounds} rounds of 60 uploads among 4 workers that misbehave")

@@ -449,6 +449,7 @@ def test_an_interrupted_exchange_leaves_no_answer_behind(
     assert refusal(hostile, "pid")[1] != before
 
 
+@pytest.mark.long
 def test_fifty_crashes_leak_nothing(others: Others) -> None:
     """Descriptors, processes and zombies: as many after as before."""
     with SandboxDecoder(CAPS, jobs=2, child_module="support.hostile.child") as decoder:

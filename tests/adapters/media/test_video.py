@@ -192,6 +192,7 @@ def test_what_is_attached_and_no_picture() -> None:
         assert numbers(frames) == expected
 
 
+@pytest.mark.long
 def test_large_frames_are_let_go() -> None:
     """However many frames are judged, only a few are held at once."""
     pictures = [numbered(i, (2560, 1440)) for i in range(48)]

@@ -242,6 +242,7 @@ def test_objects_just_before_the_mark_are_met_again(rig: Rig) -> None:
     assert set(rig.states()) == {"late"}
 
 
+@pytest.mark.long
 def test_a_failed_object_is_tried_again_when_it_has_left_the_window(rig: Rig) -> None:
     rig.step()
     rig.store.put("k", picture(1))
@@ -258,6 +259,7 @@ def test_a_failed_object_is_tried_again_when_it_has_left_the_window(rig: Rig) ->
     assert rig.states() == {"k": "judged"} and judged_once(rig)
 
 
+@pytest.mark.long
 def test_a_removal_that_failed_is_tried_again_however_old_it_is(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     rig.step()
     rig.store.put("k", RED_CIRCLE)
