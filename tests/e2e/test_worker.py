@@ -120,6 +120,7 @@ def test_the_policy_is_read_again(tmp_path: Path, faces: str) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.quiet
 def test_what_a_killed_worker_held_is_judged_by_the_next_and_nothing_twice(
     tmp_path: Path, gate: GateServer, faces: str
 ) -> None:

@@ -23,6 +23,7 @@ from fedi_safety.core.errors import ConfigError, ModelError
 from fedi_safety.core.policy import judge
 from fedi_safety.core.types import Content, Judged, MediaType, Object, Scores, Signal
 from fedi_safety.core.uploads import UploadState
+from fedi_safety.gate.admission import PROXY_SIGNS
 from fedi_safety.judging.types import Unjudged
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.policies import load_policy
@@ -202,6 +203,20 @@ def test_a_proxy_that_is_not_listed_lets_nobody_in_by_its_own_address(tmp_path: 
             assert g.upload(RED, "/validate/s3cret", headers={"X-Forwarded-For": header}).status == 200
 
 
+@pytest.mark.parametrize("sign", PROXY_SIGNS)
+def test_whatever_else_tells_of_a_proxy_takes_the_networks_exemption_away(sign: str, tmp_path: Path) -> None:
+    """A web server on this machine that sends no X-Forwarded-For would make the world this machine."""
+    listed: dict[str, Any] = {"networks": ["127.0.0.0/8", "10.0.0.0/8"], "trusted_proxies": ["127.0.0.1"]}
+    alone: dict[str, Any] = {"networks": ["127.0.0.0/8"]}
+    for settings in (alone, listed):
+        with gate(tmp_path, tokens={"lemmy": "s3cret"}, **settings) as g:
+            assert g.upload(RED, headers={sign: "127.0.0.1"}).status == 401
+            assert g.upload(RED, "/validate/s3cret", headers={sign: "127.0.0.1"}).status == 200
+            assert g.upload(RED).status == 200
+            believed = 200 if "trusted_proxies" in settings else 401
+            assert g.upload(RED, headers={sign: "1", "X-Forwarded-For": "10.0.0.1"}).status == believed
+
+
 def test_a_trusted_proxy_is_believed_about_the_last_hop_alone(tmp_path: Path) -> None:
     with gate(tmp_path, networks=["10.0.0.0/8"], trusted_proxies=["127.0.0.1", "192.168.0.0/16"]) as g:
         for header, status in {
@@ -232,7 +247,7 @@ def test_the_log_tells_the_operator_whom_it_did_not_let_in(tmp_path: Path, caplo
     assert said == [
         "the token is none of gate.tokens",
         "127.0.0.1 is not in gate.networks",
-        "X-Forwarded-For came from 127.0.0.1, which is not in gate.trusted_proxies, or names nobody",
+        "it came through a proxy at 127.0.0.1, not in gate.trusted_proxies, or without X-Forwarded-For",
     ]
 
 

@@ -62,6 +62,7 @@ def apply_run(folder: Path) -> None:
     store = LocalStore(str(folder / "media"))
     bench = Bench(folder / "ledger.db", store)
     run = bench.ledger.begin_run("apply", store.url, {})
+    bench.ledger.take_back(run, store.url)
     Acting(bench.ledger, {ActKind.DELETE: Remove(store)}, run, Tally()).carry_out(bench.ledger.open_plans(store.url))
     store.close()
     bench.close()

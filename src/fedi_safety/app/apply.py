@@ -53,6 +53,7 @@ def apply(
         counts = ledger.store_counts(store.url)
         report.tally.planned = counts.open_removals
         report.breaker = _apply_breaker(settings, ledger, report, counts, resume_acts)
+        ledger.take_back(report.run_id, store.url)
         if report.breaker is None:
             note = noting(report)
 

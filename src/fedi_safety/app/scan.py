@@ -83,9 +83,7 @@ def scan(
         "cascade": request.cascade,
         "resume_acts": request.resume_acts,
     }
-    limits = replace(
-        breaker_limits(settings), max_removed=max(0, settings.breaker.max_removed - request.removed_before)
-    )
+    limits = replace(breaker_limits(settings), removed_before=request.removed_before)
     within = recorded_run(ledger, "scan", report, recorded) if run is None else part_of_run(run, report)
     with lock or ledger.run_lock(), within:
         if request.recheck is Recheck.POLICY and request.redecide:

@@ -44,7 +44,7 @@ def apply(
     stop = threading.Event()
     reports: list[tuple[str, RunReport]] = []
     try:
-        with on_stop(stop.set):
+        with on_stop(lambda: _stop(sh, stop)):
             # One after another: acts are few, and their order in the ledger stays plain.
             for target in targets(sh.settings, store):
                 with closing(target.open()) as opened:
@@ -71,6 +71,14 @@ def apply(
     if json_output:
         write_json((summed([r for _, r in reports]) if several else reports[0][1]).as_json())
     return worst(report.exit_code for _, report in reports)
+
+
+def _stop(sh: Shell, stop: threading.Event) -> None:
+    """Handle SIGINT and SIGTERM: finish the action in hand. A second one does not wait for that."""
+    if stop.is_set():
+        raise KeyboardInterrupt
+    stop.set()
+    sh.note("stopping: finishing the action in hand (again to stop at once)")
 
 
 def _say(sh: Shell, named: str, report: RunReport) -> None:

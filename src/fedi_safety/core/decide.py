@@ -8,6 +8,8 @@ from fedi_safety.core.runs import Tally
 from fedi_safety.core.types import ActKind, Verdict
 
 CHECKPOINT_OBJECTS = 10_000
+DAY_S = 86_400.0
+"""Over which the breaker counts what daemons remove: each of their passes alone is too small to trip it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class BreakerLimits:
     max_removed: int = 1000
     max_unscanned_share: float = 0.5
     min_listed: int = 200
+    removed_before: int = 0  # what was removed lately and counts together with this run's number
 
 
 def wants_act(verdict: Verdict, act: ActKind | None) -> bool:
@@ -42,8 +45,9 @@ def wants_act(verdict: Verdict, act: ActKind | None) -> bool:
 def breaker_opinion(limits: BreakerLimits, tally: Tally) -> str | None:
     """Return why acts must stop, or None. Counts what this run would remove against what it has seen so far (I6)."""
     judged = tally.judged + tally.already_judged
-    if tally.block > limits.max_removed:
-        return f"{tally.block} objects would be removed, more than {limits.max_removed}"
+    if tally.block + limits.removed_before > limits.max_removed and tally.block:
+        before = f" after {limits.removed_before} within a day" if limits.removed_before else ""
+        return f"{tally.block} objects would be removed{before}, more than {limits.max_removed}"
     if judged >= limits.min_judged and tally.block > limits.max_removed_share * judged:
         return (
             f"{tally.block} of {judged} judged objects would be removed, more than {100 * limits.max_removed_share:g} %"

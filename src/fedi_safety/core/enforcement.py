@@ -6,6 +6,7 @@ It removes nothing itself and judges nothing: verdicts come from the pipeline, r
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -24,12 +25,16 @@ log = logging.getLogger(__name__)
 
 _RECORD_RESULTS = 512  # results that one transaction records
 _RECORD_S = 1.0  # and the longest that a result waits for its record
-_ACT_PLANS = 32  # plans started, done and closed together
+_GROUP_S = 1.0  # how long a group of acts takes that are started together, as far as the last one tells
+_GROUP_MOST = 32  # and how many they are at most
 
 
 @dataclass(slots=True)
 class Acting:
-    """Carries out plans in small groups: start (durable), do, close. Doing a group twice is harmless."""
+    """Carries out plans in small groups: start (durable), do, close. Doing a group twice is harmless.
+
+    A group takes about a second: whatever a person says meanwhile is heard before the next one is started.
+    """
 
     ledger: Ledger
     acts: Mapping[ActKind, Act]
@@ -40,26 +45,47 @@ class Acting:
     def carry_out(self, plans: Iterable[Plan], keep_going: Callable[[], bool] = lambda: True) -> bool:
         """Act on every plan while `keep_going` says so; return whether all were tried.
 
-        The object in hand is always finished and its record closed before this returns.
+        The act in hand is always finished and its record closed before this returns; what was started with it and has
+        not begun waits again.
         """
         waiting = iter(plans)
-        while group := list(islice(waiting, _ACT_PLANS)):
+        size = 1
+        while group := list(islice(waiting, size)):
             if not keep_going():
                 return False
+            began = time.monotonic()
             # What a person dismissed, or a newer judgement superseded, in the meantime is not started.
             started = self.ledger.start(self.run, group)
-            outcomes = [self.acts[plan.act].perform(plan) for plan in started]
-            for outcome in outcomes:
-                log.info("%s: %s: %s", printable(outcome.plan.object.key), outcome.state.value, outcome.detail)
-            self.ledger.close(self.run, outcomes)
-            for outcome in outcomes:
-                if outcome.state in (PlanState.DONE, PlanState.GONE):
-                    self.tally.acted += 1
-                elif outcome.state is PlanState.FAILED:
-                    self.tally.failed += 1
-                if self.on_outcome is not None:
-                    self.on_outcome(outcome)
+            if not self._perform(started, keep_going):
+                return False
+            took = max(time.monotonic() - began, 1e-3)
+            size = max(1, min(_GROUP_MOST, 2 * size, int(size * _GROUP_S / took)))
         return True
+
+    def _perform(self, started: Sequence[Plan], keep_going: Callable[[], bool]) -> bool:
+        """Do what was started, until it is done or `keep_going` says no; close what was done, give back the rest."""
+        outcomes: list[Outcome] = []
+        begun = 0
+        try:
+            for plan in started:
+                if begun and not keep_going():
+                    break
+                begun += 1
+                outcome = self.acts[plan.act].perform(plan)
+                log.info("%s: %s: %s", printable(plan.object.key), outcome.state.value, outcome.detail)
+                outcomes.append(outcome)
+        finally:
+            # Also where something ends this at once. An act that broke off stays started: the next run does it again.
+            self.ledger.close(self.run, outcomes)
+            self.ledger.give_back(self.run, started[begun:])
+        for outcome in outcomes:
+            if outcome.state in (PlanState.DONE, PlanState.GONE):
+                self.tally.acted += 1
+            elif outcome.state is PlanState.FAILED:
+                self.tally.failed += 1
+            if self.on_outcome is not None:
+                self.on_outcome(outcome)
+        return begun == len(started)
 
 
 @dataclass(slots=True)
@@ -87,8 +113,8 @@ class Enforcement:
         After a halt the results in hand are still recorded, but no further act begins: their plans wait in the ledger.
         """
         self._latch()
-        if self.mode.removes and self.tripped is None:
-            self._recover()
+        if self.mode.removes:
+            self._recover(pipeline)
         buffer: list[Result] = []
         try:
             self._take(pipeline, buffer)
@@ -98,7 +124,7 @@ class Enforcement:
             raise
         self._record(buffer, pipeline)
         if not pipeline.halted:
-            self._act(finished=True)
+            self._act(pipeline, finished=True)
 
     def _take(self, pipeline: Pipeline, buffer: list[Result]) -> None:
         """Fill `buffer` from the pipeline and empty it into the ledger, acting at checkpoints."""
@@ -112,7 +138,7 @@ class Enforcement:
                     buffer.clear()
                     since = self.clock.monotonic()
                 if not pipeline.halted:
-                    self._act(finished=False)
+                    self._act(pipeline, finished=False)
 
     def _latch(self) -> None:
         """Take over a breaker that an earlier run tripped, or reset it when the operator resumes."""
@@ -171,7 +197,7 @@ class Enforcement:
     def _count_unscanned(self, reason: str) -> None:
         self.tally.unscanned[reason] = self.tally.unscanned.get(reason, 0) + 1
 
-    def _act(self, *, finished: bool) -> None:
+    def _act(self, pipeline: Pipeline, *, finished: bool) -> None:
         """At a checkpoint, or at the end, ask the breaker and carry out what is pending."""
         if not self.mode.removes or not acts_due(self.tally.listed, self._acted_at, finished=finished):
             return
@@ -184,12 +210,13 @@ class Enforcement:
             self._pending.clear()  # the plans stay in the ledger
             return
         plans, self._pending = self._pending, deque()
-        self.acting.carry_out(plans)
+        self.acting.carry_out(plans, lambda: not pipeline.halted)
 
-    def _recover(self) -> None:
-        """Finish acts that an earlier run had begun and did not close."""
-        started = (p for p in self.ledger.open_plans(self.store) if p.state is PlanState.STARTED)
-        self.acting.carry_out(started)
+    def _recover(self, pipeline: Pipeline) -> None:
+        """Let acts that an earlier run began and did not close wait again, and carry out what may be of them now."""
+        lost = self.ledger.take_back(self.run, self.store)
+        if self.tripped is None:
+            self.acting.carry_out(lost, lambda: not pipeline.halted)
 
 
 def _log(result: Result) -> None:

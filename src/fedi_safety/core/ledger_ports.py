@@ -190,6 +190,14 @@ class Ledger(Memory, Protocol):
         """Return why the breaker holds this store's acts back, or None."""
         ...
 
+    def removed_since(self, store: str, after: float) -> int:
+        """Count what was removed from a store since then, or since a person last let its breaker go."""
+        ...
+
+    def judged_since(self, store: str, after: float) -> int:
+        """Count the objects of a store that were judged since then, or since a person last let its breaker go."""
+        ...
+
     def set_breaker(self, run: int, store: str, why: str | None) -> None:
         """Trip (`why` given) or reset the breaker of a store, and record the event."""
         ...
@@ -216,15 +224,28 @@ class Ledger(Memory, Protocol):
         ...
 
     def start(self, run: int, plans: Sequence[Plan]) -> list[Plan]:
-        """Commit that these acts are about to be carried out. Nothing is touched before this returns (I3).
+        """Commit that this run is about to carry these acts out. Nothing is touched before this returns (I3).
 
-        Returns the plans to carry out, in order: one that a person dismissed, or that was superseded or closed, since
-        it was listed is left out and must not be acted upon.
+        Returns the plans to carry out, in order, each of them this run's alone. Left out, and never to be acted upon,
+        is what a person dismissed, what is no longer condemned, what is undecided, closed, or in another run's hands.
         """
         ...
 
+    def take_back(self, run: int, store: str) -> list[Plan]:
+        """Let what an earlier run started on a store and never finished wait again; return these plans.
+
+        For the holder of the run lock alone: nobody else is doing them then.
+        """
+        ...
+
+    def give_back(self, run: int, plans: Sequence[Plan]) -> None:
+        """Let plans wait again that this run started and will not carry out."""
+        ...
+
     def close(self, run: int, outcomes: Iterable[Outcome]) -> None:
-        """Commit how acts ended. `done` and `gone` mark the object removed; `changed` forgets its verdict."""
+        """Commit how acts ended that this run started. `done` and `gone` mark the object removed; `changed` forgets its
+        verdict.
+        """
         ...
 
     def redecide(

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
+from starlette.datastructures import Headers
+
 from fedi_safety.config.schema import Gate
 from fedi_safety.core.errors import ConfigError
 from fedi_safety.gate.keys import Keyring
@@ -78,6 +80,26 @@ def parse(text: str) -> Address | None:
     return mapped or address
 
 
+FORWARDED_FOR = "x-forwarded-for"
+PROXY_SIGNS = (
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-port",
+    "x-forwarded-server",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "cf-ray",
+    "fastly-client-ip",
+    "fly-client-ip",
+)
+"""Headers that web servers and delivery networks add to what they pass on, and that callers of a gate never send."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Somebody who was let in, and under which name."""
@@ -96,15 +118,17 @@ class Admission:
         self._rate = gate.rate
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def address(self, peer: str | None, forwarded: Sequence[str]) -> Address | None:
-        """Return the caller's address: the peer's, or what the nearest trusted proxies say it is.
+    def address(self, peer: str | None, headers: Headers) -> Address | None:
+        """Return the caller's address: the peer's, or what the nearest trusted proxies say it is in `X-Forwarded-For`.
 
         From the right, because everything to the left of what a trusted proxy added is the caller's own word. Of whom a
-        proxy speaks that is not listed nobody knows: None. Else one on this machine would let the world in as itself.
+        proxy speaks that is not listed, or that does not say it in that header, nobody knows: None. Else one on this
+        machine would let the world in as itself.
         """
         address = parse(peer or "")
-        hops = [hop for header in forwarded for hop in header.split(",")]
-        if hops and not (address is not None and _within(address, self._proxies)):
+        hops = [hop for header in headers.getlist(FORWARDED_FOR) for hop in header.split(",")]
+        passed_on = bool(hops) or any(name in headers for name in PROXY_SIGNS)
+        if passed_on and not (hops and address is not None and _within(address, self._proxies)):
             return None
         while address is not None and hops and _within(address, self._proxies):
             address = parse(hops.pop())
@@ -126,7 +150,9 @@ class Admission:
                 raise _stranger("the token is none of gate.tokens")
             return Caller(name)
         if address is None:
-            raise _stranger(f"X-Forwarded-For came from {peer}, which is not in gate.trusted_proxies, or names nobody")
+            raise _stranger(
+                f"it came through a proxy at {peer}, not in gate.trusted_proxies, or without X-Forwarded-For"
+            )
         if not _within(address, self._networks):
             raise _stranger(f"{address} is not in gate.networks")
         return Caller(str(address))

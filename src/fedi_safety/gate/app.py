@@ -105,7 +105,7 @@ def presented(request: Request) -> str | None:
 def admitted(admission: Admission, request: Request) -> Caller:
     """Return who asks. Raises `Refusal`."""
     peer = request.client.host if request.client is not None else None
-    address = admission.address(peer, request.headers.getlist("x-forwarded-for"))
+    address = admission.address(peer, request.headers)
     return admission.admit(presented(request), address, peer)
 
 

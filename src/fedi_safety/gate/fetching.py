@@ -12,7 +12,7 @@ import socket
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv6Network, ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -27,8 +27,47 @@ _CONNECT_S = 5.0
 _STEP_S = 10.0
 _AS_IT_IS = "/%:=&?~+!$,;'@()*[]-._"
 _PORTS = {"http": 80, "https": 443}
-# Doors from IPv6 into IPv4, behind which a private address may lie: NAT64, 6to4, Teredo.
-_DOORS = tuple(IPv6Network(n) for n in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32"))
+# Ranges of IANA's registries of special addresses that are no place on the internet, or a door from IPv6 into IPv4
+# behind which a private address may lie. `ipaddress` knows most of them, but each version of Python others.
+_SPECIAL = tuple(
+    ip_network(text)
+    for text in (
+        "0.0.0.0/8",  # this network
+        "10.0.0.0/8",
+        "100.64.0.0/10",  # shared by a provider's customers
+        "127.0.0.0/8",
+        "169.254.0.0/16",  # link-local, where clouds keep their metadata
+        "172.16.0.0/12",
+        "192.0.0.0/24",  # protocol assignments
+        "192.0.2.0/24",  # documentation
+        "192.31.196.0/24",  # AS112
+        "192.52.193.0/24",  # AMT
+        "192.88.99.0/24",  # relays of 6to4
+        "192.168.0.0/16",
+        "192.175.48.0/24",  # AS112
+        "198.18.0.0/15",  # benchmarks
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, and broadcast
+        "::/96",  # unspecified, loopback, IPv4-compatible
+        "::ffff:0:0:0/96",  # IPv4-translated
+        "64:ff9b::/96",  # NAT64
+        "64:ff9b:1::/48",  # NAT64 within a network
+        "100::/64",  # discarded
+        "100:0:0:1::/64",  # dummy prefix
+        "2001::/23",  # protocol assignments: Teredo, benchmarks, ORCHID and others
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4
+        "2620:4f:8000::/48",  # AS112
+        "3fff::/20",  # documentation
+        "5f00::/16",  # segment routing
+        "fc00::/7",  # unique local
+        "fe80::/10",  # link-local
+        "fec0::/10",  # site-local
+        "ff00::/8",  # multicast
+    )
+)
 
 
 class FetchError(Exception):
@@ -130,11 +169,10 @@ def is_public(text: str) -> bool:
     address = _address(text)
     if address is None:
         return False
-    if address.version == 6:
-        if address.ipv4_mapped is not None:
-            return is_public(str(address.ipv4_mapped))
-        if any(address in door for door in _DOORS):
-            return False
+    if address.version == 6 and address.ipv4_mapped is not None:
+        return is_public(str(address.ipv4_mapped))
+    if any(address in special for special in _SPECIAL):
+        return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 

@@ -156,6 +156,14 @@ class SqlLedger:
             kind = Kind.BREAKER_RESET if why is None else Kind.BREAKER_TRIPPED
             append(connection, now, [Event(kind, {"run": run, "store": store, "why": why})])
 
+    def removed_since(self, store: str, after: float) -> int:
+        """Count what was removed from a store since then, or since a person last let its breaker go."""
+        return statistics.removed_since(self.database, store, after)
+
+    def judged_since(self, store: str, after: float) -> int:
+        """Count the objects of a store that were judged since then, or since a person last let its breaker go."""
+        return statistics.judged_since(self.database, store, after)
+
     # --- the daemon
 
     def watermark(self, store: str) -> Watermark | None:
@@ -280,6 +288,18 @@ class SqlLedger:
         now = self.clock.now()
         with self.database.write() as connection:
             return planning.start(connection, now, run, plans)
+
+    def take_back(self, run: int, store: str) -> list[Plan]:
+        """Let what an earlier run started on a store and never finished wait again; return these plans."""
+        with self.database.write() as connection:
+            return planning.give_back(connection, self.clock.now(), run, planning.of_store(store))
+
+    def give_back(self, run: int, plans: Sequence[Plan]) -> None:
+        """Let plans wait again that this run started and will not carry out."""
+        if plans:
+            mine = planning.owned_by(run, [plan.id for plan in plans])
+            with self.database.write() as connection:
+                planning.give_back(connection, self.clock.now(), run, mine)
 
     def close(self, run: int, outcomes: Iterable[Outcome]) -> None:
         """Commit how acts ended, in batches. What was done is recorded even if the iterable then raises."""

@@ -6,12 +6,13 @@ Every change of a plan's state appends an event, so that the last event of a pla
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, case, func, insert, or_, select, update
 
 from fedi_safety.core.errors import printable
-from fedi_safety.core.types import ActKind, Object, Outcome, Plan, PlanState
+from fedi_safety.core.types import ActKind, Object, Outcome, Plan, PlanState, Verdict
 from fedi_safety.ledger import codec, embeddings
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.schema import State, acts, contents, objects, plans, runs, stores
@@ -51,7 +52,7 @@ def make_plans(
     wanted: Sequence[tuple[Object, bytes]],
     act: ActKind,
 ) -> list[Plan]:
-    """See `Ledger.plan`. A started plan of another kind is left alone: its act may be under way."""
+    """See `Ledger.plan`. What is being done about an object is left alone, and gets no second plan."""
     object_ids = _object_ids(connection, store_id, [obj for obj, _ in wanted])
     content_ids = _content_ids(connection, [sha256 for _, sha256 in wanted])
     targets: dict[int, tuple[Object, bytes]] = {}
@@ -61,6 +62,7 @@ def make_plans(
         if content_ids[sha256] is not None:
             targets[object_ids[obj.key]] = obj, sha256
     kept: dict[int, Plan] = {}
+    busy: set[int] = set()  # objects that something else is being done about
     stale: list[tuple[int, bytes]] = []
     for plan_id, object_id, plan in _open_of_objects(connection, list(targets)):
         obj, sha256 = targets[object_id]
@@ -68,13 +70,15 @@ def make_plans(
         same = plan.sha256 == sha256 and plan.act is act and (started or plan.object == obj)
         if same and object_id not in kept:
             kept[object_id] = plan
-        elif not started:
+        elif started:
+            busy.add(object_id)
+        else:
             stale.append((plan_id, plan.sha256))
     _close_without_act(connection, at, run, stale, PlanState.SUPERSEDED)
-    missing = [(object_id, *target) for object_id, target in targets.items() if object_id not in kept]
+    missing = [(o, *target) for o, target in targets.items() if o not in kept and o not in busy]
     for part in codec.chunks(missing):
         kept.update(_insert(connection, at, run, store, content_ids, part, act))
-    return [kept[object_ids[obj.key]] for obj, sha256 in wanted if content_ids[sha256] is not None]
+    return [kept[object_id] for obj, _ in wanted if (object_id := object_ids[obj.key]) in kept]
 
 
 def _insert(
@@ -126,28 +130,120 @@ def identity(key: str, act: str, size: int, mtime_ns: int, tag: str) -> dict[str
 
 
 def start(connection: Connection, at: float, run: int, wanted: Sequence[Plan]) -> list[Plan]:
-    """Open an act for each plan that is still open; return those plans."""
-    states: dict[int, str] = {}
-    for part in codec.chunks([plan.id for plan in wanted]):
-        query = select(plans.c.id, plans.c.state).where(plans.c.id.in_(part), plans.c.open.is_(True))
-        states.update((row, state) for row, state in connection.execute(query))
-    startable = list({plan.id: plan for plan in wanted if plan.id in states}.values())
-    if not startable:
+    """Open an act of this run for each plan that still waits and whose content is still condemned; return those plans.
+
+    Asked in the transaction that starts them, so that a person's no, or a milder policy, wins until then whatever
+    became of the plan before: it is closed instead. What a policy left undecided waits until it is decided. A plan that
+    another run has started is that run's.
+    """
+    standing = _standing(connection, [plan.id for plan in wanted])
+    refused: dict[PlanState, list[tuple[int, bytes]]] = {PlanState.DISMISSED: [], PlanState.SUPERSEDED: []}
+    startable: dict[int, Plan] = {}
+    for plan in wanted:
+        now = standing.get(plan.id)
+        if now is None:
+            continue
+        if now.dismissed_at is not None:
+            refused[PlanState.DISMISSED].append((plan.id, plan.sha256))
+        elif now.verdict != Verdict.BLOCK.value:
+            refused[PlanState.SUPERSEDED].append((plan.id, plan.sha256))
+        elif now.decided:
+            startable[plan.id] = plan
+    for state, found in refused.items():
+        _close_without_act(connection, at, run, found, state)
+    taken = _take(connection, at, list(startable))
+    begun = [plan for plan in startable.values() if plan.id in taken]
+    if not begun:
         return []
-    new = [Event(Kind.ACT_STARTED, {"run": run, "state": "started"}, plan.sha256, plan.id) for plan in startable]
+    new = [Event(Kind.ACT_STARTED, {"run": run, "state": "started"}, plan.sha256, plan.id) for plan in begun]
     seqs = append(connection, at, new)
     rows = [
         {"plan_id": plan.id, "run_id": run, "started_at": at, "started_seq": seq}
-        for plan, seq in zip(startable, seqs, strict=True)
+        for plan, seq in zip(begun, seqs, strict=True)
     ]
     connection.execute(insert(acts), rows)
-    _set_states(connection, at, [plan.id for plan in startable], PlanState.STARTED)
-    return [Plan(plan.id, plan.object, plan.sha256, plan.act, PlanState.STARTED) for plan in startable]
+    return [replace(plan, state=PlanState.STARTED) for plan in begun]
+
+
+def _standing(connection: Connection, plan_ids: Sequence[int]) -> dict[int, Row[*tuple[Any, ...]]]:
+    """Return what is in force for the content of each plan that waits."""
+    c = contents.c
+    found: dict[int, Row[*tuple[Any, ...]]] = {}
+    for part in codec.chunks(plan_ids):
+        query = (
+            select(plans.c.id, c.verdict, c.decided, c.dismissed_at)
+            .join(contents, c.id == plans.c.content_id)
+            .where(plans.c.id.in_(part), plans.c.open.is_(True), plans.c.state.in_(WAITING))
+        )
+        found.update({row.id: row for row in connection.execute(query)})
+    return found
+
+
+def _take(connection: Connection, at: float, plan_ids: Sequence[int]) -> set[int]:
+    """Make waiting plans started, each for one taker alone; return those that are the caller's now."""
+    c = contents.c
+    condemned = select(c.id).where(c.verdict == Verdict.BLOCK.value, c.decided.is_(True), c.dismissed_at.is_(None))
+    taken: set[int] = set()
+    for part in codec.chunks(plan_ids):
+        statement = (
+            update(plans)
+            .where(plans.c.id.in_(part), plans.c.open.is_(True), plans.c.state.in_(WAITING))
+            .where(plans.c.content_id.in_(condemned))
+            .values(state=PlanState.STARTED.value, updated_at=at)
+            .returning(plans.c.id)
+        )
+        taken.update(connection.execute(statement).scalars())
+    return taken
+
+
+def give_back(connection: Connection, at: float, run: int, where: ColumnElement[bool]) -> list[Plan]:
+    """Let started plans that match `where` wait again, for nobody is doing them; return them as they are then.
+
+    Their open acts are closed as interrupted: how far they came nobody knows, and doing one twice is harmless.
+    """
+    query = (
+        select(*_PLAN_COLUMNS)
+        .join(objects, objects.c.id == plans.c.object_id)
+        .join(contents, contents.c.id == plans.c.content_id)
+        .where(plans.c.open.is_(True), plans.c.state == PlanState.STARTED.value, where)
+        .order_by(plans.c.id)
+    )
+    found = [_plan(row) for row in connection.execute(query)]
+    for part in codec.chunks(found):
+        owners = {plan.id: plan.sha256 for plan in part}
+        lost = connection.execute(
+            select(acts.c.id, acts.c.plan_id)
+            .where(acts.c.plan_id.in_(owners), acts.c.closed_at.is_(None))
+            .order_by(acts.c.id)
+        ).all()
+        state = PlanState.PLANNED.value
+        new = [Event(Kind.ACT_INTERRUPTED, {"run": run, "state": state}, owners[plan], plan) for _, plan in lost]
+        rows = [
+            {"row": act, "closed_at": at, "closed_seq": seq, "outcome": "interrupted", "detail": "", "receipt": None}
+            for (act, _), seq in zip(lost, append(connection, at, new), strict=True)
+        ]
+        if rows:
+            connection.execute(_CLOSE_ACT, rows)
+        _set_states(connection, at, list(owners), PlanState.PLANNED)
+    return [replace(plan, state=PlanState.PLANNED) for plan in found]
+
+
+def of_store(store: str) -> ColumnElement[bool]:
+    """Return the condition that a plan is about an object of this store."""
+    return plans.c.object_id.in_(
+        select(objects.c.id).join(stores, stores.c.id == objects.c.store_id).where(stores.c.url == store)
+    )
+
+
+def owned_by(run: int, plan_ids: Sequence[int]) -> ColumnElement[bool]:
+    """Return the condition that a plan is among these, and this run is doing it."""
+    own = select(acts.c.plan_id).where(acts.c.run_id == run, acts.c.closed_at.is_(None))
+    return and_(plans.c.id.in_(plan_ids), plans.c.id.in_(own))
 
 
 def close(connection: Connection, at: float, run: int, outcomes: Sequence[Outcome]) -> None:
-    """Close the open acts of these plans. An act whose end an earlier run never recorded is closed along with it."""
-    begun = _begun(connection, [outcome.plan.id for outcome in outcomes])
+    """Close the acts that this run has open for these plans. Raises `ValueError` for a plan that it is not doing."""
+    begun = _begun(connection, run, [outcome.plan.id for outcome in outcomes])
     new: list[Event] = []
     act_rows: list[dict[str, Any]] = []
     plan_rows: list[dict[str, Any]] = []
@@ -159,11 +255,8 @@ def close(connection: Connection, at: float, run: int, outcomes: Sequence[Outcom
         if state not in (PlanState.DONE, PlanState.GONE, PlanState.CHANGED, PlanState.FAILED):
             raise ValueError(f"an act cannot end as {state.value}")
         if plan.id not in begun:
-            raise ValueError(f"plan {plan.id} was not started")
-        object_id, content_id, [*lost, current] = begun.pop(plan.id)
-        for act_id in lost:
-            new.append(Event(Kind.ACT_INTERRUPTED, {"run": run}, plan.sha256, plan.id))
-            act_rows.append({"row": act_id, "closed_at": at, "outcome": "interrupted", "detail": "", "receipt": None})
+            raise ValueError(f"plan {plan.id} was not started by run {run}")
+        object_id, content_id, current = begun.pop(plan.id)
         receipt = codec.receipt_text(outcome.receipt)
         ended = {"run": run, "state": state.value, "detail": detail}
         if receipt is not None:
@@ -190,18 +283,19 @@ def close(connection: Connection, at: float, run: int, outcomes: Sequence[Outcom
     embeddings.forget_orphans(connection, emptied)
 
 
-def _begun(connection: Connection, plan_ids: Sequence[int]) -> dict[int, tuple[int, int, list[int]]]:
-    """Return for each started plan its object, its content, and its acts that are not closed, the latest last."""
-    found: dict[int, tuple[int, int, list[int]]] = {}
+def _begun(connection: Connection, run: int, plan_ids: Sequence[int]) -> dict[int, tuple[int, int, int]]:
+    """Return for each plan that this run is doing its object, its content, and the act that is open."""
+    found: dict[int, tuple[int, int, int]] = {}
     for part in codec.chunks(plan_ids):
         query = (
             select(acts.c.id, plans.c.id, plans.c.object_id, plans.c.content_id)
             .join(plans, plans.c.id == acts.c.plan_id)
-            .where(plans.c.id.in_(part), plans.c.state == PlanState.STARTED.value, acts.c.closed_at.is_(None))
+            .where(plans.c.id.in_(part), plans.c.state == PlanState.STARTED.value)
+            .where(acts.c.closed_at.is_(None), acts.c.run_id == run)
             .order_by(acts.c.id)
         )
         for act_id, plan_id, object_id, content_id in connection.execute(query):
-            found.setdefault(plan_id, (object_id, content_id, []))[2].append(act_id)
+            found[plan_id] = object_id, content_id, act_id
     return found
 
 

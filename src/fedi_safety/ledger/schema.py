@@ -21,9 +21,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
-REVISION = "0007"
+REVISION = "0008"
 """The newest revision in migrations/; a test holds it to the script directory's head."""
 
 
@@ -204,6 +205,8 @@ plans = Table(
     Index(None, "object_id"),
     Index(None, "content_id"),
     Index(None, "open", "id"),
+    # Two writers cannot plan two acts on one object.
+    Index("uq_plans_one_open", "object_id", unique=True, sqlite_where=text("open"), postgresql_where=text("open")),
 )
 
 acts = Table(

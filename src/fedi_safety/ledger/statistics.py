@@ -14,8 +14,9 @@ from fedi_safety.core.records import BINS, Figures, StoreActs, StoreCounts, Stor
 from fedi_safety.core.types import PlanState, Verdict
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.database.base import Database
+from fedi_safety.ledger.events import Kind
 from fedi_safety.ledger.query import IMPORTED_LABEL
-from fedi_safety.ledger.schema import State, acts, contents, dismissals, objects, plans, runs, stores
+from fedi_safety.ledger.schema import State, acts, contents, dismissals, events, objects, plans, runs, stores
 
 _DAY_S = 86_400
 _RUNS = 10
@@ -52,6 +53,39 @@ def store_counts(database: Database, store: str) -> StoreCounts:
         query = query.where(objects.c.store_id.in_(of_store), plans.c.state.in_(waiting))
         removals = connection.execute(query).scalar_one()
     return StoreCounts(states[State.JUDGED] + states[State.TRUSTED], states[State.UNSCANNED], removals)
+
+
+def removed_since(database: Database, store: str, after: float) -> int:
+    """Count what was removed from a store since then, or since a person last let its breaker go."""
+    with database.read() as connection:
+        a = acts.c
+        query = (
+            select(func.count())
+            .select_from(acts)
+            .join(plans, plans.c.id == a.plan_id)
+            .join(objects, objects.c.id == plans.c.object_id)
+            .join(stores, stores.c.id == objects.c.store_id)
+            .where(stores.c.url == store, a.outcome == PlanState.DONE.value)
+            .where(a.closed_at > _let_go(connection, store, after))
+        )
+        return connection.execute(query).scalar_one()
+
+
+def judged_since(database: Database, store: str, after: float) -> int:
+    """Count the objects of a store that were judged since then, or since a person last let its breaker go."""
+    with database.read() as connection:
+        o = objects.c
+        query = select(func.count()).select_from(objects).join(stores, stores.c.id == o.store_id)
+        since = _let_go(connection, store, after)
+        return connection.execute(query.where(stores.c.url == store, o.judged_at > since)).scalar_one()
+
+
+def _let_go(connection: Connection, store: str, after: float) -> float:
+    """Return when a person last reset the store's breaker, if that was later."""
+    e = events.c
+    query = select(e.at, e.payload).where(e.kind == Kind.BREAKER_RESET.value, e.at > after).order_by(e.seq.desc())
+    own = (at for at, payload in connection.execute(query) if json.loads(payload).get("store") == store)
+    return next(own, after)
 
 
 def acts_by_store(database: Database) -> dict[str, StoreActs]:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, case, delete, func, insert, or_, select, update
 
 from fedi_safety.core.errors import printable
-from fedi_safety.core.types import Verdict
+from fedi_safety.core.types import Reason, Verdict
 from fedi_safety.core.uploads import (
     GATE_RUN,
     NOT_FOUND,
@@ -131,7 +131,8 @@ def reopen(connection: Connection, decoder: str) -> int:
 def settle_swept(connection: Connection, at: float, store: str, margin_s: float) -> int:
     """Settle what no complete pass over the store has met, as long as it began well after the upload.
 
-    What was met and could not be judged is held instead.
+    What was met is no "not found": it ends with a verdict that is carried through, whatever a breaker, a dry run or a
+    failed act has made of it so far. What was met and cannot be judged by this version is held.
     """
     r = runs.c
     swept = select(func.max(r.started_at)).where(
@@ -141,14 +142,24 @@ def settle_swept(connection: Connection, at: float, store: str, margin_s: float)
     if began is None:
         return 0
     old = (_u.at < began - margin_s) & _u.sha256.is_not(None)
+    waiting = _u.state.in_([UploadState.OWED.value, UploadState.CONDEMNED.value]) & old
+    if connection.execute(select(_u.id).where(waiting).limit(1)).first() is None:
+        return 0
+    o = objects.c
+    unread = select(o.sha256).where(o.state == State.UNSCANNED.value, o.sha256.is_not(None))
+    for_good = unread.where(o.reason.not_in([reason.value for reason in Reason if reason.transient]))
     owed = (_u.state == UploadState.OWED.value) & old
-    if connection.execute(select(_u.id).where(owed).limit(1)).first() is not None:
-        unscanned = select(objects.c.sha256).where(objects.c.state == State.UNSCANNED.value)
-        met_so = _u.sha256.in_(unscanned.where(objects.c.sha256.is_not(None)))
-        connection.execute(update(table).where(owed, met_so).values(state=UploadState.HELD.value))
+    connection.execute(update(table).where(owed, _u.sha256.in_(for_good)).values(state=UploadState.HELD.value))
+    there = (State.JUDGED.value, State.TRUSTED.value, State.UNSCANNED.value)
+    met = (
+        select(o.id)
+        .join(contents, contents.c.id == o.content_id)
+        .where(contents.c.sha256 == _u.sha256, o.state.in_(there))
+        .exists()
+    )
     values = {"state": UploadState.SETTLED.value, "outcome": NOT_FOUND, "settled_at": at}
-    where = _u.state.in_([UploadState.OWED.value, UploadState.CONDEMNED.value]) & old
-    return connection.execute(update(table).where(where).values(values)).rowcount
+    gone = update(table).where(waiting, ~met, _u.sha256.not_in(unread))
+    return connection.execute(gone.values(values)).rowcount
 
 
 def prune(connection: Connection, before: float) -> int:

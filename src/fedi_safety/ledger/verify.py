@@ -48,6 +48,7 @@ def verify(database: Database) -> Verification:
             _check_counts(connection)
             _check_plans(connection)
             _check_acts(connection)
+            _check_singles(connection)
             _check_judgements(connection)
             _check_verdicts(connection)
             _check_dismissals(connection)
@@ -145,9 +146,24 @@ def _check_acts(connection: Connection) -> None:
             interrupted = ended.get("kind") == Kind.ACT_INTERRUPTED
             outcome = "interrupted" if interrupted else ended.get("state")
             known = interrupted or ended.get("kind") == Kind.ACT_CLOSED
+            if not interrupted and ended.get("run") != row.run_id:
+                raise _Broken(f"action {row.id} of run {row.run_id} was closed by run {ended.get('run')}")
             said = ended.get("plan"), outcome, ended.get("at"), ended.get("receipt")
             if not known or said != (row.plan_id, row.outcome, row.closed_at, codec.receipt_digest(row.receipt)):
                 raise _Broken(f"action {row.id} has no event that says it ended so")
+
+
+def _check_singles(connection: Connection) -> None:
+    """Find what two writers can do to each other: two open plans of an object, two open acts of a plan."""
+    p, a = plans.c, acts.c
+    for one, where, what in (
+        (p.object_id, p.open.is_(True), "object {} has two open plans"),
+        (a.plan_id, a.closed_at.is_(None), "plan {} has two open actions"),
+    ):
+        twice = select(one).where(where).group_by(one).having(func.count() > 1).order_by(one).limit(1)
+        found = connection.execute(twice).scalar_one_or_none()
+        if found is not None:
+            raise _Broken(what.format(found))
 
 
 def _check_judgements(connection: Connection) -> None:

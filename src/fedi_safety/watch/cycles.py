@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -19,7 +18,7 @@ from fedi_safety.app.ledger import SharedRunLock
 from fedi_safety.app.passes import breaker_limits
 from fedi_safety.app.scan import scan
 from fedi_safety.app.stores import Target
-from fedi_safety.core.decide import breaker_opinion
+from fedi_safety.core.decide import DAY_S, breaker_opinion
 from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.core.ledger_ports import WatchLedger
 from fedi_safety.core.pipeline import Pipeline
@@ -32,7 +31,6 @@ from fedi_safety.core.types import ActKind, act_word
 log = logging.getLogger(__name__)
 
 BACK_OFF_MOST_S = 600.0
-_WINDOW_S = 86_400.0  # over which the breaker counts what the cycles removed
 _RETRIES = 64  # failed objects, and failed acts, that one cycle tries again
 _BACK_S = 1.0  # a mark further ahead than this means that the clock was set back
 
@@ -121,8 +119,6 @@ class StoreWatch:
         self._first = True
         self._errors = 0
         self._retried: tuple[float, int] = (0.0, 0)
-        self._removed: deque[tuple[float, int, int]] = deque()  # (when, judged, removed)
-        self._held = False
         self._pipeline: Pipeline | None = None
 
     # --- one step of the daemon
@@ -177,7 +173,6 @@ class StoreWatch:
         self.policy = shared.policy
         store = self._open()
         act = act_for(self.target.settings, store)
-        self._latched(store.url)
         mark = shared.ledger.watermark(store.url)
         basis = self._basis(act)
         since = look_back(mark, basis, start, shared.rhythm)
@@ -243,7 +238,7 @@ class StoreWatch:
             cascade=wanted.cascade,
             redecide=whole,
             retry_acts=whole,
-            removed_before=0 if whole else self._removed_lately(),
+            removed_before=shared.ledger.removed_since(store.url, self._a_day_ago()),
             beside=shared.beside,
         )
         if whole:
@@ -264,7 +259,7 @@ class StoreWatch:
             self._pipeline = None
             if not whole:
                 add_tally(self._sum, report.tally)
-                self._count_removed(store.url, act, report)
+                self._hold_the_day(store.url, act, report)
         return report
 
     def _on_start(self, pipeline: Pipeline, _tally: Tally) -> None:
@@ -308,7 +303,7 @@ class StoreWatch:
                 keep_going=lambda: not shared.stop.is_set(),
             )
             add_tally(self._sum, report.tally)
-            self._count_removed(store.url, act, report)
+            self._hold_the_day(store.url, act, report)
         return [report]
 
     def _finished(self, reports: Sequence[RunReport], *, moved: bool) -> None:
@@ -364,30 +359,16 @@ class StoreWatch:
             log.warning("%s: %s", self.target.name, error.line())
         self._close_store()
 
-    def _latched(self, url: str) -> None:
-        """Forget what was removed when somebody looked and resumed."""
-        held = self._shared.ledger.breaker(url) is not None
-        if self._held and not held:
-            self._removed.clear()
-        self._held = held
+    def _a_day_ago(self) -> float:
+        return self._shared.clock.now() - DAY_S
 
-    def _removed_lately(self) -> int:
-        after = self._shared.clock.now() - _WINDOW_S
-        while self._removed and self._removed[0][0] < after:
-            self._removed.popleft()
-        return sum(removed for _, _, removed in self._removed)
-
-    def _count_removed(self, url: str, act: ActKind | None, report: RunReport) -> None:
+    def _hold_the_day(self, url: str, act: ActKind | None, report: RunReport) -> None:
         """Hold the last day's cycles together against the breaker: each of them alone is too small to trip it."""
-        tally = report.tally
-        if tally.judged or tally.acted:
-            self._removed.append((self._shared.clock.now(), tally.judged, tally.acted))
-        if act is None or self._shared.wanted.dry_run or report.breaker is not None:
+        if act is None or self._shared.wanted.dry_run or report.breaker is not None or not report.tally.acted:
             return
-        removed = self._removed_lately()
-        judged = sum(judged for _, judged, _ in self._removed)
-        seen = Tally(listed=judged, judged=judged, block=removed)
+        ledger, after = self._shared.ledger, self._a_day_ago()
+        judged = ledger.judged_since(url, after)
+        seen = Tally(listed=judged, judged=judged, block=ledger.removed_since(url, after))
         why = breaker_opinion(breaker_limits(self.target.settings), seen)
         if why is not None:
             self._shared.ledger.set_breaker(report.run_id, url, f"in one day of watching, {why}")
-            self._held = True

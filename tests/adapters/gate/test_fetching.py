@@ -6,12 +6,13 @@ import asyncio
 import http.server
 import socket
 import threading
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 import pytest
 
 from fedi_safety.core.errors import ConfigError
-from fedi_safety.gate.fetching import Fetcher, FetchError, Hosts, is_public, public_addresses
+from fedi_safety.gate.fetching import _SPECIAL, Fetcher, FetchError, Hosts, is_public, public_addresses
 from support.servers.web import Answer, web
 
 
@@ -151,6 +152,13 @@ def test_the_checked_address_is_the_one_that_is_connected_to(monkeypatch: pytest
 )  # fmt: skip
 def test_addresses_that_are_not_public(address: str) -> None:
     assert not is_public(address)
+
+
+@pytest.mark.parametrize("network", _SPECIAL, ids=str)
+def test_no_special_range_is_public_at_either_end(network: IPv4Network | IPv6Network) -> None:
+    assert not is_public(str(network[0])) and not is_public(str(network[-1]))
+    if network.version == 4:
+        assert not is_public(f"::ffff:{network[-1]}")
 
 
 def test_addresses_that_are_public() -> None:

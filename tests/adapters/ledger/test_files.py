@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import event
 
+from fedi_safety.core.enforcement import Acting
 from fedi_safety.core.errors import LedgerError, LedgerUsageError
-from fedi_safety.core.types import Object, Reason, Unscanned
+from fedi_safety.core.runs import Tally
+from fedi_safety.core.types import ActKind, Object, Outcome, Plan, Reason, Unscanned
 from fedi_safety.ledger import database
 from fedi_safety.ledger.database.sqlite import SqliteDatabase
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.ledger.schema import metadata
+from support.fakes import FakeClock, FakeStore
+from support.passes import RED_CIRCLE, Bench
 
 STORE = "file:///srv/media"
 OWNER_ONLY = 0o600
@@ -407,3 +412,58 @@ def test_an_up_to_date_ledger_opens_without_alembic(tmp_path: Path) -> None:
     source = Path(__file__).parents[3] / "src"
     environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
     subprocess.run([sys.executable, "-c", script, str(path)], check=True, env=environment, timeout=60)
+
+
+def deleted(path: Path) -> None:
+    path.unlink()
+
+
+def replaced(path: Path) -> None:
+    path.rename(path.with_name("elsewhere.db"))
+    shutil.copy(path.with_name("elsewhere.db"), path)
+
+
+def renamed(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize("how", [deleted, replaced, renamed])
+def test_a_ledger_that_lost_its_place_is_written_no_more(how: Callable[[Path], None], tmp_path: Path) -> None:
+    """I3: what is recorded in a file without a name is not recorded; so nothing is begun after it."""
+    place = tmp_path / "place"
+    place.mkdir()
+    ledger = open_ledger(place / "ledger.db", clock=FakeClock())
+    store = FakeStore({f"k{i}": RED_CIRCLE + b" n=%d" % i for i in range(8)})
+    bench = Bench(place / "ledger.db", store)
+    bench.scan(dry_run=True)
+    run = ledger.begin_run("apply", store.url, {})
+
+    class Remover:
+        kind = ActKind.DELETE
+
+        def perform(self, plan: Plan) -> Outcome:
+            if not store.removed:
+                how(place / "ledger.db")
+            removal = store.remove(plan.object, plan.sha256)
+            return Outcome(plan, removal.state, removal.detail)
+
+    acting = Acting(ledger, {ActKind.DELETE: Remover()}, run, Tally())
+    with pytest.raises(LedgerError, match="was deleted, renamed or replaced while it was in use"):
+        acting.carry_out(ledger.open_plans(store.url))
+    assert len(store.removed) == 1
+    bench.close()
+    ledger.dispose()
+
+
+def test_two_ways_to_one_file_are_one_lock(tmp_path: Path) -> None:
+    real = tmp_path / "real"
+    real.mkdir()
+    (tmp_path / "link").symlink_to(real)
+    one = open_ledger(real / "ledger.db", clock=FakeClock())
+    (tmp_path / "other.db").symlink_to(real / "ledger.db")
+    for way in (tmp_path / "link/ledger.db", tmp_path / "other.db"):
+        other = open_ledger(way, clock=FakeClock())
+        with one.run_lock(), pytest.raises(LedgerError, match="another fedi-safety run"), other.run_lock():
+            pass
+        other.dispose()
+    one.dispose()

@@ -145,6 +145,36 @@ def test_a_whole_pass_settles_what_it_did_not_meet_unless_it_could_not_judge_it(
     assert states(ledger) == {"upload-1": UploadState.SETTLED, "upload-2": UploadState.HELD}
 
 
+@pytest.mark.parametrize("how", ["breaker", "dry run", "failed", "unread", "another store"])
+def test_an_upload_that_a_pass_met_ends_by_a_verdict_carried_through_alone(how: str, ledger: SqlLedger) -> None:
+    """A complete pass proves nothing of what it met, and still has there."""
+    clock = ledger.clock
+    assert isinstance(clock, FakeClock)
+    gate_run = ledger.begin_run("gate", "", {})
+    ledger.record_uploads(gate_run, [], [owed(1), owed(2)])
+    clock.advance(1000)
+    store = "file:///elsewhere" if how == "another store" else STORE
+    whole = ledger.begin_run("scan", STORE, {"whole": True, "dry_run": how == "dry run"})
+    if how == "unread":
+        ledger.record(whole, store, [Unscanned(Object("x", 10, 1), Reason.FETCH_FAILED, "", digest(1))])
+    else:
+        condemned = verdict(1, Verdict.BLOCK, "x")
+        ledger.record(whole, store, [condemned])
+        (plan,) = ledger.plan(whole, store, [(condemned.object, digest(1))], ActKind.DELETE)
+        if how == "failed":
+            ledger.close(whole, [Outcome(p, PlanState.FAILED, "down") for p in ledger.start(whole, [plan])])
+        if how == "breaker":
+            ledger.set_breaker(whole, store, "too much")
+    ledger.end_run(whole, "done", {})
+    ledger.tend_uploads(STORE, "d", 60)
+    expected = UploadState.OWED if how == "unread" else UploadState.CONDEMNED
+    assert states(ledger) == {"upload-1": expected, "upload-2": UploadState.SETTLED}
+    if how != "unread":
+        later = ledger.begin_run("apply", store, {})
+        ledger.close(later, [Outcome(p, PlanState.DONE) for p in ledger.start(later, list(ledger.open_plans(store)))])
+        assert ledger.upload_figures(0).settled == {"removed": 1, "not found": 1}
+
+
 def test_the_old_is_forgotten_but_no_debt(ledger: SqlLedger) -> None:
     run = ledger.begin_run("gate", "", {})
     notes = [owed(1), owed(2, state=UploadState.REFUSED), owed(3, state=UploadState.CONDEMNED)]

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from fedi_safety.core.types import (
     ActKind,
@@ -25,6 +26,7 @@ from fedi_safety.core.types import (
     Signal,
     Verdict,
 )
+from fedi_safety.ledger import planning
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 
 STORE = "file:///srv/media"
@@ -59,6 +61,7 @@ def path(tmp_path: Path) -> Path:
     ledger.record(run, STORE, [*items, _judged("fine", Verdict.CLEAR)])
     plans = ledger.plan(run, STORE, [(i.object, i.content.sha256) for i in items], ActKind.DELETE)
     ledger.start(run, plans[:1])  # an act whose end is lost
+    ledger.take_back(run, STORE)
     done = ledger.start(run, plans[:2])
     ledger.close(run, [Outcome(done[0], PlanState.DONE, "", RECEIPT), Outcome(done[1], PlanState.FAILED, "no")])
     ledger.dismiss(items[2].content.sha256, "a tomato")
@@ -129,3 +132,31 @@ def test_tampering_is_found(path: Path, statement: str, problem: str) -> None:
     found = ledger.verify().problem
     ledger.dispose()
     assert found is not None and problem in found
+
+
+def test_what_two_writers_did_to_each_other_is_found(path: Path) -> None:
+    """Even where the database was kept from preventing it."""
+    ledger = open_ledger(path, clock=_Clock())
+    run = ledger.begin_run("scan", STORE, {"dry_run": False})
+    with ledger.database.write() as connection:
+        connection.execute(text("DROP INDEX uq_plans_one_open"))
+        plan = next(plan for plan in planning.open_page(connection, 0, STORE, None) if plan.object.key == "d")
+        ids = connection.execute(text("SELECT object_id, content_id FROM plans WHERE id = :id"), {"id": plan.id}).one()
+        target = [(ids[0], plan.object, plan.sha256)]
+        planning._insert(connection, 1.0, run, STORE, {plan.sha256: ids[1]}, target, plan.act)
+    assert ledger.verify().problem == f"object {ids[0]} has two open plans"
+    ledger.dispose()
+
+
+def test_an_act_that_another_run_closed_is_found(path: Path) -> None:
+    """The chain is whole; what it says is that somebody closed what was not theirs."""
+    ledger = open_ledger(path, clock=_Clock())
+    run, other = (ledger.begin_run("scan", STORE, {"dry_run": False}) for _ in range(2))
+    plan = next(plan for plan in ledger.open_plans(STORE) if plan.object.key == "d")
+    (mine,) = ledger.start(run, [plan])
+    with ledger.database.write() as connection:
+        connection.execute(text("UPDATE acts SET run_id = :other WHERE closed_at IS NULL"), {"other": other})
+        planning.close(connection, 1.0, other, [Outcome(mine, PlanState.DONE)])
+        connection.execute(text("UPDATE acts SET run_id = :run WHERE run_id = :other"), {"run": run, "other": other})
+    assert "was closed by run" in (ledger.verify().problem or "")
+    ledger.dispose()

@@ -452,6 +452,26 @@ def test_many_small_cycles_together_trip_the_breaker(tmp_path: Path, caplog: pyt
     rig.ledger.dispose()
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_the_breaker_survives_a_kill(whole: bool, tmp_path: Path) -> None:
+    """I6: the day that it counts over is in the ledger, so that a daemon that dies every minute removes no more."""
+    settings = load_settings(breaker={"max_removed": 5, "min_judged": 100_000})
+    rhythm = Rhythm(sweep_s=1.0) if whole else Rhythm()
+    rig = Rig(tmp_path / "ledger.db", settings, rhythm)
+    rig.step()
+    for i in range(16):
+        rig.store.put(f"k{i:02}", RED_CIRCLE + f" x={i}".encode())
+        rig.step()
+        rig.restart()  # killed: nothing was closed, and memory is gone
+    assert len(rig.store.removed) <= 6, "with a limit of 5 the breaker trips at the sixth"
+    assert rig.ledger.breaker(rig.store.url) is not None
+    assert "5 within a day, more than 5" in (rig.ledger.breaker(rig.store.url) or "")
+    rig.ledger.set_breaker(1, rig.store.url, None)  # somebody looked, and let it go: the day begins anew
+    assert rig.ledger.removed_since(rig.store.url, rig.clock.now() - DAY) == 0
+    rig.watch.close()
+    rig.ledger.dispose()
+
+
 @pytest.mark.long
 def test_a_hundred_hours_of_outages(rig: Rig) -> None:
     """Down, slow, failing reads, restarts, by a fixed pattern: each object judged exactly once, none lost."""

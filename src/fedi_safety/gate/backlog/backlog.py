@@ -11,7 +11,6 @@ import hashlib
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from fedi_safety.app.ledger import SystemClock
 from fedi_safety.app.scan import scan
 from fedi_safety.clients.mastodon import storage_prefixes
 from fedi_safety.config.schema import Settings
+from fedi_safety.core.decide import DAY_S
 from fedi_safety.core.errors import FediSafetyError, LedgerError, StoreError
 from fedi_safety.core.ledger_ports import UploadLedger
 from fedi_safety.core.pipeline import Pipeline
@@ -51,7 +51,6 @@ _BESIDE = 4  # a pass shares the memory with uploads that are waited for
 _MOST = 32  # waiting uploads of one round
 _JUDGE_S = 60.0
 _SWEEP_MARGIN_S = 60.0
-_WINDOW_S = 86_400.0  # over which the breaker counts what was removed
 _SAY_S = 3600.0
 _TRANSIENT = frozenset(reason.value for reason in Reason if reason.transient)
 
@@ -101,7 +100,6 @@ class Backlog:
         self._relay = Relay(judge, writer, settings.gate.max_bytes) if engine is None else None
         self._clock = SystemClock()
         self._finder = None if (target := upload_store(settings)) is None else Finder(target)
-        self._removed: deque[tuple[float, int]] = deque()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._tended_at = float("-inf")
@@ -330,15 +328,13 @@ class Backlog:
         """Judge, record, plan and act as a scan does. Raises `LedgerError` where another run holds the ledger."""
         assert self._finder is not None
         settings = self._finder.target.settings
-        while self._removed and self._removed[0][0] < self._clock.now() - _WINDOW_S:
-            self._removed.popleft()
         request = ScanRequest(
             store.url,
             act=act_for(settings, store),
             prefixes=prefixes,
             redecide=False,
             recheck=Recheck.POLICY if engine.detectors else Recheck.NEVER,  # who measures nothing decides nothing
-            removed_before=sum(count for _, count in self._removed),
+            removed_before=self._ledger.removed_since(store.url, self._clock.now() - DAY_S),
             beside=_BESIDE,
         )
 
@@ -363,8 +359,6 @@ class Backlog:
             log.info("waiting uploads: %d judged, %d condemned, %d removed", tally.judged, tally.block, tally.acted)
         if report.breaker is not None:
             log.error("the breaker holds removals back: %s", report.breaker)
-        if tally.acted:
-            self._removed.append((self._clock.now(), tally.acted))
         for outcome in report.failures:
             log.warning("not removed: %s: %s", outcome.plan.object.key, outcome.detail)
         return report

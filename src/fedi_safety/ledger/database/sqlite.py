@@ -45,6 +45,7 @@ class SqliteDatabase:
         self.readonly = readonly
         self._writing = threading.Lock()
         _prepare_file(path, readonly)
+        self._identity = _identity(path)
         self.engine = _engine(path, readonly, busy_timeout_s)
 
     @contextmanager
@@ -55,10 +56,20 @@ class SqliteDatabase:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Give a connection inside the one write transaction; committed on leaving, rolled back on any error."""
+        """Give a connection inside the one write transaction; committed on leaving, rolled back on any error.
+
+        Raises `LedgerError` where another file, or none, has taken this one's place: what is written to a file without
+        a name is lost, and with it the record of what is done next.
+        """
         with self._writing, self.engine.connect() as plain:
             connection = plain.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
             with connection.begin():
+                if _identity(self.path) != self._identity:
+                    raise LedgerError(
+                        str(self.path),
+                        "was deleted, renamed or replaced while it was in use; nothing more is done",
+                        "stop fedi-safety, put the right file there, and start it again",
+                    )
                 yield connection
 
     def prepare(self) -> None:
@@ -70,7 +81,8 @@ class SqliteDatabase:
     @contextmanager
     def run_lock(self) -> Iterator[None]:
         """Hold `<ledger>.lock` by flock, which the kernel lets go when the process dies, however it dies."""
-        path = self.path.with_name(self.path.name + ".lock")
+        real = self.path.resolve()  # whatever links lead to it, there is one lock
+        path = real.with_name(real.name + ".lock")
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -103,6 +115,15 @@ def open_foreign(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(f"file:{quote(os.fsencode(path.absolute()))}?mode=ro", uri=True)
     connection.text_factory = bytes
     return connection
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells the file that lies here from all others; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _prepare_file(path: Path, readonly: bool) -> None:
