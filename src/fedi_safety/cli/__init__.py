@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
@@ -17,31 +18,35 @@ import typer
 from fedi_safety import __version__
 from fedi_safety.core.errors import ExitCode, FediSafetyError, printable
 
+_HERE = "fedi_safety.cli"
+# By name: where the command stands. A group has its own commands, and stands as `commands`.
+_COMMANDS = {
+    "scan": "scan_cmd:scan",
+    "apply": "apply_cmd:apply",
+    "watch": "watch_cmd:watch",
+    "worker": "worker_cmd:worker",
+    "serve": "serve_cmd:serve",
+    "report": "report_cmd:report",
+    "list": "list_cmd:list_objects",
+    "show": "show_cmd:show",
+    "dismiss": "dismiss_cmd:dismiss",
+    "calibrate": "calibrate_cmd:calibrate",
+    "policy": "policy_cmd:commands",
+    "concepts": "concepts_cmd:commands",
+    "ledger": "ledger_cmd:commands",
+    "models": "models.commands:commands",
+    "import-ledger": "import_ledger_cmd:import_ledger",
+    "fedi_safety_local_storage": "predecessor.commands:local_storage",
+    "fedi_safety_object_storage": "predecessor.commands:object_storage",
+    "fedi_safety_remote_storage": "predecessor.commands:remote_storage",
+    "lemmy_safety_pictrs": "predecessor.commands:pictrs_worker",
+    "doctor": "doctor_cmd:doctor",
+    "self-test": "self_test_cmd:self_test",
+}
 
-def build() -> typer.Typer:
-    """Return the program with all its commands."""
-    from fedi_safety.cli import (
-        apply_cmd,
-        calibrate_cmd,
-        concepts_cmd,
-        dismiss_cmd,
-        doctor_cmd,
-        import_ledger_cmd,
-        ledger_cmd,
-        list_cmd,
-        policy_cmd,
-        report_cmd,
-        scan_cmd,
-        self_test_cmd,
-        serve_cmd,
-        show_cmd,
-        watch_cmd,
-        worker_cmd,
-    )
-    from fedi_safety.cli.models import commands as models
-    from fedi_safety.cli.models.optimize import optimize
-    from fedi_safety.cli.predecessor import commands as scripts
 
+def build(only: str | None = None) -> typer.Typer:
+    """Return the program with all its commands, or with the one that is called, which is there sooner."""
     program = typer.Typer(
         name="fedi-safety",
         help="Keep illegal imagery off your fediverse server: scan, judge, remove, remember.",
@@ -63,28 +68,13 @@ def build() -> typer.Typer:
     ) -> None:
         pass
 
-    program.command("scan")(scan_cmd.scan)
-    program.command("apply")(apply_cmd.apply)
-    program.command("watch")(watch_cmd.watch)
-    program.command("worker")(worker_cmd.worker)
-    program.command("serve")(serve_cmd.serve)
-    program.command("report")(report_cmd.report)
-    program.command("list")(list_cmd.list_objects)
-    program.command("show")(show_cmd.show)
-    program.command("dismiss")(dismiss_cmd.dismiss)
-    program.command("calibrate")(calibrate_cmd.calibrate)
-    program.add_typer(policy_cmd.commands, name="policy")
-    program.add_typer(concepts_cmd.commands, name="concepts")
-    program.add_typer(ledger_cmd.commands, name="ledger")
-    models.commands.command()(optimize)
-    program.add_typer(models.commands, name="models")
-    program.command("import-ledger")(import_ledger_cmd.import_ledger)
-    program.command(scripts.LOCAL, hidden=True)(scripts.local_storage)
-    program.command(scripts.OBJECT, hidden=True)(scripts.object_storage)
-    program.command(scripts.REMOTE, hidden=True)(scripts.remote_storage)
-    program.command(scripts.PICTRS, hidden=True)(scripts.pictrs_worker)
-    program.command("doctor")(doctor_cmd.doctor)
-    program.command("self-test")(self_test_cmd.self_test)
+    for name in [only] if only in _COMMANDS else _COMMANDS:
+        module, _, attribute = _COMMANDS[name].partition(":")
+        command = getattr(import_module(f"{_HERE}.{module}"), attribute)
+        if isinstance(command, typer.Typer):
+            program.add_typer(command, name=name)
+        else:
+            program.command(name, hidden=module.startswith("predecessor"))(command)
     return program
 
 
@@ -102,7 +92,8 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit code. Writes errors as one line to standard error."""
     _forbid_core_dumps()
     try:
-        result = build()(args=arguments or ["--help"], prog_name="fedi-safety", standalone_mode=False)
+        called = next(iter(arguments), None)
+        result = build(called)(args=arguments or ["--help"], prog_name="fedi-safety", standalone_mode=False)
         sys.stdout.flush()
     except FediSafetyError as error:
         return _fail(error.line(), error.exit_code)

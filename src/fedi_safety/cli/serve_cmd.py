@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any
 
 import typer
@@ -68,6 +67,8 @@ def serve(
 
 def run_serve(sh: Shell) -> int:
     """Serve as configured."""
+    import asyncio
+
     from fedi_safety.app.acts import act_for
     from fedi_safety.app.ledger import open_upload_ledger
     from fedi_safety.config.loading import variables
