@@ -29,8 +29,9 @@ from fedi_safety.concepts import Concept, ConceptSet
 from fedi_safety.concepts.reading import load_concepts
 from fedi_safety.concepts.rescoring import ConceptRescorer
 from fedi_safety.concepts.shares import Floats
+from fedi_safety.core.enums import MediaType
 from fedi_safety.core.policy import Policy, judge
-from fedi_safety.core.types import Content, Embedding, Judged, MediaType, Object, Scores, Signal
+from fedi_safety.core.types import Content, Embedding, Judged, Object, Scores, Signal
 from fedi_safety.ledger.embeddings import Keep
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.policies import load_policy

@@ -37,8 +37,9 @@ from fedi_safety.app.ledger import open_settings_ledger
 from fedi_safety.app.scan import scan
 from fedi_safety.app.stores import named_store
 from fedi_safety.config.loading import load_settings
+from fedi_safety.core.enums import Detail, MediaType
 from fedi_safety.core.runs import ScanRequest
-from fedi_safety.core.types import Decoded, Detail, Frame, MediaType
+from fedi_safety.core.types import Decoded, Frame
 from fedi_safety.media import sniff
 from fedi_safety.media.caps import Caps
 from fedi_safety.media.decoder.dispatch import decode

@@ -24,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.corpus import photographs
 from bench.measure import Spread
 
-from fedi_safety.core.types import Evidence, Frame, MediaType
+from fedi_safety.core.enums import MediaType
+from fedi_safety.core.types import Evidence, Frame
 from fedi_safety.detectors.embedded.open_nsfw import WEIGHTS
 from fedi_safety.media.decoder.formats.images import decode_still
 

@@ -145,10 +145,10 @@ def ours() -> Callable[[bytes], bool]:
     from fedi_safety.app.engine import open_engine
     from fedi_safety.app.ledger import SystemClock
     from fedi_safety.config.loading import load_settings
+    from fedi_safety.core.enums import Verdict
     from fedi_safety.core.errors import Unscannable
     from fedi_safety.core.examine import Examiner
     from fedi_safety.core.pipeline import Stages
-    from fedi_safety.core.types import Verdict
     from fedi_safety.policies import load_policy
 
     engine = open_engine(load_settings())

@@ -24,8 +24,9 @@ from bench.measure import ROOT, Spread, environment, fedi_safety, machine, machi
 from fedi_safety.app.ledger import open_settings_ledger
 from fedi_safety.app.stores import named_store
 from fedi_safety.config.loading import load_settings
+from fedi_safety.core.enums import MediaType
 from fedi_safety.core.policy import judge
-from fedi_safety.core.types import Content, Judged, MediaType, Object, Scores, Signal
+from fedi_safety.core.types import Content, Judged, Object, Scores, Signal
 from fedi_safety.policies import load_policy
 
 OBJECTS_PER_S = 20_000.0

@@ -20,8 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.corpus import default_work, instance_corpus
 from bench.measure import Spread, fedi_safety, machine, machine_line, run, write_result
 
+from fedi_safety.core.enums import Verdict
 from fedi_safety.core.policy import Policy, Rule, judge
-from fedi_safety.core.types import Signal, Verdict
+from fedi_safety.core.types import Signal
 from fedi_safety.detectors.embedded.nudenet import EXPOSED, FACES
 from fedi_safety.policies import load_policy
 

@@ -25,7 +25,8 @@ from bench.measure import machine, machine_line, write_result
 from bench.media_jpeg import stand_in_clip
 
 from fedi_safety.config.schema import Settings
-from fedi_safety.core.types import Evidence, Frame, MediaType
+from fedi_safety.core.enums import MediaType
+from fedi_safety.core.types import Evidence, Frame
 from fedi_safety.detectors import open_detectors
 from fedi_safety.media import SandboxDecoder
 from fedi_safety.media.decoder.frames.still import fit

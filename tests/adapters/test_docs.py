@@ -16,9 +16,9 @@ from fedi_safety.cli import build
 from fedi_safety.config import predecessor
 from fedi_safety.config.schema import ENV_PREFIX, Settings
 from fedi_safety.core.decide import CHECKPOINT_OBJECTS
+from fedi_safety.core.enums import PlanState, Reason
 from fedi_safety.core.errors import ExitCode
 from fedi_safety.core.policy import TEST_CARD_SIGNAL
-from fedi_safety.core.types import PlanState, Reason
 from fedi_safety.detectors import available_detectors, signals_of
 from fedi_safety.judging.metrics import Metrics
 from fedi_safety.judging.types import Unjudged

@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import FediSafetyError, Unscannable
 from fedi_safety.core.ports import Decoder
-from fedi_safety.core.types import Decoded, Frame, MediaType, Reason
+from fedi_safety.core.types import Decoded, Frame
 from fedi_safety.media import Caps, SandboxDecoder
 from support.corpus import media_zoo
 from support.corpus.media_zoo import Sample

@@ -24,6 +24,7 @@ from fedi_safety.app.scan import scan
 from fedi_safety.app.stores import Target
 from fedi_safety.config.loading import load_settings
 from fedi_safety.config.schema import Settings
+from fedi_safety.core.enums import Detail, MediaType, Reason, Verdict
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.ledger_ports import Verdicts
 from fedi_safety.core.nulls import NoMemory
@@ -31,21 +32,7 @@ from fedi_safety.core.policy import Policy, Rule
 from fedi_safety.core.ports import Store
 from fedi_safety.core.runs import ScanRequest
 from fedi_safety.core.testcard import draw_test_card
-from fedi_safety.core.types import (
-    Content,
-    Decoded,
-    Detail,
-    Fingerprints,
-    Judged,
-    Judgement,
-    Match,
-    MediaType,
-    Reason,
-    Scored,
-    Scores,
-    Unscanned,
-    Verdict,
-)
+from fedi_safety.core.types import Content, Decoded, Fingerprints, Judged, Judgement, Match, Scored, Scores, Unscanned
 from fedi_safety.judging.engine import EngineJudge
 from fedi_safety.judging.messages import Result, result_of
 from fedi_safety.judging.metrics import Metrics

@@ -19,9 +19,10 @@ import pytest
 from pydantic import SecretStr
 
 from fedi_safety.config.schema import S3, Pictrs, Settings, Ssh
+from fedi_safety.core.enums import ActKind, MediaType, PlanState, Reason
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.ports import Store
-from fedi_safety.core.types import ActKind, MediaType, Object, PlanState, Reason
+from fedi_safety.core.types import Object
 from fedi_safety.media import sniff
 from fedi_safety.stores import KINDS, kind_of, open_store
 from support.corpus.photos import jpeg_bytes

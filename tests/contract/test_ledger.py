@@ -10,26 +10,22 @@ from functools import partial
 
 import pytest
 
+from fedi_safety.core.enums import ActKind, MediaType, PlanState, Reason, Verdict
 from fedi_safety.core.errors import LedgerError
 from fedi_safety.core.ledger_ports import Ledger, WholeLedger
 from fedi_safety.core.types import (
-    ActKind,
     Content,
     FactorHit,
     Judged,
     Judgement,
-    MediaType,
     Object,
     Outcome,
     Plan,
-    PlanState,
-    Reason,
     Receipt,
     RuleHit,
     Scores,
     Signal,
     Unscanned,
-    Verdict,
 )
 from fedi_safety.ledger import database
 from support.ledgers import KINDS, Opener

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from fedi_safety.core.enums import PlanState, Reason
 from fedi_safety.core.errors import StoreUsageError, Unscannable
-from fedi_safety.core.types import Object, PlanState, Reason, Removal, Unscanned
+from fedi_safety.core.types import Object, Removal, Unscanned
 from fedi_safety.stores import open_store
 from fedi_safety.stores.local import LocalStore
 

@@ -14,8 +14,9 @@ import pytest
 from pydantic import SecretStr
 
 from fedi_safety.config.schema import Pictrs, Settings
+from fedi_safety.core.enums import PlanState, Reason
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
-from fedi_safety.core.types import Object, PlanState, Reason
+from fedi_safety.core.types import Object
 from fedi_safety.stores import open_store
 from fedi_safety.stores.pictrs import PictrsStore
 from support.corpus.photos import jpeg_bytes

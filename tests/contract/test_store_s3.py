@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from fedi_safety.config.schema import S3, Settings
+from fedi_safety.core.enums import PlanState, Reason
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
-from fedi_safety.core.types import Object, PlanState, Reason, Removal, Unscanned
+from fedi_safety.core.types import Object, Removal, Unscanned
 from fedi_safety.stores import open_store
 from fedi_safety.stores.s3.store import S3Store, open_s3
 from support.needs import needs

@@ -15,8 +15,9 @@ import psutil
 import pytest
 
 from fedi_safety.config.schema import Settings, Ssh
+from fedi_safety.core.enums import PlanState, Reason
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
-from fedi_safety.core.types import Object, PlanState, Reason, Removal, Unscanned
+from fedi_safety.core.types import Object, Removal, Unscanned
 from fedi_safety.stores import open_store
 from fedi_safety.stores.sftp.store import SftpStore, open_sftp
 from fedi_safety.stores.sftp.trust import read_url

@@ -17,19 +17,8 @@ import pytest
 from sqlalchemy import text
 
 from fedi_safety.app.ledger import SystemClock
-from fedi_safety.core.types import (
-    ActKind,
-    Content,
-    Judged,
-    Judgement,
-    MediaType,
-    Object,
-    Outcome,
-    PlanState,
-    RuleHit,
-    Scores,
-    Verdict,
-)
+from fedi_safety.core.enums import ActKind, MediaType, PlanState, Verdict
+from fedi_safety.core.types import Content, Judged, Judgement, Object, Outcome, RuleHit, Scores
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from support.share import Share
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fedi_safety.core.decide import CHECKPOINT_OBJECTS, BreakerLimits, Mode, acts_due, breaker_opinion, wants_act
+from fedi_safety.core.enums import ActKind, Verdict
 from fedi_safety.core.runs import Tally
-from fedi_safety.core.types import ActKind, Verdict
 
 
 def tally(judged: int = 0, block: int = 0, unscanned: int = 0, known: int = 0) -> Tally:

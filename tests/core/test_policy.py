@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import PolicyError
 from fedi_safety.core.policy import TEST_CARD_SIGNAL, ClearingBound, Policy, Rule, dismissal, judge, open_signals
-from fedi_safety.core.types import Signal, Verdict
+from fedi_safety.core.types import Signal
 from fedi_safety.policies import PRESETS, load_policy, parse_policy, warnings
 from support.fakes import red_circles
 

@@ -13,18 +13,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from fedi_safety.core.types import (
-    Content,
-    Judged,
-    Judgement,
-    MediaType,
-    Object,
-    Reason,
-    Scores,
-    Signal,
-    Unscanned,
-    Verdict,
-)
+from fedi_safety.core.enums import MediaType, Reason, Verdict
+from fedi_safety.core.types import Content, Judged, Judgement, Object, Scores, Signal, Unscanned
 from fedi_safety.ledger.ledger import open_ledger
 from support.fakes import FakeClock
 

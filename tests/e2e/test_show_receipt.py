@@ -5,20 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from fedi_safety.core.types import (
-    ActKind,
-    Content,
-    Judged,
-    Judgement,
-    MediaType,
-    Object,
-    Outcome,
-    PlanState,
-    Receipt,
-    RuleHit,
-    Scores,
-    Verdict,
-)
+from fedi_safety.core.enums import ActKind, MediaType, PlanState, Verdict
+from fedi_safety.core.types import Content, Judged, Judgement, Object, Outcome, Receipt, RuleHit, Scores
 from fedi_safety.ledger.ledger import open_ledger
 from support.fakes import FakeClock
 from support.program import program

@@ -14,8 +14,8 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(include=["fedi_safety"]):
+    from fedi_safety.core.enums import MediaType
     from fedi_safety.core.errors import Unscannable
-    from fedi_safety.core.types import MediaType
     from fedi_safety.media import Caps, pool, protocol
     from fedi_safety.media.decoder.structure.probe import declared_pixels, has_track, is_cut, jxl_header
     from fedi_safety.media.sniff import sniff

@@ -22,8 +22,9 @@ from random import Random
 
 import psutil
 
+from fedi_safety.core.enums import Detail, MediaType, Reason
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import Decoded, Detail, MediaType, Reason
+from fedi_safety.core.types import Decoded
 from fedi_safety.media import Caps, SandboxDecoder, protocol
 from fuzz.corpus import corpus
 from fuzz.mutate import Input, Mutator

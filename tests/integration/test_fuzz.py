@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from fedi_safety.core.types import Decoded, Frame, MediaType
+from fedi_safety.core.enums import MediaType
+from fedi_safety.core.types import Decoded, Frame
 from fuzz.corpus import corpus
 from fuzz.mutate import Mutator, Seed
 from fuzz.pieces import mended, pieces

@@ -19,9 +19,10 @@ import pytest
 from fedi_safety.app.engine import measurable
 from fedi_safety.app.ledger import SystemClock
 from fedi_safety.config.loading import load_settings
+from fedi_safety.core.enums import MediaType
 from fedi_safety.core.errors import ConfigError, ModelError
 from fedi_safety.core.policy import judge
-from fedi_safety.core.types import Content, Judged, MediaType, Object, Scores, Signal
+from fedi_safety.core.types import Content, Judged, Object, Scores, Signal
 from fedi_safety.core.uploads import UploadState
 from fedi_safety.gate.admission import PROXY_SIGNS
 from fedi_safety.judging.types import Unjudged
@@ -132,8 +133,8 @@ def test_what_is_judged_in_part_is_the_operators_to_let_in(tmp_path: Path, chose
 
 
 def test_another_policy_decides_stored_scores_anew(tmp_path: Path) -> None:
+    from fedi_safety.core.enums import Verdict
     from fedi_safety.core.policy import Policy, Rule
-    from fedi_safety.core.types import Verdict
 
     with gate(tmp_path) as g:
         assert g.upload(RED).status == 200

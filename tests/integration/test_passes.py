@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from fedi_safety.core.decide import BreakerLimits
+from fedi_safety.core.enums import ActKind, MediaType, PlanState, Reason, Recheck, Verdict
 from fedi_safety.core.errors import StoreError
 from fedi_safety.core.pipeline import Pipeline
 from fedi_safety.core.policy import Policy, Rule
-from fedi_safety.core.types import ActKind, Decoded, MediaType, PlanState, Reason, Recheck, Verdict
+from fedi_safety.core.types import Decoded
 from support.fakes import FakeStore, red_circles
 from support.passes import CIRCLE, RED, RED_CIRCLE, Bench
 

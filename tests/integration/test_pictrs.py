@@ -13,8 +13,9 @@ import pytest
 from pydantic import SecretStr
 
 from fedi_safety.config.schema import Pictrs, Settings
+from fedi_safety.core.enums import Detail, MediaType, PlanState
 from fedi_safety.core.errors import StoreError
-from fedi_safety.core.types import Decoded, Detail, MediaType, Object, PlanState
+from fedi_safety.core.types import Decoded, Object
 from fedi_safety.stores import open_store
 from support.corpus.photos import jpeg_bytes
 from support.fakes import FakeDecoder, text_frame

@@ -13,8 +13,9 @@ from pydantic import SecretStr
 
 from fedi_safety.clients.pictrs_database import PictrsDatabase
 from fedi_safety.config.schema import Pictrs, Settings
+from fedi_safety.core.enums import PlanState
 from fedi_safety.core.errors import StoreError
-from fedi_safety.core.types import Object, PlanState
+from fedi_safety.core.types import Object
 from fedi_safety.stores import open_store
 from fedi_safety.stores.pictrs import PictrsStore
 from support.corpus.photos import jpeg_bytes

@@ -15,8 +15,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from fedi_safety.config.schema import S3
+from fedi_safety.core.enums import PlanState, Reason
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
-from fedi_safety.core.types import Object, PlanState, Reason, Removal
+from fedi_safety.core.types import Object, Removal
 from fedi_safety.stores.s3.faults import Patience
 from fedi_safety.stores.s3.store import S3Store, open_s3
 from support.needs import needs

@@ -16,8 +16,9 @@ from asyncssh import SFTPEOFError, SFTPFailure
 from asyncssh.sftp import SFTPClientHandler
 
 from fedi_safety.config.schema import Ssh
+from fedi_safety.core.enums import PlanState, Reason
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
-from fedi_safety.core.types import Object, PlanState, Reason
+from fedi_safety.core.types import Object
 from fedi_safety.stores.sftp.connections import Waits
 from fedi_safety.stores.sftp.store import SftpStore
 from fedi_safety.stores.sftp.trust import read_url

@@ -11,8 +11,9 @@ import pytest
 
 from fedi_safety.config.schema import Ssh
 from fedi_safety.core.decide import BreakerLimits
+from fedi_safety.core.enums import Detail, MediaType, PlanState
 from fedi_safety.core.errors import StoreUsageError
-from fedi_safety.core.types import Decoded, Detail, MediaType, PlanState
+from fedi_safety.core.types import Decoded
 from fedi_safety.stores.sftp.connections import Waits
 from fedi_safety.stores.sftp.store import SftpStore
 from fedi_safety.stores.sftp.trust import read_url

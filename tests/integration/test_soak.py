@@ -31,9 +31,10 @@ from fedi_safety.app.stores import Target
 from fedi_safety.clients.pictrs import PictrsClient
 from fedi_safety.config.loading import load_settings
 from fedi_safety.config.schema import S3, Settings, Ssh
+from fedi_safety.core.enums import Detail, MediaType
 from fedi_safety.core.ports import Store
 from fedi_safety.core.records import Filters
-from fedi_safety.core.types import Decoded, Detail, MediaType
+from fedi_safety.core.types import Decoded
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.stores.pictrs import PictrsStore
 from fedi_safety.stores.s3.faults import Patience

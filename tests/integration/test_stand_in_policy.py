@@ -12,10 +12,11 @@ import pytest
 from fedi_safety.app.ledger import SystemClock
 from fedi_safety.config.schema import Clip as ClipSettings
 from fedi_safety.core.cascade import Cascade
+from fedi_safety.core.enums import Verdict
 from fedi_safety.core.pipeline import Stages
 from fedi_safety.core.policy import Policy, judge
 from fedi_safety.core.ports import Detector
-from fedi_safety.core.types import NO_SCORES, Evidence, Scores, Verdict
+from fedi_safety.core.types import NO_SCORES, Evidence, Scores
 from fedi_safety.detectors.clip.detector import Clip
 from fedi_safety.policies import parse_policy
 from support import stand_in

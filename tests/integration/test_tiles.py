@@ -11,10 +11,11 @@ import pytest
 from PIL import Image, ImageDraw
 
 from fedi_safety.config.schema import Clip as ClipSettings
+from fedi_safety.core.enums import Detail, MediaType, Verdict
 from fedi_safety.core.places import Place
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Detector
-from fedi_safety.core.types import Decoded, Detail, Evidence, Frame, MediaType, Verdict
+from fedi_safety.core.types import Decoded, Evidence, Frame
 from fedi_safety.media import Caps, SandboxDecoder
 from fedi_safety.policies import parse_policy
 from support import stand_in

@@ -19,8 +19,9 @@ import pytest
 from PIL import Image
 
 from fedi_safety.clients.pictrs_safety import GateUnreachable, KeyRefused, NotAGate, PictrsSafetyClient, gate_url
+from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import UsageError
-from fedi_safety.core.types import Judgement, Verdict
+from fedi_safety.core.types import Judgement
 from fedi_safety.judging.types import Answer, Unjudged, Upload
 from fedi_safety.judging.worker_queue import QueueLimits
 from fedi_safety.worker import gates

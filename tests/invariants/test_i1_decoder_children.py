@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from fedi_safety.core.enums import MediaType
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import MediaType
 from fedi_safety.media import Caps, SandboxDecoder
 from fedi_safety.media.decoder.confine import landlock
 from support.corpus import media_zoo

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedi_safety.core.decide import BreakerLimits
-from fedi_safety.core.types import Reason
+from fedi_safety.core.enums import Reason
 from support.corpus.media_zoo import bad, not_media
 from support.fakes import FakeStore
 from support.passes import RED, RED_CIRCLE, Bench

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from fedi_safety.core.enforcement import Acting
+from fedi_safety.core.enums import ActKind, PlanState, Verdict
 from fedi_safety.core.policy import Rule
 from fedi_safety.core.runs import Tally
-from fedi_safety.core.types import ActKind, Outcome, Plan, PlanState, Verdict
+from fedi_safety.core.types import Outcome, Plan
 from support.fakes import FakeStore, red_circles
 from support.passes import RED_CIRCLE, Bench
 

@@ -15,8 +15,8 @@ import pytest
 
 from fedi_safety.acts.delete import Remove
 from fedi_safety.core.enforcement import Acting
+from fedi_safety.core.enums import ActKind, PlanState
 from fedi_safety.core.runs import Tally
-from fedi_safety.core.types import ActKind, PlanState
 from fedi_safety.stores.local import LocalStore
 from support.killing import killed_at
 from support.passes import CIRCLE, RED, RED_CIRCLE, Bench

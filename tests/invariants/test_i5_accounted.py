@@ -6,7 +6,7 @@ import os
 import random
 from pathlib import Path
 
-from fedi_safety.core.types import Reason
+from fedi_safety.core.enums import Reason
 from support.corpus.photos import jpeg_bytes
 from support.fakes import FakeStore
 from support.passes import CIRCLE, RED, Bench

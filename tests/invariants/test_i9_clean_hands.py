@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from fedi_safety.core.enums import Reason
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import Reason
 from fedi_safety.media import sniff
 from support.corpus.photos import jpeg_bytes
 

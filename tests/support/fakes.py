@@ -12,24 +12,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from fedi_safety.core.enums import ActKind, Detail, MediaType, PlanState, Reason, Verdict
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.policy import Policy, Rule
-from fedi_safety.core.types import (
-    ActKind,
-    Box,
-    Decoded,
-    Detail,
-    Evidence,
-    Frame,
-    MediaType,
-    Object,
-    PlanState,
-    Reason,
-    Removal,
-    Scored,
-    Unscanned,
-    Verdict,
-)
+from fedi_safety.core.types import Box, Decoded, Evidence, Frame, Object, Removal, Scored, Unscanned
 
 
 class FakeClock:

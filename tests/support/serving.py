@@ -19,9 +19,10 @@ from fedi_safety.app.engine import Engine
 from fedi_safety.app.ledger import SystemClock
 from fedi_safety.config.loading import load_settings
 from fedi_safety.config.schema import Settings
+from fedi_safety.core.enums import Detail, MediaType, Reason
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.policy import Policy
-from fedi_safety.core.types import Decoded, Detail, MediaType, Reason
+from fedi_safety.core.types import Decoded
 from fedi_safety.core.uploads import UploadFigures
 from fedi_safety.gate import edge
 from fedi_safety.gate.service import Serving

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from fedi_safety.core.enums import ActKind, PlanState
 from fedi_safety.core.errors import StoreError
 from fedi_safety.core.ports import Store
-from fedi_safety.core.types import ActKind, Outcome, Plan, PlanState, Removal
+from fedi_safety.core.types import Outcome, Plan, Removal
 
 
 class Remove:

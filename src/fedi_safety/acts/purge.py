@@ -19,9 +19,10 @@ from fedi_safety.clients.pictrs import PictrsClient, Picture
 from fedi_safety.clients.pictrs_database import Owner, PictrsDatabase
 from fedi_safety.clients.pictrs_purging import purge_picture
 from fedi_safety.config.schema import Pictrs
+from fedi_safety.core.enums import ActKind, PlanState, Reason
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.ports import Store
-from fedi_safety.core.types import ActKind, Object, Outcome, Plan, PlanState, Reason, Removal
+from fedi_safety.core.types import Object, Outcome, Plan, Removal
 
 log = logging.getLogger(__name__)
 

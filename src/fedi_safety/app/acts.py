@@ -10,9 +10,9 @@ from typing import Protocol
 
 from fedi_safety.acts.delete import Remove
 from fedi_safety.config.schema import Settings
+from fedi_safety.core.enums import NO_ACT, ActKind
 from fedi_safety.core.errors import UsageError
 from fedi_safety.core.ports import Act, Store
-from fedi_safety.core.types import NO_ACT, ActKind
 
 log = logging.getLogger(__name__)
 

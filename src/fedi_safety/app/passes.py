@@ -9,10 +9,11 @@ from typing import Any
 
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.decide import BreakerLimits
+from fedi_safety.core.enums import PlanState
 from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.core.ledger_ports import Ledger
 from fedi_safety.core.runs import RunReport
-from fedi_safety.core.types import Outcome, PlanState
+from fedi_safety.core.types import Outcome
 
 
 def breaker_limits(settings: Settings) -> BreakerLimits:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from fedi_safety.app.engine import measurable
 from fedi_safety.concepts.rescoring import ConceptRescorer
 from fedi_safety.config.schema import Settings
+from fedi_safety.core.enums import Verdict
 from fedi_safety.core.ledger_ports import LedgerReader, ScorePage
 from fedi_safety.core.policy import Policy, judge, marks, open_signals
-from fedi_safety.core.types import Judgement, Scores, Verdict
+from fedi_safety.core.types import Judgement, Scores
 
 if TYPE_CHECKING:
     import numpy as np

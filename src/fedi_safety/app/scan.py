@@ -18,12 +18,12 @@ from fedi_safety.app.stores import spoken_name
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.decide import Mode, breaker_opinion
 from fedi_safety.core.enforcement import Acting, Enforcement
+from fedi_safety.core.enums import Recheck, act_word
 from fedi_safety.core.ledger_ports import Ledger
 from fedi_safety.core.pipeline import Options, Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Store
 from fedi_safety.core.runs import RunReport, ScanRequest, Tally
-from fedi_safety.core.types import Recheck, act_word
 
 
 def scan(

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedi_safety.config.schema import Settings
+from fedi_safety.core.enums import ActKind
 from fedi_safety.core.errors import UsageError
 from fedi_safety.core.ports import Store
-from fedi_safety.core.types import ActKind
 from fedi_safety.stores import access_sections, canonical_url, kind_of, local_root, open_store
 
 

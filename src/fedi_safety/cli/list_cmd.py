@@ -9,8 +9,8 @@ import typer
 
 from fedi_safety.cli.options import ConfigOption, LedgerOption, LogLevelOption, QuietOption, YesOption
 from fedi_safety.cli.shell import shell, write_json
+from fedi_safety.core.enums import PlanState, Reason, Verdict
 from fedi_safety.core.errors import printable
-from fedi_safety.core.types import PlanState, Reason, Verdict
 
 if TYPE_CHECKING:
     from fedi_safety.core.records import Row

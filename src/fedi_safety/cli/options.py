@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fedi_safety.core.types import ACT_WORDS
+from fedi_safety.core.enums import ACT_WORDS
 
 _GROUP = "Common options"
 

@@ -34,8 +34,8 @@ from fedi_safety.cli.options import (
     YesOption,
 )
 from fedi_safety.cli.shell import Shell, on_stop, shell, worst, write_json
+from fedi_safety.core.enums import Recheck
 from fedi_safety.core.errors import FediSafetyError, UsageError
-from fedi_safety.core.types import Recheck
 
 if TYPE_CHECKING:
     from fedi_safety.app.stores import Target

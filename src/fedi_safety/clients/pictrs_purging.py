@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 
 from fedi_safety.clients.pictrs import PictrsClient, PictrsRefusal, Picture
 from fedi_safety.clients.pictrs_database import PictrsDatabase
+from fedi_safety.core.enums import PlanState
 from fedi_safety.core.errors import StoreError
-from fedi_safety.core.types import PlanState, Receipt, Removal
+from fedi_safety.core.types import Receipt, Removal
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from fedi_safety.core.types import ACT_WORDS
+from fedi_safety.core.enums import ACT_WORDS
 
 ENV_PREFIX = "FEDI_SAFETY_"
 if TYPE_CHECKING:

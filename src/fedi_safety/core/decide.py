@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fedi_safety.core.enums import ActKind, Verdict
 from fedi_safety.core.runs import Tally
-from fedi_safety.core.types import ActKind, Verdict
 
 CHECKPOINT_OBJECTS = 10_000
 DAY_S = 86_400.0

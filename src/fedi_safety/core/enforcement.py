@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from fedi_safety.core.decide import BreakerLimits, Mode, acts_due, breaker_opinion, wants_act
+from fedi_safety.core.enums import ActKind, PlanState, Verdict
 from fedi_safety.core.errors import ModelError, StoreError, printable
 from fedi_safety.core.ledger_ports import Ledger
 from fedi_safety.core.pipeline import Pipeline, Remembered, Result
 from fedi_safety.core.ports import Act, Clock
 from fedi_safety.core.runs import Tally
-from fedi_safety.core.types import ActKind, Judged, Object, Outcome, Plan, PlanState, Unscanned, Verdict
+from fedi_safety.core.types import Judged, Object, Outcome, Plan, Unscanned
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import ClassVar
 
-from fedi_safety.core.types import Reason
+from fedi_safety.core.enums import Reason
 
 
 class ExitCode(IntEnum):

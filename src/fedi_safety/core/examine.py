@@ -11,20 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from fedi_safety.core.cascade import Cascade, StageTimer
+from fedi_safety.core.enums import Detail, MediaType, Reason, Verdict
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.policy import Policy, dismissal, judge, nearly
 from fedi_safety.core.ports import Clock, Decoder
-from fedi_safety.core.types import (
-    Content,
-    Decoded,
-    Detail,
-    Fingerprints,
-    Judgement,
-    MediaType,
-    Reason,
-    Scores,
-    Verdict,
-)
+from fedi_safety.core.types import Content, Decoded, Fingerprints, Judgement, Scores
 
 Dismissed = Callable[[Sequence[bytes]], set[bytes]]
 """Asks which of some contents, by SHA-256, a person has dismissed as judged wrongly."""

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
+from fedi_safety.core.enums import ActKind
 from fedi_safety.core.records import (
     Figures,
     Filters,
@@ -24,18 +25,7 @@ from fedi_safety.core.records import (
     Verification,
     Watermark,
 )
-from fedi_safety.core.types import (
-    ActKind,
-    Content,
-    Judged,
-    Judgement,
-    Known,
-    Object,
-    Outcome,
-    Plan,
-    Scores,
-    Unscanned,
-)
+from fedi_safety.core.types import Content, Judged, Judgement, Known, Object, Outcome, Plan, Scores, Unscanned
 from fedi_safety.core.uploads import BacklogEntry, Move, UploadFigures, UploadNote, UploadState
 
 Array = Any

@@ -15,23 +15,14 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from fedi_safety.core.cascade import Cascade
+from fedi_safety.core.enums import MediaType, Reason, Recheck
 from fedi_safety.core.errors import StoreError, Unscannable
 from fedi_safety.core.examine import DecodedMedium, Examiner, decoder_mark
 from fedi_safety.core.ledger_ports import Memory
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Decoder, ReadableStore
 from fedi_safety.core.queues import ByteBudget, Pipe, Stopped
-from fedi_safety.core.types import (
-    Content,
-    Judged,
-    Judgement,
-    Known,
-    MediaType,
-    Object,
-    Reason,
-    Recheck,
-    Unscanned,
-)
+from fedi_safety.core.types import Content, Judged, Judgement, Known, Object, Unscanned
 
 _FIRST_LOOKUP_OBJECTS = 16  # few, so that the first pictures are on their way while a slow store still lists
 _LOOKUP_OBJECTS = 512

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 
+from fedi_safety.core.enums import Verdict
 from fedi_safety.core.testcard import TEST_CARD_SHA256
-from fedi_safety.core.types import FactorHit, Judgement, RuleHit, Signal, Verdict
+from fedi_safety.core.types import FactorHit, Judgement, RuleHit, Signal
 
 TEST_CARD_SIGNAL = "testcard.match"
 """The one signal that needs no detector: the content is the project's own harmless test card."""

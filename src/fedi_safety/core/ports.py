@@ -10,14 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from fedi_safety.core.enums import ActKind, Detail, MediaType
 from fedi_safety.core.sightings import Sighting
 from fedi_safety.core.types import (
-    ActKind,
     Decoded,
-    Detail,
     Evidence,
     Fingerprints,
-    MediaType,
     Object,
     Outcome,
     Plan,

@@ -9,7 +9,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from fedi_safety.core.types import ActKind, Judgement, Object, PlanState, Reason, RuleHit, Signal, Verdict
+from fedi_safety.core.enums import ActKind, PlanState, Reason, Verdict
+from fedi_safety.core.types import Judgement, Object, RuleHit, Signal
 
 BINS = 20
 """How many equal bins from 0 to 1 a histogram has."""

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from fedi_safety.core.enums import ActKind, Recheck
 from fedi_safety.core.errors import ExitCode
-from fedi_safety.core.types import ActKind, Outcome, Recheck
+from fedi_safety.core.types import Outcome
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from fedi_safety.core.types import Verdict
+from fedi_safety.core.enums import Verdict
 
 REMOVED = "removed"
 """The outcome of what was condemned and then removed by an act."""

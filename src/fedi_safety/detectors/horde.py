@@ -17,8 +17,9 @@ from typing import Any
 
 from PIL import Image
 
+from fedi_safety.core.enums import Reason
 from fedi_safety.core.errors import ConfigError, ModelError, Unscannable
-from fedi_safety.core.types import Evidence, Reason, Scored
+from fedi_safety.core.types import Evidence, Scored
 from fedi_safety.detectors.sessions.devices import DeviceChoice
 from fedi_safety.detectors.sessions.network import first_line
 

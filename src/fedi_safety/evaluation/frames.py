@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from fedi_safety.core.enums import Reason
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.ports import Decoder, Store
-from fedi_safety.core.types import Frame, Object, Reason
+from fedi_safety.core.types import Frame, Object
 from fedi_safety.evaluation.sampling import sample_objects
 
 _SPARE = 1.3  # so many more are sampled than are wanted, in place of those that are no pictures

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedi_safety.core.enums import Verdict
 from fedi_safety.core.policy import Policy, Rule
-from fedi_safety.core.types import Verdict
 
 GRID = tuple(round(i / 100, 2) for i in range(1, 101))
 """The thresholds that are tried."""

@@ -20,8 +20,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from fedi_safety.clients.pictrs_safety import BETTER
+from fedi_safety.core.enums import MediaType
 from fedi_safety.core.errors import printable
-from fedi_safety.core.types import MediaType
 from fedi_safety.gate.keys import Keyring
 from fedi_safety.gate.responses import Refusal
 from fedi_safety.judging import logs

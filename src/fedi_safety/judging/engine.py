@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from fedi_safety.app.engine import Engine
 from fedi_safety.app.ledger import SystemClock
 from fedi_safety.app.replay import Rejudge
+from fedi_safety.core.enums import MediaType, Reason, Verdict
 from fedi_safety.core.errors import FediSafetyError, LedgerError, ModelError, Unscannable
 from fedi_safety.core.examine import DecodedMedium, Examiner
 from fedi_safety.core.ledger_ports import Verdicts
@@ -25,7 +26,7 @@ from fedi_safety.core.policy import Policy, dismissal
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.queues import Pipe, Stopped
 from fedi_safety.core.testcard import draw_test_card
-from fedi_safety.core.types import Content, Evidence, Judgement, MediaType, Reason, Verdict
+from fedi_safety.core.types import Content, Evidence, Judgement
 from fedi_safety.judging.engine_queue import Pace, Recent, Waiting, Work
 from fedi_safety.judging.logs import named
 from fedi_safety.judging.metrics import Metrics

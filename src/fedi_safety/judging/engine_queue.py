@@ -11,8 +11,8 @@ import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass, replace
 
+from fedi_safety.core.enums import MediaType
 from fedi_safety.core.queues import ByteBudget
-from fedi_safety.core.types import MediaType
 from fedi_safety.judging.types import Answer
 
 _REMEMBERED = 10_000

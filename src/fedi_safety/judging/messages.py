@@ -11,16 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from fedi_safety.core.types import (
-    Content,
-    Judgement,
-    Match,
-    MediaType,
-    RuleHit,
-    Scores,
-    Signal,
-    Verdict,
-)
+from fedi_safety.core.enums import MediaType, Verdict
+from fedi_safety.core.types import Content, Judgement, Match, RuleHit, Scores, Signal
 from fedi_safety.judging.types import Answer, Unjudged
 
 WORK_TYPE = "application/vnd.fedi-safety.work"

@@ -15,9 +15,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from uuid import uuid4
 
+from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.queues import ByteBudget
-from fedi_safety.core.types import MediaType, Reason
 from fedi_safety.judging.types import Answer, Unjudged, Upload
 from fedi_safety.media.sniff import sniff
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-from fedi_safety.core.types import FactorHit, Judgement, Match, Receipt, RuleHit, Scores, Signal, Verdict
+from fedi_safety.core.enums import Verdict
+from fedi_safety.core.types import FactorHit, Judgement, Match, Receipt, RuleHit, Scores, Signal
 
 T = TypeVar("T")
 

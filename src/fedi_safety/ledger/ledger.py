@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, insert, select, update
 
+from fedi_safety.core.enums import ActKind, PlanState
 from fedi_safety.core.errors import LedgerUsageError, printable
 from fedi_safety.core.ledger_ports import NoRuleHoldsFn, RedecideFn, Rescorer
 from fedi_safety.core.ports import Clock
@@ -28,18 +29,7 @@ from fedi_safety.core.records import (
     Verification,
     Watermark,
 )
-from fedi_safety.core.types import (
-    ActKind,
-    Content,
-    Judged,
-    Judgement,
-    Known,
-    Object,
-    Outcome,
-    Plan,
-    PlanState,
-    Unscanned,
-)
+from fedi_safety.core.types import Content, Judged, Judgement, Known, Object, Outcome, Plan, Unscanned
 from fedi_safety.core.uploads import BacklogEntry, Move, UploadFigures, UploadNote, UploadState
 from fedi_safety.ledger import codec, embeddings, lookup, planning, query, statistics, uploads, verdicts, watermarks
 from fedi_safety.ledger.database import open_database

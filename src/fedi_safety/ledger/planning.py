@@ -11,8 +11,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, case, func, insert, or_, select, update
 
+from fedi_safety.core.enums import ActKind, PlanState, Verdict
 from fedi_safety.core.errors import printable
-from fedi_safety.core.types import ActKind, Object, Outcome, Plan, PlanState, Verdict
+from fedi_safety.core.types import Object, Outcome, Plan
 from fedi_safety.ledger import codec, embeddings
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.schema import State, acts, contents, objects, plans, runs, stores

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, bindparam, update
 
+from fedi_safety.core.enums import Verdict
 from fedi_safety.core.ledger_ports import NoRuleHoldsFn, RedecideFn, Rescorer
-from fedi_safety.core.types import Judgement, Verdict
+from fedi_safety.core.types import Judgement
 from fedi_safety.ledger import codec, verdicts
 from fedi_safety.ledger.schema import contents
 from fedi_safety.ledger.score_pages import Page, read_page, rescored

@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
+from fedi_safety.core.enums import PlanState, Verdict
 from fedi_safety.core.errors import printable
 from fedi_safety.core.policy import dismissal
-from fedi_safety.core.types import Judged, Judgement, Object, PlanState, Unscanned, Verdict
+from fedi_safety.core.types import Judged, Judgement, Object, Unscanned
 from fedi_safety.ledger import codec, embeddings, planning, verdicts
 from fedi_safety.ledger.embeddings import Keep
 from fedi_safety.ledger.schema import State, contents, objects, plans

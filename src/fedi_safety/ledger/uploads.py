@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, case, delete, func, insert, or_, select, update
 
+from fedi_safety.core.enums import Reason, Verdict
 from fedi_safety.core.errors import printable
-from fedi_safety.core.types import Reason, Verdict
 from fedi_safety.core.uploads import (
     GATE_RUN,
     NOT_FOUND,

@@ -12,8 +12,9 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 
+from fedi_safety.core.enums import Verdict
 from fedi_safety.core.policy import dismissal
-from fedi_safety.core.types import Judgement, Verdict
+from fedi_safety.core.types import Judgement
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.schema import contents, detector_sets, dismissals, judgements

@@ -6,8 +6,9 @@ import os
 
 from sqlalchemy import Connection, insert, select, tuple_, update
 
+from fedi_safety.core.enums import Reason
 from fedi_safety.core.records import Retry, Watermark
-from fedi_safety.core.types import Object, Reason
+from fedi_safety.core.types import Object
 from fedi_safety.ledger.schema import State, objects, stores
 from fedi_safety.ledger.schema import watermarks as marks
 

@@ -24,9 +24,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from fedi_safety.core.enums import Detail, MediaType, Reason
 from fedi_safety.core.errors import FediSafetyError, Unscannable
 from fedi_safety.core.places import Place, Tile
-from fedi_safety.core.types import Decoded, Detail, Frame, MediaType, Reason
+from fedi_safety.core.types import Decoded, Frame
 from fedi_safety.media import protocol
 from fedi_safety.media.caps import MAX_FRAME_PIXELS, Caps
 from fedi_safety.media.sniff import sniff

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import struct
 
+from fedi_safety.core.enums import Detail, MediaType, Reason
 from fedi_safety.core.places import Part
-from fedi_safety.core.types import Detail, MediaType, Reason
 from fedi_safety.media.caps import MAX_FRAME_PIXELS
 
 MAGIC = b"fsmedia3"

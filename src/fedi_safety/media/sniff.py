@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 
+from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import MediaType, Reason
 
 _PREFIXES = (
     (b"\xff\xd8\xff", MediaType.JPEG),

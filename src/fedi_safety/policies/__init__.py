@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from fedi_safety.config.toml_lines import KeyPath, dotted, line_numbers, problem_at, syntax_problem
+from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import PolicyError
 from fedi_safety.core.policy import ClearingBound, Policy, Rule
-from fedi_safety.core.types import Verdict
 
 PRESETS = ("cautious", "balanced", "strict")
 DEFAULT = "balanced"

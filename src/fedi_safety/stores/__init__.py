@@ -9,9 +9,9 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from fedi_safety.config.schema import Settings
+from fedi_safety.core.enums import ActKind
 from fedi_safety.core.errors import StoreUsageError
 from fedi_safety.core.ports import Store
-from fedi_safety.core.types import ActKind
 
 
 @dataclass(frozen=True, slots=True)

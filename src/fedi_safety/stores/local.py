@@ -16,8 +16,9 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
+from fedi_safety.core.enums import ActKind, PlanState, Reason
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
-from fedi_safety.core.types import ActKind, Object, PlanState, Reason, Removal, Unscanned
+from fedi_safety.core.types import Object, Removal, Unscanned
 from fedi_safety.stores.sorting import SortedRuns
 
 HEAD_BYTES = 4096

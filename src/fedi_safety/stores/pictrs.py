@@ -29,8 +29,9 @@ from fedi_safety.clients.pictrs import (
 from fedi_safety.clients.pictrs_database import PictrsDatabase
 from fedi_safety.clients.pictrs_purging import PictureFacts, describe, purge_picture
 from fedi_safety.config.schema import Pictrs
+from fedi_safety.core.enums import ActKind, PlanState, Reason
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
-from fedi_safety.core.types import ActKind, Object, PlanState, Reason, Removal, Unscanned
+from fedi_safety.core.types import Object, Removal, Unscanned
 
 log = logging.getLogger(__name__)
 

@@ -19,6 +19,7 @@ from fedi_safety.app.passes import breaker_limits
 from fedi_safety.app.scan import scan
 from fedi_safety.app.stores import Target
 from fedi_safety.core.decide import DAY_S, breaker_opinion
+from fedi_safety.core.enums import ActKind, act_word
 from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.core.ledger_ports import WatchLedger
 from fedi_safety.core.pipeline import Pipeline
@@ -26,7 +27,6 @@ from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Store
 from fedi_safety.core.records import Watermark
 from fedi_safety.core.runs import RunReport, ScanRequest, Tally, add_tally
-from fedi_safety.core.types import ActKind, act_word
 
 log = logging.getLogger(__name__)
 

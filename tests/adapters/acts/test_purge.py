@@ -15,9 +15,10 @@ from fedi_safety.app.acts import ACTS, ActRow, act_for, acts_for
 from fedi_safety.clients.pictrs import PictrsClient, hash_of, slug_of
 from fedi_safety.clients.pictrs_database import Owner, PictrsDatabase
 from fedi_safety.config.schema import Settings
+from fedi_safety.core.enums import ACT_WORDS, ActKind, PlanState, Reason, act_word
 from fedi_safety.core.errors import UsageError
 from fedi_safety.core.ports import Act
-from fedi_safety.core.types import ACT_WORDS, ActKind, Object, Outcome, Plan, PlanState, Reason, Removal, act_word
+from fedi_safety.core.types import Object, Outcome, Plan, Removal
 from support.fakes import FakeStore
 
 CONTENT = b"condemned"

@@ -13,8 +13,9 @@ from fedi_safety.clients.pictrs import PictrsClient, PictrsRefusal, hash_of, int
 from fedi_safety.clients.pictrs_database import PictrsDatabase
 from fedi_safety.clients.pictrs_purging import purge_picture
 from fedi_safety.config.schema import Pictrs
+from fedi_safety.core.enums import PlanState
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
-from fedi_safety.core.types import Object, PlanState
+from fedi_safety.core.types import Object
 from fedi_safety.stores.pictrs import PictrsStore, open_pictrs
 
 KEY = "very-secret-key"

@@ -16,8 +16,9 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from fedi_safety.app.engine import measurable, open_engine
 from fedi_safety.config.schema import Settings
+from fedi_safety.core.enums import Reason
 from fedi_safety.core.errors import ModelError, Unscannable, UsageError
-from fedi_safety.core.types import Fingerprints, Reason, Scored
+from fedi_safety.core.types import Fingerprints, Scored
 from fedi_safety.detectors import EMBEDDED, KINDS, Kind, available_detectors, open_detectors
 from fedi_safety.detectors.embedded import age, nudenet, open_nsfw
 from fedi_safety.detectors.examples import check_examples, checks, drawn_face, flat

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from fedi_safety.core.enums import Reason
 from fedi_safety.core.errors import ConfigError, ModelError, Unscannable, UsageError
-from fedi_safety.core.types import Evidence, Frame, Reason
+from fedi_safety.core.types import Evidence, Frame
 from fedi_safety.detectors import signals_of
 from fedi_safety.detectors.horde import Horde, use_new_safety
 from fedi_safety.detectors.sessions.devices import CPU_PROVIDER, DeviceChoice

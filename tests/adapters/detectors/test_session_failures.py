@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from fedi_safety.core.enums import Reason
 from fedi_safety.core.errors import DeviceError, ExitCode, ModelError, Unscannable
-from fedi_safety.core.types import Reason
 from fedi_safety.detectors.embedded import age
 from fedi_safety.detectors.sessions import devices, openvino, openvino_library, pinned
 from fedi_safety.detectors.sessions.devices import CPU_PROVIDER, DeviceChoice

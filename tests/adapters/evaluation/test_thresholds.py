@@ -9,9 +9,10 @@ from collections import Counter
 import pytest
 
 from fedi_safety.cli.calibrate_cmd import bar
+from fedi_safety.core.enums import Reason, Verdict
 from fedi_safety.core.pipeline import Options
 from fedi_safety.core.policy import Policy, Rule
-from fedi_safety.core.types import Object, Reason, Unscanned, Verdict
+from fedi_safety.core.types import Object, Unscanned
 from fedi_safety.evaluation.sampling import sample_objects
 from fedi_safety.evaluation.scores import sample_scores
 from fedi_safety.evaluation.thresholds import Calibration, calibrate, pictures_needed, upper_bound

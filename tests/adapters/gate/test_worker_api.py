@@ -16,16 +16,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from fedi_safety.core.types import (
-    Content,
-    FactorHit,
-    Judgement,
-    MediaType,
-    RuleHit,
-    Scores,
-    Signal,
-    Verdict,
-)
+from fedi_safety.core.enums import MediaType, Verdict
+from fedi_safety.core.types import Content, FactorHit, Judgement, RuleHit, Scores, Signal
 from fedi_safety.gate.keys import Keyring
 from fedi_safety.judging.messages import JobsHead, result_of
 from fedi_safety.judging.types import Answer, Unjudged, Upload

@@ -12,7 +12,8 @@ from uuid import uuid4
 
 import pytest
 
-from fedi_safety.core.types import Judgement, MediaType, Verdict
+from fedi_safety.core.enums import MediaType, Verdict
+from fedi_safety.core.types import Judgement
 from fedi_safety.judging.types import Answer, Unjudged, Upload
 from fedi_safety.judging.worker_queue import Lease, QueueLimits, WorkerQueue
 from support.corpus.photos import jpeg_bytes

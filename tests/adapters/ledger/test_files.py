@@ -18,9 +18,10 @@ import pytest
 from sqlalchemy import event
 
 from fedi_safety.core.enforcement import Acting
+from fedi_safety.core.enums import ActKind, Reason
 from fedi_safety.core.errors import LedgerError, LedgerUsageError
 from fedi_safety.core.runs import Tally
-from fedi_safety.core.types import ActKind, Object, Outcome, Plan, Reason, Unscanned
+from fedi_safety.core.types import Object, Outcome, Plan, Unscanned
 from fedi_safety.ledger import database
 from fedi_safety.ledger.database.sqlite import SqliteDatabase
 from fedi_safety.ledger.ledger import open_ledger

@@ -9,25 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from fedi_safety.core.enums import ActKind, MediaType, PlanState, Reason, Verdict
 from fedi_safety.core.errors import LedgerUsageError
 from fedi_safety.core.ledger_ports import WholeLedger
 from fedi_safety.core.records import Filters, Imported
-from fedi_safety.core.types import (
-    ActKind,
-    Content,
-    Judged,
-    Judgement,
-    MediaType,
-    Object,
-    Outcome,
-    PlanState,
-    Reason,
-    RuleHit,
-    Scores,
-    Signal,
-    Unscanned,
-    Verdict,
-)
+from fedi_safety.core.types import Content, Judged, Judgement, Object, Outcome, RuleHit, Scores, Signal, Unscanned
 from support.ledgers import Opener
 
 STORE = "file:///srv/media"

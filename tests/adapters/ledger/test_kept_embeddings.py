@@ -14,20 +14,9 @@ from sqlalchemy import insert, text, update
 from fedi_safety.app.replay import Preview, Rejudge, preview
 from fedi_safety.concepts import Concept, ConceptSet
 from fedi_safety.concepts.rescoring import ConceptRescorer
+from fedi_safety.core.enums import ActKind, MediaType, PlanState, Verdict
 from fedi_safety.core.policy import ClearingBound, Policy, Rule, judge
-from fedi_safety.core.types import (
-    ActKind,
-    Content,
-    Embedding,
-    Judged,
-    MediaType,
-    Object,
-    Outcome,
-    PlanState,
-    Scores,
-    Signal,
-    Verdict,
-)
+from fedi_safety.core.types import Content, Embedding, Judged, Object, Outcome, Scores, Signal
 from fedi_safety.ledger import codec, embeddings, score_pages
 from fedi_safety.ledger.embeddings import Keep
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger

@@ -5,21 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fedi_safety.cli.report_cmd import as_json, csv_rows
-from fedi_safety.core.types import (
-    ActKind,
-    Content,
-    Judged,
-    Judgement,
-    MediaType,
-    Object,
-    Outcome,
-    PlanState,
-    Reason,
-    Scores,
-    Signal,
-    Unscanned,
-    Verdict,
-)
+from fedi_safety.core.enums import ActKind, MediaType, PlanState, Reason, Verdict
+from fedi_safety.core.types import Content, Judged, Judgement, Object, Outcome, Scores, Signal, Unscanned
 from fedi_safety.core.uploads import Move, UploadNote, UploadState
 from fedi_safety.ledger.ledger import SqlLedger
 from fedi_safety.ledger.uploads import RETAIN_S

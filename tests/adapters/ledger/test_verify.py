@@ -11,21 +11,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from fedi_safety.core.types import (
-    ActKind,
-    Content,
-    Judged,
-    Judgement,
-    MediaType,
-    Object,
-    Outcome,
-    PlanState,
-    Receipt,
-    RuleHit,
-    Scores,
-    Signal,
-    Verdict,
-)
+from fedi_safety.core.enums import ActKind, MediaType, PlanState, Verdict
+from fedi_safety.core.types import Content, Judged, Judgement, Object, Outcome, Receipt, RuleHit, Scores, Signal
 from fedi_safety.ledger import planning
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 

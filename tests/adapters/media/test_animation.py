@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.places import Part
-from fedi_safety.core.types import Frame, MediaType, Reason
+from fedi_safety.core.types import Frame
 from fedi_safety.media.decoder.formats import apng, canvas, gif, webp
 from support.corpus.media_zoo import saved
 from support.corpus.moving import Piece, composed, number, numbered, picture, shown

@@ -9,8 +9,8 @@ import zlib
 import pytest
 from PIL import Image
 
+from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import MediaType, Reason
 from fedi_safety.media.caps import affordable
 from fedi_safety.media.decoder.formats.png import lean
 from fedi_safety.media.decoder.structure.probe import count_items, count_scans

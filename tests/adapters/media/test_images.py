@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import MediaType, Reason
 from fedi_safety.media.caps import MAX_FRAME_PIXELS
 from fedi_safety.media.decoder.formats import images
 from fedi_safety.media.decoder.formats.images import decode_still

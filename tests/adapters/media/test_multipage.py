@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from fedi_safety.core.enums import Detail, MediaType, Reason
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import Detail, MediaType, Reason
 from fedi_safety.media import Caps, SandboxDecoder
 from support.corpus import paged
 from support.corpus.media_zoo import saved

@@ -15,8 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fedi_safety.core.enums import Detail, MediaType, Reason
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import Decoded, Detail, MediaType, Reason
+from fedi_safety.core.types import Decoded
 from fedi_safety.media import Caps, DecoderError, SandboxDecoder, protocol
 from fedi_safety.media.caps import MAX_FRAME_PIXELS, MIB
 from fedi_safety.media.decoder.confine import landlock

@@ -14,8 +14,9 @@ from random import Random
 import pytest
 from PIL import Image
 
+from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import Decoded, Frame, MediaType, Reason
+from fedi_safety.core.types import Decoded, Frame
 from fedi_safety.media import Caps, SandboxDecoder
 from support.corpus.media_zoo import saved
 from support.corpus.moving import number, numbered, picture

@@ -11,8 +11,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
+from fedi_safety.core.enums import Detail, MediaType, Reason
 from fedi_safety.core.places import Place, Tile
-from fedi_safety.core.types import Detail, Frame, MediaType, Reason
+from fedi_safety.core.types import Frame
 from fedi_safety.media import SandboxDecoder
 from fedi_safety.media.caps import MAX_COVERS, MAX_FRAME_PIXELS, MAX_FURTHER, MAX_MOMENTS, MAX_TILES, MAX_TRACKS, Caps
 from fedi_safety.media.decoder.dispatch import decode

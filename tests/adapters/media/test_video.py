@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.places import Part
-from fedi_safety.core.types import Frame, MediaType, Reason
+from fedi_safety.core.types import Frame
 from fedi_safety.media import Caps, SandboxDecoder
 from fedi_safety.media.decoder.formats import video
 from fedi_safety.media.sniff import sniff

@@ -10,8 +10,8 @@ from fedi_safety import stores
 from fedi_safety.app.acts import act_for
 from fedi_safety.app.stores import named_store, spoken_name, store_url, targets
 from fedi_safety.config.schema import NamedStore, Settings
+from fedi_safety.core.enums import ActKind
 from fedi_safety.core.errors import StoreUsageError
-from fedi_safety.core.types import ActKind
 from fedi_safety.stores import StoreKind, access_sections, kind_of, local_root
 from support.fakes import FakeStore
 

@@ -13,8 +13,8 @@ import pillow_heif
 import pillow_jxl  # noqa: F401 - it registers itself
 from PIL import Image, ImageDraw
 
+from fedi_safety.core.enums import MediaType
 from fedi_safety.core.places import Part
-from fedi_safety.core.types import MediaType
 from support.corpus import moving, paged
 from support.corpus.media_zoo import chunk, saved
 

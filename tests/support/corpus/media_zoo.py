@@ -17,7 +17,7 @@ from typing import Any
 
 from PIL import Image, ImageCms
 
-from fedi_safety.core.types import MediaType, Reason
+from fedi_safety.core.enums import MediaType, Reason
 
 Colour = tuple[int, int, int]
 Quadrants = tuple[Colour, Colour, Colour, Colour]  # top left, top right, bottom left, bottom right

@@ -17,7 +17,8 @@ import av
 import numpy as np
 from PIL import Image
 
-from fedi_safety.core.types import Frame, MediaType
+from fedi_safety.core.enums import MediaType
+from fedi_safety.core.types import Frame
 from fedi_safety.media.decoder.dispatch import decode
 from fedi_safety.media.decoder.frames.emitter import Bounds, DecodeSummary, Emitter
 from support.corpus.media_zoo import chunk, saved

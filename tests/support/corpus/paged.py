@@ -12,7 +12,7 @@ from typing import Any
 import pillow_heif
 from PIL import Image
 
-from fedi_safety.core.types import MediaType
+from fedi_safety.core.enums import MediaType
 from support.corpus.media_zoo import saved
 from support.corpus.moving import numbered
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from PIL import Image
 
-from fedi_safety.core.types import MediaType, Reason
+from fedi_safety.core.enums import MediaType, Reason
 from support.hostile import bomb_files
 
 

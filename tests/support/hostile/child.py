@@ -21,9 +21,9 @@ from typing import NoReturn
 
 from PIL import Image
 
+from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.places import Place
-from fedi_safety.core.types import MediaType, Reason
 from fedi_safety.media import protocol
 from fedi_safety.media.decoder import main
 from fedi_safety.media.decoder.confine import process

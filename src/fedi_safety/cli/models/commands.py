@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedi_safety.cli.models.folder import ModelDirOption, directory, disk_errors
+from fedi_safety.cli.models.optimize import optimize
 from fedi_safety.cli.options import ConfigOption, JsonOption, LedgerOption, LogLevelOption, QuietOption, YesOption
 from fedi_safety.cli.shell import Shell, shell, write_json
 from fedi_safety.core.errors import ExitCode, FediSafetyError, UsageError
@@ -334,3 +335,6 @@ def _fetching(sh: Shell) -> Iterator[_Watcher]:
 
 
 # --- what `optimize` measures
+
+
+commands.command()(optimize)

@@ -15,8 +15,9 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from fedi_safety.core.enums import Reason
 from fedi_safety.core.errors import DeviceError, ModelError, Unscannable
-from fedi_safety.core.types import Frame, Reason
+from fedi_safety.core.types import Frame
 from fedi_safety.detectors.clip.folder import OPENVINO, Plan
 from fedi_safety.detectors.clip.preprocess import Preprocess, read_preprocess
 from fedi_safety.detectors.clip.resting import Resting

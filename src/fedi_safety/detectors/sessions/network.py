@@ -15,8 +15,9 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from fedi_safety.core.enums import Reason
 from fedi_safety.core.errors import DeviceError, Unscannable
-from fedi_safety.core.types import Frame, Reason
+from fedi_safety.core.types import Frame
 
 Floats = NDArray[np.float32]
 

@@ -13,9 +13,10 @@ from collections.abc import Mapping
 
 from fedi_safety import __version__
 from fedi_safety.app.engine import Engine
+from fedi_safety.core.enums import Detail, MediaType, Reason, Verdict
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.ports import Store
-from fedi_safety.core.types import Decoded, Detail, MediaType, Object, Reason, Verdict
+from fedi_safety.core.types import Decoded, Object
 from fedi_safety.core.uploads import BacklogEntry, Move, UploadState
 from fedi_safety.gate.backlog.writer import LedgerWriter
 from fedi_safety.judging.types import Answer, Judge, Unjudged, Upload

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fedi_safety.core.enums import MediaType
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.places import Place
-from fedi_safety.core.types import MediaType
 from fedi_safety.media.decoder.formats.animation import decode_animation
 from fedi_safety.media.decoder.formats.images import decode_still
 from fedi_safety.media.decoder.formats.multipage import decode_pages

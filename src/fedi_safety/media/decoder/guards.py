@@ -18,8 +18,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import MediaType, Reason
 from fedi_safety.media.caps import (
     MAX_ITEMS,
     MAX_SCANNED_PIXELS,

@@ -16,8 +16,9 @@ from collections.abc import Callable
 from dataclasses import astuple, replace
 from random import Random
 
+from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import Frame, MediaType, Reason
+from fedi_safety.core.types import Frame
 from fedi_safety.media import protocol
 from fedi_safety.media.decoder.confine import process
 from fedi_safety.media.decoder.dispatch import decode

@@ -12,8 +12,9 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 
 from fedi_safety.config.schema import S3
+from fedi_safety.core.enums import ActKind, PlanState, Reason
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import ActKind, Object, PlanState, Reason, Removal, Unscanned
+from fedi_safety.core.types import Object, Removal, Unscanned
 from fedi_safety.stores.s3 import pictrs_keys as pictrs
 from fedi_safety.stores.s3.address import Address, read_address
 from fedi_safety.stores.s3.client import Client, Entry, Head, Version

@@ -19,8 +19,9 @@ from typing import Any
 import asyncssh
 from asyncssh.sftp import SFTPAttrs, SFTPName
 
+from fedi_safety.core.enums import Reason
 from fedi_safety.core.errors import StoreError
-from fedi_safety.core.types import Object, Reason, Unscanned
+from fedi_safety.core.types import Object, Unscanned
 from fedi_safety.stores.sftp.connections import Engine, Link, Pool
 from fedi_safety.stores.sorting import MAX_RECORD_BYTES, SortedRuns
 

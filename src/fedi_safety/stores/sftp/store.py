@@ -21,8 +21,9 @@ import asyncssh
 from asyncssh.sftp import SFTPAttrs
 
 from fedi_safety.config.schema import Ssh
+from fedi_safety.core.enums import ActKind, PlanState, Reason
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
-from fedi_safety.core.types import ActKind, Object, PlanState, Reason, Removal, Unscanned
+from fedi_safety.core.types import Object, Removal, Unscanned
 from fedi_safety.stores.sftp.connections import BROKEN, Engine, Link, Lost, Pool, Waits
 from fedi_safety.stores.sftp.listing import Lister, entered, info_of, untyped
 from fedi_safety.stores.sftp.trust import HostKeys, Place, read_login, read_url

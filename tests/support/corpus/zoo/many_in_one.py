@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fedi_safety.core.types import MediaType
+from fedi_safety.core.enums import MediaType
 from support.corpus import compound, paged
 from support.corpus.zoo.subject import Item, subject
 

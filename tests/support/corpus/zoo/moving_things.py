@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fedi_safety.core.types import MediaType
+from fedi_safety.core.enums import MediaType
 from support.corpus import moving
 from support.corpus.media_zoo import saved
 from support.corpus.zoo.stills import register

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from fedi_safety.core.enums import Reason
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.ports import Decoder
-from fedi_safety.core.types import Reason
 from support.corpus.zoo.many_in_one import hiding_places, pages
 from support.corpus.zoo.moving_things import animations, clips, damaged, odd_clips
 from support.corpus.zoo.stills import stills

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
-from fedi_safety.core.types import MediaType
+from fedi_safety.core.enums import MediaType
 from support.corpus import media_zoo
 from support.corpus.media_zoo import chunk, exif, saved, stored
 from support.corpus.zoo.subject import HEIGHT, WIDTH, Item, cut_out, disc, subject

@@ -7,8 +7,8 @@ import zlib
 from dataclasses import dataclass, field
 from functools import partial
 
+from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import MediaType, Reason
 from fedi_safety.media.caps import MAX_PATCHES
 from fedi_safety.media.decoder.formats.canvas import Dispose, Patch, Patches
 from fedi_safety.media.decoder.formats.png import of_use

@@ -10,8 +10,8 @@ from enum import Enum
 
 from PIL import Image
 
+from fedi_safety.core.enums import MediaType
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import MediaType
 from fedi_safety.media.decoder.frames.sampling import Moment
 
 

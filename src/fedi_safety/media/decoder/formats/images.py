@@ -14,7 +14,7 @@ from PIL import (
     JpegImagePlugin,
 )
 
-from fedi_safety.core.types import Detail, MediaType
+from fedi_safety.core.enums import Detail, MediaType
 from fedi_safety.media.decoder.formats.png import lean
 from fedi_safety.media.decoder.frames.orientation import exif_orientation
 from fedi_safety.media.decoder.frames.still import Still, finished

@@ -10,8 +10,8 @@ from typing import Any, cast
 
 from PIL import Image
 
+from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import MediaType, Reason
 from fedi_safety.media.caps import MAX_PAGES
 from fedi_safety.media.decoder.confine.process import only_computing
 from fedi_safety.media.decoder.formats.multipage import show_pages

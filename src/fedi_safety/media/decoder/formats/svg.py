@@ -20,8 +20,8 @@ from xml.parsers import expat
 import resvg_py
 from PIL import PngImagePlugin
 
+from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import MediaType, Reason
 from fedi_safety.media.caps import FRAME_LONGEST_SIDE, FRAME_SHORTEST_SIDE
 from fedi_safety.media.decoder.confine.process import only_computing
 from fedi_safety.media.decoder.formats.images import decode_still

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from functools import partial
 
+from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import MediaType, Reason
 from fedi_safety.media.caps import MAX_PATCHES
 from fedi_safety.media.decoder.formats.canvas import Dispose, Patch, Patches
 from fedi_safety.media.decoder.structure.probe import riff_chunks

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from fedi_safety.core.types import MediaType
+from fedi_safety.core.enums import MediaType
 
 # What begins a segment of a JPEG, or ends it: no stuffed byte, no restart.
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from fedi_safety.core.enums import MediaType
 from fedi_safety.core.places import Part
-from fedi_safety.core.types import MediaType
 from fedi_safety.media.decoder.structure.probe import boxes, riff_chunks
 
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in a scan neither a stuffed byte, a restart nor a filler
