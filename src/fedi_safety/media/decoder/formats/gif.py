@@ -1,4 +1,8 @@
-"""The structure of GIF animations: where each frame lies and how it is to be drawn. Decodes no pixels."""
+"""The structure of GIF animations: where each frame lies and how it is to be drawn. Decodes no pixels.
+
+Viewers do not agree on how large a GIF is whose frames do not fit its screen. Browsers enlarge the screen to the first
+frame, others to all of them, and some cut frames off: each of these sizes is looked at.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,13 @@ class _Cut(Exception):
     """The file ends here."""
 
 
+class _CutInPicture(Exception):
+    """The file ends within the picture data of this frame, of which viewers show what is there."""
+
+    def __init__(self, patch: Patch) -> None:
+        self.patch = patch
+
+
 def patches(data: bytes) -> Patches:
     """Read the table of frames; there is none or one in a still, and in what is no GIF."""
     if len(data) < 13:
@@ -30,7 +41,25 @@ def patches(data: bytes) -> Patches:
         _walk(data, 13 + colours, common, found)
     except _Cut:
         found.problem = Unscannable(Reason.TRUNCATED, f"it ends in frame {len(found.patches) + 1}")
+    except _CutInPicture as cut:
+        found.problem = Unscannable(Reason.TRUNCATED, f"it ends in frame {len(found.patches) + 1}")
+        found.patches.append(cut.patch)
+    _resize(found)
     return found
+
+
+def _resize(found: Patches) -> None:
+    """Give it the size that browsers do, and keep the others."""
+    if not found.patches:
+        return
+    screen = found.width, found.height
+    edges = [(patch.x + patch.width, patch.y + patch.height) for patch in found.patches]
+    first, union = (
+        (max(screen[0], *(right for right, _ in some), 0), max(screen[1], *(bottom for _, bottom in some), 0))
+        for some in (edges[:1], edges)
+    )
+    found.width, found.height = first
+    found.other_sizes = [size for size in dict.fromkeys((screen, union)) if size != first and all(size)]
 
 
 def _walk(data: bytes, at: int, common: bytes, found: Patches) -> None:
@@ -51,7 +80,10 @@ def _walk(data: bytes, at: int, common: bytes, found: Patches) -> None:
             if len(head) < 9:
                 raise _Cut
             start = at
-            at = _skip(data, at + 10 + _table_bytes(head[8]) + 1)
+            try:
+                at = _skip(data, at + 10 + _table_bytes(head[8]) + 1)
+            except _Cut:
+                raise _CutInPicture(_patch(data, start, len(data), head, control, common)) from None
             found.patches.append(_patch(data, start, at, head, control, common))
             control = b""
         elif kind == 0:  # padding, which viewers skip

@@ -69,6 +69,8 @@ def show_pages(
             detail = f"picture {index + 1}: decoding it needs more memory than the cap allows"
             problem = problem or Unscannable(Reason.TOO_LARGE, detail)
         else:
+            if still.problem is not None:
+                problem = problem or Unscannable(still.problem.reason, f"picture {index + 1}: {still.problem.detail}")
             showing.show(index, Place(page=index + 1), still, on_black_index=index + count)
     if problem is None and tried < len(chosen):
         problem = Unscannable(Reason.TOO_SLOW, f"{tried} of {len(chosen)} chosen pictures in the time there is")
@@ -93,7 +95,8 @@ def _tiff(data: bytes, bounds: Bounds, showing: Emitter) -> DecodeSummary | None
 
     def page(index: int) -> Still:
         start = _beginning_at(data, found.at[index])
-        return decode_still(start, MediaType.TIFF, bounds.max_pixels, bounds.detail, bounds.tiles)
+        whole = showing.part is not None
+        return decode_still(start, MediaType.TIFF, bounds.max_pixels, bounds.detail, bounds.tiles, only_whole=whole)
 
     if not found.at:
         return None  # the reader says better what is wrong
