@@ -275,19 +275,38 @@ def test_a_bomb_inside(decoder: SandboxDecoder) -> None:
     ("data", "reason"),
     [
         (svg(CIRCLE)[:-20], Reason.TRUNCATED),
-        (svg(CIRCLE).replace(b"</svg>", b"</g></svg>"), Reason.CORRUPT),
         (svg(CIRCLE, attributes='width="0" height="0"'), Reason.CORRUPT),
-        (svg(CIRCLE, before="<?xml version='1.0' encoding='utf-8'?>").replace(b"<rect", b"\xff<rect"), Reason.CORRUPT),
         (svg(CIRCLE, before="<?xml version='1.0' encoding='klingon'?>"), Reason.UNSUPPORTED),
         (svg(CIRCLE, before="<?xml version='1.0' encoding='punycode'?>"), Reason.UNSUPPORTED),
     ],
-    ids=["cut", "crossed", "nothing", "bytes", "encoding", "slow encoding"],
+    ids=["cut before anything", "nothing", "encoding", "slow encoding"],
 )
 def test_damage_is_named(decoder: SandboxDecoder, data: bytes, reason: Reason) -> None:
     """Typed reasons, as for any medium."""
     with pytest.raises(Unscannable) as caught:
         drawn(decoder, data)
     assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (svg(CIRCLE)[:-6], "truncated"),
+        (svg(CIRCLE + "<rect/><rect/>")[:-12], "truncated"),
+        (svg(CIRCLE + "<rect/><g id='a b"), "corrupt"),
+        (svg(CIRCLE).replace(b"</svg>", b"</g></svg>"), "corrupt"),
+        (svg(CIRCLE + "<rect width=1 />"), "corrupt"),
+        (svg(CIRCLE + "&nothing;<rect/>"), "corrupt"),
+        (svg(CIRCLE, before="<?xml version='1.0' encoding='utf-8'?>").replace(b"<rect", b"\xff<rect"), "corrupt"),
+    ],
+    ids=["end", "element", "attribute", "crossed", "attribute without quotes", "entity", "bytes"],
+)
+def test_what_is_left_of_a_damaged_drawing(decoder: SandboxDecoder, data: bytes, reason: str) -> None:
+    """Browsers show it as far as its text can be read."""
+    decoded = drawn(decoder, data)
+    assert at(decoded.frames[0], 0.5, 0.5) == RED
+    assert decoded.partly is not None
+    assert decoded.partly.startswith(f"{reason}: ")
 
 
 def test_damage_never_surprises(decoder: SandboxDecoder) -> None:
@@ -301,7 +320,7 @@ def test_damage_never_surprises(decoder: SandboxDecoder) -> None:
         try:
             decoder.decode(bytes(changed), MediaType.SVG)
         except Unscannable as refusal:
-            assert refusal.reason in (Reason.CORRUPT, Reason.TRUNCATED, Reason.UNSUPPORTED)
+            assert refusal.reason in (Reason.CORRUPT, Reason.TRUNCATED, Reason.UNSUPPORTED, Reason.NOT_MEDIA)
 
 
 def test_an_operator_may_leave_drawings_out() -> None:

@@ -57,7 +57,7 @@ def _still(data: bytes, media_type: MediaType, bounds: Bounds, showing: Emitter)
     showing.show(0, Place(), still, on_black_index=1)
     if media_type in _NOT_ALWAYS_TURNED and (as_stored := still.as_stored) is not None:
         showing.show(2, Place(), as_stored, on_black_index=3)
-    return DecodeSummary()
+    return DecodeSummary(problem=still.problem)
 
 
 def _with_track(data: bytes, media_type: MediaType, bounds: Bounds, showing: Emitter) -> DecodeSummary:

@@ -184,6 +184,7 @@ class _Drawer:
         except Unscannable as refusal:
             self.problem = self.problem or refusal
             return
+        self.problem = self.problem or still.problem
         last = 2 * len(self.moments)
         self.showing.show(last, Place(part=Part.COVER), still, on_black_index=last + 1)
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 from PIL import Image, ImageFile
 
+from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Reason
-from fedi_safety.media.decoder.formats import png
+from fedi_safety.media.decoder.formats import gif, png
 from fedi_safety.media.decoder.frames.still import Still
 
 # What may be said of a file of which something decodes nevertheless. Any other reason is about all of it.
@@ -23,6 +25,9 @@ _APPLICATION = range(0xE0, 0xF0)
 # Of the segments that a reader may pass over: JFIF, EXIF, a colour profile, how colours are coded. The first three are
 # left out where the file does not decode with them.
 _KEPT, _NEEDED = (0xE0, 0xE1, 0xE2, 0xEE), (0xEE,)
+
+_CELLS = (16, 16)
+_EVEN = 8  # of 255: what cells of a picture in which nothing is may differ by
 
 
 @contextmanager
@@ -56,19 +61,34 @@ def mended(data: bytes, media_type: MediaType) -> Iterator[bytes]:
         whole = png.rebuilt(data)
         if whole is not None:
             yield whole
-    elif media_type in (MediaType.GIF, MediaType.BMP, MediaType.TIFF, MediaType.ICO):
+    elif media_type is MediaType.GIF:
+        yield gif.in_order(data)
+    elif media_type in (MediaType.BMP, MediaType.TIFF, MediaType.ICO):
         yield data
+
+
+def without_gaps(image: Image.Image, media_type: MediaType, data: bytes, instead: bytes) -> Image.Image:
+    """Return what an interlaced picture shows that was decoded from a file of `mended`, of which passes are missing.
+
+    Raises `Unscannable` where not even one is there.
+    """
+    if media_type is MediaType.GIF:
+        return image if instead == data else gif.without_gaps(image)
+    filled = png.without_gaps(image, instead) if media_type is MediaType.PNG else image
+    if filled is None:
+        raise Unscannable(Reason.TRUNCATED, "not even its first pass is whole")
+    return filled
 
 
 def shows_something(still: Still) -> bool:
     """Whether anything is to be seen. One even colour is what a reader leaves where it decoded nothing."""
     pictures = (still.image, still.on_black) if still.on_black is not None else (still.image,)
-    return any(lowest != highest for picture in pictures for lowest, highest in _extrema(picture))
+    return any(_differs(picture) for picture in pictures)
 
 
-def _extrema(image: Image.Image) -> tuple[tuple[float, float], ...]:
-    found = image.convert("RGB").getextrema()
-    return tuple(band for band in found if isinstance(band, tuple))
+def _differs(picture: Image.Image) -> bool:
+    bands = cast("tuple[tuple[int, int], ...]", picture.resize(_CELLS, Image.Resampling.BOX).getextrema())
+    return any(highest - lowest > _EVEN for lowest, highest in bands)
 
 
 def _jpeg(data: bytes, kept: tuple[int, ...]) -> bytes | None:

@@ -6,7 +6,10 @@ frame, others to all of them, and some cut frames off: each of these sizes is lo
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
+
+from PIL import Image
 
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Reason
@@ -15,6 +18,8 @@ from fedi_safety.media.decoder.formats.canvas import Dispose, Patch, Patches
 
 _DISPOSE = {2: Dispose.CLEAR, 3: Dispose.UNDO}
 _EXTENSION, _IMAGE, _TRAILER, _CONTROL = 0x21, 0x2C, 0x3B, 0xF9
+_INTERLACED = 0x40
+_PASSES = ((0, 8), (4, 8), (2, 4), (1, 2))  # the first row of each, and how far apart they are
 _USUAL_S = 0.1  # what viewers make of no delay at all
 
 
@@ -60,6 +65,37 @@ def _resize(found: Patches) -> None:
     )
     found.width, found.height = first
     found.other_sizes = [size for size in dict.fromkeys((screen, union)) if size != first and all(size)]
+
+
+def in_order(data: bytes) -> bytes:
+    """Return a GIF whose first picture, if it is interlaced, is said to be written from top to bottom."""
+    at = 13 + _table_bytes(data[10])
+    with suppress(_Cut):
+        while (kind := _byte(data, at)) in (0, _EXTENSION):
+            at = _skip(data, at + 2) if kind else at + 1
+        if kind == _IMAGE and _byte(data, at + 9) & _INTERLACED:
+            return data[: at + 9] + bytes([data[at + 9] & ~_INTERLACED]) + data[at + 10 :]
+    return data
+
+
+def without_gaps(image: Image.Image) -> Image.Image:
+    """Return what the whole passes of a picture read by `in_order` show: of rows that follow each other in the file.
+
+    A reader leaves gaps between them, in which a picture drowns; viewers fill them. How many rows are there is told by
+    the last one that is not all of the first colour.
+    """
+    width, height = image.size
+    written = [row for start, step in _PASSES for row in range(start, height, step)]
+    box = image.getbbox()
+    there = set(written[: box[3] if box is not None else 0])
+    apart = next((step for step in (1, 2, 4) if there.issuperset(range(0, height, step))), 8)
+    places = {row: place for place, row in enumerate(written)}
+    filled = image.copy()
+    for row in range(0, height, apart):
+        line = image.crop((0, places[row], width, places[row] + 1))
+        filled.paste(line.resize((width, apart)), (0, row))
+    filled.info = dict(image.info)
+    return filled
 
 
 def _walk(data: bytes, at: int, common: bytes, found: Patches) -> None:

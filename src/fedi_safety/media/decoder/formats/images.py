@@ -16,9 +16,9 @@ from PIL import (
 )
 
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import Detail, MediaType, Reason
-from fedi_safety.media.decoder.formats.damaged import DAMAGE, leniently, load, mended, shows_something
-from fedi_safety.media.decoder.formats.png import lean, without_gaps
+from fedi_safety.core.types import Detail, MediaType
+from fedi_safety.media.decoder.formats.damaged import DAMAGE, leniently, load, mended, shows_something, without_gaps
+from fedi_safety.media.decoder.formats.png import lean
 from fedi_safety.media.decoder.frames.orientation import exif_orientation
 from fedi_safety.media.decoder.frames.still import Still, finished
 from fedi_safety.media.decoder.frames.tiles import smallest_part
@@ -56,7 +56,7 @@ def decode_still(
     for instead in mended(data, media_type):
         try:
             with explained(data, media_type), leniently():
-                still = _decode(instead, media_type, max_pixels, detail, tiles, damaged=True)
+                still = _decode(instead, media_type, max_pixels, detail, tiles, damaged=data)
         except Unscannable:
             continue
         if shows_something(still):
@@ -65,8 +65,9 @@ def decode_still(
 
 
 def _decode(
-    data: bytes, media_type: MediaType, max_pixels: int, detail: Detail, tiles: int, *, damaged: bool = False
+    data: bytes, media_type: MediaType, max_pixels: int, detail: Detail, tiles: int, *, damaged: bytes | None = None
 ) -> Still:
+    """Decode a picture; `damaged` is the file that this one is put in place of."""
     refuse_bomb(declared_pixels(data, media_type), max_pixels)
     refuse_items(data, media_type)
     image: Image.Image = plugin(media_type)(io.BytesIO(lean(data) if media_type is MediaType.PNG else data))
@@ -83,11 +84,8 @@ def _decode(
         width, height = image.size  # turned upright while loading
     refuse_bomb(width * height, max_pixels)  # some libraries know the true size only now
     orientation = _orientation(image, media_type)
-    if damaged and media_type is MediaType.PNG:
-        filled = without_gaps(image, data)
-        if filled is None:
-            raise Unscannable(Reason.TRUNCATED, "not even its first pass is whole")
-        image = filled
+    if damaged is not None:
+        image = without_gaps(image, media_type, damaged, data)
     if media_type in _OPAQUE_IF_ALL_CLEAR and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
         image.putalpha(255)
     return finished(image, width, height, orientation)

@@ -50,8 +50,9 @@ def show_pages(
     last, because they may end this process. Raises what `page` raises where there is but one.
     """
     if count == 1:
-        showing.show(0, Place(), page(0), on_black_index=1)
-        return DecodeSummary()
+        still = page(0)
+        showing.show(0, Place(), still, on_black_index=1)
+        return DecodeSummary(problem=still.problem)
     chosen = choose([Moment(0.0, 0, True)] * count, bounds.frames, bounds.random)
     bounds.random.shuffle(chosen)  # when the time is up, what is missing is missing anywhere
     chosen.sort(key=lambda index: index < risky)

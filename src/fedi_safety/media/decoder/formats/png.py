@@ -116,6 +116,8 @@ def without_gaps(image: Image.Image, data: bytes) -> Image.Image | None:
     smaller = (-(-width // across), -(-height // down))
     matrix = (across, 0, 0.5 - across / 2, 0, down, 0.5 - down / 2)  # the first pixel of each cell
     thinned = image.transform(smaller, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST)
+    closer = min(across, down)
+    thinned = thinned.resize((-(-width // closer), -(-height // closer)), Image.Resampling.NEAREST)
     thinned.info = dict(image.info)
     return thinned
 

@@ -75,7 +75,7 @@ def is_styled(local: str, attributes: Mapping[str, str]) -> bool:
 
 def is_plain_sheet(text: str) -> bool:
     """Whether resvg applies a style sheet as browsers do: simple selectors, and properties that it knows."""
-    if len(text) > _LONGEST_SHEET:
+    if len(text) > _LONGEST_SHEET or "\\" in text:
         return False
     for node in tinycss2.parse_stylesheet(text, skip_comments=True, skip_whitespace=True):
         if node.type == "at-rule" and node.lower_at_keyword in _HARMLESS - {"namespace"}:

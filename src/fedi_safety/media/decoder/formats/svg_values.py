@@ -252,7 +252,7 @@ def written(name: str, tokens: Sequence[Any], where: Surroundings) -> str:
     if name in _ONLY and lowered in _ONLY[name]:
         return lowered
     if name in _ONLY_A_COLOUR:
-        _paint(tokens)
+        colour(_single(tokens))
         return ""
     if name in _OTHERS:
         return _others(name, tokens, text)
@@ -331,7 +331,7 @@ def colour(token: Any) -> str:
 
 
 _Rgba = tuple[float, float, float, float]
-# From XYZ (D65) to linear sRGB, and from D50 to D65 (CSS Color 4).
+# From XYZ (D65) to linear sRGB, from D50 to D65, and from linear Display P3 to XYZ (CSS Color 4).
 _TO_RGB = (
     (3.2409699419045226, -1.537383177570094, -0.4986107602930034),
     (-0.9692436362808796, 1.8759675015077202, 0.04155505740717559),
@@ -341,6 +341,11 @@ _TO_D65 = (
     (0.955473421488075, -0.02309845494876471, 0.06325924320057072),
     (-0.0283697093338637, 1.0099953980813041, 0.021041441191917323),
     (0.012314014864481998, -0.020507649298898964, 1.330365926242124),
+)
+_P3_TO_XYZ = (
+    (0.4865709486482162, 0.26566769316909306, 0.1982172852343625),
+    (0.2289745640697488, 0.6917385218365064, 0.079286914093745),
+    (0.0, 0.04511338185890264, 1.043944368900976),
 )
 _D50_SPACES = frozenset({"lab", "lch", "prophoto-rgb", "xyz-d50"})
 
@@ -352,6 +357,8 @@ def _srgb(found: Any) -> _Rgba:
         return red, green, blue, found.alpha
     if found.space == "srgb-linear":
         linear = [part or 0.0 for part in found.coordinates]
+    elif found.space == "display-p3":
+        linear = _times(_TO_RGB, _times(_P3_TO_XYZ, [_linear(part or 0.0) for part in found.coordinates]))
     else:
         at_d50 = found.space in _D50_SPACES
         xyz = [part or 0.0 for part in found.to("xyz-d50" if at_d50 else "xyz-d65").coordinates]
@@ -366,6 +373,10 @@ def _times(matrix: Sequence[Sequence[float]], vector: Sequence[float]) -> list[f
 
 def _gamma(part: float) -> float:
     return 12.92 * part if part <= 0.0031308 else 1.055 * part ** (1 / 2.4) - 0.055
+
+
+def _linear(part: float) -> float:
+    return part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
 
 
 def _hex(parts: _Rgba) -> str:

@@ -71,7 +71,6 @@ class Emitter:
         self.base = 0  # added to every index: what comes before in a file that is several things
         self.part: Part | None = None  # of every frame of what is a further medium in a file
         self.shown = 0
-        self._problem: Unscannable | None = None  # what is missing of a still that was shown
         self.lost = False  # whether there were more moments than indexes
 
     def show(self, index: int, place: Place, still: Still, *, on_black_index: int, among: int = 1) -> None:
@@ -80,7 +79,6 @@ class Emitter:
         `among` is for frames of what moves: so many share the budget for tiles, and none of them is turned.
         """
         indexes = index, on_black_index
-        self._problem = self._problem or still.problem
         self._both(indexes, 0, place, (still.image, still.on_black), still)
         if self._bounds is None or still.source is None:
             return
@@ -105,7 +103,7 @@ class Emitter:
 
     def completed(self, shown: DecodeSummary) -> DecodeSummary:
         """Return how a medium went, with what was shown of its stills besides the whole."""
-        problem = shown.problem or self._problem
+        problem = shown.problem
         if problem is None and self._late:
             problem = Unscannable(Reason.TOO_SLOW, "not all parts of the picture in the time there is")
         return replace(shown, total=shown.total + self._further, closer=self._closer, problem=problem)
