@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import chain
 
 import pytest
 
@@ -17,16 +16,7 @@ from support.corpus.moving import picture
 from support.corpus.shown_anyway import LARGE, Odd
 from support.corpus.zoo.subject import shows, subject
 
-SHOWN = tuple(
-    chain(
-        shown_anyway.cut_stills(),
-        shown_anyway.damaged_pngs(),
-        shown_anyway.odd_gifs(),
-        shown_anyway.turned(),
-        shown_anyway.icons(),
-        shown_anyway.drawings(),
-    )
-)
+SHOWN = tuple(shown_anyway.shown())
 IN_PART = tuple(shown_anyway.odd_drawings())
 STILLS = {
     MediaType.JPEG: saved(subject(size=LARGE), "JPEG"),

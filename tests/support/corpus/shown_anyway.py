@@ -344,3 +344,15 @@ def odd_drawings() -> Iterator[Odd]:
         "@starting-style{.a{fill:red}}",
     ):
         yield Odd(f"SVG, {rule}", _svg(circle, style=rule.replace(">", "&gt;")), "unsupported")
+
+
+def shown() -> Iterator[Odd]:
+    """Yield all in which the subject must be seen."""
+    for maker in (cut_stills, damaged_pngs, odd_gifs, turned, icons, drawings):
+        yield from maker()
+
+
+def all_of_them() -> Iterator[Odd]:
+    """Yield every file."""
+    yield from shown()
+    yield from odd_drawings()

@@ -69,8 +69,8 @@ def _resize(found: Patches) -> None:
 
 def in_order(data: bytes) -> bytes:
     """Return a GIF whose first picture, if it is interlaced, is said to be written from top to bottom."""
-    at = 13 + _table_bytes(data[10])
     with suppress(_Cut):
+        at = 13 + _table_bytes(_byte(data, 10))
         while (kind := _byte(data, at)) in (0, _EXTENSION):
             at = _skip(data, at + 2) if kind else at + 1
         if kind == _IMAGE and _byte(data, at + 9) & _INTERLACED:

@@ -16,13 +16,16 @@ from xml.parsers import expat
 
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import MediaType, Reason
+from fedi_safety.media.decoder.confine.process import interrupted
 from fedi_safety.media.decoder.formats.svg_style import is_plain_sheet, is_styled, resolved
+from fedi_safety.media.decoder.formats.svg_values import Unknown
 from fedi_safety.media.decoder.guards import explained
 from fedi_safety.media.sniff import is_drawing
 
 _MAX_DEPTH = 256  # resvg descends by recursion; at 100,000 its stack is at an end
 _MAX_ELEMENTS = 250_000
 MAX_EMBEDDED = 256
+_STYLE_SECONDS = 0.8  # of the processor; selectors may take any time
 
 _NOT_DRAWN = {
     "foreignobject": "HTML",
@@ -92,8 +95,8 @@ def read(data: bytes) -> Document:
         document.problem = document.problem or problem
         document.text = _closed(text[: parser.ErrorByteIndex].decode("utf-8", "ignore"), reader.inside)
         reader.end_sheet()
-    if reader.styled:
-        _resolve(document)
+    if reader.styled or reader.sheets:
+        _resolve(document, reader)
     return document
 
 
@@ -108,7 +111,8 @@ class _Reader:
 
     def __init__(self, document: Document) -> None:
         self.inside: list[str] = []  # the elements that are open
-        self.styled = False
+        self.sheets: list[str] = []
+        self.styled = False  # by itself or by a sheet for some media only
         self._document = document
         self._elements = 0
         self._sheet: list[str] | None = None
@@ -136,9 +140,9 @@ class _Reader:
     def end_sheet(self) -> None:
         """Look at the style sheet that ends here, if one does."""
         if self._sheet is not None:
-            sheet, self._sheet = "".join(self._sheet), None
-            self.styled = self.styled or not is_plain_sheet(sheet)
-            _embedded(sheet, self._document)
+            self.sheets.append("".join(self._sheet))
+            self._sheet = None
+            _embedded(self.sheets[-1], self._document)
 
     def characters(self, text: str) -> None:
         """Keep what belongs to a style sheet."""
@@ -163,13 +167,15 @@ def _not_drawn(local: str, attributes: dict[str, str]) -> str:
     return ""
 
 
-def _resolve(document: Document) -> None:
-    """Write the style of a drawing as resvg knows it. Where that fails, resvg draws what it can."""
+def _resolve(document: Document, reader: _Reader) -> None:
+    """Write the style of a drawing as resvg knows it, where it does not. Where that fails, resvg draws what it can."""
+    unknown = ""
     try:
-        with explained(b"", MediaType.SVG):
-            document.text, unknown = resolved(document.text)
+        with explained(b"", MediaType.SVG), interrupted(_STYLE_SECONDS, Unknown("so much style")):
+            if reader.styled or not all(is_plain_sheet(sheet) for sheet in reader.sheets):
+                document.text, unknown = resolved(document.text)
     except Unscannable as refusal:
-        unknown = refusal.detail
+        unknown = refusal.detail if isinstance(refusal, Unknown) else f"its style ({refusal.detail[:60]})"
     document.not_drawn = document.not_drawn or unknown
 
 

@@ -223,7 +223,7 @@ class Surroundings:
 def written(name: str, tokens: Sequence[Any], where: Surroundings) -> str:
     """Return a property's value, parsed, as resvg knows it. Raises `Unknown`."""
     tokens = [token for token in tokens if token.type != "comment"]
-    text = tinycss2.serialize(tokens).strip()
+    text = str(tinycss2.serialize(tokens)).strip()
     if plain(name, text):
         return text
     if len(text) > _LONGEST and name != "d":
