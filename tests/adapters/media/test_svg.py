@@ -253,6 +253,30 @@ def test_bombs(decoder: SandboxDecoder, bomb: str) -> None:
     assert at(drawn(decoder, svg(CIRCLE)).frames[0], 0.5, 0.5) == RED
 
 
+_MANY = "".join(f".a:not(.x{number}){{fill:red}}" for number in range(3000))
+_TURNS = "".join(f"--v{number}:" + f"var(--v{number + 1}) " * 100 + ";" for number in range(12))
+_STYLE_BOMBS = {
+    "rules": f"<style>{_MANY}</style>" + "<g class='a'/>" * 20_000,
+    "has": "<style>:has(:has(:has(x))) a{fill:red}</style>" + "<g>" * 200 + "<a/>" * 5000 + "</g>" * 200,
+    "variables": f"<g style='{_TURNS}--v12:;fill:var(--v0)'/>",
+    "brackets": f'<g fill="{"(" * 100_000}"/>',
+    "selectors": f"<style>{':is(' * 2000}a{')' * 2000}{{fill:red}}</style>",
+    "rules in rules": f"<style>{'.a{' * 5000}fill:red{'}' * 5000}</style>",
+    "colours": "".join(f'<g fill="hsl({number}deg 1% 1%)"/>' for number in range(60_000)),
+}
+
+
+@pytest.mark.parametrize("bomb", _STYLE_BOMBS)
+def test_style_bombs(decoder: SandboxDecoder, bomb: str) -> None:
+    """The drawing is shown soon, without the style that takes too long, and says so."""
+    start = time.monotonic()
+    decoded = drawn(decoder, svg(CIRCLE + _STYLE_BOMBS[bomb]))
+    assert at(decoded.frames[0], 0.5, 0.5) == RED
+    assert decoded.partly is not None
+    assert decoded.partly.startswith("unsupported: ")
+    assert time.monotonic() - start < 15
+
+
 def test_a_bomb_does_not_hide_what_is_inside(decoder: SandboxDecoder) -> None:
     """Pictures are judged before the drawing is tried, and the object says that it was not."""
     filter_bomb = _BOMBS["filter"][0].decode().replace("</svg>", f"{embedded(saved(numbered(77), 'PNG'))}</svg>")

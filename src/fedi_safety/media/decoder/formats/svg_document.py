@@ -170,8 +170,9 @@ def _not_drawn(local: str, attributes: dict[str, str]) -> str:
 def _resolve(document: Document, reader: _Reader) -> None:
     """Write the style of a drawing as resvg knows it, where it does not. Where that fails, resvg draws what it can."""
     unknown = ""
+    late = Unscannable(Reason.TOO_SLOW, "it takes too long")
     try:
-        with explained(b"", MediaType.SVG), interrupted(_STYLE_SECONDS, Unknown("so much style")):
+        with explained(b"", MediaType.SVG), interrupted(_STYLE_SECONDS, late):
             if reader.styled or not all(is_plain_sheet(sheet) for sheet in reader.sheets):
                 document.text, unknown = resolved(document.text)
     except Unscannable as refusal:
