@@ -57,9 +57,10 @@ _FOREIGN = (
     (b"DKIF\0\0", "an IVF clip"),
     (b"YUV4MPEG2 ", "raw pictures"),
 )
-# A transport stream is made of packets that begin with the same byte: (bytes before each, bytes of each).
+# A transport stream is made of packets that begin with the same byte, and whose fourth says in two bits what is in them:
+# (bytes before each, bytes of each).
 _PACKETS = ((0, 188), (4, 192), (0, 204), (0, 208))
-_SYNC = 0x47
+_PACKET = re.compile(rb"\x47..[\x10-\x3f\x50-\x7f\x90-\xbf\xd0-\xff]", re.DOTALL)
 _CHECKED_PACKETS = 5
 
 _BMP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
@@ -174,8 +175,8 @@ def _foreign(head: bytes) -> str:
     if head[4:8] == b"ftyp":
         return "a picture in the short form of HEIC or AVIF"
     for before, size in _PACKETS:
-        starts = range(before, min(len(head), _CHECKED_PACKETS * size), size)
-        if len(starts) > 2 and all(head[start] == _SYNC for start in starts):
+        starts = range(before, min(len(head) - 3, _CHECKED_PACKETS * size), size)
+        if len(starts) > 2 and all(_PACKET.match(head, start) for start in starts):
             return "an MPEG transport stream"
     if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
         return "sound that may have a cover"
