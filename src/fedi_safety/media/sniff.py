@@ -57,7 +57,7 @@ _FOREIGN = (
     (b"DKIF\0\0", "an IVF clip"),
     (b"YUV4MPEG2 ", "raw pictures"),
 )
-# A transport stream is made of packets that begin with the same byte, and whose fourth says in two bits what is in them:
+# A transport stream is made of packets that begin with the same byte; the fourth says in two bits what is in them:
 # (bytes before each, bytes of each).
 _PACKETS = ((0, 188), (4, 192), (0, 204), (0, 208))
 _PACKET = re.compile(rb"\x47..[\x10-\x3f\x50-\x7f\x90-\xbf\xd0-\xff]", re.DOTALL)
