@@ -73,7 +73,7 @@ def without_gaps(image: Image.Image, media_type: MediaType, data: bytes, instead
     Raises `Unscannable` where not even one is there.
     """
     if media_type is MediaType.GIF:
-        return image if instead == data else gif.without_gaps(image)
+        return gif.without_gaps(image) if gif.is_interlaced(data) else image
     filled = png.without_gaps(image, instead) if media_type is MediaType.PNG else image
     if filled is None:
         raise Unscannable(Reason.TRUNCATED, "not even its first pass is whole")

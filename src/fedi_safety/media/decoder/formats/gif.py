@@ -68,14 +68,43 @@ def _resize(found: Patches) -> None:
 
 
 def in_order(data: bytes) -> bytes:
-    """Return a GIF whose first picture, if it is interlaced, is said to be written from top to bottom."""
+    """Return a GIF whose first picture, if it is interlaced, is said to be written from top to bottom.
+
+    Where the file ends in its data, the last block of it is said to be as long as it is: readers wait for whole ones.
+    """
+    at = _first(data)
+    if at is None:
+        return data
+    blocks = at + 11 + _table_bytes(data[at + 9])
+    return data[: at + 9] + bytes([data[at + 9] & ~_INTERLACED]) + data[at + 10 : blocks] + _ended(data, blocks)
+
+
+def is_interlaced(data: bytes) -> bool:
+    """Whether its first picture is written in passes."""
+    at = _first(data)
+    return at is not None and bool(data[at + 9] & _INTERLACED)
+
+
+def _first(data: bytes) -> int | None:
+    """Return where the first picture begins, if its head is there."""
     with suppress(_Cut):
         at = 13 + _table_bytes(_byte(data, 10))
         while (kind := _byte(data, at)) in (0, _EXTENSION):
             at = _skip(data, at + 2) if kind else at + 1
-        if kind == _IMAGE and _byte(data, at + 9) & _INTERLACED:
-            return data[: at + 9] + bytes([data[at + 9] & ~_INTERLACED]) + data[at + 10 :]
-    return data
+        return at if kind == _IMAGE and at + 10 < len(data) else None
+    return None
+
+
+def _ended(data: bytes, at: int) -> bytes:
+    """Return what begins with the sub-blocks at `at`; with an end, where the file has none."""
+    begin = at
+    while at < len(data) and data[at]:
+        after = at + 1 + data[at]
+        if after > len(data):
+            last = data[at + 1 :]
+            return data[begin:at] + bytes([len(last)]) * bool(last) + last + bytes((0, _TRAILER))
+        at = after
+    return data[begin:] if at < len(data) else data[begin:] + bytes((0, _TRAILER))
 
 
 def without_gaps(image: Image.Image) -> Image.Image:
