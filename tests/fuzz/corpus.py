@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from fuzz.mutate import Seed
-from support.corpus import media_zoo, moving
+from support.corpus import media_zoo, moving, shown_anyway
 from support.corpus.zoo.recall import zoo
 
 X264 = {"preset": "ultrafast", "g": "4", "bf": "1", "threads": "1"}
@@ -92,12 +92,18 @@ def _zoo() -> Iterator[Seed]:
             yield Seed(f"zoo {item.form}", item.name, item.data)
 
 
+def _shown_anyway() -> Iterator[Seed]:
+    for odd in shown_anyway.all_of_them():
+        if len(odd.data) < 64 * 1024:
+            yield Seed("shown anyway", odd.name, odd.data)
+
+
 def _foreign() -> Iterator[Seed]:
     for name, data in media_zoo.not_media().items():
         yield Seed("not media", name, data)
 
 
-MAKERS: tuple[Callable[[], Iterator[Seed]], ...] = (_stills, _animations, _clips, _zoo, _foreign)
+MAKERS: tuple[Callable[[], Iterator[Seed]], ...] = (_stills, _animations, _clips, _zoo, _shown_anyway, _foreign)
 
 
 def corpus() -> list[Seed]:

@@ -132,6 +132,7 @@ class MediaType(StrEnum):
     GIF = "image/gif"
     WEBP = "image/webp"
     BMP = "image/bmp"
+    ICO = "image/vnd.microsoft.icon"
     TIFF = "image/tiff"
     AVIF = "image/avif"
     HEIC = "image/heic"

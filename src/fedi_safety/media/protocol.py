@@ -52,6 +52,7 @@ KINDS = (
     MediaType.WEBM,
     MediaType.OGG,
     MediaType.AVI,
+    MediaType.ICO,
 )
 
 PARTS = tuple(Part)
@@ -67,6 +68,7 @@ STATUSES = (
     Reason.TOO_LARGE,
     Reason.TOO_SLOW,
     Reason.EMPTY,
+    Reason.NOT_MEDIA,
 )
 
 LANDLOCK_PROTECTION = "no file opened but its libraries"  # many a kernel still lacks it

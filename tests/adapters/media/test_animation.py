@@ -240,23 +240,30 @@ def test_a_picture_with_a_track_behind_it() -> None:
 
 @pytest.mark.parametrize("kind", MAKERS)
 def test_a_cut_animation_is_judged_by_what_is_left(kind: MediaType) -> None:
-    """The frames before the cut are whole."""
+    """The frames before the cut are whole; of the one in which it is there may be a piece."""
     data = animation(kind, 20)
     found, went = shown(data[: len(data) * 6 // 10], kind)
     assert went.problem is not None
     assert went.problem.reason is Reason.TRUNCATED
-    assert [number(picture(frame)) for frame in found] == list(range(len(found)))
+    assert [number(picture(frame)) for frame in found[:-1]] == list(range(len(found) - 1))
     assert 5 <= len(found) < 20
 
 
 @pytest.mark.parametrize("kind", MAKERS)
 def test_cut_in_the_first_frame(kind: MediaType) -> None:
-    """Nothing is left to be judged."""
-    pieces = [Piece(Image.effect_noise((200, 200), 90).convert("RGBA")), Piece(flat(RED, (200, 200)))]
-    data = MAKERS[kind](pieces, (200, 200))
-    with pytest.raises(Unscannable) as caught:
-        shown(data[:3000], kind)
-    assert caught.value.reason is Reason.TRUNCATED
+    """What is there of it is judged, but of a WebP, which no viewer shows then."""
+    noise = Image.effect_noise((200, 200), 90).convert("RGBA")
+    data = MAKERS[kind]([Piece(noise), Piece(flat(RED, (200, 200)))], (200, 200))
+    if kind is MediaType.WEBP:
+        with pytest.raises(Unscannable) as caught:
+            shown(data[:3000], kind)
+        assert caught.value.reason is Reason.TRUNCATED
+        return
+    found, went = shown(data[:3000], kind)
+    assert went.problem is not None
+    assert went.problem.reason is Reason.TRUNCATED
+    rows = (0, 0, 200, 4)
+    assert far(picture(found[0]).crop(rows), noise.convert("RGB").crop(rows)) <= (16 if kind is MediaType.GIF else 1)
 
 
 @pytest.mark.parametrize("kind", MAKERS)

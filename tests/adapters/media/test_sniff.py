@@ -72,6 +72,18 @@ def test_signatures(head: bytes, kind: MediaType) -> None:
     [
         (b"FLV\1\5", "Flash"),
         (b"8BPS\0\1", "Photoshop"),
+        (ftyp(b"mif3", b"avif"), "short form"),
+        (b"II\xbc\1\x08\0\0\0", "JPEG XR"),
+        (b"\0\0\2\0\1\0" + bytes(16), "cursor"),
+        (b"\0\0\1\0\0\0", "icon"),
+        ((b"\x47\0\0\x10" + bytes(184)) * 20, "transport stream"),
+        ((bytes(4) + b"\x47\0\0\x10" + bytes(184)) * 20, "transport stream"),
+        ((b"\x47\0\0\x10" + bytes(200)) * 20, "transport stream"),
+        (b"ID3\3\0\0\0\0\1\0APIC" + bytes(200), "sound"),
+        (b"ID3\3\0\0\0\1\0\0TIT2" + bytes(200), "sound"),
+        (b"fLaC\0\0\0\x22" + bytes(34) + b"\x86\0\0\4" + bytes(4), "sound"),
+        (b"RIFF\0\0\1\0WAVEfmt ", "sound"),
+        (b".RMF\0\0\0\x12", "RealMedia"),
         (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
     ],
 )
@@ -133,3 +145,36 @@ def assert_told_or_refused(head: bytes) -> None:
         assert isinstance(sniff(head), MediaType)
     except Unscannable as refusal:
         assert refusal.reason in (Reason.NOT_MEDIA, Reason.UNSUPPORTED, Reason.EMPTY)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"ID3\3\0\0\0\0\0\x40TIT2" + bytes(200),
+        b"fLaC\0\0\0\x22" + bytes(34) + b"\x84\0\0\4" + bytes(4),
+        b"\x47" + bytes(187),
+        b"\x0f" + b"G" * 4096,
+        (b"\x47" + bytes(187)) * 20,
+    ],
+)
+def test_sound_without_a_picture_is_no_media(head: bytes) -> None:
+    """Nor is what begins like a stream by chance."""
+    with pytest.raises(Unscannable) as caught:
+        sniff(head)
+    assert caught.value.reason is Reason.NOT_MEDIA
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<!--" + "a" * 5000 + "--><svg/>",
+        "<?xml version='1.0'?>" + " " * 5000,
+        "<!DOCTYPE svg [" + "<!ENTITY a 'b'>" * 400,
+    ],
+)
+def test_a_prolog_that_goes_on_may_be_a_drawings(text: str) -> None:
+    """What follows it is not among the first bytes; a text that ends in its prolog is none."""
+    assert sniff(text.encode()[:4096]) is MediaType.SVG
+    assert sniff(text.encode("utf-16")[:4096]) is MediaType.SVG
+    with pytest.raises(Unscannable):
+        sniff(text.encode()[:200])

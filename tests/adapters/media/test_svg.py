@@ -254,6 +254,30 @@ def test_bombs(decoder: SandboxDecoder, bomb: str) -> None:
     assert at(drawn(decoder, svg(CIRCLE)).frames[0], 0.5, 0.5) == RED
 
 
+_MANY = "".join(f".a:not(.x{number}){{fill:red}}" for number in range(3000))
+_TURNS = "".join(f"--v{number}:" + f"var(--v{number + 1}) " * 100 + ";" for number in range(12))
+_STYLE_BOMBS = {
+    "rules": f"<style>{_MANY}</style>" + "<g class='a'/>" * 20_000,
+    "has": "<style>:has(:has(:has(x))) a{fill:red}</style>" + "<g>" * 200 + "<a/>" * 5000 + "</g>" * 200,
+    "variables": f"<g style='{_TURNS}--v12:;fill:var(--v0)'/>",
+    "brackets": f'<g fill="{"(" * 100_000}"/>',
+    "selectors": f"<style>{':is(' * 2000}a{')' * 2000}{{fill:red}}</style>",
+    "rules in rules": f"<style>{'.a{' * 5000}fill:red{'}' * 5000}</style>",
+    "colours": "".join(f'<g fill="hsl({number}deg 1% 1%)"/>' for number in range(60_000)),
+}
+
+
+@pytest.mark.parametrize("bomb", _STYLE_BOMBS)
+def test_style_bombs(decoder: SandboxDecoder, bomb: str) -> None:
+    """The drawing is shown soon, without the style that takes too long, and says so."""
+    start = time.monotonic()
+    decoded = drawn(decoder, svg(CIRCLE + _STYLE_BOMBS[bomb]))
+    assert at(decoded.frames[0], 0.5, 0.5) == RED
+    assert decoded.partly is not None
+    assert decoded.partly.startswith("unsupported: ")
+    assert time.monotonic() - start < 15
+
+
 def test_a_bomb_does_not_hide_what_is_inside(decoder: SandboxDecoder) -> None:
     """Pictures are judged before the drawing is tried, and the object says that it was not."""
     filter_bomb = _BOMBS["filter"][0].decode().replace("</svg>", f"{embedded(saved(numbered(77), 'PNG'))}</svg>")
@@ -276,19 +300,38 @@ def test_a_bomb_inside(decoder: SandboxDecoder) -> None:
     ("data", "reason"),
     [
         (svg(CIRCLE)[:-20], Reason.TRUNCATED),
-        (svg(CIRCLE).replace(b"</svg>", b"</g></svg>"), Reason.CORRUPT),
         (svg(CIRCLE, attributes='width="0" height="0"'), Reason.CORRUPT),
-        (svg(CIRCLE, before="<?xml version='1.0' encoding='utf-8'?>").replace(b"<rect", b"\xff<rect"), Reason.CORRUPT),
         (svg(CIRCLE, before="<?xml version='1.0' encoding='klingon'?>"), Reason.UNSUPPORTED),
         (svg(CIRCLE, before="<?xml version='1.0' encoding='punycode'?>"), Reason.UNSUPPORTED),
     ],
-    ids=["cut", "crossed", "nothing", "bytes", "encoding", "slow encoding"],
+    ids=["cut before anything", "nothing", "encoding", "slow encoding"],
 )
 def test_damage_is_named(decoder: SandboxDecoder, data: bytes, reason: Reason) -> None:
     """Typed reasons, as for any medium."""
     with pytest.raises(Unscannable) as caught:
         drawn(decoder, data)
     assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (svg(CIRCLE)[:-6], "truncated"),
+        (svg(CIRCLE + "<rect/><rect/>")[:-12], "truncated"),
+        (svg(CIRCLE + "<rect/><g id='a b"), "corrupt"),
+        (svg(CIRCLE).replace(b"</svg>", b"</g></svg>"), "corrupt"),
+        (svg(CIRCLE + "<rect width=1 />"), "corrupt"),
+        (svg(CIRCLE + "&nothing;<rect/>"), "corrupt"),
+        (svg(CIRCLE, before="<?xml version='1.0' encoding='utf-8'?>").replace(b"<rect", b"\xff<rect"), "corrupt"),
+    ],
+    ids=["end", "element", "attribute", "crossed", "attribute without quotes", "entity", "bytes"],
+)
+def test_what_is_left_of_a_damaged_drawing(decoder: SandboxDecoder, data: bytes, reason: str) -> None:
+    """Browsers show it as far as its text can be read."""
+    decoded = drawn(decoder, data)
+    assert at(decoded.frames[0], 0.5, 0.5) == RED
+    assert decoded.partly is not None
+    assert decoded.partly.startswith(f"{reason}: ")
 
 
 def test_damage_never_surprises(decoder: SandboxDecoder) -> None:
@@ -302,7 +345,7 @@ def test_damage_never_surprises(decoder: SandboxDecoder) -> None:
         try:
             decoder.decode(bytes(changed), MediaType.SVG)
         except Unscannable as refusal:
-            assert refusal.reason in (Reason.CORRUPT, Reason.TRUNCATED, Reason.UNSUPPORTED)
+            assert refusal.reason in (Reason.CORRUPT, Reason.TRUNCATED, Reason.UNSUPPORTED, Reason.NOT_MEDIA)
 
 
 def test_an_operator_may_leave_drawings_out() -> None:

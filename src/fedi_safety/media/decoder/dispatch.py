@@ -8,11 +8,15 @@ from fedi_safety.core.enums import MediaType
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.places import Place
 from fedi_safety.media.decoder.formats.animation import decode_animation
+from fedi_safety.media.decoder.formats.icon import decode_icon
 from fedi_safety.media.decoder.formats.images import decode_still
 from fedi_safety.media.decoder.formats.multipage import decode_pages
 from fedi_safety.media.decoder.frames.emitter import Bounds, DecodeSummary, Emitter
 from fedi_safety.media.decoder.structure.hidden import find, show_further
 from fedi_safety.media.decoder.structure.probe import has_track
+
+# Formats whose pictures some viewers turn as EXIF says, and others do not.
+_NOT_ALWAYS_TURNED = frozenset({MediaType.WEBP, MediaType.PNG})
 
 
 def decode(data: bytes, media_type: MediaType, bounds: Bounds, showing: Emitter) -> DecodeSummary:
@@ -34,6 +38,8 @@ def _medium(data: bytes, media_type: MediaType, bounds: Bounds, showing: Emitter
         return _document(data, bounds, showing)
     if media_type.is_clip:
         return _clip(data, media_type, bounds, showing)
+    if media_type is MediaType.ICO:
+        return decode_icon(data, bounds, showing)
     moving = decode_animation(data, media_type, bounds, showing)
     if moving is not None:
         return moving
@@ -46,10 +52,12 @@ def _still(data: bytes, media_type: MediaType, bounds: Bounds, showing: Emitter)
     pages = decode_pages(data, media_type, bounds, showing)
     if pages is not None:
         return pages
-    showing.show(
-        0, Place(), decode_still(data, media_type, bounds.max_pixels, bounds.detail, bounds.tiles), on_black_index=1
-    )
-    return DecodeSummary()
+    whole = showing.part is not None  # of what is in a file besides its medium, pieces are nothing
+    still = decode_still(data, media_type, bounds.max_pixels, bounds.detail, bounds.tiles, only_whole=whole)
+    showing.show(0, Place(), still, on_black_index=1)
+    if media_type in _NOT_ALWAYS_TURNED and (as_stored := still.as_stored) is not None:
+        showing.show(2, Place(), as_stored, on_black_index=3)
+    return DecodeSummary(problem=still.problem)
 
 
 def _with_track(data: bytes, media_type: MediaType, bounds: Bounds, showing: Emitter) -> DecodeSummary:

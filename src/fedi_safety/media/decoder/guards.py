@@ -10,6 +10,7 @@ from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
+    IcoImagePlugin,
     Image,
     ImageFile,
     JpegImagePlugin,
@@ -38,6 +39,7 @@ _PLUGINS: dict[MediaType, type[ImageFile.ImageFile]] = {
     MediaType.GIF: GifImagePlugin.GifImageFile,
     MediaType.WEBP: WebPImagePlugin.WebPImageFile,
     MediaType.BMP: BmpImagePlugin.BmpImageFile,
+    MediaType.ICO: IcoImagePlugin.IcoImageFile,
     MediaType.TIFF: TiffImagePlugin.TiffImageFile,
     MediaType.AVIF: AvifImagePlugin.AvifImageFile,
 }

@@ -79,6 +79,25 @@ def only_computing(seconds: float) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, files)
 
 
+@contextmanager
+def interrupted(seconds: float, error: Exception) -> Iterator[None]:
+    """Raise `error` in what Python code computes meanwhile, after so much of the processor's time.
+
+    For code written in Python that cannot be told how long to work. It goes on living, unlike in `only_computing`.
+    """
+
+    def stop(*_: object) -> None:
+        raise error
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
 def _limit(what: int, most: int) -> None:
     hard = resource.getrlimit(what)[1]
     value = most if hard == resource.RLIM_INFINITY else min(most, hard)

@@ -19,6 +19,7 @@ from fedi_safety.core.places import Part, Place
 from fedi_safety.media.caps import MAX_CANVAS_PIXELS, MAX_PIXELS_PER_FRAME, SECONDS_PER_FRAME, affordable
 from fedi_safety.media.decoder.formats import apng, gif, webp
 from fedi_safety.media.decoder.formats.canvas import Canvas, Patch, Patches
+from fedi_safety.media.decoder.formats.damaged import DAMAGE, leniently, load
 from fedi_safety.media.decoder.formats.images import decode_still
 from fedi_safety.media.decoder.frames.emitter import Bounds, DecodeSummary, Emitter
 from fedi_safety.media.decoder.frames.sampling import Moment, choose, runs
@@ -38,8 +39,8 @@ def decode_animation(data: bytes, media_type: MediaType, bounds: Bounds, showing
     read = _PATCHED.get(media_type)
     if read is not None:
         found = read(data)
-        if len(found.patches) + (found.still is not None) > 1:
-            return _patched(found, bounds, showing)
+        if len(found.patches) + (found.still is not None) > 1 or (found.patches and found.other_sizes):
+            return _in_all_sizes(found, bounds, showing)
     elif media_type is MediaType.AVIF:
         return _avif(data, bounds, showing)
     elif media_type is MediaType.JXL and (header := jxl_header(data)) is not None and header.moves:
@@ -48,6 +49,26 @@ def decode_animation(data: bytes, media_type: MediaType, bounds: Bounds, showing
 
 
 # --- GIF, APNG, WebP
+
+
+def _in_all_sizes(found: Patches, bounds: Bounds, showing: Emitter) -> DecodeSummary:
+    """Show an animation as large as browsers do; then, with fewer frames, in other sizes that viewers give it."""
+    if not found.other_sizes:
+        return _patched(found, bounds, showing)
+    before, base = showing.shown, showing.base
+    went = DecodeSummary(0)
+    fewer = replace(bounds, frames=max(2, bounds.frames // 2))
+    for number, (width, height) in enumerate(((found.width, found.height), *found.other_sizes)):
+        try:
+            also = _patched(replace(found, width=width, height=height), fewer if number else bounds, showing)
+        except Unscannable as refusal:
+            also = DecodeSummary(0, problem=refusal)
+        showing.base += 2 * (len(found.patches) + 1)
+        went = DecodeSummary(went.total + len(found.patches), went.more or also.more, went.problem or also.problem)
+    showing.base = base
+    if showing.shown == before and went.problem is not None:
+        raise went.problem
+    return went
 
 
 def _patched(found: Patches, bounds: Bounds, showing: Emitter) -> DecodeSummary:
@@ -124,19 +145,33 @@ class _Drawer:
         try:
             refuse_bomb(patch.width * patch.height, self.bounds.max_pixels)
             data = patch.build()
-            with explained(data, kind):
-                image: Image.Image = plugin(kind)(io.BytesIO(data))
-                image.load()
-                self.profile = self.profile or image.info.get("icc_profile")
-                return with_alpha(image)
+            try:
+                return self._opened(data, kind)
+            except Unscannable as refusal:
+                if refusal.reason not in DAMAGE or kind is MediaType.WEBP:
+                    raise
+                self._note(index, refusal)
+            with leniently():  # what is there of it
+                return self._opened(data, kind)
         except Unscannable as refusal:
-            self.problem = self.problem or Unscannable(refusal.reason, f"frame {index + 1}: {refusal.detail}")
+            self._note(index, refusal)
             return None
+
+    def _opened(self, data: bytes, kind: MediaType) -> Image.Image:
+        with explained(data, kind):
+            image: Image.Image = plugin(kind)(io.BytesIO(data))
+            load(image)
+            self.profile = self.profile or image.info.get("icc_profile")
+            return with_alpha(image)
+
+    def _note(self, index: int, refusal: Unscannable) -> None:
+        self.problem = self.problem or Unscannable(refusal.reason, f"frame {index + 1}: {refusal.detail}")
 
     def _show(self, index: int, drawn: Image.Image) -> None:
         if profile := self.found.profile or self.profile:
             drawn.info["icc_profile"] = profile
-        place, count = Place(self.moments[index].time_s), len(self.moments)
+        count = len(self.moments)
+        place = Place(self.moments[index].time_s) if count > 1 else Place()
         still = finished(drawn, *drawn.size)
         self.showing.show(index, place, still, on_black_index=index + count, among=min(count, self.bounds.frames))
 
@@ -149,6 +184,7 @@ class _Drawer:
         except Unscannable as refusal:
             self.problem = self.problem or refusal
             return
+        self.problem = self.problem or still.problem
         last = 2 * len(self.moments)
         self.showing.show(last, Place(part=Part.COVER), still, on_black_index=last + 1)
 

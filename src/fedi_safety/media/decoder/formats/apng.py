@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -11,7 +10,7 @@ from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.media.caps import MAX_PATCHES
 from fedi_safety.media.decoder.formats.canvas import Dispose, Patch, Patches
-from fedi_safety.media.decoder.formats.png import of_use
+from fedi_safety.media.decoder.formats.png import chunk, of_use
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DISPOSE = {1: Dispose.CLEAR, 2: Dispose.UNDO}
@@ -47,7 +46,9 @@ class _Table:
             size, kind = int.from_bytes(self._data[at : at + 4], "big"), self._data[at + 4 : at + 8]
             end = at + 8 + size
             if end + 4 > len(self._data):
-                break  # half a chunk decodes to nothing that could be relied on
+                if kind in (b"IDAT", b"fdAT") and self.animated:
+                    self._take(kind, at, at + 8, len(self._data))  # viewers show what is there
+                break
             if kind == b"IDAT" and not self.animated:
                 return False
             self._take(kind, at, at + 8, end)
@@ -87,7 +88,7 @@ def patches(data: bytes) -> Patches:
     header = data[16:29]
     found = Patches(MediaType.PNG, *struct.unpack_from(">II", header))
     found.problem = table.problem
-    opaque = header[9] not in _WITH_ALPHA and not any(chunk[4:8] == b"tRNS" for chunk in table.common)
+    opaque = header[9] not in _WITH_ALPHA and not any(common[4:8] == b"tRNS" for common in table.common)
     before = b"".join(table.common)
     found.patches = [_patch(data, frame, header, before, opaque) for frame in table.frames if frame.spans]
     if table.default:
@@ -113,9 +114,5 @@ def _patch(data: bytes, frame: _Frame, header: bytes, before: bytes, opaque: boo
 
 def _alone(data: bytes, spans: list[tuple[int, int]], header: bytes, before: bytes) -> bytes:
     """Return a PNG of the size of one frame that holds it alone."""
-    pixels = (_chunk(b"IDAT", data[start:end]) for start, end in spans)
-    return b"".join((_SIGNATURE, _chunk(b"IHDR", header), before, *pixels, _chunk(b"IEND", b"")))
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    pixels = (chunk(b"IDAT", data[start:end]) for start, end in spans)
+    return b"".join((_SIGNATURE, chunk(b"IHDR", header), before, *pixels, chunk(b"IEND", b"")))

@@ -1,8 +1,15 @@
-"""The structure of GIF animations: where each frame lies and how it is to be drawn. Decodes no pixels."""
+"""The structure of GIF animations: where each frame lies and how it is to be drawn. Decodes no pixels.
+
+Viewers do not agree on how large a GIF is whose frames do not fit its screen. Browsers enlarge the screen to the first
+frame, others to all of them, and some cut frames off: each of these sizes is looked at.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
+
+from PIL import Image
 
 from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
@@ -11,11 +18,20 @@ from fedi_safety.media.decoder.formats.canvas import Dispose, Patch, Patches
 
 _DISPOSE = {2: Dispose.CLEAR, 3: Dispose.UNDO}
 _EXTENSION, _IMAGE, _TRAILER, _CONTROL = 0x21, 0x2C, 0x3B, 0xF9
+_INTERLACED = 0x40
+_PASSES = ((0, 8), (4, 8), (2, 4), (1, 2))  # the first row of each, and how far apart they are
 _USUAL_S = 0.1  # what viewers make of no delay at all
 
 
 class _Cut(Exception):
     """The file ends here."""
+
+
+class _CutInPicture(Exception):
+    """The file ends within the picture data of this frame, of which viewers show what is there."""
+
+    def __init__(self, patch: Patch) -> None:
+        self.patch = patch
 
 
 def patches(data: bytes) -> Patches:
@@ -30,7 +46,85 @@ def patches(data: bytes) -> Patches:
         _walk(data, 13 + colours, common, found)
     except _Cut:
         found.problem = Unscannable(Reason.TRUNCATED, f"it ends in frame {len(found.patches) + 1}")
+    except _CutInPicture as cut:
+        found.problem = Unscannable(Reason.TRUNCATED, f"it ends in frame {len(found.patches) + 1}")
+        found.patches.append(cut.patch)
+    _resize(found)
     return found
+
+
+def _resize(found: Patches) -> None:
+    """Give it the size that browsers do, and keep the others."""
+    if not found.patches:
+        return
+    screen = found.width, found.height
+    edges = [(patch.x + patch.width, patch.y + patch.height) for patch in found.patches]
+    first, union = (
+        (max(screen[0], *(right for right, _ in some), 0), max(screen[1], *(bottom for _, bottom in some), 0))
+        for some in (edges[:1], edges)
+    )
+    found.width, found.height = first
+    found.other_sizes = [size for size in dict.fromkeys((screen, union)) if size != first and all(size)]
+
+
+def in_order(data: bytes) -> bytes:
+    """Return a GIF whose first picture, if it is interlaced, is said to be written from top to bottom.
+
+    Where the file ends in its data, the last block of it is said to be as long as it is: readers wait for whole ones.
+    """
+    at = _first(data)
+    if at is None:
+        return data
+    blocks = at + 11 + _table_bytes(data[at + 9])
+    return data[: at + 9] + bytes([data[at + 9] & ~_INTERLACED]) + data[at + 10 : blocks] + _ended(data, blocks)
+
+
+def is_interlaced(data: bytes) -> bool:
+    """Whether its first picture is written in passes."""
+    at = _first(data)
+    return at is not None and bool(data[at + 9] & _INTERLACED)
+
+
+def _first(data: bytes) -> int | None:
+    """Return where the first picture begins, if its head is there."""
+    with suppress(_Cut):
+        at = 13 + _table_bytes(_byte(data, 10))
+        while (kind := _byte(data, at)) in (0, _EXTENSION):
+            at = _skip(data, at + 2) if kind else at + 1
+        return at if kind == _IMAGE and at + 10 < len(data) else None
+    return None
+
+
+def _ended(data: bytes, at: int) -> bytes:
+    """Return what begins with the sub-blocks at `at`; with an end, where the file has none."""
+    begin = at
+    while at < len(data) and data[at]:
+        after = at + 1 + data[at]
+        if after > len(data):
+            last = data[at + 1 :]
+            return data[begin:at] + bytes([len(last)]) * bool(last) + last + bytes((0, _TRAILER))
+        at = after
+    return data[begin:] if at < len(data) else data[begin:] + bytes((0, _TRAILER))
+
+
+def without_gaps(image: Image.Image) -> Image.Image:
+    """Return what the whole passes of a picture read by `in_order` show: of rows that follow each other in the file.
+
+    A reader leaves gaps between them, in which a picture drowns; viewers fill them. How many rows are there is told by
+    the last one that is not all of the first colour.
+    """
+    width, height = image.size
+    written = [row for start, step in _PASSES for row in range(start, height, step)]
+    box = image.getbbox()
+    there = set(written[: box[3] if box is not None else 0])
+    apart = next((step for step in (1, 2, 4) if there.issuperset(range(0, height, step))), 8)
+    places = {row: place for place, row in enumerate(written)}
+    filled = image.copy()
+    for row in range(0, height, apart):
+        line = image.crop((0, places[row], width, places[row] + 1))
+        filled.paste(line.resize((width, apart)), (0, row))
+    filled.info = dict(image.info)
+    return filled
 
 
 def _walk(data: bytes, at: int, common: bytes, found: Patches) -> None:
@@ -51,7 +145,10 @@ def _walk(data: bytes, at: int, common: bytes, found: Patches) -> None:
             if len(head) < 9:
                 raise _Cut
             start = at
-            at = _skip(data, at + 10 + _table_bytes(head[8]) + 1)
+            try:
+                at = _skip(data, at + 10 + _table_bytes(head[8]) + 1)
+            except _Cut:
+                raise _CutInPicture(_patch(data, start, len(data), head, control, common)) from None
             found.patches.append(_patch(data, start, at, head, control, common))
             control = b""
         elif kind == 0:  # padding, which viewers skip

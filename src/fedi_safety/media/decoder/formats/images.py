@@ -8,6 +8,7 @@ dynamic range is clipped by the libraries, not tone-mapped.
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from PIL import (
     Image,
@@ -15,6 +16,8 @@ from PIL import (
 )
 
 from fedi_safety.core.enums import Detail, MediaType
+from fedi_safety.core.errors import Unscannable
+from fedi_safety.media.decoder.formats.damaged import DAMAGE, leniently, load, mended, shows_something, without_gaps
 from fedi_safety.media.decoder.formats.png import lean
 from fedi_safety.media.decoder.frames.orientation import exif_orientation
 from fedi_safety.media.decoder.frames.still import Still, finished
@@ -25,20 +28,46 @@ from fedi_safety.media.decoder.structure.probe import declared_pixels
 # The smallest sides left by a JPEG decoder that scales as it decodes: enough for a good filter to finish the job.
 _DRAFT_LONGEST_SIDE = 512
 _DRAFT_SHORTEST_SIDE = 256
+# Of these formats many files leave the byte for transparency empty; viewers take such a picture as opaque.
+_OPAQUE_IF_ALL_CLEAR = frozenset({MediaType.BMP, MediaType.ICO})
 
 
 def decode_still(
-    data: bytes, media_type: MediaType, max_pixels: int, detail: Detail = Detail.COARSE, tiles: int = 0
+    data: bytes,
+    media_type: MediaType,
+    max_pixels: int,
+    detail: Detail = Detail.COARSE,
+    tiles: int = 0,
+    *,
+    only_whole: bool = False,
 ) -> Still:
     """Decode the first picture of a medium, as finely as so many tiles of it in such a pass need it.
 
-    Raises `Unscannable`, or `MemoryError` at the address space limit.
+    Of one that is cut or damaged, what viewers show of it, and its `problem`; nothing if `only_whole`. Raises
+    `Unscannable`, or `MemoryError` at the address space limit.
     """
-    with explained(data, media_type):
-        return _decode(data, media_type, max_pixels, detail, tiles)
+    try:
+        with explained(data, media_type):
+            return _decode(data, media_type, max_pixels, detail, tiles)
+    except Unscannable as refusal:
+        if only_whole or refusal.reason not in DAMAGE:
+            raise
+        problem = refusal
+    for instead in mended(data, media_type):
+        try:
+            with explained(data, media_type), leniently():
+                still = _decode(instead, media_type, max_pixels, detail, tiles, damaged=data)
+        except Unscannable:
+            continue
+        if shows_something(still):
+            return replace(still, problem=problem)
+    raise problem
 
 
-def _decode(data: bytes, media_type: MediaType, max_pixels: int, detail: Detail, tiles: int) -> Still:
+def _decode(
+    data: bytes, media_type: MediaType, max_pixels: int, detail: Detail, tiles: int, *, damaged: bytes | None = None
+) -> Still:
+    """Decode a picture; `damaged` is the file that this one is put in place of."""
     refuse_bomb(declared_pixels(data, media_type), max_pixels)
     refuse_items(data, media_type)
     image: Image.Image = plugin(media_type)(io.BytesIO(lean(data) if media_type is MediaType.PNG else data))
@@ -50,11 +79,16 @@ def _decode(data: bytes, media_type: MediaType, max_pixels: int, detail: Detail,
         if scale > 1:
             # Requesting the quotients rounded down makes Pillow choose exactly this scale.
             image.draft("RGB", (width // scale, height // scale))
-    image.load()
+    load(image)
     if media_type is MediaType.TIFF:
         width, height = image.size  # turned upright while loading
     refuse_bomb(width * height, max_pixels)  # some libraries know the true size only now
-    return finished(image, width, height, _orientation(image, media_type))
+    orientation = _orientation(image, media_type)
+    if damaged is not None:
+        image = without_gaps(image, media_type, damaged, data)
+    if media_type in _OPAQUE_IF_ALL_CLEAR and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
+        image.putalpha(255)
+    return finished(image, width, height, orientation)
 
 
 def _draft_scale(width: int, height: int) -> int:
@@ -76,6 +110,3 @@ def _orientation(image: Image.Image, media_type: MediaType) -> int:
         return 1
     exif = image.info.get("exif")
     return exif_orientation(exif) if isinstance(exif, bytes) else 1
-
-
-# --- colour ---------------------------------------------------------------------------------------------------------

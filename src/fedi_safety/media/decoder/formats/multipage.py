@@ -50,8 +50,9 @@ def show_pages(
     last, because they may end this process. Raises what `page` raises where there is but one.
     """
     if count == 1:
-        showing.show(0, Place(), page(0), on_black_index=1)
-        return DecodeSummary()
+        still = page(0)
+        showing.show(0, Place(), still, on_black_index=1)
+        return DecodeSummary(problem=still.problem)
     chosen = choose([Moment(0.0, 0, True)] * count, bounds.frames, bounds.random)
     bounds.random.shuffle(chosen)  # when the time is up, what is missing is missing anywhere
     chosen.sort(key=lambda index: index < risky)
@@ -69,6 +70,8 @@ def show_pages(
             detail = f"picture {index + 1}: decoding it needs more memory than the cap allows"
             problem = problem or Unscannable(Reason.TOO_LARGE, detail)
         else:
+            if still.problem is not None:
+                problem = problem or Unscannable(still.problem.reason, f"picture {index + 1}: {still.problem.detail}")
             showing.show(index, Place(page=index + 1), still, on_black_index=index + count)
     if problem is None and tried < len(chosen):
         problem = Unscannable(Reason.TOO_SLOW, f"{tried} of {len(chosen)} chosen pictures in the time there is")
@@ -93,7 +96,8 @@ def _tiff(data: bytes, bounds: Bounds, showing: Emitter) -> DecodeSummary | None
 
     def page(index: int) -> Still:
         start = _beginning_at(data, found.at[index])
-        return decode_still(start, MediaType.TIFF, bounds.max_pixels, bounds.detail, bounds.tiles)
+        whole = showing.part is not None
+        return decode_still(start, MediaType.TIFF, bounds.max_pixels, bounds.detail, bounds.tiles, only_whole=whole)
 
     if not found.at:
         return None  # the reader says better what is wrong

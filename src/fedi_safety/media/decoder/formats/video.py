@@ -364,13 +364,14 @@ def _is_media(data: bytes) -> bool:
 
 
 def _show_cover(data: bytes, index: int, bounds: Bounds, showing: Emitter) -> Unscannable | None:
-    """Show a picture that is attached; return why, if it cannot be decoded."""
+    """Show a picture that is attached; return why, if it cannot be decoded, or not all of it."""
     try:
         kind = sniff(data[:4096])
         if kind.is_clip:
             raise Unscannable(Reason.UNSUPPORTED, "a clip within a clip")
         still = decode_still(data, kind, bounds.max_pixels, bounds.detail, bounds.tiles)
+        showing.show(index, Place(part=Part.COVER), still, on_black_index=index + 1)
+        problem = still.problem
     except Unscannable as refusal:
-        return Unscannable(refusal.reason, f"an attached picture: {refusal.detail}")
-    showing.show(index, Place(part=Part.COVER), still, on_black_index=index + 1)
-    return None
+        problem = refusal
+    return None if problem is None else Unscannable(problem.reason, f"an attached picture: {problem.detail}")

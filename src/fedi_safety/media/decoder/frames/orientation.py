@@ -17,6 +17,7 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+TURNED = frozenset(_TRANSPOSE)  # orientations of what is not stored upright
 # From the upright picture back to the stored one: whether the sides swap, then whether it is mirrored and flipped.
 _STORED = {
     2: (False, True, False),

@@ -5,7 +5,7 @@ Transparent pixels show white, as viewers do, and black in a second version, bec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from PIL import (
@@ -13,13 +13,16 @@ from PIL import (
     ImageChops,
 )
 
+from fedi_safety.core.errors import Unscannable
 from fedi_safety.media.caps import (
     FRAME_LONGEST_SIDE,
     FRAME_SHORTEST_SIDE,
     MAX_FRAME_PIXELS,
 )
 from fedi_safety.media.decoder.frames.colour import srgb
-from fedi_safety.media.decoder.frames.orientation import Edges, stored, upright
+from fedi_safety.media.decoder.frames.orientation import TURNED, Edges, stored, upright
+
+_SIDEWAYS = 5  # from this orientation on sides swap
 
 OnWhiteAndBlack = tuple[Image.Image, Image.Image | None]  # a picture on white, and on black where that differs
 
@@ -52,7 +55,8 @@ class Source:
 class Still:
     """A decoded picture: its true size, upright, and what a frame shows of it in RGB; on black where that differs.
 
-    `source` is what frames of its parts are cut from, where there is one.
+    `source` is what frames of its parts are cut from, where there is one. `problem` is what keeps the rest of a damaged
+    one from being shown.
     """
 
     width: int
@@ -60,6 +64,16 @@ class Still:
     image: Image.Image
     on_black: Image.Image | None = None
     source: Source | None = None
+    problem: Unscannable | None = None
+
+    @property
+    def as_stored(self) -> Still | None:
+        """Return the picture as viewers show it that do not turn it; None if it is stored upright."""
+        if self.source is None or self.source.orientation not in TURNED:
+            return None
+        source = replace(self.source, orientation=1)
+        width, height = (self.height, self.width) if self.source.orientation >= _SIDEWAYS else (self.width, self.height)
+        return Still(width, height, *source.frame(), source, self.problem)
 
     @property
     def frame_width(self) -> int:
@@ -82,7 +96,7 @@ def finished(image: Image.Image, width: int, height: int, orientation: int = 1) 
     profile = image.info.get("icc_profile")
     kept = profile if isinstance(profile, bytes) else None
     source = Source(*_flat(_eight_bit(image)), kept, orientation)
-    if 5 <= orientation <= 8:
+    if _SIDEWAYS <= orientation <= 8:
         width, height = height, width
     return Still(width, height, *source.frame(), source)
 

@@ -339,3 +339,22 @@ def riff_chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, in
         size = int.from_bytes(data[at + 4 : at + 8], "little")
         yield data[at : at + 4], at + 8, at + 8 + size
         at += 8 + size + size % 2
+
+
+ICON_ENTRY = struct.Struct("<BBBBHHII")  # width, height, colours, nothing, planes, bits, how many bytes, where
+_MOST_ICONS = 256
+
+
+def icon_count(data: bytes) -> int:
+    """Return of how many pictures the directory of an icon says that they are in it; at most as many as are there."""
+    return min(int.from_bytes(data[4:6], "little"), max(0, len(data) - 6) // ICON_ENTRY.size, _MOST_ICONS)
+
+
+def icon_entries(data: bytes) -> list[tuple[int, int]]:
+    """Return where each picture of an icon begins and ends, in the order of the directory; inside the file."""
+    found = []
+    for number in range(icon_count(data)):
+        *_, size, at = ICON_ENTRY.unpack_from(data, 6 + ICON_ENTRY.size * number)
+        if at < len(data) and size:
+            found.append((at, min(len(data), at + size)))
+    return found

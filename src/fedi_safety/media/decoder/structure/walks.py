@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from fedi_safety.core.enums import MediaType
 from fedi_safety.core.places import Part
-from fedi_safety.media.decoder.structure.probe import boxes, riff_chunks
+from fedi_safety.media.decoder.structure.probe import ICON_ENTRY, boxes, icon_count, icon_entries, riff_chunks
 
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in a scan neither a stuffed byte, a restart nor a filler
 _JPEG_FILLER = re.compile(rb"\xff+")
@@ -238,12 +238,24 @@ def _bmp(data: bytes, start: int, end: int, steps: Steps) -> Iterator[Gap]:
     yield Gap(min(at + 14, end), end)
 
 
+def _icon(data: bytes, start: int, end: int, steps: Steps) -> Iterator[Gap]:
+    """Leave out the pictures of its directory, which are its own."""
+    done = start + 6 + ICON_ENTRY.size * icon_count(data[start:end])
+    for first, stop in sorted(icon_entries(data[start:end])):
+        steps.take()
+        if start + first > done:
+            yield Gap(done, start + first)
+        done = max(done, start + stop)
+    yield Gap(min(done, end), end)
+
+
 _WALKS: dict[MediaType, Callable[[bytes, int, int, Steps], Iterator[Gap]]] = {
     MediaType.JPEG: _jpeg,
     MediaType.PNG: _png,
     MediaType.GIF: _gif,
     MediaType.WEBP: _riff,
     MediaType.BMP: _bmp,
+    MediaType.ICO: _icon,
     MediaType.TIFF: _all,
     MediaType.AVIF: _all,
     MediaType.HEIC: _all,
