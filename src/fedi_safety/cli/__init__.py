@@ -19,6 +19,7 @@ from fedi_safety import __version__
 from fedi_safety.core.errors import ExitCode, FediSafetyError, printable
 
 _HERE = "fedi_safety.cli"
+_BEGUN_ANEW = "_FEDI_SAFETY_BEGUN_ANEW"
 # By name: where the command stands. A group has its own commands, and stands as `commands`.
 _COMMANDS = {
     "scan": "scan_cmd:scan",
@@ -80,8 +81,17 @@ def build(only: str | None = None) -> typer.Typer:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the program and exit with its code."""
+    _speak_utf8()
     signal.signal(signal.SIGTERM, _stop)  # as Ctrl-C; commands that have work in hand finish it first
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _speak_utf8() -> None:
+    """Begin anew in UTF-8 mode where the locale is another: a name's bytes must make the same key in every shell."""
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get(_BEGUN_ANEW) != str(os.getpid()):
+        os.environ["PYTHONUTF8"] = "1"
+        os.environ[_BEGUN_ANEW] = str(os.getpid())
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _stop(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -19,6 +19,7 @@ from urllib.parse import quote_from_bytes
 from fedi_safety.core.enums import ActKind, PlanState, Reason
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.types import Object, Removal, Unscanned
+from fedi_safety.stores.bounds import bounded
 from fedi_safety.stores.sorting import SortedRuns
 
 HEAD_BYTES = 4096
@@ -280,13 +281,13 @@ class LocalStore:
 
 def _object(key: str, info: os.stat_result) -> Object:
     # The change time catches a file rewritten in place with its old size and time (as backups and rsync do).
-    return Object(key, info.st_size, info.st_mtime_ns, f"{info.st_ino:x}.{info.st_ctime_ns:x}")
+    return Object(key, info.st_size, bounded(info.st_mtime_ns), f"{info.st_ino:x}.{info.st_ctime_ns:x}")
 
 
 def _same(obj: Object, info: os.stat_result) -> bool:
     """Compare size, modification time and inode; not the change time, which moves with every hard link."""
     inode = obj.tag.partition(".")[0]
-    return (obj.size, obj.mtime_ns, inode) == (info.st_size, info.st_mtime_ns, f"{info.st_ino:x}")
+    return (obj.size, obj.mtime_ns, inode) == (info.st_size, bounded(info.st_mtime_ns), f"{info.st_ino:x}")
 
 
 def _read_all(fd: int, size: int) -> bytes:

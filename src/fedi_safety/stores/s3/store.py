@@ -15,6 +15,7 @@ from fedi_safety.config.schema import S3
 from fedi_safety.core.enums import ActKind, PlanState, Reason
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import Object, Removal, Unscanned
+from fedi_safety.stores.bounds import bounded, bounded_size
 from fedi_safety.stores.s3 import pictrs_keys as pictrs
 from fedi_safety.stores.s3.address import Address, read_address
 from fedi_safety.stores.s3.client import Client, Entry, Head, Version
@@ -150,7 +151,7 @@ class S3Store:
         key = entry.key[len(self._address.root) :]
         if not key or (entry.size == 0 and entry.key == pictrs.HEALTH_CHECK):
             return None
-        obj = Object(key, entry.size, entry.mtime_ns, entry.tag)
+        obj = Object(key, bounded_size(entry.size), bounded(entry.mtime_ns), entry.tag)
         if key.endswith("/") and entry.size == 0:
             return Unscanned(obj, Reason.NOT_MEDIA, "a folder marker")
         if not _is_utf8(key):

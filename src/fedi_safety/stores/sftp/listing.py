@@ -22,6 +22,7 @@ from asyncssh.sftp import SFTPAttrs, SFTPName
 from fedi_safety.core.enums import Reason
 from fedi_safety.core.errors import StoreError
 from fedi_safety.core.types import Object, Unscanned
+from fedi_safety.stores.bounds import bounded, bounded_size
 from fedi_safety.stores.sftp.connections import Engine, Link, Pool
 from fedi_safety.stores.sorting import MAX_RECORD_BYTES, SortedRuns
 
@@ -44,7 +45,7 @@ class Info:
 
     def is_still(self, obj: Object) -> bool:
         """Whether this is what was listed, as far as SFTP can tell."""
-        return (self.size, self.mtime_s * 10**9) == (obj.size, obj.mtime_ns)
+        return (bounded_size(self.size), bounded(self.mtime_s * 10**9)) == (obj.size, obj.mtime_ns)
 
 
 def info_of(attrs: SFTPAttrs) -> Info:
@@ -257,7 +258,7 @@ def _may_hold(key: bytes, wanted: tuple[bytes, ...]) -> bool:
 def _judged(key: bytes, info: Info, since_s: int | None) -> Iterator[Object | Unscanned]:
     if since_s is not None and info.mode and info.mtime_s < since_s:
         return
-    obj = Object(os.fsdecode(key), info.size, info.mtime_s * 10**9)
+    obj = Object(os.fsdecode(key), bounded_size(info.size), bounded(info.mtime_s * 10**9))
     if stat.S_ISREG(info.mode):
         yield obj
     elif stat.S_ISLNK(info.mode):
