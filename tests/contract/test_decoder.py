@@ -69,6 +69,16 @@ def test_damage_is_named(decoder: Decoder, sample: Sample) -> None:
     assert "\n" not in caught.value.detail
 
 
+@pytest.mark.parametrize("sample", media_zoo.cut(), ids=name)
+def test_a_cut_still_is_judged_in_part(decoder: Decoder, sample: Sample) -> None:
+    """What a viewer shows of it is judged, and it is said that the rest is missing."""
+    clip = decoder.decode(sample.data, sample.media_type)
+    assert clip.frames
+    assert clip.partly is not None
+    assert clip.partly.startswith("truncated")
+    assert "\n" not in clip.partly
+
+
 @pytest.mark.parametrize("data", media_zoo.not_media().values(), ids=media_zoo.not_media())
 def test_what_is_no_media(decoder: Decoder, data: bytes) -> None:
     """Other files are `not_media`, whatever they are called."""

@@ -49,7 +49,7 @@ def media(tmp_path: Path) -> Path:
     picture("rocket").save(folder / "rocket.webp")
     (folder / "export.csv").write_text("a,b\n1,2\n")
     (folder / "empty.jpg").write_bytes(b"")
-    (folder / "half.jpg").write_bytes(jpeg_bytes("china")[:9000])
+    (folder / "half.jpg").write_bytes(jpeg_bytes("china")[:300])
     (folder / "page.jpg").write_text("<html><body>404</body></html>")
     return folder
 

@@ -263,9 +263,12 @@ def test_a_long_picture_is_shown_in_tiles(kind: MediaType, orientation: int) -> 
     data = media_zoo.saved(media_zoo.stored(orientation, image), kind.name, exif=media_zoo.exif(orientation))
     frames, went = looked(data, kind)
     assert where(frames[1:3]) == ["tile 1 of 10, 0-100 % x 0-15 %", "tile 2 of 10, 0-100 % x 9-24 %"]
-    assert (len(frames), went.total, went.closer, went.more, went.problem) == (11, 11, True, False, None)
-    assert len({frame.index for frame in frames}) == 11
-    for frame in frames[1:]:
+    # Some viewers do not turn a PNG file: its pixels are looked at as they are stored, too.
+    both = kind is MediaType.PNG and orientation != 1
+    looks, total = (14, 18) if both else (11, 11)
+    assert (len(frames), went.total, went.closer, went.more, went.problem) == (looks, total, True, False, None)
+    assert len({frame.index for frame in frames}) == looks
+    for frame in frames[1:11]:
         cut = frame.place.tile
         assert cut is not None
         assert min(frame.width, frame.height) >= 256

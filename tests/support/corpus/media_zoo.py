@@ -540,11 +540,26 @@ def whole() -> dict[MediaType, bytes]:
     }
 
 
+# What viewers show of these files as far as the pixels go, and what is therefore judged in part.
+SHOWN_CUT = (MediaType.JPEG, MediaType.PNG, MediaType.GIF, MediaType.BMP)
+
+
+def _cut(kind: MediaType, data: bytes) -> Iterator[Sample]:
+    for percent in (60, 97):
+        cut = data[: len(data) * percent // 100]
+        yield Sample(f"{kind.value} cut at {percent} %", cut, kind, Reason.TRUNCATED)
+
+
+@cache
+def cut() -> list[Sample]:
+    """Return stills whose end is missing, of the formats that are judged as far as their pixels go."""
+    return [sample for kind in SHOWN_CUT for sample in _cut(kind, whole()[kind])]
+
+
 def _damaged() -> Iterator[Sample]:
     for kind, data in whole().items():
-        for percent in (60, 97):
-            cut = data[: len(data) * percent // 100]
-            yield Sample(f"{kind.value} cut at {percent} %", cut, kind, Reason.TRUNCATED)
+        if kind not in SHOWN_CUT:
+            yield from _cut(kind, data)
         yield Sample(f"{kind.value} cut in its header", data[:40], kind, Reason.TRUNCATED)
     garbled = {
         MediaType.PNG: whole()[MediaType.PNG][:60] + _noise(400) + whole()[MediaType.PNG][460:],
@@ -623,6 +638,6 @@ def not_media() -> dict[str, bytes]:
         "note.txt": b"BM is not always a bitmap, and this is a text about it.",
         "bm": b"BM",
         "zeros.bin": bytes(4096),
-        "riff.wav": b"RIFF\x24\0\0\0WAVEfmt ",
+        "riff.ani": b"RIFF\x24\0\0\0ACONanih",
         "short": b"\xff\xd8",
     }
