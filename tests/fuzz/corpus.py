@@ -48,7 +48,7 @@ CLIPS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 
 
 def _stills() -> Iterator[Seed]:
-    for sample in (*media_zoo.good(), *media_zoo.bad()):
+    for sample in (*media_zoo.good(), *media_zoo.bad(), *media_zoo.cut()):
         yield Seed(sample.media_type.value, sample.name, sample.data)
 
 
