@@ -22,7 +22,6 @@ from fedi_safety.clients.pictrs import PictrsClient
 from fedi_safety.config.schema import S3
 from fedi_safety.core.bounds import FIRST_NS, LAST_NS, MOST_BYTES, ns_of, size_of
 from fedi_safety.core.cascade import Cascade
-from fedi_safety.core.decide import BreakerLimits
 from fedi_safety.core.enums import Reason
 from fedi_safety.core.types import Object, Removal, Unscanned
 from fedi_safety.stores.local import LocalStore
@@ -263,7 +262,7 @@ def test_memory_that_runs_out_is_the_objects_own_gap(
 
 def test_memory_that_runs_out_over_one_removal_fails_that_one(tmp_path: Path) -> None:
     store = FakeStore({"a": RED_CIRCLE, "b": RED_CIRCLE + b" 2", "c": RED_CIRCLE + b" 3"})
-    bench = Bench(tmp_path / "ledger.db", store, limits=BreakerLimits(share=1.0))
+    bench = Bench(tmp_path / "ledger.db", store)
     real = store.remove
 
     def remove(obj: Object, sha256: bytes) -> Removal:
