@@ -206,6 +206,24 @@ def test_a_file_of_another_age_is_judged_like_its_neighbour(tmp_path: Path) -> N
         assert (done["listed"], done["unscanned"]) == (3, {})
 
 
+def test_a_file_of_another_age_is_removed_like_its_neighbour(tmp_path: Path) -> None:
+    media = tmp_path / "media"
+    media.mkdir()
+    (media / "late").write_bytes(RED_CIRCLE)
+    (media / "early").write_bytes(RED_CIRCLE + b" x=1")
+    os.utime(media / "late", (15_032_385_535, 15_032_385_535))
+    os.utime(media / "early", (-15_032_385_535, -15_032_385_535))
+    store = LocalStore(str(media))
+    bench = Bench(tmp_path / "ledger.db", store)
+    tally, _ = bench.scan(dry_run=True)
+    assert (tally.listed, tally.block) == (2, 2)
+    tally, _ = bench.scan()
+    assert (tally.already_judged, tally.acted) == (2, 2), "they are the same files as before"
+    assert list(media.iterdir()) == []
+    bench.close()
+    store.close()
+
+
 class Hungry(FakeDetector):
     """A detector that one picture is too much for."""
 
