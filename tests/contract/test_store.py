@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import socket
 import subprocess
@@ -109,6 +110,31 @@ def test_names_with_any_bytes_are_listed_read_and_removed(root: Path, store: Loc
         assert data == os.fsencode(obj.key)
         assert store.remove(obj, sha256(data)).state is PlanState.DONE
     assert list(root.iterdir()) == []
+
+
+_KEYS = """
+import json, sys
+from fedi_safety.core.types import Object
+from fedi_safety.stores.local import LocalStore
+store = LocalStore(sys.argv[1])
+found = [item for item in store.list(["caf"]) if isinstance(item, Object)]
+read = [store.fetch(obj, lambda head: None).decode() for obj in found]
+print(json.dumps([sys.getfilesystemencoding(), [obj.key for obj in found], read]))
+"""
+_NOT_UTF8 = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+
+
+def test_the_locale_decides_no_key(root: Path) -> None:
+    """The store itself, without the program around it, which sees to UTF-8 by itself."""
+    put(root, "caf\u00e9", b"utf-8")
+    put(root, "caf\udce9", b"latin-1")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("LC_") and k != "LANG"} | _NOT_UTF8
+    done = subprocess.run(
+        [sys.executable, "-c", _KEYS, str(root)], env=environment, capture_output=True, check=True, timeout=60
+    )
+    encoding, found, read = json.loads(done.stdout)
+    assert encoding != "utf-8"
+    assert (found, read) == (["caf\u00e9", "caf\udce9"], ["utf-8", "latin-1"])
 
 
 def test_prefixes_and_since(root: Path, store: LocalStore) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from html import escape
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
@@ -21,7 +22,7 @@ from fedi_safety.core.types import Object, Removal
 from fedi_safety.stores.s3.faults import Patience
 from fedi_safety.stores.s3.store import S3Store, open_s3
 from support.needs import needs
-from support.servers.faults import Answer, Faults, faults_before
+from support.servers.faults import Answer, Faults, faults_before, xml_error
 from support.servers.s3 import S3Server, s3_server, timed_key
 
 QUICK = Patience(first_wait_s=0.01, longest_wait_s=0.05, total_s=20, connect_s=1, read_s=0.5)
@@ -503,3 +504,61 @@ def test_a_start_that_the_service_ignores_is_kept_here(proxy: Faults, bucket: st
     proxy.answer(listing_of(names, old=False), contains="encoding-type")
     assert [e.key for e in store._client.entries("01/", names[3])] == names[4:]
     assert store._client.ignores_start
+
+
+# --- keys that are not UTF-8, and objects that a service will not give
+
+
+def test_keys_that_are_not_utf8_are_read_and_removed_where_the_service_names_them(
+    server: S3Server, proxy: Faults, bucket: str, reach: Open
+) -> None:
+    """The listing is of a service that encodes keys as it is asked to; the requests are judged by the real one."""
+    names = ["caf\udce9.jpg", "d/\udcff\udcfe", "\U0010f0e9", "é", "plain"]
+    server.put_files(bucket, names)
+    store = reach(bucket)
+    there = {os.fsencode(name) for name in names}
+
+    def listing(_target: str) -> Answer:
+        rows = "".join(
+            f"<Contents><Key>{quote(name, safe='/')}</Key><Size>4</Size><ETag>8d777f385d3dfec8815d20f7496026dc</ETag>"
+            "<LastModified>2026-01-02T03:04:05Z</LastModified></Contents>"
+            for name in sorted(there)
+        )
+        encoded = "<EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>"
+        return 200, f'<?xml version="1.0"?><ListBucketResult>{encoded}{rows}</ListBucketResult>'
+
+    proxy.answer(listing, contains="list-type=2")
+    objects = [item for item in store.list() if isinstance(item, Object)]
+    assert [obj.key for obj in objects] == [os.fsdecode(name) for name in sorted(there)]
+    for obj in objects:
+        assert store.fetch(obj, nothing) == b"data"
+        removal = store.remove(obj, sha256(b"data"))
+        assert removal.state is PlanState.DONE, removal
+        assert not (server.root / bucket / obj.key).exists()
+
+
+def test_a_key_that_the_service_cannot_name_is_a_gap_and_never_gone(server: S3Server, bucket: str, reach: Open) -> None:
+    server.put_files(bucket, ["caf\udce9.jpg", "plain"])  # this one writes U+FFFD for each such byte
+    store = reach(bucket)
+    odd, plain = (item for item in store.list() if isinstance(item, Object))
+    assert store.fetch(plain, nothing) == b"data"
+    with pytest.raises(Unscannable) as caught:
+        store.fetch(odd, nothing)
+    assert caught.value.reason is Reason.UNREADABLE
+    assert "UTF-8" in caught.value.detail
+    assert store.remove(odd, sha256(b"data")).state is PlanState.FAILED
+
+
+def test_an_object_that_the_service_refuses_is_its_own_gap(
+    server: S3Server, proxy: Faults, bucket: str, reach: Open
+) -> None:
+    server.put(bucket, "odd")
+    server.put(bucket, "plain")
+    store = reach(bucket)
+    said = "The object was stored using a form of Server Side Encryption."
+    proxy.answer(lambda _target: (400, xml_error("InvalidRequest", said)), method="GET", contains="/odd")
+    odd, plain = (item for item in store.list() if isinstance(item, Object))
+    with pytest.raises(Unscannable) as caught:
+        store.fetch(odd, nothing)
+    assert caught.value.reason is Reason.UNREADABLE
+    assert store.fetch(plain, nothing) == b"data"

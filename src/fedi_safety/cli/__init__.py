@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from types import FrameType
 from typing import NoReturn
 
@@ -19,7 +20,7 @@ from fedi_safety import __version__
 from fedi_safety.core.errors import ExitCode, FediSafetyError, printable
 
 _HERE = "fedi_safety.cli"
-_BEGUN_ANEW = "_FEDI_SAFETY_BEGUN_ANEW"
+_UTF8_MODE = ["-X", "utf8"]
 # By name: where the command stands. A group has its own commands, and stands as `commands`.
 _COMMANDS = {
     "scan": "scan_cmd:scan",
@@ -87,11 +88,17 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def _speak_utf8() -> None:
-    """Begin anew in UTF-8 mode where the locale is another: a name's bytes must make the same key in every shell."""
-    if sys.getfilesystemencoding() != "utf-8" and os.environ.get(_BEGUN_ANEW) != str(os.getpid()):
-        os.environ["PYTHONUTF8"] = "1"
-        os.environ[_BEGUN_ANEW] = str(os.getpid())
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    """See that the locale decides neither keys nor what is written: names are bytes, and text is UTF-8 everywhere.
+
+    Python takes the locale's encoding when it starts, so a process that has another is started again in its place.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and sys.orig_argv[1:3] != _UTF8_MODE:
+        sys.stdout.flush()
+        environment = os.environ | {"PYTHONUTF8": "1"}  # for the processes that this one starts
+        os.execve(sys.executable, [sys.executable, *_UTF8_MODE, *sys.orig_argv[1:]], environment)
+    for stream in (sys.stdout, sys.stderr):  # PYTHONIOENCODING may still say something else
+        if isinstance(stream, TextIOWrapper) and stream.encoding.lower() not in ("utf-8", "utf8"):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def _stop(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -20,6 +20,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
+from fedi_safety.core.bounds import ns_of
 from fedi_safety.core.errors import StoreError, StoreUsageError
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,11 @@ class Picture:
     def sha256(self) -> bytes:
         """Return the SHA-256 of the stored file."""
         return bytes.fromhex(self.hash[:64])
+
+    @property
+    def mtime_ns(self) -> int:
+        """Return when it was stored in epoch nanoseconds, 0 where that is not known."""
+        return ns_of(self.created_at) or 0
 
     @property
     def size(self) -> int:
@@ -359,8 +365,17 @@ def _picture(item: Mapping[str, Any]) -> Picture:
         raise ValueError("not a hash")
     details = item.get("details")
     created = details.get("created_at") if isinstance(details, dict) else None
-    at = datetime.fromisoformat(created).timestamp() if isinstance(created, str) else None
-    return Picture(digest, _strings(item["aliases"]), at)
+    return Picture(digest, _strings(item["aliases"]), _seconds(created))
+
+
+def _seconds(created: object) -> float | None:
+    """Return a picture's time in epoch seconds; None where there is none, or none that can be read."""
+    if not isinstance(created, str):
+        return None
+    try:
+        return datetime.fromisoformat(created).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _strings(value: object) -> tuple[str, ...]:

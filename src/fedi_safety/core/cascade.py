@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from itertools import chain
 from typing import Protocol
 
-from fedi_safety.core.errors import Unscannable
+from fedi_safety.core.errors import Unscannable, out_of_memory
 from fedi_safety.core.policy import Policy, marks, open_signals
 from fedi_safety.core.ports import Clock, ContentDetector, Detector, Embedder
 from fedi_safety.core.types import Embedding, Evidence, Fingerprints, Frame, Scored, Scores, Signal
@@ -131,9 +131,9 @@ class Cascade:
         try:
             for at in range(0, len(frames), detector.max_batch):
                 results.extend(detector.score(frames[at : at + detector.max_batch]))
-        except Unscannable as error:
+        except (Unscannable, MemoryError) as error:
             if len(media) == 1:
-                media[0].failure = error
+                media[0].failure = error if isinstance(error, Unscannable) else out_of_memory("scored")
                 return
             for medium in media:
                 self._run(detector, [medium])

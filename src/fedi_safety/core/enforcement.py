@@ -15,7 +15,7 @@ from itertools import islice
 
 from fedi_safety.core.decide import BreakerLimits, Mode, acts_due, breaker_opinion, wants_act
 from fedi_safety.core.enums import ActKind, PlanState, Verdict
-from fedi_safety.core.errors import ModelError, StoreError, printable
+from fedi_safety.core.errors import ModelError, StoreError, out_of_memory, printable
 from fedi_safety.core.ledger_ports import Ledger
 from fedi_safety.core.pipeline import Pipeline, Remembered, Result
 from fedi_safety.core.ports import Act, Clock
@@ -72,7 +72,10 @@ class Acting:
                 if begun and not keep_going():
                     break
                 begun += 1
-                outcome = self.acts[plan.act].perform(plan)
+                try:
+                    outcome = self.acts[plan.act].perform(plan)
+                except MemoryError:
+                    outcome = Outcome(plan, PlanState.FAILED, out_of_memory("removed").detail)
                 log.info("%s: %s: %s", printable(plan.object.key), outcome.state.value, outcome.detail)
                 outcomes.append(outcome)
         finally:

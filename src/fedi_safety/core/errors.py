@@ -114,6 +114,11 @@ class Unscannable(Exception):
         super().__init__(f"{reason.value}: {self.detail}" if detail else reason.value)
 
 
+def out_of_memory(doing: str) -> Unscannable:
+    """Return what a `MemoryError` says of the one object in hand while it was read, hashed, decoded or scored."""
+    return Unscannable(Reason.TOO_LARGE, f"memory ran out while it was {doing}")
+
+
 def printable(text: str) -> str:
     """Return `text` on one line: control characters and lone surrogates become backslash escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from fedi_safety.core.cascade import Cascade, StageTimer
 from fedi_safety.core.enums import Detail, MediaType, Reason, Verdict
-from fedi_safety.core.errors import Unscannable
+from fedi_safety.core.errors import Unscannable, out_of_memory
 from fedi_safety.core.policy import Policy, dismissal, judge, nearly
 from fedi_safety.core.ports import Clock, Decoder
 from fedi_safety.core.types import Content, Decoded, Fingerprints, Judgement, Scores
@@ -71,7 +71,10 @@ class Examiner:
         Raises `Unscannable` where it cannot be decoded, unless its hashes alone make a rule hold: then it comes back
         without frames, and in part only.
         """
-        known = self._known(sha256, data)
+        try:
+            known = self._known(sha256, data)
+        except MemoryError:
+            raise out_of_memory("hashed") from None
         try:
             decoded = self._decoded(data, media_type)
         except Unscannable as error:
@@ -91,11 +94,17 @@ class Examiner:
     def _decoded(self, data: bytes, media_type: MediaType) -> Decoded:
         with self.stages.timed("decode", self.clock):
             try:
-                return self.decoder.decode(data, media_type)
+                return self._pass(data, media_type)
             except Unscannable as error:
                 if error.reason is not Reason.DECODER_CRASHED:
                     raise
-            return self.decoder.decode(data, media_type)
+            return self._pass(data, media_type)
+
+    def _pass(self, data: bytes, media_type: MediaType, detail: Detail = Detail.COARSE) -> Decoded:
+        try:
+            return self.decoder.decode(data, media_type, detail)
+        except MemoryError:
+            raise out_of_memory("decoded") from None
 
     def examine(self, batch: Sequence[DecodedMedium], dismissed: Dismissed) -> list[Examined]:
         """Score and judge a batch; return for each medium what is known of it with its judgement, or why nothing is.
@@ -131,7 +140,7 @@ class Examiner:
         assert medium.data is not None
         try:
             with self.stages.timed("decode", self.clock):
-                second = self.decoder.decode(medium.data, first.media_type, Detail.FINE)
+                second = self._pass(medium.data, first.media_type, Detail.FINE)
             seen = {frame.index for frame in first.frames}
             # All frames, also those that were scored before: the cascade settles rules by all that a medium shows.
             frames = first.frames + tuple(frame for frame in second.frames if frame.index not in seen)

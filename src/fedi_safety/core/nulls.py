@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from fedi_safety.core.keys import key_bytes
 from fedi_safety.core.ports import ReadableStore
 from fedi_safety.core.types import Content, Judgement, Known, Object, Unscanned
 
@@ -31,7 +32,7 @@ class ReadableSubset:
         """Show these objects alone, in the order of their keys' bytes."""
         self.url = store.url
         self.fetch = store.fetch
-        self._objects = sorted(objects, key=lambda o: o.key.encode("utf-8", "surrogateescape"))
+        self._objects = sorted(objects, key=lambda o: key_bytes(o.key))
 
     def list(self, prefixes: Sequence[str] = (), since: float | None = None) -> Iterator[Object | Unscanned]:
         """Yield those of them that are asked for, as a store's own listing does."""

@@ -16,7 +16,7 @@ from itertools import islice
 
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.enums import MediaType, Reason, Recheck
-from fedi_safety.core.errors import StoreError, Unscannable
+from fedi_safety.core.errors import StoreError, Unscannable, out_of_memory
 from fedi_safety.core.examine import DecodedMedium, Examiner, decoder_mark
 from fedi_safety.core.ledger_ports import Memory
 from fedi_safety.core.policy import Policy
@@ -265,9 +265,10 @@ class Pipeline:
                 try:
                     with self.stages.timed("fetch", self._clock):
                         fetched = self._read(obj)
-                except Unscannable as error:
+                except (Unscannable, MemoryError) as error:
                     self._budget.give_back(obj.size)
-                    self._out.put([self._unscanned(obj, error)])
+                    failure = error if isinstance(error, Unscannable) else out_of_memory("read")
+                    self._out.put([self._unscanned(obj, failure)])
                     continue
                 except StoreError as error:
                     self._budget.give_back(obj.size)

@@ -7,6 +7,7 @@ import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from fedi_safety.core.keys import key_bytes
 from fedi_safety.core.types import Object, Unscanned
 
 
@@ -29,7 +30,7 @@ def sample_objects(listing: Iterable[Object | Unscanned], count: int, seed: int 
         sampled.listed += 1
         if not isinstance(item, Object):
             continue
-        text = f"{seed}\0{item.key}".encode("utf-8", "surrogateescape")
+        text = key_bytes(f"{seed}\0{item.key}")
         entry = (-int.from_bytes(hashlib.blake2b(text, digest_size=16).digest()), item.key, item)
         if len(heap) < count:
             heapq.heappush(heap, entry)

@@ -9,6 +9,8 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 from fedi_safety.core.enums import Verdict
+from fedi_safety.core.keys import key_bytes as key_bytes
+from fedi_safety.core.keys import key_text as key_text
 from fedi_safety.core.types import FactorHit, Judgement, Match, Receipt, RuleHit, Scores, Signal
 
 T = TypeVar("T")
@@ -26,16 +28,6 @@ def chunks(items: Sequence[T], size: int = BATCH_ROWS) -> Iterator[Sequence[T]]:
 def dumps(value: object) -> str:
     """Return canonical JSON: sorted names, no spaces, ASCII, and no NaN, so that equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-
-
-def key_bytes(key: str) -> bytes:
-    """Return an object's key as it is stored: the bytes the store knows it by."""
-    return key.encode("utf-8", "surrogateescape")
-
-
-def key_text(key: bytes) -> str:
-    """Return a stored key as the core writes it, with lone surrogates for what is not UTF-8."""
-    return key.decode("utf-8", "surrogateescape")
 
 
 def signals_text(signals: Mapping[str, Signal]) -> str:

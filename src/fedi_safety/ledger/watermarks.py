@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 from sqlalchemy import Connection, insert, select, tuple_, update
 
 from fedi_safety.core.enums import Reason
 from fedi_safety.core.records import Retry, Watermark
 from fedi_safety.core.types import Object
+from fedi_safety.ledger import codec
 from fedi_safety.ledger.schema import State, objects, stores
 from fedi_safety.ledger.schema import watermarks as marks
 
@@ -41,6 +40,6 @@ def due(connection: Connection, store: str, now: float, after: tuple[float, int]
         .limit(limit)
     )
     return [
-        Retry(Object(os.fsdecode(key), size, mtime_ns, tag), (retry_at, row))
+        Retry(Object(codec.key_text(key), size, mtime_ns, tag), (retry_at, row))
         for key, size, mtime_ns, tag, retry_at, row in connection.execute(query)
     ]

@@ -16,10 +16,11 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
+from fedi_safety.core.bounds import clamped_ns, size_of
 from fedi_safety.core.enums import ActKind, PlanState, Reason
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
+from fedi_safety.core.keys import key_bytes, key_text
 from fedi_safety.core.types import Object, Removal, Unscanned
-from fedi_safety.stores.bounds import bounded
 from fedi_safety.stores.sorting import SortedRuns
 
 HEAD_BYTES = 4096
@@ -106,7 +107,7 @@ class LocalStore:
 
         `since` asks for the change time as well: `mv` and `rsync -t` bring new files with old modification times.
         """
-        wanted = tuple(os.fsencode(p) for p in prefixes)
+        wanted = tuple(key_bytes(p) for p in prefixes)
         since_ns = None if since is None else int(since * 1e9)
         levels: _Levels = []
         try:
@@ -138,7 +139,7 @@ class LocalStore:
         except OSError as error:
             if error.errno in _GONE:
                 return
-            gone = Object(os.fsdecode(key), 0, 0)
+            gone = Object(key_text(key), 0, 0)
             yield Unscanned(gone, Reason.UNREADABLE, f"directory: {error.strerror}")
             return
         if len(levels) > _OPEN_LEVELS:
@@ -167,11 +168,13 @@ class LocalStore:
         except OSError as error:
             if error.errno in _GONE:
                 return None
-            return Unscanned(Object(os.fsdecode(key), 0, 0), Reason.UNREADABLE, error.strerror or "")
+            return Unscanned(Object(key_text(key), 0, 0), Reason.UNREADABLE, error.strerror or "")
         if since_ns is not None and max(info.st_mtime_ns, info.st_ctime_ns) < since_ns:
             return None
-        obj = _object(os.fsdecode(key), info)
+        obj = _object(key_text(key), info)
         if stat.S_ISREG(info.st_mode):
+            if size_of(info.st_size) is None:  # off_t is signed, and some FUSE file systems pass anything on
+                return Unscanned(obj, Reason.UNREADABLE, f"the file system says that it has {info.st_size} bytes")
             return obj
         if stat.S_ISLNK(info.st_mode):
             return Unscanned(obj, Reason.SYMLINK, "symlinks are not followed")
@@ -210,7 +213,7 @@ class LocalStore:
             return Removal(PlanState.FAILED, f"{error.strerror or error}; {_removal_remedy(error)}")
 
     def _remove(self, obj: Object, sha256: bytes) -> Removal:
-        parent, _, name = os.fsencode(obj.key).rpartition(b"/")
+        parent, _, name = key_bytes(obj.key).rpartition(b"/")
         with self._opened(obj) as fd, self._directory(parent) as dir_fd:
             before = os.fstat(fd)
             if not stat.S_ISREG(before.st_mode) or not _same(obj, before):
@@ -261,7 +264,7 @@ class LocalStore:
     @contextmanager
     def _opened(self, obj: Object) -> Iterator[int]:
         """Open an object's file for reading. Raises `Unscannable` with vanished, changed or unreadable."""
-        parent, _, name = os.fsencode(obj.key).rpartition(b"/")
+        parent, _, name = key_bytes(obj.key).rpartition(b"/")
         if name in (b"", b".", b"..") or b".." in parent.split(b"/"):
             raise Unscannable(Reason.UNREADABLE, "the key leads out of the store")
         try:
@@ -281,13 +284,14 @@ class LocalStore:
 
 def _object(key: str, info: os.stat_result) -> Object:
     # The change time catches a file rewritten in place with its old size and time (as backups and rsync do).
-    return Object(key, info.st_size, bounded(info.st_mtime_ns), f"{info.st_ino:x}.{info.st_ctime_ns:x}")
+    tag = f"{info.st_ino:x}.{info.st_ctime_ns:x}"
+    return Object(key, size_of(info.st_size) or 0, clamped_ns(info.st_mtime_ns), tag)
 
 
 def _same(obj: Object, info: os.stat_result) -> bool:
     """Compare size, modification time and inode; not the change time, which moves with every hard link."""
     inode = obj.tag.partition(".")[0]
-    return (obj.size, obj.mtime_ns, inode) == (info.st_size, bounded(info.st_mtime_ns), f"{info.st_ino:x}")
+    return (obj.size, obj.mtime_ns, inode) == (info.st_size, clamped_ns(info.st_mtime_ns), f"{info.st_ino:x}")
 
 
 def _read_all(fd: int, size: int) -> bytes:

@@ -32,7 +32,6 @@ from fedi_safety.config.schema import Pictrs
 from fedi_safety.core.enums import ActKind, PlanState, Reason
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.types import Object, Removal, Unscanned
-from fedi_safety.stores.bounds import bounded_size, nanoseconds
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +95,7 @@ class PictrsStore:
                 if at < since:
                     continue
             if not wanted or picture.hash.startswith(wanted):
-                yield Object(picture.hash, bounded_size(picture.size), nanoseconds(at))
+                yield Object(picture.hash, picture.size, picture.mtime_ns)
 
     def _pictures(self) -> Iterator[Picture]:
         """Walk all pages. A page that would begin at a picture removed meanwhile is found again from an earlier one."""

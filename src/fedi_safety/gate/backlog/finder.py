@@ -12,7 +12,6 @@ from fedi_safety.core.nulls import ReadableSubset
 from fedi_safety.core.ports import Store
 from fedi_safety.core.types import Object
 from fedi_safety.core.uploads import BacklogEntry
-from fedi_safety.stores.bounds import bounded_size, nanoseconds
 
 
 class StoreSubset(ReadableSubset):
@@ -59,7 +58,7 @@ class Finder:
         if picture is None:
             return ()
         if store.owner is not None:
-            return (Object(picture.hash, bounded_size(picture.size), nanoseconds(picture.created_at)),)
+            return (Object(picture.hash, picture.size, picture.mtime_ns),)
         return tuple(self._files(store, client, picture))
 
     def _files(self, store: Store, client: PictrsClient, picture: Picture) -> Iterator[Object]:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from fedi_safety import __version__
 from fedi_safety.app.engine import Engine
 from fedi_safety.core.enums import Detail, MediaType, Reason, Verdict
-from fedi_safety.core.errors import Unscannable
+from fedi_safety.core.errors import Unscannable, out_of_memory
 from fedi_safety.core.ports import Store
 from fedi_safety.core.types import Decoded, Object
 from fedi_safety.core.uploads import BacklogEntry, Move, UploadState
@@ -70,7 +70,10 @@ class Relay:
     def _read(self, store: Store, obj: Object) -> bytes:
         if obj.size > self._max_bytes:
             raise Unscannable(Reason.TOO_LARGE, f"{obj.size} bytes, more than {self._max_bytes}")
-        return store.fetch(obj, lambda _head: None)
+        try:
+            return store.fetch(obj, lambda _head: None)
+        except MemoryError:
+            raise out_of_memory("read") from None
 
     def _note(self, entry: BacklogEntry, answer: Answer) -> None:
         upload = entry.note.upload

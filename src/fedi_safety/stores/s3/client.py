@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
-from urllib.parse import unquote_to_bytes
 
+from fedi_safety.core.bounds import clamped_ns, ns_of, size_of
+from fedi_safety.stores.s3 import answers
 from fedi_safety.stores.s3.address import Address
+from fedi_safety.stores.s3.answers import key_of
 from fedi_safety.stores.s3.faults import NOT_S3, Kind, Patience, S3Fault
 from fedi_safety.stores.s3.get import Gets
 
@@ -29,17 +31,21 @@ T = TypeVar("T")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _PIECE_BYTES = 1 << 18
+_NAMING = {"Key", "Prefix", "StartAfter", "Marker", "KeyMarker"}  # the parts of a request that hold a key
 _GRACE_S = 30.0  # a body's time begins with this much, whatever its size
 _SPARE_CONNECTIONS = 4  # beside the fetches: listing, acts
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of a listing. `key` is the whole key; bytes that are not UTF-8 are lone surrogates."""
+    """One line of a listing. `key` is the whole key; bytes that are not UTF-8 are lone surrogates.
+
+    Size and time are None where the service says none, or none that can be.
+    """
 
     key: str
-    size: int
-    mtime_ns: int
+    size: int | None
+    mtime_ns: int | None
     tag: str
 
 
@@ -60,7 +66,7 @@ class Head:
 
     size: int | None
     tag: str
-    mtime_s: int | None
+    mtime_ns: int | None
 
 
 class Body:
@@ -123,17 +129,17 @@ class Client:
         while True:
             page = self._page(prefix, token, last)
             contents = page.get("Contents") or []
-            first = _key(page, contents[0]["Key"]) if contents else ""
+            first = key_of(page, contents[0].get("Key")) if contents else ""
             if after and not token and contents and first <= after:
                 self.ignores_start = True
             before = last
             for raw in contents:
-                key = _key(page, raw["Key"])
+                key = key_of(page, raw.get("Key"))
                 # What is before the start, or was there on the last page, is a service's quirk, not another object.
                 if key == last or (after and key <= after):
                     continue
                 last = key
-                yield Entry(key, int(raw.get("Size") or 0), _time_ns(raw.get("LastModified")), _tag(raw.get("ETag")))
+                yield _entry(key, raw)
             if not page.get("IsTruncated"):
                 return
             token = self._next_token(page, token, before, last)
@@ -169,10 +175,10 @@ class Client:
         for _ in range(most_pages):
             asked = {"Bucket": self._bucket, "Delimiter": "/", "EncodingType": "url"}
             page = self._ask("list_objects_v2", **asked, **({"ContinuationToken": token} if token else {}))
-            directories += [_key(page, raw["Prefix"]) for raw in page.get("CommonPrefixes") or []]
-            for raw in page.get("Contents") or []:
-                stamp = _time_ns(raw.get("LastModified"))
-                beside.append(Entry(_key(page, raw["Key"]), int(raw.get("Size") or 0), stamp, _tag(raw.get("ETag"))))
+            directories += [
+                key_of(page, raw["Prefix"]) for raw in page.get("CommonPrefixes") or [] if raw.get("Prefix")
+            ]
+            beside += [_entry(key_of(page, raw.get("Key")), raw) for raw in page.get("Contents") or []]
             token = str(page.get("NextContinuationToken") or "")
             if not page.get("IsTruncated"):
                 return directories, beside
@@ -184,7 +190,7 @@ class Client:
         """Return up to `most` keys from one page."""
         asked = {"Bucket": self._bucket, "Prefix": prefix, "EncodingType": "url", "MaxKeys": most}
         page = self._ask("list_objects_v2", **asked, **({"StartAfter": after} if after else {}))
-        return [_key(page, raw["Key"]) for raw in page.get("Contents") or []]
+        return [key_of(page, raw.get("Key")) for raw in page.get("Contents") or []]
 
     def get(self, key: str, version: str | None = None) -> Body:
         """Return an object's answer with its body still to be read. One try: the reader insists on the whole."""
@@ -203,11 +209,11 @@ class Client:
             beyond = False
             for kind in ("Versions", "DeleteMarkers"):
                 for raw in page.get(kind) or []:
-                    if _key(page, raw["Key"]) == key:
+                    if key_of(page, raw.get("Key")) == key:
                         found.append(_version(raw, marker=kind == "DeleteMarkers"))
                     else:
                         beyond = True  # in order of keys: this one has been listed to its end
-            following = {"KeyMarker": _key(page, page.get("NextKeyMarker") or "")}
+            following = {"KeyMarker": key_of(page, page.get("NextKeyMarker") or "")}
             if page.get("NextVersionIdMarker"):
                 following["VersionIdMarker"] = page["NextVersionIdMarker"]
             if beyond or not page.get("IsTruncated") or following == marks or not following["KeyMarker"]:
@@ -222,6 +228,9 @@ class Client:
 
     def _ask(self, name: str, **asked: Any) -> dict[str, Any]:
         method = getattr(self._client, name)
+
+        for part in _NAMING & asked.keys():
+            asked[part] = answers.asked(asked[part])
 
         def answer() -> dict[str, Any]:
             got: dict[str, Any] = method(**asked)
@@ -242,8 +251,7 @@ def _botocore(address: Address, connections: int, patience: Patience) -> Any:
     session = Session()
     session.set_config_variable("config_file", os.devnull)
     session.set_config_variable("credentials_file", os.devnull)
-    # Times are read here, which is many times faster than botocore's general reader: most of a listing's cost.
-    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
+    session.register_component("response_parser_factory", answers.parsers())
     client = session.create_client(
         "s3",
         region_name=address.region,
@@ -268,6 +276,7 @@ def _botocore(address: Address, connections: int, patience: Patience) -> Any:
     # botocore follows a redirect by asking for the bucket's region, which a service that always redirects turns into
     # endless recursion. `open_s3` follows one redirect itself.
     client.meta.events.register_last("before-parameter-build.s3", _do_not_redirect)
+    client.meta.events.register("before-call.s3", _name_exactly)
     return client
 
 
@@ -275,10 +284,12 @@ def _do_not_redirect(context: dict[str, Any], **_: object) -> None:
     context.setdefault("s3_redirect", {})["redirected"] = True
 
 
-def _key(page: dict[str, Any], text: str) -> str:
-    if page.get("EncodingType") != "url":
-        return text
-    return unquote_to_bytes(text.replace("+", " ")).decode("utf-8", "surrogateescape")
+def _name_exactly(params: dict[str, Any], **_: object) -> None:
+    params["url"] = answers.in_url(params["url"])
+
+
+def _entry(key: str, raw: dict[str, Any]) -> Entry:
+    return Entry(key, size_of(raw.get("Size")), _time_ns(raw.get("LastModified")), _tag(raw.get("ETag")))
 
 
 def _tag(etag: object) -> str:
@@ -286,31 +297,28 @@ def _tag(etag: object) -> str:
 
 
 def _version(raw: dict[str, Any], *, marker: bool) -> Version:
-    size, tag = int(raw.get("Size") or 0), _tag(raw.get("ETag"))
+    size, tag = size_of(raw.get("Size")) or 0, _tag(raw.get("ETag"))
     return Version(str(raw.get("VersionId") or ""), bool(raw.get("IsLatest")), marker, size, tag)
 
 
 def _head(answer: dict[str, Any]) -> Head:
     length, modified = answer.get("ContentLength"), answer.get("LastModified")
+    size = None if length is None else size_of(length)
+    if length is not None and size is None:
+        raise S3Fault(Kind.AGAIN, "the answer names no length that can be read", NOT_S3)
     try:
-        size = None if length is None else int(length)
-    except ValueError:
-        raise S3Fault(Kind.AGAIN, "the answer names no length that can be read", NOT_S3) from None
-    try:
-        mtime_s = int(parsedate_to_datetime(str(modified)).timestamp()) if modified else None
-    except ValueError:
-        mtime_s = None
-    return Head(size, _tag(answer.get("ETag")), mtime_s)
+        mtime_ns = ns_of(parsedate_to_datetime(str(modified)).timestamp()) if modified else None
+    except (ValueError, OverflowError):
+        mtime_ns = None
+    return Head(size, _tag(answer.get("ETag")), mtime_ns)
 
 
-def _time_ns(text: object) -> int:
-    """Return a listing's time as epoch nanoseconds, exactly; 0 where the service gives none."""
-    if not text:
-        return 0
+def _time_ns(text: object) -> int | None:
+    """Return a listing's time as epoch nanoseconds, exactly; None where there is none, or none that can be read."""
     try:
         moment = datetime.fromisoformat(str(text))
     except ValueError:
-        raise S3Fault(Kind.OUTSIDE, "the service lists a time that cannot be read", "report this service") from None
+        return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // _MICROSECOND * 1000
+    return clamped_ns((moment - _EPOCH) // _MICROSECOND * 1000)

@@ -25,6 +25,7 @@ class Kind(Enum):
     GONE = auto()  # there is no such object or version
     DENIED = auto()  # the key is known, but may not do this
     UNSUPPORTED = auto()  # the service does not offer this
+    REFUSED = auto()  # this request is refused as it stands; another, for another object, need not be
     OUTSIDE = auto()  # nothing works until someone mends something outside the configuration
     USAGE = auto()  # nothing works as it is configured
 
@@ -54,7 +55,11 @@ class S3Fault(Exception):
 
     def as_store_error(self, url: str) -> StoreError:
         """Return the error that the whole store has."""
-        kind = StoreUsageError if self.kind in (Kind.USAGE, Kind.DENIED, Kind.GONE, Kind.UNSUPPORTED) else StoreError
+        kind = (
+            StoreUsageError
+            if self.kind in (Kind.USAGE, Kind.DENIED, Kind.GONE, Kind.UNSUPPORTED, Kind.REFUSED)
+            else StoreError
+        )
         return kind(url, self.cause, self.remedy)
 
 
@@ -170,7 +175,7 @@ def _answered(response: dict[str, Any]) -> S3Fault:
         return _denied(code, message)
     if status == 404:
         return S3Fault(Kind.GONE, "it is not there", "", code)
-    return S3Fault(Kind.USAGE, f"the service refuses the request: {status} {code} {message[:200]}".rstrip(), "", code)
+    return S3Fault(Kind.REFUSED, f"the service refuses the request: {status} {code} {message[:200]}".rstrip(), "", code)
 
 
 def _denied(code: str, message: str) -> S3Fault:

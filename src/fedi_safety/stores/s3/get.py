@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from fedi_safety.core.keys import key_bytes
+from fedi_safety.stores.s3 import answers
 from fedi_safety.stores.s3.address import Address
 
 # What a signature of botocore's must say for ours to be of the same kind; S3 Express, for instance, has another.
@@ -46,7 +48,7 @@ class Gets:
         if version is None and self._pattern is not None:
             return self._short(self._pattern, key)
         chosen = {"VersionId": version} if version else {}
-        answer: dict[str, Any] = self._client.get_object(Bucket=self._address.bucket, Key=key, **chosen)
+        answer: dict[str, Any] = self._client.get_object(Bucket=self._address.bucket, Key=answers.asked(key), **chosen)
         return answer
 
     def _note(self, request: Any, **_: object) -> None:
@@ -107,7 +109,7 @@ class _Pattern:
 
     def url(self, key: str) -> str:
         """Return the object's URL, with the same characters encoded as botocore encodes."""
-        return self.before_key + quote(key, safe="/~")
+        return self.before_key + quote(key_bytes(key), safe="/~")
 
     def headers(self, url: str) -> dict[str, str]:
         """Return all headers of a GET that is made now."""

@@ -8,16 +8,16 @@ was chosen over obstore, which can neither list nor delete versions; bench/s3_cl
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 
 from fedi_safety.config.schema import S3
 from fedi_safety.core.enums import ActKind, PlanState, Reason
 from fedi_safety.core.errors import Unscannable
+from fedi_safety.core.keys import key_bytes
 from fedi_safety.core.types import Object, Removal, Unscanned
-from fedi_safety.stores.bounds import bounded, bounded_size
 from fedi_safety.stores.s3 import pictrs_keys as pictrs
 from fedi_safety.stores.s3.address import Address, read_address
+from fedi_safety.stores.s3.answers import is_utf8
 from fedi_safety.stores.s3.client import Client, Entry, Head, Version
 from fedi_safety.stores.s3.faults import Kind, Patience, S3Fault
 
@@ -25,7 +25,7 @@ HEAD_BYTES = 4096
 _PIECE_BYTES = 1 << 20
 _TOP_PAGES = 3  # of top directories; a bucket with more is listed as a whole
 _SAMPLE_KEYS = 1000
-_NOT_UTF8 = "the key is not UTF-8"
+_NOT_UTF8 = "the key is not UTF-8, and this service cannot be asked for it"
 _ONLY_HIDDEN = (
     "the bucket keeps versions: it is hidden now, but still stored; "
     "grant s3:ListBucketVersions and s3:DeleteObjectVersion, then run again"
@@ -101,7 +101,8 @@ class S3Store:
         self.listed_from = None
         try:
             for entry in self._entries(prefixes, since):
-                if since_ns is not None and entry.mtime_ns < since_ns:
+                # What has no time, or none that can be read, may be new.
+                if since_ns is not None and entry.mtime_ns is not None and entry.mtime_ns < since_ns:
                     continue
                 found = self._found(entry)
                 if found is not None:
@@ -132,7 +133,7 @@ class S3Store:
         parts: dict[str, Entry | None] = {entry.key: entry for entry in beside}
         parts |= {name: None for name in directories if not pictrs.is_older_root(name)}
         parts[pictrs.TIMED_ROOT] = None
-        for name in sorted(parts, key=_bytes):
+        for name in sorted(parts, key=key_bytes):
             entry = parts[name]
             if entry is not None:
                 yield entry
@@ -151,11 +152,15 @@ class S3Store:
         key = entry.key[len(self._address.root) :]
         if not key or (entry.size == 0 and entry.key == pictrs.HEALTH_CHECK):
             return None
-        obj = Object(key, bounded_size(entry.size), bounded(entry.mtime_ns), entry.tag)
+        obj = Object(key, entry.size or 0, entry.mtime_ns or 0, entry.tag)
         if key.endswith("/") and entry.size == 0:
             return Unscanned(obj, Reason.NOT_MEDIA, "a folder marker")
-        if not _is_utf8(key):
-            return Unscanned(obj, Reason.UNREADABLE, _NOT_UTF8)
+        if entry.size is None:
+            return Unscanned(obj, Reason.UNREADABLE, "the service lists no size for it that can be read")
+        if entry.mtime_ns is None and not entry.tag:
+            return Unscanned(
+                obj, Reason.UNREADABLE, "the service lists neither an ETag nor a time that can be read: no change shows"
+            )
         return obj
 
     # --- reading
@@ -185,11 +190,9 @@ class S3Store:
         try:
             return self._client.insist(whole)
         except S3Fault as fault:
-            raise self._unscannable(fault) from None
+            raise self._unscannable(obj, fault) from None
 
     def _key(self, obj: Object) -> str:
-        if not _is_utf8(obj.key):
-            raise Unscannable(Reason.UNREADABLE, _NOT_UTF8)
         return self._address.root + obj.key
 
     def _compare(self, obj: Object, head: Head) -> None:
@@ -201,16 +204,19 @@ class S3Store:
                 raise Unscannable(Reason.CHANGED, "it changed after it was listed")
             raise _cut_short(head.size, obj.size)
 
-    def _unscannable(self, fault: S3Fault) -> Unscannable:
+    def _unscannable(self, obj: Object, fault: S3Fault) -> Unscannable:
         """Return what a fault says about one object; raise where it is about the whole store."""
         if fault.kind is Kind.AGAIN:
             return Unscannable(Reason.FETCH_FAILED, fault.phrase)
+        if fault.kind in (Kind.GONE, Kind.REFUSED) and not is_utf8(obj.key):
+            # It is listed, and not found by the name it is listed with: that proves nothing about it.
+            return Unscannable(Reason.UNREADABLE, f"{_NOT_UTF8}: {fault.cause}")
         if fault.kind is Kind.GONE:
             return Unscannable(Reason.VANISHED, fault.cause)
         if fault.kind is Kind.DENIED:
             remedy = fault.remedy or "grant s3:GetObject"
             return Unscannable(Reason.UNREADABLE, f"{fault.cause}; {remedy}")
-        if fault.kind is Kind.UNSUPPORTED:
+        if fault.kind in (Kind.UNSUPPORTED, Kind.REFUSED):
             return Unscannable(Reason.UNREADABLE, fault.phrase)
         raise fault.as_store_error(self.url) from None
 
@@ -236,6 +242,8 @@ class S3Store:
         except S3Fault as fault:
             if fault.kind is not Kind.GONE:
                 raise
+            if not is_utf8(obj.key) and not fault.marker:
+                return Removal(PlanState.FAILED, f"{_NOT_UTF8}: {fault.cause}")
             return self._remove_hidden(obj, key, sha256, marker=fault.marker)
         if current != sha256:
             return Removal(PlanState.CHANGED, "the content differs from what was judged")
@@ -309,7 +317,7 @@ class S3Store:
             self._client.delete(key, version.id)
         except S3Fault as fault:
             # Some services list an unversioned object as version "null" and then do not know that name.
-            if version.id != "null" or fault.kind not in (Kind.UNSUPPORTED, Kind.GONE, Kind.USAGE):
+            if version.id != "null" or fault.kind not in (Kind.UNSUPPORTED, Kind.GONE, Kind.USAGE, Kind.REFUSED):
                 raise _denied_version(fault, version.id, "s3:DeleteObjectVersion") from None
             self._client.delete(key)
 
@@ -338,18 +346,10 @@ class S3Store:
 def _apart(prefixes: Sequence[str]) -> list[str]:
     """Return the prefixes in byte order without those that another one covers: their keys then come in order too."""
     kept: list[str] = []
-    for prefix in sorted(set(prefixes) or {""}, key=_bytes):
+    for prefix in sorted(set(prefixes) or {""}, key=key_bytes):
         if not kept or not prefix.startswith(kept[-1]):
             kept.append(prefix)
     return kept
-
-
-def _bytes(key: str) -> bytes:
-    return os.fsencode(key)
-
-
-def _is_utf8(key: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in key)
 
 
 def _same(obj: Object, head: Head) -> bool:
@@ -358,7 +358,7 @@ def _same(obj: Object, head: Head) -> bool:
         if not head.tag:
             raise S3Fault(Kind.AGAIN, "the answer names no ETag", "check what stands before the service")
         return head.tag == obj.tag
-    return head.mtime_s is None or head.mtime_s == obj.mtime_ns // 1_000_000_000
+    return head.mtime_ns is None or head.mtime_ns // 10**9 == obj.mtime_ns // 10**9
 
 
 def _is_version(obj: Object, version: Version) -> bool:

@@ -1,12 +1,11 @@
 """Lists a directory tree over SFTP: sorted, streaming, with the next directories read ahead.
 
-What a directory says of its entries is believed; they are not looked at one by one. No link is followed, and no more
-is held in memory than a bounded number of names.
+What a directory says of its entries is believed; only those of which it leaves out kind, size or time are looked at
+one by one. No link is followed, and no more is held in memory than a bounded number of names.
 """
 
 from __future__ import annotations
 
-import os
 import stat
 import struct
 from collections import deque
@@ -14,21 +13,24 @@ from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncssh
 from asyncssh.sftp import SFTPAttrs, SFTPName
 
+from fedi_safety.core.bounds import ns_of, size_of
 from fedi_safety.core.enums import Reason
 from fedi_safety.core.errors import StoreError
+from fedi_safety.core.keys import key_bytes, key_text
 from fedi_safety.core.types import Object, Unscanned
-from fedi_safety.stores.bounds import bounded, bounded_size
-from fedi_safety.stores.sftp.connections import Engine, Link, Pool
+from fedi_safety.stores.sftp.connections import BROKEN, Engine, Link, Pool
 from fedi_safety.stores.sorting import MAX_RECORD_BYTES, SortedRuns
 
 _DIRECTORIES_AHEAD = 48  # read before their turn: each costs round trips, and pict-rs makes them by the million
 _READDIRS_AHEAD = 2  # of one directory: most are told in one answer, and then their end
-_FACTS = struct.Struct(">QQI")  # size, mtime, permissions: what the directory says of each entry
+_LOOKS_AT_ONCE = 64  # LSTATs under way of one directory whose entries say too little
+_FACTS = struct.Struct(">qqIB")  # size, mtime, permissions: what the server says of each entry, and whether it does
+_SIZE, _TIME = 1, 2
 
 
 class _Led(Exception):
@@ -37,19 +39,24 @@ class _Led(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What the server says of a name, without following links."""
+    """What the server says of a name, without following links. None is what it does not say, or what cannot be.
 
-    size: int
-    mtime_s: int
+    `mode` is 0 where it does not say what kind of thing it is.
+    """
+
+    size: int | None
+    mtime_ns: int | None
     mode: int
 
     def is_still(self, obj: Object) -> bool:
         """Whether this is what was listed, as far as SFTP can tell."""
-        return (bounded_size(self.size), bounded(self.mtime_s * 10**9)) == (obj.size, obj.mtime_ns)
+        return self.size in (None, obj.size) and self.mtime_ns in (None, obj.mtime_ns)
 
 
 def info_of(attrs: SFTPAttrs) -> Info:
-    return Info(attrs.size or 0, int(attrs.mtime or 0), attrs.permissions or 0)
+    """Return what a server's attributes say, of which the protocol lets it leave out every one."""
+    mode = attrs.permissions or 0
+    return Info(size_of(attrs.size), ns_of(attrs.mtime), mode & (2**32 - 1) if stat.S_IFMT(mode) else 0)
 
 
 @dataclass(slots=True)
@@ -84,7 +91,7 @@ class Lister:
 
     def walk(self, prefixes: Sequence[str], since: float | None) -> Iterator[Object | Unscanned]:
         """Yield the tree's objects in the byte order of their keys."""
-        wanted = tuple(os.fsencode(p) for p in prefixes)
+        wanted = tuple(key_bytes(p) for p in prefixes)
         # Whole seconds are all there is: what was modified at 12.9 says 12, and must not be lost to a `since` of 12.5.
         since_s = None if since is None else int(since // 1)
         ahead: dict[bytes, Future[_Listing]] = {}
@@ -171,10 +178,22 @@ class Lister:
         runs = SortedRuns(max(self._names_in_memory // 16, 2))
         directories: list[bytes] = []
         try:
-            if resolved[0][0].filename != path:
+            if not is_straight(resolved, path):
                 raise _Led
+            unclear: list[bytes] = []
             async for entry in _entries(link, opened):
-                _take(runs, entry)
+                name, info = _read_entry(entry)
+                if name in (b".", b".."):
+                    continue
+                if info is None or (info.mode and info.size is not None and info.mtime_ns is not None):
+                    _take(runs, name, info)
+                    continue
+                unclear.append(name)
+                if len(unclear) == _LOOKS_AT_ONCE:
+                    await _look(link, path, unclear, runs)
+                    unclear.clear()
+            if unclear:
+                await _look(link, path, unclear, runs)
         except BaseException:
             runs.close()
             raise
@@ -191,6 +210,12 @@ class Lister:
 async def untyped(work: Coroutine[Any, Any, Any]) -> Any:
     """Forget a request's type, so that requests of several types can be sent together."""
     return await work
+
+
+def is_straight(resolved: Any, path: bytes) -> bool:
+    """Whether the answer to REALPATH is the path itself; some servers write directories with `/` at the end."""
+    said: bytes = resolved[0][0].filename
+    return (said.rstrip(b"/") or b"/") == (path.rstrip(b"/") or b"/")
 
 
 def entered(path: bytes) -> bytes:
@@ -223,20 +248,47 @@ async def _names(link: Link, handle: bytes) -> Sequence[SFTPName] | None:
     return names
 
 
-def _take(runs: SortedRuns, entry: SFTPName) -> None:
-    """Keep an entry in the byte order that its key has in the whole tree: a directory sorts as its name with `/`."""
+def _read_entry(entry: SFTPName) -> tuple[bytes, Info | None]:
+    """Return an entry's name and what the directory says of it; None for what has no real name: a gap, never a path."""
     name = entry.filename
     assert isinstance(name, bytes)
-    if name in (b".", b".."):
-        return
-    attrs = entry.attrs
-    mode = attrs.permissions or 0
     if not name or b"\0" in name or b"/" in name or len(name) > MAX_RECORD_BYTES - 64:
-        name, mode = name.replace(b"/", b"?").replace(b"\0", b"?")[:255], 0  # no real name: a gap, never a path
-    mark = b"/\0d" if stat.S_ISDIR(mode) else b"\0f"
-    if attrs.size is None or attrs.mtime is None:
-        mode = 0
-    facts = _FACTS.pack((attrs.size or 0) & (2**64 - 1), int(attrs.mtime or 0) & (2**64 - 1), mode & (2**32 - 1))
+        return name.replace(b"/", b"?").replace(b"\0", b"?")[:255], None
+    return name, info_of(entry.attrs)
+
+
+async def _look(link: Link, path: bytes, names: Sequence[bytes], runs: SortedRuns) -> None:
+    """Ask for what the directory leaves out of some of its entries, and keep them."""
+    found = await link.ask(*(_looked(link, path.rstrip(b"/") + b"/" + name) for name in names))
+    for name, answer in zip(names, found, strict=True):
+        if not answer.gone:
+            _take(runs, name, answer.info)
+
+
+class _Answer(NamedTuple):
+    """What LSTAT says: nothing at all where the server refuses it."""
+
+    info: Info | None
+    gone: bool = False
+
+
+async def _looked(link: Link, path: bytes) -> _Answer:
+    try:
+        return _Answer(info_of(await link.handler.lstat(path, 0)))
+    except BROKEN:
+        raise
+    except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
+        return _Answer(None, gone=True)
+    except asyncssh.SFTPError:
+        return _Answer(None)
+
+
+def _take(runs: SortedRuns, name: bytes, info: Info | None) -> None:
+    """Keep an entry in the byte order that its key has in the whole tree: a directory sorts as its name with `/`."""
+    info = info or Info(None, None, 0)
+    mark = b"/\0d" if stat.S_ISDIR(info.mode) else b"\0f"
+    said = (0 if info.size is None else _SIZE) | (0 if info.mtime_ns is None else _TIME)
+    facts = _FACTS.pack(info.size or 0, info.mtime_ns or 0, info.mode, said)
     try:
         runs.add(name + mark + facts)
     except OSError as error:
@@ -248,7 +300,8 @@ def _take(runs: SortedRuns, entry: SFTPName) -> None:
 def _unpacked(record: bytes) -> tuple[bytes, bool, Info]:
     """Return an entry's name (with `/` if it is a directory), whether it is one, and what the directory says of it."""
     name, _, rest = record.partition(b"\0")
-    return name, rest[:1] == b"d", Info(*_FACTS.unpack(rest[1:]))
+    size, mtime_ns, mode, said = _FACTS.unpack(rest[1:])
+    return name, rest[:1] == b"d", Info(size if said & _SIZE else None, mtime_ns if said & _TIME else None, mode)
 
 
 def _may_hold(key: bytes, wanted: tuple[bytes, ...]) -> bool:
@@ -256,11 +309,14 @@ def _may_hold(key: bytes, wanted: tuple[bytes, ...]) -> bool:
 
 
 def _judged(key: bytes, info: Info, since_s: int | None) -> Iterator[Object | Unscanned]:
-    if since_s is not None and info.mode and info.mtime_s < since_s:
+    if since_s is not None and info.mode and info.mtime_ns is not None and info.mtime_ns < since_s * 10**9:
         return
-    obj = Object(os.fsdecode(key), bounded_size(info.size), bounded(info.mtime_s * 10**9))
-    if stat.S_ISREG(info.mode):
+    obj = Object(key_text(key), info.size or 0, info.mtime_ns or 0)
+    if stat.S_ISREG(info.mode) and info.size is not None and info.mtime_ns is not None:
         yield obj
+    elif stat.S_ISREG(info.mode):
+        what = "a size that can be" if info.size is None else "the time of its last change"
+        yield Unscanned(obj, Reason.UNREADABLE, f"the server does not say {what}")
     elif stat.S_ISLNK(info.mode):
         yield Unscanned(obj, Reason.SYMLINK, "symlinks are not followed")
     elif info.mode == 0:
@@ -271,7 +327,7 @@ def _judged(key: bytes, info: Info, since_s: int | None) -> Iterator[Object | Un
 
 def _gaps(key: bytes, error: Exception) -> Iterator[Unscanned]:
     """Yield the gap for a directory that could not be entered; one that is gone meanwhile is none."""
-    obj = Object(os.fsdecode(key), 0, 0)
+    obj = Object(key_text(key), 0, 0)
     if isinstance(error, _Led):
         yield Unscanned(obj, Reason.SYMLINK, "the directory has become a link; links are not followed")
     elif not isinstance(error, (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath)):

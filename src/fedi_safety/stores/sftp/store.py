@@ -9,7 +9,6 @@ the act cannot be told apart. A server that changes files by itself is trusted. 
 from __future__ import annotations
 
 import hashlib
-import os
 import stat
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
@@ -23,9 +22,10 @@ from asyncssh.sftp import SFTPAttrs
 from fedi_safety.config.schema import Ssh
 from fedi_safety.core.enums import ActKind, PlanState, Reason
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
+from fedi_safety.core.keys import key_bytes
 from fedi_safety.core.types import Object, Removal, Unscanned
 from fedi_safety.stores.sftp.connections import BROKEN, Engine, Link, Lost, Pool, Waits
-from fedi_safety.stores.sftp.listing import Lister, entered, info_of, untyped
+from fedi_safety.stores.sftp.listing import Lister, entered, info_of, is_straight, untyped
 from fedi_safety.stores.sftp.trust import HostKeys, Place, read_login, read_url
 
 _T = TypeVar("_T")
@@ -93,7 +93,8 @@ class SftpStore:
             root = (await link.ask(link.handler.realpath(place.path)))[0][0][0].filename
             assert isinstance(root, bytes)
             (attrs,) = await link.ask(link.handler.lstat(root, 0))
-            if not stat.S_ISDIR(attrs.permissions or 0):
+            mode = info_of(attrs).mode
+            if mode and not stat.S_ISDIR(mode):  # where it is not said, opening it will tell
                 raise StoreUsageError(shown, "it is not a directory", "give the directory that holds the files")
             (handle,) = await link.ask(link.handler.opendir(entered(root)))
         except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath) as error:
@@ -138,7 +139,7 @@ class SftpStore:
         A broken connection or a file that came short is tried again over a new connection, a few times; then it is
         `Unscannable` with `fetch_failed`. A server that stays away is a `StoreError`.
         """
-        path = self._path(os.fsencode(obj.key))
+        path = self._path(key_bytes(obj.key))
         seen: bytes | None = None
         failed = 0
         while True:
@@ -188,9 +189,11 @@ class SftpStore:
         with _refusals():
             attrs, resolved = await link.ask(untyped(handler.lstat(path, 0)), untyped(handler.realpath(path)))
             info = info_of(attrs)
+            if not info.mode:
+                raise Unscannable(Reason.UNREADABLE, "the server does not say what it is")
             if not stat.S_ISREG(info.mode):
                 raise Unscannable(Reason.CHANGED, "it is no longer a regular file")
-            if resolved[0][0].filename != path:
+            if not is_straight(resolved, path):
                 raise Unscannable(Reason.CHANGED, "a directory on its path has become a link")
             if not info.is_still(obj):
                 raise Unscannable(Reason.CHANGED, "it changed after it was listed")
@@ -227,7 +230,7 @@ class SftpStore:
         When the connection breaks with the answer under way, the server is asked again what is there.
         """
         try:
-            path = self._path(os.fsencode(obj.key))
+            path = self._path(key_bytes(obj.key))
             asked: Asked = []
             return self._engine.run(self._pool.attempt(lambda link: self._removed(link, path, obj, sha256, asked)))
         except Unscannable as error:
@@ -246,7 +249,7 @@ class SftpStore:
                     return Removal(PlanState.CHANGED, "the content differs from what was judged")
                 handler = link.handler
                 attrs, resolved = await link.ask(untyped(handler.lstat(path, 0)), untyped(handler.realpath(path)))
-                if resolved[0][0].filename != path or not info_of(attrs).is_still(obj):
+                if not is_straight(resolved, path) or not info_of(attrs).is_still(obj):
                     return Removal(PlanState.CHANGED, "something else has taken its place")
                 return await self._unlinked(link, path, obj, asked)
         except Unscannable as error:
