@@ -137,6 +137,7 @@ def test_trying_a_picture_shows_its_shares_ranked_and_keeps_nothing(tmp_path: Pa
     assert min(each["share"] for each in found["shares"]) < 0.5
 
 
+@pytest.mark.long
 def test_what_cannot_be_tried_is_said_in_one_line(tmp_path: Path, config: str, store: Path) -> None:
     (tmp_path / "notes.txt").write_text("words")
     (tmp_path / "half.png").write_bytes(next(store.iterdir()).read_bytes()[:300])
@@ -193,6 +194,7 @@ def test_calibrating_shows_what_thresholds_condemn_and_writes_nothing(tmp_path: 
     assert program("calibrate", "--share", "0.05", "--json", "--config", config).json == found
 
 
+@pytest.mark.long
 def test_a_store_that_is_not_clean_gets_other_thresholds_proposed(tmp_path: Path, config: str) -> None:
     page = tmp_path / "page.html"
     done = program("calibrate", "--sample", "120", "--share", "0.2", "--html", str(page), "--json", "--config", config)

@@ -43,6 +43,7 @@ def test_a_configured_report_keeps_apply_from_removing(media: Path) -> None:
     assert (media / "card.png").exists()
 
 
+@pytest.mark.long
 def test_apply_says_what_it_left_alone_and_that_nothing_is_planned(media: Path) -> None:
     assert "nothing is planned" in program("apply", str(media)).out
     program("scan", str(media), "--dry-run")
@@ -56,6 +57,7 @@ def test_apply_says_what_it_left_alone_and_that_nothing_is_planned(media: Path) 
     assert (media / "card.png").exists()
 
 
+@pytest.mark.long
 def test_quiet_is_silent_except_for_what_must_be_seen(media: Path, tmp_path: Path) -> None:
     done = program("scan", str(media), "--dry-run", "--quiet")
     assert (done.out, done.err) == ("", "")
@@ -66,6 +68,7 @@ def test_quiet_is_silent_except_for_what_must_be_seen(media: Path, tmp_path: Pat
     assert "BREAKER" in done.err
 
 
+@pytest.mark.long
 def test_detectors_are_named_with_commas_everywhere(media: Path) -> None:
     env = {"FEDI_SAFETY_DETECTORS": "open_nsfw, nudenet"}
     done = program("scan", str(media), "--dry-run", "--json", env=env)
@@ -73,11 +76,13 @@ def test_detectors_are_named_with_commas_everywhere(media: Path) -> None:
     check_one_line_error(program("doctor", env={"FEDI_SAFETY_BREAKER": "[broken"}), 2, "breaker")
 
 
+@pytest.mark.long
 def test_show_has_the_scores_of_what_is_clear(media: Path) -> None:
     program("scan", str(media), "--dry-run")
     assert "nsfw.open_nsfw = 0." in program("show", "coffee.jpg").out
 
 
+@pytest.mark.long
 def test_info_logs_name_what_was_condemned_and_removed(media: Path, tmp_path: Path) -> None:
     policy = tmp_path / "faces.toml"
     policy.write_text(FACES)

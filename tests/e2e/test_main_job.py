@@ -101,6 +101,7 @@ def test_a_first_real_run_asks_and_needs_yes_without_a_terminal(media: Path, fac
     assert set(before) - set(digests(media)) == CONDEMNED
 
 
+@pytest.mark.long
 def test_act_report_needs_no_confirmation_and_removes_nothing(media: Path, faces: str) -> None:
     before = digests(media)
     done = program("scan", str(media), "--policy", faces, "--act", "report", "--json")
@@ -188,6 +189,7 @@ def test_the_self_test_passes_and_writes_the_card(tmp_path: Path) -> None:
     check_one_line_error(program("self-test", "--card", str(tmp_path / "card.png")), 2, "exists already")
 
 
+@pytest.mark.long
 def test_a_self_test_that_finds_something_wrong_exits_with_5(tmp_path: Path) -> None:
     everything = tmp_path / "everything.toml"
     everything.write_text(
@@ -198,6 +200,7 @@ def test_a_self_test_that_finds_something_wrong_exits_with_5(tmp_path: Path) -> 
     )
 
 
+@pytest.mark.long
 def test_doctor_says_that_all_is_well_and_what_is_not(media: Path, tmp_path: Path) -> None:
     done = program("doctor", str(media))
     assert done.code == 0, done
@@ -209,6 +212,7 @@ def test_doctor_says_that_all_is_well_and_what_is_not(media: Path, tmp_path: Pat
     assert "WRONG store" in bad.out
 
 
+@pytest.mark.long
 def test_hostile_names_survive_the_whole_way(media: Path, faces: str) -> None:
     names = [b"new\nline.jpg", b"\xff\xfe.jpg", b"-rf.jpg", b"[red]markup[b].jpg"]
     for name in names:

@@ -57,6 +57,7 @@ def test_fetch_then_list_then_verify(tmp_path: Path) -> None:
     assert verified.out.startswith(f"ok    {NAME}: 6 files as recorded; fp32 runs (")
 
 
+@pytest.mark.long
 def test_an_altered_model_is_refused_everywhere(models: Path, config: str) -> None:
     graph = models / NAME / "visual/model.onnx"
     data = bytearray(graph.read_bytes())
@@ -68,6 +69,7 @@ def test_an_altered_model_is_refused_everywhere(models: Path, config: str) -> No
     check_one_line_error(program("models", "optimize", "--config", config), 2, "altered")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("missing", ["config.json", "textual/tokenizer.json", "visual/model.onnx"])
 def test_a_model_that_lacks_a_file(missing: str, models: Path, config: str) -> None:
     (models / NAME / missing).unlink()
@@ -75,6 +77,7 @@ def test_a_model_that_lacks_a_file(missing: str, models: Path, config: str) -> N
     check_one_line_error(program("scan", "--dry-run", "--config", config), 2, NAME, missing)
 
 
+@pytest.mark.long
 def test_a_folder_by_hand_is_said_to_be_without_record(tmp_path: Path) -> None:
     shutil.copytree(stand_in.MODEL, tmp_path / "models/by-hand")
     where = ("--model-dir", str(tmp_path / "models"))
@@ -106,6 +109,7 @@ def test_optimize_compares_on_the_operators_pictures(models: Path, config: str) 
     check_one_line_error(program("scan", "--dry-run", "--config", config), 2, "altered", "models optimize")
 
 
+@pytest.mark.long
 def test_too_few_pictures_are_no_proof(models: Path, config: str) -> None:
     done = program("models", "optimize", "--config", config, "--sample", "20")
     assert done.code == 0 and "20 pictures are too few" in done.out
@@ -117,6 +121,7 @@ def test_optimize_without_a_store_says_so(models: Path) -> None:
     assert done.code == 0 and "Not compared, as there is no store: give --pictures." in done.out
 
 
+@pytest.mark.long
 def test_optimize_over_a_store_without_pictures(models: Path, config: str, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -146,6 +146,7 @@ DEPLOYED = {
 }
 
 
+@pytest.mark.long
 def test_serve_takes_the_place_of_pictrs_safety(empty_home: Path) -> None:
     """Its options, its variables, its callers by address and by id, and an unmodified worker of its own kind."""
     (empty_home / "faces.toml").write_text(FACES)

@@ -81,6 +81,7 @@ def test_csv(ledger: Path) -> None:
     assert {row["store"] for row in rows} == {TWO} and {"present", "coverage"} <= {row["figure"] for row in rows}
 
 
+@pytest.mark.long
 def test_an_empty_ledger_makes_an_empty_report(tmp_path: Path) -> None:
     path = tmp_path / "empty.db"
     open_ledger(path, clock=FakeClock()).dispose()

@@ -23,6 +23,7 @@ def config(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.long
 def test_report_list_and_doctor_take_a_name(config: Path, tmp_path: Path) -> None:
     assert program("scan", "mine", "--dry-run", "--config", str(config)).code == 0
     report = program("report", "mine", "--json", "--config", str(config))

@@ -494,6 +494,7 @@ def test_a_full_queue_sheds_at_once_and_memory_judges_the_rest_later(tmp_path: P
         assert not g.figures().owed
 
 
+@pytest.mark.long
 def test_what_a_slow_engine_would_reach_too_late_is_shed_at_once(tmp_path: Path) -> None:
     with gate(tmp_path, queue=64, jobs=1, deadline_s=8) as g:
         g.slow.pause_s = 0.4  # for each batch

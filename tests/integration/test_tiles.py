@@ -107,6 +107,7 @@ def page(height: int) -> Image.Image:
     return image
 
 
+@pytest.mark.long
 def test_what_a_long_picture_hides_is_found(tmp_path: Path, clip: Detector, circles: Policy) -> None:
     """By its tile, which the reason names. The whole shows nothing of it."""
     with Counting() as decoder:

@@ -212,6 +212,7 @@ def test_an_unmodified_predecessor_s_worker_serves_our_gate() -> None:
 # --- several gates
 
 
+@pytest.mark.long
 def test_every_gate_has_its_turn() -> None:
     """One gate has a mountain of work; the other's uploads are judged next, not behind it."""
     judge = RedJudge(0.02)

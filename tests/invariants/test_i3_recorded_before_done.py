@@ -104,7 +104,7 @@ def check_finished(folder: Path, bad: int = BAD) -> None:
 
 
 @pytest.mark.parametrize("bad", [1, pytest.param(BAD, marks=pytest.mark.long)])
-@pytest.mark.parametrize("how", ["scan", "apply"])
+@pytest.mark.parametrize("how", [pytest.param("scan", marks=pytest.mark.long), "apply"])
 def test_killed_at_every_step_nothing_is_lost_and_the_next_run_finishes(
     tmp_path: Path, how: str, bad: int, share: Share
 ) -> None:

@@ -237,6 +237,7 @@ def test_a_medium_that_breaks_off_in_its_head_is_none(signature: bytes, more: in
         assert find(saved(ordinary(), "PNG") + bytes(40) + signature + filler * more, MediaType.PNG)[1] is None
 
 
+@pytest.mark.long
 def test_looking_survives_damage() -> None:
     """Cut, garbled and spliced files are looked through without an error, whatever type they are taken for."""
     random = Random(6)

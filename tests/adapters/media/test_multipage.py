@@ -234,6 +234,7 @@ def test_no_page_decodes(decoder: SandboxDecoder) -> None:
     assert caught.value.reason is Reason.TOO_LARGE
 
 
+@pytest.mark.long
 def test_a_page_over_the_cap(decoder: SandboxDecoder) -> None:
     """One bomb does not hide the other pages, in either format."""
     bomb = Image.new("1", (40_000, 40_000))
@@ -315,6 +316,7 @@ def test_any_directories(rest: bytes, head: bytes) -> None:
         shown(head + rest, MediaType.TIFF)
 
 
+@pytest.mark.long
 def test_a_whole_tiff_is_no_worse_than_before(decoder: SandboxDecoder) -> None:
     """A cut still is judged by what is left of it."""
     data = saved(numbered(0), "TIFF")

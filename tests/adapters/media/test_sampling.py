@@ -87,6 +87,7 @@ def test_key_frames_out_of_turn_are_looked_at() -> None:
     assert 333 in choose(moments, 16, Random(1))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("budget", [16, 64])
 @pytest.mark.parametrize("seconds", [0.04, 0.5, 2.0, 5.0])
 def test_the_stated_odds_hold(seconds: float, budget: int) -> None:

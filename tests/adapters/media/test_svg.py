@@ -242,7 +242,9 @@ _BOMBS = {
 }
 
 
-@pytest.mark.parametrize("bomb", _BOMBS)
+@pytest.mark.parametrize(
+    "bomb", [pytest.param(bomb, marks=pytest.mark.long) if bomb == "filter" else bomb for bomb in _BOMBS]
+)
 def test_bombs(decoder: SandboxDecoder, bomb: str) -> None:
     """Each has its reason soon, and the next drawing is judged."""
     data, reason = _BOMBS[bomb]
@@ -278,6 +280,7 @@ def test_style_bombs(decoder: SandboxDecoder, bomb: str) -> None:
     assert time.monotonic() - start < 15
 
 
+@pytest.mark.long
 def test_a_bomb_does_not_hide_what_is_inside(decoder: SandboxDecoder) -> None:
     """Pictures are judged before the drawing is tried, and the object says that it was not."""
     filter_bomb = _BOMBS["filter"][0].decode().replace("</svg>", f"{embedded(saved(numbered(77), 'PNG'))}</svg>")
@@ -287,6 +290,7 @@ def test_a_bomb_does_not_hide_what_is_inside(decoder: SandboxDecoder) -> None:
     assert decoded.partly.startswith("too_slow: ")
 
 
+@pytest.mark.long
 def test_a_bomb_inside(decoder: SandboxDecoder) -> None:
     """A picture over the cap has its reason, or ends the child; the rest of the drawing is judged in either case."""
     bomb = saved(Image.new("1", (30_000, 30_000)), "PNG")

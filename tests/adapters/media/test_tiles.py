@@ -290,6 +290,7 @@ def test_a_tile_has_the_detail_of_a_picture_of_its_size() -> None:
     assert all((frame.width, frame.height) == (512, 768) for frame in cuts)
 
 
+@pytest.mark.long
 def test_an_ordinary_picture_is_one_frame_at_a_first_look() -> None:
     for size in ((1200, 900), (900, 1200), (1080, 2340), (2400, 1800), (30, 3000)):
         frames, went = looked(media_zoo.saved(noise(*size), "PNG"), MediaType.PNG)
