@@ -117,8 +117,7 @@ class Parts:
         """Run one part; whatever it leaves out is what is left out by all."""
         with tempfile.TemporaryDirectory() as folder:
             figures = Path(folder) / "figures.json"
-            command = [sys.executable, "-m", "pytest", "-n", str(jobs), "--dist", "loadfile"]
-            command += ["--no-loadscope-reorder", *arguments]  # else the long stories, few a file, come last
+            command = [sys.executable, "-m", "pytest", "-n", str(jobs), "--dist", "loadfile", *arguments]
             done = subprocess.run([*command, f"--figures={figures}", *self.options], cwd=ROOT, check=False)
             self.codes.append(done.returncode)
             if not figures.exists():
