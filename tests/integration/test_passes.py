@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fedi_safety.core.decide import BreakerLimits
-from fedi_safety.core.enums import ActKind, MediaType, PlanState, Reason, Recheck, Verdict
+from fedi_safety.core.enums import ActKind, Detail, MediaType, PlanState, Reason, Recheck, Verdict
 from fedi_safety.core.errors import StoreError
 from fedi_safety.core.pipeline import Pipeline
 from fedi_safety.core.policy import Policy, Rule
@@ -278,9 +278,9 @@ def test_a_store_that_stops_giving_bytes_costs_no_second_judgement(
 
     decode = bench.decoder.decode
 
-    def slowly(data: bytes, media_type: MediaType) -> Decoded:
+    def slowly(data: bytes, media_type: MediaType, detail: Detail) -> Decoded:
         time.sleep(0.002)
-        return decode(data, media_type)
+        return decode(data, media_type, detail)
 
     store.before_fetch = failing
     monkeypatch.setattr(bench.decoder, "decode", slowly)

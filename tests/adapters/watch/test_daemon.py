@@ -201,7 +201,7 @@ def test_a_crash_in_the_middle_of_a_cycle_leaves_no_gap(rig: Rig) -> None:
     def die(key: str) -> None:
         fetched.append(key)
         if len(fetched) > 10:
-            raise MemoryError
+            raise RuntimeError("a fault of the program")
 
     rig.store.before_fetch = die
     rig.clock.advance(HOUR)
