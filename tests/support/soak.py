@@ -36,6 +36,10 @@ SOAKS = {
         ("tests/integration/test_gate_faults.py", "-k", "killed"),
     ),
     "kill": Soak(
+        "the program killed 1,000 times at any instant: scan, apply, watch",
+        ("tests/invariants/test_i3_the_program_is_killed.py",),
+    ),
+    "kill-steps": Soak(
         "scan and apply killed at every single step over 61 condemned files",
         ("tests/invariants/test_i3_recorded_before_done.py", "-k", "every_step and 4"),
     ),
