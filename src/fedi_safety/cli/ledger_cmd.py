@@ -38,6 +38,7 @@ def verify(
     if result.problem is not None:
         raise LedgerError("ledger", result.problem, "compare it with a backup; do not trust it as evidence")
     sh.say(f"the chain of {result.length:,} events is whole; head {result.head}")
+    sh.say(f"not covered by it: {'; '.join(result.not_covered)}")
     return 0
 
 

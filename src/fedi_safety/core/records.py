@@ -195,12 +195,13 @@ class Verification:
     """What checking came to. `problem` names the first break, None if there is none.
 
     `length` and `head` are what to note down outside the ledger: somebody who may write the file can also compute
-    a new chain, and only an older note of these two shows that.
+    a new chain, and only an older note of these two shows that. `not_covered` names what no event vouches for.
     """
 
     length: int
     head: str
     problem: str | None = None
+    not_covered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

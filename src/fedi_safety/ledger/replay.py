@@ -86,7 +86,13 @@ def redecide_page(
     _execute(connection, _SCORES, [{"row": row, "signals": s, "detectors_id": d} for row, s, d in new_scores])
     _execute(connection, _UNDECIDED, [{"row": row} for row in undecided])
     writes = {i: _verdict_write(page, i, judgement, columns.get(i)) for i, judgement in decided.items()}
-    verdicts.write_judgements(connection, at, run, [r for i, r in writes.items() if r.judgement != page.judgement(i)])
+    # Scores that explain what is not clear are vouched for as well, where they alone are new.
+    said_anew = [
+        write
+        for i, write in writes.items()
+        if write.judgement != page.judgement(i) or (i in columns and write.judgement.verdict is not Verdict.CLEAR)
+    ]
+    verdicts.write_judgements(connection, at, run, said_anew)
     verdicts.put_in_force(connection, list(writes.values()))
     total.unblocked = [r.content_id for r in writes.values() if r.judgement.verdict is not Verdict.BLOCK]
     for write in writes.values():

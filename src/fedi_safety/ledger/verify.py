@@ -24,6 +24,8 @@ from fedi_safety.ledger.schema import (
     judgements,
     objects,
     plans,
+    runs,
+    stores,
 )
 from fedi_safety.ledger.verdicts import digest
 
@@ -37,14 +39,16 @@ class _Broken(Exception):
 def verify(database: Database) -> Verification:
     """Check the whole ledger in one consistent view, page by page.
 
-    Found: an event altered, reordered, inserted or missing, at the end too; plans, acts, dismissals and verdicts that
-    are not what their events say, or whose rows are gone. Not found: a chain computed anew by somebody who may write
-    the file (compare `head` with a note kept elsewhere), and what was never evented: clear judgements and scores.
+    Found: an event altered, reordered, inserted or missing, at the end too; runs, plans, acts, breakers, dismissals,
+    and verdicts in force with their reasons, labels, policy and scores, that are not what their events say, or whose
+    rows are gone. Not found: a chain computed anew by somebody who may write the file (compare `head` with a note kept
+    elsewhere), and what no event tells of, which `Verification.not_covered` names.
     """
     with database.read() as connection:
         length, head = connection.execute(select(chain.c.length, chain.c.head)).one()
         try:
-            _check_chain(connection, length, head)
+            breakers = _check_chain(connection, length, head)
+            _check_breakers(connection, breakers)
             _check_counts(connection)
             _check_plans(connection)
             _check_acts(connection)
@@ -54,10 +58,24 @@ def verify(database: Database) -> Verification:
             _check_dismissals(connection)
         except _Broken as broken:
             return Verification(length, head.hex(), str(broken))
-    return Verification(length, head.hex())
+        return Verification(length, head.hex(), not_covered=_not_covered(connection))
 
 
-def _check_chain(connection: Connection, length: int, head: bytes) -> None:
+def _not_covered(connection: Connection) -> tuple[str, ...]:
+    """Return what no event vouches for, as people call it."""
+    clear = select(func.count()).select_from(contents).where(contents.c.verdict == Verdict.CLEAR.value)
+    return (
+        f"labels, reasons and scores of {connection.execute(clear).scalar_one():,} clear contents",
+        "which objects there are and where they lie, with the gaps",
+        "uploads at the gate",
+        "how far `watch` has looked",
+        "kept embeddings",
+    )
+
+
+def _check_chain(connection: Connection, length: int, head: bytes) -> dict[str, str | None]:
+    """Follow the chain, and check the runs on the way; return why the breaker of each store holds, as told last."""
+    breakers: dict[str, str | None] = {}
     e = events.c
     columns = (e.seq, e.at, e.kind, e.payload, e.sha256, e.plan_id, e.prev_hash, e.hash)
     expected, before = 1, CHAIN_START
@@ -75,12 +93,46 @@ def _check_chain(connection: Connection, length: int, head: bytes) -> None:
             said = json.loads(payload)
             if said.get("sha256") != (sha256.hex() if sha256 is not None else None) or said.get("plan") != plan_id:
                 raise _Broken(f"event {seq} points to something else than it says")
+            if kind in (Kind.BREAKER_TRIPPED, Kind.BREAKER_RESET):
+                breakers[said["store"]] = said["why"]
             expected, before = seq + 1, own
+        _check_runs(connection, page)
         after = page[-1].seq
     if expected - 1 != length:
         raise _Broken(f"there are {expected - 1} events and not {length}: some at the end are missing, or were added")
     if before != head:
         raise _Broken("the last event is not the one that was written last")
+    return breakers
+
+
+def _check_runs(connection: Connection, page: _Rows) -> None:
+    """Compare the runs that events of a page begin or end with their rows."""
+    told = [(row, json.loads(row.payload)) for row in page if row.kind in (Kind.RUN_BEGUN, Kind.RUN_ENDED)]
+    r = runs.c
+    query = select(*r).where(r.id.in_([said["run"] for _, said in told]))
+    rows = {row.id: row for row in connection.execute(query)} if told else {}
+    for event, said in told:
+        run = rows.get(said["run"])
+        if run is None:
+            raise _Broken(f"run {said['run']} is gone")
+        settings = json.loads(run.settings)
+        if event.kind == Kind.RUN_BEGUN:
+            own = run.kind, run.store, settings, run.started_at, run.dry_run, run.whole
+            expected = said["kind"], said["store"], said["settings"], event.at
+            expected += bool(settings.get("dry_run", False)), settings.get("whole")
+        else:
+            own = run.status, None if run.summary is None else json.loads(run.summary), run.ended_at
+            expected = said["status"], said["summary"], event.at
+        if own != expected:
+            raise _Broken(f"run {run.id} is not what its events say")
+
+
+def _check_breakers(connection: Connection, told: dict[str, str | None]) -> None:
+    for url, why in connection.execute(select(stores.c.url, stores.c.breaker)):
+        if why != told.pop(url, None):
+            raise _Broken(f"the breaker of {url} is not what its last event says")
+    if any(why is not None for why in told.values()):
+        raise _Broken("the breaker of a store that is gone held its actions back")
 
 
 def _check_counts(connection: Connection) -> None:
@@ -88,6 +140,8 @@ def _check_counts(connection: Connection) -> None:
     for kind, query, name in (
         (Kind.PLANNED, select(func.count()).select_from(plans), "plans"),
         (Kind.ACT_STARTED, select(func.count()).select_from(acts), "actions"),
+        (Kind.RUN_BEGUN, select(func.count()).select_from(runs), "runs"),
+        (Kind.RUN_ENDED, select(func.count(runs.c.ended_at)), "ended runs"),
         (Kind.JUDGED, select(func.count(judgements.c.event_seq)), "judgements"),
     ):
         told = connection.execute(select(func.count()).where(events.c.kind == kind.value)).scalar_one()
@@ -131,8 +185,7 @@ def _check_plans(connection: Connection) -> None:
 
 def _check_acts(connection: Connection) -> None:
     a = acts.c
-    columns = (a.id, a.plan_id, a.run_id, a.started_at, a.started_seq, a.closed_at, a.closed_seq, a.outcome, a.receipt)
-    for page in _pages(connection, select(*columns), a.id):
+    for page in _pages(connection, select(*a), a.id):
         seqs = [seq for row in page for seq in (row.started_seq, row.closed_seq) if seq is not None]
         told = _told(connection, seqs)
         for row in page:
@@ -140,7 +193,7 @@ def _check_acts(connection: Connection) -> None:
             said = begun.get("kind"), begun.get("plan"), begun.get("run"), begun.get("at")
             if said != (Kind.ACT_STARTED, row.plan_id, row.run_id, row.started_at):
                 raise _Broken(f"action {row.id} has no event that says it was started")
-            if (row.closed_seq, row.closed_at, row.outcome, row.receipt) == (None, None, None, None):
+            if (row.closed_seq, row.closed_at, row.outcome, row.detail, row.receipt) == (None,) * 5:
                 continue
             ended = told.get(row.closed_seq, {})
             interrupted = ended.get("kind") == Kind.ACT_INTERRUPTED
@@ -148,8 +201,9 @@ def _check_acts(connection: Connection) -> None:
             known = interrupted or ended.get("kind") == Kind.ACT_CLOSED
             if not interrupted and ended.get("run") != row.run_id:
                 raise _Broken(f"action {row.id} of run {row.run_id} was closed by run {ended.get('run')}")
-            said = ended.get("plan"), outcome, ended.get("at"), ended.get("receipt")
-            if not known or said != (row.plan_id, row.outcome, row.closed_at, codec.receipt_digest(row.receipt)):
+            said = ended.get("plan"), outcome, ended.get("at"), ended.get("detail", ""), ended.get("receipt")
+            own = row.plan_id, row.outcome, row.closed_at, row.detail, codec.receipt_digest(row.receipt)
+            if not known or said != own:
                 raise _Broken(f"action {row.id} has no event that says it ended so")
 
 
@@ -184,33 +238,47 @@ def _check_judgements(connection: Connection) -> None:
 
 
 def _check_verdicts(connection: Connection) -> None:
-    """Compare the verdict in force of each content with the last event about it; without one it must be clear."""
-    c, e = contents.c, events.c
+    """Compare what is in force of each content with the last event about it; without one it must be clear.
+
+    Of what is not clear, all that explains it must be what that event vouches for.
+    """
+    c, e, j = contents.c, events.c, judgements.c
     last = (
         select(func.max(e.seq)).where(e.sha256 == c.sha256, e.kind == Kind.JUDGED.value).correlate(contents)
     ).scalar_subquery()
-    query = select(c.id, c.sha256, c.verdict, last.label("last"))
+    names = ("policy", "labels", "reasons", "signals", "detectors_id")
+    query = select(c.id, c.sha256, c.verdict, *(c[name] for name in names), last.label("last"))
     for page in _pages(connection, query, c.id):
-        told = _told(connection, [row.last for row in page if row.last is not None])
+        evented = [row.last for row in page if row.last is not None]
+        told = _told(connection, evented)
+        vouched = select(j.event_seq, *(j[name] for name in names)).where(j.event_seq.in_(evented))
+        judged = {seq: explained for seq, *explained in connection.execute(vouched)}
         for row in page:
             said = told[row.last]["verdict"] if row.last is not None else Verdict.CLEAR.value
             if said != row.verdict:
                 raise _Broken(f"content {row.sha256.hex()} is {row.verdict}, and its last event says {said}")
+            own = [getattr(row, name) for name in names]
+            if row.verdict != Verdict.CLEAR.value and own != judged.get(row.last):
+                raise _Broken(f"content {row.sha256.hex()} is not {row.verdict} for what its last event says")
 
 
 def _check_dismissals(connection: Connection) -> None:
     d, e, c = dismissals.c, events.c, contents.c
     kinds = (Kind.DISMISSED.value, Kind.RESTORED.value)
     last = select(func.max(e.seq)).where(e.sha256 == d.sha256, e.kind.in_(kinds)).correlate(dismissals)
+    dismissed = (
+        select(func.max(e.seq)).where(e.sha256 == d.sha256, e.kind == Kind.DISMISSED.value).correlate(dismissals)
+    )
     query = select(
-        d.id, d.sha256, d.undone_at, last.scalar_subquery().label("last"), c.dismissed_at
+        *d, last.scalar_subquery().label("last"), dismissed.scalar_subquery().label("begun"), c.dismissed_at
     ).outerjoin(contents, c.sha256 == d.sha256)  # fmt: skip
     for page in _pages(connection, query, d.id):
-        told = _told(connection, [row.last for row in page if row.last is not None])
+        told = _told(connection, [seq for row in page for seq in (row.last, row.begun) if seq is not None])
         for row in page:
-            said = told.get(row.last, {}).get("kind")
-            stands = row.undone_at is None
-            if (said == Kind.DISMISSED) != stands or (row.dismissed_at is not None) != stands:
+            begun, said = told.get(row.begun, {}), told.get(row.last, {})
+            stands = said.get("kind") == Kind.DISMISSED
+            expected = begun.get("at"), begun.get("reason"), None if stands else said.get("at")
+            if (row.at, row.reason, row.undone_at) != expected or row.dismissed_at != (row.at if stands else None):
                 raise _Broken(f"the dismissal of content {row.sha256.hex()} is not what its last event says")
     standing = select(func.count()).select_from(dismissals).where(d.undone_at.is_(None))
     marked = select(func.count()).select_from(contents).where(c.dismissed_at.is_not(None))
