@@ -117,12 +117,12 @@ def _check_runs(connection: Connection, page: _Rows) -> None:
             raise _Broken(f"run {said['run']} is gone")
         settings = json.loads(run.settings)
         if event.kind == Kind.RUN_BEGUN:
-            own = run.kind, run.store, settings, run.started_at, run.dry_run, run.whole
-            expected = said["kind"], said["store"], said["settings"], event.at
-            expected += bool(settings.get("dry_run", False)), settings.get("whole")
+            own = [run.kind, run.store, settings, run.started_at, run.dry_run, run.whole]
+            expected = [said["kind"], said["store"], said["settings"], event.at]
+            expected += [bool(settings.get("dry_run", False)), settings.get("whole")]
         else:
-            own = run.status, None if run.summary is None else json.loads(run.summary), run.ended_at
-            expected = said["status"], said["summary"], event.at
+            own = [run.status, None if run.summary is None else json.loads(run.summary), run.ended_at]
+            expected = [said["status"], said["summary"], event.at]
         if own != expected:
             raise _Broken(f"run {run.id} is not what its events say")
 
@@ -201,9 +201,9 @@ def _check_acts(connection: Connection) -> None:
             known = interrupted or ended.get("kind") == Kind.ACT_CLOSED
             if not interrupted and ended.get("run") != row.run_id:
                 raise _Broken(f"action {row.id} of run {row.run_id} was closed by run {ended.get('run')}")
-            said = ended.get("plan"), outcome, ended.get("at"), ended.get("detail", ""), ended.get("receipt")
+            told_end = ended.get("plan"), outcome, ended.get("at"), ended.get("detail", ""), ended.get("receipt")
             own = row.plan_id, row.outcome, row.closed_at, row.detail, codec.receipt_digest(row.receipt)
-            if not known or said != own:
+            if not known or told_end != own:
                 raise _Broken(f"action {row.id} has no event that says it ended so")
 
 
