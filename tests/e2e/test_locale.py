@@ -40,6 +40,7 @@ def run(starter: list[str], environment: dict[str, str], *arguments: str) -> sub
     )
 
 
+@pytest.mark.long
 def test_every_locale_and_every_starter_sees_the_same_objects(tmp_path: Path, latin_1: dict[str, str] | None) -> None:
     media = tmp_path / "caf\udce9"  # the store's own name as well
     media.mkdir()

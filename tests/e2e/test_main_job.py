@@ -152,6 +152,7 @@ def test_follow_up_list_show_dismiss(media: Path, faces: str) -> None:
     assert program("scan", str(media), "--policy", faces, "--json").json["acted"] == 2
 
 
+@pytest.mark.long
 def test_a_new_policy_is_previewed_and_applied_from_scores(media: Path, faces: str, tmp_path: Path) -> None:
     program("scan", str(media), "--dry-run", "--policy", faces, "--no-cascade")
     lenient = tmp_path / "lenient.toml"
@@ -244,7 +245,8 @@ def wait_for_a_verdict(running: subprocess.Popen[bytes]) -> None:
             (found,) = base.execute("SELECT count(*) FROM contents").fetchone()
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_finishes_in_order_and_the_next_run_goes_on(tmp_path: Path, faces: str, sent: signal.Signals) -> None:
     folder = tmp_path / "many"
     folder.mkdir()
@@ -272,6 +274,7 @@ def test_a_signal_finishes_in_order_and_the_next_run_goes_on(tmp_path: Path, fac
     assert rest["judged"] + rest["already_judged"] == MANY
 
 
+@pytest.mark.long
 def test_the_breaker_exits_with_4_and_resume_goes_on(tmp_path: Path, faces: str) -> None:
     folder = tmp_path / "media"
     folder.mkdir()

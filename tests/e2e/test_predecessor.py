@@ -65,6 +65,7 @@ def test_the_old_script_name_and_options(media: Path) -> None:
     assert set(before) - set(digests(media)) == {"portrait.jpg"}
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("old_env")
 def test_without_all_it_runs_until_stopped_and_misses_nothing(media: Path) -> None:
     os.utime(media / "portrait.jpg", (1, 1))

@@ -269,6 +269,7 @@ _STYLE_BOMBS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bomb", _STYLE_BOMBS)
 def test_style_bombs(decoder: SandboxDecoder, bomb: str) -> None:
     """The drawing is shown soon, without the style that takes too long, and says so."""
