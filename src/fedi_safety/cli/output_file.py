@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,7 +29,7 @@ def write_page(place: Path, page: str) -> None:
 
     Raises `UsageError`.
     """
-    beside = place.parent / f".fedi-safety-{secrets.token_hex(8)}.tmp"
+    beside = place.parent / f".fedi-safety-{os.urandom(8).hex()}.tmp"
     try:
         try:
             with beside.open("x", encoding="utf-8") as file:
