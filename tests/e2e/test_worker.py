@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +12,7 @@ from typing import Any
 import pytest
 
 from support.corpus.photos import jpeg_bytes
-from support.program import FACES, check_one_line_error, command, program
+from support.program import FACES, check_one_line_error, program
 from support.servers.gate import GateServer, gate_server, worker_process
 from support.servers.loop_gate import loop_gate
 from support.servers.pictrs import free_port
