@@ -147,6 +147,7 @@ def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(name, "localhost,127.0.0.1,::1")
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
     monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("FEDI_SAFETY_ROOT", str(tmp_path / "root"))  # no /etc and no /var/lib of this machine
     monkeypatch.setenv("PYTHONPATH", str(SRC))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(home)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.corpus.photos import jpeg_bytes
-from support.program import FACES, check_one_line_error, command, digests, program
+from support.program import FACES, FIRST, check_one_line_error, command, digests, program
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_no_permission_to_delete_is_a_recorded_failure(media: Path, faces: str) 
     (media / "portrait.jpg").rename(media / "deep/portrait.jpg")
     (media / "deep").chmod(0o555)
     try:
-        done = program("scan", str(media), "--policy", faces, "--yes", "--json", prefix=without_power())
+        done = program("scan", str(media), "--policy", faces, *FIRST, "--json", prefix=without_power())
     finally:
         (media / "deep").chmod(0o755)
     assert done.code == 3, done

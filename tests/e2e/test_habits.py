@@ -10,7 +10,7 @@ import pytest
 from fedi_safety import __version__
 from fedi_safety.core.testcard import draw_test_card
 from support.corpus.photos import jpeg_bytes
-from support.program import FACES, check_one_line_error, program
+from support.program import FACES, FIRST, check_one_line_error, program
 
 
 @pytest.fixture
@@ -31,9 +31,9 @@ def test_the_version_is_printed() -> None:
 def test_a_dry_run_of_a_part_does_not_disarm_the_first_real_run(media: Path) -> None:
     for part in (["--limit", "1"], ["--prefix", "c"], ["--since", "1h"]):
         assert program("scan", str(media), "--dry-run", *part).code == 0
-        check_one_line_error(program("scan", str(media)), 2, "no complete dry run", "--yes")
+        check_one_line_error(program("scan", str(media)), 2, "no complete dry run", "--without-dry-run")
     assert program("scan", str(media), "--dry-run").code == 0
-    assert program("scan", str(media)).code == 0
+    assert program("scan", str(media), "--act", "delete").code == 0
     assert not (media / "card.png").exists()
 
 
@@ -50,16 +50,16 @@ def test_apply_says_what_it_left_alone_and_that_nothing_is_planned(media: Path) 
     info = (media / "card.png").stat()
     (media / "card.png").write_bytes(jpeg_bytes("coffee", quality=50))
     os.utime(media / "card.png", ns=(info.st_atime_ns, info.st_mtime_ns))
-    done = program("apply", str(media))
+    done = program("apply", str(media), "--act", "delete")
     assert done.code == 0
-    assert done.out == "planned 1, removed 0, not removed 0, left alone 1\n"
+    assert done.out.splitlines()[0] == "planned 1, removed 0, not removed 0, left alone 1"
     assert "changed since it was judged" in done.err
     assert (media / "card.png").exists()
 
 
 @pytest.mark.long
 def test_quiet_is_silent_except_for_what_must_be_seen(media: Path, tmp_path: Path) -> None:
-    done = program("scan", str(media), "--dry-run", "--quiet")
+    done = program("scan", str(media), "--dry-run", "--act", "delete", "--quiet")
     assert (done.out, done.err) == ("", "")
     config = tmp_path / "config.toml"
     config.write_text("[breaker]\nmax_removed = 0\n")
@@ -86,7 +86,7 @@ def test_show_has_the_scores_of_what_is_clear(media: Path) -> None:
 def test_info_logs_name_what_was_condemned_and_removed(media: Path, tmp_path: Path) -> None:
     policy = tmp_path / "faces.toml"
     policy.write_text(FACES)
-    done = program("scan", str(media), "--yes", "--log-level", "info")
+    done = program("scan", str(media), *FIRST, "--log-level", "info")
     assert "card.png: block (test card), sha256 " in done.err
     assert "card.png: done: verified" in done.err
     assert "alembic" not in done.err

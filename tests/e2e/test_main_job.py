@@ -15,12 +15,12 @@ import pytest
 
 from fedi_safety.core.testcard import TEST_CARD_SHA256, draw_test_card
 from support.corpus.photos import jpeg_bytes, picture
-from support.program import FACES, check_one_line_error, command, digests, program
+from support.program import FACES, FIRST, check_one_line_error, command, digests, program
 
 JSON_FIELDS = [
     "listed", "judged", "already_judged", "unscanned", "clear", "review", "block",
     "partly", "planned", "acted", "failed",
-    "frames", "bytes", "seconds", "images_per_second", "device", "detectors", "policy", "run_id",
+    "frames", "bytes", "seconds", "images_per_second", "device", "detectors", "policy", "ledger", "run_id",
 ]  # fmt: skip
 ROW_FIELDS = [
     "store",
@@ -80,7 +80,7 @@ def test_dry_run_then_apply_removes_exactly_what_was_condemned(media: Path, face
     assert result["policy"].startswith("faces@")
     assert digests(media) == before
 
-    applied = program("apply", str(media), "--json")
+    applied = program("apply", str(media), "--act", "delete", "--json")
     assert applied.code == 0, applied
     assert (applied.json["planned"], applied.json["acted"], applied.json["failed"]) == (2, 2, 0)
     assert digests(media) == {key: value for key, value in before.items() if key not in CONDEMNED}
@@ -91,11 +91,12 @@ def test_dry_run_then_apply_removes_exactly_what_was_condemned(media: Path, face
     assert again.json["planned"] == 0
 
 
-def test_a_first_real_run_asks_and_needs_yes_without_a_terminal(media: Path, faces: str) -> None:
+def test_a_first_real_run_needs_a_word_without_a_terminal(media: Path, faces: str) -> None:
     before = digests(media)
-    check_one_line_error(program("scan", str(media), "--policy", faces), 2, "--yes", "dry run")
+    refused = program("scan", str(media), "--policy", faces, "--yes")
+    check_one_line_error(refused, 2, "--without-dry-run", "dry run", "--act delete")
     assert digests(media) == before
-    done = program("scan", str(media), "--policy", faces, "--yes", "--json")
+    done = program("scan", str(media), "--policy", faces, *FIRST, "--json")
     assert done.code == 1
     assert done.json["acted"] == 2
     assert set(before) - set(digests(media)) == CONDEMNED
@@ -110,7 +111,7 @@ def test_act_report_needs_no_confirmation_and_removes_nothing(media: Path, faces
 
 
 def test_follow_up_list_show_dismiss(media: Path, faces: str) -> None:
-    program("scan", str(media), "--dry-run", "--policy", faces)
+    program("scan", str(media), "--dry-run", "--act", "delete", "--policy", faces)
     rows = program("list", "--json").lines
     assert len(rows) == 9
     assert all(list(row) == ROW_FIELDS for row in rows)
@@ -154,7 +155,7 @@ def test_follow_up_list_show_dismiss(media: Path, faces: str) -> None:
 
 @pytest.mark.long
 def test_a_new_policy_is_previewed_and_applied_from_scores(media: Path, faces: str, tmp_path: Path) -> None:
-    program("scan", str(media), "--dry-run", "--policy", faces, "--no-cascade")
+    program("scan", str(media), "--dry-run", "--act", "delete", "--policy", faces, "--no-cascade")
     lenient = tmp_path / "lenient.toml"
     lenient.write_text(FACES.replace("face = 0.5", "face = 0.999"))
     preview = program("policy", "preview", str(lenient), "--json").json
@@ -173,7 +174,7 @@ def test_a_new_policy_is_previewed_and_applied_from_scores(media: Path, faces: s
 
 def test_the_test_card_travels_the_whole_chain(media: Path) -> None:
     (media / "card.png").write_bytes(draw_test_card())
-    done = program("scan", str(media), "--yes", "--json")
+    done = program("scan", str(media), *FIRST, "--json")
     assert (done.json["block"], done.json["acted"]) == (1, 1)
     assert not (media / "card.png").exists()
     (row,) = program("list", "--state", "removed", "--json").lines
@@ -226,7 +227,7 @@ def test_hostile_names_survive_the_whole_way(media: Path, faces: str) -> None:
     assert "\\n" in plain
     shown = subprocess.run([*command("show", "--json"), b"\xff\xfe.jpg"], capture_output=True, check=True)
     assert json.loads(shown.stdout)["objects"][0]["key"] == "\udcff\udcfe.jpg"
-    assert program("apply", str(media)).code == 0
+    assert program("apply", str(media), "--act", "delete").code == 0
     assert not any((media / os.fsdecode(name)).exists() for name in names)
 
 
@@ -255,7 +256,7 @@ def test_a_signal_finishes_in_order_and_the_next_run_goes_on(tmp_path: Path, fac
         # A comment segment makes each file a content of its own.
         (folder / f"{i:04d}.jpg").write_bytes(body[:2] + b"\xff\xfe\x00\x06%04d" % i + body[2:])
     running = subprocess.Popen(
-        command("scan", str(folder), "--policy", faces, "--yes", "--json"),
+        command("scan", str(folder), "--policy", faces, *FIRST, "--json"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -281,7 +282,8 @@ def test_the_breaker_exits_with_4_and_resume_goes_on(tmp_path: Path, faces: str)
     (folder / "p.jpg").write_bytes(jpeg_bytes("astronaut"))
     config = tmp_path / "config.toml"
     config.write_text("[breaker]\nmin_judged = 1\n")
-    assert program("scan", str(folder), "--policy", faces, "--dry-run", "--config", str(config)).code == 0
+    dry = ("scan", str(folder), "--policy", faces, "--dry-run", "--act", "delete")
+    assert program(*dry, "--config", str(config)).code == 0
     for verb in (["scan", str(folder), "--policy", faces], ["apply", str(folder)]):
         done = program(*verb, "--config", str(config))
         assert done.code == 4

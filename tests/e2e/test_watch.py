@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from support.program import check_one_line_error, command, program
+from support.program import FIRST, check_one_line_error, command, program
 
 
 def card(path: Path) -> bytes:
@@ -28,7 +28,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 40.0) -> float:
 
 def start(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command("watch", *arguments, "--yes"), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command("watch", *arguments, *FIRST), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
 
 
@@ -74,7 +74,7 @@ def test_killed_and_started_again_it_finds_what_came_meanwhile(tmp_path: Path) -
     daemon.communicate()
     (folder / "x.png").write_bytes(data)
     os.utime(folder / "x.png", (1, 1))
-    done = program("watch", str(folder), "--once", "--yes")
+    done = program("watch", str(folder), "--once")
     assert done.code == 0, done
     assert not (folder / "x.png").exists()
 
@@ -88,7 +88,7 @@ def test_several_stores_from_one_configuration(tmp_path: Path) -> None:
         (tmp_path / name / "card.png").write_bytes(data)
         text += f'[[stores]]\nname = "{name}"\nurl = "{tmp_path / name}"\n'
     config.write_text(text)
-    dry = program("scan", "--dry-run", "--json", "--config", str(config))
+    dry = program("scan", "--dry-run", "--act", "delete", "--json", "--config", str(config))
     assert dry.code == 0, dry
     assert [line.get("store") for line in dry.lines] == ["one", "two", None]
     assert dry.json["listed"] == 2 and dry.json["planned"] == 2
@@ -108,7 +108,7 @@ def test_several_stores_from_one_configuration(tmp_path: Path) -> None:
 def test_bad_input_is_one_line(tmp_path: Path) -> None:
     folder = tmp_path / "media"
     folder.mkdir()
-    check_one_line_error(program("watch", str(tmp_path / "missing"), "--yes"), 2, "missing")
+    check_one_line_error(program("watch", str(tmp_path / "missing")), 2, "missing")
     check_one_line_error(program("watch", str(folder)), 2, "no complete dry run")
     check_one_line_error(program("watch", str(folder), "--every", "soon"), 2, "--every soon", "30s")
     check_one_line_error(program("watch", str(folder), "--health-file", "/no/such/h"), 2, "/no/such/h")

@@ -21,7 +21,7 @@ import pytest
 
 from support.corpus.photos import jpeg_bytes
 from support.needs import needs
-from support.program import FACES, check_one_line_error, command, program
+from support.program import FACES, FIRST, check_one_line_error, command, program
 from support.servers import sshd
 from support.servers.pictrs import PictrsServer, pictrs_server
 from support.servers.s3 import S3Server, s3_server
@@ -150,7 +150,7 @@ class Watching:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
         threading.Thread(target=self._listen, daemon=True).start()
-        arguments = command("watch", "--every", "1s", "--health-file", str(self.file), "--yes", "--config", config)
+        arguments = command("watch", "--every", "1s", "--health-file", str(self.file), *FIRST, "--config", config)
         env = {**os.environ, "NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "1500000"}
         self.process = subprocess.Popen(arguments, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
 
@@ -284,4 +284,4 @@ def test_a_single_store_with_wrong_credentials_is_one_line(world: World) -> None
     world.revoke()
     config = world.config()
     for name, words in (("bucket", "s3:ListBucket"), ("tree", "ssh.identity_file")):
-        check_one_line_error(program("watch", name, "--yes", "--config", config), 2, words)
+        check_one_line_error(program("watch", name, "--config", config), 2, words)

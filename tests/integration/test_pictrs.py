@@ -93,7 +93,7 @@ def test_scan_by_the_api(server: PictrsServer, faces: str) -> None:
     # The same picture uploaded twice is one object; its thumbnail is none of its own.
     assert (dry.json["listed"], dry.json["judged"], dry.json["block"], dry.json["planned"]) == (3, 3, 1, 1)
     assert [server.status(alias) for alias in uploads.bad] == [200, 200]
-    done = program("apply", server.store_url, "--yes", "--json", env=key(server))
+    done = program("apply", server.store_url, "--act", "purge", "--json", env=key(server))
     assert done.code == 0, done
     assert (done.json["acted"], done.json["failed"]) == (1, 0)
     uploads.check_removed()
@@ -102,7 +102,7 @@ def test_scan_by_the_api(server: PictrsServer, faces: str) -> None:
     assert [r["act"] for r in rows if r["verdict"] == "block"] == [{"kind": "purge", "state": "done"}]
     # What was uploaded again is met again, judged by memory, and removed.
     again = uploads.check_upload_again()
-    second = program("scan", server.store_url, "--policy", faces, "--yes", "--json", env=key(server))
+    second = program("scan", server.store_url, "--policy", faces, "--json", env=key(server))
     assert second.code == 0, second
     assert (second.json["already_judged"], second.json["acted"]) == (2, 1)
     assert server.status(again) == 404
@@ -110,7 +110,7 @@ def test_scan_by_the_api(server: PictrsServer, faces: str) -> None:
 
 def test_scan_by_its_files_purges_through_it(server: PictrsServer, faces: str) -> None:
     uploads = Uploads(server)
-    scan = ("scan", str(server.files), "--act", "purge", "--policy", faces, "--yes", "--json")
+    scan = ("scan", str(server.files), "--act", "purge", "--policy", faces, "--without-dry-run", "--json")
     done = program(*scan, env=both(server))
     assert done.code == 0, done
     assert (done.json["listed"], done.json["block"], done.json["acted"], done.json["failed"]) == (4, 1, 1, 0)
@@ -124,14 +124,14 @@ def test_scan_by_its_files_purges_through_it(server: PictrsServer, faces: str) -
 def test_a_condemned_thumbnail_goes_with_its_original(server: PictrsServer, faces: str) -> None:
     alias = server.upload(jpeg_bytes("astronaut"))
     server.thumbnail(alias, 400)
-    arguments = (str(server.files), "--act", "purge", "--policy", faces, "--yes", "--json")
+    arguments = (str(server.files), "--act", "purge", "--policy", faces, "--without-dry-run", "--json")
     first = program("scan", *arguments, env=both(server))
     # Whichever comes first: the thumbnail is gone with the original, or fails with the remedy and is gone next time.
     assert first.json["planned"] == 2, first
     assert server.status(alias) == 404
     wait_for(lambda: server.stored() == [])
     program("scan", *arguments, env=both(server))
-    last = program("apply", str(server.files), "--yes", "--json", env={**both(server), "FEDI_SAFETY_ACT": "purge"})
+    last = program("apply", str(server.files), "--json", env={**both(server), "FEDI_SAFETY_ACT": "purge"})
     assert last.code == 0, last
     assert last.json["failed"] == 0
 
@@ -140,7 +140,7 @@ def test_an_orphan_is_told_and_kept(server: PictrsServer, faces: str) -> None:
     orphan = server.files / "orphan.jpg"
     orphan.write_bytes(jpeg_bytes("astronaut"))
     try:
-        arguments = (str(server.files), "--act", "purge", "--policy", faces, "--yes")
+        arguments = (str(server.files), "--act", "purge", "--policy", faces, "--without-dry-run")
         done = program("scan", *arguments, env=both(server))
         assert done.code == 3, done
         assert "no picture of pict-rs' has this content" in done.out + done.err
@@ -150,13 +150,15 @@ def test_an_orphan_is_told_and_kept(server: PictrsServer, faces: str) -> None:
 
 
 def test_purge_without_a_pictrs_is_a_usage_error(server: PictrsServer, faces: str) -> None:
-    done = program("scan", str(server.files), "--act", "purge", "--policy", faces, "--yes")
+    done = program("scan", str(server.files), "--act", "purge", "--policy", faces, "--without-dry-run")
     check_one_line_error(done, 2, "purge", "pictrs.url")
 
 
 def test_delete_under_a_pictrs_warns_once(server: PictrsServer, faces: str) -> None:
     uploads = Uploads(server)
-    done = program("scan", str(server.files), "--act", "delete", "--policy", faces, "--yes", env=both(server))
+    done = program(
+        "scan", str(server.files), "--act", "delete", "--policy", faces, "--without-dry-run", env=both(server)
+    )
     assert done.err.count("pict-rs will not know") == 1, done
     assert server.status(uploads.bad[0]) == 500, "what the warning is about"
 
@@ -189,14 +191,15 @@ def test_scan_by_its_bucket_and_by_the_api_over_a_bucket(s3: S3Server, faces: st
             return [o["Key"] for o in found if o["Key"] != "health-check"]
 
         assert len(media()) == 4
-        scan = ("scan", bucket, "--act", "purge", "--policy", faces, "--yes", "--json")
+        scan = ("scan", bucket, "--act", "purge", "--policy", faces, "--without-dry-run", "--json")
         done = program(*scan, env=both(server) | access)
         assert done.code == 0, done
         assert (done.json["block"], done.json["acted"], done.json["failed"]) == (1, 1, 0)
         uploads.check_removed()
         wait_for(lambda: len(media()) == 2)
         again = uploads.check_upload_again()
-        done = program("scan", server.store_url, "--policy", faces, "--yes", "--json", env=key(server))
+        arguments = (server.store_url, "--act", "purge", "--policy", faces, "--without-dry-run", "--json")
+        done = program("scan", *arguments, env=key(server))
         assert (done.code, done.json["listed"], done.json["acted"]) == (0, 3, 1), done
         assert server.status(again) == 404
         wait_for(lambda: len(media()) == 2)

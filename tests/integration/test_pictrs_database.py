@@ -61,7 +61,18 @@ def test_variants_are_found_and_go_with_their_original(server: PictrsServer, dat
     for size in (300, 400):
         server.thumbnail(alias, size)
     # From further up than pict-rs' own root: the keys then begin with `files/`.
-    scan = ("scan", str(server.base), "--prefix", "files/", "--act", "purge", "--policy", faces, "--yes", "--json")
+    scan = (
+        "scan",
+        str(server.base),
+        "--prefix",
+        "files/",
+        "--act",
+        "purge",
+        "--policy",
+        faces,
+        "--without-dry-run",
+        "--json",
+    )
     done = program(*scan, env=settings(server, database))
     assert done.code == 0, done
     assert (done.json["listed"], done.json["planned"], done.json["acted"], done.json["failed"]) == (4, 3, 3, 0)

@@ -96,7 +96,7 @@ def sha256s(*files: bytes) -> set[str]:
 
 
 def purge_args(bucket: Bucket, faces: str) -> tuple[str, ...]:
-    return ("scan", bucket.url, "--act", "purge", "--policy", faces, "--yes", "--json")
+    return ("scan", bucket.url, "--act", "purge", "--policy", faces, "--without-dry-run", "--json")
 
 
 def test_with_the_database_no_version_of_the_picture_or_its_thumbnails_is_left(
@@ -156,7 +156,7 @@ def test_a_condemned_thumbnail_goes_in_every_version_too(s3: S3Server, faces: st
         assert len(bucket.readable()) == 2
         program(*purge_args(bucket, faces), env=purging(server, bucket))
         # Where the thumbnail came first it failed, with what to do; the original's purge has hidden it by now.
-        last = program("apply", bucket.url, "--yes", env={**purging(server, bucket), "FEDI_SAFETY_ACT": "purge"})
+        last = program("apply", bucket.url, env={**purging(server, bucket), "FEDI_SAFETY_ACT": "purge"})
         assert last.code == 0, last
         assert server.status(bad) == 404
         assert bucket.readable() == {} and bucket.markers() == set()
@@ -171,9 +171,7 @@ def test_a_purge_that_was_killed_after_pictrs_had_done_its_part_is_finished(s3: 
         server.internal("POST", "purge", alias=bad)
         wait_for(lambda: not bucket.keys())
         assert len(bucket.readable()) == 1
-        done = program(
-            "apply", bucket.url, "--yes", "--json", env={**purging(server, bucket), "FEDI_SAFETY_ACT": "purge"}
-        )
+        done = program("apply", bucket.url, "--json", env={**purging(server, bucket), "FEDI_SAFETY_ACT": "purge"})
         assert (done.code, done.json["acted"]) == (0, 1), done
         assert bucket.readable() == {} and bucket.markers() == set()
 
@@ -193,6 +191,6 @@ def test_without_the_right_to_see_versions_the_act_fails_until_it_is_granted(s3:
         assert server.status(bad) == 404 and len(bucket.readable()) == 1
         more = ("s3:ListBucketVersions", "s3:GetObjectVersion", "s3:DeleteObjectVersion")
         s3.allow(bucket.name, user[0], *rights, *more)
-        done = program("apply", bucket.url, "--yes", env={**env, "FEDI_SAFETY_ACT": "purge"})
+        done = program("apply", bucket.url, env={**env, "FEDI_SAFETY_ACT": "purge"})
         assert done.code == 0, done
         assert bucket.readable() == {} and bucket.markers() == set()

@@ -12,7 +12,7 @@ from pathlib import Path
 from support import stand_in
 from support.corpus import shapes
 from support.corpus.photos import jpeg_bytes, picture
-from support.program import FACES, program
+from support.program import FACES, FIRST, program
 
 # Runs a whole scan, and reports everything that Python was asked to open for writing or to connect to.
 WATCHED = """
@@ -43,7 +43,7 @@ def test_a_scan_writes_nothing_but_its_ledger_and_speaks_to_nobody(tmp_path: Pat
         (media / f"{i}").write_bytes(body)
     policy = tmp_path / "faces.toml"
     policy.write_text(FACES)
-    arguments = ["scan", str(media), "--policy", str(policy), "--yes", "--ledger", str(ledger), "--log-level", "debug"]
+    arguments = ["scan", str(media), "--policy", str(policy), *FIRST, "--ledger", str(ledger), "--log-level", "debug"]
     done = subprocess.run(
         [sys.executable, "-c", WATCHED, *arguments],
         capture_output=True,

@@ -12,7 +12,7 @@ from fedi_safety.core.enums import Reason
 from support.corpus.media_zoo import bad, not_media
 from support.fakes import FakeStore
 from support.passes import RED, RED_CIRCLE, Bench
-from support.program import digests, program
+from support.program import FIRST, digests, program
 from support.share import examples
 
 # Condemns every picture that is judged at all.
@@ -37,7 +37,7 @@ def test_under_a_policy_that_condemns_everything_damaged_files_stay(tmp_path: Pa
     policy = tmp_path / "everything.toml"
     policy.write_text(EVERYTHING)
     before = digests(media)
-    done = program("scan", str(media), "--policy", str(policy), "--yes", "--resume-acts", "--json")
+    done = program("scan", str(media), "--policy", str(policy), *FIRST, "--resume-acts", "--json")
     assert done.code == 1, done
     assert sum(done.json["unscanned"].values()) == len(samples) > 10
     assert (done.json["judged"], done.json["acted"]) == (0, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from support.corpus.photos import jpeg_bytes
-from support.program import FACES, digests, program
+from support.program import FACES, FIRST, digests, program
 
 
 def fill(media: Path) -> None:
@@ -25,7 +25,7 @@ def test_plan_of_the_dry_run_equals_what_the_real_run_removes(tmp_path: Path) ->
     before = digests(tmp_path / "dry")
     dry = program(*dry_args, "--dry-run", "--json").json
     assert digests(tmp_path / "dry") == before
-    real = program(*real_args, "--yes", "--json").json
+    real = program(*real_args, *FIRST, "--json").json
     removed = set(before) - set(digests(tmp_path / "real"))
     assert removed == {"0.jpg", "4.jpg"}
     rows = program("list", "--act", "planned", "--json", "--ledger", str(tmp_path / "dry.db")).lines
@@ -33,6 +33,6 @@ def test_plan_of_the_dry_run_equals_what_the_real_run_removes(tmp_path: Path) ->
     same = ("listed", "judged", "unscanned", "clear", "review", "block", "planned", "frames", "bytes")
     assert {k: dry[k] for k in same} == {k: real[k] for k in same}
     # Applied later, or scanned for real later: the same files go, and no dry run has hidden one.
-    later = program(*dry_args, "--json").json
+    later = program(*dry_args, "--act", "delete", "--json").json
     assert later["acted"] == 2
     assert digests(tmp_path / "dry") == digests(tmp_path / "real")

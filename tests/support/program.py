@@ -27,6 +27,9 @@ when = { sexual = 0.9 }
 label = "nsfw"
 """
 
+FIRST = ("--act", "delete", "--without-dry-run")
+"""What a first real run on a store is told where no dry run was made."""
+
 
 @dataclass(frozen=True)
 class Done:

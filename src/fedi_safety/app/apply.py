@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 from fedi_safety.app.acts import act_for, acts_for
+from fedi_safety.app.consent import chosen_act
 from fedi_safety.app.passes import breaker_limits, noting, recorded_run
 from fedi_safety.app.stores import spoken_name
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.decide import breaker_opinion
 from fedi_safety.core.enforcement import Acting
+from fedi_safety.core.enums import ActKind
 from fedi_safety.core.errors import UsageError
 from fedi_safety.core.ledger_ports import Ledger
 from fedi_safety.core.ports import Store
 from fedi_safety.core.records import StoreCounts
 from fedi_safety.core.runs import RunReport, Tally
 from fedi_safety.core.types import Outcome, Plan
+
+_PAGE = 500
 
 
 def carry_out(
@@ -44,17 +49,20 @@ def apply(
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> RunReport:
     """Carry out what earlier runs planned for a store and nobody dismissed. Judges nothing and opens no model."""
-    if act_for(settings, store) is None:
+    act = act_for(settings, store)
+    if act is None:
         raise UsageError(
             "apply", f"`act = {settings.act}` is configured, and apply removes", "configure another action"
         )
-    report = RunReport(0, store.url, named=spoken_name(store))
-    with ledger.run_lock(), recorded_run(ledger, "apply", report, {"resume_acts": resume_acts}):
+    report = RunReport(0, store.url, named=spoken_name(store), ledger=ledger.name)
+    recorded = {"resume_acts": resume_acts, "act": act.value, "chosen_act": chosen_act(settings)}
+    with ledger.run_lock(), recorded_run(ledger, "apply", report, recorded):
         counts = ledger.store_counts(store.url)
         report.tally.planned = counts.open_removals
         report.breaker = _apply_breaker(settings, ledger, report, counts, resume_acts)
         ledger.take_back(report.run_id, store.url)
         if report.breaker is None:
+            _plan_as(act, ledger, report.run_id, store.url)
             note = noting(report)
 
             def noted(outcome: Outcome) -> None:
@@ -65,6 +73,13 @@ def apply(
             acting = Acting(ledger, acts_for(settings, store), report.run_id, report.tally, noted)
             report.interrupted = not acting.carry_out(ledger.open_plans(store.url), keep_going)
     return report
+
+
+def _plan_as(act: ActKind, ledger: Ledger, run: int, store: str) -> None:
+    """See that every open plan of a store is for this act: a dry run plans the default where nobody has chosen yet."""
+    plans = ledger.open_plans(store)
+    while page := list(islice(plans, _PAGE)):
+        ledger.plan(run, store, [(plan.object, plan.sha256) for plan in page if plan.act is not act], act)
 
 
 def _apply_breaker(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import AbstractContextManager
+from pathlib import Path
 
-from fedi_safety.config.loading import ledger_path
+from fedi_safety.config.locations import default_ledgers, ledger_path
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.ledger_ports import Ledger, UploadLedger, WholeLedger
 
@@ -42,6 +43,29 @@ def open_upload_ledger(settings: Settings) -> UploadLedger:
     from fedi_safety.ledger.ledger import open_ledger
 
     return open_ledger(ledger_path(settings), clock=SystemClock(), busy_timeout_s=_UPLOAD_BUSY_S)
+
+
+def other_ledgers(settings: Settings, store_url: str, configured: str | None = None) -> list[str]:
+    """Return the other ledgers that know a store: of those in the default places, and the `configured` one.
+
+    Looking at them changes nothing; one that cannot be read is not known to.
+    """
+    from fedi_safety.ledger.elsewhere import holds_store
+
+    seen = {_real(ledger_path(settings))}
+    found = []
+    for place in [*([configured] if configured else []), *map(str, default_ledgers())]:
+        if (real := _real(place)) not in seen:
+            seen.add(real)
+            if holds_store(place, store_url):
+                found.append(place)
+    return found
+
+
+def _real(ledger: str) -> str:
+    """Return a ledger's name with every link followed, so that one ledger has one."""
+    path = ledger.removeprefix("sqlite:///")
+    return ledger if "://" in path else str(Path(path).expanduser().resolve())
 
 
 class SharedRunLock:

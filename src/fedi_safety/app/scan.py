@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from fedi_safety.app.acts import acts_for
+from fedi_safety.app.consent import chosen_act
 from fedi_safety.app.engine import Engine
 from fedi_safety.app.ledger import SystemClock
 from fedi_safety.app.passes import breaker_limits, noting, part_of_run, recorded_run
@@ -70,11 +71,12 @@ def scan(
         clock=clock,
     )
     report = RunReport(0, store.url, request.dry_run, request.act, device=engine.device, policy=policy.id)
-    report.named, report.detectors = spoken_name(store), cascade.versions
+    report.named, report.detectors, report.ledger = spoken_name(store), cascade.versions, ledger.name
     recorded = {
         "dry_run": request.dry_run,
         "whole": not request.prefixes and request.since is None and request.limit is None,
         "act": act_word(request.act),
+        "chosen_act": chosen_act(settings),
         "policy": policy.id,
         "prefixes": list(request.prefixes),
         "since": request.since,

@@ -24,6 +24,7 @@ def dismiss(
     """Clear a content by its hash: everywhere, for good, whatever a policy says. Its waiting plans are dropped."""
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.cli.lookup import find
+    from fedi_safety.cli.summary import ledger_line
 
     sh = shell(config, ledger, log_level, quiet, yes)
     records = open_settings_ledger(sh.settings)
@@ -40,4 +41,5 @@ def dismiss(
     finally:
         records.dispose()
     sh.say(f"{found.sha256.hex()}: {text}")
+    sh.say(ledger_line(records.name))
     return 0

@@ -163,7 +163,7 @@ def _policy(settings: Settings) -> Iterator[Finding]:
 
 def _ledger(settings: Settings) -> Iterator[Finding]:
     from fedi_safety.app.ledger import open_settings_ledger
-    from fedi_safety.config.loading import ledger_path
+    from fedi_safety.config.locations import ledger_path
 
     records = open_settings_ledger(settings)
     records.dispose()

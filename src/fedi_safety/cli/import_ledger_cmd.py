@@ -36,6 +36,7 @@ def import_ledger(
     """Take over a predecessor's database: what it condemned becomes visible history, the rest is judged again."""
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.app.stores import named_store
+    from fedi_safety.cli.summary import ledger_line
     from fedi_safety.config.loading import predecessor_ledger
 
     path = Path(file or predecessor_ledger())
@@ -55,11 +56,12 @@ def import_ledger(
     finally:
         records.dispose()
     if json_output:
-        write_json(asdict(counts))
+        write_json(asdict(counts) | {"ledger": records.name})
     else:
         sh.say(
             f"{counts.rows:,} rows: {counts.condemned:,} condemned (now history), {counts.trusted:,} trusted as clear, "
             f"{counts.to_judge:,} to be judged again, {counts.failures:,} that it never judged, "
             f"{counts.already_known:,} known already, {counts.outside:,} outside the store"
         )
+        sh.say(ledger_line(records.name))
     return 0

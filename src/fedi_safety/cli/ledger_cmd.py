@@ -28,6 +28,7 @@ def verify(
 ) -> int:
     """Follow the chain of events from the first to the last and check verdicts, plans and actions against it."""
     from fedi_safety.app.ledger import open_settings_ledger
+    from fedi_safety.cli.summary import ledger_line
 
     sh = shell(config, ledger, log_level, quiet, yes)
     records = open_settings_ledger(sh.settings, readonly=True)
@@ -36,9 +37,10 @@ def verify(
     finally:
         records.dispose()
     if result.problem is not None:
-        raise LedgerError("ledger", result.problem, "compare it with a backup; do not trust it as evidence")
+        raise LedgerError(records.name, result.problem, "compare it with a backup; do not trust it as evidence")
     sh.say(f"the chain of {result.length:,} events is whole; head {result.head}")
     sh.say(f"not covered by it: {'; '.join(result.not_covered)}")
+    sh.say(ledger_line(records.name))
     return 0
 
 
@@ -54,6 +56,7 @@ def embeddings(
 ) -> int:
     """Show how many embeddings are kept, by network, and what room they take; or let go of them."""
     from fedi_safety.app.ledger import open_settings_ledger
+    from fedi_safety.cli.summary import ledger_line
 
     sh = shell(config, ledger, log_level, quiet, yes)
     records = open_settings_ledger(sh.settings, readonly=not forget)
@@ -68,7 +71,7 @@ def embeddings(
         records.dispose()
     if json_output:
         rows = [{"model": t.model, "encoding": t.encoding, "frames": t.frames, "bytes": t.bytes} for t in kept]
-        write_json({"kept": [] if forget else rows, "forgotten": rows if forget else []})
+        write_json({"ledger": records.name, "kept": [] if forget else rows, "forgotten": rows if forget else []})
         return 0
     for total in kept:
         sh.say(f"{total.model}: {total.frames:,} frames, {total.bytes / 1e6:,.1f} MB as {total.encoding}")
@@ -76,4 +79,5 @@ def embeddings(
         sh.say("no embeddings are kept")
     elif forget:
         sh.say("forgotten; their room is used again by what is recorded later")
+    sh.say(ledger_line(records.name))
     return 0

@@ -28,7 +28,12 @@ QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print nothing but errors and asked-for data.", rich_help_panel=_GROUP)
 ]
 
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Answer every question with yes.", rich_help_panel=_GROUP)]
+YesOption = Annotated[
+    bool,
+    typer.Option(
+        "--yes", "-y", help="Answer questions with yes, but for the two of a first real run.", rich_help_panel=_GROUP
+    ),
+]
 
 StoreArgument = Annotated[
     str | None,
@@ -42,6 +47,10 @@ ActOption = Annotated[
         metavar="ACT",
         help=f"What is done about condemned objects: {', '.join(ACT_WORDS[:-1])} or {ACT_WORDS[-1]}.",
     ),
+]
+
+WithoutDryRunOption = Annotated[
+    bool, typer.Option("--without-dry-run", help="Remove although no complete dry run is in this ledger.")
 ]
 
 ConceptsOption = Annotated[

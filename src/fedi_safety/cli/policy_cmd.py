@@ -81,6 +81,7 @@ def preview(
     """Decide the whole ledger anew under a policy and print what would change. Changes nothing, opens no file."""
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.app.replay import preview_ledger
+    from fedi_safety.cli.summary import ledger_line
     from fedi_safety.policies import load_policy
 
     sh = shell(config, ledger, log_level, quiet, yes, clip={"concepts": concepts})
@@ -94,6 +95,7 @@ def preview(
         write_json(
             {
                 "policy": found.policy,
+                "ledger": records.name,
                 "objects": found.objects,
                 "undecided": found.undecided,
                 "computed": found.computed,
@@ -119,4 +121,5 @@ def preview(
             f"undecided: {found.undecided:,}. The cascade left out detectors that this policy needs for them; "
             "a scan with it reads them again."
         )
+    sh.say(ledger_line(records.name))
     return 0

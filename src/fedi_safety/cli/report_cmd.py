@@ -14,6 +14,7 @@ import typer
 from fedi_safety.cli.options import ConfigOption, JsonOption, LedgerOption, LogLevelOption, QuietOption, YesOption
 from fedi_safety.cli.output_file import checked_place, write_page
 from fedi_safety.cli.shell import Shell, shell, write_json
+from fedi_safety.cli.summary import ledger_line
 from fedi_safety.core.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def report(
         csv.writer(sys.stdout, lineterminator="\n").writerows(csv_rows(found))
     else:
         _print_tables(sh, found)
+        sh.say(ledger_line(found.ledger))
     if place is not None:
         sh.err.print(f"wrote {printable(str(place))}", markup=False)
     return 0
@@ -90,6 +92,7 @@ def _read(sh: Shell, named: str | None, *, histograms: bool, policy: bool) -> Re
             {} if chosen is None else thresholds_of(chosen),
             gate if gate.any and url is None else None,
             sh.settings.gate.alert_s,
+            records.name,
         )
     finally:
         records.dispose()
@@ -109,6 +112,7 @@ def as_json(found: Report) -> dict[str, Any]:
     return {
         "version": found.version,
         "generated_at": datetime.fromtimestamp(found.made_at, UTC).isoformat(timespec="seconds"),
+        "ledger": found.ledger,
         "store": found.store,
         "stores": [_store_json(store, found.acts.get(store.store)) for store in stores],
         "totals": {

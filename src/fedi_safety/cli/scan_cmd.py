@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedi_safety.cli.consent import Given, settled
 from fedi_safety.cli.options import (
     ActOption,
     CascadeOption,
@@ -31,10 +32,11 @@ from fedi_safety.cli.options import (
     QuietOption,
     ResumeOption,
     StoreArgument,
+    WithoutDryRunOption,
     YesOption,
 )
 from fedi_safety.cli.shell import Shell, on_stop, shell, worst, write_json
-from fedi_safety.core.enums import Recheck
+from fedi_safety.core.enums import Recheck, act_word
 from fedi_safety.core.errors import FediSafetyError, UsageError
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ def scan(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Judge and plan, but do nothing; `apply` can do it later.")
     ] = False,
+    without_dry_run: WithoutDryRunOption = False,
     act: ActOption = None,
     prefix: PrefixOption = None,
     since: Annotated[
@@ -97,11 +100,19 @@ def scan(
             "cascade": cascade,
             "resume_acts": resume_acts,
         },
+        given=Given.NO_DRY_RUN if without_dry_run else Given.NOTHING,
         json_output=json_output,
     )
 
 
-def run_scan(sh: Shell, named: str | None, wanted: dict[str, Any], *, json_output: bool = False) -> int:
+def run_scan(
+    sh: Shell,
+    named: str | None,
+    wanted: dict[str, Any],
+    *,
+    given: Given = Given.NOTHING,
+    json_output: bool = False,
+) -> int:
     """Scan one store, or all that are configured side by side, and tell how it went. Returns the exit code.
 
     Also serves the predecessor's script names.
@@ -121,14 +132,10 @@ def run_scan(sh: Shell, named: str | None, wanted: dict[str, Any], *, json_outpu
         ledger = open_settings_ledger(sh.settings)
         closing.callback(ledger.dispose)
         for each in passes:
-            url = each.store.url
-            request = ScanRequest(url, act=act_for(each.target.settings, each.store), beside=len(passes), **wanted)
-            each.request = request
-            if each.removes and not ledger.was_dry_run(url):
-                sh.confirm(
-                    f"{url} has had no complete dry run, and what the policy condemns will be deleted",
-                    "make a dry run first, or give --yes",
-                )
+            store = each.store
+            each.target = settled(sh, ledger, each.target, store, dry_run=wanted["dry_run"], given=given)
+            act = act_for(each.target.settings, store)
+            each.request = ScanRequest(store.url, act=act, beside=len(passes), **wanted)
         engine = open_engine(sh.settings)
         closing.callback(engine.close)
         lock = SharedRunLock(ledger)
@@ -194,6 +201,7 @@ def _side_by_side(jobs: Sequence[Callable[[], None]]) -> None:
 
 def _tell(sh: Shell, passes: Sequence[_Pass], *, json_output: bool) -> int:
     """Print each store's outcome, and with `--json` the sum as the last line. Returns the exit code."""
+    from fedi_safety.cli.summary import ledger_line
     from fedi_safety.core.runs import summed
 
     codes: list[int] = []
@@ -208,11 +216,13 @@ def _tell(sh: Shell, passes: Sequence[_Pass], *, json_output: bool) -> int:
                 write_json({"store": each.target.name} | each.report.as_json())
             elif len(passes) > 1:
                 sh.say(f"{each.target.name}:")
-            _print_report(sh, each.report, removes=each.removes, table=not json_output)
+            _print_report(sh, each, each.report, table=not json_output)
             codes.append(each.report.exit_code)
     reports = [each.report for each in passes if each.report is not None]
     if json_output and reports:
         write_json((reports[0] if len(passes) == 1 else summed(reports)).as_json())
+    elif reports:
+        sh.say(ledger_line(reports[0].ledger))
     return worst(codes)
 
 
@@ -274,13 +284,14 @@ def _live(sh: Shell) -> Iterator[_Live]:
         yield live
 
 
-def _print_report(sh: Shell, report: RunReport, *, removes: bool, table: bool) -> None:
+def _print_report(sh: Shell, each: _Pass, report: RunReport, *, table: bool) -> None:
     from fedi_safety.cli.summary import closing_notes, closing_table
 
     if table:
-        sh.out.print(closing_table(report, removes=removes))
+        sh.out.print(closing_table(report, removes=each.removes))
         if report.dry_run and report.tally.planned:
-            sh.say(f"to remove what is planned: fedi-safety apply {shlex.quote(report.named)}")
+            chosen = "" if each.target.settings.act is not None else f" --act {act_word(report.act)}"
+            sh.say(f"to remove what is planned: fedi-safety apply {shlex.quote(report.named)}{chosen}")
     for note in closing_notes(report):
         sh.warn(note)
 

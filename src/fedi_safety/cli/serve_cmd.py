@@ -70,7 +70,9 @@ def run_serve(sh: Shell) -> int:
     import asyncio
 
     from fedi_safety.app.acts import act_for
+    from fedi_safety.app.consent import remembered
     from fedi_safety.app.ledger import open_upload_ledger
+    from fedi_safety.cli.consent import tell_others
     from fedi_safety.config.loading import variables
     from fedi_safety.config.predecessor import unused_database
     from fedi_safety.gate import edge
@@ -87,18 +89,26 @@ def run_serve(sh: Shell) -> int:
     target = upload_store(settings)
     if target is not None:
         act_for(target.settings, target)  # says now what would be wrong later
-        canonical_url(target.url, target.settings)  # likewise of a directory that is not there
+        store = canonical_url(target.url, target.settings)  # likewise of a directory that is not there
     logs.set_up(gate.log)
     records = open_upload_ledger(settings)
     try:
         with edge.bind(gate.host, gate.port) as listener:
             serving = Serving(settings, records, policy, listener, reload=lambda: load_policy(settings.policy))
-            sh.note(f"the gate listens on {edge.shown(listener)}; policy {policy.name}; stop with Ctrl-C or SIGTERM")
+            sh.note(
+                f"the gate listens on {edge.shown(listener)}; policy {policy.name}; ledger {records.name}; "
+                "stop with Ctrl-C or SIGTERM"
+            )
             if (unused := unused_database(variables())) is not None:
                 sh.warn(unused)
             if target is None:
                 sh.warn("no store is configured: what is let in without a verdict is judged only if memory still has "
                         "it; set `gate.store`")  # fmt: skip
+            else:
+                tell_others(sh, store)
+                if remembered(target, records, store).settings.act is None:
+                    sh.warn(f"no act was chosen for {store}: what is let in without a verdict and condemned later is "
+                            "planned, and waits for `fedi-safety apply`; set `act`")  # fmt: skip
             asyncio.run(serving.run())
     finally:
         records.dispose()

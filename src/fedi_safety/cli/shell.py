@@ -25,6 +25,7 @@ class Shell:
     settings: Settings
     quiet: bool
     yes: bool
+    config: str | None = None  # the file that was named
 
     @property
     def err(self) -> Console:
@@ -58,12 +59,25 @@ class Shell:
         """Ask on a terminal. Raises `UsageError` with `remedy` where nobody can answer or the answer is no."""
         if self.yes:
             return
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if not self.can_ask:
             raise UsageError("not confirmed", question, remedy)
-        sys.stderr.write(f"{question}. Go on? [y/N] ")
-        sys.stderr.flush()
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        if not self.agreed(f"{question}. Go on?"):
             raise UsageError("not confirmed", "nothing was done", remedy)
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether a person sits at a terminal who can be asked."""
+        return sys.stdin.isatty() and sys.stderr.isatty()
+
+    def agreed(self, question: str) -> bool:
+        """Ask, whatever `--yes` says; everything but yes is no."""
+        return self.answer(f"{question} [y/N]") in ("y", "yes")
+
+    def answer(self, question: str) -> str:
+        """Ask, and return the answer in small letters; nothing where there is none."""
+        sys.stderr.write(f"{printable(question)} ")
+        sys.stderr.flush()
+        return sys.stdin.readline().strip().lower()
 
 
 def shell(
@@ -91,7 +105,7 @@ def shell(
         force=True,
     )
     logging.getLogger("fedi_safety").setLevel(settings.log_level.upper())
-    return Shell(settings, quiet, yes)
+    return Shell(settings, quiet, yes, config)
 
 
 @contextmanager

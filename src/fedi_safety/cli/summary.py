@@ -55,6 +55,11 @@ def _reasons(unscanned: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in sorted(unscanned.items(), key=lambda r: (-r[1], r[0])))
 
 
+def ledger_line(ledger: str) -> str:
+    """Return the line below a summary that names the ledger it is about."""
+    return f"ledger: {ledger}"
+
+
 def closing_notes(report: RunReport) -> list[str]:
     """Return what a person must know after a run, one line each."""
     notes = []

@@ -10,6 +10,7 @@ from urllib.parse import quote_from_bytes
 
 import typer
 
+from fedi_safety.cli.consent import Given, settled
 from fedi_safety.cli.options import (
     ActOption,
     CascadeOption,
@@ -26,6 +27,7 @@ from fedi_safety.cli.options import (
     PrefixOption,
     QuietOption,
     StoreArgument,
+    WithoutDryRunOption,
     YesOption,
 )
 from fedi_safety.cli.shell import Shell, on_stop, shell, worst
@@ -55,6 +57,7 @@ def watch(
         Path | None, typer.Option("--health-file", metavar="FILE", help="Keep a JSON file that says how it goes.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Judge and plan, but do nothing.")] = False,
+    without_dry_run: WithoutDryRunOption = False,
     act: ActOption = None,
     prefix: PrefixOption = None,
     detectors: DetectorsOption = None,
@@ -81,11 +84,19 @@ def watch(
     sh = shell(config, ledger, log_level, quiet, yes, **chosen, limits=limits, clip=clip)
     rhythm = Rhythm(parse_span("--every", every), 60.0 * minutes, parse_span("--sweep", sweep))
     wanted = Wanted(dry_run, cascade, tuple(prefix or ()))
-    return run_watch(sh, store, rhythm, wanted, once=once, health_file=health_file)
+    given = Given.NO_DRY_RUN if without_dry_run else Given.NOTHING
+    return run_watch(sh, store, rhythm, wanted, given=given, once=once, health_file=health_file)
 
 
 def run_watch(
-    sh: Shell, named: str | None, rhythm: Rhythm, wanted: Wanted, *, once: bool = False, health_file: Path | None = None
+    sh: Shell,
+    named: str | None,
+    rhythm: Rhythm,
+    wanted: Wanted,
+    *,
+    given: Given = Given.NOTHING,
+    once: bool = False,
+    health_file: Path | None = None,
 ) -> int:
     """Watch as asked. Also serves the predecessor's script names."""
     from fedi_safety.app.engine import open_engine
@@ -104,8 +115,7 @@ def run_watch(
         opened = [(target, _open(target, alone=len(chosen) == 1)) for target in chosen]
         if all(store is None for _, store in opened):
             chosen[0].open()  # says what is wrong
-        for target, store in opened:
-            _confirm(sh, ledger, target, store, wanted)
+        opened = [(_settled(sh, ledger, target, store, wanted, given), store) for target, store in opened]
         engine = open_engine(settings)
         try:
             shared = Shared(
@@ -127,7 +137,7 @@ def run_watch(
 
             daemon = Daemon(watches, shared, reload=reload, health_file=health_file)
             names = ", ".join(target.name for target in chosen)
-            sh.note(f"watching {names} every {rhythm.every_s:g} s; stop with Ctrl-C or SIGTERM")
+            sh.note(f"watching {names} every {rhythm.every_s:g} s; ledger {ledger.name}; stop with Ctrl-C or SIGTERM")
             return ExitCode.INTERRUPTED if daemon.run() else ExitCode.DONE
         finally:
             engine.close()
@@ -145,17 +155,9 @@ def _open(target: Target, *, alone: bool) -> Store | None:
         return None
 
 
-def _confirm(sh: Shell, ledger: Ledger, target: Target, store: Store | None, wanted: Wanted) -> None:
-    from fedi_safety.app.acts import act_for
-
+def _settled(sh: Shell, ledger: Ledger, target: Target, store: Store | None, wanted: Wanted, given: Given) -> Target:
     place = replace(target, url=_unopened_url(target.url)) if store is None else store
-    url = place.url
-    removes = act_for(target.settings, place) is not None and not wanted.dry_run
-    if removes and not ledger.was_dry_run(url):
-        sh.confirm(
-            f"{url} has had no complete dry run, and what the policy condemns will be deleted",
-            "make a dry run first, or give --yes",
-        )
+    return settled(sh, ledger, target, place, dry_run=wanted.dry_run, given=given)
 
 
 def _unopened_url(url_or_path: str) -> str:
@@ -167,6 +169,8 @@ def _unopened_url(url_or_path: str) -> str:
 
 def _once(sh: Shell, watches: list[StoreWatch], shared: Shared) -> int:
     """Make one cycle of each store, one after another, and tell how it went."""
+    from fedi_safety.cli.summary import ledger_line
+
     codes: list[int] = []
 
     def stop() -> None:
@@ -193,6 +197,7 @@ def _once(sh: Shell, watches: list[StoreWatch], shared: Shared) -> int:
                 codes.append(error.exit_code)
             finally:
                 watch.close()
+    sh.say(ledger_line(shared.ledger.name))
     return worst(codes)
 
 

@@ -20,28 +20,20 @@ from pydantic_settings import (
 )
 
 from fedi_safety.config import predecessor
-from fedi_safety.config.schema import ENV_PREFIX, Clip, Settings
+from fedi_safety.config.locations import ROOT_VARIABLE, config_file, there
+from fedi_safety.config.schema import ENV_PREFIX, Settings
 from fedi_safety.core.errors import ConfigError
-
-
-def data_dir() -> Path:
-    """Return the user's data directory for this program; it may not exist yet."""
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "fedi-safety"
-
-
-def config_file() -> Path:
-    """Return where the configuration is looked for when no file is named."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "fedi-safety" / "config.toml"
 
 
 def load_settings(path: str | None = None, **overrides: object) -> Settings:
     """Return the settings: `overrides` that are not None, then the environment, `.env`, the file, the defaults.
 
-    `path` names the file, which must then exist. Raises `ConfigError` that lists every problem at once.
+    `path` names the file, which must then exist; without it the one of `config_file` is taken if there is one. Raises
+    `ConfigError` that lists every problem at once.
     """
     file = Path(path) if path is not None else config_file()
     problems: list[str] = []
-    merged = _from_file(file, must_exist=path is not None)
+    merged = _from_file(file) if path is not None or there(file) else {}
     found = variables()
     predecessor_values, wrong = predecessor.settings_from(found)
     _merge(merged, predecessor_values)
@@ -58,19 +50,9 @@ def load_settings(path: str | None = None, **overrides: object) -> Settings:
     except ValidationError as error:
         problems += [_problem(e) for e in error.errors()]
     if problems:
-        thing = f"configuration ({file})" if file.exists() else "configuration"
+        thing = f"configuration ({file})" if there(file) else "configuration"
         raise ConfigError(thing, "; ".join(problems), "see docs/config.md")
     return settings
-
-
-def model_dir(clip: Clip) -> Path:
-    """Return the directory that models are kept in; it may not exist yet."""
-    return Path(clip.model_dir).expanduser() if clip.model_dir else data_dir() / "models"
-
-
-def ledger_path(settings: Settings) -> str:
-    """Return the ledger's path or URL; the default lies in the user's data directory."""
-    return settings.ledger or str(data_dir() / "ledger.db")
 
 
 def predecessor_ledger() -> str:
@@ -83,18 +65,16 @@ def variables() -> dict[str, str]:
     return {**_from_dotenv(), **os.environ}
 
 
-def _from_file(file: Path, *, must_exist: bool) -> dict[str, Any]:
+def _from_file(file: Path) -> dict[str, Any]:
     try:
         with file.open("rb") as stream:
             return tomllib.load(stream)
     except FileNotFoundError as error:
-        if must_exist:
-            raise ConfigError(str(file), "there is no such configuration file", "check --config") from error
-        return {}
+        raise ConfigError(str(file), "there is no such configuration file", "check --config") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            str(file), f"cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}", "check --config"
-        ) from error
+        cause = getattr(error, "strerror", None) or "not UTF-8 text"
+        remedy = "make it readable for this user, or name another with --config"
+        raise ConfigError(str(file), f"cannot be read: {cause}", remedy) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(str(file), f"not valid TOML: {error}", "see docs/config.md") from error
 
@@ -116,7 +96,7 @@ def _known(values: dict[str, Any]) -> dict[str, Any]:
 
 def _unknown_variables(variables: dict[str, str]) -> list[str]:
     """A misspelt variable must not be silently without effect."""
-    names = {f"{ENV_PREFIX}{field}".upper() for field in Settings.model_fields}
+    names = {f"{ENV_PREFIX}{field}".upper() for field in Settings.model_fields} | {ROOT_VARIABLE}
     return [
         f"{name}: unknown variable"
         for name in sorted(variables)

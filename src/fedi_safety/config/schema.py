@@ -107,9 +107,7 @@ class Clip(_Section):
     model: str = Field(
         "ViT-L-14__openai", min_length=1, description="The model's name: its folder in `clip.model_dir`."
     )
-    model_dir: str | None = Field(
-        None, description="Where models are kept. Default: models in the user's data directory."
-    )
+    model_dir: str | None = Field(None, description="Where models are kept. Default: models beside the default ledger.")
     hub: str = Field(
         "https://huggingface.co", min_length=1, description="Where `models fetch` gets models: the address of a hub."
     )
@@ -240,11 +238,15 @@ class Settings(BaseSettings):
 
     store: str | None = Field(None, description="The store that commands use when none is named: a path or a URL.")
     ledger: str | None = Field(
-        None, description="The ledger: a path or sqlite URL. Default: ledger.db in the user's data directory."
+        None,
+        description="The ledger: a path or sqlite URL. Default: ledger.db in /var/lib/fedi-safety where that exists, "
+        "else in the user's data directory.",
     )
     policy: str = Field("balanced", min_length=1, description="A preset (cautious, balanced, strict) or a policy file.")
     act: ActWord | None = Field(
-        None, description="What is done about condemned objects. Default: delete; purge where the store is a pict-rs."
+        None,
+        description="What is done about condemned objects. Removing needs a choice; without one dry runs plan "
+        "delete, or purge where the store is a pict-rs.",
     )
     detectors: Annotated[list[str], NoDecode] = Field(
         ["embedded"], min_length=1, description="Which detectors judge; in a variable, with commas between."

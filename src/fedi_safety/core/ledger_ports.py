@@ -153,6 +153,11 @@ class Ledger(Memory, Protocol):
     `store` is always the store's URL.
     """
 
+    @property
+    def name(self) -> str:
+        """What a person knows it by: a path, or a URL without its password."""
+        ...
+
     def run_lock(self) -> AbstractContextManager[None]:
         """Hold the only right to run acts and scans on this ledger; `LedgerError` if another process has it."""
         ...
@@ -160,7 +165,8 @@ class Ledger(Memory, Protocol):
     def begin_run(self, kind: str, store: str, settings: Mapping[str, Any]) -> int:
         """Open a run (`scan`, `apply`, ...) and return its id. `settings` must be plain JSON.
 
-        Two of them are asked for later: `dry_run`, and `whole`: whether the pass is over all of the store.
+        Three of them are asked for later: `dry_run`; `whole`: whether the pass is over all of the store; `chosen_act`:
+        the act's word where somebody chose one that removes, else None.
         """
         ...
 
@@ -170,6 +176,14 @@ class Ledger(Memory, Protocol):
 
     def was_dry_run(self, store: str) -> bool:
         """Whether a dry run of the whole store has ever finished; one of a part of it shows too little."""
+        ...
+
+    def was_real_run(self, store: str) -> bool:
+        """Whether a pass over the whole store has ever begun that may remove, by an act that somebody chose."""
+        ...
+
+    def chosen_act(self, store: str) -> ActKind | None:
+        """Return the act that somebody chose for the latest run on a store for which somebody chose one."""
         ...
 
     def store_counts(self, store: str) -> StoreCounts:

@@ -67,6 +67,7 @@ class RunReport:
     store: str
     dry_run: bool = False
     act: ActKind | None = ActKind.DELETE
+    ledger: str = ""  # what a person knows the ledger by that has it all
     named: str = ""  # the store as a person would name it on the command line, where somebody reads this
     tally: Tally = field(default_factory=Tally)
     seconds: float = 0.0
@@ -119,6 +120,7 @@ class RunReport:
             "device": self.device,
             "detectors": dict(self.detectors),
             "policy": self.policy,
+            "ledger": self.ledger,
             "run_id": self.run_id,
         }
 

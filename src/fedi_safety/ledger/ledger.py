@@ -32,6 +32,7 @@ from fedi_safety.core.records import (
 from fedi_safety.core.types import Content, Judged, Judgement, Known, Object, Outcome, Plan, Unscanned
 from fedi_safety.core.uploads import BacklogEntry, Move, UploadFigures, UploadNote, UploadState
 from fedi_safety.ledger import codec, embeddings, lookup, planning, query, statistics, uploads, verdicts, watermarks
+from fedi_safety.ledger import runs as earlier
 from fedi_safety.ledger.database import open_database
 from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S, Database
 from fedi_safety.ledger.embeddings import Keep
@@ -79,6 +80,11 @@ class SqlLedger:
         self.keep = keep
         self._store_ids: dict[str, int] = {}
 
+    @property
+    def name(self) -> str:
+        """What a person knows it by: a path, or a URL without its password."""
+        return self.database.name
+
     def run_lock(self) -> AbstractContextManager[None]:
         """Hold the only right to run acts and scans on this ledger."""
         return self.database.run_lock()
@@ -98,6 +104,7 @@ class SqlLedger:
             "store": store,
             "dry_run": bool(settings.get("dry_run", False)),
             "whole": settings.get("whole"),
+            "act": settings.get("chosen_act"),
             "settings": text,
             "started_at": now,
         }
@@ -119,11 +126,18 @@ class SqlLedger:
 
     def was_dry_run(self, store: str) -> bool:
         """Whether a dry run of the whole store has ever finished; one of a part of it shows too little."""
-        r = runs.c
-        dry = select(r.id).where(r.store == store, r.dry_run.is_(True), r.kind == "scan", r.status == "done")
-        # The first versions made dry runs of whole stores alone, and did not say so.
         with self.database.read() as connection:
-            return connection.execute(dry.where(r.whole.is_not(False)).limit(1)).first() is not None
+            return earlier.was_dry(connection, store)
+
+    def was_real_run(self, store: str) -> bool:
+        """Whether a pass over the whole store has ever begun that may remove, by an act that somebody chose."""
+        with self.database.read() as connection:
+            return earlier.was_real(connection, store)
+
+    def chosen_act(self, store: str) -> ActKind | None:
+        """Return the act that somebody chose for the latest run on a store for which somebody chose one."""
+        with self.database.read() as connection:
+            return earlier.chosen_act(connection, store)
 
     def store_counts(self, store: str) -> StoreCounts:
         """Count a store's judged and unscanned objects, and its open plans of acts that remove."""

@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0008"
+REVISION = "0010"
 """The newest revision in migrations/; a test holds it to the script directory's head."""
 
 
@@ -77,6 +77,7 @@ runs = Table(
     Column("store", Text, nullable=False),
     Column("dry_run", Boolean, nullable=False),
     Column("whole", Boolean),  # whether it is a pass over all of the store; null where the run does not say
+    Column("act", Text),  # the act that somebody chose for it; null where nobody did, or chose none
     Column("settings", Text, nullable=False),
     Column("started_at", Double, nullable=False),
     Column("ended_at", Double),

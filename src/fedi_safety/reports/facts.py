@@ -44,6 +44,7 @@ class Report:
     thresholds: Mapping[str, tuple[Threshold, ...]] = field(default_factory=dict)
     gate: UploadFigures | None = None  # what the gate refused and let in unjudged; None: no trace of it
     alert_s: float = 3600.0  # how long an upload may wait before that is an alert
+    ledger: str = ""  # what a person knows the ledger by
 
 
 def thresholds_of(policy: Policy) -> dict[str, tuple[Threshold, ...]]:

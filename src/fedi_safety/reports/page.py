@@ -84,9 +84,11 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str =
 
 def _header(report: Report, title: str) -> str:
     policy = f", thresholds of policy {report.policy}" if report.policy else ""
+    ledger = f", ledger {report.ledger}" if report.ledger else ""
     return (
         f"<header><h1>{text(title)}</h1>"
-        f'<p class="dim">{_moment(report.made_at)} UTC, fedi-safety {text(report.version)}{text(policy)}</p></header>'
+        f'<p class="dim">{_moment(report.made_at)} UTC, fedi-safety {text(report.version)}{text(policy)}'
+        f"{text(ledger)}</p></header>"
     )
 
 

@@ -349,6 +349,7 @@ class StoreWatch:
         run, self._run = self._run, None
         seconds = self._shared.clock.monotonic() - self._started_s
         report = RunReport(run, self._url, tally=self._sum, seconds=seconds, policy=self.policy.id)
+        report.ledger = self._shared.ledger.name
         self._shared.ledger.end_run(run, "done", report.as_json() | {"breaker": self._shared.ledger.breaker(self._url)})
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ Where its behaviour was a defect the new one holds, see docs/migrating.md. It ke
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated
 from urllib.parse import quote
 
@@ -91,7 +92,7 @@ def remote_storage(
     place = remote_url(variables)
     if sh.settings.ssh.identity_file is None and variables.get("SSH_PRIVKEY"):
         ssh = sh.settings.ssh.model_copy(update={"identity_file": variables["SSH_PRIVKEY"]})
-        sh = Shell(sh.settings.model_copy(update={"ssh": ssh}), sh.quiet, sh.yes)
+        sh = replace(sh, settings=sh.settings.model_copy(update={"ssh": ssh}))
     return _run(sh, place, everything, minutes, dry_run, skip_unreadable, prefix)
 
 
@@ -142,7 +143,7 @@ def _with_s3(sh: Shell, variables: Mapping[str, str]) -> Shell:
         if value and getattr(s3, key) is None:
             found[key] = SecretStr(value) if key in ("secret_access_key", "session_token") else value
     settings = sh.settings.model_copy(update={"s3": s3.model_copy(update=found)})
-    return Shell(settings, sh.quiet, sh.yes)
+    return replace(sh, settings=settings)
 
 
 def _run(
@@ -154,6 +155,7 @@ def _run(
     skip_unreadable: bool,
     prefix: list[str] | None,
 ) -> int:
+    from fedi_safety.cli.consent import Given
     from fedi_safety.cli.scan_cmd import run_scan
     from fedi_safety.cli.watch_cmd import run_watch
     from fedi_safety.watch.cycles import Rhythm, Wanted
@@ -162,8 +164,9 @@ def _run(
         sh.note("note: --skip_unreadable has no effect; what cannot be read is never removed")
     prefixes = tuple(prefix or ())
     if everything:
-        return run_scan(sh, store, {"dry_run": dry_run, "prefixes": prefixes})
-    return run_watch(sh, store, Rhythm(overlap_s=60.0 * minutes), Wanted(dry_run, prefixes=prefixes))
+        return run_scan(sh, store, {"dry_run": dry_run, "prefixes": prefixes}, given=Given.ALL)
+    rhythm, wanted = Rhythm(overlap_s=60.0 * minutes), Wanted(dry_run, prefixes=prefixes)
+    return run_watch(sh, store, rhythm, wanted, given=Given.ALL)
 
 
 def _variables() -> dict[str, str]:

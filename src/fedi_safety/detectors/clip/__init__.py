@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fedi_safety.concepts.reading import load_concepts
-from fedi_safety.config.loading import data_dir, model_dir
+from fedi_safety.config.locations import data_dir, model_dir
 from fedi_safety.config.schema import Clip as Settings
 from fedi_safety.detectors.clip.detector import Clip, ClipConcepts
 from fedi_safety.detectors.clip.folder import Plan, plan_model

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from fedi_safety import __version__
 from fedi_safety.app.acts import act_for
+from fedi_safety.app.consent import remembered
 from fedi_safety.app.engine import Engine
 from fedi_safety.app.ledger import SystemClock
 from fedi_safety.app.scan import scan
@@ -328,9 +329,11 @@ class Backlog:
     def _pass(self, store: Store, engine: Engine, prefixes: tuple[str, ...] = ()) -> RunReport:
         """Judge, record, plan and act as a scan does. Raises `LedgerError` where another run holds the ledger."""
         assert self._finder is not None
-        settings = self._finder.target.settings
+        settings = remembered(self._finder.target, self._ledger, store.url).settings
+        planning = settings.act is None  # nobody chose an act yet: it is planned, and waits for a person
         request = ScanRequest(
             store.url,
+            dry_run=planning,
             act=act_for(settings, store),
             prefixes=prefixes,
             redecide=False,
@@ -358,7 +361,10 @@ class Backlog:
         tally = report.tally
         if tally.judged or tally.acted:
             log.info("waiting uploads: %d judged, %d condemned, %d removed", tally.judged, tally.block, tally.acted)
-        if report.breaker is not None:
+        if planning and tally.block:
+            log.error("%d uploads are condemned and stay: no act was chosen for %s; `fedi-safety apply`, or set `act`",
+                      tally.block, store.url)  # fmt: skip
+        if report.breaker is not None and not planning:
             log.error("the breaker holds removals back: %s", report.breaker)
         for outcome in report.failures:
             log.warning("not removed: %s: %s", outcome.plan.object.key, outcome.detail)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -84,9 +85,9 @@ class SqliteDatabase:
         real = self.path.resolve()  # whatever links lead to it, there is one lock
         path = real.with_name(real.name + ".lock")
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = _open_own(path)
         except OSError as error:
-            remedy = "make the ledger's directory writable for this user"
+            remedy = "make it and the ledger's directory writable for this user"
             raise LedgerUsageError(str(path), error.strerror or str(error), remedy) from error
         try:
             try:
@@ -126,21 +127,43 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+_READABLE = "run this as a user who may read it (its owner, or root), or name another ledger with --ledger"
+_WRITABLE = "run this as a user who may write there (its owner, or root), or name another ledger with --ledger"
+
+
 def _prepare_file(path: Path, readonly: bool) -> None:
     """Refuse what cannot be a ledger's file; create a missing one for its owner alone."""
-    if path.is_dir():
-        raise LedgerUsageError(str(path), "is a directory", "name the ledger's file, for example DIRECTORY/ledger.db")
     try:
-        if path.exists():
-            return
+        found = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
         if readonly:
-            raise LedgerUsageError(str(path), "there is no ledger here yet", "run a scan first, or name another file")
+            remedy = "run a scan first, or name another file"
+            raise LedgerUsageError(str(path), "there is no ledger here yet", remedy) from None
+    except OSError as error:  # what cannot be looked at is not missing
+        raise LedgerUsageError(str(path), error.strerror or str(error), _READABLE) from error
+    else:
+        if stat.S_ISDIR(found):
+            remedy = "name the ledger's file, for example DIRECTORY/ledger.db"
+            raise LedgerUsageError(str(path), "is a directory", remedy)
+        return
+    try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # SQLite gives its side files the rights of the main one.
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        os.close(_open_own(path))
     except OSError as error:
-        remedy = "name a file in a directory that this user may write to"
-        raise LedgerUsageError(str(path), error.strerror or str(error), remedy) from error
+        raise LedgerUsageError(str(path), error.strerror or str(error), _WRITABLE) from error
+
+
+def _open_own(path: Path) -> int:
+    """Open a file for writing, made where it is missing: for its owner alone, who is the directory's.
+
+    So root may use the ledger of the daemon's user before that has made it. SQLite gives its side files the owner and
+    the rights of the main one.
+    """
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    directory = path.parent.stat()
+    if os.geteuid() == 0 and os.fstat(descriptor).st_uid == 0 != directory.st_uid:
+        os.fchown(descriptor, directory.st_uid, directory.st_gid)
+    return descriptor
 
 
 def _engine(path: Path, readonly: bool, busy_timeout_s: float) -> Engine:
@@ -192,7 +215,7 @@ _RESTORE = "move it away and restore a backup"
 _SPACE = "free some space; nothing of this step was kept"
 
 _MEANINGS: dict[int, tuple[type[LedgerError], str, str]] = {
-    sqlite3.SQLITE_NOTADB: (LedgerError, "is not a ledger, or is damaged", _RESTORE),
+    sqlite3.SQLITE_NOTADB: (LedgerUsageError, "is not a ledger, or is damaged", _RESTORE),
     sqlite3.SQLITE_CORRUPT: (LedgerError, "is damaged", _RESTORE),
     sqlite3.SQLITE_FULL: (LedgerError, "the disk is full", _SPACE),
     sqlite3.SQLITE_IOERR: (LedgerError, "the disk gave an input/output error", "check the disk and its free space"),
