@@ -469,6 +469,37 @@ def test_a_dry_run_of_a_part_is_none(ledger: WholeLedger, reopen: Reopen) -> Non
     assert reopen().was_dry_run(STORE)
 
 
+def test_the_latest_chosen_act_of_a_store_is_remembered(ledger: WholeLedger, reopen: Reopen) -> None:
+    for store, settings in (
+        (STORE, {"dry_run": True, "chosen_act": "purge"}),
+        (OTHER, {"dry_run": True, "chosen_act": "purge"}),
+        (STORE, {"dry_run": True, "chosen_act": "delete"}),
+        (STORE, {"dry_run": False, "act": "purge", "chosen_act": None}),
+    ):
+        ledger.begin_run("scan", store, settings)
+    after = reopen()
+    assert (after.chosen_act(STORE), after.chosen_act(OTHER)) == (ActKind.DELETE, ActKind.PURGE)
+    assert after.chosen_act("file:///never/seen") is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "counts"),
+    [
+        ({"dry_run": False, "whole": True, "chosen_act": "delete"}, True),
+        ({"dry_run": False, "whole": True, "chosen_act": None}, False),
+        ({"dry_run": False, "whole": False, "chosen_act": "delete"}, False),
+        ({"dry_run": False, "chosen_act": "delete"}, False),
+        ({"dry_run": True, "whole": True, "chosen_act": "delete"}, False),
+    ],
+)
+def test_a_real_run_is_a_pass_over_the_whole_store_by_a_chosen_act(
+    ledger: WholeLedger, settings: dict[str, object], counts: bool
+) -> None:
+    ledger.begin_run("scan", STORE, settings)
+    assert ledger.was_real_run(STORE) is counts
+    assert not ledger.was_real_run(OTHER)
+
+
 def test_the_breaker_holds_until_it_is_reset(ledger: WholeLedger, run: int, reopen: Reopen) -> None:
     assert ledger.breaker(STORE) is None
     ledger.set_breaker(run, STORE, "too much")

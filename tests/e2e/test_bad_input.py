@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import sqlite3
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from support.corpus.photos import jpeg_bytes
-from support.program import FACES, FIRST, check_one_line_error, command, digests, program
+from support.program import FACES, FIRST, check_one_line_error, command, digests, program, without_power
 
 
 @pytest.fixture
@@ -106,22 +105,6 @@ def test_a_ledger_that_another_run_holds(media: Path, tmp_path: Path) -> None:
     assert program("scan", str(media), "--dry-run", "--ledger", str(path)).code == 0
 
 
-_WITHOUT_POWER = """
-import ctypes, os, sys
-for capability in (1, 2, 3):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH and CAP_FOWNER leave the bounding set
-    if ctypes.CDLL(None, use_errno=True).prctl(24, capability, 0, 0, 0) != 0:
-        sys.exit("this root may not give up its power")
-os.execv(sys.argv[1], sys.argv[1:])
-"""
-
-
-def without_power() -> tuple[str, ...]:
-    """What starts a program as this user but bound by permissions, which root is not."""
-    if os.geteuid() != 0:
-        return ()
-    return (sys.executable, "-c", _WITHOUT_POWER)
-
-
 @pytest.mark.long
 def test_a_read_only_ledger(media: Path, tmp_path: Path) -> None:
     folder = tmp_path / "closed"
@@ -169,10 +152,10 @@ def test_a_full_disk_under_the_ledger_loses_and_removes_nothing(media: Path, fac
         cd "$1"; shift
         "$@" doctor >/dev/null || exit 98
         dd if=/dev/zero of=filler bs=4k 2>/dev/null
-        "$@" scan "$MEDIA" --policy "$FACES" --yes; echo "full: $?"
+        "$@" scan "$MEDIA" --policy "$FACES" --act delete --without-dry-run; echo "full: $?"
         ls "$MEDIA"
         rm filler
-        "$@" scan "$MEDIA" --policy "$FACES" --yes; echo "freed: $?"
+        "$@" scan "$MEDIA" --policy "$FACES" --act delete --without-dry-run; echo "freed: $?"
         "$@" ledger verify; echo "verify: $?"
     """
     done = subprocess.run(

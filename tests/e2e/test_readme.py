@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -35,7 +36,8 @@ def launch(command: str) -> Done:
 
 def comparable(text: str, folder: str) -> list[str]:
     """Return the lines without what differs from machine to machine: widths, speed, device, the folder."""
-    lines = [re.sub(r"[ \t]+", " ", line).strip() for line in text.replace(folder, PLACE).splitlines()]
+    text = text.replace(folder, PLACE).replace(os.environ["HOME"], "/home/you")
+    lines = [re.sub(r"[ \t]+", " ", line).strip() for line in text.splitlines()]
     speed = re.compile(r"[\d,.]+ a second on \w+|seconds [\d,.]+")
     return [speed.sub("SPEED", line) for line in lines if line]
 

@@ -86,7 +86,7 @@ mount --bind "$1/var/lib/fedi-safety" "$1/var/lib/fedi-safety" || exit 98
 mount -t tmpfs -o size=16m,mode=1777 tmpfs "$1/tmp" || exit 97
 mount -o remount,bind,ro "$1" || exit 96
 exec chroot "$1" /usr/bin/setpriv --reuid=991 --regid=991 --clear-groups --no-new-privs --bounding-set=-all \\
-    /usr/bin/env -i HOME=/var/lib/fedi-safety XDG_DATA_HOME=/var/lib/fedi-safety LANG=C.UTF-8 \\
+    /usr/bin/env -i HOME=/var/lib/fedi-safety LANG=C.UTF-8 \\
     PATH=/opt/fedi-safety:/usr/bin:/bin sh -c "$2"
 """
 

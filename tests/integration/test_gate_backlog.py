@@ -175,6 +175,24 @@ def test_a_debt_is_judged_in_the_store_and_removed_by_the_ordinary_act(tmp_path:
         assert g.ledger.verify().problem is None
 
 
+def test_where_nobody_chose_an_act_what_is_condemned_waits_for_a_person(
+    tmp_path: Path, kept: Kept, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "unused").mkdir()
+    kept.put("x.png", RED_CIRCLE)
+    with gate(tmp_path, whole={"store": str(tmp_path / "unused")}, deadline_s=2.0) as g:
+        owe(g, RED_CIRCLE)
+        g.slow.free.set()
+        g.wait_for(lambda: "no act was chosen" in caplog.text)
+        g.wait_for(lambda: g.figures().condemned == 1)
+        (row,) = [row for row in g.ledger.list_objects(Filters()) if row.key == "x.png"]
+        assert (row.act_state, kept.removed) == (PlanState.PLANNED, [])
+        # A person chooses one, here or by `apply` or `scan` beside it: from then on it is carried out.
+        g.ledger.begin_run("apply", kept.url, {"chosen_act": "delete"})
+        g.wait_for(lambda: g.figures().settled == {"removed": 1})
+        assert kept.removed == ["x.png"]
+
+
 def test_what_memory_judged_meanwhile_is_found_and_removed(tmp_path: Path, kept: Kept) -> None:
     with with_store(tmp_path, deadline_s=2.0) as g:
         owe(g, RED_CIRCLE)

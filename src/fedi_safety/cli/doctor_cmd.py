@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -62,7 +63,7 @@ def doctor(
 
     sh = shell(config, ledger, log_level, quiet, yes)
     reached: list[Speed] = []
-    findings = list(_findings(sh.settings, store, reached))
+    findings = list(_findings(sh, store, reached))
     if speeds:
         reached += _clip_speeds(sh.settings)
     facts = device_facts()
@@ -130,12 +131,13 @@ def _threads(settings: Settings) -> int:
     return settings.jobs or cpu_count()
 
 
-def _findings(settings: Settings, store: str | None, reached: list[Speed]) -> Iterator[Finding]:
+def _findings(sh: Shell, store: str | None, reached: list[Speed]) -> Iterator[Finding]:
     """Look at everything; speeds go into `reached`."""
+    settings = sh.settings
     yield Finding(
         "machine", None, f"fedi-safety {__version__}, Python {platform.python_version()}, {platform.platform()}"
     )
-    yield Finding("configuration", True, "valid")
+    yield Finding("configuration", True, _configuration(sh.config))
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("policy", lambda: _policy(settings)),
         ("ledger", lambda: _ledger(settings)),
@@ -148,6 +150,16 @@ def _findings(settings: Settings, store: str | None, reached: list[Speed]) -> It
             yield from check()
         except FediSafetyError as error:
             yield Finding(thing, False, error.line(), error.exit_code)
+
+
+def _configuration(named: str | None) -> str:
+    from fedi_safety.config.locations import config_file, there, user_config
+
+    file = Path(named) if named is not None else config_file()
+    if not there(file):
+        return "valid; there is no file"
+    unused = "" if named is not None or file == user_config() or not there(user_config()) else user_config()
+    return f"valid, {file}" + (f"; {unused} is not used" if unused else "")
 
 
 def _policy(settings: Settings) -> Iterator[Finding]:

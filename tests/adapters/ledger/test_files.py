@@ -201,8 +201,35 @@ def test_a_file_without_write_permission_can_be_read_only() -> None:
 def test_a_directory_without_write_permission_is_refused() -> None:
     with _common_user() as directory:
         directory.chmod(0o555)
-        with _without_root(), pytest.raises(LedgerUsageError, match="Permission denied; name a file in a directory"):
+        with (
+            _without_root(),
+            pytest.raises(LedgerUsageError, match="Permission denied; run this as a user who may write"),
+        ):
             open_ledger(directory / "ledger.db", clock=CLOCK)
+
+
+def test_what_cannot_be_looked_at_is_not_missing() -> None:
+    with _common_user() as directory:
+        (directory / "closed").mkdir(mode=0o700)
+        path = directory / "closed/ledger.db"
+        _make(path)
+        with _without_root():
+            (directory / "closed").chmod(0o000) if os.geteuid() == directory.stat().st_uid else None
+            for readonly in (True, False):
+                with pytest.raises(LedgerUsageError, match="Permission denied; run this as a user who may read it"):
+                    open_ledger(path, clock=CLOCK, readonly=readonly)
+        (directory / "closed").chmod(0o700)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files for others")
+def test_what_root_makes_belongs_to_the_directorys_owner(tmp_path: Path) -> None:
+    os.chown(tmp_path, 65534, 65534)
+    ledger = open_ledger(tmp_path / "ledger.db", clock=CLOCK)
+    with ledger.run_lock():
+        ledger.begin_run("scan", STORE, {})
+        owners = {file.name: file.stat().st_uid for file in tmp_path.iterdir() if file.is_file()}
+    ledger.dispose()
+    assert owners == dict.fromkeys(("ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.db.lock"), 65534)
 
 
 def test_a_full_disk_keeps_nothing_of_the_batch_and_all_before_it(tmp_path: Path) -> None:
