@@ -16,6 +16,7 @@ from support.program import Done, check_one_line_error, program, without_power
 
 READING = (("list",), ("report",), ("show", "card.png"), ("ledger", "verify"), ("policy", "preview"))
 WRITING = (("scan", "--dry-run"), ("apply",), ("watch", "--once"), ("dismiss", "card.png"), ("serve", "--port", "1"))
+QUICK = ("list", "scan")  # of the many that must do the same
 
 
 @pytest.fixture
@@ -84,7 +85,13 @@ def test_every_command_of_every_user_prefers_the_systems_place(config: Path, sys
 
 
 @pytest.mark.usefixtures("closed")
-@pytest.mark.parametrize("command", [*READING, *WRITING], ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(command, id=command[0], marks=() if command[0] in QUICK else pytest.mark.long)
+        for command in (*READING, *WRITING)
+    ],
+)
 def test_what_cannot_be_read_is_an_error_and_never_a_second_ledger(
     config: Path, system: Path, home: Path, media: Path, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
@@ -152,6 +159,7 @@ def test_a_second_ledger_for_a_store_is_said_and_fails_nothing(
     assert (done.code, done.err) == (0, "")
 
 
+@pytest.mark.long
 def test_the_configured_ledger_is_another_one_too(media: Path, tmp_path: Path) -> None:
     config = stand_in.write_config(tmp_path, media)
     usual = tmp_path / "usual.db"

@@ -41,7 +41,7 @@ class Instance:
         for name, data in pictures.items():
             (self.media / name).write_bytes(data)
         self.config = stand_in.write_config(folder, self.media)
-        self.finish("scan", "--dry-run")
+        self.finish("scan", "--dry-run", "--act", "delete")
         condemned = {row.key for row in self.rows() if row.act_state is PlanState.PLANNED}
         self.cleared = set(draw.sample(sorted(condemned), CLEARED))
         self.clear()

@@ -55,7 +55,7 @@ def instance(tmp_path: Path) -> Instance:
     return Instance(tmp_path)
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", ["scan", pytest.param("watch", marks=pytest.mark.long)])
 def test_every_door_needs_a_dry_run_and_an_act(instance: Instance, door: str) -> None:
     command = DOORS[door]
     instance.refused(*command, words=("--dry-run", "--without-dry-run", "--act delete", "ledger.db"))
@@ -69,6 +69,7 @@ def test_every_door_needs_a_dry_run_and_an_act(instance: Instance, door: str) ->
     assert instance.run(*command).code == 0 and not instance.intact
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("how", ["the dry run's own", "configured", "an option"])
 def test_an_act_can_be_chosen_in_three_ways(instance: Instance, door: str, how: str) -> None:
@@ -81,11 +82,13 @@ def test_an_act_can_be_chosen_in_three_ways(instance: Instance, door: str, how: 
     assert done.code == 0 and not instance.intact, done
 
 
+@pytest.mark.long
 def test_a_real_run_of_a_part_shows_as_little_as_a_dry_run_of_one(instance: Instance) -> None:
     assert instance.run("scan", "--prefix", "nothing", "--act", "delete", "--without-dry-run").code == 0
     instance.refused("scan", words=("no complete dry run",))
 
 
+@pytest.mark.long
 def test_leaving_everything_needs_no_word_and_is_no_choice(instance: Instance) -> None:
     assert instance.run("scan", "--act", "report").code == 0
     instance.refused("scan", words=("no complete dry run", "nobody has chosen"))
@@ -151,6 +154,7 @@ def test_both_answers_on_a_terminal_begin_the_run_and_are_remembered(instance: I
     assert instance.run("scan").code == 0 and not instance.intact
 
 
+@pytest.mark.long
 def test_report_as_an_answer_needs_no_dry_run_and_removes_nothing(instance: Instance) -> None:
     done = on_terminal(*instance.arguments("scan"), answers=((CHOICE, "report"),))
     assert done.code == 0 and AGREED not in done.out and instance.intact, done.out

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from fedi_safety.cli.consent import Given, settled
+from fedi_safety.cli.consent import Given, settled, tell_others
 from fedi_safety.cli.options import (
     ActOption,
     ClosingJsonOption,
@@ -65,6 +65,7 @@ def _settled(sh: Shell, ledger: Ledger, target: Target, store: Store) -> Target:
     """Return a target whose act holds, once a person has agreed to what is planned. Raises `UsageError` for a no."""
     count = ledger.store_counts(store.url).open_removals
     if not count:
+        tell_others(sh, store.url)  # which may be where something is planned
         return target
     target = settled(sh, ledger, target, store, dry_run=False, given=Given.PLANS)
     if sh.yes or not sh.can_ask or target.settings.act == NO_ACT:

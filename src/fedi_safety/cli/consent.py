@@ -33,11 +33,13 @@ class Given(Enum):
     ALL = "a predecessor's script name"  # what its users know: it removes, by the act that suits the store
 
 
-def settled(sh: Shell, ledger: Ledger, target: Target, place: Place, *, dry_run: bool, given: Given) -> Target:
+def settled(
+    sh: Shell, ledger: Ledger, target: Target, place: Place, *, dry_run: bool, given: Given, ask: bool = True
+) -> Target:
     """Return a target whose act holds for this run, once a person has said what a real run needs.
 
-    Asks on a terminal, whatever `--yes` says. Raises `UsageError` where nobody can answer, or the answer is no. For a
-    dry run nothing is asked; then `settings.act` of the target is None where nobody chose an act.
+    Asks on a terminal, whatever `--yes` says, unless `ask` is false. Raises `UsageError` where nobody can answer, or
+    the answer is no. For a dry run nothing is needed; then `settings.act` of the target is None where nobody chose an act.
     """
     from fedi_safety.app.acts import act_for
     from fedi_safety.app.consent import Lacking, lacking, remembered, with_act
@@ -52,7 +54,7 @@ def settled(sh: Shell, ledger: Ledger, target: Target, place: Place, *, dry_run:
     lacks = lacking(target.settings, ledger, place.url)
     if given is not Given.NOTHING:
         lacks = Lacking(lacks.act, False)
-    if lacks and not sh.can_ask:
+    if lacks and not (ask and sh.can_ask):
         raise UsageError(place.url, *_told(lacks, ledger, target, place, given))
     if lacks.act:
         target = _ask_act(sh, target, place, given)

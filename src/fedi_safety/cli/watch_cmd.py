@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import quote_from_bytes
 
 import typer
 
@@ -35,7 +34,6 @@ from fedi_safety.core.errors import ExitCode, FediSafetyError, StoreError, Usage
 
 if TYPE_CHECKING:
     from fedi_safety.app.stores import Target
-    from fedi_safety.core.ledger_ports import Ledger
     from fedi_safety.core.policy import Policy
     from fedi_safety.core.ports import Store
     from fedi_safety.watch.cycles import Rhythm, Shared, StoreWatch, Wanted
@@ -115,7 +113,8 @@ def run_watch(
         opened = [(target, _open(target, alone=len(chosen) == 1)) for target in chosen]
         if all(store is None for _, store in opened):
             chosen[0].open()  # says what is wrong
-        opened = [(_settled(sh, ledger, target, store, wanted, given), store) for target, store in opened]
+        settle = partial(settled, sh, ledger, dry_run=wanted.dry_run, given=given)
+        opened = [(target if store is None else settle(target, store), store) for target, store in opened]
         engine = open_engine(settings)
         try:
             shared = Shared(
@@ -127,6 +126,7 @@ def run_watch(
                 rhythm,
                 wanted,
                 len(chosen),
+                settle=partial(settle, ask=False),
             )
             watches = [StoreWatch(target, shared, store) for target, store in opened]
             if once:
@@ -153,18 +153,6 @@ def _open(target: Target, *, alone: bool) -> Store | None:
         if alone:
             raise
         return None
-
-
-def _settled(sh: Shell, ledger: Ledger, target: Target, store: Store | None, wanted: Wanted, given: Given) -> Target:
-    place = replace(target, url=_unopened_url(target.url)) if store is None else store
-    return settled(sh, ledger, target, place, dry_run=wanted.dry_run, given=given)
-
-
-def _unopened_url(url_or_path: str) -> str:
-    """Return the ledger's name of a store that cannot be opened now."""
-    if "://" in url_or_path:
-        return url_or_path
-    return "file://" + quote_from_bytes(bytes(Path(url_or_path).resolve()))
 
 
 def _once(sh: Shell, watches: list[StoreWatch], shared: Shared) -> int:

@@ -69,6 +69,8 @@ class Shared:
     rhythm: Rhythm = Rhythm()
     wanted: Wanted = Wanted()
     beside: int = 1
+    # What must be known of a person before a store's first cycle; for stores that cannot be opened at the start.
+    settle: Callable[[Target, Store], Target] = lambda target, _store: target
     stop: threading.Event = field(default_factory=threading.Event)
     changed: Callable[[], None] = lambda: None  # something that the health file shows
 
@@ -105,13 +107,14 @@ class StoreWatch:
     """The cycles of one store, one after another, in one thread."""
 
     def __init__(self, target: Target, shared: Shared, store: Store | None = None) -> None:
-        """Take a target, and its store if it is open already. Reaches for nothing yet."""
+        """Take a target, and its store if it is open already, and settled. Reaches for nothing yet."""
         self.target = target
         self.health = Health()
         self.cut_short = False
         self.policy: Policy = shared.policy
         self._shared = shared
         self._store = store
+        self._settled = store is not None
         self._run: int | None = None
         self._url = ""
         self._sum = Tally()
@@ -202,6 +205,9 @@ class StoreWatch:
     def _open(self) -> Store:
         if self._store is None:
             self._store = self.target.open()
+        if not self._settled:
+            self.target = self._shared.settle(self.target, self._store)
+            self._settled = True
         self._url = self._store.url
         return self._store
 
