@@ -39,7 +39,7 @@ def settled(
     """Return a target whose act holds for this run, once a person has said what a real run needs.
 
     Asks on a terminal, whatever `--yes` says, unless `ask` is false. Raises `UsageError` where nobody can answer, or
-    the answer is no. For a dry run nothing is needed; then `settings.act` of the target is None where nobody chose an act.
+    the answer is no. A dry run needs nothing; then `settings.act` of the target is None where nobody chose an act.
     """
     from fedi_safety.app.acts import act_for
     from fedi_safety.app.consent import Lacking, lacking, remembered, with_act

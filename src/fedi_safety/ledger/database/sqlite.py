@@ -215,7 +215,7 @@ _RESTORE = "move it away and restore a backup"
 _SPACE = "free some space; nothing of this step was kept"
 
 _MEANINGS: dict[int, tuple[type[LedgerError], str, str]] = {
-    sqlite3.SQLITE_NOTADB: (LedgerUsageError, "is not a ledger, or is damaged", _RESTORE),
+    sqlite3.SQLITE_NOTADB: (LedgerError, "is not a ledger, or is damaged", _RESTORE),
     sqlite3.SQLITE_CORRUPT: (LedgerError, "is damaged", _RESTORE),
     sqlite3.SQLITE_FULL: (LedgerError, "the disk is full", _SPACE),
     sqlite3.SQLITE_IOERR: (LedgerError, "the disk gave an input/output error", "check the disk and its free space"),
