@@ -36,7 +36,7 @@ def launch(command: str) -> Done:
 
 def comparable(text: str, folder: str) -> list[str]:
     """Return the lines without what differs from machine to machine: widths, speed, device, the folder."""
-    text = text.replace(folder, PLACE).replace(os.environ["HOME"], "/home/you")
+    text = text.replace(folder, PLACE).replace(os.environ["HOME"], "/path/to/home")
     lines = [re.sub(r"[ \t]+", " ", line).strip() for line in text.splitlines()]
     speed = re.compile(r"[\d,.]+ a second on \w+|seconds [\d,.]+")
     return [speed.sub("SPEED", line) for line in lines if line]

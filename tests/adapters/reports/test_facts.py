@@ -88,6 +88,7 @@ def test_json_fields(ledger: LedgerReader) -> None:
     assert found == {
         "version": "9",
         "generated_at": "2027-01-15T08:00:00+00:00",
+        "ledger": "",
         "store": None,
         "gate": None,
         "bins": 20,
