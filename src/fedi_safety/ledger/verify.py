@@ -117,9 +117,9 @@ def _check_runs(connection: Connection, page: _Rows) -> None:
             raise _Broken(f"run {said['run']} is gone")
         settings = json.loads(run.settings)
         if event.kind == Kind.RUN_BEGUN:
-            own = [run.kind, run.store, settings, run.started_at, run.dry_run, run.whole]
+            own = [run.kind, run.store, settings, run.started_at, run.dry_run, run.whole, run.act]
             expected = [said["kind"], said["store"], said["settings"], event.at]
-            expected += [bool(settings.get("dry_run", False)), settings.get("whole")]
+            expected += [bool(settings.get("dry_run", False)), settings.get("whole"), settings.get("chosen_act")]
         else:
             own = [run.status, None if run.summary is None else json.loads(run.summary), run.ended_at]
             expected = [said["status"], said["summary"], event.at]

@@ -117,6 +117,7 @@ TAMPERINGS = {
     "run of another store": ("UPDATE runs SET store = 'file:///else'", "run 1 is not what its events say"),
     "run made a dry one": ("UPDATE runs SET dry_run = 1", "run 1 is not what its events say"),
     "run made a whole one": ("UPDATE runs SET whole = 1", "run 1 is not what its events say"),
+    "run of an act that nobody chose": ("UPDATE runs SET act = 'delete'", "run 1 is not what its events say"),
     "run settings": ("UPDATE runs SET settings = '{}'", "run 1 is not what its events say"),
     "run begun at another time": ("UPDATE runs SET started_at = 1", "run 1 is not what its events say"),
     "run status": ("UPDATE runs SET status = 'done'", "run 1 is not what its events say"),
