@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -17,7 +17,7 @@ from fedi_safety.app.stores import Target
 from fedi_safety.config.loading import load_settings
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.enums import ActKind, Reason
-from fedi_safety.core.errors import LedgerError, StoreError, StoreUsageError
+from fedi_safety.core.errors import LedgerError, StoreError, StoreUsageError, UsageError
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Store
 from fedi_safety.core.records import Filters, Watermark
@@ -496,3 +496,23 @@ def test_a_hundred_hours_of_outages(rig: Rig) -> None:
     assert number > 100
     assert set(rig.states().values()) == {"judged"} and len(rig.states()) == number
     assert judged_once(rig)
+
+
+def test_a_store_that_was_not_there_at_the_start_is_settled_before_its_first_cycle(rig: Rig) -> None:
+    rig.store.put("bad", RED_CIRCLE)
+    agreed: list[str] = []
+
+    def settle(target: Target, store: Store) -> Target:
+        agreed.append(store.url)
+        if len(agreed) == 1:
+            raise UsageError(store.url, "nobody has chosen what is done about condemned objects")
+        return replace(target, settings=target.settings.model_copy(update={"act": "delete"}))
+
+    rig.shared.settle = settle
+    rig.step()
+    assert rig.watch.health.state == "failing" and "nobody has chosen" in (rig.watch.health.error or "")
+    assert rig.store.objects
+    for _ in range(2):
+        rig.step()
+    assert not rig.store.objects and rig.watch.health.state == "ok"
+    assert len(agreed) == 2, "once is enough"
