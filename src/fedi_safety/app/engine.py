@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -9,12 +10,15 @@ from typing import TYPE_CHECKING
 from fedi_safety.concepts.rescoring import ConceptRescorer, rescorer_of
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.cascade import Cascade
+from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import ContentDetector, Decoder, Detector, Embedder
 from fedi_safety.service.cpus import cpu_count
 
 if TYPE_CHECKING:
-    from fedi_safety.media import Caps
+    from fedi_safety.media import Caps, SandboxDecoder
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -80,15 +84,29 @@ def measurable(settings: Settings) -> Measured:
 
 
 def open_engine(settings: Settings) -> Engine:
-    """Load the detectors and prepare the decoder. Raises `ModelError` or `UsageError` here, not later."""
+    """Load detectors and start the decoder. Raises `ModelError`, `UsageError` or `DecoderError` here, not later."""
     from fedi_safety.detectors import open_detectors
     from fedi_safety.detectors.sessions.devices import choose_device
-    from fedi_safety.media import SandboxDecoder
 
     jobs = settings.jobs or cpu_count()
     device = choose_device(settings.device)
     opened = open_detectors(settings, 1)
-    return Engine(SandboxDecoder(caps(settings), jobs), opened.frames, device.name, jobs, opened.contents)
+    return Engine(open_decoder(settings, jobs), opened.frames, device.name, jobs, opened.contents)
+
+
+def open_decoder(settings: Settings, jobs: int) -> SandboxDecoder:
+    """Start the first of the decoder's processes, and say which protections it lacks. Raises `DecoderError`."""
+    from fedi_safety.media import SandboxDecoder
+
+    decoder = SandboxDecoder(caps(settings), jobs)
+    try:
+        protections = decoder.protections()
+    except FediSafetyError:
+        decoder.close()
+        raise
+    if lacking := [name for name, active in protections.items() if not active]:
+        log.warning("the decoder's processes lack protections: %s; see `fedi-safety doctor`", "; ".join(lacking))
+    return decoder
 
 
 def caps(settings: Settings) -> Caps:

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import typer
 
 from fedi_safety import __version__
+from fedi_safety.core import coredumps
 from fedi_safety.core.errors import ExitCode, FediSafetyError, printable
 
 _HERE = "fedi_safety.cli"
@@ -127,7 +128,7 @@ def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code. Writes errors as one line to standard error."""
-    _forbid_core_dumps()
+    coredumps.forbid()
     try:
         arguments = arguments or ["--help"]
         program = build(arguments[0])
@@ -166,13 +167,6 @@ def _help_shown(program: typer.Typer, arguments: list[str]) -> bool:
         command, context = inner, inner.context_class(inner, info_name=name, parent=context, **inner.context_settings)
     sys.stdout.write(command.get_help(context) + "\n")
     return True
-
-
-def _forbid_core_dumps() -> None:
-    """A crash must not write memory, and with it media, to a disk (I1)."""
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _fail(text: str, code: ExitCode, command: str = "fedi-safety") -> int:

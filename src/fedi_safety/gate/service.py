@@ -17,7 +17,7 @@ from typing import Any
 
 from starlette.routing import BaseRoute, Route
 
-from fedi_safety.app.engine import Engine, caps, measurable, open_engine
+from fedi_safety.app.engine import Engine, measurable, open_decoder, open_engine
 from fedi_safety.config.schema import Gate, Settings
 from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.core.ledger_ports import UploadLedger
@@ -160,7 +160,7 @@ class Serving:
         if self._engine is not None:
             return None if self._engine.engine is None else self._engine.engine.decoder
         if self._own_decoder is None:
-            self._own_decoder = SandboxDecoder(caps(engine_settings(self._settings)), 1)
+            self._own_decoder = open_decoder(engine_settings(self._settings), 1)
         return self._own_decoder
 
     def _add_gauges(self) -> None:

@@ -86,15 +86,15 @@ class _Child:
         self.served = 0
         self._caps = caps
         self._sequence = 0
-        self._slots = caps.most_frames
+        self._most_frames = caps.most_frames
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         output_fd = os.memfd_create("frame", _MEMFD_FLAGS)
         errors_fd = os.memfd_create("errors", _MEMFD_FLAGS)
         try:
-            os.ftruncate(output_fd, self._slots * protocol.SLOT_BYTES)  # takes memory only where something is written
+            os.ftruncate(output_fd, protocol.OUTPUT_BYTES)  # takes memory only where something is written
             # A child that could shrink the memory would kill its reader with SIGBUS.
             fcntl.fcntl(output_fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-            self._output = mmap.mmap(output_fd, self._slots * protocol.SLOT_BYTES)
+            self._output = mmap.mmap(output_fd, protocol.OUTPUT_BYTES)
             numbers = (
                 theirs.fileno(),
                 output_fd,
@@ -102,7 +102,7 @@ class _Child:
                 caps.max_pixels,
                 caps.max_memory_bytes,
                 round(caps.max_seconds * 1000),
-                self._slots,
+                self._most_frames,
             )
             # The kernel ends a child with the *thread* that started it, so one lasting thread starts them all.
             self._process = spawner.submit(
@@ -171,7 +171,7 @@ class _Child:
             cause = f"the decoder's answer is {nonsense}"
             raise _ChildEnded(Reason.DECODER_CRASHED, cause, received) from nonsense
         finally:
-            used = (len(received.frames) - 1) * protocol.SLOT_BYTES
+            used = (min(len(received.frames), protocol.SLOTS) - 1) * protocol.SLOT_BYTES
             if used > 0 and not self._output.closed:
                 # What was written stays in memory until it is given back; the first slot will be needed again.
                 self._output.madvise(mmap.MADV_REMOVE, protocol.SLOT_BYTES, used)
@@ -223,10 +223,10 @@ class _Child:
             raise ValueError("malformed")
         _, sequence, index, time_ms, page, track, part, on_black, bare, turned, *rest = protocol.FRAME.unpack(answer)
         *edges, width, height, frame_width, frame_height = rest
-        slot = len(received.frames)
+        number = len(received.frames)
         if sequence != self._sequence:
             raise ValueError("out of order")
-        if slot == self._slots:
+        if number == self._most_frames:
             raise ValueError("too long")
         if part >= len(protocol.PARTS) or not protocol.NO_TIME <= time_ms <= protocol.MOST_TIME:
             raise ValueError("malformed")
@@ -237,11 +237,14 @@ class _Child:
             raise ValueError("impossible size")
         if not 1 <= frame_width * frame_height <= min(MAX_FRAME_PIXELS, width * height):
             raise ValueError("impossible frame")
-        start = slot * protocol.SLOT_BYTES
+        start = number % protocol.SLOTS * protocol.SLOT_BYTES
         rgb = self._output[start : start + frame_width * frame_height * 3]
         time_s = None if time_ms == protocol.NO_TIME else time_ms / 1000
         place = Place(time_s, page, track, protocol.PARTS[part], bool(on_black), tile, bool(bare), 90 * turned)
         received.frames.append(Frame(index, frame_width, frame_height, rgb, place))
+        if len(received.frames) % protocol.FRAMES_PER_TAKEN == 0:
+            with contextlib.suppress(OSError):  # whether it has ended is found out when the next word is waited for
+                self._control.send(protocol.TAKEN)
         if width * height > received.width * received.height:
             received.width, received.height = width, height
 

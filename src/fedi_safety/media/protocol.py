@@ -1,7 +1,8 @@
 """The words that parent and child exchange: fixed structs on a SOCK_SEQPACKET pair, media and pixels in memfds.
 
-A request is answered by any number of FRAMEs, each about pixels in the next slot of the child's memory, and one END. No
-pickle, nothing of variable shape but a bounded detail. The parent validates every number (`pool`).
+A request is answered by any number of FRAMEs, each about pixels in the next slot of the child's memory, and one END.
+The slots are used in turn, so the parent says TAKEN after every few frames: none is written to before. No pickle,
+nothing of variable shape but a bounded detail. The parent validates every number (`pool`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from fedi_safety.core.enums import Detail, MediaType, Reason
 from fedi_safety.core.places import Part
 from fedi_safety.media.caps import MAX_FRAME_PIXELS
 
-MAGIC = b"fsmedia3"
+MAGIC = b"fsmedia4"
 READY = struct.Struct("<8sI")  # magic, bits of PROTECTIONS
 # Sequence number, length of the medium in bytes, index into KINDS, index into LOOKS, frames, tiles, seed.
 REQUEST = struct.Struct("<QQBBHHQ")
@@ -29,6 +30,10 @@ FRAME_TAG, END_TAG = 1, 2
 MAX_DETAIL_BYTES = 400
 MAX_ANSWER_BYTES = max(FRAME.size, END.size + MAX_DETAIL_BYTES)
 SLOT_BYTES = MAX_FRAME_PIXELS * 3  # a multiple of every page size up to 64 KiB, as mapping one needs
+SLOTS = 8
+OUTPUT_BYTES = SLOTS * SLOT_BYTES
+TAKEN = b"t"
+FRAMES_PER_TAKEN = SLOTS // 2
 NO_TIME = -1
 MOST_TIME = 1 << 50
 MOST = (1 << 32) - 1  # of any count on the wire

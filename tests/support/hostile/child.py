@@ -6,6 +6,7 @@ behind a PNG's signature where a store's objects must pass for media.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -233,6 +234,17 @@ def _descriptors(_: str) -> Still:
     return _tell(" ".join(names))
 
 
+def _room(_: str) -> Still:
+    """Tell how much it may map, and how much memory it may fill that is not mapped: all shared memory that it has."""
+    shared: dict[int, int] = {}
+    for descriptor in range(resource.getrlimit(resource.RLIMIT_NOFILE)[0]):
+        with contextlib.suppress(OSError):
+            found = os.fstat(descriptor)
+            if str(Path(f"/proc/self/fd/{descriptor}").readlink()).startswith("/memfd:"):
+                shared[found.st_ino] = found.st_size
+    return _tell(f"{resource.getrlimit(resource.RLIMIT_AS)[1]} {sum(shared.values())}")
+
+
 def _state(_: str) -> Still:
     return _tell(f"{signal.getsignal(signal.SIGINT) == signal.SIG_IGN} {sorted(os.environ)}")
 
@@ -260,8 +272,9 @@ _DEEDS: dict[str, Callable[[str], Still | None]] = {
     "read": _read,
     "descriptors": _descriptors,
     "state": _state,
+    "room": _room,
 }
 
 if __name__ == "__main__":
-    assert protocol.MAGIC == b"fsmedia3"
+    assert protocol.MAGIC == b"fsmedia4"
     main.serve(sys.argv[1:], decode)

@@ -32,12 +32,13 @@ _TIME_SHARE = 0.6
 
 def serve(arguments: list[str], decode_medium: Decode = decode) -> None:
     """Answer requests until the parent closes the socket. `arguments` are the whole numbers given by `media/pool`."""
-    control_fd, output_fd, parent_pid, max_pixels, max_memory_bytes, max_milliseconds, slots = map(int, arguments)
+    control_fd, output_fd, parent_pid, max_pixels, max_memory_bytes, max_milliseconds, most_frames = map(int, arguments)
     warnings.simplefilter("ignore")  # libraries warn about every odd file
     control = socket.socket(fileno=control_fd)
-    output = _Output(output_fd, slots)
+    output = _Output(output_fd)
     nowhere = os.open(os.devnull, os.O_RDWR)  # before the filter: it is opened for writing
-    protections = process.confine(parent_pid, max_memory_bytes)
+    # What is written for the parent stays in memory whether it is mapped or not: it counts in any case.
+    protections = process.confine(parent_pid, max_memory_bytes - protocol.OUTPUT_BYTES)
     os.dup2(nowhere, 2)  # until here the parent reads why a child did not start
     os.close(nowhere)
     control.send(protocol.READY.pack(protocol.MAGIC, protections))
@@ -45,19 +46,20 @@ def serve(arguments: list[str], decode_medium: Decode = decode) -> None:
         request, descriptors, _, _ = socket.recv_fds(control, protocol.REQUEST.size, 1)
         if not request:
             return
+        if request == protocol.TAKEN:  # frames of the medium before, of which no more came
+            continue
         sequence, size, kind, detail, frames, tiles, seed = protocol.REQUEST.unpack(request)
         process.allow_processor_seconds(max_milliseconds / 1000)
         until = time.monotonic() + _TIME_SHARE * max_milliseconds / 1000
         bounds = Bounds(max_pixels, frames, until, Random(seed), protocol.DETAILS[detail], tiles)
-        answer = _Answer(control, output, sequence)
+        answer = _Answer(control, output, sequence, most_frames)
         answer.end(_shown(descriptors[0], size, protocol.KINDS[kind], bounds, answer, decode_medium))
 
 
 class _Output:
     """The memory that frames go into: slots one after another. The first stays mapped, for most media need no other."""
 
-    def __init__(self, descriptor: int, slots: int) -> None:
-        self.slots = slots
+    def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._first = mmap.mmap(descriptor, protocol.SLOT_BYTES)
 
@@ -73,19 +75,22 @@ class _Output:
 class _Answer:
     """What is sent about one medium."""
 
-    def __init__(self, control: socket.socket, output: _Output, sequence: int) -> None:
+    def __init__(self, control: socket.socket, output: _Output, sequence: int, most_frames: int) -> None:
         self._control = control
         self._output = output
         self._sequence = sequence
+        self._most = most_frames
         self.frames = 0
         self.full = False
 
     def frame(self, frame: Frame, width: int, height: int) -> None:
-        """Send a frame of a picture of this true size. More than there are slots for are left out."""
-        if self.frames == self._output.slots:
+        """Send a frame of a picture of this true size. More than a pass may have are left out."""
+        if self.frames == self._most:
             self.full = True
             return
-        self._output.put(self.frames, frame.rgb)
+        if self.frames >= protocol.SLOTS and self.frames % protocol.FRAMES_PER_TAKEN == 0:
+            self._control.recv(len(protocol.TAKEN))
+        self._output.put(self.frames % protocol.SLOTS, frame.rgb)
         self.frames += 1
         place = frame.place
         milliseconds = protocol.NO_TIME if place.time_s is None else min(round(place.time_s * 1000), protocol.MOST_TIME)

@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fedi_safety.core import coredumps
 from fedi_safety.media.decoder.confine import landlock, seccomp
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
 _MAX_DESCRIPTORS = 64
 
@@ -42,10 +42,9 @@ def confine(parent_pid: int, max_memory_bytes: int) -> int:
     first_to_go = _become_first_to_go()
     _limit(resource.RLIMIT_AS, max_memory_bytes)
     _limit(resource.RLIMIT_FSIZE, 0)
-    _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, _MAX_DESCRIPTORS)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    _prctl(_PR_SET_DUMPABLE, 0)
+    coredumps.forbid()
     _drop_capabilities()
     closed = landlock.forbid_files(landlock.libraries())
     filtered = seccomp.filter_system_calls()
