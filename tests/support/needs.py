@@ -20,6 +20,7 @@ SERVERS = {
     "nginx": "nginx",
     "curl": "curl, for the examples of the documentation",
     "systemd": "systemd-analyze, for the unit",
+    "chromium": "Chromium, and what it shows of files",
     "debian": "a clean Debian, for the container's recipe",
     "disk": "a small disk, which root mounts, to be filled",
 }

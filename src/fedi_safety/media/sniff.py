@@ -70,6 +70,7 @@ _HEIC_BRANDS = frozenset(
 )
 _LATER_BRANDS = frozenset({b"mif3"})  # a shorter form of HEIC and AVIF
 _QUICKTIME_ATOMS = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
+_BOXES = _QUICKTIME_ATOMS | {b"ftyp", b"styp", b"moof", b"sidx"}
 _EBML = b"\x1a\x45\xdf\xa3"
 _DOCTYPE = re.compile(rb"\x42\x82[\x80-\xff]?\x00*(webm|matroska)")
 # What may stand before the root element of an SVG: blanks, an XML declaration or instruction, comments, a doctype.
@@ -121,7 +122,7 @@ def _identify(head: bytes) -> MediaType | None:
         return MediaType.WEBM if doctype is not None and doctype[1] == b"webm" else MediaType.MATROSKA
     if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
         return MediaType.BMP
-    if head[4:8] in _QUICKTIME_ATOMS:  # QuickTime files from before there was an `ftyp`
+    if _has_boxes(head):  # QuickTime files from before there was an `ftyp`, and such whose `ftyp` is damaged
         return MediaType.QUICKTIME
     return MediaType.SVG if _is_svg(head) else None
 
@@ -140,6 +141,12 @@ def _by_brands(head: bytes) -> MediaType:
     if major == b"qt  ":
         return MediaType.QUICKTIME
     return MediaType.MP4
+
+
+def _has_boxes(head: bytes) -> bool:
+    """Whether it begins with a box of a clip, or with some other box and then one of these, as players look for it."""
+    size = int.from_bytes(head[:4], "big")
+    return head[4:8] in _QUICKTIME_ATOMS or (size >= 8 and head[size + 4 : size + 8] in _BOXES)
 
 
 def is_drawing(data: bytes) -> bool:

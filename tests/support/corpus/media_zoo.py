@@ -541,7 +541,7 @@ def whole() -> dict[MediaType, bytes]:
 
 
 # What viewers show of these files as far as the pixels go, and what is therefore judged in part.
-SHOWN_CUT = (MediaType.JPEG, MediaType.PNG, MediaType.GIF, MediaType.BMP)
+SHOWN_CUT = (MediaType.JPEG, MediaType.PNG, MediaType.GIF, MediaType.WEBP, MediaType.BMP)
 
 
 def _cut(kind: MediaType, data: bytes) -> Iterator[Sample]:

@@ -45,6 +45,8 @@ def cut_stills() -> Iterator[Odd]:
     yield Odd("JPEG, zeros behind a cut", photo[: len(photo) * 85 // 100] + bytes(2000), None)
     yield Odd("JPEG, progressive, no end marker", progressive[:-2], "truncated")
     yield Odd("JPEG, progressive, the last 40 %", progressive[: len(progressive) * 6 // 10], "truncated")
+    header = progressive.rindex(b"\xff\xda")
+    yield Odd("JPEG, progressive, cut in a scan's header", progressive[: header + 3], "truncated")
     yield Odd("JPEG, a segment whose length lies", photo[:2] + b"\xff\xe5\x00\x03" + photo[2:-1], "truncated")
     yield Odd("JPEG, cut, and broken EXIF", photo[:2] + b"\xff\xe1\x00\x0aExif\0\0MM" + photo[2:-1], "truncated")
     yield Odd("PNG, no end", drawn[:-12], None)
@@ -65,9 +67,19 @@ def cut_stills() -> Iterator[Odd]:
     yield Odd("GIF, interlaced, the last 60 %", data[: len(data) * 4 // 10], "truncated")
     data = saved(subject(size=LARGE), "BMP")
     yield Odd("BMP, the last 15 %", data[: len(data) * 85 // 100], "truncated")
+    yield Odd("BMP, runs, the last 15 %", _runs()[:-1500], "truncated")
     for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
         data = _tiff_directory_first(noisy, compression)
         yield Odd(f"TIFF, {compression}, the last 15 %", data[: len(data) * 85 // 100], "truncated")
+
+
+def _runs() -> bytes:
+    """Write the subject as a run-length coded BMP, upside down as they are, each pixel a run."""
+    few = subject().quantize(8)
+    colours = [(*(few.getpalette() or [])[3 * at : 3 * at + 3][::-1], 0) for at in range(8)]
+    rows = (b"".join(bytes((1, value)) for value in row) + b"\0\0" for row in np.asarray(few)[::-1])
+    table = b"".join(map(bytes, colours)) + bytes(4 * 248)
+    return media_zoo.bmp(8, 1, b"".join(rows) + b"\0\1", colours=table)
 
 
 def _noisy(size: tuple[int, int]) -> Image.Image:
@@ -118,6 +130,23 @@ def _tiff_directory_first(image: Image.Image, compression: str) -> bytes:
     return data[:4] + struct.pack(order + "I", 8) + head + bytes(4) + rest + strips
 
 
+def damaged_webps() -> Iterator[Odd]:
+    """Yield WebP that is cut or damaged in its picture data; the rows before that are shown."""
+    for name, options in (("lossy", {"quality": 90}), ("lossless", {"lossless": True})):
+        data = saved(_noisy(LARGE), "WEBP", **options)
+        cut = len(data) * 85 // 100
+        yield Odd(f"WebP, {name}, the last 15 %", data[:cut], "truncated")
+        if name == "lossless":  # of a lossy one garbage is shown, too
+            yield Odd(f"WebP, {name}, zeros behind a cut", data[:cut] + bytes(len(data) - cut), None)
+    frames = [ground(3), ground(6), subject()]
+    moved = saved(frames[0], "WEBP", save_all=True, append_images=frames[1:], duration=100, lossless=True)
+    at = moved.index(b"ANMF")
+    lies = moved[: at + 4] + b"\xff\xff\xff\x0f" + moved[at + 8 :]
+    yield Odd("WebP that moves, a frame whose length lies", lies, "truncated")
+    odd = moved[:at] + b"ODD " + b"\xff\xff\xff\x0f" + moved[at:]
+    yield Odd("WebP that moves, a chunk whose length lies", odd, "corrupt")
+
+
 def damaged_pngs() -> Iterator[Odd]:
     """Yield PNG with damage outside the pixels, or in sums over them."""
     whole = saved(subject(), "PNG")
@@ -146,10 +175,18 @@ def damaged_pngs() -> Iterator[Odd]:
     pixels = whole[at + 4 : at + 4 + size]
     wrong = pixels[:-1] + bytes([pixels[-1] ^ 1])
     yield Odd("PNG, sum over the pixels", whole[: at - 4] + chunk(b"IDAT", wrong) + whole[at + 8 + size :], None)
+    small = np.asarray(subject())
+    laced = bytearray(media_zoo.png(lambda x, y: tuple(int(value) for value in small[y, x]), 8, 2, b"", True))
+    laced[-17] ^= 1
+    yield Odd("PNG, interlaced, sum over the pixels", bytes(laced), None)
     yield Odd("PNG, no sum over them", whole[: at - 4] + chunk(b"IDAT", pixels[:-4]) + whole[at + 8 + size :], None)
     end = at + 4 + size
     yield Odd("PNG, checksum of the pixels", whole[:end] + b"\0\0\0\0" + whole[end + 4 :], None)
     yield Odd("PNG, a byte less behind the pixels", whole[: end + 3] + whole[end + 4 :], None)
+    rows = bytearray(zlib.decompress(pixels))
+    rows[0] = 99
+    wrong = chunk(b"IDAT", zlib.compress(rows))
+    yield Odd("PNG, a filter that does not exist", whole[: at - 4] + wrong + whole[at + 8 + size :], "corrupt")
 
 
 # --- sizes and positions that viewers do not agree on
@@ -187,6 +224,28 @@ def turned() -> Iterator[Odd]:
             )
             image = media_zoo.stored(orientation, subject())
             yield Odd(f"{kind}, to be turned, orientation {orientation}", saved(image, kind, exif=exif, **options))
+            for name, first, second in (
+                ("stored upright", subject(), ground(3)),
+                ("to be turned", image, media_zoo.stored(orientation, ground(3))),
+            ):
+                frames = {"save_all": True, "append_images": [second], "duration": 100}
+                data = saved(first, kind, exif=exif, **frames, **options)
+                yield Odd(f"{kind} that moves, {name}, orientation {orientation}", data)
+
+
+def repacked() -> Iterator[Odd]:
+    """Yield a JXL made of a JPEG, of which what would make a JPEG of it again is damaged."""
+    data = media_zoo.repacked_jpeg(1, subject())
+    at = data.index(b"jbrd") + 8
+    yield Odd("JXL, no way back to its JPEG", data[:at] + bytes(8) + data[at + 8 :], "corrupt")
+
+
+def headless_clips() -> Iterator[Odd]:
+    """Yield clips that begin with something else than they should, which players pass over."""
+    fragments = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}  # they count from themselves on
+    data = moving.clip("mp4", "libx264", [subject(), ground(3)], container_options=fragments)
+    yield Odd("MP4, a damaged first box", data[:5] + b"\0" + data[6:])
+    yield Odd("MP4, a box of its own first", struct.pack(">I", 16) + b"mine" + bytes(8) + data)
 
 
 def icons() -> Iterator[Odd]:
@@ -348,7 +407,17 @@ def odd_drawings() -> Iterator[Odd]:
 
 def shown() -> Iterator[Odd]:
     """Yield all in which the subject must be seen."""
-    for maker in (cut_stills, damaged_pngs, odd_gifs, turned, icons, drawings):
+    for maker in (
+        cut_stills,
+        damaged_pngs,
+        damaged_webps,
+        odd_gifs,
+        turned,
+        repacked,
+        headless_clips,
+        icons,
+        drawings,
+    ):
         yield from maker()
 
 

@@ -40,6 +40,7 @@ STEPS = {
         _package("nginx", "nginx-light", "nginx"),
         _package("curl", "curl", "curl"),
         _package("systemd", "systemd", "systemd-analyze"),
+        _package("chromium", "chromium", "chromium"),
         Step("disk", disk.check, lambda _: disk.check()),
         Step("s3", s3.check, lambda _: s3.build()),
         Step("debian", partial(debian.check_root, "bookworm"), lambda say: debian.root("bookworm", say=say)),

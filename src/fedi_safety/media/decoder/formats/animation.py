@@ -19,9 +19,10 @@ from fedi_safety.core.places import Part, Place
 from fedi_safety.media.caps import MAX_CANVAS_PIXELS, MAX_PIXELS_PER_FRAME, SECONDS_PER_FRAME, affordable
 from fedi_safety.media.decoder.formats import apng, gif, webp
 from fedi_safety.media.decoder.formats.canvas import Canvas, Patch, Patches
-from fedi_safety.media.decoder.formats.damaged import DAMAGE, leniently, load
+from fedi_safety.media.decoder.formats.damaged import DAMAGE, leniently, load, opened
 from fedi_safety.media.decoder.formats.images import decode_still
 from fedi_safety.media.decoder.frames.emitter import Bounds, DecodeSummary, Emitter
+from fedi_safety.media.decoder.frames.orientation import TURNED
 from fedi_safety.media.decoder.frames.sampling import Moment, choose, runs
 from fedi_safety.media.decoder.frames.still import finished, with_alpha
 from fedi_safety.media.decoder.guards import explained, plugin, refuse_bomb, refuse_items
@@ -52,15 +53,19 @@ def decode_animation(data: bytes, media_type: MediaType, bounds: Bounds, showing
 
 
 def _in_all_sizes(found: Patches, bounds: Bounds, showing: Emitter) -> DecodeSummary:
-    """Show an animation as large as browsers do; then, with fewer frames, in other sizes that viewers give it."""
-    if not found.other_sizes:
+    """Show an animation as browsers do; then, with fewer frames, as other viewers do: in other sizes, or turned."""
+    ways = [(found.width, found.height, 1), *((width, height, 1) for width, height in found.other_sizes)]
+    if found.orientation in TURNED:
+        ways.append((found.width, found.height, found.orientation))
+    if len(ways) == 1:
         return _patched(found, bounds, showing)
     before, base = showing.shown, showing.base
     went = DecodeSummary(0)
     fewer = replace(bounds, frames=max(2, bounds.frames // 2))
-    for number, (width, height) in enumerate(((found.width, found.height), *found.other_sizes)):
+    for number, (width, height, turned) in enumerate(ways):
         try:
-            also = _patched(replace(found, width=width, height=height), fewer if number else bounds, showing)
+            way = replace(found, width=width, height=height, orientation=turned)
+            also = _patched(way, fewer if number else bounds, showing)
         except Unscannable as refusal:
             also = DecodeSummary(0, problem=refusal)
         showing.base += 2 * (len(found.patches) + 1)
@@ -148,7 +153,7 @@ class _Drawer:
             try:
                 return self._opened(data, kind)
             except Unscannable as refusal:
-                if refusal.reason not in DAMAGE or kind is MediaType.WEBP:
+                if refusal.reason not in DAMAGE:
                     raise
                 self._note(index, refusal)
             with leniently():  # what is there of it
@@ -159,7 +164,7 @@ class _Drawer:
 
     def _opened(self, data: bytes, kind: MediaType) -> Image.Image:
         with explained(data, kind):
-            image: Image.Image = plugin(kind)(io.BytesIO(data))
+            image = opened(data, kind)
             load(image)
             self.profile = self.profile or image.info.get("icc_profile")
             return with_alpha(image)
@@ -172,7 +177,7 @@ class _Drawer:
             drawn.info["icc_profile"] = profile
         count = len(self.moments)
         place = Place(self.moments[index].time_s) if count > 1 else Place()
-        still = finished(drawn, *drawn.size)
+        still = finished(drawn, *drawn.size, self.found.orientation)
         self.showing.show(index, place, still, on_black_index=index + count, among=min(count, self.bounds.frames))
 
     def show_still(self, data: bytes) -> None:

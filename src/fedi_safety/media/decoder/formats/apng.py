@@ -11,6 +11,7 @@ from fedi_safety.core.errors import Unscannable
 from fedi_safety.media.caps import MAX_PATCHES
 from fedi_safety.media.decoder.formats.canvas import Dispose, Patch, Patches
 from fedi_safety.media.decoder.formats.png import chunk, of_use
+from fedi_safety.media.decoder.frames.orientation import exif_orientation
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DISPOSE = {1: Dispose.CLEAR, 2: Dispose.UNDO}
@@ -91,6 +92,8 @@ def patches(data: bytes) -> Patches:
     opaque = header[9] not in _WITH_ALPHA and not any(common[4:8] == b"tRNS" for common in table.common)
     before = b"".join(table.common)
     found.patches = [_patch(data, frame, header, before, opaque) for frame in table.frames if frame.spans]
+    turned = next((common[8:-4] for common in table.common if common[4:8] == b"eXIf"), b"")
+    found.orientation = exif_orientation(turned)
     if table.default:
         found.still = _alone(data, table.default, header, before)
     return found

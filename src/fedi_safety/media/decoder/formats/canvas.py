@@ -49,6 +49,7 @@ class Patches:
     patches: list[Patch] = field(default_factory=list)
     problem: Unscannable | None = None
     profile: bytes | None = field(default=None, repr=False)
+    orientation: int = 1  # as its EXIF says, which some viewers follow and others do not
     other_sizes: list[tuple[int, int]] = field(default_factory=list)  # that some viewers give its canvas
     still: bytes | None = field(default=None, repr=False)  # a file with what is shown where animations are not
 

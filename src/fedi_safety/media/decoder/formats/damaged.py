@@ -6,6 +6,7 @@ right: a JPEG gets its end, a PNG the structure around its picture data. No pixe
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
@@ -16,16 +17,20 @@ from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.media.decoder.formats import gif, png
 from fedi_safety.media.decoder.frames.still import Still
+from fedi_safety.media.decoder.guards import plugin
+from fedi_safety.media.decoder.structure.probe import jxl_header
 
 # What may be said of a file of which something decodes nevertheless. Any other reason is about all of it.
 DAMAGE = frozenset({Reason.CORRUPT, Reason.TRUNCATED})
 
 _SOI, _EOI, _SOS, _COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
+_BETWEEN_SCANS = (0xC4, _SOS, 0xDB, 0xDD, _COMMENT)
 _APPLICATION = range(0xE0, 0xF0)
 # Of the segments that a reader may pass over: JFIF, EXIF, a colour profile, how colours are coded. The first three are
 # left out where the file does not decode with them.
 _KEPT, _NEEDED = (0xE0, 0xE1, 0xE2, 0xEE), (0xEE,)
 
+_MOST_FILLED = 1 << 24  # pixels
 _CELLS = (16, 16)
 _EVEN = 8  # of 255: what cells of a picture in which nothing is may differ by
 
@@ -38,6 +43,19 @@ def leniently() -> Iterator[None]:
         yield
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+
+def opened(data: bytes, media_type: MediaType) -> Image.Image:
+    """Open a picture. Within `leniently`, where a reader gives whole pictures only, another one that gives a part."""
+    if ImageFile.LOAD_TRUNCATED_IMAGES and media_type is MediaType.WEBP:
+        from fedi_safety.media.decoder.formats.webp_part import decode_part
+
+        return decode_part(data)
+    if ImageFile.LOAD_TRUNCATED_IMAGES and media_type is MediaType.JXL and (header := jxl_header(data)) is not None:
+        from fedi_safety.media.decoder.formats.jxl import decode_frame
+
+        return decode_frame(data, header, 0)  # without what would make a JPEG of it again
+    return plugin(media_type)(io.BytesIO(data))
 
 
 def load(image: Image.Image) -> None:
@@ -63,8 +81,19 @@ def mended(data: bytes, media_type: MediaType) -> Iterator[bytes]:
             yield whole
     elif media_type is MediaType.GIF:
         yield gif.in_order(data)
-    elif media_type in (MediaType.BMP, MediaType.TIFF, MediaType.ICO):
+    elif media_type is MediaType.BMP:
         yield data
+        yield data + _runs(data)
+    elif media_type in (MediaType.TIFF, MediaType.ICO, MediaType.WEBP, MediaType.JXL):
+        yield data
+
+
+def _runs(data: bytes) -> bytes:
+    """Return what fills a run-length coded BMP up, in its first colour: its reader gives whole pictures only."""
+    width, height = (abs(int.from_bytes(data[at : at + 4], "little", signed=True)) for at in (18, 22))
+    if int.from_bytes(data[30:34], "little") not in (1, 2) or width * height > _MOST_FILLED:
+        return b""
+    return (b"\xff\0" * (width // 255 + 1) + b"\0\0") * height + b"\0\1"
 
 
 def without_gaps(image: Image.Image, media_type: MediaType, data: bytes, instead: bytes) -> Image.Image:
@@ -91,6 +120,13 @@ def _differs(picture: Image.Image) -> bool:
     return any(highest - lowest > _EVEN for lowest, highest in bands)
 
 
+def _whole_segments(data: bytes, at: int) -> int:
+    """Return where a file ends but for a segment that it breaks off in, which would swallow the marker put there."""
+    last = max((data.rfind(bytes((0xFF, kind)), at + 1) for kind in _BETWEEN_SCANS), default=-1)
+    begun = last >= 0 and last + 2 + max(2, int.from_bytes(data[last + 2 : last + 4], "big")) > len(data)
+    return last if begun or last == len(data) - 2 else len(data)
+
+
 def _jpeg(data: bytes, kept: tuple[int, ...]) -> bytes | None:
     """Return a JPEG as libjpeg reads it, which looks for the next marker behind what it cannot read; with an end."""
     pieces = [data[:2]]
@@ -103,7 +139,7 @@ def _jpeg(data: bytes, kept: tuple[int, ...]) -> bytes | None:
         if kind == _EOI:
             return None
         if kind == _SOS:
-            return b"".join((*pieces, data[at:], bytes((0xFF, _EOI))))
+            return b"".join((*pieces, data[at : _whole_segments(data, at)], bytes((0xFF, _EOI))))
         if kind <= 1 or 0xD0 <= kind <= _SOI:
             at = data.find(b"\xff", at + 2)
             continue

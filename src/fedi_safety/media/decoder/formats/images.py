@@ -7,7 +7,6 @@ dynamic range is clipped by the libraries, not tone-mapped.
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 
 from PIL import (
@@ -17,12 +16,20 @@ from PIL import (
 
 from fedi_safety.core.enums import Detail, MediaType
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.media.decoder.formats.damaged import DAMAGE, leniently, load, mended, shows_something, without_gaps
+from fedi_safety.media.decoder.formats.damaged import (
+    DAMAGE,
+    leniently,
+    load,
+    mended,
+    opened,
+    shows_something,
+    without_gaps,
+)
 from fedi_safety.media.decoder.formats.png import lean
 from fedi_safety.media.decoder.frames.orientation import exif_orientation
 from fedi_safety.media.decoder.frames.still import Still, finished
 from fedi_safety.media.decoder.frames.tiles import smallest_part
-from fedi_safety.media.decoder.guards import explained, plugin, refuse_bomb, refuse_items, refuse_scans
+from fedi_safety.media.decoder.guards import explained, refuse_bomb, refuse_items, refuse_scans
 from fedi_safety.media.decoder.structure.probe import declared_pixels
 
 # The smallest sides left by a JPEG decoder that scales as it decodes: enough for a good filter to finish the job.
@@ -70,7 +77,7 @@ def _decode(
     """Decode a picture; `damaged` is the file that this one is put in place of."""
     refuse_bomb(declared_pixels(data, media_type), max_pixels)
     refuse_items(data, media_type)
-    image: Image.Image = plugin(media_type)(io.BytesIO(lean(data) if media_type is MediaType.PNG else data))
+    image = opened(lean(data) if media_type is MediaType.PNG else data, media_type)
     width, height = image.size
     refuse_bomb(width * height, max_pixels)
     if isinstance(image, JpegImagePlugin.JpegImageFile):

@@ -24,6 +24,9 @@ _GREY, _COLOURS, _PALETTE = 0, 2, 3  # colour types that have transparency of th
 # which grid.
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _GRIDS = ((0, 0), (8, 8), (4, 8), (4, 4), (2, 4), (2, 2), (1, 2), (1, 1))
+_LAST_FILTER = 4
+_MOST_MENDED_BYTES = 128 << 20  # of picture data: what is larger is left to its reader
+_PIECE_BYTES = 4096
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
@@ -89,7 +92,8 @@ def rebuilt(data: bytes) -> bytes | None:
         at = end + 4
     if not pixels:
         return None
-    parts = (chunk(b"IHDR", header), *before, chunk(b"IDAT", b"".join(pixels)), chunk(b"IEND", b""))
+    picture = _with_known_filters(header, b"".join(pixels))
+    parts = (chunk(b"IHDR", header), *before, chunk(b"IDAT", picture), chunk(b"IEND", b""))
     return data[:_SIGNATURE_BYTES] + b"".join(parts)
 
 
@@ -98,15 +102,12 @@ def without_gaps(image: Image.Image, data: bytes) -> Image.Image | None:
 
     A reader leaves gaps between their pixels, in which a picture drowns; viewers fill them.
     """
-    width, height, depth, colours, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
-    if not interlaced or colours not in _SAMPLES:
+    if not data[28] or data[25] not in _SAMPLES:
         return image
-    bits = depth * _SAMPLES[colours]
-    sizes = []
-    for left, top, across, down in _PASSES:
-        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
-        sizes.append(rows * (1 + (columns * bits + 7) // 8) if columns > 0 and rows > 0 else 0)
-    there = _inflated(data, sum(sizes))
+    width, height = struct.unpack(">II", data[16:24])
+    sizes = [rows * line for rows, line in _rows(data[16:29])]
+    at = data.find(b"IDAT", _HEADER_END)
+    there = len(_inflated(data[at + 4 : at + 4 + int.from_bytes(data[at - 4 : at], "big")], sum(sizes)))
     whole = 0
     while whole < len(sizes) and (there := there - sizes[whole]) >= 0:
         whole += 1
@@ -122,21 +123,51 @@ def without_gaps(image: Image.Image, data: bytes) -> Image.Image | None:
     return thinned
 
 
-def _inflated(data: bytes, most: int) -> int:
-    """Return how many bytes the picture data of a PNG made by `rebuilt` inflate to, up to `most`."""
-    at = data.find(b"IDAT", _HEADER_END)
-    inflate = zlib.decompressobj()
-    rest, count = data[at + 4 : at + 4 + int.from_bytes(data[at - 4 : at], "big")], 0
-    try:
-        while count < most and not inflate.eof:
-            piece = inflate.decompress(rest, 1 << 20)
-            if not piece:
+def _rows(header: bytes) -> list[tuple[int, int]]:
+    """Return of each pass how many rows it has, and how many bytes a row, with the one that names its filter."""
+    width, height, depth, colours, _, _, interlaced = struct.unpack(">IIBBBBB", header)
+    bits = depth * _SAMPLES[colours]
+    found = []
+    for left, top, across, down in _PASSES if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        found.append((rows, 1 + (columns * bits + 7) // 8) if columns > 0 and rows > 0 else (0, 0))
+    return found
+
+
+def _with_known_filters(header: bytes, pixels: bytes) -> bytes:
+    """Return picture data in which rows with a filter that does not exist have none: viewers go on, readers do not."""
+    if header[9] not in _SAMPLES:
+        return pixels
+    rows = _rows(header)
+    most = sum(count * line for count, line in rows)
+    if most > _MOST_MENDED_BYTES:
+        return pixels
+    there = _inflated(pixels, most)
+    at, wrong = 0, False
+    for count, line in rows:
+        for start in range(at, min(at + count * line, len(there)), line or 1):
+            if there[start] > _LAST_FILTER:
+                there[start], wrong = 0, True
+        at += count * line
+    return zlib.compress(there, 1) if wrong else pixels
+
+
+def _inflated(pixels: bytes, most: int) -> bytearray:
+    """Return what picture data inflate to, up to `most` bytes and up to where they are damaged; sums do not count."""
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    there = bytearray()
+    at, step = 2, _PIECE_BYTES  # behind the header
+    while at < len(pixels) and len(there) < most and not inflate.eof:
+        before = inflate.copy() if step > 1 else inflate
+        try:
+            there += inflate.decompress(inflate.unconsumed_tail + pixels[at : at + step], most - len(there))
+        except zlib.error:
+            if step == 1:
                 break
-            count += len(piece)
-            rest = inflate.unconsumed_tail
-    except zlib.error:
-        return count  # of what came before the damage at most a piece is not counted
-    return count
+            inflate, step = before, 1  # what came before the damage counts to the last byte
+            continue
+        at += step
+    return there
 
 
 def _transparency_fits(data: bytes, size: int) -> bool:

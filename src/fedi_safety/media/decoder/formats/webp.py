@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from functools import partial
 
 from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.media.caps import MAX_PATCHES
 from fedi_safety.media.decoder.formats.canvas import Dispose, Patch, Patches
+from fedi_safety.media.decoder.frames.orientation import exif_orientation
 from fedi_safety.media.decoder.structure.probe import riff_chunks
 
 _ANIMATION, _ALPHA = 0x02, 0x10  # flags of VP8X
@@ -21,21 +23,39 @@ def patches(data: bytes) -> Patches:
     if data[12:16] != b"VP8X" or len(data) < 30 or not data[20] & _ANIMATION:
         return Patches(MediaType.WEBP, 0, 0)
     found = Patches(MediaType.WEBP, 1 + _small(data, 24), 1 + _small(data, 27))
-    for kind, start, end in riff_chunks(data, 12, len(data)):
-        if kind == b"ICCP":
+    for kind, start, end in _chunks(data):
+        if end > len(data) and kind != b"ANMF":
+            found.problem = Unscannable(Reason.CORRUPT, f"what follows frame {len(found.patches)} is no chunk")
+        elif kind == b"ICCP":
             found.profile = data[start:end]
+        elif kind == b"EXIF":
+            found.orientation = exif_orientation(data[start:end])
         elif kind == b"ANMF":
             if len(found.patches) == MAX_PATCHES:
                 found.problem = Unscannable(Reason.TOO_LARGE, f"more than {MAX_PATCHES} frames")
                 break
             if end > len(data) or end - start < 16:
                 found.problem = Unscannable(Reason.TRUNCATED, f"it ends in frame {len(found.patches) + 1}")
-                break
+                continue
             found.patches.append(_patch(data, start, end))
     declared = 8 + int.from_bytes(data[4:8], "little")
     if found.problem is None and declared > len(data):
         found.problem = Unscannable(Reason.TRUNCATED, f"it ends after frame {len(found.patches)}")
     return found
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield chunks; behind one whose length lies, what follows the next thing that looks like a frame."""
+    at = 12
+    for _ in range(MAX_PATCHES):
+        resumed = -1
+        for kind, start, end in riff_chunks(data, at, len(data)):
+            yield kind, start, end
+            if end > len(data):
+                resumed = data.find(b"ANMF", start)
+        if resumed < 0:
+            return
+        at = resumed
 
 
 def _patch(data: bytes, start: int, end: int) -> Patch:
