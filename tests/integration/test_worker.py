@@ -202,7 +202,7 @@ def test_an_unmodified_predecessor_s_worker_serves_our_gate() -> None:
         assert {status for _, _, status in worker.said} == {201}
         assert len(worker.said) == 30 and worker.failures == []
         # What it cannot open it never answers; the gate does not wait for that.
-        assert gate.upload(b"\xff\x0a" + bytes(30)).result(5).reason is Unjudged.UNSUPPORTED
+        assert gate.upload(b"\xff\x0a" + bytes(30)).result(5).reason is Unjudged.UNOPENED
         # What only looks like a picture makes it fail silently. The gate's own deadline ends that.
         broken = gate.upload(b"\x89PNG\r\n\x1a\n" + bytes(50), seconds=1.5).result(5)
         assert broken.reason is Unjudged.DEADLINE

@@ -28,6 +28,7 @@ from fedi_safety.gate import edge
 from fedi_safety.gate.service import Serving
 from fedi_safety.judging import engine
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
+from fedi_safety.media.sniff import sniff
 from support.fakes import FakeDecoder, FakeDetector, detectors, red_circles
 
 RED_CIRCLE = b"pic red=0.9 circle=0.9"
@@ -56,6 +57,14 @@ class Decoder(FakeDecoder):
         if not data.startswith((b"pic", b"bad")):
             raise Unscannable(Reason.CORRUPT)
         return super().decode(data, media_type, detail)
+
+
+def sniff_fakes(head: bytes) -> MediaType:
+    """Tell fakes and real media, as a decoder of both would."""
+    try:
+        return FakeDecoder().sniff(head)
+    except Unscannable:
+        return sniff(head)
 
 
 @dataclass
@@ -172,8 +181,9 @@ def gate(
         async def main() -> None:
             box["loop"] = asyncio.get_running_loop()
             box["serving"] = serving = Serving(
-                configured, ledger, chosen, listener, reload=lambda: chosen, load=load, extra_routes=extra_routes
-            )
+                configured, ledger, chosen, listener, reload=lambda: chosen, load=load, sniff=sniff_fakes,
+                extra_routes=extra_routes,
+            )  # fmt: skip
             started.set()
             await serving.run()
 

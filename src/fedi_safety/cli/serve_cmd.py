@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +20,9 @@ from fedi_safety.cli.options import (
 )
 from fedi_safety.cli.shell import Shell, shell
 from fedi_safety.core.errors import ExitCode
+
+if TYPE_CHECKING:
+    from fedi_safety.config.schema import Gate
 
 
 def serve(
@@ -101,10 +105,9 @@ def run_serve(sh: Shell) -> int:
             )
             if (unused := unused_database(variables())) is not None:
                 sh.warn(unused)
-            if target is None:
-                sh.warn("no store is configured: what is let in without a verdict is judged only if memory still has "
-                        "it; set `gate.store`")  # fmt: skip
-            else:
+            for line in warnings(gate, findable=target is not None):
+                sh.warn(line)
+            if target is not None:
                 tell_others(sh, store)
                 if remembered(target, records, store).settings.act is None:
                     sh.warn(f"no act was chosen for {store}: what is let in without a verdict and condemned later is "
@@ -113,3 +116,24 @@ def run_serve(sh: Shell) -> int:
     finally:
         records.dispose()
     return ExitCode.DONE
+
+
+def warnings(gate: Gate, *, findable: bool) -> Iterator[str]:
+    """Yield what must be known before the first upload comes: what nobody will have looked at.
+
+    `findable`: what is let in without a verdict is found again in a store.
+    """
+    accepted = [name for name, said in gate.unjudged if said == "accept" and name != "partly"]
+    if not findable and accepted:
+        yield (
+            f"WARNING: no store is configured. What is let in without a verdict ({', '.join(accepted)}) is published, "
+            "judged later only while memory still has it, and never found again; set `gate.store`, or `refuse` in "
+            "[gate.unjudged]"
+        )
+    if not gate.engine:
+        does = "lets in unseen" if gate.unjudged.unopened == "accept" else "refuses"
+        yield (
+            "WARNING: only workers judge here. Those of the earlier fedi-safety open no clip (MP4, WebM), AVIF, JXL, HEIC, "
+            f"SVG or PDF, and of animations the first frame: with no other worker the gate {does} what they do not open "
+            "(gate.unjudged.unopened)"
+        )

@@ -143,11 +143,16 @@ class GateUnjudged(_Section):
     """What the gate answers, by the reason, when it could not judge an upload. What it accepts waits for a verdict."""
 
     no_worker: OnUnjudged = Field("accept", description="Only workers judge, and none has asked for work lately.")
-    queue_full: OnUnjudged = Field("accept", description="More uploads wait than the queue holds.")
+    queue_full: OnUnjudged = Field(
+        "accept", description="There was no place in the queue until the body's deadline, or none that came in time."
+    )
     deadline: OnUnjudged = Field("accept", description="There was no verdict within the deadline.")
     stopping: OnUnjudged = Field("accept", description="The gate was being stopped.")
     engine_failed: OnUnjudged = Field("accept", description="A detector or a worker failed.")
     unsupported: OnUnjudged = Field("accept", description="Media of a kind that is not decoded here.")
+    unopened: OnUnjudged = Field(
+        "refuse", description="Only predecessors' workers are there, which open no clip, AVIF, JXL, SVG or the like."
+    )
     decoder_failed: OnUnjudged = Field("refuse", description="Corrupt, truncated, or too much for the decoder.")
     not_media: OnUnjudged = Field("refuse", description="The upload is no media.")
     empty: OnUnjudged = Field("refuse", description="The upload is empty.")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from fedi_safety.config.schema import Gate
 from fedi_safety.core.errors import ConfigError
@@ -78,6 +79,25 @@ def parse(text: str) -> Address | None:
         return None
     mapped = getattr(address, "ipv4_mapped", None)
     return mapped or address
+
+
+def block(peer: str) -> str:
+    """Return by what an address is counted: itself, or for IPv6 the /64, of which one customer has every address."""
+    address = parse(peer)
+    if isinstance(address, IPv6Address):
+        return str(IPv6Network((int(address) >> 64 << 64, 64)))
+    return peer if address is None else str(address)
+
+
+RECOGNISED = "recognised"
+"""Where the server's edge leaves word in a request's state whom to tell that its caller was let in."""
+
+
+def recognise(scope: Scope) -> None:
+    """Tell the edge that whoever sent this request is known here, by a token, a key, or its address."""
+    tell = (scope.get("state") or {}).get(RECOGNISED)
+    if tell is not None:
+        tell()
 
 
 FORWARDED_FOR = "x-forwarded-for"
@@ -147,14 +167,14 @@ class Admission:
         if presented is not None and presented != BY_ADDRESS:
             name = self._tokens.holder(presented)
             if name is None:
-                raise _stranger("the token is none of gate.tokens")
+                raise _stranger("the token is none of gate.tokens", "token")
             return Caller(name)
         if address is None:
             raise _stranger(
-                f"it came through a proxy at {peer}, not in gate.trusted_proxies, or without X-Forwarded-For"
+                f"it came through a proxy at {peer}, not in gate.trusted_proxies, or without X-Forwarded-For", "proxy"
             )
         if not _within(address, self._networks):
-            raise _stranger(f"{address} is not in gate.networks")
+            raise _stranger(f"{address} is not in gate.networks", "address")
         return Caller(str(address))
 
     def slow_down(self, caller: Caller) -> None:
@@ -173,8 +193,8 @@ class Admission:
             raise Refusal(429, "rate_limited", f"more than {self._rate:g} uploads a second")
 
 
-def _stranger(why: str) -> Refusal:
-    return Refusal(401, "unauthorized", "You are not authorized to use this service", why=why)
+def _stranger(why: str, what: str) -> Refusal:
+    return Refusal(401, "unauthorized", "You are not authorized to use this service", why=why, kind=what)
 
 
 def _within(address: Address, networks: Sequence[Network]) -> bool:

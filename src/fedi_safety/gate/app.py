@@ -22,15 +22,18 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from fedi_safety.config.schema import Gate
-from fedi_safety.core.queues import ByteBudget
+from fedi_safety.core.enums import MediaType, Reason
+from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.uploads import Move, UploadNote, UploadState
 from fedi_safety.gate import responses
-from fedi_safety.gate.admission import Admission, Caller
+from fedi_safety.gate.admission import Admission, Caller, block, recognise
 from fedi_safety.gate.backlog.backlog import Backlog
 from fedi_safety.gate.backlog.writer import LedgerWriter
 from fedi_safety.gate.body import Body
 from fedi_safety.gate.body import read as read_body
+from fedi_safety.gate.memory import Holding, Memory
 from fedi_safety.gate.responses import Refusal, UploadResponse
+from fedi_safety.gate.tally import Tally
 from fedi_safety.judging import logs, metrics
 from fedi_safety.judging.engine import EngineJudge, unjudged
 from fedi_safety.judging.types import Answer, Judge, Unjudged, Upload
@@ -40,6 +43,7 @@ log = logging.getLogger(__name__)
 _RECORD_S = 3.0  # of the deadline, for writing a waiting upload down
 _BODY_SHARE = 0.6  # of the deadline, at most, for the body to arrive
 _ANSWER_S = 0.1  # and for the answer itself
+_SNIFFED_BYTES = 4096
 _DISCARD_BYTES, _DISCARD_S = 1 << 20, 1.0
 _BY = "gate"
 _OWN = frozenset({_BY, "engine", "ledger", "memory"})  # all others are workers
@@ -58,10 +62,12 @@ class Parts:
     writer: LedgerWriter
     backlog: Backlog
     metrics: metrics.Metrics
-    budget: ByteBudget
+    memory: Memory
+    sniff: Callable[[bytes], MediaType]
     more_routes: list[BaseRoute] = field(default_factory=list)
     description: dict[str, Any] = field(default_factory=dict)
     page: str = ""
+    tally: Tally = field(default_factory=Tally)
     stopping: bool = False
 
 
@@ -85,7 +91,9 @@ def create_app(parts: Parts) -> Starlette:
         ClientDisconnect: api.gone,
         Exception: api.bug,
     }
-    return Starlette(routes=routes, exception_handlers=handlers)
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    app.router.redirect_slashes = False  # a token that is missing is no place, and the Host header none to go to
+    return app
 
 
 def new_id() -> str:
@@ -106,7 +114,10 @@ def admitted(admission: Admission, request: Request) -> Caller:
     """Return who asks. Raises `Refusal`."""
     peer = request.client.host if request.client is not None else None
     address = admission.address(peer, request.headers)
-    return admission.admit(presented(request), address, peer)
+    caller = admission.admit(presented(request), address, peer)
+    request.scope["caller"] = caller
+    recognise(request.scope)
+    return caller
 
 
 class _Api:
@@ -120,14 +131,16 @@ class _Api:
         parts, gate = self._parts, self._parts.gate
         started, at = time.monotonic(), time.time()
         upload_id = request.scope["upload"] = new_id()
+        holding: Holding | None = None
         try:
-            caller = admitted(parts.admission, request)
-            parts.admission.slow_down(caller)
-            body = await self._take_in(request)
-        except Refusal as refusal:
-            refusal.close = refusal.code == "body_timeout" or not await _discard(request)
-            raise
-        try:
+            try:
+                caller = admitted(parts.admission, request)
+                parts.admission.slow_down(caller)
+                holding = parts.memory.hold(caller.name)
+                body = await self._take_in(request, holding)
+            except Refusal as refusal:
+                refusal.close = refusal.code in ("body_timeout", "busy") or not await _discard(request)
+                raise
             deadline = started + gate.deadline_s
             parts.metrics.upload_bytes.observe(body.size)
             answer = await self._answer(request, upload_id, caller, body, started)
@@ -137,56 +150,70 @@ class _Api:
             response = responses.response_for(answer, gate.unjudged)
             response = await self._record(upload_id, at, caller, body, answer, response, deadline)
         finally:
-            if body.data is not None:
-                parts.budget.give_back(body.size)
+            if holding is not None:
+                holding.let_go()
         self._tell(upload_id, caller, body, answer, response, started)
         return _json(response.status, responses.body(response, answer, upload_id), upload_id)
 
-    async def _take_in(self, request: Request) -> Body:
-        gate = self._parts.gate
+    @property
+    def _body_s(self) -> float:
+        """Return how long an upload may take to arrive, and then waits for a place in a queue."""
+        return min(self._parts.gate.body_s, _BODY_SHARE * self._parts.gate.deadline_s)
+
+    async def _take_in(self, request: Request, holding: Holding) -> Body:
         return await read_body(
             _pieces(request),
             request.headers.get("content-type", ""),
             request.headers.get("content-length"),
-            self._parts.budget,
-            max_bytes=gate.max_bytes,
-            seconds=min(gate.body_s, _BODY_SHARE * gate.deadline_s),
+            holding,
+            max_bytes=self._parts.gate.max_bytes,
+            seconds=self._body_s,
         )
 
     async def _answer(
         self, request: Request, upload_id: str, caller: Caller, body: Body, started: float
     ) -> Answer | None:
-        """Have it judged; None if the uploader went away meanwhile."""
+        """Have it judged; None if the uploader went away meanwhile.
+
+        Trouble here is no reason to let in what is no medium: that is told of every upload, whatever the trouble is.
+        """
         parts = self._parts
         if not body.size:
             return unjudged(body.sha256, _BY, Unjudged.EMPTY)
-        if body.data is None:
-            return unjudged(body.sha256, _BY, Unjudged.QUEUE_FULL, "no memory is left for it")
-        if parts.stopping:
-            return unjudged(body.sha256, _BY, Unjudged.STOPPING)
         until = started + parts.gate.deadline_s - min(_RECORD_S, parts.gate.deadline_s / 4)
-        upload = Upload(upload_id, caller.name, body.data, body.claimed_type, body.sha256, started, until)
+        patience = started + self._body_s
+        upload = Upload(upload_id, caller.name, body.data, body.claimed_type, body.sha256, started, until, patience)
+        answer = await self._judged(request, upload)
+        if answer is None or answer.reason is None or not (answer.reason.passing or answer.reason is Unjudged.DEADLINE):
+            return answer
+        try:
+            parts.sniff(body.data[:_SNIFFED_BYTES])
+        except Unscannable as error:
+            reason = Unjudged.UNSUPPORTED if error.reason is Reason.UNSUPPORTED else Unjudged.NOT_MEDIA
+            return unjudged(body.sha256, _BY, reason, error.detail)
+        if responses.accepts(parts.gate.unjudged, answer.reason):
+            self._later(upload)
+        return answer
+
+    async def _judged(self, request: Request, upload: Upload) -> Answer | None:
+        """Ask the judge; None if the uploader went away meanwhile."""
+        parts = self._parts
+        if parts.stopping:
+            return unjudged(upload.sha256, _BY, Unjudged.STOPPING)
         judging = asyncio.ensure_future(parts.judge.judge(upload))
         leaving = asyncio.ensure_future(_left(request))
         try:
             await asyncio.wait({judging, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not judging.done():
                 return None
-            answer = judging.result()
+            return judging.result()
         except Exception as error:  # noqa: BLE001 - a bug in judging is no verdict, and the uploader gets an answer
             log.error("judging failed: %s", logs.named(error))
-            answer = unjudged(body.sha256, _BY, Unjudged.ENGINE_FAILED, type(error).__name__)
+            return unjudged(upload.sha256, _BY, Unjudged.ENGINE_FAILED, type(error).__name__)
         finally:
             for task in (judging, leaving):
                 task.cancel()
             await asyncio.gather(judging, leaving, return_exceptions=True)
-        if (
-            answer.reason is not None
-            and answer.reason.passing
-            and responses.accepts(parts.gate.unjudged, answer.reason)
-        ):
-            self._later(upload)
-        return answer
 
     def _later(self, upload: Upload) -> None:
         """Keep in memory what will be let in without a verdict, if there is room, to be judged when there is time."""
@@ -289,7 +316,10 @@ class _Api:
         self._parts.metrics.refusals.labels(error.code).inc()
         upload_id = request.scope.get("upload") or new_id()
         peer = None if request.client is None else request.client.host
-        logs.note("error", level=logging.WARNING, id=upload_id, peer=peer, code=error.code, detail=error.why)
+        if "caller" in request.scope and error.code != "rate_limited":
+            logs.note("error", level=logging.WARNING, id=upload_id, peer=peer, code=error.code, detail=error.why)
+        else:
+            self._parts.tally.note(error.code, block(peer or ""), error.why, kind=error.kind, upload=upload_id)
         response = _json(error.status, {"code": error.code, "message": error.message, "id": upload_id}, upload_id)
         if error.close:
             response.headers["Connection"] = "close"

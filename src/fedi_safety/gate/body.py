@@ -1,6 +1,7 @@
 """Reads an upload into memory, raw or as a form, within limits of size, time and memory. No disk is involved (I1).
 
-What does not fit into memory any more is hashed as it passes and let go of: the backlog can still name it.
+Where there is no memory for it now, no more of it is read: whoever sends it waits. What there was none for in time is
+refused, whatever the policy says of a full queue: else anybody could have the gate accept what nobody looked at.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from fedi_safety.core.queues import ByteBudget
+from fedi_safety.gate.memory import Holding
 from fedi_safety.gate.responses import Refusal
 
 FIELD = "file"
@@ -26,9 +27,9 @@ _PARTS = 16
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """An upload as it came in. `data` is None if there was no memory for it; hash and size are known all the same."""
+    """An upload as it came in."""
 
-    data: bytes | None = field(repr=False)
+    data: bytes = field(repr=False)
     sha256: bytes
     size: int
     claimed_type: str | None
@@ -37,35 +38,32 @@ class Body:
 class _Sink:
     """Takes the upload's bytes in pieces."""
 
-    def __init__(self, budget: ByteBudget, max_bytes: int) -> None:
-        self._budget = budget
+    def __init__(self, holding: Holding, max_bytes: int) -> None:
+        self._holding = holding
         self._max_bytes = max_bytes
         self._hash = hashlib.sha256()
-        self._pieces: list[bytes] | None = []
+        self._pieces: list[bytes] = []
         self.size = 0
         self.claimed_type: str | None = None
+        self.waits = False
 
     def add(self, piece: bytes) -> None:
         self.size += len(piece)
         if self.size > self._max_bytes:
             raise too_large(self._max_bytes)
         self._hash.update(piece)
-        if self._pieces is not None:
-            if self._budget.try_take(len(piece)):
-                self._pieces.append(bytes(piece))
-            else:
-                self._budget.give_back(self.size - len(piece))
-                self._pieces = None
+        self._pieces.append(bytes(piece))
+
+    async def settle(self) -> None:
+        """Wait until there is memory for what was added."""
+        self.waits = True
+        if size := self.size - self._holding.size:
+            await self._holding.take(size)
+        self.waits = False
 
     def body(self) -> Body:
-        data = None if self._pieces is None else b"".join(self._pieces)
-        return Body(data, self._hash.digest(), self.size, self.claimed_type)
-
-    def let_go(self) -> None:
-        """Give the memory back: the upload was not taken after all."""
-        if self._pieces is not None:
-            self._budget.give_back(sum(len(piece) for piece in self._pieces))
-            self._pieces = None
+        self._holding.whole()
+        return Body(b"".join(self._pieces), self._hash.digest(), self.size, self.claimed_type)
 
 
 class _Form:
@@ -151,18 +149,19 @@ async def read(
     stream: AsyncIterator[bytes],
     content_type: str,
     length: str | None,
-    budget: ByteBudget,
+    holding: Holding,
     *,
     max_bytes: int,
     seconds: float,
 ) -> Body:
-    """Read an upload. What it takes from `budget` is the caller's to give back, if the body has data.
+    """Read an upload. What it takes into `holding` is the caller's to give back, also where it raises.
 
-    Raises `Refusal`: 400 for a malformed form, 408 when it takes too long, 413 when it is too large.
+    Raises `Refusal`: 400 for a malformed form, 408 when it takes too long, 413 when it is too large, 503 when there was no
+    memory for it.
     """
     if length is not None and length.isdigit() and int(length) > max_bytes + _FORM_BYTES:
         raise too_large(max_bytes)
-    sink = _Sink(budget, max_bytes)
+    sink = _Sink(holding, max_bytes)
     kind, options = parse_options_header(content_type.encode("latin-1", "replace"))
     form: _Form | None = None
     if kind == b"multipart/form-data":
@@ -177,15 +176,30 @@ async def read(
             async for piece in stream:
                 if piece:
                     (sink if form is None else form).add(piece)
+                    await sink.settle()
         if form is not None and not (form.found and form.ended):
             raise bad_form("its form is cut short" if form.found else f"its form has no field {FIELD!r}")
     except TimeoutError:
-        sink.let_go()
-        raise Refusal(408, "body_timeout", f"it did not arrive within {seconds:g} s", close=True) from None
-    except BaseException:
-        sink.let_go()
-        raise
+        if sink.waits:
+            raise Refusal(503, "busy", f"there was no memory for it within {seconds:g} s", close=True) from None
+        raise body_timeout(seconds) from None
     return sink.body()
+
+
+async def read_small(stream: AsyncIterator[bytes], *, max_bytes: int, seconds: float) -> bytes:
+    """Read a body that is no upload: a message. Raises `Refusal`: 408 when it takes too long, 413 when it is too large."""
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(seconds):
+            async for piece in stream:
+                size += len(piece)
+                if size > max_bytes:
+                    raise too_large(max_bytes)
+                pieces.append(piece)
+    except TimeoutError:
+        raise body_timeout(seconds) from None
+    return b"".join(pieces)
 
 
 def plain_type(content_type: str) -> str | None:
@@ -197,6 +211,11 @@ def plain_type(content_type: str) -> str | None:
 def too_large(max_bytes: int) -> Refusal:
     """Return what is said of an upload that is too large."""
     return Refusal(413, "too_large", f"more than {max_bytes} bytes", close=True)
+
+
+def body_timeout(seconds: float) -> Refusal:
+    """Return what is said of a body that takes too long."""
+    return Refusal(408, "body_timeout", f"it did not arrive within {seconds:g} s", close=True)
 
 
 def bad_form(what: str) -> Refusal:

@@ -1,7 +1,7 @@
 """The HTTP server's edge: uvicorn with what it lacks against callers that hold on to connections.
 
-Time-outs and limits for the head of a request, a limit on connections altogether and from one stranger, errors as JSON.
-What a request means is `server`'s.
+Time-outs and limits for the head of a request and what follows its body, a limit on connections altogether, from all
+strangers and from one, errors as JSON. Who was let in once is no stranger. What a request means is `app`'s.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ import json
 import logging
 import resource
 import socket
+import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from fedi_safety.core.errors import UsageError
+from fedi_safety.gate.admission import FORWARDED_FOR, PROXY_SIGNS, RECOGNISED, block
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +30,10 @@ _HEAD_S = 10.0
 _HEAD_BYTES = 64 << 10
 # Longer than callers keep an idle connection themselves (pict-rs 90 s): one that is closed as they begin to use it
 # again would cost an upload.
-_KEEP_ALIVE_S = 120.0
+_KEEP_ALIVE_S = 120
+_STRANGERS_KEEP_ALIVE_S = 5
+_REMEMBERED, _REMEMBERED_S = 1000, 3600.0  # addresses that were let in, and for how long their next connections are known
+_BETWEEN_BYTES = 4  # a colon, a blank, and the end of the line
 _BACKLOG = 512
 _OTHER_FILES = 256  # the ledger, decoders with their memory, stores
 # Who is turned away may send on for so long, and the answer reaches it: closed at once, it would see a reset instead.
@@ -36,17 +42,40 @@ _LINGERING = 64
 _STOP_S = 9  # a little more than the judges take; containers are killed after ten
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Edge:
-    """How many connections there may be; `known` tells whose number is not limited by itself."""
+    """How many connections there may be; `listed` tells whose number is not limited by itself.
+
+    A quarter of the places is kept for those who are listed, or were let in lately: strangers never have it.
+    """
 
     connections: int
-    known: Callable[[str], bool]
+    listed: Callable[[str], bool]
+    _let_in: OrderedDict[str, float] = field(default_factory=OrderedDict)
+
+    @property
+    def of_strangers(self) -> int:
+        """Return how many connections all unknown addresses together may hold."""
+        return self.connections - self.connections // 4
 
     @property
     def of_stranger(self) -> int:
         """Return how many connections one unknown address may hold."""
         return max(4, min(64, self.connections // 4))
+
+    def knows(self, peer: str) -> bool:
+        """Whether an address is listed, or somebody there was let in lately."""
+        return self.listed(peer) or time.monotonic() - self._let_in.get(peer, float("-inf")) < _REMEMBERED_S
+
+    def remember(self, peer: str) -> None:
+        """Note that somebody at this address was let in."""
+        self._let_in[peer] = time.monotonic()
+        self._let_in.move_to_end(peer)
+        while len(self._let_in) > _REMEMBERED:
+            self._let_in.popitem(last=False)
+
+
+_OF_PROXIES = frozenset(name.encode() for name in (FORWARDED_FOR, *PROXY_SIGNS))
 
 
 class _Protocol(HttpToolsProtocol):
@@ -56,18 +85,23 @@ class _Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._head_timer: asyncio.TimerHandle | None = None
-        self._head_bytes = 0  # of a head that one read did not bring whole
+        self._idle_bytes = 0  # of reads that brought no whole head, and of a body nothing
+        self._head_bytes = 0  # of names and values
+        self._too_large = False
         self._in_head = False
+        self._between = False  # in a body, behind the size of a chunk: what comes may be the last one's trailer
         self.lingers = False
         super().connection_made(transport)
-        peer = self.client[0] if self.client else ""
+        self._peer = self.client[0] if self.client else ""
+        self.block = block(self._peer)
+        self.known = self.edge.knows(self._peer)
+        self.timeout_keep_alive = _KEEP_ALIVE_S if self.known else _STRANGERS_KEEP_ALIVE_S
         others = [c for c in self.connections if c is not self and not getattr(c, "lingers", False)]
-        if len(others) >= self.edge.connections:
+        strangers = [] if self.known else [c for c in others if not getattr(c, "known", False)]
+        if len(others) >= self.edge.connections or len(strangers) >= self.edge.of_strangers:
             self._turn_away(503, "too_many_connections", "the gate holds as many connections as it may", linger=True)
-        elif not self.edge.known(peer):
-            same = sum(1 for c in others if (client := getattr(c, "client", None)) and client[0] == peer)
-            if same >= self.edge.of_stranger:
-                self._turn_away(503, "too_many_connections", "too many connections from one address", linger=True)
+        elif sum(getattr(c, "block", None) == self.block for c in strangers) >= self.edge.of_stranger:
+            self._turn_away(503, "too_many_connections", "too many connections from one address", linger=True)
         if not self.lingers:
             self._await_head()
 
@@ -80,25 +114,57 @@ class _Protocol(HttpToolsProtocol):
             return
         if self._idle:
             self._await_head()
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > _HEAD_BYTES:
-                self._turn_away(431, "head_too_large", "the head of the request is too large")
+        if self._in_head or self._between:
+            self._idle_bytes += len(data)
+            if self._idle_bytes > _HEAD_BYTES:
+                self._head_too_large()
                 return
         super().data_received(data)
 
     def on_message_begin(self) -> None:
-        self._in_head = True
-        self._head_bytes = 0
+        self._in_head, self._between = True, False
+        self._idle_bytes = self._head_bytes = 0
         super().on_message_begin()
+        headers = self.headers
+        self.scope["state"][RECOGNISED] = lambda: self._recognise(headers)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value) + _BETWEEN_BYTES
+        if self._head_bytes > _HEAD_BYTES:
+            self._too_large = True
+            raise ValueError  # which ends the parser, and comes back as an error of the request's
+        if self._in_head:  # a trailer is nobody's to read
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._stop_timer()
         super().on_headers_complete()
 
+    def on_chunk_header(self) -> None:
+        """Note that the size of a chunk was read; httptools calls it."""
+        self._between = True
+        self._idle_bytes = 0
+
+    def on_body(self, body: bytes) -> None:
+        self._between = False
+        super().on_body(body)
+
+    def _recognise(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Take the caller for known from now on: it was let in."""
+        self.known = True
+        self.timeout_keep_alive = _KEEP_ALIVE_S
+        if not any(name in _OF_PROXIES for name, _ in headers):  # else others may come from the same address
+            self.edge.remember(self._peer)
+
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the text is our own
-        self._turn_away(400, "bad_http", "this is not a valid HTTP request")
+        if self._too_large:
+            self._head_too_large()
+        else:
+            self._turn_away(400, "bad_http", "this is not a valid HTTP request")
+
+    def _head_too_large(self) -> None:
+        self._turn_away(431, "head_too_large", "the head of the request, or its trailer, is too large")
 
     @property
     def _idle(self) -> bool:
@@ -119,6 +185,9 @@ class _Protocol(HttpToolsProtocol):
             self._turn_away(408, "head_timeout", f"the head of a request must come within {_HEAD_S:g} s")
 
     def _turn_away(self, status: int, code: str, message: str, *, linger: bool = False) -> None:
+        if self.pipeline or (not self._idle and self.cycle.response_started):
+            self.transport.close()  # amid another answer
+            return
         body = json.dumps({"code": code, "message": message}).encode() + b"\n"
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[status] + head + body)
@@ -152,7 +221,7 @@ def make_server(app: Any, edge: Edge) -> Server:
         access_log=False,
         proxy_headers=False,  # who is believed about addresses is `admission`'s to say
         server_header=False,
-        timeout_keep_alive=int(_KEEP_ALIVE_S),
+        timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_STOP_S,
     )
     return Server(config)

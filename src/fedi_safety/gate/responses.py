@@ -25,6 +25,7 @@ _TEXTS = {
     Unjudged.DEADLINE: "there was no verdict in time",
     Unjudged.STOPPING: "the gate is being stopped",
     Unjudged.UNSUPPORTED: "media of this kind is not decoded here",
+    Unjudged.UNOPENED: "the workers that are there open no media of this kind",
     Unjudged.NOT_MEDIA: "this is no media",
     Unjudged.EMPTY: "the upload is empty",
     Unjudged.DECODER_FAILED: "it could not be decoded",
@@ -35,16 +36,20 @@ _TEXTS = {
 class Refusal(Exception):
     """A request that is not answered by a verdict: an error of the caller's, or of the moment."""
 
-    def __init__(self, status: int, code: str, message: str, *, close: bool = False, why: str = "") -> None:
+    def __init__(
+        self, status: int, code: str, message: str, *, close: bool = False, why: str = "", kind: str = ""
+    ) -> None:
         """Say it with an HTTP status, a stable code and a sentence; `close` ends the connection, its body unread.
 
-        `why` is for the operator's log alone, in the place of the sentence.
+        `why` is for the operator's log alone, in the place of the sentence; `kind` is the same for all of which the log
+        needs one example.
         """
         self.status = status
         self.code = code
         self.message = message
         self.close = close
         self.why = why or message
+        self.kind = kind
         super().__init__(message)
 
 

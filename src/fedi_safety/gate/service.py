@@ -21,9 +21,9 @@ from fedi_safety.app.engine import Engine, measurable, open_decoder, open_engine
 from fedi_safety.config.schema import Gate, Settings
 from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.core.ledger_ports import UploadLedger
+from fedi_safety.core.enums import MediaType
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Decoder
-from fedi_safety.core.queues import ByteBudget
 from fedi_safety.core.uploads import GATE_RUN, UploadState
 from fedi_safety.gate import edge, openapi
 from fedi_safety.gate.admission import Admission, check
@@ -34,13 +34,17 @@ from fedi_safety.gate.fetching import Fetcher, Hosts
 from fedi_safety.gate.hooks.mastodon import MastodonHook
 from fedi_safety.gate.hooks.pdq import PdqHook
 from fedi_safety.gate.keys import Keyring
+from fedi_safety.gate.memory import Memory
+from fedi_safety.gate.tally import Tally
 from fedi_safety.gate.worker_api import WorkerApi
-from fedi_safety.judging.engine import EngineJudge, EngineLimits, FirstFree
+from fedi_safety.judging.engine import EngineJudge, EngineLimits
 from fedi_safety.judging.metrics import Metrics
 from fedi_safety.judging.remembered import LedgerFirst
+from fedi_safety.judging.together import OWN, Together
 from fedi_safety.judging.types import Judge
 from fedi_safety.judging.worker_queue import QueueLimits, WorkerQueue
 from fedi_safety.media import SandboxDecoder
+from fedi_safety.media.sniff import sniff
 from fedi_safety.service.systemd import Notifier
 
 log = logging.getLogger(__name__)
@@ -68,9 +72,10 @@ class Serving:
         *,
         reload: Callable[[], Policy],
         load: Callable[[], Engine] | None = None,
+        sniff: Callable[[bytes], MediaType] = sniff,
         extra_routes: Sequence[BaseRoute] = (),
     ) -> None:
-        """Take over the ledger's use and the listening socket; `load` replaces the engine's opening in tests.
+        """Take over the ledger's use and the listening socket; `load` and `sniff` replace the engine's in tests.
 
         `extra_routes` are other rooms', served beside the gate's own: usually a `Mount`, whose middleware (sessions,
         headers) and error pages are its own and touch no upload. The gate does not ask who calls them.
@@ -80,6 +85,7 @@ class Serving:
         self._policy = policy
         self._listener = listener
         self._reload = reload
+        self._sniff = sniff
         self._load = load or partial(open_engine, engine_settings(settings))
         self._metrics = Metrics()
         self._notifier = Notifier()
@@ -93,9 +99,10 @@ class Serving:
     def _build(self, run: int) -> None:
         settings, gate = self._settings, self._settings.gate
         self.writer = LedgerWriter(self._ledger, run, self._metrics)
-        half = gate.held_bytes // 2  # the other half is for what was answered already and is judged when there is time
-        self._budget = ByteBudget(half, one_always=False)
-        self._judge = self._make_judge(half)
+        spare = gate.held_bytes // 4  # for what was answered already and is judged when there is time
+        self._memory = Memory(gate.held_bytes - spare, gate.max_bytes)
+        self._tally = Tally()
+        self._judge = self._make_judge(spare)
         media = Hosts("gate.mastodon_hosts", gate.mastodon_hosts)
         fetcher = Fetcher(media, gate.max_bytes, _WEBHOOK_SECONDS) if media else None
         self._backlog = Backlog(
@@ -114,10 +121,12 @@ class Serving:
             self.writer,
             self._backlog,
             self._metrics,
-            self._budget,
+            self._memory,
+            self._sniff,
             [*self._further_routes(admission, pictures, media), *self._extra_routes],
             described,
             openapi.page(described),
+            self._tally,
         )
         self._add_gauges()
         guard = edge.Edge(edge.affordable(gate.connections), admission.knows)
@@ -136,19 +145,21 @@ class Serving:
             )
         self._queue: WorkerQueue | None = None
         if gate.worker_keys:
-            self._queue = WorkerQueue(QueueLimits(gate.worker_queue, gate.held_bytes, missing_s=gate.worker_missing_s))
+            places = gate.worker_queue + (gate.queue if gate.engine and gate.worker_queue else 0)
+            lent = QueueLimits(places, gate.held_bytes, missing_s=gate.worker_missing_s)
+            self._queue = WorkerQueue(lent, own=OWN if gate.engine else None, sniff=self._sniff)
         if self._engine is None:
             assert self._queue is not None  # `check` has refused settings without either
             measured = measurable(self._settings)  # as workers with the same configuration have it
             return LedgerFirst(self._queue, self._ledger, lambda: measured.in_force(self._policy))
-        return self._engine if self._queue is None else FirstFree((self._engine, self._queue))
+        return self._engine if self._queue is None else Together(self._engine, self._queue)
 
     def _further_routes(self, admission: Admission, pictures: Hosts, media: Hosts) -> Iterator[BaseRoute]:
         """Yield what is served besides uploads: for workers, and for servers that ask in their own way."""
         gate = self._settings.gate
         if self._queue is not None:
             keys = {name: key.get_secret_value() for name, key in gate.worker_keys.items()}
-            yield from WorkerApi(self._queue, Keyring(keys)).routes()
+            yield from WorkerApi(self._queue, Keyring(keys), self._tally).routes()
         if pictures:
             yield from PdqHook(admission, Fetcher(pictures, gate.max_bytes), self._decoder).routes()
         if gate.mastodon_secret is not None:
@@ -165,7 +176,7 @@ class Serving:
 
     def _add_gauges(self) -> None:
         m, backlog, engine, queue = self._metrics, self._backlog, self._engine, self._queue
-        m.gauge("held_bytes", "Bytes of uploads that somebody waits for.", lambda: self._budget.taken_bytes)
+        m.gauge("held_bytes", "Bytes of uploads that somebody waits for.", lambda: self._memory.taken_bytes)
         m.gauge(
             "ready",
             "1 if uploads are judged, and those let in without a verdict can be written down.",
@@ -208,6 +219,7 @@ class Serving:
             except FediSafetyError as error:
                 failure = error
             await self._end(serving)
+            self._tally.close()
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
             status = "failed" if failure is not None else "done"

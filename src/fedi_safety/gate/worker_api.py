@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
@@ -22,9 +21,11 @@ from starlette.routing import Route
 from fedi_safety.clients.pictrs_safety import BETTER
 from fedi_safety.core.enums import MediaType
 from fedi_safety.core.errors import printable
+from fedi_safety.gate.admission import Caller, block, recognise
+from fedi_safety.gate.body import read_small
 from fedi_safety.gate.keys import Keyring
 from fedi_safety.gate.responses import Refusal
-from fedi_safety.judging import logs
+from fedi_safety.gate.tally import Tally
 from fedi_safety.judging.messages import (
     MAX_WAIT_S,
     WORK_TYPE,
@@ -74,10 +75,11 @@ class _OldRefusal(Exception):
 class WorkerApi:
     """The endpoints for workers, over one queue."""
 
-    def __init__(self, queue: WorkerQueue, keys: Keyring) -> None:
-        """Speak for `queue` to holders of `keys`."""
+    def __init__(self, queue: WorkerQueue, keys: Keyring, tally: Tally | None = None) -> None:
+        """Speak for `queue` to holders of `keys`; `tally` notes those with a wrong one."""
         self._queue = queue
         self._keys = keys
+        self._tally = tally or Tally()
 
     def routes(self) -> list[Route]:
         """Return the routes to mount at the root."""
@@ -140,9 +142,10 @@ class WorkerApi:
             raise _OldRefusal(_invalid("apikey", "The auth api key Missing required parameter in the HTTP headers"))
         holder = self._keys.holder(key)
         if holder is None:
-            peer = None if request.client is None else request.client.host
-            logs.note("error", level=logging.WARNING, peer=peer, code="wrong_key", detail="at /api/v1/pop")
+            peer = "" if request.client is None else request.client.host
+            self._tally.note("wrong_key", block(peer), "at /api/v1/pop", kind="pop")
             raise _OldRefusal(_old_json(403, {"message": "Access Denied"}))
+        _let_in(request, holder)
         return holder
 
     # --- our own workers
@@ -158,7 +161,7 @@ class WorkerApi:
         now = time.monotonic()
         jobs = [_head(lease, now) for lease in leases]
         over = self._queue.stopping and not jobs
-        head = JobsHead(jobs=jobs, lease_s=self._queue.limits.lease_s, stopping=over).model_dump_json() + "\n"
+        head = JobsHead(jobs=jobs, lease_s=self._queue.limits.renewed_s, stopping=over).model_dump_json() + "\n"
         parts = [head.encode(), *(lease.upload.data for lease in leases)]
 
         async def body() -> Any:
@@ -199,6 +202,7 @@ class WorkerApi:
         holder = self._keys.holder(key.strip())
         if holder is None:
             raise Refusal(403, "wrong_key", "the worker's key is missing or not known here")
+        _let_in(request, holder)
         return holder
 
 
@@ -210,6 +214,11 @@ def _guarded(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Req
             return refused.response
 
     return guarded
+
+
+def _let_in(request: Request, holder: str) -> None:
+    request.scope["caller"] = Caller(holder)
+    recognise(request.scope)
 
 
 def _named(holder: str, worker: str) -> str:
@@ -230,19 +239,7 @@ def _head(lease: Lease, now: float) -> JobHead:
 
 
 async def _body(request: Request) -> bytes:
-    """Return the whole body, which must be small and come soon."""
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(_BODY_S):
-            async for part in request.stream():
-                size += len(part)
-                if size > _MAX_BODY_BYTES:
-                    raise Refusal(413, "too_large", f"more than {_MAX_BODY_BYTES} bytes", close=True)
-                parts.append(part)
-    except TimeoutError:
-        raise Refusal(408, "body_timeout", f"it did not arrive within {_BODY_S:g} s", close=True) from None
-    return b"".join(parts)
+    return await read_small(request.stream(), max_bytes=_MAX_BODY_BYTES, seconds=_BODY_S)
 
 
 def _object(body: bytes) -> dict[str, Any] | None:

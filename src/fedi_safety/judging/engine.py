@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fedi_safety.app.engine import Engine
 from fedi_safety.app.ledger import SystemClock
@@ -30,13 +30,15 @@ from fedi_safety.core.types import Content, Evidence, Judgement
 from fedi_safety.judging.engine_queue import Pace, Recent, Waiting, Work
 from fedi_safety.judging.logs import named
 from fedi_safety.judging.metrics import Metrics
-from fedi_safety.judging.types import Answer, Judge, Unjudged, Upload
+from fedi_safety.judging.turns import Places
+from fedi_safety.judging.types import Answer, Unjudged, Upload
 
 log = logging.getLogger(__name__)
 
 _HEAD_BYTES = 4096
 _BLIND_S = 5.0  # how long nothing is looked up in a ledger that could not be read
 _BATCH = 8
+_MOMENT_S = 2.0
 _STOP_S = 8.0  # how long a stop waits for what is in hand; containers are killed after ten
 _JOIN_S = 20.0  # a batch ends by itself; a thread that outlives the interpreter can crash it
 _SURE = 0.75  # of the time that is left: the pace is a mean
@@ -81,6 +83,7 @@ class EngineLimits:
     """How much may wait for the engine."""
 
     queue: int = 64
+    before: int = 256  # uploads that may wait for a place in the queue
     spare_bytes: int = 128 << 20  # of uploads that were answered without a verdict and are judged when there is time
 
 
@@ -105,6 +108,8 @@ class EngineJudge:
         self._metrics = metrics
         self._clock = SystemClock()
         self._queue = Waiting(limits.queue, limits.spare_bytes)
+        self._places = Places()
+        self._most_before = limits.before
         self._works: dict[bytes, Work] = {}
         self._recent = Recent()
         self._pace = Pace()
@@ -174,6 +179,7 @@ class EngineJudge:
         self._stopping = True
         if self.loaded is not None and not self.loaded.done():
             self.loaded.cancel()
+        self._places.changed()
         until = time.monotonic() + _STOP_S
         while any(work.waiters for work in self._works.values()) and time.monotonic() < until:
             await asyncio.sleep(0.02)
@@ -194,7 +200,7 @@ class EngineJudge:
     @property
     def idle(self) -> bool:
         """Whether nobody waits for the engine."""
-        return not any(work.waiters for work in self._works.values())
+        return not (self._places or any(work.waiters for work in self._works.values()))
 
     def lengths(self) -> tuple[int, int]:
         """Return how many uploads wait for a decoder, and how many that were answered already."""
@@ -206,19 +212,20 @@ class EngineJudge:
             return unjudged(upload.sha256, "engine", Unjudged.STOPPING)
         if self.engine is None and (missing := await self._until_loaded(upload)) is not None:
             return missing
-        work = self._works.get(upload.sha256)
-        if work is None:
-            if (known := await self._known(upload.sha256)) is not None:
-                return known
-            work = self._works.get(upload.sha256)  # another may have come meanwhile
-        if work is None:
-            taken = self._take(upload)
-            if isinstance(taken, Answer):
-                return taken
-            work = taken
-        elif work.waiters == 0 and self._queue.drop(work) and not self._queue.put(work):
-            return self._full(work, upload)
-        return await self._wait(work, upload.deadline)
+        if upload.sha256 not in self._works and (known := await self._known(upload.sha256)) is not None:
+            return known
+        entered = await self._enter(upload)
+        return entered if isinstance(entered, Answer) else await self._wait(entered, upload.deadline)
+
+    async def known(self, sha256: bytes) -> Answer | None:
+        """Return the verdict on a content that was judged before, None if there is none or the models still load."""
+        return None if self._stopping or self.engine is None else await self._known(sha256)
+
+    def room(self) -> int:
+        """Return how many uploads in hand keep the engine busy: what it gets through in a moment, a batch at most."""
+        assert self.engine is not None
+        jobs, pace_s = self.engine.jobs, self._pace.wait_s(1)
+        return max(jobs, min(_BATCH + 2 * jobs, int(_MOMENT_S / pace_s) if pace_s else _BATCH))
 
     async def _until_loaded(self, upload: Upload) -> Answer | None:
         """Wait for the models; None when they are there."""
@@ -230,12 +237,42 @@ class EngineJudge:
             return unjudged(upload.sha256, "engine", Unjudged.ENGINE_FAILED, "the models could not be loaded")
         return None
 
-    def _full(self, work: Work, upload: Upload) -> Answer:
-        self._queue.put_spare(work)
-        return unjudged(upload.sha256, "engine", Unjudged.QUEUE_FULL)
+    async def _enter(self, upload: Upload) -> Work | Answer:
+        """Return the work on this content, with a place in the queue or beyond it, and one more who waits for it.
 
-    def _take(self, upload: Upload) -> Work | Answer:
-        """Put an upload into the queue, or say why not."""
+        Where there is no place it waits for one as long as the upload's patience lasts.
+        """
+        fresh = self._fresh(upload)
+        if isinstance(fresh, Answer):
+            return fresh
+        entered: list[Work] = []
+
+        def enter() -> bool:
+            if self._stopping:
+                return True
+            work = self._works.get(upload.sha256)  # another may have come before
+            if not (self._put(fresh, upload) if work is None else self._put_again(work)):
+                return False
+            entered.append(work or fresh)
+            entered[0].waiters += 1
+            return True
+
+        if not enter():
+            late = self._too_late(upload)
+            if len(self._places) >= self._most_before and late:
+                return unjudged(upload.sha256, "engine", Unjudged.QUEUE_FULL, "it could not be judged in time")
+            try:
+                await self._places.wait(upload.sender, enter, min(upload.patience, upload.deadline))
+            except asyncio.CancelledError:
+                for work in entered:
+                    self._leave(work)
+                raise
+        if entered:
+            return entered[0]
+        return unjudged(upload.sha256, "engine", Unjudged.STOPPING if self._stopping else Unjudged.QUEUE_FULL)
+
+    def _fresh(self, upload: Upload) -> Work | Answer:
+        """Return the work that an upload makes, or why there is nothing to judge in it."""
         if not upload.data:
             return unjudged(upload.sha256, "engine", Unjudged.EMPTY)
         assert self.engine is not None
@@ -243,16 +280,27 @@ class EngineJudge:
             media_type = self.engine.decoder.sniff(upload.data[:_HEAD_BYTES])
         except Unscannable as error:
             return unjudged(upload.sha256, "engine", _MEANS.get(error.reason, Unjudged.NOT_MEDIA), error.detail)
-        work = self._work(upload, media_type)
-        if self._too_late(self.engine, upload) or not self._queue.put(work):
-            return unjudged(upload.sha256, "engine", Unjudged.QUEUE_FULL)
-        self._hold(work)
-        return work
+        return self._work(upload, media_type)
 
-    def _too_late(self, engine: Engine, upload: Upload) -> bool:
+    def _put(self, work: Work, upload: Upload) -> bool:
+        """Give it a place in the queue, if there is one and its turn would come in time."""
+        if self._too_late(upload) or not self._queue.put(work):
+            return False
+        self._hold(work)
+        return True
+
+    def _put_again(self, work: Work) -> bool:
+        """Have those for whom a content is in hand already wait for it; what nobody waited for gets a place."""
+        if work.waiters or not self._queue.drop(work) or self._queue.put(work):
+            return True
+        self._queue.put_spare(work)
+        return False
+
+    def _too_late(self, upload: Upload) -> bool:
         """Whether so much waits that this one's turn would come past its deadline, and cost those behind it theirs."""
+        assert self.engine is not None
         ahead = len(self._works) - self._queue.lengths()[1]
-        with_it = engine.jobs * self._batch(engine)  # judged together, and so answered together
+        with_it = min(self.engine.jobs * self._batch(self.engine), ahead + 1)  # judged together, so answered together
         return ahead > 0 and self._pace.wait_s(ahead + with_it) >= _SURE * (upload.deadline - time.monotonic())
 
     def _hold(self, work: Work) -> None:
@@ -261,10 +309,10 @@ class EngineJudge:
 
     def _work(self, upload: Upload, media_type: MediaType) -> Work:
         future: asyncio.Future[Answer] = self._loop.create_future()
-        return Work(upload.sha256, upload.data, media_type, len(upload.data), future)
+        return Work(upload.sha256, upload.data, media_type, len(upload.data), future, upload.sender)
 
     async def _wait(self, work: Work, deadline: float) -> Answer:
-        work.waiters += 1
+        """Wait as one of the work's waiters, which `_enter` has counted."""
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 return await asyncio.shield(work.future)
@@ -273,12 +321,16 @@ class EngineJudge:
             if work.waiters == 1 and self._queue.drop(work) and not self._queue.put_spare(work):
                 self._works.pop(work.sha256, None)
             return unjudged(work.sha256, "engine", Unjudged.DEADLINE)
-        except asyncio.CancelledError:
-            if work.waiters == 1 and self._queue.drop(work):
-                self._works.pop(work.sha256, None)
-            raise
         finally:
-            work.waiters -= 1
+            self._leave(work)
+
+    def _leave(self, work: Work) -> None:
+        """One waits no longer; what nobody waits for, and is neither begun nor to be judged later, is let go of."""
+        work.waiters -= 1
+        if not work.waiters:
+            if self._queue.drop_urgent(work):
+                self._works.pop(work.sha256, None)
+            self._places.changed()
 
     def later(self, upload: Upload) -> bool:
         """Judge an upload that was answered already, when nobody waits; return false if there is no room for it."""
@@ -410,6 +462,7 @@ class EngineJudge:
                 self._recent.put(answer)
         if not work.future.done():
             work.future.set_result(answer)
+        self._places.changed()
 
 
 def _warm(engine: Engine) -> None:
@@ -418,36 +471,3 @@ def _warm(engine: Engine) -> None:
         decoded = engine.decoder.decode(draw_test_card(), MediaType.PNG)
         for detector in engine.detectors:
             detector.score([Evidence(frame) for frame in decoded.frames])
-
-
-@dataclass(slots=True)
-class FirstFree:
-    """Asks several judges in turn: the next one only where the one before had no room, or failed."""
-
-    judges: Sequence[Judge]
-    metrics: Metrics | None = field(default=None)
-
-    async def judge(self, upload: Upload) -> Answer:
-        """Return the first answer that says something of the upload, else the first judge's."""
-        first: Answer | None = None
-        for one in self.judges:
-            answer = await one.judge(upload)
-            if answer.reason is None or not answer.reason.passing:
-                return answer
-            first = first or answer
-        assert first is not None
-        return first
-
-    def ready(self) -> str | None:
-        """Return None if any of them is ready, else why the first is not."""
-        why = [one.ready() for one in self.judges]
-        return None if None in why else why[0]
-
-    async def start(self) -> None:
-        """Start all of them."""
-        for one in self.judges:
-            await one.start()
-
-    async def stop(self) -> None:
-        """Stop all of them, side by side: each waits for what it holds."""
-        await asyncio.gather(*(one.stop() for one in self.judges))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from fedi_safety.core.enums import MediaType
 from fedi_safety.core.queues import ByteBudget
+from fedi_safety.judging.turns import Turns, share
 from fedi_safety.judging.types import Answer
 
 _REMEMBERED = 10_000
@@ -29,6 +30,7 @@ class Work:
     media_type: MediaType
     size: int
     future: asyncio.Future[Answer]
+    sender: str = ""
     waiters: int = 0
 
 
@@ -36,10 +38,10 @@ class Waiting:
     """What waits for a decoder: uploads that somebody waits for first, then what is judged when there is time."""
 
     def __init__(self, urgent: int, spare_bytes: int) -> None:
-        """Hold at most so many urgent ones, and so many bytes of the others."""
+        """Hold at most so many urgent ones, of one caller its share, and so many bytes of the others."""
         self._most = urgent
         self._budget = ByteBudget(spare_bytes, one_always=False)  # of those that nobody waits for
-        self._urgent: deque[Work] = deque()
+        self._urgent: Turns[Work] = Turns()
         self._spare: deque[Work] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -49,11 +51,12 @@ class Waiting:
         return len(self._urgent), len(self._spare)
 
     def put(self, work: Work) -> bool:
-        """Add an urgent one; return false if too many wait."""
+        """Add an urgent one; return false if too many wait, or too many of its caller's."""
         with self._changed:
-            if self._closed or len(self._urgent) >= self._most:
+            urgent = self._urgent
+            if self._closed or len(urgent) >= self._most or urgent.of(work.sender) >= share(self._most):
                 return False
-            self._urgent.append(work)
+            urgent.put(work.sender, work)
             self._changed.notify()
             return True
 
@@ -69,13 +72,18 @@ class Waiting:
     def drop(self, work: Work) -> bool:
         """Take one out that has not begun; return whether it was there."""
         with self._changed:
-            for queue in (self._urgent, self._spare):
-                if work in queue:
-                    queue.remove(work)
-                    if queue is self._spare:
-                        self._budget.give_back(work.size)
-                    return True
-            return False
+            if self._urgent.drop(work.sender, work):
+                return True
+            if work not in self._spare:
+                return False
+            self._spare.remove(work)
+            self._budget.give_back(work.size)
+            return True
+
+    def drop_urgent(self, work: Work) -> bool:
+        """Take one out that has not begun, if somebody was to wait for it; return whether it was there."""
+        with self._changed:
+            return self._urgent.drop(work.sender, work)
 
     def take(self) -> Work | None:
         """Wait for the next one. None means the end."""
@@ -84,8 +92,9 @@ class Waiting:
                 if self._closed:
                     return None
                 self._changed.wait(1.0)
-            if self._urgent:
-                return self._urgent.popleft()
+            for sender, work in self._urgent.items():
+                self._urgent.take(sender, work)
+                return work
             work = self._spare.popleft()
             self._budget.give_back(work.size)
             return work

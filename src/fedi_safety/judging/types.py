@@ -22,6 +22,7 @@ class Unjudged(StrEnum):
     DEADLINE = "deadline"  # no verdict within the gate's own time
     STOPPING = "stopping"  # the gate was being stopped
     UNSUPPORTED = "unsupported"  # media of a kind that is not decoded here
+    UNOPENED = "unopened"  # only predecessors' workers are there, which open no media of this kind
     NOT_MEDIA = "not_media"
     EMPTY = "empty"
     DECODER_FAILED = "decoder_failed"  # corrupt, truncated, too large or too slow to decode, or the decoder died
@@ -33,12 +34,17 @@ class Unjudged(StrEnum):
         return self in _PASSING
 
 
-_PASSING = frozenset({Unjudged.NO_WORKER, Unjudged.QUEUE_FULL, Unjudged.STOPPING, Unjudged.ENGINE_FAILED})
+_PASSING = frozenset(
+    {Unjudged.NO_WORKER, Unjudged.QUEUE_FULL, Unjudged.STOPPING, Unjudged.ENGINE_FAILED, Unjudged.UNOPENED}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One medium that somebody waits for, whole in memory. `received` and `deadline` are `time.monotonic()`."""
+    """One medium that somebody waits for, whole in memory. Times are `time.monotonic()`.
+
+    Where a queue is full it waits before it until `patience`; 0: not at all.
+    """
 
     id: str  # the request's id: 32 hex digits, sorted by time; also the job's id in the queue for workers
     sender: str  # who asked, for logs and figures: the name of a token, or a network
@@ -47,6 +53,7 @@ class Upload:
     sha256: bytes
     received: float
     deadline: float
+    patience: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,7 @@ class Judge(Protocol):
         """Answer by `upload.deadline` (a little before it: the answer must still be sent).
 
         Never raises because of the upload. If the caller is cancelled (the uploader went away), the work is dropped
-        where it has not begun. A queue that is full answers `unjudged`/`queue_full` at once.
+        where it has not begun. A queue that is full answers `unjudged`/`queue_full` when the upload's patience is over.
         """
         ...
 

@@ -1,7 +1,8 @@
-"""Uploads that wait for workers elsewhere: bounded, lent for a time, answered once.
+"""Uploads that wait for workers: bounded, lent for a time, answered once.
 
-It is the `Judge` that has others judge. Media stays in memory; what it holds ends with the uploader's wait, so nothing
-is kept over a restart. It knows no HTTP: `worker_api` speaks to the workers. All of it runs in one event loop.
+It is the `Judge` that has others judge: workers elsewhere, and beside them the engine in this process. Media stays in
+memory; what it holds ends with the uploader's wait, so nothing is kept over a restart. It knows no HTTP: `worker_api`
+speaks to the workers. All of it runs in one event loop.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import asyncio
 import logging
 import math
 import time
-from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from uuid import uuid4
 
 from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.queues import ByteBudget
+from fedi_safety.judging.turns import Places, Turns, share
 from fedi_safety.judging.types import Answer, Unjudged, Upload
 from fedi_safety.media.sniff import sniff
 
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 _HEAD_BYTES = 4096
 _STOP_S = 5.0  # containers are killed after ten
 _NEVER = float("-inf")
+_SHORTEST_LEASE_S = 2.0  # a worker says every third of it that it lives
+_LOOK_S, _OFTENEST_S = 0.5, 0.05  # how often it is looked whether the workers are still there
 _MARGIN_S = 0.2  # before the deadline, so that the answer can still be sent
 
 
@@ -41,6 +44,11 @@ class QueueLimits:
     old_lease_s: float = 10.0  # the same for predecessors' workers, which cannot say that they are still at it
     missing_s: float = 5.0  # no worker asked for work for so long: there is none; 0: there always is one
     tries: int = 3  # workers that may die of one upload
+
+    @property
+    def renewed_s(self) -> float:
+        """Return for how long is lent: no longer than until a worker that is silent counts as gone."""
+        return min(self.lease_s, max(self.missing_s, _SHORTEST_LEASE_S)) if self.missing_s else self.lease_s
 
 
 @dataclass(eq=False, slots=True)
@@ -62,6 +70,10 @@ class Lease:
         """Return its type, as its content tells."""
         return self.job.media_type
 
+    def when_over(self, then: Callable[[], object]) -> None:
+        """Have `then` called when nobody waits for the answer any more, whoever gave it."""
+        self.job.answer.add_done_callback(lambda _: then())
+
 
 @dataclass(eq=False, slots=True)
 class _Job:
@@ -70,6 +82,15 @@ class _Job:
     answer: asyncio.Future[Answer]
     leases: list[Lease] = field(default_factory=list)
     tries: int = 0
+    had: set[str] = field(default_factory=set)  # who failed with it, or is still at it beyond its lease
+
+
+@dataclass(eq=False, frozen=True, slots=True)
+class _Asker:
+    """A worker that waits for work."""
+
+    woken: asyncio.Event
+    kinds: Collection[MediaType] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +104,32 @@ class QueueFigures:
 
 
 class WorkerQueue:
-    """Lends uploads to workers and returns their answers to whoever waits. The first answer counts, no other."""
+    """Lends uploads to workers and returns their answers to whoever waits. The first answer counts, no other.
 
-    def __init__(self, limits: QueueLimits | None = None) -> None:
-        """Hold nothing yet."""
+    Callers have their turns, and each a share of the places.
+    """
+
+    def __init__(
+        self,
+        limits: QueueLimits | None = None,
+        *,
+        own: str | None = None,
+        sniff: Callable[[bytes], MediaType] = sniff,
+    ) -> None:
+        """Hold nothing yet. `own` is a worker in this process: it is always there, and does not die."""
         self.limits = limits or QueueLimits()
+        self._own = own
+        self._sniff = sniff
         self._jobs: dict[str, _Job] = {}
-        self._waiting: OrderedDict[str, _Job] = OrderedDict()
+        self._waiting: Turns[_Job] = Turns()
+        self._before = Places()
         self._leases: dict[str, Lease] = {}
-        self._askers: list[asyncio.Event] = []  # workers that wait for work, the one that asked first at the front
+        self._askers: list[_Asker] = []  # workers that wait for work, the one that asked first at the front
         self._asked: dict[str, float] = {}
         self._asked_for: dict[MediaType | None, float] = {}  # when somebody last asked for a kind; None: for any
         self._budget = ByteBudget(self.limits.max_bytes)
         self._started = time.monotonic()
+        self._looking: asyncio.TimerHandle | None = None
         self._stopping = False
         self._empty = asyncio.Event()
         self._empty.set()
@@ -110,6 +144,7 @@ class WorkerQueue:
     async def stop(self) -> None:
         """Take nothing more, give the workers some seconds for what is held, answer the rest, and let them go."""
         self._stopping = True
+        self._before.changed()
         try:
             async with asyncio.timeout(_STOP_S):
                 await self._empty.wait()
@@ -118,13 +153,17 @@ class WorkerQueue:
                 if not job.answer.done():
                     job.answer.set_result(_unjudged(job.upload, Unjudged.STOPPING))
             await self._empty.wait()
-        for event in self._askers:
-            event.set()
+        self._wake_all()
 
     @property
     def stopping(self) -> bool:
         """Whether it takes nothing more."""
         return self._stopping
+
+    @property
+    def over(self) -> bool:
+        """Whether it takes nothing more and holds nothing more."""
+        return self._stopping and not self._jobs
 
     def ready(self) -> str | None:
         """Return None if a worker asked for work lately."""
@@ -133,25 +172,26 @@ class WorkerQueue:
     def figures(self) -> QueueFigures:
         """Return what it holds now."""
         lent = len(self._jobs) - len(self._waiting)
-        recent = time.monotonic() - max(self.limits.missing_s, self.limits.lease_s)
-        workers = sum(asked >= recent for asked in self._asked.values())
+        workers = sum(name != self._own for name in self._lately())
         return QueueFigures(len(self._waiting), lent, self._budget.taken_bytes, workers)
+
+    def _lately(self) -> list[str]:
+        """Return the workers that were heard of lately."""
+        recent = time.monotonic() - max(self.limits.missing_s, self.limits.lease_s)
+        return [name for name, asked in self._asked.items() if asked >= recent]
 
     async def judge(self, upload: Upload) -> Answer:
         """Have a worker judge. Answers by the deadline; a cancelled caller's upload is lent to nobody any more."""
         try:
-            media_type = sniff(upload.data[:_HEAD_BYTES])
+            media_type = self._sniff(upload.data[:_HEAD_BYTES])
         except Unscannable as error:
             return _unjudged(upload, _unfit(upload, error.reason), error.detail)
         if upload.id in self._jobs:
             raise ValueError(f"upload {upload.id} is held already")
-        if (refused := self._refusal(upload, media_type)) is not None:
-            return refused
         job = _Job(upload, media_type, asyncio.get_running_loop().create_future())
-        self._jobs[upload.id] = job
-        self._empty.clear()
-        self._put(job)
         try:
+            if not await self._before.wait(upload.sender, lambda: self._enter(job), upload.patience):
+                return _unjudged(upload, Unjudged.QUEUE_FULL)
             async with asyncio.timeout(upload.deadline - _MARGIN_S - time.monotonic()):
                 return await job.answer
         except TimeoutError:
@@ -159,42 +199,80 @@ class WorkerQueue:
         finally:
             self._forget(job)
 
-    def _refusal(self, upload: Upload, media_type: MediaType) -> Answer | None:
-        """Return the answer to what cannot be taken now; else its bytes are taken from the budget."""
+    def _enter(self, job: _Job) -> bool:
+        """Answer what cannot be taken, or take it, where there is a place; return whether either was done."""
+        upload = job.upload
+        if (reason := self._hopeless(job)) is not None:
+            job.answer.set_result(reason)
+            return True
+        most, places = self.limits.max_waiting, self._waiting
+        if most and (len(places) > most or places.of(upload.sender) > share(most)):
+            return False
+        if not self._budget.try_take(len(upload.data)):
+            return False
+        self._jobs[upload.id] = job
+        self._empty.clear()
+        self._put(job)
+        self._look()
+        return True
+
+    def _hopeless(self, job: _Job) -> Answer | None:
+        """Return the answer to what nobody will judge, as it looks now."""
         if self._stopping:
-            return _unjudged(upload, Unjudged.STOPPING)
-        if self._missing() and time.monotonic() - self._started > self.limits.missing_s:
-            return _unjudged(upload, Unjudged.NO_WORKER)
-        if self._missing(media_type) and not self._missing():
-            return _unjudged(upload, Unjudged.UNSUPPORTED, f"no worker takes {media_type.value}")
-        limits = self.limits
-        full = 0 < limits.max_waiting < len(self._waiting)
-        if full or not self._budget.try_take(len(upload.data)):
-            return _unjudged(upload, Unjudged.QUEUE_FULL)
-        return None
+            return _unjudged(job.upload, Unjudged.STOPPING)
+        if not self._missing(job.media_type):
+            return None
+        if not self._missing():
+            return _unjudged(job.upload, Unjudged.UNOPENED, f"no worker takes {job.media_type.value}")
+        patience = self.limits.missing_s
+        return _unjudged(job.upload, Unjudged.NO_WORKER) if time.monotonic() - self._started > patience else None
 
     def _missing(self, kind: MediaType | None = None) -> bool:
-        """Whether no worker asked lately for work; with `kind`, none that takes such media."""
-        if not self.limits.missing_s or self._askers:
+        """Whether no worker asked lately for work, or is at work; with `kind`, none that takes such media."""
+        if self._own is not None or not self.limits.missing_s:
             return False
-        asked = self._asked_for.values() if kind is None else [self._asked_for.get(k, _NEVER) for k in (None, kind)]
-        return max(asked, default=_NEVER) < time.monotonic() - self.limits.missing_s
+        if kind is None:
+            there = self._askers or any(lease.lapses is not None for lease in self._leases.values())
+            asked = list(self._asked_for.values())
+        else:
+            there = [asker for asker in self._askers if asker.kinds is None or kind in asker.kinds]
+            asked = [self._asked_for.get(k, _NEVER) for k in (None, kind)]
+        return not there and max(asked, default=_NEVER) < time.monotonic() - self.limits.missing_s
+
+    def _look(self) -> None:
+        """End what waits for workers that are gone, as soon as they count as gone; again while something is held."""
+        if self._looking is not None or self._own is not None or not self.limits.missing_s:
+            return
+
+        def look() -> None:
+            self._looking = None
+            for _, job in self._waiting.items():
+                if not job.answer.done() and not self._stopping and (answer := self._hopeless(job)) is not None:
+                    job.answer.set_result(answer)
+            self._before.changed()
+            if self._jobs or self._before:
+                self._look()
+
+        pause_s = max(_OFTENEST_S, min(_LOOK_S, self.limits.missing_s / 4))
+        self._looking = asyncio.get_running_loop().call_later(pause_s, look)
 
     def _put(self, job: _Job, *, first: bool = False) -> None:
-        self._waiting[job.upload.id] = job
-        if first:
-            self._waiting.move_to_end(job.upload.id, last=False)
-        self._wake()
+        self._waiting.put(job.upload.sender, job, first=first)
+        if job.had:
+            self._wake_all()  # the one that has waited longest may be one of those
+        else:
+            self._wake()
 
     def _forget(self, job: _Job) -> None:
         """Let go of an upload that is answered, or that nobody waits for any more."""
-        self._waiting.pop(job.upload.id, None)
+        self._waiting.drop(job.upload.sender, job)
         for lease in job.leases:
             self._leases.pop(lease.id, None)
             if lease.lapses is not None:
                 lease.lapses.cancel()
         if self._jobs.pop(job.upload.id, None) is not None:
             self._budget.give_back(len(job.upload.data))
+            self._before.changed()
         if not self._jobs:
             self._empty.set()
 
@@ -216,22 +294,22 @@ class WorkerQueue:
         within `max_bytes`. Cancelling it lends nothing.
         """
         deadline = time.monotonic() + wait_s
-        woken = asyncio.Event()
+        asker = _Asker(asyncio.Event(), kinds)
         self.heard_of(worker, kinds)
         try:
             while not (leases := self._lend(worker, most, lease_s, kinds, max_bytes)):
                 left = deadline - time.monotonic()
-                if left <= 0 or (self._stopping and not self._jobs):
+                if left <= 0 or self.over:
                     break
-                woken.clear()
-                self._askers.append(woken)
+                asker.woken.clear()
+                self._askers.append(asker)
                 try:
                     async with asyncio.timeout(left):
-                        await woken.wait()
+                        await asker.woken.wait()
                 except TimeoutError:
                     break
                 finally:
-                    self._askers.remove(woken)
+                    self._askers.remove(asker)
             return leases
         finally:
             self.heard_of(worker, kinds)
@@ -258,7 +336,7 @@ class WorkerQueue:
                 over.append(lease_id)
             elif lease.lapses is not None:
                 lease.lapses.cancel()
-                self._begin(lease, self.limits.lease_s)
+                self._begin(lease, self.limits.renewed_s)
         return over
 
     def lent(self, lease_id: str, worker: str) -> Upload | None:
@@ -274,7 +352,8 @@ class WorkerQueue:
         lease = self._leases.get(lease_id)
         if lease is None or lease.worker != worker or lease.job.answer.done():
             return False
-        if answer.reason is not None and answer.reason.passing:
+        alone = worker == self._own and set(self._lately()) <= lease.job.had | {worker}
+        if answer.reason is not None and answer.reason.passing and not alone:
             self._lapse(lease)
         else:
             lease.job.answer.set_result(answer)
@@ -287,6 +366,7 @@ class WorkerQueue:
             return False
         lease.job.tries -= 1
         self._lapse(lease)
+        lease.job.had.discard(worker)
         return True
 
     def _lend(
@@ -300,20 +380,25 @@ class WorkerQueue:
         leases: list[Lease] = []
         size = 0
         most = min(most, math.ceil(len(self._waiting) / (1 + len(self._askers))))  # the idle ones get their part
-        for job in list(self._waiting.values()):
+        lately = set(self._lately())
+        for sender, job in self._waiting.items():
             if len(leases) >= most:
                 break
             if kinds is not None and job.media_type not in kinds:
                 continue
+            if worker in job.had and (worker == self._own or lately - job.had):
+                continue  # another may do better
             size += len(job.upload.data)
             if leases and max_bytes is not None and size > max_bytes:
                 break
-            del self._waiting[job.upload.id]
+            self._waiting.take(sender, job)
             lease = Lease(str(uuid4()), worker, job)
             job.leases.append(lease)
             self._leases[lease.id] = lease
-            self._begin(lease, lease_s or self.limits.lease_s)
+            self._begin(lease, lease_s or self.limits.renewed_s)
             leases.append(lease)
+        if leases:
+            self._before.changed()
         return leases
 
     def _begin(self, lease: Lease, seconds: float) -> None:
@@ -329,6 +414,7 @@ class WorkerQueue:
         if job.answer.done():
             return
         job.tries += 1
+        job.had.add(lease.worker)
         log.info("job %s: %s did not answer; try %d", job.upload.id, lease.worker, job.tries)
         if job.tries < self.limits.tries:
             self._put(job, first=True)
@@ -337,10 +423,14 @@ class WorkerQueue:
 
     def _wake(self) -> None:
         """Wake the worker that has waited longest."""
-        for event in self._askers:
-            if not event.is_set():
-                event.set()
+        for asker in self._askers:
+            if not asker.woken.is_set():
+                asker.woken.set()
                 return
+
+    def _wake_all(self) -> None:
+        for asker in self._askers:
+            asker.woken.set()
 
 
 def _unfit(upload: Upload, reason: Reason) -> Unjudged:

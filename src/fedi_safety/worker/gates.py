@@ -49,6 +49,7 @@ _LONG_TIMEOUT = httpx.Timeout(_WAIT_S + 10.0, connect=5.0)
 _TAKEN_BYTES = 64 << 20  # of several jobs together; twice what a gate sends
 _OLD_LEFT_S = 25.0  # pict-rs gives up after 30 s, wherever pictrs-safety is by then
 _OLD_IDLE_S = 0.2
+_OLD_ASK_S = 2.0  # after five seconds it takes its worker for gone, and everything passes
 _STOPPING_S = 1.0
 
 
@@ -70,6 +71,8 @@ class RemoteGate(Protocol):
     kind: str
     idle_s: float  # how long to wait after it had nothing
     renew_s: float  # how often to say that jobs are in hand still
+    ask_s: float  # how often to ask for more at the least, even without room: else it lets uploads pass unseen
+    takes_back: bool  # whether what is handed back is judged by another; else it passes unseen
 
     @property
     def outgrown(self) -> bool:
@@ -98,6 +101,8 @@ class OurGate:
 
     kind = "fedi-safety"
     outgrown = False
+    ask_s = math.inf
+    takes_back = True
 
     def __init__(
         self, url: str, key: str, name: str, *, max_bytes: int, transport: httpx.AsyncBaseTransport | None = None
@@ -180,6 +185,8 @@ class PredecessorGate:
     """A pictrs-safety: one picture at a time, asked for again and again; what is not answered is lost to it."""
 
     kind = "pictrs-safety"
+    ask_s = _OLD_ASK_S
+    takes_back = False
 
     def __init__(
         self, url: str, key: str, *, max_bytes: int, transport: httpx.AsyncBaseTransport | None = None

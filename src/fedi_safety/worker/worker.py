@@ -1,7 +1,7 @@
 """Judges for gates elsewhere: fetches jobs from several at once, gives each its turn, and brings the answers back.
 
 It only calls out, so it may stand behind any router. One engine serves all gates; media stays in memory. A gate that
-cannot be reached is asked again, ever more slowly, and disturbs no other.
+cannot be reached is asked again and disturbs no other. Not rarely: a gate whose worker is away may let everything pass.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import time
 from collections import deque
@@ -25,8 +26,8 @@ from fedi_safety.worker.gates import Job, RemoteGate, too_large
 log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 30.0
-_REFUSED_PAUSE_S = 60.0  # a key does not become right by asking often
+_LONGEST_PAUSE_S = 2.0
+_REFUSED_PAUSE_S = 10.0  # a key does not become right by asking often
 _LOOK_S = 0.2
 _GATHER_S = 0.002  # answers that come together travel together
 _WAY_BACK_S = 0.3
@@ -100,14 +101,17 @@ class Worker:
         self._stop.set()
 
     async def _hand_back(self) -> None:
-        """Give back what has not begun, and wait for what has."""
+        """Give back what has not begun, where another will judge it, and wait for the rest."""
         for link in self.links:
-            while link.waiting:
+            while link.waiting and (link.gate is None or link.gate.takes_back):
                 link.answers.put_nowait((link.waiting.popleft(), None))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_S):
                 while self._judging or any(link.in_hand for link in self.links if link.trouble is None):
                     await asyncio.sleep(0.01)
+        for link in self.links:
+            if link.waiting:
+                log.warning("%s: no verdict on %d uploads: the worker was stopped", link.name, len(link.waiting))
 
     # --- fetching
 
@@ -135,17 +139,15 @@ class Worker:
             try:
                 if link.gate is None:
                     link.gate, jobs = await link.open()
-                elif not (room := self._room_for(link)):
-                    link.has_room.clear()
-                    await link.has_room.wait()
-                    continue
+                elif (room := self._room_for(link)) or await self._without_room(link):
+                    jobs = await link.gate.take(room or 1)
                 else:
-                    jobs = await link.gate.take(room)
+                    continue
             except StoreError as error:
                 self._say(link, error)
                 await self._leave(link)
                 longest = _REFUSED_PAUSE_S if isinstance(error, KeyRefused) else _LONGEST_PAUSE_S
-                await asyncio.sleep(pause_s * (0.5 + random.random()))
+                await asyncio.sleep(pause_s * (0.5 + 0.5 * random.random()))
                 pause_s = min(2 * pause_s, longest)
                 continue
             self._say(link, None)
@@ -153,6 +155,18 @@ class Worker:
             self._hold(link, jobs)
             if not jobs and link.gate.idle_s:
                 await asyncio.sleep(link.gate.idle_s)
+
+    async def _without_room(self, link: Link) -> bool:
+        """Wait until there may be room; return whether to ask for one more without it, lest the gate think us gone."""
+        assert link.gate is not None
+        link.has_room.clear()
+        ask_s = link.gate.ask_s if len(link.in_hand) < 2 * self._room else math.inf
+        try:
+            async with asyncio.timeout(None if ask_s == math.inf else ask_s):
+                await link.has_room.wait()
+        except TimeoutError:
+            return True
+        return False
 
     async def _leave(self, link: Link) -> None:
         """Close a gate with which nothing is in hand; it may come back as another kind."""
@@ -263,7 +277,7 @@ class Worker:
             figures.blocked += answer.outcome == "block"
             figures.unjudged += answer.outcome == "unjudged"
             if answer.reason is not None:
-                log.info("%s: not judged: %s %s", link.name, answer.reason, answer.detail)
+                log.warning("%s: no verdict: %s", link.name, ": ".join(filter(None, (answer.reason, answer.detail))))
 
 
 def _upload(link: Link, job: Job, data: bytes) -> Upload:

@@ -215,7 +215,7 @@ def test_v1_only_what_its_worker_can_open_is_given() -> None:
 
     async def test(gate: Gate) -> None:
         await gate.http.get("/api/v1/pop", headers=KEY)
-        assert (await gate.upload(jxl)).reason is Unjudged.UNSUPPORTED
+        assert (await gate.upload(jxl)).reason is Unjudged.UNOPENED
         for data, subtype in ((png_bytes("coffee"), "png"), (webp, "webp"), (bmp, "bmp")):
             judging = gate.upload(data)
             await asyncio.sleep(0)

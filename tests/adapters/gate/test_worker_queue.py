@@ -268,7 +268,7 @@ def test_kinds_that_no_worker_decodes_are_not_kept_waiting() -> None:
     async def test() -> None:
         queue = await started()
         await queue.take("old", 1, kinds=STILLS)
-        assert (await queue.judge(upload(webp))).reason is Unjudged.UNSUPPORTED
+        assert (await queue.judge(upload(webp))).reason is Unjudged.UNOPENED
         judging = asyncio.create_task(queue.judge(upload()))
         await asyncio.sleep(0)
         await queue.take("new", 0)

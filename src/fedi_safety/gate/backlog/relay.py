@@ -29,7 +29,7 @@ ELSEWHERE = f"fedi-safety {__version__}, workers"
 
 _AT_ONCE = 4
 _JUDGE_S = 60.0
-_SENDER = "debt"
+_SENDER = "waiting uploads"
 
 
 class Relay:

@@ -16,6 +16,7 @@ from fedi_safety.clients.mastodon import MAX_BYTES, media_urls, signed
 from fedi_safety.core.uploads import UploadNote, UploadState
 from fedi_safety.gate.app import new_id
 from fedi_safety.gate.backlog.writer import LedgerWriter
+from fedi_safety.gate.body import read_small
 from fedi_safety.gate.fetching import FetchError, Hosts
 from fedi_safety.gate.responses import Refusal
 from fedi_safety.judging import logs
@@ -43,7 +44,7 @@ class MastodonHook:
         return [Route("/webhooks/mastodon", self._announce, methods=["POST"])]
 
     async def _announce(self, request: Request) -> Response:
-        body = await _small_body(request)
+        body = await read_small(request.stream(), max_bytes=MAX_BYTES, seconds=_BODY_S)
         if not signed(self._secret, body, request.headers.get("x-hub-signature")):
             raise Refusal(401, "bad_signature", "the signature is missing or wrong")
         urls = media_urls(body)
@@ -80,18 +81,3 @@ class MastodonHook:
             log.warning("a new status' medium is left out: %s: %s", error.message, url)
             return False
         return True
-
-
-async def _small_body(request: Request) -> bytes:
-    pieces: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(_BODY_S):
-            async for piece in request.stream():
-                size += len(piece)
-                if size > MAX_BYTES:
-                    raise Refusal(413, "too_large", f"more than {MAX_BYTES} bytes", close=True)
-                pieces.append(piece)
-    except TimeoutError:
-        raise Refusal(408, "body_timeout", f"it did not arrive within {_BODY_S:g} s", close=True) from None
-    return b"".join(pieces)

@@ -1,0 +1,73 @@
+"""Turns: each caller's uploads in their order, and the callers one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from fedi_safety.judging.turns import Places, Turns, share
+
+
+def drained(turns: Turns[str]) -> list[str]:
+    found = []
+    while len(turns):
+        caller, item = next(turns.items())
+        turns.take(caller, item)
+        found.append(item)
+    return found
+
+
+def test_a_caller_with_much_waiting_does_not_keep_others() -> None:
+    turns: Turns[str] = Turns()
+    for i in range(4):
+        turns.put("a", f"a{i}")
+    turns.put("b", "b0")
+    turns.put("c", "c0")
+    assert [item for _, item in turns.items()] == ["a0", "b0", "c0", "a1", "a2", "a3"]
+    assert (len(turns), turns.of("a"), turns.of("nobody")) == (6, 4, 0)
+    turns.put("b", "b-first", first=True)
+    assert drained(turns) == ["b-first", "a0", "c0", "b0", "a1", "a2", "a3"]
+
+
+def test_what_is_dropped_was_nobodys_turn() -> None:
+    turns: Turns[str] = Turns()
+    for item in ("a0", "a1", "b0"):
+        turns.put(item[0], item)
+    assert turns.drop("a", "a0") and not turns.drop("a", "a0") and not turns.drop("c", "a1")
+    assert drained(turns) == ["a1", "b0"]
+
+
+def test_a_share_leaves_a_quarter() -> None:
+    assert [share(n) for n in (1, 2, 3, 4, 64)] == [1, 2, 3, 3, 48]
+
+
+def test_places_are_given_by_turns_and_waited_for_no_longer_than_patience_lasts() -> None:
+    async def test() -> None:
+        places, free, entered = Places(), 0, []
+
+        def enter(name: str) -> bool:
+            nonlocal free
+            if not free:
+                return False
+            free -= 1
+            entered.append(name)
+            return True
+
+        until = time.monotonic() + 5
+        waiting = [
+            asyncio.create_task(places.wait(name[0], lambda name=name: enter(name), until))
+            for name in ("a0", "a1", "b0")
+        ]
+        await asyncio.sleep(0)
+        free = 2
+        places.changed()
+        await asyncio.sleep(0)
+        assert entered == ["a0", "b0"] and len(places) == 1
+        begun = time.monotonic()
+        assert not await places.wait("c", lambda: enter("c0"), begun + 0.1)
+        assert 0.05 < time.monotonic() - begun < 1
+        waiting[1].cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert not places
+
+    asyncio.run(test())

@@ -1,0 +1,221 @@
+"""The gate's edge against strangers: places, idle connections, trailers, the log. Real sockets, strangers of many places."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedi_safety.gate import edge, tally
+from fedi_safety.gate.admission import block
+from support.serving import RED, Gate, gate
+
+OPEN: dict[str, Any] = {"networks": ["127.0.0.1/32"], "tokens": {"lemmy": "s3cret"}}
+"""Only this very address is listed; its neighbours are strangers, unless they have the token."""
+
+HEAD = b"POST /validate%s HTTP/1.1\r\nHost: x\r\n%s\r\n"
+
+
+@contextlib.contextmanager
+def connections(g: Gate, places: int, each: int) -> Iterator[list[socket.socket]]:
+    """Open connections from so many addresses."""
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(socket.create_connection(("127.0.0.1", g.port), 5, (f"127.0.1.{1 + place}", 0)))
+            for place in range(places)
+            for _ in range(each)
+        ]
+
+
+def answer(connection: socket.socket) -> bytes:
+    """Read one answer."""
+    said = b""
+    while b"\r\n\r\n" not in said or len(said.partition(b"\r\n\r\n")[2]) < int(
+        said.lower().partition(b"content-length: ")[2].partition(b"\r")[0] or 0
+    ):
+        piece = connection.recv(65536)
+        if not piece:
+            break
+        said += piece
+    return said
+
+
+def ask(connection: socket.socket, path: bytes = b"/healthz") -> bytes:
+    connection.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path)
+    return answer(connection)
+
+
+def is_closed(connection: socket.socket, seconds: float) -> bool:
+    connection.settimeout(seconds)
+    try:
+        return connection.recv(65536) == b""
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def test_strangers_never_hold_the_places_of_known_callers(tmp_path: Path) -> None:
+    with gate(tmp_path, connections=16, **OPEN) as g, connections(g, 30, 1) as held:
+        time.sleep(0.2)
+        turned_away = 0
+        for one in held:
+            one.settimeout(0.05)
+            with contextlib.suppress(TimeoutError):
+                turned_away += b"too_many_connections" in one.recv(65536)
+        assert turned_away == 30 - 12
+        assert g.upload(RED).status == 200
+        assert g.get("/healthz").status == 200
+
+
+def test_idle_strangers_are_closed_in_seconds_and_known_callers_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge, "_STRANGERS_KEEP_ALIVE_S", 0.5)
+    assert edge._KEEP_ALIVE_S > 90  # as long as pict-rs keeps one
+    with gate(tmp_path, connections=64, **OPEN) as g, connections(g, 2, 1) as (stranger, token):
+        assert b"alive" in ask(stranger)
+        body = HEAD % (b"/s3cret", b"Content-Length: %d\r\n" % len(RED)) + RED
+        token.sendall(body)
+        assert b"accepted" in answer(token)
+        known = socket.create_connection(("127.0.0.1", g.port), 5)
+        assert b"alive" in ask(known)
+        assert is_closed(stranger, 3)
+        assert not is_closed(token, 1) and not is_closed(known, 0.2)
+        token.sendall(body)
+        token.settimeout(5)
+        assert b"accepted" in answer(token)
+        known.close()
+
+
+@pytest.mark.parametrize(("proxied", "more"), [(False, 20), (True, 4)])
+def test_who_showed_a_token_is_known_when_it_comes_again(tmp_path: Path, proxied: bool, more: int) -> None:
+    """But not everybody behind the proxy through which it came."""
+    sign = b"X-Forwarded-For: 192.0.2.1\r\n" if proxied else b""
+    with gate(tmp_path, connections=32, **OPEN) as g:
+        with connections(g, 1, 1) as (first,):
+            first.sendall(HEAD % (b"/s3cret", sign + b"Content-Length: %d\r\n" % len(RED)) + RED)
+            assert b"accepted" in answer(first)
+        with connections(g, 1, 20) as held:
+            time.sleep(0.1)
+            fine = sum(b"alive" in ask(one) for one in held)
+        assert fine == (more if not proxied else 8)
+
+
+def test_ipv6_is_counted_by_the_64() -> None:
+    assert block("2001:db8:1:2:3:4:5:6") == block("2001:db8:1:2::9") == "2001:db8:1:2::/64"
+    assert block("2001:db8:1:3::9") != block("2001:db8:1:2::9")
+    assert block("::ffff:192.0.2.7") == block("192.0.2.7") == "192.0.2.7" != block("192.0.2.8")
+    assert block("") == ""
+
+
+def test_a_stranger_s_whole_64_is_one_stranger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    counted = iter(range(10_000))
+    monkeypatch.setattr(edge, "block", lambda _peer: block(f"2001:db8::{next(counted):x}"))
+    with gate(tmp_path, ready=False, connections=64, tokens={"a": "t"}, networks=["10.0.0.0/8"]) as g:
+        with connections(g, 40, 1) as held:  # of many IPv4 addresses, which stand for those of one /64
+            time.sleep(0.2)
+            turned_away = 0
+            for one in held:
+                one.settimeout(0.05)
+                with contextlib.suppress(TimeoutError):
+                    turned_away += b"from one address" in one.recv(65536)
+        assert turned_away == 40 - 16
+
+
+@pytest.mark.parametrize(
+    "trailer",
+    [
+        b"".join(b"x%d: y\r\n" % i for i in range(30_000)),
+        b"a: b\r\n" * 20_000,
+        b"big: " + b"y" * 300_000,
+        b":\r\n" * 100_000,
+    ],
+    ids=["many", "small", "one", "empty"],
+)
+@pytest.mark.parametrize("piece", [1000, 1 << 20])
+def test_chunked_trailers_count_as_head(tmp_path: Path, trailer: bytes, piece: int) -> None:
+    chunked = HEAD % (b"", b"Transfer-Encoding: chunked\r\n") + b"%x\r\n%s\r\n" % (len(RED), RED)
+    with gate(tmp_path) as g:
+        with socket.create_connection(("127.0.0.1", g.port), 5) as caller:
+            caller.sendall(chunked + b"0\r\n")
+            time.sleep(0.05)
+            with contextlib.suppress(OSError):
+                for at in range(0, len(trailer), piece):
+                    caller.sendall(trailer[at : at + piece])
+                caller.sendall(b"\r\n")
+            said = b""
+            with contextlib.suppress(OSError):
+                said = caller.recv(65536)
+        assert said == b"" or b" 431 " in said or b" 400 " in said, said
+        assert b"accepted" not in said
+        assert g.get("/healthz").status == 200
+
+
+def test_a_trailer_is_taken_and_read_by_nobody(tmp_path: Path) -> None:
+    """Not even a token in it."""
+    chunked = b"Transfer-Encoding: chunked\r\nTrailer: authorization\r\n"
+    body = b"%x\r\n%s\r\n0\r\nAuthorization: Bearer s3cret\r\nX-Sum: 1\r\n\r\n" % (len(RED), RED)
+    with gate(tmp_path, **OPEN) as g:
+        with socket.create_connection(("127.0.0.1", g.port), 5) as caller:
+            caller.sendall(HEAD % (b"", chunked) + body)
+            assert b"accepted" in answer(caller)
+            caller.sendall(HEAD % (b"", chunked) + body)  # and the connection goes on
+            assert b"accepted" in answer(caller)
+        with connections(g, 1, 1) as (stranger,):
+            stranger.sendall(HEAD % (b"", chunked) + body)
+            assert b" 401 " in answer(stranger)
+
+
+def test_a_head_of_many_small_lines_in_one_piece_is_too_large(tmp_path: Path) -> None:
+    with gate(tmp_path) as g, socket.create_connection(("127.0.0.1", g.port), 5) as caller:
+        with contextlib.suppress(OSError):
+            caller.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"a:\r\n" * 50_000 + b"\r\n")
+        said = b""
+        with contextlib.suppress(OSError):
+            said = caller.recv(65536)
+        assert b" 200 " not in said
+        assert g.get("/healthz").status == 200
+
+
+@pytest.mark.parametrize("path", ["/validate/", "/api/v1/scan/", "/healthz/", "/docs/"])
+def test_nothing_is_redirected(tmp_path: Path, path: str) -> None:
+    with gate(tmp_path) as g:
+        for method in ("GET", "POST"):
+            reply = g.request(method, path, RED if method == "POST" else None, {"Host": "evil.example"})
+            assert (reply.status, reply.code) == (404, "not_found")
+            assert "location" not in reply.headers
+
+
+def test_requests_that_are_not_let_in_are_logged_in_sums(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tally, "_WINDOW_S", 1.5)
+    with caplog.at_level(logging.INFO), gate(tmp_path, worker_keys={"home": "k"}, **OPEN) as g:
+        begun = time.monotonic()
+        for _ in range(30):
+            assert g.upload(RED, "/validate/gu3ss").status == 401
+            assert g.get("/nowhere").status == 404
+            assert g.get("/api/v1/pop", headers={"apikey": "wrong"}).status == 403
+        assert time.monotonic() - begun < 1.2, "too slow for this window"
+        assert g.upload(b"<html>").status == 406  # what concerns an upload stands by itself
+        time.sleep(1.5)
+    facts = [record.facts for record in caplog.records if hasattr(record, "facts")]
+    firsts = [f["code"] for f in facts if f["code"] in ("unauthorized", "not_found", "wrong_key") and "more" not in f]
+    assert sorted(firsts) == ["not_found", "unauthorized", "wrong_key"]
+    sums = {f["code"]: (f["more"], f["addresses"], f["most"]) for f in facts if "more" in f}
+    assert sums == {code: (29, 1, "127.0.0.1 29") for code in firsts}
+    assert [f["code"] for f in facts].count("not_media") == 1
+
+
+def test_the_sum_is_told_when_the_gate_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with gate(tmp_path, **OPEN) as g:
+        for _ in range(5):
+            g.upload(RED, "/validate/gu3ss")
+    assert [r.facts["more"] for r in caplog.records if hasattr(r, "facts") and "more" in r.facts] == [4]
