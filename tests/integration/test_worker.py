@@ -343,6 +343,10 @@ def test_a_worker_that_is_stopped_hands_back_and_another_goes_on() -> None:
                 await asyncio.sleep(0.01)
 
         work_on([link_to(gate.url, "our key", worker="first")], judge, begin, room=2)
+        # The gate tells the worker that its answer counts before those who wait for it, in another thread, have it.
+        until = time.monotonic() + 10
+        while sum(future.done() for future in futures) < len(judge.seen) and time.monotonic() < until:
+            time.sleep(0.01)
         assert sum(future.done() for future in futures) == len(judge.seen)
 
         async def finish(_worker: Worker) -> None:
@@ -383,6 +387,95 @@ def test_leases_are_renewed_while_the_engine_is_slow() -> None:
 
         work_on([link_to(gate.url, "our key")], judge, meanwhile)
     assert len(judge.seen) == 3
+
+
+# --- a pictrs-safety, which lets everything pass that nobody judges in time
+
+
+def test_a_gate_that_was_away_for_long_is_served_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long: the pauses do not grow beyond two seconds, in which everything would pass."""
+    slept: list[float] = []
+    real = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        if seconds > 0.2:
+            slept.append(seconds)
+        await real(min(seconds, 0.002))
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    link = link_to(f"http://127.0.0.1:{free_port()}", "our key")
+
+    async def run() -> None:
+        worker = Worker([link], RedJudge(), room=8)
+        running = asyncio.create_task(worker.run())
+        async with asyncio.timeout(30):
+            while len(slept) < 12:
+                await real(0.01)
+        worker.stop()
+        await running
+
+    asyncio.run(run())
+    assert 1.0 <= max(slept) <= 2.0
+
+
+def test_every_upload_without_a_verdict_is_a_warning_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+    answers = {
+        CLEAR: Answer("unjudged", bytes(32), "engine", Unjudged.DECODER_FAILED, detail="too slow"),
+        BLOCK: Answer("unjudged", bytes(32), "engine", Unjudged.DEADLINE),
+    }
+    with pictrs_safety() as gate:
+        judge = RedJudge()
+        judged = iter(answers.values())
+
+        async def fail(_upload: Upload) -> Answer:
+            return next(judged)
+
+        judge.judge = fail  # type: ignore[method-assign]
+
+        async def meanwhile(_worker: Worker) -> None:
+            for data in answers:
+                assert await asyncio.to_thread(scan, gate, data, "image/jpeg") == (200, "Image OK")
+
+        work_on([link_to(gate.url, gate.key, "old")], judge, meanwhile)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said == ["old: no verdict: decoder_failed: too slow", "old: no verdict: deadline"]
+
+
+def test_a_worker_without_room_does_not_pass_for_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates.PredecessorGate, "ask_s", 0.3)
+    judge = RedJudge(2.5)
+    with pictrs_safety(missing_s=1.0, patience=1000) as gate:
+
+        async def meanwhile(_worker: Worker) -> None:
+            asking = [asyncio.to_thread(scan, gate, picture(True, i)) for i in range(6)]
+            later = asyncio.create_task(_later(gate))
+            assert [code for code, _ in await asyncio.gather(*asking)] == [406] * 6
+            assert (await later)[0] == 406
+
+        async def _later(gate: PictrsSafety) -> tuple[int, str]:
+            await asyncio.sleep(1.8)
+            return await asyncio.to_thread(scan, gate, picture(True, 50))
+
+        work_on([link_to(gate.url, gate.key)], judge, meanwhile, room=4)
+
+
+def test_a_worker_that_is_stopped_says_no_null_of_what_a_pictrs_safety_gave_it() -> None:
+    """It would let it pass; what was fetched, or is on its way, is judged first."""
+    judge = RedJudge(0.4)
+    with pictrs_safety(patience=1000) as gate:
+
+        async def run() -> list[tuple[int, str]]:
+            worker = Worker([link_to(gate.url, gate.key)], judge, room=4)
+            worker._slots = asyncio.Semaphore(2)
+            running = asyncio.create_task(worker.run())
+            asking = [asyncio.create_task(asyncio.to_thread(scan, gate, picture(True, i))) for i in range(4)]
+            while sum(row.state == "processing" for row in gate.rows.values()) < 4:
+                await asyncio.sleep(0.01)
+            worker.stop()
+            await running
+            return list(await asyncio.gather(*asking))
+
+        assert [code for code, _ in asyncio.run(run())] == [406] * 4
 
 
 # --- hostile and strange

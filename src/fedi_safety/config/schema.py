@@ -189,7 +189,13 @@ class Gate(_Section):
     deadline_s: float = Field(
         20.0, ge=1, le=600, description="Seconds after which an upload is answered, whatever is known of it."
     )
-    body_s: float = Field(10.0, gt=0, le=600, description="Seconds within which all of an upload must have arrived.")
+    body_s: float = Field(
+        10.0,
+        gt=0,
+        le=600,
+        description="Seconds within which all of an upload must have arrived; so long it waits for memory, and for a "
+        "place in the queue.",
+    )
     max_bytes: int = Field(128 << 20, ge=1 << 10, description="The largest upload that is taken, in bytes.")
     held_bytes: int = Field(256 << 20, ge=1 << 20, description="Bytes of all uploads that are held at once.")
     queue: int = Field(64, ge=1, le=10_000, description="Uploads that may wait for the engine.")

@@ -32,7 +32,10 @@ _HEAD_BYTES = 64 << 10
 # again would cost an upload.
 _KEEP_ALIVE_S = 120
 _STRANGERS_KEEP_ALIVE_S = 5
-_REMEMBERED, _REMEMBERED_S = 1000, 3600.0  # addresses that were let in, and for how long their next connections are known
+_REMEMBERED, _REMEMBERED_S = (
+    1000,
+    3600.0,
+)  # addresses that were let in, and for how long their next connections are known
 _BETWEEN_BYTES = 4  # a colon, a blank, and the end of the line
 _BACKLOG = 512
 _OTHER_FILES = 256  # the ledger, decoders with their memory, stores
@@ -89,6 +92,7 @@ class _Protocol(HttpToolsProtocol):
         self._head_bytes = 0  # of names and values
         self._too_large = False
         self._in_head = False
+        self._body_came = False
         self._between = False  # in a body, behind the size of a chunk: what comes may be the last one's trailer
         self.lingers = False
         super().connection_made(transport)
@@ -114,12 +118,12 @@ class _Protocol(HttpToolsProtocol):
             return
         if self._idle:
             self._await_head()
-        if self._in_head or self._between:
+        self._body_came = False
+        super().data_received(data)
+        if (self._in_head or self._between) and not self._body_came and not self.transport.is_closing():
             self._idle_bytes += len(data)
             if self._idle_bytes > _HEAD_BYTES:
                 self._head_too_large()
-                return
-        super().data_received(data)
 
     def on_message_begin(self) -> None:
         self._in_head, self._between = True, False
@@ -148,6 +152,7 @@ class _Protocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._between = False
+        self._body_came = True
         super().on_body(body)
 
     def _recognise(self, headers: list[tuple[bytes, bytes]]) -> None:

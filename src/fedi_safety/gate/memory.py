@@ -127,4 +127,3 @@ class Memory:
             return False
         # Where all that the caller holds still arrives, nothing of it is given back before this one is whole.
         return own.held == own.arriving or own.held + size <= share(self.limit_bytes)
-

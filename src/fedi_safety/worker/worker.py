@@ -33,6 +33,7 @@ _GATHER_S = 0.002  # answers that come together travel together
 _WAY_BACK_S = 0.3
 _HELD_BYTES = 256 << 20
 _STOP_S = 10.0
+_ON_ITS_WAY_S = 1.0
 
 
 @dataclass(slots=True)
@@ -88,13 +89,24 @@ class Worker:
             done, _ = await asyncio.wait({stopped, *fetching, *lasting}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()  # but for `stopped` none ends by itself: one that does has a bug to tell
-            await _end(fetching)
+            await self._end_fetching(fetching)
             await self._hand_back()
         finally:
             await _end([stopped, *fetching, *lasting, *self._judging])
             for link in self.links:
                 if link.gate is not None:
                     await link.gate.close()
+
+    async def _end_fetching(self, fetching: Sequence[asyncio.Task[None]]) -> None:
+        """Break off asking for more, but not where what is on its way would be lost."""
+        asking = {
+            task
+            for link, task in zip(self.links, fetching, strict=True)
+            if link.gate is not None and not link.gate.takes_back
+        }
+        if asking:
+            await asyncio.wait(asking, timeout=_ON_ITS_WAY_S)
+        await _end(fetching)
 
     def stop(self) -> None:
         """Fetch nothing more and let `run` end."""
@@ -133,7 +145,7 @@ class Worker:
 
     async def _fetch(self, link: Link) -> None:
         pause_s = _FIRST_PAUSE_S
-        while True:
+        while not self._stop.is_set():
             if link.gate is not None and link.gate.outgrown:
                 await self._leave(link)
             try:
