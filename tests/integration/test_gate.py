@@ -23,7 +23,6 @@ from fedi_safety.core.enums import MediaType
 from fedi_safety.core.errors import ConfigError, ModelError
 from fedi_safety.core.policy import judge
 from fedi_safety.core.types import Content, Judged, Object, Scores, Signal
-from fedi_safety.core.uploads import UploadState
 from fedi_safety.gate.admission import PROXY_SIGNS
 from fedi_safety.judging.types import Unjudged
 from fedi_safety.ledger.ledger import open_ledger

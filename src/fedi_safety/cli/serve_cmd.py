@@ -133,7 +133,7 @@ def warnings(gate: Gate, *, findable: bool) -> Iterator[str]:
     if not gate.engine:
         does = "lets in unseen" if gate.unjudged.unopened == "accept" else "refuses"
         yield (
-            "WARNING: only workers judge here. Those of the earlier fedi-safety open no clip (MP4, WebM), AVIF, JXL, HEIC, "
-            f"SVG or PDF, and of animations the first frame: with no other worker the gate {does} what they do not open "
-            "(gate.unjudged.unopened)"
+            "WARNING: only workers judge here. Those of the earlier fedi-safety open no clip (MP4, WebM), AVIF, JXL, "
+            "HEIC, SVG or PDF, and of animations the first frame: while no other worker is there, the gate "
+            f"{does} what they do not open (gate.unjudged.unopened)"
         )

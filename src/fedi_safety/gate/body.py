@@ -156,8 +156,8 @@ async def read(
 ) -> Body:
     """Read an upload. What it takes into `holding` is the caller's to give back, also where it raises.
 
-    Raises `Refusal`: 400 for a malformed form, 408 when it takes too long, 413 when it is too large, 503 when there was no
-    memory for it.
+    Raises `Refusal`: 400 for a malformed form, 408 when it takes too long, 413 when it is too large, 503 when there was
+    no memory for it.
     """
     if length is not None and length.isdigit() and int(length) > max_bytes + _FORM_BYTES:
         raise too_large(max_bytes)
@@ -187,7 +187,7 @@ async def read(
 
 
 async def read_small(stream: AsyncIterator[bytes], *, max_bytes: int, seconds: float) -> bytes:
-    """Read a body that is no upload: a message. Raises `Refusal`: 408 when it takes too long, 413 when it is too large."""
+    """Read a body that is a message. Raises `Refusal`: 408 when it takes too long, 413 when it is too large."""
     pieces: list[bytes] = []
     size = 0
     try:

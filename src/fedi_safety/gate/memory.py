@@ -1,8 +1,8 @@
 """Memory for uploads that arrive or are judged: what does not fit waits until it does.
 
-How large an upload is shows at its end: pict-rs sends it in chunks, without a length. So those that arrive may hold only
-so much that the largest among them can still grow to the greatest size allowed: no two ever wait for each other. And
-no caller takes the part that is left to others. It belongs to one event loop, and reads nothing.
+How large an upload is shows at its end: pict-rs sends it in chunks, without a length. So those that arrive may hold
+only so much that the largest among them can still grow to the greatest size allowed: no two ever wait for each other.
+And no caller takes the part that is left to others. It belongs to one event loop, and reads nothing.
 """
 
 from __future__ import annotations
