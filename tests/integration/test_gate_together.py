@@ -50,7 +50,8 @@ class Hands:
 @contextmanager
 def worker(g: Gate, seconds: float, room: int = 4) -> Iterator[Hands]:
     """Run a worker beside the gate until the block ends."""
-    hands, box, started = Hands(seconds), [], threading.Event()
+    hands, started = Hands(seconds), threading.Event()
+    box: list[Any] = []
 
     def run() -> None:
         async def main() -> None:

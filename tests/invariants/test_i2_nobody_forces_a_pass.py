@@ -130,7 +130,7 @@ def test_what_only_predecessors_workers_are_there_for_is_not_let_in_unseen(tmp_p
     avif = b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf" + bytes(100)
     lone: dict[str, Any] = {"engine": False, "worker_keys": {"home": "k"}, "ready": False}
     for chosen, status in ((None, 406), ("accept", 200)):
-        unjudged = {} if chosen is None else {"unjudged": {"unopened": chosen}}
+        unjudged: dict[str, Any] = {} if chosen is None else {"unjudged": {"unopened": chosen}}
         with gate(tmp_path, **lone, **unjudged) as g, PredecessorWorker(f"http://127.0.0.1:{g.port}", "k", bool):
             g.wait_for(lambda: g.get("/readyz").status == 200)
             for clip in (mp4, webm, avif):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 
 from fedi_safety.judging.turns import Places, Turns, share
 
@@ -55,8 +56,7 @@ def test_places_are_given_by_turns_and_waited_for_no_longer_than_patience_lasts(
 
         until = time.monotonic() + 5
         waiting = [
-            asyncio.create_task(places.wait(name[0], lambda name=name: enter(name), until))
-            for name in ("a0", "a1", "b0")
+            asyncio.create_task(places.wait(name[0], partial(enter, name), until)) for name in ("a0", "a1", "b0")
         ]
         await asyncio.sleep(0)
         free = 2
