@@ -427,7 +427,7 @@ def test_every_upload_without_a_verdict_is_a_warning_with_its_reason(caplog: pyt
         judge = RedJudge()
         judged = iter(answers.values())
 
-        async def fail(upload: Upload) -> Answer:  # noqa: ARG001
+        async def fail(upload: Upload) -> Answer:
             return next(judged)
 
         judge.judge = fail  # type: ignore[method-assign]
