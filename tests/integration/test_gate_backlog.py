@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from fedi_safety.core.uploads import BacklogEntry, UploadState
 from fedi_safety.gate.backlog import backlog as entries
 from fedi_safety.gate.backlog import finder
 from support.fakes import FakeStore
-from support.serving import RED, RED_CIRCLE, Gate, Reply, gate
+from support.serving import RED, RED_CIRCLE, Gate, gate
 
 
 @contextmanager
@@ -80,16 +80,14 @@ def owe(g: Gate, *uploads: bytes) -> None:
 
 
 def test_a_debt_is_durable_before_the_answer(tmp_path: Path) -> None:
-    with gate(tmp_path, deadline_s=20.0, busy_timeout_s=30.0, queue=1, jobs=1) as g:
+    with gate(tmp_path, deadline_s=20.0, body_s=0.5, busy_timeout_s=30.0, queue=1, jobs=1) as g:
         g.slow.free.clear()
         with ThreadPoolExecutor(60) as threads:
-            crowd: list[Future[Reply]] = []
-            while not crowd or not crowd[-1].done():  # one by one: in a burst some are shed before all places are taken
-                crowd.append(threads.submit(g.upload, b"pic red=0.1 n=%d" % len(crowd)))
-                wait(crowd[-1:], 0.2)
+            crowd = [threads.submit(g.upload, b"pic red=0.1 n=%d" % i) for i in range(50)]
+            g.wait_for(lambda: sum(one.done() for one in crowd) >= 10)  # so all places are taken
             with locked(tmp_path):
                 shed = threads.submit(g.upload, b"pic red=0.2")
-                time.sleep(0.7)
+                time.sleep(1.2)
                 assert not shed.done(), "it was told before it was written"
             assert shed.result().code == "queue_full"
             g.slow.free.set()
