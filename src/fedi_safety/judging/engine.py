@@ -393,6 +393,8 @@ class EngineJudge:
         try:
             while (work := self._queue.take()) is not None:
                 assert self._examiner is not None
+                if self._places:
+                    self._in_loop(self._places.changed)
                 try:
                     medium = self._examiner.decode(work.sha256, work.data, work.media_type)
                 except Unscannable as error:
@@ -446,10 +448,11 @@ class EngineJudge:
         self._done(work, unjudged(work.sha256, "engine", Unjudged.ENGINE_FAILED, text))
 
     def _done(self, work: Work, answer: Answer) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._resolve, work, answer)
-        except RuntimeError:  # the loop has ended: nobody waits any more
-            return
+        self._in_loop(self._resolve, work, answer)
+
+    def _in_loop(self, call: Callable[..., object], *arguments: object) -> None:
+        with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            self._loop.call_soon_threadsafe(call, *arguments)
 
     def _resolve(self, work: Work, answer: Answer) -> None:
         if self._works.get(work.sha256) is work:
