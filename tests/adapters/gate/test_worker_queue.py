@@ -317,6 +317,42 @@ def test_stopping_finishes_what_is_held_and_takes_nothing_more() -> None:
     run(test())
 
 
+def test_what_the_engine_is_at_for_too_long_goes_to_the_worker_that_waits_behind_it() -> None:
+    async def test() -> None:
+        queue = WorkerQueue(QueueLimits(lease_s=0.2, missing_s=0), own="engine")
+        await queue.start()
+        judging = asyncio.create_task(queue.judge(upload()))
+        (slow,) = await queue.take("engine", 1, 1)
+        engine = asyncio.create_task(queue.take("engine", 1, 5))
+        await asyncio.sleep(0)
+        (lease,) = await asyncio.wait_for(queue.take("w", 1, 5), 2)
+        assert lease.upload is slow.upload
+        assert queue.answer(lease.id, "w", clear(lease))
+        assert (await judging).by == "w"
+        assert queue.figures().workers == 1  # the engine is none
+        engine.cancel()
+        await asyncio.gather(engine, return_exceptions=True)
+
+    run(test())
+
+
+def test_a_failure_goes_to_whoever_has_not_had_it() -> None:
+    async def test() -> None:
+        queue = await started()
+        judging = asyncio.create_task(queue.judge(upload()))
+        queue.heard_of("b")
+        (lease,) = await queue.take("a", 1, 1)
+        assert queue.answer(lease.id, "a", failed(lease))
+        assert await queue.take("a", 1) == []
+        (lease,) = await queue.take("b", 1)
+        assert queue.answer(lease.id, "b", failed(lease))
+        (lease,) = await queue.take("a", 1)  # all have had it: again, up to the last try
+        assert queue.answer(lease.id, "a", failed(lease))
+        assert (await judging).reason is Unjudged.ENGINE_FAILED
+
+    run(test())
+
+
 def test_a_clock_that_jumps_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
         queue = await started()
