@@ -119,6 +119,21 @@ def on_stop(handler: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, old)
 
 
+def called_as() -> str:
+    """Return how this program is called by whoever started it: by its name, or by its path where that is not found."""
+    import shlex
+    import shutil
+    from pathlib import Path
+
+    from fedi_safety.config.loading import clone_launcher
+
+    if shutil.which("fedi-safety") is None:
+        for path in (clone_launcher(), Path(sys.argv[0]).absolute().with_name("fedi-safety")):
+            if path is not None and shutil.which(path) is not None:
+                return shlex.quote(str(path))
+    return "fedi-safety"
+
+
 def worst(codes: Iterable[int]) -> int:
     """Return the code that counts where several stores ended with different ones (docs/exit-codes.md)."""
     order = (ExitCode.USAGE, ExitCode.INTERRUPTED, ExitCode.BREAKER, ExitCode.OUTSIDE, ExitCode.UNSCANNED)

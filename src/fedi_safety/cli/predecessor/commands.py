@@ -14,6 +14,16 @@ import typer
 
 from fedi_safety.cli.options import ConfigOption, LedgerOption, LogLevelOption, QuietOption, YesOption
 from fedi_safety.cli.shell import Shell, shell
+from fedi_safety.config.predecessor import (
+    ENDPOINT,
+    SAFETY_URL,
+    SSH_HOST,
+    SSH_PORT,
+    SSH_STORE,
+    SSH_USER,
+    STORE,
+    bucket_url,
+)
 from fedi_safety.core.errors import UsageError
 
 LOCAL = "fedi_safety_local_storage"
@@ -49,7 +59,7 @@ def local_storage(
     """Look after PICTRS_FILES_DIRECTORY: for ever, or with --all once."""
     sh = shell(config, ledger, log_level, quiet, yes, jobs=threads or None)
     if sh.settings.store is None:
-        _needed({}, "PICTRS_FILES_DIRECTORY")
+        _needed({}, STORE)
     return _run(sh, sh.settings.store, everything, minutes, dry_run, skip_unreadable, prefix)
 
 
@@ -66,11 +76,14 @@ def object_storage(
     quiet: QuietOption = False,
     yes: YesOption = False,
 ) -> int:
-    """Look after PICTRS_BUCKET at OBJECT_STORAGE_ENDPOINT: for ever, or with --all once."""
+    """Look after PICTRS_BUCKET (`pictrs`) at OBJECT_STORAGE_ENDPOINT: for ever, or with --all once."""
     sh = shell(config, ledger, log_level, quiet, yes, jobs=threads or None)
     variables = _variables()
-    store = f"s3://{_needed(variables, 'PICTRS_BUCKET')}"
-    return _run(_with_s3(sh, variables), store, everything, minutes, dry_run, skip_unreadable, prefix)
+    endpoint = sh.settings.s3.endpoint  # ours, or its name for it
+    store = bucket_url(variables if endpoint is None else {ENDPOINT: endpoint, **variables})
+    if store is None:
+        _needed(variables, ENDPOINT)
+    return _run(sh, store, everything, minutes, dry_run, skip_unreadable, prefix)
 
 
 def remote_storage(
@@ -88,12 +101,7 @@ def remote_storage(
 ) -> int:
     """Look after a directory on SSH_HOSTNAME: for ever, or with --all once."""
     sh = shell(config, ledger, log_level, quiet, yes, jobs=threads or None)
-    variables = _variables()
-    place = remote_url(variables)
-    if sh.settings.ssh.identity_file is None and variables.get("SSH_PRIVKEY"):
-        ssh = sh.settings.ssh.model_copy(update={"identity_file": variables["SSH_PRIVKEY"]})
-        sh = replace(sh, settings=sh.settings.model_copy(update={"ssh": ssh}))
-    return _run(sh, place, everything, minutes, dry_run, skip_unreadable, prefix)
+    return _run(sh, remote_url(_variables()), everything, minutes, dry_run, skip_unreadable, prefix)
 
 
 def pictrs_worker(
@@ -109,41 +117,19 @@ def pictrs_worker(
 
     sh = shell(config, ledger, log_level, quiet, yes, jobs=threads or None)
     if not sh.settings.worker.gates:
-        _needed({}, "PICTRS_SAFETY_URL")
+        _needed({}, SAFETY_URL)
     return run_worker(sh, [])
 
 
 def remote_url(variables: Mapping[str, str]) -> str:
     """Return the sftp:// URL that the predecessor's variables name. Raises `UsageError`."""
-    host = _needed(variables, "SSH_HOSTNAME")
-    user = variables.get("SSH_USERNAME")
-    old = variables.get("SSH_PICTRS_FILES_DIRECTORY")  # its first name
-    directory = variables.get("PICTRS_FILES_DIRECTORY") or old or _needed(variables, "PICTRS_FILES_DIRECTORY")
-    port = variables.get("SSH_PORT") or "22"
+    host = _needed(variables, SSH_HOST)
+    user = variables.get(SSH_USER)
+    directory = variables.get(STORE) or variables.get(SSH_STORE) or _needed(variables, STORE)
+    port = variables.get(SSH_PORT) or "22"
     login = f"{quote(user, safe='')}@" if user else ""
     host = f"[{host}]" if ":" in host else host
     return f"sftp://{login}{host}:{port}/{quote(directory.lstrip('/'))}"
-
-
-def _with_s3(sh: Shell, variables: Mapping[str, str]) -> Shell:
-    """Fill what the configuration leaves open from the predecessor's names, which may stand in `.env` alone."""
-    from pydantic import SecretStr
-
-    names = {
-        "endpoint": "OBJECT_STORAGE_ENDPOINT",
-        "access_key_id": "AWS_ACCESS_KEY_ID",
-        "secret_access_key": "AWS_SECRET_ACCESS_KEY",
-        "session_token": "AWS_SESSION_TOKEN",
-        "region": "AWS_DEFAULT_REGION",
-    }
-    s3 = sh.settings.s3
-    found: dict[str, str | SecretStr] = {}
-    for key, name in names.items():
-        value = variables.get(name)
-        if value and getattr(s3, key) is None:
-            found[key] = SecretStr(value) if key in ("secret_access_key", "session_token") else value
-    settings = sh.settings.model_copy(update={"s3": s3.model_copy(update=found)})
-    return replace(sh, settings=settings)
 
 
 def _run(
