@@ -131,3 +131,17 @@ def test_local_storage(clone: Path, tmp_path: Path) -> None:
     done = run(f"{dry_run_and_hint(clone, 'fedi_safety_local_storage.py')} --yes")
     assert done.returncode == 0, done
     assert [path.name for path in media.iterdir()] == ["coffee.jpg"]
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_each_removal_is_named_with_its_rule(clone: Path, tmp_path: Path, quiet: bool) -> None:
+    media = tmp_path / "files"
+    media.mkdir()
+    (media / "portrait.jpg").write_bytes(jpeg_bytes("astronaut"))
+    (media / "coffee.jpg").write_bytes(jpeg_bytes("coffee"))
+    write_env(clone, PICTRS_FILES_DIRECTORY=str(media))
+    script = [sys.executable, str(clone / "fedi_safety_local_storage.py"), "--all", "--yes"]
+    done = run([*script, "--quiet"] if quiet else script)
+    assert done.returncode == 0 and not (media / "portrait.jpg").exists(), done
+    assert ("removed portrait.jpg (a face)" in done.stderr) is not quiet
+    assert "coffee" not in done.stderr

@@ -93,6 +93,7 @@ def shell(
     `overrides` are settings by name; a section is a dict. What is None, there or in a section, overrides nothing.
     """
     from fedi_safety.config.loading import load_settings
+    from fedi_safety.core.runs import ACTED_LOGGER
 
     for name, value in overrides.items():
         if isinstance(value, dict):
@@ -105,6 +106,7 @@ def shell(
         force=True,
     )
     logging.getLogger("fedi_safety").setLevel(settings.log_level.upper())
+    logging.getLogger(ACTED_LOGGER).setLevel(logging.ERROR if quiet else logging.NOTSET)
     return Shell(settings, quiet, yes, config)
 
 

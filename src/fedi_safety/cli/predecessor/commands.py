@@ -25,6 +25,7 @@ from fedi_safety.config.predecessor import (
     bucket_url,
 )
 from fedi_safety.core.errors import UsageError
+from fedi_safety.service.cpus import cpu_count
 
 LOCAL = "fedi_safety_local_storage"
 OBJECT = "fedi_safety_object_storage"
@@ -32,7 +33,9 @@ REMOTE = "fedi_safety_remote_storage"
 PICTRS = "lemmy_safety_pictrs"
 
 AllOption = Annotated[bool, typer.Option("--all", help="One pass over everything, instead of running until stopped.")]
-ThreadsOption = Annotated[int, typer.Option("-t", "--threads", min=0, help="As `--jobs` of `scan`.")]
+ThreadsOption = Annotated[
+    int, typer.Option("-t", "--threads", min=0, help="As `--jobs` of `scan`, but never more than one per core.")
+]
 MinutesOption = Annotated[int, typer.Option("-m", "--minutes", min=1, help="Without --all: as `--minutes` of `watch`.")]
 DryRunOption = Annotated[bool, typer.Option("--dry_run", "--dry-run", help="Judge and plan, but do nothing.")]
 SkipOption = Annotated[
@@ -57,7 +60,7 @@ def local_storage(
     yes: YesOption = False,
 ) -> int:
     """Look after PICTRS_FILES_DIRECTORY: for ever, or with --all once."""
-    sh = shell(config, ledger, log_level, quiet, yes, jobs=threads or None)
+    sh = _shell(config, ledger, log_level, quiet, yes, threads)
     if sh.settings.store is None:
         _needed({}, STORE)
     return _run(sh, sh.settings.store, everything, minutes, dry_run, skip_unreadable, prefix)
@@ -77,7 +80,7 @@ def object_storage(
     yes: YesOption = False,
 ) -> int:
     """Look after PICTRS_BUCKET (`pictrs`) at OBJECT_STORAGE_ENDPOINT: for ever, or with --all once."""
-    sh = shell(config, ledger, log_level, quiet, yes, jobs=threads or None)
+    sh = _shell(config, ledger, log_level, quiet, yes, threads)
     variables = _variables()
     endpoint = sh.settings.s3.endpoint  # ours, or its name for it
     store = bucket_url(variables if endpoint is None else {ENDPOINT: endpoint, **variables})
@@ -100,12 +103,12 @@ def remote_storage(
     yes: YesOption = False,
 ) -> int:
     """Look after a directory on SSH_HOSTNAME: for ever, or with --all once."""
-    sh = shell(config, ledger, log_level, quiet, yes, jobs=threads or None)
+    sh = _shell(config, ledger, log_level, quiet, yes, threads)
     return _run(sh, remote_url(_variables()), everything, minutes, dry_run, skip_unreadable, prefix)
 
 
 def pictrs_worker(
-    threads: Annotated[int, typer.Option("-t", "--threads", min=0, help="As `--jobs` of `worker`.")] = 0,
+    threads: ThreadsOption = 0,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
     log_level: LogLevelOption = None,
@@ -115,7 +118,7 @@ def pictrs_worker(
     """Judge for the pictrs-safety, or gate, at PICTRS_SAFETY_URL with PICTRS_SAFETY_APIKEY."""
     from fedi_safety.cli.worker_cmd import run_worker
 
-    sh = shell(config, ledger, log_level, quiet, yes, jobs=threads or None)
+    sh = _shell(config, ledger, log_level, quiet, yes, threads)
     if not sh.settings.worker.gates:
         _needed({}, SAFETY_URL)
     return run_worker(sh, [])
@@ -130,6 +133,17 @@ def remote_url(variables: Mapping[str, str]) -> str:
     login = f"{quote(user, safe='')}@" if user else ""
     host = f"[{host}]" if ":" in host else host
     return f"sftp://{login}{host}:{port}/{quote(directory.lstrip('/'))}"
+
+
+def _shell(
+    config: str | None, ledger: str | None, log_level: str | None, quiet: bool, yes: bool, threads: int
+) -> Shell:
+    """Return the command's shell. The predecessor's threads waited for one GPU; each of these is a process."""
+    cores = cpu_count()
+    sh = shell(config, ledger, log_level, quiet, yes, jobs=min(threads, cores) or None)
+    if threads > cores:
+        sh.note(f"note: -t {threads}: one process per core is enough, and each takes memory; there will be {cores}")
+    return sh
 
 
 def _run(
