@@ -32,7 +32,7 @@ services:
     environment:
       - PICTRS__SERVER__API_KEY=the-stack-s-key
   pictrs-safety:
-    image: ghcr.io/db0/pictrs-safety:v1.2.2
+    image: registry.example/pictrs-safety:v1.2.2
     environment:
       - FEDIVERSE_SAFETY_WORKER_AUTH=abcdefghij12345
     ports:
@@ -147,5 +147,5 @@ def test_the_compose_files_build_by_themselves(docker: Docker, stack: Path, name
         assert '{"lemmy": "a-secret"}' in said.stdout
     if name == "compose.lemmy-ansible.yaml":
         assert "http://pictrs-safety:14051/api/v1/scan/a-secret" in said.stdout
-        assert "ghcr.io" not in said.stdout and "abcdefghij12345" in said.stdout  # a worker goes on working
+        assert "registry.example" not in said.stdout and "abcdefghij12345" in said.stdout  # a worker goes on working
         shutil.rmtree(stack)
