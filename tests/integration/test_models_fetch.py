@@ -369,7 +369,7 @@ def test_the_first_fetch_of_a_revision_needs_trust_and_later_ones_are_held_to_it
     assert got.first == read_lock(models)["ViT-B-32__openai"].files
     assert run(server, models, trust_first=False).first == {}
     (got.path / "visual/model.onnx").unlink()
-    assert run(server, models, trust_first=False).brought == 1  # what is on record may be brought again
+    assert run(server, models, trust_first=False).brought  # what is on record may be brought again
     moved = with_file(server, "visual/model.onnx", b"2" * 200_000)
     assert run(server, models, trust_first=False).revision == commit  # a branch that moved on changes nothing
     with pytest.raises(NotTrusted, match=moved):
@@ -386,8 +386,8 @@ def test_a_revision_s_files_are_those_on_record(server: HubServer, models: Path,
         with pytest.raises(NotTrusted, match="of 1 files"):
             run(server, models, trust_first=False)
     else:
-        del files["textual/tokenizer_config.json"]
-        with pytest.raises(AlteredOnHub, match="has no textual/tokenizer_config"):
+        del files["visual/model.onnx.data"]
+        with pytest.raises(AlteredOnHub, match="has no visual/model"):
             run(server, models)
 
 
