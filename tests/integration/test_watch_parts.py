@@ -123,7 +123,7 @@ def test_a_directory_that_moves_within_the_tree_is_known_by_its_new_name(
     (root / "other/er").rename(tmp_path / "away")
     (tmp_path / "away/unseen").write_bytes(b"1")
     (root / "last").write_bytes(b"1")
-    assert seen.get(timeout=10) == {"last"}
+    assert seen.get(timeout=10) == frozenset({"last"})
 
 
 def test_what_a_new_directory_holds_before_it_is_watched_is_told(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from fedi_safety.cli import run
 from fedi_safety.cli.predecessor import commands
 from fedi_safety.cli.predecessor.names import translated
+from fedi_safety.cli.shell import shell
 from fedi_safety.core.errors import UsageError
 
 
@@ -65,7 +66,7 @@ def test_its_threads_make_no_more_processes_than_cores(
 ) -> None:
     with (
         patch.object(commands, "cpu_count", lambda: 4),
-        patch.object(commands, "shell", wraps=commands.shell) as asked,
+        patch.object(commands, "shell", wraps=shell) as asked,
         pytest.raises(UsageError, match="is not set"),
     ):
         script(threads=threads)

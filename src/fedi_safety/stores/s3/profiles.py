@@ -29,8 +29,8 @@ def keys_of(profile: str | None, file: str | None) -> Keys | None:
 
     Raises `StoreUsageError` where what was named is not there, or the file cannot be read.
     """
-    from botocore.configloader import raw_config_parse
-    from botocore.exceptions import ConfigNotFound, ConfigParseError
+    from botocore.configloader import raw_config_parse  # type: ignore[import-untyped]
+    from botocore.exceptions import ConfigNotFound, ConfigParseError  # type: ignore[import-untyped]
 
     place = Path(file or USUAL_FILE).expanduser()
     name = profile or USUAL_PROFILE
