@@ -6,7 +6,6 @@ Where its behaviour was a defect the new one holds, see docs/migrating.md. It ke
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated
 from urllib.parse import quote
 
