@@ -21,7 +21,10 @@ from support.share import SEED, SOAK_TIMES, USUAL_EXAMPLES, Share
 SRC = Path(__file__).parent.parent / "src"
 KINDS = ("beside", "alone")
 APART = ("tests/e2e/", "tests/invariants/")
-CONFIGURING = ("FEDI_SAFETY_", "FEDIVERSE_SAFETY_", "XDG_", "PICTRS_", "KNOWN_PICTRS_", "SQLITE_FILENAME")
+CONFIGURING = (
+    *("FEDI_SAFETY_", "FEDIVERSE_SAFETY_", "XDG_", "PICTRS_", "KNOWN_PICTRS_", "SQLITE_FILENAME", "AWS_"),
+    *("OBJECT_STORAGE_", "SSH_HOSTNAME", "SSH_PORT", "SSH_USERNAME", "SSH_PRIVKEY", "SSH_PICTRS_"),
+)
 COLOURING = ("FORCE_COLOR", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "GITHUB_ACTIONS", "TTY_COMPATIBLE")
 _FIGURES = pytest.StashKey[list[str]]()
 _LEFT = pytest.StashKey[dict[str, Any]]()
@@ -38,6 +41,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if (SRC.parent / ".env").exists():
+        raise pytest.UsageError(f"{SRC.parent / '.env'} configures what the tests start; move it away")
     config.stash[_FIGURES] = []
     config.stash[_LEFT] = {"needs": {}, "tests": 0, "alone": 0}
     os.umask(0o022)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,35 @@ def test_what_fails_while_tests_run_is_said_afterwards(monkeypatch: pytest.Monke
     assert said == ["prepared sftp"]
     assert preparing.refusals == [f"s3 ({needs.SERVERS['s3']}) cannot be had: the network is down; try again"]
     assert preparing.waiting == []
+
+
+@pytest.mark.parametrize("when", ["before", "while tests run"])
+def test_without_a_dockerd_all_else_runs_and_the_last_line_says_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], when: str
+) -> None:
+    def check(name: str) -> bool:
+        if name == "docker" and when == "before":
+            raise Unready("dockerd does not start here: no cgroups", "run this where containers may run")
+        return name != "docker"
+
+    def make(name: str, _say: prepare.Say) -> None:
+        raise Unready("dockerd does not start here: no cgroups", "run this where containers may run")
+
+    ran: list[tuple[str, ...]] = []
+
+    def part(self: run.Parts, *arguments: str, jobs: int) -> None:
+        ran.append(arguments)
+        self.codes.append(0)
+
+    steps = {name: replace(step, check=partial(check, name)) for name, step in prepare.STEPS.items()}
+    monkeypatch.setattr(prepare, "STEPS", steps)
+    monkeypatch.setattr(prepare, "make", make)
+    monkeypatch.setattr(run.Parts, "run", part)
+    assert run.main(["--all"]) == 0
+    assert ran and all("docker" not in arguments[0] for arguments in ran)  # not run, and so not counted as passed
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("not run: what needs docker (") and "does not start here: no cgroups" in last
+    assert run.main(["--servers", "docker"]) == run.MISUSE  # who asks for it by name is told that it cannot be
 
 
 def test_a_locked_package_manager_is_waited_for(tmp_path: Path) -> None:

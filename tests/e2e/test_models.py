@@ -42,8 +42,13 @@ def test_fetch_then_list_then_verify(tmp_path: Path) -> None:
     with hub_server() as hub:
         commit = hub.add(f"immich-app/{NAME}", stand_in.MODEL).find("main")
         where = ("--hub", hub.endpoint, "--model-dir", str(directory))
-        done = program("models", "fetch", NAME, *where)
+        refused = program("models", "fetch", NAME, *where)
+        check_one_line_error(refused, 2, str(commit), "no digest is on record", "--trust-first")
+        assert refused.out.count("the hub states ") == 6 and not (directory / NAME).exists()
+        done = program("models", "fetch", NAME, "--trust-first", *where)
         assert done.code == 0, done
+        for file, sha256 in json.loads((directory / "models.lock").read_text())["models"][NAME]["files"].items():
+            assert f"recorded sha256 {sha256}  {file}\n" in done.out
         assert f"6 files from {hub.endpoint}/immich-app/{NAME} at {str(commit)[:12]}" in done.out and done.err == ""
         assert "already here, every byte as recorded" in program("models", "fetch", NAME, *where).out
         unknown = program("models", "fetch", "nobody/nothing", *where)

@@ -93,11 +93,11 @@ def test_without_all_it_runs_until_stopped_and_misses_nothing(media: Path) -> No
 @pytest.mark.parametrize("name", ["fedi_safety_object_storage", "fedi_safety_remote_storage", "lemmy_safety_pictrs"])
 def test_the_other_script_names_say_what_they_need(name: str, empty_home: Path) -> None:
     needed = {
-        "fedi_safety_object_storage": "PICTRS_BUCKET",
+        "fedi_safety_object_storage": "OBJECT_STORAGE_ENDPOINT",
         "fedi_safety_remote_storage": "SSH_HOSTNAME",
         "lemmy_safety_pictrs": "PICTRS_SAFETY_URL",
     }[name]
-    options = ("-t", "4") if name == "lemmy_safety_pictrs" else ("--all", "-t", "4")
+    options = ("-t", "1") if name == "lemmy_safety_pictrs" else ("--all", "-t", "1")
     check_one_line_error(program(name, *options), 2, needed)
     script = SCRIPT.with_name(f"{name}.py")
     done = subprocess.run([sys.executable, str(script), *options[-2:]], capture_output=True, text=True, check=False)

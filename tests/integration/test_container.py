@@ -1,4 +1,4 @@
-"""The container's recipe, as far as it can be checked without a container engine.
+"""The container's recipe, as far as it can be checked without a container engine; test_docker.py has one.
 
 Its steps are run, as they stand in the Containerfile, in a clean Debian root made by debootstrap; the result is started
 as its user on a read-only root. A linter reads both recipes. Needs root, as building a container does.
@@ -55,7 +55,7 @@ def test_it_runs_unprivileged_with_one_volume_and_a_health_check(recipe: str) ->
     assert json.loads(found["ENTRYPOINT"]) == ["fedi-safety"]
 
 
-@pytest.mark.parametrize("name", ["compose.yaml", "compose.gate.yaml"])
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.gate.yaml", "compose.lemmy-ansible.yaml"])
 def test_the_compose_files_take_every_right_away(name: str) -> None:
     text = (ROOT / "packaging" / name).read_text("utf-8")
     for line in ("read_only: true", "cap_drop: [ALL]", "no-new-privileges:true", 'user: "991:991"'):

@@ -11,8 +11,8 @@ import pytest
 
 from fedi_safety.clients.hub import Hub, HubError, HubUsageError
 from fedi_safety.core.errors import ModelError
-from fedi_safety.models.fetch import AlteredOnHub, Fetched, fetch
-from fedi_safety.models.folder import file_sha256, open_model_folder
+from fedi_safety.models.fetch import AlteredOnHub, Fetched, NotTrusted, fetch
+from fedi_safety.models.folder import file_sha256, is_of_model, open_model_folder
 from fedi_safety.models.importing import import_folder
 from fedi_safety.models.lock import LOCK, read_lock, refuse_altered
 from support.servers.hub import HubServer, Repository, hub_server
@@ -89,10 +89,17 @@ def models(tmp_path: Path) -> Path:
     return tmp_path / "models"
 
 
-def run(server: HubServer, models: Path, name: str = "ViT-B-32__openai", revision: str | None = None) -> Fetched:
+def run(
+    server: HubServer,
+    models: Path,
+    name: str = "ViT-B-32__openai",
+    revision: str | None = None,
+    *,
+    trust_first: bool = True,
+) -> Fetched:
     hub = Hub(server.endpoint, pause_s=0.01)
     try:
-        return fetch(name, models, hub, Watcher(), revision)
+        return fetch(name, models, hub, Watcher(), revision, trust_first=trust_first)
     finally:
         hub.close()
 
@@ -117,7 +124,7 @@ def leftovers(models: Path) -> list[str]:
 
 def test_a_model_arrives_whole_and_is_recorded(server: HubServer, models: Path, tmp_path: Path) -> None:
     hub, watcher = Hub(server.endpoint), Watcher()
-    got = fetch("ViT-B-32__openai", models, hub, watcher)
+    got = fetch("ViT-B-32__openai", models, hub, watcher, trust_first=True)
     hub.close()
     there = sorted(p.relative_to(got.path).as_posix() for p in got.path.rglob("*") if p.is_file())
     assert there == [
@@ -190,7 +197,7 @@ def test_the_token_goes_to_the_hub_alone(server: HubServer, models: Path) -> Non
         run(server, models)
     server.seen.clear()
     hub = Hub(server.endpoint, token="secret-token", pause_s=0.01)
-    fetch("ViT-B-32__openai", models, hub, Watcher())
+    fetch("ViT-B-32__openai", models, hub, Watcher(), trust_first=True)
     hub.close()
     for where, headers in server.seen:
         assert ("secret-token" in headers.get("authorization", "")) == where.startswith("hub "), where
@@ -235,7 +242,7 @@ def test_a_server_that_ignores_ranges_starts_anew(server: HubServer, models: Pat
     (part / "textual/tokenizer.json").write_bytes(b"xx")  # small files come with status 200, whatever was asked
     watcher, hub = Watcher(), Hub(server.endpoint)
     server.front.answer(lambda _: (200, '{"version": "1.0"}'), contains="tokenizer.json")
-    fetch("ViT-B-32__openai", models, hub, watcher)
+    fetch("ViT-B-32__openai", models, hub, watcher, trust_first=True)
     hub.close()
     assert watcher.count == watcher.total
 
@@ -309,7 +316,7 @@ def test_what_is_no_hub(fault: str, server: HubServer, models: Path) -> None:
 def test_nobody_there(models: Path) -> None:
     hub = Hub("http://127.0.0.1:9", pause_s=0.01)
     with pytest.raises(HubError, match=r"models import") as caught:
-        fetch("ViT-B-32__openai", models, hub, Watcher())
+        fetch("ViT-B-32__openai", models, hub, Watcher(), trust_first=True)
     hub.close()
     assert caught.value.exit_code == 3
 
@@ -342,6 +349,46 @@ def test_two_at_once(server: HubServer, models: Path) -> None:
 
     with only_writer(models), pytest.raises(ModelError, match="another command changes models"):
         run(server, models)
+
+
+# --- what is trusted
+
+
+def test_the_first_fetch_of_a_revision_needs_trust_and_later_ones_are_held_to_it(
+    server: HubServer, models: Path
+) -> None:
+    commit = str(published(server).find("main"))
+    with pytest.raises(NotTrusted, match=rf"no digest is on record.*--revision {commit} --trust-first") as caught:
+        run(server, models, trust_first=False)
+    assert caught.value.exit_code == 2
+    assert not any("resolve" in address or address.startswith("store") for address, _ in server.seen)  # nothing came
+    assert {file.path for file in caught.value.stated} == {
+        p for p in published(server).commits[commit] if is_of_model(p)
+    }
+    got = run(server, models, revision=commit)
+    assert got.first == read_lock(models)["ViT-B-32__openai"].files
+    assert run(server, models, trust_first=False).first == {}
+    (got.path / "visual/model.onnx").unlink()
+    assert run(server, models, trust_first=False).brought  # what is on record may be brought again
+    moved = with_file(server, "visual/model.onnx", b"2" * 200_000)
+    assert run(server, models, trust_first=False).revision == commit  # a branch that moved on changes nothing
+    with pytest.raises(NotTrusted, match=moved):
+        run(server, models, revision="main", trust_first=False)
+    assert run(server, models, revision="main").changed
+
+
+@pytest.mark.parametrize("change", ["a file more", "a file less"])
+def test_a_revision_s_files_are_those_on_record(server: HubServer, models: Path, change: str) -> None:
+    run(server, models)
+    files = published(server).commits[str(published(server).find("main"))]
+    if change == "a file more":
+        files["visual/model.onnx.data2"] = b"x" * 5000
+        with pytest.raises(NotTrusted, match="of 1 files"):
+            run(server, models, trust_first=False)
+    else:
+        del files["visual/model.onnx.data"]
+        with pytest.raises(AlteredOnHub, match="has no visual/model"):
+            run(server, models)
 
 
 # --- models.lock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -30,19 +31,25 @@ from support.fakes import FakeDecoder, detectors, red_circles
 from support.passes import RED_CIRCLE
 
 
-@pytest.fixture
-def events(tmp_path: Path) -> Iterator[tuple[Path, queue.Queue[frozenset[str] | None]]]:
-    root = tmp_path / "tree"
-    (root / "deep" / "er").mkdir(parents=True)
+@contextlib.contextmanager
+def watching(root: Path) -> Iterator[queue.Queue[frozenset[str] | None]]:
     seen: queue.Queue[frozenset[str] | None] = queue.Queue()
     stop = threading.Event()
     tree = TreeEvents(str(root), seen.put, stop)
     tree.start()
     assert tree.ready.wait(10)
-    yield root, seen
+    yield seen
     stop.set()
     tree.join(10)
     assert not tree.is_alive()
+
+
+@pytest.fixture
+def events(tmp_path: Path) -> Iterator[tuple[Path, queue.Queue[frozenset[str] | None]]]:
+    root = tmp_path / "tree"
+    (root / "deep" / "er").mkdir(parents=True)
+    with watching(root) as seen:
+        yield root, seen
 
 
 def test_files_made_changed_and_moved_in_wake(
@@ -76,6 +83,70 @@ def test_removals_do_not_wake_and_floods_are_one_wake(
         (root / f"f{i}").unlink()
     with pytest.raises(queue.Empty):
         seen.get(timeout=1.5)
+
+
+@pytest.mark.parametrize("where", ["a file", "a directory", "moved in", "there before"])
+def test_a_name_that_is_not_utf_8_is_told_like_any_other(tmp_path: Path, where: str) -> None:
+    """And ends no file events: what comes after it, and below it, is told."""
+    root, name = tmp_path / "tree", os.fsdecode(b"caf\xe9")
+    (root / (name if where == "there before" else "deep")).mkdir(parents=True)
+    with watching(root) as seen:
+        if where == "a file":
+            (root / "deep" / name).write_bytes(b"1")
+            assert told(seen, f"deep/{name}")
+        elif where == "moved in":
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "old").write_bytes(b"1")
+            (tmp_path / name).rename(root / name)
+            assert told(seen, name, f"{name}/old")
+        elif where == "a directory":
+            (root / name).mkdir()
+            assert told(seen, name)
+        if where != "a file":
+            (root / name / "below").write_bytes(b"1")
+            assert told(seen, f"{name}/below")
+        for path in root.rglob("*"):
+            if path.is_file():
+                path.read_bytes()  # as a web server does, and a scan
+        (root / "plain").write_bytes(b"2")
+        assert told(seen, "plain")
+
+
+def test_a_directory_that_moves_within_the_tree_is_known_by_its_new_name(
+    events: tuple[Path, queue.Queue[frozenset[str] | None]], tmp_path: Path
+) -> None:
+    root, seen = events
+    (root / "deep").rename(root / "other")
+    assert told(seen, "other")
+    (root / "other/er/new").write_bytes(b"1")
+    assert told(seen, "other/er/new")
+    (root / "other/er").rename(tmp_path / "away")
+    (tmp_path / "away/unseen").write_bytes(b"1")
+    (root / "last").write_bytes(b"1")
+    assert seen.get(timeout=10) == frozenset({"last"})
+
+
+def test_what_a_new_directory_holds_before_it_is_watched_is_told(tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    root.mkdir()
+    with watching(root) as seen:
+        for number in range(20):
+            (root / f"{number}/a/b").mkdir(parents=True)
+            (root / f"{number}/a/b/new").write_bytes(b"1")
+        found: set[str] = set()
+        while not {f"{number}/a/b/new" for number in range(20)} <= found:
+            keys = seen.get(timeout=10)
+            if keys is None:  # more than are named: one ordinary cycle
+                break
+            found |= keys
+
+
+def told(seen: queue.Queue[frozenset[str] | None], *keys: str) -> bool:
+    """Whether these keys are told, perhaps one after another."""
+    left = set(keys)
+    while left:
+        left -= seen.get(timeout=10) or set()
+    return True
 
 
 def test_a_tree_that_cannot_be_watched_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

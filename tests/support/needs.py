@@ -22,8 +22,11 @@ SERVERS = {
     "systemd": "systemd-analyze, for the unit",
     "chromium": "Chromium, and what it shows of files",
     "debian": "a clean Debian, for the container's recipe",
+    "docker": "a dockerd, for the images and compose files",
     "disk": "a small disk, which root mounts, to be filled",
 }
+ABSENT = frozenset({"docker"})
+"""What `--all` goes on without where it does not start: many sandboxes let no container engine run. It says why."""
 GROUPS = {
     "long": "fault injection and whole stories, minutes altogether",
     "fuzz": "a share of the fuzzing",

@@ -44,10 +44,14 @@ def say(line: str) -> None:
 class Preparing:
     """Makes servers ready in a thread, one after the other; what it says is printed between parts, not amid dots."""
 
-    def __init__(self, names: Sequence[str], tell: Callable[[str], None] = say) -> None:
-        """Begin."""
+    def __init__(
+        self, names: Sequence[str], tell: Callable[[str], None] = say, spared: frozenset[str] = frozenset()
+    ) -> None:
+        """Begin. What is `spared` and cannot be had ends nothing: it is `absent`, by name with the reason."""
         self.waiting = list(names)
         self.refusals: list[str] = []
+        self.absent: dict[str, str] = {}
+        self._spared = spared
         self._tell = tell
         self._changed = threading.Condition()
         self._kept: list[str] = []
@@ -96,7 +100,10 @@ class Preparing:
                 refused.append(f"{name} ({needs.SERVERS[name]}) cannot be had: {type(error).__name__}: {error}")
             with self._changed:
                 self.waiting.remove(name)
-                self.refusals += refused
+                if refused and name in self._spared:
+                    self.absent[name] = refused[0]
+                else:
+                    self.refusals += refused
                 self._changed.notify_all()
 
 
@@ -201,14 +208,16 @@ def main(arguments: Sequence[str]) -> int:
     """Run; 2 where something that was asked for cannot be had on this machine."""
     options, others = chosen(arguments)
     wanted = {*options.servers, *(needs.GROUPS if options.all else ())}
-    lacking, refusals = prepare.missing(options.servers)
-    for line in refusals:
-        say(f"./dev test: {line}")
-    if refusals:
+    lacking, refused = prepare.missing(options.servers)
+    spared = needs.ABSENT if options.all else frozenset[str]()
+    if refused.keys() - spared:
+        for line in refused.values():
+            say(f"./dev test: {line}")
         return MISUSE
     if lacking:
         say(f"preparing meanwhile: {', '.join(lacking)}")
-    preparing = Preparing(lacking)
+    preparing = Preparing(lacking, spared=spared)
+    preparing.absent.update(refused)
     try:
         return run(wanted, preparing, Parts(others), jobs_of(others))
     except KeyboardInterrupt:
@@ -221,13 +230,13 @@ def run(wanted: set[str], preparing: Preparing, parts: Parts, jobs: int) -> int:
     """Run part after part, as servers get ready, and say what came of it."""
     had: set[str] | None = None
     while True:
-        ready = wanted - set(preparing.waiting)
+        ready = wanted - set(preparing.waiting) - preparing.absent.keys()
         before = () if had is None else (f"--had={','.join(sorted(had))}",)
         preparing.hush(True)
         parts.run(f"--needs={','.join(sorted(ready))}", *before, "--only=beside", jobs=jobs)
         preparing.hush(False)
         had = ready
-        if ready == wanted or parts.over:
+        if ready == wanted - preparing.absent.keys() or parts.over:
             break
         if preparing.waiting:
             say(f"waiting for {', '.join(preparing.waiting)}")
@@ -239,7 +248,7 @@ def run(wanted: set[str], preparing: Preparing, parts: Parts, jobs: int) -> int:
     if parts.left["alone"] and not parts.over:
         say("\nalone, for they measure time or memory:")
         parts.run(f"--needs={','.join(sorted(had))}", "--only=alone", jobs=0)
-    for line in parts.text():
+    for line in [*parts.text(), *(f"not run: what needs {line}" for line in preparing.absent.values())]:
         say(line)
     return MISUSE if preparing.refusals else parts.code
 

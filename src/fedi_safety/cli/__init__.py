@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import typer
 
 from fedi_safety import __version__
+from fedi_safety.cli.predecessor.names import translated
 from fedi_safety.core import coredumps
 from fedi_safety.core.errors import ExitCode, FediSafetyError, printable
 
@@ -129,6 +130,7 @@ def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code. Writes errors as one line to standard error."""
     coredumps.forbid()
+    arguments = translated(arguments)
     try:
         arguments = arguments or ["--help"]
         program = build(arguments[0])

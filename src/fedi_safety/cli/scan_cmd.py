@@ -35,7 +35,7 @@ from fedi_safety.cli.options import (
     WithoutDryRunOption,
     YesOption,
 )
-from fedi_safety.cli.shell import Shell, on_stop, shell, worst, write_json
+from fedi_safety.cli.shell import Shell, called_as, on_stop, shell, worst, write_json
 from fedi_safety.core.enums import Recheck, act_word
 from fedi_safety.core.errors import FediSafetyError, UsageError
 
@@ -291,7 +291,7 @@ def _print_report(sh: Shell, each: _Pass, report: RunReport, *, table: bool) -> 
         sh.out.print(closing_table(report, removes=each.removes))
         if report.dry_run and report.tally.planned:
             chosen = "" if each.target.settings.act is not None else f" --act {act_word(report.act)}"
-            sh.say(f"to remove what is planned: fedi-safety apply {shlex.quote(report.named)}{chosen}")
+            sh.say(f"to remove what is planned: {called_as()} apply {shlex.quote(report.named)}{chosen}")
     for note in closing_notes(report):
         sh.warn(note)
 

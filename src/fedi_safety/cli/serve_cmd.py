@@ -47,6 +47,10 @@ def serve(
     log: Annotated[
         str | None, typer.Option("--log", metavar="FORM", help="How to write the log: text or json.")
     ] = None,
+    verbosity: Annotated[
+        int, typer.Option("--verbosity", "-v", count=True, help="As pictrs-safety's: log more; twice, still more.")
+    ] = 0,
+    color: Annotated[bool, typer.Option("--color", help="As pictrs-safety's, without effect: logs are plain.")] = False,
     detectors: DetectorsOption = None,
     policy: PolicyOption = None,
     device: DeviceOption = None,
@@ -62,10 +66,13 @@ def serve(
         host = "0.0.0.0"
     own = {"host": host, "port": port, "engine": engine, "store": store, "log": log}
     given: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
+    log_level = log_level or {0: None, 1: "info"}.get(verbosity, "debug")
     names = None if detectors is None else [name.strip() for name in detectors.split(",") if name.strip()]
     sh = shell(
         config, ledger, log_level, quiet, yes, gate=given, detectors=names, policy=policy, device=device, jobs=jobs
     )
+    if color:
+        sh.note("note: --color has no effect; logs are written plain")
     return run_serve(sh)
 
 

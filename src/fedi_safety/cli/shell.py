@@ -93,6 +93,7 @@ def shell(
     `overrides` are settings by name; a section is a dict. What is None, there or in a section, overrides nothing.
     """
     from fedi_safety.config.loading import load_settings
+    from fedi_safety.core.runs import ACTED_LOGGER
 
     for name, value in overrides.items():
         if isinstance(value, dict):
@@ -105,6 +106,7 @@ def shell(
         force=True,
     )
     logging.getLogger("fedi_safety").setLevel(settings.log_level.upper())
+    logging.getLogger(ACTED_LOGGER).setLevel(logging.ERROR if quiet else logging.NOTSET)
     return Shell(settings, quiet, yes, config)
 
 
@@ -117,6 +119,21 @@ def on_stop(handler: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+
+
+def called_as() -> str:
+    """Return how this program is called by whoever started it: by its name, or by its path where that is not found."""
+    import shlex
+    import shutil
+    from pathlib import Path
+
+    from fedi_safety.config.loading import clone_launcher
+
+    if shutil.which("fedi-safety") is None:
+        for path in (clone_launcher(), Path(sys.argv[0]).absolute().with_name("fedi-safety")):
+            if path is not None and shutil.which(path) is not None:
+                return shlex.quote(str(path))
+    return "fedi-safety"
 
 
 def worst(codes: Iterable[int]) -> int:

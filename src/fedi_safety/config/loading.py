@@ -38,13 +38,14 @@ def load_settings(path: str | None = None, **overrides: object) -> Settings:
     predecessor_values, wrong = predecessor.settings_from(found)
     _merge(merged, predecessor_values)
     problems += wrong
-    for source in (DotEnvSettingsSource(Settings, env_file=".env"), EnvSettingsSource(Settings)):
+    for source in (DotEnvSettingsSource(Settings, env_file=_dotenv_files()), EnvSettingsSource(Settings)):
         try:
             _merge(merged, _known(source()))
         except SettingsError as error:
             problems += _not_json(found) or [f"the environment: {error}"]
     problems += _unknown_variables(found)
     _merge(merged, {k: v for k, v in overrides.items() if v is not None})
+    predecessor.fill(merged, found)
     try:
         settings = Settings(**merged)
     except ValidationError as error:
@@ -61,8 +62,24 @@ def predecessor_ledger() -> str:
 
 
 def variables() -> dict[str, str]:
-    """Return `.env` and the environment, which wins. Raises `ConfigError`."""
+    """Return both `.env` and the environment, which wins. Raises `ConfigError`."""
     return {**_from_dotenv(), **os.environ}
+
+
+def _dotenv_files() -> list[Path]:
+    """Return the `.env` files that there are: beside the scripts of a clone, and in the working directory, which wins.
+
+    Cron and systemd start a script from anywhere, and the predecessor found its `.env` all the same.
+    """
+    launcher = clone_launcher()
+    beside = [] if launcher is None else [launcher.with_name(".env")]
+    return [file for file in (*beside, Path(".env")) if file.is_file()]
+
+
+def clone_launcher() -> Path | None:
+    """Return the launcher `fedi-safety` of the clone that this runs from; None where it is installed otherwise."""
+    launcher = Path(__file__).parents[3] / "fedi-safety"
+    return launcher if launcher.is_file() else None
 
 
 def _from_file(file: Path) -> dict[str, Any]:
@@ -82,12 +99,13 @@ def _from_file(file: Path) -> dict[str, Any]:
 def _from_dotenv() -> dict[str, str]:
     from dotenv import dotenv_values
 
-    if not Path(".env").is_file():
-        return {}
-    try:
-        return {k: v for k, v in dotenv_values(".env").items() if v is not None}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(".env", f"cannot be read: {error}", "mend or remove it") from error
+    found: dict[str, str] = {}
+    for file in _dotenv_files():
+        try:
+            found |= {k: v for k, v in dotenv_values(file).items() if v is not None}
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(str(file), f"cannot be read: {error}", "mend or remove it") from error
+    return found
 
 
 def _known(values: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,23 @@ USE_SQLITE = "USE_SQLITE"
 POSTGRES = "POSTGRES_URI"
 SAFETY_URL = "PICTRS_SAFETY_URL"
 SAFETY_KEY = "PICTRS_SAFETY_APIKEY"
+ENDPOINT = "OBJECT_STORAGE_ENDPOINT"
+BUCKET = "PICTRS_BUCKET"
+KEY_ID = "AWS_ACCESS_KEY_ID"
+SECRET_KEY = "AWS_SECRET_ACCESS_KEY"
+SESSION_TOKEN = "AWS_SESSION_TOKEN"
+REGION = "AWS_REGION"
+DEFAULT_REGION = "AWS_DEFAULT_REGION"
+PROFILE = "AWS_PROFILE"
+CREDENTIALS_FILE = "AWS_SHARED_CREDENTIALS_FILE"
+SSH_HOST = "SSH_HOSTNAME"
+SSH_PORT = "SSH_PORT"
+SSH_USER = "SSH_USERNAME"
+SSH_KEY = "SSH_PRIVKEY"
+SSH_STORE = "SSH_PICTRS_FILES_DIRECTORY"
+"""Its first name for the directory on the other machine; PICTRS_FILES_DIRECTORY wins."""
+
+USUAL_BUCKET = "pictrs"
 
 BY_ADDRESS = "IPADDR"  # in the place of an id: the address decides; never an id itself
 # Whom pictrs-safety lets in without being told, but for its slips: it took all of 100.x to 109.x for private.
@@ -51,6 +68,50 @@ def settings_from(variables: Mapping[str, str]) -> tuple[dict[str, Any], list[st
     if worker:
         found["worker"] = worker
     return found, problems
+
+
+def fill(settings: dict[str, Any], variables: Mapping[str, str]) -> None:
+    """Set what nested plain settings leave open of the access to object storage and over SSH, and of the store.
+
+    These names are other programs' too, so that unlike the others they never win over the configuration file.
+    """
+    stores = settings.get("stores")
+    for place in (settings, *(stores if isinstance(stores, list) else ())):
+        if place is settings or (isinstance(place, dict) and place.get("s3") is not None):
+            _fill_s3(place.setdefault("s3", {}), variables)
+    ssh = settings.setdefault("ssh", {})
+    if isinstance(ssh, dict) and variables.get(SSH_KEY):
+        _open(ssh, "identity_file", variables[SSH_KEY])
+    if not stores and (url := bucket_url(variables)) is not None:
+        _open(settings, "store", url)
+
+
+def bucket_url(variables: Mapping[str, str]) -> str | None:
+    """Return the store that the names for object storage mean; None where they name none."""
+    if not variables.get(ENDPOINT) and not variables.get(BUCKET):
+        return None
+    return f"s3://{variables.get(BUCKET) or USUAL_BUCKET}"
+
+
+def _fill_s3(s3: object, variables: Mapping[str, str]) -> None:
+    if not isinstance(s3, dict):  # the schema says what is wrong with it
+        return
+    _open(s3, "endpoint", variables.get(ENDPOINT))
+    _open(s3, "region", variables.get(REGION) or variables.get(DEFAULT_REGION))
+    _open(s3, "credentials_file", variables.get(CREDENTIALS_FILE))
+    if s3.get("profile") is not None:
+        return
+    _open(s3, "profile", variables.get(PROFILE))
+    if s3.get("access_key_id") is None:
+        _open(s3, "access_key_id", variables.get(KEY_ID))
+        _open(s3, "session_token", variables.get(SESSION_TOKEN))
+    _open(s3, "secret_access_key", variables.get(SECRET_KEY))
+
+
+def _open(section: dict[str, Any], key: str, value: str | None) -> None:
+    """Set a key that is still open."""
+    if value and section.get(key) is None:
+        section[key] = value
 
 
 def unused_database(variables: Mapping[str, str]) -> str | None:

@@ -76,6 +76,12 @@ class S3(_Section):
     access_key_id: str | None = Field(None, description="The access key's id; else $AWS_ACCESS_KEY_ID.")
     secret_access_key: SecretStr | None = Field(None, description="The secret key; else $AWS_SECRET_ACCESS_KEY.")
     session_token: SecretStr | None = Field(None, description="A session token, for temporary credentials.")
+    profile: str | None = Field(
+        None, description="The profile in `credentials_file` that has the keys; else $AWS_PROFILE, else `default`."
+    )
+    credentials_file: str | None = Field(
+        None, description="Where keys are looked for that are set nowhere else. Default: ~/.aws/credentials."
+    )
     endpoint: str | None = Field(None, description="The service's URL; else $OBJECT_STORAGE_ENDPOINT; else Amazon's.")
     region: str | None = Field(None, description="The region; most services other than Amazon's do not care.")
     style: Literal["path", "virtual"] | None = Field(None, description="How buckets are addressed.")

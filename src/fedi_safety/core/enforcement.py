@@ -19,10 +19,11 @@ from fedi_safety.core.errors import ModelError, StoreError, out_of_memory, print
 from fedi_safety.core.ledger_ports import Ledger
 from fedi_safety.core.pipeline import Pipeline, Remembered, Result
 from fedi_safety.core.ports import Act, Clock
-from fedi_safety.core.runs import Tally
+from fedi_safety.core.runs import ACTED_LOGGER, Tally
 from fedi_safety.core.types import Judged, Object, Outcome, Plan, Unscanned
 
 log = logging.getLogger(__name__)
+acted = logging.getLogger(ACTED_LOGGER)
 
 _RECORD_RESULTS = 512  # results that one transaction records
 _RECORD_S = 1.0  # and the longest that a result waits for its record
@@ -66,6 +67,7 @@ class Acting:
     def _perform(self, started: Sequence[Plan], keep_going: Callable[[], bool]) -> bool:
         """Do what was started, until it is done or `keep_going` says no; close what was done, give back the rest."""
         outcomes: list[Outcome] = []
+        rules = self._rules(started)
         begun = 0
         try:
             for plan in started:
@@ -76,7 +78,7 @@ class Acting:
                     outcome = self.acts[plan.act].perform(plan)
                 except MemoryError:
                     outcome = Outcome(plan, PlanState.FAILED, out_of_memory("removed").detail)
-                log.info("%s: %s: %s", printable(plan.object.key), outcome.state.value, outcome.detail)
+                _name(outcome, rules.get(plan.sha256, ""))
                 outcomes.append(outcome)
         finally:
             # Also where something ends this at once. An act that broke off stays started: the next run does it again.
@@ -90,6 +92,14 @@ class Acting:
             if self.on_outcome is not None:
                 self.on_outcome(outcome)
         return begun == len(started)
+
+    def _rules(self, plans: Sequence[Plan]) -> dict[bytes, str]:
+        """Return the names of the rules by which contents are condemned."""
+        judged = self.ledger.contents([plan.sha256 for plan in plans]) if plans else {}
+        return {
+            sha256: ", ".join(hit.rule for hit in judgement.reasons if hit.verdict is Verdict.BLOCK)
+            for sha256, (_, judgement, _) in judged.items()
+        }
 
 
 @dataclass(slots=True)
@@ -221,6 +231,17 @@ class Enforcement:
         lost = self.ledger.take_back(self.run, self.store)
         if self.tripped is None:
             self.acting.carry_out(lost, lambda: not pipeline.halted)
+
+
+def _name(outcome: Outcome, rules: str) -> None:
+    """Say what became of an object that was to be removed, and by which rules."""
+    key, detail = printable(outcome.plan.object.key), f": {outcome.detail}" if outcome.detail else ""
+    if outcome.state is PlanState.DONE:
+        acted.warning("removed %s (%s)%s", key, rules, detail)
+    elif outcome.state is PlanState.FAILED:
+        acted.warning("could not remove %s (%s)%s", key, rules, detail)
+    else:
+        log.info("%s: %s%s", key, outcome.state.value, detail)
 
 
 def _log(result: Result) -> None:

@@ -10,6 +10,9 @@ from fedi_safety.core.enums import ActKind, Recheck
 from fedi_safety.core.errors import ExitCode
 from fedi_safety.core.types import Outcome
 
+ACTED_LOGGER = "fedi_safety.acted"
+"""The logger that names each removal, at the level of warnings: there is no way back from one. --quiet silences it."""
+
 
 @dataclass(slots=True)
 class Tally:

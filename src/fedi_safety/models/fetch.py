@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,21 @@ class AlteredOnHub(ModelError):
     """The hub has other files than those that were recorded for the same revision."""
 
     exit_code = ExitCode.OUTSIDE
+
+
+class NotTrusted(ModelError):
+    """Nothing on record says what a model's files should be. What the hub states of them (`stated`) proves nothing."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, name: str, source: str, commit: str, stated: Sequence[RemoteFile]) -> None:
+        """Say it of a model's files at a commit."""
+        super().__init__(
+            f"model {name!r}",
+            f"of {len(stated)} files from {source} at {commit} no digest is on record, and none comes with the program",
+            f"compare what the hub states with who publishes it, then give --revision {commit} --trust-first",
+        )
+        self.stated = tuple(stated)
 
 
 class Watcher(Protocol):
@@ -48,13 +63,17 @@ class Fetched:
     revision: str
     brought: int  # files that came over the network; 0 if all were there
     changed: bool  # another revision lay there before
+    first: Mapping[str, str]  # SHA-256 of the files that nothing on record vouched for, by path
 
 
-def fetch(name: str, models: Path, hub: Hub, watcher: Watcher, revision: str | None = None) -> Fetched:
+def fetch(
+    name: str, models: Path, hub: Hub, watcher: Watcher, revision: str | None = None, *, trust_first: bool = False
+) -> Fetched:
     """Fetch a model, at the revision on record or else `main`, unless another is asked for.
 
-    Files that are there and right are kept; what an interrupted fetch left is gone on with. Raises `ModelError`, also
-    where the hub's files are not those on record, or `HubError`.
+    Files that are there and right are kept; what an interrupted fetch left is gone on with. Raises `NotTrusted` for
+    files whose digests are not on record for that revision, unless `trust_first`; they are from then on. Raises
+    `ModelError`, also where the hub's files are not those on record, or `HubError`.
     """
     repository, called = repository_of(name), folder_name(name)
     source = f"{hub.endpoint}/{repository}"
@@ -65,8 +84,12 @@ def fetch(name: str, models: Path, hub: Hub, watcher: Watcher, revision: str | N
         files = _listed(hub, repository, commit)
         _refuse_changes(called, recorded, {file.path: file.sha256 for file in files if file.sha256})
         paths = {file.path for file in files}
+        _refuse_missing(called, recorded.keys() - paths)
+        unknown = [file for file in files if file.path not in recorded]
+        if unknown and not trust_first:
+            raise NotTrusted(called, source, commit, unknown)
         if known is not None and recorded.keys() == paths and not altered(models / called, known):
-            return Fetched(models / called, source, commit, 0, False)
+            return Fetched(models / called, source, commit, 0, False, {})
         watcher.begins(repository, commit, sum(file.size for file in files))
         part = models / f".{called}.{commit[:12]}.part"
         _make_room(part, models, called, files)
@@ -75,7 +98,8 @@ def fetch(name: str, models: Path, hub: Hub, watcher: Watcher, revision: str | N
         open_model_folder(part)
         changed = known is not None and not recorded
         place(part, models, called, Locked(source, commit, digests), keep_variants=bool(recorded))
-    return Fetched(models / called, source, commit, brought, changed)
+    first = {file.path: digests[file.path] for file in unknown}
+    return Fetched(models / called, source, commit, brought, changed, first)
 
 
 _LAYOUT = "a model in Immich's layout is needed: visual/, textual/ and config.json, as ONNX"
@@ -134,6 +158,15 @@ def _refuse_changes(name: str, recorded: Mapping[str, str], found: Mapping[str, 
                 f"the hub's {path} has SHA-256 {found[path]}, not {recorded[path]} as recorded for this revision",
                 "do not use it; ask who publishes the model",
             )
+
+
+def _refuse_missing(name: str, paths: Collection[str]) -> None:
+    for path in sorted(paths):
+        raise AlteredOnHub(
+            f"model {name!r}",
+            f"the hub has no {path}, which is on record for this revision",
+            "do not use it; ask who publishes the model",
+        )
 
 
 def _have(path: Path, file: RemoteFile) -> bool:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+
+from fedi_safety.watch.inotify import Tree
 
 log = logging.getLogger(__name__)
 
 MOST_KEYS = 64  # more at once are one ordinary cycle
-_DEBOUNCE_MS = 1000
-_STEP_MS = 100
-_CHECK_MS = 1000
+_GATHER_S = 1.0  # events that follow each other are told together, but no later than this
+_QUIET_S = 0.1
+_CHECK_S = 1.0
 _AGAIN_S = 60.0
 
 
@@ -34,42 +38,35 @@ class TreeEvents(threading.Thread):
         while not self._stopping.is_set():
             try:
                 self._watch()
-            except (OSError, RuntimeError) as error:  # no such directory, or no more inotify watches
+            except OSError as error:  # no such directory, or no more inotify watches
                 if not self._said:
-                    log.warning("%s: no file events (%s); new objects are found by the cycles alone", self._root, error)
+                    why = error.strerror or error
+                    log.warning("%s: no file events (%s); new objects are found by the cycles alone", self._root, why)
                 self._said = True
                 self._stopping.wait(_AGAIN_S)
 
     def _watch(self) -> None:
-        from watchfiles import Change, watch
-
         identity = self._identity()
-        batches = watch(
-            self._root,
-            watch_filter=None,
-            debounce=_DEBOUNCE_MS,
-            step=_STEP_MS,
-            stop_event=self._stopping,
-            rust_timeout=_CHECK_MS,
-            yield_on_timeout=True,
-            raise_interrupt=False,
-            force_polling=False,
-            ignore_permission_denied=True,
-        )
-        for changes in batches:
-            if not self.ready.is_set():
-                self.ready.set()
-                self._said = False
-            if self._identity() != identity:
-                return
-            paths = {path for change, path in changes if change is not Change.deleted}
-            if paths:
-                self._on_keys(self._keys(paths))
+        with closing(Tree(os.fsencode(self._root), self._stopping.is_set)) as tree:
+            self.ready.set()
+            self._said = False
+            while not self._stopping.is_set() and self._identity() == identity:
+                if tree.wait(_CHECK_S):
+                    self._tell(tree)
 
-    def _keys(self, paths: set[str]) -> frozenset[str] | None:
-        below = self._root.rstrip("/") + "/"
-        keys = {path.removeprefix(below) for path in paths if path.startswith(below)}
-        return frozenset(keys) if len(keys) == len(paths) and len(keys) <= MOST_KEYS else None
+    def _tell(self, tree: Tree) -> None:
+        """Tell what came, once it is quiet for a moment."""
+        until = time.monotonic() + _GATHER_S
+        paths: set[bytes] = set()
+        lost = False
+        while True:
+            changes = tree.read()
+            paths |= changes.paths
+            lost = lost or changes.lost
+            if time.monotonic() >= until or not tree.wait(_QUIET_S):
+                break
+        if paths or lost:
+            self._on_keys(frozenset(map(os.fsdecode, paths)) if len(paths) <= MOST_KEYS and not lost else None)
 
     def _identity(self) -> tuple[int, int]:
         info = Path(self._root).stat()

@@ -6,7 +6,9 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from fedi_safety.config import loading
 from fedi_safety.config.loading import load_settings
 from fedi_safety.config.predecessor import settings_from, unused_database
 from fedi_safety.config.schema import Settings
@@ -100,6 +102,83 @@ def test_a_plain_word_is_a_list_of_one() -> None:
     assert settings_from({"KNOWN_PICTRS_IDS": "welcome"})[0]["gate"]["tokens"] == {"pict-rs-1": "welcome"}
     assert "203.0.113.9/32" in settings_from({"KNOWN_PICTRS_IPS": "203.0.113.9"})[0]["gate"]["networks"]
     assert settings_from({"KNOWN_PICTRS_IDS": '"welcome"'})[0]["gate"]["tokens"] == {"pict-rs-1": "welcome"}
+
+
+AWS = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "a-secret", "AWS_SESSION_TOKEN": "token"}
+PLACE = {"OBJECT_STORAGE_ENDPOINT": "http://s3.test", "AWS_DEFAULT_REGION": "auto"}
+
+
+def secret(value: SecretStr | None) -> str | None:
+    return None if value is None else value.get_secret_value()
+
+
+@pytest.mark.parametrize("source", ["environment", ".env"])
+def test_its_names_for_stores_fill_the_settings_of_every_command(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    names = {**AWS, **PLACE, "SSH_PRIVKEY": "/keys/id_rsa", "AWS_PROFILE": "media"}
+    if source == ".env":
+        Path(".env").write_text("".join(f"{name}={value}\n" for name, value in names.items()))
+        names = {}
+    settings = load(monkeypatch, names)
+    s3 = settings.s3
+    assert (s3.access_key_id, secret(s3.secret_access_key), secret(s3.session_token)) == ("id", "a-secret", "token")
+    assert (s3.endpoint, s3.region, s3.profile) == ("http://s3.test", "auto", "media")
+    assert settings.ssh.identity_file == "/keys/id_rsa"
+    assert settings.store == "s3://pictrs"
+    assert load_settings(store="/elsewhere").store == "/elsewhere"
+    monkeypatch.setenv("PICTRS_BUCKET", "media")
+    assert load_settings().store == "s3://media"
+    monkeypatch.setenv("PICTRS_FILES_DIRECTORY", "/srv/files")
+    assert load_settings().store == "file:///srv/files"
+
+
+def test_names_that_other_programs_have_too_win_over_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(
+        'store = "/srv/media"\n[s3]\naccess_key_id = "mine"\nsecret_access_key = "my secret"\nregion = "here"\n'
+        '[ssh]\nidentity_file = "/my/key"\n'
+    )
+    for name, value in {**AWS, **PLACE, "SSH_PRIVKEY": "/keys/id_rsa"}.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings(str(file))
+    s3 = settings.s3
+    assert (s3.access_key_id, secret(s3.secret_access_key), s3.session_token) == ("mine", "my secret", None)
+    assert (s3.region, s3.endpoint, settings.store) == ("here", "http://s3.test", "/srv/media")
+    assert settings.ssh.identity_file == "/my/key"
+
+
+def test_a_named_store_gets_what_its_own_section_leaves_open(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(
+        '[[stores]]\nname = "a"\nurl = "s3://a"\n[stores.s3]\nstyle = "path"\n'
+        '[[stores]]\nname = "b"\nurl = "s3://b"\n[stores.s3]\nprofile = "b"\n'
+        '[[stores]]\nname = "c"\nurl = "/c"\n'
+    )
+    for name, value in {**AWS, **PLACE}.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings(str(file))
+    assert settings.store is None  # it would be one more store of all commands
+    keys = [None if store.s3 is None else (store.s3.access_key_id, store.s3.endpoint) for store in settings.stores]
+    assert keys == [("id", "http://s3.test"), (None, "http://s3.test"), None]
+
+
+def test_the_clone_s_env_is_read_from_anywhere_and_the_working_directory_s_wins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As cron and systemd start it; nothing of the kind belongs to an installed package."""
+    package = tmp_path / "clone/src/fedi_safety/config"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(loading, "__file__", str(package / "loading.py"))
+    (tmp_path / "clone/.env").write_text("PICTRS_BUCKET=beside\nFEDI_SAFETY_POLICY=strict\n")
+    assert load_settings().store is None
+    (tmp_path / "clone/fedi-safety").touch()
+    assert (load_settings().store, load_settings().policy) == ("s3://beside", "strict")
+    Path(".env").write_text("PICTRS_BUCKET=here\n")
+    assert (load_settings().store, load_settings().policy) == ("s3://here", "strict")
+    monkeypatch.setenv("FEDI_SAFETY_POLICY", "cautious")
+    assert load_settings().policy == "cautious"
+    (tmp_path / "clone/.env").write_bytes(b"A=\xff\n")
+    with pytest.raises(ConfigError, match=r"clone/\.env"):
+        load_settings()
 
 
 def test_postgresql_is_said_to_be_without_use() -> None:

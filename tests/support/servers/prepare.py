@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from support import needs
-from support.servers import debian, disk, pictrs, s3
+from support.servers import debian, disk, docker, pictrs, s3
 from support.servers.debian import Unready
 
 Say = Callable[[str], None]
@@ -44,14 +44,16 @@ STEPS = {
         Step("disk", disk.check, lambda _: disk.check()),
         Step("s3", s3.check, lambda _: s3.build()),
         Step("debian", partial(debian.check_root, "bookworm"), lambda say: debian.root("bookworm", say=say)),
+        Step("docker", docker.check, docker.make),
         Step("pictrs", pictrs.check, pictrs.build),
     )
 }
 
 
-def missing(names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Return which of these must be made ready, in order, and one line for each that cannot be on this machine."""
-    wanted, lines = [], []
+def missing(names: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+    """Return which of these must be made ready, in order, and a line for each that cannot be on this machine."""
+    wanted: list[str] = []
+    lines: dict[str, str] = {}
     asked = frozenset(names)
     for name, step in STEPS.items():
         if name in asked:
@@ -59,7 +61,7 @@ def missing(names: Iterable[str]) -> tuple[list[str], list[str]]:
                 if not step.check():
                     wanted.append(name)
             except Unready as why:
-                lines.append(refusal(name, why))
+                lines[name] = refusal(name, why)
     return wanted, lines
 
 

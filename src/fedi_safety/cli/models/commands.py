@@ -84,6 +84,12 @@ def fetch_model(
             "--revision", metavar="REV", help="A branch, tag or commit; left out, the recorded one, at first main."
         ),
     ] = None,
+    trust_first: Annotated[
+        bool,
+        typer.Option(
+            "--trust-first", help="Take files of which no digest is on record, and hold every later fetch to them."
+        ),
+    ] = False,
     hub: Annotated[
         str | None, typer.Option("--hub", metavar="URL", help="The hub; left out, the configured one.")
     ] = None,
@@ -96,20 +102,27 @@ def fetch_model(
 ) -> int:
     """Get a model from a hub, check every byte, and record what it hashes to. Goes on where it was interrupted."""
     from fedi_safety.clients.hub import Hub
-    from fedi_safety.models.fetch import fetch
+    from fedi_safety.models.fetch import NotTrusted, fetch
 
     sh = shell(config, ledger, log_level, quiet, yes)
     models = directory(sh, model_dir)
     client = Hub(hub or sh.settings.clip.hub, token=os.environ.get("HF_TOKEN") or None)
     try:
         with disk_errors(models), _fetching(sh) as watcher:
-            got = fetch(name or sh.settings.clip.model, models, client, watcher, revision)
+            got = fetch(name or sh.settings.clip.model, models, client, watcher, revision, trust_first=trust_first)
+    except NotTrusted as error:
+        for file in error.stated:
+            kind, digest = ("sha256", file.sha256) if file.sha256 else ("git-sha1", file.git_sha1)
+            sh.say(f"the hub states {kind} {digest}  {file.path}")
+        raise
     finally:
         client.close()
     if got.brought == 0:
         sh.say(f"{got.path.name}: already here, every byte as recorded ({got.source} at {got.revision[:12]})")
     else:
         sh.say(f"{got.path.name}: {got.brought} files from {got.source} at {got.revision[:12]}, in {got.path}")
+    for path, sha256 in got.first.items():
+        sh.say(f"recorded sha256 {sha256}  {path}")
     if got.changed:
         sh.note("another revision lay here before: `models optimize` makes its variants anew")
     return 0

@@ -6,7 +6,6 @@ Where its behaviour was a defect the new one holds, see docs/migrating.md. It ke
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated
 from urllib.parse import quote
 
@@ -14,7 +13,18 @@ import typer
 
 from fedi_safety.cli.options import ConfigOption, LedgerOption, LogLevelOption, QuietOption, YesOption
 from fedi_safety.cli.shell import Shell, shell
+from fedi_safety.config.predecessor import (
+    ENDPOINT,
+    SAFETY_URL,
+    SSH_HOST,
+    SSH_PORT,
+    SSH_STORE,
+    SSH_USER,
+    STORE,
+    bucket_url,
+)
 from fedi_safety.core.errors import UsageError
+from fedi_safety.service.cpus import cpu_count
 
 LOCAL = "fedi_safety_local_storage"
 OBJECT = "fedi_safety_object_storage"
@@ -22,7 +32,9 @@ REMOTE = "fedi_safety_remote_storage"
 PICTRS = "lemmy_safety_pictrs"
 
 AllOption = Annotated[bool, typer.Option("--all", help="One pass over everything, instead of running until stopped.")]
-ThreadsOption = Annotated[int, typer.Option("-t", "--threads", min=0, help="As `--jobs` of `scan`.")]
+ThreadsOption = Annotated[
+    int, typer.Option("-t", "--threads", min=0, help="As `--jobs` of `scan`, but never more than one per core.")
+]
 MinutesOption = Annotated[int, typer.Option("-m", "--minutes", min=1, help="Without --all: as `--minutes` of `watch`.")]
 DryRunOption = Annotated[bool, typer.Option("--dry_run", "--dry-run", help="Judge and plan, but do nothing.")]
 SkipOption = Annotated[
@@ -47,9 +59,9 @@ def local_storage(
     yes: YesOption = False,
 ) -> int:
     """Look after PICTRS_FILES_DIRECTORY: for ever, or with --all once."""
-    sh = shell(config, ledger, log_level, quiet, yes, jobs=threads or None)
+    sh = _shell(config, ledger, log_level, quiet, yes, threads)
     if sh.settings.store is None:
-        _needed({}, "PICTRS_FILES_DIRECTORY")
+        _needed({}, STORE)
     return _run(sh, sh.settings.store, everything, minutes, dry_run, skip_unreadable, prefix)
 
 
@@ -66,11 +78,14 @@ def object_storage(
     quiet: QuietOption = False,
     yes: YesOption = False,
 ) -> int:
-    """Look after PICTRS_BUCKET at OBJECT_STORAGE_ENDPOINT: for ever, or with --all once."""
-    sh = shell(config, ledger, log_level, quiet, yes, jobs=threads or None)
+    """Look after PICTRS_BUCKET (`pictrs`) at OBJECT_STORAGE_ENDPOINT: for ever, or with --all once."""
+    sh = _shell(config, ledger, log_level, quiet, yes, threads)
     variables = _variables()
-    store = f"s3://{_needed(variables, 'PICTRS_BUCKET')}"
-    return _run(_with_s3(sh, variables), store, everything, minutes, dry_run, skip_unreadable, prefix)
+    endpoint = sh.settings.s3.endpoint  # ours, or its name for it
+    store = bucket_url(variables if endpoint is None else {ENDPOINT: endpoint, **variables})
+    if store is None:
+        _needed(variables, ENDPOINT)
+    return _run(sh, store, everything, minutes, dry_run, skip_unreadable, prefix)
 
 
 def remote_storage(
@@ -87,17 +102,12 @@ def remote_storage(
     yes: YesOption = False,
 ) -> int:
     """Look after a directory on SSH_HOSTNAME: for ever, or with --all once."""
-    sh = shell(config, ledger, log_level, quiet, yes, jobs=threads or None)
-    variables = _variables()
-    place = remote_url(variables)
-    if sh.settings.ssh.identity_file is None and variables.get("SSH_PRIVKEY"):
-        ssh = sh.settings.ssh.model_copy(update={"identity_file": variables["SSH_PRIVKEY"]})
-        sh = replace(sh, settings=sh.settings.model_copy(update={"ssh": ssh}))
-    return _run(sh, place, everything, minutes, dry_run, skip_unreadable, prefix)
+    sh = _shell(config, ledger, log_level, quiet, yes, threads)
+    return _run(sh, remote_url(_variables()), everything, minutes, dry_run, skip_unreadable, prefix)
 
 
 def pictrs_worker(
-    threads: Annotated[int, typer.Option("-t", "--threads", min=0, help="As `--jobs` of `worker`.")] = 0,
+    threads: ThreadsOption = 0,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
     log_level: LogLevelOption = None,
@@ -107,43 +117,32 @@ def pictrs_worker(
     """Judge for the pictrs-safety, or gate, at PICTRS_SAFETY_URL with PICTRS_SAFETY_APIKEY."""
     from fedi_safety.cli.worker_cmd import run_worker
 
-    sh = shell(config, ledger, log_level, quiet, yes, jobs=threads or None)
+    sh = _shell(config, ledger, log_level, quiet, yes, threads)
     if not sh.settings.worker.gates:
-        _needed({}, "PICTRS_SAFETY_URL")
+        _needed({}, SAFETY_URL)
     return run_worker(sh, [])
 
 
 def remote_url(variables: Mapping[str, str]) -> str:
     """Return the sftp:// URL that the predecessor's variables name. Raises `UsageError`."""
-    host = _needed(variables, "SSH_HOSTNAME")
-    user = variables.get("SSH_USERNAME")
-    old = variables.get("SSH_PICTRS_FILES_DIRECTORY")  # its first name
-    directory = variables.get("PICTRS_FILES_DIRECTORY") or old or _needed(variables, "PICTRS_FILES_DIRECTORY")
-    port = variables.get("SSH_PORT") or "22"
+    host = _needed(variables, SSH_HOST)
+    user = variables.get(SSH_USER)
+    directory = variables.get(STORE) or variables.get(SSH_STORE) or _needed(variables, STORE)
+    port = variables.get(SSH_PORT) or "22"
     login = f"{quote(user, safe='')}@" if user else ""
     host = f"[{host}]" if ":" in host else host
     return f"sftp://{login}{host}:{port}/{quote(directory.lstrip('/'))}"
 
 
-def _with_s3(sh: Shell, variables: Mapping[str, str]) -> Shell:
-    """Fill what the configuration leaves open from the predecessor's names, which may stand in `.env` alone."""
-    from pydantic import SecretStr
-
-    names = {
-        "endpoint": "OBJECT_STORAGE_ENDPOINT",
-        "access_key_id": "AWS_ACCESS_KEY_ID",
-        "secret_access_key": "AWS_SECRET_ACCESS_KEY",
-        "session_token": "AWS_SESSION_TOKEN",
-        "region": "AWS_DEFAULT_REGION",
-    }
-    s3 = sh.settings.s3
-    found: dict[str, str | SecretStr] = {}
-    for key, name in names.items():
-        value = variables.get(name)
-        if value and getattr(s3, key) is None:
-            found[key] = SecretStr(value) if key in ("secret_access_key", "session_token") else value
-    settings = sh.settings.model_copy(update={"s3": s3.model_copy(update=found)})
-    return replace(sh, settings=settings)
+def _shell(
+    config: str | None, ledger: str | None, log_level: str | None, quiet: bool, yes: bool, threads: int
+) -> Shell:
+    """Return the command's shell. The predecessor's threads waited for one GPU; each of these is a process."""
+    cores = cpu_count()
+    sh = shell(config, ledger, log_level, quiet, yes, jobs=min(threads, cores) or None)
+    if threads > cores:
+        sh.note(f"note: -t {threads}: one process per core is enough, and each takes memory; there will be {cores}")
+    return sh
 
 
 def _run(

@@ -1,11 +1,10 @@
-"""Where an S3 store is and with which keys: the URL, the configuration and the environment made into one address.
+"""Where an S3 store is and with which keys: the URL, the configuration and a profile's keys made into one address.
 
 It opens no connection. Credentials never become part of the URL, the representation or an error.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from fedi_safety.config.schema import S3
 from fedi_safety.core.errors import StoreUsageError
+from fedi_safety.stores.s3.profiles import Keys, keys_of
 
 Style = Literal["path", "virtual", "auto"]
 _SHAPE = "s3://bucket/prefix?endpoint=https://host&region=name&style=path"
@@ -61,26 +61,25 @@ class _Named:
     options: Mapping[str, str]
 
 
-def read_address(url: str, access: S3, environment: Mapping[str, str] | None = None) -> Address:
-    """Return the address that `url` names; what it leaves out comes from `access`, then from the environment."""
-    environment = os.environ if environment is None else environment
-    named = _read(url, access, environment)
-    key_id, secret, token = _credentials(named.shown, access, environment)
+def read_address(url: str, access: S3) -> Address:
+    """Return the address that `url` names; what it leaves out comes from `access`, the keys last from a profile."""
+    named = _read(url, access)
+    keys = _credentials(named.shown, access)
     return Address(
         bucket=named.bucket,
         root=named.root,
         endpoint=named.endpoint,
-        region=named.options.get("region") or access.region or _region(named.endpoint, environment),
+        region=named.options.get("region") or access.region or keys.region or _region(named.endpoint),
         style=_style(named.shown, named.options.get("style") or access.style, named.endpoint),
-        access_key_id=key_id,
-        secret_access_key=secret,
-        session_token=token,
+        access_key_id=keys.id,
+        secret_access_key=keys.secret,
+        session_token=keys.token,
     )
 
 
 def canonical_url(url: str, access: S3) -> str:
     """Return the URL under which the ledger knows the store that `url` names. Needs no credentials."""
-    named = _read(url, access, os.environ)
+    named = _read(url, access)
     return _url(named.bucket, named.root, named.endpoint)
 
 
@@ -90,7 +89,7 @@ def _url(bucket: str, root: str, endpoint: str | None) -> str:
     return f"s3://{bucket}{'/' + path if path else ''}{query}"
 
 
-def _read(url: str, access: S3, environment: Mapping[str, str]) -> _Named:
+def _read(url: str, access: S3) -> _Named:
     try:
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
@@ -109,9 +108,7 @@ def _read(url: str, access: S3, environment: Mapping[str, str]) -> _Named:
         odd = ", ".join(unknown) or "#"
         raise StoreUsageError(shown, f"the URL has an unknown part: {odd}", f"write {_SHAPE}")
     root = path.strip("/")
-    endpoint = _endpoint(
-        shown, options.get("endpoint") or access.endpoint or environment.get("OBJECT_STORAGE_ENDPOINT", "")
-    )
+    endpoint = _endpoint(shown, options.get("endpoint") or access.endpoint or "")
     return _Named(shown, parts.netloc, f"{root}/" if root else "", endpoint, options)
 
 
@@ -132,27 +129,28 @@ def _endpoint(shown: str, text: str) -> str | None:
     return f"{parts.scheme}://{name}{suffix}{parts.path.rstrip('/')}"
 
 
-def _credentials(shown: str, access: S3, environment: Mapping[str, str]) -> tuple[str, str, str | None]:
-    token = access.session_token.get_secret_value() if access.session_token else None
-    key_id = access.access_key_id
-    if not key_id:
-        key_id, token = environment.get("AWS_ACCESS_KEY_ID"), token or environment.get("AWS_SESSION_TOKEN")
-    given = access.secret_access_key
-    secret = given.get_secret_value() if given else environment.get("AWS_SECRET_ACCESS_KEY")
-    if not key_id or not secret:
-        missing = "access key id" if not key_id else "secret access key"
+def _credentials(shown: str, access: S3) -> Keys:
+    """Return the keys that are configured; where there is neither half of a pair, those of a profile."""
+    given, token = access.secret_access_key, access.session_token
+    keys = Keys(
+        (access.access_key_id or "").strip(),
+        given.get_secret_value().strip() if given else "",
+        token.get_secret_value() or None if token else None,
+    )
+    if not keys.id and not keys.secret:
+        keys = keys_of(access.profile, access.credentials_file) or keys
+    if not keys.id or not keys.secret:
+        missing = "access key id" if not keys.id else "secret access key"
         raise StoreUsageError(
             shown,
             f"there is no {missing}",
-            "set access_key_id and secret_access_key under [s3], or $AWS_ACCESS_KEY_ID and $AWS_SECRET_ACCESS_KEY",
+            "set access_key_id and secret_access_key under [s3], or $AWS_ACCESS_KEY_ID and $AWS_SECRET_ACCESS_KEY, or "
+            "write them to ~/.aws/credentials",
         )
-    return key_id.strip(), secret.strip(), token or None
+    return keys
 
 
-def _region(endpoint: str | None, environment: Mapping[str, str]) -> str:
-    named = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
-    if named:
-        return named
+def _region(endpoint: str | None) -> str:
     host = (urlsplit(endpoint).hostname or "") if endpoint else ""
     if host.endswith(".r2.cloudflarestorage.com"):
         return "auto"
