@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from fedi_safety.core.enums import Detail, MediaType, Reason
+from fedi_safety.core.pictures import VIEW_BITS
 from fedi_safety.core.places import Place, Tile
 from fedi_safety.core.types import Frame
 from fedi_safety.media import SandboxDecoder
@@ -19,7 +20,7 @@ from fedi_safety.media.caps import MAX_COVERS, MAX_FRAME_PIXELS, MAX_FURTHER, MA
 from fedi_safety.media.decoder.dispatch import decode
 from fedi_safety.media.decoder.formats.images import decode_still
 from fedi_safety.media.decoder.frames import tiles
-from fedi_safety.media.decoder.frames.emitter import _VIEW_BITS, Bounds, DecodeSummary, Emitter
+from fedi_safety.media.decoder.frames.emitter import Bounds, DecodeSummary, Emitter
 from fedi_safety.media.decoder.frames.orientation import stored, upright
 from fedi_safety.media.decoder.frames.still import finished
 from fedi_safety.media.decoder.frames.tiles import Box, is_long, smallest_part, tile
@@ -192,8 +193,8 @@ def test_parts_are_found_in_the_stored_picture(orientation: int) -> None:
 def test_numbers_of_ways_and_moments_never_meet() -> None:
     """And fit into what the ledger keeps of a frame's number: 31 bits."""
     moments = 2 * MAX_TRACKS * MAX_MOMENTS + 2 * MAX_COVERS + 2  # and what comes before a track
-    assert moments < 1 << _VIEW_BITS
-    assert (_TILES + tiles.KINDS * MAX_TILES + 1) << _VIEW_BITS < 1 << 31
+    assert moments < 1 << VIEW_BITS
+    assert (_TILES + tiles.KINDS * MAX_TILES + 1) << VIEW_BITS < 1 << 31
 
 
 # --- words
