@@ -187,7 +187,7 @@ def _joins_frames(judgement: Judgement, content: ContentWord | None) -> bool:
     if content is None or content.table() is not None or judgement.verdict is Verdict.CLEAR:
         return False
     severest = [hit for hit in judgement.reasons if hit.verdict is judgement.verdict]
-    return not any(same_moment(factor.frame for factor in hit.factors) for hit in severest)
+    return bool(severest) and not any(same_moment(factor.frame for factor in hit.factors) for hit in severest)
 
 
 def _check(judgement: Judgement) -> None:

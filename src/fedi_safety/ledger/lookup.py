@@ -101,7 +101,8 @@ def contents_of(connection: Connection, sha256s: Sequence[bytes]) -> dict[bytes,
     query = (
         select(
             _c.sha256, _c.size, _c.media_type, _c.width, _c.height, _c.frames, _c.signals, _c.frame_scores,
-            detector_sets.c.body, _c.verdict, _c.policy, _c.labels, _c.reasons, _c.decided, _c.partly, _c.total, _c.decoder,
+            detector_sets.c.body,
+            _c.verdict, _c.policy, _c.labels, _c.reasons, _c.decided, _c.partly, _c.total, _c.decoder,
         )
         .join(detector_sets, detector_sets.c.id == _c.detectors_id)
         .where(_c.sha256.in_(sha256s))
