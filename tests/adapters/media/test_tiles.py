@@ -369,6 +369,39 @@ def test_without_a_budget_the_whole_is_all() -> None:
     assert went.closer
 
 
+def test_views_of_a_still_are_one_picture() -> None:
+    """Its tiles, its turns, the same on black: whatever is shown of it, also at a second pass."""
+    image = noise(700, 700).convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize((700, 700)))
+    frames, _ = looked(media_zoo.saved(image, "PNG"), MediaType.PNG, Detail.FINE, 48)
+    assert len(frames) > 20 and any(f.place.on_black for f in frames) and any(f.place.turned for f in frames)
+    assert {frame.picture for frame in frames} == {0}
+
+
+def test_frames_of_what_moves_are_pictures_with_their_own_tiles() -> None:
+    """Also where a tile shows what another frame has shown: what a frame shows is judged together."""
+    first, second = noise(200, 800, 1), noise(200, 800, 2)
+    second.paste(first.crop((0, 0, 200, 400)))  # the upper half stays
+    data = media_zoo.saved(first, "WEBP", save_all=True, append_images=[second], lossless=True, duration=500)
+    frames, _ = looked(data, MediaType.WEBP)
+    tiles_of = {time: [f for f in frames if f.place.time_s == time and f.place.tile] for time in (0.0, 0.5)}
+    assert [len(found) for found in tiles_of.values()] == [4, 4]
+    assert {frame.picture for frame in frames if frame.place.time_s == 0.0} == {0}
+    assert {frame.picture for frame in frames if frame.place.time_s == 0.5} == {1}
+
+
+def test_what_nearly_equal_frames_show_is_of_one_picture() -> None:
+    """The second is left out as a whole, but for a dot in a tile: the dot belongs to the first."""
+    first = noise(200, 800)
+    second = first.copy()
+    second.paste((0, 0, 0), (100, 60, 103, 63))
+    data = media_zoo.saved(first, "WEBP", save_all=True, append_images=[second], lossless=True, duration=500)
+    frames, _ = looked(data, MediaType.WEBP)
+    assert [f.place.text for f in frames if f.place.tile is None] == ["at 0:00.00"]
+    assert any(f.place.time_s == 0.5 for f in frames), "the tile with the dot"
+    assert {frame.picture for frame in frames} == {0}
+
+
 def test_when_the_time_is_up_it_is_said() -> None:
     frames, went = looked(media_zoo.saved(noise(200, 1000), "PNG"), MediaType.PNG, until=time.monotonic() - 1)
     assert where(frames) == [""]
