@@ -28,16 +28,19 @@ from bench.corpus import default_work, make_file
 from bench.measure import fedi_safety, machine, machine_line, run, write_result
 
 from fedi_safety.app.ledger import SystemClock
+from fedi_safety.cli.lookup import reason_text
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.frame_scores import ONE_PICTURE
 from fedi_safety.core.ledger_ports import ScorePage
 from fedi_safety.core.policy import Policy, judge
+from fedi_safety.core.types import Judgement
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.policies import PRESETS, load_policy
 from support.corpus.photos import grey_faces
 
 SIZE = (480, 360)
 PICTURES = 8  # in a slideshow or clip
+QUALITY = 85
 SECONDS = 2  # that each of them is shown
 KINDS = ("still", "slideshow", "clip")
 Pages = list[ScorePage]
@@ -71,7 +74,7 @@ def slideshow(pictures: list[Image.Image]) -> bytes:
     """Return an animated WebP that shows one picture after the other."""
     buffer = BytesIO()
     first, *others = map(fitted, pictures)
-    first.save(buffer, "WEBP", save_all=True, append_images=others, duration=1000 * SECONDS, quality=85)
+    first.save(buffer, "WEBP", save_all=True, append_images=others, duration=1000 * SECONDS, quality=QUALITY)
     return buffer.getvalue()
 
 
@@ -94,8 +97,8 @@ def media(pictures: list[Image.Image], shows: int) -> Iterator[tuple[str, bytes]
     random = np.random.default_rng(1)
     for number, picture in enumerate(pictures):
         buffer = BytesIO()
-        fitted(picture).save(buffer, "PNG")
-        yield f"still/{number:04}.png", buffer.getvalue()
+        fitted(picture).save(buffer, "WEBP", quality=QUALITY)  # as in a slideshow, so that only the moving is new
+        yield f"still/{number:04}.webp", buffer.getvalue()
     for number in range(shows):
         chosen = [pictures[i] for i in random.choice(len(pictures), PICTURES, replace=False).tolist()]
         yield f"slideshow/{number:04}.webp", slideshow(chosen)
@@ -103,32 +106,41 @@ def media(pictures: list[Image.Image], shows: int) -> Iterator[tuple[str, bytes]
 
 
 def scanned(folder: Path, scratch: Path, jobs: int) -> tuple[dict[bytes, str], Pages]:
-    """Scan the folder into a fresh ledger; return the kind of every content, and the scores."""
+    """Scan the folder into a fresh ledger; return the key of every content, and the scores."""
     ledger = scratch / "ledger.db"
     policy = ("--policy", "strict", "--no-cascade", "--jobs", str(jobs))
     run(fedi_safety("scan", str(folder), "--dry-run", "--quiet", "--ledger", str(ledger), *policy), cwd=scratch)
     opened = open_ledger(ledger, clock=SystemClock(), readonly=True)
     try:
-        kinds = {row.sha256: row.key.partition("/")[0] for row in opened.list_objects() if row.sha256 is not None}
-        return kinds, list(opened.score_pages())
+        keys = {row.sha256: row.key for row in opened.list_objects() if row.sha256 is not None}
+        return keys, list(opened.score_pages())
     finally:
         opened.dispose()
 
 
-def shares(policy: Policy, kinds: dict[bytes, str], pages: Pages) -> dict[str, dict[str, Any]]:
-    """Return by kind of medium how many a policy condemns and sends to review, and how many it would by whole media."""
+def shares(policy: Policy, keys: dict[bytes, str], pages: Pages, examples: list[str]) -> dict[str, dict[str, int]]:
+    """Return by kind of medium how many a policy condemns and sends to review, and how many it would by whole media.
+
+    Adds to `examples` what is condemned, and why.
+    """
     counts = {kind: Counter[str]() for kind in KINDS}
     for page in pages:
         for at, sha256 in enumerate(page.cells["sha256"]):
             scores = page.scores(at)
-            if sha256 not in kinds or scores.frames is None:
+            if sha256 not in keys or scores.frames is None:
                 raise SystemExit("a content is without its frames")
-            count = counts[kinds[sha256]]
+            count = counts[keys[sha256].partition("/")[0]]
             count["media"] += 1
-            count[judge(policy, scores.signals, scores.frames).verdict.value] += 1
+            judgement = judge(policy, scores.signals, scores.frames)
+            count[judgement.verdict.value] += 1
+            examples += [f"{policy.name} condemns {keys[sha256]}: {text}" for text in _blocking(judgement)]
             joined = judge(policy, scores.signals, ONE_PICTURE).verdict
             count["block over the whole medium"] += joined is Verdict.BLOCK
     return {kind: dict(count) for kind, count in counts.items()}
+
+
+def _blocking(judgement: Judgement) -> list[str]:
+    return [reason_text(hit) for hit in judgement.reasons if hit.verdict is Verdict.BLOCK]
 
 
 def main() -> None:
@@ -151,15 +163,19 @@ def main() -> None:
             path = folder / key
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-        kinds, pages = scanned(folder, Path(name), options.jobs)
-    found = {preset: shares(load_policy(preset), kinds, pages) for preset in PRESETS}
+        keys, pages = scanned(folder, Path(name), options.jobs)
+    examples: list[str] = []
+    found = {preset: shares(load_policy(preset), keys, pages, examples) for preset in PRESETS}
     print(f"{'policy':10}{'media':>12}{'judged':>8}{'block':>8}{'review':>8}{'block, joined over the medium':>32}")
     for preset, by_kind in found.items():
         for kind, count in by_kind.items():
             joined = count.get("block over the whole medium", 0)
             numbers = (count.get("media", 0), count.get("block", 0), count.get("review", 0))
             print(f"{preset:10}{kind:>12}{numbers[0]:>8}{numbers[1]:>8}{numbers[2]:>8}{joined:>32}")
-    write_result("false_alarms", {"benchmark": "false_alarms", "machine": about, "presets": found}, options.out)
+    for line in examples:
+        print(line)
+    result = {"benchmark": "false_alarms", "machine": about, "presets": found, "condemned": examples}
+    write_result("false_alarms", result, options.out)
 
 
 if __name__ == "__main__":

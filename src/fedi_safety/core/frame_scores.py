@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 VERSION = 1
 NO_TIME = -1
 
-HEAD = struct.Struct("<BHHI")
+HEAD = struct.Struct("<BIHI")
 """Version, rows, bytes of names, bytes of places. Names follow, then the rows, then the places."""
 
 ROW = struct.Struct("<iiHq")
 """Frame, picture, stream, milliseconds from the beginning or -1; then a float64 for each name, NaN: not measured."""
 
-_MAX_ROWS = 4096
 _MAX_NAMES = 500
 _MAX_WORD = 200
 _MAX_FRAME = (1 << 31) - 1
@@ -75,7 +74,7 @@ class FrameScores:
             version, count, names_size, places_size = HEAD.unpack_from(data)
             names = data[HEAD.size : HEAD.size + names_size].decode().split("\n") if names_size else []
             size = HEAD.size + names_size + count * (ROW.size + 8 * len(names)) + places_size
-            if version != VERSION or size != len(data) or not 2 <= count <= _MAX_ROWS or len(names) > _MAX_NAMES:
+            if version != VERSION or size != len(data) or count < 2 or len(names) > _MAX_NAMES:
                 raise ValueError("not a table of frames")
             rows = table.rows()
         except (struct.error, UnicodeDecodeError) as error:
