@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.frame_scores import ONE_PICTURE, FrameScores
@@ -151,8 +152,7 @@ def decide(
     return None if reading.wanted() else reading.judgement()
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
+class _State(NamedTuple):
     """A factor in some pictures: its strongest signal, and whether unmeasured ones could still raise it."""
 
     name: str
@@ -208,16 +208,18 @@ class Reading:
         if factor not in self._whole:
             whole = self._factor(factor, self._content.known)
             if self._content.pictures and not self._content.partial:
-                whole = replace(whole, missing=any(state.missing for state in self._each(factor)))
+                whole = whole._replace(missing=any(state.missing for state in self._each(factor)))
             self._whole[factor] = whole
         return self._whole[factor]
 
     def _joined(self, rule: Rule, group: Sequence[int]) -> dict[str, _State]:
+        if len(group) == 1:
+            return {factor: self._each(factor)[group[0]] for factor in rule.when}
         joined = {}
         for factor in rule.when:
-            states = self._each(factor)
-            best = max((states[i] for i in group), key=lambda state: state.signal.value)
-            joined[factor] = replace(best, missing=any(states[i].missing for i in group))
+            states = [self._each(factor)[i] for i in group]
+            best = max(states, key=lambda state: state.signal.value)
+            joined[factor] = best._replace(missing=any(state.missing for state in states))
         return joined
 
     def _groups(self, rule: Rule) -> Sequence[Sequence[int]]:
@@ -299,6 +301,8 @@ class Reading:
         anywhere = {factor: self._anywhere(factor) for factor in rule.when}
         # A conjunction is settled as soon as one factor can no longer reach its threshold.
         if _ruled_out(rule, anywhere, share):
+            return
+        if not self._content.partial and not any(state.missing for state in anywhere.values()):
             return
         groups = list(self._groups(rule))
         if len(rule.when) == 1 or (share < 1.0 and rule.across_frames is not None):
