@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -368,8 +369,10 @@ def test_rows_without_frames_are_clear_condemned_in_one_frame_or_undecided(ledge
     names = kept(ledger, policy, media, measured(policy, *media, cascade=False))
     with ledger.database.write() as connection:
         connection.execute(text("UPDATE contents SET frame_scores = NULL, decided = false"))
-    for other in (replace(policy, name="second"), replace(across(policy), name="third")):
-        rejudge = Rejudge(other, ALL)
+    policies = replace(policy, name="second"), replace(across(policy), name="third")
+    for other, available in product(policies, (ALL, frozenset[str]())):  # also where no detector is active any more
+        other = replace(other, available=available)
+        rejudge = Rejudge(other, available)
         run = ledger.begin_run("scan", STORE, {})
         ledger.redecide(run, other.id, rejudge, no_rule_holds=rejudge.no_rule_holds)
         found = ledger.contents(names)

@@ -402,6 +402,17 @@ def test_what_nearly_equal_frames_show_is_of_one_picture() -> None:
     assert {frame.picture for frame in frames} == {0}
 
 
+def test_the_child_tells_which_picture_a_frame_shows() -> None:
+    first = noise(200, 800, 1).convert("RGBA")
+    first.putalpha(Image.linear_gradient("L").resize((200, 800)))
+    images = [first, noise(200, 800, 2).convert("RGBA")]
+    data = media_zoo.saved(images[0], "WEBP", save_all=True, append_images=images[1:], lossless=True, duration=500)
+    with SandboxDecoder(jobs=1) as decoder:
+        frames = decoder.decode(data, MediaType.WEBP).frames
+    assert any(frame.place.on_black for frame in frames) and any(frame.place.tile for frame in frames)
+    assert {(frame.place.time_s, frame.picture) for frame in frames} == {(0.0, 0), (0.5, 1)}
+
+
 def test_when_the_time_is_up_it_is_said() -> None:
     frames, went = looked(media_zoo.saved(noise(200, 1000), "PNG"), MediaType.PNG, until=time.monotonic() - 1)
     assert where(frames) == [""]
