@@ -395,6 +395,7 @@ def test_an_older_ledger_acts_on_nothing_that_different_frames_made(tmp_path: Pa
             {"both": both, "apart": '%"b.circle":[0.0,%'},
         )
         connection.execute(text("ALTER TABLE contents DROP COLUMN frame_scores"))
+        connection.execute(text("ALTER TABLE runs DROP COLUMN act"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0008'"))
     bench.close()
     bench = Bench(tmp_path / "ledger.db", store)
