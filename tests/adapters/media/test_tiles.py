@@ -402,6 +402,19 @@ def test_what_nearly_equal_frames_show_is_of_one_picture() -> None:
     assert {frame.picture for frame in frames} == {0}
 
 
+def test_a_moment_is_one_picture_in_whichever_way_viewers_show_it() -> None:
+    """An animation that some viewers turn: each way has frames of its own, of the same pictures."""
+    images = [noise(300, 200, seed) for seed in (1, 2)]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = media_zoo.saved(
+        images[0], "WEBP", save_all=True, append_images=images[1:], lossless=True, duration=500, exif=exif.tobytes()
+    )
+    frames, _ = looked(data, MediaType.WEBP)
+    shapes = {(frame.width > frame.height, frame.place.time_s, frame.picture) for frame in frames}
+    assert shapes == {(wide, time_s, picture) for wide in (True, False) for time_s, picture in ((0.0, 0), (0.5, 1))}
+
+
 def test_the_child_tells_which_picture_a_frame_shows() -> None:
     first = noise(200, 800, 1).convert("RGBA")
     first.putalpha(Image.linear_gradient("L").resize((200, 800)))

@@ -71,6 +71,7 @@ class Emitter:
         self._late = False
         self._seen = _Seen()
         self.base = 0  # added to every index: what comes before in a file that is several things
+        self.pictures: int | None = None  # the base of what is shown once more in another way: the same pictures
         self.part: Part | None = None  # of every frame of what is a further medium in a file
         self.shown = 0
         self.lost = False  # whether there were more moments than indexes
@@ -91,7 +92,7 @@ class Emitter:
         is the index of the picture that this is another view of, if it is one.
         """
         indexes = index, on_black_index
-        shows = self.base + (index if picture is None else picture)
+        shows = (self.base if self.pictures is None else self.pictures) + (index if picture is None else picture)
         shows = self._both(indexes, 0, place, (still.image, still.on_black), still, shows)
         if self._bounds is None or still.source is None:
             return
