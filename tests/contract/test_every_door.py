@@ -50,6 +50,10 @@ BATCH = {
     "near a rule": b"pic red=0.6 circle=0.3##pic red=0.9 circle=0.9",
     "near, and dismissed": b"pic red=0.6 circle=0.3 harmless##pic red=0.9 circle=0.9",
     "not near": b"pic red=0.1##pic red=0.9 circle=0.9",
+    "near, but for a cheap factor": b"pic red=0.4 circle=0.9##pic red=0.9 circle=0.9",
+    "apart": b"pic red=0.8|pic circle=0.9|pic red=0.6 circle=0.4",
+    "apart, and together": b"pic red=0.8|pic circle=0.9|pic red=0.6 circle=0.7",
+    "apart, near together": b"pic red=0.8|pic circle=0.9|pic red=0.6 circle=0.4##pic red=0.9 circle=0.9",
     "in part": b"pic part red=0.9 circle=0.9",
     "test card": draw_test_card(),
     "crashes once": b"pic once red=0.6 circle=0.6",
@@ -274,6 +278,10 @@ EXPECTED: dict[str, tuple[str, tuple[str, ...]] | str] = {
     "near a rule": ("block", ("red circle", "very red")),
     "near, and dismissed": ("clear", ("dismissed by a person",)),
     "not near": ("clear", ()),
+    "near, but for a cheap factor": ("block", ("red circle", "very red")),
+    "apart": ("clear", ()),
+    "apart, and together": ("block", ("red circle",)),
+    "apart, near together": ("block", ("red circle", "very red")),
     "in part": ("block", ("red circle", "very red")),
     "test card": ("block", ("test card",)),
     "crashes once": ("block", ("red circle",)),
@@ -291,7 +299,8 @@ def test_every_door_says_the_same(door: str, ledger: SqlLedger, monkeypatch: pyt
     media = Media()
     words = DOORS[door](ledger, media, monkeypatch)
     assert said(words) == EXPECTED
-    assert media.second_passes == [BATCH["near a rule"]], "one is near, and a person's word needs no second pass"
+    near = ("near a rule", "near, but for a cheap factor", "apart, near together")
+    assert sorted(media.second_passes) == sorted(BATCH[key] for key in near), "a person's word needs no second pass"
     listed = words["listed, and corrupt"].content
     assert listed is not None and listed.frames == 0 and (listed.partly or "").startswith("corrupt: ")
     judgement = words["listed"].judgement
@@ -314,6 +323,58 @@ def test_contents_and_judgements_are_equal_at_every_door(tmp_path: Path, monkeyp
     examined = [key for key, data in BATCH.items() if b"harmless" not in data]
     for name in DOORS:
         assert {key: found[name][key] for key in examined} == {key: found["scan"][key] for key in examined}, name
+
+
+def reviewing() -> Policy:
+    """The same policy; what only different frames hold together is for a person to see."""
+    own = policy()
+    across = [replace(rule, across_frames=Verdict.REVIEW) if rule.name == "red circle" else rule for rule in own.rules]
+    return replace(own, rules=tuple(across))
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_what_different_frames_hold_together_goes_to_review_at_every_door(
+    door: str, ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = {"apart": ("review", ("red circle",))}
+    asked = reviewing()
+    monkeypatch.setattr(f"{__name__}.policy", lambda: asked)
+    words = DOORS[door](ledger, Media(), monkeypatch)
+    assert said(words) == EXPECTED | changed
+    for key in ("apart", "apart, and together"):
+        judgement = words[key].judgement
+        assert judgement is not None
+        hit = judgement.reasons[0]
+        assert (hit.across_frames, {factor.frame for factor in hit.factors}) == (
+            (True, {0, 1}) if key == "apart" else (False, {2})
+        )
+
+
+def test_an_older_worker_condemns_no_clip(ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It joins all frames, and does not tell what each was given: its word counts where it names one picture."""
+    inner = result_of
+
+    def older(lease: str, answer: Answer) -> Result:
+        told = inner(lease, answer).model_dump(mode="json")
+        if told["content"] is not None:
+            del told["content"]["frame_scores"]
+        if answer.content is not None and answer.content.sha256 == hashlib.sha256(BATCH["apart"]).digest():
+            told["judgement"]["verdict"] = "block"
+            told["judgement"]["reasons"][0] |= {"verdict": "block"}
+            del told["judgement"]["reasons"][0]["across_frames"]
+        return Result.model_validate(told)
+
+    asked = reviewing()
+    monkeypatch.setattr(f"{__name__}.policy", lambda: asked)
+    monkeypatch.setattr(f"{__name__}.result_of", older)
+    words = by_worker(ledger, Media(), monkeypatch)
+    assert said(words) == EXPECTED | {"apart": "engine_failed"}
+    assert [key for key, one in words.items() if one.content is not None and one.content.scores.frames is None] == [
+        "near a rule",
+        "near, but for a cheap factor",
+        "apart, and together",
+        "apart, near together",
+    ]
 
 
 def test_matches_are_remembered_with_the_verdict(ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch) -> None:

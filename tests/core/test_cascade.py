@@ -55,20 +55,29 @@ def test_a_needed_detector_runs_first_even_if_its_own_signal_is_settled() -> Non
 
 
 def test_the_highest_frame_decides_and_is_named() -> None:
-    (result,) = score(Cascade(detectors(), red_circles()), b"red=0.1|red=0.8 circle=0.2|red=0.3 circle=0.9")
+    (result,) = score(Cascade(detectors(), red_circles()), b"red=0.1|red=0.8 circle=0.2|red=0.6 circle=0.9|red=0.3")
     assert isinstance(result, Scores)
     assert result.signals["a.red"] == Signal(0.8, 1)
     assert result.signals["b.circle"] == Signal(0.9, 2)
+    assert result.frames is not None
+    assert [sorted(row.signals) for row in result.frames.rows()] == [
+        ["a.red"],
+        ["a.red", "b.circle"],
+        ["a.red", "b.circle"],
+        ["a.red"],
+    ]
 
 
 def test_embeddings_come_with_the_scores_one_for_each_frame_that_was_embedded() -> None:
     embedder = FakeEmbedder("e", ("c.round",), definitions={"c.round": "1"}, cost=50)
     _, b, a = detectors()
-    seen, spared = score(Cascade([a, b, embedder], red_circles()), b"red=0.9 e=0.25,1|e=0.5,0", b"red=0.1")
+    seen, spared = score(
+        Cascade([a, b, embedder], red_circles()), b"red=0.9 e=0.25,1|red=0.2|red=0.6 e=0.375,0", b"red=0.1"
+    )
     assert isinstance(seen, Scores) and isinstance(spared, Scores)
     found = [(e.frame, e.model, struct.unpack("<2e", e.data)) for e in seen.embeddings]
-    assert found == [(0, "fake network fp32", (0.25, 1.0)), (1, "fake network fp32", (0.5, 0.0))]
-    assert seen.signals["c.round"] == Signal(0.5, 1) and spared.embeddings == ()
+    assert found == [(0, "fake network fp32", (0.25, 1.0)), (2, "fake network fp32", (0.375, 0.0))]
+    assert seen.signals["c.round"] == Signal(0.375, 2) and spared.embeddings == ()
 
 
 def test_batches_respect_the_detectors_limit() -> None:

@@ -193,6 +193,58 @@ x = [{ below = 0.1, by = ["y.z"] }, 3]
     assert "\n" not in caught.value.line()
 
 
+def joined(rule: str) -> str:
+    return f"""\
+[factors]
+red = ["a.red"]
+round = ["c.round"]
+[[rules]]
+name = "r"
+when = {{ red = 0.5, round = 0.5 }}
+{rule}
+"""
+
+
+def test_what_else_a_rule_joins_is_part_of_the_policy() -> None:
+    plain = parse_policy(joined('verdict = "block"'), source="x", name="x")
+    policies = [
+        parse_policy(joined(f'verdict = "block"\n{more}'), source="x", name="x")
+        for more in ('across_frames = "review"', "within_s = 0.5", "within_s = 1")
+    ]
+    assert len({policy.id for policy in (plain, *policies)}) == 4
+    assert [(p.rules[0].across_frames, p.rules[0].within_s) for p in policies] == [
+        (Verdict.REVIEW, None),
+        (None, 0.5),
+        (None, 1.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ('verdict = "block"\nacross_frames = "block"', "must be 'review'"),
+        ('verdict = "block"\nacross_frames = true', "must be 'review'"),
+        ('label = "l"\nacross_frames = "review"', "needs a rule whose verdict is review or block"),
+        ('verdict = "clear"\nacross_frames = "review"', "needs a rule whose verdict is review or block"),
+        ('verdict = "block"\nwithin_s = 1.01', "at most 1"),
+        ('verdict = "block"\nwithin_s = 0', "above 0"),
+        ('verdict = "block"\nwithin_s = true', "above 0"),
+    ],
+)
+def test_nothing_is_condemned_for_what_no_frame_shows(rule: str, said: str) -> None:
+    with pytest.raises(PolicyError, match=said):
+        parse_policy(joined(rule), source="x", name="x")
+
+
+def test_a_rule_about_one_factor_joins_nothing_and_is_told_so() -> None:
+    text = joined('verdict = "block"\nacross_frames = "review"\nwithin_s = 0.5').replace(", round = 0.5", "")
+    found = warnings(parse_policy(text, source="x", name="x"), frozenset({"a.red"}))
+    assert [w for w in found if "says nothing" in w] == [
+        "rule 'r': within_s says nothing, as the rule has one factor",
+        "rule 'r': across_frames says nothing, as the rule has one factor",
+    ]
+
+
 @pytest.mark.parametrize("text", ["", "[factors", "rules = 3", "\x00", "[factors]\na = ['b.c']"])
 def test_any_broken_text_is_a_policy_error(text: str) -> None:
     with pytest.raises(PolicyError):

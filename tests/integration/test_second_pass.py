@@ -35,7 +35,7 @@ class Clips(FakeDecoder):
         if detail is Detail.FINE and self.failing is not None:
             raise self.failing
         frames = tuple(
-            replace(text_frame(self._index(detail, i), text), place=Place(time_s=i + 0.5))
+            replace(text_frame(self._index(detail, i), text), place=Place(time_s=i + 0.5), part_of=_part_of(text))
             for i, text in enumerate(shown)
         )
         more = detail is Detail.COARSE and len(texts) > 1
@@ -45,6 +45,12 @@ class Clips(FakeDecoder):
     def _index(detail: Detail, i: int) -> int:
         """Both passes begin with the same frame and have no other in common."""
         return i if detail is Detail.COARSE or i == 0 else 10 + i
+
+
+def _part_of(text: bytes) -> int | None:
+    """Return which frame a text ending with `of N` is a view of."""
+    _, found, number = text.rpartition(b" of ")
+    return int(number) if found else None
 
 
 @pytest.fixture
@@ -96,14 +102,15 @@ def test_other_media_are_looked_at_once(bench: Bench, clips: Clips, text: bytes)
     assert clips.passes == [Detail.COARSE]
 
 
-def test_factors_from_both_looks_count_together(bench: Bench, clips: Clips) -> None:
-    """Red in the one, a circle in the other: the medium shows both."""
-    put(bench, b"pic|pic red=0.9 circle=0.3##pic circle=0.9")
+def test_factors_from_both_looks_count_together_where_they_show_one_picture(bench: Bench, clips: Clips) -> None:
+    """Red in the one, a circle in a tile of the same frame; of another frame it would be another picture."""
+    put(bench, b"pic|pic red=0.9 circle=0.3##pic red=0.7 circle=0.9 of 1")
+    put(bench, b"pic|pic red=0.9 circle=0.3##pic circle=0.9", "apart")
     tally, _ = bench.scan(dry_run=True)
-    assert tally.block == 1
+    assert (tally.block, tally.clear) == (1, 1)
     hit = bench.row("clip").reasons[0]
-    assert {factor.where for factor in hit.factors} == {"at 0:01.50"}
-    assert {factor.frame for factor in hit.factors} == {1, 11}
+    assert {factor.factor: factor.frame for factor in hit.factors} == {"red": 1, "circle": 11}
+    assert bench.row("apart").verdict == "clear"
 
 
 def test_a_second_look_that_fails_leaves_the_first(bench: Bench, clips: Clips) -> None:

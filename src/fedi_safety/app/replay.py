@@ -15,8 +15,8 @@ from fedi_safety.app.engine import measurable
 from fedi_safety.concepts.rescoring import ConceptRescorer
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.enums import Verdict
-from fedi_safety.core.ledger_ports import LedgerReader, ScorePage
-from fedi_safety.core.policy import Policy, judge, marks, open_signals
+from fedi_safety.core.ledger_ports import LedgerReader, PictureScores, ScorePage
+from fedi_safety.core.policy import Policy, Rule, decide, marks
 from fedi_safety.core.types import Judgement, Scores
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def preview(rejudge: Rejudge, pages: Iterable[ScorePage]) -> Preview:
     for page in pages:
         found.computed += page.computed
         sha256s, verdicts, counts = page.cells["sha256"], page.cells["verdict"], page.cells["objects"]
-        no_rule_holds = rejudge.no_rule_holds(sha256s, page.names, page.values)
+        no_rule_holds = rejudge.no_rule_holds(sha256s, page.names, page.values, page.pictures)
         found.objects += sum(counts)
         for verdict, count in zip(compress(verdicts, no_rule_holds), compress(counts, no_rule_holds), strict=True):
             found.changes[verdict, Verdict.CLEAR.value] += count
@@ -70,49 +70,94 @@ class Rejudge:
 
     def __call__(self, sha256: bytes, scores: Scores) -> Judgement | None:
         """Decide one content; None where its scores do not suffice."""
-        signals = dict(scores.signals) | marks(sha256)
-        if open_signals(self.policy, signals, self.available, cascade=self.cascade):
-            return None
-        return judge(self.policy, signals)
+        known = dict(scores.signals) | marks(sha256)
+        return decide(self.policy, known, self.available, scores.frames, cascade=self.cascade)
 
     def no_rule_holds(
-        self, sha256s: Sequence[bytes], names: Sequence[str], values: NDArray[np.float64]
+        self,
+        sha256s: Sequence[bytes],
+        names: Sequence[str],
+        values: NDArray[np.float64],
+        pictures: PictureScores | None = None,
     ) -> NDArray[np.bool_]:
         """Return for which contents the scores suffice and no rule holds, so that they are clear without a reason.
 
-        `values` are (contents, names), NaN where not measured. The same as `__call__` would say, several times as fast.
+        `values` are (contents, names), NaN where not measured; `pictures` of contents that show several. Where it says
+        yes `__call__` would say the same, several times as fast; it leaves some rare ones of several pictures to that.
         """
+        import numpy as np
+
+        answer = np.array([not marks(sha256) for sha256 in sha256s], bool)
+        whole = _States(self.policy, names, values, self.available, cascade=self.cascade)
+        if pictures is None:
+            for rule in self.policy.rules:
+                answer &= whole.ruled_out(rule)
+            return answer & whole.nothing_missing
+        owners, starts = np.unique(pictures.owners, return_index=True)
+        each = _States(self.policy, names, pictures.values, self.available, cascade=self.cascade)
+        whole.take_missing(owners, each, starts)
+        for rule in self.policy.rules:
+            # What the highest values of all frames rule out holds in no picture, as long as every frame was measured.
+            nowhere = whole.ruled_out(rule)
+            if rule.across_frames is None and rule.within_s is None:
+                nowhere[owners] |= np.logical_and.reduceat(each.ruled_out(rule), starts)
+            answer &= nowhere
+        return answer & whole.nothing_missing
+
+
+class _States:
+    """Every factor of a policy over rows of scores: its value, and where unmeasured signals could still raise it."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        names: Sequence[str],
+        values: NDArray[np.float64],
+        available: frozenset[str],
+        *,
+        cascade: bool,
+    ) -> None:
         import numpy as np
 
         column = {name: values[:, i] for i, name in enumerate(names)}
         nowhere = np.full(len(values), np.nan)
-        unmeasured = {s: np.isnan(column.get(s, nowhere)) for s in self.policy.signals & self.available}
-        answer = np.array([not marks(sha256) for sha256 in sha256s], bool)
-        if not self.cascade:
+        unmeasured = {s: np.isnan(column.get(s, nowhere)) for s in policy.signals & available}
+        self.nothing_missing = np.ones(len(values), bool)
+        if not cascade:
             for missing in unmeasured.values():
-                answer &= ~missing
-        states = {}
-        for factor in {f for rule in self.policy.rules for f in rule.when}:
+                self.nothing_missing &= ~missing
+        self._factors: dict[str, tuple[NDArray[np.float64], NDArray[np.bool_]]] = {}
+        for factor in {f for rule in policy.rules for f in rule.when}:
             best, missing = np.zeros(len(values)), np.zeros(len(values), bool)
-            for signal in self.policy.factors.get(factor, ()):
+            for signal in policy.factors.get(factor, ()):
                 best = np.fmax(best, column.get(signal, nowhere))
-                if signal in unmeasured:
+                if cascade and signal in unmeasured:  # without the cascade `nothing_missing` tells
                     missing |= unmeasured[signal]
-            if self.cascade:
-                for bound in self.policy.cascade.get(factor, ()):
+            if cascade:
+                for bound in policy.cascade.get(factor, ()):
                     below = np.ones(len(values), bool)
                     for signal in bound.by:
                         below &= column.get(signal, nowhere) < bound.below  # False for NaN
                     missing &= ~below
-            states[factor] = best, missing
-        for rule in self.policy.rules:
-            ruled_out = np.zeros(len(values), bool)
-            for factor, threshold in rule.when.items():
-                best, missing = states[factor]
-                # Without the cascade nothing is missing any more among what is still in the answer.
-                ruled_out |= (best < threshold) & (~missing if self.cascade else True)
-            answer &= ruled_out
-        return answer
+            self._factors[factor] = best, missing
+
+    def take_missing(self, rows: NDArray[np.intp], each: _States, starts: NDArray[np.intp]) -> None:
+        """Let these rows lack what any of their pictures in `each` lacks, which begin at `starts`."""
+        import numpy as np
+
+        self.nothing_missing[rows] = np.logical_and.reduceat(each.nothing_missing, starts)
+        for factor, (_, missing) in self._factors.items():
+            missing[rows] = np.logical_or.reduceat(each._factors[factor][1], starts)
+
+    def ruled_out(self, rule: Rule) -> NDArray[np.bool_]:
+        """Return in which rows a rule cannot hold."""
+        import numpy as np
+
+        found = np.zeros(len(self.nothing_missing), bool)
+        for factor, threshold in rule.when.items():
+            best, missing = self._factors[factor]
+            found |= (best < threshold) & ~missing
+        return found
 
 
 def preview_ledger(settings: Settings, policy: Policy, ledger: LedgerReader) -> Preview:

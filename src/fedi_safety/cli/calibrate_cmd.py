@@ -103,7 +103,7 @@ def calibrate(
     if not scored.signals:
         why = _reasons(scored) or "the store is empty"
         raise UsageError(opened.url, f"no picture of the sample could be scored: {why}", "name another store")
-    found = calibrated(in_force, scored.signals, share=share, confidence=confidence)
+    found = calibrated(in_force, scored.signals, scored.pictures, share=share, confidence=confidence)
     if not found.rules:
         missing = ", ".join(sorted(chosen.signals - (in_force.available or frozenset())))
         raise UsageError(found.policy, f"nothing measures what its rules look at ({missing})", "see --detectors")

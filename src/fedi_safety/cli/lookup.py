@@ -80,6 +80,7 @@ def reason_json(hit: RuleHit) -> dict[str, Any]:
         "rule": hit.rule,
         "verdict": None if hit.verdict is None else hit.verdict.value,
         "label": hit.label,
+        "across_frames": hit.across_frames,
         "factors": [asdict(factor) for factor in hit.factors],
     }
 
@@ -87,7 +88,8 @@ def reason_json(hit: RuleHit) -> dict[str, Any]:
 def reason_text(hit: RuleHit) -> str:
     """Return the same as a short sentence."""
     factors = ", ".join(f"{f.factor} {f.value:.2f} >= {f.threshold:g} ({_source(f)})" for f in hit.factors)
-    return f"{hit.rule}: {factors}" if factors else hit.rule
+    apart = ", in different frames" if hit.across_frames else ""
+    return f"{hit.rule}: {factors}{apart}" if factors else hit.rule
 
 
 def _source(hit: FactorHit) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from itertools import chain
 from typing import Protocol
 
 from fedi_safety.core.errors import Unscannable, out_of_memory
-from fedi_safety.core.policy import Policy, marks, open_signals
+from fedi_safety.core.frame_scores import ONE_PICTURE, FrameScore, FrameScores
+from fedi_safety.core.pictures import Picture, Seen, merged
+from fedi_safety.core.policy import Policy, Reading, marks
 from fedi_safety.core.ports import Clock, ContentDetector, Detector, Embedder
 from fedi_safety.core.types import Embedding, Evidence, Fingerprints, Frame, Scored, Scores, Signal
 
@@ -22,28 +24,72 @@ class StageTimer(Protocol):
 
 
 class _Medium:
-    """What is known so far of one medium of a batch."""
+    """What is known so far of one medium of a batch. Pictures are numbered by their order in `content`."""
 
-    def __init__(self, frames: Sequence[Frame], known: Scores) -> None:
+    def __init__(self, frames: Sequence[Frame], known: Scores, *, near: bool) -> None:
+        self.near = near
         self.evidence = [Evidence(frame) for frame in frames]
         self.signals: dict[str, Signal] = dict(known.signals)
         self.ran: dict[str, str] = dict(known.detectors)
         self.embeddings: list[Embedding] = []
         self.failure: Unscannable | None = None
+        self._own = dict(known.signals)
+        self._measured: list[dict[str, float]] = [{} for _ in frames]
+        order = {number: place for place, number in enumerate(sorted({frame.picture for frame in frames}))}
+        self._place = [order[frame.picture] for frame in frames]
+        self._pictures: list[dict[str, Signal] | None] = [None] * len(order)  # None: no detector has seen it
 
-    def add(self, detector: Detector, results: Sequence[Scored]) -> None:
+    def content(self) -> Seen:
+        """Return it as rules see it."""
+        if len(self._pictures) < 2:
+            return Seen(self.signals)
+        return Seen(self.signals, [self._picture(place) for place in range(len(self._pictures))])
+
+    def _picture(self, place: int) -> Picture:
+        frame = self.evidence[self._place.index(place)].frame
+        return Picture(self._own | (self._pictures[place] or {}), frame.place.stream, frame.place.time_ms)
+
+    def of_pictures(self, places: Collection[int]) -> list[int]:
+        """Return the numbers of the frames that show these pictures."""
+        return [i for i, place in enumerate(self._place) if place in places]
+
+    def add(self, detector: Detector, frames: Sequence[int], results: Sequence[Scored]) -> None:
+        """Note what a detector said of these frames."""
         self.ran[detector.name] = detector.version
         model = detector.embedding_model if isinstance(detector, Embedder) else ""
-        for i, (evidence, scored) in enumerate(zip(self.evidence, results, strict=True)):
+        fresh: dict[int, dict[str, Signal]] = {}
+        for i, scored in zip(frames, results, strict=True):
+            evidence = self.evidence[i]
             if scored.boxes:
                 self.evidence[i] = Evidence(evidence.frame, evidence.boxes + tuple(scored.boxes))
             if scored.embedding is not None:
                 self.embeddings.append(Embedding(evidence.frame.index, model, scored.embedding))
-            for name, value in scored.signals.items():
+            found = {
+                name: Signal(value, evidence.frame.index, evidence.frame.place.text, scored.matches.get(name, ()))
+                for name, value in scored.signals.items()
+            }
+            self._measured[i].update(scored.signals)
+            for name, signal in found.items():
                 best = self.signals.get(name)
-                if best is None or value > best.value:
-                    matches = scored.matches.get(name, ())
-                    self.signals[name] = Signal(value, evidence.frame.index, evidence.frame.place.text, matches)
+                if best is None or signal.value > best.value:
+                    self.signals[name] = signal
+            place = self._place[i]
+            fresh[place] = merged(fresh[place], found) if place in fresh else found
+        for place, signals in fresh.items():
+            self._pictures[place] = (self._pictures[place] or {}) | signals
+
+    def scores(self) -> Scores:
+        """Return what came of it."""
+        return Scores(self.signals, self.ran, tuple(self.embeddings), self._frames())
+
+    def _frames(self) -> FrameScores:
+        if len(self._pictures) < 2:
+            return ONE_PICTURE
+        rows = []
+        for evidence, measured in zip(self.evidence, self._measured, strict=True):
+            frame, place = evidence.frame, evidence.frame.place
+            rows.append(FrameScore(frame.index, frame.picture, place.stream, place.time_ms, place.text, measured))
+        return FrameScores.of(rows)
 
 
 class Cascade:
@@ -78,10 +124,6 @@ class Cascade:
         """Detector names with their versions."""
         return {d.name: d.version for d in self._of_contents} | {d.name: d.version for d in self._order}
 
-    def open(self, signals: Mapping[str, Signal]) -> frozenset[str]:
-        """Return the signals that may still change the verdict."""
-        return open_signals(self._policy, signals, self.available, cascade=self._enabled)
-
     @property
     def hashes_contents(self) -> bool:
         """Whether `score_content` compares more than the SHA-256, so that a content's other hashes are worth making."""
@@ -103,45 +145,60 @@ class Cascade:
         return Scores(signals, ran)
 
     def score(
-        self, media: Sequence[Sequence[Frame]], known: Sequence[Scores], stages: StageTimer, clock: Clock
+        self,
+        media: Sequence[Sequence[Frame]],
+        known: Sequence[Scores],
+        stages: StageTimer,
+        clock: Clock,
+        near: Sequence[bool] = (),
     ) -> list[Scores | Unscannable]:
-        """Score a batch of media (a list of frames each) until every rule is settled for each of them.
+        """Score a batch of media (a list of frames each) until every rule is settled for each of their pictures.
 
-        `known` is what each content told by itself. A medium that a detector fails on comes back as `Unscannable`; its
-        neighbours are scored all the same. One without frames stays as it is known.
+        `known` is what each content told by itself, `near` of which of them it matters as well whether they come near
+        to a rule (see `policy.nearly`). A medium that a detector fails on comes back as `Unscannable`; its neighbours
+        are scored all the same. One without frames stays as it is known.
         """
-        work = [_Medium(frames, one) for frames, one in zip(media, known, strict=True)]
+        asked = near or [False] * len(media)
+        work = [_Medium(frames, one, near=more) for frames, one, more in zip(media, known, asked, strict=True)]
         for detector in self._order:
-            asking = [m for m in work if m.evidence and m.failure is None and self._needs(detector, m)]
+            asking = [
+                (medium, frames)
+                for medium in work
+                if medium.evidence and medium.failure is None and (frames := self._needed(detector, medium))
+            ]
             if asking:
                 with stages.timed(detector.name, clock):
                     self._run(detector, asking)
-        return [m.failure or Scores(m.signals, m.ran, tuple(m.embeddings)) for m in work]
+        return [medium.failure or medium.scores() for medium in work]
 
-    def _needs(self, detector: Detector, medium: _Medium) -> bool:
-        wanted = self.open(medium.signals)
-        if wanted.intersection(detector.signals):
-            return True
-        return any(detector.name in later.after and wanted.intersection(later.signals) for later in self._order)
+    def _needed(self, detector: Detector, medium: _Medium) -> list[int]:
+        """Return which frames a detector must see: those of pictures that it, or one that needs it, may settle."""
+        reading = Reading(self._policy, medium.content(), self.available, cascade=self._enabled)
+        wanted = reading.wanted(near=medium.near)
+        signals = set(detector.signals)
+        for later in self._order:
+            if detector.name in later.after:
+                signals.update(later.signals)
+        return medium.of_pictures({place for place, open_here in wanted.items() if open_here & signals})
 
-    def _run(self, detector: Detector, media: Sequence[_Medium]) -> None:
-        """Give a detector all frames of these media in batches; if a batch fails, find out which medium it is."""
-        frames = [e for m in media for e in m.evidence]
+    def _run(self, detector: Detector, media: Sequence[tuple[_Medium, list[int]]]) -> None:
+        """Give a detector these frames in batches; if a batch fails, find out which medium it is."""
+        frames = [medium.evidence[i] for medium, places in media for i in places]
         results: list[Scored] = []
         try:
             for at in range(0, len(frames), detector.max_batch):
                 results.extend(detector.score(frames[at : at + detector.max_batch]))
         except (Unscannable, MemoryError) as error:
             if len(media) == 1:
-                media[0].failure = error if isinstance(error, Unscannable) else out_of_memory("scored")
+                media[0][0].failure = error if isinstance(error, Unscannable) else out_of_memory("scored")
                 return
-            for medium in media:
-                self._run(detector, [medium])
+            for one in media:
+                self._run(detector, [one])
             return
         at = 0
-        for medium in media:
-            medium.add(detector, results[at : at + len(medium.evidence)])
-            at += len(medium.evidence)
+        for medium, places in media:
+            medium.add(detector, places, results[at : at + len(places)])
+            at += len(places)
 
 
 def _ordered(detectors: Sequence[Detector]) -> list[Detector]:

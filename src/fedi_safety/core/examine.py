@@ -50,9 +50,9 @@ class _FirstWord:
         self.scores = scores
         self.plainly_clear, self.near = True, False
         if not isinstance(scores, Unscannable):
-            judgement = judge(policy, scores.signals)
+            judgement = judge(policy, scores.signals, scores.frames)
             self.plainly_clear = judgement.verdict is Verdict.CLEAR and not judgement.reasons
-            self.near = medium.data is not None and nearly(policy, scores.signals)
+            self.near = medium.data is not None and nearly(policy, scores.signals, scores.frames)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,11 @@ class Examiner:
         needs no second pass and stands above every rule.
         """
         results = self.cascade.score(
-            [medium.decoded.frames for medium in batch], [medium.known for medium in batch], self.stages, self.clock
+            [medium.decoded.frames for medium in batch],
+            [medium.known for medium in batch],
+            self.stages,
+            self.clock,
+            [medium.data is not None for medium in batch],
         )
         first = [_FirstWord(self.policy, medium, scores) for medium, scores in zip(batch, results, strict=True)]
         doubtful = [word.medium.sha256 for word in first if word.near or not word.plainly_clear]
@@ -129,7 +133,7 @@ class Examiner:
         if first.near and not gone:
             decoded, scores = self._second_pass(medium, scores)
         content = content_of(medium.sha256, medium.size, decoded, scores, decoder_mark(self.decoder))
-        return content, dismissal(self.policy.id) if gone else judge(self.policy, scores.signals)
+        return content, dismissal(self.policy.id) if gone else judge(self.policy, scores.signals, scores.frames)
 
     def _second_pass(self, medium: DecodedMedium, scores: Scores) -> tuple[Decoded, Scores]:
         """Return what is known after more of the medium was judged, together with what was seen.

@@ -68,10 +68,26 @@ class Memory(Lookup, Verdicts, Protocol):
 RedecideFn = Callable[[bytes, Scores], Judgement | None]
 """Gets a content's SHA-256 and its scores; answers None where these do not suffice."""
 
-NoRuleHoldsFn = Callable[[Sequence[bytes], Sequence[str], Array], Array]
+
+class PictureScores(Protocol):
+    """The pictures of those contents of a page that show several, content by content."""
+
+    @property
+    def owners(self) -> Array:
+        """By picture, the place of its content on the page, in ascending order."""
+        ...
+
+    @property
+    def values(self) -> Array:
+        """The highest values over a picture's frames, (pictures, names); NaN where some frame was not measured."""
+        ...
+
+
+NoRuleHoldsFn = Callable[[Sequence[bytes], Sequence[str], Array, PictureScores | None], Array]
 """Gets hashes, names of signals and their values by the page; says for which the scores suffice and no rule holds.
 
-The values are float64, (contents, names), with NaN for what was not measured; the answer is a bool for each content.
+The values are float64, (contents, names), the highest over all frames, with NaN for what was not measured; then the
+pictures of contents that show several. The answer is a bool for each content.
 """
 
 
@@ -127,6 +143,11 @@ class ScorePage(Protocol):
     @property
     def values(self) -> Array:
         """The scores, as `NoRuleHoldsFn` takes them."""
+        ...
+
+    @property
+    def pictures(self) -> PictureScores | None:
+        """The pictures of contents that show several; None where there are none on the page."""
         ...
 
     @property

@@ -22,6 +22,7 @@ _PART_TEXT = {
     Part.FURTHER: "further picture",
     Part.FURTHER_CLIP: "further clip",
 }
+_STREAMS = {part: number for number, part in enumerate(Part)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,16 @@ class Place:
     tile: Tile | None = None  # None for the whole picture
     bare: bool = False  # without an even border that the picture has
     turned: int = 0  # degrees clockwise: 0, 90, 180 or 270
+
+    @property
+    def time_ms(self) -> int | None:
+        """Return the time in whole milliseconds."""
+        return None if self.time_s is None else round(1000 * self.time_s)
+
+    @property
+    def stream(self) -> int:
+        """Return a number that tells what runs in one time from what runs in another: kinds of parts, and tracks."""
+        return _STREAMS[self.part] << 8 | min(self.track, 255)
 
     @property
     def text(self) -> str:

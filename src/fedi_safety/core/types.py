@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Reason, Verdict
+from fedi_safety.core.frame_scores import ONE_PICTURE, FrameScores
 from fedi_safety.core.places import WHOLE, Place
 
 
@@ -43,7 +44,8 @@ class Frame:
     """One RGB picture of a medium: 8-bit RGB, rows top to bottom, no padding, upright, in sRGB.
 
     `rgb` holds exactly width * height * 3 bytes. `index` tells the frames of a medium apart and is the same at every
-    pass; in an animation or clip it counts from 0 whatever could be shown.
+    pass; in an animation or clip it counts from 0 whatever could be shown. `part_of` is the index of the frame that
+    shows a picture whole, where this one is another view of that picture: a tile, a turn, what shows on black.
     """
 
     index: int
@@ -51,6 +53,12 @@ class Frame:
     height: int
     rgb: bytes
     place: Place = WHOLE
+    part_of: int | None = None
+
+    @property
+    def picture(self) -> int:
+        """Return which picture of its medium it shows: frames with the same number belong together."""
+        return self.index if self.part_of is None else self.part_of
 
     def __post_init__(self) -> None:
         """Refuse a buffer that does not fit the dimensions."""
@@ -168,11 +176,14 @@ class Scores:
     A signal that is not in `signals` was not measured: the cascade had settled every rule without it, or no active
     detector gives it. It must not be read as 0 by a policy that needs it. `embeddings` come with fresh scores only,
     from the detectors that give them.
+
+    `signals` are the highest values; which of them hold together is `frames`' to say. None: nobody kept that.
     """
 
     signals: Mapping[str, Signal]
     detectors: Mapping[str, str]
     embeddings: tuple[Embedding, ...] = ()
+    frames: FrameScores | None = ONE_PICTURE
 
 
 NO_SCORES = Scores({}, {})
@@ -214,12 +225,17 @@ class FactorHit:
 
 @dataclass(frozen=True, slots=True)
 class RuleHit:
-    """A rule that holds, and the factors that made it hold."""
+    """A rule that holds, and the factors that made it hold, in one picture.
+
+    With `across_frames` they hold in different pictures of the medium only, and the verdict is the milder one that the
+    policy has for that.
+    """
 
     rule: str
     verdict: Verdict | None
     label: str | None
     factors: tuple[FactorHit, ...]
+    across_frames: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,21 +15,26 @@ from fedi_safety.app.ledger import SystemClock
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.nulls import NoMemory, ReadableSubset
+from fedi_safety.core.pictures import seen
 from fedi_safety.core.pipeline import Options, Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Decoder, Detector, ReadableStore, Store
-from fedi_safety.core.types import Judged, Unscanned
+from fedi_safety.core.types import Judged, Signal, Unscanned
 from fedi_safety.evaluation.sampling import Sampled
 
 
 @dataclass(slots=True)
 class Sample:
-    """The signals of what could be scored, by key, and why the rest could not."""
+    """The signals of what could be scored, by key, and why the rest could not.
+
+    `signals` are the highest over all frames; `pictures` has those of each picture, of what shows several.
+    """
 
     store: str
     listed: int
     sampled: int
     signals: dict[str, Mapping[str, float]] = field(default_factory=dict)
+    pictures: dict[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     unscanned: Counter[str] = field(default_factory=Counter)
 
 
@@ -65,13 +70,19 @@ def sample_scores(
         for batch in results:
             for result in batch:
                 if isinstance(result, Judged):
-                    found = result.content.scores.signals
-                    sample.signals[result.object.key] = {name: signal.value for name, signal in found.items()}
+                    scores, key = result.content.scores, result.object.key
+                    sample.signals[key] = _values(scores.signals)
+                    if pictures := seen(scores.signals, scores.frames).pictures:
+                        sample.pictures[key] = [_values(picture.signals) for picture in pictures]
                 elif isinstance(result, Unscanned):
                     sample.unscanned[result.reason.value] += 1
             done += len(batch)
             on_progress(done)
     return sample
+
+
+def _values(signals: Mapping[str, Signal]) -> dict[str, float]:
+    return {name: signal.value for name, signal in signals.items()}
 
 
 def score_sample(

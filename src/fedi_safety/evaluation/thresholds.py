@@ -159,14 +159,19 @@ def pictures_needed(share: float, confidence: float) -> int:
 
 
 def calibrate(
-    policy: Policy, signals: Mapping[str, Mapping[str, float]], *, share: float, confidence: float = 0.95
+    policy: Policy,
+    signals: Mapping[str, Mapping[str, float]],
+    pictures: Mapping[str, Sequence[Mapping[str, float]]] | None = None,
+    *,
+    share: float,
+    confidence: float = 0.95,
 ) -> Calibration:
-    """Hold a policy, as it is in force, against scores by key. `share` is what the operator wants to stay below."""
+    """Hold a policy, as it is in force, against scores by key. `share` is what the operator wants to stay below.
+
+    `pictures` has the scores of each picture, of media that show several: a rule must hold in one of them.
+    """
     keys = sorted(signals)
-    factors = {
-        name: np.array([max((signals[k].get(s, 0.0) for s in of), default=0.0) for k in keys])
-        for name, of in policy.factors.items()
-    }
+    factors = _Factors(policy, [(pictures or {}).get(key) or [signals[key]] for key in keys])
     available = policy.available if policy.available is not None else policy.signals
     dead = [r for r in policy.rules if any(not available.intersection(policy.factors[f]) for f in r.when)]
     bounds = _Bounds(len(keys), confidence)
@@ -174,7 +179,7 @@ def calibrate(
     blocking = [r for r in policy.rules if r not in dead and r.verdict is Verdict.BLOCK]
     condemned = np.zeros(len(keys), bool)
     for rule in blocking:
-        condemned |= _holds(rule.when, factors, len(keys))
+        condemned |= factors.holding(rule.when)
     return Calibration(
         policy.id, len(keys), share, confidence, bounds.share(condemned), tuple(rules), tuple(r.name for r in dead)
     )
@@ -195,43 +200,56 @@ class _Bounds:
         return Share(count, self.of, self._known[count])
 
 
-def _holds(when: Mapping[str, float], factors: Mapping[str, Values], count: int) -> Held:
-    held = np.ones(count, bool)
-    for factor, threshold in when.items():
-        held &= factors[factor] >= threshold
-    return held
+class _Factors:
+    """Every factor of a policy in every picture, medium by medium."""
+
+    def __init__(self, policy: Policy, media: Sequence[Sequence[Mapping[str, float]]]) -> None:
+        rows = [row for pictures in media for row in pictures]
+        counts = np.array([len(pictures) for pictures in media], np.intp)
+        self._starts = np.cumsum(counts) - counts
+        self._values = {
+            name: np.array([max((row.get(s, 0.0) for s in of), default=0.0) for row in rows])
+            for name, of in policy.factors.items()
+        }
+
+    def highest(self, factor: str) -> Values:
+        """Return a factor's highest value in each medium."""
+        values = self._values[factor]
+        return np.maximum.reduceat(values, self._starts) if len(values) else values
+
+    def holding(self, when: Mapping[str, float]) -> Held:
+        """Return in which media some picture reaches all of these thresholds."""
+        held = np.ones(len(next(iter(self._values.values()), ())), bool)
+        for factor, threshold in when.items():
+            held &= self._values[factor] >= threshold
+        return np.logical_or.reduceat(held, self._starts) if len(held) else np.zeros(len(self._starts), bool)
 
 
-def _calibrated(
-    rule: Rule, factors: Mapping[str, Values], keys: Sequence[str], share: float, bounds: _Bounds
-) -> Calibrated:
-    held = _holds(rule.when, factors, len(keys))
+def _calibrated(rule: Rule, factors: _Factors, keys: Sequence[str], share: float, bounds: _Bounds) -> Calibrated:
+    held = factors.holding(rule.when)
     curves = []
     for factor, threshold in rule.when.items():
         points = []
         for tried in sorted({*GRID, threshold}):
-            reached = factors[factor] >= tried
-            others = _holds({f: t for f, t in rule.when.items() if f != factor}, factors, len(keys))
-            points.append(Point(tried, int(reached.sum()), bounds.share(reached & others)))
+            reached = factors.highest(factor) >= tried
+            points.append(Point(tried, int(reached.sum()), bounds.share(factors.holding({**rule.when, factor: tried}))))
         proposed = next((p.threshold for p in points if p.threshold in GRID and p.holds.bound <= share), None)
-        curves.append(Curve(factor, threshold, proposed, factors[factor], tuple(points)))
+        curves.append(Curve(factor, threshold, proposed, factors.highest(factor), tuple(points)))
     effects = [*([rule.verdict.value] if rule.verdict else []), *([f"label {rule.label}"] if rule.label else [])]
     return Calibrated(
         rule.name,
         ", ".join(effects),
         bounds.share(held),
         tuple(curves),
-        _together(rule, factors, share, bounds, len(keys)),
+        _together(rule, factors, share, bounds),
         tuple(key for key, hit in zip(keys, held.tolist(), strict=True) if hit)[:EXAMPLES],
     )
 
 
-def _together(
-    rule: Rule, factors: Mapping[str, Values], share: float, bounds: _Bounds, count: int
-) -> dict[str, float] | None:
+def _together(rule: Rule, factors: _Factors, share: float, bounds: _Bounds) -> dict[str, float] | None:
     """Raise all thresholds in step towards 1 until the rule keeps to the share; None if it does not even then."""
     for step in range(101):
         when = {f: math.ceil(100 * (t + (1 - t) * step / 100) - 1e-9) / 100 for f, t in rule.when.items()}
-        if bounds.share(_holds(when, factors, count)).bound <= share:
+        if bounds.share(factors.holding(when)).bound <= share:
             return when
     return None

@@ -6,12 +6,15 @@ line of JSON, followed by the bytes of the media one after another.
 
 from __future__ import annotations
 
+import binascii
 import math
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fedi_safety.core.enums import MediaType, Verdict
+from fedi_safety.core.frame_scores import ONE_PICTURE, FrameScores
+from fedi_safety.core.pictures import same_moment
 from fedi_safety.core.types import Content, Judgement, Match, RuleHit, Scores, Signal
 from fedi_safety.judging.types import Answer, Unjudged
 
@@ -23,6 +26,7 @@ MAX_WAIT_S = 30.0
 MAX_LEASES = 256
 _MAX_WORDS = 1000
 _MAX_MATCHES = 20
+_MAX_TABLE = 400_000  # characters: twice what 256 frames, on white and on black, with as many tiles have to say
 
 Word = Annotated[str, Field(max_length=200)]
 LeaseId = Annotated[str, Field(min_length=1, max_length=64)]
@@ -95,6 +99,25 @@ class ContentWord(_Message):
     partly: str | None = Field(None, max_length=1000)
     total: Count = 0
     decoder: str = Field("", max_length=100)
+    # What each frame was given (core/frame_scores), in base64; empty: all is one picture; absent: an older worker.
+    frame_scores: str | None = Field(None, max_length=_MAX_TABLE)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> ContentWord:
+        highest: dict[str, float] = {}
+        table = self.table()
+        for row in [] if table is None else table.rows():
+            for name, value in row.signals.items():
+                highest[name] = max(value, highest.get(name, 0.0))
+        if any(name not in self.signals or self.signals[name][0] != value for name, value in highest.items()):
+            raise ValueError("the frames say otherwise than the signals")
+        return self
+
+    def table(self) -> FrameScores | None:
+        """Return what each frame was given; None where that is not told. Raises `ValueError`."""
+        if self.frame_scores is None:
+            return ONE_PICTURE if self.frames < 2 else None
+        return FrameScores.checked(binascii.a2b_base64(self.frame_scores, strict_mode=True))
 
     def signal(self, name: str, value: float, frame: int) -> Signal:
         """Return one of its signals as the core knows it."""
@@ -128,9 +151,11 @@ class Result(_Message):
             return Answer("unjudged", sha256, by, self.reason, detail=self.detail[:200])
         assert self.judgement is not None
         content = None
+        if _joins_frames(self.judgement, self.content):
+            return Answer("unjudged", sha256, by, Unjudged.ENGINE_FAILED, detail=_OLDER)
         if (word := self.content) is not None:
             signals = {name: word.signal(name, value, frame) for name, (value, frame) in word.signals.items()}
-            scores = Scores(signals, dict(word.detectors))
+            scores = Scores(signals, dict(word.detectors), frames=word.table())
             shape = (size, word.media_type, word.width, word.height, word.frames)
             content = Content(sha256, *shape, scores, word.partly, word.total, word.decoder)
         outcome: Literal["block", "clear"] = "block" if self.judgement.verdict is Verdict.BLOCK else "clear"
@@ -149,6 +174,20 @@ class ResultsAnswer(_Message):
 
     accepted: list[LeaseId]
     late: list[LeaseId]
+
+
+_OLDER = "the worker joins what different frames show; bring gate and worker to one version"
+
+
+def _joins_frames(judgement: Judgement, content: ContentWord | None) -> bool:
+    """Whether an older worker condemned what several frames show together, of which none need show all.
+
+    Those do not tell what each frame was given. Where a rule's factors come from views of one moment, it holds there.
+    """
+    if content is None or content.table() is not None or judgement.verdict is Verdict.CLEAR:
+        return False
+    severest = [hit for hit in judgement.reasons if hit.verdict is judgement.verdict]
+    return bool(severest) and not any(same_moment(factor.frame for factor in hit.factors) for hit in severest)
 
 
 def _check(judgement: Judgement) -> None:
@@ -190,8 +229,14 @@ def result_of(lease_id: str, answer: Answer) -> Result:
             partly=None if content.partly is None else content.partly[:1000],
             total=content.total,
             decoder=content.decoder,
+            frame_scores=_table_text(content.scores.frames),
         )
     return Result(id=lease_id, outcome="judged", judgement=answer.judgement, content=word, detail=detail)
+
+
+def _table_text(table: FrameScores | None) -> str | None:
+    text = "" if table is None else binascii.b2a_base64(table.data, newline=False).decode()
+    return None if table is None or len(text) > _MAX_TABLE else text
 
 
 def bare_judgement(*, block: bool, nsfw: bool) -> Judgement:

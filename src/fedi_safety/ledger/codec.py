@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 from fedi_safety.core.enums import Verdict
+from fedi_safety.core.frame_scores import ONE_PICTURE, FrameScores
 from fedi_safety.core.keys import key_bytes as key_bytes
 from fedi_safety.core.keys import key_text as key_text
 from fedi_safety.core.types import FactorHit, Judgement, Match, Receipt, RuleHit, Scores, Signal
@@ -68,8 +69,10 @@ def reasons_text(reasons: Sequence[RuleHit]) -> str:
 
 
 def _reason_cell(reason: RuleHit) -> dict[str, Any]:
-    """Leave matches out where there are none, which is nearly everywhere."""
+    """Leave out what is nearly everywhere the same: that there are no matches, and that it held in one picture."""
     cell = asdict(reason)
+    if not reason.across_frames:
+        del cell["across_frames"]
     for factor, hit in zip(cell["factors"], reason.factors, strict=True):
         factor.pop("matches")
         if hit.matches:
@@ -87,7 +90,8 @@ def _rule_hit(item: Mapping[str, Any]) -> RuleHit:
     factors = tuple(
         FactorHit(**(factor | {"matches": matches_from(factor.get("matches", ()))})) for factor in item["factors"]
     )
-    return RuleHit(item["rule"], None if verdict is None else Verdict(verdict), item["label"], factors)
+    across = bool(item.get("across_frames", False))
+    return RuleHit(item["rule"], None if verdict is None else Verdict(verdict), item["label"], factors, across)
 
 
 def receipt_text(receipt: Receipt) -> str | None:
@@ -111,6 +115,18 @@ def judgement_from(verdict: str, policy: str, labels: str, reasons: str) -> Judg
     return Judgement(Verdict(verdict), labels_from(labels), reasons_from(reasons), policy)
 
 
-def scores_from(signals: str, detectors: str) -> Scores:
+def frames_column(frames: int, scores: Scores) -> bytes | None:
+    """Return what is kept of the scores of a content with so many judged frames; one frame needs no table."""
+    return None if frames < 2 or scores.frames is None else scores.frames.data
+
+
+def frames_from(frames: int, data: bytes | None) -> FrameScores | None:
+    """Return the same as the core knows it."""
+    if data is None:
+        return ONE_PICTURE if frames < 2 else None
+    return FrameScores(data)
+
+
+def scores_from(signals: str, detectors: str, frames: int, frame_scores: bytes | None) -> Scores:
     """Return the scores that stored columns hold."""
-    return Scores(signals_from(signals), json.loads(detectors))
+    return Scores(signals_from(signals), json.loads(detectors), frames=frames_from(frames, frame_scores))

@@ -100,7 +100,8 @@ def contents_of(connection: Connection, sha256s: Sequence[bytes]) -> dict[bytes,
     """See `Ledger.contents`."""
     query = (
         select(
-            _c.sha256, _c.size, _c.media_type, _c.width, _c.height, _c.frames, _c.signals, detector_sets.c.body,
+            _c.sha256, _c.size, _c.media_type, _c.width, _c.height, _c.frames, _c.signals, _c.frame_scores,
+            detector_sets.c.body,
             _c.verdict, _c.policy, _c.labels, _c.reasons, _c.decided, _c.partly, _c.total, _c.decoder,
         )
         .join(detector_sets, detector_sets.c.id == _c.detectors_id)
@@ -108,7 +109,7 @@ def contents_of(connection: Connection, sha256s: Sequence[bytes]) -> dict[bytes,
     )  # fmt: skip
     found: dict[bytes, tuple[Content, Judgement, bool]] = {}
     for row in connection.execute(query):
-        scores = codec.scores_from(row.signals, row.body)
+        scores = codec.scores_from(row.signals, row.body, row.frames, row.frame_scores)
         media_type = MediaType(row.media_type)
         shape = (row.size, media_type, row.width, row.height, row.frames)
         content = Content(row.sha256, *shape, scores, row.partly, row.total or 0, row.decoder or "")

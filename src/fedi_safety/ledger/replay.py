@@ -23,7 +23,9 @@ from fedi_safety.ledger.verdicts import VerdictWrite
 
 _row = contents.c.id == bindparam("row")
 _UNDECIDED = update(contents).where(_row).values(decided=False)
-_SCORES = update(contents).where(_row).values(signals=bindparam("signals"), detectors_id=bindparam("detectors_id"))
+_SCORES = (
+    update(contents).where(_row).values({name: bindparam(name) for name in ("signals", "detectors_id", "frame_scores")})
+)
 _SCORES_STILL_CLEAR = _SCORES.values(policy=bindparam("policy"), decided=True)
 
 
@@ -61,7 +63,7 @@ def redecide_page(
         total.computed += page.computed
     nothing_holds = np.zeros(len(page), bool)
     if no_rule_holds is not None:
-        nothing_holds = no_rule_holds(page.cells["sha256"], page.names, page.values)
+        nothing_holds = no_rule_holds(page.cells["sha256"], page.names, page.values, page.pictures)
     clear = Judgement(Verdict.CLEAR, (), (), policy)
     still_clear: list[int] = []
     undecided: list[int] = []
@@ -82,8 +84,9 @@ def redecide_page(
     total.decided += len(still_clear) + len(decided)
     columns = _columns(connection, page, [i for i in (*still_clear, *decided) if page.altered[i]])
     _keep_clear(connection, page, still_clear, columns, policy)
-    new_scores = [(cells["id"][i], *columns[i]) for i in decided if i in columns]
-    _execute(connection, _SCORES, [{"row": row, "signals": s, "detectors_id": d} for row, s, d in new_scores])
+    _execute(
+        connection, _SCORES, [{"row": cells["id"][i]} | _scores(page, i, columns[i]) for i in decided if i in columns]
+    )
     _execute(connection, _UNDECIDED, [{"row": row} for row in undecided])
     writes = {i: _verdict_write(page, i, judgement, columns.get(i)) for i, judgement in decided.items()}
     # Scores that explain what is not clear are vouched for as well, where they alone are new.
@@ -109,12 +112,19 @@ def _keep_clear(
     same = [ids[i] for i in places if i not in columns]
     for part in codec.chunks(same):
         connection.execute(update(contents).where(contents.c.id.in_(part)).values(policy=policy, decided=True))
-    rows = [
-        {"row": ids[i], "policy": policy, "signals": columns[i][0], "detectors_id": columns[i][1]}
-        for i in places
-        if i in columns
-    ]
+    rows = [{"row": ids[i], "policy": policy} | _scores(page, i, columns[i]) for i in places if i in columns]
     _execute(connection, _SCORES_STILL_CLEAR, rows)
+
+
+def _scores(page: Page, at: int, columns: tuple[str, int]) -> dict[str, Any]:
+    """Return the columns of scores that were computed anew."""
+    kept = page.frame_scores(at)
+    data = page.cells["frame_scores"][at]
+    return {
+        "signals": columns[0],
+        "detectors_id": columns[1],
+        "frame_scores": None if data is None or kept is None else kept.data,
+    }
 
 
 def _columns(connection: Connection, page: Page, places: Sequence[int]) -> dict[int, tuple[str, int]]:

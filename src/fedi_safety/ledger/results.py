@@ -21,7 +21,7 @@ RETRY_MOST_S = 24 * 3600.0
 
 _SHAPE = (
     *("size", "media_type", "width", "height", "frames", "total", "partly", "decoder"),
-    *("scored_at", "detectors_id", "signals"),
+    *("scored_at", "detectors_id", "signals", "frame_scores"),
 )
 _RESCORE = update(contents).where(contents.c.id == bindparam("row")).values({n: bindparam(n) for n in _SHAPE})
 
@@ -36,7 +36,13 @@ _REFIND = (
 )
 
 
-_SEEN = ("frames", "total", "partly", "decoder")  # what another look may change although the scores are the same
+_SEEN = (
+    "frames",
+    "total",
+    "partly",
+    "decoder",
+    "frame_scores",
+)  # what another look may change although the scores are the same
 
 _Row = Row[*tuple[Any, ...]]
 
@@ -191,6 +197,7 @@ def _content_columns(found: _Found, at: float) -> dict[str, Any]:
         "scored_at": at,
         "detectors_id": found.detectors_id,
         "signals": found.signals,
+        "frame_scores": codec.frames_column(content.frames, content.scores),
     }
 
 

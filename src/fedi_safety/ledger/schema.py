@@ -118,6 +118,9 @@ contents = Table(
     # The long columns last: a lookup then need not read past them.
     Column("reasons", Text, nullable=False),
     Column("signals", Text, nullable=False),
+    # What each frame was given (`core.frame_scores`): empty where all frames show one picture, null where that was not
+    # kept although there are several.
+    Column("frame_scores", LargeBinary),
     Index(None, "verdict", "id"),
 )
 

@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, func, or_, select
 
+from fedi_safety.core.frame_scores import FrameScores
 from fedi_safety.core.ledger_ports import Rescorer
 from fedi_safety.core.types import Judgement, Match, Scores, Signal
 from fedi_safety.ledger import embeddings
-from fedi_safety.ledger.codec import dumps, further, judgement_from, matches_from
+from fedi_safety.ledger.codec import dumps, frames_from, further, judgement_from, matches_from
+from fedi_safety.ledger.frame_tables import Computed, FrameTable, Pictures, read_tables, recompute, rewritten
 from fedi_safety.ledger.schema import State, contents, detector_sets, objects
 
 PAGE_ROWS = 4000
@@ -31,7 +33,10 @@ _c = contents.c
 
 @dataclass(slots=True)
 class Page:
-    """Some contents and their scores. `values` and `frames` are (contents, names); NaN was not measured."""
+    """Some contents and their scores. `values` and `frames` are (contents, names); NaN was not measured.
+
+    `values` are the highest over all frames; `table` has the frames of contents that show several pictures.
+    """
 
     cells: Mapping[str, Sequence[Any]]  # by column of the table, a value for each content
     names: list[str]
@@ -41,7 +46,22 @@ class Page:
     altered: NDArray[np.bool_]  # whether a content's scores are other than the ledger has them
     where: Mapping[int, Mapping[int, str]]  # by place on the page and frame: what the frame is, if that says something
     matches: Mapping[int, Mapping[str, tuple[Match, ...]]]  # by place on the page and signal
+    table: FrameTable | None = None
+    renewed: frozenset[str] = frozenset()  # signals that are other ones now, where a content is altered
     computed: int = 0  # of how many contents signals were computed from embeddings
+
+    @property
+    def pictures(self) -> Pictures | None:
+        """See `ScorePage.pictures`."""
+        return None if self.table is None else self.table.by_picture()
+
+    def frame_scores(self, at: int) -> FrameScores | None:
+        """Return what each frame of a content was given; None where that was not kept."""
+        data = self.cells["frame_scores"][at]
+        if data and self.table is not None and self.altered[at]:
+            columns = [(i, name) for i, name in enumerate(self.names) if name in self.renewed]
+            return rewritten(data, self.table, at, columns)
+        return frames_from(self.cells["frames"][at], data)
 
     def __len__(self) -> int:
         """Return how many contents these are."""
@@ -56,7 +76,7 @@ class Page:
             for name, value, frame in zip(self.names, values, frames, strict=True)
             if value == value
         }
-        return Scores(signals, self.detectors[at])
+        return Scores(signals, self.detectors[at], frames=self.frame_scores(at))
 
     def judgement(self, at: int) -> Judgement:
         """Return one content's judgement in force."""
@@ -100,7 +120,7 @@ def read_page(connection: Connection, after: int, policy: str | None, *, count_o
     """
     columns: list[Any] = [
         _c.id, _c.sha256, _c.frames, _c.signals, _c.verdict, _c.policy, _c.labels, _c.reasons, _c.decided,
-        _c.detectors_id,
+        _c.detectors_id, _c.frame_scores,
     ]  # fmt: skip
     if count_objects:
         o = objects.c
@@ -117,7 +137,8 @@ def read_page(connection: Connection, after: int, policy: str | None, *, count_o
     names, values, frames, where, matches = _columns(cells["signals"])
     sets = _detectors(connection, set(cells["detectors_id"]))
     detectors = [sets[row] for row in cells["detectors_id"]]
-    return Page(cells, names, values, frames, detectors, np.zeros(len(rows), bool), where, matches)
+    table = read_tables(cells["frame_scores"], names, values)
+    return Page(cells, names, values, frames, detectors, np.zeros(len(rows), bool), where, matches, table)
 
 
 def _columns(
@@ -178,23 +199,33 @@ def rescored(connection: Connection, page: Page, rescorer: Rescorer) -> Page:
     values[:, : len(page.names)], frames[:, : len(page.names)] = page.values, page.frames
     detectors = list(page.detectors)
     owned = np.array([i for i, name in enumerate(names) if rescorer.owns(name)])
+    table = None if page.table is None else _widened(page.table, len(names))
     for version in {v for v, old in zip(versions, outdated, strict=True) if old and v is not None}:
-        gone = [i for i in owned if names[i] not in standing[version]]
-        values[np.ix_(np.array([v == version for v in versions]), np.array(gone, np.intp))] = np.nan
-    fresh = _computed(connection, page, rescorer, outdated)
-    if fresh is not None:
-        values[np.ix_(fresh.places, owned)] = np.nan
-        where = np.ix_(fresh.places, np.array([names.index(name) for name in rescorer.signals]))
-        values[where], frames[where] = fresh.values, fresh.frames
-        renewed: dict[int, Mapping[str, str]] = {}
-        for i in fresh.places.tolist():
-            before = detectors[i]
-            detectors[i] = renewed.setdefault(id(before), {**before, rescorer.detector: rescorer.version})
+        gone = np.array([i for i in owned if names[i] not in standing[version]], np.intp)
+        theirs = np.array([v == version for v in versions])
+        values[np.ix_(theirs, gone)] = np.nan
+    given = np.array([names.index(name) for name in rescorer.signals])
+    several = np.zeros(len(page), bool)
+    if table is not None:
+        several[table.owners] = True
+    fresh = _computed(connection, page, rescorer, outdated & ~several)
+    again = (
+        [] if table is None else _tables_computed(connection, page, table, rescorer, outdated & several, owned, given)
+    )
+    places = np.concatenate([part.places for part in (*fresh, *again)]) if fresh or again else np.zeros(0, np.intp)
+    for part in (*fresh, *again):
+        values[np.ix_(part.places, owned)] = np.nan
+        values[np.ix_(part.places, given)], frames[np.ix_(part.places, given)] = part.values, part.frames
+    renewed: dict[int, Mapping[str, str]] = {}
+    for i in places.tolist():
+        before = detectors[i]
+        detectors[i] = renewed.setdefault(id(before), {**before, rescorer.detector: rescorer.version})
+    if table is not None:
+        _take_away(table, values, owned)
     before_values = np.full_like(values, np.nan)
     before_values[:, : len(page.names)] = page.values
     altered = ~((values == before_values) | (np.isnan(values) & np.isnan(before_values))).all(axis=1)
-    if fresh is not None:
-        altered[fresh.places] = True
+    altered[places] = True
     return replace(
         page,
         names=names,
@@ -202,38 +233,75 @@ def rescored(connection: Connection, page: Page, rescorer: Rescorer) -> Page:
         frames=frames,
         detectors=detectors,
         altered=altered,
-        computed=0 if fresh is None else len(fresh.places),
+        where={**page.where, **_places_of(page, again)},
+        table=table,
+        renewed=frozenset(names[i] for i in owned),
+        computed=len(places),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Fresh:
-    """Signals that were computed anew, for the contents at these places of a page."""
-
-    places: NDArray[np.intp]
-    values: NDArray[np.float32]
-    frames: NDArray[np.int32]
+def _widened(table: FrameTable, columns: int) -> FrameTable:
+    values = np.full((len(table.owners), columns), np.nan)
+    values[:, : table.values.shape[1]] = table.values
+    return replace(table, values=values)
 
 
-def _computed(connection: Connection, page: Page, rescorer: Rescorer, outdated: NDArray[np.bool_]) -> _Fresh | None:
-    """Compute the signals of outdated contents whose every frame is kept."""
+def _take_away(table: FrameTable, values: NDArray[np.float64], owned: NDArray[np.intp]) -> None:
+    """Let no frame have a signal that its content has not any more."""
+    gone = np.isnan(values[np.ix_(table.owners, owned)])
+    table.values[:, owned] = np.where(gone, np.nan, table.values[:, owned])
+
+
+def _places_of(page: Page, computed: Sequence[Computed]) -> dict[int, Mapping[int, str]]:
+    """Return what the frames are, by place, of contents whose highest values come from other ones now."""
+    found: dict[int, Mapping[int, str]] = {}
+    for place in (place for part in computed for place in part.places.tolist()):
+        rows = FrameScores(page.cells["frame_scores"][place]).rows()
+        found[place] = {row.frame: row.where for row in rows if row.where}
+    return found
+
+
+def _portions(page: Page, wanted: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
+    """Yield the wanted contents in portions by the number of frames, of which a page of clips may have very many."""
+    expected = np.array(page.cells["frames"], np.int64)
+    portions = np.cumsum(np.minimum(expected, embeddings.MAX_FRAMES)) // FRAMES_AT_ONCE
+    for portion in np.unique(portions[wanted]):
+        yield wanted & (portions == portion)
+
+
+def _computed(connection: Connection, page: Page, rescorer: Rescorer, wanted: NDArray[np.bool_]) -> list[Computed]:
+    """Compute the signals of contents whose every frame is kept."""
     model = embeddings.find_model(connection, rescorer.embedding_model)
     if model is None:
-        return None
+        return []
     ids, expected = np.array(page.cells["id"], np.int64), np.array(page.cells["frames"], np.int64)
-    # In portions by the number of frames, of which a page of clips may have very many.
-    portions = (np.cumsum(np.minimum(expected, embeddings.MAX_FRAMES)) // FRAMES_AT_ONCE) * outdated
-    found = [
-        part
-        for portion in np.unique(portions[outdated])
-        if (part := _portion(connection, rescorer, model, ids, expected, outdated & (portions == portion))) is not None
-    ]
-    if not found:
-        return None
-    places = np.concatenate([part.places for part in found])
-    return _Fresh(
-        places, np.concatenate([part.values for part in found]), np.concatenate([part.frames for part in found])
-    )
+    parts = (_portion(connection, rescorer, model, ids, expected, portion) for portion in _portions(page, wanted))
+    return [part for part in parts if part is not None]
+
+
+def _tables_computed(
+    connection: Connection,
+    page: Page,
+    table: FrameTable,
+    rescorer: Rescorer,
+    wanted: NDArray[np.bool_],
+    owned: NDArray[np.intp],
+    given: NDArray[np.intp],
+) -> list[Computed]:
+    """Compute the signals of contents with several pictures, frame by frame, as far as these were embedded."""
+    model = embeddings.find_model(connection, rescorer.embedding_model)
+    if model is None:
+        return []
+    ids = np.array(page.cells["id"], np.int64)
+    found: list[Computed] = []
+    for portion in _portions(page, wanted):
+        kept = embeddings.page(connection, model, int(ids[portion][0]), int(ids[portion][-1]))
+        if kept is None:
+            continue
+        part = recompute(table, owned, given, kept, ids, rescorer.shares(kept.vectors), portion)
+        if part is not None:
+            found.append(part)
+    return found
 
 
 def _portion(
@@ -243,7 +311,7 @@ def _portion(
     ids: NDArray[np.int64],
     expected: NDArray[np.int64],
     wanted: NDArray[np.bool_],
-) -> _Fresh | None:
+) -> Computed | None:
     kept = embeddings.page(connection, model, int(ids[wanted][0]), int(ids[wanted][-1]))
     if kept is None:
         return None
@@ -262,4 +330,4 @@ def _portion(
     for i in np.flatnonzero(counts > 1).tolist():
         run = slice(heads[i], heads[i] + counts[i])
         frames[i] = numbers[run][shares[run].argmax(axis=0)]
-    return _Fresh(places, best, frames)
+    return Computed(places, best, frames)

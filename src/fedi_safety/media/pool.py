@@ -221,7 +221,9 @@ class _Child:
         """Add a frame to what came, believing none of its numbers. Raises `ValueError`."""
         if len(answer) != protocol.FRAME.size:
             raise ValueError("malformed")
-        _, sequence, index, time_ms, page, track, part, on_black, bare, turned, *rest = protocol.FRAME.unpack(answer)
+        _, sequence, index, picture, time_ms, page, track, part, on_black, bare, turned, *rest = protocol.FRAME.unpack(
+            answer
+        )
         *edges, width, height, frame_width, frame_height = rest
         number = len(received.frames)
         if sequence != self._sequence:
@@ -230,7 +232,7 @@ class _Child:
             raise ValueError("too long")
         if part >= len(protocol.PARTS) or not protocol.NO_TIME <= time_ms <= protocol.MOST_TIME:
             raise ValueError("malformed")
-        if on_black > 1 or bare > 1 or turned > 3 or index > protocol.MOST_INDEX:
+        if on_black > 1 or bare > 1 or turned > 3 or max(index, picture) > protocol.MOST_INDEX:
             raise ValueError("malformed")
         tile = None if tuple(edges) == protocol.WHOLE else Tile(*edges)  # refuses impossible edges
         if not 1 <= width * height <= self._caps.max_pixels:
@@ -241,7 +243,8 @@ class _Child:
         rgb = self._output[start : start + frame_width * frame_height * 3]
         time_s = None if time_ms == protocol.NO_TIME else time_ms / 1000
         place = Place(time_s, page, track, protocol.PARTS[part], bool(on_black), tile, bool(bare), 90 * turned)
-        received.frames.append(Frame(index, frame_width, frame_height, rgb, place))
+        part_of = None if picture == index else picture
+        received.frames.append(Frame(index, frame_width, frame_height, rgb, place, part_of))
         if len(received.frames) % protocol.FRAMES_PER_TAKEN == 0:
             with contextlib.suppress(OSError):  # whether it has ended is found out when the next word is waited for
                 self._control.send(protocol.TAKEN)

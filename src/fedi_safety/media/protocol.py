@@ -18,10 +18,10 @@ READY = struct.Struct("<8sI")  # magic, bits of PROTECTIONS
 # Sequence number, length of the medium in bytes, index into KINDS, index into LOOKS, frames, tiles, seed.
 REQUEST = struct.Struct("<QQBBHHQ")
 
-# Tag, sequence, index, milliseconds from the beginning or -1, page, track, index into PARTS, whether on black,
-# whether without its border, quarters of a turn; a tile's number, how many there are, its edges in thousandths, all 0
-# for the whole; true width, height, frame width, height.
-FRAME = struct.Struct("<BQIqIBBBBBIIHHHHIIII")
+# Tag, sequence, index, that of the frame which shows the picture whole, milliseconds from the beginning or -1, page,
+# track, index into PARTS, whether on black, whether without its border, quarters of a turn; a tile's number, how many
+# there are, its edges in thousandths, all 0 for the whole; true width, height, frame width, height.
+FRAME = struct.Struct("<BQIIqIBBBBBIIHHHHIIII")
 # Tag, sequence, index into STATUSES, bits of what more there is to look at, all frames of the medium, detail size.
 END = struct.Struct("<BQBBIH")
 MORE, CLOSER = 1, 2  # further moments; further views of stills

@@ -15,10 +15,12 @@ from typing import Any
 from fedi_safety.config.toml_lines import KeyPath, dotted, line_numbers, problem_at, syntax_problem
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import PolicyError
-from fedi_safety.core.policy import ClearingBound, Policy, Rule
+from fedi_safety.core.policy import MAX_WITHIN_S, ClearingBound, Policy, Rule
 
 PRESETS = ("cautious", "balanced", "strict")
 DEFAULT = "balanced"
+
+_RULE_KEYS = ("name", "when", "verdict", "label", "within_s", "across_frames")
 
 _NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
 
@@ -70,6 +72,9 @@ def warnings(policy: Policy, available: frozenset[str]) -> list[str]:
         dead = [f for f in rule.when if not available.intersection(policy.factors[f])]
         if dead:
             found.append(f"rule {rule.name!r} can never hold: nothing measures {', '.join(dead)}")
+    for rule in policy.rules:
+        idle = [key for key in ("within_s", "across_frames") if getattr(rule, key) is not None and len(rule.when) == 1]
+        found += [f"rule {rule.name!r}: {key} says nothing, as the rule has one factor" for key in idle]
     if not any(rule.verdict is Verdict.BLOCK for rule in policy.rules):
         found.append("no rule condemns: nothing but the test card will ever be removed")
     return found
@@ -134,15 +139,38 @@ class _Reader:
         table = self._table(path, value)
         before = len(self.problems)
         for key in table:
-            if key not in ("name", "when", "verdict", "label"):
-                self._problem((*path, key), f"unknown key {key!r}; a rule has name, when, verdict, label")
+            if key not in _RULE_KEYS:
+                self._problem((*path, key), f"unknown key {key!r}; a rule has {', '.join(_RULE_KEYS)}")
         name = self._text((*path, "name"), table.get("name"), required=True)
         label = self._text((*path, "label"), table.get("label"), required=False)
         verdict = self._verdict((*path, "verdict"), table.get("verdict"))
         when = self._when((*path, "when"), table.get("when"), factors)
         if table and "verdict" not in table and "label" not in table:
             self._problem(path, f"rule {name!r} has neither a verdict nor a label")
-        return Rule(name, when, verdict, label or None) if len(self.problems) == before else None
+        within_s = self._within((*path, "within_s"), table.get("within_s"))
+        across = self._across((*path, "across_frames"), table.get("across_frames"), verdict)
+        if len(self.problems) > before:
+            return None
+        return Rule(name, when, verdict, label or None, within_s, across)
+
+    def _within(self, path: KeyPath, value: object) -> float | None:
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_WITHIN_S:
+            self._problem(
+                path, f"within_s must be a number of seconds above 0 and at most {MAX_WITHIN_S:g}, not {value!r}"
+            )
+            return None
+        return float(value)
+
+    def _across(self, path: KeyPath, value: object, verdict: Verdict | None) -> Verdict | None:
+        if value is None:
+            return None
+        if value != Verdict.REVIEW.value:
+            self._problem(path, f"across_frames must be 'review', not {value!r}: what no frame shows is not condemned")
+        elif verdict not in (Verdict.REVIEW, Verdict.BLOCK):
+            self._problem(path, "across_frames needs a rule whose verdict is review or block")
+        return Verdict.REVIEW
 
     def _when(self, path: KeyPath, value: object, factors: Mapping[str, object]) -> dict[str, float]:
         when: dict[str, float] = {}

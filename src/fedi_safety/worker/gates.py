@@ -51,6 +51,7 @@ _OLD_LEFT_S = 25.0  # pict-rs gives up after 30 s, wherever pictrs-safety is by 
 _OLD_IDLE_S = 0.2
 _OLD_ASK_S = 2.0  # after five seconds it takes its worker for gone, and everything passes
 _STOPPING_S = 1.0
+_RESULTS_BYTES = 2 << 20  # half of what a gate reads at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +157,15 @@ class OurGate:
         return said.over
 
     async def tell(self, answers: Sequence[tuple[str, Answer | None]]) -> int:
-        """Bring answers, all in one request."""
+        """Bring answers, in one request unless they are too much for one."""
         results = [
             Result(id=job, outcome="returned") if answer is None else result_of(job, answer) for job, answer in answers
         ]
-        said = await self._ask(_RESULTS, ResultsRequest(worker=self._name, results=results), ResultsAnswer)
-        return len(said.late)
+        late = 0
+        for part in _parts(results):
+            said = await self._ask(_RESULTS, ResultsRequest(worker=self._name, results=part), ResultsAnswer)
+            late += len(said.late)
+        return late
 
     async def _ask(self, path: str, wanted: BaseModel, answer: type[M]) -> M:
         try:
@@ -252,6 +256,20 @@ async def find_out(
     except BaseException:
         await gate.close()
         raise
+
+
+def _parts(results: Sequence[Result]) -> list[list[Result]]:
+    """Cut answers into requests that a gate reads: clips with many frames have much to say."""
+    parts: list[list[Result]] = [[]]
+    size = 0
+    for result in results:
+        more = len(result.model_dump_json())
+        if parts[-1] and size + more > _RESULTS_BYTES:
+            parts.append([])
+            size = 0
+        parts[-1].append(result)
+        size += more
+    return parts
 
 
 def too_large(job: Job) -> Answer:

@@ -146,6 +146,20 @@ def test_a_rule_that_nothing_measures_is_named_apart() -> None:
     assert [r.rule for r in calibrated.rules] == ["very red"] and calibrated.unmeasured == ("red circle",)
 
 
+def test_of_what_moves_a_rule_holds_in_one_picture() -> None:
+    """Three media with the same highest values; in one of them one picture has both."""
+    red, circle, nothing = {"a.red": 0.9}, {"b.circle": 0.9}, {"a.red": 0.0, "b.circle": 0.0}
+    pictures = {"apart": [red, circle, nothing], "both": [nothing, red | circle]}
+    policy = red_circles().among(frozenset({"a.red", "b.circle"}))
+    signals = dict.fromkeys(("apart", "both", "still"), red | circle)
+    calibrated = calibrate(policy, signals, pictures, share=0.5)
+    (rule, _) = calibrated.rules
+    assert (rule.holds.count, rule.holds.of, calibrated.condemned.count, rule.examples) == (2, 3, 2, ("both", "still"))
+    (curve, _) = rule.curves
+    assert curve.values.tolist() == [0.9] * 3
+    assert {(point.reached, point.holds.count) for point in curve.points if point.threshold <= 0.9} == {(3, 2)}
+
+
 def test_tables_leave_out_what_says_the_same() -> None:
     policy = Policy("p", {"x": ("a.x",)}, (Rule("r", {"x": 0.5}, Verdict.BLOCK),)).among(frozenset({"a.x"}))
     calibrated = calibrate(policy, {str(i): {"a.x": 0.31} for i in range(9)}, share=0.5)

@@ -15,6 +15,7 @@ from fedi_safety.app.replay import Preview, Rejudge, preview
 from fedi_safety.concepts import Concept, ConceptSet
 from fedi_safety.concepts.rescoring import ConceptRescorer
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Verdict
+from fedi_safety.core.frame_scores import FrameScore, FrameScores
 from fedi_safety.core.policy import ClearingBound, Policy, Rule, judge
 from fedi_safety.core.types import Content, Embedding, Judged, Object, Outcome, Scores, Signal
 from fedi_safety.ledger import codec, embeddings, score_pages
@@ -260,6 +261,91 @@ def test_a_changed_concept_is_applied_from_embeddings_alone(opened: Opened) -> N
     shown = ledger.show(sha("blue"))
     assert shown and [p.judgement.verdict for p in shown.judgements] == ["clear", "block"]
     assert ledger.verify().problem is None
+
+
+SPLIT = ConceptSet("split", (Concept("red", ("red",), ("blue",)), Concept("blue", ("blue",), ("red",))))
+BOTH = Policy(
+    "both",
+    {"red": ("clip.red",), "blue": ("clip.blue",), "other": ("colour.other",)},
+    (Rule("both", {"red": 0.5, "other": 0.5}, Verdict.BLOCK), Rule("blue", {"blue": 0.5}, None, "blue")),
+)
+
+
+def film(key: str, *frames: tuple[NDArray[np.float32] | None, float]) -> Judged:
+    """A clip of which each frame has a colour of its own; clip did not look at those without an embedding."""
+    rows, made = [], []
+    for i, (vector, other) in enumerate(frames):
+        signals = {"colour.other": other}
+        if vector is not None:
+            shares = BEFORE.shares(vector[None], Source(BEFORE).text_embeddings())
+            signals |= {name: float(share) for name, share in zip(BEFORE.signals, shares[0], strict=True)}
+            made.append(Embedding(i, MODEL, vector.astype("<f2").tobytes()))
+        rows.append(FrameScore(i, i, 0, 1000 * i, f"at {i}", signals))
+    known: dict[str, Signal] = {}
+    for row in rows:
+        for name, value in row.signals.items():
+            if name not in known or value > known[name].value:
+                known[name] = Signal(value, row.frame, row.where)
+    detectors = {"colour": "1", "clip": Source(BEFORE).version}
+    scores = Scores(known, detectors, tuple(made), FrameScores.of(rows))
+    content = Content(sha(key), 9, MediaType.MP4, 8, 8, len(frames), scores)
+    in_force = BOTH.among(frozenset(BEFORE.signals), BEFORE.definitions)
+    return Judged(Object(key, 9, 1), content, judge(in_force, known, scores.frames))
+
+
+def test_of_a_clip_signals_are_computed_frame_by_frame(opened: Opened) -> None:
+    """Also where clip looked at some frames alone: the others count as not measured, and hold nothing up or down."""
+    ledger = opened()
+    apart = film("apart", (RED, 0.1), (BLUE, 0.9))
+    together = film("together", (BLUE, 0.1), (RED, 0.9))
+    spared = film("spared", (None, 0.1), (RED, 0.9))
+    open_ = film("open", (None, 0.9), (BLUE, 0.3))
+    record(ledger, apart, together, spared, open_)
+    source = redecide(ledger, SPLIT, BOTH)
+    assert [now(ledger, k)[1:3] for k in ("apart", "together", "spared")] == [
+        (Verdict.CLEAR, True),
+        (Verdict.BLOCK, True),
+        (Verdict.BLOCK, False),  # blue of its first frame is not known
+    ]
+    assert now(ledger, "open")[2] is False
+    red = Policy("red", BOTH.factors, BOTH.rules[:1])
+    redecide(ledger, SPLIT, red)
+    assert [now(ledger, k)[1:3] for k in ("apart", "together", "spared", "open")] == [
+        (Verdict.CLEAR, True),
+        (Verdict.BLOCK, True),
+        (Verdict.BLOCK, True),  # red of its first frame does not matter: the other factor rules it out
+        (Verdict.CLEAR, False),
+    ]
+    content, judgement, _ = ledger.contents([sha("together")])[sha("together")]
+    assert [(f.signal, f.frame, f.where) for f in judgement.reasons[0].factors] == [
+        ("clip.red", 1, "at 1"),
+        ("colour.other", 1, "at 1"),
+    ]
+    assert content.scores.frames is not None and content.scores.detectors["clip"] == source.version
+    rows = content.scores.frames.rows()
+    assert [row.where for row in rows] == ["at 0", "at 1"] and [row.time_ms for row in rows] == [0, 1000]
+    wanted = SPLIT.shares(np.stack([BLUE, RED]), source.text_embeddings())
+    for row, shares in zip(rows, wanted, strict=True):
+        assert row.signals == pytest.approx(
+            dict(zip(SPLIT.signals, shares, strict=True)) | {"colour.other": row.signals["colour.other"]}, abs=0.01
+        )
+    assert content.scores.signals["clip.blue"].frame == 0 and content.scores.signals["clip.blue"].where == "at 0"
+    assert ledger.verify().problem is None
+
+
+def test_of_a_clip_that_lost_an_embedding_nothing_is_computed(opened: Opened) -> None:
+    ledger = opened()
+    record(ledger, film("film", (RED, 0.9), (BLUE, 0.1)))
+    with ledger.database.write() as connection:
+        connection.execute(table.delete().where(table.c.frame == 1))
+    redecide(ledger, AFTER, BOTH)
+    assert now(ledger, "film")[1:3] == (Verdict.BLOCK, False)
+    (page,) = ledger.score_pages(rescorer=ConceptRescorer(Source(AFTER)))
+    frames = page.scores(0).frames
+    assert frames is not None and "clip.red" not in page.scores(0).signals
+    (kept_page,) = ledger.score_pages()
+    kept_frames = kept_page.scores(0).frames
+    assert kept_frames is not None and all("clip.red" in row.signals for row in kept_frames.rows())
 
 
 def test_what_is_computed_anew_is_what_a_scan_would_have_given(opened: Opened) -> None:

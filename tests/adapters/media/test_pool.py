@@ -143,12 +143,15 @@ def frame(
     sequence: int = 1,
     time_ms: int = -1,
     index: int = 0,
+    picture: int = 0,
     part: int = 0,
     how: tuple[int, ...] = (0, 0, 0),
     tile: tuple[int, ...] = protocol.WHOLE,
 ) -> str:
     """Return the words about a frame of two pixels; `how` is on black, without its border, quarters of a turn."""
-    return protocol.FRAME.pack(protocol.FRAME_TAG, sequence, index, time_ms, 0, 1, part, *how, *tile, 2, 1, 2, 1).hex()
+    return protocol.FRAME.pack(
+        protocol.FRAME_TAG, sequence, index, picture, time_ms, 0, 1, part, *how, *tile, 2, 1, 2, 1
+    ).hex()
 
 
 @pytest.mark.parametrize(
@@ -170,6 +173,7 @@ def frame(
         (f"say:{frame(part=99)}", "malformed"),
         (f"say:{end(more=4)}", "malformed"),
         (f"say:{frame(index=1 << 31)}", "malformed"),
+        (f"say:{frame(picture=1 << 31)}", "malformed"),
         (f"say:{frame(how=(2, 0, 0))}", "malformed"),
         (f"say:{frame(how=(0, 2, 0))}", "malformed"),
         (f"say:{frame(how=(0, 0, 4))}", "malformed"),

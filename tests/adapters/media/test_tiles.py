@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from fedi_safety.core.enums import Detail, MediaType, Reason
+from fedi_safety.core.pictures import VIEW_BITS
 from fedi_safety.core.places import Place, Tile
 from fedi_safety.core.types import Frame
 from fedi_safety.media import SandboxDecoder
@@ -19,7 +20,7 @@ from fedi_safety.media.caps import MAX_COVERS, MAX_FRAME_PIXELS, MAX_FURTHER, MA
 from fedi_safety.media.decoder.dispatch import decode
 from fedi_safety.media.decoder.formats.images import decode_still
 from fedi_safety.media.decoder.frames import tiles
-from fedi_safety.media.decoder.frames.emitter import _VIEW_BITS, Bounds, DecodeSummary, Emitter
+from fedi_safety.media.decoder.frames.emitter import Bounds, DecodeSummary, Emitter
 from fedi_safety.media.decoder.frames.orientation import stored, upright
 from fedi_safety.media.decoder.frames.still import finished
 from fedi_safety.media.decoder.frames.tiles import Box, is_long, smallest_part, tile
@@ -192,8 +193,8 @@ def test_parts_are_found_in_the_stored_picture(orientation: int) -> None:
 def test_numbers_of_ways_and_moments_never_meet() -> None:
     """And fit into what the ledger keeps of a frame's number: 31 bits."""
     moments = 2 * MAX_TRACKS * MAX_MOMENTS + 2 * MAX_COVERS + 2  # and what comes before a track
-    assert moments < 1 << _VIEW_BITS
-    assert (_TILES + tiles.KINDS * MAX_TILES + 1) << _VIEW_BITS < 1 << 31
+    assert moments < 1 << VIEW_BITS
+    assert (_TILES + tiles.KINDS * MAX_TILES + 1) << VIEW_BITS < 1 << 31
 
 
 # --- words
@@ -366,6 +367,63 @@ def test_without_a_budget_the_whole_is_all() -> None:
     frames, went = looked(media_zoo.saved(noise(200, 1000), "PNG"), MediaType.PNG, budget=0)
     assert where(frames) == [""]
     assert went.closer
+
+
+def test_views_of_a_still_are_one_picture() -> None:
+    """Its tiles, its turns, the same on black: whatever is shown of it, also at a second pass."""
+    image = noise(700, 700).convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize((700, 700)))
+    frames, _ = looked(media_zoo.saved(image, "PNG"), MediaType.PNG, Detail.FINE, 48)
+    assert len(frames) > 20 and any(f.place.on_black for f in frames) and any(f.place.turned for f in frames)
+    assert {frame.picture for frame in frames} == {0}
+
+
+def test_frames_of_what_moves_are_pictures_with_their_own_tiles() -> None:
+    """Also where a tile shows what another frame has shown: what a frame shows is judged together."""
+    first, second = noise(200, 800, 1), noise(200, 800, 2)
+    second.paste(first.crop((0, 0, 200, 400)))  # the upper half stays
+    data = media_zoo.saved(first, "WEBP", save_all=True, append_images=[second], lossless=True, duration=500)
+    frames, _ = looked(data, MediaType.WEBP)
+    tiles_of = {time: [f for f in frames if f.place.time_s == time and f.place.tile] for time in (0.0, 0.5)}
+    assert [len(found) for found in tiles_of.values()] == [4, 4]
+    assert {frame.picture for frame in frames if frame.place.time_s == 0.0} == {0}
+    assert {frame.picture for frame in frames if frame.place.time_s == 0.5} == {1}
+
+
+def test_what_nearly_equal_frames_show_is_of_one_picture() -> None:
+    """The second is left out as a whole, but for a dot in a tile: the dot belongs to the first."""
+    first = noise(200, 800)
+    second = first.copy()
+    second.paste((0, 0, 0), (100, 60, 103, 63))
+    data = media_zoo.saved(first, "WEBP", save_all=True, append_images=[second], lossless=True, duration=500)
+    frames, _ = looked(data, MediaType.WEBP)
+    assert [f.place.text for f in frames if f.place.tile is None] == ["at 0:00.00"]
+    assert any(f.place.time_s == 0.5 for f in frames), "the tile with the dot"
+    assert {frame.picture for frame in frames} == {0}
+
+
+def test_a_moment_is_one_picture_in_whichever_way_viewers_show_it() -> None:
+    """An animation that some viewers turn: each way has frames of its own, of the same pictures."""
+    images = [noise(300, 200, seed) for seed in (1, 2)]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = media_zoo.saved(
+        images[0], "WEBP", save_all=True, append_images=images[1:], lossless=True, duration=500, exif=exif.tobytes()
+    )
+    frames, _ = looked(data, MediaType.WEBP)
+    shapes = {(frame.width > frame.height, frame.place.time_s, frame.picture) for frame in frames}
+    assert shapes == {(wide, time_s, picture) for wide in (True, False) for time_s, picture in ((0.0, 0), (0.5, 1))}
+
+
+def test_the_child_tells_which_picture_a_frame_shows() -> None:
+    first = noise(200, 800, 1).convert("RGBA")
+    first.putalpha(Image.linear_gradient("L").resize((200, 800)))
+    images = [first, noise(200, 800, 2).convert("RGBA")]
+    data = media_zoo.saved(images[0], "WEBP", save_all=True, append_images=images[1:], lossless=True, duration=500)
+    with SandboxDecoder(jobs=1) as decoder:
+        frames = decoder.decode(data, MediaType.WEBP).frames
+    assert any(frame.place.on_black for frame in frames) and any(frame.place.tile for frame in frames)
+    assert {(frame.place.time_s, frame.picture) for frame in frames} == {(0.0, 0), (0.5, 1)}
 
 
 def test_when_the_time_is_up_it_is_said() -> None:

@@ -129,7 +129,7 @@ def _say(text: str) -> Still:
 
 def _frame(index: int, *sizes: int) -> bytes:
     return protocol.FRAME.pack(
-        protocol.FRAME_TAG, 1, index, protocol.NO_TIME, 0, 1, 0, 0, 0, 0, *protocol.WHOLE, *sizes
+        protocol.FRAME_TAG, 1, index, index, protocol.NO_TIME, 0, 1, 0, 0, 0, 0, *protocol.WHOLE, *sizes
     )
 
 

@@ -56,7 +56,7 @@ def _still(data: bytes, media_type: MediaType, bounds: Bounds, showing: Emitter)
     still = decode_still(data, media_type, bounds.max_pixels, bounds.detail, bounds.tiles, only_whole=whole)
     showing.show(0, Place(), still, on_black_index=1)
     if media_type in _NOT_ALWAYS_TURNED and (as_stored := still.as_stored) is not None:
-        showing.show(2, Place(), as_stored, on_black_index=3)
+        showing.show(2, Place(), as_stored, on_black_index=3, picture=0)
     return DecodeSummary(problem=still.problem)
 
 

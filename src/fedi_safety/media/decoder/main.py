@@ -95,7 +95,7 @@ class _Answer:
         place = frame.place
         milliseconds = protocol.NO_TIME if place.time_s is None else min(round(place.time_s * 1000), protocol.MOST_TIME)
         part = protocol.PARTS.index(place.part)
-        where = (frame.index, milliseconds, place.page, place.track, part)
+        where = (frame.index, frame.picture, milliseconds, place.page, place.track, part)
         how = (place.on_black, place.bare, place.turned // 90)
         tile = protocol.WHOLE if place.tile is None else astuple(place.tile)
         sizes = (width, height, frame.width, frame.height)

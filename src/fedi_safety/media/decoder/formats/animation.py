@@ -62,6 +62,7 @@ def _in_all_sizes(found: Patches, bounds: Bounds, showing: Emitter) -> DecodeSum
     before, base = showing.shown, showing.base
     went = DecodeSummary(0)
     fewer = replace(bounds, frames=max(2, bounds.frames // 2))
+    showing.pictures = base  # a moment is one picture, in whichever way it is shown
     for number, (width, height, turned) in enumerate(ways):
         try:
             way = replace(found, width=width, height=height, orientation=turned)
@@ -70,7 +71,7 @@ def _in_all_sizes(found: Patches, bounds: Bounds, showing: Emitter) -> DecodeSum
             also = DecodeSummary(0, problem=refusal)
         showing.base += 2 * (len(found.patches) + 1)
         went = DecodeSummary(went.total + len(found.patches), went.more or also.more, went.problem or also.problem)
-    showing.base = base
+    showing.base, showing.pictures = base, None
     if showing.shown == before and went.problem is not None:
         raise went.problem
     return went

@@ -11,6 +11,7 @@ from PIL import Image
 
 from fedi_safety.core.enums import Detail, Reason
 from fedi_safety.core.errors import Unscannable
+from fedi_safety.core.pictures import VIEW_BITS
 from fedi_safety.core.places import Part, Place
 from fedi_safety.core.types import Frame
 from fedi_safety.media.decoder.frames.similarity import SMALL, alike, repeats
@@ -18,7 +19,6 @@ from fedi_safety.media.decoder.frames.still import OnWhiteAndBlack, Still
 from fedi_safety.media.decoder.frames.views import Views
 
 _CELLS = (32, 32)
-_VIEW_BITS = 22  # of an index of 31: below are moments, of which one clip has at most 4,000,018 (caps), above views
 _NEARLY = 10  # of 255: what a cell of the grid may differ by in any channel
 
 
@@ -56,7 +56,9 @@ class Emitter:
     """Takes pictures of one medium and hands on those that show something new.
 
     Two pictures are nearly equal if no cell of a 32x32 grid differs by more than 4 % in any channel: something that
-    covers a thousandth of the picture, or that flickers, makes a new one.
+    covers a thousandth of the picture, or that flickers, makes a new one. Nearly equal pictures are one and the same:
+    what further views of either show belongs to it. A view is left out only where another view of its own picture
+    shows the same, since what a picture shows together is judged together.
     """
 
     def __init__(self, emit: Callable[[Frame, int, int], None], bounds: Bounds | None = None) -> None:
@@ -67,20 +69,31 @@ class Emitter:
         self._further = 0  # views of stills, whether there was time for them or not
         self._closer = False
         self._late = False
-        self._first: Image.Image | None = None  # most media have one picture, which is compared with nothing
-        self._seen: list[Image.Image] = []
+        self._seen = _Seen()
         self.base = 0  # added to every index: what comes before in a file that is several things
+        self.pictures: int | None = None  # the base of what is shown once more in another way: the same pictures
         self.part: Part | None = None  # of every frame of what is a further medium in a file
         self.shown = 0
         self.lost = False  # whether there were more moments than indexes
 
-    def show(self, index: int, place: Place, still: Still, *, on_black_index: int, among: int = 1) -> None:
+    def show(
+        self,
+        index: int,
+        place: Place,
+        still: Still,
+        *,
+        on_black_index: int,
+        among: int = 1,
+        picture: int | None = None,
+    ) -> None:
         """Hand on a picture, and its version on black, each unless it was seen before; then its parts.
 
-        `among` is for frames of what moves: so many share the budget for tiles, and none of them is turned.
+        `among` is for frames of what moves: so many share the budget for tiles, and none of them is turned. `picture`
+        is the index of the picture that this is another view of, if it is one.
         """
         indexes = index, on_black_index
-        self._both(indexes, 0, place, (still.image, still.on_black), still)
+        shows = (self.base if self.pictures is None else self.pictures) + (index if picture is None else picture)
+        shows = self._both(indexes, 0, place, (still.image, still.on_black), still, shows)
         if self._bounds is None or still.source is None:
             return
         budget = min(self._tiles, self._bounds.tiles // among)
@@ -96,7 +109,7 @@ class Emitter:
             if self._bounds.late:
                 self._late = True
                 break
-            self._both(indexes, view.number, view.place, view.pair, still)
+            self._both(indexes, view.number, view.place, view.pair, still, shows)
             taken += 1
         self._tiles -= taken
         self._further += views.of
@@ -109,38 +122,71 @@ class Emitter:
             problem = Unscannable(Reason.TOO_SLOW, "not all parts of the picture in the time there is")
         return replace(shown, total=shown.total + self._further, closer=self._closer, problem=problem)
 
-    def _both(self, indexes: tuple[int, int], view: int, place: Place, pair: OnWhiteAndBlack, still: Still) -> None:
+    def _both(
+        self, indexes: tuple[int, int], view: int, place: Place, pair: OnWhiteAndBlack, still: Still, shows: int
+    ) -> int:
+        """Hand on a picture or a view of it; return the number of the picture that it turned out to show."""
         image, black = pair
-        self._one(indexes[0], view, place, image, still)
+        shows = self._one(indexes[0], view, place, image, still, shows)
         if black is not None:
-            self._one(indexes[1], view, replace(place, on_black=True), black, still)
+            self._one(indexes[1], view, replace(place, on_black=True), black, still, shows)
+        return shows
 
-    def _one(self, index: int, view: int, place: Place, image: Image.Image, still: Still) -> None:
+    def _one(self, index: int, view: int, place: Place, image: Image.Image, still: Still, shows: int) -> int:
         if self.part is not None:
             place = replace(place, part=self.part)
         moment = self.base + index
-        if moment >> _VIEW_BITS:
+        if moment >> VIEW_BITS:
             self.lost = True
-            return
-        if not self._new(image):
-            return
+            return shows
+        whole = view == 0 and not place.on_black
+        known = self._seen.showing(image, shows, whole=whole, further=self.part is not None)
+        if known is not None:
+            return known
         self.shown += 1
-        frame = Frame(moment + (view << _VIEW_BITS), image.width, image.height, image.tobytes(), place)
-        self._emit(frame, still.width, still.height)
+        number = moment + (view << VIEW_BITS)
+        part_of = None if number == shows else shows
+        self._emit(Frame(number, image.width, image.height, image.tobytes(), place, part_of), still.width, still.height)
+        return shows
 
-    def _new(self, image: Image.Image) -> bool:
+
+class _Seen:
+    """What was handed on of one medium, as small grids: by picture, and the whole ones of all pictures."""
+
+    def __init__(self) -> None:
+        self._first: tuple[Image.Image, int] | None = (
+            None  # most media have one picture, which is compared with nothing
+        )
+        self._views: dict[int, list[Image.Image]] = {}
+        self._wholes: list[tuple[Image.Image, int]] = []
+
+    def showing(self, image: Image.Image, picture: int, *, whole: bool, further: bool) -> int | None:
+        """Return the number of the picture that shows this already; None, and remember it, where none does.
+
+        What is not `whole` is compared with views of its own picture alone. `further` is what a file has besides.
+        """
         if self._first is None:
-            self._first = image
-            return True
-        if self.part is not None and max(image.size) <= SMALL and repeats(image, self._first):
-            return False
-        if not self._seen:
-            self._seen.append(_grid(self._first))
+            self._first = image, picture
+            return None
+        first, its_number = self._first
+        if further and max(image.size) <= SMALL and repeats(image, first):
+            return its_number
+        if not self._wholes:
+            self._add(_grid(first), its_number, whole=True)
         grid = _grid(image)
-        if any(alike(grid, other, _NEARLY) for other in self._seen):
-            return False
-        self._seen.append(grid)
-        return True
+        if any(alike(grid, other, _NEARLY) for other in self._views.get(picture, ())):
+            return picture
+        if whole:
+            for other, number in self._wholes:
+                if alike(grid, other, _NEARLY):
+                    return number
+        self._add(grid, picture, whole=whole)
+        return None
+
+    def _add(self, grid: Image.Image, picture: int, *, whole: bool) -> None:
+        self._views.setdefault(picture, []).append(grid)
+        if whole:
+            self._wholes.append((grid, picture))
 
 
 def _grid(image: Image.Image) -> Image.Image:
