@@ -132,12 +132,12 @@ def test_decoders_that_are_killed_cost_no_right_answer(tmp_path: Path, faces: st
 def test_a_gate_that_is_killed_again_and_again_loses_no_note(tmp_path: Path, faces: str, share: Share) -> None:
     """Killed at any moment: whatever it had answered is in the ledger where it must be."""
     with gate_server(
-        tmp_path / "gate", policy=faces, jobs=1, queue=1, unjudged__queue_full="accept", deadline_s=10, body_s=0.05
+        tmp_path / "gate", policy=faces, jobs=1, queue=1, unjudged__queue_full="accept", deadline_s=10, body_s=0.3
     ) as running:
         uploads = Uploads(running)
         rounds = share.of(3, 60)
         for _ in range(rounds):
-            with uploads.sent_meanwhile(6):
+            with uploads.sent_meanwhile(24):
                 time.sleep(1.5)
                 running.kill()
             running.start()
