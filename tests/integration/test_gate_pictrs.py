@@ -310,7 +310,7 @@ def test_the_debt_is_judged_through_pict_rs_and_what_it_condemns_is_purged(
     assert len(blind.uploads("owed")) == 3
     blind.stop()
 
-    seeing = gates.start(store=server.store_url, pictrs__api_key=server.api_key)
+    seeing = gates.start(store=server.store_url, act="purge", pictrs__api_key=server.api_key)
     wait_for(lambda: not seeing.uploads("owed") and not seeing.uploads("condemned"), 90)
     wait_for(lambda: [server.status(name) for name in names] == [200, 404, 200])
     wait_for(lambda: len(server.stored()) == 2)
@@ -330,6 +330,7 @@ def test_without_an_engine_workers_judge_the_debt(
         worker_missing_s=0.5,
         worker_keys={"home": "k"},
         store=server.store_url,
+        act="purge",
         pictrs__api_key=server.api_key,
     )
     time.sleep(0.6)

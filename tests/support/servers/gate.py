@@ -168,7 +168,7 @@ def worker_process(folder: Path, *arguments: str, **settings: Any) -> Iterator[P
 
 
 _SECTIONS = ("pictrs", "s3", "ssh", "limits", "breaker", "worker")
-_PLAIN = ("policy", "store", "log_level", "jobs", "ledger")
+_PLAIN = ("policy", "store", "log_level", "jobs", "ledger", "act")
 
 
 def environ(settings: Mapping[str, Any]) -> dict[str, str]:
