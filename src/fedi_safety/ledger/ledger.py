@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, insert, select, update
 
+from fedi_safety.core.census import Census
 from fedi_safety.core.enums import ActKind, PlanState
 from fedi_safety.core.errors import LedgerUsageError, printable
 from fedi_safety.core.ledger_ports import NoRuleHoldsFn, RedecideFn, Rescorer
@@ -30,7 +31,8 @@ from fedi_safety.core.records import (
     Watermark,
 )
 from fedi_safety.core.types import Content, Judged, Judgement, Known, Object, Outcome, Plan, Unscanned
-from fedi_safety.core.uploads import BacklogEntry, Move, UploadFigures, UploadNote, UploadState
+from fedi_safety.core.uploads import GONE, REMOVED, BacklogEntry, Move, UploadFigures, UploadNote, UploadState
+from fedi_safety.ledger import census as censuses
 from fedi_safety.ledger import codec, embeddings, lookup, planning, query, statistics, uploads, verdicts, watermarks
 from fedi_safety.ledger import runs as earlier
 from fedi_safety.ledger.database import open_database
@@ -114,12 +116,12 @@ class SqlLedger:
             append(connection, now, [Event(Kind.RUN_BEGUN, payload)])
         return run
 
-    def end_run(self, run: int, status: str, summary: Mapping[str, Any]) -> None:
+    def end_run(self, run: int, status: str, summary: Mapping[str, Any], *, complete: bool | None = None) -> None:
         """Close a run with its closing figures."""
         now = self.clock.now()
         text = codec.dumps(dict(summary))
         with self.database.write() as connection:
-            values = {"ended_at": now, "status": status, "summary": text}
+            values = {"ended_at": now, "status": status, "summary": text, "complete": complete}
             connection.execute(update(runs).where(runs.c.id == run).values(values))
             payload = {"run": run, "status": status, "summary": dict(summary)}
             append(connection, now, [Event(Kind.RUN_ENDED, payload)])
@@ -167,6 +169,44 @@ class SqlLedger:
     def judged_since(self, store: str, after: float) -> int:
         """Count the objects of a store that were judged since then, or since a person last let its breaker go."""
         return statistics.judged_since(self.database, store, after)
+
+    # --- what a store holds
+
+    def census(self, store: str) -> Census:
+        """Begin a pass over all of a store: nothing of what is held as present is met yet."""
+        with self.database.read() as connection:
+            return censuses.begin(connection, store, self._known_store_id(connection, store))
+
+    def hidden(self, census: Census) -> int:
+        """Count the known objects that a census could not meet because their directories failed."""
+        return censuses.hidden(self.database, census, self._find_store_id(census.store))
+
+    def mark_gone(self, run: int, census: Census) -> int:
+        """Mark gone what a census did not meet and could have, page by page; return how many objects that were."""
+        total = 0
+        for page in censuses.absent_pages(self.database, census, self._find_store_id(census.store)):
+            with self.database.write() as connection:
+                total += censuses.mark_gone(connection, self.clock.now(), run, page)
+        if total:
+            with self.database.write() as connection:
+                append(connection, self.clock.now(), [Event(Kind.GONE, {"run": run, "store": census.store, "objects": total})])
+        return total
+
+    def known_objects(self, store: str, most: int) -> list[Object]:
+        """Return a few judged objects that are held as present, from all over the store."""
+        with self.database.read() as connection:
+            store_id = self._known_store_id(connection, store)
+            return [] if store_id is None else censuses.known_objects(connection, store_id, most)
+
+    def identity(self, store: str) -> str | None:
+        """Return what told a store from others when it was last seen to be itself, or None."""
+        with self.database.read() as connection:
+            return censuses.identity(connection, store)
+
+    def set_identity(self, store: str, identity: str) -> None:
+        """Remember what tells a store from another in its place."""
+        with self.database.write() as connection:
+            censuses.set_identity(connection, self._store_id(connection, store), identity)
 
     # --- the daemon
 
@@ -229,13 +269,15 @@ class SqlLedger:
 
     # --- what is remembered
 
-    def lookup(self, store: str, objects: Sequence[Object], policy: str | None) -> list[Known | None]:
+    def lookup(
+        self, store: str, objects: Sequence[Object], policy: str | None, census: Census | None = None
+    ) -> list[Known | None]:
         """Return what is remembered of each object, in order; None where it is new or has changed."""
         with self.database.read() as connection:
             store_id = self._known_store_id(connection, store)
             if store_id is None:
                 return [None] * len(objects)
-            found, adopted = lookup.lookup(connection, store_id, objects, policy)
+            found, adopted = lookup.lookup(connection, store_id, objects, policy, census)
         if adopted and not self.database.readonly:
             with self.database.write() as connection:
                 lookup.adopt(connection, adopted)
@@ -321,9 +363,9 @@ class SqlLedger:
     def _close(self, run: int, batch: Sequence[Outcome]) -> None:
         now = self.clock.now()
         with self.database.write() as connection:
-            planning.close(connection, now, run, batch)
-            over = [o.plan.sha256 for o in batch if o.state in (PlanState.DONE, PlanState.GONE)]
-            uploads.removed(connection, now, over)
+            removed, gone = planning.close(connection, now, run, batch)
+            uploads.removed(connection, now, removed, REMOVED)
+            uploads.removed(connection, now, gone, GONE)
 
     # --- policies
 
@@ -454,6 +496,10 @@ class SqlLedger:
         return verify(self.database)
 
     # --- stores
+
+    def _find_store_id(self, store: str) -> int | None:
+        with self.database.read() as connection:
+            return self._known_store_id(connection, store)
 
     def _known_store_id(self, connection: Connection, store: str) -> int | None:
         known = self._store_ids.get(store)

@@ -59,6 +59,7 @@ class PictrsStore:
 
     default_act = ActKind.PURGE
     local_root = None
+    identity = None
 
     def __init__(
         self, client: PictrsClient, database: PictrsDatabase | None = None, *, page: int = PAGE_PICTURES

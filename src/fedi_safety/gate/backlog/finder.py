@@ -23,6 +23,7 @@ class StoreSubset(ReadableSubset):
         self.concurrency = store.concurrency
         self.default_act = store.default_act
         self.local_root = store.local_root
+        self.identity = store.identity
         self.owner = store.owner
         self.remove = store.remove
 
