@@ -86,6 +86,8 @@ class Presence:
             return True
         except Unscannable as error:
             return error.reason is not Reason.VANISHED
+        except MemoryError:
+            return True
         return True
 
     def conclude(self, run: int, census: Census, listed: int, limits: BreakerLimits) -> tuple[Listing, str | None, int]:

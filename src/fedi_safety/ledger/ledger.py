@@ -189,7 +189,11 @@ class SqlLedger:
                 total += censuses.mark_gone(connection, self.clock.now(), run, page)
         if total:
             with self.database.write() as connection:
-                append(connection, self.clock.now(), [Event(Kind.GONE, {"run": run, "store": census.store, "objects": total})])
+                append(
+                    connection,
+                    self.clock.now(),
+                    [Event(Kind.GONE, {"run": run, "store": census.store, "objects": total})],
+                )
         return total
 
     def known_objects(self, store: str, most: int) -> list[Object]:

@@ -243,9 +243,7 @@ def owned_by(run: int, plan_ids: Sequence[int]) -> ColumnElement[bool]:
     return and_(plans.c.id.in_(plan_ids), plans.c.id.in_(own))
 
 
-def close(
-    connection: Connection, at: float, run: int, outcomes: Sequence[Outcome]
-) -> tuple[list[bytes], list[bytes]]:
+def close(connection: Connection, at: float, run: int, outcomes: Sequence[Outcome]) -> tuple[list[bytes], list[bytes]]:
     """Close the acts that this run has open for these plans. Raises `ValueError` for a plan that it is not doing.
 
     Returns the contents of which objects are removed, and of which they were gone. What is gone after a run that began
