@@ -96,7 +96,7 @@ def listing_opinion(limits: BreakerLimits, found: Compared) -> str | None:
 
 
 def _shrunk(limits: BreakerLimits, found: Compared) -> bool:
-    """Whether fewer are listed than the share allows; where new ones have taken the places of old ones, they are not."""
+    """Whether fewer are listed than the share allows, new ones in the places of old ones included."""
     return found.listed < (1 - limits.max_gone_share) * found.known
 
 

@@ -13,9 +13,11 @@ from sqlalchemy import Connection, Row, func, select, update
 
 from fedi_safety.core.census import Census
 from fedi_safety.core.enums import PlanState
+from fedi_safety.core.ports import Clock
 from fedi_safety.core.types import Object
 from fedi_safety.ledger import codec, embeddings, planning
 from fedi_safety.ledger.database.base import Database
+from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.schema import State, objects, plans, stores
 
 _PAGE_ROWS = 5_000
@@ -31,7 +33,7 @@ def begin(connection: Connection, store: str, store_id: int | None) -> Census:
         return Census(store, 0, 0, 0)
     last = connection.execute(select(func.max(_o.id))).scalar_one() or 0
     by_state = select(_o.state, func.count()).where(_o.store_id == store_id).group_by(_o.state)
-    counts = {state: count for state, count in connection.execute(by_state)}
+    counts: dict[str, int] = {row[0]: row[1] for row in connection.execute(by_state)}
     return Census(store, last, sum(counts.get(state, 0) for state in _KNOWN), counts.get(State.TRUSTED.value, 0))
 
 
@@ -49,14 +51,21 @@ def hidden(database: Database, census: Census, store_id: int | None) -> int:
     return sum(row.state in _KNOWN and shelter.covers(row.key) for page in pages for row in page)
 
 
-def absent_pages(database: Database, census: Census, store_id: int | None) -> Iterator[_Rows]:
-    """Yield what was not met and does not lie in a directory that failed, by the page."""
+def mark_gone(database: Database, clock: Clock, run: int, census: Census, store_id: int | None) -> int:
+    """Mark gone what was not met and does not lie in a directory that failed, by the page; return how many."""
     if store_id is None or census.all_met:
-        return
+        return 0
     shelter = _Shelter(census)
+    total = 0
     for page in _unmet_pages(database, census, store_id):
         if found := [row for row in page if not shelter.covers(row.key)]:
-            yield found
+            with database.write() as connection:
+                total += _mark(connection, clock.now(), run, found)
+    if total:
+        payload = {"run": run, "store": census.store, "objects": total}
+        with database.write() as connection:
+            append(connection, clock.now(), [Event(Kind.GONE, payload)])
+    return total
 
 
 def _unmet_pages(database: Database, census: Census, store_id: int) -> Iterator[_Rows]:
@@ -88,7 +97,7 @@ class _Shelter:
         return at > 0 and key.startswith(self._prefixes[at - 1])
 
 
-def mark_gone(connection: Connection, at: float, run: int, rows: _Rows) -> int:
+def _mark(connection: Connection, at: float, run: int, rows: _Rows) -> int:
     """Mark objects gone that are still held as present, and close their waiting plans; return how many."""
     marked: list[int] = []
     for part in codec.chunks([row.id for row in rows]):

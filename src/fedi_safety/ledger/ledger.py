@@ -183,18 +183,8 @@ class SqlLedger:
 
     def mark_gone(self, run: int, census: Census) -> int:
         """Mark gone what a census did not meet and could have, page by page; return how many objects that were."""
-        total = 0
-        for page in censuses.absent_pages(self.database, census, self._find_store_id(census.store)):
-            with self.database.write() as connection:
-                total += censuses.mark_gone(connection, self.clock.now(), run, page)
-        if total:
-            with self.database.write() as connection:
-                append(
-                    connection,
-                    self.clock.now(),
-                    [Event(Kind.GONE, {"run": run, "store": census.store, "objects": total})],
-                )
-        return total
+        store_id = self._find_store_id(census.store)
+        return censuses.mark_gone(self.database, self.clock, run, census, store_id)
 
     def known_objects(self, store: str, most: int) -> list[Object]:
         """Return a few judged objects that are held as present, from all over the store."""

@@ -254,7 +254,8 @@ def close(connection: Connection, at: float, run: int, outcomes: Sequence[Outcom
     new: list[Event] = []
     act_rows: list[dict[str, Any]] = []
     plan_rows: list[dict[str, Any]] = []
-    away: dict[State, list[tuple[int, bytes]]] = {State.REMOVED: [], State.GONE: []}
+    away: list[dict[str, Any]] = []
+    ended_as: dict[State, list[bytes]] = {State.REMOVED: [], State.GONE: []}
     emptied: list[int] = []  # contents that lose an object
     forgotten: list[dict[str, Any]] = []
     for outcome in outcomes:
@@ -275,22 +276,22 @@ def close(connection: Connection, at: float, run: int, outcomes: Sequence[Outcom
         if state is PlanState.CHANGED:
             forgotten.append({"row": object_id})
         elif state in (PlanState.DONE, PlanState.GONE):
-            own = state is PlanState.DONE or plan.id in ours
-            away[State.REMOVED if own else State.GONE].append((object_id, plan.sha256))
+            now = State.REMOVED if state is PlanState.DONE or plan.id in ours else State.GONE
+            away.append({"row": object_id, "now": now.value})
+            ended_as[now].append(plan.sha256)
             emptied.append(content_id)
     for row, seq in zip(act_rows, append(connection, at, new), strict=True):
         row["closed_seq"] = seq
     for statement, rows in (
         (_CLOSE_ACT, act_rows),
         (_SET_CLOSED, plan_rows),
-        (_AWAY, [{"row": row, "now": now.value} for now, rows in away.items() for row, _ in rows]),
+        (_AWAY, away),
         (_FORGOTTEN, forgotten),
     ):
         if rows:
             connection.execute(statement, rows)
     embeddings.forget_orphans(connection, emptied)
-    removed, gone = ([sha256 for _, sha256 in away[state]] for state in (State.REMOVED, State.GONE))
-    return removed, gone
+    return ended_as[State.REMOVED], ended_as[State.GONE]
 
 
 def _taken_back(connection: Connection, plan_ids: Sequence[int]) -> set[int]:

@@ -158,10 +158,9 @@ def warnings(report: Report) -> list[str]:
     found = list(_gate_warnings(report))
     for store in report.figures.stores:
         if store.breaker is not None:
-            remedy = "Look at `fedi-safety list --verdict block`; if it is right, run `fedi-safety apply --resume-acts` on it"
-            if tells_of_gone(store.breaker):
-                remedy = REMEDY[0].upper() + REMEDY[1:]
-            found.append(f"The breaker has stopped the actions on {store.store}: {store.breaker}. {remedy}.")
+            remedy = "Look at `fedi-safety list --verdict block`; if it is right, run `fedi-safety apply --resume-acts`"
+            shown = f"{REMEDY[0].upper()}{REMEDY[1:]}." if tells_of_gone(store.breaker) else f"{remedy} on it."
+            found.append(f"The breaker has stopped the actions on {store.store}: {store.breaker}. {shown}")
     for store in report.figures.stores:
         acts = report.acts.get(store.store)
         if acts is None:
