@@ -331,9 +331,7 @@ def test_an_emptied_store_proves_nothing_until_a_person_confirms_it(
     harness.clear()
     with pytest.raises(StoreError, match="--accept-gone"):
         bench.scan(dry_run=True)
-    acting = Acting(
-        bench.ledger, {ActKind.DELETE: Remove(store)}, run, Tally(), presence=Presence(store, bench.ledger)
-    )
+    acting = Acting(bench.ledger, {ActKind.DELETE: Remove(store)}, run, Tally(), presence=Presence(store, bench.ledger))
     with pytest.raises(StoreError, match="--accept-gone"):
         acting.carry_out(plans)
     assert Presence(store, bench.ledger).standing() is Standing.OTHER

@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, select, update
 
 from fedi_safety.core.census import Census
 from fedi_safety.core.enums import PlanState
@@ -27,13 +27,12 @@ _o = objects.c
 _Rows = Sequence[Row[*tuple[Any, ...]]]
 
 
-def begin(connection: Connection, store: str, store_id: int | None) -> Census:
+def begin(database: Database, store: str) -> Census:
     """Return the census of a store with nothing met yet."""
-    if store_id is None:
-        return Census(store, 0, 0, 0)
-    last = connection.execute(select(func.max(_o.id))).scalar_one() or 0
-    by_state = select(_o.state, func.count()).where(_o.store_id == store_id).group_by(_o.state)
-    counts: dict[str, int] = {row[0]: row[1] for row in connection.execute(by_state)}
+    with database.read() as connection:
+        last = connection.execute(select(func.max(_o.id))).scalar_one() or 0
+        by_state = select(_o.state, func.count()).where(_o.store_id == _store_id(connection, store))
+        counts: dict[str, int] = {row[0]: row[1] for row in connection.execute(by_state.group_by(_o.state))}
     return Census(store, last, sum(counts.get(state, 0) for state in _KNOWN), counts.get(State.TRUSTED.value, 0))
 
 
@@ -42,22 +41,28 @@ def meet(census: Census, row: int, state: str) -> None:
     census.meet(row, known=state in _KNOWN, adopted=state == State.TRUSTED.value)
 
 
-def hidden(database: Database, census: Census, store_id: int | None) -> int:
+def _store_id(connection: Connection, store: str) -> int:
+    """Return a store's row; -1, which none has, where nothing of it was ever recorded."""
+    found = connection.execute(select(stores.c.id).where(stores.c.url == store)).scalar_one_or_none()
+    return -1 if found is None else found
+
+
+def hidden(database: Database, census: Census) -> int:
     """Count the known objects that were not met because their directories failed."""
-    if store_id is None or not census.closed:
+    if not census.closed:
         return 0
     shelter = _Shelter(census)
-    pages = _unmet_pages(database, census, store_id)
+    pages = _unmet_pages(database, census)
     return sum(row.state in _KNOWN and shelter.covers(row.key) for page in pages for row in page)
 
 
-def mark_gone(database: Database, clock: Clock, run: int, census: Census, store_id: int | None) -> int:
+def mark_gone(database: Database, clock: Clock, run: int, census: Census) -> int:
     """Mark gone what was not met and does not lie in a directory that failed, by the page; return how many."""
-    if store_id is None or census.all_met:
+    if census.all_met:
         return 0
     shelter = _Shelter(census)
     total = 0
-    for page in _unmet_pages(database, census, store_id):
+    for page in _unmet_pages(database, census):
         if found := [row for row in page if not shelter.covers(row.key)]:
             with database.write() as connection:
                 total += _mark(connection, clock.now(), run, found)
@@ -68,7 +73,9 @@ def mark_gone(database: Database, clock: Clock, run: int, census: Census, store_
     return total
 
 
-def _unmet_pages(database: Database, census: Census, store_id: int) -> Iterator[_Rows]:
+def _unmet_pages(database: Database, census: Census) -> Iterator[_Rows]:
+    with database.read() as connection:
+        store_id = _store_id(connection, census.store)
     query = (
         select(_o.id, _o.key, _o.state, _o.content_id)
         .where(_o.store_id == store_id, _o.state.in_(_PRESENT), _o.id <= census.last)
@@ -113,15 +120,23 @@ def _mark(connection: Connection, at: float, run: int, rows: _Rows) -> int:
     return len(marked)
 
 
-def known_objects(connection: Connection, store_id: int, most: int) -> list[Object]:
-    """Return judged objects from the newest to the oldest, evenly spread, at most `most`."""
-    judged = (_o.store_id == store_id, _o.state == State.JUDGED.value, _o.reason.is_(None))
-    columns = (_o.id, _o.key, _o.size, _o.mtime_ns, _o.tag)
-    newest = select(*columns).where(*judged).order_by(_o.id.desc()).limit(1)
+def known_objects(database: Database, store: str, most: int) -> list[Object]:
+    """Return judged objects from the newest to the oldest, evenly spread, at most `most`.
+
+    Those that wait to be removed only where there are no others: they are what somebody else may have removed as well.
+    """
+    waiting = select(plans.c.id).where(plans.c.object_id == _o.id, plans.c.open).exists()
+    with database.read() as connection:
+        judged = (_o.store_id == _store_id(connection, store), _o.state == State.JUDGED.value, _o.reason.is_(None))
+        return _spread(connection, (*judged, ~waiting), most) or _spread(connection, judged, most)
+
+
+def _spread(connection: Connection, where: Sequence[ColumnElement[bool]], most: int) -> list[Object]:
+    newest = select(_o.id, _o.key, _o.size, _o.mtime_ns, _o.tag).where(*where).order_by(_o.id.desc()).limit(1)
     first = connection.execute(newest).one_or_none()
     if first is None:
         return []
-    oldest = connection.execute(select(_o.id).where(*judged).order_by(_o.id).limit(1)).scalar_one()
+    oldest = connection.execute(select(_o.id).where(*where).order_by(_o.id).limit(1)).scalar_one()
     found = {first.id: first}
     for step in range(1, most):
         point = first.id - (first.id - oldest) * step // max(1, most - 1)
@@ -134,9 +149,10 @@ def _object(row: Row[*tuple[Any, ...]]) -> Object:
     return Object(codec.key_text(row.key), row.size, row.mtime_ns, row.tag)
 
 
-def identity(connection: Connection, store: str) -> str | None:
+def identity(database: Database, store: str) -> str | None:
     """Return what told a store from others when it was last seen to be itself."""
-    return connection.execute(select(stores.c.identity).where(stores.c.url == store)).scalar_one_or_none()
+    with database.read() as connection:
+        return connection.execute(select(stores.c.identity).where(stores.c.url == store)).scalar_one_or_none()
 
 
 def set_identity(connection: Connection, store_id: int, told: str) -> None:

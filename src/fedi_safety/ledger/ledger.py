@@ -59,9 +59,8 @@ def open_ledger(
 ) -> SqlLedger:
     """Open a ledger, made or upgraded where needed; with `readonly` it must exist and nothing is written.
 
-    `keep` says whether embeddings that come with scores are kept.
-
-    Raises `LedgerUsageError` (place, rights, version) or `LedgerError` (damaged, locked, disk full).
+    `keep` says whether embeddings that come with scores are kept. Raises `LedgerUsageError` (place, rights, version) or
+    `LedgerError` (damaged, locked, disk full).
     """
     database = open_database(url_or_path, readonly=readonly, busy_timeout_s=busy_timeout_s)
     try:
@@ -121,8 +120,8 @@ class SqlLedger:
         now = self.clock.now()
         text = codec.dumps(dict(summary))
         with self.database.write() as connection:
-            values = {"ended_at": now, "status": status, "summary": text, "complete": complete}
-            connection.execute(update(runs).where(runs.c.id == run).values(values))
+            ended = {"ended_at": now, "status": status, "summary": text, "complete": complete}
+            connection.execute(update(runs).where(runs.c.id == run).values(ended))
             payload = {"run": run, "status": status, "summary": dict(summary)}
             append(connection, now, [Event(Kind.RUN_ENDED, payload)])
 
@@ -174,28 +173,23 @@ class SqlLedger:
 
     def census(self, store: str) -> Census:
         """Begin a pass over all of a store: nothing of what is held as present is met yet."""
-        with self.database.read() as connection:
-            return censuses.begin(connection, store, self._known_store_id(connection, store))
+        return censuses.begin(self.database, store)
 
     def hidden(self, census: Census) -> int:
         """Count the known objects that a census could not meet because their directories failed."""
-        return censuses.hidden(self.database, census, self._find_store_id(census.store))
+        return censuses.hidden(self.database, census)
 
     def mark_gone(self, run: int, census: Census) -> int:
         """Mark gone what a census did not meet and could have, page by page; return how many objects that were."""
-        store_id = self._find_store_id(census.store)
-        return censuses.mark_gone(self.database, self.clock, run, census, store_id)
+        return censuses.mark_gone(self.database, self.clock, run, census)
 
     def known_objects(self, store: str, most: int) -> list[Object]:
-        """Return a few judged objects that are held as present, from all over the store."""
-        with self.database.read() as connection:
-            store_id = self._known_store_id(connection, store)
-            return [] if store_id is None else censuses.known_objects(connection, store_id, most)
+        """Return a few judged objects that are held as present."""
+        return censuses.known_objects(self.database, store, most)
 
     def identity(self, store: str) -> str | None:
         """Return what told a store from others when it was last seen to be itself, or None."""
-        with self.database.read() as connection:
-            return censuses.identity(connection, store)
+        return censuses.identity(self.database, store)
 
     def set_identity(self, store: str, identity: str) -> None:
         """Remember what tells a store from another in its place."""
@@ -490,10 +484,6 @@ class SqlLedger:
         return verify(self.database)
 
     # --- stores
-
-    def _find_store_id(self, store: str) -> int | None:
-        with self.database.read() as connection:
-            return self._known_store_id(connection, store)
 
     def _known_store_id(self, connection: Connection, store: str) -> int | None:
         known = self._store_ids.get(store)

@@ -107,11 +107,14 @@ class PictrsStore:
     def _entries(self) -> Iterator[Picture | Oddity]:
         """Walk all pages. A page that would begin at a picture removed meanwhile is found again from an earlier one."""
         listed: deque[str] = deque(maxlen=_ANCHORS)
+        newest: Picture | Oddity | None = None
         slug: str | None = None
         while True:
             page = self._next_page(slug)
             entries, following = page.entries, page.next
-            if slug is not None and not _begins_at(page, slug):
+            if slug is None:
+                newest = next(iter(entries), None)
+            elif not _begins_at(page, slug, newest):
                 entries, following = self._find_place(listed)
             for entry in entries:
                 if isinstance(entry, Picture):
@@ -261,16 +264,12 @@ class PictrsStore:
                 self._aliases.popitem(last=False)
 
 
-def _begins_at(page: Page, slug: str) -> bool:
-    """Whether a page begins where it was asked for: pict-rs gives the newest one for a place that is not there."""
+def _begins_at(page: Page, slug: str, newest: Picture | Oddity | None) -> bool:
+    """Whether a page begins where it was asked for: pict-rs gives the newest one for a place that is not there.
+
+    Of an oddity nobody knows the place; that it is not the newest entry has to do.
+    """
     first = page.entries[0] if page.entries else None
     if isinstance(first, Oddity):
-        return _slug_of_oddity(first) == slug
+        return first != newest
     return first is not None and slug_of(first.hash) == slug
-
-
-def _slug_of_oddity(entry: Oddity) -> str | None:
-    try:
-        return slug_of(entry.name)
-    except ValueError:
-        return None
