@@ -324,7 +324,7 @@ def test_an_emptied_store_proves_nothing_until_a_person_confirms_it(
     """Scan, apply and the gate: nothing of it is gone, whatever kind it is; and what is back is there as before."""
     bench = Bench(tmp_path / "ledger.db", store)
     bench.scan(dry_run=True)
-    judged = [verdict_on(obj, store) for obj in objects(store)]
+    judged = [verdict_on(obj, store, bench.policy.id) for obj in objects(store)]
     run = bench.ledger.begin_run("scan", store.url, {})
     bench.ledger.record(run, store.url, judged)
     plans = bench.ledger.plan(run, store.url, [(j.object, j.content.sha256) for j in judged], ActKind.DELETE)
@@ -345,11 +345,11 @@ def test_an_emptied_store_proves_nothing_until_a_person_confirms_it(
     bench.close()
 
 
-def verdict_on(obj: Object, store: Store) -> Judged:
+def verdict_on(obj: Object, store: Store, policy: str) -> Judged:
     """Condemn an object, as a stand-in policy would."""
     data = store.fetch(obj, lambda _head: None)
     content = Content(hashlib.sha256(data).digest(), len(data), MediaType.JPEG, 1, 1, 1, NO_SCORES)
-    return Judged(obj, content, Judgement(Verdict.BLOCK, policy="stand-in"))
+    return Judged(obj, content, Judgement(Verdict.BLOCK, policy=policy))
 
 
 @case
