@@ -18,14 +18,19 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from fedi_safety.acts.delete import Remove
 from fedi_safety.config.schema import S3, Pictrs, Settings, Ssh
-from fedi_safety.core.enums import ActKind, MediaType, PlanState, Reason
-from fedi_safety.core.errors import Unscannable
+from fedi_safety.core.enforcement import Acting
+from fedi_safety.core.enums import ActKind, MediaType, PlanState, Reason, Verdict
+from fedi_safety.core.errors import StoreError, Unscannable
 from fedi_safety.core.ports import Store
-from fedi_safety.core.types import Object
+from fedi_safety.core.presence import Presence, Standing
+from fedi_safety.core.runs import Tally
+from fedi_safety.core.types import NO_SCORES, Content, Judged, Judgement, Object
 from fedi_safety.media import sniff
 from fedi_safety.stores import KINDS, kind_of, open_store
 from support.corpus.photos import jpeg_bytes
+from support.passes import Bench
 from support.servers import sshd
 from support.servers.pictrs import pictrs_server
 from support.servers.s3 import s3_server
@@ -313,6 +318,41 @@ def test_an_empty_store_lists_nothing(harness: Harness) -> None:
 
 
 @case
+def test_an_emptied_store_proves_nothing_until_a_person_confirms_it(
+    store: Store, harness: Harness, tmp_path: Path
+) -> None:
+    """Scan, apply and the gate: nothing of it is gone, whatever kind it is; and what is back is there as before."""
+    bench = Bench(tmp_path / "ledger.db", store)
+    bench.scan(dry_run=True)
+    judged = [verdict_on(obj, store, bench.policy.id) for obj in objects(store)]
+    run = bench.ledger.begin_run("scan", store.url, {})
+    bench.ledger.record(run, store.url, judged)
+    plans = bench.ledger.plan(run, store.url, [(j.object, j.content.sha256) for j in judged], ActKind.DELETE)
+    harness.clear()
+    with pytest.raises(StoreError, match="--accept-gone"):
+        bench.scan(dry_run=True)
+    acting = Acting(bench.ledger, {ActKind.DELETE: Remove(store)}, run, Tally(), presence=Presence(store, bench.ledger))
+    with pytest.raises(StoreError, match="--accept-gone"):
+        acting.carry_out(plans)
+    assert Presence(store, bench.ledger).standing() is Standing.OTHER
+    assert {(row.state, row.act_state) for row in bench.rows()} == {("judged", PlanState.PLANNED)}
+    harness.put("chelsea", PICTURES["chelsea"])
+    assert Presence(store, bench.ledger).standing() is Standing.ITSELF
+    harness.clear()
+    tally, _ = bench.scan(dry_run=True, accept_gone=True)
+    assert (tally.listed, tally.gone) == (0, len(PICTURES))
+    assert {(row.state, row.act_state) for row in bench.rows()} == {("gone", PlanState.GONE)}
+    bench.close()
+
+
+def verdict_on(obj: Object, store: Store, policy: str) -> Judged:
+    """Condemn an object, as a stand-in policy would."""
+    data = store.fetch(obj, lambda _head: None)
+    content = Content(hashlib.sha256(data).digest(), len(data), MediaType.JPEG, 1, 1, 1, NO_SCORES)
+    return Judged(obj, content, Judgement(Verdict.BLOCK, policy=policy))
+
+
+@case
 def test_the_url_names_the_store_without_secrets(store: Store, harness: Harness) -> None:
     assert "://" in store.url
     again = harness.open()
@@ -332,5 +372,5 @@ def test_it_says_of_itself_what_its_kind_says_of_its_url(store: Store) -> None:
 @pytest.mark.needs(*(name for name in NAMES if name != "local"))
 def test_every_case_ran_over_every_store() -> None:
     """A skip, or a suite that was not collected, would pass as well; this counts (must stand last)."""
-    assert len(CASES) == 10
+    assert len(CASES) == 11
     assert ran == dict.fromkeys(NAMES, len(CASES))

@@ -19,7 +19,7 @@ from support.program import FACES, FIRST, check_one_line_error, command, digests
 
 JSON_FIELDS = [
     "listed", "judged", "already_judged", "unscanned", "clear", "review", "block",
-    "partly", "planned", "acted", "failed",
+    "partly", "planned", "acted", "gone", "failed",
     "frames", "bytes", "seconds", "images_per_second", "device", "detectors", "policy", "ledger", "run_id",
 ]  # fmt: skip
 ROW_FIELDS = [

@@ -18,7 +18,7 @@ from asyncssh.sftp import SFTPAttrs, SFTPName
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedi_safety.clients.pictrs import PictrsClient
+from fedi_safety.clients.pictrs import PictrsClient, slug_of
 from fedi_safety.config.schema import S3
 from fedi_safety.core.bounds import FIRST_NS, LAST_NS, MOST_BYTES, ns_of, size_of
 from fedi_safety.core.cascade import Cascade
@@ -123,7 +123,7 @@ def test_of_an_sftp_server(size: int | None, mtime: int | None, permissions: int
 def page_store() -> S3Store:
     access = S3.model_validate({"access_key_id": "id", "secret_access_key": "key", "endpoint": "http://127.0.0.1:9"})
     address = read_address("s3://bucket", access)
-    return S3Store(address, client.Client(address, 1, Patience()), 1)
+    return S3Store(address, client.Client(address, 1, Patience(tries=1)), 1)  # so that a failure is told at once
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +189,40 @@ def test_of_a_pictrs(created: object, size: int) -> None:
     store = PictrsStore(PictrsClient("http://pictrs:8080", "key", transport=transport))
     check(list(store.list()), 2)
     check(list(store.list(since=-1e20)), 2)
+    store.close()
+
+
+hashes = st.sampled_from(["zz", "", "0" * 77, "g" * 78, "0" * 64 + "F" * 14, "../x"]) | st.text(max_size=90)
+entries = st.none() | st.text() | st.integers() | st.fixed_dictionaries(
+    {},
+    optional={
+        "hex": hashes | st.none() | st.integers(),
+        "aliases": st.none() | st.integers() | st.lists(st.text(max_size=9) | st.none(), max_size=2),
+        "details": st.none() | st.text(max_size=3),
+    },
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.lists(entries, min_size=1, max_size=5), st.integers(1, 3))
+def test_of_a_pictrs_whose_hashes_are_none(odd: list[object], size: int) -> None:
+    """Whatever stands in its listing, the pictures before and behind it are listed; each oddity costs itself."""
+    good: list[object] = [{"hex": f"{number:078x}", "aliases": ["a"], "details": None} for number in range(3)]
+    listed = [good[0], *odd, *good[1:]]
+    slugs = [slug_of(one["hex"]) if one in good else f"slug-{at}" for at, one in enumerate(listed)]  # type: ignore[index]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        slug, limit = request.url.params.get("slug"), int(request.url.params["limit"])
+        at = slugs.index(slug) if slug in slugs else 0
+        following = slugs[at + limit] if at + limit < len(slugs) else None
+        return httpx.Response(200, json={"msg": "ok", "page": {"hashes": listed[at : at + limit], "next": following}})
+
+    store = PictrsStore(PictrsClient("http://pictrs:8080", "key", transport=httpx.MockTransport(answer)), page=size)
+    items = list(store.list())
+    check(items, len(listed))
+    assert [item.key for item in items if isinstance(item, Object)] == [one["hex"] for one in good]  # type: ignore[index]
+    gaps = [item for item in items if isinstance(item, Unscanned)]
+    assert {gap.reason for gap in gaps} == {Reason.UNREADABLE}
     store.close()
 
 

@@ -59,6 +59,7 @@ class FakeStore:
     concurrency = 2
     default_act = ActKind.DELETE
     local_root: Path | None = None
+    identity: str | None = None
     owner: str | None = None
 
     def __init__(self, objects: dict[str, bytes] | None = None) -> None:

@@ -11,10 +11,11 @@ from fedi_safety.app.replay import Rejudge
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.decide import BreakerLimits, Mode
 from fedi_safety.core.enforcement import Acting, Enforcement
-from fedi_safety.core.enums import ActKind, Recheck
+from fedi_safety.core.enums import ActKind, Listing, Recheck
 from fedi_safety.core.pipeline import Options, Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Store
+from fedi_safety.core.presence import Presence
 from fedi_safety.core.records import Filters, Row
 from fedi_safety.core.runs import Tally
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
@@ -52,10 +53,12 @@ class Bench:
         resume_acts: bool = False,
         limit: int | None = None,
         prefixes: tuple[str, ...] = (),
+        accept_gone: bool = False,
         on_start: Callable[[Pipeline], None] = lambda _pipeline: None,
     ) -> tuple[Tally, Enforcement]:
         """Make one pass as `app.scan` does, and return its counts and the sweep."""
         cascade = Cascade(self.detectors, self.policy)
+        whole = limit is None and not prefixes
         pipeline = Pipeline(
             store=self.store,
             decoder=self.decoder,
@@ -64,15 +67,24 @@ class Bench:
             policy=self.policy,
             options=Options(recheck=recheck, limit=limit, prefixes=prefixes),
             clock=self.clock,
+            census=self.ledger.census(self.store.url) if whole else None,
         )
         tally = Tally()
+        presence = Presence(self.store, self.ledger, accepted=accept_gone)
         with self.ledger.run_lock():
-            run = self.ledger.begin_run("scan", self.store.url, {"dry_run": dry_run})
+            run = self.ledger.begin_run("scan", self.store.url, {"dry_run": dry_run, "whole": whole})
             if recheck is Recheck.POLICY:
                 self.ledger.redecide(run, self.policy.id, Rejudge(self.policy, cascade.available))
             enforcement = Enforcement(
                 ledger=self.ledger,
-                acting=Acting(self.ledger, {ActKind.DELETE: Remove(self.store)}, run, tally),
+                acting=Acting(
+                    self.ledger,
+                    {ActKind.DELETE: Remove(self.store)},
+                    run,
+                    tally,
+                    presence=presence,
+                    limits=None if resume_acts else self.limits,
+                ),
                 clock=self.clock,
                 store=self.store.url,
                 mode=Mode(act, dry_run),
@@ -83,7 +95,8 @@ class Bench:
             )
             on_start(pipeline)
             enforcement.consume(pipeline)
-            self.ledger.end_run(run, "interrupted" if pipeline.halted else "done", {})
+            complete = None if enforcement.listing is None else enforcement.listing is Listing.COMPLETE
+            self.ledger.end_run(run, "interrupted" if pipeline.halted else "done", {}, complete=complete)
         return tally, enforcement
 
     def rows(self, **filters: object) -> list[Row]:

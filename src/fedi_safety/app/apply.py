@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 from fedi_safety.app.acts import act_for, acts_for
@@ -16,6 +16,7 @@ from fedi_safety.core.enums import ActKind
 from fedi_safety.core.errors import UsageError
 from fedi_safety.core.ledger_ports import Ledger
 from fedi_safety.core.ports import Store
+from fedi_safety.core.presence import Presence
 from fedi_safety.core.records import StoreCounts
 from fedi_safety.core.runs import RunReport, Tally
 from fedi_safety.core.types import Outcome, Plan
@@ -34,9 +35,39 @@ def carry_out(
 ) -> RunReport:
     """Carry out these plans as a part of a run that the caller began, and whose lock it holds."""
     report = RunReport(run, store.url)
-    acting = Acting(ledger, acts_for(settings, store), run, report.tally, noting(report))
-    report.interrupted = not acting.carry_out(plans, keep_going)
+    acting = _acting(settings, ledger, store, report, noting(report))
+    _carry_out(acting, plans, keep_going, report)
     return report
+
+
+def _acting(
+    settings: Settings,
+    ledger: Ledger,
+    store: Store,
+    report: RunReport,
+    on_outcome: Callable[[Outcome], None],
+    *,
+    resume_acts: bool = False,
+) -> Acting:
+    return Acting(
+        ledger,
+        acts_for(settings, store),
+        report.run_id,
+        report.tally,
+        on_outcome,
+        Presence(store, ledger),
+        None if resume_acts else breaker_limits(settings),
+    )
+
+
+def _carry_out(
+    acting: Acting, plans: Iterable[Plan], keep_going: Callable[[], bool], report: RunReport, *, resumed: bool = False
+) -> bool:
+    """Act, and say in the report what ended it early; return whether nothing did."""
+    done = acting.carry_out(plans, keep_going, resumed=resumed)
+    report.breaker = acting.tripped
+    report.interrupted = not done and acting.tripped is None
+    return done
 
 
 def apply(
@@ -60,7 +91,7 @@ def apply(
         counts = ledger.store_counts(store.url)
         report.tally.planned = counts.open_removals
         report.breaker = _apply_breaker(settings, ledger, report, counts, resume_acts)
-        ledger.take_back(report.run_id, store.url)
+        lost = ledger.take_back(report.run_id, store.url)
         if report.breaker is None:
             _plan_as(act, ledger, report.run_id, store.url)
             note = noting(report)
@@ -70,8 +101,11 @@ def apply(
                 if on_outcome is not None:
                     on_outcome(outcome)
 
-            acting = Acting(ledger, acts_for(settings, store), report.run_id, report.tally, noted)
-            report.interrupted = not acting.carry_out(ledger.open_plans(store.url), keep_going)
+            acting = _acting(settings, ledger, store, report, noted, resume_acts=resume_acts)
+            if _carry_out(acting, lost, keep_going, report, resumed=True):
+                tried = {plan.id for plan in lost}
+                rest = (plan for plan in ledger.open_plans(store.url) if plan.id not in tried)
+                _carry_out(acting, rest, keep_going, report)
     return report
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.decide import BreakerLimits
-from fedi_safety.core.enums import PlanState
+from fedi_safety.core.enums import Listing, PlanState
 from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.core.ledger_ports import Ledger
 from fedi_safety.core.runs import RunReport
@@ -33,7 +33,8 @@ def recorded_run(ledger: Ledger, kind: str, report: RunReport, settings: Mapping
         raise
     report.seconds = time.monotonic() - started
     summary = report.as_json() | {"breaker": report.breaker, "stages": dict(report.stages)}
-    ledger.end_run(report.run_id, report.status, summary)
+    complete = None if report.listing is None else report.listing is Listing.COMPLETE
+    ledger.end_run(report.run_id, report.status, summary, complete=complete)
 
 
 @contextmanager

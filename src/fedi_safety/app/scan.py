@@ -24,6 +24,7 @@ from fedi_safety.core.ledger_ports import Ledger
 from fedi_safety.core.pipeline import Options, Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Store
+from fedi_safety.core.presence import Presence
 from fedi_safety.core.runs import RunReport, ScanRequest, Tally
 
 
@@ -45,11 +46,12 @@ def scan(
 
     `on_start` is given the pipeline (whose `halt` may be called from a signal handler) and the live tally. `lock` takes
     the place of the ledger's run lock where several scans of one process share it. With `run` the pass is a part of
-    that run, which the caller began and ends.
+    that run, which the caller began and ends; what it does not meet is then never concluded to be gone.
     """
     clock = clock or SystemClock()
     policy = engine.in_force(policy)
     cascade = engine.cascade(policy, enabled=request.cascade)
+    whole = request.whole and run is None
     pipeline = Pipeline(
         store=store,
         decoder=engine.decoder,
@@ -69,12 +71,13 @@ def scan(
             max_batch=engine.media_at_once,
         ),
         clock=clock,
+        census=ledger.census(store.url) if whole else None,
     )
     report = RunReport(0, store.url, request.dry_run, request.act, device=engine.device, policy=policy.id)
     report.named, report.detectors, report.ledger = spoken_name(store), cascade.versions, ledger.name
     recorded = {
         "dry_run": request.dry_run,
-        "whole": not request.prefixes and request.since is None and request.limit is None,
+        "whole": request.whole,
         "act": act_word(request.act),
         "chosen_act": chosen_act(settings),
         "policy": policy.id,
@@ -84,6 +87,7 @@ def scan(
         "recheck": request.recheck.value,
         "cascade": request.cascade,
         "resume_acts": request.resume_acts,
+        "accept_gone": request.accept_gone,
     }
     limits = replace(breaker_limits(settings), removed_before=request.removed_before)
     within = recorded_run(ledger, "scan", report, recorded) if run is None else part_of_run(run, report)
@@ -93,7 +97,15 @@ def scan(
             ledger.redecide(
                 report.run_id, policy.id, decide, no_rule_holds=decide.no_rule_holds, rescorer=engine.rescorer
             )
-        acting = Acting(ledger, acts_for(settings, store), report.run_id, report.tally, noting(report))
+        acting = Acting(
+            ledger,
+            acts_for(settings, store),
+            report.run_id,
+            report.tally,
+            noting(report),
+            Presence(store, ledger, accepted=request.accept_gone),
+            None if request.resume_acts else limits,
+        )
         enforcement = Enforcement(
             ledger=ledger,
             acting=acting,
@@ -110,8 +122,8 @@ def scan(
         if on_start is not None:
             on_start(pipeline, report.tally)
         enforcement.consume(pipeline)
-        report.breaker = enforcement.tripped
-        if request.dry_run and request.act is not None:
+        report.breaker, report.listing = enforcement.tripped, enforcement.listing
+        if request.dry_run and request.act is not None and report.breaker is None:
             report.breaker = breaker_opinion(limits, report.tally)
         report.interrupted = pipeline.halted
         report.stages = dict(pipeline.stages.seconds)

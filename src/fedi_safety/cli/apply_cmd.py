@@ -134,6 +134,8 @@ def _say(sh: Shell, named: str, report: RunReport) -> None:
     tally = report.tally
     if tally.planned:
         changed = f", left alone {report.changed:,}" if report.changed else ""
-        sh.say(f"{named}planned {tally.planned:,}, removed {tally.acted:,}, not removed {tally.failed:,}{changed}")
+        gone = f", gone already {tally.gone:,}" if tally.gone else ""
+        counts = f"removed {tally.acted:,}{gone}, not removed {tally.failed:,}{changed}"
+        sh.say(f"{named}planned {tally.planned:,}, {counts}")
     else:
         sh.say(f"{named}nothing is planned for this store; `fedi-safety scan --dry-run` plans")

@@ -22,7 +22,8 @@ def list_objects(
         typer.Argument(metavar="[STORE]", help="Only this store: a path, a URL or a configured name; left out, all."),
     ] = None,
     state: Annotated[
-        str | None, typer.Option("--state", metavar="STATE", help="judged, unscanned, removed or history (imported).")
+        str | None,
+        typer.Option("--state", metavar="STATE", help="judged, unscanned, removed, gone or history (imported)."),
     ] = None,
     verdict: Annotated[Verdict | None, typer.Option("--verdict", help="Only this verdict.")] = None,
     label: Annotated[str | None, typer.Option("--label", help="Only with this label, such as nsfw.")] = None,
@@ -47,8 +48,8 @@ def list_objects(
     from fedi_safety.core.records import Filters
 
     sh = shell(config, ledger, log_level, quiet, yes)
-    if state not in (None, "judged", "unscanned", "removed", "history"):
-        raise UsageError(f"--state {state}", "no such state", "use judged, unscanned, removed or history")
+    if state not in (None, "judged", "unscanned", "removed", "gone", "history"):
+        raise UsageError(f"--state {state}", "no such state", "use judged, unscanned, removed, gone or history")
     records = open_settings_ledger(sh.settings, readonly=True)
     try:
         url = known_store(sh.settings, records, store)

@@ -87,5 +87,11 @@ CascadeOption = Annotated[
 ResumeOption = Annotated[
     bool, typer.Option("--resume-acts", help="You had a look: act although the breaker stopped or would stop it.")
 ]
+AcceptGoneOption = Annotated[
+    bool,
+    typer.Option(
+        "--accept-gone", help="You had a look: what a store does not hold any more is really gone. For whole passes."
+    ),
+]
 ClosingJsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

@@ -125,6 +125,7 @@ def as_json(found: Report) -> dict[str, Any]:
             "verdicts": _verdicts(summed(s.verdicts for s in stores)),
             "labels": _sorted(summed(s.labels for s in stores)),
             "removed": sum(s.removed for s in stores),
+            "gone": sum(s.gone for s in stores),
             "history": sum(s.history for s in stores),
             "plans": _sorted(summed(a.plans for a in acts)),
             "open_plans": sum(a.open_plans for a in acts),
@@ -169,6 +170,7 @@ def _store_json(store: StoreFigures, acts: StoreActs | None) -> dict[str, Any]:
         "verdicts": _verdicts(store.verdicts),
         "labels": _sorted(store.labels),
         "removed": store.removed,
+        "gone": store.gone,
         "history": store.history,
         "plans": {} if acts is None else _sorted(acts.plans),
         "open_plans": 0 if acts is None else acts.open_plans,
@@ -276,6 +278,8 @@ def _store_table(found: Report, store: StoreFigures) -> Table:
     for label, count in by_count(store.labels):
         row(f"  label {label}", count)
     row("removed", store.removed)
+    if store.gone:
+        row("gone", store.gone, "not there any more, by other hands")
     if store.history or store.trusted:
         row("history", store.history, "condemned by the predecessor, not met here yet")
         row("imported", store.trusted, "passed by the predecessor, never scored here")

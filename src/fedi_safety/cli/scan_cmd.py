@@ -15,6 +15,7 @@ import typer
 
 from fedi_safety.cli.consent import Given, settled
 from fedi_safety.cli.options import (
+    AcceptGoneOption,
     ActOption,
     CascadeOption,
     ClosingJsonOption,
@@ -75,6 +76,7 @@ def scan(
     concepts: ConceptsOption = None,
     keep_embeddings: KeepOption = None,
     resume_acts: ResumeOption = False,
+    accept_gone: AcceptGoneOption = False,
     json_output: ClosingJsonOption = False,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
@@ -83,6 +85,9 @@ def scan(
     yes: YesOption = False,
 ) -> int:
     """Judge everything that a store holds, and act on what the policy condemns."""
+    if accept_gone and (prefix or since is not None or limit is not None):
+        cause = "only a pass over all of the store can tell what is gone"
+        raise UsageError("--accept-gone", cause, "leave out --prefix, --since and --limit")
     names = None if detectors is None else [name.strip() for name in detectors.split(",") if name.strip()]
     limits = None if frames is None else {"frames": frames}
     clip = {"concepts": concepts, "keep_embeddings": keep_embeddings}
@@ -99,6 +104,7 @@ def scan(
             "recheck": recheck,
             "cascade": cascade,
             "resume_acts": resume_acts,
+            "accept_gone": accept_gone,
         },
         given=Given.NO_DRY_RUN if without_dry_run else Given.NOTHING,
         json_output=json_output,

@@ -5,7 +5,10 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from fedi_safety.core.decide import tells_of_gone
+from fedi_safety.core.enums import Listing
 from fedi_safety.core.errors import printable
+from fedi_safety.core.presence import REMEDY
 from fedi_safety.reports.facts import percent
 
 if TYPE_CHECKING:
@@ -41,6 +44,8 @@ def closing_table(report: RunReport, *, removes: bool) -> Table:
         table.add_row("would be removed", f"{tally.planned:,}", "dry run: nothing was removed")
     elif tally.block:
         table.add_row("removed", "0", "action report: nothing was planned or removed")
+    if tally.gone:
+        table.add_row("gone", f"{tally.gone:,}", "known and not there any more; see `fedi-safety list --state gone`")
     table.add_row("seconds", f"{report.seconds:.1f}", f"policy {report.policy}")
     return table
 
@@ -64,13 +69,18 @@ def closing_notes(report: RunReport) -> list[str]:
     """Return what a person must know after a run, one line each."""
     notes = []
     if report.breaker is not None:
-        if report.dry_run:
+        if tells_of_gone(report.breaker):
+            stopped = "note: nothing was concluded from that" if report.dry_run else "BREAKER: the actions were stopped"
+            notes.append(f"{stopped}: {report.breaker}. {REMEDY[0].upper()}{REMEDY[1:]}.")
+        elif report.dry_run:
             notes.append(f"note: a real run would be stopped by the breaker: {report.breaker}.")
         else:
             notes.append(
                 f"BREAKER: the actions were stopped: {report.breaker}. Look at `fedi-safety list --verdict block`; "
                 f"if it is right, run `fedi-safety apply {shlex.quote(report.named)} --resume-acts`."
             )
+    if report.listing is Listing.NOTHING:
+        notes.append("the store is empty, and nothing is known of it: is it mounted, and the one that was meant?")
     if report.changed:
         were = "object has changed since it was" if report.changed == 1 else "objects have changed since they were"
         notes.append(f"{report.changed:,} {were} judged, left alone; the next scan judges anew.")

@@ -175,7 +175,8 @@ def _once(sh: Shell, watches: list[StoreWatch], shared: Shared) -> int:
                     tally = report.tally
                     sh.say(
                         f"{watch.target.name}: {tally.listed:,} seen, {tally.judged:,} judged, {tally.block:,} "
-                        f"condemned, {tally.acted:,} removed, {tally.unscanned_total:,} unscanned"
+                        f"condemned, {tally.acted:,} removed, {tally.gone:,} gone, "
+                        f"{tally.unscanned_total:,} unscanned"
                     )
                     codes.append(report.exit_code)
             except FediSafetyError as error:

@@ -30,6 +30,7 @@ FORMATS = (5, 8, 7, 2, 3, 9, 10, 4, 1, 0, 6)
 
 PAGE_PICTURES = 100
 _HASH_CHARS = 78  # hex of SHA-256 (32 bytes), size (6), format (1)
+_NAME_CHARS = 255
 TRIES = 4
 _PAUSE_S = 0.5  # doubled with every try: together as long as a restart of pict-rs takes
 _CONNECT_S = 10.0
@@ -81,11 +82,28 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Pictures in pict-rs' order, newest first, and where the next page begins."""
+class Oddity:
+    """An entry of a listing that names no picture: its hash is none that pict-rs gives. `name` is what it says."""
 
-    pictures: tuple[Picture, ...]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Entries in pict-rs' order, newest first, and where the next page begins."""
+
+    entries: tuple[Picture | Oddity, ...]
     next: str | None
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """Return those that are pictures."""
+        return tuple(entry for entry in self.entries if isinstance(entry, Picture))
+
+    def begins_at(self, picture_hash: str) -> bool:
+        """Whether its first entry is the picture with this hash."""
+        first = self.entries[0] if self.entries else None
+        return isinstance(first, Picture) and first.hash == picture_hash
 
 
 def hash_of(sha256: bytes, size: int, format_byte: int) -> str:
@@ -161,14 +179,21 @@ class PictrsClient:
         try:
             page = answer["page"]
             following = page.get("next")
-            return Page(tuple(_picture(item) for item in page["hashes"]), None if following is None else str(following))
+            entries = tuple(_entry(item) for item in page["hashes"])
+            if slug is None and limit > 1 and entries and not any(isinstance(entry, Picture) for entry in entries):
+                raise ValueError("no entry has a hash")
+            return Page(entries, None if following is None else str(following))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise self._stranger("its listing is not understood", "check its version: 0.5 is known here") from error
 
     def find(self, picture_hash: str) -> Picture | None:
         """Return the picture with this hash, or None if pict-rs does not have it."""
-        found = self.page(slug_of(picture_hash), 1).pictures
-        return found[0] if found and found[0].hash == picture_hash else None
+        page = self.page(slug_of(picture_hash), 1)
+        return page.pictures[0] if page.begins_at(picture_hash) else None
+
+    def has_pictures(self) -> bool:
+        """Whether pict-rs has anything at all."""
+        return bool(self.page(limit=1).entries)
 
     def find_content(self, sha256: bytes, size: int) -> Picture | None:
         """Return the picture that has this stored file as its original, whatever its format."""
@@ -359,13 +384,15 @@ def _acknowledge_at_once(response: httpx.Response) -> None:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
-def _picture(item: Mapping[str, Any]) -> Picture:
-    digest = item["hex"]
-    if not is_hash(digest):
-        raise ValueError("not a hash")
-    details = item.get("details")
+def _entry(item: object) -> Picture | Oddity:
+    """Read one entry of a listing; whatever it is, it costs no other."""
+    said = item if isinstance(item, dict) else {}
+    digest, aliases, details = said.get("hex"), _strings(said.get("aliases")), said.get("details")
+    if not isinstance(digest, str) or not is_hash(digest):
+        named = digest if isinstance(digest, str) and digest else next(iter(aliases), "an entry without a name")
+        return Oddity(named[:_NAME_CHARS])
     created = details.get("created_at") if isinstance(details, dict) else None
-    return Picture(digest, _strings(item["aliases"]), _seconds(created))
+    return Picture(digest, aliases, _seconds(created))
 
 
 def _seconds(created: object) -> float | None:

@@ -43,6 +43,14 @@ class Breaker(_Section):
         0.5, ge=0, le=1, description="Stop when more than this share of the listed objects is unscanned."
     )
     min_listed: int = Field(200, ge=1, description="The share of unscanned counts from this many listed objects on.")
+    max_gone_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Stop when a store lists fewer objects than are known of it by more than this share, or when more "
+        "than this share of what was to be removed was gone already.",
+    )
+    min_known: int = Field(20, ge=1, description="The share of gone counts from this many objects on.")
 
 
 class Limits(_Section):

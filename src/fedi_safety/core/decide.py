@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fedi_safety.core.enums import ActKind, Verdict
+from fedi_safety.core.enums import ActKind, Root, Verdict
 from fedi_safety.core.runs import Tally
 
 CHECKPOINT_OBJECTS = 10_000
 DAY_S = 86_400.0
 """Over which the breaker counts what daemons remove: each of their passes alone is too small to trip it."""
+ENOUGH_MET = 0.1
+"""The share of known objects that shows a store on another root (a remount, a restore, a container) to be itself."""
+_GONE_WORDS = "is gone from the store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class BreakerLimits:
     max_removed: int = 1000
     max_unscanned_share: float = 0.5
     min_listed: int = 200
+    max_gone_share: float = 0.5
+    min_known: int = 20
     removed_before: int = 0  # what was removed lately and counts together with this run's number
 
 
@@ -56,6 +61,57 @@ def breaker_opinion(limits: BreakerLimits, tally: Tally) -> str | None:
         share = f"{100 * limits.max_unscanned_share:g} %"
         return f"{tally.unscanned_total} of {tally.listed} objects are unscanned, more than {share}"
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The listing of a whole store beside what is known of it; directories that failed are left out of both."""
+
+    listed: int
+    known: int
+    met: int  # of the known
+    root: Root
+
+
+def stranger_opinion(limits: BreakerLimits, found: Compared) -> str | None:
+    """Return why this is not the store that is remembered, or None where it is. Then nothing is concluded from it."""
+    if not found.known:
+        return None
+    if not found.listed:
+        return f"it lists nothing, and {found.known} objects are known of it"
+    if found.root is not Root.SAME and not found.met:
+        return f"none of the {found.known} objects that are known of it is there"
+    enough = found.met >= ENOUGH_MET * found.known and not _shrunk(limits, found)
+    if found.root is Root.OTHER and not enough:
+        return f"its root is another than before, and only {found.met} of {found.known} known objects are there"
+    return None
+
+
+def listing_opinion(limits: BreakerLimits, found: Compared) -> str | None:
+    """Return why a listing is too short to be believed before a person has looked, or None."""
+    if found.known < limits.min_known or not _shrunk(limits, found):
+        return None
+    gone = found.known - found.met
+    return f"{gone} of {found.known} known objects: so much {_GONE_WORDS}, more than {100 * limits.max_gone_share:g} %"
+
+
+def _shrunk(limits: BreakerLimits, found: Compared) -> bool:
+    """Whether fewer are listed than the share allows, new ones in the places of old ones included."""
+    return found.listed < (1 - limits.max_gone_share) * found.known
+
+
+def gone_acts_opinion(limits: BreakerLimits, acted: int, gone: int) -> str | None:
+    """Return why acts must stop that find too many of their objects gone, or None."""
+    tried = acted + gone
+    if tried < limits.min_known or gone <= limits.max_gone_share * tried:
+        return None
+    share = f"{100 * limits.max_gone_share:g} %"
+    return f"{gone} of {tried} objects that were to be removed: so much {_GONE_WORDS}, more than {share}"
+
+
+def tells_of_gone(why: str) -> bool:
+    """Whether a breaker was tripped by what is gone, so that confirming that is what resets it."""
+    return _GONE_WORDS in why
 
 
 def acts_due(listed: int, acted_at: int, *, finished: bool) -> bool:

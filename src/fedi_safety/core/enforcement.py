@@ -13,12 +13,21 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 
-from fedi_safety.core.decide import BreakerLimits, Mode, acts_due, breaker_opinion, wants_act
-from fedi_safety.core.enums import ActKind, PlanState, Verdict
+from fedi_safety.core.decide import (
+    BreakerLimits,
+    Mode,
+    acts_due,
+    breaker_opinion,
+    gone_acts_opinion,
+    tells_of_gone,
+    wants_act,
+)
+from fedi_safety.core.enums import ActKind, Listing, PlanState, Root, Verdict
 from fedi_safety.core.errors import ModelError, StoreError, out_of_memory, printable
 from fedi_safety.core.ledger_ports import Ledger
 from fedi_safety.core.pipeline import Pipeline, Remembered, Result
 from fedi_safety.core.ports import Act, Clock
+from fedi_safety.core.presence import Presence
 from fedi_safety.core.runs import ACTED_LOGGER, Tally
 from fedi_safety.core.types import Judged, Object, Outcome, Plan, Unscanned
 
@@ -35,7 +44,8 @@ _GROUP_MOST = 32  # and how many they are at most
 class Acting:
     """Carries out plans in small groups: start (durable), do, close. Doing a group twice is harmless.
 
-    A group takes about a second: whatever a person says meanwhile is heard before the next one is started.
+    A group takes about a second: whatever a person says meanwhile is heard before the next one is started. That objects
+    are gone is believed of a store that is itself only, and with `limits` up to a share of them.
     """
 
     ledger: Ledger
@@ -43,12 +53,18 @@ class Acting:
     run: int
     tally: Tally
     on_outcome: Callable[[Outcome], None] | None = None
+    presence: Presence | None = None  # None: whoever calls this vouches for the store
+    limits: BreakerLimits | None = None
+    tripped: str | None = None  # why the breaker stopped this: too much is gone
 
-    def carry_out(self, plans: Iterable[Plan], keep_going: Callable[[], bool] = lambda: True) -> bool:
+    def carry_out(
+        self, plans: Iterable[Plan], keep_going: Callable[[], bool] = lambda: True, *, resumed: bool = False
+    ) -> bool:
         """Act on every plan while `keep_going` says so; return whether all were tried.
 
         The act in hand is always finished and its record closed before this returns; what was started with it and has
-        not begun waits again.
+        not begun waits again. `resumed`: an earlier run began these acts, so that what is gone may be its doing.
+        Raises `StoreError` where objects are gone from a store that is not the one that is remembered.
         """
         waiting = iter(plans)
         size = 1
@@ -58,17 +74,19 @@ class Acting:
             began = time.monotonic()
             # What a person dismissed, or a newer judgement superseded, in the meantime is not started.
             started = self.ledger.start(self.run, group)
-            if not self._perform(started, keep_going):
+            if not self._perform(started, keep_going, resumed):
                 return False
             took = max(time.monotonic() - began, 1e-3)
             size = max(1, min(_GROUP_MOST, 2 * size, int(size * _GROUP_S / took)))
         return True
 
-    def _perform(self, started: Sequence[Plan], keep_going: Callable[[], bool]) -> bool:
+    def _perform(self, started: Sequence[Plan], keep_going: Callable[[], bool], resumed: bool) -> bool:
         """Do what was started, until it is done or `keep_going` says no; close what was done, give back the rest."""
         outcomes: list[Outcome] = []
         rules = self._rules(started)
         begun = 0
+        believed = False
+        doubt: StoreError | None = None
         try:
             for plan in started:
                 if begun and not keep_going():
@@ -80,18 +98,47 @@ class Acting:
                     outcome = Outcome(plan, PlanState.FAILED, out_of_memory("removed").detail)
                 _name(outcome, rules.get(plan.sha256, ""))
                 outcomes.append(outcome)
+            doubt = self._doubt(outcomes, resumed)
+            believed = doubt is None and self.tripped is None
         finally:
             # Also where something ends this at once. An act that broke off stays started: the next run does it again.
+            waiting = [] if believed else [o.plan for o in outcomes if o.state is PlanState.GONE]
+            outcomes = outcomes if believed else [o for o in outcomes if o.state is not PlanState.GONE]
             self.ledger.close(self.run, outcomes)
-            self.ledger.give_back(self.run, started[begun:])
+            self.ledger.give_back(self.run, [*waiting, *started[begun:]])
+        self._count(outcomes, resumed)
+        if doubt is not None:
+            raise doubt
+        return begun == len(started) and self.tripped is None
+
+    def _doubt(self, outcomes: Sequence[Outcome], resumed: bool) -> StoreError | None:
+        """Return why it is not believed that objects are gone; trip the breaker where too many are."""
+        gone = [outcome.plan.object.key for outcome in outcomes if outcome.state is PlanState.GONE]
+        if not gone or self.presence is None:
+            return None
+        # Where another act of the same second met its object, the store is there; where an earlier run began these,
+        # their being gone may be its doing.
+        met = any(outcome.state in (PlanState.DONE, PlanState.CHANGED) for outcome in outcomes)
+        own = resumed and self.presence.root() is not Root.OTHER
+        if not met and not own and (doubt := self.presence.doubt(gone)) is not None:
+            return doubt
+        if self.limits is not None and not resumed:
+            acted = sum(outcome.state is PlanState.DONE for outcome in outcomes)
+            self.tripped = gone_acts_opinion(self.limits, self.tally.acted + acted, self.tally.gone + len(gone))
+        if self.tripped is not None:
+            self.ledger.set_breaker(self.run, self.presence.store.url, self.tripped)
+        return None
+
+    def _count(self, outcomes: Sequence[Outcome], resumed: bool) -> None:
         for outcome in outcomes:
-            if outcome.state in (PlanState.DONE, PlanState.GONE):
+            if outcome.state is PlanState.DONE or (resumed and outcome.state is PlanState.GONE):
                 self.tally.acted += 1
+            elif outcome.state is PlanState.GONE:
+                self.tally.gone += 1
             elif outcome.state is PlanState.FAILED:
                 self.tally.failed += 1
             if self.on_outcome is not None:
                 self.on_outcome(outcome)
-        return begun == len(started)
 
     def _rules(self, plans: Sequence[Plan]) -> dict[bytes, str]:
         """Return the names of the rules by which contents are condemned."""
@@ -104,7 +151,10 @@ class Acting:
 
 @dataclass(slots=True)
 class Enforcement:
-    """The back half of a scan. `tripped` tells why the breaker stopped the acts, if it did."""
+    """The back half of a scan. `tripped` tells why the breaker stopped the acts, if it did.
+
+    `listing` is what kind of listing it was, where the pipeline has a census of all of the store.
+    """
 
     ledger: Ledger
     acting: Acting
@@ -117,6 +167,7 @@ class Enforcement:
     resume_acts: bool = False
     retry_acts: bool = True
     tripped: str | None = None
+    listing: Listing | None = None
     on_batch: Callable[[Sequence[Result]], None] | None = None
     _pending: deque[Plan] = field(default_factory=deque)
     _acted_at: int = 0
@@ -125,6 +176,7 @@ class Enforcement:
         """Take every result of the pipeline; when this returns all of them are recorded and the due acts are done.
 
         After a halt the results in hand are still recorded, but no further act begins: their plans wait in the ledger.
+        Raises `StoreError`, with everything recorded, where the store turns out not to be the one that is remembered.
         """
         self._latch()
         if self.mode.removes:
@@ -138,7 +190,21 @@ class Enforcement:
             raise
         self._record(buffer, pipeline)
         if not pipeline.halted:
+            self._conclude(pipeline)
             self._act(pipeline, finished=True)
+
+    def _conclude(self, pipeline: Pipeline) -> None:
+        """Mark gone what a listing of all of the store did not name, or stop the acts where that is too much."""
+        census, presence = pipeline.census, self.acting.presence
+        if census is None or presence is None or not pipeline.listed_all:
+            return
+        self.listing, why, gone = presence.conclude(self.run, census, self.tally.listed, self.limits)
+        self.tally.gone += gone
+        if why is None:
+            return
+        if self.mode.removes:
+            self.ledger.set_breaker(self.run, self.store, why)
+        self.tripped = why
 
     def _take(self, pipeline: Pipeline, buffer: list[Result]) -> None:
         """Fill `buffer` from the pipeline and empty it into the ledger, acting at checkpoints."""
@@ -157,9 +223,14 @@ class Enforcement:
     def _latch(self) -> None:
         """Take over a breaker that an earlier run tripped, or reset it when the operator resumes."""
         held = self.ledger.breaker(self.store)
-        if held is None or not self.mode.removes:
+        if held is None:
             return
-        if self.resume_acts:
+        presence = self.acting.presence
+        if presence is not None and presence.accepted and tells_of_gone(held):
+            self.ledger.set_breaker(self.run, self.store, None)
+        elif not self.mode.removes:
+            return
+        elif self.resume_acts:
             self.ledger.set_breaker(self.run, self.store, None)
         else:
             self.tripped = held
@@ -225,12 +296,13 @@ class Enforcement:
             return
         plans, self._pending = self._pending, deque()
         self.acting.carry_out(plans, lambda: not pipeline.halted)
+        self.tripped = self.acting.tripped
 
     def _recover(self, pipeline: Pipeline) -> None:
         """Let acts that an earlier run began and did not close wait again, and carry out what may be of them now."""
         lost = self.ledger.take_back(self.run, self.store)
         if self.tripped is None:
-            self.acting.carry_out(lost, lambda: not pipeline.halted)
+            self.acting.carry_out(lost, lambda: not pipeline.halted, resumed=True)
 
 
 def _name(outcome: Outcome, rules: str) -> None:

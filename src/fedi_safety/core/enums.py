@@ -104,7 +104,7 @@ class PlanState(StrEnum):
     PLANNED = "planned"  # written, waiting for a real run or for `apply`
     STARTED = "started"  # planned -> started: the act may be under way
     DONE = "done"  # started -> done: verified by reading back
-    GONE = "gone"  # started -> gone: the object was not there any more
+    GONE = "gone"  # started -> gone: the object was not there any more, in a store that is itself
     CHANGED = "changed"  # started -> changed: not the object that was judged; left alone
     FAILED = "failed"  # started -> failed: tried again by the next real run
     DISMISSED = "dismissed"  # planned -> dismissed: a person said the verdict is wrong
@@ -114,6 +114,23 @@ class PlanState(StrEnum):
     def open(self) -> bool:
         """Whether a real run still has something to do about it."""
         return self in (PlanState.PLANNED, PlanState.STARTED, PlanState.FAILED)
+
+
+class Listing(Enum):
+    """What the listing of a whole store lets one conclude about what it did not name."""
+
+    COMPLETE = "complete"  # what was not met is gone
+    PARTIAL = "partial"  # the same, but for what lies in directories that failed
+    DOUBTED = "doubted"  # so much shorter than what is known that a person has to confirm it first
+    NOTHING = "nothing"  # nothing is there and nothing was: it may be a store that is not mounted yet
+
+
+class Root(Enum):
+    """Whether a store stands on what it stood on before, where its kind can tell."""
+
+    SAME = "same"
+    OTHER = "other"
+    UNTOLD = "untold"  # its kind cannot tell, or nothing was remembered
 
 
 class Recheck(StrEnum):

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
+from fedi_safety.core.census import Census
 from fedi_safety.core.enums import ActKind
 from fedi_safety.core.records import (
     Figures,
@@ -35,9 +36,12 @@ Array = Any
 class Lookup(Protocol):
     """What is remembered of objects; reads only. See `Ledger`."""
 
-    def lookup(self, store: str, objects: Sequence[Object], policy: str | None) -> list[Known | None]:
+    def lookup(
+        self, store: str, objects: Sequence[Object], policy: str | None, census: Census | None = None
+    ) -> list[Known | None]:
         """Return what is remembered of each object, in order; None where it is new or has changed.
 
+        With a `census` it is noted there that these objects are in the store, changed ones too.
         `policy` is the policy's id; a verdict given under another one is returned with `settled=False`. With None
         policies are not compared. An undecided content is never settled, a dismissed one always is.
         """
@@ -191,8 +195,11 @@ class Ledger(Memory, Protocol):
         """
         ...
 
-    def end_run(self, run: int, status: str, summary: Mapping[str, Any]) -> None:
-        """Close a run with `done`, `interrupted`, `failed` or `breaker` and its closing figures."""
+    def end_run(self, run: int, status: str, summary: Mapping[str, Any], *, complete: bool | None = None) -> None:
+        """Close a run with `done`, `interrupted`, `failed`, `breaker` or `empty` and its closing figures.
+
+        `complete`: whether it was a pass that met all that the store holds; None for every other run.
+        """
         ...
 
     def was_dry_run(self, store: str) -> bool:
@@ -205,6 +212,33 @@ class Ledger(Memory, Protocol):
 
     def chosen_act(self, store: str) -> ActKind | None:
         """Return the act that somebody chose for the latest run on a store for which somebody chose one."""
+        ...
+
+    def census(self, store: str) -> Census:
+        """Begin a pass over all of a store: nothing of what is held as present in it is met yet."""
+        ...
+
+    def hidden(self, census: Census) -> int:
+        """Count the known objects that a census could not meet because their directories failed."""
+        ...
+
+    def mark_gone(self, run: int, census: Census) -> int:
+        """Mark gone what a census did not meet and could have, and close its waiting plans; return how many objects.
+
+        Contents, judgements and history stay. An object that is met again is present again.
+        """
+        ...
+
+    def known_objects(self, store: str, most: int) -> list[Object]:
+        """Return a few judged objects that are held as present, from all over the store, the newest first."""
+        ...
+
+    def identity(self, store: str) -> str | None:
+        """Return what told a store from others (see `Store`) when it was last seen to be itself, or None."""
+        ...
+
+    def set_identity(self, store: str, identity: str) -> None:
+        """Remember what tells a store from another in its place."""
         ...
 
     def store_counts(self, store: str) -> StoreCounts:
@@ -268,8 +302,8 @@ class Ledger(Memory, Protocol):
         ...
 
     def close(self, run: int, outcomes: Iterable[Outcome]) -> None:
-        """Commit how acts ended that this run started. `done` and `gone` mark the object removed; `changed` forgets its
-        verdict.
+        """Commit how acts ended that this run started. `done` marks the object removed, `gone` marks it gone, and
+        `changed` forgets its verdict.
         """
         ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from fedi_safety.core.census import Census
 from fedi_safety.core.keys import key_bytes
 from fedi_safety.core.ports import ReadableStore
 from fedi_safety.core.types import Content, Judgement, Known, Object, Unscanned
@@ -12,7 +13,13 @@ from fedi_safety.core.types import Content, Judgement, Known, Object, Unscanned
 class NoMemory:
     """Remembers nothing, so that everything is judged."""
 
-    def lookup(self, store: str, objects: Sequence[Object], policy: str | None) -> list[Known | None]:  # noqa: ARG002
+    def lookup(
+        self,
+        store: str,  # noqa: ARG002
+        objects: Sequence[Object],
+        policy: str | None,  # noqa: ARG002
+        census: Census | None = None,  # noqa: ARG002
+    ) -> list[Known | None]:
         """Know none of the objects."""
         return [None] * len(objects)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from fedi_safety.core.cascade import Cascade
+from fedi_safety.core.census import Census
 from fedi_safety.core.enums import MediaType, Reason, Recheck
 from fedi_safety.core.errors import StoreError, Unscannable, out_of_memory
 from fedi_safety.core.examine import DecodedMedium, Examiner, decoder_mark
@@ -103,14 +104,17 @@ class Pipeline:
         policy: Policy,
         options: Options,
         clock: Clock,
+        census: Census | None = None,
     ) -> None:
-        """Join the ports."""
+        """Join the ports. With a `census` the pass is over all of the store, and what is listed is noted there."""
         self._store = store
         self._decoder = decoder
         self._ledger = ledger
         self._policy = policy
         self._options = options
         self._clock = clock
+        self.census = census
+        self.listed_all = False  # the listing came to its end
         self._decoder_mark = decoder_mark(decoder)
         self.stages = Stages()
         self._examiner = Examiner(decoder, cascade, policy, self.stages, clock)
@@ -206,9 +210,12 @@ class Pipeline:
         while not self._halt.is_set() and self._failure is None:
             chunk = self._next_chunk(listing, most)
             if not chunk:
+                self.listed_all = self._failure is None
                 return
             most = min(2 * most, _LOOKUP_OBJECTS)
-            done: list[Result] = [item for item in chunk if isinstance(item, Unscanned)]
+            gaps = [item for item in chunk if isinstance(item, Unscanned)]
+            self._note(gaps)
+            done: list[Result] = list(gaps)
             objects = [item for item in chunk if isinstance(item, Object)]
             fresh: list[Object] = []
             for obj, known in zip(objects, self._look_up(objects), strict=True):
@@ -238,12 +245,21 @@ class Pipeline:
         with self._lock:
             self._failure = self._failure or error
 
+    def _note(self, gaps: Sequence[Unscanned]) -> None:
+        """Note what is there and cannot be read, and directories that hide what is beneath them."""
+        if self.census is not None and gaps:
+            self._ledger.lookup(self._store.url, [gap.object for gap in gaps], None, self.census)
+            for gap in gaps:
+                self.census.note(gap)
+
     def _look_up(self, objects: Sequence[Object]) -> Sequence[Known | None]:
-        if self._options.recheck is Recheck.ALL:
+        anew = self._options.recheck is Recheck.ALL
+        if anew and self.census is None:
             return [None] * len(objects)
         policy = None if self._options.recheck is Recheck.NEVER else self._policy.id
         with self.stages.timed("look up", self._clock):
-            return self._ledger.lookup(self._store.url, objects, policy)
+            found = self._ledger.lookup(self._store.url, objects, policy, self.census)
+        return [None] * len(objects) if anew else found
 
     def _stands(self, known: Known) -> bool:
         """Whether what is remembered needs no new pass: a settled verdict, or a failure that is not due again."""

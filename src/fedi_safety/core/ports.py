@@ -88,6 +88,14 @@ class Store(ReadableStore, Protocol):
         ...
 
     @property
+    def identity(self) -> str | None:
+        """What tells it from another store in its place, such as a root's device and inode; None where nothing does.
+
+        It may change while the store stays itself: after a reboot, a remount, a restore.
+        """
+        ...
+
+    @property
     def owner(self) -> str | None:
         """The URL of the pict-rs whose pictures its objects are, so that removing is purging; None where there is none.
 

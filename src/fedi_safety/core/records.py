@@ -23,7 +23,7 @@ class Filters:
     """Which objects to list; what is None does not matter. All that are set must hold."""
 
     store: str | None = None
-    state: str | None = None  # judged, unscanned, removed, history
+    state: str | None = None  # judged, unscanned, removed, gone, history
     verdict: Verdict | None = None
     label: str | None = None
     reason: Reason | None = None
@@ -104,7 +104,7 @@ class Shown:
 
 @dataclass(slots=True)
 class StoreFigures:
-    """Counts of one store's objects. `removed` and `history` are not in the store any more, or were never met."""
+    """Counts of one store's objects. `removed`, `gone` and `history` are not in the store, or were never met."""
 
     store: str
     judged: int = 0
@@ -112,6 +112,7 @@ class StoreFigures:
     partly: int = 0  # among `judged`: only a part of it could be judged
     unscanned: Counter[str] = field(default_factory=Counter)
     removed: int = 0
+    gone: int = 0  # not there any more, by other hands
     history: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from fedi_safety.core.enums import ActKind, Recheck
+from fedi_safety.core.enums import ActKind, Listing, Recheck
 from fedi_safety.core.errors import ExitCode
 from fedi_safety.core.types import Outcome
 
@@ -28,6 +28,7 @@ class Tally:
     partly: int = 0  # among those with a verdict: only a part could be judged
     planned: int = 0
     acted: int = 0
+    gone: int = 0  # known and not there any more, by other hands than ours
     failed: int = 0
     frames: int = 0
     bytes: int = 0
@@ -60,6 +61,12 @@ class ScanRequest:
     redecide: bool = True  # False where it is known that nothing was judged under another policy
     removed_before: int = 0  # removals that count against the breaker's number together with this run's
     beside: int = 1  # how many scans share this machine's memory
+    accept_gone: bool = False  # a person's word that what a whole listing does not name any more is really gone
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the store is asked for."""
+        return not self.prefixes and self.since is None and self.limit is None
 
 
 @dataclass(slots=True)
@@ -81,6 +88,7 @@ class RunReport:
     breaker: str | None = None
     stages: Mapping[str, float] = field(default_factory=dict)
     failures: list[Outcome] = field(default_factory=list)
+    listing: Listing | None = None  # of a pass over all of the store that was not interrupted
     changed: int = 0  # planned objects that are not what was judged any more, and were left alone
 
     @property
@@ -96,10 +104,13 @@ class RunReport:
 
     @property
     def status(self) -> str:
-        """Return the run's status for the ledger."""
+        """Return the run's status for the ledger. Only one that is `done` has shown what its store holds."""
         if self.interrupted:
             return "interrupted"
-        return "breaker" if self.breaker is not None and not self.dry_run else "done"
+        if self.listing is Listing.NOTHING:
+            return "empty"
+        stopped = self.breaker is not None and (not self.dry_run or self.listing is Listing.DOUBTED)
+        return "breaker" if stopped else "done"
 
     def as_json(self) -> dict[str, Any]:
         """Return the closing JSON object, with the fields of docs/design.md section 7."""
@@ -115,6 +126,7 @@ class RunReport:
             "partly": tally.partly,
             "planned": tally.planned,
             "acted": tally.acted,
+            "gone": tally.gone,
             "failed": tally.failed,
             "frames": tally.frames,
             "bytes": tally.bytes,

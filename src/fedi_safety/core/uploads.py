@@ -11,6 +11,9 @@ from fedi_safety.core.enums import Verdict
 REMOVED = "removed"
 """The outcome of what was condemned and then removed by an act."""
 
+GONE = "gone"
+"""The outcome of what was condemned, and not in its store any more when it was to be removed."""
+
 NOT_FOUND = "not found"
 """The outcome of what was in the store no more, or never came to be."""
 

@@ -71,12 +71,16 @@ _SPECIAL = tuple(
 
 
 class FetchError(Exception):
-    """A picture that was not fetched. `forbidden` tells what may not be asked for from what did not work."""
+    """A picture that was not fetched. `forbidden` tells what may not be asked for from what did not work.
 
-    def __init__(self, message: str, *, forbidden: bool = False) -> None:
+    `absent`: its host says that there is no such picture, which no outage does.
+    """
+
+    def __init__(self, message: str, *, forbidden: bool = False, absent: bool = False) -> None:
         """Say why, without repeating what a remote machine said."""
         self.message = message
         self.forbidden = forbidden
+        self.absent = absent
         super().__init__(message)
 
 
@@ -224,7 +228,7 @@ class Fetcher:
             if response.status in (301, 302, 303, 307, 308) and b"location" in named:
                 return named[b"location"].decode("latin-1")
             if response.status != 200:
-                raise FetchError(f"the host answered {response.status}")
+                raise FetchError(f"the host answered {response.status}", absent=response.status in (404, 410))
             if named.get(b"content-encoding", b"identity") != b"identity":
                 raise FetchError("the host's answer is packed")
             pieces: list[bytes] = []

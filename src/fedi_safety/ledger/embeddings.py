@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MAX_FRAMES = 64
 """A content with more frames keeps none: all of them or nothing is what signals can be computed from."""
 
+_AWAY = (State.REMOVED.value, State.GONE.value)
 _e = embeddings.c
 _PAGE = (
     select(_e.content_id, _e.frame, _e.encoding, _e.data)
@@ -156,7 +157,7 @@ def _int8(data: bytes) -> bytes:
 
 def forget_orphans(connection: Connection, content_ids: Iterable[int]) -> None:
     """Let go of what is kept of those among these contents that no object has any more."""
-    present = exists().where(objects.c.content_id == _e.content_id, objects.c.state != State.REMOVED.value)
+    present = exists().where(objects.c.content_id == _e.content_id, objects.c.state.not_in(_AWAY))
     for part in codec.chunks(sorted(set(content_ids))):
         connection.execute(delete(embeddings).where(_e.content_id.in_(part), ~present))
 

@@ -32,6 +32,7 @@ class Kind(StrEnum):
     BREAKER_TRIPPED = "breaker.tripped"
     BREAKER_RESET = "breaker.reset"
     REDECIDED = "redecided"
+    GONE = "gone"  # how many objects a pass over all of a store did not meet any more
     IMPORTED = "imported"
 
 

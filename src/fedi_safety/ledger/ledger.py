@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, insert, select, update
 
+from fedi_safety.core.census import Census
 from fedi_safety.core.enums import ActKind, PlanState
 from fedi_safety.core.errors import LedgerUsageError, printable
 from fedi_safety.core.ledger_ports import NoRuleHoldsFn, RedecideFn, Rescorer
@@ -30,7 +31,8 @@ from fedi_safety.core.records import (
     Watermark,
 )
 from fedi_safety.core.types import Content, Judged, Judgement, Known, Object, Outcome, Plan, Unscanned
-from fedi_safety.core.uploads import BacklogEntry, Move, UploadFigures, UploadNote, UploadState
+from fedi_safety.core.uploads import GONE, REMOVED, BacklogEntry, Move, UploadFigures, UploadNote, UploadState
+from fedi_safety.ledger import census as censuses
 from fedi_safety.ledger import codec, embeddings, lookup, planning, query, statistics, uploads, verdicts, watermarks
 from fedi_safety.ledger import runs as earlier
 from fedi_safety.ledger.database import open_database
@@ -57,9 +59,8 @@ def open_ledger(
 ) -> SqlLedger:
     """Open a ledger, made or upgraded where needed; with `readonly` it must exist and nothing is written.
 
-    `keep` says whether embeddings that come with scores are kept.
-
-    Raises `LedgerUsageError` (place, rights, version) or `LedgerError` (damaged, locked, disk full).
+    `keep` says whether embeddings that come with scores are kept. Raises `LedgerUsageError` (place, rights, version) or
+    `LedgerError` (damaged, locked, disk full).
     """
     database = open_database(url_or_path, readonly=readonly, busy_timeout_s=busy_timeout_s)
     try:
@@ -114,13 +115,13 @@ class SqlLedger:
             append(connection, now, [Event(Kind.RUN_BEGUN, payload)])
         return run
 
-    def end_run(self, run: int, status: str, summary: Mapping[str, Any]) -> None:
+    def end_run(self, run: int, status: str, summary: Mapping[str, Any], *, complete: bool | None = None) -> None:
         """Close a run with its closing figures."""
         now = self.clock.now()
         text = codec.dumps(dict(summary))
         with self.database.write() as connection:
-            values = {"ended_at": now, "status": status, "summary": text}
-            connection.execute(update(runs).where(runs.c.id == run).values(values))
+            ended = {"ended_at": now, "status": status, "summary": text, "complete": complete}
+            connection.execute(update(runs).where(runs.c.id == run).values(ended))
             payload = {"run": run, "status": status, "summary": dict(summary)}
             append(connection, now, [Event(Kind.RUN_ENDED, payload)])
 
@@ -167,6 +168,33 @@ class SqlLedger:
     def judged_since(self, store: str, after: float) -> int:
         """Count the objects of a store that were judged since then, or since a person last let its breaker go."""
         return statistics.judged_since(self.database, store, after)
+
+    # --- what a store holds
+
+    def census(self, store: str) -> Census:
+        """Begin a pass over all of a store: nothing of what is held as present is met yet."""
+        return censuses.begin(self.database, store)
+
+    def hidden(self, census: Census) -> int:
+        """Count the known objects that a census could not meet because their directories failed."""
+        return censuses.hidden(self.database, census)
+
+    def mark_gone(self, run: int, census: Census) -> int:
+        """Mark gone what a census did not meet and could have, page by page; return how many objects that were."""
+        return censuses.mark_gone(self.database, self.clock, run, census)
+
+    def known_objects(self, store: str, most: int) -> list[Object]:
+        """Return a few judged objects that are held as present."""
+        return censuses.known_objects(self.database, store, most)
+
+    def identity(self, store: str) -> str | None:
+        """Return what told a store from others when it was last seen to be itself, or None."""
+        return censuses.identity(self.database, store)
+
+    def set_identity(self, store: str, identity: str) -> None:
+        """Remember what tells a store from another in its place."""
+        with self.database.write() as connection:
+            censuses.set_identity(connection, self._store_id(connection, store), identity)
 
     # --- the daemon
 
@@ -229,13 +257,15 @@ class SqlLedger:
 
     # --- what is remembered
 
-    def lookup(self, store: str, objects: Sequence[Object], policy: str | None) -> list[Known | None]:
+    def lookup(
+        self, store: str, objects: Sequence[Object], policy: str | None, census: Census | None = None
+    ) -> list[Known | None]:
         """Return what is remembered of each object, in order; None where it is new or has changed."""
         with self.database.read() as connection:
             store_id = self._known_store_id(connection, store)
             if store_id is None:
                 return [None] * len(objects)
-            found, adopted = lookup.lookup(connection, store_id, objects, policy)
+            found, adopted = lookup.lookup(connection, store_id, objects, policy, census)
         if adopted and not self.database.readonly:
             with self.database.write() as connection:
                 lookup.adopt(connection, adopted)
@@ -321,9 +351,9 @@ class SqlLedger:
     def _close(self, run: int, batch: Sequence[Outcome]) -> None:
         now = self.clock.now()
         with self.database.write() as connection:
-            planning.close(connection, now, run, batch)
-            over = [o.plan.sha256 for o in batch if o.state in (PlanState.DONE, PlanState.GONE)]
-            uploads.removed(connection, now, over)
+            removed, gone = planning.close(connection, now, run, batch)
+            uploads.removed(connection, now, removed, REMOVED)
+            uploads.removed(connection, now, gone, GONE)
 
     # --- policies
 

@@ -10,9 +10,11 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
+from fedi_safety.core.census import Census
 from fedi_safety.core.enums import MediaType, Reason, Verdict
 from fedi_safety.core.types import Content, Judgement, Known, Object
 from fedi_safety.ledger import codec
+from fedi_safety.ledger.census import meet
 from fedi_safety.ledger.schema import State, contents, detector_sets, objects, stores
 
 _VERDICTS = {verdict.value: verdict for verdict in Verdict}
@@ -50,7 +52,7 @@ def store_row(connection: Connection, url: str) -> int:
 
 
 def lookup(
-    connection: Connection, store_id: int, wanted: Sequence[Object], policy: str | None
+    connection: Connection, store_id: int, wanted: Sequence[Object], policy: str | None, census: Census | None = None
 ) -> tuple[list[Known | None], list[tuple[int, Object]]]:
     """See `Ledger.lookup`. Also returns the trusted rows, with no version of their own yet, that these objects met."""
     rows: dict[bytes, Any] = {}
@@ -67,6 +69,8 @@ def lookup(
             found.append(None)
             continue
         _, size, mtime_ns, tag, state, sha256, verdict, given_by, decided, dismissed_at, partly, shown_by, *rest = row
+        if census is not None:
+            meet(census, rest[0], state)
         if size != obj.size or mtime_ns != obj.mtime_ns or tag != obj.tag:
             if state == _TRUSTED and size < 0:
                 adopted.append((rest[0], obj))

@@ -5,6 +5,7 @@ Every change of a plan's state appends an event, so that the last event of a pla
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ from fedi_safety.core.errors import printable
 from fedi_safety.core.types import Object, Outcome, Plan
 from fedi_safety.ledger import codec, embeddings
 from fedi_safety.ledger.events import Event, Kind, append
-from fedi_safety.ledger.schema import State, acts, contents, objects, plans, runs, stores
+from fedi_safety.ledger.schema import State, acts, contents, events, objects, plans, runs, stores
 
 WAITING = (PlanState.PLANNED.value, PlanState.FAILED.value)
 """States of an open plan whose act is not under way; only these may be closed without an act."""
@@ -34,7 +35,7 @@ _CLOSE_ACT = (
     .where(acts.c.id == bindparam("row"))
     .values({name: bindparam(name) for name in ("closed_at", "closed_seq", "outcome", "detail", "receipt")})
 )
-_REMOVED = update(objects).where(objects.c.id == bindparam("row")).values(state=State.REMOVED.value)
+_AWAY = update(objects).where(objects.c.id == bindparam("row")).values(state=bindparam("now"))
 # What stands there now was not judged: a size that no object has makes the next lookup miss.
 _FORGOTTEN = (
     update(objects)
@@ -242,13 +243,19 @@ def owned_by(run: int, plan_ids: Sequence[int]) -> ColumnElement[bool]:
     return and_(plans.c.id.in_(plan_ids), plans.c.id.in_(own))
 
 
-def close(connection: Connection, at: float, run: int, outcomes: Sequence[Outcome]) -> None:
-    """Close the acts that this run has open for these plans. Raises `ValueError` for a plan that it is not doing."""
+def close(connection: Connection, at: float, run: int, outcomes: Sequence[Outcome]) -> tuple[list[bytes], list[bytes]]:
+    """Close the acts that this run has open for these plans. Raises `ValueError` for a plan that it is not doing.
+
+    Returns the contents of which objects are removed, and of which they were gone. What is gone after a run that began
+    to remove it and never finished is that run's doing.
+    """
+    ours = _taken_back(connection, [o.plan.id for o in outcomes if o.state is PlanState.GONE])
     begun = _begun(connection, run, [outcome.plan.id for outcome in outcomes])
     new: list[Event] = []
     act_rows: list[dict[str, Any]] = []
     plan_rows: list[dict[str, Any]] = []
-    removed: list[dict[str, Any]] = []
+    away: list[dict[str, Any]] = []
+    ended_as: dict[State, list[bytes]] = {State.REMOVED: [], State.GONE: []}
     emptied: list[int] = []  # contents that lose an object
     forgotten: list[dict[str, Any]] = []
     for outcome in outcomes:
@@ -269,19 +276,35 @@ def close(connection: Connection, at: float, run: int, outcomes: Sequence[Outcom
         if state is PlanState.CHANGED:
             forgotten.append({"row": object_id})
         elif state in (PlanState.DONE, PlanState.GONE):
-            removed.append({"row": object_id})
+            now = State.REMOVED if state is PlanState.DONE or plan.id in ours else State.GONE
+            away.append({"row": object_id, "now": now.value})
+            ended_as[now].append(plan.sha256)
             emptied.append(content_id)
     for row, seq in zip(act_rows, append(connection, at, new), strict=True):
         row["closed_seq"] = seq
     for statement, rows in (
         (_CLOSE_ACT, act_rows),
         (_SET_CLOSED, plan_rows),
-        (_REMOVED, removed),
+        (_AWAY, away),
         (_FORGOTTEN, forgotten),
     ):
         if rows:
             connection.execute(statement, rows)
     embeddings.forget_orphans(connection, emptied)
+    return ended_as[State.REMOVED], ended_as[State.GONE]
+
+
+def _taken_back(connection: Connection, plan_ids: Sequence[int]) -> set[int]:
+    """Return the plans of which an earlier act was interrupted without its own run having said how far it came."""
+    found: set[int] = set()
+    for part in codec.chunks(plan_ids):
+        query = (
+            select(acts.c.plan_id, acts.c.run_id, events.c.payload)
+            .join(events, events.c.seq == acts.c.closed_seq)
+            .where(acts.c.plan_id.in_(part), acts.c.outcome == "interrupted")
+        )
+        found.update(plan for plan, own, said in connection.execute(query) if json.loads(said)["run"] != own)
+    return found
 
 
 def _begun(connection: Connection, run: int, plan_ids: Sequence[int]) -> dict[int, tuple[int, int, int]]:

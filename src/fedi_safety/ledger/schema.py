@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0010"
+REVISION = "0011"
 """The newest revision in migrations/; a test holds it to the script directory's head."""
 
 
@@ -34,6 +34,7 @@ class State(StrEnum):
     JUDGED = "judged"
     UNSCANNED = "unscanned"
     REMOVED = "removed"
+    GONE = "gone"  # not in its store any more, by other hands; present again when it is met again
     HISTORY = "history"  # condemned by the predecessor; judged again when it is met
     TRUSTED = "trusted"  # passed by the predecessor, whose word the operator takes
 
@@ -56,6 +57,7 @@ stores = Table(
     Column("id", _Id, primary_key=True),
     Column("url", Text, nullable=False, unique=True),
     Column("breaker", Text),
+    Column("identity", Text),  # what told it from another in its place (device, inode); null where nothing does
 )
 
 # How far the daemon has looked at a store: only a pass that finished completely moves it.
@@ -78,6 +80,8 @@ runs = Table(
     Column("dry_run", Boolean, nullable=False),
     Column("whole", Boolean),  # whether it is a pass over all of the store; null where the run does not say
     Column("act", Text),  # the act that somebody chose for it; null where nobody did, or chose none
+    # Whether it met all that the store holds; null while it runs, for a pass over a part, and in older runs.
+    Column("complete", Boolean),
     Column("settings", Text, nullable=False),
     Column("started_at", Double, nullable=False),
     Column("ended_at", Double),

@@ -112,6 +112,8 @@ def _store_figures(connection: Connection, store_id: int, url: str, breaker: str
             found.unscanned[reason] += count
         elif state == State.REMOVED:
             found.removed += count
+        elif state == State.GONE:
+            found.gone += count
         elif state == State.HISTORY:
             found.history += count
         else:

@@ -16,7 +16,6 @@ from fedi_safety.core.errors import printable
 from fedi_safety.core.uploads import (
     GATE_RUN,
     NOT_FOUND,
-    REMOVED,
     BacklogEntry,
     Move,
     UploadFigures,
@@ -87,7 +86,7 @@ def judged(connection: Connection, at: float, sha256s: Sequence[bytes]) -> None:
         )
 
 
-def removed(connection: Connection, at: float, sha256s: Sequence[bytes]) -> None:
+def removed(connection: Connection, at: float, sha256s: Sequence[bytes], outcome: str) -> None:
     """Note that objects with these contents were removed from their store, or were gone from it."""
     if not sha256s or not _any_open(connection):
         return
@@ -95,7 +94,7 @@ def removed(connection: Connection, at: float, sha256s: Sequence[bytes]) -> None
         connection.execute(
             update(table)
             .where(_u.sha256.in_(part), _u.state == UploadState.CONDEMNED.value)
-            .values(state=UploadState.SETTLED.value, outcome=REMOVED, settled_at=at)
+            .values(state=UploadState.SETTLED.value, outcome=outcome, settled_at=at)
         )
 
 
@@ -131,12 +130,13 @@ def reopen(connection: Connection, decoder: str) -> int:
 def settle_swept(connection: Connection, at: float, store: str, margin_s: float) -> int:
     """Settle what no complete pass over the store has met, as long as it began well after the upload.
 
+    One that found the store empty, or shorter than it may be, or a directory that failed, was not complete.
     What was met is no "not found": it ends with a verdict that is carried through, whatever a breaker, a dry run or a
     failed act has made of it so far. What was met and cannot be judged by this version is held.
     """
     r = runs.c
     swept = select(func.max(r.started_at)).where(
-        r.store == store, r.kind == "scan", r.status == "done", r.whole.is_(True)
+        r.store == store, r.kind == "scan", r.status == "done", r.whole.is_(True), r.complete.is_not(False)
     )
     began = connection.execute(swept).scalar_one_or_none()
     if began is None:

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fedi_safety.core.decide import tells_of_gone
 from fedi_safety.core.errors import printable
+from fedi_safety.core.presence import REMEDY
 
 if TYPE_CHECKING:
     from fedi_safety.core.policy import Policy
@@ -156,10 +158,9 @@ def warnings(report: Report) -> list[str]:
     found = list(_gate_warnings(report))
     for store in report.figures.stores:
         if store.breaker is not None:
-            found.append(
-                f"The breaker has stopped the actions on {store.store}: {store.breaker}. Look at `fedi-safety list "
-                "--verdict block`; if it is right, run `fedi-safety apply --resume-acts` on it."
-            )
+            remedy = "Look at `fedi-safety list --verdict block`; if it is right, run `fedi-safety apply --resume-acts`"
+            shown = f"{REMEDY[0].upper()}{REMEDY[1:]}." if tells_of_gone(store.breaker) else f"{remedy} on it."
+            found.append(f"The breaker has stopped the actions on {store.store}: {store.breaker}. {shown}")
     for store in report.figures.stores:
         acts = report.acts.get(store.store)
         if acts is None:

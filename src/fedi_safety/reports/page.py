@@ -170,6 +170,7 @@ def _rest(report: Report, store: StoreFigures) -> str:
     attempts = by_count(acts.acts) if acts else []
     rows = [
         ["removed", f"{store.removed:,}", "not in the store any more"],
+        ["gone", f"{store.gone:,}", "not in the store any more either, by other hands"],
         ["open plans", f"{acts.open_plans if acts else 0:,}", _all("all plans", plans)],
         ["failed actions", f"{acts.acts['failed'] if acts else 0:,}", _all("all attempts", attempts)],
         ["history", f"{store.history:,}", "condemned by the predecessor, not met here yet"],

@@ -98,6 +98,12 @@ class LocalStore:
         return Path(self._root)
 
     @property
+    def identity(self) -> str:
+        """Device and inode of the root: an empty directory in the place of a mount has others."""
+        info = os.fstat(self._fd)
+        return f"{info.st_dev:x}.{info.st_ino:x}"
+
+    @property
     def concurrency(self) -> int:
         """Two: while one waits for the disk, the other reads."""
         return 2

@@ -19,6 +19,7 @@ import httpx
 from fedi_safety.clients.pictrs import (
     PAGE_PICTURES,
     TRIES,
+    Oddity,
     Page,
     PictrsClient,
     PictrsRefusal,
@@ -59,6 +60,7 @@ class PictrsStore:
 
     default_act = ActKind.PURGE
     local_root = None
+    identity = None
 
     def __init__(
         self, client: PictrsClient, database: PictrsDatabase | None = None, *, page: int = PAGE_PICTURES
@@ -87,7 +89,12 @@ class PictrsStore:
         A picture of unknown age is kept whatever `since` says.
         """
         wanted = tuple(prefixes)
-        for picture in self._pictures():
+        for picture in self._entries():
+            if isinstance(picture, Oddity):
+                if not wanted or picture.name.startswith(wanted):
+                    gap = Object(picture.name, 0, 0)
+                    yield Unscanned(gap, Reason.UNREADABLE, "pict-rs lists it with a hash that none can be")
+                continue
             at = picture.created_at
             if since is not None and at is not None:
                 if at < since - _SINCE_SLACK_S:
@@ -97,22 +104,24 @@ class PictrsStore:
             if not wanted or picture.hash.startswith(wanted):
                 yield Object(picture.hash, picture.size, picture.mtime_ns)
 
-    def _pictures(self) -> Iterator[Picture]:
+    def _entries(self) -> Iterator[Picture | Oddity]:
         """Walk all pages. A page that would begin at a picture removed meanwhile is found again from an earlier one."""
         listed: deque[str] = deque(maxlen=_ANCHORS)
+        newest: Picture | Oddity | None = None
         slug: str | None = None
         while True:
             page = self._next_page(slug)
-            pictures = page.pictures
-            if slug is not None and (not pictures or slug_of(pictures[0].hash) != slug):
-                pictures, following = self._find_place(listed)
-            else:
-                following = page.next
-            for picture in pictures:
-                if picture.aliases:
-                    self._remember(picture.hash, picture.aliases[0])
-                listed.append(picture.hash)
-                yield picture
+            entries, following = page.entries, page.next
+            if slug is None:
+                newest = next(iter(entries), None)
+            elif not _begins_at(page, slug, newest):
+                entries, following = self._find_place(listed)
+            for entry in entries:
+                if isinstance(entry, Picture):
+                    if entry.aliases:
+                        self._remember(entry.hash, entry.aliases[0])
+                    listed.append(entry.hash)
+                yield entry
             if following is None:
                 return
             slug = following
@@ -131,13 +140,14 @@ class PictrsStore:
                     raise
             size //= 2
 
-    def _find_place(self, listed: Sequence[str]) -> tuple[tuple[Picture, ...], str | None]:
+    def _find_place(self, listed: Sequence[str]) -> tuple[tuple[Picture | Oddity, ...], str | None]:
         """Return what follows the last listed picture that is still there."""
         seen = frozenset(listed)
         for anchor in reversed(listed):
             page = self._client.page(slug_of(anchor), self._page + len(listed))
-            if page.pictures and page.pictures[0].hash == anchor:
-                return tuple(p for p in page.pictures if p.hash not in seen), page.next
+            if page.begins_at(anchor):
+                last = max(i for i, e in enumerate(page.entries) if isinstance(e, Picture) and e.hash in seen)
+                return page.entries[last + 1 :], page.next
         raise StoreError(
             self._client.url, "its listing lost its place among many removals", "scan again: what is known goes fast"
         )
@@ -252,3 +262,14 @@ class PictrsStore:
             self._aliases.move_to_end(key)
             while len(self._aliases) > _ALIASES_REMEMBERED:
                 self._aliases.popitem(last=False)
+
+
+def _begins_at(page: Page, slug: str, newest: Picture | Oddity | None) -> bool:
+    """Whether a page begins where it was asked for: pict-rs gives the newest one for a place that is not there.
+
+    Of an oddity nobody knows the place; that it is not the newest entry has to do.
+    """
+    first = page.entries[0] if page.entries else None
+    if isinstance(first, Oddity):
+        return first != newest
+    return first is not None and slug_of(first.hash) == slug

@@ -18,13 +18,14 @@ from fedi_safety.app.ledger import SharedRunLock
 from fedi_safety.app.passes import breaker_limits
 from fedi_safety.app.scan import scan
 from fedi_safety.app.stores import Target
-from fedi_safety.core.decide import DAY_S, breaker_opinion
-from fedi_safety.core.enums import ActKind, act_word
-from fedi_safety.core.errors import FediSafetyError
+from fedi_safety.core.decide import DAY_S, breaker_opinion, tells_of_gone
+from fedi_safety.core.enums import ActKind, Listing, act_word
+from fedi_safety.core.errors import FediSafetyError, StoreError
 from fedi_safety.core.ledger_ports import WatchLedger
 from fedi_safety.core.pipeline import Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Store
+from fedi_safety.core.presence import REMEDY, Presence, Standing
 from fedi_safety.core.records import Watermark
 from fedi_safety.core.runs import RunReport, ScanRequest, Tally, add_tally
 
@@ -32,10 +33,12 @@ log = logging.getLogger(__name__)
 
 BACK_OFF_MOST_S = 600.0
 _RETRIES = 64  # failed objects, and failed acts, that one cycle tries again
+_EVER = -float(2**33)  # before everything: times are counted in 64 bits of nanoseconds
 _BACK_S = 1.0  # a mark further ahead than this means that the clock was set back
 
 
-_COUNTS = ("judged", "planned", "acted", "failed", "unscanned")
+_SUMS = ("judged", "planned", "acted", "gone", "failed")
+_COUNTS = (*_SUMS, "unscanned")
 """Since the daemon started; `unscanned` is of the last complete cycle."""
 
 
@@ -168,7 +171,8 @@ class StoreWatch:
     def cycle(self, touched: Sequence[str] = ()) -> list[RunReport]:
         """Look at what is new, or at `touched` keys; move the high-water mark when all of it was looked at.
 
-        Raises `FediSafetyError`. Returns a report for each pass that it made.
+        A store that is not the one that is remembered moves no mark. Raises `FediSafetyError`. Returns a report for
+        each pass that it made.
         """
         shared = self._shared
         start = shared.clock.now()
@@ -181,14 +185,18 @@ class StoreWatch:
         since = look_back(mark, basis, start, shared.rhythm)
         if self._first and store.local_root is not None:
             since = None  # moved directories keep the times of their files; looking at all names costs little here
+        if since is not None and not shared.ledger.known_objects(store.url, 1):
+            since = _EVER  # it was empty, or is not there yet: what comes may be of any age
         if mark is None or since is None:
             reports = [self._pass(store, act, whole=True)]
+            self._check(store, reports[0])
             mark = Watermark(start, start, basis)
         elif touched:
             reports = [self._pass(store, act, prefixes=tuple(touched))]
             mark = None
         else:
             reports = [self._pass(store, act, since=since), *self._retry(store, act), *self._act_again(store, act)]
+            self._check(store, reports[0])
             mark = Watermark(start, mark.swept_at, basis)
         if any(report.interrupted for report in reports):
             self.cut_short = True
@@ -201,6 +209,16 @@ class StoreWatch:
         if store.local_root is not None:
             self._close_store()  # an open root would show the old tree after a new mount
         return reports
+
+    def _check(self, store: Store, report: RunReport) -> None:
+        """Raise `StoreError` unless the store that was looked at is the one that is remembered."""
+        if report.listing is Listing.DOUBTED:
+            raise StoreError(report.store, report.breaker or "", REMEDY)
+        # A pass over everything has looked for itself, and one that met something known needs not to.
+        if report.listing is None and not report.interrupted and not report.tally.already_judged:
+            presence = Presence(store, self._shared.ledger)
+            if presence.standing() is Standing.OTHER:
+                raise presence.stranger("none of the known objects that were asked for is there")
 
     def _open(self) -> Store:
         if self._store is None:
@@ -217,11 +235,12 @@ class StoreWatch:
             self._store = None
 
     def _basis(self, act: ActKind | None) -> str:
-        """Return what a verdict and an act rest on: when it changes, older objects have to be met again."""
+        """Return what a verdict and an act rest on, and the store on: when it changes, all has to be met again."""
         wanted = self._shared.wanted
         versions = {d.name: d.version for d in self._shared.engine.detectors}
         policy = self._shared.engine.in_force(self.policy).id
-        parts = [act_word(act), wanted.dry_run, wanted.cascade, list(wanted.prefixes), policy, versions]
+        root = self._open().identity
+        parts = [act_word(act), wanted.dry_run, wanted.cascade, list(wanted.prefixes), policy, versions, root]
         return json.dumps(parts, sort_keys=True)
 
     def _pass(
@@ -318,19 +337,22 @@ class StoreWatch:
         health.last_end = self._shared.clock.now()
         for report in reports:
             fresh = report.tally
-            for name in ("judged", "planned", "acted", "failed"):
+            for name in _SUMS:
                 health.counts[name] += getattr(fresh, name)
             for outcome in report.failures:
                 log.warning("%s: not removed: %s: %s", self.target.name, outcome.plan.object.key, outcome.detail)
             if fresh.judged or fresh.acted:
                 log.info("%s: judged %d, removed %d", self.target.name, fresh.judged, fresh.acted)
+            if fresh.gone:
+                log.info("%s: gone by other hands %d", self.target.name, fresh.gone)
         if moved:
             health.counts["unscanned"] = reports[0].tally.unscanned_total
         # A breaker that the cycle's own count tripped is in the ledger, but not yet in a report.
         why = None if self._shared.wanted.dry_run else self._shared.ledger.breaker(self._url)
         if why is not None:
-            log.warning("%s: the breaker holds removals back: %s; see `fedi-safety list --verdict block`, then "
-                        "`fedi-safety apply --resume-acts`", self.target.name, why)  # fmt: skip
+            remedy = "see `fedi-safety list --verdict block`, then `fedi-safety apply --resume-acts`"
+            log.warning("%s: the breaker holds removals back: %s; %s", self.target.name, why,
+                        REMEDY if tells_of_gone(why) else remedy)  # fmt: skip
         failed = 0 if self._shared.wanted.dry_run else self._shared.ledger.failed_acts(self._url)
         if why is None and failed:
             self._tell("failing", f"failing: {failed} removals failed")

@@ -32,7 +32,7 @@ from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Store
 from fedi_safety.core.runs import RunReport, ScanRequest
 from fedi_safety.core.types import Object
-from fedi_safety.core.uploads import NOT_FOUND, REMOVED, BacklogEntry, Move, UploadFigures, UploadState
+from fedi_safety.core.uploads import GONE, NOT_FOUND, REMOVED, BacklogEntry, Move, UploadFigures, UploadState
 from fedi_safety.gate.backlog.finder import Finder, StoreSubset, upload_store
 from fedi_safety.gate.backlog.relay import ELSEWHERE, Relay, bystander
 from fedi_safety.gate.backlog.writer import LedgerWriter
@@ -287,6 +287,7 @@ class Backlog:
         """Return where the store has these uploads, and note of the others that it has not. Raises `StoreError`."""
         now = self._clock.now()
         objects: dict[Object, BacklogEntry] = {}
+        nowhere: list[BacklogEntry] = []
         for entry in entries:
             if self._halt.is_set():
                 return {}
@@ -297,9 +298,15 @@ class Backlog:
             if found:
                 objects.update(dict.fromkeys(found, entry))
             elif found is not None and now - entry.note.at > _GONE_S:
-                self._writer.enqueue_moves([Move(entry.note.upload, UploadState.SETTLED, NOT_FOUND)])
+                nowhere.append(entry)
             else:
                 self._writer.enqueue_moves([Move(entry.note.upload)])
+        if nowhere:
+            over = finder.is_itself(self._ledger)
+            if not over:
+                self._say("the store has nothing of what is known of it: what is not found there waits")
+            ended = (UploadState.SETTLED, NOT_FOUND) if over else (None, None)
+            self._writer.enqueue_moves([Move(entry.note.upload, *ended) for entry in nowhere])
         return objects
 
     def _judge_found(self, store: Store, objects: dict[Object, BacklogEntry], engine: Engine) -> None:
@@ -398,9 +405,10 @@ class Backlog:
             self._writer.enqueue_moves([Move(entry.note.upload, state, detail=why, decoder=decoder_version(engine))])
         else:
             outcome = Verdict.BLOCK if tally.block else Verdict.REVIEW if tally.review else Verdict.CLEAR
-            still = tally.block > tally.acted and report.act is not None
+            still = tally.block > tally.acted + tally.gone and report.act is not None
             over = UploadState.CONDEMNED if still else UploadState.SETTLED
-            self._writer.enqueue_moves([Move(entry.note.upload, over, REMOVED if tally.acted else outcome.value)])
+            how = REMOVED if tally.acted else GONE if tally.gone else outcome.value
+            self._writer.enqueue_moves([Move(entry.note.upload, over, how)])
         return True
 
     async def _fetched(self, entry: BacklogEntry, url: str) -> None:
@@ -412,7 +420,7 @@ class Backlog:
         try:
             data = await self._fetcher.get(url)
         except FetchError as error:
-            over = self._clock.now() - note.at > _GONE_S
+            over = error.absent and self._clock.now() - note.at > _GONE_S
             state = UploadState.SETTLED if over else None
             self._writer.enqueue_moves([Move(note.upload, state, NOT_FOUND if over else None, detail=error.message)])
             return

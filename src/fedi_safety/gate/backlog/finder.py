@@ -8,8 +8,10 @@ from fedi_safety.app.stores import Target, targets
 from fedi_safety.clients.pictrs import PictrsClient, Picture
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import UsageError
+from fedi_safety.core.ledger_ports import Ledger
 from fedi_safety.core.nulls import ReadableSubset
 from fedi_safety.core.ports import Store
+from fedi_safety.core.presence import Presence, Standing
 from fedi_safety.core.types import Object
 from fedi_safety.core.uploads import BacklogEntry
 
@@ -23,6 +25,7 @@ class StoreSubset(ReadableSubset):
         self.concurrency = store.concurrency
         self.default_act = store.default_act
         self.local_root = store.local_root
+        self.identity = store.identity
         self.owner = store.owner
         self.remove = store.remove
 
@@ -60,6 +63,17 @@ class Finder:
         if store.owner is not None:
             return (Object(picture.hash, picture.size, picture.mtime_ns),)
         return tuple(self._files(store, client, picture))
+
+    def is_itself(self, ledger: Ledger) -> bool:
+        """Whether what is not found may be said not to be there: an empty or another store proves nothing.
+
+        Raises `StoreError`.
+        """
+        store = self.open()
+        if Presence(store, ledger).standing() is not Standing.ITSELF:
+            return False
+        client = self._pictrs(store)
+        return store.owner is not None or client is None or client.has_pictures()
 
     def _files(self, store: Store, client: PictrsClient, picture: Picture) -> Iterator[Object]:
         """Yield the file of a picture in pict-rs' own store."""

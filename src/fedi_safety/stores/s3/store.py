@@ -66,6 +66,7 @@ class S3Store:
 
     default_act = ActKind.DELETE
     local_root = None
+    identity = None
     owner = None
 
     def __init__(self, address: Address, client: Client, concurrency: int) -> None:

@@ -53,6 +53,7 @@ class SftpStore:
 
     default_act = ActKind.DELETE
     local_root = None
+    identity = None  # SFTP tells neither device nor inode
     owner = None
 
     def __init__(
