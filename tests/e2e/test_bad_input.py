@@ -166,9 +166,10 @@ def test_a_full_disk_under_the_ledger_loses_and_removes_nothing(media: Path, fac
         check=True,
     )
     assert "full: 3\nportrait.jpg\n" in done.stdout, done
-    (said,) = done.stderr.splitlines()
+    said, named = done.stderr.splitlines()
     assert "ledger.db" in said
     assert "space" in said
+    assert "removed portrait.jpg (a face)" in named
     assert "freed: 0" in done.stdout
     assert "verify: 0" in done.stdout
     assert set(before) - set(digests(media)) == {"portrait.jpg"}

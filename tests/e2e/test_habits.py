@@ -88,7 +88,7 @@ def test_info_logs_name_what_was_condemned_and_removed(media: Path, tmp_path: Pa
     policy.write_text(FACES)
     done = program("scan", str(media), *FIRST, "--log-level", "info")
     assert "card.png: block (test card), sha256 " in done.err
-    assert "card.png: done: verified" in done.err
+    assert "removed card.png (test card): verified" in done.err
     assert "alembic" not in done.err
 
 
