@@ -212,7 +212,8 @@ def test_many_small_lines_in_one_piece_are_too_large(trailer: bool) -> None:
     async def test() -> None:
         config = edge.make_server(None, edge.Edge(8, lambda _peer: True)).config
         config.load()
-        protocol = config.http_protocol_class(config=config, server_state=ServerState(), app_state={})  # type: ignore[call-arg]
+        protocol: Any = config.http_protocol_class
+        protocol = protocol(config=config, server_state=ServerState(), app_state={})
         protocol.connection_made(Transport())
         protocol.data_received(head + (b"\r\n0\r\n" if trailer else b"") + lines)
         assert len(protocol.headers) < 20_000
