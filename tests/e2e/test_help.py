@@ -12,7 +12,8 @@ import typer
 from fedi_safety import cli
 
 NAMES = [[], *([name] for name in cli._COMMANDS), ["ledger", "verify"], ["policy", "check"], ["models", "fetch"]]
-HEAVY = ("pydantic", "numpy", "PIL", "onnxruntime", "sqlalchemy", "alembic", "dlib", "asyncio", "httpx", "ssl")
+HEAVY = ("pydantic", "numpy", "PIL", "onnxruntime", "sqlalchemy", "alembic", "dlib", "asyncio", "httpx", "ssl",
+         "fedi_safety.core.types", "fedi_safety.core.records")  # fmt: skip
 
 
 @pytest.mark.parametrize("names", NAMES, ids=" ".join)

@@ -14,7 +14,6 @@ import typer
 from fedi_safety.cli.options import ConfigOption, JsonOption, LedgerOption, LogLevelOption, QuietOption, YesOption
 from fedi_safety.cli.output_file import checked_place, write_page
 from fedi_safety.cli.shell import Shell, shell, write_json
-from fedi_safety.cli.summary import ledger_line
 from fedi_safety.core.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -61,6 +60,8 @@ def report(
         csv.writer(sys.stdout, lineterminator="\n").writerows(csv_rows(found))
     else:
         _print_tables(sh, found)
+        from fedi_safety.cli.summary import ledger_line
+
         sh.say(ledger_line(found.ledger))
     if place is not None:
         sh.err.print(f"wrote {printable(str(place))}", markup=False)
