@@ -66,7 +66,8 @@ def test_commands_end_and_print_as_documented(folder: Path) -> None:
     for code, command, output in documented():
         done = launch(command.replace(PLACE, shlex.quote(str(folder))))
         assert done.code == code, (command, done)
-        assert comparable(done.out, str(folder)) == comparable(output, str(folder)), command
+        said = done.out.replace(str(ROOT / "fedi-safety"), "./fedi-safety")  # from elsewhere it names its whole path
+        assert comparable(said, str(folder)) == comparable(output, str(folder)), command
         assert done.err == "", (command, done.err)
     assert sorted(p.name for p in folder.iterdir()) == [
         "astronaut.jpg", "chelsea.jpg", "china.jpg", "coffee.jpg", "export.csv", "flower.jpg",
