@@ -67,7 +67,9 @@ def test_commands_end_and_print_as_documented(folder: Path) -> None:
         done = launch(command.replace(PLACE, shlex.quote(str(folder))))
         assert done.code == code, (command, done)
         assert comparable(done.out, str(folder)) == comparable(output, str(folder)), command
-        assert done.err == "", (command, done.err)
+        removals = re.findall(r"WARNING fedi_safety\.acted: removed (.+?):.*\n", done.err)
+        assert removals == (["card.png (test card)"] if " apply " in command else []), (command, done.err)
+        assert done.err.count("\n") == len(removals), (command, done.err)
     assert sorted(p.name for p in folder.iterdir()) == [
         "astronaut.jpg", "chelsea.jpg", "china.jpg", "coffee.jpg", "export.csv", "flower.jpg",
     ]  # fmt: skip

@@ -132,7 +132,7 @@ def called_as() -> str:
     if shutil.which("fedi-safety") is None:
         for path in (clone_launcher(), Path(sys.argv[0]).absolute().with_name("fedi-safety")):
             if path is not None and shutil.which(path) is not None:
-                return shlex.quote(str(path))
+                return "./fedi-safety" if path.parent == Path.cwd() else shlex.quote(str(path))
     return "fedi-safety"
 
 
