@@ -31,7 +31,7 @@ from fedi_safety.app.ledger import SystemClock
 from fedi_safety.cli.lookup import reason_text
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.frame_scores import ONE_PICTURE
-from fedi_safety.core.ledger_ports import ScorePage
+from fedi_safety.core.ledger.ports import ScorePage
 from fedi_safety.core.policy import Policy, judge
 from fedi_safety.core.types import Judgement
 from fedi_safety.ledger.ledger import open_ledger

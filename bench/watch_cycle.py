@@ -26,7 +26,7 @@ from fedi_safety.app.ledger import SharedRunLock, SystemClock
 from fedi_safety.app.stores import Target
 from fedi_safety.config.loading import load_settings
 from fedi_safety.config.schema import S3
-from fedi_safety.core.records import Watermark
+from fedi_safety.core.ledger.records import Watermark
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.watch.cycles import Shared, StoreWatch
 from support.fakes import FakeDecoder, detectors, red_circles

@@ -49,6 +49,10 @@ PLANTED: dict[str, tuple[str, Callable[[Path], None]]] = {
         add("core/examine", "import fedi_safety.core.enforcement"),
     ),
     "a file of the core without a floor": ("The core is layered", add("core/helpers", "VALUE = 1")),
+    "a record asks": (
+        "What is said to the ledger is layered",
+        add("core/ledger/records", "import fedi_safety.core.ledger.ports"),
+    ),
     "a command opens its own ledger": (
         "The ledger is behind its ports",
         add("cli/list_cmd", "def late():\n    from fedi_safety.ledger.ledger import open_ledger"),

@@ -26,7 +26,7 @@ from fedi_safety.config.loading import load_settings
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.enums import Detail, MediaType, Reason, Verdict
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.ledger_ports import Verdicts
+from fedi_safety.core.ledger.ports import Verdicts
 from fedi_safety.core.nulls import NoMemory
 from fedi_safety.core.policy import Policy, Rule
 from fedi_safety.core.ports import Store

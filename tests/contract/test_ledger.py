@@ -12,7 +12,7 @@ import pytest
 
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Reason, Verdict
 from fedi_safety.core.errors import LedgerError
-from fedi_safety.core.ledger_ports import Ledger, WholeLedger
+from fedi_safety.core.ledger.ports import Ledger, WholeLedger
 from fedi_safety.core.types import (
     Content,
     FactorHit,

@@ -12,8 +12,8 @@ import pytest
 
 from fedi_safety.core.enums import MediaType, Reason, Verdict
 from fedi_safety.core.errors import Unscannable
+from fedi_safety.core.ledger.records import Row
 from fedi_safety.core.policy import Policy, Rule
-from fedi_safety.core.records import Row
 from fedi_safety.core.runs import Tally
 from fedi_safety.core.types import Decoded
 from fedi_safety.media import Caps, SandboxDecoder

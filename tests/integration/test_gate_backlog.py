@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from fedi_safety.core.enums import ActKind, PlanState
-from fedi_safety.core.records import Filters
+from fedi_safety.core.ledger.records import Filters
+from fedi_safety.core.ledger.uploads import BacklogEntry, UploadState
 from fedi_safety.core.types import Object
-from fedi_safety.core.uploads import BacklogEntry, UploadState
 from fedi_safety.gate.backlog import backlog as entries
 from fedi_safety.gate.backlog import finder
 from support.fakes import FakeStore

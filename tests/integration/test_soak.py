@@ -32,8 +32,8 @@ from fedi_safety.clients.pictrs import PictrsClient
 from fedi_safety.config.loading import load_settings
 from fedi_safety.config.schema import S3, Settings, Ssh
 from fedi_safety.core.enums import Detail, MediaType
+from fedi_safety.core.ledger.records import Filters
 from fedi_safety.core.ports import Store
-from fedi_safety.core.records import Filters
 from fedi_safety.core.types import Decoded
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.stores.pictrs import PictrsStore

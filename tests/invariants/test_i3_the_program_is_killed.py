@@ -14,7 +14,7 @@ import pytest
 
 from fedi_safety.app.ledger import SystemClock
 from fedi_safety.core.enums import PlanState
-from fedi_safety.core.records import Filters, Row
+from fedi_safety.core.ledger.records import Filters, Row
 from fedi_safety.ledger.ledger import open_ledger
 from support import stand_in
 from support.corpus import shapes

@@ -22,12 +22,12 @@ from fedi_safety.app.engine import Engine
 from fedi_safety.app.ledger import SharedRunLock
 from fedi_safety.app.stores import Target
 from fedi_safety.config.loading import load_settings
-from fedi_safety.core.census import Census
 from fedi_safety.core.decide import BreakerLimits, tells_of_gone
 from fedi_safety.core.enums import Listing, PlanState, Reason, Verdict
 from fedi_safety.core.errors import StoreError
+from fedi_safety.core.ledger.census import Census
+from fedi_safety.core.ledger.uploads import UploadNote, UploadState
 from fedi_safety.core.types import Object, Unscanned
-from fedi_safety.core.uploads import UploadNote, UploadState
 from fedi_safety.gate.backlog.finder import Finder
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from fedi_safety.reports.facts import Report, warnings

@@ -12,11 +12,11 @@ from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.decide import BreakerLimits, Mode
 from fedi_safety.core.enforcement import Acting, Enforcement
 from fedi_safety.core.enums import ActKind, Listing, Recheck
+from fedi_safety.core.ledger.records import Filters, Row
 from fedi_safety.core.pipeline import Options, Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Store
 from fedi_safety.core.presence import Presence
-from fedi_safety.core.records import Filters, Row
 from fedi_safety.core.runs import Tally
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from support.fakes import FakeClock, FakeDecoder, FakeDetector, detectors, red_circles

@@ -21,9 +21,9 @@ from fedi_safety.config.loading import load_settings
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.enums import Detail, MediaType, Reason
 from fedi_safety.core.errors import Unscannable
+from fedi_safety.core.ledger.uploads import UploadFigures
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.types import Decoded
-from fedi_safety.core.uploads import UploadFigures
 from fedi_safety.gate import edge
 from fedi_safety.gate.service import Serving
 from fedi_safety.judging import engine

@@ -14,10 +14,10 @@ from fedi_safety.core.decide import breaker_opinion
 from fedi_safety.core.enforcement import Acting
 from fedi_safety.core.enums import ActKind
 from fedi_safety.core.errors import UsageError
-from fedi_safety.core.ledger_ports import Ledger
+from fedi_safety.core.ledger.ports import Ledger
+from fedi_safety.core.ledger.records import StoreCounts
 from fedi_safety.core.ports import Store
 from fedi_safety.core.presence import Presence
-from fedi_safety.core.records import StoreCounts
 from fedi_safety.core.runs import RunReport, Tally
 from fedi_safety.core.types import Outcome, Plan
 

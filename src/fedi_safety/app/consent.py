@@ -15,7 +15,7 @@ from fedi_safety.core.errors import UsageError
 if TYPE_CHECKING:
     from fedi_safety.app.stores import Target
     from fedi_safety.config.schema import Settings
-    from fedi_safety.core.ledger_ports import Ledger
+    from fedi_safety.core.ledger.ports import Ledger
 
 
 @dataclass(frozen=True, slots=True)

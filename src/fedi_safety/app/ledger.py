@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fedi_safety.config.locations import default_ledgers, ledger_path
 from fedi_safety.config.schema import Settings
-from fedi_safety.core.ledger_ports import Ledger, UploadLedger, WholeLedger
+from fedi_safety.core.ledger.ports import Ledger, UploadLedger, WholeLedger
 
 _UPLOAD_BUSY_S = 1.5  # how long a write waits for another program's: somebody waits for the answer
 

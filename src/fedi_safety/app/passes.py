@@ -11,7 +11,7 @@ from fedi_safety.config.schema import Settings
 from fedi_safety.core.decide import BreakerLimits
 from fedi_safety.core.enums import Listing, PlanState
 from fedi_safety.core.errors import FediSafetyError
-from fedi_safety.core.ledger_ports import Ledger
+from fedi_safety.core.ledger.ports import Ledger
 from fedi_safety.core.runs import RunReport
 from fedi_safety.core.types import Outcome
 

@@ -15,7 +15,7 @@ from fedi_safety.app.engine import measurable
 from fedi_safety.concepts.rescoring import ConceptRescorer
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.enums import Verdict
-from fedi_safety.core.ledger_ports import LedgerReader, PictureScores, ScorePage
+from fedi_safety.core.ledger.ports import LedgerReader, PictureScores, ScorePage
 from fedi_safety.core.policy import Policy, Rule, decide, marks
 from fedi_safety.core.types import Judgement, Scores
 

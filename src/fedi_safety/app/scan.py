@@ -20,7 +20,7 @@ from fedi_safety.config.schema import Settings
 from fedi_safety.core.decide import Mode, breaker_opinion
 from fedi_safety.core.enforcement import Acting, Enforcement
 from fedi_safety.core.enums import Recheck, act_word
-from fedi_safety.core.ledger_ports import Ledger
+from fedi_safety.core.ledger.ports import Ledger
 from fedi_safety.core.pipeline import Options, Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Store

@@ -26,7 +26,7 @@ from fedi_safety.core.errors import UsageError
 
 if TYPE_CHECKING:
     from fedi_safety.app.stores import Target
-    from fedi_safety.core.ledger_ports import Ledger
+    from fedi_safety.core.ledger.ports import Ledger
     from fedi_safety.core.ports import Store
     from fedi_safety.core.runs import RunReport
 

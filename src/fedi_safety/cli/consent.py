@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fedi_safety.app.consent import Lacking
     from fedi_safety.app.stores import Target
     from fedi_safety.cli.shell import Shell
-    from fedi_safety.core.ledger_ports import Ledger
+    from fedi_safety.core.ledger.ports import Ledger
 
 _ACTS = {
     ActKind.DELETE: "remove it from the store, for good",

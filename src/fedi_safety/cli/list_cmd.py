@@ -13,7 +13,7 @@ from fedi_safety.core.enums import PlanState, Reason, Verdict
 from fedi_safety.core.errors import printable
 
 if TYPE_CHECKING:
-    from fedi_safety.core.records import Row
+    from fedi_safety.core.ledger.records import Row
 
 
 def list_objects(
@@ -45,7 +45,7 @@ def list_objects(
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.cli.lookup import known_store, reason_text, row_json
     from fedi_safety.core.errors import UsageError
-    from fedi_safety.core.records import Filters
+    from fedi_safety.core.ledger.records import Filters
 
     sh = shell(config, ledger, log_level, quiet, yes)
     if state not in (None, "judged", "unscanned", "removed", "gone", "history"):

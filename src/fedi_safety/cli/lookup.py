@@ -11,8 +11,8 @@ from fedi_safety.core.errors import UsageError
 
 if TYPE_CHECKING:
     from fedi_safety.config.schema import Settings
-    from fedi_safety.core.ledger_ports import LedgerReader
-    from fedi_safety.core.records import Row, Shown
+    from fedi_safety.core.ledger.ports import LedgerReader
+    from fedi_safety.core.ledger.records import Row, Shown
     from fedi_safety.core.types import FactorHit, RuleHit
 
 

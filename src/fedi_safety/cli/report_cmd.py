@@ -19,8 +19,8 @@ from fedi_safety.core.errors import UsageError, printable
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from fedi_safety.core.records import StoreActs, StoreFigures
-    from fedi_safety.core.uploads import UploadFigures
+    from fedi_safety.core.ledger.records import StoreActs, StoreFigures
+    from fedi_safety.core.ledger.uploads import UploadFigures
     from fedi_safety.reports.facts import Report
 
 _VERDICTS = ("clear", "review", "block")
@@ -104,7 +104,7 @@ def _read(sh: Shell, named: str | None, *, histograms: bool, policy: bool) -> Re
 
 def as_json(found: Report) -> dict[str, Any]:
     """Return the report as one JSON object; its fields are a promise to scripts."""
-    from fedi_safety.core.records import BINS
+    from fedi_safety.core.ledger.records import BINS
     from fedi_safety.reports.facts import summed
 
     stores = found.figures.stores

@@ -55,7 +55,7 @@ def _steps(sh: Shell, folder: Path) -> list[str]:
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.app.scan import scan
     from fedi_safety.app.stores import named_store
-    from fedi_safety.core.records import Filters
+    from fedi_safety.core.ledger.records import Filters
     from fedi_safety.core.runs import ScanRequest
     from fedi_safety.core.testcard import TEST_CARD_NAME, TEST_CARD_SHA256, draw_test_card
     from fedi_safety.detectors.examples import check_examples

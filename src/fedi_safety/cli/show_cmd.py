@@ -13,7 +13,7 @@ from fedi_safety.cli.shell import shell, write_json
 from fedi_safety.core.errors import printable
 
 if TYPE_CHECKING:
-    from fedi_safety.core.records import Shown
+    from fedi_safety.core.ledger.records import Shown
     from fedi_safety.core.types import Signal
 
 

@@ -24,7 +24,7 @@ from fedi_safety.core.decide import (
 )
 from fedi_safety.core.enums import ActKind, Listing, PlanState, Root, Verdict
 from fedi_safety.core.errors import ModelError, StoreError, out_of_memory, printable
-from fedi_safety.core.ledger_ports import Ledger
+from fedi_safety.core.ledger.ports import Ledger
 from fedi_safety.core.pipeline import Pipeline, Remembered, Result
 from fedi_safety.core.ports import Act, Clock
 from fedi_safety.core.presence import Presence

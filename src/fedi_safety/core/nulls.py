@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fedi_safety.core.census import Census
 from fedi_safety.core.keys import key_bytes
+from fedi_safety.core.ledger.census import Census
 from fedi_safety.core.ports import ReadableStore
 from fedi_safety.core.types import Content, Judgement, Known, Object, Unscanned
 

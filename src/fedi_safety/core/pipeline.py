@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from fedi_safety.core.cascade import Cascade
-from fedi_safety.core.census import Census
 from fedi_safety.core.enums import MediaType, Reason, Recheck
 from fedi_safety.core.errors import StoreError, Unscannable, out_of_memory
 from fedi_safety.core.examine import DecodedMedium, Examiner, decoder_mark
-from fedi_safety.core.ledger_ports import Memory
+from fedi_safety.core.ledger.census import Census
+from fedi_safety.core.ledger.ports import Memory
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Decoder, ReadableStore
 from fedi_safety.core.queues import ByteBudget, Pipe, Stopped

@@ -1,4 +1,4 @@
-"""The boundaries of the core as Protocols, and the promises an implementation owes; `ledger_ports` has the ledger's.
+"""The boundaries of the core as Protocols, and the promises an implementation owes; `ledger.ports` has the ledger's.
 
 Adapters implement them; the pipeline calls them; tests replace them by fakes (tests/support/fakes.py). One contract
 suite per port runs against every implementation (tests/contract/).

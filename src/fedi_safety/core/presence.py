@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from enum import Enum
 
-from fedi_safety.core.census import Census
 from fedi_safety.core.decide import BreakerLimits, Compared, listing_opinion, stranger_opinion
 from fedi_safety.core.enums import Listing, Reason, Root
 from fedi_safety.core.errors import StoreError, Unscannable
-from fedi_safety.core.ledger_ports import Ledger
+from fedi_safety.core.ledger.census import Census
+from fedi_safety.core.ledger.ports import Ledger
 from fedi_safety.core.ports import ReadableStore, Store
 from fedi_safety.core.types import Object
 

@@ -21,10 +21,10 @@ from fedi_safety.app.engine import Engine, measurable, open_decoder, open_engine
 from fedi_safety.config.schema import Gate, Settings
 from fedi_safety.core.enums import MediaType
 from fedi_safety.core.errors import FediSafetyError
-from fedi_safety.core.ledger_ports import UploadLedger
+from fedi_safety.core.ledger.ports import UploadLedger
+from fedi_safety.core.ledger.uploads import GATE_RUN, UploadState
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Decoder
-from fedi_safety.core.uploads import GATE_RUN, UploadState
 from fedi_safety.gate import edge, openapi
 from fedi_safety.gate.admission import Admission, check
 from fedi_safety.gate.app import Parts, create_app

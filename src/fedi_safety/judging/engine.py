@@ -21,7 +21,7 @@ from fedi_safety.app.replay import Rejudge
 from fedi_safety.core.enums import MediaType, Reason, Verdict
 from fedi_safety.core.errors import FediSafetyError, LedgerError, ModelError, Unscannable
 from fedi_safety.core.examine import DecodedMedium, Examiner
-from fedi_safety.core.ledger_ports import Verdicts
+from fedi_safety.core.ledger.ports import Verdicts
 from fedi_safety.core.policy import Policy, dismissal
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.queues import Pipe, Stopped

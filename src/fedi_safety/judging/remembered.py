@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 
 from fedi_safety.core.errors import LedgerError
-from fedi_safety.core.ledger_ports import Verdicts
+from fedi_safety.core.ledger.ports import Verdicts
 from fedi_safety.core.policy import Policy, dismissal
 from fedi_safety.judging.engine import judged
 from fedi_safety.judging.types import Answer, Judge, Upload

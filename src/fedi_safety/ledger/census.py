@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select, update
 
-from fedi_safety.core.census import Census
 from fedi_safety.core.enums import PlanState
+from fedi_safety.core.ledger.census import Census
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.types import Object
 from fedi_safety.ledger import codec, embeddings, planning

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select
 
-from fedi_safety.core.records import KeptEmbeddings
+from fedi_safety.core.ledger.records import KeptEmbeddings
 from fedi_safety.core.types import Embedding
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.schema import State, embedding_models, embeddings, objects

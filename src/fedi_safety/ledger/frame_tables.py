@@ -16,7 +16,7 @@ _NUMBERS = [("frame", "<i4"), ("picture", "<i4"), ("stream", "<u2"), ("time_ms",
 
 @dataclass(slots=True)
 class Pictures:
-    """See `core.ledger_ports.PictureScores`."""
+    """See `core.ledger.ports.PictureScores`."""
 
     owners: NDArray[np.intp]
     values: NDArray[np.float64]

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from sqlalchemy import Connection, insert, select
 
 from fedi_safety.core.errors import LedgerUsageError
-from fedi_safety.core.records import Imported
+from fedi_safety.core.ledger.records import Imported
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.database.sqlite import open_foreign

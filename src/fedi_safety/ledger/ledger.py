@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from fedi_safety.core.census import Census
 from fedi_safety.core.enums import ActKind, PlanState
 from fedi_safety.core.errors import LedgerUsageError, printable
-from fedi_safety.core.ledger_ports import NoRuleHoldsFn, RedecideFn, Rescorer
-from fedi_safety.core.ports import Clock
-from fedi_safety.core.records import (
+from fedi_safety.core.ledger.census import Census
+from fedi_safety.core.ledger.ports import NoRuleHoldsFn, RedecideFn, Rescorer
+from fedi_safety.core.ledger.records import (
     Figures,
     Filters,
     Imported,
@@ -30,8 +29,9 @@ from fedi_safety.core.records import (
     Verification,
     Watermark,
 )
+from fedi_safety.core.ledger.uploads import GONE, REMOVED, BacklogEntry, Move, UploadFigures, UploadNote, UploadState
+from fedi_safety.core.ports import Clock
 from fedi_safety.core.types import Content, Judged, Judgement, Known, Object, Outcome, Plan, Unscanned
-from fedi_safety.core.uploads import GONE, REMOVED, BacklogEntry, Move, UploadFigures, UploadNote, UploadState
 from fedi_safety.ledger import census as censuses
 from fedi_safety.ledger import codec, embeddings, lookup, planning, query, statistics, uploads, verdicts, watermarks
 from fedi_safety.ledger import runs as earlier
@@ -371,40 +371,15 @@ class SqlLedger:
         `rescorer` first computes signals from kept embeddings, where they are defined otherwise now. `no_rule_holds`
         answers for most contents of a page at once (see `replay`).
         """
-        from fedi_safety.ledger.replay import Redecided, redecide_page
+        from fedi_safety.ledger.replay import redecide
 
-        total = Redecided()
-        more = True
-        while more:
-            with self.database.write() as connection:
-                now = self.clock.now()
-                more = redecide_page(connection, now, run, policy, judge, total, no_rule_holds, rescorer)
-                for part in codec.chunks(total.unblocked if more else []):
-                    of_these = plans.c.content_id.in_(part)
-                    planning.close_waiting(connection, now, run, of_these, PlanState.SUPERSEDED)
-        figures: dict[str, Any] = {"decided": total.decided, "undecided": total.undecided, "moves": dict(total.moves)}
-        if total.computed:
-            figures["computed"] = total.computed
-        if total.decided or total.undecided:
-            with self.database.write() as connection:
-                payload = {"run": run, "policy": policy} | figures
-                append(connection, self.clock.now(), [Event(Kind.REDECIDED, payload)])
-        return total.decided
+        return redecide(self.database, self.clock, run, policy, judge, no_rule_holds, rescorer)
 
     def score_pages(self, policy: str | None = None, rescorer: Rescorer | None = None) -> Iterator[Page]:
         """Yield every content that nobody dismissed, by the page; signals are computed anew where `rescorer` can."""
-        from fedi_safety.ledger.score_pages import read_page, rescored
+        from fedi_safety.ledger.score_pages import pages
 
-        after = 0
-        while True:
-            with self.database.read() as connection:
-                page = read_page(connection, after, policy, count_objects=True)
-                if page is None:
-                    return
-                if rescorer is not None:
-                    page = rescored(connection, page, rescorer)
-            yield page
-            after = page.cells["id"][-1]
+        return pages(self.database, policy, rescorer)
 
     # --- embeddings
 

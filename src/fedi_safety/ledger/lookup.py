@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from fedi_safety.core.census import Census
 from fedi_safety.core.enums import MediaType, Reason, Verdict
+from fedi_safety.core.ledger.census import Census
 from fedi_safety.core.types import Content, Judgement, Known, Object
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.census import meet

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from fedi_safety.core.enums import ActKind, PlanState, Reason, Verdict
-from fedi_safety.core.records import Filters, PastEvent, PastJudgement, Row, Shown
+from fedi_safety.core.ledger.records import Filters, PastEvent, PastJudgement, Row, Shown
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.schema import (

@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, bindparam, update
 
-from fedi_safety.core.enums import Verdict
-from fedi_safety.core.ledger_ports import NoRuleHoldsFn, RedecideFn, Rescorer
+from fedi_safety.core.enums import PlanState, Verdict
+from fedi_safety.core.ledger.ports import NoRuleHoldsFn, RedecideFn, Rescorer
+from fedi_safety.core.ports import Clock
 from fedi_safety.core.types import Judgement
-from fedi_safety.ledger import codec, verdicts
-from fedi_safety.ledger.schema import contents
+from fedi_safety.ledger import codec, planning, verdicts
+from fedi_safety.ledger.database.base import Database
+from fedi_safety.ledger.events import Event, Kind, append
+from fedi_safety.ledger.schema import contents, plans
 from fedi_safety.ledger.score_pages import Page, read_page, rescored
 from fedi_safety.ledger.verdicts import VerdictWrite
 
@@ -39,6 +42,33 @@ class Redecided:
     computed: int = 0
     unblocked: list[int] = field(default_factory=list)
     moves: Counter[str] = field(default_factory=Counter)
+
+
+def redecide(
+    database: Database,
+    clock: Clock,
+    run: int,
+    policy: str,
+    judge: RedecideFn,
+    no_rule_holds: NoRuleHoldsFn | None,
+    rescorer: Rescorer | None,
+) -> int:
+    """See `Ledger.redecide`. Each page is a transaction of its own."""
+    total = Redecided()
+    more = True
+    while more:
+        with database.write() as connection:
+            now = clock.now()
+            more = redecide_page(connection, now, run, policy, judge, total, no_rule_holds, rescorer)
+            for part in codec.chunks(total.unblocked if more else []):
+                planning.close_waiting(connection, now, run, plans.c.content_id.in_(part), PlanState.SUPERSEDED)
+    figures: dict[str, Any] = {"decided": total.decided, "undecided": total.undecided, "moves": dict(total.moves)}
+    if total.computed:
+        figures["computed"] = total.computed
+    if total.decided or total.undecided:
+        with database.write() as connection:
+            append(connection, clock.now(), [Event(Kind.REDECIDED, {"run": run, "policy": policy} | figures)])
+    return total.decided
 
 
 def redecide_page(

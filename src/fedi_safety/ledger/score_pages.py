@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, func, or_, select
 
 from fedi_safety.core.frame_scores import FrameScores
-from fedi_safety.core.ledger_ports import Rescorer
+from fedi_safety.core.ledger.ports import Rescorer
 from fedi_safety.core.types import Judgement, Match, Scores, Signal
 from fedi_safety.ledger import embeddings
 from fedi_safety.ledger.codec import dumps, frames_from, further, judgement_from, matches_from
+from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.frame_tables import Computed, FrameTable, Pictures, read_tables, recompute, rewritten
 from fedi_safety.ledger.schema import State, contents, detector_sets, objects
 
@@ -110,6 +111,20 @@ class Page:
         cells = self.cells
         for verdict, labels, reasons in zip(cells["verdict"], cells["labels"], cells["reasons"], strict=True):
             yield verdict == "clear" and labels == "[]" and reasons == "[]"
+
+
+def pages(database: Database, policy: str | None, rescorer: Rescorer | None) -> Iterator[Page]:
+    """See `Ledger.score_pages`. Nothing is held open while a page is looked at."""
+    after = 0
+    while True:
+        with database.read() as connection:
+            page = read_page(connection, after, policy, count_objects=True)
+            if page is None:
+                return
+            if rescorer is not None:
+                page = rescored(connection, page, rescorer)
+        yield page
+        after = page.cells["id"][-1]
 
 
 def read_page(connection: Connection, after: int, policy: str | None, *, count_objects: bool = False) -> Page | None:

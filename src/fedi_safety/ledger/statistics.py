@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Connection, cast, func, select
 
 from fedi_safety.core.enums import PlanState, Verdict
-from fedi_safety.core.records import BINS, Figures, StoreActs, StoreCounts, StoreFigures
+from fedi_safety.core.ledger.records import BINS, Figures, StoreActs, StoreCounts, StoreFigures
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import Kind

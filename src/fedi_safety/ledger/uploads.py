@@ -13,7 +13,7 @@ from sqlalchemy import Connection, case, delete, func, insert, or_, select, upda
 
 from fedi_safety.core.enums import Reason, Verdict
 from fedi_safety.core.errors import printable
-from fedi_safety.core.uploads import (
+from fedi_safety.core.ledger.uploads import (
     GATE_RUN,
     NOT_FOUND,
     BacklogEntry,

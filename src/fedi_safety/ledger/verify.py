@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, or_, select
 
 from fedi_safety.core.enums import Verdict
-from fedi_safety.core.records import Verification
+from fedi_safety.core.ledger.records import Verification
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import CHAIN_START, Kind, entry_hash

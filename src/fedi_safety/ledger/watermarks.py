@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, insert, select, tuple_, update
 
 from fedi_safety.core.enums import Reason
-from fedi_safety.core.records import Retry, Watermark
+from fedi_safety.core.ledger.records import Retry, Watermark
 from fedi_safety.core.types import Object
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.schema import State, objects, stores

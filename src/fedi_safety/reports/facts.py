@@ -17,9 +17,9 @@ from fedi_safety.core.errors import printable
 from fedi_safety.core.presence import REMEDY
 
 if TYPE_CHECKING:
+    from fedi_safety.core.ledger.records import Figures, StoreActs, StoreFigures
+    from fedi_safety.core.ledger.uploads import UploadFigures
     from fedi_safety.core.policy import Policy
-    from fedi_safety.core.records import Figures, StoreActs, StoreFigures
-    from fedi_safety.core.uploads import UploadFigures
 
 
 @dataclass(frozen=True, slots=True)

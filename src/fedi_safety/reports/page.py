@@ -25,8 +25,8 @@ from fedi_safety.reports.plots import Part, text
 from fedi_safety.reports.style import STYLE
 
 if TYPE_CHECKING:
-    from fedi_safety.core.records import StoreFigures
-    from fedi_safety.core.uploads import UploadFigures
+    from fedi_safety.core.ledger.records import StoreFigures
+    from fedi_safety.core.ledger.uploads import UploadFigures
     from fedi_safety.reports.facts import Report, Threshold
 
 SHOWN_DAYS = 60

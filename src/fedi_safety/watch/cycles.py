@@ -21,12 +21,12 @@ from fedi_safety.app.stores import Target
 from fedi_safety.core.decide import DAY_S, breaker_opinion, tells_of_gone
 from fedi_safety.core.enums import ActKind, Listing, act_word
 from fedi_safety.core.errors import FediSafetyError, StoreError
-from fedi_safety.core.ledger_ports import WatchLedger
+from fedi_safety.core.ledger.ports import WatchLedger
+from fedi_safety.core.ledger.records import Watermark
 from fedi_safety.core.pipeline import Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Store
 from fedi_safety.core.presence import REMEDY, Presence, Standing
-from fedi_safety.core.records import Watermark
 from fedi_safety.core.runs import RunReport, ScanRequest, Tally, add_tally
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ import pytest
 
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Reason, Verdict
 from fedi_safety.core.errors import LedgerUsageError
-from fedi_safety.core.ledger_ports import WholeLedger
-from fedi_safety.core.records import Filters, Imported
+from fedi_safety.core.ledger.ports import WholeLedger
+from fedi_safety.core.ledger.records import Filters, Imported
 from fedi_safety.core.types import Content, Judged, Judgement, Object, Outcome, RuleHit, Scores, Signal, Unscanned
 from support.ledgers import Opener
 

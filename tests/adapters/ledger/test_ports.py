@@ -1,4 +1,4 @@
-"""The ledger stays behind its ports: who is above it knows `core.ledger_ports`, and app/ledger.py alone opens one.
+"""The ledger stays behind its ports: who is above it knows `core.ledger.ports`, and app/ledger.py alone opens one.
 
 import-linter holds imports to it; this sees those that are for the type checker as well, and the attribute.
 """

@@ -6,8 +6,8 @@ import pytest
 
 from fedi_safety.cli.report_cmd import as_json, csv_rows
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Reason, Verdict
+from fedi_safety.core.ledger.uploads import Move, UploadNote, UploadState
 from fedi_safety.core.types import Content, Judged, Judgement, Object, Outcome, Scores, Signal, Unscanned
-from fedi_safety.core.uploads import Move, UploadNote, UploadState
 from fedi_safety.ledger.ledger import SqlLedger
 from fedi_safety.ledger.uploads import RETAIN_S
 from fedi_safety.reports.facts import Report, gate_rows, span_text, warnings

@@ -17,8 +17,8 @@ from fedi_safety.cli.output_file import checked_place, write_page
 from fedi_safety.cli.report_cmd import as_json, cell, csv_rows
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Reason, Verdict
 from fedi_safety.core.errors import ExitCode, UsageError
-from fedi_safety.core.ledger_ports import LedgerReader
-from fedi_safety.core.records import StoreActs
+from fedi_safety.core.ledger.ports import LedgerReader
+from fedi_safety.core.ledger.records import StoreActs
 from fedi_safety.core.types import Content, Judged, Judgement, Object, Outcome, Scores, Signal, Unscanned
 from fedi_safety.reports.facts import Report
 from support.ledgers import Opener

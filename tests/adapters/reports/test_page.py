@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 import pytest
 
 from fedi_safety.core.enums import Verdict
+from fedi_safety.core.ledger.records import Figures, StoreActs, StoreFigures
 from fedi_safety.core.policy import Policy, Rule
-from fedi_safety.core.records import Figures, StoreActs, StoreFigures
 from fedi_safety.reports import plots
 from fedi_safety.reports.facts import Report, coverage_text, list_command, percent, thresholds_of, warnings
 from fedi_safety.reports.page import SHOWN_DAYS, days_shown, render

@@ -18,9 +18,9 @@ from fedi_safety.config.loading import load_settings
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.enums import ActKind, Reason
 from fedi_safety.core.errors import LedgerError, StoreError, StoreUsageError, UsageError
+from fedi_safety.core.ledger.records import Filters, Watermark
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Store
-from fedi_safety.core.records import Filters, Watermark
 from fedi_safety.core.types import Object, Unscanned
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.watch.cycles import BACK_OFF_MOST_S, Rhythm, Shared, StoreWatch, Wanted, look_back

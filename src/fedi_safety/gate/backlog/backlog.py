@@ -26,13 +26,13 @@ from fedi_safety.config.schema import Settings
 from fedi_safety.core.decide import DAY_S
 from fedi_safety.core.enums import Reason, Recheck, Verdict
 from fedi_safety.core.errors import FediSafetyError, LedgerError, StoreError
-from fedi_safety.core.ledger_ports import UploadLedger
+from fedi_safety.core.ledger.ports import UploadLedger
+from fedi_safety.core.ledger.uploads import GONE, NOT_FOUND, REMOVED, BacklogEntry, Move, UploadFigures, UploadState
 from fedi_safety.core.pipeline import Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Store
 from fedi_safety.core.runs import RunReport, ScanRequest
 from fedi_safety.core.types import Object
-from fedi_safety.core.uploads import GONE, NOT_FOUND, REMOVED, BacklogEntry, Move, UploadFigures, UploadState
 from fedi_safety.gate.backlog.finder import Finder, StoreSubset, upload_store
 from fedi_safety.gate.backlog.relay import ELSEWHERE, Relay, bystander
 from fedi_safety.gate.backlog.writer import LedgerWriter

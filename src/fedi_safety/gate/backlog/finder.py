@@ -8,12 +8,12 @@ from fedi_safety.app.stores import Target, targets
 from fedi_safety.clients.pictrs import PictrsClient, Picture
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import UsageError
-from fedi_safety.core.ledger_ports import Ledger
+from fedi_safety.core.ledger.ports import Ledger
+from fedi_safety.core.ledger.uploads import BacklogEntry
 from fedi_safety.core.nulls import ReadableSubset
 from fedi_safety.core.ports import Store
 from fedi_safety.core.presence import Presence, Standing
 from fedi_safety.core.types import Object
-from fedi_safety.core.uploads import BacklogEntry
 
 
 class StoreSubset(ReadableSubset):

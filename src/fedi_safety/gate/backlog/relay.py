@@ -15,9 +15,9 @@ from fedi_safety import __version__
 from fedi_safety.app.engine import Engine
 from fedi_safety.core.enums import Detail, MediaType, Reason, Verdict
 from fedi_safety.core.errors import Unscannable, out_of_memory
+from fedi_safety.core.ledger.uploads import BacklogEntry, Move, UploadState
 from fedi_safety.core.ports import Store
 from fedi_safety.core.types import Decoded, Object
-from fedi_safety.core.uploads import BacklogEntry, Move, UploadState
 from fedi_safety.gate.backlog.writer import LedgerWriter
 from fedi_safety.judging.types import Answer, Judge, Unjudged, Upload
 from fedi_safety.media.sniff import sniff

@@ -16,9 +16,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from fedi_safety.core.errors import FediSafetyError, LedgerError
-from fedi_safety.core.ledger_ports import UploadLedger
+from fedi_safety.core.ledger.ports import UploadLedger
+from fedi_safety.core.ledger.uploads import Move, UploadNote
 from fedi_safety.core.types import Content, Judged, Judgement, Object
-from fedi_safety.core.uploads import Move, UploadNote
 from fedi_safety.judging.logs import named
 from fedi_safety.judging.metrics import Metrics
 

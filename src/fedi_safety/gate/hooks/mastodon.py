@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from fedi_safety.clients.mastodon import MAX_BYTES, media_urls, signed
-from fedi_safety.core.uploads import UploadNote, UploadState
+from fedi_safety.core.ledger.uploads import UploadNote, UploadState
 from fedi_safety.gate.app import new_id
 from fedi_safety.gate.backlog.writer import LedgerWriter
 from fedi_safety.gate.body import read_small

@@ -1,6 +1,6 @@
 """What the ledger tells of what it remembers, as plain data: rows, histories, figures, and how far was looked.
 
-Nothing here reads a ledger; `ledger_ports` says who asks for which of it.
+Nothing here reads a ledger; `ports` says who asks for which of it.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from fedi_safety.core.census import Census
 from fedi_safety.core.enums import ActKind
-from fedi_safety.core.records import (
+from fedi_safety.core.ledger.census import Census
+from fedi_safety.core.ledger.records import (
     Figures,
     Filters,
     Imported,
@@ -26,8 +26,8 @@ from fedi_safety.core.records import (
     Verification,
     Watermark,
 )
+from fedi_safety.core.ledger.uploads import BacklogEntry, Move, UploadFigures, UploadNote, UploadState
 from fedi_safety.core.types import Content, Judged, Judgement, Known, Object, Outcome, Plan, Scores, Unscanned
-from fedi_safety.core.uploads import BacklogEntry, Move, UploadFigures, UploadNote, UploadState
 
 Array = Any
 """An array of numpy's, which passes by here; the core does not import numpy."""
