@@ -207,6 +207,9 @@ def test_what_is_nowhere_is_given_up_after_a_while(tmp_path: Path, kept: Kept, m
         g.stop()
     monkeypatch.setattr(entries, "_GONE_S", 2.0)
     with with_store(tmp_path) as g:
+        time.sleep(4)
+        assert g.figures().settled == {}, "an empty store proves nothing"
+        kept.put("another.png", RED)
         g.wait_for(lambda: g.figures().settled.total() == 1)
         assert set(g.figures().settled) <= {"not found"}
 

@@ -23,11 +23,14 @@ from fedi_safety.app.ledger import SharedRunLock
 from fedi_safety.app.stores import Target
 from fedi_safety.config.loading import load_settings
 from fedi_safety.core.decide import BreakerLimits, tells_of_gone
-from fedi_safety.core.enums import Listing, PlanState, Reason, Verdict
+from fedi_safety.core.enforcement import Acting
+from fedi_safety.core.enums import ActKind, Listing, PlanState, Reason, Verdict
 from fedi_safety.core.errors import StoreError
 from fedi_safety.core.ledger.census import Census
 from fedi_safety.core.ledger.uploads import UploadNote, UploadState
-from fedi_safety.core.types import Object, Unscanned
+from fedi_safety.core.presence import Presence
+from fedi_safety.core.runs import Tally
+from fedi_safety.core.types import Object, Outcome, Plan, Unscanned
 from fedi_safety.gate.backlog.finder import Finder
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from fedi_safety.reports.facts import Report, warnings
@@ -370,6 +373,41 @@ def test_acts_stop_where_too_much_is_gone(tmp_path: Path) -> None:
     report = apply(settings, ledger=bench.ledger, store=store, resume_acts=True)
     assert report.breaker is None
     assert bench.ledger.store_counts(store.url).open_removals == 0
+    bench.close()
+
+
+def test_what_goes_with_an_original_that_was_purged_is_no_loss(tmp_path: Path) -> None:
+    """Purging a picture takes its thumbnails along, be they all that the store had."""
+    store = FakeStore({f"bad{number:02}": RED_CIRCLE + b" n=%d" % number for number in range(60)})
+
+    class Purging:
+        kind = ActKind.PURGE
+
+        def perform(self, plan: Plan) -> Outcome:
+            gone = store.remove(plan.object, plan.sha256)
+            for key in [key for key in store.objects if key[:4] == plan.object.key[:4]]:
+                del store.objects[key]
+            return Outcome(plan, gone.state, gone.detail)
+
+    bench = Bench(tmp_path / "ledger.db", store)
+    bench.scan(dry_run=True, act=ActKind.PURGE)
+    run, tally = bench.ledger.begin_run("apply", store.url, {}), Tally()
+    presence = Presence(store, bench.ledger)
+    acting = Acting(bench.ledger, {ActKind.PURGE: Purging()}, run, tally, presence=presence, limits=BreakerLimits())
+    assert acting.carry_out(bench.ledger.open_plans(store.url))
+    assert (tally.acted, tally.gone, acting.tripped, store.objects) == (6, 54, None, {})
+    bench.close()
+
+
+def test_what_an_act_that_failed_has_removed_after_all_is_its_doing(tmp_path: Path) -> None:
+    store = FakeStore({"bad": RED_CIRCLE})
+    bench = Bench(tmp_path / "ledger.db", store)
+    store.refusing = {"bad"}
+    assert bench.scan()[0].failed == 1
+    store.refusing = set()
+    store.objects.clear()
+    report = apply(load_settings(), ledger=bench.ledger, store=store)
+    assert (report.tally.gone, report.exit_code) == (1, 0)
     bench.close()
 
 

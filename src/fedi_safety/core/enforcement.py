@@ -6,9 +6,10 @@ It removes nothing itself and judges nothing: verdicts come from the pipeline, r
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -38,6 +39,7 @@ _RECORD_RESULTS = 512  # results that one transaction records
 _RECORD_S = 1.0  # and the longest that a result waits for its record
 _GROUP_S = 1.0  # how long a group of acts takes that are started together, as far as the last one tells
 _GROUP_MOST = 32  # and how many they are at most
+_MET_S = 10.0  # how long a store in which an act met its object counts as there
 
 
 @dataclass(slots=True)
@@ -56,6 +58,8 @@ class Acting:
     presence: Presence | None = None  # None: whoever calls this vouches for the store
     limits: BreakerLimits | None = None
     tripped: str | None = None  # why the breaker stopped this: too much is gone
+    _lost: int = 0
+    _met_at: float = -math.inf
 
     def carry_out(
         self, plans: Iterable[Plan], keep_going: Callable[[], bool] = lambda: True, *, resumed: bool = False
@@ -74,13 +78,16 @@ class Acting:
             began = time.monotonic()
             # What a person dismissed, or a newer judgement superseded, in the meantime is not started.
             started = self.ledger.start(self.run, group)
-            if not self._perform(started, keep_going, resumed):
+            tried = {plan.id for plan in group if resumed or plan.state is PlanState.FAILED}
+            if not self._perform(started, keep_going, tried, resumed=resumed):
                 return False
             took = max(time.monotonic() - began, 1e-3)
             size = max(1, min(_GROUP_MOST, 2 * size, int(size * _GROUP_S / took)))
         return True
 
-    def _perform(self, started: Sequence[Plan], keep_going: Callable[[], bool], resumed: bool) -> bool:
+    def _perform(
+        self, started: Sequence[Plan], keep_going: Callable[[], bool], tried: Set[int], *, resumed: bool
+    ) -> bool:
         """Do what was started, until it is done or `keep_going` says no; close what was done, give back the rest."""
         outcomes: list[Outcome] = []
         rules = self._rules(started)
@@ -98,7 +105,7 @@ class Acting:
                     outcome = Outcome(plan, PlanState.FAILED, out_of_memory("removed").detail)
                 _name(outcome, rules.get(plan.sha256, ""))
                 outcomes.append(outcome)
-            doubt = self._doubt(outcomes, resumed)
+            doubt = self._doubt(outcomes, tried)
             believed = doubt is None and self.tripped is None
         finally:
             # Also where something ends this at once. An act that broke off stays started: the next run does it again.
@@ -111,20 +118,29 @@ class Acting:
             raise doubt
         return begun == len(started) and self.tripped is None
 
-    def _doubt(self, outcomes: Sequence[Outcome], resumed: bool) -> StoreError | None:
-        """Return why it is not believed that objects are gone; trip the breaker where too many are."""
-        gone = [outcome.plan.object.key for outcome in outcomes if outcome.state is PlanState.GONE]
-        if not gone or self.presence is None:
+    def _doubt(self, outcomes: Sequence[Outcome], tried: Set[int]) -> StoreError | None:
+        """Return why it is not believed that objects are gone; trip the breaker where too many are.
+
+        Of plans that were `tried` before, by a run that was killed or an act that failed, it may be our own doing.
+        """
+        if self.presence is None:
             return None
-        # Where another act of the same second met its object, the store is there; where an earlier run began these,
-        # their being gone may be its doing.
-        met = any(outcome.state in (PlanState.DONE, PlanState.CHANGED) for outcome in outcomes)
-        own = resumed and self.presence.root() is not Root.OTHER
-        if not met and not own and (doubt := self.presence.doubt(gone)) is not None:
-            return doubt
-        if self.limits is not None and not resumed:
+        if any(outcome.state in (PlanState.DONE, PlanState.CHANGED) for outcome in outcomes):
+            self._met_at = time.monotonic()
+        gone = [outcome.plan for outcome in outcomes if outcome.state is PlanState.GONE]
+        if tried and self.presence.root() is not Root.OTHER:
+            gone = [plan for plan in gone if plan.id not in tried]
+        # An act that met its object a moment ago has shown that the store is there, though it may be empty by now.
+        if gone and time.monotonic() - self._met_at > _MET_S:
+            doubt = self.presence.doubt({plan.object.key for plan in gone})
+            if doubt is not None:
+                return doubt
+        # Thumbnails among the files of a pict-rs go with their originals: that is no loss.
+        ours = self.presence.store.owner is None
+        self._lost += sum(not (ours and plan.act is ActKind.PURGE) for plan in gone)
+        if self.limits is not None and gone:
             acted = sum(outcome.state is PlanState.DONE for outcome in outcomes)
-            self.tripped = gone_acts_opinion(self.limits, self.tally.acted + acted, self.tally.gone + len(gone))
+            self.tripped = gone_acts_opinion(self.limits, self.tally.acted + acted, self._lost)
         if self.tripped is not None:
             self.ledger.set_breaker(self.run, self.presence.store.url, self.tripped)
         return None
