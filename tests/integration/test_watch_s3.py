@@ -13,8 +13,9 @@ from fedi_safety.app.ledger import SharedRunLock, SystemClock
 from fedi_safety.app.stores import Target
 from fedi_safety.config.loading import load_settings
 from fedi_safety.config.schema import S3
-from fedi_safety.core.enums import ActKind
+from fedi_safety.core.enums import ActKind, Reason
 from fedi_safety.core.ledger.records import Watermark
+from fedi_safety.core.types import Object, Unscanned
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.watch.cycles import Shared, StoreWatch
 from support.fakes import FakeDecoder, detectors, red_circles
@@ -25,6 +26,7 @@ from support.servers.s3 import S3Server, s3_server, timed_key
 
 BUCKET = "pictrs"
 OLD = 3500  # four pages
+KNOWN = "00/01/00000000"
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,9 @@ def watch(server: S3Server, proxy: Faults, tmp_path: Path) -> Iterator[StoreWatc
     shared = Shared(ledger, engine, red_circles(), SharedRunLock(ledger), clock)
     target = Target("media", f"s3://{BUCKET}", settings)
     made = StoreWatch(target, shared, target.open())
+    known = next(iter(made._open().list([KNOWN])))
+    assert isinstance(known, Object)
+    ledger.record(ledger.begin_run("scan", made._url, {}), made._url, [Unscanned(known, Reason.NOT_MEDIA)])
     now = clock.now()
     ledger.set_watermark(f"s3://{BUCKET}?endpoint={proxy.endpoint}", Watermark(now, now, made._basis(ActKind.DELETE)))
     yield made
@@ -70,8 +75,9 @@ def test_a_cycle_with_nothing_new_is_a_handful_of_requests(watch: StoreWatch, pr
         (report,) = watch.cycle()
         assert report.tally.listed == 0
         counts.append(len(proxy.requests))
-    # Top directories and what comes after the time's key; at first a look at the shape of the keys as well.
-    assert counts == [3, 2, 2]
+    # Top directories, what comes after the time's key, and a known object that shows the bucket to be itself; at first a
+    # look at the shape of the keys as well.
+    assert counts == [4, 3, 3]
 
 
 def test_a_new_object_costs_its_own_requests_alone(watch: StoreWatch, server: S3Server, proxy: Faults) -> None:
@@ -82,12 +88,12 @@ def test_a_new_object_costs_its_own_requests_alone(watch: StoreWatch, server: S3
     (report,) = watch.cycle()
     assert (report.tally.listed, report.tally.acted) == (1, 1)
     assert proxy.count("GET", "list-type=2") == 2
-    assert all(key in line or "list-type=2" in line or "prefix=" in line for line in proxy.requests)
+    assert all(key in line or "list-type=2" in line or "prefix=" in line or KNOWN in line for line in proxy.requests)
     assert len(proxy.requests) <= 8
     assert proxy.count("DELETE", key) == 1
     proxy.heal()
     watch.cycle()
-    assert len(proxy.requests) == 2
+    assert len(proxy.requests) == 3
 
 
 def test_the_proxy_counts_what_a_whole_listing_costs(watch: StoreWatch, proxy: Faults) -> None:

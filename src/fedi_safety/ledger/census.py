@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select, update
 
-from fedi_safety.core.enums import PlanState
+from fedi_safety.core.enums import PlanState, Reason
 from fedi_safety.core.ledger.census import Census
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.types import Object
@@ -22,6 +22,7 @@ from fedi_safety.ledger.schema import State, objects, plans, stores
 
 _PAGE_ROWS = 5_000
 _KNOWN = (State.JUDGED.value, State.UNSCANNED.value)
+_READ = tuple(reason.value for reason in Reason if reason.of_decoder)
 _PRESENT = (*_KNOWN, State.TRUSTED.value)
 _o = objects.c
 _Rows = Sequence[Row[*tuple[Any, ...]]]
@@ -124,11 +125,17 @@ def known_objects(database: Database, store: str, most: int) -> list[Object]:
     """Return judged objects from the newest to the oldest, evenly spread, at most `most`.
 
     Those that wait to be removed only where there are no others: they are what somebody else may have removed as well.
+    Where none was judged, those whose bytes were read all the same: a store may hold no media yet.
     """
     waiting = select(plans.c.id).where(plans.c.object_id == _o.id, plans.c.open).exists()
     with database.read() as connection:
-        judged = (_o.store_id == _store_id(connection, store), _o.state == State.JUDGED.value, _o.reason.is_(None))
-        return _spread(connection, (*judged, ~waiting), most) or _spread(connection, judged, most)
+        here = _o.store_id == _store_id(connection, store)
+        judged = (here, _o.state == State.JUDGED.value, _o.reason.is_(None))
+        read = (here, _o.state == State.UNSCANNED.value, _o.reason.in_(_READ))
+        for where in ((*judged, ~waiting), judged, read):
+            if found := _spread(connection, where, most):
+                return found
+        return []
 
 
 def _spread(connection: Connection, where: Sequence[ColumnElement[bool]], most: int) -> list[Object]:

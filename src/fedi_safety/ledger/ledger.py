@@ -184,7 +184,7 @@ class SqlLedger:
         return censuses.mark_gone(self.database, self.clock, run, census)
 
     def known_objects(self, store: str, most: int) -> list[Object]:
-        """Return a few judged objects that are held as present."""
+        """Return a few objects that were judged, or at least read, and are held as present."""
         return censuses.known_objects(self.database, store, most)
 
     def identity(self, store: str) -> str | None:
