@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from fedi_safety.core.decide import CHECKPOINT_OBJECTS, BreakerLimits, Mode, acts_due, breaker_opinion, wants_act
-from fedi_safety.core.enums import ActKind, Verdict
+from fedi_safety.core.decide import (
+    CHECKPOINT_OBJECTS,
+    BreakerLimits,
+    Compared,
+    Mode,
+    acts_due,
+    breaker_opinion,
+    gone_acts_opinion,
+    listing_opinion,
+    stranger_opinion,
+    tells_of_gone,
+    wants_act,
+)
+from fedi_safety.core.enums import ActKind, Root, Verdict
 from fedi_safety.core.runs import Tally
 
 
@@ -54,6 +66,40 @@ def test_the_breaker_names_the_figures() -> None:
 )
 def test_only_block_asks_for_an_act(verdict: Verdict, act: ActKind | None, wanted: bool) -> None:
     assert wants_act(verdict, act) is wanted
+
+
+@pytest.mark.parametrize(
+    ("listed", "known", "met", "root", "stranger", "too_short"),
+    [
+        (0, 0, 0, Root.UNTOLD, False, False),  # nothing was there, and nothing is
+        (5, 0, 0, Root.UNTOLD, False, False),  # a first pass
+        *((0, 1, 0, root, True, False) for root in Root),  # an empty store proves nothing, whatever it stands on
+        (50, 10, 0, Root.UNTOLD, True, False),  # another store
+        (50, 10, 1, Root.UNTOLD, False, False),
+        (50, 10, 0, Root.SAME, False, False),  # all of it was replaced
+        (50, 100, 50, Root.SAME, False, False),  # exactly half
+        (49, 100, 49, Root.SAME, False, True),
+        (49, 100, 49, Root.UNTOLD, False, True),
+        (49, 100, 49, Root.OTHER, True, True),
+        (100, 100, 10, Root.OTHER, False, False),  # remounted, and most of a cache was replaced
+        (100, 100, 9, Root.OTHER, True, False),
+        (4, 10, 4, Root.SAME, False, False),  # too few to judge by a share
+        (4, 10, 4, Root.OTHER, True, False),
+    ],
+)
+def test_what_a_listing_proves(listed: int, known: int, met: int, root: Root, stranger: bool, too_short: bool) -> None:
+    found, limits = Compared(listed, known, met, root), BreakerLimits()
+    assert (stranger_opinion(limits, found) is not None) is stranger
+    assert known < limits.min_known or (listing_opinion(limits, found) is not None) is too_short
+    assert listing_opinion(BreakerLimits(max_gone_share=1.0), found) is None
+
+
+def test_acts_that_find_too_much_gone() -> None:
+    limits = BreakerLimits()
+    assert gone_acts_opinion(limits, 0, 19) is None  # too few
+    assert gone_acts_opinion(limits, 10, 10) is None  # exactly half
+    assert tells_of_gone(gone_acts_opinion(limits, 9, 11) or "")
+    assert not tells_of_gone(breaker_opinion(limits, tally(judged=200, block=30)) or "")
 
 
 def test_a_dry_run_never_removes() -> None:

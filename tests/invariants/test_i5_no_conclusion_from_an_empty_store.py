@@ -31,7 +31,7 @@ from fedi_safety.core.ledger.uploads import UploadNote, UploadState
 from fedi_safety.core.presence import Presence
 from fedi_safety.core.runs import Tally
 from fedi_safety.core.types import Object, Outcome, Plan, Unscanned
-from fedi_safety.gate.backlog.finder import Finder
+from fedi_safety.gate.backlog.finder import Finder, StoreSubset
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from fedi_safety.reports.facts import Report, warnings
 from fedi_safety.stores.local import LocalStore
@@ -123,8 +123,11 @@ def test_a_first_pass_over_an_empty_store_is_no_dry_run_of_it(tmp_path: Path) ->
     done = program("scan", str(media), "--dry-run")
     assert done.code == 0
     assert "is it mounted" in done.err
+    (run,) = program("report", "--json").json["runs"]
+    assert run["status"] == "empty"
     (media / "a.txt").write_text("now it is mounted")
-    assert program("scan", str(media)).code == 2, "what is there now had no dry run yet"
+    told = program("scan", str(media), "--act", "delete").err
+    assert "no complete dry run" in told, "what is there now had none yet"
 
 
 def test_apply(tmp_path: Path, mount: Mount, ledger: SqlLedger) -> None:
@@ -219,6 +222,51 @@ def test_watch_of_what_was_not_mounted_yet(tmp_path: Path, ledger: SqlLedger) ->
     clock.advance(3600)
     watch.step()
     assert states(ledger) == {"old": ("judged", None)}
+    watch.close()
+
+
+class Placed:
+    """Names a store that is open already, as a configuration would."""
+
+    name, url, local_root = "fake", "fake://store", None
+
+    def __init__(self, store: FakeStore) -> None:
+        self._store = store
+        self.settings = load_settings(act="report")
+
+    def open(self) -> FakeStore:
+        return self._store
+
+
+class Later(FakeStore):
+    """Lists nothing that was there before `since`."""
+
+    def list(self, prefixes: Sequence[str] = (), since: float | None = None) -> Iterator[Object | Unscanned]:
+        return (item for item in super().list(prefixes, since) if since is None or since < 0)
+
+
+@pytest.mark.parametrize("left", [0, 5])
+def test_watch_of_a_store_without_a_root(ledger: SqlLedger, left: int) -> None:
+    """A small cycle asks for known objects; a sweep does not believe a listing that is much shorter."""
+    store = Later({f"k{number:02}": RED + b" n=%d" % number for number in range(30)})
+    clock = FakeClock(time.time())
+    engine = Engine(FakeDecoder(), list(detectors()), "fake", 2)
+    shared = Shared(ledger, engine, red_circles(), SharedRunLock(ledger), clock)
+    watch = StoreWatch(cast(Target, Placed(store)), shared)
+    watch.step()
+    before, all_of_it = ledger.watermark(store.url), dict(store.objects)
+    clock.advance(3600 if not left else 2 * 86_400)
+    store.objects = dict(list(all_of_it.items())[:left])
+    for _ in range(2):
+        watch.step()
+        assert watch.health.state == "failing"
+        assert "--accept-gone" in (watch.health.error or "")
+        assert ledger.watermark(store.url) == before
+    store.objects = all_of_it
+    watch.step()
+    assert watch.health.state == "ok"
+    assert ledger.watermark(store.url) != before
+    assert {state for state, _ in states(ledger).values()} == {"judged"}
     watch.close()
 
 
@@ -483,6 +531,26 @@ def test_what_was_removed_elsewhere_is_not_condemned_and_still_there(tmp_path: P
     tally, _ = bench.scan()
     assert (tally.planned, tally.acted) == (1, 1), "what comes back is removed"
     bench.close()
+
+
+def test_the_gates_pass_over_a_few_objects_marks_nothing_gone(bench: Bench) -> None:
+    from fedi_safety.app.scan import scan
+    from fedi_safety.core.runs import ScanRequest
+
+    store = cast(FakeStore, bench.store)
+    few = StoreSubset(store, [store.describe("k03")])
+    engine = Engine(FakeDecoder(), list(detectors()), "fake", 2)
+    report = scan(
+        load_settings(),
+        ScanRequest(store.url, act=None),
+        ledger=bench.ledger,
+        store=few,
+        engine=engine,
+        policy=red_circles(),
+        run=bench.ledger.begin_run("gate", "", {}),
+    )
+    assert (report.tally.listed, report.tally.gone, report.listing) == (1, 0, None)
+    assert {row.state for row in bench.rows()} == {"judged"}
 
 
 @pytest.mark.parametrize("part", ["prefix", "limit", "interrupted", "store down"])
