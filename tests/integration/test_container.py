@@ -152,7 +152,7 @@ def build_and_run(root: Path) -> None:
     assert done.returncode == 0, done
     assert "WRITABLE" not in done.stdout
     assert json.loads(done.stdout.splitlines()[-1])["judged"] == 1
-    assert (root / "var/lib/fedi-safety/fedi-safety/ledger.db").exists()
+    assert (root / "var/lib/fedi-safety/ledger.db").exists()
 
 
 def test_the_health_check_tells_fresh_from_stale(tmp_path: Path) -> None:

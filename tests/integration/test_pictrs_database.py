@@ -75,7 +75,9 @@ def test_variants_are_found_and_go_with_their_original(server: PictrsServer, dat
     )
     done = program(*scan, env=settings(server, database))
     assert done.code == 0, done
-    assert (done.json["listed"], done.json["planned"], done.json["acted"], done.json["failed"]) == (4, 3, 3, 0)
+    said = done.json
+    assert (said["listed"], said["planned"], said["failed"]) == (4, 3, 0)
+    assert said["acted"] >= 1 and said["acted"] + said["gone"] == 3  # variants go with their original
     assert (server.status(alias), server.status(kept)) == (404, 200)
     assert len(server.stored()) == 1
 
