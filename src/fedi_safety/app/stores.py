@@ -41,7 +41,7 @@ def targets(settings: Settings, named: str | None) -> list[Target]:
     for store in settings.stores:
         if store.name in known:
             raise UsageError(f"stores: {store.name}", "two stores have this name", "rename one of them")
-        own = {name: value for name in access_sections() if (value := getattr(store, name)) is not None}
+        own = {name: value for name in (*access_sections(), "trace") if (value := getattr(store, name)) is not None}
         known[store.name] = Target(store.name, store.url, settings.model_copy(update=own))
     if named is not None:
         return [known.get(named) or Target(named, named, settings)]
