@@ -34,6 +34,11 @@ class Target:
         """What `Store.local_root` will be, but for links on the way."""
         return local_root(self.url)
 
+    @property
+    def owner(self) -> str | None:
+        """What `Store.owner` will be. Raises `StoreUsageError` where there is no such kind of store."""
+        return kind_of(self.url).owner(self.url)
+
 
 def targets(settings: Settings, named: str | None) -> list[Target]:
     """Return the store that was named, by its name or place, else every configured one. Raises `UsageError`."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from fedi_safety.core.enums import ActKind, Detail, MediaType
-from fedi_safety.core.sightings import Subject, Traced
+from fedi_safety.core.sightings import Names, Subject, Traced
 from fedi_safety.core.types import (
     Decoded,
     Evidence,
@@ -245,6 +245,19 @@ class Act(Protocol):
 
         Does not raise because of the object; a failure is an `Outcome` with state `failed` and the cause.
         """
+        ...
+
+
+class FileOwner(Protocol):
+    """The program that a store's files belong to, where it has names of its own for them, such as a pict-rs."""
+
+    @property
+    def name(self) -> str:
+        """What it is and where, without any credential."""
+        ...
+
+    def names(self, obj: Object, sha256: bytes) -> Names:
+        """Return the names of an object with this content; none where it knows no such file. Raises `StoreError`."""
         ...
 
 

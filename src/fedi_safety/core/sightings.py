@@ -83,6 +83,14 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
+class Names:
+    """What the owner of a file knows of it, and forgets with it: see `Subject`."""
+
+    aliases: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Traced:
     """What a tracer found, by the best way that was open.
 
@@ -93,6 +101,59 @@ class Traced:
     sightings: tuple[Sighting, ...] = ()
     unknown: str = ""
     closed: tuple[str, ...] = ()
+
+
+class TraceState(StrEnum):
+    """How an attempt to trace ended."""
+
+    FOUND = "found"
+    NOTHING = "nothing"  # the server knows of nothing
+    UNKNOWN = "unknown"  # the server cannot tell of this one, now or later
+    POORLY = "poorly"  # a better way was closed; tried again
+    FAILED = "failed"  # no way was open; tried again
+    NOT_TRACED = "not traced"  # an act did not wait any longer; tried again
+    NAMES = "names"  # no server is configured: what the files' owner knows is kept, and that is all
+
+    @property
+    def open(self) -> bool:
+        """Whether asking again may tell more."""
+        return self in (TraceState.POORLY, TraceState.FAILED, TraceState.NOT_TRACED)
+
+
+@dataclass(frozen=True, slots=True)
+class TraceRecord:
+    """One attempt to trace a content, as the ledger keeps it. `server` is the tracer's name.
+
+    `detail` says why it is not simply found: a line for people. `retry_at` is when it is due again, in epoch seconds.
+    `plan` is the plan whose act it came before.
+    """
+
+    subject: Subject
+    server: str
+    at: float
+    state: TraceState
+    detail: str = ""
+    sightings: tuple[Sighting, ...] = ()
+    retry_at: float | None = None
+    plan: int | None = None
+
+
+class SourceKind(StrEnum):
+    """By what condemned contents are put together."""
+
+    INSTANCE = "instance"
+    PERSON = "person"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """From where condemned contents came: how many of the `of` that were traced to any source."""
+
+    name: str
+    local: bool | None
+    contents: int
+    of: int
+    last_at: float  # when one of them was last traced there
 
 
 def _url_path(url: str) -> str:
