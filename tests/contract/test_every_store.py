@@ -364,6 +364,7 @@ def test_the_url_names_the_store_without_secrets(store: Store, harness: Harness)
 def test_it_says_of_itself_what_its_kind_says_of_its_url(store: Store) -> None:
     kind = kind_of(store.url)
     assert (store.default_act, store.local_root) == (kind.default_act, kind.local_root(store.url))
+    assert store.owner == kind.owner(store.url)
     # Where removing is purging, a pict-rs owns the objects, and there alone.
     assert (store.owner is not None) == (store.default_act is ActKind.PURGE)
     assert store.concurrency >= 1

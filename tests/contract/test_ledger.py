@@ -13,6 +13,17 @@ import pytest
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Reason, Verdict
 from fedi_safety.core.errors import LedgerError
 from fedi_safety.core.ledger.ports import Ledger, WholeLedger
+from fedi_safety.core.sightings import (
+    Certainty,
+    Sighting,
+    SightingKind,
+    SightingWay,
+    Source,
+    SourceKind,
+    Subject,
+    TraceRecord,
+    TraceState,
+)
 from fedi_safety.core.types import (
     Content,
     FactorHit,
@@ -77,7 +88,7 @@ def obj(key: str, version: int = 1) -> Object:
 
 
 def sha(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 
 def judgement(verdict: Verdict = Verdict.CLEAR, policy: str = OLD) -> Judgement:
@@ -516,3 +527,87 @@ def test_one_run_at_a_time(ledger: WholeLedger, reopen: Reopen) -> None:
         raise AssertionError("two runs at once")
     with other.run_lock():
         pass
+
+
+# --- who put it there
+
+
+def attempt(
+    key: str,
+    state: TraceState,
+    *sightings: Sighting,
+    at: float = 1.0,
+    retry_at: float | None = None,
+    store: str = STORE,
+) -> TraceRecord:
+    subject = Subject(store, key, sha(key), ("alias.png",), ("https://far.example/1.png",))
+    return TraceRecord(subject, "server at social.example", at, state, "", sightings, retry_at)
+
+
+def seen(person: str, instance: str, *, local: bool = False) -> Sighting:
+    return Sighting(
+        SightingKind.POST,
+        SightingWay.DATABASE,
+        Certainty.CERTAIN,
+        f"https://{instance}/post/1",
+        person,
+        instance,
+        local,
+        1_700_000_000.5,
+        "media/7",
+        "1",
+        "42",
+    )
+
+
+def test_what_a_trace_found_is_remembered_whole(ledger: WholeLedger, run: int, reopen: Reopen) -> None:
+    block(ledger, run, "a", "caf\udce9")
+    found = [
+        attempt(key, TraceState.FOUND, seen("@x", "far.example"), seen("@y", "y.example")) for key in ("a", "caf\udce9")
+    ]
+    ledger.record_traces(run, found)
+    again = reopen()
+    assert again.traces_of([sha("a"), sha("caf\udce9"), sha("none")]) == {
+        sha("a"): [found[0]],
+        sha("caf\udce9"): [found[1]],
+    }
+    shown = again.show("a")
+    assert shown is not None
+    assert shown.traces == [found[0]]
+    assert again.verify().problem is None
+
+
+def test_a_failed_trace_is_due_until_it_was_made_again(ledger: WholeLedger, run: int, clock: FixedClock) -> None:
+    now = clock.now()
+    ledger.record_traces(run, [attempt("a", TraceState.FAILED, at=now, retry_at=now + 60)])
+    ledger.record_traces(run, [attempt("a", TraceState.FAILED, at=now, retry_at=now + 60, store=OTHER)])
+    assert ledger.due_traces(STORE, 9) == []
+    clock.time += 60
+    (due,) = ledger.due_traces(STORE, 9)
+    assert (due.subject.key, due.subject.aliases) == ("a", ("alias.png",))
+    ledger.record_traces(None, [attempt("a", TraceState.FOUND, seen("@x", "far.example"), at=clock.now())])
+    assert ledger.due_traces(STORE, 9) == []
+    assert [record.state for record in ledger.traces_of([sha("a")])[sha("a")]] == [
+        TraceState.FAILED,
+        TraceState.FAILED,
+        TraceState.FOUND,
+    ]
+
+
+def test_sources_count_condemned_contents_each_once(ledger: WholeLedger, run: int) -> None:
+    block(ledger, run, "a", "b", "c", "wrong")
+    ledger.record(run, STORE, [judged("fine")])
+    far, near = seen("@x@far.example", "far.example"), seen("@me", "social.example", local=True)
+    records = [attempt("a", TraceState.FOUND, far, far, near), attempt("a", TraceState.FOUND, far, at=2.0)]
+    records += [attempt(key, TraceState.FOUND, far) for key in ("b", "wrong", "fine")]
+    ledger.record_traces(run, [*records, attempt("c", TraceState.FAILED, retry_at=5.0)])
+    ledger.dismiss(sha("wrong"), "a tomato")
+    assert ledger.sources(SourceKind.INSTANCE) == [
+        Source("far.example", False, 2, 2, 2.0),
+        Source("social.example", True, 1, 2, 1.0),
+    ]
+    assert [(s.name, s.contents) for s in ledger.sources(SourceKind.PERSON, STORE)] == [
+        ("@x@far.example", 2),
+        ("@me", 1),
+    ]
+    assert ledger.sources(SourceKind.PERSON, OTHER) == []

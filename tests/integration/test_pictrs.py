@@ -78,6 +78,17 @@ class Uploads:
         known = {a for p in self.server.internal("GET", "hashes")["page"]["hashes"] for a in p["aliases"]}
         assert known == set(self.good)
 
+    def check_names_kept(self) -> None:
+        """What pict-rs has forgotten with the portrait was on record before it went, with no server to ask."""
+        (row,) = program("list", "--json", "--verdict", "block").lines
+        shown = program("show", row["key"], "--json").json
+        (record,) = shown["traces"]
+        assert (record["state"], set(record["aliases"])) == ("names", set(self.bad))
+        traced, started = (
+            next(e["seq"] for e in shown["events"] if e["kind"] == kind) for kind in ("traced", "act.started")
+        )
+        assert traced < started
+
     def check_upload_again(self) -> str:
         again = self.server.upload(jpeg_bytes("astronaut"))
         assert self.server.status(again) == 200
@@ -97,6 +108,7 @@ def test_scan_by_the_api(server: PictrsServer, faces: str) -> None:
     assert done.code == 0, done
     assert (done.json["acted"], done.json["failed"]) == (1, 0)
     uploads.check_removed()
+    uploads.check_names_kept()
     wait_for(lambda: len(server.stored()) == 2)
     rows = program("list", "--json").lines
     assert [r["act"] for r in rows if r["verdict"] == "block"] == [{"kind": "purge", "state": "done"}]
@@ -115,6 +127,7 @@ def test_scan_by_its_files_purges_through_it(server: PictrsServer, faces: str) -
     assert done.code == 0, done
     assert (done.json["listed"], done.json["block"], done.json["acted"], done.json["failed"]) == (4, 1, 1, 0)
     uploads.check_removed()
+    uploads.check_names_kept()
     wait_for(lambda: len(server.stored()) == 2)
     again = uploads.check_upload_again()
     assert program(*scan, env=both(server)).json["acted"] == 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedi_safety.acts.delete import Remove
+from fedi_safety.acts.purge import RemovePurging
 from fedi_safety.app.replay import Rejudge
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.decide import BreakerLimits, Mode
@@ -15,9 +16,10 @@ from fedi_safety.core.enums import ActKind, Listing, Recheck
 from fedi_safety.core.ledger.records import Filters, Row
 from fedi_safety.core.pipeline import Options, Pipeline
 from fedi_safety.core.policy import Policy
-from fedi_safety.core.ports import Store
+from fedi_safety.core.ports import Act, Store
 from fedi_safety.core.presence import Presence
 from fedi_safety.core.runs import Tally
+from fedi_safety.core.tracing import Tracing
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from support.fakes import FakeClock, FakeDecoder, FakeDetector, detectors, red_circles
 
@@ -37,6 +39,7 @@ class Bench:
     decoder: FakeDecoder = field(default_factory=FakeDecoder)
     detectors: Sequence[FakeDetector] = field(default_factory=detectors)
     limits: BreakerLimits = field(default_factory=BreakerLimits)
+    tracing: Tracing | None = None
 
     def __post_init__(self) -> None:
         self.ledger: SqlLedger = open_ledger(self.path, clock=self.clock)
@@ -71,6 +74,7 @@ class Bench:
         )
         tally = Tally()
         presence = Presence(self.store, self.ledger, accepted=accept_gone)
+        acts: dict[ActKind, Act] = {ActKind.DELETE: Remove(self.store), ActKind.PURGE: RemovePurging(self.store)}
         with self.ledger.run_lock():
             run = self.ledger.begin_run("scan", self.store.url, {"dry_run": dry_run, "whole": whole})
             if recheck is Recheck.POLICY:
@@ -79,10 +83,11 @@ class Bench:
                 ledger=self.ledger,
                 acting=Acting(
                     self.ledger,
-                    {ActKind.DELETE: Remove(self.store)},
+                    acts,
                     run,
                     tally,
                     presence=presence,
+                    tracing=self.tracing,
                     limits=None if resume_acts else self.limits,
                 ),
                 clock=self.clock,
@@ -95,6 +100,8 @@ class Bench:
             )
             on_start(pipeline)
             enforcement.consume(pipeline)
+            if self.tracing is not None:
+                self.tracing.again(run, lambda: not pipeline.halted)
             complete = None if enforcement.listing is None else enforcement.listing is Listing.COMPLETE
             self.ledger.end_run(run, "interrupted" if pipeline.halted else "done", {}, complete=complete)
         return tally, enforcement

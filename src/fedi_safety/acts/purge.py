@@ -16,8 +16,8 @@ from functools import cache, partial
 
 from fedi_safety.acts.delete import Remove
 from fedi_safety.clients.pictrs import PictrsClient, Picture
-from fedi_safety.clients.pictrs_database import Owner, PictrsDatabase
-from fedi_safety.clients.pictrs_purging import purge_picture
+from fedi_safety.clients.pictrs_database import PictrsDatabase
+from fedi_safety.clients.pictrs_purging import find_picture, purge_picture
 from fedi_safety.config.schema import Pictrs
 from fedi_safety.core.enums import ActKind, PlanState, Reason
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
@@ -93,7 +93,7 @@ class Purge:
         else:
             if hashlib.sha256(data).digest() != plan.sha256:
                 return Removal(PlanState.CHANGED, "the content differs from what was judged")
-        picture, owner = self._owner(plan, client)
+        picture, owner = find_picture(client, self._database, plan.object, plan.sha256)
         if picture is None:
             if there:
                 return Removal(PlanState.FAILED, self._unowned())
@@ -153,16 +153,6 @@ class Purge:
         _warn_of_versions(self._store.url, left)
         return replace(purged, state=PlanState.DONE, detail=f"{detail}, older versions of {kept} included; {left}")
 
-    def _owner(self, plan: Plan, client: PictrsClient) -> tuple[Picture | None, Owner | None]:
-        """Find the picture by its content, else by where its file lies."""
-        picture = client.find_content(plan.sha256, plan.object.size)
-        if picture is not None or self._database is None:
-            return picture, None
-        owner = self._database.owner(_identifiers(plan.object.key))
-        if owner is None or (owner.kind == "original" and owner.hash[:64] != plan.sha256.hex()):
-            return None, None
-        return client.find(owner.hash), owner
-
     def _unowned(self) -> str:
         if self._database is not None:
             return "pict-rs does not know this file: it is an orphan; `--act delete` removes it"
@@ -203,12 +193,6 @@ def open_purge(store: Store, access: Pictrs) -> Purge:
     connect = partial(PictrsClient, access.url, key)
     connect().close()  # a wrong URL or a missing key shows now
     return Purge(store, connect, database)
-
-
-def _identifiers(key: str) -> Sequence[str]:
-    """Return the key and what is left without its first directories: the store may be scanned from further up."""
-    parts = key.split("/")
-    return ["/".join(parts[i:]) for i in range(len(parts))]
 
 
 def keys_beside(key: str, identifiers: Sequence[str]) -> list[str]:

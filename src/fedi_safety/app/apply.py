@@ -7,8 +7,10 @@ from itertools import islice
 
 from fedi_safety.app.acts import act_for, acts_for
 from fedi_safety.app.consent import chosen_act
+from fedi_safety.app.ledger import SystemClock
 from fedi_safety.app.passes import breaker_limits, noting, recorded_run
 from fedi_safety.app.stores import spoken_name
+from fedi_safety.app.tracing import opened_tracing
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.decide import breaker_opinion
 from fedi_safety.core.enforcement import Acting
@@ -19,6 +21,7 @@ from fedi_safety.core.ledger.records import StoreCounts
 from fedi_safety.core.ports import Store
 from fedi_safety.core.presence import Presence
 from fedi_safety.core.runs import RunReport, Tally
+from fedi_safety.core.tracing import Tracing
 from fedi_safety.core.types import Outcome, Plan
 
 _PAGE = 500
@@ -35,8 +38,10 @@ def carry_out(
 ) -> RunReport:
     """Carry out these plans as a part of a run that the caller began, and whose lock it holds."""
     report = RunReport(run, store.url)
-    acting = _acting(settings, ledger, store, report, noting(report))
-    _carry_out(acting, plans, keep_going, report)
+    with opened_tracing(settings, store, ledger, SystemClock()) as tracing:
+        acting = _acting(settings, ledger, store, report, noting(report), tracing)
+        _carry_out(acting, plans, keep_going, report)
+    report.held = tracing.held
     return report
 
 
@@ -46,6 +51,7 @@ def _acting(
     store: Store,
     report: RunReport,
     on_outcome: Callable[[Outcome], None],
+    tracing: Tracing,
     *,
     resume_acts: bool = False,
 ) -> Acting:
@@ -57,6 +63,7 @@ def _acting(
         on_outcome,
         Presence(store, ledger),
         None if resume_acts else breaker_limits(settings),
+        tracing=tracing,
     )
 
 
@@ -87,7 +94,11 @@ def apply(
         )
     report = RunReport(0, store.url, named=spoken_name(store), ledger=ledger.name)
     recorded = {"resume_acts": resume_acts, "act": act.value, "chosen_act": chosen_act(settings)}
-    with ledger.run_lock(), recorded_run(ledger, "apply", report, recorded):
+    with (
+        opened_tracing(settings, store, ledger, SystemClock()) as tracing,
+        ledger.run_lock(),
+        recorded_run(ledger, "apply", report, recorded),
+    ):
         counts = ledger.store_counts(store.url)
         report.tally.planned = counts.open_removals
         report.breaker = _apply_breaker(settings, ledger, report, counts, resume_acts)
@@ -101,11 +112,14 @@ def apply(
                 if on_outcome is not None:
                     on_outcome(outcome)
 
-            acting = _acting(settings, ledger, store, report, noted, resume_acts=resume_acts)
+            acting = _acting(settings, ledger, store, report, noted, tracing, resume_acts=resume_acts)
             if _carry_out(acting, lost, keep_going, report, resumed=True):
                 tried = {plan.id for plan in lost}
                 rest = (plan for plan in ledger.open_plans(store.url) if plan.id not in tried)
                 _carry_out(acting, rest, keep_going, report)
+            if not report.interrupted and report.breaker is None:
+                tracing.again(report.run_id, keep_going)
+            report.held = tracing.held
     return report
 
 

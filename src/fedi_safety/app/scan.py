@@ -16,6 +16,7 @@ from fedi_safety.app.ledger import SystemClock
 from fedi_safety.app.passes import breaker_limits, noting, part_of_run, recorded_run
 from fedi_safety.app.replay import Rejudge
 from fedi_safety.app.stores import spoken_name
+from fedi_safety.app.tracing import opened_tracing
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.decide import Mode, breaker_opinion
 from fedi_safety.core.enforcement import Acting, Enforcement
@@ -91,7 +92,7 @@ def scan(
     }
     limits = replace(breaker_limits(settings), removed_before=request.removed_before)
     within = recorded_run(ledger, "scan", report, recorded) if run is None else part_of_run(run, report)
-    with lock or ledger.run_lock(), within:
+    with opened_tracing(settings, store, ledger, clock) as tracing, lock or ledger.run_lock(), within:
         if request.recheck is Recheck.POLICY and request.redecide:
             decide = Rejudge(policy, cascade.available, cascade=request.cascade)
             ledger.redecide(
@@ -105,6 +106,7 @@ def scan(
             noting(report),
             Presence(store, ledger, accepted=request.accept_gone),
             None if request.resume_acts else limits,
+            tracing=tracing,
         )
         enforcement = Enforcement(
             ledger=ledger,
@@ -122,6 +124,8 @@ def scan(
         if on_start is not None:
             on_start(pipeline, report.tally)
         enforcement.consume(pipeline)
+        tracing.again(report.run_id, lambda: not pipeline.halted)
+        report.held = tracing.held
         report.breaker, report.listing = enforcement.tripped, enforcement.listing
         if request.dry_run and request.act is not None and report.breaker is None:
             report.breaker = breaker_opinion(limits, report.tally)

@@ -34,6 +34,11 @@ class Target:
         """What `Store.local_root` will be, but for links on the way."""
         return local_root(self.url)
 
+    @property
+    def owner(self) -> str | None:
+        """What `Store.owner` will be. Raises `StoreUsageError` where there is no such kind of store."""
+        return kind_of(self.url).owner(self.url)
+
 
 def targets(settings: Settings, named: str | None) -> list[Target]:
     """Return the store that was named, by its name or place, else every configured one. Raises `UsageError`."""
@@ -41,7 +46,7 @@ def targets(settings: Settings, named: str | None) -> list[Target]:
     for store in settings.stores:
         if store.name in known:
             raise UsageError(f"stores: {store.name}", "two stores have this name", "rename one of them")
-        own = {name: value for name in access_sections() if (value := getattr(store, name)) is not None}
+        own = {name: value for name in (*access_sections(), "trace") if (value := getattr(store, name)) is not None}
         known[store.name] = Target(store.name, store.url, settings.model_copy(update=own))
     if named is not None:
         return [known.get(named) or Target(named, named, settings)]

@@ -34,6 +34,7 @@ _COMMANDS = {
     "report": "report_cmd:report",
     "list": "list_cmd:list_objects",
     "show": "show_cmd:show",
+    "trace": "trace_cmd:trace",
     "dismiss": "dismiss_cmd:dismiss",
     "calibrate": "calibrate_cmd:calibrate",
     "policy": "policy_cmd:commands",

@@ -11,9 +11,11 @@ from fedi_safety.cli.options import ConfigOption, LedgerOption, LogLevelOption, 
 from fedi_safety.cli.shell import shell, write_json
 from fedi_safety.core.enums import PlanState, Reason, Verdict
 from fedi_safety.core.errors import printable
+from fedi_safety.core.sightings import SourceKind
 
 if TYPE_CHECKING:
     from fedi_safety.core.ledger.records import Row
+    from fedi_safety.core.sightings import Source
 
 
 def list_objects(
@@ -32,6 +34,10 @@ def list_objects(
     act: Annotated[PlanState | None, typer.Option("--act", help="Only with the latest plan in this state.")] = None,
     prefix: Annotated[
         str | None, typer.Option("--prefix", metavar="KEY", help="Only keys that begin like this.")
+    ] = None,
+    by: Annotated[
+        SourceKind | None,
+        typer.Option("--by", help="Instead of objects: where condemned contents came from, as far as they are traced."),
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="No more than this many.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
@@ -63,6 +69,12 @@ def list_objects(
             prefix=prefix,
             partly=partly,
         )
+        if by is not None:
+            if filters != Filters(store=url):
+                raise UsageError(f"--by {by}", "it counts all that is condemned", "leave the other filters out")
+            for source in records.sources(by, url)[:limit]:
+                _tell_source(by, source, json_output=json_output)
+            return 0
         stores = records.store_urls()
         for row in records.list_objects(filters, limit):
             if json_output:
@@ -86,3 +98,27 @@ def _said(row: Row) -> str:
     elif row.act_state is not None and row.act is not None:
         parts.append(f"{row.act.value} {row.act_state.value}")
     return " ".join(parts)
+
+
+def _tell_source(by: SourceKind, source: Source, *, json_output: bool) -> None:
+    """Print where condemned contents came from: how many, of how many traced ones, and what that may mean at 95 %."""
+    from fedi_safety.cli.lookup import iso_time
+    from fedi_safety.reports.facts import percent, wilson
+
+    low, high = wilson(source.contents, source.of)
+    if json_output:
+        write_json(
+            {
+                by.value: source.name,
+                "local": source.local,
+                "condemned": source.contents,
+                "of": source.of,
+                "low": low,
+                "high": high,
+                "last_traced": iso_time(source.last_at),
+            }
+        )
+        return
+    where = {True: "local", False: "remote", None: ""}[source.local]
+    share = f"{source.contents:,} of {source.of:,} traced\t{percent(low)} to {percent(high)}"
+    sys.stdout.write(f"{printable(source.name)}\t{share}\t{where}\n")

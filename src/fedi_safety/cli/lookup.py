@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from fedi_safety.config.schema import Settings
     from fedi_safety.core.ledger.ports import LedgerReader
     from fedi_safety.core.ledger.records import Row, Shown
+    from fedi_safety.core.sightings import Sighting, TraceRecord
     from fedi_safety.core.types import FactorHit, RuleHit
 
 
@@ -94,3 +96,55 @@ def reason_text(hit: RuleHit) -> str:
 
 def _source(hit: FactorHit) -> str:
     return " ".join((hit.signal, *([hit.where] if hit.where else []), *(match.text for match in hit.matches)))
+
+
+def trace_json(record: TraceRecord) -> dict[str, Any]:
+    """Return an attempt to trace, with all that it found."""
+    subject = record.subject
+    return {
+        "store": subject.store,
+        "key": subject.key,
+        "sha256": None if subject.sha256 is None else subject.sha256.hex(),
+        "url": subject.url,
+        "aliases": list(subject.aliases),
+        "origins": list(subject.origins),
+        "server": record.server,
+        "at": iso_time(record.at),
+        "state": record.state.value,
+        "detail": record.detail,
+        "retry_at": None if record.retry_at is None else iso_time(record.retry_at),
+        "sightings": [
+            asdict(sighting) | {"at": None if sighting.at is None else iso_time(sighting.at)}
+            for sighting in record.sightings
+        ],
+    }
+
+
+def trace_lines(record: TraceRecord) -> list[str]:
+    """Return the same for people."""
+    subject = record.subject
+    named = subject.key or subject.url or (subject.sha256 or b"").hex()
+    state = record.state.value + (f": {record.detail}" if record.detail else "")
+    again = f", again from {iso_time(record.retry_at)} on" if record.retry_at is not None else ""
+    lines = [f"{iso_time(record.at)}  traced {named} by {record.server}: {state}{again}"]
+    lines += [f"    {_sighting_text(sighting)}" for sighting in record.sightings]
+    for name, known in (("aliases", subject.aliases), ("origins", subject.origins)):
+        if known:
+            lines.append(f"    {name} {' '.join(known)}")
+    return lines
+
+
+def _sighting_text(sighting: Sighting) -> str:
+    where = {True: "local", False: "remote", None: ""}[sighting.local]
+    instance = " ".join(part for part in (sighting.instance or "", where) if part)
+    person = sighting.person or (f"person {sighting.person_id}" if sighting.person_id else "")
+    who = " ".join(part for part in (person, f"({instance})" if instance else "") if part)
+    parts = [sighting.kind.value.replace("_", " "), sighting.url, f"by {who}" if who else None, sighting.record]
+    if sighting.at is not None:
+        parts.append(iso_time(sighting.at))
+    return ", ".join(part for part in (*parts, f"{sighting.certainty.value} by {sighting.way.value}") if part)
+
+
+def iso_time(at: float) -> str:
+    """Return a moment as people and programs read it."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

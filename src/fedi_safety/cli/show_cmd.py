@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -45,7 +44,7 @@ def show(
 
 
 def _as_json(found: Shown) -> dict[str, Any]:
-    from fedi_safety.cli.lookup import reason_json, row_json
+    from fedi_safety.cli.lookup import iso_time, reason_json, row_json, trace_json
 
     return {
         "sha256": None if found.sha256 is None else found.sha256.hex(),
@@ -60,7 +59,7 @@ def _as_json(found: Shown) -> dict[str, Any]:
         "objects": [row_json(row) for row in found.rows],
         "judgements": [
             {
-                "at": _time(past.at),
+                "at": iso_time(past.at),
                 "run": past.run,
                 "verdict": past.judgement.verdict.value,
                 "policy": past.judgement.policy,
@@ -73,12 +72,13 @@ def _as_json(found: Shown) -> dict[str, Any]:
         ],
         "plans": found.plans,
         "acts": found.acts,
-        "events": [{"seq": e.seq, "at": _time(e.at), "kind": e.kind, "payload": e.payload} for e in found.events],
+        "traces": [trace_json(record) for record in found.traces],
+        "events": [{"seq": e.seq, "at": iso_time(e.at), "kind": e.kind, "payload": e.payload} for e in found.events],
     }
 
 
 def _lines(found: Shown) -> list[str]:
-    from fedi_safety.cli.lookup import reason_text
+    from fedi_safety.cli.lookup import iso_time, reason_text, trace_lines
 
     lines = []
     for row in found.rows:
@@ -95,7 +95,7 @@ def _lines(found: Shown) -> list[str]:
     if found.dismissal is not None:
         lines.append(f"dismissed: {found.dismissal or 'no reason given'}")
     for past in found.judgements:
-        lines.append(f"{_time(past.at)}  {past.judgement.verdict.value} under {past.judgement.policy}")
+        lines.append(f"{iso_time(past.at)}  {past.judgement.verdict.value} under {past.judgement.policy}")
         lines += [f"    {reason_text(hit)}" for hit in past.judgement.reasons]
         if past.signals is not None:
             lines += _scores(past.signals)
@@ -103,7 +103,9 @@ def _lines(found: Shown) -> list[str]:
     last = found.judgements[-1] if found.judgements else None
     if found.rows and (last is None or last.signals is None):
         lines += _scores(found.rows[0].signals)
-    lines += [f"{_time(e.at)}  event {e.seq} {e.kind} {_brief(e.payload)}".rstrip() for e in found.events]
+    lines += [f"{iso_time(e.at)}  event {e.seq} {e.kind} {_brief(e.payload)}".rstrip() for e in found.events]
+    for record in found.traces:
+        lines += trace_lines(record)
     for act in found.acts:
         lines += _receipt(act)
     return lines
@@ -131,7 +133,3 @@ def _brief(payload: dict[str, Any]) -> str:
     """Return what in an event tells one from another."""
     wanted = ("run", "plan", "verdict", "policy", "outcome", "reason", "detail")
     return ", ".join(f"{name} {payload[name]}" for name in wanted if payload.get(name) not in (None, ""))
-
-
-def _time(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

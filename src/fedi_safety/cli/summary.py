@@ -84,6 +84,11 @@ def closing_notes(report: RunReport) -> list[str]:
     if report.changed:
         were = "object has changed since it was" if report.changed == 1 else "objects have changed since they were"
         notes.append(f"{report.changed:,} {were} judged, left alone; the next scan judges anew.")
+    if report.held:
+        notes.append(
+            f"not removed yet: {report.held:,} wait to be traced: the server cannot be asked who put them there; "
+            "`trace.wait_s` says for how long"
+        )
     notes += [f"not removed: {printable(outcome.plan.object.key)}: {outcome.detail}" for outcome in report.failures]
     if report.tally.failed > len(report.failures):
         notes.append(f"... and {report.tally.failed - len(report.failures)} more")

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from fedi_safety.clients.pictrs import PictrsClient, PictrsRefusal, Picture
-from fedi_safety.clients.pictrs_database import PictrsDatabase
+from fedi_safety.clients.pictrs_database import Owner, PictrsDatabase
 from fedi_safety.core.enums import PlanState
 from fedi_safety.core.errors import StoreError
-from fedi_safety.core.types import Receipt, Removal
+from fedi_safety.core.types import Object, Receipt, Removal
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +92,24 @@ def purge_picture(
         return Removal(PlanState.FAILED, why, facts.receipt)
     log.info("purged %s: %s", picture.hash, detail)
     return Removal(PlanState.DONE, f"purged, verified: its hash and aliases are gone; {detail}", facts.receipt)
+
+
+def find_picture(
+    client: PictrsClient, database: PictrsDatabase | None, obj: Object, sha256: bytes
+) -> tuple[Picture | None, Owner | None]:
+    """Find the picture that a stored object with this content belongs to: by the content, else by where its file lies.
+
+    The owner says as what it belongs to it, where it was found by its place. Raises `StoreError`.
+    """
+    picture = client.find_content(sha256, obj.size)
+    if picture is not None or database is None:
+        return picture, None
+    parts = obj.key.split("/")
+    # The store may be scanned from further up than pict-rs' own root.
+    owner = database.owner(["/".join(parts[i:]) for i in range(len(parts))])
+    if owner is None or (owner.kind == "original" and owner.hash[:64] != sha256.hex()):
+        return None, None
+    return client.find(owner.hash), owner
 
 
 def describe(client: PictrsClient, picture: Picture, database: PictrsDatabase | None = None) -> PictureFacts:

@@ -115,6 +115,24 @@ class Pictrs(_Section):
     )
 
 
+class Trace(_Section):
+    """How to find out who put a condemned object there: the server that serves the media, and the ways to ask it."""
+
+    server: str | None = Field(
+        None, min_length=1, description="The server's kind, such as `mastodon`; left out: nothing is traced."
+    )
+    url: str | None = Field(None, min_length=1, description="Its public URL, such as https://social.example.")
+    database: SecretStr | None = Field(None, description="Its PostgreSQL database, by a role that may only read.")
+    token: SecretStr | None = Field(None, description="A token for its API, of an account that may moderate.")
+    limit_s: float = Field(10.0, gt=0, le=600, description="The longest that tracing one object may take, in seconds.")
+    wait_s: float = Field(
+        3600.0,
+        ge=0,
+        le=604_800,
+        description="Seconds for which `purge` waits for a server that cannot be asked, before it goes on untraced.",
+    )
+
+
 class Clip(_Section):
     """The detector `clip`: which model, which concepts, how it runs."""
 
@@ -146,6 +164,7 @@ class NamedStore(_Section):
     s3: S3 | None = None
     ssh: Ssh | None = None
     pictrs: Pictrs | None = None
+    trace: Trace | None = None
 
 
 Network = Annotated[IPv4Network | IPv6Network, PlainValidator(ip_network)]
@@ -284,6 +303,7 @@ class Settings(BaseSettings):
     s3: S3 = Field(default_factory=S3)
     ssh: Ssh = Field(default_factory=Ssh)
     pictrs: Pictrs = Field(default_factory=Pictrs)
+    trace: Trace = Field(default_factory=Trace)
     clip: Clip = Field(default_factory=Clip)
     gate: Gate = Field(default_factory=Gate)
     worker: Worker = Field(default_factory=Worker)

@@ -30,6 +30,7 @@ from fedi_safety.core.pipeline import Pipeline, Remembered, Result
 from fedi_safety.core.ports import Act, Clock
 from fedi_safety.core.presence import Presence
 from fedi_safety.core.runs import ACTED_LOGGER, Tally
+from fedi_safety.core.tracing import Tracing
 from fedi_safety.core.types import Judged, Object, Outcome, Plan, Unscanned
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Acting:
     presence: Presence | None = None  # None: whoever calls this vouches for the store
     limits: BreakerLimits | None = None
     tripped: str | None = None  # why the breaker stopped this: too much is gone
+    tracing: Tracing | None = None
     _lost: int = 0
     _met_at: float = -math.inf
 
@@ -75,6 +77,10 @@ class Acting:
         while group := list(islice(waiting, size)):
             if not keep_going():
                 return False
+            if self.tracing is not None:
+                group = self.tracing.ready(self.run, group, keep_going)
+                if not keep_going():
+                    return False
             began = time.monotonic()
             # What a person dismissed, or a newer judgement superseded, in the meantime is not started.
             started = self.ledger.start(self.run, group)

@@ -95,6 +95,18 @@ class StoreUsageError(StoreError):
     exit_code = ExitCode.USAGE
 
 
+class TraceError(FediSafetyError):
+    """The server cannot be asked who put a content there."""
+
+    exit_code = ExitCode.OUTSIDE
+
+
+class TraceUsageError(TraceError):
+    """Tracing is set up wrongly, or was asked about what no server of this kind can know."""
+
+    exit_code = ExitCode.USAGE
+
+
 class SelfTestError(FediSafetyError):
     """The self-test failed."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from fedi_safety.core.enums import ActKind, Detail, MediaType
-from fedi_safety.core.sightings import Sighting
+from fedi_safety.core.sightings import Names, Subject, Traced
 from fedi_safety.core.types import (
     Decoded,
     Evidence,
@@ -19,7 +19,6 @@ from fedi_safety.core.types import (
     Object,
     Outcome,
     Plan,
-    Receipt,
     Removal,
     Scored,
     Unscanned,
@@ -249,6 +248,19 @@ class Act(Protocol):
         ...
 
 
+class FileOwner(Protocol):
+    """The program that a store's files belong to, where it has names of its own for them, such as a pict-rs."""
+
+    @property
+    def name(self) -> str:
+        """What it is and where, without any credential."""
+        ...
+
+    def names(self, obj: Object, sha256: bytes) -> Names:
+        """Return the names of an object with this content; none where it knows no such file. Raises `StoreError`."""
+        ...
+
+
 class Tracer(Protocol):
     """Finds out who put a content where, on one server, from what that server knows. It reads and changes nothing."""
 
@@ -257,14 +269,15 @@ class Tracer(Protocol):
         """The server, as messages and records name it: its kind and where it is."""
         ...
 
-    def trace(
-        self, store: str, obj: Object | None, sha256: bytes, known: Receipt, *, within_s: float
-    ) -> list[Sighting]:
-        """Return where a content is in use; empty where the server knows of nothing.
+    def trace(self, subject: Subject, *, within_s: float) -> Traced:
+        """Return where a content is in use, by the best way that is open: database, else API, else the path alone.
 
-        `obj` is an object of the store at `store` that has it, None where there is none, such as for a refused upload.
-        `known` is what was learnt of it before: aliases, origins. Where the best way is closed a poorer one is taken,
-        and the sightings say which. Raises `StoreError` where none is open, or `within_s` seconds do not suffice: not
-        to know is something else than to know of none.
+        Nothing found is an answer. Raises `TraceError` where no way tells anything and one that might is closed, or
+        `within_s` seconds do not suffice: not to know is something else than to know of none. It does not raise
+        anything else because of what it is asked, and no message repeats a credential.
         """
+        ...
+
+    def close(self) -> None:
+        """Release connections. May be called twice."""
         ...

@@ -89,6 +89,7 @@ class RunReport:
     stages: Mapping[str, float] = field(default_factory=dict)
     failures: list[Outcome] = field(default_factory=list)
     listing: Listing | None = None  # of a pass over all of the store that was not interrupted
+    held: int = 0  # plans whose act waits for a server that cannot be asked who put the object there
     changed: int = 0  # planned objects that are not what was judged any more, and were left alone
 
     @property
@@ -98,7 +99,7 @@ class RunReport:
             return ExitCode.INTERRUPTED
         if self.breaker is not None and not self.dry_run:
             return ExitCode.BREAKER
-        if self.tally.failed:
+        if self.tally.failed or self.held:
             return ExitCode.OUTSIDE
         return ExitCode.UNSCANNED if self.tally.unscanned_total else ExitCode.DONE
 
@@ -154,6 +155,7 @@ def summed(reports: Sequence[RunReport]) -> RunReport:
     for report in reports:
         add_tally(total.tally, report.tally)
         total.failures += report.failures
+    total.held = sum(report.held for report in reports)
     total.changed = sum(report.changed for report in reports)
     total.seconds = max(report.seconds for report in reports)
     total.run_id = max(report.run_id for report in reports)

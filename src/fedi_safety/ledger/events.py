@@ -31,6 +31,7 @@ class Kind(StrEnum):
     ACT_CLOSED = "act.closed"
     BREAKER_TRIPPED = "breaker.tripped"
     BREAKER_RESET = "breaker.reset"
+    TRACED = "traced"  # an attempt to find out who put a content there
     REDECIDED = "redecided"
     GONE = "gone"  # how many objects a pass over all of a store did not meet any more
     IMPORTED = "imported"

@@ -43,6 +43,7 @@ from fedi_safety.ledger.migrate import bring_up_to_date
 from fedi_safety.ledger.results import record as record_results
 from fedi_safety.ledger.results import record_contents
 from fedi_safety.ledger.schema import plans, runs, stores
+from fedi_safety.ledger.traces import TraceSide
 from fedi_safety.ledger.verify import verify
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def open_ledger(
     return SqlLedger(database, clock, keep)
 
 
-class SqlLedger:
+class SqlLedger(TraceSide):
     """The durable memory in one database: `WholeLedger`. Reads from any thread; writes queue up on a lock."""
 
     def __init__(self, database: Database, clock: Clock, keep: Keep = Keep.NO) -> None:
@@ -99,14 +100,13 @@ class SqlLedger:
     def begin_run(self, kind: str, store: str, settings: Mapping[str, Any]) -> int:
         """Open a run and return its id."""
         now = self.clock.now()
-        text = codec.dumps(dict(settings))
         row = {
             "kind": kind,
             "store": store,
             "dry_run": bool(settings.get("dry_run", False)),
             "whole": settings.get("whole"),
             "act": settings.get("chosen_act"),
-            "settings": text,
+            "settings": codec.dumps(dict(settings)),
             "started_at": now,
         }
         with self.database.write() as connection:

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from fedi_safety.core.enums import ActKind, PlanState, Reason, Verdict
 from fedi_safety.core.ledger.records import Filters, PastEvent, PastJudgement, Row, Shown
-from fedi_safety.ledger import codec
+from fedi_safety.ledger import codec, traces
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.schema import (
     State,
@@ -161,8 +161,9 @@ def show(database: Database, target: str | bytes, store: str | None = None) -> S
         plan_ids = [row["id"] for row in plan_rows]
         shown_events = _events_of(connection, sha256 if content is not None else None, plan_ids)
         act_rows = _acts_of(connection, plan_ids)
+        traced = traces.of_contents(connection, [] if sha256 is None else [sha256]).get(sha256 or b"", [])
         if content is None:
-            return Shown(rows, sha256, plans=plan_rows, acts=act_rows, events=shown_events)
+            return Shown(rows, sha256, plans=plan_rows, acts=act_rows, events=shown_events, traces=traced)
         d = dismissals.c
         dismissal = connection.execute(select(d.reason).where(d.sha256 == sha256, d.undone_at.is_(None)))
         return Shown(
@@ -180,6 +181,7 @@ def show(database: Database, target: str | bytes, store: str | None = None) -> S
             plans=plan_rows,
             acts=act_rows,
             events=shown_events,
+            traces=traced,
         )
 
 

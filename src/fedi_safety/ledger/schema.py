@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0011"
+REVISION = "0012"
 """The newest revision in migrations/; a test holds it to the script directory's head."""
 
 
@@ -266,6 +266,48 @@ uploads = Table(
     Column("outcome", Text),
     Index(None, "state", "id"),
     Index(None, "sha256"),
+)
+
+# Attempts to find out who put a content there, each a row. Of an attempt that was repeated `retry_at` is null.
+traces = Table(
+    "traces",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("run_id", _Id, ForeignKey("runs.id")),
+    Column("plan_id", _Id, ForeignKey("plans.id")),  # whose act it came before
+    Column("sha256", LargeBinary(32)),
+    Column("store_id", _Id, ForeignKey("stores.id")),
+    Column("key", LargeBinary),
+    Column("url", Text),  # where a person asked about an address
+    Column("names", Text, nullable=False),  # aliases and origins
+    Column("server", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("state", Text, nullable=False),  # see `TraceState`
+    Column("detail", Text, nullable=False),
+    Column("retry_at", Double),
+    Column("event_seq", BigInteger),
+    Index(None, "sha256"),
+    Index(None, "retry_at"),
+)
+
+# Where a traced content was found in use: names, ids and addresses; never what a post says.
+sightings = Table(
+    "sightings",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("trace_id", _Id, ForeignKey("traces.id"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("way", Text, nullable=False),
+    Column("certainty", Text, nullable=False),
+    Column("url", Text),
+    Column("person", Text),
+    Column("instance", Text),
+    Column("local", Boolean),
+    Column("at", Double),
+    Column("record", Text),
+    Column("post_id", Text),
+    Column("person_id", Text),
+    Index(None, "trace_id"),
 )
 
 events = Table(

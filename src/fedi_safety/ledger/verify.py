@@ -25,8 +25,12 @@ from fedi_safety.ledger.schema import (
     objects,
     plans,
     runs,
+    sightings,
     stores,
+    traces,
 )
+from fedi_safety.ledger.traces import digest as digest_of_trace
+from fedi_safety.ledger.traces import sightings_of
 from fedi_safety.ledger.verdicts import digest
 
 _Rows = Sequence[Row[*tuple[Any, ...]]]
@@ -40,9 +44,9 @@ def verify(database: Database) -> Verification:
     """Check the whole ledger in one consistent view, page by page.
 
     Found: an event altered, reordered, inserted or missing, at the end too; runs, plans, acts, breakers, dismissals,
-    and verdicts in force with their reasons, labels, policy and scores, that are not what their events say, or whose
-    rows are gone. Not found: a chain computed anew by somebody who may write the file (compare `head` with a note kept
-    elsewhere), and what no event tells of, which `Verification.not_covered` names.
+    traces with their sightings, and verdicts in force with their reasons, labels, policy and scores, that are not what
+    their events say, or whose rows are gone. Not found: a chain computed anew by somebody who may write the file
+    (compare `head` with a note kept elsewhere), and what no event tells of, which `Verification.not_covered` names.
     """
     with database.read() as connection:
         length, head = connection.execute(select(chain.c.length, chain.c.head)).one()
@@ -56,6 +60,7 @@ def verify(database: Database) -> Verification:
             _check_judgements(connection)
             _check_verdicts(connection)
             _check_dismissals(connection)
+            _check_traces(connection)
         except _Broken as broken:
             return Verification(length, head.hex(), str(broken))
         return Verification(length, head.hex(), not_covered=_not_covered(connection))
@@ -68,7 +73,7 @@ def _not_covered(connection: Connection) -> tuple[str, ...]:
         f"labels, reasons and scores of {connection.execute(clear).scalar_one():,} clear contents",
         "which objects there are and where they lie, with the gaps",
         "uploads at the gate",
-        "how far `watch` has looked",
+        "how far `watch` has looked, and when a failed trace is due again",
         "kept embeddings",
         "scores of single frames; the highest of each content are covered",
     )
@@ -143,6 +148,7 @@ def _check_counts(connection: Connection) -> None:
         (Kind.ACT_STARTED, select(func.count()).select_from(acts), "actions"),
         (Kind.RUN_BEGUN, select(func.count()).select_from(runs), "runs"),
         (Kind.RUN_ENDED, select(func.count(runs.c.ended_at)), "ended runs"),
+        (Kind.TRACED, select(func.count()).select_from(traces), "traces"),
         (Kind.JUDGED, select(func.count(judgements.c.event_seq)), "judgements"),
     ):
         told = connection.execute(select(func.count()).where(events.c.kind == kind.value)).scalar_one()
@@ -285,6 +291,22 @@ def _check_dismissals(connection: Connection) -> None:
     marked = select(func.count()).select_from(contents).where(c.dismissed_at.is_not(None))
     if connection.execute(standing).scalar_one() != connection.execute(marked).scalar_one():
         raise _Broken("contents stand dismissed that nobody dismissed")
+
+
+def _check_traces(connection: Connection) -> None:
+    """Compare every attempt to trace, and all that it found, with the event that vouches for it."""
+    s, t = sightings.c, traces.c
+    for page in _pages(connection, select(*t), t.id):
+        told = _told(connection, [row.event_seq for row in page if row.event_seq is not None])
+        found = sightings_of(connection, [row.id for row in page])
+        for row in page:
+            said = told.get(row.event_seq, {})
+            own = Kind.TRACED, row.id, row.run_id, row.at, digest_of_trace(row._mapping, found.get(row.id, ()))
+            if own != tuple(said.get(name) for name in ("kind", "trace", "run", "at", "digest")):
+                raise _Broken(f"trace {row.id} is not what its event says")
+    lost = select(func.count()).select_from(sightings).where(s.trace_id.not_in(select(t.id)))
+    if connection.execute(lost).scalar_one():
+        raise _Broken("there are sightings of no trace")
 
 
 def _pages(connection: Connection, query: Any, key: Any) -> Iterator[_Rows]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from fedi_safety.core.ledger.uploads import UploadFigures
     from fedi_safety.core.policy import Policy
 
+_Z_95 = 1.959963984540054  # of the normal distribution, two-sided
+
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
@@ -77,6 +79,19 @@ def summed(counters: Iterable[Mapping[str, int]]) -> Counter[str]:
 def objects_text(count: int) -> str:
     """Return `1 object`, `2,000 objects`."""
     return f"{count:,} object{'' if count == 1 else 's'}"
+
+
+def wilson(hits: int, of: int) -> tuple[float, float]:
+    """Return between what shares the true one lies, at 95 %, where `hits` of `of` were found (Wilson's score interval).
+
+    Of nothing nothing is known: 0 to 1.
+    """
+    if of <= 0:
+        return 0.0, 1.0
+    share, z2 = hits / of, _Z_95 * _Z_95
+    middle = (share + z2 / (2 * of)) / (1 + z2 / of)
+    half = _Z_95 / (1 + z2 / of) * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of))
+    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
 def percent(share: float) -> str:

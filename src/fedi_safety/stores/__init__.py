@@ -25,6 +25,7 @@ class StoreKind:
     section: str | None = None  # of the settings: how to reach it
     default_act: ActKind = ActKind.DELETE
     local_root: Callable[[str], Path | None] = lambda _url_or_path: None
+    owner: Callable[[str], str | None] = lambda _url: None
 
 
 def open_store(url_or_path: str, settings: Settings | None = None) -> Store:
@@ -126,12 +127,22 @@ def _canonical_pictrs(url: str, _settings: Settings) -> str:
     return f"pictrs+{internal_url(url)}"
 
 
+def _owner_pictrs(url: str) -> str:
+    return _canonical_pictrs(url, Settings()).removeprefix("pictrs+")
+
+
 KINDS: tuple[StoreKind, ...] = (
     StoreKind("local", ("file",), _open_local, _canonical_local, local_root=lambda place: Path(_path(place))),
     StoreKind("sftp", ("sftp",), _open_sftp, _canonical_sftp, "ssh"),
     StoreKind("s3", ("s3",), _open_s3, _canonical_s3, "s3"),
     StoreKind(
-        "pictrs", ("pictrs+http", "pictrs+https"), _open_pictrs, _canonical_pictrs, "pictrs", default_act=ActKind.PURGE
+        "pictrs",
+        ("pictrs+http", "pictrs+https"),
+        _open_pictrs,
+        _canonical_pictrs,
+        "pictrs",
+        default_act=ActKind.PURGE,
+        owner=_owner_pictrs,
     ),
 )
 """Every kind of store. A row here, its section of the settings (there and in `NamedStore`), and a harness in

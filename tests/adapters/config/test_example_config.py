@@ -89,8 +89,8 @@ def test_every_key_has_a_comment_that_names_its_choices() -> None:
             section = f"{match[1]}."
         elif match := re.match(r"#?(\w+) = ", line):
             key = f"{section}{match[1]}"
-            if key.startswith("stores.") and match[1] in ("ssh", "pictrs"):
-                continue  # one comment above the three of them
+            if key.startswith("stores.") and match[1] in ("ssh", "pictrs", "trace"):
+                continue  # one comment above all of them
             assert above.startswith("# "), f"{key} has no comment"
             kinds = [t for t in (fields[key].annotation, *get_args(fields[key].annotation)) if get_origin(t) is Literal]
             if not key.startswith("gate.unjudged."):  # these have their two above the section

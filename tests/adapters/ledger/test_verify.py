@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Verdict
+from fedi_safety.core.sightings import Certainty, Sighting, SightingKind, SightingWay, Subject, TraceRecord, TraceState
 from fedi_safety.core.types import Content, Judged, Judgement, Object, Outcome, Receipt, RuleHit, Scores, Signal
 from fedi_safety.ledger import planning
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
@@ -52,10 +53,25 @@ def path(tmp_path: Path) -> Path:
     done = ledger.start(run, plans[:2])
     ledger.close(run, [Outcome(done[0], PlanState.DONE, "", RECEIPT), Outcome(done[1], PlanState.FAILED, "no")])
     ledger.dismiss(items[2].content.sha256, "a tomato")
+    ledger.record_traces(run, _traces(items[0]))
     ledger.set_breaker(run, STORE, "too much")
     ledger.end_run(run, "breaker", {"listed": 5})
     ledger.dispose()
     return path
+
+
+def _traces(item: Judged) -> list[TraceRecord]:
+    subject = Subject(STORE, item.object.key, item.content.sha256, ("a.png",))
+    found = tuple(
+        Sighting(
+            kind, SightingWay.DATABASE, Certainty.CERTAIN, "https://social.example/1", "@them", "far.example", False
+        )
+        for kind in (SightingKind.POST, SightingKind.COMMENT)
+    )
+    return [
+        TraceRecord(subject, "server", 2.0, TraceState.FAILED, "it is down", retry_at=62.0),
+        TraceRecord(subject, "server", 63.0, TraceState.FOUND, sightings=found),
+    ]
 
 
 @pytest.fixture
@@ -128,6 +144,35 @@ TAMPERINGS = {
         "events tell of 1 runs, and there are 2",
     ),
     "run gone": ("PRAGMA foreign_keys = OFF; DELETE FROM runs", "run 1 is gone"),
+    "trace gone": (
+        "DELETE FROM sightings; DELETE FROM traces WHERE id = 2",
+        "events tell of 2 traces, and there are 1",
+    ),
+    "trace of another object": ("UPDATE traces SET key = 'z' WHERE id = 2", "trace 2 is not what its event says"),
+    "trace of another store": ("UPDATE traces SET store_id = NULL WHERE id = 2", "trace 2 is not what its event says"),
+    "trace that did not fail": ("UPDATE traces SET state = 'found' WHERE id = 1", "trace 1 is not what its event says"),
+    "trace for another reason": ("UPDATE traces SET detail = '' WHERE id = 1", "trace 1 is not what its event says"),
+    "trace by other names": ("UPDATE traces SET names = '{}' WHERE id = 1", "trace 1 is not what its event says"),
+    "trace by another server": ("UPDATE traces SET server = 'x' WHERE id = 1", "trace 1 is not what its event says"),
+    "trace of another run": ("UPDATE traces SET run_id = NULL WHERE id = 1", "trace 1 is not what its event says"),
+    "trace at another time": ("UPDATE traces SET at = 5 WHERE id = 1", "trace 1 is not what its event says"),
+    "trace made up": (
+        "INSERT INTO traces (id, names, server, at, state, detail) VALUES (9, '{}', 's', 1, 'found', '')",
+        "events tell of 2 traces, and there are 3",
+    ),
+    "sighting of another person": ("UPDATE sightings SET person = '@me' WHERE id = 1", "trace 2 is not what"),
+    "sighting elsewhere": ("UPDATE sightings SET instance = 'near.example' WHERE id = 1", "trace 2 is not what"),
+    "sighting made local": ("UPDATE sightings SET local = 1 WHERE id = 2", "trace 2 is not what its event says"),
+    "sighting gone": ("DELETE FROM sightings WHERE id = 2", "trace 2 is not what its event says"),
+    "sighting made up": (
+        "INSERT INTO sightings (id, trace_id, kind, way, certainty) VALUES (9, 1, 'post', 'api', 'certain')",
+        "trace 1 is not what its event says",
+    ),
+    "sighting of no trace": (
+        "PRAGMA foreign_keys = OFF; INSERT INTO sightings (id, trace_id, kind, way, certainty) "
+        "VALUES (9, 9, 'post', 'api', 'certain')",
+        "there are sightings of no trace",
+    ),
     "breaker let go": ("UPDATE stores SET breaker = NULL", "the breaker of file:///srv/media"),
     "breaker for another reason": ("UPDATE stores SET breaker = 'nothing'", "the breaker of file:///srv/media"),
     "dismissal for another reason": ("UPDATE dismissals SET reason = 'a cat'", "the dismissal of content"),

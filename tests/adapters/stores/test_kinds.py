@@ -62,7 +62,7 @@ def test_an_unknown_scheme_is_told_with_every_kind_there_is() -> None:
 
 
 def test_every_kind_s_section_is_in_the_settings_and_in_a_named_store() -> None:
-    assert set(access_sections()) == NamedStore.model_fields.keys() - {"name", "url"}
+    assert set(access_sections()) == NamedStore.model_fields.keys() - {"name", "url", "trace"}
     for section in access_sections():
         own = NamedStore.model_fields[section].annotation
         assert own == Settings.model_fields[section].annotation | None  # type: ignore[operator]

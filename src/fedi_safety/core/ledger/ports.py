@@ -27,6 +27,7 @@ from fedi_safety.core.ledger.records import (
     Watermark,
 )
 from fedi_safety.core.ledger.uploads import BacklogEntry, Move, UploadFigures, UploadNote, UploadState
+from fedi_safety.core.sightings import Source, SourceKind, TraceRecord
 from fedi_safety.core.types import Content, Judged, Judgement, Known, Object, Outcome, Plan, Scores, Unscanned
 
 Array = Any
@@ -171,7 +172,26 @@ class ScorePage(Protocol):
 # --- a pass
 
 
-class Ledger(Memory, Protocol):
+class TraceLedger(Protocol):
+    """What is remembered of who put contents there. See `Ledger`."""
+
+    def record_traces(self, run: int | None, records: Sequence[TraceRecord]) -> None:
+        """Write attempts to find out who put contents there, with what they found, in one transaction.
+
+        Attempts are added; of earlier ones at the same object and content none is due any more.
+        """
+        ...
+
+    def traces_of(self, sha256s: Sequence[bytes]) -> dict[bytes, list[TraceRecord]]:
+        """Return the attempts at these contents, oldest first."""
+        ...
+
+    def due_traces(self, store: str, limit: int) -> list[TraceRecord]:
+        """Return attempts at what a store has, or had, that are to be made again by now; the longest due first."""
+        ...
+
+
+class Ledger(Memory, TraceLedger, Protocol):
     """The durable memory. Reads may come from several threads; writes come from one.
 
     Every method that writes has committed, durably, when it returns. Errors: `LedgerError`, `LedgerUsageError`.
@@ -405,6 +425,17 @@ class LedgerReader(Protocol):
 
     def acts_by_store(self) -> dict[str, StoreActs]:
         """Return the plans and acts of every store that has any, by its URL."""
+        ...
+
+    def traces_of(self, sha256s: Sequence[bytes]) -> dict[bytes, list[TraceRecord]]:
+        """Return the attempts to trace these contents, oldest first."""
+        ...
+
+    def sources(self, by: SourceKind, store: str | None = None) -> list[Source]:
+        """Return from where condemned contents came that nobody dismissed, most first.
+
+        A content that was seen at several counts at each of them, and once among all.
+        """
         ...
 
     def upload_figures(self, now: float) -> UploadFigures:

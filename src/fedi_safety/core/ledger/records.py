@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fedi_safety.core.enums import ActKind, PlanState, Reason, Verdict
+from fedi_safety.core.sightings import TraceRecord
 from fedi_safety.core.types import Judgement, Object, RuleHit, Signal
 
 BINS = 20
@@ -97,6 +98,7 @@ class Shown:
     plans: list[dict[str, Any]] = field(default_factory=list)
     acts: list[dict[str, Any]] = field(default_factory=list)
     events: list[PastEvent] = field(default_factory=list)
+    traces: list[TraceRecord] = field(default_factory=list)
 
 
 # --- figures

@@ -1,0 +1,186 @@
+"""Attempts to find out who put a content there, and the sightings that they found. Works in the caller's transaction.
+
+Attempts are added, never altered: what one found stands although a later one finds less, as after a purge.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
+
+from fedi_safety.core.enums import Verdict
+from fedi_safety.core.errors import printable
+from fedi_safety.core.ports import Clock
+from fedi_safety.core.sightings import (
+    Certainty,
+    Sighting,
+    SightingKind,
+    SightingWay,
+    Source,
+    SourceKind,
+    Subject,
+    TraceRecord,
+    TraceState,
+)
+from fedi_safety.ledger import codec, lookup
+from fedi_safety.ledger.database.base import Database
+from fedi_safety.ledger.events import Event, Kind, append
+from fedi_safety.ledger.schema import contents, sightings, stores, traces
+
+_t, _s = traces.c, sightings.c
+_OWN = tuple(field.name for field in fields(Sighting))
+_VOUCHED = ("plan_id", "sha256", "store_id", "key", "url", "names", "server", "at", "state", "detail")
+_ROWS = select(traces, stores.c.url.label("store")).outerjoin(stores, stores.c.id == _t.store_id)
+
+
+def add(connection: Connection, run: int | None, records: Sequence[TraceRecord]) -> None:
+    """Add attempts with what they found, each with its event; earlier ones at the same are not due any more."""
+    for record in records:
+        subject = record.subject
+        store_id = None if subject.store is None else lookup.store_row(connection, subject.store)
+        row: dict[str, Any] = {
+            "run_id": run,
+            "plan_id": record.plan,
+            "sha256": subject.sha256,
+            "store_id": store_id,
+            "key": None if subject.key is None else codec.key_bytes(subject.key),
+            "url": None if subject.url is None else printable(subject.url),
+            "names": codec.dumps({"aliases": subject.aliases, "origins": subject.origins}),
+            "server": printable(record.server),
+            "at": record.at,
+            "state": record.state.value,
+            "detail": printable(record.detail)[:500],
+            "retry_at": record.retry_at,
+        }
+        connection.execute(update(traces).where(_same(row), _t.retry_at.is_not(None)).values(retry_at=None))
+        trace = int(connection.execute(insert(traces).returning(_t.id), row).scalar_one())
+        found = [_cells(sighting) for sighting in record.sightings]
+        if found:
+            connection.execute(insert(sightings), [{"trace_id": trace} | cells for cells in found])
+        payload = {"run": run, "trace": trace, "state": row["state"], "digest": digest(row, found)}
+        (seq,) = append(connection, record.at, [Event(Kind.TRACED, payload, subject.sha256)])
+        connection.execute(update(traces).where(_t.id == trace).values(event_seq=seq))
+
+
+def digest(row: Any, found: Iterable[Any]) -> str:
+    """Return the hash over an attempt's columns and its sightings' in order, which its event carries."""
+    own = [_plain(row[name]) for name in _VOUCHED]
+    body = codec.dumps([own, [[cells[name] for name in _OWN] for cells in found]])
+    return hashlib.sha256(body.encode("ascii")).hexdigest()
+
+
+def of_contents(connection: Connection, sha256s: Sequence[bytes]) -> dict[bytes, list[TraceRecord]]:
+    """Return the attempts at these contents, oldest first."""
+    found: dict[bytes, list[TraceRecord]] = defaultdict(list)
+    for part in codec.chunks(sha256s):
+        for record in _read(connection, _t.sha256.in_(part)):
+            found[record.subject.sha256 or b""].append(record)
+    return dict(found)
+
+
+def due(connection: Connection, now: float, store: str, limit: int) -> list[TraceRecord]:
+    """Return attempts at what a store has, or had, that are to be made again by now; the longest due first."""
+    where = and_(_t.retry_at <= now, stores.c.url == store)
+    ids = select(_t.id).join(stores, stores.c.id == _t.store_id).where(where).order_by(_t.retry_at).limit(limit)
+    return _read(connection, _t.id.in_(list(connection.execute(ids).scalars())))
+
+
+def _read(connection: Connection, where: ColumnElement[bool]) -> list[TraceRecord]:
+    rows = connection.execute(_ROWS.where(where).order_by(_t.id)).all()
+    found = sightings_of(connection, [row.id for row in rows])
+    return [_record(row, [_sighting(cells) for cells in found.get(row.id, ())]) for row in rows]
+
+
+def sightings_of(connection: Connection, trace_ids: Sequence[int]) -> dict[int, list[Any]]:
+    """Return the rows that these attempts found, by attempt, in order."""
+    found: dict[int, list[Any]] = defaultdict(list)
+    for part in codec.chunks(trace_ids):
+        query = select(sightings).where(_s.trace_id.in_(part)).order_by(_s.id)
+        for row in connection.execute(query).mappings():
+            found[row["trace_id"]].append(row)
+    return found
+
+
+def sources(connection: Connection, by: SourceKind, store: str | None) -> list[Source]:
+    """Return from where the condemned contents came that nobody dismissed: by `instance` or `person`, most first.
+
+    A content that was seen at several counts at each of them, and once among all.
+    """
+    who = _s.instance if by is SourceKind.INSTANCE else func.coalesce(_s.person, _s.person_id)
+    c = contents.c
+    query = (
+        select(who.label("name"), _s.local, _t.sha256, _t.at)
+        .select_from(sightings)
+        .join(traces, _t.id == _s.trace_id)
+        .join(contents, c.sha256 == _t.sha256)
+        .where(c.verdict == Verdict.BLOCK.value, c.dismissed_at.is_(None), who.is_not(None))
+    )
+    if store is not None:
+        query = query.join(stores, stores.c.id == _t.store_id).where(stores.c.url == store)
+    seen = query.subquery().c
+    of = connection.execute(select(func.count(seen.sha256.distinct()))).scalar_one()
+    count = func.count(seen.sha256.distinct())
+    grouped = select(seen.name, func.max(seen.local), count, func.max(seen.at)).group_by(seen.name)
+    rows = connection.execute(grouped.order_by(count.desc(), seen.name))
+    return [Source(name, None if local is None else bool(local), n, of, last) for name, local, n, last in rows]
+
+
+def _same(row: dict[str, Any]) -> ColumnElement[bool]:
+    return and_(*(_t[name].is_not_distinct_from(row[name]) for name in ("plan_id", "sha256", "store_id", "key", "url")))
+
+
+def _cells(sighting: Sighting) -> dict[str, Any]:
+    cells = {name: getattr(sighting, name) for name in _OWN}
+    return {name: printable(cell) if isinstance(cell, str) else cell for name, cell in cells.items()}
+
+
+def _sighting(cells: Any) -> Sighting:
+    own = {name: cells[name] for name in _OWN}
+    words = {"kind": SightingKind(own["kind"]), "way": SightingWay(own["way"])}
+    return Sighting(**(own | words | {"certainty": Certainty(own["certainty"])}))
+
+
+def _record(row: Row[*tuple[Any, ...]], found: Sequence[Sighting]) -> TraceRecord:
+    names = json.loads(row.names)
+    key = None if row.key is None else codec.key_text(row.key)
+    aliases, origins = tuple(names["aliases"]), tuple(names["origins"])
+    subject = Subject(row.store, key, row.sha256, aliases, origins, row.url)
+    state = TraceState(row.state)
+    return TraceRecord(subject, row.server, row.at, state, row.detail, tuple(found), row.retry_at, row.plan_id)
+
+
+def _plain(cell: Any) -> Any:
+    return cell.hex() if isinstance(cell, bytes) else cell
+
+
+class TraceSide:
+    """The side of a ledger that remembers who put contents there; see the port `TraceLedger`."""
+
+    database: Database
+    clock: Clock
+
+    def record_traces(self, run: int | None, records: Sequence[TraceRecord]) -> None:
+        """Write attempts to find out who put contents there, with what they found, in one transaction."""
+        with self.database.write() as connection:
+            add(connection, run, records)
+
+    def traces_of(self, sha256s: Sequence[bytes]) -> dict[bytes, list[TraceRecord]]:
+        """Return the attempts to trace these contents, oldest first."""
+        with self.database.read() as connection:
+            return of_contents(connection, sha256s)
+
+    def due_traces(self, store: str, limit: int) -> list[TraceRecord]:
+        """Return attempts at what a store has, or had, that are to be made again by now."""
+        with self.database.read() as connection:
+            return due(connection, self.clock.now(), store, limit)
+
+    def sources(self, by: SourceKind, store: str | None = None) -> list[Source]:
+        """Return from where condemned contents came that nobody dismissed, most first."""
+        with self.database.read() as connection:
+            return sources(connection, by, store)

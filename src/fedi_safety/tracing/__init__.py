@@ -1,0 +1,72 @@
+"""The kinds of servers that can be asked who put a content there, as a table, and opening one. No kind knows another.
+
+A tracer reads and changes nothing; what is found is the ledger's to keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fedi_safety.config.schema import Trace
+from fedi_safety.core.errors import TraceUsageError
+from fedi_safety.core.ports import Tracer
+from fedi_safety.core.sightings import SightingWay
+
+
+@dataclass(frozen=True, slots=True)
+class TracerKind:
+    """One kind of server. `servers` are the words for `trace.server`; `ways` are those that it can be asked by."""
+
+    name: str
+    servers: tuple[str, ...]
+    ways: frozenset[SightingWay]
+    open: Callable[[Trace], Tracer]
+
+
+def open_tracer(access: Trace) -> Tracer | None:
+    """Return the configured tracer, None where none is; nothing is reached for yet.
+
+    Raises `TraceUsageError` for a server that is not known, or a way that there is not.
+    """
+    if access.server is None:
+        ways = (("url", access.url), ("database", access.database), ("token", access.token))
+        for name, value in ways:
+            if value is not None:
+                raise TraceUsageError(f"trace.{name}", "no server is named", f"set `trace.server`: {_known()}")
+        return None
+    kind = kind_of(access.server)
+    for name, value, way in (
+        ("database", access.database, SightingWay.DATABASE),
+        ("token", access.token, SightingWay.API),
+    ):
+        if value is not None and way not in kind.ways:
+            raise TraceUsageError(f"trace.{name}", f"{kind.name} is not asked by its {way}", "leave it out")
+    if access.token is not None and access.url is None:
+        raise TraceUsageError("trace.token", "the server's address is not known", "set `trace.url`")
+    return kind.open(access)
+
+
+def kind_of(server: str) -> TracerKind:
+    """Return the kind of a server by its word. Raises `TraceUsageError` for one that is not known."""
+    kind = next((kind for kind in KINDS if server in kind.servers), None)
+    if kind is None:
+        raise TraceUsageError(f"trace.server: {server}", "no such server is known", f"use one of: {_known()}")
+    return kind
+
+
+def _known() -> str:
+    return ", ".join(server for kind in KINDS for server in kind.servers)
+
+
+def _open_mastodon(access: Trace) -> Tracer:
+    from fedi_safety.tracing.mastodon import open_mastodon
+
+    return open_mastodon(access)
+
+
+KINDS: tuple[TracerKind, ...] = (
+    TracerKind("mastodon", ("mastodon", "glitch-soc"), frozenset({SightingWay.PATH}), _open_mastodon),
+)
+"""Every kind of server. A row here and a harness in tests/contract/test_tracer.py are what a new one needs besides its
+own file."""

@@ -1,0 +1,258 @@
+"""One contract, the same cases over every kind of server of the table; a last test counts them.
+
+A harness says what a server's own paths look like. What only one kind promises is in tests/adapters/tracing/.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import pytest
+from pydantic import SecretStr
+
+from fedi_safety.config.schema import Trace
+from fedi_safety.core.errors import TraceError, TraceUsageError
+from fedi_safety.core.ports import Tracer
+from fedi_safety.core.sightings import Certainty, Sighting, SightingKind, SightingWay, Subject, Traced
+from fedi_safety.tracing import KINDS, kind_of, open_tracer
+
+SERVERS = tuple(server for kind in KINDS for server in kind.servers)
+CASES: list[str] = []
+ran: Counter[str] = Counter()
+
+SECRET = "s3cret-never-shown"
+URL = "https://social.example"
+NOWHERE = "127.0.0.1:9"  # nobody listens there
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A key as the server writes it, and what its path alone must tell."""
+
+    key: str
+    kind: SightingKind
+    record: str | None = None
+    person_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Harness:
+    """What a kind of server is tried with. `strange` are keys that are none of its own."""
+
+    known: tuple[Known, ...]
+    strange: tuple[str, ...] = ("", "readme.txt", "some/other/0123.png", "../../etc/passwd")
+
+
+HARNESSES: dict[str, Harness] = {
+    "mastodon": Harness(
+        known=(
+            Known(
+                "media_attachments/files/109/876/543/210/987/654/original/0123456789abcdef.png",
+                SightingKind.UPLOAD,
+                "media_attachments/109876543210987654",
+            ),
+            Known(
+                "cache/accounts/avatars/000/123/456/original/0123456789abcdef.jpg",
+                SightingKind.AVATAR,
+                "accounts/123456",
+                "123456",
+            ),
+            Known("accounts/headers/000/000/007/original/fedcba9876543210.jpg", SightingKind.BANNER, "accounts/7", "7"),
+            Known("custom_emojis/images/000/012/345/static/0123456789abcdef.png", SightingKind.EMOJI),
+            Known("cache/preview_cards/images/001/234/567/original/0123456789abcdef.jpg", SightingKind.LINK_PREVIEW),
+        ),
+        strange=(
+            "",
+            "readme.txt",
+            "../../etc/passwd",
+            "media_attachments/files/109/876/543/210/original/0123456789abcdef.png",
+            "media_attachments/files/109/876/x43/210/987/654/original/0123456789abcdef.png",
+            "media_attachments/files/original/0123456789abcdef.png",
+            "reports/files/000/123/456/original/0123456789abcdef.png",
+        ),
+    ),
+}
+
+
+def case(test: Callable[..., None]) -> Callable[..., None]:
+    CASES.append(test.__name__)
+    return test
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def harness(server: str) -> Harness:
+    return HARNESSES[kind_of(server).name]
+
+
+@pytest.fixture
+def tracer(server: str, request: pytest.FixtureRequest) -> Iterator[Tracer]:
+    tracer = opened(server)
+    yield tracer
+    tracer.close()
+    if request.function.__name__ in CASES:
+        ran[server] += 1
+
+
+def opened(server: str, **access: object) -> Tracer:
+    tracer = open_tracer(Trace.model_validate({"server": server, "url": URL} | access))
+    assert tracer is not None
+    return tracer
+
+
+def closed_ways(server: str) -> dict[SightingWay, dict[str, object]]:
+    """The better ways that the server has, each as an access at which nobody answers."""
+    ways: dict[SightingWay, dict[str, object]] = {
+        SightingWay.DATABASE: {"database": SecretStr(f"postgresql://reader:{SECRET}@{NOWHERE}/server")},
+        SightingWay.API: {"url": f"http://{NOWHERE}", "token": SecretStr(SECRET)},
+    }
+    return {way: access for way, access in ways.items() if way in kind_of(server).ways}
+
+
+def test_every_kind_has_a_harness_and_a_name_of_its_own() -> None:
+    assert HARNESSES.keys() == {kind.name for kind in KINDS}
+    assert len(set(SERVERS)) == len(SERVERS)
+    for name, harness in HARNESSES.items():
+        assert harness.known, f"{name} is tried with no path of its own"
+        assert SightingWay.PATH in kind_of(name).ways
+
+
+@case
+def test_its_own_paths_tell_what_they_are(tracer: Tracer, harness: Harness) -> None:
+    for known in harness.known:
+        found = tracer.trace(Subject(key=known.key), within_s=5)
+        assert (found.closed, found.unknown) == ((), ""), known.key
+        (sighting,) = found.sightings
+        assert (sighting.kind, sighting.way) == (known.kind, SightingWay.PATH), known.key
+        assert sighting.certainty is Certainty.POSSIBLE, "a path is no record"
+        assert known.record in (None, sighting.record)
+        assert known.person_id == sighting.person_id
+
+
+@case
+def test_a_store_that_is_scanned_from_further_up_tells_the_same(tracer: Tracer, harness: Harness) -> None:
+    for known in harness.known:
+        near = tracer.trace(Subject(key=known.key), within_s=5)
+        assert tracer.trace(Subject(key=f"srv/live/{known.key}"), within_s=5) == near
+
+
+@case
+def test_an_address_tells_what_the_key_tells(tracer: Tracer, harness: Harness) -> None:
+    for known in harness.known:
+        url = f"https://files.example/{quote(known.key)}?x=1"
+        assert tracer.trace(Subject(url=url), within_s=5) == tracer.trace(Subject(key=known.key), within_s=5)
+
+
+@case
+def test_what_is_not_its_own_is_unknown_with_a_reason(tracer: Tracer, harness: Harness) -> None:
+    for key in harness.strange:
+        found = tracer.trace(Subject(key=key), within_s=5)
+        assert found.sightings == (), key
+        assert found.unknown, key
+    assert tracer.trace(Subject(sha256=bytes(32)), within_s=5).sightings == ()
+
+
+@case
+def test_hostile_names_end_in_an_answer_and_reach_no_output(tracer: Tracer, harness: Harness) -> None:
+    own = harness.known[0].key
+    for bad in ("\x00", "\n", "\udcff", "\x1b[31m", "'; DROP TABLE statuses; --", "%", "é" * 5000, "/" * 100_000):
+        for key in (bad, f"{bad}/{own}", f"{own}{bad}", own.replace("/", f"{bad}/")):
+            found = tracer.trace(Subject(key=key), within_s=5)
+            assert found.unknown.isprintable()
+            for sighting in found.sightings:
+                assert all(text.isprintable() for text in texts(sighting)), (bad, sighting)
+        for url in (f"https://files.example/{quote(bad, errors='surrogateescape')}", f"http://[{bad}", bad):
+            assert isinstance(tracer.trace(Subject(url=url), within_s=5), Traced)
+
+
+@case
+def test_asking_twice_changes_nothing_and_takes_no_longer_than_it_may(tracer: Tracer, harness: Harness) -> None:
+    began = time.monotonic()
+    answers = {tracer.trace(Subject(key=harness.known[0].key), within_s=1) for _ in range(20)}
+    assert len(answers) == 1
+    assert time.monotonic() - began < 20
+
+
+@case
+def test_its_name_tells_server_and_place_and_no_secret(tracer: Tracer, server: str) -> None:
+    assert server in tracer.name
+    assert "social.example" in tracer.name
+    for access in closed_ways(server).values():
+        secretive = opened(server, **access)
+        assert SECRET not in secretive.name
+        secretive.close()
+
+
+@case
+def test_a_better_way_that_is_closed_leaves_the_path_and_is_named(
+    tracer: Tracer, server: str, harness: Harness
+) -> None:
+    for way, access in closed_ways(server).items():
+        poorer = opened(server, **access)
+        try:
+            found = poorer.trace(Subject(key=harness.known[0].key), within_s=5)
+            assert [s.way for s in found.sightings] == [SightingWay.PATH]
+            assert len(found.closed) == 1, f"{way} was closed, and nothing says so"
+            assert SECRET not in found.closed[0]
+            # Where the path tells nothing, nobody knows: that is an error, to be tried again.
+            with pytest.raises(TraceError) as caught:
+                poorer.trace(Subject(key=harness.strange[1], sha256=bytes(32)), within_s=5)
+            assert SECRET not in caught.value.line()
+        finally:
+            poorer.close()
+    assert tracer.trace(Subject(key=harness.known[0].key), within_s=5).closed == ()
+
+
+@case
+def test_a_way_that_it_has_not_is_refused_by_name(tracer: Tracer, server: str) -> None:
+    closed = closed_ways(server)
+    for way, access in (
+        (SightingWay.DATABASE, {"database": SecretStr(SECRET)}),
+        (SightingWay.API, {"token": SecretStr(SECRET)}),
+    ):
+        if way in closed:
+            continue
+        with pytest.raises(TraceUsageError, match="leave it out") as caught:
+            opened(server, **access)
+        assert SECRET not in caught.value.line()
+    if SightingWay.API in closed:
+        with pytest.raises(TraceUsageError, match=r"set `trace\.url`"):
+            opened(server, url=None, token=SecretStr(SECRET))
+    tracer.close()  # twice, with the fixture's own
+
+
+@case
+def test_an_address_that_is_none_is_refused_without_repeating_it(tracer: Tracer, server: str) -> None:
+    for url in ("social.example", "ftp://social.example", f"https://me:{SECRET}@social.example", "http://[", "http://"):
+        with pytest.raises(TraceUsageError, match=r"trace\.url") as caught:
+            opened(server, url=url)
+        assert SECRET not in caught.value.line()
+    assert tracer.name
+
+
+def texts(sighting: Sighting) -> list[str]:
+    fields = ("url", "person", "instance", "record", "post_id", "person_id")
+    return [text for name in fields if (text := getattr(sighting, name)) is not None]
+
+
+def test_a_server_that_is_not_known_is_refused_with_those_that_are() -> None:
+    with pytest.raises(TraceUsageError, match="use one of: mastodon") as caught:
+        open_tracer(Trace(server="mastodont"))
+    assert caught.value.exit_code == 2
+    assert open_tracer(Trace()) is None
+    with pytest.raises(TraceUsageError, match="no server is named"):
+        open_tracer(Trace(token=SecretStr(SECRET)))
+
+
+def test_every_case_ran_over_every_server() -> None:
+    """A skip, or a suite that was not collected, would pass as well; this counts (must stand last)."""
+    assert len(CASES) == 10
+    assert ran == dict.fromkeys(SERVERS, len(CASES))
