@@ -29,7 +29,7 @@ _COMMANDS = {
     "scan": "scan_cmd:scan",
     "apply": "apply_cmd:apply",
     "watch": "watch_cmd:watch",
-    "worker": "worker_cmd:worker",
+    "worker": "worker.commands:worker",
     "serve": "serve_cmd:serve",
     "report": "report_cmd:report",
     "list": "list_cmd:list_objects",

@@ -115,7 +115,7 @@ def pictrs_worker(
     yes: YesOption = False,
 ) -> int:
     """Judge for the pictrs-safety, or gate, at PICTRS_SAFETY_URL with PICTRS_SAFETY_APIKEY."""
-    from fedi_safety.cli.worker_cmd import run_worker
+    from fedi_safety.cli.worker.commands import run_worker
 
     sh = _shell(config, ledger, log_level, quiet, yes, threads)
     if not sh.settings.worker.gates:

@@ -12,7 +12,7 @@ from fedi_safety.cli.shell import Shell
 from fedi_safety.core.errors import ExitCode, FediSafetyError
 
 if TYPE_CHECKING:
-    from fedi_safety.cli.worker_cmd import Remote
+    from fedi_safety.cli.worker.commands import Remote
     from fedi_safety.config.schema import Settings
     from fedi_safety.core.policy import Policy
     from fedi_safety.judging.engine import EngineJudge

@@ -70,7 +70,7 @@ def run_worker(sh: Shell, named: Sequence[str], *, name: str | None = None, room
     """Work for these gates. Also serves the predecessor's script name."""
     import asyncio
 
-    from fedi_safety.cli.worker_life import work
+    from fedi_safety.cli.worker.life import work
     from fedi_safety.policies import load_policy
 
     gates = remotes(sh.settings, named)

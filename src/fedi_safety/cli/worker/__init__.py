@@ -1,0 +1,1 @@
+"""`worker`: the command, and how its process lives."""
