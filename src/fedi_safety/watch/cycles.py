@@ -181,23 +181,24 @@ class StoreWatch:
         store = self._open()
         act = act_for(self.target.settings, store)
         mark = shared.ledger.watermark(store.url)
-        basis = self._basis(act)
-        since = look_back(mark, basis, start, shared.rhythm)
+        basis, empty = self._basis(act), self._basis(act, "empty")
+        was_empty = mark is not None and mark.basis == empty
+        since = look_back(mark, empty if was_empty else basis, start, shared.rhythm)
         if self._first and store.local_root is not None:
             since = None  # moved directories keep the times of their files; looking at all names costs little here
-        if since is not None and not shared.ledger.known_objects(store.url, 1):
-            since = _EVER  # it was empty, or is not there yet: what comes may be of any age
+        if was_empty and since is not None:
+            since = _EVER  # perhaps it was not there yet: what comes may be of any age
         if mark is None or since is None:
             reports = [self._pass(store, act, whole=True)]
             self._check(store, reports[0])
-            mark = Watermark(start, start, basis)
+            mark = Watermark(start, start, basis if reports[0].tally.listed else empty)
         elif touched:
             reports = [self._pass(store, act, prefixes=tuple(touched))]
             mark = None
         else:
             reports = [self._pass(store, act, since=since), *self._retry(store, act), *self._act_again(store, act)]
             self._check(store, reports[0])
-            mark = Watermark(start, mark.swept_at, basis)
+            mark = Watermark(start, mark.swept_at, empty if was_empty and not reports[0].tally.listed else basis)
         if any(report.interrupted for report in reports):
             self.cut_short = True
             return reports
@@ -215,10 +216,11 @@ class StoreWatch:
         if report.listing is Listing.DOUBTED:
             raise StoreError(report.store, report.breaker or "", REMEDY)
         # A pass over everything has looked for itself, and one that met something known needs not to.
-        if report.listing is None and not report.interrupted and not report.tally.already_judged:
-            presence = Presence(store, self._shared.ledger)
-            if presence.standing() is Standing.OTHER:
-                raise presence.stranger("none of the known objects that were asked for is there")
+        if report.listing is not None or report.interrupted or report.tally.already_judged:
+            return
+        presence = Presence(store, self._shared.ledger)
+        if self._shared.ledger.known_objects(store.url, 1) and presence.standing() is Standing.OTHER:
+            raise presence.stranger("none of the known objects that were asked for is there")
 
     def _open(self) -> Store:
         if self._store is None:
@@ -234,13 +236,16 @@ class StoreWatch:
             self._store.close()
             self._store = None
 
-    def _basis(self, act: ActKind | None) -> str:
-        """Return what a verdict and an act rest on, and the store on: when it changes, all has to be met again."""
+    def _basis(self, act: ActKind | None, *more: str) -> str:
+        """Return what a verdict and an act rest on, and the store on: when it changes, all has to be met again.
+
+        With `more` it is the basis of a mark that was set while the store was as that says.
+        """
         wanted = self._shared.wanted
         versions = {d.name: d.version for d in self._shared.engine.detectors}
         policy = self._shared.engine.in_force(self.policy).id
         root = self._open().identity
-        parts = [act_word(act), wanted.dry_run, wanted.cascade, list(wanted.prefixes), policy, versions, root]
+        parts = [act_word(act), wanted.dry_run, wanted.cascade, list(wanted.prefixes), policy, versions, root, *more]
         return json.dumps(parts, sort_keys=True)
 
     def _pass(
