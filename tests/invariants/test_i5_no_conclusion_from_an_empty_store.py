@@ -585,7 +585,7 @@ def test_a_census_knows_each_row_once(drawn: tuple[int, list[int]]) -> None:
     last, rows = drawn
     census = Census("s", last, 10, 10)
     for row in rows:
-        census.meet(row, known=row % 2 == 0, adopted=row % 2 == 1)
+        census.meet([row] if row % 2 == 0 else [], [row] if row % 2 else [])
     met = {row for row in rows if row <= last}
     assert {row for row in range(1, last + 1) if census.has_met(row)} == met
     assert (census.met, census.adopted_met) == (sum(r % 2 == 0 for r in met), sum(r % 2 for r in met))

@@ -6,7 +6,7 @@ A gone object keeps its content, its judgements and its history; one that is met
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select, update
@@ -23,7 +23,8 @@ from fedi_safety.ledger.schema import State, objects, plans, stores
 _PAGE_ROWS = 5_000
 _KNOWN = (State.JUDGED.value, State.UNSCANNED.value)
 _READ = tuple(reason.value for reason in Reason if reason.of_decoder)
-_PRESENT = (*_KNOWN, State.TRUSTED.value)
+_TRUSTED = State.TRUSTED.value
+_PRESENT = (*_KNOWN, _TRUSTED)
 _o = objects.c
 _Rows = Sequence[Row[*tuple[Any, ...]]]
 
@@ -34,12 +35,17 @@ def begin(database: Database, store: str) -> Census:
         last = connection.execute(select(func.max(_o.id))).scalar_one() or 0
         by_state = select(_o.state, func.count()).where(_o.store_id == _store_id(connection, store))
         counts: dict[str, int] = {row[0]: row[1] for row in connection.execute(by_state.group_by(_o.state))}
-    return Census(store, last, sum(counts.get(state, 0) for state in _KNOWN), counts.get(State.TRUSTED.value, 0))
+    return Census(store, last, sum(counts.get(state, 0) for state in _KNOWN), counts.get(_TRUSTED, 0))
 
 
-def meet(census: Census, row: int, state: str) -> None:
-    """Note that the object of a row is there."""
-    census.meet(row, known=state in _KNOWN, adopted=state == State.TRUSTED.value)
+def meet(census: Census, rows: Iterable[tuple[int, str]]) -> None:
+    """Note that the objects of these rows, with their states, are there."""
+    known: list[int] = []
+    adopted: list[int] = []
+    others: list[int] = []
+    for row, state in rows:
+        (known if state in _KNOWN else adopted if state == _TRUSTED else others).append(row)
+    census.meet(known, adopted, others)
 
 
 def _store_id(connection: Connection, store: str) -> int:

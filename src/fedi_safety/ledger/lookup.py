@@ -61,6 +61,8 @@ def lookup(
         # Plain tuples: this is the inner loop of every later scan.
         result = connection.execute(_LOOKUP, {"store_id": store_id, "keys": part})
         rows.update((row[0], row) for row in result)
+    if census is not None:
+        meet(census, [(row[12], row[4]) for row in rows.values()])  # id and state
     found: list[Known | None] = []
     adopted: list[tuple[int, Object]] = []
     for obj, key in zip(wanted, keys, strict=True):
@@ -69,8 +71,6 @@ def lookup(
             found.append(None)
             continue
         _, size, mtime_ns, tag, state, sha256, verdict, given_by, decided, dismissed_at, partly, shown_by, *rest = row
-        if census is not None:
-            meet(census, rest[0], state)
         if size != obj.size or mtime_ns != obj.mtime_ns or tag != obj.tag:
             if state == _TRUSTED and size < 0:
                 adopted.append((rest[0], obj))

@@ -6,6 +6,7 @@ whatever order a store lists them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fedi_safety.core.enums import Reason
@@ -43,13 +44,23 @@ class Census:
         """Whether nothing of what was held as present is missing."""
         return (self.met, self.adopted_met) == (self.known, self.adopted)
 
-    def meet(self, row: int, *, known: bool, adopted: bool) -> None:
-        """Note that the object of this row is there, and whether the ledger held it as present, by whose word."""
-        if row > self.last or self.has_met(row):
-            return
-        self._bits[row >> 3] |= 1 << (row & 7)
-        self.met += known
-        self.adopted_met += adopted
+    def meet(self, known: Iterable[int], adopted: Iterable[int] = (), others: Iterable[int] = ()) -> None:
+        """Note that the objects of these rows are there: held as present by whose word, or not held so at all.
+
+        One row may be met more than once. This is in the inner loop of every later scan.
+        """
+        self.met += self._set(known)
+        self.adopted_met += self._set(adopted)
+        self._set(others)
+
+    def _set(self, rows: Iterable[int]) -> int:
+        bits, last, new = self._bits, self.last, 0
+        for row in rows:
+            bit = 1 << (row & 7)
+            if row <= last and not bits[row >> 3] & bit:
+                bits[row >> 3] |= bit
+                new += 1
+        return new
 
     def has_met(self, row: int) -> bool:
         """Whether the object of this row was met."""
