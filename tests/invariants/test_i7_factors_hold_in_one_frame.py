@@ -397,6 +397,8 @@ def test_an_older_ledger_acts_on_nothing_that_different_frames_made(tmp_path: Pa
         connection.execute(text("ALTER TABLE contents DROP COLUMN frame_scores"))
         for later in ("runs DROP COLUMN act", "runs DROP COLUMN complete", "stores DROP COLUMN identity"):
             connection.execute(text(f"ALTER TABLE {later}"))
+        for later in ("sightings", "traces"):
+            connection.execute(text(f"DROP TABLE {later}"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0008'"))
     bench.close()
     bench = Bench(tmp_path / "ledger.db", store)
