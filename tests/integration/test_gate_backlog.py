@@ -142,7 +142,7 @@ def test_what_memory_held_is_written_at_the_stop(tmp_path: Path) -> None:
 
 
 def test_debts_outlive_the_process(tmp_path: Path) -> None:
-    with gate(tmp_path, deadline_s=2.0) as g:
+    with gate(tmp_path, deadline_s=6.0) as g:
         g.slow.free.clear()
         assert g.upload(RED).code == "deadline"
         before = g.ledger.untried_entries(UploadState.OWED, 500)

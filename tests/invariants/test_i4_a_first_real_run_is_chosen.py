@@ -7,10 +7,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from fedi_safety.app.apply import apply
-from fedi_safety.config.schema import Pictrs, Settings
+from fedi_safety.config.schema import Settings
 from fedi_safety.core.enums import ActKind
 from fedi_safety.core.testcard import draw_test_card
 from support import stand_in
@@ -113,14 +112,14 @@ def test_the_predecessors_names_imply_both(instance: Instance) -> None:
 def test_what_a_dry_run_planned_by_default_is_carried_out_as_somebody_chose(tmp_path: Path) -> None:
     class OfPictrs(FakeStore):
         default_act = ActKind.PURGE
-        owner = "http://127.0.0.1:9"
+        owner = "http://pictrs"
 
     store = OfPictrs({"a": RED_CIRCLE, "b": RED_CIRCLE + b" again"})
     bench = Bench(tmp_path / "ledger.db", store)
     try:
         bench.scan(dry_run=True, act=ActKind.DELETE)
         assert {row.act for row in bench.rows()} == {ActKind.DELETE}
-        report = apply(Settings(act="purge", pictrs=Pictrs(api_key=SecretStr("key"))), ledger=bench.ledger, store=store)
+        report = apply(Settings(act="purge"), ledger=bench.ledger, store=store)
         assert (report.tally.acted, report.tally.failed) == (2, 0)
         done = [plan["act"] for key in ("a", "b") if (shown := bench.ledger.show(key)) for plan in shown.plans]
         assert sorted(done) == ["delete", "delete", "purge", "purge"]
