@@ -53,7 +53,7 @@ def opened_tracing(settings: Settings, store: Place, ledger: Asked, clock: Clock
 
 
 def _owner(settings: Settings, url: str | None) -> FileOwner | None:
-    """Return the pict-rs that knows a file's names, None where there is none that would answer: `delete` needs no key."""
+    """Return the pict-rs that knows a file's names; None where there is none that would answer, for lack of a key."""
     if url is None or settings.pictrs.api_key is None:
         return None
     from fedi_safety.tracing.pictrs import PictrsOwner
