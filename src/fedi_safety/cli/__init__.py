@@ -131,9 +131,8 @@ def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code. Writes errors as one line to standard error."""
     coredumps.forbid()
-    arguments = translated(arguments)
+    arguments = translated(arguments) or ["--help"]
     try:
-        arguments = arguments or ["--help"]
         program = build(arguments[0])
         result = None
         if not _help_shown(program, arguments):

@@ -75,7 +75,7 @@ def _not_covered(connection: Connection) -> tuple[str, ...]:
         "uploads at the gate",
         "how far `watch` has looked, and when a failed trace is due again",
         "kept embeddings",
-        "scores of single frames; the highest of each content are covered",
+        "scores of single frames (the highest of each content are covered)",
     )
 
 
