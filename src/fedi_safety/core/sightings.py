@@ -94,8 +94,9 @@ class Names:
 class Traced:
     """What a tracer found, by the best way that was open.
 
-    No sightings: the server knows of nothing, or `unknown` says why it can never tell of this one. `closed` says, a
-    line each, why a better way was not open, without any credential; empty where asking again would tell no more.
+    No sightings: the server knows of nothing, or `unknown` says why it can never tell of this one. Beside sightings
+    `unknown` says what was left out. `closed` says, a line each, why a better way was not open, without any credential;
+    empty where asking again would tell no more.
     """
 
     sightings: tuple[Sighting, ...] = ()
