@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from fedi_safety.clients.json_api import ApiError
 from fedi_safety.core.errors import TraceError
 from fedi_safety.core.sightings import SightingWay, Subject, Traced
 
@@ -22,7 +23,7 @@ class Way:
 
     `ask` gets the subject and how many seconds it may take. It returns what it found: no sightings and no `unknown`
     say that the server knows of nothing, `unknown` that this way cannot tell of this subject, or beside sightings what
-    it had to leave out. It raises `TraceError` where the way is closed.
+    it had to leave out. It raises `TraceError`, or `ApiError`, where the way is closed.
     """
 
     way: SightingWay
@@ -53,7 +54,7 @@ class WaysTracer:
             left = (until - time.monotonic()) * _SHARE
             try:
                 found = way.ask(subject, max(left, 0.0) / (len(self._ways) - at))
-            except TraceError as error:
+            except (TraceError, ApiError) as error:
                 closed.append(error.line())
                 continue
             closed += found.closed
