@@ -11,7 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedi_safety.core.errors import StoreError, StoreUsageError
+from fedi_safety.clients.postgresql import ReadOnlyPostgresql, Trouble
+from fedi_safety.core.errors import StoreError
+
+_WITHIN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +71,13 @@ class PictrsDatabase:
             raise self._failed("its hashes are not understood") from error
 
     def _rows(self, query: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        try:
-            import psycopg
-        except ImportError as error:
-            raise StoreUsageError("pictrs.database", "psycopg is not installed", "install psycopg[binary]") from error
-        try:
-            # A connection for each question: removals are rare, and pict-rs may be restarted in between.
-            with psycopg.connect(
-                self._dsn, autocommit=True, connect_timeout=10, options="-c default_transaction_read_only=on"
-            ) as connection:
-                return connection.execute(query.encode(), params).fetchall()
-        except psycopg.errors.UndefinedTable as error:
-            raise self._failed("it is not the repository of a pict-rs") from error
-        except psycopg.Error as error:
-            # Only the state: a message of libpq may repeat the connection string.
-            raise self._failed(f"it cannot be read ({error.sqlstate or type(error).__name__})") from error
+        with ReadOnlyPostgresql(self._dsn, self._fault).session(_WITHIN_S) as session:
+            return session.rows(query, params)
+
+    def _fault(self, trouble: Trouble, cause: str) -> StoreError:
+        if trouble is Trouble.SCHEMA:
+            return self._failed("it is not the repository of a pict-rs")
+        return self._failed(f"it cannot be read: {cause}")
 
     def _failed(self, cause: str) -> StoreError:
         return StoreError("pictrs.database", cause, "check the connection string and the rights to read")

@@ -5,23 +5,36 @@ A tracer reads and changes nothing; what is found is the ledger's to keep.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fedi_safety.config.schema import Trace
 from fedi_safety.core.errors import TraceUsageError
 from fedi_safety.core.ports import Tracer
 from fedi_safety.core.sightings import SightingWay
 
+if TYPE_CHECKING:
+    from fedi_safety.tracing.database import Schema
+
+
+def _no_schemas() -> Sequence[Schema]:
+    return ()
+
 
 @dataclass(frozen=True, slots=True)
 class TracerKind:
-    """One kind of server. `servers` are the words for `trace.server`; `ways` are those that it can be asked by."""
+    """One kind of server. `servers` are the words for `trace.server`; `ways` are those that it can be asked by.
+
+    `schemas` are what it reads of its database in the versions that are understood, newest first: see
+    `ServerDatabase.schema`.
+    """
 
     name: str
     servers: tuple[str, ...]
     ways: frozenset[SightingWay]
     open: Callable[[Trace], Tracer]
+    schemas: Callable[[], Sequence[Schema]] = _no_schemas
 
 
 def open_tracer(access: Trace) -> Tracer | None:

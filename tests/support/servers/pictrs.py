@@ -27,6 +27,7 @@ import httpx
 
 from support import needs
 from support.servers import debian
+from support.servers.postgresql import postgresql_server
 
 VERSION = "0.5.25"
 SUITE = "trixie"  # the first Debian with ImageMagick 7
@@ -243,41 +244,6 @@ class Database:
 @contextmanager
 def pictrs_database() -> Iterator[Database]:
     """Start a PostgreSQL on loopback with a database for a pict-rs, and remove all of it at the end."""
-    import psycopg
-
-    needs.started("postgresql")
-    found = debian.path_of("initdb")
-    if found is None:
-        raise RuntimeError("PostgreSQL is missing: install the package postgresql")
-    # PostgreSQL refuses to run as root.
-    user = "nobody" if os.geteuid() == 0 else None
-    with tempfile.TemporaryDirectory(prefix="pictrs-db-", dir="/tmp") as folder:
-        data, port = Path(folder) / "data", free_port()
-        if user is not None:
-            shutil.chown(folder, user)
-        run: dict[str, Any] = {"user": user, "cwd": folder, "env": {"PATH": os.defpath, "HOME": folder, "LC_ALL": "C"}}
-        initialise = [found, "-D", str(data), "-U", "owner", "-A", "trust", "-N", "--locale=C.UTF-8"]
-        subprocess.run(initialise, check=True, capture_output=True, **run)
-        command = [str(Path(found).parent / "postgres"), "-D", str(data), "-p", str(port), "-k", folder]
-        command += ["-h", "127.0.0.1", "-F"]
-        with (Path(folder) / "log").open("wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, **run)
-        try:
-            at = f"127.0.0.1:{port}"
-            deadline = time.monotonic() + _READY_S
-            while True:
-                try:
-                    with psycopg.connect(f"postgresql://owner@{at}/postgres", autocommit=True) as connection:
-                        connection.execute("CREATE ROLE reader LOGIN IN ROLE pg_read_all_data")
-                        connection.execute("CREATE DATABASE pictrs")
-                        version = connection.info.server_version
-                    break
-                except psycopg.OperationalError:
-                    if time.monotonic() > deadline or process.poll() is not None:
-                        raise
-                    time.sleep(0.05)
-            sys.stderr.write(f"PostgreSQL: {version // 10000}.{version % 10000} on port {port}\n")
-            yield Database(f"postgresql://owner@{at}/pictrs", f"postgresql://reader@{at}/pictrs")
-        finally:
-            process.send_signal(signal.SIGINT)  # fast shutdown: does not wait for clients
-            process.wait(30)
+    with postgresql_server() as server:
+        server.execute("CREATE ROLE reader LOGIN IN ROLE pg_read_all_data", "CREATE DATABASE pictrs")
+        yield Database(server.dsn(database="pictrs"), server.dsn("reader", "pictrs"))
