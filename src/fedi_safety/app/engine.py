@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -90,8 +92,17 @@ def open_engine(settings: Settings) -> Engine:
 
     jobs = settings.jobs or cpu_count()
     device = choose_device(settings.device)
-    opened = open_detectors(settings, 1)
-    return Engine(open_decoder(settings, jobs), opened.frames, device.name, jobs, opened.contents)
+    # The decoder's first process starts while networks are loaded.
+    with ThreadPoolExecutor(1, "decoder") as pool:
+        starting = pool.submit(open_decoder, settings, jobs)
+        try:
+            opened = open_detectors(settings, 1)
+        except BaseException:
+            with suppress(FediSafetyError):
+                starting.result().close()
+            raise
+        decoder = starting.result()
+    return Engine(decoder, opened.frames, device.name, jobs, opened.contents)
 
 
 def open_decoder(settings: Settings, jobs: int) -> SandboxDecoder:

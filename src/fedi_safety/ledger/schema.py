@@ -21,7 +21,6 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    text,
 )
 
 REVISION = "0012"
@@ -213,8 +212,8 @@ plans = Table(
     Index(None, "object_id"),
     Index(None, "content_id"),
     Index(None, "open", "id"),
-    # Two writers cannot plan two acts on one object.
-    Index("uq_plans_one_open", "object_id", unique=True, sqlite_where=text("open"), postgresql_where=text("open")),
+    # `uq_plans_one_open` (migration 0008) keeps two writers from planning two acts on one object. It is partial, and
+    # the words for PostgreSQL's partial indexes would load its dialect at every start.
 )
 
 acts = Table(
