@@ -28,7 +28,7 @@ from fedi_safety.service.cpus import cpu_count
 if TYPE_CHECKING:
     from fedi_safety.app.stores import Target
     from fedi_safety.cli.shell import Shell
-    from fedi_safety.config.schema import Settings
+    from fedi_safety.config.schema import Settings, Trace
     from fedi_safety.detectors.sessions.devices import DeviceFact
     from fedi_safety.evaluation.speed import Speed
 
@@ -41,6 +41,7 @@ class Finding:
     ok: bool | None
     detail: str
     code: ExitCode = ExitCode.DONE
+    sql: tuple[str, ...] = ()  # that mends it, for a person to read and run
 
 
 def doctor(
@@ -55,7 +56,7 @@ def doctor(
     quiet: QuietOption = False,
     yes: YesOption = False,
 ) -> int:
-    """Check configuration, policy, ledger, store, models, device and decoders, and say what is wrong with each.
+    """Check configuration, policy, ledger, store, tracing, models, device and decoders, and say what is wrong.
 
     Ends with a table of what networks can run on here, and the images a second that each detector reached.
     """
@@ -70,7 +71,7 @@ def doctor(
     if json_output:
         write_json(
             {
-                "findings": [{"thing": f.thing, "ok": f.ok, "detail": f.detail} for f in findings],
+                "findings": [{"thing": f.thing, "ok": f.ok, "detail": f.detail, "sql": list(f.sql)} for f in findings],
                 "devices": [{"device": f.name, "available": f.available, "by": f.by} for f in facts],
                 "speeds": [
                     {
@@ -88,6 +89,8 @@ def doctor(
         for finding in findings:
             mark = {True: "ok   ", False: "WRONG", None: "     "}[finding.ok]
             sh.say(f"{mark} {finding.thing}: {finding.detail}")
+            for line in finding.sql:
+                sh.say(f"        {line}")
         _print_abilities(sh, facts, reached)
         wrong = sum(finding.ok is False for finding in findings)
         sh.say(f"{wrong} of these must be mended" if wrong else "all is in order")
@@ -142,6 +145,7 @@ def _findings(sh: Shell, store: str | None, reached: list[Speed]) -> Iterator[Fi
         ("policy", lambda: _policy(settings)),
         ("ledger", lambda: _ledger(settings)),
         *_stores(settings, store),
+        *_traces(settings, store),
         ("detectors", lambda: _detectors(settings, reached)),
         ("decoder", lambda: _decoder(settings)),
     ]
@@ -209,6 +213,29 @@ def _store(called: str, target: Target) -> Iterator[Finding]:
     finally:
         opened.close()
     yield Finding(called, True, f"{opened.url}: can be listed" + ("" if first else ", but is empty"))
+
+
+def _traces(settings: Settings, named: str | None) -> list[tuple[str, Callable[[], Iterator[Finding]]]]:
+    """Return a check for each way of tracing that is configured: stores may share one, or have their own."""
+    from fedi_safety.app.stores import targets
+
+    try:
+        chosen = targets(settings, named)
+    except FediSafetyError:  # which the stores' own check has told
+        chosen = []
+    ways = {} if chosen else {"trace": settings.trace}
+    for target in chosen:
+        way = target.settings.trace
+        if way.server is not None and way not in ways.values():
+            ways["trace" if way == settings.trace else f"trace of store {target.name}"] = way
+    return [(called, partial(_trace, called, way)) for called, way in ways.items()]
+
+
+def _trace(called: str, access: Trace) -> Iterator[Finding]:
+    from fedi_safety.app.roles import check_trace
+
+    for found in check_trace(access):
+        yield Finding(called, found.ok, found.detail, found.code, found.sql)
 
 
 def _detectors(settings: Settings, reached: list[Speed]) -> Iterator[Finding]:
