@@ -1,21 +1,25 @@
-"""Brings a ledger's tables to the newest revision. Loads Alembic only when there is something to do."""
+"""Brings a ledger's tables to the newest revision: a new one at once, an older one by Alembic, loaded for that."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Column, Connection, MetaData, Table, Text, inspect, select
+from sqlalchemy import Column, Connection, MetaData, String, Table, insert, inspect, select, text
 
 from fedi_safety.core.errors import LedgerUsageError
 from fedi_safety.ledger.database.base import Database
-from fedi_safety.ledger.schema import REVISION
+from fedi_safety.ledger.schema import PARTIAL_INDEXES, REVISION, chain, metadata
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 MIGRATIONS = "fedi_safety.ledger:migrations"
 
-_version = Table("alembic_version", MetaData(), Column("version_num", Text))
+_version = Table(
+    "alembic_version",
+    MetaData(naming_convention={"pk": "%(table_name)s_pkc"}),
+    Column("version_num", String(32), primary_key=True),
+)
 
 
 def bring_up_to_date(database: Database) -> None:
@@ -37,7 +41,10 @@ def bring_up_to_date(database: Database) -> None:
         revision = _revision(connection, database.name)
         if revision != REVISION:
             _refuse_newer(revision, database.name)
-            _upgrade(connection)
+            if revision is None:
+                create_tables(connection)
+            else:
+                upgrade_tables(connection)
 
 
 def _revision(connection: Connection, name: str) -> str | None:
@@ -62,7 +69,18 @@ def _refuse_newer(revision: str | None, name: str) -> None:
         raise LedgerUsageError(name, cause, "upgrade fedi-safety, or name another file")
 
 
-def _upgrade(connection: Connection) -> None:
+def create_tables(connection: Connection) -> None:
+    """Make the newest tables in an empty database, as all migrations one after another would."""
+    metadata.create_all(connection, checkfirst=False)
+    for statement in PARTIAL_INDEXES:
+        connection.execute(text(statement))
+    connection.execute(insert(chain).values(id=1, length=0, head=bytes(32)))
+    _version.create(connection)
+    connection.execute(insert(_version).values(version_num=REVISION))
+
+
+def upgrade_tables(connection: Connection) -> None:
+    """Run the migrations that are lacking; all of them in an empty database."""
     from alembic import command
 
     config = _config()

@@ -212,8 +212,6 @@ plans = Table(
     Index(None, "object_id"),
     Index(None, "content_id"),
     Index(None, "open", "id"),
-    # `uq_plans_one_open` (migration 0008) keeps two writers from planning two acts on one object. It is partial, and
-    # the words for PostgreSQL's partial indexes would load its dialect at every start.
 )
 
 acts = Table(
@@ -333,3 +331,10 @@ chain = Table(
     Column("length", BigInteger, nullable=False),
     Column("head", LargeBinary(32), nullable=False),
 )
+
+PARTIAL_INDEXES = (
+    # Two writers cannot plan two acts on one object.
+    "CREATE UNIQUE INDEX uq_plans_one_open ON plans (object_id) WHERE open",
+)
+"""Indexes beside those of the tables, in words of all databases: SQLAlchemy's would load PostgreSQL's dialect at every
+start."""

@@ -15,7 +15,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 
 from fedi_safety.core.enforcement import Acting
 from fedi_safety.core.enums import ActKind, Reason
@@ -25,7 +25,7 @@ from fedi_safety.core.types import Object, Outcome, Plan, Unscanned
 from fedi_safety.ledger import database
 from fedi_safety.ledger.database.sqlite import SqliteDatabase
 from fedi_safety.ledger.ledger import open_ledger
-from fedi_safety.ledger.schema import metadata
+from fedi_safety.ledger.migrate import create_tables, upgrade_tables
 from support.fakes import FakeClock, FakeStore
 from support.passes import RED_CIRCLE, Bench
 
@@ -338,18 +338,35 @@ def test_bugs_stay_bugs(tmp_path: Path) -> None:
 
 
 def test_migrations_make_exactly_the_schema(tmp_path: Path) -> None:
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
+    from sqlalchemy import create_engine
 
-    ledger = open_ledger(tmp_path / "ledger.db", clock=CLOCK)
-    partial = "uq_plans_one_open"  # stands in its migration alone; see `schema.plans`
-    opts = {"compare_type": True, "include_name": lambda name, *_: name != partial}
-    with ledger.database.read() as connection:
-        found = compare_metadata(MigrationContext.configure(connection, opts=opts), metadata)
-        made = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = ?", (partial,)).scalar_one()
-    ledger.dispose()
-    assert found == []
-    assert made == "CREATE UNIQUE INDEX uq_plans_one_open ON plans (object_id) WHERE open"
+    made = []
+    for make in (create_tables, upgrade_tables):
+        engine = create_engine(f"sqlite:///{tmp_path / make.__name__}.db")
+        with engine.begin() as connection:
+            make(connection)
+            made.append(described(connection))
+        engine.dispose()
+    at_once, step_by_step = made
+    assert at_once == step_by_step
+    assert {"plans", "events", "alembic_version"} <= at_once.keys()
+    assert "CREATE UNIQUE INDEX uq_plans_one_open ON plans (object_id) WHERE open" in at_once["plans"]
+
+
+def described(connection: Connection) -> dict[str, set[object]]:
+    """Return what each table consists of and holds; the order of columns alone may differ."""
+    found: dict[str, set[object]] = {}
+    query = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name != 'sqlite_sequence'"
+    for kind, name, table, sql in connection.exec_driver_sql(query).all():
+        about = found.setdefault(table, set())
+        if kind != "table":
+            about.add(sql or name)
+            continue
+        for pragma in ("table_info", "foreign_key_list", "index_list"):
+            rows = connection.exec_driver_sql(f"PRAGMA {pragma}({name})").all()
+            about |= {(pragma, *row[1 if pragma == "table_info" else 2 :]) for row in rows}
+        about |= {("row", *row) for row in connection.exec_driver_sql(f"SELECT * FROM {name}").all()}
+    return found
 
 
 def test_the_code_knows_the_newest_revision() -> None:
