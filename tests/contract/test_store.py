@@ -72,6 +72,7 @@ def test_keys_come_in_byte_order_of_the_whole_tree(root: Path, store: LocalStore
     assert listed == keys(store)
 
 
+@pytest.mark.long
 def test_a_large_directory_is_sorted_through_runs(root: Path) -> None:
     names = [f"{(i * 7919) % 5000:05d}-{'x' * (i % 90)}" for i in range(5000)]
     for name in names:

@@ -68,7 +68,7 @@ def work(path: Path, barrier: Barrier, seed: int, log: Any) -> None:
     log.put(acted)
 
 
-@pytest.mark.parametrize("writers", [2, 3, *(pytest.param(many, marks=pytest.mark.long) for many in (5, 8))])
+@pytest.mark.parametrize("writers", [2, *(pytest.param(many, marks=pytest.mark.long) for many in (3, 5, 8))])
 def test_two_writers_one_act(writers: int, tmp_path: Path, share: Share) -> None:
     path = tmp_path / "ledger.db"
     first = opened(path)

@@ -119,6 +119,7 @@ def test_kept_embeddings_can_be_seen_and_forgotten(config: str) -> None:
 # --- concepts
 
 
+@pytest.mark.long
 def test_trying_a_picture_shows_its_shares_ranked_and_keeps_nothing(tmp_path: Path, config: str, store: Path) -> None:
     circle = store / min(of("circle"))
     program("concepts", "try", str(circle), "--config", config)  # fills the cache of text embeddings

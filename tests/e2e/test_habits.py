@@ -37,6 +37,7 @@ def test_a_dry_run_of_a_part_does_not_disarm_the_first_real_run(media: Path) -> 
     assert not (media / "card.png").exists()
 
 
+@pytest.mark.long
 def test_a_configured_report_keeps_apply_from_removing(media: Path) -> None:
     program("scan", str(media), "--dry-run")
     check_one_line_error(program("apply", str(media), env={"FEDI_SAFETY_ACT": "report"}), 2, "act = report")

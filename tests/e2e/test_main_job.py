@@ -182,6 +182,7 @@ def test_the_test_card_travels_the_whole_chain(media: Path) -> None:
     assert row["labels"] == ["test-card"]
 
 
+@pytest.mark.long
 def test_the_self_test_passes_and_writes_the_card(tmp_path: Path) -> None:
     done = program("self-test")
     assert done.code == 0, done

@@ -233,6 +233,7 @@ def test_a_wrong_key_and_none(server: PictrsServer, faces: str) -> None:
     check_one_line_error(scan_of(server.store_url, faces, None), 2, "no API key", "pictrs.api_key")
 
 
+@pytest.mark.long
 def test_nobody_listens(faces: str) -> None:
     check_one_line_error(scan_of(f"pictrs+http://127.0.0.1:{free_port()}", faces), 3, "cannot be reached")
 
@@ -250,6 +251,7 @@ class Website(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+@pytest.mark.long
 def test_another_program_listens(faces: str) -> None:
     site = HTTPServer(("127.0.0.1", 0), Website)
     thread = Thread(target=site.serve_forever, daemon=True)

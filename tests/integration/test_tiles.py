@@ -140,6 +140,7 @@ def covers(where: str, edges: tuple[int, int, int, int]) -> bool:
     return low < wanted[1] and wanted[0] < high
 
 
+@pytest.mark.long
 def test_without_tiles_it_stays_hidden(tmp_path: Path, clip: Detector, circles: Policy) -> None:
     """What shows that it is the tiles that find it."""
     with Counting(Caps(tiles=0, more_tiles=0)) as decoder:
@@ -157,6 +158,7 @@ def upside_down_face() -> Image.Image:
     return image.resize((300, 300), Image.Resampling.BICUBIC).transpose(Image.Transpose.ROTATE_180)
 
 
+@pytest.mark.long
 def test_a_turned_face_is_found_at_a_second_look(tmp_path: Path, embedded: Sequence[Detector], faces: Policy) -> None:
     """The first pass comes near to the rule; the second one turns the picture."""
     with Counting() as decoder:

@@ -152,6 +152,7 @@ def test_it_judges_for_our_gate_several_at_a_time() -> None:
     assert (figures.judged, figures.blocked, figures.late, figures.lost) == (40, 20, 0, 0)
 
 
+@pytest.mark.long
 def test_it_serves_an_unmodified_pictrs_safety() -> None:
     with pictrs_safety() as gate:
 
@@ -184,6 +185,7 @@ def test_for_a_pictrs_safety_no_verdict_is_null() -> None:
         work_on([link_to(gate.url, gate.key)], judge, meanwhile)
 
 
+@pytest.mark.long
 def test_an_unmodified_predecessor_s_worker_serves_our_gate() -> None:
     def is_csam(image: Image.Image) -> bool:
         buffer = BytesIO()
@@ -242,6 +244,7 @@ def test_every_gate_has_its_turn() -> None:
     assert [sum(sender == name for sender, _ in judge.seen) for name in ("busy", "quiet", "old")] == [400, 10, 10]
 
 
+@pytest.mark.long
 def test_two_busy_gates_share_alike() -> None:
     judge = RedJudge(0.01)
     with loop_gate() as one, loop_gate() as other:

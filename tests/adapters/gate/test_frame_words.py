@@ -96,6 +96,7 @@ def test_an_older_workers_word_counts_where_it_names_one_picture(
         assert answer.content.scores.frames is None, "nobody knows what each frame was given"
 
 
+@pytest.mark.long
 def test_answers_about_many_frames_take_several_requests() -> None:
     results = [result_of(f"{i}", Answer("clear", SHA, "e", judgement=Judgement(Verdict.CLEAR), content=content(1500)))
                for i in range(60)]  # fmt: skip

@@ -370,6 +370,7 @@ def test_a_clock_that_jumps_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     run(test())
 
 
+@pytest.mark.long
 def test_no_upload_is_lost_or_answered_twice_whatever_workers_do(share: Share) -> None:
     """Workers that die with what they hold, answer late or twice, give back, fail; uploaders that go away."""
     rounds = share.of(5, 1000)

@@ -255,6 +255,7 @@ def test_a_border_is_found_in_a_jpeg() -> None:
 # --- looks
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [MediaType.JPEG, MediaType.PNG])
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 def test_a_long_picture_is_shown_in_tiles(kind: MediaType, orientation: int) -> None:

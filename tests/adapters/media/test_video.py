@@ -232,6 +232,7 @@ def test_nearly_equal_frames_are_judged_once() -> None:
     assert 20 in [frame.index for frame in frames]
 
 
+@pytest.mark.long
 def test_an_instant_between_scenes_is_found() -> None:
     """One frame among 400 that shows something else is found by its size, wherever the drawn moments are."""
     still = Image.effect_noise((moving.WIDTH, moving.HEIGHT), 60).convert("RGB")

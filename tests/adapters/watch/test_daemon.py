@@ -280,6 +280,7 @@ def test_a_removal_that_failed_is_tried_again_however_old_it_is(rig: Rig, caplog
     assert judged_once(rig)
 
 
+@pytest.mark.long
 def test_a_removal_that_a_broken_cycle_left_is_made_by_the_next(rig: Rig) -> None:
     """The object is older than any window: only its verdict had to wait."""
     rig.step()
@@ -434,6 +435,7 @@ def test_a_full_disk_is_backed_off_and_said(rig: Rig, monkeypatch: pytest.Monkey
     assert rig.states() == {"k": "judged"}
 
 
+@pytest.mark.long
 def test_many_small_cycles_together_trip_the_breaker(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     settings = load_settings(breaker={"max_removed": 10, "min_judged": 100_000})
     rig = Rig(tmp_path / "ledger.db", settings)
