@@ -13,7 +13,7 @@ import logging
 import resource
 import socket
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -54,6 +54,9 @@ class Edge:
 
     connections: int
     listed: Callable[[str], bool]
+    held: int = 0  # but for those that are turned away and may send on for a moment: these are `lingering`
+    lingering: int = 0
+    strangers: Counter[str] = field(default_factory=Counter)  # of those that are held, by `block`
     _let_in: OrderedDict[str, float] = field(default_factory=OrderedDict)
 
     @property
@@ -65,6 +68,21 @@ class Edge:
     def of_stranger(self) -> int:
         """Return how many connections one unknown address may hold."""
         return max(4, min(64, self.connections // 4))
+
+    def full(self, stranger: str | None) -> str:
+        """Return why there is no place for one more connection; empty where there is. `stranger`: of this block."""
+        all_strangers = stranger is not None and self.strangers.total() >= self.of_strangers
+        if self.held >= self.connections or all_strangers:
+            return "the gate holds as many connections as it may"
+        if stranger is not None and self.strangers[stranger] >= self.of_stranger:
+            return "too many connections from one address"
+        return ""
+
+    def no_stranger(self, stranger: str) -> None:
+        """Count one of this block no longer among the strangers."""
+        self.strangers[stranger] -= 1
+        if not self.strangers[stranger]:
+            del self.strangers[stranger]
 
     def knows(self, peer: str) -> bool:
         """Whether an address is listed, or somebody there was let in lately."""
@@ -97,21 +115,36 @@ class _Protocol(HttpToolsProtocol):
         self.lingers = False
         super().connection_made(transport)
         self._peer = self.client[0] if self.client else ""
-        self.block = block(self._peer)
-        self.known = self.edge.knows(self._peer)
-        self.timeout_keep_alive = _KEEP_ALIVE_S if self.known else _STRANGERS_KEEP_ALIVE_S
-        others = [c for c in self.connections if c is not self and not getattr(c, "lingers", False)]
-        strangers = [] if self.known else [c for c in others if not getattr(c, "known", False)]
-        if len(others) >= self.edge.connections or len(strangers) >= self.edge.of_strangers:
-            self._turn_away(503, "too_many_connections", "the gate holds as many connections as it may", linger=True)
-        elif sum(getattr(c, "block", None) == self.block for c in strangers) >= self.edge.of_stranger:
-            self._turn_away(503, "too_many_connections", "too many connections from one address", linger=True)
+        known = self.edge.knows(self._peer)
+        self._stranger = None if known else block(self._peer)
+        self.timeout_keep_alive = _KEEP_ALIVE_S if known else _STRANGERS_KEEP_ALIVE_S
+        full = self.edge.full(self._stranger)
+        self.edge.held += 1
+        if self._stranger is not None:
+            self.edge.strangers[self._stranger] += 1
+        if full:
+            self._turn_away(503, "too_many_connections", full, linger=True)
         if not self.lingers:
             self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        if self.lingers:
+            self.edge.lingering -= 1
+        else:
+            self._leave()
         super().connection_lost(exc)
+
+    def _leave(self) -> None:
+        """Count it no longer among those that are held."""
+        self.edge.held -= 1
+        self._known()
+
+    def _known(self) -> None:
+        """Count it no longer among the strangers'."""
+        if self._stranger is not None:
+            self.edge.no_stranger(self._stranger)
+            self._stranger = None
 
     def data_received(self, data: bytes) -> None:
         if self.lingers or self.transport.is_closing():
@@ -157,7 +190,8 @@ class _Protocol(HttpToolsProtocol):
 
     def _recognise(self, headers: list[tuple[bytes, bytes]]) -> None:
         """Take the caller for known from now on: it was let in."""
-        self.known = True
+        if not self.lingers:
+            self._known()
         self.timeout_keep_alive = _KEEP_ALIVE_S
         if not any(name in _OF_PROXIES for name, _ in headers):  # else others may come from the same address
             self.edge.remember(self._peer)
@@ -196,8 +230,10 @@ class _Protocol(HttpToolsProtocol):
         body = json.dumps({"code": code, "message": message}).encode() + b"\n"
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[status] + head + body)
-        if linger and sum(getattr(c, "lingers", False) for c in self.connections) < _LINGERING:
+        if linger and self.edge.lingering < _LINGERING:
+            self._leave()
             self.lingers = True  # what it still sends is let go of
+            self.edge.lingering += 1
             self.transport.write_eof()
             self.loop.call_later(_LINGER_S, self.transport.close)
         else:

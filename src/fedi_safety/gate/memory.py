@@ -20,7 +20,6 @@ class Holding:
     memory: Memory = field(repr=False)
     caller: str
     size: int = 0
-    arriving: bool = True
 
     async def take(self, size: int) -> None:
         """Hold so many bytes more; wait for them. Once there is no more to come, `whole` must be called."""
@@ -28,8 +27,7 @@ class Holding:
 
     def whole(self) -> None:
         """Note that nothing more comes: what it holds is given back when it is judged."""
-        self.arriving = False
-        self.memory.changed()
+        self.memory.came_whole(self)
 
     def let_go(self) -> None:
         """Give everything back. May be called twice."""
@@ -37,12 +35,23 @@ class Holding:
 
 
 @dataclass(slots=True)
-class _Sums:
-    """Of one caller, or of all: what they hold, and of that, what of uploads that still arrive."""
+class _Caller:
+    """The uploads of one caller: what they hold, and of that, what those hold that still arrive."""
 
     held: int = 0
     arriving: int = 0
     largest: int = 0  # of one that arrives
+    uploads: set[Holding] = field(default_factory=set)  # that arrive
+    waiting: dict[Holding, tuple[int, asyncio.Future[None]]] = field(default_factory=dict)  # in the order of coming
+
+    def leaves(self, upload: Holding) -> None:
+        """Count an upload no longer among those that arrive."""
+        if upload not in self.uploads:
+            return
+        self.uploads.remove(upload)
+        self.arriving -= upload.size
+        if upload.size == self.largest:
+            self.largest = max((other.size for other in self.uploads), default=0)
 
 
 class Memory:
@@ -54,13 +63,12 @@ class Memory:
             raise ValueError("the largest upload would not fit")
         self.limit_bytes = limit_bytes
         self._beside = limit_bytes - largest_bytes  # of all that arrive but for the largest of them
-        self._holdings: set[Holding] = set()
-        self._waiting: dict[Holding, tuple[int, asyncio.Future[None]]] = {}  # in the order in which they came
+        self._callers: dict[str, _Caller] = {}  # those that hold something, or wait to
 
     @property
     def taken_bytes(self) -> int:
         """Return how many are held now."""
-        return sum(holding.size for holding in self._holdings)
+        return sum(caller.held for caller in self._callers.values())
 
     def hold(self, caller: str) -> Holding:
         """Return the holding of one upload of this caller, with nothing in it."""
@@ -68,60 +76,69 @@ class Memory:
 
     async def grow(self, holding: Holding, size: int) -> None:
         """See `Holding.take`."""
-        self._holdings.add(holding)
+        caller = self._callers.setdefault(holding.caller, _Caller())
+        caller.uploads.add(holding)
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[holding] = size, granted
+        caller.waiting[holding] = size, granted
         try:
-            self.changed()
+            self._changed()
             await granted
         finally:
-            self._waiting.pop(holding, None)
+            caller.waiting.pop(holding, None)
+
+    def came_whole(self, holding: Holding) -> None:
+        """See `Holding.whole`."""
+        if (caller := self._callers.get(holding.caller)) is not None:
+            caller.leaves(holding)
+            self._changed()
 
     def forget(self, holding: Holding) -> None:
         """See `Holding.let_go`."""
-        holding.size = 0
-        self._holdings.discard(holding)
-        self.changed()
-
-    def changed(self) -> None:
-        """Give those who wait what fits now: callers that hold least come first."""
-        if not self._waiting:
+        if (caller := self._callers.get(holding.caller)) is None:
             return
-        everyone, callers = self._sums()
-        stuck: set[str] = set()
-        for holding in sorted(self._waiting, key=lambda one: callers[one.caller].held):
-            size, granted = self._waiting[holding]
-            own = callers[holding.caller]
-            overtakes = holding.caller in stuck and holding.size < own.largest
-            if granted.done() or overtakes:
-                continue
-            if not self._fits(holding, size, everyone, own):
-                stuck.add(holding.caller)
-                continue
+        caller.leaves(holding)
+        caller.held -= holding.size
+        holding.size = 0
+        if not (caller.held or caller.uploads or caller.waiting):
+            del self._callers[holding.caller]
+        self._changed()
+
+    def _changed(self) -> None:
+        """Give those who wait what fits now: callers that hold least come first, of each whoever came first.
+
+        Where that one does not fit, the largest of the caller's is tried as well: it is whole first, and gives back.
+        """
+        waiting = [caller for caller in self._callers.values() if caller.waiting]
+        for caller in sorted(waiting, key=lambda one: one.held):
+            for holding in list(caller.waiting):
+                if not self._given(holding, caller):
+                    largest = max(caller.waiting, key=lambda one: one.size)
+                    if largest.size >= caller.largest and largest is not holding:
+                        self._given(largest, caller)
+                    break
+
+    def _given(self, holding: Holding, caller: _Caller) -> bool:
+        """Whether it fits what an upload waits for; then it has it."""
+        size, granted = caller.waiting[holding]
+        if not granted.done():
+            if not self._fits(holding, size, caller):
+                return False
             holding.size += size
-            for sums in (everyone, own):
-                sums.held += size
-                sums.arriving += size
-                sums.largest = max(sums.largest, holding.size)
+            caller.held += size
+            caller.arriving += size
+            caller.largest = max(caller.largest, holding.size)
             granted.set_result(None)
+        del caller.waiting[holding]
+        return True
 
-    def _sums(self) -> tuple[_Sums, dict[str, _Sums]]:
-        everyone = _Sums()
-        callers: dict[str, _Sums] = {}
-        for holding in self._holdings:
-            for sums in (everyone, callers.setdefault(holding.caller, _Sums())):
-                sums.held += holding.size
-                if holding.arriving:
-                    sums.arriving += holding.size
-                    sums.largest = max(sums.largest, holding.size)
-        return everyone, callers
-
-    def _fits(self, holding: Holding, size: int, everyone: _Sums, own: _Sums) -> bool:
+    def _fits(self, holding: Holding, size: int, own: _Caller) -> bool:
         """Whether it may hold so many more: the largest that arrives can still be taken in whole after that."""
         grown = holding.size + size
-        if everyone.held + size > self.limit_bytes:
+        callers = self._callers.values()
+        if sum(caller.held for caller in callers) + size > self.limit_bytes:
             return False
-        if everyone.arriving + size - max(everyone.largest, grown) > self._beside:
+        largest = max(grown, *(caller.largest for caller in callers))
+        if sum(caller.arriving for caller in callers) + size - largest > self._beside:
             return False
         if own.arriving + size - max(own.largest, grown) > share(self._beside):
             return False
