@@ -108,7 +108,7 @@ class EngineJudge:
         self._metrics = metrics
         self._clock = SystemClock()
         self._queue = Waiting(limits.queue, limits.spare_bytes)
-        self._places = Places()
+        self._places = Places(lambda caller: not self._stopping and self._queue.full(caller))
         self._most_before = limits.before
         self._works: dict[bytes, Work] = {}
         self._recent = Recent()

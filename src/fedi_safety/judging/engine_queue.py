@@ -50,13 +50,16 @@ class Waiting:
         """Return how many wait, urgent ones and others."""
         return len(self._urgent), len(self._spare)
 
+    def full(self, sender: str) -> bool:
+        """Whether there is no place for an urgent one of this caller."""
+        return len(self._urgent) >= self._most or self._urgent.of(sender) >= share(self._most)
+
     def put(self, work: Work) -> bool:
         """Add an urgent one; return false if too many wait, or too many of its caller's."""
         with self._changed:
-            urgent = self._urgent
-            if self._closed or len(urgent) >= self._most or urgent.of(work.sender) >= share(self._most):
+            if self._closed or self.full(work.sender):
                 return False
-            urgent.put(work.sender, work)
+            self._urgent.put(work.sender, work)
             self._changed.notify()
             return True
 

@@ -38,6 +38,10 @@ class Turns(Generic[T]):
                 if rank < len(line):
                     yield caller, line[rank]
 
+    def callers(self) -> list[str]:
+        """Return those of whom something waits."""
+        return list(self._lines)
+
     def of(self, caller: str) -> int:
         """Return how many of this caller wait."""
         return len(self._lines.get(caller, ()))
@@ -74,8 +78,9 @@ class Turns(Generic[T]):
 class Places:
     """Uploads that wait before a queue until there is a place in it."""
 
-    def __init__(self) -> None:
-        """Hold nobody yet."""
+    def __init__(self, full: Callable[[str], bool] = lambda _caller: False) -> None:
+        """Hold nobody yet. `full` tells of a caller that nothing of it could enter now: then nothing of it is tried."""
+        self._full = full
         self._turns: Turns[tuple[Callable[[], bool], asyncio.Future[None]]] = Turns()
 
     def __len__(self) -> int:
@@ -99,8 +104,10 @@ class Places:
 
     def changed(self) -> None:
         """Let those in for whom there is a place now. To be called whenever one may have become free."""
+        full = {caller for caller in self._turns.callers() if self._full(caller)}
         for caller, waiting in self._turns.items():
             enter, entered = waiting
-            if not entered.done() and enter():
+            if caller not in full and not entered.done() and enter():
                 entered.set_result(None)
                 self._turns.take(caller, waiting)
+                full.update(other for other in self._turns.callers() if self._full(other))
