@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import typer
@@ -39,3 +40,16 @@ def test_help_loads_nothing_that_parsing_or_working_needs(names: list[str]) -> N
     code = f"import sys; from fedi_safety.cli import run; run({asked}); print(*set({HEAVY}) & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == ""
+
+
+def test_a_first_scan_loads_nothing_that_it_does_not_need(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "notes.txt").write_text("no picture")
+    asked = ["scan", str(tmp_path / "store"), "--dry-run", "--quiet", "--json", "--ledger", str(tmp_path / "ledger.db")]
+    needless = {"alembic", "sqlalchemy.dialects.postgresql", "psycopg", "httpx", "boto3", "asyncssh", "dlib", "rich"}
+    code = (
+        f"import sys; from fedi_safety.cli import run; run({asked}); print('loaded', *{needless} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert '"listed": 1' in done.stdout
+    assert done.stdout.splitlines()[-1] == "too"

@@ -13,16 +13,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from typing import TYPE_CHECKING
 
 from fedi_safety.acts.delete import Remove
-from fedi_safety.clients.pictrs import PictrsClient, Picture
-from fedi_safety.clients.pictrs_database import PictrsDatabase
-from fedi_safety.clients.pictrs_purging import find_picture, purge_picture
 from fedi_safety.config.schema import Pictrs
 from fedi_safety.core.enums import ActKind, PlanState, Reason
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.ports import Store
 from fedi_safety.core.types import Object, Outcome, Plan, Removal
+
+if TYPE_CHECKING:  # what speaks HTTP takes a start 0.1 s, and most runs purge nothing
+    from fedi_safety.clients.pictrs import PictrsClient, Picture
+    from fedi_safety.clients.pictrs_database import PictrsDatabase
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +81,8 @@ class Purge:
         return Outcome(plan, removal.state, removal.detail, removal.receipt)
 
     def _perform(self, plan: Plan, client: PictrsClient) -> Removal:
+        from fedi_safety.clients.pictrs_purging import find_picture, purge_picture
+
         there = True
         try:
             data = self._store.fetch(plan.object, _anything)
@@ -186,6 +190,9 @@ class PurgeUnavailable:
 
 def open_purge(store: Store, access: Pictrs) -> Purge:
     """Return the act for a store whose pict-rs is configured. Raises `StoreUsageError` if it cannot be."""
+    from fedi_safety.clients.pictrs import PictrsClient
+    from fedi_safety.clients.pictrs_database import PictrsDatabase
+
     if access.url is None:
         raise StoreUsageError("purge", "no pict-rs is configured", "set `pictrs.url` and `pictrs.api_key`")
     key = access.api_key.get_secret_value() if access.api_key is not None else ""

@@ -59,10 +59,10 @@ def _revision(connection: Connection, name: str) -> str | None:
 
 
 def _refuse_newer(revision: str | None, name: str) -> None:
-    from alembic.script import ScriptDirectory
-
     if revision is None:
         return
+    from alembic.script import ScriptDirectory
+
     known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
     if revision not in known:
         cause = f"was written by a newer version of fedi-safety (revision {revision})"
