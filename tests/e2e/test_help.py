@@ -52,4 +52,4 @@ def test_a_first_scan_loads_nothing_that_it_does_not_need(tmp_path: Path) -> Non
     )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert '"listed": 1' in done.stdout
-    assert done.stdout.splitlines()[-1] == "too"
+    assert done.stdout.splitlines()[-1] == "loaded"
