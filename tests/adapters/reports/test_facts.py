@@ -92,6 +92,7 @@ def test_json_fields(ledger: LedgerReader) -> None:
         "ledger": "",
         "store": None,
         "gate": None,
+        "sources": {"instance": [], "person": []},
         "bins": 20,
         "histograms": {"red": [0] * 10 + [4] + [0] * 9},
         "judged_by_day": {"2023-11-14": 4},
