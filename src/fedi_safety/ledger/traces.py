@@ -115,7 +115,7 @@ def sources(
     c = contents.c
     who, joined = _who(by)
     query = (
-        select(who.label("name"), _s.local, _t.sha256, _t.at)
+        select(who.label("name"), _s.local, c.id.label("content"), _t.at)
         .select_from(joined)
         .join(traces, _t.id == _s.trace_id)
         .join(contents, c.sha256 == _t.sha256)
@@ -126,8 +126,8 @@ def sources(
     if sure:
         query = query.where(_s.certainty != Certainty.POSSIBLE.value)
     seen = query.subquery().c
-    of = connection.execute(select(func.count(seen.sha256.distinct()))).scalar_one()
-    count = func.count(seen.sha256.distinct())
+    of = connection.execute(select(func.count(seen.content.distinct()))).scalar_one()
+    count = func.count(seen.content.distinct())
     local = func.max(case((seen.local.is_(True), 1), (seen.local.is_(False), 0)))  # PostgreSQL has no greatest boolean
     grouped = select(seen.name, local, count, func.max(seen.at)).group_by(seen.name)
     rows = connection.execute(grouped.order_by(count.desc(), seen.name).limit(limit))

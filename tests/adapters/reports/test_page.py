@@ -231,7 +231,7 @@ def test_the_page_marks_thresholds_only_where_the_policy_looks() -> None:
     tree = _tree(render(_report()))
     marks = {}
     for svg in tree.iter("svg"):
-        title = svg.find("title").text or ""  # type: ignore[union-attr]
+        title = svg.findtext("title") or ""
         if title.startswith("Scores of "):
             marks[title.removeprefix("Scores of ")] = [g.attrib["data-threshold"] for g in svg.iterfind("g")]
     assert marks == {"face.minor": ["0.2"], "face.present": [], "nsfw.open_nsfw": ["0.35", "0.8"], "x<y": []}
