@@ -1,4 +1,4 @@
-"""How SQLite looks for where condemned contents came from: by the few that are condemned, never through all contents."""
+"""How SQLite finds where condemned contents came from: from the few that are condemned on, never through all."""
 
 from __future__ import annotations
 
