@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fedi_safety.core.sightings import Certainty
 from fedi_safety.ledger.ledger import open_ledger
 from support.fakes import FakeClock
 from support.program import Done, check_one_line_error, program
@@ -19,13 +20,17 @@ HOSTILE = "evil.example\x1b[31m<script>alert(1)</script>\u202e\n=cmd()"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Hold a ledger of 20 traced contents: 12 from one instance, 5 of a person here, one from a hostile name."""
+    """Hold a ledger of 20 traced contents: 12 from one instance, 5 of a person here, one from a hostile name.
+
+    The twelve were possible elsewhere as well.
+    """
     folder = tmp_path_factory.mktemp("sources")
     ledger = open_ledger(folder / "ledger.db", clock=FakeClock())
     far = [seen("bad.example", f"https://bad.example/u/{n % 3}") for n in range(12)]
     near = [seen("social.example", "https://social.example/u/me", local=True)] * 5
     few = [seen("one.example", "https://one.example/u/x"), seen("192.0.2.7"), seen(HOSTILE, HOSTILE)]
-    condemned(ledger, {f"key{n}": [sighting] for n, sighting in enumerate([*far, *near, *few])})
+    maybe = [seen("maybe.example", certainty=Certainty.POSSIBLE)]
+    condemned(ledger, {f"key{n}": [sighting, *maybe[n // 12 :]] for n, sighting in enumerate([*far, *near, *few])})
     ledger.dispose()
     (folder / "config.toml").write_text('[trace]\nserver = "mastodon"\nurl = "https://social.example"\n')
     return folder
@@ -39,9 +44,10 @@ def listed(folder: Path, *arguments: str) -> Done:
 def test_sources_stand_in_columns_most_first_and_harmless(folder: Path) -> None:
     done = listed(folder)
     assert (done.code, done.err) == (0, "")
-    heading, first, second, *rest = done.out.splitlines()
+    heading, first, maybe, second, *rest = done.out.splitlines()
     assert heading == "condemned     share at 95 %  last traced  from    instance"
     assert first == " 12 of 20  38.6 % to 78.1 %  2027-01-15   remote  bad.example"
+    assert maybe.split()[-1] == "maybe.example"
     assert second == "  5 of 20  11.1 % to 46.8 %  2027-01-15   local   social.example"
     assert len(rest) == 3
     assert all(line.isprintable() for line in done.out.splitlines())
@@ -69,7 +75,7 @@ def test_the_report_tells_the_same(folder: Path) -> None:
     assert " 12 of 20  38.6 % to 78.1 %  2027-01-15   remote  bad.example" in told.out
     assert "\x1b" not in told.out and "\u202e" not in told.out
     sources = program("report", *place, "--json").json["sources"]
-    assert [len(sources["instance"]), len(sources["person"])] == [5, 6]
+    assert [len(sources["instance"]), len(sources["person"])] == [6, 6]
     assert sources["instance"] == listed(folder, "--json").lines
     rows = list(csv.reader(io.StringIO(program("report", *place, "--csv").out)))
     assert ["", "condemned by instance", "bad.example", "12"] in rows

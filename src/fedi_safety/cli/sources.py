@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedi_safety.cli.shell import Shell, write_json
-from fedi_safety.core.errors import UsageError, printable
+from fedi_safety.core.errors import UsageError
 from fedi_safety.core.sightings import SourceKind
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def list_sources(
         for source in found:
             write_json(source_json(by, source))
     elif found:
-        sys.stdout.writelines(f"{printable(line)}\n" for line in _lines(by, found))
+        sys.stdout.writelines(f"{line}\n" for line in _lines(by, found))
     elif suggestion is None:
         sh.note(_nothing(sh, by))
     if policy is not None and suggestion is not None:

@@ -199,16 +199,7 @@ def _sources(report: Report) -> str:
             count, share, last, where, name = source_cells(source)
             low, high = wilson(source.contents, source.of)
             plot = plots.interval(low, source.contents / source.of, high)
-            rows.append(
-                [
-                    text(name),
-                    where,
-                    f'<span class="named">{count}</span>',
-                    share,
-                    plot,
-                    f'<span class="named">{last}</span>',
-                ]
-            )
+            rows.append([text(name), where, count, share, plot, f'<span class="named">{last}</span>'])
         headings = (by.value, "from", "condemned#", "share at 95 %#", "", "last traced")
         command = f'<p class="dim">There are more: <code>{text(sources_command(report, by))}</code></p>' if more else ""
         parts.append(f"<h3>By {by.value}</h3>{table(headings, rows)}{command}")

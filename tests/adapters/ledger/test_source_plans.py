@@ -38,5 +38,6 @@ def test_sources_are_found_from_the_condemned_ones_on(tmp_path: Path, by: Source
             assert any("contents USING INDEX ix_contents_verdict" in step for step in reads), steps
             # People's names are put together from all sightings once; nothing else is read from end to end.
             scans = {step.split()[1] for step in reads if step.startswith("SCAN")}
+            assert not any("AUTOMATIC" in step for step in reads if "anon" not in step), steps
             assert scans <= ({"sightings"} if by is SourceKind.PERSON else set()) | {"stores"}, steps
     ledger.dispose()
