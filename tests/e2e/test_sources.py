@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fedi_safety.cli import run
 from fedi_safety.core.sightings import Certainty
 from fedi_safety.ledger.ledger import open_ledger
 from support.fakes import FakeClock
@@ -124,8 +125,11 @@ def test_a_domain_policy_names_who_surely_sent_enough_and_is_never_written_over_
         (("--domain-policy", "peertube"), ("peertube", "mastodon")),
     ],
 )
-def test_bad_input_gets_one_line(folder: Path, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
-    check_one_line_error(listed(folder, *arguments), 2, *words)
+def test_bad_input_gets_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    code = run(["list", "--by", "instance", *arguments, "--ledger", str(folder / "ledger.db")])
+    check_one_line_error(Done(code, *capsys.readouterr()), 2, *words)
 
 
 def test_nothing_traced_is_said_once_and_is_an_empty_list(tmp_path: Path) -> None:
