@@ -9,10 +9,9 @@ import typer
 
 from fedi_safety.cli.options import ConfigOption, LedgerOption, LogLevelOption, QuietOption, YesOption
 from fedi_safety.cli.shell import shell, write_json
-from fedi_safety.core.enums import PlanState, Reason, Verdict
+from fedi_safety.core.enums import PlanState, PolicyServer, Reason, Verdict
 from fedi_safety.core.errors import printable
 from fedi_safety.core.sightings import SourceKind
-from fedi_safety.reports.domain_policy import PolicyServer
 
 if TYPE_CHECKING:
     from fedi_safety.core.ledger.records import Row

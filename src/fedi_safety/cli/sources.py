@@ -14,9 +14,10 @@ from fedi_safety.core.sightings import SourceKind
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fedi_safety.core.enums import PolicyServer
     from fedi_safety.core.ledger.ports import LedgerReader
     from fedi_safety.core.sightings import Source
-    from fedi_safety.reports.domain_policy import PolicyServer, Suggestion
+    from fedi_safety.reports.domain_policy import Suggestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +144,13 @@ def _suggestion(sh: Shell, policy: PolicyFile, found: Sequence[Source], limit: i
 
 def _write(sh: Shell, policy: PolicyFile, suggestion: Suggestion) -> None:
     from fedi_safety.cli.output_file import write_page
-    from fedi_safety.reports.domain_policy import render
+    from fedi_safety.reports.domain_policy import effect, render
 
     write_page(policy.place, render(policy.server, suggestion), "--output")
     count = len(suggestion.sources)
     instances = f"{count:,} instance{'' if count == 1 else 's'}"
-    effect = f" Where it is imported, {policy.server.effect}; nothing is blocked by itself." if count else ""
-    sh.note(f"wrote {policy.place}: {instances} for {policy.server.value}.{effect}")
+    then = f" Where it is imported, {effect(policy.server)}; nothing is blocked by itself." if count else ""
+    sh.note(f"wrote {policy.place}: {instances} for {policy.server.value}.{then}")
     if suggestion.left_out:
         reasons = ", ".join(f"{n:,} {reason}" for reason, n in suggestion.left_out.most_common())
         sh.note(f"left out: {reasons}")

@@ -12,8 +12,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 
+from fedi_safety.core.enums import PolicyServer
 from fedi_safety.core.sightings import Source, host_name
 from fedi_safety.reports.facts import percent, wilson
 
@@ -23,20 +23,6 @@ LEAST_SHARE = 0.05
 _DOMAIN_CHARS = 253
 _DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]", re.ASCII)
 _MASTODON = ("#domain", "#severity", "#reject_media", "#reject_reports", "#public_comment", "#obfuscate")
-
-
-class PolicyServer(StrEnum):
-    """For which servers a domain policy can be written."""
-
-    MASTODON = "mastodon"
-    LEMMY = "lemmy"
-
-    @property
-    def effect(self) -> str:
-        """What the server does with it once a person has imported it: a clause for people."""
-        if self is PolicyServer.MASTODON:
-            return "their media are rejected, nothing else is limited"
-        return "they are blocked, for Lemmy has no milder measure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +68,13 @@ def _reason(source: Source, own: str | None, least_contents: int, least_share: f
     if wilson(source.contents, source.of)[0] < least_share:
         return f"whose share may be below {percent(least_share)}"
     return None
+
+
+def effect(server: PolicyServer) -> str:
+    """Return what a server does with a policy once a person has imported it: a clause for people."""
+    if server is PolicyServer.MASTODON:
+        return "their media are rejected, nothing else is limited"
+    return "they are blocked, for Lemmy has no milder measure"
 
 
 def render(server: PolicyServer, suggestion: Suggestion) -> str:

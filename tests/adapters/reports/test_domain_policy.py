@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedi_safety.core.enums import PolicyServer
 from fedi_safety.core.sightings import Source
-from fedi_safety.reports.domain_policy import PolicyServer, Suggestion, render, suggested
+from fedi_safety.reports.domain_policy import Suggestion, render, suggested
 
 OWN = "social.example"
 
