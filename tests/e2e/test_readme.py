@@ -18,7 +18,7 @@ from support.program import Done
 
 ROOT = Path(__file__).parents[2]
 PLACES = ("/path/to/files", "/path/to/system")
-AVATAR = "cache/accounts/avatars/000/123/456/original/0123456789abcdef.png"
+AVATAR = "cache/accounts/avatars/000/123/456/original/c0ffee.png"
 RUN = re.compile(r"^<!-- run: exits (\d+) -->\n```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\$ ([^\n]+)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 
@@ -111,6 +111,11 @@ def test_commands_end_and_print_as_documented(folder: Path) -> None:
         assert removals == ([f"{key} (test card)"] if " apply " in command else []), (command, done.err)
         assert done.err.count("\n") == len(removals), (command, done.err)
     assert not (folders[PLACES[1]] / AVATAR).exists()
+    shown = launch(f"./fedi-safety show {AVATAR} --json").json
+    before, asked = shown["traces"]
+    assert before["sightings"] == asked["sightings"] != []
+    kinds = [event["kind"] for event in shown["events"]]
+    assert "act.started" in kinds[kinds.index("traced") :], "it was traced before it was removed"
     assert sorted(p.name for p in folder.iterdir()) == [
         "astronaut.jpg", "chelsea.jpg", "china.jpg", "coffee.jpg", "export.csv", "flower.jpg",
     ]  # fmt: skip
