@@ -6,7 +6,10 @@ import os
 import re
 import shlex
 import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -14,32 +17,60 @@ from support.corpus.photos import jpeg_bytes
 from support.program import Done
 
 ROOT = Path(__file__).parents[2]
-PLACE = "/path/to/files"
-RUN = re.compile(r"^<!-- run: exits (\d+) -->\n```console\n\$ ([^\n]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PLACES = ("/path/to/files", "/path/to/system")
+AVATAR = "cache/accounts/avatars/000/123/456/original/c0ffee.png"
+RUN = re.compile(r"^<!-- run: exits (\d+) -->\n```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^\$ ([^\n]+)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 
 
-def documented() -> list[tuple[int, str, str]]:
-    """Return the exit code, command and output of every marked block, in order."""
-    found = RUN.findall((ROOT / "README.md").read_text("utf-8"))
-    return [(int(code), command, output) for code, command, output in found]
+@dataclass(frozen=True)
+class Step:
+    """A command of a marked block, with the variables that the block has set before it, and what it says of it."""
+
+    code: int
+    command: str
+    output: str
+    variables: dict[str, str]
 
 
-def launch(command: str) -> Done:
+def documented() -> list[Step]:
+    """Return every command of the marked blocks, in order. All of a block end as its mark says."""
+    steps = []
+    for code, block in RUN.findall((ROOT / "README.md").read_text("utf-8")):
+        variables: dict[str, str] = {}
+        for command, output in COMMAND.findall(block):
+            if command.startswith("export "):
+                variables |= dict(word.split("=", 1) for word in shlex.split(command)[1:])
+            else:
+                steps.append(Step(int(code), command, output, dict(variables)))
+    return steps
+
+
+def launch(command: str, variables: Mapping[str, str] = MappingProxyType({})) -> Done:
     """Run a command of the README from the clone, with a path's stand-in already replaced."""
     words = shlex.split(command)
     assert words[0] == "./fedi-safety", command
     done = subprocess.run(
-        words, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=240, check=False
+        words,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **variables},
+        timeout=240,
+        check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def comparable(text: str, folder: str) -> list[str]:
-    """Return the lines without what differs from machine to machine: widths, speed, device, the folder."""
-    text = text.replace(folder, PLACE).replace(os.environ["HOME"], "/path/to/home")
+def comparable(text: str, folders: Mapping[str, Path]) -> list[str]:
+    """Return the lines without what differs from machine to machine: widths, speed, device, day, the folders."""
+    for place, folder in folders.items():
+        text = text.replace(str(folder), place)
+    text = text.replace(os.environ["HOME"], "/path/to/home")
     lines = [re.sub(r"[ \t]+", " ", line).strip() for line in text.splitlines()]
-    speed = re.compile(r"[\d,.]+ a second on \w+|seconds [\d,.]+")
-    return [speed.sub("SPEED", line) for line in lines if line]
+    varying = re.compile(r"[\d,.]+ a second on \w+|seconds [\d,.]+|\b20\d\d-\d\d-\d\d\b")
+    return [varying.sub("VARYING", line) for line in lines if line]
 
 
 @pytest.fixture
@@ -54,22 +85,37 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_readme_shows_the_whole_way() -> None:
-    commands = [shlex.split(command)[1] for _, command, _ in documented()]
-    assert commands == ["self-test", "scan", "list", "dismiss", "apply"]
+    commands = [shlex.split(step.command)[1] for step in documented()]
+    assert commands[:5] == ["self-test", "scan", "list", "dismiss", "apply"]
+    assert commands[5:] == ["self-test", "scan", "apply", "trace", "list"], "one picture condemned, removed and traced"
 
 
 def test_every_console_block_is_run() -> None:
-    assert (ROOT / "README.md").read_text("utf-8").count("```console") == len(documented())
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert text.count("```console") == len(RUN.findall(text))
+    assert re.findall(r"^\$ (?!export |\./fedi-safety ).*", text, re.MULTILINE) == []
 
 
 def test_commands_end_and_print_as_documented(folder: Path) -> None:
-    for code, command, output in documented():
-        done = launch(command.replace(PLACE, shlex.quote(str(folder))))
-        assert done.code == code, (command, done)
-        assert comparable(done.out, str(folder)) == comparable(output, str(folder)), command
+    folders = dict(zip(PLACES, (folder, folder.with_name("system")), strict=True))
+    (folders[PLACES[1]] / AVATAR).parent.mkdir(parents=True)
+    for step in documented():
+        command = step.command
+        for place, there in folders.items():
+            command = command.replace(place, shlex.quote(str(there)))
+        done = launch(command, step.variables)
+        assert done.code == step.code, (command, done)
+        assert comparable(done.out, folders) == comparable(step.output, folders), command
         removals = re.findall(r"WARNING fedi_safety\.acted: removed (.+?):.*\n", done.err)
-        assert removals == (["card.png (test card)"] if " apply " in command else []), (command, done.err)
+        key = AVATAR if PLACES[1] in step.command else "card.png"
+        assert removals == ([f"{key} (test card)"] if " apply " in command else []), (command, done.err)
         assert done.err.count("\n") == len(removals), (command, done.err)
+    assert not (folders[PLACES[1]] / AVATAR).exists()
+    shown = launch(f"./fedi-safety show {AVATAR} --json").json
+    before, asked = shown["traces"]
+    assert before["sightings"] == asked["sightings"] != []
+    kinds = [event["kind"] for event in shown["events"]]
+    assert "act.started" in kinds[kinds.index("traced") :], "it was traced before it was removed"
     assert sorted(p.name for p in folder.iterdir()) == [
         "astronaut.jpg", "chelsea.jpg", "china.jpg", "coffee.jpg", "export.csv", "flower.jpg",
     ]  # fmt: skip
@@ -82,6 +128,6 @@ def test_the_first_command_of_the_readme_removes_nothing(folder: Path) -> None:
     assert clone.startswith("git clone ")
     assert enter == "cd fedi-safety"
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
-    done = launch(scan.replace(PLACE, shlex.quote(str(folder))))
+    done = launch(scan.replace(PLACES[0], shlex.quote(str(folder))))
     assert done.code == 1, done
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,9 @@ def test_a_condemned_picture_is_traced_before_it_is_removed_and_can_be_asked_abo
     assert sighting["record"] == "media_attachments/109876543210987654"
     assert sighting["local"] is True
     shown = program("show", AVATAR, "--config", config).out
-    assert "avatar, https://social.example/admin/accounts/123456, by person 123456 (remote), accounts/123456" in shown
+    assert " traced by mastodon at social.example: found\n" in shown
+    link = "https://social.example/admin/accounts/123456"
+    assert f"    avatar  person 123456 (remote)  possible by path  accounts/123456  {link}\n" in shown
     assert program("ledger", "verify", "--config", config).code == 0
     # A later question is another attempt, and the first one stands.
     assert program("trace", AVATAR, "--config", config).code == 0
@@ -66,11 +69,14 @@ def test_a_key_a_hash_and_an_address_lead_to_the_same(config: str, media: Path) 
     by_address = program("trace", f"https://files.social.example/{AVATAR}".replace("123", "124"), "--config", config)
     assert by_address.code == 0
     assert "accounts/124456" in by_address.out
-    listed = program("list", "--by", "person", "--config", config)
-    assert listed.out == "123456\t1 of 1 traced\t20.6 % to 100.0 %\tremote\n", "1 of 1 is no 100 %"
+    heading, listed = program("list", "--by", "person", "--config", config).out.splitlines()
+    assert " ".join(heading.split()) == "condemned share at 95 % last traced from person"
+    assert re.fullmatch(r"   1 of 1  20\.6 % to 100\.0 %  20..-..-..   remote  123456", listed), "1 of 1 is no 100 %"
     (line,) = program("list", "--by", "person", "--config", config, "--json").lines
     assert (line["person"], line["condemned"], line["of"], line["high"]) == ("123456", 1, 1, 1.0)
-    assert program("list", "--by", "instance", "--config", config).out == ""
+    none = program("list", "--by", "instance", "--config", config)
+    assert (none.code, none.out) == (0, "")
+    assert "nothing that is condemned was traced to an instance yet; `fedi-safety show KEY`" in none.err
 
 
 def test_bad_input_gets_one_line(config: str, media: Path, tmp_path: Path) -> None:

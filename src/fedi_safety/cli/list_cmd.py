@@ -1,4 +1,4 @@
-"""`list`: what the ledger knows, object by object."""
+"""`list`: what the ledger knows, object by object; `cli/sources.py` has its other side, where that came from."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import typer
 
 from fedi_safety.cli.options import ConfigOption, LedgerOption, LogLevelOption, QuietOption, YesOption
 from fedi_safety.cli.shell import shell, write_json
-from fedi_safety.core.enums import PlanState, Reason, Verdict
+from fedi_safety.core.enums import PlanState, PolicyServer, Reason, Verdict
 from fedi_safety.core.errors import printable
 from fedi_safety.core.sightings import SourceKind
 
 if TYPE_CHECKING:
     from fedi_safety.core.ledger.records import Row
-    from fedi_safety.core.sightings import Source
 
 
 def list_objects(
@@ -39,6 +38,21 @@ def list_objects(
         SourceKind | None,
         typer.Option("--by", help="Instead of objects: where condemned contents came from, as far as they are traced."),
     ] = None,
+    domain_policy: Annotated[
+        PolicyServer | None,
+        typer.Option("--domain-policy", help="With --by instance: write a domain policy that this server can import."),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", metavar="FILE", help="Where the domain policy goes.")
+    ] = None,
+    least_contents: Annotated[
+        int | None,
+        typer.Option("--least-contents", min=1, help="Name instances from which so many contents came; 5."),
+    ] = None,
+    least_share: Annotated[
+        float | None,
+        typer.Option("--least-share", min=0, max=1, help="... and, at 95 %, so large a share of all; 0.05."),
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="No more than this many.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
     config: ConfigOption = None,
@@ -50,12 +64,14 @@ def list_objects(
     """List objects with their verdicts, reasons and actions."""
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.cli.lookup import known_store, reason_text, row_json
+    from fedi_safety.cli.sources import list_sources, policy_file
     from fedi_safety.core.errors import UsageError
     from fedi_safety.core.ledger.records import Filters
 
     sh = shell(config, ledger, log_level, quiet, yes)
     if state not in (None, "judged", "unscanned", "removed", "gone", "history"):
         raise UsageError(f"--state {state}", "no such state", "use judged, unscanned, removed, gone or history")
+    policy = policy_file(sh, by, domain_policy, output, least_contents, least_share)
     records = open_settings_ledger(sh.settings, readonly=True)
     try:
         url = known_store(sh.settings, records, store)
@@ -72,8 +88,7 @@ def list_objects(
         if by is not None:
             if filters != Filters(store=url):
                 raise UsageError(f"--by {by}", "it counts all that is condemned", "leave the other filters out")
-            for source in records.sources(by, url)[:limit]:
-                _tell_source(by, source, json_output=json_output)
+            list_sources(sh, records, by, url, limit=limit, json_output=json_output, policy=policy)
             return 0
         stores = records.store_urls()
         for row in records.list_objects(filters, limit):
@@ -98,27 +113,3 @@ def _said(row: Row) -> str:
     elif row.act_state is not None and row.act is not None:
         parts.append(f"{row.act.value} {row.act_state.value}")
     return " ".join(parts)
-
-
-def _tell_source(by: SourceKind, source: Source, *, json_output: bool) -> None:
-    """Print where condemned contents came from: how many, of how many traced ones, and what that may mean at 95 %."""
-    from fedi_safety.cli.lookup import iso_time
-    from fedi_safety.reports.facts import percent, wilson
-
-    low, high = wilson(source.contents, source.of)
-    if json_output:
-        write_json(
-            {
-                by.value: source.name,
-                "local": source.local,
-                "condemned": source.contents,
-                "of": source.of,
-                "low": low,
-                "high": high,
-                "last_traced": iso_time(source.last_at),
-            }
-        )
-        return
-    where = {True: "local", False: "remote", None: ""}[source.local]
-    share = f"{source.contents:,} of {source.of:,} traced\t{percent(low)} to {percent(high)}"
-    sys.stdout.write(f"{printable(source.name)}\t{share}\t{where}\n")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from fedi_safety.core.sightings import Sighting, TraceRecord
     from fedi_safety.core.types import FactorHit, RuleHit
 
+_WIDEST = 48  # characters of a column; what is longer moves its own line only
+
 
 def known_store(settings: Settings, ledger: LedgerReader, named: str | None) -> str | None:
     """Return the ledger's name of the store that was named, or None for all. Raises `UsageError` for an unknown one."""
@@ -120,29 +122,48 @@ def trace_json(record: TraceRecord) -> dict[str, Any]:
     }
 
 
-def trace_lines(record: TraceRecord) -> list[str]:
-    """Return the same for people."""
-    subject = record.subject
-    named = subject.key or subject.url or (subject.sha256 or b"").hex()
-    state = record.state.value + (f": {record.detail}" if record.detail else "")
-    again = f", again from {iso_time(record.retry_at)} on" if record.retry_at is not None else ""
-    lines = [f"{iso_time(record.at)}  traced {named} by {record.server}: {state}{again}"]
-    lines += [f"    {_sighting_text(sighting)}" for sighting in record.sightings]
-    for name, known in (("aliases", subject.aliases), ("origins", subject.origins)):
+def trace_text(record: TraceRecord) -> str:
+    """Return how an attempt to trace ended, in words, and what comes of it."""
+    from fedi_safety.core.sightings import TraceState
+
+    said = {
+        TraceState.FOUND: "found",
+        TraceState.NOTHING: "it knows of nothing",
+        TraceState.UNKNOWN: "unknown",
+        TraceState.POORLY: "found, not in full" if record.sightings else "nothing found, not every way was open",
+        TraceState.FAILED: "failed",
+        TraceState.NOT_TRACED: "not traced, and the removal waited no longer",
+        TraceState.NAMES: "its names are kept",
+    }[record.state]
+    again = f"; asked again from {iso_time(record.retry_at)} on" if record.retry_at is not None else ""
+    why = f": {record.detail}" if record.detail else ""
+    return f"traced by {record.server}: {said}{why}{again}"
+
+
+def sighting_lines(record: TraceRecord) -> list[str]:
+    """Return what an attempt to trace found, a line each, in columns; then the names that were learnt."""
+    rows = [_sighting_cells(sighting) for sighting in record.sightings]
+    widths = [min(max(len(row[at]) for row in rows), _WIDEST) for at in range(len(rows[0]))] if rows else []
+    lines = []
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width]
+        lines.append("  ".join(cells).rstrip())
+    for name, known in (("aliases", record.subject.aliases), ("origins", record.subject.origins)):
         if known:
-            lines.append(f"    {name} {' '.join(known)}")
+            lines.append(f"{name} {' '.join(known)}")
     return lines
 
 
-def _sighting_text(sighting: Sighting) -> str:
+def _sighting_cells(sighting: Sighting) -> tuple[str, ...]:
+    """Return as what, by whom, when, how sure, which record and where: a column each, empty where nobody tells."""
     where = {True: "local", False: "remote", None: ""}[sighting.local]
-    instance = " ".join(part for part in (sighting.instance or "", where) if part)
     person = sighting.person or (f"person {sighting.person_id}" if sighting.person_id else "")
-    who = " ".join(part for part in (person, f"({instance})" if instance else "") if part)
-    parts = [sighting.kind.value.replace("_", " "), sighting.url, f"by {who}" if who else None, sighting.record]
-    if sighting.at is not None:
-        parts.append(iso_time(sighting.at))
-    return ", ".join(part for part in (*parts, f"{sighting.certainty.value} by {sighting.way.value}") if part)
+    instance = "" if sighting.instance and sighting.instance in person else sighting.instance or ""
+    belongs = ", ".join(part for part in (instance, where) if part)
+    who = f"{person} ({belongs})" if person and belongs else person or belongs
+    at = "" if sighting.at is None else f"{datetime.fromtimestamp(sighting.at, UTC):%Y-%m-%d %H:%M} UTC"
+    sure = f"{sighting.certainty.value} by {sighting.way.value}"
+    return (sighting.kind.value.replace("_", " "), who, at, sure, sighting.record or "", sighting.url or "")
 
 
 def iso_time(at: float) -> str:

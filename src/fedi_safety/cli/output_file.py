@@ -1,4 +1,4 @@
-"""Where a page that a command writes goes: checked before the work, written whole or not at all."""
+"""Where a file that a command writes goes: checked before the work, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,22 +10,26 @@ from pathlib import Path
 from fedi_safety.core.errors import UsageError
 
 
-def checked_place(file: str) -> Path:
-    """Return where the page goes, a link followed. Raises `UsageError` now rather than after a long count."""
+def checked_place(file: str, option: str = "--html", like: str = "report.html") -> Path:
+    """Return where the file goes, a link followed. Raises `UsageError` now rather than after a long count.
+
+    `option` is what named it, `like` a name that would be right.
+    """
     place = Path(os.path.realpath(file))
+    named = f"{option} {file}"
     if place.is_dir():
-        raise _bad_place(file, "is a directory", "name a file in it, such as report.html")
+        raise UsageError(named, "is a directory", f"name a file in it, such as {like}")
     if place.exists() and not place.is_file():
-        raise _bad_place(file, "is not a regular file", "name a file such as report.html")
+        raise UsageError(named, "is not a regular file", f"name a file such as {like}")
     if not place.parent.is_dir():
-        raise _bad_place(file, "there is no such directory", "make the directory first, or name another")
+        raise UsageError(named, "there is no such directory", "make the directory first, or name another")
     if not os.access(place.parent, os.W_OK | os.X_OK):
-        raise _bad_place(file, "no permission to write there", "name a file in a directory that you may write to")
+        raise UsageError(named, "no permission to write there", "name a file in a directory that you may write to")
     return place
 
 
-def write_page(place: Path, page: str) -> None:
-    """Write beside `place` and rename, so that neither a full disk nor a crash leaves half a page or loses the old one.
+def write_page(place: Path, page: str, option: str = "--html") -> None:
+    """Write beside `place` and rename, so that neither a full disk nor a crash leaves half a file or loses the old one.
 
     Raises `UsageError`.
     """
@@ -46,8 +50,4 @@ def write_page(place: Path, page: str) -> None:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             remedy = "make room, or name a file on another disk; nothing was left there"
         cause = (error.strerror or type(error).__name__).lower()
-        raise _bad_place(str(place), f"the page cannot be written: {cause}", remedy) from error
-
-
-def _bad_place(file: str, cause: str, remedy: str) -> UsageError:
-    return UsageError(f"--html {file}", cause, remedy)
+        raise UsageError(f"{option} {place}", f"it cannot be written: {cause}", remedy) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from fedi_safety.core.ledger.records import StoreActs, StoreFigures
     from fedi_safety.core.ledger.uploads import UploadFigures
+    from fedi_safety.core.sightings import Source, SourceKind
     from fedi_safety.reports.facts import Report
 
 _VERDICTS = ("clear", "review", "block")
@@ -73,8 +74,9 @@ def _read(sh: Shell, named: str | None, *, histograms: bool, policy: bool) -> Re
     from fedi_safety.app.engine import measurable
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.cli.lookup import known_store
+    from fedi_safety.core.sightings import SourceKind
     from fedi_safety.policies import load_policy
-    from fedi_safety.reports.facts import Report, thresholds_of
+    from fedi_safety.reports.facts import SHOWN_SOURCES, Report, thresholds_of
 
     chosen = measurable(sh.settings).in_force(load_policy(sh.settings.policy)) if policy else None
     records = open_settings_ledger(sh.settings, readonly=True)
@@ -94,6 +96,7 @@ def _read(sh: Shell, named: str | None, *, histograms: bool, policy: bool) -> Re
             gate if gate.any and url is None else None,
             sh.settings.gate.alert_s,
             records.name,
+            {by: records.sources(by, url, limit=SHOWN_SOURCES + 1) for by in SourceKind},
         )
     finally:
         records.dispose()
@@ -104,8 +107,10 @@ def _read(sh: Shell, named: str | None, *, histograms: bool, policy: bool) -> Re
 
 def as_json(found: Report) -> dict[str, Any]:
     """Return the report as one JSON object; its fields are a promise to scripts."""
+    from fedi_safety.cli.sources import source_json
     from fedi_safety.core.ledger.records import BINS
-    from fedi_safety.reports.facts import summed
+    from fedi_safety.core.sightings import SourceKind
+    from fedi_safety.reports.facts import sources_shown, summed
 
     stores = found.figures.stores
     present, judged = sum(s.present for s in stores), sum(s.judged for s in stores)
@@ -135,6 +140,7 @@ def as_json(found: Report) -> dict[str, Any]:
             "dismissed": found.figures.dismissed,
         },
         "gate": None if found.gate is None else _gate_json(found.gate),
+        "sources": {by.value: [source_json(by, one) for one in sources_shown(found, by)[0]] for by in SourceKind},
         "runs": found.figures.runs,
         "bins": BINS,
         "histograms": found.figures.histograms,
@@ -190,13 +196,22 @@ def _verdicts(counts: dict[str, int]) -> dict[str, int]:
 
 
 def csv_rows(found: Report) -> Iterator[tuple[str, str, str, str]]:
-    """Yield `store,figure,name,value`; `name` is empty unless the figure has several values, `store` for the gate's."""
+    """Yield `store,figure,name,value`; `name` is empty unless the figure has several values.
+
+    `store` is empty for the gate's figures, and for sources unless the report is of one store.
+    """
+    from fedi_safety.core.sightings import SourceKind
+    from fedi_safety.reports.facts import sources_shown
+
     yield ("store", "figure", "name", "value")
     for store in found.figures.stores:
         yield from _csv_figures(store.store, _store_json(store, found.acts.get(store.store)))
     if found.gate is not None:
         gate = _gate_json(found.gate)
         yield from _csv_figures("", {f"gate {figure}": value for figure, value in gate.items()})
+    for by in SourceKind:
+        counts = {source.name: source.contents for source in sources_shown(found, by)[0]}
+        yield from _csv_figures(found.store or "", {f"condemned by {by.value}": counts})
 
 
 def _csv_figures(store: str, figures: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
@@ -220,7 +235,7 @@ def cell(value: str) -> str:
 def _print_tables(sh: Shell, found: Report) -> None:
     from rich.text import Text
 
-    from fedi_safety.reports.facts import gate_rows, list_command, warnings
+    from fedi_safety.reports.facts import gate_rows, list_command, sources_command, sources_shown, warnings
 
     out = sh.out
     if not found.figures.stores and found.gate is None:
@@ -240,8 +255,33 @@ def _print_tables(sh: Shell, found: Report) -> None:
             command = list_command(found, store.store, "REASON")
             out.print(Text(f"the objects without a verdict: {command}"), soft_wrap=True)
         out.print()
+    for by in found.sources:
+        shown, more = sources_shown(found, by)
+        if shown:
+            out.print(_sources_table(by, shown))
+            if more:
+                out.print(Text(f"more: {sources_command(found, by)}"), soft_wrap=True)
+            out.print()
     if found.figures.runs:
         out.print(_runs_table(found))
+
+
+def _sources_table(by: SourceKind, shown: Sequence[Source]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    from fedi_safety.reports.facts import source_cells
+
+    title = f"where condemned contents came from, by {by.value}"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for heading in ("condemned", "share at 95 %"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("last traced", no_wrap=True)
+    table.add_column("from", no_wrap=True)
+    table.add_column(by.value, overflow="fold")
+    for source in shown:
+        table.add_row(*map(Text, source_cells(source)))
+    return table
 
 
 def _rows_table(rows: Iterable[tuple[str, int | str, str]]) -> Table:

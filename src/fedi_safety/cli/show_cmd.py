@@ -13,7 +13,10 @@ from fedi_safety.core.errors import printable
 
 if TYPE_CHECKING:
     from fedi_safety.core.ledger.records import Shown
+    from fedi_safety.core.sightings import TraceRecord
     from fedi_safety.core.types import Signal
+
+_TRACED = "traced"
 
 
 def show(
@@ -78,7 +81,7 @@ def _as_json(found: Shown) -> dict[str, Any]:
 
 
 def _lines(found: Shown) -> list[str]:
-    from fedi_safety.cli.lookup import iso_time, reason_text, trace_lines
+    from fedi_safety.cli.lookup import iso_time, reason_text
 
     lines = []
     for row in found.rows:
@@ -103,12 +106,38 @@ def _lines(found: Shown) -> list[str]:
     last = found.judgements[-1] if found.judgements else None
     if found.rows and (last is None or last.signals is None):
         lines += _scores(found.rows[0].signals)
-    lines += [f"{iso_time(e.at)}  event {e.seq} {e.kind} {_brief(e.payload)}".rstrip() for e in found.events]
-    for record in found.traces:
-        lines += trace_lines(record)
+    told = [event for event in found.events if event.kind != _TRACED]  # whose attempts stand below
+    lines += [f"{iso_time(e.at)}  event {e.seq} {e.kind} {_brief(e.payload)}".rstrip() for e in told]
+    lines += _traces(found)
     for act in found.acts:
         lines += _receipt(act)
     return lines
+
+
+def _traces(found: Shown) -> list[str]:
+    """Return the attempts to trace it, oldest first; of those that failed alike in a row, the last."""
+    from fedi_safety.cli.lookup import iso_time, sighting_lines, trace_text
+
+    several = len({(record.subject.store, record.subject.key) for record in found.traces}) > 1
+    lines = []
+    for alike, last in _runs_of_traces(found.traces):
+        named = f"{last.subject.key or last.subject.url or ''}  " if several else ""
+        times = f" ({alike} times alike)" if alike > 1 else ""
+        lines.append(f"{iso_time(last.at)}  {named}{trace_text(last)}{times}")
+        lines += [f"    {line}" for line in sighting_lines(last)]
+    return lines
+
+
+def _runs_of_traces(traces: list[TraceRecord]) -> list[tuple[int, TraceRecord]]:
+    """Return how many attempts in a row ended alike, and the last of them, for each such row."""
+    from itertools import groupby
+
+    def ending(record: TraceRecord) -> tuple[object, ...]:
+        why = "" if record.state.open else record.detail  # such as after how many seconds it gave up
+        return (record.subject, record.server, record.state, why, record.sightings)
+
+    rows = [list(row) for _, row in groupby(traces, key=ending)]
+    return [(len(row), row[-1]) for row in rows]
 
 
 def _receipt(act: dict[str, Any]) -> list[str]:

@@ -34,7 +34,7 @@ def trace(
     """Find out who put an object there: person, instance and post, as far as the server tells. It is kept."""
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.app.tracing import trace as trace_all
-    from fedi_safety.cli.lookup import trace_json, trace_lines
+    from fedi_safety.cli.lookup import sighting_lines, trace_json, trace_text
 
     sh = shell(config, ledger, log_level, quiet, yes)
     records = open_settings_ledger(sh.settings)
@@ -43,8 +43,10 @@ def trace(
         for record in trace_all(sh.settings, _asked(records, key), records):
             made.append(record)
             if not json_output and not _failed(record):
-                for line in trace_lines(record):
-                    typer.echo(printable(line))
+                subject = record.subject
+                typer.echo(printable(subject.key or subject.url or (subject.sha256 or b"").hex()))
+                for line in (trace_text(record), *sighting_lines(record)):
+                    typer.echo(f"  {printable(line)}")
     finally:
         records.dispose()
     if json_output:

@@ -98,6 +98,13 @@ def act_word(act: ActKind | None) -> str:
     return NO_ACT if act is None else act.value
 
 
+class PolicyServer(StrEnum):
+    """The servers for which a domain policy can be written."""
+
+    MASTODON = "mastodon"
+    LEMMY = "lemmy"
+
+
 class PlanState(StrEnum):
     """The life of a plan. Only `started` may touch the store; it is committed before the act begins."""
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote, urlsplit
+
+_HOST_CHARS = 253  # the most that the DNS takes
 
 
 class SightingKind(StrEnum):
@@ -51,7 +54,7 @@ class Sighting:
     certainty: Certainty
     url: str | None = None  # of the post, comment, message or page that shows it
     person: str | None = None  # as the server knows them, such as an actor's id
-    instance: str | None = None  # the host that the person belongs to
+    instance: str | None = None  # the host that the person belongs to, kept as `host_name` spells it
     local: bool | None = None
     at: float | None = None  # seconds since the epoch
     record: str | None = None
@@ -155,6 +158,28 @@ class Source:
     contents: int
     of: int
     last_at: float  # when one of them was last traced there
+
+
+def host_name(host: str) -> str:
+    """Return the one spelling of a host by which it is counted and compared: small letters, no closing dot, each label
+    as the DNS has it (`xn--...`).
+
+    What is no host stays as it is but for its case.
+    """
+    small = host.strip().lower().removesuffix(".")
+    if small.isascii() or len(small) > _HOST_CHARS:
+        return small
+    name, colon, port = small.rpartition(":")
+    if not (colon and port.isdecimal()):
+        name, colon, port = small, "", ""
+    return ".".join(map(_as_ascii, name.split("."))) + colon + port
+
+
+def _as_ascii(label: str) -> str:
+    normal = unicodedata.normalize("NFC", label)
+    if label.isascii() or not all(c in "-" or unicodedata.category(c)[0] in "LMN" for c in normal):
+        return label
+    return "xn--" + normal.encode("punycode").decode("ascii")
 
 
 def _url_path(url: str) -> str:

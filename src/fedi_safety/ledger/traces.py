@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, case, func, insert, select, update
 
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import printable
@@ -27,6 +27,7 @@ from fedi_safety.core.sightings import (
     Subject,
     TraceRecord,
     TraceState,
+    host_name,
 )
 from fedi_safety.ledger import codec, lookup
 from fedi_safety.ledger.database.base import Database
@@ -107,28 +108,47 @@ def sightings_of(connection: Connection, trace_ids: Sequence[int]) -> dict[int, 
     return found
 
 
-def sources(connection: Connection, by: SourceKind, store: str | None) -> list[Source]:
-    """Return from where the condemned contents came that nobody dismissed: by `instance` or `person`, most first.
-
-    A content that was seen at several counts at each of them, and once among all.
-    """
-    who = _s.instance if by is SourceKind.INSTANCE else func.coalesce(_s.person, _s.person_id)
+def sources(
+    connection: Connection, by: SourceKind, store: str | None, *, sure: bool = False, limit: int | None = None
+) -> list[Source]:
+    """Return from where the condemned contents came that nobody dismissed; see the port `LedgerReader`."""
     c = contents.c
+    who, joined = _who(by)
     query = (
-        select(who.label("name"), _s.local, _t.sha256, _t.at)
-        .select_from(sightings)
+        select(who.label("name"), _s.local, c.id.label("content"), _t.at)
+        .select_from(joined)
         .join(traces, _t.id == _s.trace_id)
         .join(contents, c.sha256 == _t.sha256)
         .where(c.verdict == Verdict.BLOCK.value, c.dismissed_at.is_(None), who.is_not(None))
     )
     if store is not None:
         query = query.join(stores, stores.c.id == _t.store_id).where(stores.c.url == store)
+    if sure:
+        query = query.where(_s.certainty != Certainty.POSSIBLE.value)
     seen = query.subquery().c
-    of = connection.execute(select(func.count(seen.sha256.distinct()))).scalar_one()
-    count = func.count(seen.sha256.distinct())
-    grouped = select(seen.name, func.max(seen.local), count, func.max(seen.at)).group_by(seen.name)
-    rows = connection.execute(grouped.order_by(count.desc(), seen.name))
-    return [Source(name, None if local is None else bool(local), n, of, last) for name, local, n, last in rows]
+    of = connection.execute(select(func.count(seen.content.distinct()))).scalar_one()
+    count = func.count(seen.content.distinct())
+    local = func.max(case((seen.local.is_(True), 1), (seen.local.is_(False), 0)))  # PostgreSQL has no greatest boolean
+    grouped = select(seen.name, local, count, func.max(seen.at)).group_by(seen.name)
+    rows = connection.execute(grouped.order_by(count.desc(), seen.name).limit(limit))
+    return [Source(name, None if ours is None else bool(ours), n, of, last) for name, ours, n, last in rows]
+
+
+def _who(by: SourceKind) -> tuple[ColumnElement[str | None], FromClause]:
+    """Return by what sightings are put together, and from where.
+
+    A person whom one attempt knew by the server's id alone is the one whom another found with a name.
+    """
+    if by is SourceKind.INSTANCE:
+        return _s.instance, sightings
+    named = (
+        select(_s.person_id, func.max(_s.person).label("person"))
+        .where(_s.person_id.is_not(None), _s.person.is_not(None))
+        .group_by(_s.person_id)
+        .subquery()
+    )
+    who = func.coalesce(_s.person, named.c.person, _s.person_id)
+    return who, sightings.outerjoin(named, named.c.person_id == _s.person_id)
 
 
 def _same(row: dict[str, Any]) -> ColumnElement[bool]:
@@ -137,6 +157,8 @@ def _same(row: dict[str, Any]) -> ColumnElement[bool]:
 
 def _cells(sighting: Sighting) -> dict[str, Any]:
     cells = {name: getattr(sighting, name) for name in _OWN}
+    if sighting.instance is not None:
+        cells["instance"] = host_name(sighting.instance)
     return {name: printable(cell) if isinstance(cell, str) else cell for name, cell in cells.items()}
 
 
@@ -180,7 +202,9 @@ class TraceSide:
         with self.database.read() as connection:
             return due(connection, self.clock.now(), store, limit)
 
-    def sources(self, by: SourceKind, store: str | None = None) -> list[Source]:
+    def sources(
+        self, by: SourceKind, store: str | None = None, *, sure: bool = False, limit: int | None = None
+    ) -> list[Source]:
         """Return from where condemned contents came that nobody dismissed, most first."""
         with self.database.read() as connection:
-            return sources(connection, by, store)
+            return sources(connection, by, store, sure=sure, limit=limit)

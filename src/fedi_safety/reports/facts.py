@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fedi_safety.core.decide import tells_of_gone
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from fedi_safety.core.ledger.records import Figures, StoreActs, StoreFigures
     from fedi_safety.core.ledger.uploads import UploadFigures
     from fedi_safety.core.policy import Policy
+    from fedi_safety.core.sightings import Source, SourceKind
+
+SHOWN_SOURCES = 20
+"""How many sources of a kind a report shows."""
 
 _Z_95 = 1.959963984540054  # of the normal distribution, two-sided
 
@@ -49,6 +54,8 @@ class Report:
     gate: UploadFigures | None = None  # what the gate refused and let in unjudged; None: no trace of it
     alert_s: float = 3600.0  # how long an upload may wait before that is an alert
     ledger: str = ""  # what a person knows the ledger by
+    # Where condemned contents came from, most first; one more than is shown where there are more.
+    sources: Mapping[SourceKind, Sequence[Source]] = field(default_factory=dict)
 
 
 def thresholds_of(policy: Policy) -> dict[str, tuple[Threshold, ...]]:
@@ -92,6 +99,32 @@ def wilson(hits: int, of: int) -> tuple[float, float]:
     middle = (share + z2 / (2 * of)) / (1 + z2 / of)
     half = _Z_95 / (1 + z2 / of) * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of))
     return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
+
+
+def source_cells(source: Source) -> tuple[str, str, str, str, str]:
+    """Return how many came from there, of how many, what share that may mean, when last, from where, and the name."""
+    low, high = wilson(source.contents, source.of)
+    where = {True: "local", False: "remote", None: ""}[source.local]
+    last = f"{datetime.fromtimestamp(source.last_at, UTC):%Y-%m-%d}"
+    return (
+        f"{source.contents:,} of {source.of:,}",
+        f"{percent(low)} to {percent(high)}",
+        last,
+        where,
+        printable(source.name),
+    )
+
+
+def sources_shown(report: Report, by: SourceKind) -> tuple[Sequence[Source], bool]:
+    """Return the sources of a kind that a report shows, most first, and whether there are more."""
+    found = report.sources.get(by, ())
+    return found[:SHOWN_SOURCES], len(found) > SHOWN_SOURCES
+
+
+def sources_command(report: Report, by: SourceKind) -> str:
+    """Return the command that lists all sources of a kind, ready to be pasted into a shell."""
+    named = f" {shlex.quote(printable(report.store))}" if report.store is not None and report.several_stores else ""
+    return f"fedi-safety list{named} --by {by.value}"
 
 
 def percent(share: float) -> str:

@@ -18,8 +18,12 @@ from fedi_safety.reports.facts import (
     list_command,
     objects_text,
     percent,
+    source_cells,
+    sources_command,
+    sources_shown,
     summed,
     warnings,
+    wilson,
 )
 from fedi_safety.reports.plots import Part, text
 from fedi_safety.reports.style import STYLE
@@ -44,12 +48,12 @@ def render(report: Report) -> str:
         body.append(_gate(report.gate, report.made_at))
     if report.figures.stores:
         body += [_tiles(report), *(_store(report, i) for i in range(len(report.figures.stores)))]
-        body += [_days(report), _histograms(report), _runs(report)]
+        body += [_sources(report), _days(report), _histograms(report), _runs(report)]
     elif report.gate is None:
         body.append("<section><p>The ledger is empty: nothing was scanned yet. Begin with <code>fedi-safety scan")
         body.append(" --dry-run STORE</code>.</p></section>")
     body.append(
-        "<footer>Made from the ledger alone. It holds counts and scores, never pictures. Times and days are UTC."
+        "<footer>Made from the ledger alone. It holds counts, scores and names, never pictures. Times and days are UTC."
         "</footer>"
     )
     return page(title, body)
@@ -182,6 +186,30 @@ def _rest(report: Report, store: StoreFigures) -> str:
 
 def _all(what: str, counts: Sequence[tuple[str, int]]) -> str:
     return text(f"{what}: {', '.join(f'{n:,} {name}' for name, n in counts)}") if counts else ""
+
+
+def _sources(report: Report) -> str:
+    parts = []
+    for by in report.sources:
+        shown, more = sources_shown(report, by)
+        if not shown:
+            continue
+        rows = []
+        for source in shown:
+            count, share, last, where, name = source_cells(source)
+            low, high = wilson(source.contents, source.of)
+            plot = plots.interval(low, source.contents / source.of, high)
+            rows.append([text(name), where, count, share, plot, f'<span class="named">{last}</span>'])
+        headings = (by.value, "from", "condemned#", "share at 95 %#", "", "last traced")
+        command = f'<p class="dim">There are more: <code>{text(sources_command(report, by))}</code></p>' if more else ""
+        parts.append(f"<h3>By {by.value}</h3>{table(headings, rows)}{command}")
+    if not parts:
+        return ""
+    return (
+        '<section><h2>Where it came from</h2><p class="dim">Condemned contents that nobody dismissed, as far as they '
+        "were traced. A content that was seen at several places counts at each. The interval is where the true share "
+        f"lies at 95 %: few contents say little.</p>{''.join(parts)}</section>"
+    )
 
 
 def _days(report: Report) -> str:

@@ -78,6 +78,18 @@ def _part_widths(counts: Sequence[int], width_px: float) -> list[float]:
     return widths
 
 
+def interval(low: float, share: float, high: float) -> str:
+    """Return a share as a point on a line from 0 to 1, with its interval, for a cell beside the one that says it."""
+    width, middle = 160, 7
+    x0, x, x1 = (4 + value * (width - 8) for value in (low, share, high))
+    return (
+        f'<svg class="interval" aria-hidden="true" viewBox="0 0 {width} {2 * middle}">'
+        f'<line class="grid" x1="4" y1="{middle}" x2="{width - 4}" y2="{middle}"/>'
+        f'<line class="span" x1="{x0:.1f}" y1="{middle}" x2="{x1:.1f}" y2="{middle}"/>'
+        f'<circle class="point" cx="{x:.1f}" cy="{middle}" r="3.5"/></svg>'
+    )
+
+
 def histogram(
     name: str, title: str, description: str, bins: Sequence[int], thresholds: Mapping[float, str] | None = None
 ) -> str:

@@ -57,6 +57,8 @@ rect.gap { fill: var(--gap); } rect.bar { fill: var(--bar); } rect.removed { fil
 rect.empty { fill: none; stroke: var(--line); }
 i.clear { background: var(--clear); } i.review { background: var(--review); } i.block { background: var(--block); }
 i.gap { background: var(--gap); }
+svg.interval { width: 8rem; margin: .3rem 0; }
+.span { stroke: var(--bar); stroke-width: 4; stroke-linecap: round; opacity: .45; } .point { fill: var(--bar); }
 .grid { stroke: var(--line); } .axis { stroke: var(--dim); }
 text { fill: var(--dim); } text.count { fill: var(--ink); font-size: 11px; }
 .threshold line { stroke: var(--mark); stroke-width: 1.5; stroke-dasharray: 5 3; }

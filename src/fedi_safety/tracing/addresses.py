@@ -30,5 +30,6 @@ def read_address(url: str | None) -> Address | None:
         raise wrong
     if parts.username is not None or parts.password is not None:
         raise TraceUsageError("trace.url", "it has a name or password in it", "set `trace.token` instead")
-    named = host if port is None else f"{host}:{port}"
+    bare = f"[{host}]" if ":" in host else host
+    named = bare if port is None else f"{bare}:{port}"
     return Address(f"{parts.scheme}://{named}{parts.path.rstrip('/')}", named)

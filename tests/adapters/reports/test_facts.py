@@ -19,8 +19,9 @@ from fedi_safety.core.enums import ActKind, MediaType, PlanState, Reason, Verdic
 from fedi_safety.core.errors import ExitCode, UsageError
 from fedi_safety.core.ledger.ports import LedgerReader
 from fedi_safety.core.ledger.records import StoreActs
+from fedi_safety.core.sightings import Source
 from fedi_safety.core.types import Content, Judged, Judgement, Object, Outcome, Scores, Signal, Unscanned
-from fedi_safety.reports.facts import Report
+from fedi_safety.reports.facts import Report, source_cells
 from support.ledgers import Opener
 
 ONE, TWO = "file:///srv/one", "file:///srv/two"
@@ -92,6 +93,7 @@ def test_json_fields(ledger: LedgerReader) -> None:
         "ledger": "",
         "store": None,
         "gate": None,
+        "sources": {"instance": [], "person": []},
         "bins": 20,
         "histograms": {"red": [0] * 10 + [4] + [0] * 9},
         "judged_by_day": {"2023-11-14": 4},
@@ -126,6 +128,11 @@ def test_no_cell_is_a_formula(start: str) -> None:
 @pytest.mark.parametrize("harmless", ["", "0.75", "file:///a-b=c", "nsfw", "ünïcode"])
 def test_other_cells_stay_as_they_are(harmless: str) -> None:
     assert cell(harmless) == harmless
+
+
+def test_a_sources_name_is_shown_on_one_line_and_harmless() -> None:
+    cells = source_cells(Source("a\x1b[31m\n\u202e\udcff", None, 1, 1, 1.8e9))
+    assert cells == ("1 of 1", "20.6 % to 100.0 %", "2027-01-15", "", r"a\x1b[31m\n\u202e\udcff")
 
 
 def test_lone_surrogates_do_not_break_the_output() -> None:

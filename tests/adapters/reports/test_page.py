@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from xml.etree import ElementTree
@@ -13,8 +14,17 @@ import pytest
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.ledger.records import Figures, StoreActs, StoreFigures
 from fedi_safety.core.policy import Policy, Rule
+from fedi_safety.core.sightings import Source, SourceKind
 from fedi_safety.reports import plots
-from fedi_safety.reports.facts import Report, coverage_text, list_command, percent, thresholds_of, warnings
+from fedi_safety.reports.facts import (
+    SHOWN_SOURCES,
+    Report,
+    coverage_text,
+    list_command,
+    percent,
+    thresholds_of,
+    warnings,
+)
 from fedi_safety.reports.page import SHOWN_DAYS, days_shown, render
 from fedi_safety.reports.plots import Part
 
@@ -28,6 +38,12 @@ POLICY = Policy(
     ),
 )
 BINS = [1_000_000, 500, *[0] * 17, 1]
+
+
+SOURCES = {
+    by: [Source(f"{HOSTILE}{n}", local, 9 - n, 20, 1.8e9) for n, local in enumerate((False, True, None))]
+    for by in SourceKind
+}
 
 
 def _report(url: str = HOSTILE, **figures: object) -> Report:
@@ -55,7 +71,9 @@ def _report(url: str = HOSTILE, **figures: object) -> Report:
     for name, value in figures.items():
         setattr(found, name, value)
     acts = {url: StoreActs(Counter(done=4, failed=2, planned=1, started=1), Counter(done=4, failed=6))}
-    return Report(found, acts, 1_800_000_000.0, "1", policy=POLICY.id, thresholds=thresholds_of(POLICY))
+    return Report(
+        found, acts, 1_800_000_000.0, "1", policy=POLICY.id, thresholds=thresholds_of(POLICY), sources=SOURCES
+    )
 
 
 class _Tags(HTMLParser):
@@ -93,7 +111,7 @@ def test_hostile_text_is_shown_as_text() -> None:
 
 def test_every_plot_is_named_for_those_who_do_not_see_it() -> None:
     tree = _tree(render(_report()))
-    plots_found = tree.findall(".//svg")
+    plots_found = [plot for plot in tree.iter("svg") if plot.get("aria-hidden") is None]
     assert len(plots_found) == 2 + 2 + 4
     ids = [element.attrib["id"] for element in tree.iter() if "id" in element.attrib]
     assert len(ids) == len(set(ids))
@@ -213,7 +231,7 @@ def test_the_page_marks_thresholds_only_where_the_policy_looks() -> None:
     tree = _tree(render(_report()))
     marks = {}
     for svg in tree.iter("svg"):
-        title = svg.find("title").text or ""  # type: ignore[union-attr]
+        title = svg.findtext("title") or ""
         if title.startswith("Scores of "):
             marks[title.removeprefix("Scores of ")] = [g.attrib["data-threshold"] for g in svg.iterfind("g")]
     assert marks == {"face.minor": ["0.2"], "face.present": [], "nsfw.open_nsfw": ["0.35", "0.8"], "x<y": []}
@@ -260,3 +278,42 @@ def test_days_before_the_window_are_not_forgotten() -> None:
     page = render(_report("file:///a", judged_by_day={"2019-05-05": 41, "2027-01-18": 1}, removed_by_day={}))
     assert re.search(r"1 object from 2026-11-20 to 2027-01-18, [^<]*; 41 before 2026-11-20", page)
     assert "<h3>Removed by day</h3><p>Nothing.</p>" in page
+
+
+# --- where it came from
+
+
+def _sources(page: str) -> list[list[str]]:
+    """Return the rows below "Where it came from", as their cells' texts."""
+    (section,) = [one for one in _tree(page).iter("section") if one.findtext("h2") == "Where it came from"]
+    return [
+        ["".join(cell.itertext()) for cell in row.iter("td")]
+        for row in section.iter("tr")
+        if row.find("td") is not None
+    ]
+
+
+def test_the_page_shows_where_it_came_from_most_first_with_intervals() -> None:
+    rows = _sources(render(_report()))
+    assert [row[2] for row in rows] == ["9 of 20", "8 of 20", "7 of 20"] * 2
+    assert [row[1] for row in rows[:3]] == ["remote", "local", ""]
+    assert [row[3] for row in rows[:2]] == ["25.8 % to 65.7 %", "21.8 % to 61.3 %"]
+    assert [row[5] for row in rows[:1]] == ["2027-01-15"]
+
+
+def test_the_page_shows_no_more_than_it_must_and_says_where_the_rest_is() -> None:
+    many = [Source(f"{n}.example", False, 1, 99, 1.8e9) for n in range(SHOWN_SOURCES + 1)]
+    page = render(replace(_report(), sources={SourceKind.INSTANCE: many, SourceKind.PERSON: many[:-1]}))
+    assert len(_sources(page)) == 2 * SHOWN_SOURCES
+    assert "fedi-safety list --by instance" in page and "fedi-safety list --by person" not in page
+    assert "Where it came from" not in render(replace(_report(), sources={by: [] for by in SourceKind}))
+
+
+def test_an_interval_is_drawn_within_its_cell() -> None:
+    for low, share, high in ((0.0, 0.0, 0.5), (0.2065, 1.0, 1.0), (0.3, 0.4, 0.5)):
+        svg = ElementTree.fromstring(plots.interval(low, share, high))
+        width = float(svg.attrib["viewBox"].split()[2])
+        span, point = svg.findall("line")[1], svg.find("circle")
+        assert point is not None
+        at = [float(span.attrib["x1"]), float(point.attrib["cx"]), float(span.attrib["x2"])]
+        assert at == sorted(at) and at[0] > 0 and at[2] < width

@@ -431,10 +431,13 @@ class LedgerReader(Protocol):
         """Return the attempts to trace these contents, oldest first."""
         ...
 
-    def sources(self, by: SourceKind, store: str | None = None) -> list[Source]:
-        """Return from where condemned contents came that nobody dismissed, most first.
+    def sources(
+        self, by: SourceKind, store: str | None = None, *, sure: bool = False, limit: int | None = None
+    ) -> list[Source]:
+        """Return from where condemned contents came that nobody dismissed, most first, at most `limit`.
 
-        A content that was seen at several counts at each of them, and once among all.
+        A content that was seen at several counts at each of them, and once among all. `sure` leaves out sightings
+        that are no more than possible.
         """
         ...
 
