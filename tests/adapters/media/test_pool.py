@@ -154,6 +154,7 @@ def frame(
     ).hex()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("deed", "detail"),
     [
