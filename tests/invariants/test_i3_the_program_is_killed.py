@@ -110,7 +110,18 @@ class Instance:
         assert self.kept <= there, self.kept - there
         states = {row.key: row.act_state for row in self.rows()}
         for key in self.condemned:
-            assert states[key] in (NOT_YET if key in there else REMOVED), (key, key in there, states[key])
+            agrees = states[key] in (NOT_YET if key in there else REMOVED)
+            assert agrees or (key not in there and self.was_interrupted(key)), (key, key in there, states[key])
+
+    def was_interrupted(self, key: str) -> bool:
+        """Whether an act at it is on record that was killed: the next run plans it anew, and may be killed as well."""
+        ledger = open_ledger(self.ledger, clock=SystemClock(), readonly=True)
+        try:
+            shown = ledger.show(key)
+            assert shown is not None and shown.acts
+            return shown.plans[-1]["state"] == PlanState.PLANNED and shown.acts[-1]["outcome"] == "interrupted"
+        finally:
+            ledger.dispose()
 
     def check_finished(self) -> None:
         """The next run needs nobody's help."""
