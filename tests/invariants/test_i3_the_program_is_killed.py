@@ -119,7 +119,7 @@ class Instance:
         try:
             shown = ledger.show(key)
             assert shown is not None and shown.acts
-            return shown.plans[-1]["state"] == PlanState.PLANNED and shown.acts[-1]["outcome"] == "interrupted"
+            return (shown.plans[-1]["state"], shown.acts[-1]["outcome"]) == (PlanState.PLANNED, "interrupted")
         finally:
             ledger.dispose()
 
