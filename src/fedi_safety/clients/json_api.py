@@ -14,26 +14,18 @@ from typing import Any
 
 import httpx
 
-from fedi_safety.core.errors import ExitCode, FediSafetyError, printable
+from fedi_safety.core.errors import ApiError, printable
+
+__all__ = ["MAX_BYTES", "ApiError", "JsonApi", "fits_header"]  # who asks catches as well
 
 MAX_BYTES = 8 << 20
 _MOST_CODE = 120  # characters of what a server calls its error
 _CONNECT_S = 10.0
 
 
-class ApiError(FediSafetyError):
-    """A server's API did not answer as it was asked.
-
-    `status` is the HTTP status, None where there was no answer; `code` is what the server calls the error, or empty.
-    """
-
-    exit_code = ExitCode.OUTSIDE
-
-    def __init__(self, thing: str, cause: str, remedy: str = "", *, status: int | None = None, code: str = "") -> None:
-        """Keep status and code besides the message."""
-        self.status = status
-        self.code = code
-        super().__init__(thing, cause, remedy)
+def fits_header(token: str) -> bool:
+    """Whether a token can be sent at all."""
+    return bool(token) and token.isascii() and token.isprintable()
 
 
 class JsonApi:
@@ -48,7 +40,7 @@ class JsonApi:
         """
         self.root = root
         self.name = name
-        if token is not None and not (token and token.isascii() and token.isprintable()):
+        if token is not None and not fits_header(token):
             raise ApiError(f"API of {name}", "the token has characters that no header can carry", "see the token")
         self._http = httpx.Client(
             base_url=root,

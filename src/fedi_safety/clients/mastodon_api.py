@@ -10,7 +10,8 @@ from typing import Any
 
 import httpx
 
-from fedi_safety.clients.json_api import ApiError, JsonApi
+from fedi_safety.clients.json_api import JsonApi
+from fedi_safety.core.errors import ApiError
 
 SCOPE = "admin:read:accounts"
 
@@ -50,15 +51,16 @@ class MastodonApi:
 
 def _account(found: Any) -> Account:
     # E-mail and addresses of the network, which an answer has as well, are not looked at.
-    shown = found.get("account") if isinstance(found, dict) else None
-    own = (found["id"], found.get("username")) if isinstance(found, dict) and "id" in found else ()
-    if not isinstance(shown, dict) or not own or not all(isinstance(text, str) for text in own):
-        raise ApiError("API of Mastodon", "its account is not understood", "see its version")
-    pictures = (shown.get(name) for name in ("avatar", "avatar_static", "header", "header_static"))
-    domain = found.get("domain")
-    return Account(
-        own[0],
-        own[1],
-        domain if isinstance(domain, str) and domain else None,
-        tuple(url for url in pictures if isinstance(url, str)),
-    )
+    try:
+        own, username, domain, shown = found["id"], found["username"], found["domain"], found["account"]
+        pictures = [shown[name] for name in ("avatar", "avatar_static", "header", "header_static")]
+    except (KeyError, TypeError):
+        raise _strange() from None
+    texts = (own, username, "" if domain is None else domain, *pictures)
+    if not (own and username and all(isinstance(text, str) for text in texts)):
+        raise _strange()
+    return Account(own, username, domain or None, tuple(pictures))
+
+
+def _strange() -> ApiError:
+    return ApiError("API of Mastodon", "its account is not understood", "see its version")

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 import httpx
 
-from fedi_safety.clients.json_api import ApiError, JsonApi
+from fedi_safety.clients.json_api import JsonApi
+from fedi_safety.core.errors import ApiError
 
 PERMISSIONS = ("read:admin:drive", "read:drive", "read:account")
 MOST_NOTES = 100
@@ -27,7 +28,7 @@ class DriveFile:
     """A file as moderators see it. `user_id` is None for one of the server's own, `host` for one of its people."""
 
     id: str
-    created_at: float | None  # in epoch seconds
+    created_at: float  # in epoch seconds
     user_id: str | None
     host: str | None
     urls: tuple[str, ...]
@@ -53,7 +54,7 @@ class Note:
     """
 
     id: str
-    created_at: float | None
+    created_at: float  # in epoch seconds
     uri: str | None
     direct: bool
     user_id: str

@@ -107,6 +107,21 @@ class TraceUsageError(TraceError):
     exit_code = ExitCode.USAGE
 
 
+class ApiError(FediSafetyError):
+    """A server's API did not answer as it was asked.
+
+    `status` is the HTTP status, None where there was no answer; `code` is what the server calls the error, or empty.
+    """
+
+    exit_code = ExitCode.OUTSIDE
+
+    def __init__(self, thing: str, cause: str, remedy: str = "", *, status: int | None = None, code: str = "") -> None:
+        """Keep status and code besides the message."""
+        self.status = status
+        self.code = code
+        super().__init__(thing, cause, remedy)
+
+
 class SelfTestError(FediSafetyError):
     """The self-test failed."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from fedi_safety.config.schema import Trace
@@ -57,7 +58,16 @@ def open_tracer(access: Trace) -> Tracer | None:
             raise TraceUsageError(f"trace.{name}", f"{kind.name} is not asked by its {way}", "leave it out")
     if access.token is not None and access.url is None:
         raise TraceUsageError("trace.token", "the server's address is not known", "set `trace.url`")
+    if access.token is not None:
+        _check_token(access.token.get_secret_value())
     return kind.open(access)
+
+
+def _check_token(token: str) -> None:
+    from fedi_safety.clients.json_api import fits_header
+
+    if not fits_header(token):
+        raise TraceUsageError("trace.token", "it has characters that no header can carry", "see the token")
 
 
 def kind_of(server: str) -> TracerKind:
@@ -78,8 +88,55 @@ def _open_mastodon(access: Trace) -> Tracer:
     return open_mastodon(access)
 
 
+def _open_misskey(access: Trace) -> Tracer:
+    from fedi_safety.tracing.misskey import open_misskey
+
+    return open_misskey(access)
+
+
+def _open_pixelfed(access: Trace) -> Tracer:
+    from fedi_safety.tracing.pixelfed import open_pixelfed
+
+    return open_pixelfed(access)
+
+
+def _open_pleroma(access: Trace) -> Tracer:
+    from fedi_safety.tracing.pleroma import open_pleroma
+
+    return open_pleroma(access)
+
+
+def _open_piefed(access: Trace) -> Tracer:
+    from fedi_safety.tracing.piefed import open_piefed
+
+    return open_piefed(access)
+
+
+def _open_mbin(access: Trace) -> Tracer:
+    from fedi_safety.tracing.mbin import open_mbin
+
+    return open_mbin(access)
+
+
+def _schema_of(module: str) -> Callable[[], Sequence[Schema]]:
+    """Return what gives the one schema that a module of this package understands."""
+
+    def schemas() -> Sequence[Schema]:
+        return (import_module(f"{__name__}.{module}").SCHEMA,)
+
+    return schemas
+
+
+_ALL = frozenset(SightingWay)
+_NO_API = _ALL - {SightingWay.API}
+
 KINDS: tuple[TracerKind, ...] = (
-    TracerKind("mastodon", ("mastodon", "glitch-soc"), frozenset({SightingWay.PATH}), _open_mastodon),
+    TracerKind("mastodon", ("mastodon", "glitch-soc"), _ALL, _open_mastodon, _schema_of("mastodon")),
+    TracerKind("misskey", ("misskey", "sharkey"), _ALL, _open_misskey, _schema_of("misskey")),
+    TracerKind("pixelfed", ("pixelfed",), _NO_API, _open_pixelfed, _schema_of("pixelfed")),
+    TracerKind("pleroma", ("pleroma", "akkoma"), _NO_API, _open_pleroma, _schema_of("pleroma")),
+    TracerKind("piefed", ("piefed",), _NO_API, _open_piefed, _schema_of("piefed")),
+    TracerKind("mbin", ("mbin",), _NO_API, _open_mbin, _schema_of("mbin")),
 )
 """Every kind of server. A row here and a harness in tests/contract/test_tracer.py are what a new one needs besides its
 own file."""

@@ -9,8 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from fedi_safety.clients.json_api import ApiError
-from fedi_safety.core.errors import TraceError
+from fedi_safety.core.errors import ApiError, TraceError
 from fedi_safety.core.sightings import SightingWay, Subject, Traced
 
 _WORDS = {SightingWay.DATABASE: "database", SightingWay.API: "API"}
