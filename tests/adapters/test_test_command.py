@@ -199,8 +199,9 @@ def test_a_machine_without_apt_root_or_compilers_gets_one_line_each(
     printed = capsys.readouterr()
     assert printed.err == ""
     lines = printed.out.splitlines()
-    assert len(lines) == len(needs.SERVERS)
-    for name in needs.SERVERS:
+    takes_more = [name for name in needs.SERVERS if name != "mastodon-mock"]  # which takes Python alone
+    assert len(lines) == len(takes_more)
+    for name in takes_more:
         (line,) = [line for line in lines if line.startswith(f"./dev test: {name} (")]
         assert "cannot be had: " in line and "; " in line
     assert "sshd and ssh-keygen and ssh-agent and ssh-add are missing and this machine has no apt-get" in printed.out

@@ -23,6 +23,8 @@ SERVERS = {
     "chromium": "Chromium, and what it shows of files",
     "debian": "a clean Debian, for the container's recipe",
     "docker": "a dockerd, for the images and compose files",
+    "mastodon-mock": "mastodon-mock, a double of Mastodon's API from PyPI",
+    "misskey-js": "misskey-js, Misskey's types from npm, and TypeScript's compiler",
     "disk": "a small disk, which root mounts, to be filled",
 }
 ABSENT = frozenset({"docker"})

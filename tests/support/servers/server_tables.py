@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from fedi_safety.core.sightings import Subject
 from support.servers.postgresql import PostgresqlServer, postgresql_server
+from support.servers.reexpressed import REEXPRESSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,5 +28,7 @@ class ServerTables:
     needs: tuple[str, ...] = ("postgresql",)
 
 
-SERVER_TABLES: tuple[ServerTables, ...] = ()
+SERVER_TABLES: tuple[ServerTables, ...] = (
+    *(ServerTables(one.server, one.schema, one.make, tuple(one.found)) for one in REEXPRESSED),
+)
 """Every schema of every kind of server in `fedi_safety.tracing.KINDS`: tests/contract/test_trace_roles.py counts."""
