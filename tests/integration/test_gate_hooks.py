@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fedi_safety.clients.mastodon import media_urls, signed, storage_prefixes
+from fedi_safety.clients.mastodon import announced, signed, storage_prefixes
 from fedi_safety.gate.backlog import backlog as entries
 from fedi_safety.gate.backlog import finder
 from support.fakes import FakeStore
@@ -175,7 +175,8 @@ def test_what_is_not_there_yet_is_tried_again(tmp_path: Path) -> None:
 
 def test_the_message_and_the_paths() -> None:
     body = b'{"event":"status.updated","object":{"media_attachments":[{"url":"a"},{"url":"a"},{"url":null},{},3]}}'
-    assert media_urls(body) == ["a"]
+    media = announced(body)
+    assert media is not None and [medium.url for medium in media] == ["a"]
     assert signed("s", b"x", "sha256=" + hmac.new(b"s", b"x", hashlib.sha256).hexdigest())
     assert not signed("s", b"x", None) and not signed("s", b"x", "sha256=")
     part = "media_attachments/files/109/876/543/210/987/654/"

@@ -124,7 +124,8 @@ def scan(
         if on_start is not None:
             on_start(pipeline, report.tally)
         enforcement.consume(pipeline)
-        tracing.again(report.run_id, lambda: not pipeline.halted)
+        if not request.dry_run:
+            tracing.again(report.run_id, lambda: not pipeline.halted)
         report.held = tracing.held
         report.breaker, report.listing = enforcement.tripped, enforcement.listing
         if request.dry_run and request.act is not None and report.breaker is None:

@@ -67,6 +67,18 @@ def named_store(settings: Settings, named: str | None) -> Store:
     return chosen[0].open()
 
 
+def upload_store(settings: Settings) -> Target | None:
+    """Return the store that uploads end in, None where none is configured. Raises `UsageError` for an unclear one."""
+    named = settings.gate.store
+    if named is None and settings.store is None and not settings.stores:
+        return None
+    chosen = targets(settings, named)
+    if len(chosen) > 1:
+        names = ", ".join(target.name for target in chosen)
+        raise UsageError("gate.store", f"several stores are configured: {names}", "name the one that uploads end in")
+    return chosen[0]
+
+
 def spoken_name(store: Store) -> str:
     """Return a store as a person would name it on the command line: a path where that says the same as its URL."""
     path = str(store.local_root or "")

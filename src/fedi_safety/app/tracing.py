@@ -8,7 +8,7 @@ from functools import cache
 from typing import Protocol
 
 from fedi_safety.app.ledger import SystemClock
-from fedi_safety.app.stores import Target, targets
+from fedi_safety.app.stores import Target, targets, upload_store
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import StoreError, TraceUsageError, UsageError
 from fedi_safety.core.ports import Clock, FileOwner
@@ -46,10 +46,20 @@ def opened_tracing(settings: Settings, store: Place, ledger: Asked, clock: Clock
             owner=_owner(settings, store.owner or settings.pictrs.url),
             limits=TraceLimits(settings.trace.limit_s, settings.trace.wait_s),
             bounded=_bounded(store.url, settings.trace.server),
+            uploads=_takes_uploads(settings, store.url),
         )
     finally:
         if tracer is not None:
             tracer.close()
+
+
+def _takes_uploads(settings: Settings, url: str) -> bool:
+    """Whether uploads end in the store of this URL; without a store that is named anywhere, it is the only one."""
+    try:
+        target = upload_store(settings)
+    except UsageError:  # several, and it is not said which
+        return False
+    return target is None or _named(target) == url
 
 
 def _owner(settings: Settings, url: str | None) -> FileOwner | None:

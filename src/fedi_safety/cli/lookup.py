@@ -154,6 +154,29 @@ def sighting_lines(record: TraceRecord) -> list[str]:
     return lines
 
 
+def upload_json(upload: dict[str, Any]) -> dict[str, Any]:
+    """Return what is kept of an upload that the gate refused, or let in without a verdict."""
+    sighting = upload["told"].get("sighting")
+    told = {name: upload["told"].get(name) for name in ("address", "file_name")}
+    when = None if sighting is None or sighting["at"] is None else iso_time(sighting["at"])
+    return upload | {
+        "at": iso_time(upload["at"]),
+        "told": told | {"sighting": None if sighting is None else sighting | {"at": when}},
+    }
+
+
+def upload_lines(upload: dict[str, Any]) -> list[str]:
+    """Return the same for people."""
+    told = upload["told"]
+    who = upload["sender"] + (f" at {told['address']}" if told.get("address") not in (None, upload["sender"]) else "")
+    why = ", ".join(filter(None, (upload["state"], upload["reason"], upload["detail"])))
+    more = (("called", told.get("file_name")), ("at", upload["url"]))
+    return [
+        f"{iso_time(upload['at'])}  upload {upload['upload']} from {who}: {why}",
+        *(f"    {name} {said}" for name, said in more if said),
+    ]
+
+
 def _sighting_cells(sighting: Sighting) -> tuple[str, ...]:
     """Return as what, by whom, when, how sure, which record and where: a column each, empty where nobody tells."""
     where = {True: "local", False: "remote", None: ""}[sighting.local]

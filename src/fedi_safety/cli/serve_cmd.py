@@ -83,15 +83,16 @@ def run_serve(sh: Shell) -> int:
     from fedi_safety.app.acts import act_for
     from fedi_safety.app.consent import remembered
     from fedi_safety.app.ledger import open_upload_ledger
+    from fedi_safety.app.stores import upload_store
     from fedi_safety.cli.consent import tell_others
     from fedi_safety.config.loading import variables
     from fedi_safety.config.predecessor import unused_database
     from fedi_safety.gate import edge
-    from fedi_safety.gate.backlog.finder import upload_store
     from fedi_safety.gate.service import Serving, checked
     from fedi_safety.judging import logs
     from fedi_safety.policies import load_policy
     from fedi_safety.stores import canonical_url
+    from fedi_safety.tracing import open_tracer
 
     settings = sh.settings
     gate = settings.gate
@@ -101,6 +102,8 @@ def run_serve(sh: Shell) -> int:
     if target is not None:
         act_for(target.settings, target)  # says now what would be wrong later
         store = canonical_url(target.url, target.settings)  # likewise of a directory that is not there
+        if (tracer := open_tracer(target.settings.trace)) is not None:  # likewise
+            tracer.close()
     logs.set_up(gate.log)
     records = open_upload_ledger(settings)
     try:

@@ -47,7 +47,7 @@ def show(
 
 
 def _as_json(found: Shown) -> dict[str, Any]:
-    from fedi_safety.cli.lookup import iso_time, reason_json, row_json, trace_json
+    from fedi_safety.cli.lookup import iso_time, reason_json, row_json, trace_json, upload_json
 
     return {
         "sha256": None if found.sha256 is None else found.sha256.hex(),
@@ -76,12 +76,13 @@ def _as_json(found: Shown) -> dict[str, Any]:
         "plans": found.plans,
         "acts": found.acts,
         "traces": [trace_json(record) for record in found.traces],
+        "uploads": [upload_json(upload) for upload in found.uploads],
         "events": [{"seq": e.seq, "at": iso_time(e.at), "kind": e.kind, "payload": e.payload} for e in found.events],
     }
 
 
 def _lines(found: Shown) -> list[str]:
-    from fedi_safety.cli.lookup import iso_time, reason_text
+    from fedi_safety.cli.lookup import iso_time, reason_text, upload_lines
 
     lines = []
     for row in found.rows:
@@ -108,6 +109,8 @@ def _lines(found: Shown) -> list[str]:
         lines += _scores(found.rows[0].signals)
     told = [event for event in found.events if event.kind != _TRACED]  # whose attempts stand below
     lines += [f"{iso_time(e.at)}  event {e.seq} {e.kind} {_brief(e.payload)}".rstrip() for e in told]
+    for upload in found.uploads:
+        lines += upload_lines(upload)
     lines += _traces(found)
     for act in found.acts:
         lines += _receipt(act)

@@ -74,7 +74,9 @@ def _objects(shown: Shown) -> list[tuple[Subject, Object | None]]:
         # Version and tag play no part: it is asked whose it is, not whether it is still the same.
         obj = None if row.size is None else Object(row.key, row.size, 0)
         asked.append((Subject(row.store, row.key, row.sha256), obj))
-    return asked or [(Subject(sha256=shown.sha256), None)]
+    # What is no object, the gate may have refused; a hook told its address then.
+    url = next((upload["url"] for upload in shown.uploads if upload["url"] is not None), None)
+    return asked or [(Subject(sha256=shown.sha256, url=url), None)]
 
 
 def _by_address(ledger: LedgerReader, url: str) -> Shown | None:

@@ -10,8 +10,12 @@ import hmac
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from fedi_safety.core.sightings import Certainty, Sighting, SightingKind, SightingWay
 
 EVENTS = frozenset({"status.created", "status.updated"})
 MAX_BYTES = 1 << 20
@@ -29,25 +33,75 @@ def signed(secret: str, body: bytes, signature: str | None) -> bool:
     return hmac.compare_digest(own.encode(), (signature or "").strip().encode("utf-8", "surrogateescape"))
 
 
-def media_urls(body: bytes) -> list[str] | None:
-    """Return the addresses of a new status' media; empty for other events, None for what is no such message."""
+@dataclass(frozen=True, slots=True)
+class Medium:
+    """A medium of a new status: its address, and where the message says that it is in use."""
+
+    url: str
+    sighting: Sighting
+
+
+def announced(body: bytes) -> list[Medium] | None:
+    """Return a new status' media; empty for other events, None for what is no such message."""
     try:
         message = json.loads(body)
     except (ValueError, RecursionError):
         return None
     if not isinstance(message, dict) or not isinstance(message.get("event"), str):
         return None
-    if message["event"] not in EVENTS:
+    status = message.get("object")
+    if message["event"] not in EVENTS or not isinstance(status, dict):
         return []
-    return list(dict.fromkeys(_urls(message.get("object"))))
+    return list({medium.url: medium for medium in _media(status)}.values())
 
 
-def _urls(status: Any) -> Iterator[str]:
-    media = status.get("media_attachments") if isinstance(status, dict) else None
+def _media(status: dict[str, Any]) -> Iterator[Medium]:
+    media = status.get("media_attachments")
+    post = _post(status)
     for item in media[:_MOST_MEDIA] if isinstance(media, list) else []:
-        url = item.get("url") if isinstance(item, dict) else None
-        if isinstance(url, str) and 0 < len(url) <= _MOST_URL and url.isprintable():
-            yield url
+        if isinstance(item, dict) and (url := _word(item.get("url"))):
+            number = _word(item.get("id"))
+            yield Medium(url, replace(post, record=f"media_attachments/{number}" if number.isdecimal() else None))
+
+
+def _post(status: dict[str, Any]) -> Sighting:
+    """Return the status that shows them, and whose it is; its text is not looked at."""
+    account = status.get("account")
+    account = account if isinstance(account, dict) else {}
+    name, _, domain = _word(account.get("acct")).partition("@")
+    host = domain or _host(_word(account.get("url")))
+    direct = status.get("visibility") == "direct"
+    return Sighting(
+        SightingKind.MESSAGE if direct else SightingKind.POST,
+        SightingWay.HOOK,
+        Certainty.CERTAIN,
+        url=_word(status.get("url")) or _word(status.get("uri")) or None,
+        person=(f"@{name}@{host}" if host else f"@{name}") if name else None,
+        instance=host or None,
+        local=not domain if name else None,
+        at=_time(_word(status.get("created_at"))),
+        post_id=_word(status.get("id")) or None,
+        person_id=_word(account.get("id")) or None,
+    )
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) and len(value) <= _MOST_URL and value.isprintable() else ""
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2]
+    except ValueError:
+        return ""
+
+
+def _time(text: str) -> float | None:
+    try:
+        at = datetime.fromisoformat(text)
+        return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def storage_prefixes(url: str) -> tuple[str, ...]:

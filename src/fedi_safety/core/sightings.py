@@ -30,6 +30,7 @@ class SightingWay(StrEnum):
 
     DATABASE = "database"
     API = "api"
+    HOOK = "hook"  # what the server's own hook said when it announced the content to the gate
     PATH = "path"  # what the object's path alone says
 
 

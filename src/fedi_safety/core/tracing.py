@@ -90,8 +90,11 @@ class Tracing:
         owner: FileOwner | None = None,
         limits: TraceLimits = TraceLimits(),
         bounded: Bounded | None = None,
+        uploads: bool = False,
     ) -> None:
         """Trace objects of `store`; `owner` is asked first for the names that a file has.
+
+        `uploads`: it is the store that uploads end in, so that its server is the one that those of the gate go to.
 
         Passes that follow each other share `bounded`, so that what hung in one hangs in the next.
         """
@@ -103,6 +106,7 @@ class Tracing:
         self._owner = owner
         self._limits = limits
         self._bounded = bounded or Bounded()
+        self._uploads = uploads
 
     def ready(self, run: int, plans: Sequence[Plan], keep_going: Callable[[], bool]) -> list[Plan]:
         """Trace these plans' objects; return the plans whose act may begin, in order.
@@ -123,7 +127,7 @@ class Tracing:
         return ready
 
     def again(self, run: int, keep_going: Callable[[], bool]) -> None:
-        """Make traces of this store again that failed and are due, until one fails again."""
+        """Make traces of this store again that failed and are due, and trace what the gate refused, until one fails."""
         if self._tracer is None:
             return
         for record in self._ledger.due_traces(self._store, _RETRIES):
@@ -133,6 +137,13 @@ class Tracing:
             past = [] if sha256 is None else self._ledger.traces_of([sha256]).get(sha256, [])
             same = [r for r in past if (r.subject.store, r.subject.key) == own and r.plan == record.plan]
             made = replace(self.trace(record.subject, None, same), plan=record.plan)
+            self._note(run, made)
+            if made.state is TraceState.FAILED:
+                return
+        for subject in self._ledger.untraced_uploads(_RETRIES) if self._uploads else ():
+            if not keep_going():
+                return
+            made = self.trace(replace(subject, store=self._store), None)
             self._note(run, made)
             if made.state is TraceState.FAILED:
                 return
@@ -163,10 +174,20 @@ class Tracing:
                 raise TraceError("", f"no answer within {self._limits.limit_s:.3g} s")
             found = self._bounded.ask(lambda: tracer.trace(subject, within_s=left), left)
         except Exception as error:  # noqa: BLE001
-            return self._ended(subject, TraceState.FAILED, "; ".join([*troubles, _said(error)]), earlier)
+            found = self._with_told(subject, _NOTHING)
+            failed = TraceState.POORLY if found.sightings else TraceState.FAILED
+            return self._ended(subject, failed, "; ".join([*troubles, _said(error)]), earlier, found)
+        found = self._with_told(subject, found)
         state = _state(found, poorly=bool(found.closed or troubles))
         detail = "; ".join([*([found.unknown] if found.unknown else []), *troubles, *found.closed])
         return self._ended(subject, state, detail, earlier, found)
+
+    def _with_told(self, subject: Subject, found: Traced) -> Traced:
+        """Return what was found, and what a server's hook said of the same before; its own record comes first."""
+        records = [sighting.record for sighting in found.sightings if sighting.record is not None]
+        known = {(sighting.kind, sighting.post_id) for sighting in found.sightings}
+        told = [s for s in self._ledger.told_of(subject.sha256, records) if (s.kind, s.post_id) not in known]
+        return replace(found, sightings=(*found.sightings, *told))
 
     def _may_go(self, run: int, plan: Plan, earlier: Sequence[TraceRecord]) -> bool:
         last = earlier[-1] if earlier else None
@@ -212,10 +233,12 @@ class Tracing:
         found: Traced = _NOTHING,
     ) -> TraceRecord:
         now = self._clock.now()
-        tries = sum(record.state.open for record in earlier)
+        # What the gate refused has no object yet: a record of it may come later.
+        may_come = state is TraceState.NOTHING and subject.store is not None and subject.key is None
+        tries = len(earlier) if may_come else sum(record.state.open for record in earlier)
         # Without a server it is the owner that failed, and nothing goes out by it before it is asked again.
         wait = 0.0 if self._tracer is None else min(_RETRY_MOST_S, _RETRY_FIRST_S * 2.0 ** min(tries, 10))
-        again = now + wait if state.open and tries < _MOST_TRIES else None
+        again = now + wait if (state.open or may_come) and tries < _MOST_TRIES else None
         return TraceRecord(subject, self._server, now, state, detail, found.sightings, again)
 
     def _note(self, run: int, record: TraceRecord) -> None:

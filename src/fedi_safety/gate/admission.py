@@ -122,9 +122,10 @@ PROXY_SIGNS = (
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody who was let in, and under which name."""
+    """Somebody who was let in, under which name, and from which address where that is known."""
 
     name: str
+    address: str | None = None
 
 
 class Admission:
@@ -168,14 +169,14 @@ class Admission:
             name = self._tokens.holder(presented)
             if name is None:
                 raise _stranger("the token is none of gate.tokens", "token")
-            return Caller(name)
+            return Caller(name, None if address is None else str(address))
         if address is None:
             raise _stranger(
                 f"it came through a proxy at {peer}, not in gate.trusted_proxies, or without X-Forwarded-For", "proxy"
             )
         if not _within(address, self._networks):
             raise _stranger(f"{address} is not in gate.networks", "address")
-        return Caller(str(address))
+        return Caller(str(address), str(address))
 
     def slow_down(self, caller: Caller) -> None:
         """Count one upload of this caller. Raises `Refusal` 429 when it sends more than its rate."""

@@ -24,7 +24,7 @@ from starlette.routing import BaseRoute, Route
 from fedi_safety.config.schema import Gate
 from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.ledger.uploads import Move, UploadNote, UploadState
+from fedi_safety.core.ledger.uploads import Move, Told, UploadNote, UploadState
 from fedi_safety.gate import responses
 from fedi_safety.gate.admission import Admission, Caller, block, recognise
 from fedi_safety.gate.backlog.backlog import Backlog
@@ -367,6 +367,7 @@ def _note(
         body.claimed_type,
         detail=rules or answer.detail,
         decoder=decoder if state is UploadState.HELD else None,
+        told=Told(caller.address, body.file_name),
     )
 
 

@@ -23,16 +23,18 @@ FIELD = "file"
 _FORM_BYTES = 64 << 10  # what a form may have around the file
 _HEADER_BYTES = 8 << 10
 _PARTS = 16
+_MOST_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """An upload as it came in."""
+    """An upload as it came in, and what its sender calls it."""
 
     data: bytes = field(repr=False)
     sha256: bytes
     size: int
     claimed_type: str | None
+    file_name: str | None = None
 
 
 class _Sink:
@@ -45,6 +47,7 @@ class _Sink:
         self._pieces: list[bytes] = []
         self.size = 0
         self.claimed_type: str | None = None
+        self.file_name: str | None = None
         self.waits = False
 
     def add(self, piece: bytes) -> None:
@@ -63,7 +66,7 @@ class _Sink:
 
     def body(self) -> Body:
         self._holding.whole()
-        return Body(b"".join(self._pieces), self._hash.digest(), self.size, self.claimed_type)
+        return Body(b"".join(self._pieces), self._hash.digest(), self.size, self.claimed_type, self.file_name)
 
 
 class _Form:
@@ -131,6 +134,8 @@ class _Form:
             if self.found:
                 raise bad_form(f"its form has several fields {FIELD!r}")
             self.found = True
+            name = options.get(b"filename", b"").decode("utf-8", "replace")
+            self._sink.file_name = name[:_MOST_NAME] or None
             self._sink.claimed_type = plain_type(self._headers.get(b"content-type", b"").decode("latin-1"))
 
     def _data(self, data: bytes, start: int, end: int) -> None:

@@ -29,7 +29,7 @@ from fedi_safety.core.ledger.records import (
     Verification,
     Watermark,
 )
-from fedi_safety.core.ledger.uploads import GONE, REMOVED, BacklogEntry, Move, UploadFigures, UploadNote, UploadState
+from fedi_safety.core.ledger.uploads import GONE, REMOVED, Move, UploadNote
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.types import Content, Judged, Judgement, Known, Object, Outcome, Plan, Unscanned
 from fedi_safety.ledger import census as censuses
@@ -44,6 +44,7 @@ from fedi_safety.ledger.results import record as record_results
 from fedi_safety.ledger.results import record_contents
 from fedi_safety.ledger.schema import plans, runs, stores
 from fedi_safety.ledger.traces import TraceSide
+from fedi_safety.ledger.uploads import UploadSide
 from fedi_safety.ledger.verify import verify
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def open_ledger(
     return SqlLedger(database, clock, keep)
 
 
-class SqlLedger(TraceSide):
+class SqlLedger(UploadSide, TraceSide):
     """The durable memory in one database: `WholeLedger`. Reads from any thread; writes queue up on a lock."""
 
     def __init__(self, database: Database, clock: Clock, keep: Keep = Keep.NO) -> None:
@@ -236,24 +237,6 @@ class SqlLedger(TraceSide):
                 uploads.judged(connection, now, [item.content.sha256 for item in judged])
             uploads.note(connection, notes)
             uploads.move(connection, now, moves)
-
-    def untried_entries(self, state: UploadState, limit: int) -> list[BacklogEntry]:
-        """Return the uploads in this state that were not tried for the longest, those never tried first."""
-        with self.database.read() as connection:
-            return uploads.untried(connection, state, limit)
-
-    def tend_uploads(self, store: str | None, decoder: str, margin_s: float) -> None:
-        """Owe again what another version could not judge, settle what a whole pass did not meet, forget the old."""
-        now = self.clock.now()
-        with self.database.write() as connection:
-            uploads.reopen(connection, decoder)
-            if store is not None:
-                uploads.settle_swept(connection, now, store, margin_s)
-            uploads.prune(connection, now - uploads.RETAIN_S)
-
-    def upload_figures(self, now: float) -> UploadFigures:
-        """Return what the gate has refused and owes."""
-        return uploads.figures(self.database, now)
 
     # --- what is remembered
 

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from fedi_safety.core.enums import ActKind, PlanState, Reason, Verdict
 from fedi_safety.core.ledger.records import Filters, PastEvent, PastJudgement, Row, Shown
-from fedi_safety.ledger import codec, traces
+from fedi_safety.ledger import codec, traces, uploads
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.schema import (
     State,
@@ -155,7 +155,8 @@ def show(database: Database, target: str | bytes, store: str | None = None) -> S
             )
             joined = select(*columns).join(detector_sets, detector_sets.c.id == _c.detectors_id)
             content = connection.execute(joined.where(_c.sha256 == sha256)).one_or_none()
-        if content is None and not rows:
+        refused = [] if sha256 is None else uploads.of_content(connection, sha256)
+        if content is None and not rows and not refused:
             return None
         plan_rows = _plans_of(connection, [row["id"] for row in found], None if content is None else content.id)
         plan_ids = [row["id"] for row in plan_rows]
@@ -163,7 +164,9 @@ def show(database: Database, target: str | bytes, store: str | None = None) -> S
         act_rows = _acts_of(connection, plan_ids)
         traced = traces.of_contents(connection, [] if sha256 is None else [sha256]).get(sha256 or b"", [])
         if content is None:
-            return Shown(rows, sha256, plans=plan_rows, acts=act_rows, events=shown_events, traces=traced)
+            return Shown(
+                rows, sha256, plans=plan_rows, acts=act_rows, events=shown_events, traces=traced, uploads=refused
+            )
         d = dismissals.c
         dismissal = connection.execute(select(d.reason).where(d.sha256 == sha256, d.undone_at.is_(None)))
         return Shown(
@@ -182,6 +185,7 @@ def show(database: Database, target: str | bytes, store: str | None = None) -> S
             acts=act_rows,
             events=shown_events,
             traces=traced,
+            uploads=refused,
         )
 
 

@@ -23,7 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0012"
+REVISION = "0014"
 """The newest revision in migrations/; a test holds it to the script directory's head."""
 
 
@@ -261,8 +261,11 @@ uploads = Table(
     Column("decoder", Text),  # the versions that could not judge it; with others it is tried again
     Column("settled_at", Double),
     Column("outcome", Text),
+    Column("told", Text),  # what came with it beside its bytes
+    Column("record", Text),  # of that: the medium's own record on its server
     Index(None, "state", "id"),
     Index(None, "sha256"),
+    Index(None, "record"),
 )
 
 # Attempts to find out who put a content there, each a row. Of an attempt that was repeated `retry_at` is null.

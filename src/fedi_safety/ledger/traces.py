@@ -61,7 +61,7 @@ def add(connection: Connection, run: int | None, records: Sequence[TraceRecord])
         }
         connection.execute(update(traces).where(_same(row), _t.retry_at.is_not(None)).values(retry_at=None))
         trace = int(connection.execute(insert(traces).returning(_t.id), row).scalar_one())
-        found = [_cells(sighting) for sighting in record.sightings]
+        found = [cells_of(sighting) for sighting in record.sightings]
         if found:
             connection.execute(insert(sightings), [{"trace_id": trace} | cells for cells in found])
         payload = {"run": run, "trace": trace, "state": row["state"], "digest": digest(row, found)}
@@ -95,7 +95,7 @@ def due(connection: Connection, now: float, store: str, limit: int) -> list[Trac
 def _read(connection: Connection, where: ColumnElement[bool]) -> list[TraceRecord]:
     rows = connection.execute(_ROWS.where(where).order_by(_t.id)).all()
     found = sightings_of(connection, [row.id for row in rows])
-    return [_record(row, [_sighting(cells) for cells in found.get(row.id, ())]) for row in rows]
+    return [_record(row, [sighting_from(cells) for cells in found.get(row.id, ())]) for row in rows]
 
 
 def sightings_of(connection: Connection, trace_ids: Sequence[int]) -> dict[int, list[Any]]:
@@ -155,14 +155,16 @@ def _same(row: dict[str, Any]) -> ColumnElement[bool]:
     return and_(*(_t[name].is_not_distinct_from(row[name]) for name in ("plan_id", "sha256", "store_id", "key", "url")))
 
 
-def _cells(sighting: Sighting) -> dict[str, Any]:
+def cells_of(sighting: Sighting) -> dict[str, Any]:
+    """Return a sighting as plain cells, its text on one line."""
     cells = {name: getattr(sighting, name) for name in _OWN}
     if sighting.instance is not None:
         cells["instance"] = host_name(sighting.instance)
     return {name: printable(cell) if isinstance(cell, str) else cell for name, cell in cells.items()}
 
 
-def _sighting(cells: Any) -> Sighting:
+def sighting_from(cells: Any) -> Sighting:
+    """Return the sighting that such cells are of."""
     own = {name: cells[name] for name in _OWN}
     words = {"kind": SightingKind(own["kind"]), "way": SightingWay(own["way"])}
     return Sighting(**(own | words | {"certainty": Certainty(own["certainty"])}))

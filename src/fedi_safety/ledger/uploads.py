@@ -6,6 +6,7 @@ recorded elsewhere.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,17 +19,23 @@ from fedi_safety.core.ledger.uploads import (
     NOT_FOUND,
     BacklogEntry,
     Move,
+    Told,
     UploadFigures,
     UploadNote,
     UploadState,
 )
-from fedi_safety.ledger import codec
+from fedi_safety.core.ports import Clock
+from fedi_safety.core.sightings import Sighting, Subject
+from fedi_safety.ledger import codec, traces
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.schema import State, contents, judgements, objects, runs
+from fedi_safety.ledger.schema import traces as traced
 from fedi_safety.ledger.schema import uploads as table
 
 RETAIN_S = 90 * 86_400.0
 """How long what is refused or settled can be looked up."""
+
+_MOST_SHOWN = 100
 
 _u = table.c
 _ENTRIES = select(table, contents.c.verdict).outerjoin(contents, contents.c.sha256 == _u.sha256)
@@ -58,6 +65,8 @@ def note(connection: Connection, notes: Sequence[UploadNote]) -> None:
             "url": item.url,
             "tries": 0,
             "decoder": item.decoder,
+            "told": _told_text(item.told),
+            "record": item.told.record,
         }
         for item in notes
     ]
@@ -188,9 +197,64 @@ def _entry(row: Any) -> BacklogEntry:
         row["url"],
         row["detail"],
         row["decoder"],
+        _told(row["told"]),
     )
     verdict = row["verdict"]
     return BacklogEntry(row["id"], known, row["tries"], row["tried_at"], None if verdict is None else Verdict(verdict))
+
+
+def _told_text(told: Told) -> str | None:
+    if told == Told():
+        return None
+    body = {name: None if text is None else printable(text) for name, text in _texts(told)}
+    sighting = None if told.sighting is None else traces.cells_of(told.sighting)
+    return codec.dumps({name: value for name, value in {**body, "sighting": sighting}.items() if value is not None})
+
+
+def _texts(told: Told) -> tuple[tuple[str, str | None], ...]:
+    return (("address", told.address), ("file_name", told.file_name))
+
+
+def _told(text: str | None) -> Told:
+    if text is None:
+        return Told()
+    body = json.loads(text)
+    sighting = None if "sighting" not in body else traces.sighting_from(body["sighting"])
+    return Told(body.get("address"), body.get("file_name"), sighting)
+
+
+def of_content(connection: Connection, sha256: bytes) -> list[dict[str, Any]]:
+    """Return what is kept of uploads of a content, oldest first."""
+    rows = connection.execute(select(table).where(_u.sha256 == sha256).order_by(_u.id).limit(_MOST_SHOWN)).mappings()
+    names = ("upload", "at", "sender", "state", "reason", "detail", "by", "media_type", "url", "outcome")
+    return [{name: row[name] for name in names} | {"told": json.loads(row["told"] or "{}")} for row in rows]
+
+
+def told_of(connection: Connection, sha256: bytes | None, records: Sequence[str]) -> list[Sighting]:
+    """Return where hooks said that a content is in use, by its hash or by its record on its server; each once."""
+    wanted = _u.record.in_(list(records)) if sha256 is None else or_(_u.sha256 == sha256, _u.record.in_(list(records)))
+    query = select(_u.told).where(wanted, _u.record.is_not(None)).order_by(_u.id).limit(_MOST_SHOWN)
+    found = [_told(text).sighting for text in connection.execute(query).scalars()]
+    return list(dict.fromkeys(sighting for sighting in found if sighting is not None))
+
+
+def untraced(connection: Connection, limit: int) -> list[Subject]:
+    """Return the condemned contents that the gate refused, or let in, and that nobody has traced yet; oldest first.
+
+    One content is one subject, by the address at which a hook announced it, if one did. What was dismissed is none.
+    """
+    c = contents.c
+    there = (UploadState.REFUSED.value, UploadState.CONDEMNED.value)
+    query = (
+        select(_u.sha256, func.max(_u.url).label("url"))
+        .join(contents, c.sha256 == _u.sha256)
+        .where(_u.state.in_(there), c.verdict == Verdict.BLOCK.value, c.decided, c.dismissed_at.is_(None))
+        .where(~select(traced.c.id).where(traced.c.sha256 == _u.sha256).exists())
+        .group_by(_u.sha256)
+        .order_by(func.min(_u.id))
+        .limit(limit)
+    )
+    return [Subject(sha256=sha256, url=url) for sha256, url in connection.execute(query)]
 
 
 def figures(database: Database, now: float) -> UploadFigures:
@@ -218,3 +282,38 @@ def figures(database: Database, now: float) -> UploadFigures:
         found.judged, blocked = connection.execute(query.select_from(judgements)).one()
         found.blocked = blocked or 0
     return found
+
+
+class UploadSide:
+    """The side of a ledger that remembers what the gate refused and owes; see the port `UploadLedger`."""
+
+    database: Database
+    clock: Clock
+
+    def untried_entries(self, state: UploadState, limit: int) -> list[BacklogEntry]:
+        """Return the uploads in this state that were not tried for the longest, those never tried first."""
+        with self.database.read() as connection:
+            return untried(connection, state, limit)
+
+    def tend_uploads(self, store: str | None, decoder: str, margin_s: float) -> None:
+        """Owe again what another version could not judge, settle what a whole pass did not meet, forget the old."""
+        now = self.clock.now()
+        with self.database.write() as connection:
+            reopen(connection, decoder)
+            if store is not None:
+                settle_swept(connection, now, store, margin_s)
+            prune(connection, now - RETAIN_S)
+
+    def untraced_uploads(self, limit: int) -> list[Subject]:
+        """Return condemned contents that the gate refused, or let in, and that nobody has traced yet."""
+        with self.database.read() as connection:
+            return untraced(connection, limit)
+
+    def told_of(self, sha256: bytes | None, records: Sequence[str]) -> list[Sighting]:
+        """Return where servers' hooks said that a content is in use."""
+        with self.database.read() as connection:
+            return told_of(connection, sha256, records)
+
+    def upload_figures(self, now: float) -> UploadFigures:
+        """Return what the gate has refused and owes."""
+        return figures(self.database, now)

@@ -27,7 +27,7 @@ from fedi_safety.core.ledger.records import (
     Watermark,
 )
 from fedi_safety.core.ledger.uploads import BacklogEntry, Move, UploadFigures, UploadNote, UploadState
-from fedi_safety.core.sightings import Source, SourceKind, TraceRecord
+from fedi_safety.core.sightings import Sighting, Source, SourceKind, Subject, TraceRecord
 from fedi_safety.core.types import Content, Judged, Judgement, Known, Object, Outcome, Plan, Scores, Unscanned
 
 Array = Any
@@ -188,6 +188,17 @@ class TraceLedger(Protocol):
 
     def due_traces(self, store: str, limit: int) -> list[TraceRecord]:
         """Return attempts at what a store has, or had, that are to be made again by now; the longest due first."""
+        ...
+
+    def untraced_uploads(self, limit: int) -> list[Subject]:
+        """Return condemned contents that the gate refused, or let in, and that nobody has traced yet; oldest first.
+
+        Each once, without a store. What a person dismissed is none of them.
+        """
+        ...
+
+    def told_of(self, sha256: bytes | None, records: Sequence[str]) -> list[Sighting]:
+        """Return where servers' hooks said that a content is in use, known by its hash or by one of these records."""
         ...
 
 

@@ -99,6 +99,7 @@ class Shown:
     acts: list[dict[str, Any]] = field(default_factory=list)
     events: list[PastEvent] = field(default_factory=list)
     traces: list[TraceRecord] = field(default_factory=list)
+    uploads: list[dict[str, Any]] = field(default_factory=list)  # that the gate refused, or let in without a verdict
 
 
 # --- figures

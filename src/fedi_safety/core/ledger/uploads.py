@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fedi_safety.core.enums import Verdict
+from fedi_safety.core.sightings import Sighting
 
 REMOVED = "removed"
 """The outcome of what was condemned and then removed by an act."""
@@ -37,6 +38,26 @@ class UploadState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What came with an upload beside its bytes: names, ids and addresses, never what a post says.
+
+    None stands for what nobody said. pict-rs says nothing: there it is no more than from where it asked.
+    """
+
+    address: str | None = None  # from where the gate was asked
+    file_name: str | None = None  # as the sender calls it, which is often an alias
+    sighting: Sighting | None = None  # where the server's own hook says that it is in use
+
+    @property
+    def record(self) -> str | None:
+        """Return the medium's own record on its server, as `table/id`."""
+        return None if self.sighting is None else self.sighting.record
+
+
+_NOTHING_TOLD = Told()
+
+
+@dataclass(frozen=True, slots=True)
 class UploadNote:
     """What is to be remembered of an upload. `at` is epoch seconds; `url` is where a webhook said that it is."""
 
@@ -52,6 +73,7 @@ class UploadNote:
     url: str | None = None
     detail: str = ""
     decoder: str | None = None
+    told: Told = _NOTHING_TOLD
 
 
 @dataclass(frozen=True, slots=True)

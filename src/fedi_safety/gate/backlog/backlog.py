@@ -21,6 +21,8 @@ from fedi_safety.app.consent import remembered
 from fedi_safety.app.engine import Engine
 from fedi_safety.app.ledger import SystemClock
 from fedi_safety.app.scan import scan
+from fedi_safety.app.stores import upload_store
+from fedi_safety.app.tracing import opened_tracing
 from fedi_safety.clients.mastodon import storage_prefixes
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.decide import DAY_S
@@ -33,7 +35,7 @@ from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Store
 from fedi_safety.core.runs import RunReport, ScanRequest
 from fedi_safety.core.types import Object
-from fedi_safety.gate.backlog.finder import Finder, StoreSubset, upload_store
+from fedi_safety.gate.backlog.finder import Finder, StoreSubset
 from fedi_safety.gate.backlog.relay import ELSEWHERE, Relay, bystander
 from fedi_safety.gate.backlog.writer import LedgerWriter
 from fedi_safety.gate.fetching import Fetcher, FetchError
@@ -45,6 +47,7 @@ log = logging.getLogger(__name__)
 
 _EVERY_S = 5.0
 _TEND_S = 60.0
+_TRACE_S = 10.0  # of a minute
 _YOUNG_S = 3.0  # pict-rs still has to finish what it has just been told
 _GONE_S = 600.0  # what pict-rs has not shown by then never came to be, or is gone
 _RETRY_FIRST_S, _RETRY_MOST_S = 10.0, 600.0
@@ -231,8 +234,16 @@ class Backlog:
         store = None
         if self._finder is not None:
             with suppress(StoreError):  # those that need it say what is wrong
-                store = self._finder.open().url
-        self._ledger.tend_uploads(store, decoder, _SWEEP_MARGIN_S)
+                store = self._finder.open()
+        self._ledger.tend_uploads(None if store is None else store.url, decoder, _SWEEP_MARGIN_S)
+        if store is not None and self._finder is not None:
+            self._trace(self._finder.target.settings, store)
+
+    def _trace(self, settings: Settings, store: Store) -> None:
+        """Find out who sent what was refused, for a while: a server that is slow must not keep uploads waiting."""
+        until = time.monotonic() + _TRACE_S
+        with opened_tracing(settings, store, self._ledger, self._clock) as tracing:
+            tracing.again(self._run, lambda: not self._halt.is_set() and time.monotonic() < until)
 
     def _due(self) -> list[BacklogEntry]:
         """Return what may be tried now, condemned ones first, then those that were not tried for the longest."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fedi_safety.app.stores import Target, targets
+from fedi_safety.app.stores import Target
 from fedi_safety.clients.pictrs import PictrsClient, Picture
-from fedi_safety.config.schema import Settings
-from fedi_safety.core.errors import UsageError
 from fedi_safety.core.ledger.ports import Ledger
 from fedi_safety.core.ledger.uploads import BacklogEntry
 from fedi_safety.core.nulls import ReadableSubset
@@ -95,15 +93,3 @@ class Finder:
             if one is not None:
                 one.close()
         self._client = self._store = None
-
-
-def upload_store(settings: Settings) -> Target | None:
-    """Return the store that uploads end in, None where none is configured. Raises `UsageError` for an unclear one."""
-    named = settings.gate.store
-    if named is None and settings.store is None and not settings.stores:
-        return None
-    chosen = targets(settings, named)
-    if len(chosen) > 1:
-        names = ", ".join(target.name for target in chosen)
-        raise UsageError("gate.store", f"several stores are configured: {names}", "name the one that uploads end in")
-    return chosen[0]

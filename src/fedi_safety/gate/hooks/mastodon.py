@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from fedi_safety.clients.mastodon import MAX_BYTES, media_urls, signed
-from fedi_safety.core.ledger.uploads import UploadNote, UploadState
+from fedi_safety.clients.mastodon import MAX_BYTES, announced, signed
+from fedi_safety.core.ledger.uploads import Told, UploadNote, UploadState
 from fedi_safety.gate.app import new_id
 from fedi_safety.gate.backlog.writer import LedgerWriter
 from fedi_safety.gate.body import read_small
@@ -47,23 +47,25 @@ class MastodonHook:
         body = await read_small(request.stream(), max_bytes=MAX_BYTES, seconds=_BODY_S)
         if not signed(self._secret, body, request.headers.get("x-hub-signature")):
             raise Refusal(401, "bad_signature", "the signature is missing or wrong")
-        urls = media_urls(body)
-        if urls is None:
+        media = announced(body)
+        if media is None:
             raise Refusal(400, "bad_request", "this is no message of Mastodon's webhook")
-        wanted = [url for url in urls if self._listed(url)]
+        wanted = [medium for medium in media if self._listed(medium.url)]
+        peer = None if request.client is None else request.client.host
         at = time.time()
         # The id comes from the address: Mastodon repeats a message until it is answered, and the medium is the same.
         notes = [
             UploadNote(
-                hashlib.sha256(url.encode()).hexdigest()[:32],
+                hashlib.sha256(medium.url.encode()).hexdigest()[:32],
                 at,
                 "mastodon",
                 UploadState.OWED,
                 ANNOUNCED,
                 "gate",
-                url=url,
+                url=medium.url,
+                told=Told(peer, sighting=medium.sighting),
             )
-            for url in wanted
+            for medium in wanted
         ]
         writings = [asyncio.wrap_future(self._writer.enqueue_note(note)) for note in notes]
         for done in await asyncio.gather(*writings, return_exceptions=True):
@@ -71,8 +73,8 @@ class MastodonHook:
                 raise Refusal(503, "ledger_failing", "the ledger cannot be written; send it again")
         if notes:
             self._hurry()
-        logs.note("announced", id=new_id(), media=len(notes), left_out=len(urls) - len(notes) or None)
-        return JSONResponse({"media": len(notes), "left_out": len(urls) - len(notes)}, 202)
+        logs.note("announced", id=new_id(), media=len(notes), left_out=len(media) - len(notes) or None)
+        return JSONResponse({"media": len(notes), "left_out": len(media) - len(notes)}, 202)
 
     def _listed(self, url: str) -> bool:
         try:
