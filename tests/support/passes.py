@@ -100,7 +100,7 @@ class Bench:
             )
             on_start(pipeline)
             enforcement.consume(pipeline)
-            if self.tracing is not None:
+            if self.tracing is not None and not dry_run:
                 self.tracing.again(run, lambda: not pipeline.halted)
             complete = None if enforcement.listing is None else enforcement.listing is Listing.COMPLETE
             self.ledger.end_run(run, "interrupted" if pipeline.halted else "done", {}, complete=complete)
