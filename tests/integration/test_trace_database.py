@@ -9,6 +9,7 @@ from itertools import count
 import pytest
 
 from fedi_safety.core.errors import ExitCode, TraceError, TraceUsageError
+from fedi_safety.core.tracing import Bounded
 from fedi_safety.tracing.database import (
     Reads,
     Schema,
@@ -189,7 +190,7 @@ def test_a_line_that_went_dead_ends_the_session_in_time(server: PostgresqlServer
             wire.hold(True)
             began = time.monotonic()
             with pytest.raises(SlowAnswerError):
-                session.rows("SELECT 1")
+                Bounded().ask(lambda: session.rows("SELECT 1"), 10)
             assert time.monotonic() - began < 10
 
 

@@ -30,7 +30,7 @@ def open_stand_in(access: Trace) -> Tracer:
             rows = session.rows(
                 f'SELECT p.id::text, u."userId", {at} FROM post p JOIN "user" u ON u.id = p.user_id'
                 " WHERE p.uri = %(url)s LIMIT 10",
-                {"url": subject.url},
+                {"url": subject.url or subject.key},
             )
         kind, way, sure = SightingKind.POST, SightingWay.DATABASE, Certainty.CERTAIN
         return Traced(tuple(Sighting(kind, way, sure, post_id=post, person=who, at=at) for post, who, at in rows))
