@@ -113,7 +113,7 @@ def test_every_schema_that_is_read_has_a_database_here() -> None:
 def test_what_is_printed_suffices(place: Place) -> None:
     (found,) = place.doctor()
     assert found.ok, found
-    assert f"what tracing needs of {place.schema.name}, and nothing else" in found.detail
+    assert f"what is needed of {place.schema.name}, and nothing else" in found.detail
     assert place.closed() == []
     tracer = open_tracer(place.access)
     assert tracer is not None
@@ -153,7 +153,7 @@ def test_a_schema_that_lacks_a_column_is_named(place: Place) -> None:
     place.run(f"ALTER TABLE {quoted(table)} RENAME COLUMN {quoted(column)} TO renamed")
     (found,) = place.doctor()
     if place.schema is NEW:  # without its column it is the older one, which has no need of what was renamed
-        assert f"may read {table}.renamed, which" in found.detail
+        assert f"may read {table}.renamed, of which" in found.detail
         return
     assert (found.ok, found.code) == (False, ExitCode.USAGE)
     assert f"it has no column {table}.{column}" in found.detail and "is expected" in found.detail

@@ -103,7 +103,7 @@ def test_what_it_prints_for_a_server_without_a_role_makes_one_that_it_is_content
     psql(server, database, found["sql"][found["sql"].index("-- Stand-in 1") :])
     code, (found,) = doctor(trace(server.dsn(ROLE, database)))
     assert (code, found["ok"], found["sql"]) == (0, True, [])
-    assert "may read what tracing needs of Stand-in 1, and nothing else" in found["detail"]
+    assert "may read what is needed of Stand-in 1, and nothing else" in found["detail"]
 
 
 def test_the_sql_stands_below_what_is_wrong(server: PostgresqlServer, database: str, doctor: Doctor) -> None:
@@ -131,7 +131,7 @@ def test_a_role_that_may_write_is_wrong_and_another_is_offered(
     server.execute(f'GRANT INSERT, SELECT (email, private_key) ON "user" TO {ROLE}', database=database)
     code, (found,) = doctor(trace(server.dsn(ROLE, database)))
     assert code == ExitCode.USAGE
-    assert "it may write user; it may read user.email, user.private_key, which" in found["detail"]
+    assert "it may write user; it may read user.email, user.private_key, of which" in found["detail"]
     assert found["sql"][0] == f'CREATE ROLE "{ROLE}_reader" LOGIN;', "another than that one"
 
 

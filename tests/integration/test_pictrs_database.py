@@ -8,9 +8,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
+import psycopg
 import pytest
 from pydantic import SecretStr
 
+from fedi_safety.app.roles import check_pictrs
 from fedi_safety.clients.pictrs_database import PictrsDatabase
 from fedi_safety.config.schema import Pictrs, Settings
 from fedi_safety.core.enums import PlanState
@@ -141,6 +143,27 @@ def test_a_removal_keeps_where_a_proxied_picture_came_from(server: PictrsServer,
     assert f"fetched from {origin}" in removal.detail
     assert removal.receipt["origins"] == (origin,)
     store.close()
+
+
+def test_the_role_that_doctor_prints_suffices_for_all_that_is_asked(server: PictrsServer, database: Database) -> None:
+    """And a role that can do more is told."""
+    server.clear()
+    alias = server.upload(jpeg_bytes("rocket"))
+    server.thumbnail(alias, 96)
+    (told,) = check_pictrs(Pictrs(url=None, database=SecretStr(database.owner)))
+    assert (told.ok, told.code) == (False, 2)
+    assert "a superuser" in told.detail
+    with psycopg.connect(database.owner, autocommit=True) as owner:
+        for statement in told.sql:
+            owner.execute(statement.encode())
+    reader = database.owner.replace("owner@", "fedi_safety@")
+    (found,) = check_pictrs(Pictrs(url=None, database=SecretStr(reader)))
+    assert found.ok and "may read what is needed of pict-rs 0.5, and nothing else" in found.detail
+    narrow = PictrsDatabase(reader)
+    stored = narrow.owner(server.stored())
+    assert stored is not None
+    assert set(narrow.files(stored.hash)) == set(server.stored())
+    assert narrow.origins([alias]) == ()
 
 
 def test_it_only_reads(database: Database, server: PictrsServer) -> None:

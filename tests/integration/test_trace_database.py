@@ -112,8 +112,8 @@ def test_what_is_left_out_of_what_is_printed_is_missed(
 
 
 MORE = {
-    'GRANT SELECT (email) ON "user" TO {role}': "may read user.email, which",
-    "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}": "may read user.email, user.private_key, post.body, which",
+    'GRANT SELECT (email) ON "user" TO {role}': "may read user.email, of which",
+    "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}": "read user.email, user.private_key, post.body, of which",
     "GRANT INSERT ON post TO {role}": "may write post",
     "GRANT UPDATE (uri) ON post TO {role}": "may write post",
     "GRANT DELETE ON post TO {role}": "may write post",

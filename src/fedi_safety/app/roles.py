@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fedi_safety.config.schema import Trace
+from fedi_safety.clients.pictrs_database import READS
+from fedi_safety.config.schema import Pictrs, Trace
 from fedi_safety.core.errors import ExitCode, TraceError
 from fedi_safety.core.sightings import SightingWay
 from fedi_safety.tracing import TracerKind, kind_of, open_tracer
 from fedi_safety.tracing.database import USUAL_ROLE, RoleFindings, Schema, ServerDatabase, grants, role_findings
+
+_PICTRS_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,8 @@ def check_trace(access: Trace) -> Iterator[RoleFinding]:
         tracer.close()
     kind = kind_of(access.server)
     if access.database is not None:
-        yield from _check_role(access, kind, name)
+        database = ServerDatabase(access.database.get_secret_value(), name)
+        yield from _check_role(database, kind.schemas(), name, access.limit_s)
         return
     if SightingWay.DATABASE not in kind.ways:
         yield RoleFinding(True, f"{name}: asked by {_by(kind, access)}")
@@ -45,16 +49,23 @@ def check_trace(access: Trace) -> Iterator[RoleFinding]:
     yield RoleFinding(None, detail, _for_all(kind.schemas()))
 
 
+def check_pictrs(access: Pictrs) -> Iterator[RoleFinding]:
+    """Look at the role by which pict-rs' repository is read, where it is. Raises `TraceError` for a wrong setting."""
+    if access.database is not None:
+        name = "pict-rs"
+        database = ServerDatabase(access.database.get_secret_value(), name, setting="pictrs.database")
+        yield from _check_role(database, [Schema("pict-rs 0.5", READS)], name, _PICTRS_S)
+
+
 def _by(kind: TracerKind, access: Trace) -> str:
     return "its API and by the path" if SightingWay.API in kind.ways and access.token is not None else "the path alone"
 
 
-def _check_role(access: Trace, kind: TracerKind, name: str) -> Iterator[RoleFinding]:
-    assert access.database is not None
-    schemas = kind.schemas()
-    database = ServerDatabase(access.database.get_secret_value(), name)
+def _check_role(
+    database: ServerDatabase, schemas: Sequence[Schema], name: str, within_s: float
+) -> Iterator[RoleFinding]:
     try:
-        with database.session(access.limit_s) as session:
+        with database.session(within_s) as session:
             schema = database.schema(session, schemas)
             found = role_findings(session, schema.reads)
     except TraceError as error:
@@ -75,7 +86,7 @@ def _judged(found: RoleFindings, schema: Schema, name: str) -> Iterator[RoleFind
         detail = f"{about} can do more than it should: {'; '.join(found.more)}; use a role that this SQL makes"
         yield RoleFinding(False, detail, sql, code=ExitCode.USAGE)
     if not found.lacks and not found.more:
-        yield RoleFinding(True, f"{about} may read what tracing needs of {schema.name}, and nothing else")
+        yield RoleFinding(True, f"{about} may read what is needed of {schema.name}, and nothing else")
     for shared in found.shared:
         yield RoleFinding(None, f"{about}: {shared}")
 

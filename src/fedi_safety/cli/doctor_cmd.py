@@ -28,7 +28,7 @@ from fedi_safety.service.cpus import cpu_count
 if TYPE_CHECKING:
     from fedi_safety.app.stores import Target
     from fedi_safety.cli.shell import Shell
-    from fedi_safety.config.schema import Settings, Trace
+    from fedi_safety.config.schema import Pictrs, Settings, Trace
     from fedi_safety.detectors.sessions.devices import DeviceFact
     from fedi_safety.evaluation.speed import Speed
 
@@ -145,7 +145,7 @@ def _findings(sh: Shell, store: str | None, reached: list[Speed]) -> Iterator[Fi
         ("policy", lambda: _policy(settings)),
         ("ledger", lambda: _ledger(settings)),
         *_stores(settings, store),
-        *_traces(settings, store),
+        *_databases(settings, store),
         ("detectors", lambda: _detectors(settings, reached)),
         ("decoder", lambda: _decoder(settings)),
     ]
@@ -215,26 +215,31 @@ def _store(called: str, target: Target) -> Iterator[Finding]:
     yield Finding(called, True, f"{opened.url}: can be listed" + ("" if first else ", but is empty"))
 
 
-def _traces(settings: Settings, named: str | None) -> list[tuple[str, Callable[[], Iterator[Finding]]]]:
-    """Return a check for each way of tracing that is configured: stores may share one, or have their own."""
+def _databases(settings: Settings, named: str | None) -> list[tuple[str, Callable[[], Iterator[Finding]]]]:
+    """Return a check for each database of others that is read, to trace or for pict-rs' own names of its files.
+
+    Stores may share one, or have their own.
+    """
     from fedi_safety.app.stores import targets
 
     try:
         chosen = targets(settings, named)
     except FediSafetyError:  # which the stores' own check has told
         chosen = []
-    ways = {} if chosen else {"trace": settings.trace}
+    ways: dict[str, Trace | Pictrs] = {} if chosen else {"trace": settings.trace, "pictrs": settings.pictrs}
     for target in chosen:
-        way = target.settings.trace
-        if way.server is not None and way not in ways.values():
-            ways["trace" if way == settings.trace else f"trace of store {target.name}"] = way
-    return [(called, partial(_trace, called, way)) for called, way in ways.items()]
+        for section in ("trace", "pictrs"):
+            way = getattr(target.settings, section)
+            if way not in ways.values():
+                ways[section if way == getattr(settings, section) else f"{section} of store {target.name}"] = way
+    return [(called, partial(_database, called, way)) for called, way in ways.items()]
 
 
-def _trace(called: str, access: Trace) -> Iterator[Finding]:
-    from fedi_safety.app.roles import check_trace
+def _database(called: str, access: Trace | Pictrs) -> Iterator[Finding]:
+    from fedi_safety.app.roles import check_pictrs, check_trace
+    from fedi_safety.config.schema import Trace
 
-    for found in check_trace(access):
+    for found in check_trace(access) if isinstance(access, Trace) else check_pictrs(access):
         yield Finding(called, found.ok, found.detail, found.code, found.sql)
 
 

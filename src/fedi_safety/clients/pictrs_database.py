@@ -16,6 +16,13 @@ from fedi_safety.core.errors import StoreError
 
 _WITHIN_S = 60.0
 
+READS: Mapping[str, tuple[str, ...]] = {
+    "hashes": ("hash", "identifier", "motion_identifier"),
+    "variants": ("hash", "identifier"),
+    "proxies": ("url", "alias"),
+}
+"""The columns that are read, by table, and nothing else."""
+
 
 @dataclass(frozen=True, slots=True)
 class Owner:

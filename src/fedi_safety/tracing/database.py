@@ -22,11 +22,10 @@ PUBLIC = "public"
 _NAMED = 3  # of other columns that a role may read
 _PERSONAL = re.compile(r"mail|passw|secret|private|token|otp|(?:^|_)ip(?:_|$)|address", re.IGNORECASE)
 
-_DSN = "write `trace.database` like postgresql://ROLE:PASSWORD@HOST/DATABASE"
 _REMEDIES = {
-    Trouble.SETUP: _DSN,
-    Trouble.CREDENTIALS: "see name and password in `trace.database`",
-    Trouble.UNREACHABLE: "see whether it runs, and the address in `trace.database`",
+    Trouble.SETUP: "write `{setting}` like postgresql://ROLE:PASSWORD@HOST/DATABASE",
+    Trouble.CREDENTIALS: "see name and password in `{setting}`",
+    Trouble.UNREACHABLE: "see whether it runs, and the address in `{setting}`",
     Trouble.PRIVILEGE: "`fedi-safety doctor` prints what the role needs",
     Trouble.TIME: "see whether the server is busy, or raise `trace.limit_s`",
     Trouble.OTHER: "see what its log says",
@@ -49,18 +48,19 @@ class Schema:
 class ServerDatabase:
     """A server's database. What it raises is a `TraceError`, and no message has a credential in it."""
 
-    def __init__(self, dsn: str, name: str, *, expected: str = "") -> None:
+    def __init__(self, dsn: str, name: str, *, expected: str = "", setting: str = "trace.database") -> None:
         """Take the connection string and the server's `name`; nothing is opened yet.
 
-        `expected` are the versions whose schema is understood, in words. Raises `TraceUsageError` for what is no
-        connection string, or one of another kind of database.
+        `expected` are the versions whose schema is understood, in words; `setting` is where the string comes from.
+        Raises `TraceUsageError` for what is no connection string, or one of another kind of database.
         """
         self._name = name
         self._expected = expected or name
+        self._setting = setting
         kind = re.match(r"(\w+)(?:\+\w+)?://", dsn)
         if kind is not None and kind[1] not in ("postgresql", "postgres"):
             # Another kind would be chosen here: a class like `ReadOnlyPostgresql`, with sessions like its.
-            raise TraceUsageError("trace.database", "only PostgreSQL is read", "leave it out: other ways remain")
+            raise TraceUsageError(setting, "only PostgreSQL is read", "leave it out: other ways remain")
         self._database = ReadOnlyPostgresql(dsn, self._fault)
 
     @contextmanager
@@ -87,7 +87,8 @@ class ServerDatabase:
     def _fault(self, trouble: Trouble, cause: str) -> TraceError:
         remedy = _REMEDIES.get(trouble, f"the schema of {self._expected} is expected")
         kind = SlowAnswerError if trouble is Trouble.TIME else TraceError
-        return (TraceUsageError if trouble in _MISCONFIGURED else kind)(f"database of {self._name}", cause, remedy)
+        kind = TraceUsageError if trouble in _MISCONFIGURED else kind
+        return kind(f"database of {self._name}", cause, remedy.format(setting=self._setting))
 
 
 There = Mapping[str, Collection[str]]
@@ -277,7 +278,7 @@ def _other_columns(readable: Mapping[tuple[str, str], Collection[str]], reads: R
     ]
     # What concerns people first.
     other.sort(key=lambda name: (_PERSONAL.search(name) is None, name))
-    return [f"it may read {_listed(other)}, which tracing does not need"] if other else []
+    return [f"it may read {_listed(other)}, of which there is no need"] if other else []
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -191,10 +191,7 @@ class TraceLedger(Protocol):
         ...
 
     def untraced_uploads(self, limit: int) -> list[Subject]:
-        """Return condemned contents that the gate refused, or let in, and that nobody has traced yet; oldest first.
-
-        Each once, without a store. What a person dismissed is none of them.
-        """
+        """Return condemned contents, each once, that the gate refused or let in and nobody dismissed or traced yet."""
         ...
 
     def told_of(self, sha256: bytes | None, records: Sequence[str]) -> list[Sighting]:
