@@ -26,8 +26,8 @@ from fedi_safety.core.ledger.records import (
     Verification,
     Watermark,
 )
-from fedi_safety.core.ledger.uploads import BacklogEntry, Move, UploadFigures, UploadNote, UploadState
-from fedi_safety.core.sightings import Sighting, Source, SourceKind, Subject, TraceRecord
+from fedi_safety.core.ledger.uploads import BacklogEntry, Move, UploadFigures, UploadNote, UploadState, UploadsToTrace
+from fedi_safety.core.sightings import Source, SourceKind, TraceRecord
 from fedi_safety.core.types import Content, Judged, Judgement, Known, Object, Outcome, Plan, Scores, Unscanned
 
 Array = Any
@@ -172,7 +172,7 @@ class ScorePage(Protocol):
 # --- a pass
 
 
-class TraceLedger(Protocol):
+class TraceLedger(UploadsToTrace, Protocol):
     """What is remembered of who put contents there. See `Ledger`."""
 
     def record_traces(self, run: int | None, records: Sequence[TraceRecord]) -> None:
@@ -188,14 +188,6 @@ class TraceLedger(Protocol):
 
     def due_traces(self, store: str, limit: int) -> list[TraceRecord]:
         """Return attempts at what a store has, or had, that are to be made again by now; the longest due first."""
-        ...
-
-    def untraced_uploads(self, limit: int) -> list[Subject]:
-        """Return condemned contents, each once, that the gate refused or let in and nobody dismissed or traced yet."""
-        ...
-
-    def told_of(self, sha256: bytes | None, records: Sequence[str]) -> list[Sighting]:
-        """Return where servers' hooks said that a content is in use, known by its hash or by one of these records."""
         ...
 
 

@@ -1,13 +1,15 @@
-"""Uploads that the gate refused, or let in without a verdict, as plain data: what is kept of them and how they end."""
+"""Uploads that the gate refused, or let in without a verdict: what is kept of them and how they end, as plain data."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 from fedi_safety.core.enums import Verdict
-from fedi_safety.core.sightings import Sighting
+from fedi_safety.core.sightings import Sighting, Subject
 
 REMOVED = "removed"
 """The outcome of what was condemned and then removed by an act."""
@@ -118,3 +120,15 @@ class UploadFigures:
     def any(self) -> bool:
         """Whether the gate has ever left a trace."""
         return bool(self.refused or self.owed or self.held or self.condemned or self.settled or self.judged)
+
+
+class UploadsToTrace(Protocol):
+    """What tracing asks about uploads. See the port `TraceLedger`."""
+
+    def untraced_uploads(self, limit: int) -> list[Subject]:
+        """Return condemned contents, each once, that the gate refused or let in and nobody dismissed or traced yet."""
+        ...
+
+    def told_of(self, sha256: bytes | None, records: Sequence[str]) -> list[Sighting]:
+        """Return where servers' hooks said that a content is in use, known by its hash or by one of these records."""
+        ...
