@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fedi_safety.core.enums import ActKind, PlanState, Reason, Verdict
+from fedi_safety.core.moderation import AppAction, Confirmation
 from fedi_safety.core.sightings import TraceRecord
 from fedi_safety.core.types import Judgement, Object, RuleHit, Signal
 
@@ -99,6 +100,8 @@ class Shown:
     acts: list[dict[str, Any]] = field(default_factory=list)
     events: list[PastEvent] = field(default_factory=list)
     traces: list[TraceRecord] = field(default_factory=list)
+    actions: list[AppAction] = field(default_factory=list)  # through the app
+    confirmation: Confirmation | None = None
 
 
 # --- figures

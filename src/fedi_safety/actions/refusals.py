@@ -1,0 +1,26 @@
+"""What a server's refusal means for the other actions: that nobody is served now, or that this one is not done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fedi_safety.clients.json_api import ApiError
+from fedi_safety.core.errors import ModerationDown, ModerationError
+
+_DOWN = frozenset({None, 401, 429, 502, 503, 504})
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn `ApiError` into the errors of the `Moderator` port."""
+    try:
+        yield
+    except ApiError as error:
+        kind = ModerationDown if error.status in _DOWN and not _unclear(error) else ModerationError
+        raise kind(error.thing, error.cause, error.remedy) from None
+
+
+def _unclear(error: ApiError) -> bool:
+    """Whether there was an answer that says too little: about this target, and nothing about others."""
+    return error.status is None and "does not tell" in error.cause

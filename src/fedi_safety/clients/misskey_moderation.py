@@ -1,0 +1,61 @@
+"""Misskey's API as a moderator acts by it: drive files and users, and how they stand after. Sharkey's is the same there.
+
+Every call raises `ApiError` where it gets no answer to it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fedi_safety.clients.json_api import ApiError, JsonApi
+
+PERMISSIONS = ("read:admin:drive", "write:drive", "read:admin:show-user", "write:admin:suspend-user")
+_UNKNOWN = frozenset({"NO_SUCH_FILE", "NO_SUCH_USER", "USER_NOT_FOUND"})
+
+
+class MisskeyModeration:
+    """Speaks to one Misskey as the moderator whose token it is, with those of `PERMISSIONS` that are needed."""
+
+    def __init__(self, root: str, token: str) -> None:
+        """Take the server's address and a token; nothing is sent yet. Raises `ApiError` for a token that is none."""
+        self._api = JsonApi(root, "Misskey", token)
+
+    def file_there(self, file_id: str, within_s: float) -> bool:
+        """Whether there is a drive file with this id."""
+        return self._maybe("admin/drive/show-file", {"fileId": file_id}, within_s) is not None
+
+    def suspended(self, user_id: str, within_s: float) -> bool | None:
+        """Whether a user is suspended, None where there is none."""
+        found = self._maybe("admin/show-user", {"userId": user_id}, within_s)
+        if found is None:
+            return None
+        suspended = found.get("isSuspended")
+        if not isinstance(suspended, bool):
+            raise ApiError("API of Misskey", "its answer does not tell whether a user is suspended", "see its version")
+        return suspended
+
+    def delete_file(self, file_id: str, within_s: float) -> None:
+        """Delete a drive file, whosever it is: the bytes and the record."""
+        self._ask("drive/files/delete", {"fileId": file_id}, within_s)
+
+    def suspend(self, user_id: str, within_s: float) -> None:
+        """Suspend a user."""
+        self._ask("admin/suspend-user", {"userId": user_id}, within_s)
+
+    def close(self) -> None:
+        """Close the connections. May be called twice."""
+        self._api.close()
+
+    def _maybe(self, endpoint: str, body: dict[str, str], within_s: float) -> dict[str, Any] | None:
+        try:
+            found = self._ask(endpoint, body, within_s)
+        except ApiError as error:
+            if error.code in _UNKNOWN:
+                return None
+            raise
+        if not isinstance(found, dict):
+            raise ApiError("API of Misskey", "its answer is not understood", "see its version")
+        return found
+
+    def _ask(self, endpoint: str, body: dict[str, str], within_s: float) -> Any:
+        return self._api.ask("POST", f"/api/{endpoint}", within_s=within_s, body=body)
