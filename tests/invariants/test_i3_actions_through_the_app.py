@@ -6,7 +6,6 @@ A person's no wins, stop means stop, and a breaker of their own bounds them what
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -351,12 +350,12 @@ def test_killed_at_any_step_no_action_is_done_twice_or_without_record(tmp_path: 
         switch_on(bench, LastingModerator(folder / "done"))
         return bench
 
-    os.replace(tmp_path / "0", tmp_path / "now")
+    (tmp_path / "0").replace(tmp_path / "now")
     prepared = opened(tmp_path / "now")
     prepared.scan(dry_run=True)
     prepared.ledger.confirm(sha(A), "", "admin")
     prepared.close()
-    os.replace(tmp_path / "now", tmp_path / "0")
+    (tmp_path / "now").replace(tmp_path / "0")
     while killed:
         fatal += 1
         folder, moderator = tmp_path / "now", LastingModerator(tmp_path / "now/done")

@@ -65,10 +65,15 @@ def server_name(access: Trace, host: str) -> str:
 
 def open_moderator(access: Trace, root: str, host: str) -> Moderator:
     """Return who acts on the configured server; nothing is reached for yet. Raises `TraceUsageError`."""
+    from fedi_safety.clients.json_api import ApiError
+
     kind = kind_of(access.server)
     if kind is None or access.token is None:
         raise TraceUsageError("trace.actions", "they go through the server's API", "set `trace.url` and `trace.token`")
-    return kind.open(server_name(access, host), root, access.token.get_secret_value())
+    try:
+        return kind.open(server_name(access, host), root, access.token.get_secret_value())
+    except ApiError as error:
+        raise TraceUsageError("trace.token", error.cause, error.remedy) from None
 
 
 def kind_of(server: str | None) -> ModeratorKind | None:

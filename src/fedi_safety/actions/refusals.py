@@ -17,10 +17,5 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except ApiError as error:
-        kind = ModerationDown if error.status in _DOWN and not _unclear(error) else ModerationError
+        kind = ModerationDown if error.status in _DOWN else ModerationError
         raise kind(error.thing, error.cause, error.remedy) from None
-
-
-def _unclear(error: ApiError) -> bool:
-    """Whether there was an answer that says too little: about this target, and nothing about others."""
-    return error.status is None and "does not tell" in error.cause

@@ -102,7 +102,7 @@ class LemmyModeration:
     def delete_image(self, filename: str, within_s: float) -> bool:
         """Delete an image with the records of all its names; return whether there was one. 1.0 alone can."""
         if self.version(within_s) == 3:
-            raise ApiError("API of Lemmy", "0.19 deletes no image by its name", "leave `delete_image` out")
+            raise ApiError("API of Lemmy", "0.19 deletes no image by its name", "leave `delete_image` out", status=501)
         try:
             self._ask("DELETE", "/image", within_s, body={"filename": filename})
         except ApiError as error:
@@ -143,4 +143,4 @@ def _at(found: Any, *path: str) -> Any:
 
 
 def _unclear(what: str) -> ApiError:
-    return ApiError("API of Lemmy", f"its answer does not tell {what}", "see its version")
+    return ApiError("API of Lemmy", f"its answer does not tell {what}", "see its version", status=200)

@@ -90,4 +90,4 @@ class MastodonModeration:
 
 
 def _unclear(what: str) -> ApiError:
-    return ApiError("API of Mastodon", f"its answer does not tell {what}", "see its version")
+    return ApiError("API of Mastodon", f"its answer does not tell {what}", "see its version", status=200)

@@ -1,4 +1,4 @@
-"""Misskey's API as a moderator acts by it: drive files and users, and how they stand after. Sharkey's is the same there.
+"""Misskey's API, and Sharkey's, as a moderator acts by it: drive files and users, and how they stand after.
 
 Every call raises `ApiError` where it gets no answer to it.
 """
@@ -31,7 +31,7 @@ class MisskeyModeration:
             return None
         suspended = found.get("isSuspended")
         if not isinstance(suspended, bool):
-            raise ApiError("API of Misskey", "its answer does not tell whether a user is suspended", "see its version")
+            raise _unclear("whether a user is suspended")
         return suspended
 
     def delete_file(self, file_id: str, within_s: float) -> None:
@@ -54,8 +54,12 @@ class MisskeyModeration:
                 return None
             raise
         if not isinstance(found, dict):
-            raise ApiError("API of Misskey", "its answer is not understood", "see its version")
+            raise _unclear("anything")
         return found
 
     def _ask(self, endpoint: str, body: dict[str, str], within_s: float) -> Any:
         return self._api.ask("POST", f"/api/{endpoint}", within_s=within_s, body=body)
+
+
+def _unclear(what: str) -> ApiError:
+    return ApiError("API of Misskey", f"its answer does not tell {what}", "see its version", status=200)
