@@ -54,12 +54,11 @@ def path(tmp_path: Path) -> Path:
     ledger.take_back(run, STORE)
     done = ledger.start(run, plans[:2])
     ledger.close(run, [Outcome(done[0], PlanState.DONE, "", RECEIPT), Outcome(done[1], PlanState.FAILED, "no")])
+    ledger.confirm(items[2].content.sha256, "", "admin")
     ledger.dismiss(items[2].content.sha256, "a tomato")
     traced = _traces(items[0])
     ledger.record_traces(run, traced, [[], _intended()])
     ledger.confirm(items[0].content.sha256, "seen", "admin")
-    ledger.confirm(items[3].content.sha256, "", "admin")
-    ledger.dismiss(items[3].content.sha256, "a pear")
     for due in ledger.due_actions(STORE):
         begun = ledger.start_action(run, due, None, 0.0)
         assert begun is not None
@@ -186,17 +185,17 @@ TAMPERINGS = {
         "UPDATE app_actions SET event_seq = (SELECT min(seq) FROM events WHERE kind = 'action.planned') WHERE id = 1",
         "action 1 through the app",
     ),
-    "confirmation by another": ("UPDATE confirmations SET by = 'me' WHERE id = 1", "the confirmation of content"),
+    "confirmation by another": ("UPDATE confirmations SET by = 'me' WHERE id = 2", "the confirmation of content"),
     "confirmation for another reason": (
-        "UPDATE confirmations SET reason = '' WHERE id = 1",
+        "UPDATE confirmations SET reason = '' WHERE id = 2",
         "the confirmation of content",
     ),
-    "confirmation taken back": ("UPDATE confirmations SET undone_at = 9 WHERE id = 1", "the confirmation of content"),
+    "confirmation taken back": ("UPDATE confirmations SET undone_at = 9 WHERE id = 2", "the confirmation of content"),
     "confirmation back again": (
-        "UPDATE confirmations SET undone_at = NULL WHERE id = 2",
+        "UPDATE confirmations SET undone_at = NULL WHERE id = 1",
         "the confirmation of content",
     ),
-    "confirmation gone": ("DELETE FROM confirmations WHERE id = 1", "the confirmation of a content is gone"),
+    "confirmation gone": ("DELETE FROM confirmations WHERE id = 2", "the confirmation of a content is gone"),
     "confirmation made up": (
         "INSERT INTO confirmations VALUES (9, zeroblob(32), 1, 'me', '', NULL)",
         "the confirmation of content",
