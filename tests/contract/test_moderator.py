@@ -88,7 +88,8 @@ OFFERED = [
 
 def case(test: Callable[..., None]) -> Callable[..., None]:
     CASES.append(test.__name__)
-    return pytest.mark.parametrize(("name", "offer"), OFFERED)(test)
+    marked: Callable[..., None] = pytest.mark.parametrize(("name", "offer"), OFFERED)(test)
+    return marked
 
 
 @dataclass

@@ -79,19 +79,19 @@ def test_from_a_picture_to_the_post_and_by_a_persons_word_to_the_person(sh: Shel
     assert "through the app: done 2, gone 0, failed 0, waiting for `fedi-safety confirm` 1" in said
     assert sh.server.posts["11"]["removed"] is True
     assert len(sh.server.reports) == 1
-    assert sh.server.people["13"]["banned"] is False
+    assert not sh.server.people["13"]["banned"]
     assert sh.shown() == {"report": "done", "remove_post": "done", "ban": "unconfirmed"}
     assert "unconfirmed: ban of person" in sh("show", "bad.png")[1]
     code, said = sh("confirm", "bad.png", "--reason", "two of us looked")
     assert code == 0
     assert "confirmed; to be done by the next run: 1" in said
     assert "ban of person @them@far.example" in said
-    assert sh.server.people["13"]["banned"] is False, "it is the next run that acts"
+    assert not sh.server.people["13"]["banned"], "it is the next run that acts"
     code, said = sh("apply", "--yes", "--json")
     assert code == 0, said
     (closing,) = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
     assert closing["actions"] == {"done": 1, "gone": 0, "failed": 0, "unconfirmed": 0}
-    assert sh.server.people["13"]["banned"] is True
+    assert sh.server.people["13"]["banned"]
     assert "confirmed by" in (text := sh("show", "bad.png")[1]) and "two of us looked" in text
     assert sh("ledger", "verify")[0] == 0
     sh.real()

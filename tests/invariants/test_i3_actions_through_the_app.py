@@ -10,6 +10,8 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 
@@ -52,7 +54,11 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def switch_on(
-    bench: Bench, moderator: Moderator, offers: tuple[Offer, ...] = OFFERS, most: int = 20, **seen: object
+    bench: Bench,
+    moderator: Moderator,
+    offers: tuple[Offer, ...] = OFFERS,
+    most: int = 20,
+    seen: Any = MappingProxyType({}),
 ) -> None:
     """Have the bench's next passes trace, and act through this server."""
     wanted = Wanted(offers, moderator.name)
@@ -95,7 +101,7 @@ def test_the_order_is_trace_bytes_post_person(bench: Bench) -> None:
     assert isinstance(tracer, FakeTracer)
     answer = tracer.answer
     tracer.answer = lambda subject: (happened.append("trace"), answer(subject))[1]  # type: ignore[func-returns-value]
-    store.remove = lambda obj, sha256: (happened.append("bytes"), remove(obj, sha256))[1]  # type: ignore[method-assign,assignment,func-returns-value]
+    store.remove = lambda obj, sha256: (happened.append("bytes"), remove(obj, sha256))[1]  # type: ignore[method-assign,func-returns-value]
     server(bench).before = lambda action: happened.append(action.action)
     bench.scan(limit=1)
     assert happened == ["trace", "bytes", "report", "remove_post"]
@@ -181,7 +187,7 @@ def test_what_a_person_dismisses_while_others_are_done_is_not_done(bench: Bench)
 
 def test_a_milder_policy_wins(bench: Bench) -> None:
     assert isinstance(bench.store, FakeStore)
-    server(bench).before = lambda _action: (_ for _ in ()).throw(ModerationError("fake", "no"))  # type: ignore[return-value]
+    server(bench).before = lambda _action: (_ for _ in ()).throw(ModerationError("fake", "no"))
     bench.scan()
     assert states(bench)["report"] is ActionState.FAILED
     server(bench).before = lambda _action: None
@@ -385,7 +391,7 @@ def test_killed_at_any_step_no_action_is_done_twice_or_without_record(tmp_path: 
     ],
 )
 def test_how_sure_it_is_decides_what_may_be_done(bench: Bench, seen: dict[str, object], done: set[str]) -> None:
-    switch_on(bench, server(bench), **seen)
+    switch_on(bench, server(bench), seen=seen)
     bench.scan(dry_run=True)
     bench.ledger.confirm(sha(A), "", "admin")
     bench.scan()

@@ -83,7 +83,12 @@ def _settled(sh: Shell, ledger: Ledger, target: Target, store: Store) -> Target:
 
 
 def _apply(
-    sh: Shell, ledger: Ledger, chosen: Sequence[tuple[Target, Store]], **resumed: bool
+    sh: Shell,
+    ledger: Ledger,
+    chosen: Sequence[tuple[Target, Store]],
+    *,
+    resume_acts: bool,
+    resume_actions: bool,
 ) -> list[tuple[str, RunReport]]:
     from fedi_safety.app.apply import apply as apply_plans
 
@@ -96,7 +101,8 @@ def _apply(
                 target.settings,
                 ledger=ledger,
                 store=store,
-                **resumed,
+                resume_acts=resume_acts,
+                resume_actions=resume_actions,
                 keep_going=lambda: not stop.is_set(),
             )
             reports.append((target.name, report))

@@ -125,8 +125,8 @@ def _lines(found: Shown) -> list[str]:
     lines += _traces(found)
     for act in found.acts:
         lines += _receipt(act)
-    if (said := found.confirmation) is not None:
-        lines.append(f"{iso_time(said.at)}  confirmed by {said.by}{f': {said.reason}' if said.reason else ''}")
+    if (word := found.confirmation) is not None:
+        lines.append(f"{iso_time(word.at)}  confirmed by {word.by}{f': {word.reason}' if word.reason else ''}")
     return lines + [action_line(action) for action in found.actions]
 
 

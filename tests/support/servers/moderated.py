@@ -73,7 +73,8 @@ def _lemmy(state: Moderated, asked: Asked, version: int) -> Reply:
     path = asked.path.removeprefix(f"/api/v{version}")
     if path == asked.path:
         return 404, None
-    body, reason = asked.body, {} if version == 3 else {"reason": str}
+    body = asked.body
+    reason: dict[str, type] = {} if version == 3 else {"reason": str}
     maybe: dict[str, type] = {"reason": str} if version == 3 else {}
     wrong: Reply = (400, {"error": "unknown", "message": "the body is not of its type"})
     match asked.method, path:
@@ -109,18 +110,18 @@ def _lemmy(state: Moderated, asked: Asked, version: int) -> Reply:
             return 200, {f"{kind}_report_view": {f"{kind}_report": {"id": 1} | body}}
         case "POST", "/post/remove" | "/comment/remove":
             kind = path.split("/")[1]
-            if not exactly(body, {f"{kind}_id": int, "removed": bool} | reason, **maybe):
+            if not exactly(body, {f"{kind}_id": int, "removed": bool, **reason}, **maybe):
                 return wrong
             (state.posts if kind == "post" else state.comments)[str(body[f"{kind}_id"])]["removed"] = body["removed"]
             return 200, {}
         case "POST", "/admin/purge/post":
-            if not exactly(body, {"post_id": int} | reason, **maybe):
+            if not exactly(body, {"post_id": int, **reason}, **maybe):
                 return wrong
             del state.posts[str(body["post_id"])]
             return 200, {"success": True}
         case "POST", "/user/ban" | "/admin/ban" if (path == "/user/ban") is (version == 3):
             ends = {"remove_data": bool, "expires": int} if version == 3 else {"remove_or_restore_data": bool}
-            if not exactly(body, {"person_id": int, "ban": bool} | reason, **maybe, **ends):
+            if not exactly(body, {"person_id": int, "ban": bool, **reason}, **maybe, **ends):
                 return wrong
             state.people[str(body["person_id"])]["banned"] = body["ban"]
             return 200, {"banned": body["ban"], "person_view": {}}
