@@ -44,7 +44,7 @@ class Harness:
 _LEMMY_IDS = {TargetKind.POST: "11", TargetKind.COMMENT: "12", TargetKind.PERSON: "13", TargetKind.FILE: "a.png"}
 _LEMMY = {
     "posts": {"11": {"removed": False, "deleted": False}},
-    "comments": {"12": {"removed": False, "deleted": False}},
+    "comments": {"12": {"removed": False, "deleted": False, "post_id": 11}},
     "people": {"13": {"banned": False}},
     "files": {"a.png"},
 }

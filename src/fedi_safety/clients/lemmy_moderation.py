@@ -56,7 +56,7 @@ class LemmyModeration:
         found = self._maybe(_PERSON[version], {"person_id": person_id}, within_s)
         if found is None:
             return None
-        path = ("person_view", "person", "banned") if version == 3 else ("person_view", "creator_banned")
+        path = ("person_view", "person", "banned") if version == 3 else ("person_view", "banned")
         banned = _at(found, *path)
         if not isinstance(banned, bool):
             raise _unclear("whether somebody is banned")
@@ -64,15 +64,27 @@ class LemmyModeration:
 
     def reported(self, kind: str, target_id: int, mark: str, within_s: float) -> bool:
         """Whether there is a report on a post or comment (`kind`) whose reason has the mark in it."""
-        asked: dict[str, str | int | bool] = {f"{kind}_id": target_id, "limit": _MOST_REPORTS}
-        if self.version(within_s) == 3:
-            rows = _at(self._ask("GET", f"/{kind}/report/list", within_s, params=asked), f"{kind}_reports")
-        else:
-            rows = _at(self._ask("GET", "/report/list", within_s, params=asked | {"type_": f"{kind}s"}), "items")
+        rows = self._reports3(kind, target_id, within_s) if self.version(within_s) == 3 else self._reports4(
+            kind, target_id, within_s
+        )  # fmt: skip
         if not isinstance(rows, list):
             raise _unclear("which reports there are")
-        reasons = (_at(row, f"{kind}_report", "reason") for row in rows)
+        reports = (_at(row, f"{kind}_report") for row in rows)
+        reasons = (_at(report, "reason") for report in reports if _at(report, f"{kind}_id") == target_id)
         return any(mark in reason for reason in reasons if isinstance(reason, str))
+
+    def _reports3(self, kind: str, target_id: int, within_s: float) -> Any:
+        asked = {f"{kind}_id": target_id, "limit": _MOST_REPORTS}
+        return _at(self._ask("GET", f"/{kind}/report/list", within_s, params=asked), f"{kind}_reports")
+
+    def _reports4(self, kind: str, target_id: int, within_s: float) -> Any:
+        """Return the newest reports of a kind on a post, or on the post that a comment is below."""
+        comment = None if kind == "post" else self.comment(target_id, within_s)
+        post_id = target_id if comment is None else comment.get("post_id")
+        asked = {"post_id": post_id, "type_": f"{kind}s", "limit": _MOST_REPORTS}
+        # Without this those that are for moderators of communities are left out.
+        asked["show_community_rule_violations"] = True
+        return _at(self._ask("GET", "/report/list", within_s, params=asked), "items")
 
     def shows_image(self, filename: str, within_s: float) -> bool:
         """Whether the server still gives an image out by this name. Its bytes are not read, nor another size made."""
@@ -91,8 +103,11 @@ class LemmyModeration:
         self._ask("POST", f"/{kind}/remove", within_s, body=body)
 
     def report(self, kind: str, target_id: int, reason: str, within_s: float) -> None:
-        """Report a post or comment (`kind`) to those who moderate it."""
-        self._ask("POST", f"/{kind}/report", within_s, body={f"{kind}_id": target_id, "reason": reason})
+        """Report a post or comment (`kind`): with 0.19 to those who moderate it, with 1.0 to this server's admins."""
+        body: dict[str, Any] = {f"{kind}_id": target_id, "reason": reason}
+        if self.version(within_s) == 4:
+            body["violates_instance_rules"] = True
+        self._ask("POST", f"/{kind}/report", within_s, body=body)
 
     def ban(self, person_id: int, reason: str, within_s: float) -> None:
         """Ban a person from the site, without an end. What they wrote stays."""

@@ -1,6 +1,6 @@
 """Servers to be acted on, on loopback: each answers as the real one's types allow, and refuses what they do not.
 
-The bodies of Lemmy 0.19's requests are those of `lemmy_api_common` 0.19.21, those of 1.0 of its main branch, Misskey's
+The bodies of Lemmy 0.19's requests are those of `lemmy_api_common` 0.19.21, those of 1.0 of its beta 1, Misskey's
 of misskey-js 2026.5.1; of Pixelfed and Mastodon what their code and documentation say. They keep what was done to them.
 """
 
@@ -93,18 +93,27 @@ def _lemmy(state: Moderated, asked: Asked, version: int) -> Reply:
             if person is None:
                 return 404, {"error": "couldnt_find_person" if version == 3 else "not_found"}
             own = {"person": {"id": 1} | (person if version == 3 else {}), "is_admin": False}
-            return 200, {"person_view": own | ({} if version == 3 else {"creator_banned": person["banned"]})}
+            return 200, {"person_view": own | ({} if version == 3 else {"banned": person["banned"]})}
         case "GET", "/post/report/list" | "/comment/report/list" if version == 3:
             kind = path.split("/")[1]
             rows = [row for row in state.reports if str(row.get(f"{kind}_id")) == asked.query[f"{kind}_id"]]
             return 200, {f"{kind}_reports": [{f"{kind}_report": {"id": 1} | row} for row in rows]}
         case "GET", "/report/list" if version == 4:
             kind = asked.query["type_"].removesuffix("s")
-            rows = [row for row in state.reports if str(row.get(f"{kind}_id")) == asked.query[f"{kind}_id"]]
+            shown = asked.query.get("show_community_rule_violations") == "true"
+            rows = [
+                row for row in state.reports if f"{kind}_id" in row and (shown or row.get("violates_instance_rules"))
+            ]
+            if kind == "post":
+                rows = [row for row in rows if str(row["post_id"]) == asked.query["post_id"]]
+            else:
+                below = {name for name, one in state.comments.items() if str(one["post_id"]) == asked.query["post_id"]}
+                rows = [row for row in rows if str(row["comment_id"]) in below]
             return 200, {"items": [{"type_": kind, f"{kind}_report": {"id": 1} | row} for row in rows]}
         case "POST", "/post/report" | "/comment/report":
             kind = path.split("/")[1]
-            if not exactly(body, {f"{kind}_id": int, "reason": str}):
+            for_admins: dict[str, type] = {} if version == 3 else {"violates_instance_rules": bool}
+            if not exactly(body, {f"{kind}_id": int, "reason": str}, **for_admins):
                 return wrong
             state.reports.append(body)
             return 200, {f"{kind}_report_view": {f"{kind}_report": {"id": 1} | body}}
