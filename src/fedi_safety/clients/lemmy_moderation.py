@@ -25,7 +25,10 @@ class LemmyModeration:
         self._version: int | None = None
 
     def version(self, within_s: float) -> int:
-        """Return the version of the API that takes an admin's calls: 4 where there is one, else 3."""
+        """Return the version of the API that takes an admin's calls: 4 where there is one, else 3.
+
+        Lemmy takes a token that it does not know for none at all, and then shows less: that is an error here.
+        """
         if self._version is None:
             for version in (4, 3):
                 try:
@@ -35,10 +38,21 @@ class LemmyModeration:
                         raise
                     continue
                 if isinstance(_at(found, "version"), str):
+                    self._known(version, found, within_s)
                     self._version = version
                     return version
             raise ApiError("API of Lemmy", "it is none whose version is known", "check `trace.url`")
         return self._version
+
+    def _known(self, version: int, site: Any, within_s: float) -> None:
+        try:
+            known = version == 3 or self._api.ask("GET", "/api/v4/account", within_s=within_s) is not None
+        except ApiError as error:
+            if error.status not in (400, 401):
+                raise
+            known = False
+        if not known or (version == 3 and not isinstance(_at(site, "my_user"), dict)):
+            raise ApiError("API of Lemmy", "it does not accept the token", "make a new token", status=401)
 
     # --- reading
 
