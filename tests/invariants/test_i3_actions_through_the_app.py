@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from fedi_safety.core.actions import Actions
 from fedi_safety.core.enums import ActKind, Verdict
@@ -24,6 +25,7 @@ from fedi_safety.core.ports import Moderator
 from fedi_safety.core.sightings import Certainty, Subject, Traced
 from fedi_safety.core.tracing import Tracing
 from fedi_safety.ledger.ledger import open_ledger
+from fedi_safety.ledger.schema import app_actions
 from fedi_safety.stores.local import LocalStore
 from support.fakes import FakeClock, FakeStore, red_circles
 from support.killing import killed_at
@@ -149,6 +151,18 @@ def test_nothing_about_a_person_or_an_instance_without_a_persons_word(bench: Ben
     assert states(bench, B)["ban"] is ActionState.UNCONFIRMED, "one content's word is no other's"
 
 
+def test_a_persons_word_is_asked_for_again_when_it_starts(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "other.db", FakeStore({"a": A, "fine": RED}))
+    switch_on(bench, FakeModerator())
+    bench.scan()
+    with bench.ledger.database.write() as connection:  # whoever let it through
+        connection.execute(update(app_actions).where(app_actions.c.action == "ban").values(state="planned"))
+    again(bench)
+    assert {name for name, _ in server(bench).done} == {"report", "remove_post"}
+    assert bench.ledger.verify().problem is not None
+    bench.close()
+
+
 def test_a_word_given_before_the_trace_counts_and_one_for_what_is_not_condemned_is_refused(bench: Bench) -> None:
     bench.scan(dry_run=True)
     bench.ledger.confirm(sha(A), "", "admin")
@@ -208,6 +222,29 @@ def test_not_before_the_bytes_are_away(bench: Bench) -> None:
     bench.store.refusing = set()
     again(bench)
     assert set(server(bench).done) == POSTS
+
+
+def test_not_where_nothing_was_removed_though_it_was_traced(bench: Bench) -> None:
+    bench.scan(act=None)
+    assert bench.tracing is not None and bench.actions is not None
+    record = bench.tracing.trace(Subject(bench.store.url, "a", sha(A)), None)  # as `fedi-safety trace` does
+    bench.ledger.record_traces(None, [record], [Wanted(OFFERS, server(bench).name).by(record)])
+    assert states(bench)["report"] is ActionState.PLANNED
+    assert bench.ledger.due_actions(bench.store.url) == []
+    assert bench.actions.carry_out(bench.ledger.begin_run("apply", bench.store.url, {}), lambda: True)
+    assert server(bench).read == []
+
+
+def test_not_before_the_last_copy_of_the_bytes_is_away(bench: Bench) -> None:
+    assert isinstance(bench.store, FakeStore)
+    bench.store.put("copy", A)
+    bench.store.refusing = {"copy"}
+    bench.scan()
+    assert bench.store.removed.count("a") == 1
+    assert {target for _, target in server(bench).done} == {"post-b"}
+    bench.store.refusing = set()
+    again(bench)
+    assert {target for _, target in server(bench).done} == {"post-a", "post-b", "post-copy"}
 
 
 def test_stop_means_stop(bench: Bench) -> None:
