@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from fedi_safety.actions import by_hand, open_moderator, server_name, switched_on
-from fedi_safety.config.schema import Settings
+from fedi_safety.config.schema import Settings, Trace
 from fedi_safety.core.actions import Actions
 from fedi_safety.core.errors import TraceUsageError
 from fedi_safety.core.ledger.actions import ActionLedger
-from fedi_safety.core.moderation import Wanted
-from fedi_safety.core.ports import Clock
+from fedi_safety.core.moderation import AppAction, Standing, Wanted
+from fedi_safety.core.ports import Clock, Moderator
 from fedi_safety.core.runs import RunReport
 from fedi_safety.core.sightings import Sighting
 from fedi_safety.tracing.addresses import Address, read_address
@@ -23,6 +24,31 @@ def wanted_actions(settings: Settings) -> Wanted:
     return Wanted(offers, server_name(settings.trace, _address(settings).host)) if offers else Wanted()
 
 
+class _LateModerator:
+    """A moderator that is opened when it is first needed: a daemon's passes have nothing to do for days."""
+
+    def __init__(self, access: Trace, address: Address) -> None:
+        self.name = server_name(access, address.host)
+        self._open = partial(open_moderator, access, address.root, address.host)
+        self._opened: Moderator | None = None
+
+    @property
+    def _real(self) -> Moderator:
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened
+
+    def standing(self, action: AppAction, *, within_s: float) -> Standing:
+        return self._real.standing(action, within_s=within_s)
+
+    def perform(self, action: AppAction, *, within_s: float) -> None:
+        self._real.perform(action, within_s=within_s)
+
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+
+
 @contextmanager
 def opened_actions(settings: Settings, store: str, ledger: ActionLedger, clock: Clock) -> Iterator[Actions | None]:
     """Give what carries out actions for a store, None where none is switched on, and close it."""
@@ -30,8 +56,7 @@ def opened_actions(settings: Settings, store: str, ledger: ActionLedger, clock: 
     if not offers:
         yield None
         return
-    address = _address(settings)
-    moderator = open_moderator(settings.trace, address.root, address.host)
+    moderator = _LateModerator(settings.trace, _address(settings))
     try:
         yield Actions(
             ledger, clock, store, moderator, offers, most=settings.trace.max_actions, limit_s=settings.trace.limit_s
