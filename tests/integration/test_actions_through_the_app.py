@@ -82,6 +82,10 @@ def test_from_a_picture_to_the_post_and_by_a_persons_word_to_the_person(sh: Shel
     assert not sh.server.people["13"]["banned"]
     assert sh.shown() == {"report": "done", "remove_post": "done", "ban": "unconfirmed"}
     assert "unconfirmed: ban of person" in sh("show", "bad.png")[1]
+    code, said = sh("report")
+    assert "1 actions about people or instances" in said and "2 " in said
+    (store,) = json.loads(sh("report", "--json")[1])["stores"]
+    assert store["actions"] == {"done": 2, "unconfirmed": 1}
     code, said = sh("confirm", "bad.png", "--reason", "two of us looked")
     assert code == 0
     assert "confirmed; to be done by the next run: 1" in said
@@ -105,6 +109,7 @@ def test_the_breaker_has_its_code_and_its_word(sh: Shell) -> None:
     assert "BREAKER: actions through the app were stopped" in said
     assert "--resume-actions" in said
     assert not (sh.media / "bad.png").exists(), "removals are another breaker's"
+    assert "The breaker has stopped the actions through the app for" in sh("report")[1]
     assert sh.server.writes == []
     assert sh.real()[0] == 4
     code, said = sh("apply", "--yes", "--resume-actions")

@@ -214,6 +214,19 @@ def test_a_milder_policy_wins(bench: Bench) -> None:
     assert set(states(bench).values()) == {ActionState.SUPERSEDED}
 
 
+def test_a_milder_policy_wins_over_what_is_about_to_start(bench: Bench) -> None:
+    bench.actions = None
+    bench.scan()
+    due = bench.ledger.due_actions(bench.store.url)
+    assert len(due) == 4
+    policy = red_circles()
+    rules = tuple(replace(rule, verdict=Verdict.REVIEW) if isinstance(rule, Rule) else rule for rule in policy.rules)
+    bench.policy = replace(policy, rules=rules)
+    bench.scan(dry_run=True)  # another process decides anew in between
+    run = bench.ledger.begin_run("apply", bench.store.url, {})
+    assert [bench.ledger.start_action(run, one, None, 0.0) for one in due] == [None] * 4
+
+
 def test_not_before_the_bytes_are_away(bench: Bench) -> None:
     assert isinstance(bench.store, FakeStore)
     bench.store.refusing = {"a"}
@@ -306,7 +319,7 @@ def test_a_server_that_is_down_is_asked_once_a_run(bench: Bench) -> None:
     server(bench).before = down
     bench.scan()
     assert len(server(bench).read) == 1
-    assert list(states(bench).values()).count(ActionState.FAILED) == 1
+    assert [*states(bench).values(), *states(bench, B).values()].count(ActionState.FAILED) == 1
 
 
 def test_what_is_switched_off_or_meant_for_another_server_is_left(bench: Bench) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -226,6 +227,13 @@ def begun(connection: Connection, store: str, after: float, *, but: int | None =
         .where(stores.c.url == store, _a.begun_at > max([after, *let_go]), _a.id != (but or 0))
     )
     return connection.execute(count).scalar_one()
+
+
+def figures(connection: Connection, store_id: int) -> tuple[Counter[str], str | None]:
+    """Return how many actions for a store's contents stand how, and why their breaker holds them back, if it does."""
+    query = select(_a.state, func.count()).where(_a.store_id == store_id).group_by(_a.state)
+    counts = Counter({state: count for state, count in connection.execute(query)})
+    return counts, connection.execute(select(stores.c.action_breaker).where(stores.c.id == store_id)).scalar_one()
 
 
 def set_breaker(connection: Connection, at: float, run: int, store: str, why: str | None) -> None:

@@ -122,6 +122,8 @@ class StoreFigures:
     verdicts: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
     breaker: str | None = None
+    actions: Counter[str] = field(default_factory=Counter)  # through the app, by state
+    action_breaker: str | None = None
 
     @property
     def present(self) -> int:
