@@ -232,7 +232,9 @@ def begun(connection: Connection, store: str, after: float, *, but: int | None =
 def figures(connection: Connection, store_id: int) -> tuple[Counter[str], str | None]:
     """Return how many actions for a store's contents stand how, and why their breaker holds them back, if it does."""
     query = select(_a.state, func.count()).where(_a.store_id == store_id).group_by(_a.state)
-    counts = Counter({state: count for state, count in connection.execute(query)})
+    counts = Counter[str]()
+    for state, count in connection.execute(query):
+        counts[state] = count
     return counts, connection.execute(select(stores.c.action_breaker).where(stores.c.id == store_id)).scalar_one()
 
 
