@@ -30,7 +30,7 @@ SUBJECT = Subject("file:///srv", "key", bytes(32), ("one.png", "two.png"))
 
 def asked(*sightings: Sighting, offers: tuple[Offer, ...] = EVERYTHING) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for one in intended(offers, SUBJECT, sightings):
+    for one in intended(offers, sightings):
         found.setdefault(one.action, []).append(one.target_id)
     return found
 
@@ -68,11 +68,10 @@ def test_whose_people_it_may_be(where: Where, local: bool) -> None:
     assert asked(replace(SURE, local=not local), offers=offers) == {}
 
 
-def test_each_target_once_and_files_by_their_aliases() -> None:
+def test_each_target_once() -> None:
     again = replace(SURE, kind=SightingKind.UPLOAD)
     assert asked(SURE, again, replace(SURE, post_id="p2"))["post"] == ["p1", "p2"]
     assert asked(SURE, again)["person"] == ["u1"]
-    assert asked(SURE, offers=(Offer("file", TargetKind.FILE),)) == {"file": ["one.png", "two.png"]}
     assert asked(offers=EVERYTHING) == {}
 
 

@@ -129,7 +129,7 @@ KINDS: tuple[ModeratorKind, ...] = (
         "lemmy",
         ("lemmy",),
         (
-            Offer("delete_image", TargetKind.FILE),
+            Offer("delete_image", TargetKind.FILE, record="local_image"),
             Offer("report", TargetKind.POST),
             Offer("report", TargetKind.COMMENT),
             Offer("remove_comment", TargetKind.COMMENT),

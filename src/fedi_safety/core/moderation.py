@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 
-from fedi_safety.core.sightings import Certainty, Sighting, SightingKind, Subject, TraceRecord
+from fedi_safety.core.sightings import Certainty, Sighting, SightingKind, TraceRecord
 
 
 class TargetKind(StrEnum):
@@ -44,7 +44,7 @@ class Where(Enum):
 class Offer:
     """One action that a kind of server offers. One name may stand for several targets, each an offer of its own.
 
-    `record` is the table whose records are its files; where it is None they go by their aliases.
+    `record` is the table whose records are the files that it is for.
     """
 
     name: str
@@ -142,7 +142,7 @@ _OF_THEIRS = frozenset(
 """What a person put there themselves. Of a link's preview or a proxied copy they may never have seen the picture."""
 
 
-def intended(offers: Sequence[Offer], subject: Subject, sightings: Sequence[Sighting]) -> list[Intended]:
+def intended(offers: Sequence[Offer], sightings: Sequence[Sighting]) -> list[Intended]:
     """Return what these sightings ask for, of what is on offer, in the order of doing and each target once.
 
     What a path alone suggests asks for nothing. A person or an instance is only touched for a certain sighting of what
@@ -153,12 +153,12 @@ def intended(offers: Sequence[Offer], subject: Subject, sightings: Sequence[Sigh
         for place, sighting in enumerate(sightings):
             if sighting.certainty is Certainty.POSSIBLE:
                 continue
-            for one in _targets(offer, subject, sighting, place):
+            for one in _targets(offer, sighting, place):
                 found.setdefault((one.action, one.target, one.target_id), one)
     return list(found.values())
 
 
-def _targets(offer: Offer, subject: Subject, sighting: Sighting, place: int) -> list[Intended]:
+def _targets(offer: Offer, sighting: Sighting, place: int) -> list[Intended]:
     name, target, who = offer.name, offer.target, sighting.person_id
     if target.needs_person:
         sure = sighting.certainty is Certainty.CERTAIN and sighting.kind in _OF_THEIRS
@@ -167,7 +167,8 @@ def _targets(offer: Offer, subject: Subject, sighting: Sighting, place: int) -> 
             return []
         return [Intended(name, target, target_id, place, None if target is TargetKind.INSTANCE else sighting.person)]
     if target is TargetKind.FILE:
-        return [Intended(name, target, file, place, sighting.url, who) for file in _files(offer, subject, sighting)]
+        table, _, file = (sighting.record or "").partition("/")
+        return [Intended(name, target, file, place, sighting.url, who)] if file and table == offer.record else []
     if target is TargetKind.ACCOUNT:
         if who is None or sighting.post_id is not None or sighting.kind not in _OF_THEIRS:
             return []
@@ -176,13 +177,6 @@ def _targets(offer: Offer, subject: Subject, sighting: Sighting, place: int) -> 
     if sighting.post_id is None or shown is not target or sighting.kind is SightingKind.MESSAGE:
         return []
     return [Intended(name, target, sighting.post_id, place, sighting.url, who)]
-
-
-def _files(offer: Offer, subject: Subject, sighting: Sighting) -> tuple[str, ...]:
-    if offer.record is None:
-        return subject.aliases
-    table, _, file = (sighting.record or "").partition("/")
-    return (file,) if table == offer.record and file else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +190,7 @@ class Wanted:
         """Return what a trace asks for; see `intended`. Of one without a content there is nothing."""
         if record.subject.sha256 is None:
             return []
-        found = intended(self.offers, record.subject, record.sightings)
+        found = intended(self.offers, record.sightings)
         return [replace(one, server=self.server) for one in found]
 
 

@@ -92,8 +92,8 @@ def start(
     connection: Connection, at: float, run: int, action: AppAction, most: int | None, since: float
 ) -> AppAction | None:
     """See `ActionLedger.start_action`. A person's no wins until then, whatever became of the action before."""
-    row = connection.execute(_ROWS.where(_a.id == action.id, _a.state.in_(_STARTABLE))).one_or_none()
-    if row is None or not connection.execute(select(_a.id).where(_a.id == row.id, _ready(at))).first():
+    row = connection.execute(_ROWS.where(_a.id == action.id, _ready(at))).one_or_none()
+    if row is None:
         return None
     if row.target in _NEED_PERSON and vouched(connection, row.sha256) is None:
         return None

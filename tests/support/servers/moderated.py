@@ -80,7 +80,7 @@ def _lemmy(state: Moderated, asked: Asked, version: int) -> Reply:
     wrong: Reply = (400, {"error": "unknown", "message": "the body is not of its type"})
     match asked.method, path:
         case "GET", "/site":
-            who = {"my_user": {}} if version == 3 and asked.known else {}
+            who: dict[str, Any] = {"my_user": {}} if version == 3 and asked.known else {}
             return 200, {"version": "0.19.21" if version == 3 else "1.0.0-beta.1", "site_view": {}} | who
         case "GET", "/account" if version == 4 and asked.known:
             return 200, {"local_user_view": {}}
