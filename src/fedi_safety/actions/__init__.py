@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fedi_safety.config.schema import Trace
-from fedi_safety.core.errors import TraceUsageError
+from fedi_safety.core.errors import ApiError, TraceUsageError
 from fedi_safety.core.moderation import Offer, TargetKind, Where
 from fedi_safety.core.ports import Moderator
 from fedi_safety.core.sightings import Sighting
@@ -65,8 +65,6 @@ def server_name(access: Trace, host: str) -> str:
 
 def open_moderator(access: Trace, root: str, host: str) -> Moderator:
     """Return who acts on the configured server; nothing is reached for yet. Raises `TraceUsageError`."""
-    from fedi_safety.clients.json_api import ApiError
-
     kind = kind_of(access.server)
     if kind is None or access.token is None:
         raise TraceUsageError("trace.actions", "they go through the server's API", "set `trace.url` and `trace.token`")

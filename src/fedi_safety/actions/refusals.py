@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fedi_safety.clients.json_api import ApiError
-from fedi_safety.core.errors import ModerationDown, ModerationError
+from fedi_safety.core.errors import ApiError, ModerationDown, ModerationError
 
 _DOWN = frozenset({None, 401, 429, 502, 503, 504})
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from fedi_safety.clients.json_api import ApiError, JsonApi
+from fedi_safety.clients.json_api import JsonApi
+from fedi_safety.core.errors import ApiError
 
 _NOT_THERE = frozenset({"couldnt_find_post", "couldnt_find_comment", "couldnt_find_person", "not_found"})
 _BAN = {3: "/user/ban", 4: "/admin/ban"}

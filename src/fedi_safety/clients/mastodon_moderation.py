@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from fedi_safety.clients.json_api import ApiError, JsonApi
+from fedi_safety.clients.json_api import JsonApi
+from fedi_safety.core.errors import ApiError
 
 SCOPES = ("write:reports", "admin:read:reports", "admin:read:accounts", "admin:write:accounts",
           "admin:read:domain_blocks", "admin:write:domain_blocks")  # fmt: skip

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fedi_safety.clients.json_api import ApiError, JsonApi
+from fedi_safety.clients.json_api import JsonApi
+from fedi_safety.core.errors import ApiError
 
 PERMISSIONS = ("read:admin:drive", "write:drive", "read:admin:show-user", "write:admin:suspend-user")
 _UNKNOWN = frozenset({"NO_SUCH_FILE", "NO_SUCH_USER", "USER_NOT_FOUND"})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from fedi_safety.clients.json_api import ApiError, JsonApi
+from fedi_safety.clients.json_api import JsonApi
+from fedi_safety.core.errors import ApiError
 
 _NOT_THERE = "Cannot find status"
 
