@@ -26,7 +26,7 @@ def server() -> Iterator[MastodonMock]:
 
 
 def opened(server: MastodonMock, token: str = ADMIN) -> Moderator:
-    access = Trace(server="mastodon", url=server.url, token=token, actions=("report",))  # type: ignore[arg-type]
+    access = Trace(server="mastodon", url=server.url, token=token, actions=("report",))
     return open_moderator(access, server.url, "social.example")
 
 

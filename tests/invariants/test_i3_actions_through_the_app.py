@@ -189,6 +189,20 @@ def test_a_dismissal_takes_the_word_back_and_nothing_waits_any_more(bench: Bench
     assert set(server(bench).done) == POSTS, "the word does not come back with the verdict"
 
 
+def test_what_was_dismissed_and_is_condemned_again_waits_again(bench: Bench) -> None:
+    assert isinstance(bench.store, FakeStore)
+    bench.store.refusing = {"a", "b"}
+    bench.scan()
+    bench.ledger.confirm(sha(A), "", "admin")
+    bench.ledger.dismiss(sha(A), "a tomato")
+    assert set(states(bench).values()) == {ActionState.DISMISSED}
+    bench.ledger.restore(sha(A))
+    bench.store.refusing = {"b"}
+    again(bench)
+    assert set(server(bench).done) == {("report", "post-a"), ("remove_post", "post-a")}
+    assert states(bench)["ban"] is ActionState.UNCONFIRMED, "the word does not come back with the verdict"
+
+
 def test_what_a_person_dismisses_while_others_are_done_is_not_done(bench: Bench) -> None:
     def dismiss_the_other(action: AppAction) -> None:
         bench.ledger.dismiss(sha(B if action.sha256 == sha(A) else A), "a tomato")
