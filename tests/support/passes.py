@@ -9,6 +9,7 @@ from pathlib import Path
 from fedi_safety.acts.delete import Remove
 from fedi_safety.acts.purge import RemovePurging
 from fedi_safety.app.replay import Rejudge
+from fedi_safety.core.actions import Actions
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.decide import BreakerLimits, Mode
 from fedi_safety.core.enforcement import Acting, Enforcement
@@ -40,6 +41,7 @@ class Bench:
     detectors: Sequence[FakeDetector] = field(default_factory=detectors)
     limits: BreakerLimits = field(default_factory=BreakerLimits)
     tracing: Tracing | None = None
+    actions: Actions | None = None
 
     def __post_init__(self) -> None:
         self.ledger: SqlLedger = open_ledger(self.path, clock=self.clock)
@@ -102,6 +104,8 @@ class Bench:
             enforcement.consume(pipeline)
             if self.tracing is not None and not dry_run:
                 self.tracing.again(run, lambda: not pipeline.halted)
+            if self.actions is not None and not dry_run and act is not None and enforcement.tripped is None:
+                self.actions.carry_out(run, lambda: not pipeline.halted)
             complete = None if enforcement.listing is None else enforcement.listing is Listing.COMPLETE
             self.ledger.end_run(run, "interrupted" if pipeline.halted else "done", {}, complete=complete)
         return tally, enforcement

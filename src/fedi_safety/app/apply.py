@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
+from fedi_safety.app.actions import act_through_app, opened_actions, pressed_by_hand
 from fedi_safety.app.acts import act_for, acts_for
 from fedi_safety.app.consent import chosen_act
 from fedi_safety.app.ledger import SystemClock
@@ -83,19 +84,29 @@ def apply(
     ledger: Ledger,
     store: Store,
     resume_acts: bool = False,
+    resume_actions: bool = False,
     keep_going: Callable[[], bool] = lambda: True,
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> RunReport:
-    """Carry out what earlier runs planned for a store and nobody dismissed. Judges nothing and opens no model."""
+    """Carry out what earlier runs planned for a store and nobody dismissed. Judges nothing and opens no model.
+
+    `resume_actions` is a person's word against the breaker of actions through the app, for this run.
+    """
     act = act_for(settings, store)
     if act is None:
         raise UsageError(
             "apply", f"`act = {settings.act}` is configured, and apply removes", "configure another action"
         )
     report = RunReport(0, store.url, named=spoken_name(store), ledger=ledger.name)
-    recorded = {"resume_acts": resume_acts, "act": act.value, "chosen_act": chosen_act(settings)}
+    recorded = {
+        "resume_acts": resume_acts,
+        "resume_actions": resume_actions,
+        "act": act.value,
+        "chosen_act": chosen_act(settings),
+    }
     with (
         opened_tracing(settings, store, ledger, SystemClock()) as tracing,
+        opened_actions(settings, store.url, ledger, SystemClock()) as actions,
         ledger.run_lock(),
         recorded_run(ledger, "apply", report, recorded),
     ):
@@ -120,6 +131,8 @@ def apply(
             if not report.interrupted and report.breaker is None:
                 tracing.again(report.run_id, keep_going)
             report.held = tracing.held
+        report.by_hand = pressed_by_hand(settings, tracing.seen)
+        act_through_app(actions, report, keep_going, resume=resume_actions)
     return report
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
+from fedi_safety.app.actions import act_through_app, opened_actions, pressed_by_hand
 from fedi_safety.app.acts import acts_for
 from fedi_safety.app.consent import chosen_act
 from fedi_safety.app.engine import Engine
@@ -92,7 +93,13 @@ def scan(
     }
     limits = replace(breaker_limits(settings), removed_before=request.removed_before)
     within = recorded_run(ledger, "scan", report, recorded) if run is None else part_of_run(run, report)
-    with opened_tracing(settings, store, ledger, clock) as tracing, lock or ledger.run_lock(), within:
+    tracing_ = opened_tracing(settings, store, ledger, clock)
+    with (
+        tracing_ as tracing,
+        opened_actions(settings, store.url, ledger, clock) as actions,
+        lock or ledger.run_lock(),
+        within,
+    ):
         if request.recheck is Recheck.POLICY and request.redecide:
             decide = Rejudge(policy, cascade.available, cascade=request.cascade)
             ledger.redecide(
@@ -132,4 +139,9 @@ def scan(
             report.breaker = breaker_opinion(limits, report.tally)
         report.interrupted = pipeline.halted
         report.stages = dict(pipeline.stages.seconds)
+        report.by_hand = pressed_by_hand(settings, tracing.seen)
+        if enforcement.mode.removes:
+            act_through_app(actions, report, lambda: not pipeline.halted, only_due=not request.retry_acts)
+        elif actions is not None and request.act is not None:
+            report.would_do = actions.names
     return report

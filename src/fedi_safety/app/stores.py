@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedi_safety.actions import switched_on
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.enums import ActKind
 from fedi_safety.core.errors import UsageError
@@ -41,13 +42,18 @@ class Target:
 
 
 def targets(settings: Settings, named: str | None) -> list[Target]:
-    """Return the store that was named, by its name or place, else every configured one. Raises `UsageError`."""
+    """Return the store that was named, by its name or place, else every configured one.
+
+    Raises `UsageError`, and `TraceUsageError` where actions through the app are switched on that there are not.
+    """
     known: dict[str, Target] = {}
     for store in settings.stores:
         if store.name in known:
             raise UsageError(f"stores: {store.name}", "two stores have this name", "rename one of them")
         own = {name: value for name in (*access_sections(), "trace") if (value := getattr(store, name)) is not None}
         known[store.name] = Target(store.name, store.url, settings.model_copy(update=own))
+    for checked in (settings, *(target.settings for target in known.values())):
+        switched_on(checked.trace)
     if named is not None:
         return [known.get(named) or Target(named, named, settings)]
     chosen = list(known.values())

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Protocol
 
+from fedi_safety.app.actions import pressed_by_hand, wanted_actions
 from fedi_safety.app.ledger import SystemClock
 from fedi_safety.app.stores import Target, targets, upload_store
 from fedi_safety.config.schema import Settings
@@ -36,6 +37,7 @@ class Place(Protocol):
 @contextmanager
 def opened_tracing(settings: Settings, store: Place, ledger: Asked, clock: Clock) -> Iterator[Tracing]:
     """Give what traces objects of a store, and close it. Raises `TraceUsageError` where it is set up wrongly."""
+    wanted = wanted_actions(settings)
     tracer = open_tracer(settings.trace)
     try:
         yield Tracing(
@@ -46,6 +48,7 @@ def opened_tracing(settings: Settings, store: Place, ledger: Asked, clock: Clock
             owner=_owner(settings, store.owner or settings.pictrs.url),
             limits=TraceLimits(settings.trace.limit_s, settings.trace.wait_s),
             bounded=_bounded(store.url, settings.trace.server),
+            actions=wanted,
             uploads=_takes_uploads(settings, store.url),
         )
     finally:
@@ -91,8 +94,16 @@ def trace(settings: Settings, asked: Sequence[tuple[Subject, Object | None]], le
         earlier = [r for r in before if (r.subject.store, r.subject.key) == (subject.store, subject.key)]
         with opened_tracing(target.settings, target, ledger, SystemClock()) as tracing:
             record = tracing.trace(subject, obj, earlier)
-        ledger.record_traces(None, [record])
+        ledger.record_traces(None, [record], [wanted_actions(target.settings).by(record)])
         yield record
+
+
+def by_hand(settings: Settings, records: Sequence[TraceRecord]) -> list[str]:
+    """Return what a person is to press about what was found, with links, where its server has no call for it."""
+    found: dict[str, None] = {}
+    for record in records:
+        found.update(dict.fromkeys(pressed_by_hand(_target(settings, record.subject).settings, record.sightings)))
+    return list(found)
 
 
 def _target(settings: Settings, subject: Subject) -> Target:

@@ -35,6 +35,7 @@ _COMMANDS = {
     "list": "list_cmd:list_objects",
     "show": "show_cmd:show",
     "trace": "trace_cmd:trace",
+    "confirm": "confirm_cmd:confirm",
     "dismiss": "dismiss_cmd:dismiss",
     "calibrate": "calibrate_cmd:calibrate",
     "policy": "policy_cmd:commands",

@@ -16,6 +16,7 @@ from fedi_safety.cli.options import (
     LedgerOption,
     LogLevelOption,
     QuietOption,
+    ResumeActionsOption,
     ResumeOption,
     StoreArgument,
     YesOption,
@@ -37,6 +38,7 @@ def apply(
     store: StoreArgument = None,
     act: ActOption = None,
     resume_acts: ResumeOption = False,
+    resume_actions: ResumeActionsOption = False,
     json_output: ClosingJsonOption = False,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
@@ -57,7 +59,7 @@ def apply(
             opened = target.open()
             closing.callback(opened.close)
             chosen.append((_settled(sh, records, target, opened), opened))
-        reports = _apply(sh, records, chosen, resume_acts=resume_acts)
+        reports = _apply(sh, records, chosen, resume_acts=resume_acts, resume_actions=resume_actions)
         return _tell(sh, reports, records.name, json_output=json_output)
 
 
@@ -81,7 +83,12 @@ def _settled(sh: Shell, ledger: Ledger, target: Target, store: Store) -> Target:
 
 
 def _apply(
-    sh: Shell, ledger: Ledger, chosen: Sequence[tuple[Target, Store]], *, resume_acts: bool
+    sh: Shell,
+    ledger: Ledger,
+    chosen: Sequence[tuple[Target, Store]],
+    *,
+    resume_acts: bool,
+    resume_actions: bool,
 ) -> list[tuple[str, RunReport]]:
     from fedi_safety.app.apply import apply as apply_plans
 
@@ -95,6 +102,7 @@ def _apply(
                 ledger=ledger,
                 store=store,
                 resume_acts=resume_acts,
+                resume_actions=resume_actions,
                 keep_going=lambda: not stop.is_set(),
             )
             reports.append((target.name, report))
@@ -131,7 +139,11 @@ def _stop(sh: Shell, stop: threading.Event) -> None:
 
 
 def _say(sh: Shell, named: str, report: RunReport) -> None:
+    from fedi_safety.cli.summary import actions_line
+
     tally = report.tally
+    if report.actions is not None:
+        sh.say(f"{named}{actions_line(report.actions)}")
     if tally.planned:
         changed = f", left alone {report.changed:,}" if report.changed else ""
         gone = f", gone already {tally.gone:,}" if tally.gone else ""

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedi_safety.core.errors import UsageError
+from fedi_safety.core.moderation import ActionState
 
 if TYPE_CHECKING:
     from fedi_safety.config.schema import Settings
     from fedi_safety.core.ledger.ports import LedgerReader
     from fedi_safety.core.ledger.records import Row, Shown
+    from fedi_safety.core.moderation import AppAction
     from fedi_safety.core.sightings import Sighting, TraceRecord
     from fedi_safety.core.types import FactorHit, RuleHit
 
@@ -187,6 +189,30 @@ def _sighting_cells(sighting: Sighting) -> tuple[str, ...]:
     at = "" if sighting.at is None else f"{datetime.fromtimestamp(sighting.at, UTC):%Y-%m-%d %H:%M} UTC"
     sure = f"{sighting.certainty.value} by {sighting.way.value}"
     return (sighting.kind.value.replace("_", " "), who, at, sure, sighting.record or "", sighting.url or "")
+
+
+def action_json(action: AppAction) -> dict[str, Any]:
+    """Return an action through the app."""
+    return {
+        "id": action.id,
+        "store": action.store,
+        "server": action.server,
+        "action": action.action,
+        "target": action.target.value,
+        "target_id": action.target_id,
+        "url": action.url,
+        "state": action.state.value,
+        "detail": action.detail,
+        "attempts": action.attempts,
+        "at": iso_time(action.at),
+    }
+
+
+def action_line(action: AppAction) -> str:
+    """Return the same for people."""
+    waits = "; `fedi-safety confirm` lets it be done" if action.state is ActionState.UNCONFIRMED else ""
+    detail = f": {action.detail}" if action.detail else ""
+    return f"{iso_time(action.at)}  {action.state.value}: {action.text}, by {action.server}{detail}{waits}"
 
 
 def iso_time(at: float) -> str:

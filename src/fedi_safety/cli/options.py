@@ -87,6 +87,10 @@ CascadeOption = Annotated[
 ResumeOption = Annotated[
     bool, typer.Option("--resume-acts", help="You had a look: act although the breaker stopped or would stop it.")
 ]
+ResumeActionsOption = Annotated[
+    bool,
+    typer.Option("--resume-actions", help="You had a look: act through the app although its breaker stopped that."),
+]
 AcceptGoneOption = Annotated[
     bool,
     typer.Option(

@@ -184,6 +184,8 @@ def _store_json(store: StoreFigures, acts: StoreActs | None) -> dict[str, Any]:
         "acts": {} if acts is None else _sorted(acts.acts),
         "failed_acts": 0 if acts is None else acts.acts["failed"],
         "breaker": store.breaker,
+        "actions": _sorted(store.actions),
+        "action_breaker": store.action_breaker,
     }
 
 
@@ -299,7 +301,7 @@ def _rows_table(rows: Iterable[tuple[str, int | str, str]]) -> Table:
 
 
 def _store_table(found: Report, store: StoreFigures) -> Table:
-    from fedi_safety.reports.facts import by_count, coverage_text
+    from fedi_safety.reports.facts import actions_text, by_count, coverage_text
 
     rows: list[tuple[str, int | str, str]] = []
 
@@ -329,6 +331,8 @@ def _store_table(found: Report, store: StoreFigures) -> Table:
     row("open plans", open_plans, "`fedi-safety apply` does it" if open_plans else "")
     row("failed actions", failed, "see `fedi-safety list --act failed`" if acts and acts.plans["failed"] else "")
     row("breaker", "stopped" if store.breaker else "ready", store.breaker or "")
+    if store.actions:
+        row("through the app", f"{store.actions['done']:,}", actions_text(store))
     return _rows_table(rows)
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedi_safety.cli.options import ConfigOption, JsonOption, LedgerOption, LogLevelOption, QuietOption, YesOption
-from fedi_safety.cli.shell import shell, write_json
+from fedi_safety.cli.shell import Shell, shell, write_json
+from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import printable
 
 if TYPE_CHECKING:
@@ -38,16 +39,25 @@ def show(
         found = find(records, key)
     finally:
         records.dispose()
+    pressed = _by_hand(sh, found)
     if json_output:
-        write_json(_as_json(found))
+        write_json(_as_json(found) | {"by_hand": pressed})
     else:
-        for line in _lines(found):
+        for line in [*_lines(found), *(f"by hand: {line}" for line in pressed)]:
             typer.echo(printable(line))
     return 0
 
 
+def _by_hand(sh: Shell, found: Shown) -> list[str]:
+    """Return what a person is to press where the server has no call for it, of what is condemned."""
+    from fedi_safety.app.tracing import by_hand
+
+    condemned = bool(found.judgements) and found.judgements[-1].judgement.verdict is Verdict.BLOCK
+    return by_hand(sh.settings, found.traces) if condemned and found.dismissal is None else []
+
+
 def _as_json(found: Shown) -> dict[str, Any]:
-    from fedi_safety.cli.lookup import iso_time, reason_json, row_json, trace_json, upload_json
+    from fedi_safety.cli.lookup import action_json, iso_time, reason_json, row_json, trace_json, upload_json
 
     return {
         "sha256": None if found.sha256 is None else found.sha256.hex(),
@@ -77,12 +87,16 @@ def _as_json(found: Shown) -> dict[str, Any]:
         "acts": found.acts,
         "traces": [trace_json(record) for record in found.traces],
         "uploads": [upload_json(upload) for upload in found.uploads],
+        "actions": [action_json(action) for action in found.actions],
+        "confirmation": None
+        if (said := found.confirmation) is None
+        else {"at": iso_time(said.at), "by": said.by, "reason": said.reason},
         "events": [{"seq": e.seq, "at": iso_time(e.at), "kind": e.kind, "payload": e.payload} for e in found.events],
     }
 
 
 def _lines(found: Shown) -> list[str]:
-    from fedi_safety.cli.lookup import iso_time, reason_text, upload_lines
+    from fedi_safety.cli.lookup import action_line, iso_time, reason_text, upload_lines
 
     lines = []
     for row in found.rows:
@@ -114,7 +128,9 @@ def _lines(found: Shown) -> list[str]:
     lines += _traces(found)
     for act in found.acts:
         lines += _receipt(act)
-    return lines
+    if (word := found.confirmation) is not None:
+        lines.append(f"{iso_time(word.at)}  confirmed by {word.by}{f': {word.reason}' if word.reason else ''}")
+    return lines + [action_line(action) for action in found.actions]
 
 
 def _traces(found: Shown) -> list[str]:

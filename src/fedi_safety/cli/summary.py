@@ -46,6 +46,8 @@ def closing_table(report: RunReport, *, removes: bool) -> Table:
         table.add_row("removed", "0", "action report: nothing was planned or removed")
     if tally.gone:
         table.add_row("gone", f"{tally.gone:,}", "known and not there any more; see `fedi-safety list --state gone`")
+    if report.actions is not None:
+        table.add_row("actions", f"{report.actions['done']:,}", actions_line(report.actions))
     table.add_row("seconds", f"{report.seconds:.1f}", f"policy {report.policy}")
     return table
 
@@ -58,6 +60,12 @@ def _rate(report: RunReport) -> str:
 
 def _reasons(unscanned: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in sorted(unscanned.items(), key=lambda r: (-r[1], r[0])))
+
+
+def actions_line(counts: dict[str, int]) -> str:
+    """Return how the actions through the app of a run ended."""
+    waits = f", waiting for `fedi-safety confirm` {counts['unconfirmed']:,}" if counts["unconfirmed"] else ""
+    return f"through the app: done {counts['done']:,}, gone {counts['gone']:,}, failed {counts['failed']:,}{waits}"
 
 
 def ledger_line(ledger: str) -> str:
@@ -92,8 +100,25 @@ def closing_notes(report: RunReport) -> list[str]:
     notes += [f"not removed: {printable(outcome.plan.object.key)}: {outcome.detail}" for outcome in report.failures]
     if report.tally.failed > len(report.failures):
         notes.append(f"... and {report.tally.failed - len(report.failures)} more")
+    notes += _action_notes(report)
     if not report.tally.accounted and report.tally.listed:
         notes.append("internal error: some listed objects are not accounted for; please report it")
     if report.interrupted:
         notes.append("interrupted: everything judged so far is recorded; run the same command again to go on.")
     return notes
+
+
+def _action_notes(report: RunReport) -> list[str]:
+    """Return what a person must know of actions through the app, done, left, and theirs to do."""
+    notes = [f"not done, tried again when it is due: {printable(failure)}" for failure in report.action_failures]
+    if report.action_breaker is not None:
+        notes.append(
+            f"BREAKER: actions through the app were stopped: {report.action_breaker}. Look at `fedi-safety list --act "
+            f"done` and `show`; if it is right, run `fedi-safety apply {shlex.quote(report.named)} --resume-actions`."
+        )
+    if report.would_do and report.tally.planned:
+        names = ", ".join(report.would_do)
+        notes.append(
+            f"note: a real run would trace what it removes, and then act through the app as far as that tells: {names}."
+        )
+    return notes + [f"by hand: {printable(line)}" for line in report.by_hand]

@@ -79,6 +79,16 @@ class JsonApi:
             ) from None
         return self._answer(response, text)
 
+    def status(self, path: str, *, within_s: float) -> int:
+        """Return the status alone that a GET is answered with; nothing of its body is read. Raises `ApiError`."""
+        try:
+            with self._http.stream("GET", path, timeout=httpx.Timeout(max(within_s, 0.001))) as response:
+                return response.status_code
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, ValueError) as error:
+            raise self._error(
+                f"it cannot be reached ({type(error).__name__})", "see whether it runs, and the address"
+            ) from None
+
     def _read(self, response: httpx.Response, until: float) -> bytes:
         parts: list[bytes] = []
         size = 0

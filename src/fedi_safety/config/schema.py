@@ -131,6 +131,12 @@ class Trace(_Section):
         le=604_800,
         description="Seconds for which `purge` waits for a server that cannot be asked, before it goes on untraced.",
     )
+    actions: tuple[str, ...] = Field(
+        (), description="What is done about the posts and people behind condemned objects, such as `report`."
+    )
+    max_actions: int = Field(
+        20, ge=0, le=100_000, description="Stop such actions when more than this would begin within a day."
+    )
 
 
 class Clip(_Section):

@@ -122,6 +122,20 @@ class ApiError(FediSafetyError):
         super().__init__(thing, cause, remedy)
 
 
+class ModerationError(FediSafetyError):
+    """An action through the app failed."""
+
+    exit_code = ExitCode.OUTSIDE
+
+
+class ModerationGone(ModerationError):
+    """What an action was to be done to is not there any more."""
+
+
+class ModerationDown(ModerationError):
+    """The server does nothing for anybody now, or not for this token."""
+
+
 class SelfTestError(FediSafetyError):
     """The self-test failed."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from fedi_safety.core.enums import ActKind, Detail, MediaType
+from fedi_safety.core.moderation import AppAction, Standing
 from fedi_safety.core.sightings import Names, Subject, Traced
 from fedi_safety.core.types import (
     Decoded,
@@ -275,6 +276,31 @@ class Tracer(Protocol):
         Nothing found is an answer. Raises `TraceError` where no way tells anything and one that might is closed, or
         `within_s` seconds do not suffice: not to know is something else than to know of none. It does not raise
         anything else because of what it is asked, and no message repeats a credential.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release connections. May be called twice."""
+        ...
+
+
+class Moderator(Protocol):
+    """Acts on one server through its own API, with the rights of the token that it was given."""
+
+    @property
+    def name(self) -> str:
+        """The server, as messages and records name it: its kind and where it is."""
+        ...
+
+    def standing(self, action: AppAction, *, within_s: float) -> Standing:
+        """Read from the server how the target of an action stands. Raises `ModerationError` where it cannot be told."""
+        ...
+
+    def perform(self, action: AppAction, *, within_s: float) -> None:
+        """Do it. To be called where `standing` is `open`; whether it came about `standing` tells.
+
+        Raises `ModerationError` where the server refuses or does not answer; then it may have been done all the same.
+        No message repeats a credential.
         """
         ...
 

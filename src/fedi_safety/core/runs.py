@@ -90,6 +90,11 @@ class RunReport:
     failures: list[Outcome] = field(default_factory=list)
     listing: Listing | None = None  # of a pass over all of the store that was not interrupted
     held: int = 0  # plans whose act waits for a server that cannot be asked who put the object there
+    actions: dict[str, int] | None = None  # how many through the app ended how; None where none is switched on
+    action_breaker: str | None = None
+    action_failures: list[str] = field(default_factory=list)
+    would_do: tuple[str, ...] = ()  # what a dry run has left out of actions through the app
+    by_hand: list[str] = field(default_factory=list)  # what a person is to press, where a server has no call for it
     changed: int = 0  # planned objects that are not what was judged any more, and were left alone
 
     @property
@@ -97,9 +102,9 @@ class RunReport:
         """Return the most severe of what happened (docs/exit-codes.md)."""
         if self.interrupted:
             return ExitCode.INTERRUPTED
-        if self.breaker is not None and not self.dry_run:
+        if (self.breaker is not None and not self.dry_run) or self.action_breaker is not None:
             return ExitCode.BREAKER
-        if self.tally.failed or self.held:
+        if self.tally.failed or self.held or (self.actions or {}).get("failed"):
             return ExitCode.OUTSIDE
         return ExitCode.UNSCANNED if self.tally.unscanned_total else ExitCode.DONE
 
@@ -138,7 +143,7 @@ class RunReport:
             "policy": self.policy,
             "ledger": self.ledger,
             "run_id": self.run_id,
-        }
+        } | ({} if self.actions is None else {"actions": self.actions})
 
 
 def add_tally(total: Tally, part: Tally) -> None:
@@ -155,6 +160,9 @@ def summed(reports: Sequence[RunReport]) -> RunReport:
     for report in reports:
         add_tally(total.tally, report.tally)
         total.failures += report.failures
+    counted = [report.actions for report in reports if report.actions is not None]
+    total.actions = {name: sum(one[name] for one in counted) for name in counted[0]} if counted else None
+    total.action_breaker = next((report.action_breaker for report in reports if report.action_breaker), None)
     total.held = sum(report.held for report in reports)
     total.changed = sum(report.changed for report in reports)
     total.seconds = max(report.seconds for report in reports)

@@ -14,8 +14,9 @@ from typing import Protocol, TypeVar
 from fedi_safety.core.enums import ActKind
 from fedi_safety.core.errors import FediSafetyError, TraceError, printable
 from fedi_safety.core.ledger.ports import TraceLedger, Verdicts
+from fedi_safety.core.moderation import Wanted
 from fedi_safety.core.ports import Clock, FileOwner, Tracer
-from fedi_safety.core.sightings import Subject, Traced, TraceRecord, TraceState
+from fedi_safety.core.sightings import Sighting, Subject, Traced, TraceRecord, TraceState
 from fedi_safety.core.types import Object, Plan
 
 log = logging.getLogger(__name__)
@@ -23,9 +24,11 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _NOTHING = Traced()
+_NO_ACTIONS = Wanted()
 _RETRY_FIRST_S = 60.0
 _RETRY_MOST_S = 3600.0
 _MOST_TRIES = 24
+_SEEN = 20
 _RETRIES = 64  # failed traces that one pass makes again
 
 
@@ -90,15 +93,17 @@ class Tracing:
         owner: FileOwner | None = None,
         limits: TraceLimits = TraceLimits(),
         bounded: Bounded | None = None,
+        actions: Wanted = _NO_ACTIONS,
         uploads: bool = False,
     ) -> None:
         """Trace objects of `store`; `owner` is asked first for the names that a file has.
 
-        `uploads`: it is the store that uploads end in, so that its server is the one that those of the gate go to.
-
-        Passes that follow each other share `bounded`, so that what hung in one hangs in the next.
+        What of `actions` a trace asks for is planned with its record. `uploads`: it is the store that uploads end in,
+        so that its server is the one that those of the gate go to. Passes that follow each other share `bounded`, so
+        that what hung in one hangs in the next.
         """
         self.held = 0  # plans whose act waits; a pass counts each once
+        self.seen: list[Sighting] = []  # the first that were found
         self._ledger = ledger
         self._clock = clock
         self._store = store
@@ -106,6 +111,7 @@ class Tracing:
         self._owner = owner
         self._limits = limits
         self._bounded = bounded or Bounded()
+        self._actions = actions
         self._uploads = uploads
 
     def ready(self, run: int, plans: Sequence[Plan], keep_going: Callable[[], bool]) -> list[Plan]:
@@ -242,7 +248,8 @@ class Tracing:
         return TraceRecord(subject, self._server, now, state, detail, found.sightings, again)
 
     def _note(self, run: int, record: TraceRecord) -> None:
-        self._ledger.record_traces(run, [record])
+        self._ledger.record_traces(run, [record], [self._actions.by(record)])
+        self.seen += record.sightings[: max(0, _SEEN - len(self.seen))]
         if record.state.open:
             name = printable(record.subject.key or record.subject.url or "")
             log.warning("%s: not traced by %s: %s", name, record.server, record.detail)

@@ -32,6 +32,13 @@ class Kind(StrEnum):
     BREAKER_TRIPPED = "breaker.tripped"
     BREAKER_RESET = "breaker.reset"
     TRACED = "traced"  # an attempt to find out who put a content there
+    CONFIRMED = "confirmed"  # a person's word that a content is what it was condemned for; a dismissal takes it back
+    ACTION_PLANNED = "action.planned"  # an action through the app
+    ACTION_STARTED = "action.started"
+    ACTION_CLOSED = "action.closed"  # done, gone or failed; or dismissed or superseded, without being done
+    ACTION_WAITING = "action.waiting"  # planned again, or allowed: confirmed, cut off, or asked for anew
+    ACTION_BREAKER_TRIPPED = "action_breaker.tripped"
+    ACTION_BREAKER_RESET = "action_breaker.reset"
     REDECIDED = "redecided"
     GONE = "gone"  # how many objects a pass over all of a store did not meet any more
     IMPORTED = "imported"

@@ -32,9 +32,21 @@ from fedi_safety.core.ledger.records import (
 from fedi_safety.core.ledger.uploads import GONE, REMOVED, Move, UploadNote
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.types import Content, Judged, Judgement, Known, Object, Outcome, Plan, Unscanned
+from fedi_safety.ledger import (
+    app_actions,
+    codec,
+    embeddings,
+    lookup,
+    planning,
+    query,
+    statistics,
+    uploads,
+    verdicts,
+    watermarks,
+)
 from fedi_safety.ledger import census as censuses
-from fedi_safety.ledger import codec, embeddings, lookup, planning, query, statistics, uploads, verdicts, watermarks
 from fedi_safety.ledger import runs as earlier
+from fedi_safety.ledger.app_actions import ActionSide
 from fedi_safety.ledger.database import open_database
 from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S, Database
 from fedi_safety.ledger.embeddings import Keep
@@ -73,7 +85,7 @@ def open_ledger(
     return SqlLedger(database, clock, keep)
 
 
-class SqlLedger(UploadSide, TraceSide):
+class SqlLedger(UploadSide, TraceSide, ActionSide):
     """The durable memory in one database: `WholeLedger`. Reads from any thread; writes queue up on a lock."""
 
     def __init__(self, database: Database, clock: Clock, keep: Keep = Keep.NO) -> None:
@@ -389,6 +401,7 @@ class SqlLedger(UploadSide, TraceSide):
             if row["dismissed_at"] is not None:
                 return 0
             verdicts.dismiss(connection, now, run, sha256, printable(reason), row)
+            app_actions.dismiss(connection, now, run, sha256)
             of_it = plans.c.content_id == row["id"]
             return planning.close_waiting(connection, now, run, of_it, PlanState.DISMISSED)
 

@@ -387,16 +387,18 @@ def open_page(connection: Connection, after: int, store: str | None, act: ActKin
     return [_plan(row) for row in connection.execute(query)]
 
 
+def due_again(failed_at: ColumnElement[Any], attempts: ColumnElement[Any], now: float) -> ColumnElement[bool]:
+    """Return the condition that what failed is due again: after a minute, doubled with every attempt up to an hour."""
+    return failed_at + case(_WAITS_S, value=attempts, else_=3600.0) <= now
+
+
 def due_page(connection: Connection, now: float, store: str, act: ActKind, limit: int) -> list[Plan]:
     """Return open plans that a real run made and that may be carried out now: untried, or failed and due again.
 
-    A failed act is due after a minute, doubled with every attempt up to an hour. What a dry run planned waits for a
-    person.
+    What a dry run planned waits for a person.
     """
     p = plans.c
-    failed = and_(
-        p.state == PlanState.FAILED.value, p.updated_at + case(_WAITS_S, value=p.attempts, else_=3600.0) <= now
-    )
+    failed = and_(p.state == PlanState.FAILED.value, due_again(p.updated_at, p.attempts, now))
     untried = and_(p.state == PlanState.PLANNED.value, runs.c.dry_run.is_(False))
     query = (
         select(*_PLAN_COLUMNS)

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from fedi_safety.core.enums import ActKind, PlanState, Reason, Verdict
 from fedi_safety.core.ledger.records import Filters, PastEvent, PastJudgement, Row, Shown
-from fedi_safety.ledger import codec, traces, uploads
+from fedi_safety.ledger import app_actions, codec, traces, uploads
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.schema import (
     State,
@@ -186,6 +186,8 @@ def show(database: Database, target: str | bytes, store: str | None = None) -> S
             events=shown_events,
             traces=traced,
             uploads=refused,
+            actions=app_actions.of_content(connection, sha256 or b""),
+            confirmation=app_actions.confirmation(connection, sha256 or b""),
         )
 
 

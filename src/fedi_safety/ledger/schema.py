@@ -56,6 +56,7 @@ stores = Table(
     Column("id", _Id, primary_key=True),
     Column("url", Text, nullable=False, unique=True),
     Column("breaker", Text),
+    Column("action_breaker", Text),  # of its own for actions through the app
     Column("identity", Text),  # what told it from another in its place (device, inode); null where nothing does
 )
 
@@ -308,6 +309,47 @@ sightings = Table(
     Column("post_id", Text),
     Column("person_id", Text),
     Index(None, "trace_id"),
+)
+
+# What is done about the posts, people and instances behind a content, each target of it once; see `ActionState`.
+app_actions = Table(
+    "app_actions",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("sha256", LargeBinary(32), nullable=False),
+    Column("store_id", _Id, ForeignKey("stores.id"), nullable=False),
+    Column("trace_id", _Id, ForeignKey("traces.id"), nullable=False),  # the trace and sighting that it rests on
+    Column("sighting_id", _Id, ForeignKey("sightings.id"), nullable=False),
+    Column("run_id", _Id, ForeignKey("runs.id")),  # whose doing the last change was
+    Column("server", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("target_id", Text, nullable=False),
+    Column("url", Text),
+    Column("about", Text),  # the id of the person whose it is
+    Column("state", Text, nullable=False),
+    Column("open", Boolean, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("begun_at", Double),  # when it was last started
+    Column("attempts", Integer, nullable=False),
+    Column("event_seq", BigInteger),  # the event that tells how it stands
+    UniqueConstraint("sha256", "store_id", "server", "action", "target", "target_id"),
+    Index(None, "store_id", "open"),
+    Index(None, "store_id", "begun_at"),
+)
+
+# A person's word that a content is what it was condemned for, which actions about people need.
+confirmations = Table(
+    "confirmations",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("sha256", LargeBinary(32), nullable=False, unique=True),
+    Column("at", Double, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("undone_at", Double),
 )
 
 events = Table(

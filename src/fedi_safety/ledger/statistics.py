@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, cast, func, select
 
 from fedi_safety.core.enums import PlanState, Verdict
 from fedi_safety.core.ledger.records import BINS, Figures, StoreActs, StoreCounts, StoreFigures
-from fedi_safety.ledger import codec
+from fedi_safety.ledger import app_actions, codec
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import Kind
 from fedi_safety.ledger.query import IMPORTED_LABEL
@@ -106,6 +106,7 @@ def acts_by_store(database: Database) -> dict[str, StoreActs]:
 def _store_figures(connection: Connection, store_id: int, url: str, breaker: str | None) -> StoreFigures:
     o, c = objects.c, contents.c
     found = StoreFigures(url, breaker=breaker)
+    found.actions, found.action_breaker = app_actions.figures(connection, store_id)
     states = select(o.state, o.reason, func.count()).where(o.store_id == store_id).group_by(o.state, o.reason)
     for state, reason, count in connection.execute(states):
         if state == State.UNSCANNED:

@@ -10,12 +10,14 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from itertools import repeat
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, case, func, insert, select, update
 
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import printable
+from fedi_safety.core.moderation import Intended
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.sightings import (
     Certainty,
@@ -29,7 +31,7 @@ from fedi_safety.core.sightings import (
     TraceState,
     host_name,
 )
-from fedi_safety.ledger import codec, lookup
+from fedi_safety.ledger import app_actions, codec, lookup
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.schema import contents, sightings, stores, traces
@@ -40,9 +42,17 @@ _VOUCHED = ("plan_id", "sha256", "store_id", "key", "url", "names", "server", "a
 _ROWS = select(traces, stores.c.url.label("store")).outerjoin(stores, stores.c.id == _t.store_id)
 
 
-def add(connection: Connection, run: int | None, records: Sequence[TraceRecord]) -> None:
-    """Add attempts with what they found, each with its event; earlier ones at the same are not due any more."""
-    for record in records:
+def add(
+    connection: Connection,
+    run: int | None,
+    records: Sequence[TraceRecord],
+    intended: Sequence[Sequence[Intended]] = (),
+) -> None:
+    """Add attempts with what they found, each with its event; earlier ones at the same are not due any more.
+
+    With each go the actions through the app that it asks for.
+    """
+    for record, wanted in zip(records, intended or repeat(()), strict=False):
         subject = record.subject
         store_id = None if subject.store is None else lookup.store_row(connection, subject.store)
         row: dict[str, Any] = {
@@ -67,6 +77,8 @@ def add(connection: Connection, run: int | None, records: Sequence[TraceRecord])
         payload = {"run": run, "trace": trace, "state": row["state"], "digest": digest(row, found)}
         (seq,) = append(connection, record.at, [Event(Kind.TRACED, payload, subject.sha256)])
         connection.execute(update(traces).where(_t.id == trace).values(event_seq=seq))
+        if wanted and subject.sha256 is not None and store_id is not None:
+            app_actions.plan(connection, record.at, run, trace, subject.sha256, store_id, wanted)
 
 
 def digest(row: Any, found: Iterable[Any]) -> str:
@@ -189,10 +201,12 @@ class TraceSide:
     database: Database
     clock: Clock
 
-    def record_traces(self, run: int | None, records: Sequence[TraceRecord]) -> None:
-        """Write attempts to find out who put contents there, with what they found, in one transaction."""
+    def record_traces(
+        self, run: int | None, records: Sequence[TraceRecord], intended: Sequence[Sequence[Intended]] = ()
+    ) -> None:
+        """Write attempts to find out who put contents there, with what they found and ask for, in one transaction."""
         with self.database.write() as connection:
-            add(connection, run, records)
+            add(connection, run, records, intended)
 
     def traces_of(self, sha256s: Sequence[bytes]) -> dict[bytes, list[TraceRecord]]:
         """Return the attempts to trace these contents, oldest first."""

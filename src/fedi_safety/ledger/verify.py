@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, or_, select
+from sqlalchemy import Column, Connection, Row, func, or_, select
 
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.ledger.records import Verification
+from fedi_safety.core.moderation import ActionState
 from fedi_safety.ledger import codec
+from fedi_safety.ledger.app_actions import digest as digest_of_action
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import CHAIN_START, Kind, entry_hash
 from fedi_safety.ledger.planning import identity
 from fedi_safety.ledger.schema import (
     acts,
+    app_actions,
     chain,
+    confirmations,
     contents,
     detector_sets,
     dismissals,
@@ -33,6 +38,7 @@ from fedi_safety.ledger.traces import digest as digest_of_trace
 from fedi_safety.ledger.traces import sightings_of
 from fedi_safety.ledger.verdicts import digest
 
+_OF_ACTIONS = (Kind.ACTION_PLANNED, Kind.ACTION_STARTED, Kind.ACTION_CLOSED, Kind.ACTION_WAITING)
 _Rows = Sequence[Row[*tuple[Any, ...]]]
 
 
@@ -44,15 +50,17 @@ def verify(database: Database) -> Verification:
     """Check the whole ledger in one consistent view, page by page.
 
     Found: an event altered, reordered, inserted or missing, at the end too; runs, plans, acts, breakers, dismissals,
-    traces with their sightings, and verdicts in force with their reasons, labels, policy and scores, that are not what
-    their events say, or whose rows are gone. Not found: a chain computed anew by somebody who may write the file
-    (compare `head` with a note kept elsewhere), and what no event tells of, which `Verification.not_covered` names.
+    confirmations, actions through the app, traces with their sightings, and verdicts in force with their reasons,
+    labels, policy and scores, that are not what their events say, or whose rows are gone. Not found: a chain computed
+    anew by somebody who may write the file (compare `head` with a note kept elsewhere), and what no event tells of,
+    which `Verification.not_covered` names.
     """
     with database.read() as connection:
         length, head = connection.execute(select(chain.c.length, chain.c.head)).one()
         try:
-            breakers = _check_chain(connection, length, head)
-            _check_breakers(connection, breakers)
+            told = _check_chain(connection, length, head)
+            _check_breakers(connection, stores.c.breaker, told.breakers, "breaker")
+            _check_breakers(connection, stores.c.action_breaker, told.action_breakers, "breaker of actions")
             _check_counts(connection)
             _check_plans(connection)
             _check_acts(connection)
@@ -61,6 +69,8 @@ def verify(database: Database) -> Verification:
             _check_verdicts(connection)
             _check_dismissals(connection)
             _check_traces(connection)
+            _check_app_actions(connection, told.app_actions)
+            _check_confirmations(connection)
         except _Broken as broken:
             return Verification(length, head.hex(), str(broken))
         return Verification(length, head.hex(), not_covered=_not_covered(connection))
@@ -79,9 +89,18 @@ def _not_covered(connection: Connection) -> tuple[str, ...]:
     )
 
 
-def _check_chain(connection: Connection, length: int, head: bytes) -> dict[str, str | None]:
-    """Follow the chain, and check the runs on the way; return why the breaker of each store holds, as told last."""
-    breakers: dict[str, str | None] = {}
+@dataclass(slots=True)
+class _Told:
+    """What the chain told last: why the breakers of each store hold, and by which event each app action stands."""
+
+    breakers: dict[str, str | None] = field(default_factory=dict)
+    action_breakers: dict[str, str | None] = field(default_factory=dict)
+    app_actions: dict[int, int] = field(default_factory=dict)
+
+
+def _check_chain(connection: Connection, length: int, head: bytes) -> _Told:
+    """Follow the chain, and check the runs on the way; return what it told last."""
+    last = _Told()
     e = events.c
     columns = (e.seq, e.at, e.kind, e.payload, e.sha256, e.plan_id, e.prev_hash, e.hash)
     expected, before = 1, CHAIN_START
@@ -100,7 +119,11 @@ def _check_chain(connection: Connection, length: int, head: bytes) -> dict[str, 
             if said.get("sha256") != (sha256.hex() if sha256 is not None else None) or said.get("plan") != plan_id:
                 raise _Broken(f"event {seq} points to something else than it says")
             if kind in (Kind.BREAKER_TRIPPED, Kind.BREAKER_RESET):
-                breakers[said["store"]] = said["why"]
+                last.breakers[said["store"]] = said["why"]
+            elif kind in (Kind.ACTION_BREAKER_TRIPPED, Kind.ACTION_BREAKER_RESET):
+                last.action_breakers[said["store"]] = said["why"]
+            elif kind in _OF_ACTIONS:
+                last.app_actions[said["about"]] = seq
             expected, before = seq + 1, own
         _check_runs(connection, page)
         after = page[-1].seq
@@ -108,7 +131,7 @@ def _check_chain(connection: Connection, length: int, head: bytes) -> dict[str, 
         raise _Broken(f"there are {expected - 1} events and not {length}: some at the end are missing, or were added")
     if before != head:
         raise _Broken("the last event is not the one that was written last")
-    return breakers
+    return last
 
 
 def _check_runs(connection: Connection, page: _Rows) -> None:
@@ -133,12 +156,12 @@ def _check_runs(connection: Connection, page: _Rows) -> None:
             raise _Broken(f"run {run.id} is not what its events say")
 
 
-def _check_breakers(connection: Connection, told: dict[str, str | None]) -> None:
-    for url, why in connection.execute(select(stores.c.url, stores.c.breaker)):
+def _check_breakers(connection: Connection, column: Column[Any], told: dict[str, str | None], name: str) -> None:
+    for url, why in connection.execute(select(stores.c.url, column)):
         if why != told.pop(url, None):
-            raise _Broken(f"the breaker of {url} is not what its last event says")
+            raise _Broken(f"the {name} of {url} is not what its last event says")
     if any(why is not None for why in told.values()):
-        raise _Broken("the breaker of a store that is gone held its actions back")
+        raise _Broken(f"the {name} of a store that is gone held its actions back")
 
 
 def _check_counts(connection: Connection) -> None:
@@ -149,6 +172,7 @@ def _check_counts(connection: Connection) -> None:
         (Kind.RUN_BEGUN, select(func.count()).select_from(runs), "runs"),
         (Kind.RUN_ENDED, select(func.count(runs.c.ended_at)), "ended runs"),
         (Kind.TRACED, select(func.count()).select_from(traces), "traces"),
+        (Kind.ACTION_PLANNED, select(func.count()).select_from(app_actions), "actions through the app"),
         (Kind.JUDGED, select(func.count(judgements.c.event_seq)), "judgements"),
     ):
         told = connection.execute(select(func.count()).where(events.c.kind == kind.value)).scalar_one()
@@ -307,6 +331,46 @@ def _check_traces(connection: Connection) -> None:
     lost = select(func.count()).select_from(sightings).where(s.trace_id.not_in(select(t.id)))
     if connection.execute(lost).scalar_one():
         raise _Broken("there are sightings of no trace")
+
+
+def _check_app_actions(connection: Connection, told_last: dict[int, int]) -> None:
+    """Compare every action through the app with the last event about it, which vouches for all that it says."""
+    a = app_actions.c
+    for page in _pages(connection, select(*a), a.id):
+        told = _told(connection, [row.event_seq for row in page if row.event_seq is not None])
+        for row in page:
+            said = told.get(row.event_seq, {})
+            own = row.id, row.state, digest_of_action(row._mapping)
+            if row.event_seq != told_last.get(row.id) or own != tuple(
+                said.get(name) for name in ("about", "state", "digest")
+            ):
+                raise _Broken(f"action {row.id} through the app is not what its last event says")
+            if row.open != ActionState(row.state).open:
+                raise _Broken(f"action {row.id} through the app is {row.state}, and not held so")
+
+
+def _check_confirmations(connection: Connection) -> None:
+    """Compare every person's word for a content with its last event; a dismissal takes it back."""
+    c, e = confirmations.c, events.c
+    of_it = select(func.max(e.seq)).where(e.sha256 == c.sha256).correlate(confirmations)
+    given = of_it.where(e.kind == Kind.CONFIRMED.value).scalar_subquery()
+    last = of_it.where(e.kind.in_((Kind.CONFIRMED.value, Kind.DISMISSED.value))).scalar_subquery()
+    standing = 0
+    for page in _pages(connection, select(*c, given.label("given"), last.label("last")), c.id):
+        told = _told(connection, [seq for row in page for seq in (row.given, row.last) if seq is not None])
+        for row in page:
+            said, since = told.get(row.given, {}), told.get(row.last, {})
+            undone = None if row.given == row.last else since.get("at")
+            own = row.at, row.by, row.reason, row.undone_at
+            standing += row.undone_at is None
+            if (said.get("at"), said.get("by"), said.get("reason"), undone) != own:
+                raise _Broken(f"the confirmation of content {row.sha256.hex()} is not what its events say")
+    later = select(func.max(e.seq).label("seq")).where(
+        e.kind.in_((Kind.CONFIRMED.value, Kind.DISMISSED.value))
+    ).group_by(e.sha256)  # fmt: skip
+    stand = select(func.count()).select_from(events).where(e.seq.in_(later), e.kind == Kind.CONFIRMED.value)
+    if connection.execute(stand).scalar_one() != standing:
+        raise _Broken("the confirmation of a content is gone")
 
 
 def _pages(connection: Connection, query: Any, key: Any) -> Iterator[_Rows]:

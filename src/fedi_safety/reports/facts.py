@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -201,6 +201,25 @@ def _uploads_text(count: int) -> str:
     return f"{count:,} upload{' was' if count == 1 else 's were'}"
 
 
+def actions_text(store: StoreFigures) -> str:
+    """Return how the actions through the app stand that are not done, the commonest first."""
+    left = [(state, count) for state, count in store.actions.most_common() if state != "done" and count]
+    return ", ".join(f"{count:,} {state}" for state, count in left)
+
+
+def _action_warnings(store: StoreFigures) -> Iterator[str]:
+    if store.action_breaker is not None:
+        yield (
+            f"The breaker has stopped the actions through the app for {store.store}: {store.action_breaker}. Look at "
+            "`fedi-safety show`; if it is right, run `fedi-safety apply --resume-actions` on it."
+        )
+    if waiting := store.actions["unconfirmed"]:
+        yield (
+            f"{waiting:,} actions about people or instances behind contents of {store.store} wait for a person's word: "
+            "`fedi-safety show KEY` names them, `fedi-safety confirm KEY` lets them be done."
+        )
+
+
 def warnings(report: Report) -> list[str]:
     """Return what the operator must look at, gravest first, each with what to do."""
     found = list(_gate_warnings(report))
@@ -210,6 +229,7 @@ def warnings(report: Report) -> list[str]:
             shown = f"{REMEDY[0].upper()}{REMEDY[1:]}." if tells_of_gone(store.breaker) else f"{remedy} on it."
             found.append(f"The breaker has stopped the actions on {store.store}: {store.breaker}. {shown}")
     for store in report.figures.stores:
+        found += _action_warnings(store)
         acts = report.acts.get(store.store)
         if acts is None:
             continue

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedi_safety.reports import plots
 from fedi_safety.reports.facts import (
+    actions_text,
     by_count,
     coverage_text,
     gate_rows,
@@ -181,6 +182,8 @@ def _rest(report: Report, store: StoreFigures) -> str:
         ["imported and trusted", f"{store.trusted:,}", "passed by the predecessor, never scored here"],
         ["breaker", "stopped" if store.breaker else "ready", text(store.breaker or "")],
     ]
+    if store.actions:
+        rows.append(["through the app", f"{store.actions['done']:,}", text(actions_text(store))])
     return "<h3>Actions and history</h3>" + table(("figure", "count#", "detail"), rows)
 
 

@@ -54,7 +54,7 @@ def open_tracer(access: Trace) -> Tracer | None:
         ("database", access.database, SightingWay.DATABASE),
         ("token", access.token, SightingWay.API),
     ):
-        if value is not None and way not in kind.ways:
+        if value is not None and way not in kind.ways and not (name == "token" and access.actions):
             raise TraceUsageError(f"trace.{name}", f"{kind.name} is not asked by its {way}", "leave it out")
     if access.token is not None and access.url is None:
         raise TraceUsageError("trace.token", "the server's address is not known", "set `trace.url`")

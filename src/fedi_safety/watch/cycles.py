@@ -350,6 +350,12 @@ class StoreWatch:
                 log.info("%s: judged %d, removed %d", self.target.name, fresh.judged, fresh.acted)
             if fresh.gone:
                 log.info("%s: gone by other hands %d", self.target.name, fresh.gone)
+            for failure in report.action_failures:
+                log.warning("%s: not done: %s", self.target.name, failure)
+            if report.action_breaker is not None:
+                remedy = "see `fedi-safety show`, then `fedi-safety apply --resume-actions`"
+                held = "%s: the breaker of actions through the app holds them back: %s; %s"
+                log.warning(held, self.target.name, report.action_breaker, remedy)
         if moved:
             health.counts["unscanned"] = reports[0].tally.unscanned_total
         # A breaker that the cycle's own count tripped is in the ledger, but not yet in a report.

@@ -6,12 +6,14 @@ import hashlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Verdict
+from fedi_safety.core.moderation import ActionState, Intended, TargetKind
 from fedi_safety.core.sightings import Certainty, Sighting, SightingKind, SightingWay, Subject, TraceRecord, TraceState
 from fedi_safety.core.types import Content, Judged, Judgement, Object, Outcome, Receipt, RuleHit, Scores, Signal
 from fedi_safety.ledger import planning
@@ -52,12 +54,27 @@ def path(tmp_path: Path) -> Path:
     ledger.take_back(run, STORE)
     done = ledger.start(run, plans[:2])
     ledger.close(run, [Outcome(done[0], PlanState.DONE, "", RECEIPT), Outcome(done[1], PlanState.FAILED, "no")])
+    ledger.confirm(items[2].content.sha256, "", "admin")
     ledger.dismiss(items[2].content.sha256, "a tomato")
-    ledger.record_traces(run, _traces(items[0]))
+    traced = _traces(items[0])
+    ledger.record_traces(run, traced, [[], _intended()])
+    ledger.confirm(items[0].content.sha256, "seen", "admin")
+    for due in ledger.due_actions(STORE):
+        begun = ledger.start_action(run, due, None, 0.0)
+        assert begun is not None
+        if due.action != "ban":
+            ledger.close_action(run, begun, ActionState.DONE, "")
+    ledger.take_back_actions(run, STORE)
+    ledger.set_action_breaker(run, STORE, "too many")
     ledger.set_breaker(run, STORE, "too much")
     ledger.end_run(run, "breaker", {"listed": 5})
     ledger.dispose()
     return path
+
+
+def _intended() -> list[Intended]:
+    post = Intended("report", TargetKind.POST, "1", 0, "https://social.example/1", "7", "lemmy at social.example")
+    return [post, replace(post, action="ban", target=TargetKind.PERSON, target_id="7", sighting=1)]
 
 
 def _traces(item: Judged) -> list[TraceRecord]:
@@ -144,8 +161,47 @@ TAMPERINGS = {
         "events tell of 1 runs, and there are 2",
     ),
     "run gone": ("PRAGMA foreign_keys = OFF; DELETE FROM runs", "run 1 is gone"),
+    "breaker of actions let go": (
+        "UPDATE stores SET action_breaker = NULL",
+        "the breaker of actions of file:///srv/media",
+    ),
+    "app action gone": (
+        "DELETE FROM app_actions WHERE id = 2",
+        "events tell of 2 actions through the app, and there are 1",
+    ),
+    "app action of another person": ("UPDATE app_actions SET target_id = '8' WHERE id = 2", "action 2 through the app"),
+    "app action of another content": ("UPDATE app_actions SET sha256 = zeroblob(32) WHERE id = 1", "action 1 through"),
+    "app action of another kind": ("UPDATE app_actions SET action = 'ban' WHERE id = 1", "action 1 through the app"),
+    "app action at another server": ("UPDATE app_actions SET server = 'x' WHERE id = 1", "action 1 through the app"),
+    "app action undone": (
+        "UPDATE app_actions SET state = 'planned', open = 1 WHERE id = 1",
+        "action 1 through the app",
+    ),
+    "app action begun at another time": (
+        "UPDATE app_actions SET begun_at = 0 WHERE id = 1",
+        "action 1 through the app",
+    ),
+    "app action rewound": (
+        "UPDATE app_actions SET event_seq = (SELECT min(seq) FROM events WHERE kind = 'action.planned') WHERE id = 1",
+        "action 1 through the app",
+    ),
+    "confirmation by another": ("UPDATE confirmations SET by = 'me' WHERE id = 2", "the confirmation of content"),
+    "confirmation for another reason": (
+        "UPDATE confirmations SET reason = '' WHERE id = 2",
+        "the confirmation of content",
+    ),
+    "confirmation taken back": ("UPDATE confirmations SET undone_at = 9 WHERE id = 2", "the confirmation of content"),
+    "confirmation back again": (
+        "UPDATE confirmations SET undone_at = NULL WHERE id = 1",
+        "the confirmation of content",
+    ),
+    "confirmation gone": ("DELETE FROM confirmations WHERE id = 2", "the confirmation of a content is gone"),
+    "confirmation made up": (
+        "INSERT INTO confirmations VALUES (9, zeroblob(32), 1, 'me', '', NULL)",
+        "the confirmation of content",
+    ),
     "trace gone": (
-        "DELETE FROM sightings; DELETE FROM traces WHERE id = 2",
+        "PRAGMA foreign_keys = OFF; DELETE FROM sightings; DELETE FROM traces WHERE id = 2",
         "events tell of 2 traces, and there are 1",
     ),
     "trace of another object": ("UPDATE traces SET key = 'z' WHERE id = 2", "trace 2 is not what its event says"),

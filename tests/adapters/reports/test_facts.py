@@ -80,6 +80,8 @@ def test_json_fields(ledger: LedgerReader) -> None:
         "coverage": 0.75,
         "verdicts": verdicts,
         "breaker": "too many, really",
+        "actions": {},
+        "action_breaker": None,
         **common,
         **acting,
     }

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fedi_safety.core.enums import ActKind
+from fedi_safety.core.ledger.actions import ActionLedger, ActionReader, Confirming
 from fedi_safety.core.ledger.census import Census
 from fedi_safety.core.ledger.records import (
     Figures,
@@ -27,6 +28,7 @@ from fedi_safety.core.ledger.records import (
     Watermark,
 )
 from fedi_safety.core.ledger.uploads import BacklogEntry, Move, UploadFigures, UploadNote, UploadState, UploadsToTrace
+from fedi_safety.core.moderation import Intended
 from fedi_safety.core.sightings import Source, SourceKind, TraceRecord
 from fedi_safety.core.types import Content, Judged, Judgement, Known, Object, Outcome, Plan, Scores, Unscanned
 
@@ -175,10 +177,14 @@ class ScorePage(Protocol):
 class TraceLedger(UploadsToTrace, Protocol):
     """What is remembered of who put contents there. See `Ledger`."""
 
-    def record_traces(self, run: int | None, records: Sequence[TraceRecord]) -> None:
+    def record_traces(
+        self, run: int | None, records: Sequence[TraceRecord], intended: Sequence[Sequence[Intended]] = ()
+    ) -> None:
         """Write attempts to find out who put contents there, with what they found, in one transaction.
 
-        Attempts are added; of earlier ones at the same object and content none is due any more.
+        Attempts are added; of earlier ones at the same object and content none is due any more. `intended` has for each
+        record the actions through the app that it asks for; they are planned with it, each target of a content once,
+        where the content is condemned.
         """
         ...
 
@@ -191,7 +197,7 @@ class TraceLedger(UploadsToTrace, Protocol):
         ...
 
 
-class Ledger(Memory, TraceLedger, Protocol):
+class Ledger(Memory, TraceLedger, ActionLedger, Protocol):
     """The durable memory. Reads may come from several threads; writes come from one.
 
     Every method that writes has committed, durably, when it returns. Errors: `LedgerError`, `LedgerUsageError`.
@@ -401,7 +407,7 @@ class UploadLedger(Ledger, Protocol):
 # --- people
 
 
-class LedgerReader(Protocol):
+class LedgerReader(ActionReader, Protocol):
     """What people look at; reads only. Errors: `LedgerError`, `LedgerUsageError`."""
 
     def list_objects(self, filters: Filters | None = None, limit: int | None = None) -> Iterator[Row]:
@@ -462,7 +468,7 @@ class LedgerReader(Protocol):
         ...
 
 
-class WholeLedger(WatchLedger, UploadLedger, LedgerReader, Protocol):
+class WholeLedger(WatchLedger, UploadLedger, LedgerReader, Confirming, Protocol):
     """Every side of a ledger, as opening one gives it; and what only a person does to it."""
 
     def dismiss(self, sha256: bytes, reason: str, run: int | None = None) -> int:

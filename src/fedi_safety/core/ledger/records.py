@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fedi_safety.core.enums import ActKind, PlanState, Reason, Verdict
+from fedi_safety.core.moderation import AppAction, Confirmation
 from fedi_safety.core.sightings import TraceRecord
 from fedi_safety.core.types import Judgement, Object, RuleHit, Signal
 
@@ -100,6 +101,8 @@ class Shown:
     events: list[PastEvent] = field(default_factory=list)
     traces: list[TraceRecord] = field(default_factory=list)
     uploads: list[dict[str, Any]] = field(default_factory=list)  # that the gate refused, or let in without a verdict
+    actions: list[AppAction] = field(default_factory=list)  # through the app
+    confirmation: Confirmation | None = None
 
 
 # --- figures
@@ -120,6 +123,8 @@ class StoreFigures:
     verdicts: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
     breaker: str | None = None
+    actions: Counter[str] = field(default_factory=Counter)  # through the app, by state
+    action_breaker: str | None = None
 
     @property
     def present(self) -> int:
