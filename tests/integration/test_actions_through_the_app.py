@@ -128,6 +128,18 @@ def test_a_server_that_refuses_is_said_and_the_run_ends_with_3(sh: Shell) -> Non
     assert sh.server.posts["11"]["removed"] is True
 
 
+def test_while_the_breaker_of_removals_holds_nothing_is_done_through_the_app(sh: Shell) -> None:
+    sh.server.answer = lambda _asked: (503, {"error": "busy"})
+    assert sh.real()[0] == 3
+    sh.server.answer = lambda _asked: None
+    (sh.media / "more.png").write_bytes(shapes.png_bytes(shapes.scene(3, RED_CIRCLE)))
+    sh.configure(more="[breaker]\nmax_removed = 0\n")
+    before = len(sh.server.asked)
+    assert sh.real()[0] == 4
+    assert (sh.media / "more.png").exists()
+    assert len(sh.server.asked) == before
+
+
 def test_a_store_that_is_left_as_it_is_has_no_actions(sh: Shell) -> None:
     code, _ = sh("scan", "--act", "report")
     assert code == 0
