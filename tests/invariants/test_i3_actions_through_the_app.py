@@ -385,6 +385,20 @@ def test_the_breaker_counts_a_day_over_runs_that_were_killed(bench: Bench) -> No
     assert len(server(bench).done) == 6, "a person's word begins the count anew"
 
 
+def test_what_is_tried_again_counts_once(bench: Bench) -> None:
+    def refuse(_action: AppAction) -> None:
+        raise ModerationError("fake", "it answered 500")
+
+    switch_on(bench, FakeModerator(), most=4)
+    server(bench).before = refuse
+    bench.scan()
+    bench.clock.advance(120)
+    server(bench).before = lambda _action: None
+    again(bench)
+    assert bench.actions is not None and bench.actions.tripped is None
+    assert set(server(bench).done) == POSTS
+
+
 def test_no_more_begin_than_allowed_whoever_else_is_acting(bench: Bench) -> None:
     bench.actions = None
     bench.scan()
