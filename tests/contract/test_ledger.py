@@ -345,7 +345,12 @@ def test_an_act_whose_end_was_lost_is_found_and_done_again(ledger: WholeLedger, 
     assert after.start(later, list(after.open_plans(STORE))) == [], "somebody may still be doing it"
     (lost,) = after.take_back(later, STORE)
     assert lost.state is PlanState.PLANNED and states(after) == [("a", PlanState.PLANNED)]
+    after.dispose()  # as if this one was killed as well, before it came to it
+    after = reopen()
+    later = after.begin_run("scan", STORE, {})
+    assert after.take_back(later, STORE) == [lost]
     after.close(later, [Outcome(p, PlanState.GONE) for p in after.start(later, [lost])])
+    assert after.take_back(later, STORE) == []
     shown = after.show("a")
     assert shown and [act["outcome"] for act in shown.acts] == ["interrupted", "gone"]
     assert states(after) == [] and after.verify().problem is None

@@ -319,9 +319,11 @@ class SqlLedger(UploadSide, TraceSide, ActionSide):
             return planning.start(connection, now, run, plans)
 
     def take_back(self, run: int, store: str) -> list[Plan]:
-        """Let what an earlier run started on a store and never finished wait again; return these plans."""
+        """Let what earlier runs started on a store and never finished wait again; return these plans."""
+        own = planning.of_store(store)
         with self.database.write() as connection:
-            return planning.give_back(connection, self.clock.now(), run, planning.of_store(store))
+            planning.give_back(connection, self.clock.now(), run, own)
+            return planning.interrupted(connection, own)
 
     def give_back(self, run: int, plans: Sequence[Plan]) -> None:
         """Let plans wait again that this run started and will not carry out."""

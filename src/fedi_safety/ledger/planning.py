@@ -198,8 +198,8 @@ def _take(connection: Connection, at: float, plan_ids: Sequence[int]) -> set[int
     return taken
 
 
-def give_back(connection: Connection, at: float, run: int, where: ColumnElement[bool]) -> list[Plan]:
-    """Let started plans that match `where` wait again, for nobody is doing them; return them as they are then.
+def give_back(connection: Connection, at: float, run: int, where: ColumnElement[bool]) -> None:
+    """Let started plans that match `where` wait again, for nobody is doing them.
 
     Their open acts are closed as interrupted: how far they came nobody knows, and doing one twice is harmless.
     """
@@ -227,7 +227,21 @@ def give_back(connection: Connection, at: float, run: int, where: ColumnElement[
         if rows:
             connection.execute(_CLOSE_ACT, rows)
         _set_states(connection, at, list(owners), PlanState.PLANNED)
-    return [replace(plan, state=PlanState.PLANNED) for plan in found]
+
+
+def interrupted(connection: Connection, where: ColumnElement[bool]) -> list[Plan]:
+    """Return the waiting plans that match `where` and that a run may have carried out before it ended amid it."""
+    cut_off = select(acts.c.id).where(acts.c.plan_id == plans.c.id, acts.c.outcome == "interrupted").exists()
+    query = (
+        select(*_PLAN_COLUMNS)
+        .join(objects, objects.c.id == plans.c.object_id)
+        .join(contents, contents.c.id == plans.c.content_id)
+        .where(plans.c.open.is_(True), plans.c.state == PlanState.PLANNED.value, where, cut_off)
+        .order_by(plans.c.id)
+    )
+    found = [_plan(row) for row in connection.execute(query)]
+    lost = _taken_back(connection, [plan.id for plan in found])
+    return [plan for plan in found if plan.id in lost]
 
 
 def of_store(store: str) -> ColumnElement[bool]:

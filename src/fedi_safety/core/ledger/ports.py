@@ -317,9 +317,10 @@ class Ledger(Memory, TraceLedger, ActionLedger, Protocol):
         ...
 
     def take_back(self, run: int, store: str) -> list[Plan]:
-        """Let what an earlier run started on a store and never finished wait again; return these plans.
+        """Let what earlier runs started on a store and never finished wait again; return these plans.
 
-        For the holder of the run lock alone: nobody else is doing them then.
+        Those too that were let wait before, by a run that ended before it came to them. For the holder of the run lock
+        alone: nobody else is doing them then.
         """
         ...
 
