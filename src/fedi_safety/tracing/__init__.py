@@ -139,7 +139,7 @@ def _lemmy_schemas() -> Sequence[Schema]:
     return [tables.schema for tables in VERSIONS]
 
 
-_ALL = frozenset(SightingWay)
+_ALL = frozenset({SightingWay.DATABASE, SightingWay.API, SightingWay.PATH})
 _NO_API = _ALL - {SightingWay.API}
 
 KINDS: tuple[TracerKind, ...] = (
