@@ -146,6 +146,24 @@ HARNESSES |= {
         strange=("", "readme.txt", f"{HASH}.jpg", f"e3/04/{HASH}.jpg", f"media/e3/03/{HASH[:-2]}.jpg"),
         closed_to_path=Subject(key="readme.txt", sha256=bytes(32)),
     ),
+    "lemmy": Harness(
+        known=(
+            Known("pictrs/image/2b1c6f1e-6d0a-4a37-9a51-4d7d4ac6f8b1.png", SightingKind.UPLOAD),
+            Known("api/v4/image/eOtYb9iEiB.jpeg", SightingKind.UPLOAD, "local_image/eOtYb9iEiB.jpeg"),
+            Known("files/01/8e/0a/1b/2c/3d/7e/4f/80/9a/bcdef0123456.webp", SightingKind.UPLOAD),
+            Known("files/000/017/2b1c6f1e-6d0a-4a37-9a51-4d7d4ac6f8b1", SightingKind.UPLOAD),
+        ),
+        strange=(
+            "",
+            "readme.txt",
+            "../../etc/passwd",
+            "image/2b1c6f1e-6d0a-4a37-9a51-4d7d4ac6f8b1.png",
+            "files/01/8e/0a/1b/2c/3d/4e/4f/80/9a/bcdef0123456.webp",
+            "files/2b1c6f1e-6d0a-4a37-9a51-4d7d4ac6f8b1.png",
+            "pictrs/image/process.webp/x",
+        ),
+        closed_to_path=Subject(aliases=("2b1c6f1e-6d0a-4a37-9a51-4d7d4ac6f8b1.png",)),
+    ),
 }
 
 

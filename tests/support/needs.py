@@ -17,6 +17,7 @@ SERVERS = {
     "sftp": "OpenSSH's sshd",
     "postgresql": "PostgreSQL",
     "pictrs": "pict-rs, built with cargo, beside a Debian that has its tools",
+    "lemmy": "Lemmy's tables and types from its crates, beside a Debian with PostgreSQL 17",
     "nginx": "nginx",
     "curl": "curl, for the examples of the documentation",
     "systemd": "systemd-analyze, for the unit",

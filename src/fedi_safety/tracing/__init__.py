@@ -88,6 +88,12 @@ def _open_mastodon(access: Trace) -> Tracer:
     return open_mastodon(access)
 
 
+def _open_lemmy(access: Trace) -> Tracer:
+    from fedi_safety.tracing.lemmy import open_lemmy
+
+    return open_lemmy(access)
+
+
 def _open_misskey(access: Trace) -> Tracer:
     from fedi_safety.tracing.misskey import open_misskey
 
@@ -127,11 +133,18 @@ def _schema_of(module: str) -> Callable[[], Sequence[Schema]]:
     return schemas
 
 
-_ALL = frozenset(SightingWay)
+def _lemmy_schemas() -> Sequence[Schema]:
+    from fedi_safety.tracing.lemmy_schema import VERSIONS
+
+    return [tables.schema for tables in VERSIONS]
+
+
+_ALL = frozenset({SightingWay.DATABASE, SightingWay.API, SightingWay.PATH})
 _NO_API = _ALL - {SightingWay.API}
 
 KINDS: tuple[TracerKind, ...] = (
     TracerKind("mastodon", ("mastodon", "glitch-soc"), _ALL, _open_mastodon, _schema_of("mastodon")),
+    TracerKind("lemmy", ("lemmy",), _ALL, _open_lemmy, _lemmy_schemas),
     TracerKind("misskey", ("misskey", "sharkey"), _ALL, _open_misskey, _schema_of("misskey")),
     TracerKind("pixelfed", ("pixelfed",), _NO_API, _open_pixelfed, _schema_of("pixelfed")),
     TracerKind("pleroma", ("pleroma", "akkoma"), _NO_API, _open_pleroma, _schema_of("pleroma")),

@@ -151,6 +151,24 @@ def root(suite: str, packages: Sequence[str] = (), say: Callable[[str], None] = 
     return place
 
 
+def also(place: Path, program: str, package: str) -> None:
+    """Install a further package in a root, unless its program is there. Nothing is started by it."""
+    if list(place.glob(program)):
+        return
+    policy = place / "usr/sbin/policy-rc.d"
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    quiet = {
+        "PATH": os.defpath + ":/usr/sbin:/sbin",
+        "DEBIAN_FRONTEND": "noninteractive",
+        "LC_ALL": "C",
+        "HOME": "/root",
+    }
+    inside: list[str | Path] = ["chroot", place, "apt-get", "-qq"]
+    run([*inside, "update"], f"{package} update", quiet)
+    run([*inside, "install", "-y", "--no-install-recommends", package], f"{package} in {place.name}", quiet)
+
+
 def run(command: Sequence[str | Path], what: str, env: dict[str, str] | None = None, seconds: float = 3600) -> None:
     """Run a long command; what it says is kept in the cache directory. Raises Unready if it fails."""
     log = CACHE / f"{what.replace(' ', '-')}.log"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from support.servers.sshd import free_port
 LOCKED = "locked"
 """A role of this name needs its password; every other one is let in without."""
 _READY_S = 60
+_PATH = f"{os.defpath}:/usr/sbin"  # where chroot is
 
 
 @dataclass(frozen=True)
@@ -46,28 +48,69 @@ class PostgresqlServer:
                 connection.execute(statement.encode())
 
 
-@contextmanager
-def postgresql_server() -> Iterator[PostgresqlServer]:
-    """Start a PostgreSQL and remove it at the end."""
-    needs.started("postgresql")
+@dataclass(frozen=True)
+class Installed:
+    """Where a PostgreSQL's programs are: in `bin` of this machine, or of a Debian `root`."""
+
+    bin: Path
+    root: Path | None = None
+
+    @property
+    def major(self) -> int:
+        """Its version, without what comes after the point."""
+        command, options = self.run("postgres", "--version")
+        environment = {"PATH": _PATH}
+        told = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, **options).stdout
+        return int(re.findall(r"\d+", told)[0])
+
+    def run(self, program: str, *arguments: str) -> tuple[list[str], dict[str, Any]]:
+        """Return command and options that run a program, never as root: PostgreSQL refuses that."""
+        command = [str(self.bin / program), *arguments]
+        if self.root is not None:
+            return ["chroot", "--userspec=nobody:nogroup", str(self.root), *command], {}
+        return command, {"user": "nobody" if os.geteuid() == 0 else None}
+
+
+def installed() -> Installed:
+    """Return what this machine has."""
     found = debian.path_of("initdb")
     if found is None:
         raise RuntimeError("PostgreSQL is missing: install the package postgresql")
-    # PostgreSQL refuses to run as root.
-    user = "nobody" if os.geteuid() == 0 else None
-    with tempfile.TemporaryDirectory(prefix="postgresql-", dir="/tmp") as folder:
+    return Installed(Path(found).resolve().parent)
+
+
+@contextmanager
+def postgresql_server(
+    programs: Installed | None = None, *, template: Path | None = None, keep: Path | None = None
+) -> Iterator[PostgresqlServer]:
+    """Start a PostgreSQL and remove it at the end.
+
+    It begins with what is in `template`, a stopped one's data; at the end its own are put to `keep`.
+    """
+    needs.started("postgresql")
+    programs = programs or installed()
+    with tempfile.TemporaryDirectory(
+        prefix="postgresql-", dir="/tmp" if programs.root is None else programs.root / "srv"
+    ) as folder:
         data, port = Path(folder) / "data", free_port()
-        if user is not None:
-            shutil.chown(folder, user)
-        run: dict[str, Any] = {"user": user, "cwd": folder, "env": {"PATH": os.defpath, "HOME": folder, "LC_ALL": "C"}}
-        initialise = [found, "-D", str(data), "-U", "owner", "-A", "trust", "-N", "--locale=C.UTF-8"]
-        subprocess.run(initialise, check=True, capture_output=True, **run)
-        rules = data / "pg_hba.conf"
-        rules.write_text(f"host all {LOCKED} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
-        command = [str(Path(found).parent / "postgres"), "-D", str(data), "-p", str(port), "-k", folder]
-        command += ["-h", "127.0.0.1", "-F"]
+        seen = folder if programs.root is None else f"/srv/{Path(folder).name}"
+        if os.geteuid() == 0:
+            shutil.chown(folder, "nobody")
+        environment = {"PATH": _PATH, "HOME": seen, "LC_ALL": "C"}
+        if template is None:
+            initialise, options = programs.run(
+                "initdb", "-D", f"{seen}/data", "-U", "owner", "-A", "trust", "-N", "--locale=C.UTF-8"
+            )
+            subprocess.run(initialise, check=True, capture_output=True, env=environment, **options)
+            rules = data / "pg_hba.conf"
+            rules.write_text(f"host all {LOCKED} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
+        else:
+            subprocess.run(["cp", "-a", str(template), str(data)], check=True)
+        command, options = programs.run(
+            "postgres", "-D", f"{seen}/data", "-p", str(port), "-k", seen, "-h", "127.0.0.1", "-F"
+        )
         with (Path(folder) / "log").open("wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, **run)
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, **options)
         server = PostgresqlServer(port, process)
         try:
             _wait(server)
@@ -76,6 +119,8 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
             process.send_signal(signal.SIGCONT)  # where a test has stopped it
             process.send_signal(signal.SIGINT)  # fast shutdown: does not wait for clients
             process.wait(30)
+        if keep is not None:
+            subprocess.run(["cp", "-a", str(data), str(keep)], check=True)
 
 
 def _wait(server: PostgresqlServer) -> None:
