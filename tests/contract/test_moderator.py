@@ -19,6 +19,7 @@ from fedi_safety.config.schema import Trace
 from fedi_safety.core.errors import ModerationDown, ModerationError, ModerationGone, TraceUsageError
 from fedi_safety.core.moderation import ActionState, AppAction, Offer, Standing, TargetKind, mark_of
 from fedi_safety.core.ports import Moderator
+from fedi_safety.tracing import KINDS as TRACERS
 from support.servers import moderated as servers
 from support.servers.moderated import TOKEN, Asked, Moderated, Reply, moderated
 
@@ -226,6 +227,11 @@ def test_every_case_ran_for_every_action() -> None:
         pytest.skip("cases were chosen by name")
     assert set(ran) == {param.id for param in OFFERED}
     assert set(ran.values()) == {len(CASES)}
+
+
+def test_what_can_be_acted_on_can_be_traced() -> None:
+    traced = {word for tracer in TRACERS for word in tracer.servers}
+    assert {word for kind in KINDS for word in kind.servers} <= traced
 
 
 def test_every_kind_has_a_harness_and_words_of_its_own() -> None:
