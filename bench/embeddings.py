@@ -31,8 +31,8 @@ from fedi_safety.concepts.reading import load_concepts
 from fedi_safety.concepts.rescoring import ConceptRescorer
 from fedi_safety.concepts.shares import Floats
 from fedi_safety.core.enums import MediaType
-from fedi_safety.core.frame_scores import FrameScore, FrameScores
-from fedi_safety.core.places import clock_text
+from fedi_safety.core.frames.places import clock_text
+from fedi_safety.core.frames.scores import FrameScore, FrameScores
 from fedi_safety.core.policy import Policy, judge
 from fedi_safety.core.types import Content, Embedding, Judged, Object, Scores, Signal
 from fedi_safety.ledger.embeddings import Keep

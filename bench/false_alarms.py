@@ -28,9 +28,9 @@ from bench.corpus import default_work, make_file
 from bench.measure import fedi_safety, machine, machine_line, run, write_result
 
 from fedi_safety.app.ledger import SystemClock
-from fedi_safety.cli.lookup import reason_text
+from fedi_safety.cli.text.lookup import reason_text
 from fedi_safety.core.enums import Verdict
-from fedi_safety.core.frame_scores import ONE_PICTURE
+from fedi_safety.core.frames.scores import ONE_PICTURE
 from fedi_safety.core.ledger.ports import ScorePage
 from fedi_safety.core.policy import Policy, judge
 from fedi_safety.core.types import Judgement

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedi_safety.cli.lookup import reason_json, reason_text
+from fedi_safety.cli.text.lookup import reason_json, reason_text
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.types import FactorHit, RuleHit
 from fedi_safety.ledger import codec

@@ -10,7 +10,7 @@ import pytest
 
 from fedi_safety.core.enums import Detail, MediaType, Reason, Recheck
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.places import Place
+from fedi_safety.core.frames.places import Place
 from fedi_safety.core.policy import nearly
 from fedi_safety.core.types import Decoded, Signal
 from support.fakes import FakeDecoder, FakeDetector, FakeStore, red_circles, text_frame

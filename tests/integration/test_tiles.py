@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from fedi_safety.config.schema import Clip as ClipSettings
 from fedi_safety.core.enums import Detail, MediaType, Verdict
-from fedi_safety.core.places import Place
+from fedi_safety.core.frames.places import Place
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Detector
 from fedi_safety.core.types import Decoded, Evidence, Frame

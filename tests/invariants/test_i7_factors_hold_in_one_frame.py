@@ -19,10 +19,10 @@ from sqlalchemy import text
 from fedi_safety.app.replay import Rejudge, preview
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.enums import ActKind, MediaType, Verdict
-from fedi_safety.core.frame_scores import ONE_PICTURE, FrameScore, FrameScores
+from fedi_safety.core.frames.places import Place
+from fedi_safety.core.frames.scores import ONE_PICTURE, FrameScore, FrameScores
 from fedi_safety.core.pictures import VIEW_BITS
 from fedi_safety.core.pipeline import Stages
-from fedi_safety.core.places import Place
 from fedi_safety.core.policy import ClearingBound, Policy, Rule, decide, judge, nearly
 from fedi_safety.core.types import NO_SCORES, Content, Frame, Judged, Object, Scores, Signal
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger

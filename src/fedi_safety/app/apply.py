@@ -116,13 +116,7 @@ def apply(
         lost = ledger.take_back(report.run_id, store.url)
         if report.breaker is None:
             _plan_as(act, ledger, report.run_id, store.url)
-            note = noting(report)
-
-            def noted(outcome: Outcome) -> None:
-                note(outcome)
-                if on_outcome is not None:
-                    on_outcome(outcome)
-
+            noted = _noting(report, on_outcome)
             acting = _acting(settings, ledger, store, report, noted, tracing, resume_acts=resume_acts)
             if _carry_out(acting, lost, keep_going, report, resumed=True):
                 tried = {plan.id for plan in lost}
@@ -134,6 +128,18 @@ def apply(
         report.by_hand = pressed_by_hand(settings, tracing.seen)
         act_through_app(actions, report, keep_going, resume=resume_actions)
     return report
+
+
+def _noting(report: RunReport, on_outcome: Callable[[Outcome], None] | None) -> Callable[[Outcome], None]:
+    """Return what counts an outcome in the report, and tells `on_outcome` of it."""
+    note = noting(report)
+
+    def noted(outcome: Outcome) -> None:
+        note(outcome)
+        if on_outcome is not None:
+            on_outcome(outcome)
+
+    return noted
 
 
 def _plan_as(act: ActKind, ledger: Ledger, run: int, store: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import Any
 
 from fedi_safety.app.actions import act_through_app, opened_actions, pressed_by_hand
 from fedi_safety.app.acts import acts_for
@@ -19,7 +20,7 @@ from fedi_safety.app.replay import Rejudge
 from fedi_safety.app.stores import spoken_name
 from fedi_safety.app.tracing import opened_tracing
 from fedi_safety.config.schema import Settings
-from fedi_safety.core.decide import Mode, breaker_opinion
+from fedi_safety.core.decide import BreakerLimits, Mode, breaker_opinion
 from fedi_safety.core.enforcement import Acting, Enforcement
 from fedi_safety.core.enums import Recheck, act_word
 from fedi_safety.core.ledger.ports import Ledger
@@ -28,6 +29,7 @@ from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Store
 from fedi_safety.core.presence import Presence
 from fedi_safety.core.runs import RunReport, ScanRequest, Tally
+from fedi_safety.core.tracing import Tracing
 
 
 def scan(
@@ -53,31 +55,65 @@ def scan(
     clock = clock or SystemClock()
     policy = engine.in_force(policy)
     cascade = engine.cascade(policy, enabled=request.cascade)
-    whole = request.whole and run is None
     pipeline = Pipeline(
         store=store,
         decoder=engine.decoder,
         cascade=cascade,
         ledger=ledger,
         policy=policy,
-        options=Options(
-            prefixes=request.prefixes,
-            since=request.since,
-            limit=request.limit,
-            recheck=request.recheck,
-            max_bytes=settings.limits.max_bytes,
-            held_bytes=(256 << 20) // request.beside,
-            fetchers=max(store.concurrency, engine.jobs),
-            decoders=engine.jobs,
-            scorers=engine.jobs,
-            max_batch=engine.media_at_once,
-        ),
+        options=_options(settings, request, store, engine),
         clock=clock,
-        census=ledger.census(store.url) if whole else None,
+        census=ledger.census(store.url) if request.whole and run is None else None,
     )
     report = RunReport(0, store.url, request.dry_run, request.act, device=engine.device, policy=policy.id)
     report.named, report.detectors, report.ledger = spoken_name(store), cascade.versions, ledger.name
-    recorded = {
+    limits = replace(breaker_limits(settings), removed_before=request.removed_before)
+    recorded = _recorded(settings, request, policy)
+    within = recorded_run(ledger, "scan", report, recorded) if run is None else part_of_run(run, report)
+    with (
+        opened_tracing(settings, store, ledger, clock) as tracing,
+        opened_actions(settings, store.url, ledger, clock) as actions,
+        lock or ledger.run_lock(),
+        within,
+    ):
+        if request.recheck is Recheck.POLICY and request.redecide:
+            decide = Rejudge(policy, cascade.available, cascade=request.cascade)
+            ledger.redecide(
+                report.run_id, policy.id, decide, no_rule_holds=decide.no_rule_holds, rescorer=engine.rescorer
+            )
+        enforcement = _enforcement(settings, request, ledger, store, report, limits, tracing, clock, on_batch)
+        if on_start is not None:
+            on_start(pipeline, report.tally)
+        enforcement.consume(pipeline)
+        if not request.dry_run:
+            tracing.again(report.run_id, lambda: not pipeline.halted)
+        _tell(report, request, pipeline, enforcement, tracing)
+        report.by_hand = pressed_by_hand(settings, tracing.seen)
+        if enforcement.mode.removes:
+            act_through_app(actions, report, lambda: not pipeline.halted, only_due=not request.retry_acts)
+        elif actions is not None and request.act is not None:
+            report.would_do = actions.names
+    return report
+
+
+def _options(settings: Settings, request: ScanRequest, store: Store, engine: Engine) -> Options:
+    return Options(
+        prefixes=request.prefixes,
+        since=request.since,
+        limit=request.limit,
+        recheck=request.recheck,
+        max_bytes=settings.limits.max_bytes,
+        held_bytes=(256 << 20) // request.beside,
+        fetchers=max(store.concurrency, engine.jobs),
+        decoders=engine.jobs,
+        scorers=engine.jobs,
+        max_batch=engine.media_at_once,
+    )
+
+
+def _recorded(settings: Settings, request: ScanRequest, policy: Policy) -> dict[str, Any]:
+    """Return what the ledger keeps of how a run was asked for."""
+    return {
         "dry_run": request.dry_run,
         "whole": request.whole,
         "act": act_word(request.act),
@@ -91,57 +127,51 @@ def scan(
         "resume_acts": request.resume_acts,
         "accept_gone": request.accept_gone,
     }
-    limits = replace(breaker_limits(settings), removed_before=request.removed_before)
-    within = recorded_run(ledger, "scan", report, recorded) if run is None else part_of_run(run, report)
-    tracing_ = opened_tracing(settings, store, ledger, clock)
-    with (
-        tracing_ as tracing,
-        opened_actions(settings, store.url, ledger, clock) as actions,
-        lock or ledger.run_lock(),
-        within,
-    ):
-        if request.recheck is Recheck.POLICY and request.redecide:
-            decide = Rejudge(policy, cascade.available, cascade=request.cascade)
-            ledger.redecide(
-                report.run_id, policy.id, decide, no_rule_holds=decide.no_rule_holds, rescorer=engine.rescorer
-            )
-        acting = Acting(
-            ledger,
-            acts_for(settings, store),
-            report.run_id,
-            report.tally,
-            noting(report),
-            Presence(store, ledger, accepted=request.accept_gone),
-            None if request.resume_acts else limits,
-            tracing=tracing,
-        )
-        enforcement = Enforcement(
-            ledger=ledger,
-            acting=acting,
-            clock=clock,
-            store=store.url,
-            mode=Mode(request.act, request.dry_run),
-            limits=limits,
-            run=report.run_id,
-            tally=report.tally,
-            resume_acts=request.resume_acts,
-            retry_acts=request.retry_acts,
-            on_batch=None if on_batch is None else lambda _batch: on_batch(),
-        )
-        if on_start is not None:
-            on_start(pipeline, report.tally)
-        enforcement.consume(pipeline)
-        if not request.dry_run:
-            tracing.again(report.run_id, lambda: not pipeline.halted)
-        report.held = tracing.held
-        report.breaker, report.listing = enforcement.tripped, enforcement.listing
-        if request.dry_run and request.act is not None and report.breaker is None:
-            report.breaker = breaker_opinion(limits, report.tally)
-        report.interrupted = pipeline.halted
-        report.stages = dict(pipeline.stages.seconds)
-        report.by_hand = pressed_by_hand(settings, tracing.seen)
-        if enforcement.mode.removes:
-            act_through_app(actions, report, lambda: not pipeline.halted, only_due=not request.retry_acts)
-        elif actions is not None and request.act is not None:
-            report.would_do = actions.names
-    return report
+
+
+def _enforcement(
+    settings: Settings,
+    request: ScanRequest,
+    ledger: Ledger,
+    store: Store,
+    report: RunReport,
+    limits: BreakerLimits,
+    tracing: Tracing,
+    clock: Clock,
+    on_batch: Callable[[], None] | None,
+) -> Enforcement:
+    acting = Acting(
+        ledger,
+        acts_for(settings, store),
+        report.run_id,
+        report.tally,
+        noting(report),
+        Presence(store, ledger, accepted=request.accept_gone),
+        None if request.resume_acts else limits,
+        tracing=tracing,
+    )
+    return Enforcement(
+        ledger=ledger,
+        acting=acting,
+        clock=clock,
+        store=store.url,
+        mode=Mode(request.act, request.dry_run),
+        limits=limits,
+        run=report.run_id,
+        tally=report.tally,
+        resume_acts=request.resume_acts,
+        retry_acts=request.retry_acts,
+        on_batch=None if on_batch is None else lambda _batch: on_batch(),
+    )
+
+
+def _tell(
+    report: RunReport, request: ScanRequest, pipeline: Pipeline, enforcement: Enforcement, tracing: Tracing
+) -> None:
+    """Say in the report how the pass ended."""
+    report.held = tracing.held
+    report.breaker, report.listing = enforcement.tripped, enforcement.listing
+    if request.dry_run and request.act is not None and report.breaker is None:
+        report.breaker = breaker_opinion(enforcement.limits, report.tally)
+    report.interrupted = pipeline.halted
+    report.stages = dict(pipeline.stages.seconds)

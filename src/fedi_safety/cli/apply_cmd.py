@@ -112,7 +112,7 @@ def _apply(
 
 
 def _tell(sh: Shell, reports: Sequence[tuple[str, RunReport]], ledger: str, *, json_output: bool) -> int:
-    from fedi_safety.cli.summary import closing_notes, ledger_line
+    from fedi_safety.cli.text.summary import closing_notes, ledger_line
     from fedi_safety.core.runs import summed
 
     several = len(reports) > 1
@@ -139,7 +139,7 @@ def _stop(sh: Shell, stop: threading.Event) -> None:
 
 
 def _say(sh: Shell, named: str, report: RunReport) -> None:
-    from fedi_safety.cli.summary import actions_line
+    from fedi_safety.cli.text.summary import actions_line
 
     tally = report.tally
     if report.actions is not None:

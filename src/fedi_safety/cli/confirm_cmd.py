@@ -22,8 +22,8 @@ def confirm(
 ) -> int:
     """Stand up for a verdict, so that the next run may act on the person behind it. `dismiss` takes it back."""
     from fedi_safety.app.ledger import open_settings_ledger
-    from fedi_safety.cli.lookup import find
-    from fedi_safety.cli.summary import ledger_line
+    from fedi_safety.cli.text.lookup import find
+    from fedi_safety.cli.text.summary import ledger_line
 
     sh = shell(config, ledger, log_level, quiet, yes)
     records = open_settings_ledger(sh.settings)

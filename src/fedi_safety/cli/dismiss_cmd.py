@@ -23,8 +23,8 @@ def dismiss(
 ) -> int:
     """Clear a content by its hash: everywhere, for good, whatever a policy says. Its waiting plans are dropped."""
     from fedi_safety.app.ledger import open_settings_ledger
-    from fedi_safety.cli.lookup import find
-    from fedi_safety.cli.summary import ledger_line
+    from fedi_safety.cli.text.lookup import find
+    from fedi_safety.cli.text.summary import ledger_line
 
     sh = shell(config, ledger, log_level, quiet, yes)
     records = open_settings_ledger(sh.settings)

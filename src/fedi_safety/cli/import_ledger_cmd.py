@@ -36,7 +36,7 @@ def import_ledger(
     """Take over a predecessor's database: what it condemned becomes visible history, the rest is judged again."""
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.app.stores import named_store
-    from fedi_safety.cli.summary import ledger_line
+    from fedi_safety.cli.text.summary import ledger_line
     from fedi_safety.config.loading import predecessor_ledger
 
     path = Path(file or predecessor_ledger())

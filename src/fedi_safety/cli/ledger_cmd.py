@@ -28,7 +28,7 @@ def verify(
 ) -> int:
     """Follow the chain of events from the first to the last and check verdicts, plans and actions against it."""
     from fedi_safety.app.ledger import open_settings_ledger
-    from fedi_safety.cli.summary import ledger_line
+    from fedi_safety.cli.text.summary import ledger_line
 
     sh = shell(config, ledger, log_level, quiet, yes)
     records = open_settings_ledger(sh.settings, readonly=True)
@@ -56,7 +56,7 @@ def embeddings(
 ) -> int:
     """Show how many embeddings are kept, by network, and what room they take; or let go of them."""
     from fedi_safety.app.ledger import open_settings_ledger
-    from fedi_safety.cli.summary import ledger_line
+    from fedi_safety.cli.text.summary import ledger_line
 
     sh = shell(config, ledger, log_level, quiet, yes)
     records = open_settings_ledger(sh.settings, readonly=not forget)

@@ -1,4 +1,4 @@
-"""`list`: what the ledger knows, object by object; `cli/sources.py` has its other side, where that came from."""
+"""`list`: what the ledger knows, object by object; `cli/text/sources.py` has its other side, where that came from."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def list_objects(
 ) -> int:
     """List objects with their verdicts, reasons and actions."""
     from fedi_safety.app.ledger import open_settings_ledger
-    from fedi_safety.cli.lookup import known_store, reason_text, row_json
-    from fedi_safety.cli.sources import list_sources, policy_file
+    from fedi_safety.cli.text.lookup import known_store, reason_text, row_json
+    from fedi_safety.cli.text.sources import list_sources, policy_file
     from fedi_safety.core.errors import UsageError
     from fedi_safety.core.ledger.records import Filters
 

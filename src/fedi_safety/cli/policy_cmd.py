@@ -81,7 +81,7 @@ def preview(
     """Decide the whole ledger anew under a policy and print what would change. Changes nothing, opens no file."""
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.app.replay import preview_ledger
-    from fedi_safety.cli.summary import ledger_line
+    from fedi_safety.cli.text.summary import ledger_line
     from fedi_safety.policies import load_policy
 
     sh = shell(config, ledger, log_level, quiet, yes, clip={"concepts": concepts})

@@ -61,7 +61,7 @@ def report(
         csv.writer(sys.stdout, lineterminator="\n").writerows(csv_rows(found))
     else:
         _print_tables(sh, found)
-        from fedi_safety.cli.summary import ledger_line
+        from fedi_safety.cli.text.summary import ledger_line
 
         sh.say(ledger_line(found.ledger))
     if place is not None:
@@ -73,7 +73,7 @@ def _read(sh: Shell, named: str | None, *, histograms: bool, policy: bool) -> Re
     from fedi_safety import __version__
     from fedi_safety.app.engine import measurable
     from fedi_safety.app.ledger import open_settings_ledger
-    from fedi_safety.cli.lookup import known_store
+    from fedi_safety.cli.text.lookup import known_store
     from fedi_safety.core.sightings import SourceKind
     from fedi_safety.policies import load_policy
     from fedi_safety.reports.facts import SHOWN_SOURCES, Report, thresholds_of
@@ -107,7 +107,7 @@ def _read(sh: Shell, named: str | None, *, histograms: bool, policy: bool) -> Re
 
 def as_json(found: Report) -> dict[str, Any]:
     """Return the report as one JSON object; its fields are a promise to scripts."""
-    from fedi_safety.cli.sources import source_json
+    from fedi_safety.cli.text.sources import source_json
     from fedi_safety.core.ledger.records import BINS
     from fedi_safety.core.sightings import SourceKind
     from fedi_safety.reports.facts import sources_shown, summed

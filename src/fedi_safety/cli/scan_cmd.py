@@ -207,7 +207,7 @@ def _side_by_side(jobs: Sequence[Callable[[], None]]) -> None:
 
 def _tell(sh: Shell, passes: Sequence[_Pass], *, json_output: bool) -> int:
     """Print each store's outcome, and with `--json` the sum as the last line. Returns the exit code."""
-    from fedi_safety.cli.summary import ledger_line
+    from fedi_safety.cli.text.summary import ledger_line
     from fedi_safety.core.runs import summed
 
     codes: list[int] = []
@@ -291,7 +291,7 @@ def _live(sh: Shell) -> Iterator[_Live]:
 
 
 def _print_report(sh: Shell, each: _Pass, report: RunReport, *, table: bool) -> None:
-    from fedi_safety.cli.summary import closing_notes, closing_table
+    from fedi_safety.cli.text.summary import closing_notes, closing_table
 
     if table:
         sh.out.print(closing_table(report, removes=each.removes))

@@ -31,7 +31,7 @@ def show(
 ) -> int:
     """Show all that is known of one object: verdicts, scores, detectors, plans, actions and events."""
     from fedi_safety.app.ledger import open_settings_ledger
-    from fedi_safety.cli.lookup import find
+    from fedi_safety.cli.text.lookup import find
 
     sh = shell(config, ledger, log_level, quiet, yes)
     records = open_settings_ledger(sh.settings, readonly=True)
@@ -57,7 +57,7 @@ def _by_hand(sh: Shell, found: Shown) -> list[str]:
 
 
 def _as_json(found: Shown) -> dict[str, Any]:
-    from fedi_safety.cli.lookup import action_json, iso_time, reason_json, row_json, trace_json, upload_json
+    from fedi_safety.cli.text.lookup import action_json, iso_time, reason_json, row_json, trace_json, upload_json
 
     return {
         "sha256": None if found.sha256 is None else found.sha256.hex(),
@@ -96,7 +96,7 @@ def _as_json(found: Shown) -> dict[str, Any]:
 
 
 def _lines(found: Shown) -> list[str]:
-    from fedi_safety.cli.lookup import action_line, iso_time, reason_text, upload_lines
+    from fedi_safety.cli.text.lookup import action_line, iso_time, reason_text, upload_lines
 
     lines = []
     for row in found.rows:
@@ -135,7 +135,7 @@ def _lines(found: Shown) -> list[str]:
 
 def _traces(found: Shown) -> list[str]:
     """Return the attempts to trace it, oldest first; of those that failed alike in a row, the last."""
-    from fedi_safety.cli.lookup import iso_time, sighting_lines, trace_text
+    from fedi_safety.cli.text.lookup import iso_time, sighting_lines, trace_text
 
     several = len({(record.subject.store, record.subject.key) for record in found.traces}) > 1
     lines = []

@@ -34,7 +34,7 @@ def trace(
     """Find out who put an object there: person, instance and post, as far as the server tells. It is kept."""
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.app.tracing import trace as trace_all
-    from fedi_safety.cli.lookup import sighting_lines, trace_json, trace_text
+    from fedi_safety.cli.text.lookup import sighting_lines, trace_json, trace_text
 
     sh = shell(config, ledger, log_level, quiet, yes)
     records = open_settings_ledger(sh.settings)
@@ -56,7 +56,7 @@ def trace(
 
 def _asked(ledger: LedgerReader, key: str) -> list[tuple[Subject, Object | None]]:
     """Return what is asked about: the objects that the ledger knows, else the content or the address by itself."""
-    from fedi_safety.cli.lookup import find
+    from fedi_safety.cli.text.lookup import find
     from fedi_safety.core.sightings import Subject
 
     if re.match(r"https?://", key):

@@ -157,7 +157,7 @@ def _open(target: Target, *, alone: bool) -> Store | None:
 
 def _once(sh: Shell, watches: list[StoreWatch], shared: Shared) -> int:
     """Make one cycle of each store, one after another, and tell how it went."""
-    from fedi_safety.cli.summary import ledger_line
+    from fedi_safety.cli.text.summary import ledger_line
 
     codes: list[int] = []
 

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Protocol
 
 from fedi_safety.core.errors import Unscannable, out_of_memory
-from fedi_safety.core.frame_scores import ONE_PICTURE, FrameScore, FrameScores
+from fedi_safety.core.frames.scores import ONE_PICTURE, FrameScore, FrameScores
 from fedi_safety.core.pictures import Picture, Seen, merged
 from fedi_safety.core.policy import Policy, Reading, marks
 from fedi_safety.core.ports import Clock, ContentDetector, Detector, Embedder

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fedi_safety.core.frame_scores import FrameScores
+from fedi_safety.core.frames.scores import FrameScores
 from fedi_safety.core.types import Signal
 
 VIEW_BITS = 22  # of an index of 31; one clip has at most 4,000,018 moments (media/caps)

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from fedi_safety.core.enums import Verdict
-from fedi_safety.core.frame_scores import ONE_PICTURE, FrameScores
+from fedi_safety.core.frames.scores import ONE_PICTURE, FrameScores
 from fedi_safety.core.pictures import Seen, seen
 from fedi_safety.core.testcard import TEST_CARD_SHA256
 from fedi_safety.core.types import FactorHit, Judgement, RuleHit, Signal

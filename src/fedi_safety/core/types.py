@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Reason, Verdict
-from fedi_safety.core.frame_scores import ONE_PICTURE, FrameScores
-from fedi_safety.core.places import WHOLE, Place
+from fedi_safety.core.frames.places import WHOLE, Place
+from fedi_safety.core.frames.scores import ONE_PICTURE, FrameScores
 
 
 @dataclass(frozen=True, slots=True)

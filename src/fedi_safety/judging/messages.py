@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fedi_safety.core.enums import MediaType, Verdict
-from fedi_safety.core.frame_scores import ONE_PICTURE, FrameScores
+from fedi_safety.core.frames.scores import ONE_PICTURE, FrameScores
 from fedi_safety.core.pictures import same_moment
 from fedi_safety.core.types import Content, Judgement, Match, RuleHit, Scores, Signal
 from fedi_safety.judging.types import Answer, Unjudged

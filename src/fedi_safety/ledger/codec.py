@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 from fedi_safety.core.enums import Verdict
-from fedi_safety.core.frame_scores import ONE_PICTURE, FrameScores
+from fedi_safety.core.frames.scores import ONE_PICTURE, FrameScores
 from fedi_safety.core.keys import key_bytes as key_bytes
 from fedi_safety.core.keys import key_text as key_text
 from fedi_safety.core.types import FactorHit, Judgement, Match, Receipt, RuleHit, Scores, Signal

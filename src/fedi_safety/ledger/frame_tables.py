@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fedi_safety.core.frame_scores import HEAD, ROW, FrameScores
+from fedi_safety.core.frames.scores import HEAD, ROW, FrameScores
 from fedi_safety.ledger.embeddings import Kept
 
 _NUMBERS = [("frame", "<i4"), ("picture", "<i4"), ("stream", "<u2"), ("time_ms", "<i8")]

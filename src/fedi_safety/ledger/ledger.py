@@ -32,8 +32,8 @@ from fedi_safety.core.ledger.records import (
 from fedi_safety.core.ledger.uploads import GONE, REMOVED, Move, UploadNote
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.types import Content, Judged, Judgement, Known, Object, Outcome, Plan, Unscanned
+from fedi_safety.ledger import census as censuses
 from fedi_safety.ledger import (
-    app_actions,
     codec,
     embeddings,
     lookup,
@@ -44,18 +44,18 @@ from fedi_safety.ledger import (
     verdicts,
     watermarks,
 )
-from fedi_safety.ledger import census as censuses
 from fedi_safety.ledger import runs as earlier
-from fedi_safety.ledger.app_actions import ActionSide
 from fedi_safety.ledger.database import open_database
 from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S, Database
 from fedi_safety.ledger.embeddings import Keep
 from fedi_safety.ledger.events import Event, Kind, append
+from fedi_safety.ledger.followup import app_actions
+from fedi_safety.ledger.followup.app_actions import ActionSide
+from fedi_safety.ledger.followup.traces import TraceSide
 from fedi_safety.ledger.migrate import bring_up_to_date
 from fedi_safety.ledger.results import record as record_results
 from fedi_safety.ledger.results import record_contents
 from fedi_safety.ledger.schema import plans, runs, stores
-from fedi_safety.ledger.traces import TraceSide
 from fedi_safety.ledger.uploads import UploadSide
 from fedi_safety.ledger.verify import verify
 

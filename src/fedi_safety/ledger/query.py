@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from fedi_safety.core.enums import ActKind, PlanState, Reason, Verdict
 from fedi_safety.core.ledger.records import Filters, PastEvent, PastJudgement, Row, Shown
-from fedi_safety.ledger import app_actions, codec, traces, uploads
+from fedi_safety.ledger import codec, uploads
 from fedi_safety.ledger.database.base import Database
+from fedi_safety.ledger.followup import app_actions, traces
 from fedi_safety.ledger.schema import (
     State,
     acts,
@@ -163,15 +165,13 @@ def show(database: Database, target: str | bytes, store: str | None = None) -> S
         shown_events = _events_of(connection, sha256 if content is not None else None, plan_ids)
         act_rows = _acts_of(connection, plan_ids)
         traced = traces.of_contents(connection, [] if sha256 is None else [sha256]).get(sha256 or b"", [])
-        if content is None:
-            return Shown(
-                rows, sha256, plans=plan_rows, acts=act_rows, events=shown_events, traces=traced, uploads=refused
-            )
+        shown = Shown(rows, sha256, plans=plan_rows, acts=act_rows, events=shown_events, traces=traced, uploads=refused)
+        if content is None or sha256 is None:
+            return shown
         d = dismissals.c
         dismissal = connection.execute(select(d.reason).where(d.sha256 == sha256, d.undone_at.is_(None)))
-        return Shown(
-            rows=rows,
-            sha256=sha256,
+        return replace(
+            shown,
             media_type=content.media_type,
             width=content.width,
             height=content.height,
@@ -181,13 +181,8 @@ def show(database: Database, target: str | bytes, store: str | None = None) -> S
             detectors=json.loads(content.body),
             dismissal=dismissal.scalar_one_or_none(),
             judgements=_judgements_of(connection, content.id),
-            plans=plan_rows,
-            acts=act_rows,
-            events=shown_events,
-            traces=traced,
-            uploads=refused,
-            actions=app_actions.of_content(connection, sha256 or b""),
-            confirmation=app_actions.confirmation(connection, sha256 or b""),
+            actions=app_actions.of_content(connection, sha256),
+            confirmation=app_actions.confirmation(connection, sha256),
         )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, func, or_, select
 
-from fedi_safety.core.frame_scores import FrameScores
+from fedi_safety.core.frames.scores import FrameScores
 from fedi_safety.core.ledger.ports import Rescorer
 from fedi_safety.core.types import Judgement, Match, Scores, Signal
 from fedi_safety.ledger import embeddings

@@ -12,9 +12,10 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, cast, func, select
 
 from fedi_safety.core.enums import PlanState, Verdict
 from fedi_safety.core.ledger.records import BINS, Figures, StoreActs, StoreCounts, StoreFigures
-from fedi_safety.ledger import app_actions, codec
+from fedi_safety.ledger import codec
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import Kind
+from fedi_safety.ledger.followup import app_actions
 from fedi_safety.ledger.query import IMPORTED_LABEL
 from fedi_safety.ledger.schema import State, acts, contents, dismissals, events, objects, plans, runs, stores
 

@@ -26,8 +26,9 @@ from fedi_safety.core.ledger.uploads import (
 )
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.sightings import Sighting, Subject
-from fedi_safety.ledger import codec, traces
+from fedi_safety.ledger import codec
 from fedi_safety.ledger.database.base import Database
+from fedi_safety.ledger.followup import traces
 from fedi_safety.ledger.schema import State, contents, judgements, objects, runs
 from fedi_safety.ledger.schema import traces as traced
 from fedi_safety.ledger.schema import uploads as table

@@ -13,9 +13,11 @@ from fedi_safety.core.enums import Verdict
 from fedi_safety.core.ledger.records import Verification
 from fedi_safety.core.moderation import ActionState
 from fedi_safety.ledger import codec
-from fedi_safety.ledger.app_actions import digest as digest_of_action
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import CHAIN_START, Kind, entry_hash
+from fedi_safety.ledger.followup.app_actions import digest as digest_of_action
+from fedi_safety.ledger.followup.traces import digest as digest_of_trace
+from fedi_safety.ledger.followup.traces import sightings_of
 from fedi_safety.ledger.planning import identity
 from fedi_safety.ledger.schema import (
     acts,
@@ -34,8 +36,6 @@ from fedi_safety.ledger.schema import (
     stores,
     traces,
 )
-from fedi_safety.ledger.traces import digest as digest_of_trace
-from fedi_safety.ledger.traces import sightings_of
 from fedi_safety.ledger.verdicts import digest
 
 _OF_ACTIONS = (Kind.ACTION_PLANNED, Kind.ACTION_STARTED, Kind.ACTION_CLOSED, Kind.ACTION_WAITING)

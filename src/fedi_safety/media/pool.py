@@ -26,7 +26,7 @@ from pathlib import Path
 
 from fedi_safety.core.enums import Detail, MediaType, Reason
 from fedi_safety.core.errors import FediSafetyError, Unscannable
-from fedi_safety.core.places import Place, Tile
+from fedi_safety.core.frames.places import Place, Tile
 from fedi_safety.core.types import Decoded, Frame
 from fedi_safety.media import protocol
 from fedi_safety.media.caps import MAX_FRAME_PIXELS, Caps

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 
 from fedi_safety.core.enums import Detail, MediaType, Reason
-from fedi_safety.core.places import Part
+from fedi_safety.core.frames.places import Part
 from fedi_safety.media.caps import MAX_FRAME_PIXELS
 
 MAGIC = b"fsmedia4"

@@ -51,84 +51,39 @@ _BY = "JOIN person p ON p.id = x.creator_id JOIN instance i ON i.id = p.instance
 _SAYS = "x.{column} LIKE ANY(%(texts)s) AND substring(x.{column} FROM %(end)s) IS NOT NULL"
 
 
+class _Words:
+    """How searches are written for the columns that versions call differently: an actor's address, and the time."""
+
+    def __init__(self, actor: str, at: str) -> None:
+        self.actor, self.at = actor, at
+        self.time = f"extract(epoch FROM x.{at})::float8"
+
+    def written(self, table: str, where: str) -> str:
+        """Search what somebody wrote."""
+        who = f"p.id, p.{self.actor}, p.local, i.domain"
+        columns = f"'{table}/' || x.id, x.ap_id, {self.time}, {who}, x.id"
+        return f"SELECT {columns} FROM {table} x {_BY} WHERE {where} {_LIMIT}"
+
+    def shown(
+        self, table: str, local: str, columns: tuple[str, str], person: str = "NULL", actor_of: str = "NULL"
+    ) -> str:
+        """Search the two pictures of somebody or something."""
+        first, second = (f"(x.{column} = ANY(%(addresses)s)) IS TRUE" for column in columns)
+        return (
+            f"SELECT '{table}/' || x.id, x.{self.actor}, NULL::float8, {person}, {actor_of}, {local}, i.domain, NULL,"
+            f" {first}, {second} FROM {table} x JOIN instance i ON i.id = x.instance_id"
+            f" WHERE x.{columns[0]} = ANY(%(addresses)s) OR x.{columns[1]} = ANY(%(addresses)s) {_LIMIT}"
+        )
+
+
 def _tables(name: str, actor: str, at: str, uploads: Search, reads: Reads) -> Tables:
     """Return the tables with these names for the column of an actor's address and of the time.
 
     `reads` is what the searches for `uploads` read of tables that no other one asks.
     """
-    who = f"p.id, p.{actor}, p.local, i.domain"
-    time = f"extract(epoch FROM x.{at})::float8"
-
-    def written(table: str, where: str) -> str:
-        return f"SELECT '{table}/' || x.id, x.ap_id, {time}, {who}, x.id FROM {table} x {_BY} WHERE {where} {_LIMIT}"
-
-    def shown(table: str, local: str, columns: tuple[str, str], person: str = "NULL", actor_of: str = "NULL") -> str:
-        first, second = (f"(x.{column} = ANY(%(addresses)s)) IS TRUE" for column in columns)
-        return (
-            f"SELECT '{table}/' || x.id, x.{actor}, NULL::float8, {person}, {actor_of}, {local}, i.domain, NULL,"
-            f" {first}, {second} FROM {table} x JOIN instance i ON i.id = x.instance_id"
-            f" WHERE x.{columns[0]} = ANY(%(addresses)s) OR x.{columns[1]} = ANY(%(addresses)s) {_LIMIT}"
-        )
-
+    words = _Words(actor, at)
     home = f"SELECT s.{actor} FROM local_site l JOIN site s ON s.id = l.site_id"
-    kinds = SightingKind
-    icons, faces = (kinds.ICON, kinds.BANNER), (kinds.AVATAR, kinds.BANNER)
-    searches = (
-        uploads,
-        Search("posts", (kinds.POST,), By.ADDRESSES, written("post", "x.url = ANY(%(addresses)s)")),
-        Search("texts of posts", (kinds.POST,), By.TEXTS, written("post", _SAYS.format(column="body"))),
-        Search("comments", (kinds.COMMENT,), By.TEXTS, written("comment", _SAYS.format(column="content"))),
-        Search(
-            "emojis",
-            (kinds.EMOJI,),
-            By.ADDRESSES,
-            f"SELECT 'custom_emoji/' || x.id, NULL, {time}, NULL, NULL, true, NULL, NULL"
-            f" FROM custom_emoji x WHERE x.image_url = ANY(%(addresses)s) {_LIMIT}",
-        ),
-        Search(
-            "proxied copies",
-            (kinds.PROXIED_COPY,),
-            By.ORIGINS,
-            f"SELECT 'remote_image', x.link, {time}, NULL, NULL, false, i.domain, NULL FROM remote_image x"
-            " LEFT JOIN instance i ON i.domain = lower(substring(x.link FROM '^https?://([^/:?#]+)'))"
-            f" WHERE x.link = ANY(%(origins)s) {_LIMIT}",
-        ),
-        Search(
-            "thumbnails of posts",
-            (kinds.LINK_PREVIEW,),
-            By.ADDRESSES,
-            written("post", "x.thumbnail_url = ANY(%(addresses)s)"),
-            indexed=False,
-        ),
-        Search(
-            "avatars and banners of people",
-            faces,
-            By.ADDRESSES,
-            shown("person", "x.local", ("avatar", "banner"), "x.id", f"x.{actor}"),
-            indexed=False,
-        ),
-        Search(
-            "icons and banners of communities",
-            icons,
-            By.ADDRESSES,
-            shown("community", "x.local", ("icon", "banner")),
-            indexed=False,
-        ),
-        Search(
-            "icons and banners of sites",
-            icons,
-            By.ADDRESSES,
-            shown("site", "x.id IN (SELECT site_id FROM local_site)", ("icon", "banner")),
-            indexed=False,
-        ),
-        Search(
-            "messages",
-            (kinds.MESSAGE,),
-            By.TEXTS,
-            written("private_message", _SAYS.format(column="content")),
-            indexed=False,
-        ),
-    )
+    searches = (uploads, *_by_index(words), *_without_index(words))
     common = {
         "local_site": ("site_id",),
         "site": ("id", actor, "instance_id", "icon", "banner"),
@@ -142,6 +97,70 @@ def _tables(name: str, actor: str, at: str, uploads: Search, reads: Reads) -> Ta
         "remote_image": ("link", at),
     }
     return Tables(Schema(name, {**reads, **common}), home, searches)
+
+
+def _by_index(words: _Words) -> tuple[Search, ...]:
+    return (
+        Search("posts", (SightingKind.POST,), By.ADDRESSES, words.written("post", "x.url = ANY(%(addresses)s)")),
+        Search("texts of posts", (SightingKind.POST,), By.TEXTS, words.written("post", _SAYS.format(column="body"))),
+        Search("comments", (SightingKind.COMMENT,), By.TEXTS, words.written("comment", _SAYS.format(column="content"))),
+        Search(
+            "emojis",
+            (SightingKind.EMOJI,),
+            By.ADDRESSES,
+            f"SELECT 'custom_emoji/' || x.id, NULL, {words.time}, NULL, NULL, true, NULL, NULL"
+            f" FROM custom_emoji x WHERE x.image_url = ANY(%(addresses)s) {_LIMIT}",
+        ),
+        Search(
+            "proxied copies",
+            (SightingKind.PROXIED_COPY,),
+            By.ORIGINS,
+            f"SELECT 'remote_image', x.link, {words.time}, NULL, NULL, false, i.domain, NULL FROM remote_image x"
+            " LEFT JOIN instance i ON i.domain = lower(substring(x.link FROM '^https?://([^/:?#]+)'))"
+            f" WHERE x.link = ANY(%(origins)s) {_LIMIT}",
+        ),
+    )
+
+
+def _without_index(words: _Words) -> tuple[Search, ...]:
+    icons = (SightingKind.ICON, SightingKind.BANNER)
+    return (
+        Search(
+            "thumbnails of posts",
+            (SightingKind.LINK_PREVIEW,),
+            By.ADDRESSES,
+            words.written("post", "x.thumbnail_url = ANY(%(addresses)s)"),
+            indexed=False,
+        ),
+        Search(
+            "avatars and banners of people",
+            (SightingKind.AVATAR, SightingKind.BANNER),
+            By.ADDRESSES,
+            words.shown("person", "x.local", ("avatar", "banner"), "x.id", f"x.{words.actor}"),
+            indexed=False,
+        ),
+        Search(
+            "icons and banners of communities",
+            icons,
+            By.ADDRESSES,
+            words.shown("community", "x.local", ("icon", "banner")),
+            indexed=False,
+        ),
+        Search(
+            "icons and banners of sites",
+            icons,
+            By.ADDRESSES,
+            words.shown("site", "x.id IN (SELECT site_id FROM local_site)", ("icon", "banner")),
+            indexed=False,
+        ),
+        Search(
+            "messages",
+            (SightingKind.MESSAGE,),
+            By.TEXTS,
+            words.written("private_message", _SAYS.format(column="content")),
+            indexed=False,
+        ),
+    )
 
 
 def _uploads(select: str, joins: str, uploaded: str) -> Search:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from fedi_safety.cli.lookup import sighting_lines, trace_text
 from fedi_safety.cli.show_cmd import _lines
+from fedi_safety.cli.text.lookup import sighting_lines, trace_text
 from fedi_safety.core.ledger.records import PastEvent, Shown
 from fedi_safety.core.sightings import Certainty, Sighting, SightingKind, SightingWay, TraceRecord, TraceState
 from support.sources import attempt, seen

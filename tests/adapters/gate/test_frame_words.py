@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from fedi_safety.core.enums import MediaType, Verdict
-from fedi_safety.core.frame_scores import FrameScore, FrameScores
+from fedi_safety.core.frames.scores import FrameScore, FrameScores
 from fedi_safety.core.policy import judge
 from fedi_safety.core.types import Content, FactorHit, Judgement, RuleHit, Scores, Signal
 from fedi_safety.gate.worker_api import _MAX_BODY_BYTES

@@ -15,7 +15,7 @@ from fedi_safety.app.replay import Preview, Rejudge, preview
 from fedi_safety.concepts import Concept, ConceptSet
 from fedi_safety.concepts.rescoring import ConceptRescorer
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Verdict
-from fedi_safety.core.frame_scores import FrameScore, FrameScores
+from fedi_safety.core.frames.scores import FrameScore, FrameScores
 from fedi_safety.core.policy import ClearingBound, Policy, Rule, judge
 from fedi_safety.core.types import Content, Embedding, Judged, Object, Outcome, Scores, Signal
 from fedi_safety.ledger import codec, embeddings, score_pages

@@ -15,7 +15,7 @@ from PIL import Image
 
 from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.places import Part
+from fedi_safety.core.frames.places import Part
 from fedi_safety.core.types import Frame
 from fedi_safety.media.decoder.formats import apng, canvas, gif, webp
 from support.corpus.media_zoo import saved

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from fedi_safety.core.enums import Detail, MediaType, Reason
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.places import Part
+from fedi_safety.core.frames.places import Part
 from fedi_safety.media.decoder.structure.hidden import find
 from fedi_safety.media.pool import SandboxDecoder
 from fedi_safety.media.sniff import sniff

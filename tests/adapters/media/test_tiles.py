@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from fedi_safety.core.enums import Detail, MediaType, Reason
+from fedi_safety.core.frames.places import Place, Tile
 from fedi_safety.core.pictures import VIEW_BITS
-from fedi_safety.core.places import Place, Tile
 from fedi_safety.core.types import Frame
 from fedi_safety.media import SandboxDecoder
 from fedi_safety.media.caps import MAX_COVERS, MAX_FRAME_PIXELS, MAX_FURTHER, MAX_MOMENTS, MAX_TILES, MAX_TRACKS, Caps

@@ -14,7 +14,7 @@ import pillow_jxl  # noqa: F401 - it registers itself
 from PIL import Image, ImageDraw
 
 from fedi_safety.core.enums import MediaType
-from fedi_safety.core.places import Part
+from fedi_safety.core.frames.places import Part
 from support.corpus import moving, paged
 from support.corpus.media_zoo import chunk, saved
 

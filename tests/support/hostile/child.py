@@ -24,7 +24,7 @@ from PIL import Image
 
 from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.places import Place
+from fedi_safety.core.frames.places import Place
 from fedi_safety.media import protocol
 from fedi_safety.media.decoder import main
 from fedi_safety.media.decoder.confine import process

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fedi_safety.core.enums import MediaType
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.places import Place
+from fedi_safety.core.frames.places import Place
 from fedi_safety.media.decoder.formats.animation import decode_animation
 from fedi_safety.media.decoder.formats.icon import decode_icon
 from fedi_safety.media.decoder.formats.images import decode_still

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from fedi_safety.core.enums import MediaType
-from fedi_safety.core.places import Part
+from fedi_safety.core.frames.places import Part
 from fedi_safety.core.types import Decoded, Frame
 from support.corpus.compound import has_subject
 from support.corpus.moving import picture

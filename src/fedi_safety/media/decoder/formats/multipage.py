@@ -17,7 +17,7 @@ from PIL import Image
 
 from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.places import Place
+from fedi_safety.core.frames.places import Place
 from fedi_safety.media.caps import MAX_PAGES
 from fedi_safety.media.decoder.formats.heif_items import avif_items
 from fedi_safety.media.decoder.formats.images import decode_still

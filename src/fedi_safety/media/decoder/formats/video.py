@@ -20,7 +20,7 @@ from PIL import Image
 
 from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.places import Part, Place
+from fedi_safety.core.frames.places import Part, Place
 from fedi_safety.media.caps import MAX_COVERS, MAX_MOMENTS, MAX_TRACKS
 from fedi_safety.media.decoder.formats.images import decode_still
 from fedi_safety.media.decoder.frames.emitter import Bounds, DecodeSummary, Emitter

@@ -13,7 +13,7 @@ from typing import cast
 
 from PIL import Image, ImageChops
 
-from fedi_safety.core.places import Place, Tile
+from fedi_safety.core.frames.places import Place, Tile
 from fedi_safety.media.caps import MAX_TILES
 from fedi_safety.media.decoder.frames.still import OnWhiteAndBlack, Still
 from fedi_safety.media.decoder.frames.tiles import Box, is_long, tile

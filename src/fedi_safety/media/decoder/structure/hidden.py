@@ -13,7 +13,7 @@ from itertools import islice
 
 from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.places import Part
+from fedi_safety.core.frames.places import Part
 from fedi_safety.media.caps import MAX_COVERS, MAX_FURTHER
 from fedi_safety.media.decoder.frames.emitter import Bounds, DecodeSummary, Emitter
 from fedi_safety.media.decoder.structure.probe import boxes

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from fedi_safety.core.enums import MediaType
-from fedi_safety.core.places import Part
+from fedi_safety.core.frames.places import Part
 from fedi_safety.media.decoder.structure.probe import ICON_ENTRY, boxes, icon_count, icon_entries, riff_chunks
 
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in a scan neither a stuffed byte, a restart nor a filler

@@ -31,9 +31,10 @@ from fedi_safety.core.sightings import (
     TraceState,
     host_name,
 )
-from fedi_safety.ledger import app_actions, codec, lookup
+from fedi_safety.ledger import codec, lookup
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import Event, Kind, append
+from fedi_safety.ledger.followup import app_actions
 from fedi_safety.ledger.schema import contents, sightings, stores, traces
 
 _t, _s = traces.c, sightings.c

@@ -92,7 +92,7 @@ def list_sources(
 
 def source_json(by: SourceKind, source: Source) -> dict[str, Any]:
     """Return where condemned contents came from: how many of how many traced ones, and the interval at 95 %."""
-    from fedi_safety.cli.lookup import iso_time
+    from fedi_safety.cli.text.lookup import iso_time
     from fedi_safety.reports.facts import wilson
 
     low, high = wilson(source.contents, source.of)

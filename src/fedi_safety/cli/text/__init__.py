@@ -1,0 +1,1 @@
+"""What several commands tell people of, as text and as JSON."""
