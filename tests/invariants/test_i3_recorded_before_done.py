@@ -103,6 +103,25 @@ def check_finished(folder: Path, bad: int = BAD) -> None:
     bench.close()
 
 
+@pytest.mark.parametrize("killed_again", [False, True])
+def test_what_killed_runs_removed_is_no_loss_at_which_the_breaker_trips(tmp_path: Path, killed_again: bool) -> None:
+    """Not even where it is most of the store, and the run after the first was killed as well."""
+    fill(tmp_path / "media", bad := 60)
+    dry_run(tmp_path)
+    bench = Bench(tmp_path / "ledger.db", store := LocalStore(str(tmp_path / "media")))
+    run = bench.ledger.begin_run("scan", store.url, {})
+    for plan in bench.ledger.start(run, list(bench.ledger.open_plans(store.url))[:40]):
+        (tmp_path / "media" / plan.object.key).unlink()
+    if killed_again:
+        bench.ledger.take_back(bench.ledger.begin_run("scan", store.url, {}), store.url)
+    tally, enforcement = bench.scan()
+    assert enforcement.tripped is None
+    assert (tally.acted, tally.gone) == (bad + 1, 0)
+    store.close()
+    bench.close()
+    check_finished(tmp_path, bad)
+
+
 @pytest.mark.parametrize("bad", [1, pytest.param(BAD, marks=pytest.mark.long)])
 @pytest.mark.parametrize("how", [pytest.param("scan", marks=pytest.mark.long), "apply"])
 def test_killed_at_every_step_nothing_is_lost_and_the_next_run_finishes(

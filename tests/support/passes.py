@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from fedi_safety.acts.delete import Remove
@@ -72,7 +73,7 @@ class Bench:
             policy=self.policy,
             options=Options(recheck=recheck, limit=limit, prefixes=prefixes),
             clock=self.clock,
-            census=self.ledger.census(self.store.url) if whole else None,
+            census=partial(self.ledger.census, self.store.url) if whole else None,
         )
         tally = Tally()
         presence = Presence(self.store, self.ledger, accepted=accept_gone)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from fedi_safety.app.actions import act_through_app, opened_actions, pressed_by_hand
@@ -63,7 +64,7 @@ def scan(
         policy=policy,
         options=_options(settings, request, store, engine),
         clock=clock,
-        census=ledger.census(store.url) if request.whole and run is None else None,
+        census=partial(ledger.census, store.url) if request.whole and run is None else None,
     )
     report = RunReport(0, store.url, request.dry_run, request.act, device=engine.device, policy=policy.id)
     report.named, report.detectors, report.ledger = spoken_name(store), cascade.versions, ledger.name

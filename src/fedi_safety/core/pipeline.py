@@ -104,16 +104,20 @@ class Pipeline:
         policy: Policy,
         options: Options,
         clock: Clock,
-        census: Census | None = None,
+        census: Callable[[], Census] | None = None,
     ) -> None:
-        """Join the ports. With a `census` the pass is over all of the store, and what is listed is noted there."""
+        """Join the ports. With a `census` the pass is over all of the store, and what is listed is noted there.
+
+        It is begun with the listing: what was removed before is not looked for.
+        """
         self._store = store
         self._decoder = decoder
         self._ledger = ledger
         self._policy = policy
         self._options = options
         self._clock = clock
-        self.census = census
+        self._begin_census = census
+        self.census: Census | None = None
         self.listed_all = False  # the listing came to its end
         self._decoder_mark = decoder_mark(decoder)
         self.stages = Stages()
@@ -149,6 +153,7 @@ class Pipeline:
         Raises whatever a stage raised (`StoreError`, `LedgerError`, `ModelError`) after the other stages have stopped.
         """
         options = self._options
+        self.census = None if self._begin_census is None else self._begin_census()
         threads = [
             *self._threads("list", 1, self._list, self._to_fetch.finish),
             *self._threads("fetch", options.fetchers, self._fetch, self._to_decode.finish),
