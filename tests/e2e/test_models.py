@@ -136,6 +136,7 @@ def test_optimize_over_a_store_without_pictures(models: Path, config: str, tmp_p
     assert not any(v["agrees"] for v in json.loads((models / NAME / "variants.json").read_text()).values())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

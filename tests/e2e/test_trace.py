@@ -79,6 +79,7 @@ def test_a_key_a_hash_and_an_address_lead_to_the_same(config: str, media: Path) 
     assert "nothing that is condemned was traced to an instance yet; `fedi-safety show KEY`" in none.err
 
 
+@pytest.mark.long
 def test_bad_input_gets_one_line(config: str, media: Path, tmp_path: Path) -> None:
     program("scan", "--dry-run", "--config", config)
     check_one_line_error(program("trace", "no/such/key", "--config", config), 2, "no/such/key")

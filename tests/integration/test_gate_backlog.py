@@ -201,6 +201,7 @@ def test_what_memory_judged_meanwhile_is_found_and_removed(tmp_path: Path, kept:
         assert kept.removed == ["late.png"]
 
 
+@pytest.mark.long
 def test_what_is_nowhere_is_given_up_after_a_while(tmp_path: Path, kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     with with_store(tmp_path, deadline_s=2.0) as g:
         owe(g, RED_CIRCLE)

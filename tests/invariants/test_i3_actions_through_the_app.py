@@ -423,6 +423,7 @@ def test_one_action_has_one_doer(bench: Bench) -> None:
     other.dispose()
 
 
+@pytest.mark.long
 def test_killed_at_any_step_no_action_is_done_twice_or_without_record(tmp_path: Path) -> None:
     fatal, killed = 0, True
     (tmp_path / "0/media").mkdir(parents=True)

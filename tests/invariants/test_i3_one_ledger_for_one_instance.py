@@ -70,6 +70,7 @@ def as_others(*arguments: str) -> Done:
     return program(*arguments, env={"HOME": "/nonexistent"})
 
 
+@pytest.mark.long
 def test_every_command_of_every_user_prefers_the_systems_place(config: Path, system: Path, home: Path) -> None:
     dry = program("scan", "--dry-run", "--act", "delete")
     assert dry.code == 0 and f"ledger: {system}" in dry.out, dry
@@ -129,6 +130,7 @@ def test_a_configuration_that_leads_nowhere_is_not_passed_over(root: Path, media
     check_one_line_error(program("scan", str(media), "--dry-run"), 2, "config.toml", "no such configuration file")
 
 
+@pytest.mark.long
 def test_every_summary_names_the_ledger(media: Path, tmp_path: Path) -> None:
     ledger = str(tmp_path / "named.db")
     common = ("--config", str(stand_in.write_config(tmp_path, media)), "--ledger", ledger)

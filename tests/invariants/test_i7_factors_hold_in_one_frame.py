@@ -29,6 +29,7 @@ from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from support import stand_in
 from support.corpus import shapes
 from support.fakes import FakeClock, FakeDetector, FakeStore, detectors, red_circles, text_frame
+from support.ledgers import make_older
 from support.passes import Bench
 from support.program import program
 
@@ -394,13 +395,8 @@ def test_an_older_ledger_acts_on_nothing_that_different_frames_made(tmp_path: Pa
             text("UPDATE contents SET signals = :both WHERE verdict = 'block' AND signals LIKE :apart"),
             {"both": both, "apart": '%"b.circle":[0.0,%'},
         )
-        connection.execute(text("ALTER TABLE contents DROP COLUMN frame_scores"))
-        for later in ("runs DROP COLUMN act", "runs DROP COLUMN complete", "stores DROP COLUMN identity"):
-            connection.execute(text(f"ALTER TABLE {later}"))
-        for later in ("sightings", "traces"):
-            connection.execute(text(f"DROP TABLE {later}"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '0008'"))
     bench.close()
+    make_older(tmp_path / "ledger.db", "0008")
     bench = Bench(tmp_path / "ledger.db", store)
     run = bench.ledger.begin_run("apply", store.url, {})
     wanted = [(row.key, row.sha256) for row in bench.rows(verdict=Verdict.BLOCK)]

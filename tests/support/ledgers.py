@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Protocol
+
+from sqlalchemy import create_engine
 
 from fedi_safety.core.ports import Clock
 from fedi_safety.ledger.embeddings import Keep
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
+from fedi_safety.ledger.migrate import upgrade_tables
 from support.fakes import FakeClock
+
+
+def make_older(path: Path, revision: str) -> None:
+    """Make a closed SQLite ledger one of this revision: what that did not know yet is lost."""
+    newer = path.rename(path.with_suffix(".newer"))
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        upgrade_tables(connection, revision)
+    engine.dispose()
+    with closing(sqlite3.connect(path, isolation_level=None)) as older:
+        older.execute("ATTACH ? AS newer", (str(newer),))
+        tables = [name for (name,) in older.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'")]
+        for table in {*tables} - {"alembic_version", "sqlite_sequence"}:
+            kept, known = (
+                {row[1] for row in older.execute(f"PRAGMA {schema}.table_info({table})")}
+                for schema in ("main", "newer")
+            )
+            columns = ", ".join(f'"{name}"' for name in sorted(kept & known))
+            older.execute(f"DELETE FROM main.{table}")
+            older.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM newer.{table}")
+    newer.unlink()
+
 
 KINDS = ("sqlite",)
 """The schemes of `ledger.database.KINDS`; a test holds the two together."""

@@ -79,13 +79,13 @@ def create_tables(connection: Connection) -> None:
     connection.execute(insert(_version).values(version_num=REVISION))
 
 
-def upgrade_tables(connection: Connection) -> None:
-    """Run the migrations that are lacking; all of them in an empty database."""
+def upgrade_tables(connection: Connection, revision: str = "head") -> None:
+    """Run the migrations that are lacking up to a revision; all of them in an empty database."""
     from alembic import command
 
     config = _config()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 def _config() -> Config:
