@@ -153,7 +153,7 @@ def _screenshot(random: np.random.Generator, number: int) -> Image.Image:
 
 def instance_corpus(work: Path, files: int) -> Path:
     """Return the folder with `files` files as an instance has them, made if need be."""
-    return _made(work / f"instance-{files}", {"version": VERSION, "files": files}, lambda: _make_all(files))
+    return made(work / f"instance-{files}", {"version": VERSION, "files": files}, lambda: _make_all(files))
 
 
 def _make_all(files: int) -> Iterator[tuple[str, bytes]]:
@@ -170,7 +170,7 @@ def tiny_corpus(work: Path, files: int, *, pictures: float = 1.0, copies: float 
     """
     name = f"tiny-{files}-{round(pictures * 100)}-{round(copies * 100)}"
     about = {"version": VERSION, "files": files, "pictures": pictures, "copies": copies}
-    return _made(work / name, about, lambda: _tiny(files, pictures, copies))
+    return made(work / name, about, lambda: _tiny(files, pictures, copies))
 
 
 def _tiny(files: int, pictures: float, copies: float) -> Iterator[tuple[str, bytes]]:
@@ -199,7 +199,7 @@ def commented(jpeg: bytes, text: bytes) -> bytes:
 
 
 # --- folders ---------------------------------------------------------------------------------------------------------
-def _made(folder: Path, about: Mapping[str, object], make: Callable[[], Iterator[tuple[str, bytes]]]) -> Path:
+def made(folder: Path, about: Mapping[str, object], make: Callable[[], Iterator[tuple[str, bytes]]]) -> Path:
     """Return `folder` as it was made for `about` before, or make it; half a folder never counts."""
     note = folder.with_name(folder.name + ".json")
     if note.exists() and json.loads(note.read_text()) == about:
