@@ -72,9 +72,14 @@ def judged(count: Mapping[str, int]) -> int:
     return count.get("n", 0) - count.get("unscanned", 0)
 
 
-def worse(result: Mapping[str, Any], recorded: Mapping[str, Any] | None = None) -> list[str]:
-    """Return where a preset condemns or sends to review more of a corpus than is recorded, in words."""
-    before = json.loads(FIGURES.read_text()) if recorded is None else recorded
+def recorded() -> dict[str, Any]:
+    """Return the figures that the page is made of."""
+    figures: dict[str, Any] = json.loads(FIGURES.read_text("utf-8"))
+    return figures
+
+
+def worse(result: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+    """Return where a preset condemns or sends to review more of a corpus than before, in words."""
     found = []
     for preset, corpora in result["presets"].items():
         for corpus, count in corpora.items():
