@@ -66,7 +66,7 @@ def open_nsfw(pictures: Mapping[str, Path]) -> Answers:
 
 def nudenet(pictures: Mapping[str, Path]) -> Answers:
     """Return in what NudeNet finds anything that we call nudity, by the bounds of its package."""
-    from nudenet import NudeDetector  # type: ignore[import-untyped]
+    from nudenet import NudeDetector
 
     from fedi_safety.detectors.embedded.nudenet import EXPOSED
 
