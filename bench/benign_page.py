@@ -216,12 +216,13 @@ def plot(result: Mapping[str, Any]) -> str:
         marks.append(_text(12, y, f"{'all stills' if corpus == ALL else corpus} ({of})", "bold"))
         y += 8
         top = y
+        marks += _grid(top, top + ROW_PX * len(rows) + 10)
         for name, hits, of, ours in rows:
             y += ROW_PX
             marks += _interval(y, name, hits, of, "#1b6e53" if ours else "#8a5a00")
-        marks += _grid(top, y + 10)
-        y += 40
-    marks.append(_text(LEFT, y - 12, "share that is condemned (ours) or flagged (others), with 95 % intervals"))
+        y += 48
+    marks.append(_text(LEFT, y - 6, "share that is condemned (ours) or flagged (others), with 95 % intervals"))
+    y += 10
     body = "".join(marks)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y:g}" font-family="sans-serif" font-size="13">'
