@@ -145,6 +145,7 @@ def imports(path: Path, modules: Mapping[str, Path]) -> set[str]:
     return found & modules.keys()
 
 
+@pytest.mark.long
 def test_no_files_need_each_other(copy: Path) -> None:
     assert circle(copy) == []
     late = copy / "fedi_safety/core/types.py"

@@ -290,6 +290,7 @@ def test_open_plans_are_told_apart_by_store_and_act(ledger: WholeLedger, run: in
     assert list(ledger.open_plans(OTHER, ActKind.DELETE)) == []
 
 
+@pytest.mark.long
 def test_plans_may_be_closed_while_they_are_listed(ledger: WholeLedger, run: int) -> None:
     block(ledger, run, *(f"{i:04}" for i in range(1200)))
     seen = []

@@ -149,6 +149,7 @@ def test_what_cannot_be_tried_is_said_in_one_line(tmp_path: Path, config: str, s
     check_one_line_error(program("concepts", "try", "/dev/zero", "--config", config), 2, "not a regular file")
 
 
+@pytest.mark.long
 def test_concepts_are_listed_and_checked(tmp_path: Path, config: str) -> None:
     listed = program("concepts", "list", "--prompts", "--config", config).out
     assert "clip.red" in listed and "'red circle'" in listed and "  + a red circle" in listed

@@ -133,6 +133,7 @@ def test_local_storage(clone: Path, tmp_path: Path) -> None:
     assert [path.name for path in media.iterdir()] == ["coffee.jpg"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("quiet", [False, True])
 def test_each_removal_is_named_with_its_rule(clone: Path, tmp_path: Path, quiet: bool) -> None:
     media = tmp_path / "files"

@@ -110,6 +110,7 @@ def test_act_report_needs_no_confirmation_and_removes_nothing(media: Path, faces
     assert digests(media) == before
 
 
+@pytest.mark.long
 def test_follow_up_list_show_dismiss(media: Path, faces: str) -> None:
     program("scan", str(media), "--dry-run", "--act", "delete", "--policy", faces)
     rows = program("list", "--json").lines

@@ -37,6 +37,7 @@ def config(tmp_path: Path, models: Path) -> str:
     return str(path)
 
 
+@pytest.mark.long
 def test_fetch_then_list_then_verify(tmp_path: Path) -> None:
     directory = tmp_path / "models"
     with hub_server() as hub:

@@ -46,6 +46,7 @@ def old_env(media: Path, empty_home: Path) -> None:
     )
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("old_env")
 def test_the_old_script_name_and_options(media: Path) -> None:
     before = digests(media)
@@ -104,6 +105,7 @@ def test_the_other_script_names_say_what_they_need(name: str, empty_home: Path) 
     assert done.returncode == 2 and needed in done.stderr
 
 
+@pytest.mark.long
 def test_its_worker_serves_a_pictrs_safety_as_before(empty_home: Path) -> None:
     (empty_home / "faces.toml").write_text(FACES)
     with pictrs_safety() as gate:
@@ -217,6 +219,7 @@ def test_the_remote_url_is_made_of_the_old_variables() -> None:
     assert remote_url(old) == "sftp://[::1]:22/srv"
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("old_env")
 def test_its_database_becomes_history(media: Path, tmp_path: Path) -> None:
     path = tmp_path / "lemmy_safety.db"

@@ -7,11 +7,14 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from support.corpus.photos import jpeg_bytes
 from support.program import FACES, program
 from support.servers.gate import gate_server
 
 
+@pytest.mark.long
 def test_the_policy_is_read_again_the_log_is_json_and_the_report_tells_it(tmp_path: Path) -> None:
     policy = tmp_path / "policy.toml"
     policy.write_text(FACES)

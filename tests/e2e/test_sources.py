@@ -67,6 +67,7 @@ def test_sources_stand_in_columns_most_first_and_harmless(folder: Path) -> None:
     }
 
 
+@pytest.mark.long
 def test_the_report_tells_the_same(folder: Path) -> None:
     place = ("--config", str(folder / "config.toml"), "--ledger", str(folder / "ledger.db"))
     told = program("report", *place, env={"COLUMNS": "100"})
@@ -83,6 +84,7 @@ def test_the_report_tells_the_same(folder: Path) -> None:
     assert ["", "condemned by person", "https://bad.example/u/0", "4"] in rows
 
 
+@pytest.mark.long
 def test_a_domain_policy_names_who_surely_sent_enough_and_is_never_written_over_unasked(
     folder: Path, tmp_path: Path
 ) -> None:

@@ -55,6 +55,7 @@ def test_a_condemned_picture_is_traced_before_it_is_removed_and_can_be_asked_abo
     assert len(program("show", AVATAR, "--config", config, "--json").json["traces"]) == 2
 
 
+@pytest.mark.long
 def test_a_key_a_hash_and_an_address_lead_to_the_same(config: str, media: Path) -> None:
     sha256 = hashlib.sha256((media / AVATAR).read_bytes()).hexdigest()
     program("scan", "--dry-run", "--config", config)
@@ -100,6 +101,7 @@ def test_bad_input_gets_one_line(config: str, media: Path, tmp_path: Path) -> No
     check_one_line_error(program("scan", "--dry-run", "--config", bad), 2, "trace.url")
 
 
+@pytest.mark.long
 def test_what_is_not_the_servers_is_unknown_with_a_reason(config: str, media: Path) -> None:
     (media / "elsewhere.png").write_bytes((media / AVATAR).read_bytes())
     program("scan", "--dry-run", "--config", config)

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from support.program import FIRST, check_one_line_error, command, program
 
 
@@ -63,6 +65,7 @@ def test_a_dropped_card_is_removed_within_seconds_and_a_stop_is_in_order(tmp_pat
     assert program("ledger", "verify").code == 0
 
 
+@pytest.mark.long
 def test_killed_and_started_again_it_finds_what_came_meanwhile(tmp_path: Path) -> None:
     data = card(tmp_path / "card.png")
     folder = tmp_path / "media"
@@ -79,6 +82,7 @@ def test_killed_and_started_again_it_finds_what_came_meanwhile(tmp_path: Path) -
     assert not (folder / "x.png").exists()
 
 
+@pytest.mark.long
 def test_several_stores_from_one_configuration(tmp_path: Path) -> None:
     data = card(tmp_path / "card.png")
     config = tmp_path / "config.toml"
@@ -105,6 +109,7 @@ def test_several_stores_from_one_configuration(tmp_path: Path) -> None:
     assert not (tmp_path / "one/card.png").exists()
 
 
+@pytest.mark.long
 def test_bad_input_is_one_line(tmp_path: Path) -> None:
     folder = tmp_path / "media"
     folder.mkdir()

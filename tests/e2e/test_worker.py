@@ -57,6 +57,7 @@ def test_it_judges_until_it_is_stopped_and_tells_what_it_did(tmp_path: Path, gat
     assert KEY not in gate.log + worker.log and "Traceback" not in gate.log + worker.log
 
 
+@pytest.mark.long
 def test_gates_may_be_configured_with_names_and_keys_of_their_own(tmp_path: Path, faces: str) -> None:
     config = tmp_path / "config.toml"
     with loop_gate(keys={"a": "first key"}) as one, loop_gate(keys={"b": "second key"}) as other:
@@ -73,6 +74,7 @@ def test_gates_may_be_configured_with_names_and_keys_of_their_own(tmp_path: Path
             assert "one: 1 judged" in worker.log and "other: 1 judged" in worker.log
 
 
+@pytest.mark.long
 def test_a_gate_that_is_down_at_the_start_is_waited_for(tmp_path: Path, faces: str) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -84,6 +86,7 @@ def test_a_gate_that_is_down_at_the_start_is_waited_for(tmp_path: Path, faces: s
         assert worker.stop() == 0
 
 
+@pytest.mark.long
 def test_a_wrong_key_or_address_ends_it_with_one_line(tmp_path: Path, faces: str) -> None:
     env = {"FEDI_SAFETY_WORKER__KEY": "a wrong key", "FEDI_SAFETY_POLICY": faces}
     with loop_gate() as gate:

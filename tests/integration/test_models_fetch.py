@@ -17,6 +17,8 @@ from fedi_safety.models.importing import import_folder
 from fedi_safety.models.lock import LOCK, read_lock, refuse_altered
 from support.servers.hub import HubServer, Repository, hub_server
 
+pytestmark = pytest.mark.long
+
 NAME = "immich-app/ViT-B-32__openai"
 
 

@@ -12,6 +12,8 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from support import stand_in
 from support.corpus import shapes
 from support.corpus.photos import jpeg_bytes, picture
@@ -82,6 +84,7 @@ def _environment() -> dict[str, str]:
     return dict(os.environ)
 
 
+@pytest.mark.long
 def test_embeddings_are_kept_only_when_they_are_asked_for(tmp_path: Path) -> None:
     """They are no pixels, but derived from them; and even when kept, no pixel comes along."""
     store = tmp_path / "store"

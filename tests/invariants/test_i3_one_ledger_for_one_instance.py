@@ -144,6 +144,7 @@ def test_every_summary_names_the_ledger(media: Path, tmp_path: Path) -> None:
         assert program(*command, "--json", *common).json["ledger"] == ledger, command
 
 
+@pytest.mark.long
 def test_a_second_ledger_for_a_store_is_said_and_fails_nothing(
     media: Path, home: Path, root: Path, tmp_path: Path
 ) -> None:

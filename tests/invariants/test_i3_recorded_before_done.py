@@ -122,8 +122,9 @@ def test_what_killed_runs_removed_is_no_loss_at_which_the_breaker_trips(tmp_path
     check_finished(tmp_path, bad)
 
 
-@pytest.mark.parametrize("bad", [1, pytest.param(BAD, marks=pytest.mark.long)])
-@pytest.mark.parametrize("how", [pytest.param("scan", marks=pytest.mark.long), "apply"])
+@pytest.mark.long
+@pytest.mark.parametrize("bad", [1, BAD])
+@pytest.mark.parametrize("how", ["scan", "apply"])
 def test_killed_at_every_step_nothing_is_lost_and_the_next_run_finishes(
     tmp_path: Path, how: str, bad: int, share: Share
 ) -> None:

@@ -200,8 +200,8 @@ def chosen(said: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def jobs_of(options: Sequence[str]) -> int:
-    """Return how many tests run at once, one more than cores: a third of their time they wait. A debugger is alone."""
-    return 0 if "--pdb" in options else min(len(os.sched_getaffinity(0)) + 1, MOST_JOBS)
+    """Return how many tests run at once, two more than cores: a third of their time they wait. A debugger is alone."""
+    return 0 if "--pdb" in options else min(len(os.sched_getaffinity(0)) + 2, MOST_JOBS)
 
 
 def main(arguments: Sequence[str]) -> int:
