@@ -199,9 +199,13 @@ def chosen(said: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     return options, others
 
 
-def jobs_of(options: Sequence[str]) -> int:
-    """Return how many tests run at once, two more than cores: a third of their time they wait. A debugger is alone."""
-    return 0 if "--pdb" in options else min(len(os.sched_getaffinity(0)) + 2, MOST_JOBS)
+def jobs_of(options: Sequence[str], *, beside_servers: bool = False) -> int:
+    """Return how many tests run at once: a third of their time they wait. A debugger is alone.
+
+    Two more than cores; one more where servers and long fault injection want their time as well.
+    """
+    more = 1 if beside_servers else 2
+    return 0 if "--pdb" in options else min(len(os.sched_getaffinity(0)) + more, MOST_JOBS)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -219,7 +223,7 @@ def main(arguments: Sequence[str]) -> int:
     preparing = Preparing(lacking, spared=spared)
     preparing.absent.update(refused)
     try:
-        return run(wanted, preparing, Parts(others), jobs_of(others))
+        return run(wanted, preparing, Parts(others), jobs_of(others, beside_servers=bool(wanted)))
     except KeyboardInterrupt:
         return INTERRUPTED
     finally:
