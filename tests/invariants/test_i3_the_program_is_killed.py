@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -136,8 +137,10 @@ class Instance:
 def one_life(folder: Path, pictures: dict[str, bytes], seed: int, kills: int) -> Counter[str]:
     """Kill the program in folder after folder until it was killed so often; return how far it was."""
     draw, killed = random.Random(seed), Counter[str]()
-    while killed.total() < kills:
-        instance = Instance(folder / str(killed.total()), pictures, draw)
+    for number in count():
+        if killed.total() >= kills:
+            break
+        instance = Instance(folder / str(number), pictures, draw)
         while killed.total() < kills and instance.there() != instance.kept:
             how = instance.kill()
             killed.update([how] if how is not None else [])
