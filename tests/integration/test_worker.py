@@ -444,6 +444,8 @@ def test_every_upload_without_a_verdict_is_a_warning_with_its_reason(caplog: pyt
     assert said == ["old: no verdict: decoder_failed: too slow", "old: no verdict: deadline"]
 
 
+@pytest.mark.quiet
+@pytest.mark.long
 def test_a_worker_without_room_does_not_pass_for_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gates.PredecessorGate, "ask_s", 0.3)
     judge = RedJudge(2.5)
