@@ -44,6 +44,7 @@ def _report(*arguments: str, ledger: Path | None = None) -> subprocess.Completed
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.long
 def test_the_tables_name_the_gaps(ledger: Path) -> None:
     done = _report(ONE, ledger=ledger)
     assert (done.returncode, done.stderr) == (0, "")

@@ -35,6 +35,7 @@ def config(tmp_path: Path, media: Path) -> str:
     return str(stand_in.write_config(tmp_path, media, SERVER))
 
 
+@pytest.mark.long
 def test_a_condemned_picture_is_traced_before_it_is_removed_and_can_be_asked_about(config: str, media: Path) -> None:
     done = program("scan", *FIRST, "--config", config, "--json")
     assert (done.json["block"], done.json["acted"]) == (2, 2), done

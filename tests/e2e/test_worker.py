@@ -36,6 +36,7 @@ def gate(tmp_path: Path, faces: str) -> Iterator[GateServer]:
         yield running
 
 
+@pytest.mark.long
 def test_it_judges_until_it_is_stopped_and_tells_what_it_did(tmp_path: Path, gate: GateServer, faces: str) -> None:
     with worker_process(tmp_path / "w", gate.url, "--name", "pc", worker__key=KEY, policy=faces) as worker:
         worker.said("judging for")

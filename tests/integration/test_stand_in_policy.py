@@ -122,6 +122,7 @@ def test_the_cascade_agrees_with_the_full_run(clip: Clip, evidence: list[Evidenc
     assert sum("clip" not in q.ran for q in quick) > len(evidence) / 4  # the dear model was spared
 
 
+@pytest.mark.long
 def test_the_whole_program_condemns_red_circles(tmp_path: Path) -> None:
     """From files to the plan: decoder processes, pipeline, detector, policy, ledger."""
     store = tmp_path / "store"

@@ -150,6 +150,7 @@ def test_killed_at_every_step_nothing_is_lost_and_the_next_run_finishes(
     assert fatal - 1 >= 5 * (bad + 1)
 
 
+@pytest.mark.long
 def test_killed_over_and_over_the_work_still_ends(tmp_path: Path) -> None:
     """Each try gets a little further than the one before; every one is killed until nothing is left to do."""
     (tmp_path / "media").mkdir()

@@ -55,7 +55,8 @@ def instance(tmp_path: Path) -> Instance:
     return Instance(tmp_path)
 
 
-@pytest.mark.parametrize("door", ["scan", pytest.param("watch", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("door", ["scan", "watch"])
 def test_every_door_needs_a_dry_run_and_an_act(instance: Instance, door: str) -> None:
     command = DOORS[door]
     instance.refused(*command, words=("--dry-run", "--without-dry-run", "--act delete", "ledger.db"))
@@ -94,6 +95,7 @@ def test_leaving_everything_needs_no_word_and_is_no_choice(instance: Instance) -
     instance.refused("scan", words=("no complete dry run", "nobody has chosen"))
 
 
+@pytest.mark.long
 def test_apply_needs_the_act_alone(instance: Instance) -> None:
     assert "nothing is planned" in instance.run("apply").out
     assert instance.run("scan", "--dry-run", "--prefix", "card").code == 0
@@ -103,6 +105,7 @@ def test_apply_needs_the_act_alone(instance: Instance) -> None:
     assert done.code == 0 and not instance.intact, done
 
 
+@pytest.mark.long
 def test_the_predecessors_names_imply_both(instance: Instance) -> None:
     env = {"PICTRS_FILES_DIRECTORY": str(instance.media)}
     done = program("fedi_safety_local_storage", "--all", "--config", str(instance.config), env=env)
@@ -147,6 +150,7 @@ def test_a_terminal_is_asked_and_without_a_word_nothing_is_done(
     assert done.code == 2 and why in done.out and instance.intact, done.out
 
 
+@pytest.mark.long
 def test_both_answers_on_a_terminal_begin_the_run_and_are_remembered(instance: Instance) -> None:
     done = on_terminal(*instance.arguments("scan"), answers=((CHOICE, "delete"), (AGREED, "y")))
     assert done.code == 0 and not instance.intact, done.out
@@ -160,6 +164,7 @@ def test_report_as_an_answer_needs_no_dry_run_and_removes_nothing(instance: Inst
     assert done.code == 0 and AGREED not in done.out and instance.intact, done.out
 
 
+@pytest.mark.long
 def test_apply_names_what_is_planned_before_it_asks(instance: Instance) -> None:
     assert instance.run("scan", "--dry-run").code == 0
     asked = "Remove them?"

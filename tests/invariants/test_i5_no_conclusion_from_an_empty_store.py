@@ -115,6 +115,7 @@ def test_scan(tmp_path: Path, mount: Mount, ledger: SqlLedger, dry_run: bool) ->
     assert mount.names == set()
 
 
+@pytest.mark.long
 def test_a_first_pass_over_an_empty_store_is_no_dry_run_of_it(tmp_path: Path) -> None:
     from support.program import program
 

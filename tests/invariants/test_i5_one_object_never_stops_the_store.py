@@ -203,6 +203,7 @@ entries = st.none() | st.text() | st.integers() | st.fixed_dictionaries(
 )  # fmt: skip
 
 
+@pytest.mark.long
 @settings(deadline=None)
 @given(st.lists(entries, min_size=1, max_size=5), st.integers(1, 3))
 def test_of_a_pictrs_whose_hashes_are_none(odd: list[object], size: int) -> None:
@@ -226,6 +227,7 @@ def test_of_a_pictrs_whose_hashes_are_none(odd: list[object], size: int) -> None
     store.close()
 
 
+@pytest.mark.long
 def test_a_file_of_another_age_is_judged_like_its_neighbour(tmp_path: Path) -> None:
     media = tmp_path / "media"
     media.mkdir()
