@@ -76,6 +76,27 @@ class MediaPage:
     next: str | None
 
 
+def tell_version(ask: Callable[..., Any], within_s: float) -> tuple[Version, Mapping[str, Any]]:
+    """Return which version answers `ask` (see `JsonApi.ask`), and what it says of its site.
+
+    Raises `ApiError` for one that is not known.
+    """
+    told = ""
+    for version, pattern in ((Version.V1_0, r"1\."), (Version.V0_19, r"0\.19\.")):
+        try:
+            # 1.0 answers a few of version 3's questions too, but none of an admin's.
+            site = ask("GET", f"/api/{version.value}/site", within_s=within_s / 2)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            continue
+        told = str(site.get("version", "")) if isinstance(site, Mapping) else ""
+        if re.match(pattern, told):
+            return version, site
+    cause = f"its version {told[:30]!r} is not known" if told else "it is no Lemmy"
+    raise ApiError("API of Lemmy", cause, "Lemmy 0.19 and 1.0 are known; see `trace.url`")
+
+
 class LemmyClient:
     """Asks one Lemmy by the token of an account. Every question raises `ApiError` where it gets no answer to it."""
 
@@ -92,23 +113,8 @@ class LemmyClient:
     def version(self, *, within_s: float) -> Version:
         """Return which version it is, asked once. Raises `ApiError` for one that is not known."""
         if self._version is None:
-            self._version = self._told(within_s)
+            self._version, _ = tell_version(self._call, within_s)
         return self._version
-
-    def _told(self, within_s: float) -> Version:
-        told = ""
-        for version, pattern in ((Version.V1_0, r"1\."), (Version.V0_19, r"0\.19\.")):
-            try:
-                # 1.0 answers a few of version 3's questions too, but none of an admin's.
-                told = str(self.ask(version, "GET", "site", within_s=within_s / 2).get("version", ""))
-            except ApiError as error:
-                if error.status != 404:
-                    raise
-                continue
-            if re.match(pattern, told):
-                return version
-        cause = f"its version {told[:30]!r} is not known" if told else "it is no Lemmy"
-        raise ApiError("API of Lemmy", cause, "Lemmy 0.19 and 1.0 are known; see `trace.url`")
 
     def media_page(self, version: Version, cursor: str | None, *, within_s: float) -> MediaPage:
         """Return uploads of everybody, for an admin: newest first by 0.19, in no order that is promised by 1.0.
@@ -159,14 +165,17 @@ class LemmyClient:
         body: Mapping[str, Any] | None = None,
     ) -> Mapping[str, Any]:
         """Make one call of a version's interface and return its answer, which is an object. Raises `ApiError`."""
+        answer = self._call(method, f"/api/{version.value}/{path}", within_s=within_s, params=params, body=body)
+        return answer if isinstance(answer, Mapping) else {}
+
+    def _call(self, method: str, path: str, **more: Any) -> Any:
         try:
-            answer = self._api.ask(method, f"/api/{version.value}/{path}", within_s=within_s, params=params, body=body)
+            return self._api.ask(method, path, **more)
         except ApiError as error:
             if error.code in _NOT_ADMIN:  # also what a token gets that is none any more
                 cause = f"the token is not accepted as an admin's ({error.code})"
                 raise ApiError(error.thing, cause, "set the token of an admin", status=error.status) from None
             raise
-        return answer if isinstance(answer, Mapping) else {}
 
 
 def _read(answer: Mapping[str, Any], name: str, read: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from fedi_safety.clients.json_api import JsonApi
+from fedi_safety.clients.lemmy import Version, tell_version
 from fedi_safety.core.errors import ApiError
 
 _NOT_THERE = frozenset({"couldnt_find_post", "couldnt_find_comment", "couldnt_find_person", "not_found"})
@@ -31,18 +32,10 @@ class LemmyModeration:
         Lemmy takes a token that it does not know for none at all, and then shows less: that is an error here.
         """
         if self._version is None:
-            for version in (4, 3):
-                try:
-                    found = self._api.ask("GET", f"/api/v{version}/site", within_s=within_s)
-                except ApiError as error:
-                    if error.status != 404:
-                        raise
-                    continue
-                if isinstance(_at(found, "version"), str):
-                    self._known(version, found, within_s)
-                    self._version = version
-                    return version
-            raise ApiError("API of Lemmy", "it is none whose version is known", "check `trace.url`")
+            told, site = tell_version(self._api.ask, within_s)
+            version = 4 if told is Version.V1_0 else 3
+            self._known(version, site, within_s)
+            self._version = version
         return self._version
 
     def _known(self, version: int, site: Any, within_s: float) -> None:

@@ -10,7 +10,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from fedi_safety.core.enums import PolicyServer
@@ -22,7 +22,7 @@ LEAST_SHARE = 0.05
 
 _DOMAIN_CHARS = 253
 _DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]", re.ASCII)
-_MASTODON = ("#domain", "#severity", "#reject_media", "#reject_reports", "#public_comment", "#obfuscate")
+_COLUMNS = ("#domain", "#severity", "#reject_media", "#reject_reports", "#public_comment", "#obfuscate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +70,6 @@ def _reason(source: Source, own: str | None, least_contents: int, least_share: f
     return None
 
 
-def effect(server: PolicyServer) -> str:
-    """Return what a server does with a policy once a person has imported it: a clause for people."""
-    if server is PolicyServer.MASTODON:
-        return "their media are rejected, nothing else is limited"
-    return "they are blocked, for Lemmy has no milder measure"
-
-
-def render(server: PolicyServer, suggestion: Suggestion) -> str:
-    """Return the file as the server takes it."""
-    names = [source.name for source in suggestion.sources]
-    return _for_mastodon(names) if server is PolicyServer.MASTODON else _for_lemmy(names)
-
-
 def _for_mastodon(names: list[str]) -> str:
     """Return the CSV of Mastodon's page for importing domain blocks. It knows no comments: each line is a domain.
 
@@ -91,7 +78,7 @@ def _for_mastodon(names: list[str]) -> str:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_MASTODON)
+    writer.writerow(_COLUMNS)
     writer.writerows((name, "noop", "true", "false", "", "false") for name in names)
     return text.getvalue()
 
@@ -103,3 +90,28 @@ def _for_lemmy(names: list[str]) -> str:
     """
     bodies = [{"instance": name, "block": True, "reason": "moderation of media"} for name in names]
     return "[" + ",".join(f"\n  {json.dumps(body)}" for body in bodies) + ("\n" if bodies else "") + "]\n"
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How a server takes a policy. `effect` is what it does once a person has imported it: a clause for people."""
+
+    effect: str
+    render: Callable[[list[str]], str]
+
+
+_KINDS = {
+    PolicyServer.MASTODON: _Kind("their media are rejected, nothing else is limited", _for_mastodon),
+    PolicyServer.LEMMY: _Kind("they are blocked, for Lemmy has no milder measure", _for_lemmy),
+}
+"""Every server for which there is a policy. A row here and its word in `PolicyServer` are what a new one needs."""
+
+
+def effect(server: PolicyServer) -> str:
+    """Return what a server does with a policy once a person has imported it: a clause for people."""
+    return _KINDS[server].effect
+
+
+def render(server: PolicyServer, suggestion: Suggestion) -> str:
+    """Return the file as the server takes it."""
+    return _KINDS[server].render([source.name for source in suggestion.sources])
