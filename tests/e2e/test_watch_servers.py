@@ -179,10 +179,10 @@ class Watching:
         return {store["state"] for store in self.health["stores"]}
 
     def stop(self) -> str:
-        """Send SIGTERM and return what it said; it must end in order."""
+        """Send SIGTERM and return what it said; it must end in order, between two cycles or in the midst of one."""
         self.process.send_signal(signal.SIGTERM)
         _, err = self.process.communicate(timeout=60)
-        assert self.process.returncode == 0, err
+        assert self.process.returncode in (0, 130), err
         assert "Traceback" not in err
         return err
 
