@@ -266,10 +266,9 @@ def test_a_daemon_over_two_trees_with_signals(tmp_path: Path, monkeypatch: pytes
 
     player = threading.Thread(target=play)
     player.start()
-    cut_short = daemon.run()
+    daemon.run()  # whether the signal met it between two cycles is chance
     player.join()
     assert said == {}
-    assert not cut_short
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
         last.sendto(b"end", str(socket_path))
     listener.join(5)
