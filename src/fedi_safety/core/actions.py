@@ -58,7 +58,7 @@ class Actions:
         self.ledger.take_back_actions(run, self.store)
         if resume:
             self.ledger.set_action_breaker(run, self.store, None)
-        due = self._in_order(self.ledger.due_actions(self.store, only_due=only_due))
+        due = self._turn(only_due=only_due)
         if not due:
             return True
         self.tripped = None if resume else self._trip(run, due)
@@ -74,6 +74,19 @@ class Actions:
             if self._down:
                 break
         return True
+
+    def _turn(self, *, only_due: bool) -> list[AppAction]:
+        """Return what is to be done now, in order; one waits with those before it, of its content, that are not due."""
+        ready = self.ledger.due_actions(self.store, only_due=only_due)
+        if not only_due or not ready:
+            return self._in_order(ready)
+        due, turn, held = {one.id for one in ready}, list[AppAction](), set[bytes]()
+        for one in self._in_order(self.ledger.due_actions(self.store)):
+            if one.id not in due:
+                held.add(one.sha256)
+            elif one.sha256 not in held:
+                turn.append(one)
+        return turn
 
     def _in_order(self, open_actions: list[AppAction]) -> list[AppAction]:
         """Return those that are switched on, content by content in the order of doing; others stay as they are."""
