@@ -93,6 +93,25 @@ def test_every_signal_on_every_frame_within_0_and_1(detector: Detector, evidence
             assert box.x + box.width <= 1 + 1e-6 and box.y + box.height <= 1 + 1e-6
 
 
+def test_findings_lie_in_their_frame_and_say_which_of_them_gave_a_signal(
+    detector: Detector, evidence: list[Evidence]
+) -> None:
+    """I7: what a signal was found in is on record, so that nobody has to look."""
+    for item in evidence:
+        (scored,) = detector.score([item])
+        for found in scored.findings:
+            assert 0.0 <= found.score <= 1.0 and 0 <= found.size_px <= min(item.frame.width, item.frame.height)
+            assert found.x >= 0 and found.y >= 0 and found.x + found.width <= 1 + 1e-6
+            assert found.y + found.height <= 1 + 1e-6
+            assert all(0.0 <= chance <= 1.0 for chance in found.ages.values())
+            assert found.counted or found.why, "what did not count says why"
+        told = {name for found in scored.findings for name in found.signals}
+        for name in told:
+            assert scored.signals[name] == max(found.signals.get(name, 0.0) for found in scored.findings)
+        if detector.name in ("nudenet", "age"):  # all that they say comes from regions
+            assert {name for name, value in scored.signals.items() if value > 0} <= told
+
+
 def test_a_batch_is_its_frames_one_by_one_in_order(detector: Detector, evidence: list[Evidence]) -> None:
     single = [detector.score([item])[0] for item in evidence]
     for order in (range(len(evidence)), range(len(evidence) - 1, -1, -1)):

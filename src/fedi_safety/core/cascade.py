@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Protocol
 
 from fedi_safety.core.errors import Unscannable, out_of_memory
+from fedi_safety.core.explained.account import Account
 from fedi_safety.core.frames.scores import ONE_PICTURE, FrameScore, FrameScores
 from fedi_safety.core.pictures import Picture, Seen, merged
 from fedi_safety.core.policy import Policy, Reading, marks
@@ -32,6 +33,7 @@ class _Medium:
         self.signals: dict[str, Signal] = dict(known.signals)
         self.ran: dict[str, str] = dict(known.detectors)
         self.embeddings: list[Embedding] = []
+        self.account = Account(frames)
         self.failure: Unscannable | None = None
         self._own = dict(known.signals)
         self._measured: list[dict[str, float]] = [{} for _ in frames]
@@ -64,6 +66,8 @@ class _Medium:
                 self.evidence[i] = Evidence(evidence.frame, evidence.boxes + tuple(scored.boxes))
             if scored.embedding is not None:
                 self.embeddings.append(Embedding(evidence.frame.index, model, scored.embedding))
+            if scored.findings:
+                self.account.add(detector.name, evidence.frame, scored.findings)
             found = {
                 name: Signal(value, evidence.frame.index, evidence.frame.place.text, scored.matches.get(name, ()))
                 for name, value in scored.signals.items()
@@ -80,7 +84,7 @@ class _Medium:
 
     def scores(self) -> Scores:
         """Return what came of it."""
-        return Scores(self.signals, self.ran, tuple(self.embeddings), self._frames())
+        return Scores(self.signals, self.ran, tuple(self.embeddings), self._frames(), self.account.explanation())
 
     def _frames(self) -> FrameScores:
         if len(self._pictures) < 2:

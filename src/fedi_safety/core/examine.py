@@ -132,6 +132,7 @@ class Examiner:
         gone = medium.sha256 in cleared
         if first.near and not gone:
             decoded, scores = self._second_pass(medium, scores)
+        scores = replace(scores, explanation=None)  # there is nobody yet to whom it is told
         content = content_of(medium.sha256, medium.size, decoded, scores, decoder_mark(self.decoder))
         return content, dismissal(self.policy.id) if gone else judge(self.policy, scores.signals, scores.frames)
 

@@ -97,6 +97,73 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """What a detector took a region of a frame for, or passed over: for people who will not look.
+
+    `x`, `y`, `width`, `height` are as in `Box`; `size_px` is its shorter side in pixels of the frame as judged. `ages`
+    are chances (0 to 1) by what they are of, in words, e.g. `{"dlib under 18": 0.31}`. `signals` are those of the
+    detector that this finding alone would give, so that a factor can be traced to it; empty where it gives none.
+    `counted` tells whether the detector took it into account, `why` why not, or whatever else it has to say.
+    """
+
+    label: str
+    score: float
+    x: float
+    y: float
+    width: float
+    height: float
+    size_px: int
+    ages: Mapping[str, float] = field(default_factory=dict)
+    counted: bool = True
+    why: str = ""
+    signals: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A finding with the frame it was made in. Detectors that speak of one region make one finding together."""
+
+    detectors: tuple[str, ...]
+    frame: int
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A frame as it was judged: which picture it shows, where that is, and whether only a second pass had it."""
+
+    frame: int
+    picture: int
+    where: str
+    width: int
+    height: int
+    second: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A detector that was not asked of so many of a medium's pictures, and why that could change no rule."""
+
+    detector: str
+    why: str
+    pictures: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What the scores of one content rest on: frames that were judged, what was found in them, and who was not asked.
+
+    Not the scores themselves, and never pixels. `more_looks` and `more_found` count what there was beyond.
+    """
+
+    looks: tuple[Look, ...] = ()
+    found: tuple[Found, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    more_looks: int = 0
+    more_found: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """A frame with what earlier detectors of the cascade found on it."""
 
@@ -134,13 +201,14 @@ class Scored:
 
     `embedding` is the frame as its network sees it, from which the signals were computed: float16, little-endian, of
     unit length. Only a detector whose signals can be computed anew from it gives one. `matches` names, by signal, the
-    entries of lists that raised it.
+    entries of lists that raised it. `findings` say in which regions the signals were found; nothing is decided by them.
     """
 
     signals: Mapping[str, float]
     boxes: tuple[Box, ...] = ()
     embedding: bytes | None = None
     matches: Mapping[str, tuple[Match, ...]] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +246,14 @@ class Scores:
     from the detectors that give them.
 
     `signals` are the highest values; which of them hold together is `frames`' to say. None: nobody kept that.
+    `explanation` comes with fresh scores only, like `embeddings`.
     """
 
     signals: Mapping[str, Signal]
     detectors: Mapping[str, str]
     embeddings: tuple[Embedding, ...] = ()
     frames: FrameScores | None = ONE_PICTURE
+    explanation: Explanation | None = None
 
 
 NO_SCORES = Scores({}, {})

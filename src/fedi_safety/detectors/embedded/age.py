@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import importlib.util
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedi_safety.core.errors import ModelError
-from fedi_safety.core.types import Box, Evidence, Frame, Scored
-from fedi_safety.detectors.embedded.nudenet import FACES
+from fedi_safety.core.types import Box, Evidence, Finding, Frame, Scored
+from fedi_safety.detectors.embedded.nudenet import FACES, shorter_side
 from fedi_safety.detectors.examples import Example, drawn_face, flat
 from fedi_safety.detectors.sessions.devices import DeviceChoice
 from fedi_safety.detectors.sessions.loading import load_session
@@ -77,27 +77,35 @@ class Age:
         self._lock = threading.Lock()
 
     def score(self, batch: Sequence[Evidence]) -> list[Scored]:
-        """Give `face.minor` and `face.young`; 0 where no face was found, all are too small, or the frame was turned."""
+        """Give `face.minor` and `face.young`; 0 where no face was found, all are too small, or the frame was turned.
+
+        Every face is a finding, also those that were passed over.
+        """
         chips: list[NDArray[np.uint8]] = []
-        owners: list[int] = []
-        for number, evidence in enumerate(batch):
-            if evidence.frame.place.turned:
-                continue
-            for box in evidence.boxes:
-                if _worth_a_look(evidence.frame, box):
-                    chips.append(self._chip(evidence.frame, box))
-                    owners.append(number)
-        minor = np.zeros(len(batch), np.float64)
-        young = np.zeros(len(batch), np.float64)
-        if chips:
-            ages = self.probabilities(chips)
-            np.maximum.at(minor, owners, ages[:, :_MINOR].sum(axis=1, dtype=np.float64))
-            np.maximum.at(young, owners, ages[:, :_YOUNG].sum(axis=1, dtype=np.float64))
+        faces: list[list[tuple[Box, str]]] = []  # of each frame, with why it was passed over
+        for evidence in batch:
+            found = [(box, _passed_over(evidence.frame, box)) for box in evidence.boxes if box.label in FACES]
+            chips += [self._chip(evidence.frame, box) for box, why in found if not why]
+            faces.append(found)
+        ages = iter(self._ages(chips))
+        results = []
+        for evidence, found in zip(batch, faces, strict=True):
+            findings = tuple(_finding(evidence.frame, box, why, ages) for box, why in found)
+            highest = {
+                name: max((finding.signals.get(name, 0.0) for finding in findings), default=0.0)
+                for name in self.signals
+            }
+            results.append(Scored(highest, findings=findings))
+        return results
+
+    def _ages(self, chips: Sequence[NDArray[np.uint8]]) -> list[tuple[float, float]]:
+        """Return P(age < 18) and P(age < 25) of each chip."""
+        if not chips:
+            return []
+        ages = self.probabilities(chips)
+        sums = [ages[:, :years].sum(axis=1, dtype=np.float64) for years in (_MINOR, _YOUNG)]
         # Float sums may pass 1 by a rounding error.
-        return [
-            Scored({"face.minor": min(1.0, float(m)), "face.young": min(1.0, float(y))})
-            for m, y in zip(minor, young, strict=True)
-        ]
+        return [(min(1.0, float(minor)), min(1.0, float(young))) for minor, young in zip(*sums, strict=True)]
 
     def probabilities(self, chips: Sequence[NDArray[np.uint8]]) -> Floats:
         """Return 81 probabilities for each 64x64 chip, in order."""
@@ -150,11 +158,28 @@ class _Aligner:
         return cast("NDArray[np.uint8]", self._dlib.extract_image_chip(image, details))
 
 
-def _worth_a_look(frame: Frame, box: Box) -> bool:
-    """Whether a box is a face, certain enough and large enough to tell an age."""
-    if box.label not in FACES or box.score < FACE_SCORE:
-        return False
-    return min(box.width * frame.width, box.height * frame.height) >= _SMALLEST
+def _passed_over(frame: Frame, box: Box) -> str:
+    """Return why a face is not given an age; empty where it is one, certain enough and large enough to tell it."""
+    if frame.place.turned:
+        return "no age is told of a picture that was turned"
+    if box.score < FACE_SCORE:
+        return f"not certain enough to be a face: below {FACE_SCORE:g}"
+    if min(box.width * frame.width, box.height * frame.height) < _SMALLEST:
+        return f"too small for an age: below {_SMALLEST} px"
+    return ""
+
+
+def _finding(frame: Frame, box: Box, passed_over: str, ages: Iterator[tuple[float, float]]) -> Finding:
+    """Return a face as people are told of it; takes the next ages where it was not passed over."""
+    told: dict[str, float] = {}
+    signals: dict[str, float] = {}
+    if not passed_over:
+        minor, young = next(ages)
+        told = {f"dlib under {_MINOR}": minor, f"dlib under {_YOUNG}": young}
+        signals = {"face.minor": minor, "face.young": young}
+    where = box.x, box.y, box.width, box.height
+    counted = not passed_over
+    return Finding(box.label, box.score, *where, shorter_side(box, frame), told, counted, passed_over, signals)
 
 
 def face_rectangle(frame: Frame, box: Box) -> tuple[int, int, int, int]:

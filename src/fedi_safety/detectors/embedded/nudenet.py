@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fedi_safety.core.types import Box, Evidence, Frame, Scored
+from fedi_safety.core.types import Box, Evidence, Finding, Frame, Scored
 from fedi_safety.detectors.examples import Example, checks, drawn_face, flat
 from fedi_safety.detectors.sessions.devices import DeviceChoice, largest_batch
 from fedi_safety.detectors.sessions.loading import load_session
@@ -86,7 +86,8 @@ class NudeNet:
             boxes = find_boxes(output, evidence.frame.width, evidence.frame.height)
             exposed = max((b.score for b in boxes if b.label in EXPOSED), default=0.0)
             face = max((b.score for b in boxes if b.label in FACES), default=0.0)
-            results.append(Scored({"nudity.exposed": exposed, "face.present": face}, boxes))
+            findings = tuple(_finding(box, evidence.frame) for box in boxes)
+            results.append(Scored({"nudity.exposed": exposed, "face.present": face}, boxes, findings=findings))
         return results
 
     def examples(self) -> tuple[Example, ...]:
@@ -100,6 +101,21 @@ class NudeNet:
             Example("checks", checks, nobody),
             Example("drawn face", drawn_face, {"nudity.exposed": (0.25, 0.4), "face.present": (0.0, 0.0)}),
         )
+
+
+def _finding(box: Box, frame: Frame) -> Finding:
+    """Return a box as people are told of it; most classes give no signal, and still say what the picture shows."""
+    name = "nudity.exposed" if box.label in EXPOSED else "face.present" if box.label in FACES else None
+    size_px = shorter_side(box, frame)
+    where = box.x, box.y, box.width, box.height
+    if name is None:
+        return Finding(box.label, box.score, *where, size_px, counted=False, why="nothing is made of this class")
+    return Finding(box.label, box.score, *where, size_px, signals={name: box.score})
+
+
+def shorter_side(box: Box, frame: Frame) -> int:
+    """Return a box's shorter side in whole pixels."""
+    return int(min(box.width * frame.width, box.height * frame.height))
 
 
 def letterbox(frame: Frame) -> NDArray[np.uint8]:
