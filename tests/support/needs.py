@@ -26,6 +26,7 @@ SERVERS = {
     "docker": "a dockerd, for the images and compose files",
     "mastodon-mock": "mastodon-mock, a double of Mastodon's API from PyPI",
     "misskey-js": "misskey-js, Misskey's types from npm, and TypeScript's compiler",
+    "site": "mkdocs, for the documentation as a site",
     "disk": "a small disk, which root mounts, to be filled",
 }
 ABSENT = frozenset({"docker"})

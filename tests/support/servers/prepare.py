@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from support import needs
-from support.servers import debian, disk, docker, lemmy, mastodon_mock, misskey_types, pictrs, s3
+from support.servers import debian, disk, docker, lemmy, mastodon_mock, misskey_types, pictrs, s3, site
 from support.servers.debian import Unready
 
 Say = Callable[[str], None]
@@ -43,6 +43,7 @@ STEPS = {
         _package("chromium", "chromium", "chromium"),
         Step("mastodon-mock", mastodon_mock.check, mastodon_mock.build),
         Step("misskey-js", misskey_types.check, misskey_types.build),
+        Step("site", site.check, site.install),
         Step("disk", disk.check, lambda _: disk.check()),
         Step("s3", s3.check, lambda _: s3.build()),
         Step("debian", partial(debian.check_root, "bookworm"), lambda say: debian.root("bookworm", say=say)),
