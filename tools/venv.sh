@@ -37,15 +37,16 @@ ensure_venv() {
     ) 9>"$dir/$venv.lock" || return 2
 }
 
-# find_python: prints the first python >= 3.11 on the PATH.
+# find_python: prints the first python of 3.11 to 3.14 on the PATH: every package of the locks has wheels for these.
 find_python() {
-    local candidate
+    local candidate found=
     for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
-        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; then
             command -v "$candidate"
             return 0
         fi
+        found=${found:-$("$candidate" --version 2>/dev/null)}
     done
-    echo "fedi-safety: needs Python 3.11 or newer and found none; install the package python3" >&2
+    echo "fedi-safety: needs Python 3.11 to 3.14 and found ${found:-none}; install one of them beside it (docs/install.md)" >&2
     return 1
 }

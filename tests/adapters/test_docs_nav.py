@@ -35,6 +35,16 @@ def test_every_decision_is_in_the_index_with_its_title_and_date() -> None:
     assert [line for line in index.splitlines() if line.startswith("| [")] == rows
 
 
+def test_each_question_has_an_answer_that_leads_to_a_heading_of_a_page() -> None:
+    """The links are held to what they lead to by tests/adapters/test_docs.py."""
+    parts = re.split(r"^## ", (DOCS / "faq.md").read_text("utf-8"), flags=re.MULTILINE)[1:]
+    assert len(parts) >= 20
+    for part in parts:
+        question, answer = part.split("\n", 1)
+        assert question.endswith(("?", "? What now?", ".")), question
+        assert re.search(r"\]\([\w/-]+\.md(?:#[\w-]+)?\)", answer), question
+
+
 def decision(path: Path) -> bool:
     """Whether a page under docs/ is one decision."""
     return path.parent == DECISIONS and path.name != "README.md"

@@ -1,4 +1,4 @@
-"""The systemd unit: systemd's own verdict on it, and that the program takes the arguments that it gives."""
+"""The systemd units: systemd's own verdict on them, and that the program takes the arguments that they give."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import pytest
 from support.program import check_one_line_error, program
 
 HERE = Path(__file__).parents[2]
-UNIT = HERE / "packaging/fedi-safety.service"
+PACKAGING = HERE / "packaging"
+UNIT = PACKAGING / "fedi-safety.service"
+ONCE, TIMER = PACKAGING / "fedi-safety-scan.service", PACKAGING / "fedi-safety-scan.timer"
 INSTALLED = "/opt/fedi-safety/fedi-safety"
 EXPOSURE_TENTHS = 40  # of 100; below 50 systemd calls it OK
 
@@ -24,9 +26,9 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([found, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 
-def written(folder: Path, text: str) -> str:
-    """Write the unit with the launcher of this clone, which is where systemd looks for it."""
-    path = folder / UNIT.name
+def written(folder: Path, text: str, name: str = UNIT.name) -> str:
+    """Write a unit with the launcher of this clone, which is where systemd looks for it."""
+    path = folder / name
     path.write_text(text.replace(INSTALLED, str(HERE / "fedi-safety")))
     return str(path)
 
@@ -67,3 +69,26 @@ def test_the_program_takes_what_the_unit_gives_it(unit: str) -> None:
     assert place == INSTALLED
     # All of it is understood; what is missing on this machine is the runtime directory that systemd makes.
     check_one_line_error(program(*arguments, env={"FEDI_SAFETY_STORE": "/tmp"}), 2, "--health-file")
+
+
+@pytest.mark.needs("systemd")
+def test_a_pass_every_night_is_as_locked_in_and_starts(tmp_path: Path) -> None:
+    once = ONCE.read_text()
+    place, timer = written(tmp_path, once, ONCE.name), written(tmp_path, TIMER.read_text(), TIMER.name)
+    done = analyze("verify", "--man=no", place, timer)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    asked = ("security", "--offline=yes", "--no-pager", f"--threshold={EXPOSURE_TENTHS}")
+    assert analyze(*asked, place).returncode == 0
+
+
+def test_a_pass_every_night_has_the_daemons_rights_and_the_program_takes_its_words() -> None:
+    def rights(text: str) -> list[str]:
+        kinds = "Protect|Private|Restrict|ReadWrite|Capability|Lock|NoNew|System|UMask|MemorySwap|StateDir|Limit"
+        return sorted(re.findall(rf"(?m)^(?:{kinds})\w*=.*$", text))
+
+    once = ONCE.read_text()
+    assert rights(once) == rights(UNIT.read_text())
+    (line,) = re.findall(r"^ExecStart=(.*)$", once, re.MULTILINE)
+    place, *arguments = shlex.split(line)
+    assert place == INSTALLED
+    check_one_line_error(program(*arguments, "--config", "/no/such.toml"), 2, "/no/such.toml")
