@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -78,7 +79,8 @@ def lacking(packages: list[Requirement], names: list[list[str]], python: tuple[i
     """Return the packages that are wanted there and have no wheel for it."""
     version = f"{python[0]}.{python[1]}"
     here = {"python_version": version, "python_full_version": f"{version}.0", "platform_machine": processor}
-    wanted = {**default_environment(), **here}
+    wanted: dict[str, str | AbstractSet[str]] = {name: str(value) for name, value in default_environment().items()}
+    wanted.update(here)
     fits = fitting(python, processor)
     return [
         f"{package.name} for {version} on {processor}"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from support.terminal import COLUMNS, PICTURE, ROOT, drawn, steps, wrapped
+from support.moving_terminal import COLUMNS, PICTURE, ROOT, drawn, steps, wrapped
 
 README = (ROOT / "README.md").read_text("utf-8")
 
 
 def test_the_picture_is_of_the_readme_as_it_stands() -> None:
-    assert PICTURE.read_text("utf-8") == drawn(steps(README)), "write it anew: python -m support.terminal"
+    assert PICTURE.read_text("utf-8") == drawn(steps(README)), "write it anew: python -m support.moving_terminal"
     assert "(docs/terminal.svg)" in README
 
 
