@@ -1,7 +1,7 @@
 """The picture of a report in the documentation: of drawn shapes, judged by the stand-in policy (red circles).
 
-`python -m support.report_picture` makes docs/report.png anew: it draws the pictures, scans them as the command line does,
-writes the page, and photographs it in Chromium, light and at the width of a desktop. Nothing in it is of a real server.
+`python -m support.report_picture` makes docs/report.svg anew: it draws shapes, scans them as the command line does, makes
+the page, and puts the top of it, as Chromium understands it, into an SVG. Nothing in it is of a real server.
 """
 
 from __future__ import annotations
@@ -15,9 +15,14 @@ from support.corpus import shapes
 from support.program import program
 from support.servers.chromium import chromium
 
-PICTURE = Path(__file__).parents[2] / "docs/report.png"
+PICTURE = Path(__file__).parents[2] / "docs/report.svg"
 _PICTURES, _SEED = 160, 15
 _WIDTH, _HEIGHT = 1000, 1180
+_WHOLE = """() => {
+  const body = document.createElement("body");
+  body.append(...document.querySelectorAll("style"), ...document.body.children);
+  return new XMLSerializer().serializeToString(body);
+}"""
 
 
 def fill(folder: Path) -> None:
@@ -52,7 +57,13 @@ def main() -> None:
         with chromium() as browser:
             browser.page.set_viewport_size({"width": _WIDTH, "height": _HEIGHT})
             browser.page.goto(page.as_uri(), wait_until="load")
-            browser.page.screenshot(path=str(PICTURE))
+            inside = browser.page.evaluate(_WHOLE)
+        PICTURE.write_text(
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">\n'
+            "<title>The top of a report of drawn shapes</title>\n"
+            f'<foreignObject width="{_WIDTH}" height="{_HEIGHT}">{inside}</foreignObject>\n</svg>\n',
+            "utf-8",
+        )
 
 
 if __name__ == "__main__":
