@@ -1,7 +1,7 @@
 """The picture of a report in the documentation: of drawn shapes, judged by the stand-in policy (red circles).
 
-`python -m support.report_picture` makes docs/report.svg anew: it draws shapes, scans them as the command line does, makes
-the page, and puts the top of it, as Chromium understands it, into an SVG. Nothing in it is of a real server.
+`python -m support.report_picture` makes docs/report.svg anew: it draws shapes, scans them as the command line does, and
+puts the top of the page, as Chromium understands it, into an SVG. Nothing in it is of a real server.
 """
 
 from __future__ import annotations
