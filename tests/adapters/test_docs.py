@@ -62,8 +62,8 @@ def commands() -> dict[str, tuple[frozenset[str], bool]]:
 
 @cache
 def common_options() -> frozenset[str]:
-    """The options that every command has."""
-    return frozenset.intersection(*(options for options, _ in commands().values()))
+    """The options that every command has but the one that reads no configuration."""
+    return frozenset.intersection(*(options for name, (options, _) in commands().items() if name != "completion"))
 
 
 def settings(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, object]]:

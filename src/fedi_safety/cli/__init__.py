@@ -17,7 +17,9 @@ from typing import Any, NoReturn
 import typer
 
 from fedi_safety import __version__
+from fedi_safety.cli.completion_cmd import VARIABLE, complete
 from fedi_safety.cli.predecessor.names import translated
+from fedi_safety.cli.text.help import Command, Group, task_of, with_words
 from fedi_safety.core import coredumps
 from fedi_safety.core.errors import ExitCode, FediSafetyError, printable
 
@@ -49,6 +51,7 @@ _COMMANDS = {
     "lemmy_safety_pictrs": "predecessor.commands:pictrs_worker",
     "doctor": "doctor_cmd:doctor",
     "self-test": "self_test_cmd:self_test",
+    "completion": "completion_cmd:completion",
 }
 
 
@@ -59,6 +62,7 @@ def build(only: str | None = None) -> typer.Typer:
     """
     program = typer.Typer(
         name="fedi-safety",
+        cls=Group,
         help="Keep illegal imagery off your fediverse server: scan, judge, remove, remember.",
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -83,10 +87,12 @@ def build(only: str | None = None) -> typer.Typer:
         command = getattr(import_module(f"{_HERE}.{module}"), attribute)
         if only in _HELP:
             command = _words_of(command)
+        task = task_of(name)
         if isinstance(command, typer.Typer):
-            program.add_typer(command, name=name)
+            program.add_typer(with_words(command), name=name, rich_help_panel=task)
         else:
-            program.command(name, hidden=module.startswith("predecessor"))(command)
+            hidden = module.startswith("predecessor")
+            program.command(name, cls=Command, hidden=hidden, rich_help_panel=task)(command)
     return program
 
 
@@ -132,6 +138,8 @@ def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code. Writes errors as one line to standard error."""
     coredumps.forbid()
+    if VARIABLE in os.environ:
+        return complete(build())
     arguments = translated(arguments) or ["--help"]
     try:
         program = build(arguments[0])
@@ -148,7 +156,8 @@ def run(arguments: list[str]) -> int:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "fedi-safety"
-        return _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`", ExitCode.USAGE, command)
+        text = " ".join(error.format_message().split()).rstrip(".")
+        return _fail(f"{text}; see `{command} --help`", ExitCode.USAGE, command)
     except BrokenPipeError:  # the reader (`| head`) has gone; nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return ExitCode.DONE

@@ -28,7 +28,7 @@ commands = typer.Typer(help="List, check and try concepts: what the detector `cl
 
 ConceptsArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[NAME|FILE]", help="`default` or a file of concepts; left out, the configured ones."),
+    typer.Argument(metavar="NAME|FILE", help="`default` or a file of concepts; left out, the configured ones."),
 ]
 
 

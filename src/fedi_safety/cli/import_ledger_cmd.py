@@ -16,7 +16,7 @@ def import_ledger(
     file: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FILE]", help="The predecessor's database; left out, $SQLITE_FILENAME or lemmy_safety.db."
+            metavar="FILE", help="The predecessor's database; left out, $SQLITE_FILENAME or lemmy_safety.db."
         ),
     ] = None,
     store: Annotated[

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def list_objects(
     store: Annotated[
         str | None,
-        typer.Argument(metavar="[STORE]", help="Only this store: a path, a URL or a configured name; left out, all."),
+        typer.Argument(metavar="STORE", help="Only this store: a path, a URL or a configured name; left out, all."),
     ] = None,
     state: Annotated[
         str | None,

@@ -37,7 +37,7 @@ YesOption = Annotated[
 
 StoreArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[STORE]", help="A path, a URL or a configured name; left out, the configured one."),
+    typer.Argument(metavar="STORE", help="A path, a URL or a configured name; left out, the configured one."),
 ]
 
 ActOption = Annotated[

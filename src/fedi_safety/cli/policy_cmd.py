@@ -20,7 +20,7 @@ from fedi_safety.cli.shell import shell, write_json
 commands = typer.Typer(help="Check, preview and show policies.")
 
 PolicyArgument = Annotated[
-    str | None, typer.Argument(metavar="[NAME|FILE]", help="A preset or a policy file; left out, the configured one.")
+    str | None, typer.Argument(metavar="NAME|FILE", help="A preset or a policy file; left out, the configured one.")
 ]
 
 

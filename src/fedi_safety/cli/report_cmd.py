@@ -31,7 +31,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 def report(
     store: Annotated[
         str | None,
-        typer.Argument(metavar="[STORE]", help="Only this store: a path, a URL or a configured name; left out, all."),
+        typer.Argument(metavar="STORE", help="Only this store: a path, a URL or a configured name; left out, all."),
     ] = None,
     json_output: JsonOption = False,
     csv_output: Annotated[bool, typer.Option("--csv", help="Print a row for every figure of every store.")] = False,

@@ -76,7 +76,7 @@ def list_models(
 @commands.command("fetch")
 def fetch_model(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A name or owner/name; left out, the configured model.")
+        str | None, typer.Argument(metavar="NAME", help="A name or owner/name; left out, the configured model.")
     ] = None,
     revision: Annotated[
         str | None,
@@ -201,7 +201,7 @@ def export_model(
 @commands.command("verify")
 def verify_models(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Which models; left out, all that are here.")
+        list[str] | None, typer.Argument(metavar="NAME", help="Which models; left out, all that are here.")
     ] = None,
     model_dir: ModelDirOption = None,
     json_output: JsonOption = False,

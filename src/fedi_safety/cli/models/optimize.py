@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def optimize(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Which model; left out, the configured one.")
+        str | None, typer.Argument(metavar="NAME", help="Which model; left out, the configured one.")
     ] = None,
     precision: Annotated[
         list[str] | None,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def worker(
     gate: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[URL...]", help="Gates, by URL or configured name; left out, all configured ones."),
+        typer.Argument(metavar="URL", help="Gates, by URL or configured name; left out, all configured ones."),
     ] = None,
     name: Annotated[
         str | None,

@@ -1,0 +1,63 @@
+"""How help looks: commands by task, options with what they take in a word, flags without one. Parses nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+TASKS = {
+    "Look through what is stored": ("scan", "apply", "watch"),
+    "Judge uploads": ("serve", "worker"),
+    "See what was found": ("report", "list", "show", "trace"),
+    "Say what you think of it": ("confirm", "dismiss"),
+    "Decide what is looked for": ("policy", "calibrate", "concepts", "models"),
+    "Set up and check": ("doctor", "self-test", "ledger", "import-ledger", "completion"),
+}
+"""Every command that is not hidden, by what somebody wants to do; in this order help on the whole shows them."""
+
+_WORDS = {"int": "N", "float": "X", "str": "TEXT", "Path": "PATH"}
+
+
+def task_of(command: str) -> str | None:
+    """Return the heading under which help on the whole shows a command, None for a hidden one."""
+    return next((task for task, commands in TASKS.items() if command in commands), None)
+
+
+class Command(typer.core.TyperCommand):
+    """A command whose help names in one word what an option takes, and nothing for a flag or an argument."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return what the library has, each parameter with its word."""
+        return [_worded(parameter) for parameter in super().get_params(ctx)]
+
+
+class Group(typer.core.TyperGroup):
+    """A group of commands whose own options are shown like those of a command."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return what the library has, each parameter with its word."""
+        return [_worded(parameter) for parameter in super().get_params(ctx)]
+
+
+def _worded(parameter: Any) -> Any:
+    if isinstance(parameter, typer.core.TyperArgument):
+        # Its name and its help say it; the library has no other way to leave the type out.
+        parameter.display_type_rich = _nothing  # type: ignore[method-assign]
+    elif parameter.is_flag:
+        parameter.metavar = ""
+    elif parameter.metavar is None and not parameter.type_descriptor.is_choice:
+        parameter.metavar = _WORDS.get(parameter.bare_type())
+    return parameter
+
+
+def _nothing(ctx: Any) -> None:
+    del ctx
+
+
+def with_words(group: typer.Typer) -> typer.Typer:
+    """Have a group, and its commands, show their help so."""
+    group.info.cls = Group
+    for info in group.registered_commands:
+        info.cls = Command
+    return group
