@@ -15,7 +15,7 @@ from pathlib import Path
 from fedi_safety.core.enums import ActKind, Detail, MediaType, PlanState, Reason, Verdict
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.policy import Policy, Rule
-from fedi_safety.core.types import Box, Decoded, Evidence, Frame, Object, Removal, Scored, Unscanned
+from fedi_safety.core.types import Box, Decoded, Evidence, Finding, Frame, Object, Removal, Scored, Unscanned
 
 
 class FakeClock:
@@ -168,7 +168,8 @@ class FakeDetector:
                 self.with_boxes += bool(evidence.boxes)
                 values = dict(word.split("=") for word in words if "=" in word)
                 found = {s: float(values.get(s.split(".")[-1], 0)) for s in self.signals}
-                results.append(Scored(found, (Box(self.name, 1.0, 0, 0, 1, 1),)))
+                finding = Finding(self.name, max(found.values()), 0, 0, 1, 1, 1, signals=found)
+                results.append(Scored(found, (Box(self.name, 1.0, 0, 0, 1, 1),), findings=(finding,)))
             return results
 
 

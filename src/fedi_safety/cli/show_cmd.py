@@ -13,9 +13,9 @@ from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import printable
 
 if TYPE_CHECKING:
-    from fedi_safety.core.ledger.records import Shown
+    from fedi_safety.core.ledger.records import PastJudgement, Shown
     from fedi_safety.core.sightings import TraceRecord
-    from fedi_safety.core.types import Signal
+    from fedi_safety.core.types import Explanation, Signal
 
 _TRACED = "traced"
 
@@ -57,6 +57,7 @@ def _by_hand(sh: Shell, found: Shown) -> list[str]:
 
 
 def _as_json(found: Shown) -> dict[str, Any]:
+    from fedi_safety.cli.text.findings import explanation_json, unexplained
     from fedi_safety.cli.text.lookup import action_json, iso_time, reason_json, row_json, trace_json, upload_json
 
     return {
@@ -83,6 +84,8 @@ def _as_json(found: Shown) -> dict[str, Any]:
             }
             for past in found.judgements
         ],
+        "explanation": explanation_json(found),
+        "unexplained": unexplained(found),
         "plans": found.plans,
         "acts": found.acts,
         "traces": [trace_json(record) for record in found.traces],
@@ -96,7 +99,8 @@ def _as_json(found: Shown) -> dict[str, Any]:
 
 
 def _lines(found: Shown) -> list[str]:
-    from fedi_safety.cli.text.lookup import action_line, iso_time, reason_text, upload_lines
+    from fedi_safety.cli.text.findings import explanation_lines
+    from fedi_safety.cli.text.lookup import action_line, iso_time, upload_lines
 
     lines = []
     for row in found.rows:
@@ -113,14 +117,11 @@ def _lines(found: Shown) -> list[str]:
     if found.dismissal is not None:
         lines.append(f"dismissed: {found.dismissal or 'no reason given'}")
     for past in found.judgements:
-        lines.append(f"{iso_time(past.at)}  {past.judgement.verdict.value} under {past.judgement.policy}")
-        lines += [f"    {reason_text(hit)}" for hit in past.judgement.reasons]
-        if past.signals is not None:
-            lines += _scores(past.signals)
-        lines += [f"    by {name}: {version}" for name, version in sorted(past.detectors.items())]
+        lines += _judgement(past, found.explanation, in_force=past is found.judgements[-1])
     last = found.judgements[-1] if found.judgements else None
     if found.rows and (last is None or last.signals is None):
         lines += _scores(found.rows[0].signals)
+    lines += explanation_lines(found)
     told = [event for event in found.events if event.kind != _TRACED]  # whose attempts stand below
     lines += [f"{iso_time(e.at)}  event {e.seq} {e.kind} {_brief(e.payload)}".rstrip() for e in told]
     for upload in found.uploads:
@@ -131,6 +132,21 @@ def _lines(found: Shown) -> list[str]:
     if (word := found.confirmation) is not None:
         lines.append(f"{iso_time(word.at)}  confirmed by {word.by}{f': {word.reason}' if word.reason else ''}")
     return lines + [action_line(action) for action in found.actions]
+
+
+def _judgement(past: PastJudgement, explanation: Explanation | None, *, in_force: bool) -> list[str]:
+    """Return one judgement with its reasons; of that in force also what each factor rests on."""
+    from fedi_safety.cli.text.findings import basis_lines
+    from fedi_safety.cli.text.lookup import iso_time, reason_text
+
+    lines = [f"{iso_time(past.at)}  {past.judgement.verdict.value} under {past.judgement.policy}"]
+    for hit in past.judgement.reasons:
+        lines.append(f"    {reason_text(hit)}")
+        if in_force and explanation is not None:
+            lines += basis_lines(hit.factors, explanation)
+    if past.signals is not None:
+        lines += _scores(past.signals)
+    return lines + [f"    by {name}: {version}" for name, version in sorted(past.detectors.items())]
 
 
 def _traces(found: Shown) -> list[str]:

@@ -9,11 +9,12 @@ from typing import Protocol
 
 from fedi_safety.core.errors import Unscannable, out_of_memory
 from fedi_safety.core.explained.account import Account
+from fedi_safety.core.explained.left_out import left_out
 from fedi_safety.core.frames.scores import ONE_PICTURE, FrameScore, FrameScores
 from fedi_safety.core.pictures import Picture, Seen, merged
 from fedi_safety.core.policy import Policy, Reading, marks
 from fedi_safety.core.ports import Clock, ContentDetector, Detector, Embedder
-from fedi_safety.core.types import Embedding, Evidence, Fingerprints, Frame, Scored, Scores, Signal
+from fedi_safety.core.types import Embedding, Evidence, Fingerprints, Frame, LeftOut, Scored, Scores, Signal
 
 
 class StageTimer(Protocol):
@@ -174,6 +175,12 @@ class Cascade:
                 with stages.timed(detector.name, clock):
                     self._run(detector, asking)
         return [medium.failure or medium.scores() for medium in work]
+
+    def left_out(self, scores: Scores) -> list[LeftOut]:
+        """Return which detectors did not see every picture of what was scored here, and why that changes no rule."""
+        if scores.explanation is None or not scores.explanation.looks:
+            return []  # there was nothing to see
+        return left_out(self._policy, scores, self._order, self.available, cascade=self._enabled)
 
     def _needed(self, detector: Detector, medium: _Medium) -> list[int]:
         """Return which frames a detector must see: those of pictures that it, or one that needs it, may settle."""

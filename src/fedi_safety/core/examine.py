@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from fedi_safety.core.cascade import Cascade, StageTimer
 from fedi_safety.core.enums import Detail, MediaType, Reason, Verdict
 from fedi_safety.core.errors import Unscannable, out_of_memory
+from fedi_safety.core.explained.account import lasting, with_second_pass
 from fedi_safety.core.policy import Policy, dismissal, judge, nearly
 from fedi_safety.core.ports import Clock, Decoder
-from fedi_safety.core.types import Content, Decoded, Fingerprints, Judgement, Scores
+from fedi_safety.core.types import Content, Decoded, Explanation, Fingerprints, Judgement, Scores
 
 Dismissed = Callable[[Sequence[bytes]], set[bytes]]
 """Asks which of some contents, by SHA-256, a person has dismissed as judged wrongly."""
@@ -51,7 +52,7 @@ class _FirstWord:
         self.plainly_clear, self.near = True, False
         if not isinstance(scores, Unscannable):
             judgement = judge(policy, scores.signals, scores.frames)
-            self.plainly_clear = judgement.verdict is Verdict.CLEAR and not judgement.reasons
+            self.plainly_clear = not _says_something(judgement)
             self.near = medium.data is not None and nearly(policy, scores.signals, scores.frames)
 
 
@@ -132,9 +133,18 @@ class Examiner:
         gone = medium.sha256 in cleared
         if first.near and not gone:
             decoded, scores = self._second_pass(medium, scores)
-        scores = replace(scores, explanation=None)  # there is nobody yet to whom it is told
-        content = content_of(medium.sha256, medium.size, decoded, scores, decoder_mark(self.decoder))
-        return content, dismissal(self.policy.id) if gone else judge(self.policy, scores.signals, scores.frames)
+        judgement = dismissal(self.policy.id) if gone else judge(self.policy, scores.signals, scores.frames)
+        scores = replace(scores, explanation=self._explanation(scores, judgement, near=first.near))
+        return content_of(medium.sha256, medium.size, decoded, scores, decoder_mark(self.decoder)), judgement
+
+    def _explanation(self, scores: Scores, judgement: Judgement, *, near: bool) -> Explanation | None:
+        """Return what the verdict rests on; nothing of what is plainly clear, which is nearly everything.
+
+        What came near to a rule is explained as well: a stricter policy would condemn that first, from its scores.
+        """
+        if scores.explanation is None or not (near or _says_something(judgement)):
+            return None
+        return lasting(scores.explanation, judgement, self.cascade.left_out(scores))
 
     def _second_pass(self, medium: DecodedMedium, scores: Scores) -> tuple[Decoded, Scores]:
         """Return what is known after more of the medium was judged, together with what was seen.
@@ -155,7 +165,13 @@ class Examiner:
         except Unscannable as error:
             why = f"{error.reason.value}: the second pass failed: {error.detail}"
             return replace(first, partly=first.partly or why), scores
+        if again.explanation is not None:
+            again = replace(again, explanation=with_second_pass(again.explanation, seen))
         return replace(second, frames=frames), again
+
+
+def _says_something(judgement: Judgement) -> bool:
+    return judgement.verdict is not Verdict.CLEAR or bool(judgement.reasons)
 
 
 def decoder_mark(decoder: Decoder) -> str:

@@ -182,6 +182,11 @@ class Reading:
 
     # --- factors
 
+    def factor(self, name: str) -> tuple[Signal, bool]:
+        """Return a factor's strongest signal over all that the medium shows, and whether others could yet raise it."""
+        state = self._anywhere(name)
+        return state.signal, state.missing
+
     def _factor(self, factor: str, known: Mapping[str, Signal]) -> _State:
         best_name, best = "", _NOTHING
         missing = False

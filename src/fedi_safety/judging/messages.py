@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import binascii
 import math
+from contextlib import suppress
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fedi_safety.core.enums import MediaType, Verdict
+from fedi_safety.core.explained.text import MAX_TEXT, explanation_from, text_of
 from fedi_safety.core.frames.scores import ONE_PICTURE, FrameScores
 from fedi_safety.core.pictures import same_moment
-from fedi_safety.core.types import Content, Judgement, Match, RuleHit, Scores, Signal
+from fedi_safety.core.types import Content, Explanation, Judgement, Match, RuleHit, Scores, Signal
 from fedi_safety.judging.types import Answer, Unjudged
 
 WORK_TYPE = "application/vnd.fedi-safety.work"
@@ -26,6 +28,7 @@ MAX_WAIT_S = 30.0
 MAX_LEASES = 256
 _MAX_WORDS = 1000
 _MAX_MATCHES = 20
+_MAX_EXPLANATION = 4 * MAX_TEXT  # characters: a newer worker may have more to tell
 _MAX_TABLE = 400_000  # characters: twice what 256 frames, on white and on black, with as many tiles have to say
 
 Word = Annotated[str, Field(max_length=200)]
@@ -101,6 +104,8 @@ class ContentWord(_Message):
     decoder: str = Field("", max_length=100)
     # What each frame was given (core/frame_scores), in base64; empty: all is one picture; absent: an older worker.
     frame_scores: str | None = Field(None, max_length=_MAX_TABLE)
+    # What it rests on (core/explained/text); absent: plainly clear, or an older worker.
+    explanation: str | None = Field(None, max_length=_MAX_EXPLANATION)
 
     @model_validator(mode="after")
     def _agrees(self) -> ContentWord:
@@ -118,6 +123,15 @@ class ContentWord(_Message):
         if self.frame_scores is None:
             return ONE_PICTURE if self.frames < 2 else None
         return FrameScores.checked(binascii.a2b_base64(self.frame_scores, strict_mode=True))
+
+    def explained(self) -> Explanation | None:
+        """Return what it rests on; None where that is not told, or not as this version tells it.
+
+        No verdict hangs on that.
+        """
+        with suppress(ValueError):
+            return None if self.explanation is None else explanation_from(self.explanation)
+        return None
 
     def signal(self, name: str, value: float, frame: int) -> Signal:
         """Return one of its signals as the core knows it."""
@@ -155,7 +169,7 @@ class Result(_Message):
             return Answer("unjudged", sha256, by, Unjudged.ENGINE_FAILED, detail=_OLDER)
         if (word := self.content) is not None:
             signals = {name: word.signal(name, value, frame) for name, (value, frame) in word.signals.items()}
-            scores = Scores(signals, dict(word.detectors), frames=word.table())
+            scores = Scores(signals, dict(word.detectors), frames=word.table(), explanation=word.explained())
             shape = (size, word.media_type, word.width, word.height, word.frames)
             content = Content(sha256, *shape, scores, word.partly, word.total, word.decoder)
         outcome: Literal["block", "clear"] = "block" if self.judgement.verdict is Verdict.BLOCK else "clear"
@@ -230,6 +244,7 @@ def result_of(lease_id: str, answer: Answer) -> Result:
             total=content.total,
             decoder=content.decoder,
             frame_scores=_table_text(content.scores.frames),
+            explanation=None if content.scores.explanation is None else text_of(content.scores.explanation),
         )
     return Result(id=lease_id, outcome="judged", judgement=answer.judgement, content=word, detail=detail)
 

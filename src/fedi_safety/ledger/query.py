@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from fedi_safety.core.enums import ActKind, PlanState, Reason, Verdict
 from fedi_safety.core.ledger.records import Filters, PastEvent, PastJudgement, Row, Shown
-from fedi_safety.ledger import codec, uploads
+from fedi_safety.ledger import codec, explanations, uploads
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.followup import app_actions, traces
 from fedi_safety.ledger.schema import (
@@ -181,6 +181,7 @@ def show(database: Database, target: str | bytes, store: str | None = None) -> S
             detectors=json.loads(content.body),
             dismissal=dismissal.scalar_one_or_none(),
             judgements=_judgements_of(connection, content.id),
+            explanation=explanations.of_content(connection, content.id),
             actions=app_actions.of_content(connection, sha256),
             confirmation=app_actions.confirmation(connection, sha256),
         )

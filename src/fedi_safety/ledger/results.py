@@ -10,11 +10,13 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from fedi_safety.core.enums import PlanState, Verdict
 from fedi_safety.core.errors import printable
+from fedi_safety.core.explained.text import text_of
 from fedi_safety.core.policy import dismissal
 from fedi_safety.core.types import Judged, Judgement, Object, Unscanned
-from fedi_safety.ledger import codec, embeddings, planning, verdicts
+from fedi_safety.ledger import codec, embeddings, explanations, planning, verdicts
 from fedi_safety.ledger.embeddings import Keep
 from fedi_safety.ledger.schema import State, contents, objects, plans
+from fedi_safety.ledger.schema import explanations as explained
 
 RETRY_FIRST_S = 60.0
 RETRY_MOST_S = 24 * 3600.0
@@ -84,11 +86,17 @@ class _Found:
     dismissed: bool
     signals: str
     detectors_id: int
+    explanation: str | None
 
     @property
     def sha256(self) -> bytes:
         """Return the content's hash."""
         return self.item.content.sha256
+
+    def explains_anew(self, row: _Row) -> bool:
+        """Whether what is kept of what it rests on is another now. Who tells nothing takes nothing of it back."""
+        same_scores = (self.signals, self.detectors_id) == (row.signals, row.detectors_id)
+        return self.item.fresh and self.explanation != row.body and not (self.explanation is None and same_scores)
 
     def says_new(self, row: _Row) -> bool:
         """Whether the judgement belongs into the history.
@@ -99,6 +107,8 @@ class _Found:
             return self.judgement.policy != str(row.policy)
         if (self.signals, self.detectors_id) != (row.signals, row.detectors_id):
             return True
+        if self.explains_anew(row) and self.judgement.verdict is not Verdict.CLEAR:
+            return True  # so that an event vouches for it
         return self.judgement != codec.judgement_from(row.verdict, row.policy, row.labels, row.reasons)
 
     def write(self, content_id: int, before: Verdict) -> verdicts.VerdictWrite:
@@ -119,6 +129,8 @@ def record_contents(
     ids = {sha256: row.id for sha256, row in known.items()} | _add_contents(connection, at, new)
     if rescored := list(_rescored(at, met)):
         connection.execute(_RESCORE, rescored)
+    explanations.put(connection, {ids[f.sha256]: f.explanation for f in new if f.explanation is not None}, new=True)
+    explanations.put(connection, {row.id: f.explanation for f, row in met if f.explains_anew(row)}, new=False)
     history, in_force = _verdict_writes(met)
     history += [f.write(ids[f.sha256], Verdict.CLEAR) for f in new]
     verdicts.write_judgements(connection, at, run, history)
@@ -139,7 +151,9 @@ def _found(connection: Connection, judged: Sequence[Judged]) -> list[_Found]:
     for item, body in zip(judged, bodies, strict=True):
         gone = item.content.sha256 in dismissed
         judgement = dismissal(item.judgement.policy) if gone else item.judgement
-        found.append(_Found(item, judgement, gone, codec.signals_text(item.content.scores.signals), sets[body]))
+        scores = item.content.scores
+        explanation = None if scores.explanation is None else text_of(scores.explanation)
+        found.append(_Found(item, judgement, gone, codec.signals_text(scores.signals), sets[body], explanation))
     return found
 
 
@@ -213,12 +227,13 @@ def _verdict_columns(judgement: Judgement, dismissed_at: float | None) -> dict[s
 
 
 def _known_contents(connection: Connection, sha256s: Sequence[bytes]) -> dict[bytes, _Row]:
-    c = contents.c
+    c, x = contents.c, explained.c
     found: dict[bytes, _Row] = {}
     seen = (c[name] for name in _SEEN)
     columns = (c.sha256, c.id, c.verdict, c.policy, c.labels, c.reasons, c.signals, c.detectors_id, c.decided, *seen)
+    query = select(*columns, x.body).outerjoin(explained, x.content_id == c.id)
     for part in codec.chunks(sha256s):
-        found.update((row.sha256, row) for row in connection.execute(select(*columns).where(c.sha256.in_(part))))
+        found.update((row.sha256, row) for row in connection.execute(query.where(c.sha256.in_(part))))
     return found
 
 

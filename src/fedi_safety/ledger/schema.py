@@ -23,7 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0014"
+REVISION = "0015"
 """The newest revision in migrations/; a test holds it to the script directory's head."""
 
 
@@ -146,6 +146,15 @@ embeddings = Table(
     Column("frame", Integer, primary_key=True, autoincrement=False),
     Column("encoding", Text, nullable=False),
     Column("data", LargeBinary, nullable=False),
+)
+
+# What a content's scores rest on (`core.explained.text`), of what is not plainly clear: regions, faces, frames, and the
+# detectors that were not asked. Rows are few, and never read while judging.
+explanations = Table(
+    "explanations",
+    metadata,
+    Column("content_id", _Id, ForeignKey("contents.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("body", Text, nullable=False),
 )
 
 judgements = Table(

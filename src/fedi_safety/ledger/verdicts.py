@@ -15,7 +15,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.policy import dismissal
 from fedi_safety.core.types import Judgement
-from fedi_safety.ledger import codec
+from fedi_safety.ledger import codec, explanations
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.schema import contents, detector_sets, dismissals, judgements
 
@@ -70,13 +70,17 @@ def _detector_rows(connection: Connection, bodies: Sequence[str]) -> dict[str, i
 
 
 def write_judgements(connection: Connection, at: float, run: int | None, writes: Sequence[VerdictWrite]) -> None:
-    """Append to the history, with the events that vouch for it. The contents' own columns are the caller's."""
+    """Append to the history, with the events that vouch for it, and for what is kept now of what it rests on.
+
+    The contents' own columns are the caller's.
+    """
     if not writes:
         return
     bodies: dict[int, str] = {}
     for part in codec.chunks(sorted({r.detectors_id for r in writes if r.evented})):
         query = select(detector_sets.c.id, detector_sets.c.body).where(detector_sets.c.id.in_(part))
         bodies.update((row, body) for row, body in connection.execute(query))
+    explained = explanations.bodies_of(connection, [write.content_id for write in writes if write.evented])
     rows: list[dict[str, Any]] = []
     new: list[Event] = []
     owners: list[dict[str, Any]] = []
@@ -104,6 +108,8 @@ def write_judgements(connection: Connection, at: float, run: int | None, writes:
                 "rules": [reason.rule for reason in judgement.reasons],
                 "digest": digest(row, write.sha256, bodies[write.detectors_id]),
             }
+            if write.content_id in explained:
+                payload["explanation"] = explanations.digest(explained[write.content_id])
             new.append(Event(Kind.JUDGED, payload, write.sha256))
             owners.append(row)
     for row, seq in zip(owners, append(connection, at, new), strict=True):

@@ -15,6 +15,7 @@ from fedi_safety.core.moderation import ActionState
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import CHAIN_START, Kind, entry_hash
+from fedi_safety.ledger.explanations import digest as digest_of
 from fedi_safety.ledger.followup.app_actions import digest as digest_of_action
 from fedi_safety.ledger.followup.traces import digest as digest_of_trace
 from fedi_safety.ledger.followup.traces import sightings_of
@@ -28,6 +29,7 @@ from fedi_safety.ledger.schema import (
     detector_sets,
     dismissals,
     events,
+    explanations,
     judgements,
     objects,
     plans,
@@ -80,7 +82,7 @@ def _not_covered(connection: Connection) -> tuple[str, ...]:
     """Return what no event vouches for, as people call it."""
     clear = select(func.count()).select_from(contents).where(contents.c.verdict == Verdict.CLEAR.value)
     return (
-        f"labels, reasons and scores of {connection.execute(clear).scalar_one():,} clear contents",
+        f"labels, reasons, scores and explanations of {connection.execute(clear).scalar_one():,} clear contents",
         "which objects there are and where they lie, with the gaps",
         "uploads at the gate",
         "how far `watch` has looked, and when a failed trace is due again",
@@ -278,7 +280,8 @@ def _check_verdicts(connection: Connection) -> None:
         select(func.max(e.seq)).where(e.sha256 == c.sha256, e.kind == Kind.JUDGED.value).correlate(contents)
     ).scalar_subquery()
     names = ("policy", "labels", "reasons", "signals", "detectors_id")
-    query = select(c.id, c.sha256, c.verdict, *(c[name] for name in names), last.label("last"))
+    query = select(c.id, c.sha256, c.verdict, *(c[name] for name in names), last.label("last"), explanations.c.body)
+    query = query.outerjoin(explanations, explanations.c.content_id == c.id)
     for page in _pages(connection, query, c.id):
         evented = [row.last for row in page if row.last is not None]
         told = _told(connection, evented)
@@ -291,6 +294,10 @@ def _check_verdicts(connection: Connection) -> None:
             own = [getattr(row, name) for name in names]
             if row.verdict != Verdict.CLEAR.value and own != judged.get(row.last):
                 raise _Broken(f"content {row.sha256.hex()} is not {row.verdict} for what its last event says")
+            if row.verdict != Verdict.CLEAR.value and told[row.last].get("explanation") != digest_of(row.body):
+                raise _Broken(
+                    f"what content {row.sha256.hex()} is {row.verdict} for is explained otherwise than it was"
+                )
 
 
 def _check_dismissals(connection: Connection) -> None:

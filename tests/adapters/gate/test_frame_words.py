@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,19 @@ from pydantic import ValidationError
 from fedi_safety.core.enums import MediaType, Verdict
 from fedi_safety.core.frames.scores import FrameScore, FrameScores
 from fedi_safety.core.policy import judge
-from fedi_safety.core.types import Content, FactorHit, Judgement, RuleHit, Scores, Signal
+from fedi_safety.core.types import (
+    Content,
+    Explanation,
+    FactorHit,
+    Finding,
+    Found,
+    Judgement,
+    LeftOut,
+    Look,
+    RuleHit,
+    Scores,
+    Signal,
+)
 from fedi_safety.gate.worker_api import _MAX_BODY_BYTES
 from fedi_safety.judging.messages import Result, ResultsRequest, result_of
 from fedi_safety.judging.types import Answer, Unjudged
@@ -43,6 +56,26 @@ def told(what: Content | None = None) -> dict[str, Any]:
 def test_what_each_frame_was_given_comes_over_whole() -> None:
     answer = Result.model_validate(told()).answer(SHA, 5, "worker")
     assert answer.content == content()
+
+
+FOUND = Explanation(
+    (Look(0, 0, "at 0:00.00", 640, 480),),
+    (Found(("nudenet",), 0, Finding("FACE_MALE", 0.8, 0.1, 0.1, 0.5, 0.5, 212, signals={"face.present": 0.8})),),
+    (LeftOut("age", "why"),),
+)
+
+
+def test_what_a_verdict_rests_on_comes_over_whole() -> None:
+    explained = replace(content(), scores=replace(content().scores, explanation=FOUND))
+    assert Result.model_validate(told(explained)).answer(SHA, 5, "worker").content == explained
+
+
+@pytest.mark.parametrize("words", [None, "", "nonsense", '{"v":2}', "[" * 9000])
+def test_a_verdict_counts_whatever_is_told_of_what_it_rests_on(words: str | None) -> None:
+    """An older worker tells nothing, a newer one perhaps otherwise."""
+    said = told()
+    said["content"]["explanation"] = words
+    assert Result.model_validate(said).answer(SHA, 5, "worker").content == content()
 
 
 @pytest.mark.parametrize(

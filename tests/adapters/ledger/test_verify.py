@@ -15,7 +15,19 @@ from sqlalchemy import text
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Verdict
 from fedi_safety.core.moderation import ActionState, Intended, TargetKind
 from fedi_safety.core.sightings import Certainty, Sighting, SightingKind, SightingWay, Subject, TraceRecord, TraceState
-from fedi_safety.core.types import Content, Judged, Judgement, Object, Outcome, Receipt, RuleHit, Scores, Signal
+from fedi_safety.core.types import (
+    Content,
+    Explanation,
+    Judged,
+    Judgement,
+    Look,
+    Object,
+    Outcome,
+    Receipt,
+    RuleHit,
+    Scores,
+    Signal,
+)
 from fedi_safety.ledger import planning
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 
@@ -35,7 +47,8 @@ RECEIPT: Receipt = {"aliases": ("a.png", "b.png"), "identifier": "01/x"}
 
 def _judged(key: str, verdict: Verdict) -> Judged:
     digest = hashlib.sha256(key.encode()).digest()
-    scores = Scores({"test.red": Signal(0.7)}, {"test": "1"})
+    found = None if verdict is Verdict.CLEAR else Explanation((Look(0, 0, "", 1, 1),))
+    scores = Scores({"test.red": Signal(0.7)}, {"test": "1"}, explanation=found)
     reasons = () if verdict is Verdict.CLEAR else (RuleHit("red", verdict, None, ()),)
     content = Content(digest, 1, MediaType.PNG, 1, 1, 1, scores)
     return Judged(Object(key, 1, 2, "3"), content, Judgement(verdict, (), reasons, "p"))
@@ -101,7 +114,7 @@ def reopened(path: Path) -> Iterator[SqlLedger]:
 def test_an_untouched_ledger_verifies(reopened: SqlLedger) -> None:
     found = reopened.verify()
     assert found.problem is None and found.length > 15 and len(found.head) == 64
-    assert found.not_covered[0] == "labels, reasons and scores of 2 clear contents"
+    assert found.not_covered[0] == "labels, reasons, scores and explanations of 2 clear contents"
 
 
 TAMPERINGS = {
@@ -145,6 +158,14 @@ TAMPERINGS = {
     "content in force by other detectors": (
         "INSERT INTO detector_sets VALUES (9, '{}'); UPDATE contents SET detectors_id = 9 WHERE id = 1",
         "is not block for what",
+    ),
+    "content explained otherwise": (
+        "UPDATE explanations SET body = replace(body, '1', '2') WHERE content_id = 1",
+        "is explained otherwise than its last event says",
+    ),
+    "content explained no more": (
+        "DELETE FROM explanations WHERE content_id = 2",
+        "is explained otherwise than its last event says",
     ),
     "run of another kind": ("UPDATE runs SET kind = 'apply'", "run 1 is not what its events say"),
     "run of another store": ("UPDATE runs SET store = 'file:///else'", "run 1 is not what its events say"),

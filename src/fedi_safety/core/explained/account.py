@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from fedi_safety.core.types import Explanation, Finding, Found, Frame, Look
+from fedi_safety.core.types import Explanation, FactorHit, Finding, Found, Frame, Judgement, LeftOut, Look
 
 MAX_OF_A_FRAME = 64
 """How many findings of a frame are remembered while it is judged: a crowd has hundreds."""
+
+MAX_FOUND = 24
+"""How many findings of a content last: those that the verdict rests on, then the strongest."""
+
+MAX_LOOKS = 48
+"""How many of its frames are named: those of its findings, then the first."""
+
+_SAME = 1e-4  # what values are rounded by where they are kept
 
 _Region = tuple[int, str, float, float, float, float]
 
@@ -37,6 +45,34 @@ class Account:
             Look(frame.index, frame.picture, frame.place.text, frame.width, frame.height) for frame in self._frames
         ]
         return Explanation(tuple(looks), tuple(self._found.values()))
+
+
+def lasting(found: Explanation, judgement: Judgement, left_out: Sequence[LeftOut]) -> Explanation:
+    """Return what of it is worth keeping beside this judgement: bounded, and all that its reasons rest on."""
+    hits = [hit for reason in judgement.reasons for hit in reason.factors]
+    based = {id(basis) for hit in hits if (basis := basis_of(hit, found.found)) is not None}
+    things = sorted(found.found, key=lambda one: (id(one) in based, bool(one.finding.signals), one.finding.score))
+    things = things[: -MAX_FOUND - 1 : -1]
+    named = {hit.frame for hit in hits} | {one.frame for one in things}
+    looks = sorted(found.looks, key=lambda look: look.frame not in named)[:MAX_LOOKS]
+    more = len(found.looks) - len(looks), len(found.found) - len(things)
+    return Explanation(tuple(looks), tuple(things), tuple(left_out), *more)
+
+
+def basis_of(hit: FactorHit, found: Sequence[Found]) -> Found | None:
+    """Return the finding that a factor rests on; None where its signal comes from no single region."""
+    near = [
+        (abs(value - hit.value), at)
+        for at, one in enumerate(found)
+        if one.frame == hit.frame and (value := one.finding.signals.get(hit.signal)) is not None
+    ]
+    off, at = min(near, default=(1.0, -1))
+    return found[at] if off <= _SAME else None
+
+
+def with_second_pass(found: Explanation, first: Collection[int]) -> Explanation:
+    """Return it with every frame that was not among the first pass's marked as a second pass's."""
+    return replace(found, looks=tuple(replace(look, second=look.frame not in first) for look in found.looks))
 
 
 def strongest(findings: Sequence[Finding], most: int) -> Sequence[Finding]:

@@ -12,7 +12,7 @@ from typing import Any
 from fedi_safety.core.enums import ActKind, PlanState, Reason, Verdict
 from fedi_safety.core.moderation import AppAction, Confirmation
 from fedi_safety.core.sightings import TraceRecord
-from fedi_safety.core.types import Judgement, Object, RuleHit, Signal
+from fedi_safety.core.types import Explanation, Judgement, Object, RuleHit, Signal
 
 BINS = 20
 """How many equal bins from 0 to 1 a histogram has."""
@@ -103,6 +103,7 @@ class Shown:
     uploads: list[dict[str, Any]] = field(default_factory=list)  # that the gate refused, or let in without a verdict
     actions: list[AppAction] = field(default_factory=list)  # through the app
     confirmation: Confirmation | None = None
+    explanation: Explanation | None = None  # what its scores rest on; None of what is plainly clear, or was not told
 
 
 # --- figures
