@@ -295,9 +295,7 @@ def _check_verdicts(connection: Connection) -> None:
             if row.verdict != Verdict.CLEAR.value and own != judged.get(row.last):
                 raise _Broken(f"content {row.sha256.hex()} is not {row.verdict} for what its last event says")
             if row.verdict != Verdict.CLEAR.value and told[row.last].get("explanation") != digest_of(row.body):
-                raise _Broken(
-                    f"what content {row.sha256.hex()} is {row.verdict} for is explained otherwise than it was"
-                )
+                raise _Broken(f"content {row.sha256.hex()} is explained otherwise than its last event says")
 
 
 def _check_dismissals(connection: Connection) -> None:
