@@ -210,7 +210,7 @@ def test_however_much_was_found_it_stays_small() -> None:
 )
 def test_what_is_none_is_refused(broken: str) -> None:
     assert broken != text_of(FULL)
-    with pytest.raises(ValueError, match="explanation|Expecting|unpack"):
+    with pytest.raises(ValueError, match=r"explanation|Expecting|unpack"):
         explanation_from(broken)
 
 

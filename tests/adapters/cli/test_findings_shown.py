@@ -7,7 +7,15 @@ from dataclasses import replace
 import pytest
 
 from fedi_safety.cli.show_cmd import _lines
-from fedi_safety.cli.text.findings import WIDTH, basis_text, explanation_json, finding_text, thing, unexplained
+from fedi_safety.cli.text.findings import (
+    WIDTH,
+    basis_lines,
+    basis_text,
+    explanation_json,
+    finding_text,
+    thing,
+    unexplained,
+)
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.ledger.records import PastJudgement, Shown
 from fedi_safety.core.types import (
@@ -92,6 +100,14 @@ def test_show_tells_it_frame_by_frame_in_the_width_of_a_terminal() -> None:
     lines = _lines(shown(BLOCK, EXPLANATION))
     assert "\n".join(lines) == GOLDEN
     assert max(len(line) for line in lines if not line.startswith("    a stand-in: ")) <= WIDTH
+
+
+def test_factors_that_rest_on_one_thing_say_it_once() -> None:
+    face = FactorHit("face", 0.5, 0.83, "face.present", 0)
+    assert basis_lines((face, MINOR, SEXUAL), EXPLANATION)[:2] == [
+        "        face and minor: face, 212 px, certain 0.83; age models: dlib under 18",
+        "          with 0.31, dlib under 25 with 0.62",
+    ]
 
 
 def test_its_json_has_the_same_as_data() -> None:

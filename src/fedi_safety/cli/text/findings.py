@@ -56,15 +56,18 @@ def basis_text(hit: FactorHit, found: Explanation | None) -> str:
     if basis is not None:
         said = finding_text(basis.finding)
     elif look is not None:
-        said = f"{look.where or _WHOLE} as a whole; no single region"
+        said = f"{look.where or 'the picture'} as a whole; no single region"
     else:
         return "not on record"
     return said + ("; seen by the second pass alone" if look is not None and look.second else "")
 
 
 def basis_lines(hits: tuple[FactorHit, ...], found: Explanation | None) -> list[str]:
-    """Return what the factors of a rule rest on, for people."""
-    return [line for hit in hits for line in _wrapped(f"{hit.factor}: {basis_text(hit, found)}", 8)]
+    """Return what the factors of a rule rest on, for people; those that rest on one thing together."""
+    factors: dict[str, list[str]] = {}
+    for hit in hits:
+        factors.setdefault(basis_text(hit, found), []).append(hit.factor)
+    return [line for basis, names in factors.items() for line in _wrapped(f"{' and '.join(names)}: {basis}", 8)]
 
 
 def unexplained(shown: Shown) -> str | None:
