@@ -87,6 +87,21 @@ def test_a_first_look_near_a_rule_is_followed_by_a_second(bench: Bench, clips: C
     ]
 
 
+def test_it_is_on_record_what_only_the_second_look_saw(bench: Bench) -> None:
+    """I7: whoever will not look learns that the verdict came from a closer look, and on what it rests."""
+    put(bench, b"pic red=0.6 circle=0.3|pic##pic red=0.7|pic red=0.9 circle=0.8")
+    put(bench, b"pic red=0.6 circle=0.3##pic red=0.6 circle=0.3", "near")
+    put(bench, b"pic red=0.1##pic red=1 circle=1", "far")
+    bench.scan(dry_run=True)
+    found = {key: shown.explanation for key in ("clip", "near", "far") if (shown := bench.ledger.show(key)) is not None}
+    assert found["clip"] is not None and found["near"] is not None
+    assert {look.frame: look.second for look in found["clip"].looks} == {0: False, 1: False, 11: True, 12: True}
+    best = {one.detectors: one.finding.score for one in found["clip"].found if one.frame == 12}
+    assert best == {("a",): 0.9, ("b",): 0.8}
+    assert found["near"].found, "a stricter policy would condemn this first"
+    assert found["far"] is None, "plainly clear: nothing to explain"
+
+
 @pytest.mark.parametrize(
     "text",
     [
