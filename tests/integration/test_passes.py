@@ -40,7 +40,7 @@ def fake(bench: Bench) -> FakeStore:
 def test_a_real_run_removes_what_is_condemned_and_nothing_else(bench: Bench) -> None:
     tally, _ = bench.scan()
     assert (tally.listed, tally.judged, tally.block, tally.clear) == (5, 3, 1, 2)
-    assert tally.unscanned == {"not_media": 1, "corrupt": 1}
+    assert (tally.skipped, tally.unscanned) == ({"not_media": 1}, {"corrupt": 1})
     assert (tally.planned, tally.acted, tally.failed) == (1, 1, 0)
     assert tally.accounted
     assert sorted(fake(bench).objects) == ["b", "c", "d", "e"]
@@ -53,7 +53,8 @@ def test_a_second_scan_opens_nothing(bench: Bench) -> None:
     fake(bench).fetched.clear()
     tally, _ = bench.scan(dry_run=True)
     assert fake(bench).fetched == []
-    assert (tally.judged, tally.already_judged, tally.unscanned_total, tally.block) == (0, 3, 2, 1)
+    assert (tally.judged, tally.already_judged, tally.block) == (0, 3, 1)
+    assert (tally.skipped, tally.unscanned) == ({"not_media": 1}, {"corrupt": 1})
     assert tally.planned == 1
 
 
@@ -95,8 +96,8 @@ def test_failures_are_unscanned_whatever_their_content_and_never_removed(bench: 
     before = dict(fake(bench).objects)
     tally, _ = bench.scan()
     assert set(before) - set(fake(bench).objects) == {"a"}
+    assert tally.skipped == {"not_media": 1}
     assert tally.unscanned == {
-        "not_media": 1,
         "corrupt": 1,
         "truncated": 1,
         "too_large": 1,
@@ -369,3 +370,10 @@ class TestBreaker:
         assert enforcement.tripped is not None
         assert "unscanned" in enforcement.tripped
         assert tally.acted == 0
+
+    def test_what_is_no_media_stops_nothing(self, bench: Bench) -> None:
+        for i in range(250):
+            fake(bench).put(f"y{i}", b"text %d" % i)
+        bench.limits = BreakerLimits(max_removed_share=1)
+        tally, enforcement = bench.scan()
+        assert (enforcement.tripped, tally.acted, tally.skipped) == (None, 1, {"not_media": 251})

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedi_safety.cli.options import ConfigOption, JsonOption, LedgerOption, LogLevelOption, QuietOption, YesOption
+from fedi_safety.cli.options import (
+    ConfigOption,
+    JsonOption,
+    LedgerOption,
+    LogLevelOption,
+    QuietOption,
+    SkippedOption,
+    YesOption,
+)
 from fedi_safety.cli.output_file import checked_place, write_page
 from fedi_safety.cli.shell import Shell, shell, write_json
 from fedi_safety.core.errors import UsageError, printable
@@ -33,6 +41,7 @@ def report(
         str | None,
         typer.Argument(metavar="STORE", help="Only this store: a path, a URL or a configured name; left out, all."),
     ] = None,
+    skipped_as_unscanned: SkippedOption = False,
     json_output: JsonOption = False,
     csv_output: Annotated[bool, typer.Option("--csv", help="Print a row for every figure of every store.")] = False,
     html: Annotated[
@@ -51,6 +60,8 @@ def report(
         raise UsageError("--json and --csv", "only one can have standard output", "give one of them")
     place = None if html is None else checked_place(html)
     found = _read(sh, store, histograms=json_output or place is not None, policy=place is not None)
+    if skipped_as_unscanned:
+        found.figures.take_skipped_as_unscanned()
     if place is not None:
         from fedi_safety.reports.page import render
 
@@ -113,7 +124,7 @@ def as_json(found: Report) -> dict[str, Any]:
     from fedi_safety.reports.facts import sources_shown, summed
 
     stores = found.figures.stores
-    present, judged = sum(s.present for s in stores), sum(s.judged for s in stores)
+    media, judged = sum(s.media for s in stores), sum(s.judged for s in stores)
     acts = found.acts.values()
     return {
         "version": found.version,
@@ -122,11 +133,12 @@ def as_json(found: Report) -> dict[str, Any]:
         "store": found.store,
         "stores": [_store_json(store, found.acts.get(store.store)) for store in stores],
         "totals": {
-            "present": present,
+            "present": sum(s.present for s in stores),
             "judged": judged,
             "trusted": sum(s.trusted for s in stores),
             "partly": sum(s.partly for s in stores),
-            "coverage": judged / present if present else None,
+            "coverage": judged / media if media else None,
+            "skipped": _sorted(summed(s.skipped for s in stores)),
             "unscanned": _sorted(summed(s.unscanned for s in stores)),
             "verdicts": _verdicts(summed(s.verdicts for s in stores)),
             "labels": _sorted(summed(s.labels for s in stores)),
@@ -172,7 +184,8 @@ def _store_json(store: StoreFigures, acts: StoreActs | None) -> dict[str, Any]:
         "judged": store.judged,
         "trusted": store.trusted,
         "partly": store.partly,
-        "coverage": store.coverage if store.present else None,
+        "coverage": store.coverage if store.media else None,
+        "skipped": _sorted(store.skipped),
         "unscanned": _sorted(store.unscanned),
         "verdicts": _verdicts(store.verdicts),
         "labels": _sorted(store.labels),
@@ -255,7 +268,10 @@ def _print_tables(sh: Shell, found: Report) -> None:
         if store.unscanned.total():
             # Not in the table: a command that is broken over two cells cannot be copied.
             command = list_command(found, store.store, "REASON")
-            out.print(Text(f"the objects without a verdict: {command}"), soft_wrap=True)
+            out.print(Text(f"the media without a verdict: {command}"), soft_wrap=True)
+        if store.skipped.total():
+            command = list_command(found, store.store, "REASON", "skipped")
+            out.print(Text(f"what is no media: {command}"), soft_wrap=True)
         out.print()
     for by in found.sources:
         shown, more = sources_shown(found, by)
@@ -315,6 +331,9 @@ def _store_table(found: Report, store: StoreFigures) -> Table:
         row("  in part", store.partly, "see `fedi-safety list --partly`")
     row("unscanned", store.unscanned.total())
     for reason, count in by_count(store.unscanned):
+        row(f"  {reason}", count)
+    row("skipped", store.skipped.total(), "no media" if store.skipped.total() else "")
+    for reason, count in by_count(store.skipped):
         row(f"  {reason}", count)
     for verdict in _VERDICTS:
         row("condemned" if verdict == "block" else verdict, store.verdicts[verdict])

@@ -32,6 +32,7 @@ from fedi_safety.cli.options import (
     PrefixOption,
     QuietOption,
     ResumeOption,
+    SkippedOption,
     StoreArgument,
     WithoutDryRunOption,
     YesOption,
@@ -77,6 +78,7 @@ def scan(
     keep_embeddings: KeepOption = None,
     resume_acts: ResumeOption = False,
     accept_gone: AcceptGoneOption = False,
+    skipped_as_unscanned: SkippedOption = False,
     json_output: ClosingJsonOption = False,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
@@ -107,6 +109,7 @@ def scan(
             "accept_gone": accept_gone,
         },
         given=Given.NO_DRY_RUN if without_dry_run else Given.NOTHING,
+        skipped_as_unscanned=skipped_as_unscanned,
         json_output=json_output,
     )
 
@@ -117,6 +120,7 @@ def run_scan(
     wanted: dict[str, Any],
     *,
     given: Given = Given.NOTHING,
+    skipped_as_unscanned: bool = False,
     json_output: bool = False,
 ) -> int:
     """Scan one store, or all that are configured side by side, and tell how it went. Returns the exit code.
@@ -149,6 +153,10 @@ def run_scan(
             _side_by_side(
                 [partial(each.run, live, ledger=ledger, engine=engine, policy=policy, lock=lock) for each in passes]
             )
+    if skipped_as_unscanned:
+        for each in passes:
+            if each.report is not None:
+                each.report.tally.take_skipped_as_unscanned()
     return _tell(sh, passes, json_output=json_output)
 
 
@@ -272,7 +280,7 @@ class _Live:
             add_tally(tally, part)
         text = (
             f"{tally.listed:,} seen  {tally.judged:,} judged  {tally.already_judged:,} known  "
-            f"{tally.block:,} condemned  {tally.unscanned_total:,} unscanned"
+            f"{tally.block:,} condemned  {tally.unscanned_total:,} unscanned  {tally.skipped_total:,} skipped"
         )
         self._progress.update(self._task, completed=tally.listed, text=text)
 

@@ -154,7 +154,7 @@ class SqlLedger(UploadSide, TraceSide, ActionSide):
             return earlier.chosen_act(connection, store)
 
     def store_counts(self, store: str) -> StoreCounts:
-        """Count a store's judged and unscanned objects, and its open plans of acts that remove."""
+        """Count a store's judged and unscanned media, and its open plans of acts that remove."""
         return statistics.store_counts(self.database, store)
 
     def breaker(self, store: str) -> str | None:

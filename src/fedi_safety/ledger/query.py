@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
-from fedi_safety.core.enums import ActKind, PlanState, Reason, Verdict
+from fedi_safety.core.enums import SKIPPED, ActKind, PlanState, Reason, Verdict
 from fedi_safety.core.ledger.records import Filters, PastEvent, PastJudgement, Row, Shown
 from fedi_safety.ledger import codec, uploads
 from fedi_safety.ledger.database.base import Database
@@ -29,6 +29,8 @@ from fedi_safety.ledger.schema import (
 )
 
 IMPORTED_LABEL = "imported"
+_SKIPPED_STATE = "skipped"
+_SKIPPED = tuple(sorted(reason.value for reason in SKIPPED))
 
 
 _o, _c, _p = objects.c, contents.c, plans.c
@@ -68,8 +70,7 @@ def _conditions(wanted: Filters) -> list[ColumnElement[bool]]:
     if wanted.store is not None:
         found.append(stores.c.url == wanted.store)
     if wanted.state is not None:
-        same = (State.JUDGED, State.TRUSTED) if wanted.state == State.JUDGED else (State(wanted.state),)
-        found.append(_o.state.in_([state.value for state in same]))
+        found.append(_in_state(wanted.state))
     if wanted.verdict is not None:
         # A subquery on the verdict's index: blocked contents are few among millions.
         of_content = _o.content_id.in_(select(_c.id).where(_c.verdict == wanted.verdict.value))
@@ -102,6 +103,21 @@ def _conditions(wanted: Filters) -> list[ColumnElement[bool]]:
     return found
 
 
+def is_skipped() -> ColumnElement[bool]:
+    """Return the condition that an object is no media. It stands among the unscanned ones, told by its reason."""
+    return and_(_o.state == State.UNSCANNED.value, _o.reason.in_(_SKIPPED))
+
+
+def _in_state(name: str) -> ColumnElement[bool]:
+    """Return the condition that an object is in a state as people know it (`records.STATES`)."""
+    if name == _SKIPPED_STATE:
+        return is_skipped()
+    if name == State.UNSCANNED:
+        return and_(_o.state == State.UNSCANNED.value, _o.reason.not_in(_SKIPPED))
+    same = (State.JUDGED, State.TRUSTED) if name == State.JUDGED else (State(name),)
+    return _o.state.in_([state.value for state in same])
+
+
 def _row(row: Any) -> Row:
     state = State(row["state"])
     verdict = None if row["verdict"] is None else Verdict(row["verdict"])
@@ -110,10 +126,13 @@ def _row(row: Any) -> Row:
         verdict = Verdict.BLOCK if state is State.HISTORY else Verdict.CLEAR
         labels = (IMPORTED_LABEL, row["detail"]) if row["detail"] else (IMPORTED_LABEL,)
     unscanned = state is State.UNSCANNED
+    reason = Reason(row["reason"]) if unscanned else None
+    skipped = reason is not None and reason.skipped
+    known_as = _SKIPPED_STATE if skipped else State.JUDGED.value if state is State.TRUSTED else state.value
     return Row(
         store=row["url"],
         key=codec.key_text(row["key"]),
-        state=State.JUDGED.value if state is State.TRUSTED else state.value,
+        state=known_as,
         size=row["size"] if row["size"] >= 0 else None,
         sha256=row["sha256"] or row["own_sha256"],
         verdict=None if unscanned else verdict,
@@ -122,13 +141,14 @@ def _row(row: Any) -> Row:
         signals=codec.signals_from(row["signals"]) if row["signals"] is not None else {},
         policy=row["policy"],
         dismissed=row["dismissed_at"] is not None,
-        unscanned=Reason(row["reason"]) if unscanned else None,
+        unscanned=None if skipped else reason,
         detail=(row["detail"] or "") if unscanned else "",
         act=None if row["act"] is None else ActKind(row["act"]),
         act_state=None if row["plan_state"] is None else PlanState(row["plan_state"]),
         error=row["error"],
         judged_at=row["judged_at"],
         partly=None if unscanned else row["partly"],
+        skipped=reason if skipped else None,
     )
 
 

@@ -65,7 +65,7 @@ def test_json_fields(ledger: LedgerReader) -> None:
     assert [(run["id"], run["status"], run["summary"]) for run in runs] == [(1, "done", {"listed": 5})]
     first, second = found.pop("stores")
     away = {"removed": 1, "gone": 0, "history": 0}
-    common = {"unscanned": {"corrupt": 1}, "labels": {"=1+1": 2}, "trusted": 0, "partly": 0, **away}
+    common = {"skipped": {}, "unscanned": {"corrupt": 1}, "labels": {"=1+1": 2}, "trusted": 0, "partly": 0, **away}
     acting = {
         "plans": {"done": 1, "failed": 1, "planned": 1},
         "open_plans": 2,

@@ -73,6 +73,7 @@ def row_json(row: Row) -> dict[str, Any]:
         "labels": list(row.labels),
         "reasons": [reason_json(hit) for hit in row.reasons],
         "signals": {name: signal.value for name, signal in sorted(row.signals.items())},
+        "skipped": None if row.skipped is None else row.skipped.value,
         "unscanned": None if row.unscanned is None else row.unscanned.value,
         "partly": row.partly,
         "act": act,

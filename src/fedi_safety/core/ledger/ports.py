@@ -268,7 +268,7 @@ class Ledger(Memory, TraceLedger, ActionLedger, Protocol):
         ...
 
     def store_counts(self, store: str) -> StoreCounts:
-        """Count a store's judged and unscanned objects, and its open plans of acts that remove."""
+        """Count a store's judged and unscanned media, and its open plans of acts that remove."""
         ...
 
     def breaker(self, store: str) -> str | None:
