@@ -109,7 +109,9 @@ def test_a_damaged_picture_is_a_gap_beside_them(healthy: Path) -> None:
     assert table["skipped"].split()[1] == "4" and "1 not_media" in table["skipped"]
     assert table["unscanned"].split()[1:] == ["1", "1", "truncated"]
     told = program("report").out
-    assert "coverage 50.0 %: 1 object has no verdict: 1 truncated; 4 objects skipped, no media" in " ".join(told.split())
+    assert "coverage 50.0 %: 1 object has no verdict: 1 truncated; 4 objects skipped, no media" in " ".join(
+        told.split()
+    )
 
 
 def test_a_reason_of_the_other_side_is_refused_with_the_option_that_has_it() -> None:

@@ -33,7 +33,9 @@ def list_objects(
     ] = None,
     skipped: Annotated[
         Reason | None,
-        typer.Option("--skipped", metavar="REASON", help=f"Only skipped for this reason: {', '.join(sorted(SKIPPED))}."),
+        typer.Option(
+            "--skipped", metavar="REASON", help=f"Only skipped for this reason: {', '.join(sorted(SKIPPED))}."
+        ),
     ] = None,
     partly: Annotated[bool, typer.Option("--partly", help="Only what could be judged in part only.")] = False,
     act: Annotated[PlanState | None, typer.Option("--act", help="Only with the latest plan in this state.")] = None,

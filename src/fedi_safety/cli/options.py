@@ -100,7 +100,8 @@ AcceptGoneOption = Annotated[
 SkippedOption = Annotated[
     bool,
     typer.Option(
-        "--skipped-as-unscanned", help="Count what is no media as unscanned, for exit code 1 too, as first versions did."
+        "--skipped-as-unscanned",
+        help="Count what is no media as unscanned, for exit code 1 too, as first versions did.",
     ),
 ]
 ClosingJsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")]

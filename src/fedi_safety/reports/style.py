@@ -53,7 +53,8 @@ summary { cursor: pointer; color: var(--dim); font-size: .87rem; }
 details { margin-top: .3rem; }
 .key { display: inline-block; width: .75em; height: .75em; border-radius: 2px; margin-right: .45em; }
 rect.clear { fill: var(--clear); } rect.review { fill: var(--review); } rect.block { fill: var(--block); }
-rect.gap { fill: var(--gap); } rect.skipped { fill: var(--skipped); } rect.bar { fill: var(--bar); } rect.removed { fill: var(--removed); }
+rect.gap { fill: var(--gap); } rect.skipped { fill: var(--skipped); }
+rect.bar { fill: var(--bar); } rect.removed { fill: var(--removed); }
 rect.empty { fill: none; stroke: var(--line); }
 i.clear { background: var(--clear); } i.review { background: var(--review); } i.block { background: var(--block); }
 i.gap { background: var(--gap); } i.skipped { background: var(--skipped); }
