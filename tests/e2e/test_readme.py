@@ -69,7 +69,7 @@ def comparable(text: str, folders: Mapping[str, Path]) -> list[str]:
         text = text.replace(str(folder), place)
     text = text.replace(os.environ["HOME"], "/path/to/home")
     lines = [re.sub(r"[ \t]+", " ", line).strip() for line in text.splitlines()]
-    varying = re.compile(r"[\d,.]+ a second on \w+|seconds [\d,.]+|\b20\d\d-\d\d-\d\d\b")
+    varying = re.compile(r"[\d,.]+ a second on \w+|seconds [\d,.]+|\b20\d\d-\d\d-\d\d(T[\d:]+\+00:00)?\b")
     return [varying.sub("VARYING", line) for line in lines if line]
 
 

@@ -71,12 +71,12 @@ def apply(
         if place is not None:
             write_page(place, _all_lines(records, [opened.url for _, opened in found]), _TO_NAME)
             sh.note(f"wrote {place}")
-        chosen = [(_settled(sh, records, target, opened), opened) for target, opened in found]
+        chosen = [(_settled(sh, records, target, opened, names), opened) for target, opened in found]
         reports = _apply(sh, records, chosen, resume_acts=resume_acts, resume_actions=resume_actions)
         return _tell(sh, reports, records.name, json_output=json_output)
 
 
-def _settled(sh: Shell, ledger: Ledger, target: Target, store: Store) -> Target:
+def _settled(sh: Shell, ledger: Ledger, target: Target, store: Store, written: str | None) -> Target:
     """Return a target whose act holds, once a person has agreed to what is planned. Raises `UsageError` for a no."""
     count = ledger.store_counts(store.url).open_removals
     if not count:
@@ -86,15 +86,15 @@ def _settled(sh: Shell, ledger: Ledger, target: Target, store: Store) -> Target:
     if target.settings.act == NO_ACT:
         return target
     asking = sh.can_ask and not sh.yes
-    for line in _named(ledger, store.url, count, str(target.settings.act)):
+    for line in _named(ledger, store.url, count, str(target.settings.act), written):
         (sh.warn if asking else sh.note)(line)
     if asking and not sh.agreed("Remove them? There is no way back."):
         raise UsageError(store.url, "nothing was done", "`fedi-safety list --act planned` tells why each was condemned")
     return target
 
 
-def _named(ledger: Ledger, store: str, planned: int, act: str) -> Iterator[str]:
-    """Yield what will be removed: how many, by which rules, and the first of them by name."""
+def _named(ledger: Ledger, store: str, planned: int, act: str, written: str | None) -> Iterator[str]:
+    """Yield what will be removed: how many, by which rules, and the first by name; `written` is a file with all."""
     from fedi_safety.app.apply import removables
     from fedi_safety.reports.facts import by_count, objects_text
 
@@ -115,7 +115,8 @@ def _named(ledger: Ledger, store: str, planned: int, act: str) -> Iterator[str]:
         yield "the first of them:" if count > len(first) else "namely:"
     yield from (f"  {each.plan.object.key}" for each in first)
     if count > len(first):
-        yield f"  ... and {count - len(first):,} more; `{_TO_NAME} FILE` writes all, with their rules"
+        rest = f"all are in {written}" if written is not None else f"`{_TO_NAME} FILE` writes all, with their rules"
+        yield f"  ... and {count - len(first):,} more; {rest}"
     if planned > count:
         yield f"left alone: {planned - count:,} planned before that the policy in force does not condemn, or not yet"
 

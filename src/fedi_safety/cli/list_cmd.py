@@ -61,6 +61,10 @@ def list_objects(
         float | None,
         typer.Option("--least-share", min=0, max=1, help="... and, at 95 %, so large a share of all; 0.05."),
     ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="7d|DATE", help="Only what stands so since then: 12h, 7d, or a date."),
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="No more than this many.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
     config: ConfigOption = None,
@@ -69,15 +73,18 @@ def list_objects(
     quiet: QuietOption = False,
     yes: YesOption = False,
 ) -> int:
-    """List objects with their verdicts, reasons and actions."""
+    """List objects with times, verdicts, reasons and actions: time, key, verdict, reasons, store, with tabs between."""
     from fedi_safety.app.ledger import open_settings_ledger
-    from fedi_safety.cli.text.lookup import known_store, reason_text, row_json
+    from fedi_safety.cli.scan_cmd import parse_since
+    from fedi_safety.cli.text.lookup import iso_time, known_store, reason_text, row_json
     from fedi_safety.cli.text.sources import list_sources, policy_file
     from fedi_safety.core.ledger.records import STATES, Filters
 
     sh = shell(config, ledger, log_level, quiet, yes)
     if state not in (None, *STATES):
         raise UsageError(f"--state {state}", "no such state", f"use {', '.join(STATES[:-1])} or {STATES[-1]}")
+    reason = _reason(unscanned, skipped)
+    moment = None if since is None else parse_since(since)
     policy = policy_file(sh, by, domain_policy, output, least_contents, least_share)
     records = open_settings_ledger(sh.settings, readonly=True)
     try:
@@ -87,25 +94,26 @@ def list_objects(
             state=state,
             verdict=verdict,
             label=label,
-            reason=_reason(unscanned, skipped),
+            reason=reason,
             plan_state=act,
             prefix=prefix,
             partly=partly,
+            since=moment,
         )
         if by is not None:
             if filters != Filters(store=url):
                 raise UsageError(f"--by {by}", "it counts all that is condemned", "leave the other filters out")
             list_sources(sh, records, by, url, limit=limit, json_output=json_output, policy=policy)
             return 0
-        stores = records.store_urls()
         for row in records.list_objects(filters, limit):
             if json_output:
                 write_json(row_json(row))
                 continue
             reasons = [reason_text(hit) for hit in row.reasons]
             why = "; ".join([*reasons, *([f"judged in part: {row.partly}"] if row.partly else [])]) or row.detail
-            where = "" if url is not None or len(stores) < 2 else f"{row.store}\t"
-            sys.stdout.write(f"{where}{printable(row.key)}\t{_said(row)}\t{why}\n")
+            when = "-" if row.at is None else iso_time(row.at)
+            cells = (when, row.key, _said(row), why, row.store)
+            sys.stdout.write("\t".join(map(printable, cells)) + "\n")
     finally:
         records.dispose()
     return 0

@@ -73,6 +73,7 @@ class ScanRequest:
     dry_run: bool = False
     act: ActKind | None = ActKind.DELETE
     prefixes: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()  # these objects alone, where there are any
     since: float | None = None
     limit: int | None = None
     recheck: Recheck = Recheck.POLICY
@@ -87,7 +88,7 @@ class ScanRequest:
     @property
     def whole(self) -> bool:
         """Whether all of the store is asked for."""
-        return not self.prefixes and self.since is None and self.limit is None
+        return not self.prefixes and not self.keys and self.since is None and self.limit is None
 
 
 @dataclass(slots=True)

@@ -33,13 +33,17 @@ _SKIPPED_STATE = "skipped"
 _SKIPPED = tuple(sorted(reason.value for reason in SKIPPED))
 
 
-_o, _c, _p = objects.c, contents.c, plans.c
+_o, _c, _p, _j = objects.c, contents.c, plans.c, judgements.c
 _latest = select(func.max(plans.c.id)).where(plans.c.object_id == objects.c.id).correlate(objects).scalar_subquery()
+_last_word = select(func.max(_j.at)).where(_j.content_id == _o.content_id).correlate(objects).scalar_subquery()
+_AWAY = (State.REMOVED.value, State.GONE.value)
+_ENDED = (PlanState.DONE.value, PlanState.GONE.value)
 _ROWS = (
     select(
         _o.id, stores.c.url, _o.key, _o.state, _o.size, _o.sha256.label("own_sha256"), _o.reason, _o.detail,
         _o.judged_at, _c.sha256, _c.verdict, _c.labels, _c.reasons, _c.signals, _c.policy, _c.dismissed_at,
-        _p.act, _p.state.label("plan_state"), _p.error, _c.partly,
+        _p.act, _p.state.label("plan_state"), _p.error, _c.partly, _o.first_seen, _p.updated_at.label("plan_at"),
+        _last_word.label("word_at"),
     )
     .join(stores, stores.c.id == _o.store_id)
     .outerjoin(contents, _c.id == _o.content_id)
@@ -98,6 +102,8 @@ def _conditions(wanted: Filters) -> list[ColumnElement[bool]]:
             found.append(_o.key < high[:-1] + bytes([high[-1] + 1]))
     if wanted.partly:
         found += [_c.partly.is_not(None), _o.state == State.JUDGED.value]
+    if wanted.since is not None:
+        found.append(_stands_since(wanted.since))
     if wanted.sha256 is not None:
         found.append(or_(_c.sha256 == wanted.sha256, _o.sha256 == wanted.sha256))
     return found
@@ -116,6 +122,25 @@ def _in_state(name: str) -> ColumnElement[bool]:
         return and_(_o.state == State.UNSCANNED.value, _o.reason.not_in(_SKIPPED))
     same = (State.JUDGED, State.TRUSTED) if name == State.JUDGED else (State(name),)
     return _o.state.in_([state.value for state in same])
+
+
+def _stands_since(at: float) -> ColumnElement[bool]:
+    """Return the condition that an object stands as it does since then or later. In words of indexes; see `_at`."""
+    said = _o.content_id.in_(select(_j.content_id).where(_j.at >= at))
+    return or_(
+        and_(_o.state == State.JUDGED.value, or_(_o.judged_at >= at, said)),
+        and_(_o.state.in_(_AWAY), _p.state.in_(_ENDED), _p.updated_at >= at),
+        and_(_o.state.not_in((State.JUDGED.value, *_AWAY)), _o.first_seen >= at),
+    )
+
+
+def _at(row: Any) -> float | None:
+    """Return since when an object stands as it does; None where nobody noted when it was gone."""
+    if row["state"] == State.JUDGED.value:
+        return max(row["judged_at"] or row["first_seen"], row["word_at"] or 0.0)
+    if row["state"] in _AWAY:
+        return row["plan_at"] if row["plan_state"] in _ENDED else None
+    return float(row["first_seen"])
 
 
 def _row(row: Any) -> Row:
@@ -149,6 +174,7 @@ def _row(row: Any) -> Row:
         judged_at=row["judged_at"],
         partly=None if unscanned else row["partly"],
         skipped=reason if skipped else None,
+        at=_at(row),
     )
 
 

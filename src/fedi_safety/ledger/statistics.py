@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, cast, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from fedi_safety.core.enums import PlanState, Reason, Verdict
 from fedi_safety.core.ledger.records import BINS, Figures, StoreActs, StoreCounts, StoreFigures
@@ -16,10 +15,10 @@ from fedi_safety.ledger import codec
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import Kind
 from fedi_safety.ledger.followup import app_actions
+from fedi_safety.ledger.followup.history import day_number, day_text
 from fedi_safety.ledger.query import IMPORTED_LABEL, is_skipped
 from fedi_safety.ledger.schema import State, acts, contents, dismissals, events, objects, plans, runs, stores
 
-_DAY_S = 86_400
 _RUNS = 10
 _PAGE_ROWS = 5_000  # short rows, read by the million
 
@@ -162,15 +161,15 @@ def _last_runs(connection: Connection, store: str | None) -> list[dict[str, Any]
 
 
 def _by_day(connection: Connection, moment: ColumnElement[Any], store: str | None) -> dict[str, int]:
-    day = cast(moment, BigInteger) // _DAY_S
+    day = day_number(moment)
     query = select(day, func.count()).select_from(objects).where(moment.is_not(None)).group_by(day).order_by(day)
     if store is not None:
         query = query.join(stores, stores.c.id == objects.c.store_id).where(stores.c.url == store)
-    return {_day(number): count for number, count in connection.execute(query)}
+    return {day_text(number): count for number, count in connection.execute(query)}
 
 
 def _removed_by_day(connection: Connection, store: str | None) -> dict[str, int]:
-    day = cast(acts.c.closed_at, BigInteger) // _DAY_S
+    day = day_number(acts.c.closed_at)
     query = (
         select(day, func.count())
         .select_from(acts)
@@ -183,11 +182,7 @@ def _removed_by_day(connection: Connection, store: str | None) -> dict[str, int]
     )
     if store is not None:
         query = query.where(stores.c.url == store)
-    return {_day(number): count for number, count in connection.execute(query)}
-
-
-def _day(number: int) -> str:
-    return datetime.fromtimestamp(number * _DAY_S, UTC).date().isoformat()
+    return {day_text(number): count for number, count in connection.execute(query)}
 
 
 def _histograms(database: Database, store: str | None) -> dict[str, list[int]]:

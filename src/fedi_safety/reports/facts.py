@@ -19,6 +19,7 @@ from fedi_safety.core.errors import printable
 from fedi_safety.core.presence import REMEDY
 
 if TYPE_CHECKING:
+    from fedi_safety.core.ledger.history import History
     from fedi_safety.core.ledger.records import Figures, StoreActs, StoreFigures
     from fedi_safety.core.ledger.uploads import UploadFigures
     from fedi_safety.core.policy import Policy
@@ -57,6 +58,7 @@ class Report:
     ledger: str = ""  # what a person knows the ledger by
     # Where condemned contents came from, most first; one more than is shown where there are more.
     sources: Mapping[SourceKind, Sequence[Source]] = field(default_factory=dict)
+    history: History | None = None  # what happened since the time that was asked for
 
 
 def thresholds_of(policy: Policy) -> dict[str, tuple[Threshold, ...]]:

@@ -26,6 +26,7 @@ from fedi_safety.reports.facts import (
     warnings,
     wilson,
 )
+from fedi_safety.reports.period import HEADINGS, day_cells, happened_rows, span_of
 from fedi_safety.reports.plots import Part, text
 from fedi_safety.reports.style import STYLE
 
@@ -44,7 +45,7 @@ _CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-act
 def render(report: Report) -> str:
     """Return the whole page."""
     title = "fedi-safety report" if report.store is None else f"fedi-safety report: {report.store}"
-    body = [_header(report, title), _warnings(report)]
+    body = [_header(report, title), _warnings(report), _period(report)]
     if report.gate is not None:
         body.append(_gate(report.gate, report.made_at))
     if report.figures.stores:
@@ -103,6 +104,16 @@ def _warnings(report: Report) -> str:
         return ""
     items = "".join(f"<li>{_CODE.sub(_AS_CODE, text(warning))}</li>" for warning in found)
     return f'<section class="warn"><h2>To look at</h2><ul>{items}</ul></section>'
+
+
+def _period(report: Report) -> str:
+    if report.history is None:
+        return ""
+    rows = [[text(name), f"{count:,}", text(note)] for name, count, note in happened_rows(report.history)]
+    days = [[text(cell) for cell in day_cells(day, of_day)] for day, of_day in report.history.days.items()]
+    by_day = f"<h3>Day by day</h3>{table([HEADINGS[0], *(f'{h}#' for h in HEADINGS[1:])], days)}" if days else ""
+    span = f'<p class="dim">{text(span_of(report.history, report.made_at))}</p>'
+    return f"<section><h2>What happened</h2>{span}{table(('what', 'count#', ''), rows)}{by_day}</section>"
 
 
 def _gate(gate: UploadFigures, now: float) -> str:

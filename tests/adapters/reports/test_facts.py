@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fedi_safety.cli.output_file import checked_place, write_page
-from fedi_safety.cli.report_cmd import as_json, cell, csv_rows
+from fedi_safety.cli.report.figures import as_json, cell, csv_rows
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Reason, Verdict
 from fedi_safety.core.errors import ExitCode, UsageError
 from fedi_safety.core.ledger.ports import LedgerReader

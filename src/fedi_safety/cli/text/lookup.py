@@ -77,6 +77,8 @@ def row_json(row: Row) -> dict[str, Any]:
         "unscanned": None if row.unscanned is None else row.unscanned.value,
         "partly": row.partly,
         "act": act,
+        "at": None if row.at is None else iso_time(row.at),
+        "judged_at": None if row.judged_at is None else iso_time(row.judged_at),
         "sha256": None if row.sha256 is None else row.sha256.hex(),
     }
 

@@ -37,6 +37,8 @@ class Filters:
     prefix: str | None = None
     sha256: bytes | None = None
     partly: bool = False
+    # Judged, or judged otherwise, then or later; removed; found gone by an act; or, without a verdict, met first.
+    since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Row:
     judged_at: float | None
     partly: str | None = None
     skipped: Reason | None = None  # no media; `detail` says more, as with `unscanned`
+    at: float | None = None  # since when it stands so, see `Filters.since`
 
 
 @dataclass(frozen=True, slots=True)
