@@ -58,6 +58,16 @@ def test_a_second_scan_opens_nothing(bench: Bench) -> None:
     assert tally.planned == 1
 
 
+def test_a_pass_over_one_object_meets_no_other(bench: Bench) -> None:
+    """Not those either whose keys begin like it; and it concludes nothing about the rest."""
+    fake(bench).put("a.bak", RED_CIRCLE + b" kept")
+    bench.scan(dry_run=True)
+    before = sorted(fake(bench).objects)
+    tally, done = bench.scan(keys=("a",))
+    assert (tally.listed, tally.acted, tally.gone, done.listing) == (1, 1, 0, None)
+    assert sorted(fake(bench).objects) == [key for key in before if key != "a"]
+
+
 def test_a_dry_run_hides_nothing_from_a_real_run(bench: Bench) -> None:
     bench.scan(dry_run=True)
     assert "a" in fake(bench).objects

@@ -14,6 +14,7 @@ from fedi_safety.core.ledger.records import Filters, PastEvent, PastJudgement, R
 from fedi_safety.ledger import codec, uploads
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.followup import app_actions, traces
+from fedi_safety.ledger.followup.history import is_turn
 from fedi_safety.ledger.schema import (
     State,
     acts,
@@ -35,7 +36,9 @@ _SKIPPED = tuple(sorted(reason.value for reason in SKIPPED))
 
 _o, _c, _p, _j = objects.c, contents.c, plans.c, judgements.c
 _latest = select(func.max(plans.c.id)).where(plans.c.object_id == objects.c.id).correlate(objects).scalar_subquery()
-_last_word = select(func.max(_j.at)).where(_j.content_id == _o.content_id).correlate(objects).scalar_subquery()
+# A verdict that was always clear leaves no event, and is told by the object's own time.
+_turns = (_j.event_seq.is_not(None), is_turn(dismissals=True))
+_last_turn = select(func.max(_j.at)).where(_j.content_id == _o.content_id, *_turns).correlate(objects).scalar_subquery()
 _AWAY = (State.REMOVED.value, State.GONE.value)
 _ENDED = (PlanState.DONE.value, PlanState.GONE.value)
 _ROWS = (
@@ -43,7 +46,7 @@ _ROWS = (
         _o.id, stores.c.url, _o.key, _o.state, _o.size, _o.sha256.label("own_sha256"), _o.reason, _o.detail,
         _o.judged_at, _c.sha256, _c.verdict, _c.labels, _c.reasons, _c.signals, _c.policy, _c.dismissed_at,
         _p.act, _p.state.label("plan_state"), _p.error, _c.partly, _o.first_seen, _p.updated_at.label("plan_at"),
-        _last_word.label("word_at"),
+        _last_turn.label("turned_at"),
     )
     .join(stores, stores.c.id == _o.store_id)
     .outerjoin(contents, _c.id == _o.content_id)
@@ -126,9 +129,9 @@ def _in_state(name: str) -> ColumnElement[bool]:
 
 def _stands_since(at: float) -> ColumnElement[bool]:
     """Return the condition that an object stands as it does since then or later. In words of indexes; see `_at`."""
-    said = _o.content_id.in_(select(_j.content_id).where(_j.at >= at))
+    turned = _o.content_id.in_(select(_j.content_id).where(_j.at >= at, *_turns))
     return or_(
-        and_(_o.state == State.JUDGED.value, or_(_o.judged_at >= at, said)),
+        and_(_o.state == State.JUDGED.value, or_(_o.judged_at >= at, turned)),
         and_(_o.state.in_(_AWAY), _p.state.in_(_ENDED), _p.updated_at >= at),
         and_(_o.state.not_in((State.JUDGED.value, *_AWAY)), _o.first_seen >= at),
     )
@@ -137,7 +140,7 @@ def _stands_since(at: float) -> ColumnElement[bool]:
 def _at(row: Any) -> float | None:
     """Return since when an object stands as it does; None where nobody noted when it was gone."""
     if row["state"] == State.JUDGED.value:
-        return max(row["judged_at"] or row["first_seen"], row["word_at"] or 0.0)
+        return max(row["judged_at"] or row["first_seen"], row["turned_at"] or 0.0)
     if row["state"] in _AWAY:
         return row["plan_at"] if row["plan_state"] in _ENDED else None
     return float(row["first_seen"])

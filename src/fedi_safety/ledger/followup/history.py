@@ -11,6 +11,7 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Select, cast, func
 
 from fedi_safety.core.enums import PlanState, Verdict
 from fedi_safety.core.ledger.history import Happened, History
+from fedi_safety.core.policy import dismissal
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import Kind
@@ -30,6 +31,19 @@ def day_number(moment: ColumnElement[Any]) -> ColumnElement[int]:
 def day_text(number: int) -> str:
     """Return such a day as `YYYY-MM-DD`."""
     return datetime.fromtimestamp(number * _DAY_S, UTC).date().isoformat()
+
+
+def is_turn(*, dismissals: bool) -> ColumnElement[bool]:
+    """Return the condition that a judgement says another verdict than the one before it, or is the first.
+
+    Without `dismissals` what a person said in between is passed over.
+    """
+    j, earlier = judgements.c, judgements.alias().c
+    before = select(earlier.verdict).where(earlier.content_id == j.content_id, earlier.id < j.id)
+    if not dismissals:
+        before = before.where(earlier.reasons != codec.reasons_text(dismissal("").reasons))
+    last = before.order_by(earlier.id.desc()).limit(1).scalar_subquery()
+    return func.coalesce(last, "") != j.verdict
 
 
 def history(connection: Connection, since: float, store: str | None) -> History:
@@ -71,17 +85,10 @@ def _judged(since: float, store: str | None) -> Select[Any]:
 
 
 def _condemned(since: float, store: str | None) -> Select[Any]:
-    """Select the judgements that condemn and whose predecessor did not."""
-    j, earlier = judgements.c, judgements.alias().c
-    before = (
-        select(earlier.verdict)
-        .where(earlier.content_id == j.content_id, earlier.id < j.id)
-        .order_by(earlier.id.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
+    """Select the judgements that condemn what was not condemned before; a dismissal in between does not count."""
+    j = judgements.c
     query = select(j.at, j.reasons).where(j.at >= since, j.verdict == Verdict.BLOCK.value)
-    query = query.where(func.coalesce(before, "") != Verdict.BLOCK.value).order_by(j.id)
+    query = query.where(is_turn(dismissals=False)).order_by(j.id)
     return query if store is None else query.where(_lies_in(j.content_id, store))
 
 
@@ -100,7 +107,7 @@ def _told(connection: Connection, since: float, store: str | None) -> Iterator[t
     e = events.c
     query = select(e.at, e.kind, e.payload).where(e.at >= since, e.kind.in_((*_WORDS, Kind.GONE.value)))
     if store is not None:
-        content = select(contents.c.id).where(contents.c.sha256 == e.sha256).scalar_subquery()
+        content = select(contents.c.id).where(contents.c.sha256 == e.sha256).correlate(events).scalar_subquery()
         query = query.where((e.kind == Kind.GONE.value) | _lies_in(content, store))
     for at, kind, payload in connection.execute(query.order_by(e.seq)):
         if kind in _WORDS:
