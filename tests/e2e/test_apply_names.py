@@ -77,6 +77,7 @@ def test_without_a_terminal_it_is_named_and_written_down_and_done(media: Path, t
     assert done.err.index(f"wrote {names}") < done.err.index("24 objects to delete") < done.err.index("removed a/")
 
 
+@pytest.mark.long
 def test_quiet_names_nothing_where_nobody_is_asked(media: Path) -> None:
     done = program("apply", str(media), "--quiet")
     assert (done.code, done.err, left(media)) == (0, "", 0), done

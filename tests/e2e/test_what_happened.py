@@ -103,6 +103,7 @@ def test_a_report_of_a_week_is_short_and_fits_a_mail(media: Path, tmp_path: Path
     assert program("report", "--json").json["period"] is None
 
 
+@pytest.mark.long
 def test_the_history_goes_by_day(media: Path) -> None:
     a_week_earlier()
     assert program("scan", str(media)).code == 0
@@ -132,9 +133,7 @@ def test_one_file_is_tried_and_nothing_is_written(tmp_path: Path) -> None:
     done = program("try", str(picture), "--policy", str(faces))
     assert done.code == 0, done
     assert done.out.splitlines()[0] == f"{picture}: block"
-    assert "  holds  a face: block" in done.out and "face 1.00 >= 0.5 (face.present)" in done.out.replace(
-        "0.99", "1.00"
-    )
+    assert re.search(r"^  holds  a face: block\n +face 0\.\d\d >= 0\.5 \(face\.present\)$", done.out, re.MULTILINE)
     assert "  -      explicit: label nsfw" in done.out and "needs sexual >= 0.9" in done.out
     found = program("try", picture.as_uri(), "--policy", str(faces), "--json").json
     assert (found["store"], found["key"], found["verdict"]) == (tmp_path.as_uri(), "portrait.jpg", "block")

@@ -100,6 +100,7 @@ def test_a_healthy_server_is_watched_with_0(healthy: Path) -> None:
         assert f"{counts[0]} unscanned, {counts[1]} skipped" in watched.out
 
 
+@pytest.mark.long
 def test_a_damaged_picture_is_a_gap_beside_them(healthy: Path) -> None:
     (healthy / "half.jpg").write_bytes(jpeg_bytes("china")[:300])
     done = program("scan", str(healthy), "--dry-run")
