@@ -142,7 +142,7 @@ def _at(row: Any) -> float | None:
     if row["state"] == State.JUDGED.value:
         return max(row["judged_at"] or row["first_seen"], row["turned_at"] or 0.0)
     if row["state"] in _AWAY:
-        return row["plan_at"] if row["plan_state"] in _ENDED else None
+        return float(row["plan_at"]) if row["plan_state"] in _ENDED else None
     return float(row["first_seen"])
 
 

@@ -166,7 +166,7 @@ def gaps_of(summary: Mapping[str, Any]) -> int | None:
     reasons = summary.get("unscanned")
     if not isinstance(reasons, dict):
         return None
-    return sum(count for reason, count in reasons.items() if reason not in SKIPPED)
+    return sum(int(count) for reason, count in reasons.items() if reason not in SKIPPED)
 
 
 def list_command(report: Report, store: str, reason: str, state: str = "unscanned") -> str:

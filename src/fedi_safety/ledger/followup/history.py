@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Select, cast, func, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, Executable, cast, func, select
 
 from fedi_safety.core.enums import PlanState, Verdict
 from fedi_safety.core.ledger.history import Happened, History
@@ -70,21 +70,21 @@ def history(connection: Connection, since: float, store: str | None) -> History:
     return found
 
 
-def _runs(since: float, store: str | None) -> Select[Any]:
+def _runs(since: float, store: str | None) -> Executable:
     r = runs.c
     day = day_number(r.started_at)
     query = select(day, func.count()).where(r.started_at >= since).group_by(day)
     return query if store is None else query.where(r.store == store)
 
 
-def _judged(since: float, store: str | None) -> Select[Any]:
+def _judged(since: float, store: str | None) -> Executable:
     o = objects.c
     day = day_number(o.judged_at)
     query = select(day, func.count()).where(o.judged_at >= since).group_by(day)
     return query if store is None else query.where(o.store_id == _store_id(store))
 
 
-def _condemned(since: float, store: str | None) -> Select[Any]:
+def _condemned(since: float, store: str | None) -> Executable:
     """Select the judgements that condemn what was not condemned before; a dismissal in between does not count."""
     j = judgements.c
     query = select(j.at, j.reasons).where(j.at >= since, j.verdict == Verdict.BLOCK.value)
@@ -92,7 +92,7 @@ def _condemned(since: float, store: str | None) -> Select[Any]:
     return query if store is None else query.where(_lies_in(j.content_id, store))
 
 
-def _acts(since: float, store: str | None) -> Select[Any]:
+def _acts(since: float, store: str | None) -> Executable:
     a = acts.c
     day = day_number(a.closed_at)
     query = select(day, a.outcome, func.count()).where(a.closed_at >= since, a.outcome.in_(_OUTCOMES))
