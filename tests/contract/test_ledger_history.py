@@ -93,7 +93,7 @@ def test_a_verdict_that_changed_counts_from_its_change(ledger: WholeLedger, cloc
     clock.advance(DAY)
     ledger.dismiss(sha("c"), "a tomato")
     assert times(ledger) == {"a": start + DAY, "b": start, "c": start + 2 * DAY, "d": start}
-    assert keys(ledger, start + 1, verdict=Verdict.BLOCK) == ["a"]  # type: ignore[arg-type]
+    assert keys(ledger, start + 1, verdict=Verdict.BLOCK) == ["a"]
     assert keys(ledger, start + 1) == ["a", "c"]
 
 

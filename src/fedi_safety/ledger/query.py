@@ -140,7 +140,7 @@ def _stands_since(at: float) -> ColumnElement[bool]:
 def _at(row: Any) -> float | None:
     """Return since when an object stands as it does; None where nobody noted when it was gone."""
     if row["state"] == State.JUDGED.value:
-        return max(row["judged_at"] or row["first_seen"], row["turned_at"] or 0.0)
+        return float(max(row["judged_at"] or row["first_seen"], row["turned_at"] or 0.0))
     if row["state"] in _AWAY:
         return float(row["plan_at"]) if row["plan_state"] in _ENDED else None
     return float(row["first_seen"])
