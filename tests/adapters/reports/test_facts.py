@@ -94,6 +94,7 @@ def test_json_fields(ledger: LedgerReader) -> None:
         "generated_at": "2027-01-15T08:00:00+00:00",
         "ledger": "",
         "store": None,
+        "period": None,
         "gate": None,
         "sources": {"instance": [], "person": []},
         "bins": 20,
