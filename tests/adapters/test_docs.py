@@ -17,7 +17,7 @@ from fedi_safety.config import predecessor
 from fedi_safety.config.locations import ROOT_VARIABLE
 from fedi_safety.config.schema import ENV_PREFIX, Settings
 from fedi_safety.core.decide import CHECKPOINT_OBJECTS
-from fedi_safety.core.enums import PlanState, Reason
+from fedi_safety.core.enums import SKIPPED, PlanState, Reason
 from fedi_safety.core.errors import ExitCode
 from fedi_safety.core.policy import TEST_CARD_SIGNAL
 from fedi_safety.detectors import available_detectors, signals_of
@@ -140,7 +140,10 @@ def test_every_exit_code_is_documented() -> None:
 
 
 def test_every_reason_signal_preset_and_state_is_documented() -> None:
-    reasons = section(page("operations.md"), "### Why an object is unscanned")
+    reasons = section(page("operations.md"), "### Why an object has no verdict")
+    skipped, unscanned = reasons.split("It is **unscanned**")
+    assert {r for r in Reason if f"| `{r}` |" in skipped} == SKIPPED
+    assert {r for r in Reason if f"| `{r}` |" in unscanned} == set(Reason) - SKIPPED
     rows = {m[1]: m[2] for m in re.finditer(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", reasons, flags=re.MULTILINE)}
     again = {True: "when it or the decoder changes", False: "when it changes"}
     assert rows == {r.value: "yes" if r.transient else again[r.of_decoder] for r in Reason}

@@ -21,12 +21,13 @@ from fedi_safety.core.enums import ActKind, Root, Verdict
 from fedi_safety.core.runs import Tally
 
 
-def tally(judged: int = 0, block: int = 0, unscanned: int = 0, known: int = 0) -> Tally:
+def tally(judged: int = 0, block: int = 0, unscanned: int = 0, known: int = 0, skipped: int = 0) -> Tally:
     return Tally(
-        listed=judged + unscanned + known,
+        listed=judged + unscanned + known + skipped,
         judged=judged,
         already_judged=known,
         block=block,
+        skipped={"not_media": skipped} if skipped else {},
         unscanned={"corrupt": unscanned} if unscanned else {},
     )
 
@@ -43,6 +44,8 @@ def tally(judged: int = 0, block: int = 0, unscanned: int = 0, known: int = 0) -
         (tally(judged=99, unscanned=100), False),  # 199 listed
         (tally(judged=100, unscanned=100), False),  # exactly half
         (tally(judged=99, unscanned=101), True),
+        (tally(judged=99, unscanned=101, skipped=1000), True),  # of the media, not of all that is listed
+        (tally(judged=100, unscanned=99, skipped=1000), False),  # 199 media
     ],
 )
 def test_the_breaker_trips_beyond_its_limits_and_not_at_them(seen: Tally, trips: bool) -> None:

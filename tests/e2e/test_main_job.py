@@ -18,7 +18,7 @@ from support.corpus.photos import jpeg_bytes, picture
 from support.program import FACES, FIRST, check_one_line_error, command, digests, program
 
 JSON_FIELDS = [
-    "listed", "judged", "already_judged", "unscanned", "clear", "review", "block",
+    "listed", "judged", "already_judged", "skipped", "unscanned", "clear", "review", "block",
     "partly", "planned", "acted", "gone", "failed",
     "frames", "bytes", "seconds", "images_per_second", "device", "detectors", "policy", "ledger", "run_id",
 ]  # fmt: skip
@@ -30,6 +30,7 @@ ROW_FIELDS = [
     "labels",
     "reasons",
     "signals",
+    "skipped",
     "unscanned",
     "partly",
     "act",
@@ -73,8 +74,9 @@ def test_dry_run_then_apply_removes_exactly_what_was_condemned(media: Path, face
     assert (result["listed"], result["judged"], result["already_judged"]) == (9, 5, 0)
     assert (result["clear"], result["review"], result["block"]) == (3, 0, 2)
     assert (result["planned"], result["acted"], result["failed"]) == (2, 0, 0)
-    assert result["unscanned"] == {"not_media": 2, "empty": 1, "truncated": 1}
-    assert result["listed"] == result["judged"] + result["already_judged"] + sum(result["unscanned"].values())
+    assert result["skipped"] == {"not_media": 2, "empty": 1}
+    assert result["unscanned"] == {"truncated": 1}
+    assert result["listed"] == result["judged"] + result["already_judged"] + 3 + 1
     assert result["frames"] == 4
     assert result["device"] == "cpu"
     assert result["policy"].startswith("faces@")
@@ -131,8 +133,11 @@ def test_follow_up_list_show_dismiss(media: Path, faces: str) -> None:
         0.5,
         0,
     )
-    unscanned = program("list", "--unscanned", "not_media", "--json").lines
-    assert {r["key"] for r in unscanned} == {"export.csv", "page.jpg"}
+    skipped = program("list", "--skipped", "not_media", "--json").lines
+    assert {(r["key"], r["state"], r["skipped"], r["unscanned"]) for r in skipped} == {
+        ("export.csv", "skipped", "not_media", None),
+        ("page.jpg", "skipped", "not_media", None),
+    }
 
     shown = program("show", "ab/portrait.jpg", "--json").json
     assert shown["sha256"] == row["sha256"]

@@ -40,7 +40,7 @@ def fake(bench: Bench) -> FakeStore:
 def test_a_real_run_removes_what_is_condemned_and_nothing_else(bench: Bench) -> None:
     tally, _ = bench.scan()
     assert (tally.listed, tally.judged, tally.block, tally.clear) == (5, 3, 1, 2)
-    assert tally.unscanned == {"not_media": 1, "corrupt": 1}
+    assert (tally.skipped, tally.unscanned) == ({"not_media": 1}, {"corrupt": 1})
     assert (tally.planned, tally.acted, tally.failed) == (1, 1, 0)
     assert tally.accounted
     assert sorted(fake(bench).objects) == ["b", "c", "d", "e"]
@@ -53,8 +53,19 @@ def test_a_second_scan_opens_nothing(bench: Bench) -> None:
     fake(bench).fetched.clear()
     tally, _ = bench.scan(dry_run=True)
     assert fake(bench).fetched == []
-    assert (tally.judged, tally.already_judged, tally.unscanned_total, tally.block) == (0, 3, 2, 1)
+    assert (tally.judged, tally.already_judged, tally.block) == (0, 3, 1)
+    assert (tally.skipped, tally.unscanned) == ({"not_media": 1}, {"corrupt": 1})
     assert tally.planned == 1
+
+
+def test_a_pass_over_one_object_meets_no_other(bench: Bench) -> None:
+    """Not those either whose keys begin like it; and it concludes nothing about the rest."""
+    fake(bench).put("a.bak", RED_CIRCLE + b" kept")
+    bench.scan(dry_run=True)
+    before = sorted(fake(bench).objects)
+    tally, done = bench.scan(keys=("a",))
+    assert (tally.listed, tally.acted, tally.gone, done.listing) == (1, 1, 0, None)
+    assert sorted(fake(bench).objects) == [key for key in before if key != "a"]
 
 
 def test_a_dry_run_hides_nothing_from_a_real_run(bench: Bench) -> None:
@@ -95,8 +106,8 @@ def test_failures_are_unscanned_whatever_their_content_and_never_removed(bench: 
     before = dict(fake(bench).objects)
     tally, _ = bench.scan()
     assert set(before) - set(fake(bench).objects) == {"a"}
+    assert tally.skipped == {"not_media": 1}
     assert tally.unscanned == {
-        "not_media": 1,
         "corrupt": 1,
         "truncated": 1,
         "too_large": 1,
@@ -369,3 +380,10 @@ class TestBreaker:
         assert enforcement.tripped is not None
         assert "unscanned" in enforcement.tripped
         assert tally.acted == 0
+
+    def test_what_is_no_media_stops_nothing(self, bench: Bench) -> None:
+        for i in range(250):
+            fake(bench).put(f"y{i}", b"text %d" % i)
+        bench.limits = BreakerLimits(max_removed_share=1)
+        tally, enforcement = bench.scan()
+        assert (enforcement.tripped, tally.acted, tally.skipped) == (None, 1, {"not_media": 251})

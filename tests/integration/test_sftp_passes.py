@@ -181,5 +181,6 @@ def test_a_server_whose_disk_is_full_is_scanned_and_removed_from(server: Sshd, b
         (server.media / "one-more").unlink()
         tally, _ = bench.scan()
         assert tally.accounted
-        assert (tally.judged, tally.unscanned, tally.acted, tally.failed) == (len(ALL), {"not_media": 1}, FOLDERS, 0)
+        assert (tally.judged, tally.skipped, tally.acted, tally.failed) == (len(ALL), {"not_media": 1}, FOLDERS, 0)
+        assert tally.unscanned == {}
         assert names(server) == HARMLESS | {".ballast"} and judged_once(bench)

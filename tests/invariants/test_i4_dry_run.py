@@ -30,7 +30,7 @@ def test_plan_of_the_dry_run_equals_what_the_real_run_removes(tmp_path: Path) ->
     assert removed == {"0.jpg", "4.jpg"}
     rows = program("list", "--act", "planned", "--json", "--ledger", str(tmp_path / "dry.db")).lines
     assert {row["key"] for row in rows} == removed
-    same = ("listed", "judged", "unscanned", "clear", "review", "block", "planned", "frames", "bytes")
+    same = ("listed", "judged", "skipped", "unscanned", "clear", "review", "block", "planned", "frames", "bytes")
     assert {k: dry[k] for k in same} == {k: real[k] for k in same}
     # Applied later, or scanned for real later: the same files go, and no dry run has hidden one.
     later = program(*dry_args, "--act", "delete", "--json").json

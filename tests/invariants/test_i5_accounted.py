@@ -1,4 +1,4 @@
-"""I5: every object is accounted for: listed = judged + already judged + unscanned, run after run, in the report too."""
+"""I5: every object is accounted for: listed = judged + already judged + skipped + unscanned, run after run."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ def test_the_report_names_the_gaps(tmp_path: Path) -> None:
     (media / "b.csv").write_text("a,b")
     os.mkfifo(media / "pipe")
     (media / "link").symlink_to("/etc/passwd")
+    (media / "half.jpg").write_bytes(jpeg_bytes("china")[:300])
     done = program("scan", str(media), "--dry-run", "--json").json
-    assert done["unscanned"] == {"not_media": 1, "special_file": 1, "symlink": 1}
-    assert done["listed"] == 4
+    assert done["skipped"] == {"not_media": 1, "special_file": 1, "symlink": 1}
+    assert (done["listed"], done["unscanned"]) == (5, {"truncated": 1})
     report = program("report")
-    for word in ("not_media", "special_file", "symlink", "25"):
+    for word in ("not_media", "special_file", "symlink", "truncated", "50"):
         assert word in report.out, report.out

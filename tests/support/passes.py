@@ -59,19 +59,20 @@ class Bench:
         resume_acts: bool = False,
         limit: int | None = None,
         prefixes: tuple[str, ...] = (),
+        keys: tuple[str, ...] = (),
         accept_gone: bool = False,
         on_start: Callable[[Pipeline], None] = lambda _pipeline: None,
     ) -> tuple[Tally, Enforcement]:
         """Make one pass as `app.scan` does, and return its counts and the sweep."""
         cascade = Cascade(self.detectors, self.policy)
-        whole = limit is None and not prefixes
+        whole = limit is None and not prefixes and not keys
         pipeline = Pipeline(
             store=self.store,
             decoder=self.decoder,
             cascade=cascade,
             ledger=self.ledger,
             policy=self.policy,
-            options=Options(recheck=recheck, limit=limit, prefixes=prefixes),
+            options=Options(recheck=recheck, limit=limit, prefixes=prefixes, keys=frozenset(keys)),
             clock=self.clock,
             census=partial(self.ledger.census, self.store.url) if whole else None,
         )

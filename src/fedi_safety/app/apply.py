@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 from fedi_safety.app.actions import act_through_app, opened_actions, pressed_by_hand
@@ -15,7 +16,7 @@ from fedi_safety.app.tracing import opened_tracing
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.decide import breaker_opinion
 from fedi_safety.core.enforcement import Acting
-from fedi_safety.core.enums import ActKind
+from fedi_safety.core.enums import ActKind, Verdict
 from fedi_safety.core.errors import UsageError
 from fedi_safety.core.ledger.ports import Ledger
 from fedi_safety.core.ledger.records import StoreCounts
@@ -26,6 +27,28 @@ from fedi_safety.core.tracing import Tracing
 from fedi_safety.core.types import Outcome, Plan
 
 _PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Removable:
+    """A plan that `apply` would carry out, and the rules that condemn its content."""
+
+    plan: Plan
+    rules: tuple[str, ...]
+
+
+def removables(ledger: Ledger, store: str) -> Iterator[Removable]:
+    """Yield what `apply` would take out of a store as the ledger stands now, page by page.
+
+    Left out is what is undecided or not condemned any more: no act on it is started either.
+    """
+    plans = ledger.open_plans(store)
+    while page := list(islice(plans, _PAGE)):
+        judged = ledger.contents([plan.sha256 for plan in page])
+        for plan in page:
+            _, judgement, decided = judged.get(plan.sha256, (None, None, False))
+            if decided and judgement is not None and judgement.verdict is Verdict.BLOCK:
+                yield Removable(plan, tuple(hit.rule for hit in judgement.reasons if hit.verdict is Verdict.BLOCK))
 
 
 def carry_out(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fedi_safety.config.locations import default_ledgers, ledger_path
 from fedi_safety.config.schema import Settings
+from fedi_safety.core.errors import LedgerUsageError
 from fedi_safety.core.ledger.ports import Ledger, UploadLedger, WholeLedger
 
 _UPLOAD_BUSY_S = 1.5  # how long a write waits for another program's: somebody waits for the answer
@@ -33,6 +34,18 @@ def open_settings_ledger(settings: Settings, *, readonly: bool = False) -> Whole
 
     keep = Keep(settings.clip.keep_embeddings)
     return open_ledger(ledger_path(settings), clock=SystemClock(), readonly=readonly, keep=keep)
+
+
+def known_stores(settings: Settings) -> list[str]:
+    """Return the URLs of the stores that the configured ledger knows; none where none can be read."""
+    try:
+        ledger = open_settings_ledger(settings, readonly=True)
+    except LedgerUsageError:
+        return []
+    try:
+        return ledger.store_urls()
+    finally:
+        ledger.dispose()
 
 
 def open_upload_ledger(settings: Settings) -> UploadLedger:

@@ -6,7 +6,7 @@ Opens no store and loads no network.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import TYPE_CHECKING
@@ -36,25 +36,45 @@ class Preview:
     rules: Counter[str] = field(default_factory=Counter)
 
 
-def preview(rejudge: Rejudge, pages: Iterable[ScorePage]) -> Preview:
-    """Decide pages of stored scores and count. Objects that were removed do not count."""
+Change = tuple[bytes, str, str]
+"""A content by its SHA-256, its verdict now, and its verdict then; `undecided` where stored scores do not tell."""
+
+UNDECIDED = "undecided"
+
+
+def preview(
+    rejudge: Rejudge, pages: Iterable[ScorePage], on_changes: Callable[[list[Change]], None] = lambda _changes: None
+) -> Preview:
+    """Decide pages of stored scores and count. Objects that were removed do not count.
+
+    `on_changes` is given page by page the contents whose verdict would be another.
+    """
     found = Preview(rejudge.policy.id)
     for page in pages:
         found.computed += page.computed
         sha256s, verdicts, counts = page.cells["sha256"], page.cells["verdict"], page.cells["objects"]
         no_rule_holds = rejudge.no_rule_holds(sha256s, page.names, page.values, page.pictures)
         found.objects += sum(counts)
-        for verdict, count in zip(compress(verdicts, no_rule_holds), compress(counts, no_rule_holds), strict=True):
+        changed: list[Change] = []
+        cleared = (compress(column, no_rule_holds) for column in (sha256s, verdicts, counts))
+        for sha256, verdict, count in zip(*cleared, strict=True):
             found.changes[verdict, Verdict.CLEAR.value] += count
+            if count and verdict != Verdict.CLEAR.value:
+                changed.append((sha256, verdict, Verdict.CLEAR.value))
         for i in (~no_rule_holds).nonzero()[0].tolist():
             if not counts[i]:
                 continue
             decided = rejudge(sha256s[i], page.scores(i))
+            then = UNDECIDED if decided is None else decided.verdict.value
+            if then != verdicts[i]:
+                changed.append((sha256s[i], verdicts[i], then))
             if decided is None:
                 found.undecided += counts[i]
             else:
-                found.changes[verdicts[i], decided.verdict.value] += counts[i]
+                found.changes[verdicts[i], then] += counts[i]
                 found.rules.update({hit.rule: counts[i] for hit in decided.reasons})
+        if changed:
+            on_changes(changed)
     found.changes = Counter({change: count for change, count in found.changes.items() if count})
     return found
 
@@ -160,11 +180,16 @@ class _States:
         return found
 
 
-def preview_ledger(settings: Settings, policy: Policy, ledger: LedgerReader) -> Preview:
+def preview_ledger(
+    settings: Settings,
+    policy: Policy,
+    ledger: LedgerReader,
+    on_changes: Callable[[list[Change]], None] = lambda _changes: None,
+) -> Preview:
     """Decide the whole ledger anew under a policy, with the detectors that are configured. Changes nothing."""
     from fedi_safety.detectors import concept_source
 
     known = measurable(settings)
     source = concept_source(settings)
     rescorer = None if source is None else ConceptRescorer(source)
-    return preview(Rejudge(known.in_force(policy), known.signals), ledger.score_pages(rescorer=rescorer))
+    return preview(Rejudge(known.in_force(policy), known.signals), ledger.score_pages(rescorer=rescorer), on_changes)

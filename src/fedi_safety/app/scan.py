@@ -100,6 +100,7 @@ def scan(
 def _options(settings: Settings, request: ScanRequest, store: Store, engine: Engine) -> Options:
     return Options(
         prefixes=request.prefixes,
+        keys=frozenset(request.keys),
         since=request.since,
         limit=request.limit,
         recheck=request.recheck,
@@ -121,6 +122,7 @@ def _recorded(settings: Settings, request: ScanRequest, policy: Policy) -> dict[
         "chosen_act": chosen_act(settings),
         "policy": policy.id,
         "prefixes": list(request.prefixes),
+        "keys": list(request.keys),
         "since": request.since,
         "limit": request.limit,
         "recheck": request.recheck.value,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +64,42 @@ def targets(settings: Settings, named: str | None) -> list[Target]:
     if not chosen:
         raise UsageError("store", "no store was named and none is configured", "give a path, or set `store`")
     return chosen
+
+
+def file_target(settings: Settings, named: str, known: Sequence[str] = ()) -> tuple[Target, str] | None:
+    """Return the store and the key of a file of this machine that was named; None where something else was.
+
+    The store is the configured one that it lies in, else one of `known` by its URL, else the file's directory.
+    """
+    path = None if named in {store.name for store in settings.stores} else local_root(named)
+    if path is None or path.is_dir() or not os.path.lexists(path):
+        return None
+    place = str(Path(os.path.realpath(path.parent)) / path.name)
+    stores = targets(settings, None) if settings.stores or settings.store else []
+    stores += [Target(url, url, settings) for url in known]
+    inside: list[tuple[Target, str]] = []
+    for target in stores:
+        root = None if target.local_root is None else os.path.realpath(target.local_root).rstrip("/") + "/"
+        if root is not None and place.startswith(root):
+            inside.append((target, place.removeprefix(root)))
+    above = str(Path(place).parent)
+    return min(inside, key=lambda found: len(found[1]), default=(Target(above, above, settings), path.name))
+
+
+def object_target(settings: Settings, named: str) -> tuple[Target, str]:
+    """Return the store and the key of an object that was named by its path or URL. Raises `UsageError`."""
+    if (file := file_target(settings, named)) is not None:
+        return file
+    if "://" not in named:
+        raise UsageError(named, "there is no such file", "name a file, or the URL of an object in a store")
+    for target in targets(settings, None) if settings.stores or settings.store else []:
+        if named.startswith(root := f"{target.url.rstrip('/')}/"):
+            return target, named.removeprefix(root)
+    kind_of(named)
+    above, _, key = named.rpartition("/")
+    if not key or above.endswith("/"):
+        raise UsageError(named, "that names no object", "give the URL of the store, a slash and the key")
+    return Target(above, above, settings), key
 
 
 def named_store(settings: Settings, named: str | None) -> Store:

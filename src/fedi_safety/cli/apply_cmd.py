@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from fedi_safety.cli.consent import Given, settled, tell_others
 from fedi_safety.cli.options import (
@@ -21,17 +23,20 @@ from fedi_safety.cli.options import (
     StoreArgument,
     YesOption,
 )
+from fedi_safety.cli.output_file import checked_place, write_page
 from fedi_safety.cli.shell import Shell, on_stop, shell, worst, write_json
 from fedi_safety.core.enums import NO_ACT
-from fedi_safety.core.errors import UsageError
+from fedi_safety.core.errors import UsageError, printable
 
 if TYPE_CHECKING:
+    from fedi_safety.app.apply import Removable
     from fedi_safety.app.stores import Target
     from fedi_safety.core.ledger.ports import Ledger
     from fedi_safety.core.ports import Store
     from fedi_safety.core.runs import RunReport
 
-_NAMED = 10  # planned objects that are named before the question
+_NAMED = 20  # objects that are named before the question
+_TO_NAME = "--names"
 
 
 def apply(
@@ -39,6 +44,10 @@ def apply(
     act: ActOption = None,
     resume_acts: ResumeOption = False,
     resume_actions: ResumeActionsOption = False,
+    names: Annotated[
+        str | None,
+        typer.Option(_TO_NAME, metavar="FILE", help="Write first what will be removed, an object a line, with tabs."),
+    ] = None,
     json_output: ClosingJsonOption = False,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
@@ -46,40 +55,81 @@ def apply(
     quiet: QuietOption = False,
     yes: YesOption = False,
 ) -> int:
-    """Do what dry runs planned for a store and nobody dismissed. Opens no picture but the ones it removes."""
+    """Name what dry runs planned for a store and nobody dismissed, and do it. Opens no picture but what it removes."""
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.app.stores import targets
 
     sh = shell(config, ledger, log_level, quiet, yes, act=act)
+    place = None if names is None else checked_place(names, _TO_NAME, "names.tsv")
     with ExitStack() as closing:
         records = open_settings_ledger(sh.settings)
         closing.callback(records.dispose)
-        chosen = []
+        found = []
         for target in targets(sh.settings, store):
-            opened = target.open()
-            closing.callback(opened.close)
-            chosen.append((_settled(sh, records, target, opened), opened))
+            found.append((target, target.open()))
+            closing.callback(found[-1][1].close)
+        if place is not None:
+            write_page(place, _all_lines(records, [opened.url for _, opened in found]), _TO_NAME)
+            sh.note(f"wrote {place}")
+        chosen = [(_settled(sh, records, target, opened, names), opened) for target, opened in found]
         reports = _apply(sh, records, chosen, resume_acts=resume_acts, resume_actions=resume_actions)
         return _tell(sh, reports, records.name, json_output=json_output)
 
 
-def _settled(sh: Shell, ledger: Ledger, target: Target, store: Store) -> Target:
+def _settled(sh: Shell, ledger: Ledger, target: Target, store: Store, written: str | None) -> Target:
     """Return a target whose act holds, once a person has agreed to what is planned. Raises `UsageError` for a no."""
     count = ledger.store_counts(store.url).open_removals
     if not count:
         tell_others(sh, store.url)  # which may be where something is planned
         return target
     target = settled(sh, ledger, target, store, dry_run=False, given=Given.PLANS)
-    if sh.yes or not sh.can_ask or target.settings.act == NO_ACT:
+    if target.settings.act == NO_ACT:
         return target
-    sh.warn(f"{store.url}: {count:,} planned, to {target.settings.act}:")
-    for plan in islice(ledger.open_plans(store.url), _NAMED):
-        sh.warn(f"  {plan.object.key}")
-    if count > _NAMED:
-        sh.warn(f"  and {count - _NAMED:,} more; `fedi-safety list --act planned` names all, with their reasons")
-    if not sh.agreed("Remove them? There is no way back."):
+    asking = sh.can_ask and not sh.yes
+    for line in _named(ledger, store.url, count, str(target.settings.act), written):
+        (sh.warn if asking else sh.note)(line)
+    if asking and not sh.agreed("Remove them? There is no way back."):
         raise UsageError(store.url, "nothing was done", "`fedi-safety list --act planned` tells why each was condemned")
     return target
+
+
+def _named(ledger: Ledger, store: str, planned: int, act: str, written: str | None) -> Iterator[str]:
+    """Yield what will be removed: how many, by which rules, and the first by name; `written` is a file with all."""
+    from fedi_safety.app.apply import removables
+    from fedi_safety.reports.facts import by_count, objects_text
+
+    first: list[Removable] = []
+    rules: Counter[str] = Counter()
+    count = 0
+    for found in removables(ledger, store):
+        count += 1
+        rules.update(found.rules)
+        if len(first) < _NAMED:
+            first.append(found)
+    yield f"{store}: {objects_text(count)} to {act}, condemned by"
+    for rule, of_rule in by_count(rules):
+        yield f"{of_rule:>9,}  {rule}"
+    if rules.total() > count:
+        yield "           (several rules can condemn one object)"
+    if first:
+        yield "the first of them:" if count > len(first) else "namely:"
+    yield from (f"  {each.plan.object.key}" for each in first)
+    if count > len(first):
+        rest = f"all are in {written}" if written is not None else f"`{_TO_NAME} FILE` writes all, with their rules"
+        yield f"  ... and {count - len(first):,} more; {rest}"
+    if planned > count:
+        yield f"left alone: {planned - count:,} planned before that the policy in force does not condemn, or not yet"
+
+
+def _all_lines(ledger: Ledger, stores: Sequence[str]) -> Iterator[str]:
+    """Yield a line for each object that will be removed: store, key, SHA-256 and rules, with tabs between."""
+    from fedi_safety.app.apply import removables
+
+    for store in stores:
+        for found in removables(ledger, store):
+            plan = found.plan
+            cells = (store, plan.object.key, plan.sha256.hex(), "; ".join(found.rules))
+            yield "\t".join(map(printable, cells)) + "\n"
 
 
 def _apply(

@@ -117,6 +117,7 @@ def calibrate(
                 "store": scored.store,
                 "listed": scored.listed,
                 "drawn": scored.sampled,
+                "skipped": dict(sorted(scored.skipped.items())),
                 "unscanned": dict(sorted(scored.unscanned.items())),
                 "detectors": dict(versions),
             }
@@ -130,7 +131,7 @@ def calibrate(
 
 
 def _reasons(scored: Sample) -> str:
-    return ", ".join(f"{count:,} {reason}" for reason, count in scored.unscanned.most_common())
+    return ", ".join(f"{count:,} {reason}" for reason, count in (scored.unscanned + scored.skipped).most_common())
 
 
 def _drawn(scored: Sample) -> str:

@@ -9,8 +9,8 @@ import typer
 
 from fedi_safety.cli.options import ConfigOption, LedgerOption, LogLevelOption, QuietOption, YesOption
 from fedi_safety.cli.shell import shell, write_json
-from fedi_safety.core.enums import PlanState, PolicyServer, Reason, Verdict
-from fedi_safety.core.errors import printable
+from fedi_safety.core.enums import SKIPPED, PlanState, PolicyServer, Reason, Verdict
+from fedi_safety.core.errors import UsageError, printable
 from fedi_safety.core.sightings import SourceKind
 
 if TYPE_CHECKING:
@@ -24,11 +24,19 @@ def list_objects(
     ] = None,
     state: Annotated[
         str | None,
-        typer.Option("--state", metavar="STATE", help="judged, unscanned, removed, gone or history (imported)."),
+        typer.Option("--state", metavar="STATE", help="judged, unscanned, skipped, removed, gone or history."),
     ] = None,
     verdict: Annotated[Verdict | None, typer.Option("--verdict", help="Only this verdict.")] = None,
     label: Annotated[str | None, typer.Option("--label", help="Only with this label, such as nsfw.")] = None,
-    unscanned: Annotated[Reason | None, typer.Option("--unscanned", help="Only unscanned for this reason.")] = None,
+    unscanned: Annotated[
+        Reason | None, typer.Option("--unscanned", metavar="REASON", help="Only unscanned for this reason.")
+    ] = None,
+    skipped: Annotated[
+        Reason | None,
+        typer.Option(
+            "--skipped", metavar="REASON", help=f"Only skipped for this reason: {', '.join(sorted(SKIPPED))}."
+        ),
+    ] = None,
     partly: Annotated[bool, typer.Option("--partly", help="Only what could be judged in part only.")] = False,
     act: Annotated[PlanState | None, typer.Option("--act", help="Only with the latest plan in this state.")] = None,
     prefix: Annotated[
@@ -53,6 +61,10 @@ def list_objects(
         float | None,
         typer.Option("--least-share", min=0, max=1, help="... and, at 95 %, so large a share of all; 0.05."),
     ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="7d|DATE", help="Only what stands so since then: 12h, 7d, or a date."),
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="No more than this many.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
     config: ConfigOption = None,
@@ -61,16 +73,18 @@ def list_objects(
     quiet: QuietOption = False,
     yes: YesOption = False,
 ) -> int:
-    """List objects with their verdicts, reasons and actions."""
+    """List objects with times, verdicts, reasons and actions: time, key, verdict, reasons, store, with tabs between."""
     from fedi_safety.app.ledger import open_settings_ledger
-    from fedi_safety.cli.text.lookup import known_store, reason_text, row_json
+    from fedi_safety.cli.scan_cmd import parse_since
+    from fedi_safety.cli.text.lookup import iso_time, known_store, reason_text, row_json
     from fedi_safety.cli.text.sources import list_sources, policy_file
-    from fedi_safety.core.errors import UsageError
-    from fedi_safety.core.ledger.records import Filters
+    from fedi_safety.core.ledger.records import STATES, Filters
 
     sh = shell(config, ledger, log_level, quiet, yes)
-    if state not in (None, "judged", "unscanned", "removed", "gone", "history"):
-        raise UsageError(f"--state {state}", "no such state", "use judged, unscanned, removed, gone or history")
+    if state not in (None, *STATES):
+        raise UsageError(f"--state {state}", "no such state", f"use {', '.join(STATES[:-1])} or {STATES[-1]}")
+    reason = _reason(unscanned, skipped)
+    moment = None if since is None else parse_since(since)
     policy = policy_file(sh, by, domain_policy, output, least_contents, least_share)
     records = open_settings_ledger(sh.settings, readonly=True)
     try:
@@ -80,35 +94,48 @@ def list_objects(
             state=state,
             verdict=verdict,
             label=label,
-            reason=unscanned,
+            reason=reason,
             plan_state=act,
             prefix=prefix,
             partly=partly,
+            since=moment,
         )
         if by is not None:
             if filters != Filters(store=url):
                 raise UsageError(f"--by {by}", "it counts all that is condemned", "leave the other filters out")
             list_sources(sh, records, by, url, limit=limit, json_output=json_output, policy=policy)
             return 0
-        stores = records.store_urls()
         for row in records.list_objects(filters, limit):
             if json_output:
                 write_json(row_json(row))
                 continue
             reasons = [reason_text(hit) for hit in row.reasons]
             why = "; ".join([*reasons, *([f"judged in part: {row.partly}"] if row.partly else [])]) or row.detail
-            where = "" if url is not None or len(stores) < 2 else f"{row.store}\t"
-            sys.stdout.write(f"{where}{printable(row.key)}\t{_said(row)}\t{why}\n")
+            when = "-" if row.at is None else iso_time(row.at)
+            cells = (when, row.key, _said(row), why, row.store)
+            sys.stdout.write("\t".join(map(printable, cells)) + "\n")
     finally:
         records.dispose()
     return 0
 
 
+def _reason(unscanned: Reason | None, skipped: Reason | None) -> Reason | None:
+    """Return the reason that is asked for. Raises `UsageError` for one that stands on the other side."""
+    if unscanned is not None and skipped is not None:
+        raise UsageError("--unscanned and --skipped", "no object is both", "give one of them")
+    if unscanned is not None and unscanned.skipped:
+        raise UsageError(f"--unscanned {unscanned}", "that is no media, and skipped", f"give --skipped {unscanned}")
+    if skipped is not None and not skipped.skipped:
+        raise UsageError(f"--skipped {skipped}", "that is media, and unscanned", f"give --unscanned {skipped}")
+    return unscanned or skipped
+
+
 def _said(row: Row) -> str:
     """Return verdict or reason, labels, and what became of the plan, in words."""
-    first = row.verdict.value if row.verdict else f"unscanned ({row.unscanned})"
-    parts = [first, *(f"[{label}]" for label in row.labels)]
-    if row.state not in ("judged", "unscanned"):
+    reason = row.unscanned or row.skipped
+    first = [row.verdict.value] if row.verdict else [f"{row.state} ({reason})"] if reason else []
+    parts = [*first, *(f"[{label}]" for label in row.labels)]
+    if row.state not in ("judged", "unscanned", "skipped"):
         parts.append(row.state)
     elif row.act_state is not None and row.act is not None:
         parts.append(f"{row.act.value} {row.act_state.value}")

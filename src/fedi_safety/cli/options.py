@@ -97,5 +97,12 @@ AcceptGoneOption = Annotated[
         "--accept-gone", help="You had a look: what a store does not hold any more is really gone. For whole passes."
     ),
 ]
+SkippedOption = Annotated[
+    bool,
+    typer.Option(
+        "--skipped-as-unscanned",
+        help="Count what is no media as unscanned, for exit code 1 too, as first versions did.",
+    ),
+]
 ClosingJsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,16 +29,16 @@ def checked_place(file: str, option: str = "--html", like: str = "report.html") 
     return place
 
 
-def write_page(place: Path, page: str, option: str = "--html") -> None:
-    """Write beside `place` and rename, so that neither a full disk nor a crash leaves half a file or loses the old one.
+def write_page(place: Path, page: str | Iterable[str], option: str = "--html") -> None:
+    """Write a page, or its parts as they come, beside `place` and rename. Raises `UsageError`.
 
-    Raises `UsageError`.
+    So neither a full disk nor a crash leaves half a file or loses the old one.
     """
     beside = place.parent / f".fedi-safety-{os.urandom(8).hex()}.tmp"
     try:
         try:
             with beside.open("x", encoding="utf-8") as file:
-                file.write(page)
+                file.writelines([page] if isinstance(page, str) else page)
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(place)

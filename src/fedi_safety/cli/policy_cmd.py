@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +19,11 @@ from fedi_safety.cli.options import (
     YesOption,
 )
 from fedi_safety.cli.shell import shell, write_json
+from fedi_safety.core.errors import printable
+
+if TYPE_CHECKING:
+    from fedi_safety.app.replay import Change
+    from fedi_safety.core.ledger.ports import LedgerReader
 
 commands = typer.Typer(help="Check, preview and show policies.")
 
@@ -57,8 +65,6 @@ def show_policy(
     yes: YesOption = False,
 ) -> int:
     """Print a policy's text; a preset's makes a good start for a file of your own."""
-    import sys
-
     from fedi_safety import policies
 
     sh = shell(config, ledger, log_level, quiet, yes)
@@ -71,6 +77,9 @@ def show_policy(
 def preview(
     policy: PolicyArgument = None,
     concepts: ConceptsOption = None,
+    objects: Annotated[
+        bool, typer.Option("--objects", help="Name each object whose verdict would change: from, to, key, store.")
+    ] = False,
     json_output: JsonOption = False,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
@@ -88,7 +97,8 @@ def preview(
     chosen = load_policy(policy or sh.settings.policy)
     records = open_settings_ledger(sh.settings, readonly=True)
     try:
-        found = preview_ledger(sh.settings, chosen, records)
+        name = partial(_name_changes, records, json_output=json_output) if objects else _name_none
+        found = preview_ledger(sh.settings, chosen, records, name)
     finally:
         records.dispose()
     if json_output:
@@ -123,3 +133,18 @@ def preview(
         )
     sh.say(ledger_line(records.name))
     return 0
+
+
+def _name_none(changes: Sequence[Change]) -> None:
+    pass
+
+
+def _name_changes(records: LedgerReader, changes: Sequence[Change], *, json_output: bool) -> None:
+    """Print a line for each object that is present and has one of these contents."""
+    objects = records.objects_with([sha256 for sha256, _, _ in changes])
+    for sha256, old, new in changes:
+        for store, key in objects.get(sha256, ()):
+            if json_output:
+                write_json({"from": old, "to": new, "key": key, "store": store, "sha256": sha256.hex()})
+            else:
+                sys.stdout.write("\t".join(map(printable, (old, new, key, store))) + "\n")

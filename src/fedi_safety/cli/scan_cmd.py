@@ -32,6 +32,7 @@ from fedi_safety.cli.options import (
     PrefixOption,
     QuietOption,
     ResumeOption,
+    SkippedOption,
     StoreArgument,
     WithoutDryRunOption,
     YesOption,
@@ -77,6 +78,7 @@ def scan(
     keep_embeddings: KeepOption = None,
     resume_acts: ResumeOption = False,
     accept_gone: AcceptGoneOption = False,
+    skipped_as_unscanned: SkippedOption = False,
     json_output: ClosingJsonOption = False,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
@@ -107,6 +109,7 @@ def scan(
             "accept_gone": accept_gone,
         },
         given=Given.NO_DRY_RUN if without_dry_run else Given.NOTHING,
+        skipped_as_unscanned=skipped_as_unscanned,
         json_output=json_output,
     )
 
@@ -117,6 +120,7 @@ def run_scan(
     wanted: dict[str, Any],
     *,
     given: Given = Given.NOTHING,
+    skipped_as_unscanned: bool = False,
     json_output: bool = False,
 ) -> int:
     """Scan one store, or all that are configured side by side, and tell how it went. Returns the exit code.
@@ -126,12 +130,11 @@ def run_scan(
     from fedi_safety.app.acts import act_for
     from fedi_safety.app.engine import open_engine
     from fedi_safety.app.ledger import SharedRunLock, open_settings_ledger
-    from fedi_safety.app.stores import targets
     from fedi_safety.core.runs import ScanRequest
     from fedi_safety.policies import load_policy
 
     policy = load_policy(sh.settings.policy)
-    chosen = targets(sh.settings, named)
+    chosen, keys = _chosen(sh, named, wanted)
     passes: list[_Pass] = []
     with ExitStack() as closing:
         passes.extend(_Pass(target, closing.enter_context(_opened(target))) for target in chosen)
@@ -141,7 +144,7 @@ def run_scan(
             store = each.store
             each.target = settled(sh, ledger, each.target, store, dry_run=wanted["dry_run"], given=given)
             act = act_for(each.target.settings, store)
-            each.request = ScanRequest(store.url, act=act, beside=len(passes), **wanted)
+            each.request = ScanRequest(store.url, act=act, beside=len(passes), keys=keys, **wanted)
         engine = open_engine(sh.settings)
         closing.callback(engine.close)
         lock = SharedRunLock(ledger)
@@ -149,7 +152,25 @@ def run_scan(
             _side_by_side(
                 [partial(each.run, live, ledger=ledger, engine=engine, policy=policy, lock=lock) for each in passes]
             )
+    if skipped_as_unscanned:
+        for each in passes:
+            if each.report is not None:
+                each.report.tally.take_skipped_as_unscanned()
     return _tell(sh, passes, json_output=json_output)
+
+
+def _chosen(sh: Shell, named: str | None, wanted: dict[str, Any]) -> tuple[Sequence[Target], tuple[str, ...]]:
+    """Return the stores that are meant; of one of which a single file was named, also that file's key."""
+    from fedi_safety.app.ledger import known_stores
+    from fedi_safety.app.stores import file_target, targets
+
+    if named is None or file_target(sh.settings, named) is None:
+        return targets(sh.settings, named), ()
+    if wanted.get("prefixes") or wanted.get("accept_gone"):
+        raise UsageError(named, "a single file takes no --prefix or --accept-gone", "leave them out")
+    found = file_target(sh.settings, named, known_stores(sh.settings))
+    assert found is not None
+    return [found[0]], (found[1],)
 
 
 @contextmanager
@@ -272,7 +293,7 @@ class _Live:
             add_tally(tally, part)
         text = (
             f"{tally.listed:,} seen  {tally.judged:,} judged  {tally.already_judged:,} known  "
-            f"{tally.block:,} condemned  {tally.unscanned_total:,} unscanned"
+            f"{tally.block:,} condemned  {tally.unscanned_total:,} unscanned  {tally.skipped_total:,} skipped"
         )
         self._progress.update(self._task, completed=tally.listed, text=text)
 

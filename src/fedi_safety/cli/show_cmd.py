@@ -104,7 +104,7 @@ def _lines(found: Shown) -> list[str]:
 
     lines = []
     for row in found.rows:
-        said = row.verdict.value if row.verdict else f"{row.unscanned or ''} {row.detail}".strip()
+        said = row.verdict.value if row.verdict else f"{row.unscanned or row.skipped or ''} {row.detail}".strip()
         lines.append(f"{row.store}  {row.key}")
         lines.append(f"  state {row.state}, {said}" + (f", labels {', '.join(row.labels)}" if row.labels else ""))
     if found.sha256 is not None:

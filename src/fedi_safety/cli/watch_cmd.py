@@ -25,6 +25,7 @@ from fedi_safety.cli.options import (
     PolicyOption,
     PrefixOption,
     QuietOption,
+    SkippedOption,
     StoreArgument,
     WithoutDryRunOption,
     YesOption,
@@ -66,6 +67,7 @@ def watch(
     cascade: CascadeOption = True,
     concepts: ConceptsOption = None,
     keep_embeddings: KeepOption = None,
+    skipped_as_unscanned: SkippedOption = False,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
     log_level: LogLevelOption = None,
@@ -81,7 +83,7 @@ def watch(
     chosen = {"act": act, "detectors": names, "policy": policy, "device": device, "jobs": jobs}
     sh = shell(config, ledger, log_level, quiet, yes, **chosen, limits=limits, clip=clip)
     rhythm = Rhythm(parse_span("--every", every), 60.0 * minutes, parse_span("--sweep", sweep))
-    wanted = Wanted(dry_run, cascade, tuple(prefix or ()))
+    wanted = Wanted(dry_run, cascade, tuple(prefix or ()), skipped_as_unscanned)
     given = Given.NO_DRY_RUN if without_dry_run else Given.NOTHING
     return run_watch(sh, store, rhythm, wanted, given=given, once=once, health_file=health_file)
 
@@ -176,7 +178,7 @@ def _once(sh: Shell, watches: list[StoreWatch], shared: Shared) -> int:
                     sh.say(
                         f"{watch.target.name}: {tally.listed:,} seen, {tally.judged:,} judged, {tally.block:,} "
                         f"condemned, {tally.acted:,} removed, {tally.gone:,} gone, "
-                        f"{tally.unscanned_total:,} unscanned"
+                        f"{tally.unscanned_total:,} unscanned, {tally.skipped_total:,} skipped"
                     )
                     codes.append(report.exit_code)
             except FediSafetyError as error:

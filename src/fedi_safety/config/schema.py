@@ -40,9 +40,9 @@ class Breaker(_Section):
     min_judged: int = Field(200, ge=1, description="The share of removals counts from this many judged objects on.")
     max_removed: int = Field(1000, ge=0, description="Stop when more objects than this would be removed in one run.")
     max_unscanned_share: float = Field(
-        0.5, ge=0, le=1, description="Stop when more than this share of the listed objects is unscanned."
+        0.5, ge=0, le=1, description="Stop when more than this share of the listed media is unscanned."
     )
-    min_listed: int = Field(200, ge=1, description="The share of unscanned counts from this many listed objects on.")
+    min_listed: int = Field(200, ge=1, description="The share of unscanned counts from this many listed media on.")
     max_gone_share: float = Field(
         0.5,
         ge=0,

@@ -57,9 +57,9 @@ def breaker_opinion(limits: BreakerLimits, tally: Tally) -> str | None:
         return (
             f"{tally.block} of {judged} judged objects would be removed, more than {100 * limits.max_removed_share:g} %"
         )
-    if tally.listed >= limits.min_listed and tally.unscanned_total > limits.max_unscanned_share * tally.listed:
+    if tally.media >= limits.min_listed and tally.unscanned_total > limits.max_unscanned_share * tally.media:
         share = f"{100 * limits.max_unscanned_share:g} %"
-        return f"{tally.unscanned_total} of {tally.listed} objects are unscanned, more than {share}"
+        return f"{tally.unscanned_total} of {tally.media} media are unscanned, more than {share}"
     return None
 
 

@@ -285,13 +285,13 @@ class Enforcement:
             tally.partly += result.content.partly is not None
             self._count_verdict(result.judgement.verdict)
         elif isinstance(result, Unscanned):
-            self._count_unscanned(result.reason.value)
+            tally.count_without_verdict(result.reason)
         elif result.known.verdict is not None:
             tally.already_judged += 1
             tally.partly += result.known.partly
             self._count_verdict(result.known.verdict)
-        else:
-            self._count_unscanned(result.known.reason.value if result.known.reason else "unknown")
+        elif result.known.reason is not None:
+            tally.count_without_verdict(result.known.reason)
 
     def _count_verdict(self, verdict: Verdict) -> None:
         if verdict is Verdict.BLOCK:
@@ -300,9 +300,6 @@ class Enforcement:
             self.tally.review += 1
         else:
             self.tally.clear += 1
-
-    def _count_unscanned(self, reason: str) -> None:
-        self.tally.unscanned[reason] = self.tally.unscanned.get(reason, 0) + 1
 
     def _act(self, pipeline: Pipeline, *, finished: bool) -> None:
         """At a checkpoint, or at the end, ask the breaker and carry out what is pending."""
@@ -345,7 +342,8 @@ def _log(result: Result) -> None:
         sha256 = result.content.sha256.hex()
         log.info("%s: %s (%s), sha256 %s", printable(result.object.key), result.judgement.verdict.value, rules, sha256)
     elif isinstance(result, Unscanned):
-        log.debug("%s: unscanned, %s: %s", printable(result.object.key), result.reason.value, result.detail)
+        how = "skipped" if result.reason.skipped else "unscanned"
+        log.debug("%s: %s, %s: %s", printable(result.object.key), how, result.reason.value, result.detail)
 
 
 def _condemned(batch: Sequence[Result], act: ActKind) -> Iterator[tuple[Object, bytes]]:

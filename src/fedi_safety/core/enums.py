@@ -6,7 +6,10 @@ from enum import Enum, StrEnum
 
 
 class Reason(StrEnum):
-    """Why an object has no verdict. Kept with the object, counted in the report, never a cause for removal."""
+    """Why an object has no verdict: it is no media (`skipped`), or it is and could not be judged (unscanned).
+
+    Kept with the object, counted in the report, never a cause for removal.
+    """
 
     EMPTY = "empty"  # no bytes at all, or nothing to see: sound without a picture
     NOT_MEDIA = "not_media"  # csv, zip, html, a database
@@ -25,6 +28,11 @@ class Reason(StrEnum):
     CHANGED = "changed"  # changed between listing and reading
 
     @property
+    def skipped(self) -> bool:
+        """Whether it says that there is no medium to judge: counted and listed, but no gap."""
+        return self in SKIPPED
+
+    @property
     def transient(self) -> bool:
         """Whether another try may succeed although the object and the program stay as they are."""
         return self in _TRANSIENT
@@ -34,6 +42,9 @@ class Reason(StrEnum):
         """Whether it was the decoder's word, so that another version of it, or other bounds, may do better."""
         return self in _OF_DECODER
 
+
+SKIPPED = frozenset({Reason.NOT_MEDIA, Reason.EMPTY, Reason.SYMLINK, Reason.SPECIAL_FILE})
+"""The reasons of what is no media. Every other reason is of a gap: it should have been judged and was not."""
 
 _TRANSIENT = frozenset(
     {

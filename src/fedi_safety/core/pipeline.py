@@ -46,6 +46,7 @@ class Options:
     """What of the store is looked at, and by how many threads."""
 
     prefixes: tuple[str, ...] = ()
+    keys: frozenset[str] = frozenset()  # these objects alone, where there are any
     since: float | None = None
     limit: int | None = None
     recheck: Recheck = Recheck.POLICY
@@ -89,6 +90,10 @@ class _Fetched:
 class _Framed:
     object: Object
     medium: DecodedMedium
+
+
+def _key(item: Object | Unscanned) -> str:
+    return item.key if isinstance(item, Object) else item.object.key
 
 
 class Pipeline:
@@ -208,7 +213,9 @@ class Pipeline:
 
     def _list(self) -> None:
         options = self._options
-        listing = self._store.list(options.prefixes, options.since)
+        listing = self._store.list(options.prefixes or tuple(sorted(options.keys)), options.since)
+        if options.keys:
+            listing = (item for item in listing if _key(item) in options.keys)
         if options.limit is not None:
             listing = islice(listing, options.limit)
         most = _FIRST_LOOKUP_OBJECTS

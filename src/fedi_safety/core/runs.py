@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from fedi_safety.core.enums import ActKind, Listing, Recheck
+from fedi_safety.core.enums import ActKind, Listing, Reason, Recheck
 from fedi_safety.core.errors import ExitCode
 from fedi_safety.core.types import Outcome
 
@@ -21,7 +21,8 @@ class Tally:
     listed: int = 0
     judged: int = 0
     already_judged: int = 0
-    unscanned: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)  # no media, by reason
+    unscanned: dict[str, int] = field(default_factory=dict)  # media without a verdict, by reason
     clear: int = 0
     review: int = 0
     block: int = 0
@@ -35,13 +36,33 @@ class Tally:
 
     @property
     def unscanned_total(self) -> int:
-        """Return how many objects have no verdict, whatever the reason."""
+        """Return how many objects should have been judged and were not, whatever the reason."""
         return sum(self.unscanned.values())
 
     @property
+    def skipped_total(self) -> int:
+        """Return how many objects are no media."""
+        return sum(self.skipped.values())
+
+    @property
+    def media(self) -> int:
+        """Return how many of the listed objects are media, judged or not."""
+        return self.listed - self.skipped_total
+
+    @property
     def accounted(self) -> bool:
-        """Whether every listed object is judged, was judged, or is unscanned with a reason (I5)."""
-        return self.listed == self.judged + self.already_judged + self.unscanned_total
+        """Whether every listed object is judged, was judged, or is skipped or unscanned with a reason (I5)."""
+        return self.media == self.judged + self.already_judged + self.unscanned_total
+
+    def count_without_verdict(self, reason: Reason) -> None:
+        """Count an object without a verdict where its reason belongs."""
+        counts = self.skipped if reason.skipped else self.unscanned
+        counts[reason.value] = counts.get(reason.value, 0) + 1
+
+    def take_skipped_as_unscanned(self) -> None:
+        """Count what is no media among the gaps, as the first versions did; for who relies on their exit code."""
+        _add(self.unscanned, self.skipped)
+        self.skipped.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +73,7 @@ class ScanRequest:
     dry_run: bool = False
     act: ActKind | None = ActKind.DELETE
     prefixes: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()  # these objects alone, where there are any
     since: float | None = None
     limit: int | None = None
     recheck: Recheck = Recheck.POLICY
@@ -66,7 +88,7 @@ class ScanRequest:
     @property
     def whole(self) -> bool:
         """Whether all of the store is asked for."""
-        return not self.prefixes and self.since is None and self.limit is None
+        return not self.prefixes and not self.keys and self.since is None and self.limit is None
 
 
 @dataclass(slots=True)
@@ -125,6 +147,7 @@ class RunReport:
             "listed": tally.listed,
             "judged": tally.judged,
             "already_judged": tally.already_judged,
+            "skipped": dict(sorted(tally.skipped.items())),
             "unscanned": dict(sorted(tally.unscanned.items())),
             "clear": tally.clear,
             "review": tally.review,
@@ -148,10 +171,17 @@ class RunReport:
 
 def add_tally(total: Tally, part: Tally) -> None:
     """Add the counts of one pass to a sum."""
-    for name in (f.name for f in fields(Tally) if f.name != "unscanned"):
-        setattr(total, name, getattr(total, name) + getattr(part, name))
-    for reason, count in part.unscanned.items():
-        total.unscanned[reason] = total.unscanned.get(reason, 0) + count
+    for name in (each.name for each in fields(Tally)):
+        count = getattr(part, name)
+        if isinstance(count, dict):
+            _add(getattr(total, name), count)
+        else:
+            setattr(total, name, getattr(total, name) + count)
+
+
+def _add(counts: dict[str, int], more: Mapping[str, int]) -> None:
+    for name, count in more.items():
+        counts[name] = counts.get(name, 0) + count
 
 
 def summed(reports: Sequence[RunReport]) -> RunReport:

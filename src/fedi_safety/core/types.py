@@ -30,7 +30,7 @@ class Object:
 
 @dataclass(frozen=True, slots=True)
 class Unscanned:
-    """An object without a verdict, and why."""
+    """An object without a verdict, and why; whether it is a gap or was skipped is the reason's to say."""
 
     object: Object
     reason: Reason

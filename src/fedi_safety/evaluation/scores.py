@@ -35,6 +35,7 @@ class Sample:
     sampled: int
     signals: dict[str, Mapping[str, float]] = field(default_factory=dict)
     pictures: dict[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
+    skipped: Counter[str] = field(default_factory=Counter)  # no media
     unscanned: Counter[str] = field(default_factory=Counter)
 
 
@@ -75,7 +76,8 @@ def sample_scores(
                     if pictures := seen(scores.signals, scores.frames).pictures:
                         sample.pictures[key] = [_values(picture.signals) for picture in pictures]
                 elif isinstance(result, Unscanned):
-                    sample.unscanned[result.reason.value] += 1
+                    counts = sample.skipped if result.reason.skipped else sample.unscanned
+                    counts[result.reason.value] += 1
             done += len(batch)
             on_progress(done)
     return sample

@@ -51,6 +51,7 @@ from fedi_safety.ledger.embeddings import Keep
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.followup import app_actions
 from fedi_safety.ledger.followup.app_actions import ActionSide
+from fedi_safety.ledger.followup.history import HistorySide
 from fedi_safety.ledger.followup.traces import TraceSide
 from fedi_safety.ledger.migrate import bring_up_to_date
 from fedi_safety.ledger.results import record as record_results
@@ -85,7 +86,7 @@ def open_ledger(
     return SqlLedger(database, clock, keep)
 
 
-class SqlLedger(UploadSide, TraceSide, ActionSide):
+class SqlLedger(UploadSide, TraceSide, ActionSide, HistorySide):
     """The durable memory in one database: `WholeLedger`. Reads from any thread; writes queue up on a lock."""
 
     def __init__(self, database: Database, clock: Clock, keep: Keep = Keep.NO) -> None:
@@ -154,7 +155,7 @@ class SqlLedger(UploadSide, TraceSide, ActionSide):
             return earlier.chosen_act(connection, store)
 
     def store_counts(self, store: str) -> StoreCounts:
-        """Count a store's judged and unscanned objects, and its open plans of acts that remove."""
+        """Count a store's judged and unscanned media, and its open plans of acts that remove."""
         return statistics.store_counts(self.database, store)
 
     def breaker(self, store: str) -> str | None:

@@ -9,11 +9,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
-from fedi_safety.core.enums import ActKind, PlanState, Reason, Verdict
+from fedi_safety.core.enums import SKIPPED, ActKind, PlanState, Reason, Verdict
 from fedi_safety.core.ledger.records import Filters, PastEvent, PastJudgement, Row, Shown
 from fedi_safety.ledger import codec, explanations, uploads
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.followup import app_actions, traces
+from fedi_safety.ledger.followup.history import is_turn
 from fedi_safety.ledger.schema import (
     State,
     acts,
@@ -29,15 +30,23 @@ from fedi_safety.ledger.schema import (
 )
 
 IMPORTED_LABEL = "imported"
+_SKIPPED_STATE = "skipped"
+_SKIPPED = tuple(sorted(reason.value for reason in SKIPPED))
 
 
-_o, _c, _p = objects.c, contents.c, plans.c
+_o, _c, _p, _j = objects.c, contents.c, plans.c, judgements.c
 _latest = select(func.max(plans.c.id)).where(plans.c.object_id == objects.c.id).correlate(objects).scalar_subquery()
+# A verdict that was always clear leaves no event, and is told by the object's own time.
+_turns = (_j.event_seq.is_not(None), is_turn(dismissals=True))
+_last_turn = select(func.max(_j.at)).where(_j.content_id == _o.content_id, *_turns).correlate(objects).scalar_subquery()
+_AWAY = (State.REMOVED.value, State.GONE.value)
+_ENDED = (PlanState.DONE.value, PlanState.GONE.value)
 _ROWS = (
     select(
         _o.id, stores.c.url, _o.key, _o.state, _o.size, _o.sha256.label("own_sha256"), _o.reason, _o.detail,
         _o.judged_at, _c.sha256, _c.verdict, _c.labels, _c.reasons, _c.signals, _c.policy, _c.dismissed_at,
-        _p.act, _p.state.label("plan_state"), _p.error, _c.partly,
+        _p.act, _p.state.label("plan_state"), _p.error, _c.partly, _o.first_seen, _p.updated_at.label("plan_at"),
+        _last_turn.label("turned_at"),
     )
     .join(stores, stores.c.id == _o.store_id)
     .outerjoin(contents, _c.id == _o.content_id)
@@ -68,8 +77,7 @@ def _conditions(wanted: Filters) -> list[ColumnElement[bool]]:
     if wanted.store is not None:
         found.append(stores.c.url == wanted.store)
     if wanted.state is not None:
-        same = (State.JUDGED, State.TRUSTED) if wanted.state == State.JUDGED else (State(wanted.state),)
-        found.append(_o.state.in_([state.value for state in same]))
+        found.append(_in_state(wanted.state))
     if wanted.verdict is not None:
         # A subquery on the verdict's index: blocked contents are few among millions.
         of_content = _o.content_id.in_(select(_c.id).where(_c.verdict == wanted.verdict.value))
@@ -97,9 +105,45 @@ def _conditions(wanted: Filters) -> list[ColumnElement[bool]]:
             found.append(_o.key < high[:-1] + bytes([high[-1] + 1]))
     if wanted.partly:
         found += [_c.partly.is_not(None), _o.state == State.JUDGED.value]
+    if wanted.since is not None:
+        found.append(_stands_since(wanted.since))
     if wanted.sha256 is not None:
         found.append(or_(_c.sha256 == wanted.sha256, _o.sha256 == wanted.sha256))
     return found
+
+
+def is_skipped() -> ColumnElement[bool]:
+    """Return the condition that an object is no media. It stands among the unscanned ones, told by its reason."""
+    return and_(_o.state == State.UNSCANNED.value, _o.reason.in_(_SKIPPED))
+
+
+def _in_state(name: str) -> ColumnElement[bool]:
+    """Return the condition that an object is in a state as people know it (`records.STATES`)."""
+    if name == _SKIPPED_STATE:
+        return is_skipped()
+    if name == State.UNSCANNED:
+        return and_(_o.state == State.UNSCANNED.value, _o.reason.not_in(_SKIPPED))
+    same = (State.JUDGED, State.TRUSTED) if name == State.JUDGED else (State(name),)
+    return _o.state.in_([state.value for state in same])
+
+
+def _stands_since(at: float) -> ColumnElement[bool]:
+    """Return the condition that an object stands as it does since then or later. In words of indexes; see `_at`."""
+    turned = _o.content_id.in_(select(_j.content_id).where(_j.at >= at, *_turns))
+    return or_(
+        and_(_o.state == State.JUDGED.value, or_(_o.judged_at >= at, turned)),
+        and_(_o.state.in_(_AWAY), _p.state.in_(_ENDED), _p.updated_at >= at),
+        and_(_o.state.not_in((State.JUDGED.value, *_AWAY)), _o.first_seen >= at),
+    )
+
+
+def _at(row: Any) -> float | None:
+    """Return since when an object stands as it does; None where nobody noted when it was gone."""
+    if row["state"] == State.JUDGED.value:
+        return float(max(row["judged_at"] or row["first_seen"], row["turned_at"] or 0.0))
+    if row["state"] in _AWAY:
+        return float(row["plan_at"]) if row["plan_state"] in _ENDED else None
+    return float(row["first_seen"])
 
 
 def _row(row: Any) -> Row:
@@ -110,10 +154,13 @@ def _row(row: Any) -> Row:
         verdict = Verdict.BLOCK if state is State.HISTORY else Verdict.CLEAR
         labels = (IMPORTED_LABEL, row["detail"]) if row["detail"] else (IMPORTED_LABEL,)
     unscanned = state is State.UNSCANNED
+    reason = Reason(row["reason"]) if unscanned else None
+    skipped = reason is not None and reason.skipped
+    known_as = _SKIPPED_STATE if skipped else State.JUDGED.value if state is State.TRUSTED else state.value
     return Row(
         store=row["url"],
         key=codec.key_text(row["key"]),
-        state=State.JUDGED.value if state is State.TRUSTED else state.value,
+        state=known_as,
         size=row["size"] if row["size"] >= 0 else None,
         sha256=row["sha256"] or row["own_sha256"],
         verdict=None if unscanned else verdict,
@@ -122,13 +169,15 @@ def _row(row: Any) -> Row:
         signals=codec.signals_from(row["signals"]) if row["signals"] is not None else {},
         policy=row["policy"],
         dismissed=row["dismissed_at"] is not None,
-        unscanned=Reason(row["reason"]) if unscanned else None,
+        unscanned=None if skipped else reason,
         detail=(row["detail"] or "") if unscanned else "",
         act=None if row["act"] is None else ActKind(row["act"]),
         act_state=None if row["plan_state"] is None else PlanState(row["plan_state"]),
         error=row["error"],
         judged_at=row["judged_at"],
         partly=None if unscanned else row["partly"],
+        skipped=reason if skipped else None,
+        at=_at(row),
     )
 
 

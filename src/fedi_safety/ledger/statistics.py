@@ -5,21 +5,20 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, cast, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
-from fedi_safety.core.enums import PlanState, Verdict
+from fedi_safety.core.enums import PlanState, Reason, Verdict
 from fedi_safety.core.ledger.records import BINS, Figures, StoreActs, StoreCounts, StoreFigures
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import Kind
 from fedi_safety.ledger.followup import app_actions
-from fedi_safety.ledger.query import IMPORTED_LABEL
+from fedi_safety.ledger.followup.history import day_number, day_text
+from fedi_safety.ledger.query import IMPORTED_LABEL, is_skipped
 from fedi_safety.ledger.schema import State, acts, contents, dismissals, events, objects, plans, runs, stores
 
-_DAY_S = 86_400
 _RUNS = 10
 _PAGE_ROWS = 5_000  # short rows, read by the million
 
@@ -44,11 +43,11 @@ def figures(database: Database, store: str | None = None, *, histograms: bool = 
 
 
 def store_counts(database: Database, store: str) -> StoreCounts:
-    """Count a store's judged and unscanned objects, and its open plans."""
+    """Count a store's judged and unscanned media, and its open plans."""
     waiting = [state.value for state in PlanState if state.open]
     of_store = select(stores.c.id).where(stores.c.url == store)
     with database.read() as connection:
-        by_state = select(objects.c.state, func.count()).where(objects.c.store_id.in_(of_store))
+        by_state = select(objects.c.state, func.count()).where(objects.c.store_id.in_(of_store), ~is_skipped())
         states = Counter({row[0]: row[1] for row in connection.execute(by_state.group_by(objects.c.state))})
         query = select(func.count()).select_from(plans).join(objects, objects.c.id == plans.c.object_id)
         query = query.where(objects.c.store_id.in_(of_store), plans.c.state.in_(waiting))
@@ -111,7 +110,7 @@ def _store_figures(connection: Connection, store_id: int, url: str, breaker: str
     states = select(o.state, o.reason, func.count()).where(o.store_id == store_id).group_by(o.state, o.reason)
     for state, reason, count in connection.execute(states):
         if state == State.UNSCANNED:
-            found.unscanned[reason] += count
+            (found.skipped if Reason(reason).skipped else found.unscanned)[reason] += count
         elif state == State.REMOVED:
             found.removed += count
         elif state == State.GONE:
@@ -162,15 +161,15 @@ def _last_runs(connection: Connection, store: str | None) -> list[dict[str, Any]
 
 
 def _by_day(connection: Connection, moment: ColumnElement[Any], store: str | None) -> dict[str, int]:
-    day = cast(moment, BigInteger) // _DAY_S
+    day = day_number(moment)
     query = select(day, func.count()).select_from(objects).where(moment.is_not(None)).group_by(day).order_by(day)
     if store is not None:
         query = query.join(stores, stores.c.id == objects.c.store_id).where(stores.c.url == store)
-    return {_day(number): count for number, count in connection.execute(query)}
+    return {day_text(number): count for number, count in connection.execute(query)}
 
 
 def _removed_by_day(connection: Connection, store: str | None) -> dict[str, int]:
-    day = cast(acts.c.closed_at, BigInteger) // _DAY_S
+    day = day_number(acts.c.closed_at)
     query = (
         select(day, func.count())
         .select_from(acts)
@@ -183,11 +182,7 @@ def _removed_by_day(connection: Connection, store: str | None) -> dict[str, int]
     )
     if store is not None:
         query = query.where(stores.c.url == store)
-    return {_day(number): count for number, count in connection.execute(query)}
-
-
-def _day(number: int) -> str:
-    return datetime.fromtimestamp(number * _DAY_S, UTC).date().isoformat()
+    return {day_text(number): count for number, count in connection.execute(query)}
 
 
 def _histograms(database: Database, store: str | None) -> dict[str, list[int]]:

@@ -11,13 +11,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fedi_safety.core.decide import tells_of_gone
+from fedi_safety.core.enums import SKIPPED
 from fedi_safety.core.errors import printable
 from fedi_safety.core.presence import REMEDY
 
 if TYPE_CHECKING:
+    from fedi_safety.core.ledger.history import History
     from fedi_safety.core.ledger.records import Figures, StoreActs, StoreFigures
     from fedi_safety.core.ledger.uploads import UploadFigures
     from fedi_safety.core.policy import Policy
@@ -56,6 +58,7 @@ class Report:
     ledger: str = ""  # what a person knows the ledger by
     # Where condemned contents came from, most first; one more than is shown where there are more.
     sources: Mapping[SourceKind, Sequence[Source]] = field(default_factory=dict)
+    history: History | None = None  # what happened since the time that was asked for
 
 
 def thresholds_of(policy: Policy) -> dict[str, tuple[Threshold, ...]]:
@@ -135,22 +138,41 @@ def percent(share: float) -> str:
 
 
 def coverage_text(store: StoreFigures) -> str:
-    """Return the coverage, by reason what has no verdict, and how many have one of a part only."""
+    """Return the coverage of the media, by reason what has no verdict, and how many have one of a part only."""
     if not store.present:
         return "no object is known to be there"
+    if not store.media:
+        return f"no media is known to be there{_also_skipped(store)}"
     text = f"coverage {percent(store.coverage)}"
     missing = store.unscanned.total()
     partly = f"; {objects_text(store.partly)} judged in part" if store.partly else ""
     if not missing:
-        return f"{text}: every object has a verdict{partly}"
+        return f"{text}: all media have a verdict{partly}{_also_skipped(store)}"
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in by_count(store.unscanned))
-    return f"{text}: {objects_text(missing)} {'has' if missing == 1 else 'have'} no verdict: {reasons}{partly}"
+    have = f"{objects_text(missing)} {'has' if missing == 1 else 'have'} no verdict: {reasons}"
+    return f"{text}: {have}{partly}{_also_skipped(store)}"
 
 
-def list_command(report: Report, store: str, reason: str) -> str:
-    """Return the command that lists a gap's objects, ready to be pasted into a shell."""
+def _also_skipped(store: StoreFigures) -> str:
+    count = store.skipped.total()
+    return f"; {objects_text(count)} skipped, no media" if count else ""
+
+
+def gaps_of(summary: Mapping[str, Any]) -> int | None:
+    """Return how many media a run left without a verdict; None where it does not say.
+
+    The first versions counted there what is no media, too.
+    """
+    reasons = summary.get("unscanned")
+    if not isinstance(reasons, dict):
+        return None
+    return sum(int(count) for reason, count in reasons.items() if reason not in SKIPPED)
+
+
+def list_command(report: Report, store: str, reason: str, state: str = "unscanned") -> str:
+    """Return the command that lists what is unscanned or skipped for a reason, ready to be pasted into a shell."""
     named = f" {shlex.quote(printable(store))}" if report.several_stores else ""
-    return f"fedi-safety list{named} --state unscanned --unscanned {reason}"
+    return f"fedi-safety list{named} --state {state} --{state} {reason}"
 
 
 def span_text(seconds: float) -> str:

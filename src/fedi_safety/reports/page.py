@@ -15,6 +15,7 @@ from fedi_safety.reports.facts import (
     actions_text,
     by_count,
     coverage_text,
+    gaps_of,
     gate_rows,
     list_command,
     objects_text,
@@ -22,10 +23,10 @@ from fedi_safety.reports.facts import (
     source_cells,
     sources_command,
     sources_shown,
-    summed,
     warnings,
     wilson,
 )
+from fedi_safety.reports.period import HEADINGS, day_cells, happened_rows, span_of
 from fedi_safety.reports.plots import Part, text
 from fedi_safety.reports.style import STYLE
 
@@ -44,7 +45,7 @@ _CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-act
 def render(report: Report) -> str:
     """Return the whole page."""
     title = "fedi-safety report" if report.store is None else f"fedi-safety report: {report.store}"
-    body = [_header(report, title), _warnings(report)]
+    body = [_header(report, title), _warnings(report), _period(report)]
     if report.gate is not None:
         body.append(_gate(report.gate, report.made_at))
     if report.figures.stores:
@@ -105,6 +106,16 @@ def _warnings(report: Report) -> str:
     return f'<section class="warn"><h2>To look at</h2><ul>{items}</ul></section>'
 
 
+def _period(report: Report) -> str:
+    if report.history is None:
+        return ""
+    rows = [[text(name), f"{count:,}", text(note)] for name, count, note in happened_rows(report.history)]
+    days = [[text(cell) for cell in day_cells(day, of_day)] for day, of_day in report.history.days.items()]
+    by_day = f"<h3>Day by day</h3>{table([HEADINGS[0], *(f'{h}#' for h in HEADINGS[1:])], days)}" if days else ""
+    span = f'<p class="dim">{text(span_of(report.history, report.made_at))}</p>'
+    return f"<section><h2>What happened</h2>{span}{table(('what', 'count#', ''), rows)}{by_day}</section>"
+
+
 def _gate(gate: UploadFigures, now: float) -> str:
     rows = [
         [text(name.strip()) if name == name.strip() else f'<span class="dim">{text(name.strip())}</span>', f"{count:,}",
@@ -116,11 +127,12 @@ def _gate(gate: UploadFigures, now: float) -> str:
 
 def _tiles(report: Report) -> str:
     stores = report.figures.stores
-    present, judged = sum(s.present for s in stores), sum(s.judged for s in stores)
+    media, judged = sum(s.media for s in stores), sum(s.judged for s in stores)
     tiles = [
-        ("objects present", f"{present:,}"),
-        ("coverage", _share(judged, present)),
-        ("without a verdict", f"{present - judged:,}"),
+        ("objects present", f"{sum(s.present for s in stores):,}"),
+        ("coverage of media", _share(judged, media)),
+        ("without a verdict", f"{media - judged:,}"),
+        ("skipped, no media", f"{sum(s.skipped.total() for s in stores):,}"),
         ("condemned, present", f"{sum(s.verdicts['block'] for s in stores):,}"),
         ("removed", f"{sum(s.removed for s in stores):,}"),
         ("dismissed contents", f"{report.figures.dismissed:,}"),
@@ -144,14 +156,20 @@ def _sentence(said: str) -> str:
 
 
 def _coverage(report: Report, store: StoreFigures, name: str) -> str:
-    gaps = by_count(store.unscanned)
+    gaps, skipped = by_count(store.unscanned), by_count(store.skipped)
     parts = [Part("judged", store.judged, "clear"), *(Part(reason, count, "gap") for reason, count in gaps)]
+    parts += [Part(f"{reason} (no media)", count, "skipped") for reason, count in skipped]
     plot = plots.stacked_bar(name, f"Coverage of {store.store}", coverage_text(store), parts)
-    rows = [[_key("clear", "judged"), f"{store.judged:,}", _share(store.judged, store.present)]]
-    rows += [[_key("gap", reason), f"{count:,}", _share(count, store.present)] for reason, count in gaps]
-    listed = table(("state", "objects#", "share#"), rows)
-    command = text(list_command(report, store.store, "REASON"))
-    how = f'<p class="dim">Lists the objects of a gap: <code>{command}</code></p>' if gaps else ""
+    rows = [
+        [_key(p.style, p.name), f"{p.count:,}", _share(p.count, store.media) if p.style != "skipped" else "-"]
+        for p in parts
+    ]
+    listed = table(("state", "objects#", "of media#"), rows)
+    how = "".join(
+        f'<p class="dim">{what}: <code>{text(list_command(report, store.store, "REASON", state))}</code></p>'
+        for what, state, there in (("Lists a gap", "unscanned", gaps), ("Lists what is no media", "skipped", skipped))
+        if there
+    )
     return f"<h3>Coverage and gaps</h3><figure>{plot}</figure>{listed}{how}"
 
 
@@ -305,7 +323,7 @@ def _runs(report: Report) -> str:
                 text(run["store"]),
                 text(run_status(run)),
                 *(_number(summary.get(field)) for field in ("listed", "judged")),
-                _number(_unscanned(summary)),
+                _number(gaps_of(summary)),
                 _number(summary.get("acted")),
                 rate,
             ]
@@ -331,11 +349,6 @@ def run_rate(summary: Mapping[str, Any]) -> str:
     """Return how many pictures a run judged a second; empty where it judged none."""
     rate = summary.get("images_per_second")
     return f"{rate:,.1f}" if isinstance(rate, int | float) and rate > 0 else ""
-
-
-def _unscanned(summary: Mapping[str, Any]) -> int | None:
-    reasons = summary.get("unscanned")
-    return summed([reasons]).total() if isinstance(reasons, dict) else None
 
 
 def _number(value: object) -> str:

@@ -5,13 +5,13 @@ STYLE = """
   color-scheme: light dark;
   --page: #f6f7f9; --card: #ffffff; --ink: #1b2026; --dim: #59636e; --line: #dde1e6;
   --clear: #3d78b8; --review: #e0a022; --block: #b8242b; --gap: #8c96a1; --bar: #3d78b8; --removed: #b8242b;
-  --warn: #fdf0ee; --mark: #b8242b;
+  --warn: #fdf0ee; --mark: #b8242b; --skipped: #d5dae0;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #14171b; --card: #1d2126; --ink: #e7eaee; --dim: #a0aab5; --line: #343b43;
     --clear: #5d9bdc; --review: #e8b34a; --block: #ee6a66; --gap: #7b8590; --bar: #5d9bdc; --removed: #ee6a66;
-    --warn: #33201f; --mark: #ff8f88;
+    --warn: #33201f; --mark: #ff8f88; --skipped: #3d454e;
   }
 }
 * { box-sizing: border-box; }
@@ -53,10 +53,11 @@ summary { cursor: pointer; color: var(--dim); font-size: .87rem; }
 details { margin-top: .3rem; }
 .key { display: inline-block; width: .75em; height: .75em; border-radius: 2px; margin-right: .45em; }
 rect.clear { fill: var(--clear); } rect.review { fill: var(--review); } rect.block { fill: var(--block); }
-rect.gap { fill: var(--gap); } rect.bar { fill: var(--bar); } rect.removed { fill: var(--removed); }
+rect.gap { fill: var(--gap); } rect.skipped { fill: var(--skipped); }
+rect.bar { fill: var(--bar); } rect.removed { fill: var(--removed); }
 rect.empty { fill: none; stroke: var(--line); }
 i.clear { background: var(--clear); } i.review { background: var(--review); } i.block { background: var(--block); }
-i.gap { background: var(--gap); }
+i.gap { background: var(--gap); } i.skipped { background: var(--skipped); }
 svg.interval { width: 8rem; margin: .3rem 0; }
 .span { stroke: var(--bar); stroke-width: 4; stroke-linecap: round; opacity: .45; } .point { fill: var(--bar); }
 .grid { stroke: var(--line); } .axis { stroke: var(--dim); }
@@ -69,6 +70,7 @@ footer { color: var(--dim); font-size: .82rem; margin-top: 1.25rem; }
   :root {
     --page: #fff; --card: #fff; --ink: #000; --dim: #444; --line: #ccc; --clear: #3d78b8; --review: #e0a022;
     --block: #b8242b; --gap: #8c96a1; --bar: #3d78b8; --removed: #b8242b; --warn: #fff; --mark: #b8242b;
+    --skipped: #d5dae0;
   }
   html { font-size: 11px; }
   body { padding: 0; max-width: none; font-size: 1rem; }

@@ -38,8 +38,8 @@ _BACK_S = 1.0  # a mark further ahead than this means that the clock was set bac
 
 
 _SUMS = ("judged", "planned", "acted", "gone", "failed")
-_COUNTS = (*_SUMS, "unscanned")
-"""Since the daemon started; `unscanned` is of the last complete cycle."""
+_COUNTS = (*_SUMS, "unscanned", "skipped")
+"""Since the daemon started; `unscanned` and `skipped` are of the last complete cycle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ class Wanted:
     dry_run: bool = False
     cascade: bool = True
     prefixes: tuple[str, ...] = ()
+    skipped_as_unscanned: bool = False
 
 
 @dataclass(slots=True)
@@ -342,6 +343,8 @@ class StoreWatch:
         health.last_end = self._shared.clock.now()
         for report in reports:
             fresh = report.tally
+            if self._shared.wanted.skipped_as_unscanned:
+                fresh.take_skipped_as_unscanned()
             for name in _SUMS:
                 health.counts[name] += getattr(fresh, name)
             for outcome in report.failures:
@@ -358,6 +361,7 @@ class StoreWatch:
                 log.warning(held, self.target.name, report.action_breaker, remedy)
         if moved:
             health.counts["unscanned"] = reports[0].tally.unscanned_total
+            health.counts["skipped"] = reports[0].tally.skipped_total
         # A breaker that the cycle's own count tripped is in the ledger, but not yet in a report.
         why = None if self._shared.wanted.dry_run else self._shared.ledger.breaker(self._url)
         if why is not None:

@@ -202,7 +202,7 @@ def test_a_sample_is_scored_in_full_and_nothing_is_written() -> None:
         on_progress=progress.append,
     )
     assert (sample.listed, sample.sampled, len(sample.signals)) == (10, 10, 8)
-    assert sample.unscanned == {"not_media": 1, "corrupt": 1}
+    assert (sample.skipped, sample.unscanned) == ({"not_media": 1}, {"corrupt": 1})
     # Red is ruled out for all of them, yet everything is measured: other thresholds are to be tried.
     assert all(set(signals) == {"a.red", "b.circle", "c.round"} for signals in sample.signals.values())
     assert progress[-1] == 10 and store.removed == [] and len(store.objects) == 10

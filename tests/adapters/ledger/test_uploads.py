@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fedi_safety.cli.report_cmd import as_json, csv_rows
+from fedi_safety.cli.report.figures import as_json, csv_rows
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Reason, Verdict
 from fedi_safety.core.ledger.uploads import Move, UploadNote, UploadState
 from fedi_safety.core.types import Content, Judged, Judgement, Object, Outcome, Scores, Signal, Unscanned

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fedi_safety.cli.output_file import checked_place, write_page
-from fedi_safety.cli.report_cmd import as_json, cell, csv_rows
+from fedi_safety.cli.report.figures import as_json, cell, csv_rows
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Reason, Verdict
 from fedi_safety.core.errors import ExitCode, UsageError
 from fedi_safety.core.ledger.ports import LedgerReader
@@ -65,7 +65,7 @@ def test_json_fields(ledger: LedgerReader) -> None:
     assert [(run["id"], run["status"], run["summary"]) for run in runs] == [(1, "done", {"listed": 5})]
     first, second = found.pop("stores")
     away = {"removed": 1, "gone": 0, "history": 0}
-    common = {"unscanned": {"corrupt": 1}, "labels": {"=1+1": 2}, "trusted": 0, "partly": 0, **away}
+    common = {"skipped": {}, "unscanned": {"corrupt": 1}, "labels": {"=1+1": 2}, "trusted": 0, "partly": 0, **away}
     acting = {
         "plans": {"done": 1, "failed": 1, "planned": 1},
         "open_plans": 2,
@@ -94,6 +94,7 @@ def test_json_fields(ledger: LedgerReader) -> None:
         "generated_at": "2027-01-15T08:00:00+00:00",
         "ledger": "",
         "store": None,
+        "period": None,
         "gate": None,
         "sources": {"instance": [], "person": []},
         "bins": 20,

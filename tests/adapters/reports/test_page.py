@@ -157,9 +157,28 @@ def test_a_share_is_never_rounded_up_to_everything_or_down_to_nothing(share: flo
 
 
 def test_full_coverage_and_a_single_gap_read_well() -> None:
-    assert coverage_text(StoreFigures("s", judged=2)) == "coverage 100.0 %: every object has a verdict"
+    assert coverage_text(StoreFigures("s", judged=2)) == "coverage 100.0 %: all media have a verdict"
     one = StoreFigures("s", judged=1, unscanned=Counter(corrupt=1))
     assert coverage_text(one) == "coverage 50.0 %: 1 object has no verdict: 1 corrupt"
+
+
+def test_what_is_no_media_is_named_and_lowers_no_coverage() -> None:
+    store = StoreFigures("s", judged=1, unscanned=Counter(corrupt=1), skipped=Counter(not_media=8, symlink=1))
+    assert (store.present, store.media, store.coverage) == (11, 2, 0.5)
+    said = "coverage 50.0 %: 1 object has no verdict: 1 corrupt; 9 objects skipped, no media"
+    assert coverage_text(store) == said
+    nothing = StoreFigures("s", skipped=Counter(not_media=1))
+    assert coverage_text(nothing) == "no media is known to be there; 1 object skipped, no media"
+    old = {"listed": 4, "unscanned": {"not_media": 2, "corrupt": 1}}
+    run = {"id": 1, "kind": "scan", "store": "s", "dry_run": False, "started_at": 0.0, "status": "done", "summary": old}
+    page = _tree(render(Report(Figures([store], runs=[run]), {}, 0.0, "1")))
+    rows = {row[0].text or "".join(row[0].itertext()): [cell.text for cell in row] for row in page.iter("tr")}
+    assert [rows[name][1:] for name in ("judged", "corrupt", "symlink (no media)")] == [
+        ["1", "50.0 %"], ["1", "50.0 %"], ["1", "-"],
+    ]  # fmt: skip
+    assert rows["1"][6] == "1", "the first versions counted what is no media as unscanned"
+    text = "".join(page.itertext())
+    assert "fedi-safety list --state skipped --skipped REASON" in text
 
 
 def test_a_command_names_and_quotes_the_store_where_there_are_several() -> None:

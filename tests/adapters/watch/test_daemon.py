@@ -70,6 +70,18 @@ def test_first_everything_then_what_is_new(rig: Rig) -> None:
     assert rig.watch.health.counts["acted"] == 2
 
 
+def test_the_health_tells_gaps_from_what_is_no_media(rig: Rig) -> None:
+    rig.store.put("good", picture(1))
+    rig.store.put("text", b"a,b")
+    rig.store.put("half", b"bad truncated")
+    rig.step()
+    assert (rig.watch.health.counts["unscanned"], rig.watch.health.counts["skipped"]) == (1, 1)
+    rig.shared.wanted = replace(rig.wanted, skipped_as_unscanned=True)
+    rig.clock.advance(DAY)
+    rig.step()
+    assert (rig.watch.health.counts["unscanned"], rig.watch.health.counts["skipped"]) == (2, 0)
+
+
 @pytest.mark.parametrize("hours", [0.1, 0.5, 3, 20, 70, 2000])
 def test_an_outage_of_any_length_leaves_no_gap(rig: Rig, hours: float) -> None:
     rig.step()

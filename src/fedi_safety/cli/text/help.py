@@ -9,7 +9,7 @@ import typer
 TASKS = {
     "Look through what is stored": ("scan", "apply", "watch"),
     "Judge uploads": ("serve", "worker"),
-    "See what was found": ("report", "list", "show", "trace"),
+    "See what was found": ("report", "history", "list", "show", "try", "trace"),
     "Say what you think of it": ("confirm", "dismiss"),
     "Decide what is looked for": ("policy", "calibrate", "concepts", "models"),
     "Set up and check": ("doctor", "self-test", "ledger", "import-ledger", "completion"),

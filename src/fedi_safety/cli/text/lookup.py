@@ -73,9 +73,12 @@ def row_json(row: Row) -> dict[str, Any]:
         "labels": list(row.labels),
         "reasons": [reason_json(hit) for hit in row.reasons],
         "signals": {name: signal.value for name, signal in sorted(row.signals.items())},
+        "skipped": None if row.skipped is None else row.skipped.value,
         "unscanned": None if row.unscanned is None else row.unscanned.value,
         "partly": row.partly,
         "act": act,
+        "at": None if row.at is None else iso_time(row.at),
+        "judged_at": None if row.judged_at is None else iso_time(row.judged_at),
         "sha256": None if row.sha256 is None else row.sha256.hex(),
     }
 

@@ -9,7 +9,7 @@ from fedi_safety.core.decide import tells_of_gone
 from fedi_safety.core.enums import Listing
 from fedi_safety.core.errors import printable
 from fedi_safety.core.presence import REMEDY
-from fedi_safety.reports.facts import percent
+from fedi_safety.reports.facts import by_count, percent
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,10 +27,12 @@ def closing_table(report: RunReport, *, removes: bool) -> Table:
     table.add_column(justify="right")
     table.add_column(style="dim")
     judged = tally.judged + tally.already_judged
-    share = f"{percent(judged / tally.listed)} of what was listed has a verdict" if tally.listed else ""
+    share = f"{percent(judged / tally.media)} of the media have a verdict" if tally.media else ""
     table.add_row("listed", f"{tally.listed:,}", share)
     table.add_row("judged now", f"{tally.judged:,}", _rate(report))
     table.add_row("judged before", f"{tally.already_judged:,}", "")
+    if tally.skipped:
+        table.add_row("skipped", f"{tally.skipped_total:,}", f"no media: {_reasons(tally.skipped)}")
     table.add_row("unscanned", f"{tally.unscanned_total:,}", _reasons(tally.unscanned))
     if tally.partly:
         table.add_row("judged in part", f"{tally.partly:,}", "see `fedi-safety list --partly`")
@@ -58,8 +60,8 @@ def _rate(report: RunReport) -> str:
     return f"{report.tally.judged / report.seconds:.1f} a second on {report.device}"
 
 
-def _reasons(unscanned: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {reason}" for reason, count in sorted(unscanned.items(), key=lambda r: (-r[1], r[0])))
+def _reasons(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in by_count(counts))
 
 
 def actions_line(counts: dict[str, int]) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from fedi_safety.core.enums import ActKind
 from fedi_safety.core.ledger.actions import ActionLedger, ActionReader, Confirming
 from fedi_safety.core.ledger.census import Census
+from fedi_safety.core.ledger.history import HistoryReader
 from fedi_safety.core.ledger.records import (
     Figures,
     Filters,
@@ -268,7 +269,7 @@ class Ledger(Memory, TraceLedger, ActionLedger, Protocol):
         ...
 
     def store_counts(self, store: str) -> StoreCounts:
-        """Count a store's judged and unscanned objects, and its open plans of acts that remove."""
+        """Count a store's judged and unscanned media, and its open plans of acts that remove."""
         ...
 
     def breaker(self, store: str) -> str | None:
@@ -408,7 +409,7 @@ class UploadLedger(Ledger, Protocol):
 # --- people
 
 
-class LedgerReader(ActionReader, Protocol):
+class LedgerReader(ActionReader, HistoryReader, Protocol):
     """What people look at; reads only. Errors: `LedgerError`, `LedgerUsageError`."""
 
     def list_objects(self, filters: Filters | None = None, limit: int | None = None) -> Iterator[Row]:

@@ -17,6 +17,9 @@ from fedi_safety.core.types import Explanation, Judgement, Object, RuleHit, Sign
 BINS = 20
 """How many equal bins from 0 to 1 a histogram has."""
 
+STATES = ("judged", "unscanned", "skipped", "removed", "gone", "history")
+"""How an object can stand. What is unscanned or skipped has a reason; history was taken over and not met yet."""
+
 # --- objects and contents
 
 
@@ -25,7 +28,7 @@ class Filters:
     """Which objects to list; what is None does not matter. All that are set must hold."""
 
     store: str | None = None
-    state: str | None = None  # judged, unscanned, removed, gone, history
+    state: str | None = None  # one of `STATES`
     verdict: Verdict | None = None
     label: str | None = None
     reason: Reason | None = None
@@ -34,6 +37,8 @@ class Filters:
     prefix: str | None = None
     sha256: bytes | None = None
     partly: bool = False
+    # Judged, or judged otherwise, then or later; removed; found gone by an act; or, without a verdict, met first.
+    since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,8 @@ class Row:
     error: str | None
     judged_at: float | None
     partly: str | None = None
+    skipped: Reason | None = None  # no media; `detail` says more, as with `unscanned`
+    at: float | None = None  # since when it stands so, see `Filters.since`
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +124,8 @@ class StoreFigures:
     judged: int = 0
     trusted: int = 0  # among `judged`: passed by the predecessor, never scored here
     partly: int = 0  # among `judged`: only a part of it could be judged
-    unscanned: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)  # no media, by reason
+    unscanned: Counter[str] = field(default_factory=Counter)  # media without a verdict, by reason
     removed: int = 0
     gone: int = 0  # not there any more, by other hands
     history: int = 0
@@ -130,12 +138,17 @@ class StoreFigures:
     @property
     def present(self) -> int:
         """Return how many objects the store was last known to hold."""
+        return self.media + self.skipped.total()
+
+    @property
+    def media(self) -> int:
+        """Return how many of them are media, judged or not."""
         return self.judged + self.unscanned.total()
 
     @property
     def coverage(self) -> float:
-        """Return which share of the present objects has a verdict; 1 for an empty store."""
-        return self.judged / self.present if self.present else 1.0
+        """Return which share of the media has a verdict; 1 for a store that has none."""
+        return self.judged / self.media if self.media else 1.0
 
 
 @dataclass(slots=True)
@@ -151,13 +164,19 @@ class Figures:
     judged_by_day: dict[str, int] = field(default_factory=dict)
     removed_by_day: dict[str, int] = field(default_factory=dict)
 
+    def take_skipped_as_unscanned(self) -> None:
+        """Count what is no media among the gaps, as the first versions did."""
+        for store in self.stores:
+            store.unscanned.update(store.skipped)
+            store.skipped.clear()
+
 
 @dataclass(frozen=True, slots=True)
 class StoreCounts:
     """What `apply` needs to know of a store before it acts."""
 
     judged: int
-    unscanned: int
+    unscanned: int  # without what is no media
     open_removals: int
 
 

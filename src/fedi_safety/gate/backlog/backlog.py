@@ -412,7 +412,7 @@ class Backlog:
         judged = tally.judged + tally.already_judged
         if not judged:
             state = None if set(tally.unscanned) & _TRANSIENT else UploadState.HELD
-            why = ", ".join(sorted(tally.unscanned))
+            why = ", ".join(sorted([*tally.unscanned, *tally.skipped]))
             self._writer.enqueue_moves([Move(entry.note.upload, state, detail=why, decoder=decoder_version(engine))])
         else:
             outcome = Verdict.BLOCK if tally.block else Verdict.REVIEW if tally.review else Verdict.CLEAR

@@ -1,0 +1,150 @@
+"""A report's figures as tables for people, and the runs below them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from fedi_safety.core.errors import printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from fedi_safety.cli.shell import Shell
+    from fedi_safety.core.ledger.records import StoreFigures
+    from fedi_safety.core.sightings import Source, SourceKind
+    from fedi_safety.reports.facts import Report
+
+_VERDICTS = ("clear", "review", "block")
+
+
+def print_tables(sh: Shell, found: Report) -> None:
+    """Print all of it to standard output."""
+    from rich.text import Text
+
+    from fedi_safety.reports.facts import gate_rows, list_command, sources_command, sources_shown, warnings
+
+    out = sh.out
+    if not found.figures.stores and found.gate is None:
+        out.print("The ledger is empty: nothing was scanned yet.")
+        return
+    for warning in warnings(found):
+        out.print(Text(printable(warning), style="bold red"), soft_wrap=True)
+    if found.gate is not None:
+        out.print(Text("the gate", style="bold underline"))
+        out.print(_rows_table(gate_rows(found.gate, found.made_at)))
+        out.print()
+    for store in found.figures.stores:
+        out.print(Text(printable(store.store), style="bold underline"))
+        out.print(_store_table(found, store))
+        if store.unscanned.total():
+            # Not in the table: a command that is broken over two cells cannot be copied.
+            command = list_command(found, store.store, "REASON")
+            out.print(Text(f"the media without a verdict: {command}"), soft_wrap=True)
+        if store.skipped.total():
+            command = list_command(found, store.store, "REASON", "skipped")
+            out.print(Text(f"what is no media: {command}"), soft_wrap=True)
+        out.print()
+    for by in found.sources:
+        shown, more = sources_shown(found, by)
+        if shown:
+            out.print(_sources_table(by, shown))
+            if more:
+                out.print(Text(f"more: {sources_command(found, by)}"), soft_wrap=True)
+            out.print()
+    if found.figures.runs:
+        out.print(_runs_table(found))
+
+
+def _sources_table(by: SourceKind, shown: Sequence[Source]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    from fedi_safety.reports.facts import source_cells
+
+    title = f"where condemned contents came from, by {by.value}"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for heading in ("condemned", "share at 95 %"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("last traced", no_wrap=True)
+    table.add_column("from", no_wrap=True)
+    table.add_column(by.value, overflow="fold")
+    for source in shown:
+        table.add_row(*map(Text, source_cells(source)))
+    return table
+
+
+def _rows_table(rows: Iterable[tuple[str, int | str, str]]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(style="dim", overflow="fold")
+    for name, count, note in rows:
+        shown = f"{count:,}" if isinstance(count, int) else count
+        table.add_row(Text(printable(name)), Text(shown), Text(printable(note)))
+    return table
+
+
+def _store_table(found: Report, store: StoreFigures) -> Table:
+    from fedi_safety.reports.facts import actions_text, by_count, coverage_text
+
+    rows: list[tuple[str, int | str, str]] = []
+
+    def row(name: str, count: int | str, note: str = "") -> None:
+        rows.append((name, count, note))
+
+    acts = found.acts.get(store.store)
+    row("present", store.present)
+    row("judged", store.judged, coverage_text(store))
+    if store.partly:
+        row("  in part", store.partly, "see `fedi-safety list --partly`")
+    row("unscanned", store.unscanned.total())
+    for reason, count in by_count(store.unscanned):
+        row(f"  {reason}", count)
+    row("skipped", store.skipped.total(), "no media" if store.skipped.total() else "")
+    for reason, count in by_count(store.skipped):
+        row(f"  {reason}", count)
+    for verdict in _VERDICTS:
+        row("condemned" if verdict == "block" else verdict, store.verdicts[verdict])
+    for label, count in by_count(store.labels):
+        row(f"  label {label}", count)
+    row("removed", store.removed)
+    if store.gone:
+        row("gone", store.gone, "not there any more, by other hands")
+    if store.history or store.trusted:
+        row("history", store.history, "condemned by the predecessor, not met here yet")
+        row("imported", store.trusted, "passed by the predecessor, never scored here")
+    open_plans = acts.open_plans if acts else 0
+    failed = acts.acts["failed"] if acts else 0
+    row("open plans", open_plans, "`fedi-safety apply` does it" if open_plans else "")
+    row("failed actions", failed, "see `fedi-safety list --act failed`" if acts and acts.plans["failed"] else "")
+    row("breaker", "stopped" if store.breaker else "ready", store.breaker or "")
+    if store.actions:
+        row("through the app", f"{store.actions['done']:,}", actions_text(store))
+    return _rows_table(rows)
+
+
+def _runs_table(found: Report) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    from fedi_safety.reports.page import run_kind, run_rate, run_status
+
+    several = len(found.figures.stores) > 1
+    table = Table(title="last runs", title_justify="left", box=None, pad_edge=False)
+    numbers = ("run", "listed", "judged", "a second")
+    for heading in ("run", "began (UTC)", *(["store"] if several else []), "kind", "status", *numbers[1:]):
+        narrow = heading in numbers or heading.startswith("began")
+        table.add_column(heading, justify="right" if heading in numbers else "left", overflow="fold", no_wrap=narrow)
+    for run in found.figures.runs:
+        summary = run["summary"] or {}
+        counts = [f"{summary[name]:,}" if name in summary else "" for name in ("listed", "judged")]
+        began = f"{datetime.fromtimestamp(run['started_at'], UTC):%Y-%m-%d %H:%M}"
+        where = [run["store"]] if several else []
+        cells = [str(run["id"]), began, *where, run_kind(run), run_status(run), *counts, run_rate(summary)]
+        table.add_row(*(Text(printable(one)) for one in cells))
+    return table

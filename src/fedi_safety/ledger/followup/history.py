@@ -1,0 +1,154 @@
+"""What happened, day by day, from judgements, acts, events and runs; and which objects have a content. Reads only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, Executable, cast, func, select
+
+from fedi_safety.core.enums import PlanState, Verdict
+from fedi_safety.core.ledger.history import Happened, History
+from fedi_safety.core.policy import dismissal
+from fedi_safety.ledger import codec
+from fedi_safety.ledger.database.base import Database
+from fedi_safety.ledger.events import Kind
+from fedi_safety.ledger.schema import State, acts, contents, events, judgements, objects, plans, runs, stores
+
+_DAY_S = 86_400
+_OUTCOMES = {PlanState.DONE.value: "removed", PlanState.GONE.value: "gone", PlanState.FAILED.value: "failed"}
+_WORDS = {Kind.DISMISSED.value: "dismissed", Kind.RESTORED.value: "restored"}
+_PRESENT = (State.JUDGED.value, State.UNSCANNED.value, State.TRUSTED.value)
+
+
+def day_number(moment: ColumnElement[Any]) -> ColumnElement[int]:
+    """Return the day of a column of epoch seconds, in days since the epoch (UTC)."""
+    return cast(moment, BigInteger) // _DAY_S
+
+
+def day_text(number: int) -> str:
+    """Return such a day as `YYYY-MM-DD`."""
+    return datetime.fromtimestamp(number * _DAY_S, UTC).date().isoformat()
+
+
+def is_turn(*, dismissals: bool) -> ColumnElement[bool]:
+    """Return the condition that a judgement says another verdict than the one before it, or is the first.
+
+    Without `dismissals` what a person said in between is passed over.
+    """
+    j, earlier = judgements.c, judgements.alias().c
+    before = select(earlier.verdict).where(earlier.content_id == j.content_id, earlier.id < j.id)
+    if not dismissals:
+        before = before.where(earlier.reasons != codec.reasons_text(dismissal("").reasons))
+    last = before.order_by(earlier.id.desc()).limit(1).scalar_subquery()
+    return func.coalesce(last, "") != j.verdict
+
+
+def history(connection: Connection, since: float, store: str | None) -> History:
+    """See `HistoryReader.history`."""
+    found = History(since)
+    days: dict[int, Happened] = {}
+
+    def add(day: int, name: str, count: int) -> None:
+        on = days.setdefault(int(day), Happened())
+        setattr(on, name, getattr(on, name) + count)
+
+    for day, count in connection.execute(_runs(since, store)):
+        add(day, "runs", count)
+    for day, count in connection.execute(_judged(since, store)):
+        add(day, "judged", count)
+    for at, reasons in connection.execute(_condemned(since, store)):
+        add(int(at) // _DAY_S, "condemned", 1)
+        found.rules.update({hit.rule for hit in codec.reasons_from(reasons) if hit.verdict is Verdict.BLOCK})
+    for day, outcome, count in connection.execute(_acts(since, store)):
+        add(day, _OUTCOMES[outcome], count)
+    for at, name, count in _told(connection, since, store):
+        add(int(at) // _DAY_S, name, count)
+    found.days = {day_text(number): days[number] for number in sorted(days)}
+    return found
+
+
+def _runs(since: float, store: str | None) -> Executable:
+    r = runs.c
+    day = day_number(r.started_at)
+    query = select(day, func.count()).where(r.started_at >= since).group_by(day)
+    return query if store is None else query.where(r.store == store)
+
+
+def _judged(since: float, store: str | None) -> Executable:
+    o = objects.c
+    day = day_number(o.judged_at)
+    query = select(day, func.count()).where(o.judged_at >= since).group_by(day)
+    return query if store is None else query.where(o.store_id == _store_id(store))
+
+
+def _condemned(since: float, store: str | None) -> Executable:
+    """Select the judgements that condemn what was not condemned before; a dismissal in between does not count."""
+    j = judgements.c
+    query = select(j.at, j.reasons).where(j.at >= since, j.verdict == Verdict.BLOCK.value)
+    query = query.where(is_turn(dismissals=False)).order_by(j.id)
+    return query if store is None else query.where(_lies_in(j.content_id, store))
+
+
+def _acts(since: float, store: str | None) -> Executable:
+    a = acts.c
+    day = day_number(a.closed_at)
+    query = select(day, a.outcome, func.count()).where(a.closed_at >= since, a.outcome.in_(_OUTCOMES))
+    if store is not None:
+        joined = acts.join(plans, plans.c.id == a.plan_id).join(objects, objects.c.id == plans.c.object_id)
+        query = query.select_from(joined).where(objects.c.store_id == _store_id(store))
+    return query.group_by(day, a.outcome)
+
+
+def _told(connection: Connection, since: float, store: str | None) -> Iterator[tuple[float, str, int]]:
+    """Yield what events alone tell: a person's words, and how many objects a pass did not meet any more."""
+    e = events.c
+    query = select(e.at, e.kind, e.payload).where(e.at >= since, e.kind.in_((*_WORDS, Kind.GONE.value)))
+    if store is not None:
+        content = select(contents.c.id).where(contents.c.sha256 == e.sha256).correlate(events).scalar_subquery()
+        query = query.where((e.kind == Kind.GONE.value) | _lies_in(content, store))
+    for at, kind, payload in connection.execute(query.order_by(e.seq)):
+        if kind in _WORDS:
+            yield at, _WORDS[kind], 1
+        elif (said := json.loads(payload)) and store in (None, said["store"]):
+            yield at, "gone", said["objects"]
+
+
+def _store_id(store: str) -> Any:
+    return select(stores.c.id).where(stores.c.url == store).scalar_subquery()
+
+
+def _lies_in(content_id: ColumnElement[Any], store: str) -> ColumnElement[bool]:
+    """Return the condition that a store has, or had, an object with this content."""
+    return (
+        select(objects.c.id).where(objects.c.content_id == content_id, objects.c.store_id == _store_id(store)).exists()
+    )
+
+
+class HistorySide:
+    """The side of a ledger that tells of the past; see the port `HistoryReader`."""
+
+    database: Database
+
+    def history(self, since: float, store: str | None = None) -> History:
+        """Return what happened since then, of all or of one store."""
+        with self.database.read() as connection:
+            return history(connection, since, store)
+
+    def objects_with(self, sha256s: Sequence[bytes]) -> dict[bytes, list[tuple[str, str]]]:
+        """Return by content the objects that are present and have it: store and key, oldest first."""
+        o, found = objects.c, dict[bytes, list[tuple[str, str]]]()
+        query = (
+            select(contents.c.sha256, stores.c.url, o.key)
+            .join(objects, o.content_id == contents.c.id)
+            .join(stores, stores.c.id == o.store_id)
+            .where(o.state.in_(_PRESENT))
+            .order_by(o.id)
+        )
+        with self.database.read() as connection:
+            for part in codec.chunks(sha256s):
+                for sha256, url, key in connection.execute(query.where(contents.c.sha256.in_(part))):
+                    found.setdefault(sha256, []).append((url, codec.key_text(key)))
+        return found
