@@ -173,7 +173,9 @@ KINDS: tuple[ModeratorKind, ...] = (
         _open_misskey,
         _account_of("misskey"),
     ),
-    ModeratorKind("pixelfed", ("pixelfed",), (Offer("moderate", TargetKind.POST),), _open_pixelfed, _account_of("pixelfed")),
+    ModeratorKind(
+        "pixelfed", ("pixelfed",), (Offer("moderate", TargetKind.POST),), _open_pixelfed, _account_of("pixelfed")
+    ),
 )
 """Every kind of server that can be acted on. A row here and a harness in tests/contract/test_moderator.py are what a
 new one needs besides its own file."""

@@ -1,4 +1,4 @@
-"""What may be done to a store as it is configured: listed, read, removed from. Asks and tries; touches nobody's objects."""
+"""What may be done to a store as it is configured: listed, read, removed from. Touches nobody's objects."""
 
 from __future__ import annotations
 
@@ -36,16 +36,21 @@ class StoreRights:
         return "; ".join(right.detail for right in (self.read, self.removed) if right.held is False)
 
     @property
+    def able(self) -> str:
+        """Return what can be done, in words."""
+        able = ["listed", *(["read"] if self.read.held else []), *(["removed from"] if self.removed.held else [])]
+        words = able[0] if len(able) == 1 else f"{', '.join(able[:-1])} and {able[-1]}"
+        return f"{self.url}: can be {words}" + (", but is empty" if self.empty else "")
+
+    @property
     def text(self) -> str:
         """Return all of it in one line."""
-        able = ["listed", *(["read"] if self.read.held else []), *(["removed from"] if self.removed.held else [])]
-        said = f"{self.url}: can be {_listing(able)}" + (", but is empty" if self.empty else "")
+        named = (("read", self.read), ("removed from", self.removed))
         if self.problem:
-            unable = [name for name, right in (("read", self.read), ("removed from", self.removed))
-                      if right.held is False]  # fmt: skip
-            return f"{said}; NOT {' or '.join(unable)}: {self.problem}"
-        untried = [right.detail for right in (self.read, self.removed) if right.held is None and right.detail]
-        return "; ".join((said, *untried))
+            unable = " or ".join(name for name, right in named if right.held is False)
+            return f"{self.able}; NOT {unable}: {self.problem}"
+        untried = [right.detail for _, right in named if right.held is None and right.detail]
+        return "; ".join((self.able, *untried))
 
 
 class _Enough(Exception):
@@ -127,7 +132,3 @@ def _through_pictrs(access: Pictrs) -> Right:
     except StoreError as error:
         return Right(False, f"purging goes through pict-rs: {error.line()}")
     return Right(True)
-
-
-def _listing(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

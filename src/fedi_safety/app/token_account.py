@@ -1,4 +1,4 @@
-"""The token by which a server is asked and acted upon, tried: whose it is, and whether it has the rights that it needs."""
+"""The token by which a server is asked and acted upon, tried: whose it is, and what rights it lacks."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ _UTF8_MODE = ["-X", "utf8"]
 _HELP = ("--help", "-h")
 # By name: where the command stands. A group has its own commands, and stands as `commands`.
 _COMMANDS = {
+    "init": "setup.init_cmd:init",
     "scan": "scan_cmd:scan",
     "apply": "apply_cmd:apply",
     "watch": "watch_cmd:watch",

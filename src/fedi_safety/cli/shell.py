@@ -75,9 +75,20 @@ class Shell:
 
     def answer(self, question: str) -> str:
         """Ask, and return the answer in small letters; nothing where there is none."""
+        return self.typed(question).strip().lower()
+
+    def typed(self, question: str, *, secret: bool = False) -> str:
+        """Ask, and return the line as it was typed, its end included; "" where there is none.
+
+        What is `secret` is not shown on the terminal.
+        """
         sys.stderr.write(f"{printable(question)} ")
         sys.stderr.flush()
-        return sys.stdin.readline().strip().lower()
+        if not secret:
+            return sys.stdin.readline()
+        from fedi_safety.cli.text.hidden import hidden_line
+
+        return hidden_line()
 
 
 def shell(

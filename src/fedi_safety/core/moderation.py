@@ -196,7 +196,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class TokenAccount:
-    """Whose a token is, and of the rights that it needs those that it `lacks` and those of which the server tells nothing.
+    """Whose a token is, and of the rights that it needs those that it `lacks` and those that are `untold`.
 
     `name` is what the server calls the account, empty where the token may not ask that.
     """

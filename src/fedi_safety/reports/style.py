@@ -36,6 +36,11 @@ section { margin-top: 1.25rem; }
 .tiles dd { margin: 0; font-size: 1.45rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 .pair { display: grid; grid-template-columns: minmax(0, 5fr) minmax(13rem, 3fr); gap: 1.25rem; align-items: start; }
 @media (max-width: 44rem) { .pair { grid-template-columns: minmax(0, 1fr); } }
+.narrow { display: none; }
+@media screen and (max-width: 44rem) {
+  .wide { display: none; } .narrow { display: block; max-width: 30rem; }
+  body { padding: 1rem .6rem 2rem; } section { padding: .9rem .8rem; }
+}
 figure { margin: 0 0 .4rem; }
 svg { display: block; width: 100%; height: auto; font: 12px system-ui, -apple-system, "Segoe UI", sans-serif; }
 .scroll { overflow-x: auto; }

@@ -236,7 +236,7 @@ class PictrsStore:
         return removal
 
     def may_remove(self, sample: Sequence[Object]) -> Right:  # noqa: ARG002
-        """Return that it may: one key opens the whole internal API, and it is tried again here. See the `Store` port."""
+        """Return that it may: one key opens the whole internal API, and it is tried here. See the `Store` port."""
         self._client.has_pictures()
         return Right(True)
 

@@ -347,7 +347,6 @@ class S3Store:
             return Removal(PlanState.DONE, f"{counted}verified: gone; another object has since taken the key")
         return Removal(PlanState.FAILED, f"{counted}the key still answers; the next run tries again")
 
-
     # --- asking what may be done
 
     def may_remove(self, sample: Sequence[Object]) -> Right:  # noqa: ARG002
