@@ -21,7 +21,8 @@ _LEFT_PX, _RIGHT_PX = 52, 14
 _LOG_FLOOR = 0.5  # where the log scale begins: a bar of one object still has a height
 _MIN_PART_PX = 4.0  # the narrowest part of a stacked bar that exists at all
 _LABEL_GAP_PX = 34
-_NAME_PX = 76  # of a day below its column
+_NAME_PX = 76  # of a day below its column, with a gap
+_TOUCH_PX = 4  # of that gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,16 +164,17 @@ def _columns(
     highest = max((count for _, count in counts), default=0)
     marks = _count_axis([count for _, count in counts], width_px, top, bottom)
     left, right = x_of(0.0, width_px), x_of(1.0, width_px)
-    column_px = (right - left) / max(20, len(counts))
-    step = max(math.ceil(len(counts) / 8), math.ceil(_NAME_PX / column_px))
+    # Few columns do not become walls: each is at most as wide as one of twenty.
+    width = (right - left) / max(20, len(counts))
+    step = math.ceil(len(counts) / 8) or 1
+    named_to = -math.inf
     for i, (label, count) in enumerate(counts):
-        # Few columns do not become walls: each is at most as wide as one of twenty.
-        width = column_px
         x0 = left + i * width
         marks.append(_bar(count, x0, x0 + width, top, bottom, highest, f"{label}: {count:,}", i, style))
-        if i % step == 0:
-            # Names are wider than columns; the outermost must not leave the plot.
-            x = min(max(x0 + width / 2, left + _NAME_PX / 2), right - _NAME_PX / 2)
+        # Names are wider than columns; the outermost must not leave the plot, and none runs into another.
+        x = min(max(x0 + width / 2, left + _NAME_PX / 2), right - _NAME_PX / 2)
+        if i % step == 0 and x - _NAME_PX / 2 >= named_to:
+            named_to = x + _NAME_PX / 2 - _TOUCH_PX
             marks.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{text(label)}</text>')
     return _svg(name, title, description, width_px, bottom + 24, marks)
 
