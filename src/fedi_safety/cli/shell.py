@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -82,13 +82,12 @@ class Shell:
 
         What is `secret` is not shown on the terminal.
         """
-        sys.stderr.write(f"{printable(question)} ")
-        sys.stderr.flush()
-        if not secret:
+        if secret:
+            from fedi_safety.cli.text.hidden import unseen
+        with unseen() if secret else nullcontext():
+            sys.stderr.write(f"{printable(question)} ")
+            sys.stderr.flush()
             return sys.stdin.readline()
-        from fedi_safety.cli.text.hidden import hidden_line
-
-        return hidden_line()
 
 
 def shell(

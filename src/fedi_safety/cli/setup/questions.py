@@ -149,7 +149,7 @@ def _store(sh: Shell, word: str) -> Place:
         opened.close()
     if rights.problem:
         raise StoreUsageError(url, rights.problem)
-    sh.note(f"ok    {rights.able}")
+    _tell(sh, rights.able)
     path = os.path.abspath(word) if local is not None and "://" not in word else ""  # noqa: PTH100 - links stay
     return replace(place, written=path if path.isprintable() and path else url)
 
@@ -201,6 +201,12 @@ def _secret(sh: Shell, question: str, variables: str) -> str:
     return line.strip()
 
 
+def _tell(sh: Shell, found: str) -> None:
+    """Say at once what was tried, to a person; a script is told the end alone."""
+    if sh.can_ask:
+        sh.note(f"ok    {found}")
+
+
 def detectors(sh: Shell, given: str | None) -> tuple[str, ...]:
     """Return the detectors that judge."""
     from fedi_safety.cli.setup.clip_offer import clip_offer
@@ -234,7 +240,7 @@ def act(sh: Shell, given: str | None, place: Place) -> str:
             if rights.removed.held is False:
                 remedy = f"or choose {NO_ACT}"
                 raise StoreUsageError(opened.url, f"act {word}: {rights.removed.detail}", remedy)
-            sh.note(f"ok    {rights.text}")
+            _tell(sh, rights.text)
         return word
 
     meanings = (f"  {word:<7} {_MEANINGS[word]}" for word in words)
