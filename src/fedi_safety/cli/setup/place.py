@@ -21,7 +21,7 @@ _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSY
 def new_place(named: str | None) -> Path:
     """Return where the configuration goes. Raises `UsageError` where one is already, or none can be written."""
     place = _chosen(named)
-    if there(place):
+    if _taken(place):
         remedy = "edit it, and see `fedi-safety doctor`; or name another file with --config"
         raise UsageError(str(place), "there is a configuration already, and it is left as it is", remedy)
     above = next(parent for parent in place.parents if there(parent))
@@ -31,6 +31,17 @@ def new_place(named: str | None) -> Path:
         remedy = "run as root, or name a file with --config in a directory that you may write to"
         raise UsageError(str(place), f"no permission to write in {above}", remedy)
     return place
+
+
+def _taken(place: Path) -> bool:
+    try:
+        place.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        remedy = "run as a user who may look there, or name another file with --config"
+        raise UsageError(str(place), error.strerror or "it cannot be looked at", remedy) from error
+    return True
 
 
 def _chosen(named: str | None) -> Path:
