@@ -72,7 +72,7 @@ def test_what_is_typed_and_said_is_no_internal_error_whatever_the_encoding(tmp_p
         done = run(STARTERS["module"], environment, *arguments)
         assert (done.returncode, b"internal error" in done.stderr) == (2, False), (arguments, done.stderr)
         assert b"Traceback" not in done.stderr and len(done.stderr.splitlines()) == 1, (arguments, done.stderr)
-    script = "import sys; from fedi_safety.cli.streams import speak_utf8; speak_utf8();"
+    script = "import sys; from fedi_safety.cli.text.streams import speak_utf8; speak_utf8();"
     script += "from fedi_safety.cli.shell import Shell; print(Shell(None, False, False).answer('caf\\u00e9?'))"
     command = [sys.executable, "-c", script]
     clean = {k: v for k, v in os.environ.items() if not k.startswith("LC_") and k != "LANG"}

@@ -20,8 +20,8 @@ import typer
 from fedi_safety import __version__
 from fedi_safety.cli.completion_cmd import VARIABLE, complete
 from fedi_safety.cli.predecessor.names import translated
-from fedi_safety.cli.streams import ReaderGone, ends_unread, speak_utf8
 from fedi_safety.cli.text.help import Command, Group, task_of, with_words
+from fedi_safety.cli.text.streams import ReaderGone, ends_unread, speak_utf8
 from fedi_safety.core import coredumps
 from fedi_safety.core.errors import ExitCode, FediSafetyError, printable
 

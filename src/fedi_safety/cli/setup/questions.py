@@ -22,17 +22,17 @@ _COLUMNS = 78
 OTHER = "other"
 """The word for a server that is none of the known ones."""
 
-# Where media lie as the servers' own guides set them up; a store may lie anywhere else.
+# Where media usually lie (docs/start); a store may lie anywhere else.
 _USUAL = {
     "lemmy": "pictrs+http://127.0.0.1:8080",
     "mastodon": "/home/mastodon/live/public/system",
     "glitch-soc": "/home/mastodon/live/public/system",
     "misskey": "/home/misskey/misskey/files",
     "sharkey": "/home/sharkey/sharkey/files",
-    "pixelfed": "/usr/share/webapps/pixelfed/storage/app",
+    "pixelfed": "/var/www/pixelfed/storage/app/public",
     "pleroma": "/var/lib/pleroma/uploads",
     "akkoma": "/var/lib/akkoma/uploads",
-    "piefed": "/home/piefed/pyfedi/app/static/media",
+    "piefed": "/opt/pyfedi/app/static/media",
     "mbin": "/var/www/mbin/public/media",
 }
 _MEANINGS = {
