@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, TypeVar
 
+from fedi_safety.config.locations import expanded
 from fedi_safety.core.enums import NO_ACT
 from fedi_safety.core.errors import FediSafetyError, StoreUsageError, UsageError
 
@@ -25,11 +25,11 @@ OTHER = "other"
 # Where media usually lie (docs/start); a store may lie anywhere else.
 _USUAL = {
     "lemmy": "pictrs+http://127.0.0.1:8080",
-    "mastodon": "/home/mastodon/live/public/system",
-    "glitch-soc": "/home/mastodon/live/public/system",
-    "misskey": "/home/misskey/misskey/files",
-    "sharkey": "/home/sharkey/sharkey/files",
-    "pixelfed": "/var/www/pixelfed/storage/app/public",
+    "mastodon": "~mastodon/live/public/system",
+    "glitch-soc": "~mastodon/live/public/system",
+    "misskey": "~misskey/misskey/files",
+    "sharkey": "~sharkey/sharkey/files",
+    "pixelfed": "/var/www/pixelfed/storage/app",
     "pleroma": "/var/lib/pleroma/uploads",
     "akkoma": "/var/lib/akkoma/uploads",
     "piefed": "/opt/pyfedi/app/static/media",
@@ -118,7 +118,7 @@ def server(sh: Shell, given: str | None) -> str | None:
 def store(sh: Shell, given: str | None, server: str | None) -> Place:
     """Return the store, listed and read from, with the secret that it takes."""
     usual = _USUAL.get(server or "")
-    there = usual if usual is not None and Path(usual).is_dir() else ""
+    there = usual if usual is not None and os.path.isdir(os.path.expanduser(usual)) else ""  # noqa: PTH111, PTH112
 
     before = [
         "Where do they lie? A directory, or one of pictrs+http://host:8080,",
@@ -133,6 +133,8 @@ def _store(sh: Shell, word: str) -> Place:
     from fedi_safety.app.store_rights import store_rights
     from fedi_safety.stores import kind_of
 
+    if word.startswith("~"):  # no shell has seen what is typed here
+        word = str(expanded(word))
     if not word:
         raise UsageError("store", "nothing was named", "give a path or a URL")
     kind = kind_of(word)
