@@ -53,6 +53,7 @@ th:first-child, td:first-child { padding-left: 0; }
 .n { text-align: right; width: 1%; }
 td.n, .named { white-space: nowrap; }
 td.t { overflow-wrap: anywhere; min-width: 5rem; }
+@media screen and (max-width: 44rem) { td.t { min-width: 8rem; } }
 code { font: .92em ui-monospace, "Cascadia Mono", "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
 summary { cursor: pointer; color: var(--dim); font-size: .87rem; }
 details { margin-top: .3rem; }
