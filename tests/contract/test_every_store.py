@@ -26,7 +26,7 @@ from fedi_safety.core.errors import StoreError, Unscannable
 from fedi_safety.core.ports import Store
 from fedi_safety.core.presence import Presence, Standing
 from fedi_safety.core.runs import Tally
-from fedi_safety.core.types import NO_SCORES, Content, Judged, Judgement, Object
+from fedi_safety.core.types import NO_SCORES, Content, Judged, Judgement, Object, Right
 from fedi_safety.media import sniff
 from fedi_safety.stores import KINDS, kind_of, open_store
 from support.corpus.photos import jpeg_bytes
@@ -308,6 +308,15 @@ def test_removing_refuses_another_content(store: Store) -> None:
     victim = objects(store)[0]
     assert store.remove(victim, hashlib.sha256(b"something else").digest()).state is PlanState.CHANGED
     assert bodies(store) == before
+
+
+@case
+def test_it_tells_that_it_can_be_removed_from_and_touches_nothing(store: Store) -> None:
+    before = bodies(store)
+    for sample in (objects(store), []):
+        assert store.may_remove(sample) == Right(True)
+    assert bodies(store) == before
+    assert [item.key for item in store.list() if isinstance(item, Object)] == list(before)
 
 
 @case

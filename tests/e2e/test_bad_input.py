@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from support.corpus.photos import jpeg_bytes
-from support.program import FACES, FIRST, check_one_line_error, command, digests, program, without_power
+from support.program import FACES, FIRST, Done, check_one_line_error, command, digests, program, without_power
 
 
 @pytest.fixture
@@ -118,6 +119,47 @@ def test_a_read_only_ledger(media: Path, tmp_path: Path) -> None:
         check_one_line_error(done, 2, str(path))
     finally:
         folder.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "list --ledger PLACE",
+        "scan MEDIA --dry-run --ledger PLACE",
+        "import-ledger PLACE --store MEDIA",
+        "report --html PLACE --ledger LEDGER",
+        "list --config PLACE",
+        "models list --model-dir PLACE",
+        "policy check PLACE",
+        "self-test --card PLACE",
+        "init --store MEDIA --server other --detectors embedded --act report --config PLACE",
+    ],
+)
+def test_a_place_that_is_another_users_is_no_internal_error(media: Path, tmp_path: Path, arguments: str) -> None:
+    """What the system refuses to this user, to whatever command it was named, is exit 2 with a remedy."""
+    closed = tmp_path / "another's"
+    (closed / "deep").mkdir(parents=True)
+    closed.chmod(0o000)
+    words = {"PLACE": str(closed / "deep/file"), "MEDIA": str(media), "LEDGER": str(tmp_path / "none.db")}
+    try:
+        done = program(*(words.get(word, word) for word in arguments.split()), prefix=without_power())
+    finally:
+        closed.chmod(0o755)
+    check_one_line_error(done, 2, str(closed), ";")
+    assert "internal error" not in done.err and "ermission" in done.err
+
+
+@pytest.mark.parametrize("option", ["--ledger ~nobody-here/ledger.db", "--config ~nobody-here/config.toml"])
+def test_a_home_that_nobody_knows(option: str) -> None:
+    check_one_line_error(program("list", *option.split()), 2, "~nobody-here")
+
+
+def test_no_home_at_all() -> None:
+    """As in a container with a user that has no name and no HOME."""
+    script = "import os, pwd, sys; os.environ.pop('HOME'); pwd.getpwuid = {}.__getitem__;"
+    script += "from fedi_safety.cli import run; sys.exit(run(['list']))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    check_one_line_error(Done(done.returncode, done.stdout, done.stderr), 2, "~", "set HOME")
 
 
 @pytest.mark.long

@@ -63,6 +63,25 @@ def test_every_locale_and_every_starter_sees_the_same_objects(tmp_path: Path, la
         assert "\U0001f418.jpg" in text
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "utf-16", "utf-8:strict"])
+def test_what_is_typed_and_said_is_no_internal_error_whatever_the_encoding(tmp_path: Path, encoding: str) -> None:
+    """A key that is no UTF-8, in an argument, in a question and in an answer: said with escapes, never a bug."""
+    environment = PLAIN | {"PYTHONIOENCODING": encoding, "HOME": str(tmp_path)}
+    name = os.fsdecode(b"caf\xe9 \xf0\x9f\x90\x98")
+    for arguments in (["list", "--ledger", name], ["scan", name, "--dry-run"]):
+        done = run(STARTERS["module"], environment, *arguments)
+        assert (done.returncode, b"internal error" in done.stderr) == (2, False), (arguments, done.stderr)
+        assert b"Traceback" not in done.stderr and len(done.stderr.splitlines()) == 1, (arguments, done.stderr)
+    script = "import sys; from fedi_safety.cli.text.streams import speak_utf8; speak_utf8();"
+    script += "from fedi_safety.cli.shell import Shell; print(Shell(None, False, False).answer('caf\\u00e9?'))"
+    command = [sys.executable, "-c", script]
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("LC_") and k != "LANG"}
+    done = subprocess.run(
+        command, env=clean | environment, input=b"\xe9\n", capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"\\udce9\n", "caf\u00e9? ".encode())
+
+
 def test_the_launcher_and_the_old_scripts_speak_utf8(tmp_path: Path) -> None:
     said = tmp_path / "said"
     folder = tmp_path / "checkout"

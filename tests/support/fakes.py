@@ -15,7 +15,7 @@ from pathlib import Path
 from fedi_safety.core.enums import ActKind, Detail, MediaType, PlanState, Reason, Verdict
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.policy import Policy, Rule
-from fedi_safety.core.types import Box, Decoded, Evidence, Finding, Frame, Object, Removal, Scored, Unscanned
+from fedi_safety.core.types import Box, Decoded, Evidence, Finding, Frame, Object, Removal, Right, Scored, Unscanned
 
 
 class FakeClock:
@@ -103,6 +103,9 @@ class FakeStore:
         del self.objects[obj.key]
         self.removed.append(obj.key)
         return Removal(PlanState.DONE, "gone")
+
+    def may_remove(self, sample: Sequence[Object]) -> Right:
+        return Right(not self.refusing.intersection(obj.key for obj in sample), "the fake was told to refuse")
 
     def close(self) -> None:
         pass

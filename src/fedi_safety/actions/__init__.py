@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 
 from fedi_safety.config.schema import Trace
 from fedi_safety.core.errors import ApiError, TraceUsageError
-from fedi_safety.core.moderation import Offer, TargetKind, Where
+from fedi_safety.core.moderation import Offer, TargetKind, TokenAccount, Where
 from fedi_safety.core.ports import Moderator
 from fedi_safety.core.sightings import Sighting
 
@@ -20,14 +21,16 @@ from fedi_safety.core.sightings import Sighting
 class ModeratorKind:
     """One kind of server that can be acted on. `servers` are the words for `trace.server`.
 
-    `open` takes what records name the server by, its address without a trailing slash, and a token. `by_hand` says what
-    a person is to press where there is no call for it, None where there is nothing to press.
+    `open` takes what records name the server by, its address without a trailing slash, and a token. `account` takes
+    address, token, the switched-on actions and seconds, and asks whose the token is. `by_hand` says what a person is to
+    press where there is no call for it, None where there is nothing to press.
     """
 
     name: str
     servers: tuple[str, ...]
     offers: tuple[Offer, ...]
     open: Callable[[str, str, str], Moderator]
+    account: Callable[[str, str, Sequence[str], float], TokenAccount]
     by_hand: Callable[[str, Sighting], str | None] = lambda _root, _sighting: None
 
     @property
@@ -112,6 +115,16 @@ def _open_pixelfed(name: str, root: str, token: str) -> Moderator:
     return PixelfedModerator(name, root, token)
 
 
+def _account_of(module: str) -> Callable[[str, str, Sequence[str], float], TokenAccount]:
+    """Return what asks whose a token is by a module of this package, which is imported when it does."""
+
+    def account(root: str, token: str, actions: Sequence[str], within_s: float) -> TokenAccount:
+        found: TokenAccount = import_module(f"{__name__}.{module}").token_account(root, token, actions, within_s)
+        return found
+
+    return account
+
+
 def _mastodon_by_hand(root: str, sighting: Sighting) -> str | None:
     """No call deletes another account's post or medium; its page for moderators has a button."""
     if sighting.person_id is None:
@@ -136,6 +149,7 @@ KINDS: tuple[ModeratorKind, ...] = (
             Offer("ban", TargetKind.PERSON),
         ),
         _open_lemmy,
+        _account_of("lemmy"),
     ),
     ModeratorKind(
         "mastodon",
@@ -149,6 +163,7 @@ KINDS: tuple[ModeratorKind, ...] = (
             Offer("domain_block", TargetKind.INSTANCE, Where.REMOTE),
         ),
         _open_mastodon,
+        _account_of("mastodon"),
         _mastodon_by_hand,
     ),
     ModeratorKind(
@@ -156,8 +171,11 @@ KINDS: tuple[ModeratorKind, ...] = (
         ("misskey", "sharkey"),
         (Offer("delete_file", TargetKind.FILE, record="drive_file"), Offer("suspend_user", TargetKind.PERSON)),
         _open_misskey,
+        _account_of("misskey"),
     ),
-    ModeratorKind("pixelfed", ("pixelfed",), (Offer("moderate", TargetKind.POST),), _open_pixelfed),
+    ModeratorKind(
+        "pixelfed", ("pixelfed",), (Offer("moderate", TargetKind.POST),), _open_pixelfed, _account_of("pixelfed")
+    ),
 )
 """Every kind of server that can be acted on. A row here and a harness in tests/contract/test_moderator.py are what a
 new one needs besides its own file."""

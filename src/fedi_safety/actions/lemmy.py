@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing
+
 from fedi_safety.actions.refusals import refusals
 from fedi_safety.clients.lemmy_moderation import LemmyModeration
 from fedi_safety.core.errors import ModerationError, ModerationGone
-from fedi_safety.core.moderation import AppAction, Standing, TargetKind, mark_of, reason_of
+from fedi_safety.core.moderation import AppAction, Standing, TargetKind, TokenAccount, mark_of, reason_of
 
 
 class LemmyModerator:
@@ -59,6 +62,14 @@ class LemmyModerator:
     def close(self) -> None:
         """Release connections."""
         self._lemmy.close()
+
+
+def token_account(root: str, token: str, actions: Sequence[str], within_s: float) -> TokenAccount:  # noqa: ARG001
+    """Return whose a token is: whatever is traced or done asks for an admin's. Raises `ApiError`."""
+    with closing(LemmyModeration(root, token)) as lemmy:
+        name, admin = lemmy.own_account(within_s)
+    needed = ("the role of an admin",)
+    return TokenAccount(name, lacks=needed if admin is False else (), untold=needed if admin is None else ())
 
 
 def _number(action: AppAction) -> int:

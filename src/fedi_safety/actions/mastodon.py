@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing
+
 from fedi_safety.actions.refusals import refusals
 from fedi_safety.clients.mastodon_moderation import MastodonModeration
 from fedi_safety.core.errors import ModerationError
-from fedi_safety.core.moderation import AppAction, Standing, TargetKind, mark_of, reason_of
+from fedi_safety.core.moderation import AppAction, Standing, TargetKind, TokenAccount, mark_of, reason_of
 
+_ACCOUNTS = ({"admin:read:accounts", "admin:write:accounts"}, "manage_users")
+# By action: the scopes that its calls ask for, and the permission that the account's role must have.
+_NEEDS = {
+    "report": ({"write:reports", "admin:read:reports"}, "manage_reports"),
+    "sensitive": _ACCOUNTS,
+    "silence": _ACCOUNTS,
+    "suspend": _ACCOUNTS,
+    "domain_block": ({"admin:read:domain_blocks", "admin:write:domain_blocks"}, "manage_federation"),
+}
+_TRACING = ({"admin:read:accounts"}, "manage_users")
+_PERMISSIONS = {"manage_reports": 1 << 4, "manage_federation": 1 << 5, "manage_users": 1 << 10}
+_ADMINISTRATOR = 1
 _STATES = {"sensitive": "sensitized", "silence": "silenced", "suspend": "suspended"}
 
 
@@ -48,6 +63,31 @@ class MastodonModerator:
     def close(self) -> None:
         """Release connections."""
         self._mastodon.close()
+
+
+def token_account(root: str, token: str, actions: Sequence[str], within_s: float) -> TokenAccount:
+    """Return whose a token is, and what its scopes and its role lack for the actions, or else for tracing.
+
+    Raises `ApiError`.
+    """
+    with closing(MastodonModeration(root, token)) as mastodon:
+        name, bits = mastodon.own_account(within_s)
+        scopes = mastodon.own_scopes(within_s)
+    needs = [_NEEDS[action] for action in actions] or [_TRACING]
+    needed = sorted(set().union(*(names for names, _ in needs)))
+    permissions = sorted({permission for _, permission in needs})
+    lacks = [] if scopes is None else [f"scope {name}" for name in needed if not _covered(name, scopes)]
+    if bits is not None and not bits & _ADMINISTRATOR:
+        lacks += [f"permission {name} of its role" for name in permissions if not bits & _PERMISSIONS[name]]
+    untold = [f"scope {name}" for name in needed] if scopes is None else []
+    untold += [f"permission {name} of its role" for name in permissions] if bits is None else []
+    return TokenAccount(name, tuple(lacks), tuple(untold))
+
+
+def _covered(scope: str, scopes: frozenset[str]) -> bool:
+    """Whether a token's scopes hold one: `admin:read` holds `admin:read:accounts`."""
+    parts = scope.split(":")
+    return any(":".join(parts[:count]) in scopes for count in range(1, len(parts) + 1))
 
 
 def _account(action: AppAction) -> str:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing
+
 from fedi_safety.actions.refusals import refusals
 from fedi_safety.clients.misskey_moderation import MisskeyModeration
-from fedi_safety.core.moderation import AppAction, Standing, TargetKind
+from fedi_safety.core.moderation import AppAction, Standing, TargetKind, TokenAccount
+
+# By action: the permissions of the token that its calls ask for. Misskey tells nobody which a token has.
+_NEEDS = {
+    "delete_file": ("read:admin:drive", "write:drive"),
+    "suspend_user": ("read:admin:show-user", "write:admin:suspend-user"),
+}
 
 
 class MisskeyModerator:
@@ -34,3 +43,12 @@ class MisskeyModerator:
     def close(self) -> None:
         """Release connections."""
         self._misskey.close()
+
+
+def token_account(root: str, token: str, actions: Sequence[str], within_s: float) -> TokenAccount:
+    """Return whose a token is, and whether that may moderate. Raises `ApiError`."""
+    with closing(MisskeyModeration(root, token)) as misskey:
+        name, may = misskey.own_account(within_s)
+    role = ("the role of a moderator",)
+    permissions = sorted({f"permission {name}" for action in actions for name in _NEEDS[action]})
+    return TokenAccount(name, role if may is False else (), (*(role if may is None else ()), *permissions))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing
+
 from fedi_safety.actions.refusals import refusals
 from fedi_safety.clients.pixelfed_moderation import PixelfedModeration
 from fedi_safety.core.errors import ModerationGone
-from fedi_safety.core.moderation import AppAction, Standing
+from fedi_safety.core.moderation import AppAction, Standing, TokenAccount
 
 
 class PixelfedModerator:
@@ -34,3 +37,11 @@ class PixelfedModerator:
     def close(self) -> None:
         """Release connections."""
         self._pixelfed.close()
+
+
+def token_account(root: str, token: str, actions: Sequence[str], within_s: float) -> TokenAccount:  # noqa: ARG001
+    """Return whose a token is, and whether that is an admin. Raises `ApiError`."""
+    with closing(PixelfedModeration(root, token)) as pixelfed:
+        name, admin = pixelfed.own_account(within_s)
+    role, scopes = ("the role of an admin",), ("scope admin:write", "scope read")
+    return TokenAccount(name, role if admin is False else (), (*(role if admin is None else ()), *scopes))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import AbstractContextManager
-from pathlib import Path
 
-from fedi_safety.config.locations import default_ledgers, ledger_path
+from fedi_safety.config.locations import default_ledgers, expanded, ledger_path
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import LedgerUsageError
 from fedi_safety.core.ledger.ports import Ledger, UploadLedger, WholeLedger
@@ -78,7 +77,7 @@ def other_ledgers(settings: Settings, store_url: str, configured: str | None = N
 def _real(ledger: str) -> str:
     """Return a ledger's name with every link followed, so that one ledger has one."""
     path = ledger.removeprefix("sqlite:///")
-    return ledger if "://" in path else str(Path(path).expanduser().resolve())
+    return ledger if "://" in path else str(expanded(path).resolve())
 
 
 class SharedRunLock:

@@ -6,11 +6,12 @@ unless the log level is `debug`.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
-from io import TextIOWrapper
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -20,14 +21,15 @@ from fedi_safety import __version__
 from fedi_safety.cli.completion_cmd import VARIABLE, complete
 from fedi_safety.cli.predecessor.names import translated
 from fedi_safety.cli.text.help import Command, Group, task_of, with_words
+from fedi_safety.cli.text.streams import ReaderGone, ends_unread, speak_utf8
 from fedi_safety.core import coredumps
 from fedi_safety.core.errors import ExitCode, FediSafetyError, printable
 
 _HERE = "fedi_safety.cli"
-_UTF8_MODE = ["-X", "utf8"]
 _HELP = ("--help", "-h")
 # By name: where the command stands. A group has its own commands, and stands as `commands`.
 _COMMANDS = {
+    "init": "setup.init_cmd:init",
     "scan": "scan_cmd:scan",
     "apply": "apply_cmd:apply",
     "watch": "watch_cmd:watch",
@@ -55,6 +57,12 @@ _COMMANDS = {
     "self-test": "self_test_cmd:self_test",
     "completion": "completion_cmd:completion",
 }
+# What has work to finish though nobody reads what it says; its exit code tells how that ended.
+_WORK = frozenset(
+    {"init", "scan", "apply", "watch", "worker", "serve", "confirm", "dismiss", "trace", "models", "import-ledger"}
+    | {"calibrate", "ledger", "doctor", "self-test"}
+    | {name for name, place in _COMMANDS.items() if place.startswith("predecessor")}
+)
 
 
 def build(only: str | None = None) -> typer.Typer:
@@ -114,23 +122,9 @@ def _words_of(command: Any) -> Any:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the program and exit with its code."""
-    _speak_utf8()
+    speak_utf8()
     signal.signal(signal.SIGTERM, _stop)  # as Ctrl-C; commands that have work in hand finish it first
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
-
-
-def _speak_utf8() -> None:
-    """See that the locale decides neither keys nor what is written: names are bytes, and text is UTF-8 everywhere.
-
-    Python takes the locale's encoding when it starts, so a process that has another is started again in its place.
-    """
-    if sys.getfilesystemencoding() != "utf-8" and sys.orig_argv[1:3] != _UTF8_MODE:
-        sys.stdout.flush()
-        environment = os.environ | {"PYTHONUTF8": "1"}  # for the processes that this one starts
-        os.execve(sys.executable, [sys.executable, *_UTF8_MODE, *sys.orig_argv[1:]], environment)
-    for stream in (sys.stdout, sys.stderr):  # PYTHONIOENCODING may still say something else
-        if isinstance(stream, TextIOWrapper) and stream.encoding.lower() not in ("utf-8", "utf8"):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -144,6 +138,7 @@ def run(arguments: list[str]) -> int:
         return complete(build())
     arguments = translated(arguments) or ["--help"]
     try:
+        ends_unread(arguments[0] not in _WORK or arguments[-1] in _HELP)
         program = build(arguments[0])
         result = None
         if not _help_shown(program, arguments):
@@ -160,9 +155,12 @@ def run(arguments: list[str]) -> int:
         command = context.command_path if context is not None else "fedi-safety"
         text = " ".join(error.format_message().split()).rstrip(".")
         return _fail(f"{text}; see `{command} --help`", ExitCode.USAGE, command)
-    except BrokenPipeError:  # the reader (`| head`) has gone; nobody is left to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except ReaderGone:
         return ExitCode.DONE
+    except OSError as error:
+        return _refused(error)
+    except SystemExit as ended:  # how typer answers a connection that broke, which it takes for a reader
+        return _bug(ended.__context__ or ended)
     except Exception as error:  # noqa: BLE001 - the outermost frame: a bug must not show media or a wall of text
         return _bug(error)
     return int(result) if isinstance(result, int) else ExitCode.DONE
@@ -184,12 +182,29 @@ def _help_shown(program: typer.Typer, arguments: list[str]) -> bool:
 
 
 def _fail(text: str, code: ExitCode, command: str = "fedi-safety") -> int:
-    sys.stdout.flush()
+    with suppress(ReaderGone):
+        sys.stdout.flush()
     sys.stderr.write(f"{command}: {printable(text)}\n")
     return code
 
 
-def _bug(error: Exception) -> int:
+_RIGHTS = "run this as a user who may use it (its owner, or root), or name another"
+_PLACES = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM), _RIGHTS),
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR), "check its name"),
+    errno.EROFS: "its file system is mounted read-only: name another place",
+}
+
+
+def _refused(error: OSError) -> int:
+    """Say which place the system refuses to this user, whatever command it was named to; the rest is a bug."""
+    remedy = _PLACES.get(error.errno or 0)
+    if remedy is None or not isinstance(error.filename, str | bytes):
+        return _bug(error)
+    return _fail(f"{os.fsdecode(error.filename)}: {error.strerror}; {remedy}", ExitCode.USAGE)
+
+
+def _bug(error: BaseException) -> int:
     import logging
     import traceback
 

@@ -145,7 +145,7 @@ def _findings(sh: Shell, store: str | None, reached: list[Speed]) -> Iterator[Fi
         ("policy", lambda: _policy(settings)),
         ("ledger", lambda: _ledger(settings)),
         *_stores(settings, store),
-        *_databases(settings, store),
+        *_servers(settings, store),
         ("detectors", lambda: _detectors(settings, reached)),
         ("decoder", lambda: _decoder(settings)),
     ]
@@ -168,12 +168,16 @@ def _configuration(named: str | None) -> str:
 
 def _policy(settings: Settings) -> Iterator[Finding]:
     from fedi_safety.app.engine import measurable
-    from fedi_safety.policies import load_policy, warnings
+    from fedi_safety.detectors import switched_off
+    from fedi_safety.policies import PRESETS, load_policy, warnings
 
     policy = load_policy(settings.policy)
     measured = measurable(settings)
     yield Finding("policy", True, measured.in_force(policy).id)
-    for warning in warnings(policy, measured.signals):
+    named = frozenset(signal for signals in policy.factors.values() for signal in signals)
+    # What a preset is ready for is no news; a file of one's own names what its author wants.
+    off = switched_off(settings, named) if settings.policy in PRESETS else frozenset[str]()
+    for warning in warnings(policy, measured.signals, off):
         yield Finding("policy", None, warning)
 
 
@@ -207,16 +211,18 @@ def _stores(settings: Settings, named: str | None) -> list[tuple[str, Callable[[
 
 
 def _store(called: str, target: Target) -> Iterator[Finding]:
+    from fedi_safety.app.store_rights import store_rights
+
     opened = target.open()
     try:
-        first = next(iter(opened.list()), None)
+        rights = store_rights(opened, target.settings)
     finally:
         opened.close()
-    yield Finding(called, True, f"{opened.url}: can be listed" + ("" if first else ", but is empty"))
+    yield Finding(called, not rights.problem, rights.text, ExitCode.USAGE if rights.problem else ExitCode.DONE)
 
 
-def _databases(settings: Settings, named: str | None) -> list[tuple[str, Callable[[], Iterator[Finding]]]]:
-    """Return a check for each database of others that is read, to trace or for pict-rs' own names of its files.
+def _servers(settings: Settings, named: str | None) -> list[tuple[str, Callable[[], Iterator[Finding]]]]:
+    """Return a check for each way to ask others: whose media these are, or for pict-rs' own names of its files.
 
     Stores may share one, or have their own.
     """
@@ -232,15 +238,25 @@ def _databases(settings: Settings, named: str | None) -> list[tuple[str, Callabl
             way = getattr(target.settings, section)
             if way not in ways.values():
                 ways[section if way == getattr(settings, section) else f"{section} of store {target.name}"] = way
-    return [(called, partial(_database, called, way)) for called, way in ways.items()]
+    return [(called, partial(_server, called, way)) for called, way in ways.items()]
 
 
-def _database(called: str, access: Trace | Pictrs) -> Iterator[Finding]:
+def _server(called: str, access: Trace | Pictrs) -> Iterator[Finding]:
+    """Look at the role of the database that is read, and try the token."""
     from fedi_safety.app.roles import check_pictrs, check_trace
+    from fedi_safety.app.token_account import check_token
     from fedi_safety.config.schema import Trace
 
-    for found in check_trace(access) if isinstance(access, Trace) else check_pictrs(access):
+    if not isinstance(access, Trace):
+        for found in check_pictrs(access):
+            yield Finding(called, found.ok, found.detail, found.code, found.sql)
+        return
+    for found in check_trace(access):
         yield Finding(called, found.ok, found.detail, found.code, found.sql)
+    token = check_token(access)
+    if token is not None:
+        code = ExitCode.USAGE if token.ok is False else ExitCode.DONE
+        yield Finding(called, token.ok, f"token: {token.detail}", code)
 
 
 def _detectors(settings: Settings, reached: list[Speed]) -> Iterator[Finding]:

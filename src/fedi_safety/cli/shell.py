@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -75,9 +75,19 @@ class Shell:
 
     def answer(self, question: str) -> str:
         """Ask, and return the answer in small letters; nothing where there is none."""
-        sys.stderr.write(f"{printable(question)} ")
-        sys.stderr.flush()
-        return sys.stdin.readline().strip().lower()
+        return self.typed(question).strip().lower()
+
+    def typed(self, question: str, *, secret: bool = False) -> str:
+        """Ask, and return the line as it was typed, its end included; "" where there is none.
+
+        What is `secret` is not shown on the terminal.
+        """
+        if secret:
+            from fedi_safety.cli.text.hidden import unseen
+        with unseen() if secret else nullcontext():
+            sys.stderr.write(f"{printable(question)} ")
+            sys.stderr.flush()
+            return sys.stdin.readline()
 
 
 def shell(

@@ -48,6 +48,16 @@ class LemmyModeration:
         if not known or (version == 3 and not isinstance(_at(site, "my_user"), dict)):
             raise ApiError("API of Lemmy", "it does not accept the token", "make a new token", status=401)
 
+    def own_account(self, within_s: float) -> tuple[str, bool | None]:
+        """Return the address of the token's account, and whether it is an admin's; None where that is not told."""
+        if self.version(within_s) == 3:
+            own = _at(self._api.ask("GET", "/api/v3/site", within_s=within_s), "my_user", "local_user_view")
+        else:
+            own = _at(self._api.ask("GET", "/api/v4/account", within_s=within_s), "local_user_view")
+        name = _at(own, "person", "ap_id") or _at(own, "person", "actor_id") or _at(own, "person", "name")
+        admin = _at(own, "local_user", "admin")
+        return (name if isinstance(name, str) else "", admin if isinstance(admin, bool) else None)
+
     # --- reading
 
     def post(self, post_id: int, within_s: float) -> dict[str, Any] | None:

@@ -24,6 +24,31 @@ class MastodonModeration:
         """Take the server's address and a token; nothing is sent yet. Raises `ApiError` for a token that is none."""
         self._api = JsonApi(root, "Mastodon", token)
 
+    def own_account(self, within_s: float) -> tuple[str, int | None]:
+        """Return the name of the token's account and its role's permissions as bits.
+
+        Empty and None where the token has no scope to ask that.
+        """
+        found = self._own("accounts", within_s)
+        name, role = found.get("acct"), found.get("role")
+        bits = role.get("permissions") if isinstance(role, dict) else None
+        told = isinstance(bits, str | int) and str(bits).isdigit()
+        return (f"@{name}" if isinstance(name, str) else "", int(str(bits)) if told else None)
+
+    def own_scopes(self, within_s: float) -> frozenset[str] | None:
+        """Return the scopes of the token's application, which Mastodon tells since 4.3; None where it does not."""
+        scopes = self._own("apps", within_s).get("scopes")
+        return frozenset(map(str, scopes)) if isinstance(scopes, list) else None
+
+    def _own(self, what: str, within_s: float) -> dict[str, Any]:
+        try:
+            found = self._api.ask("GET", f"/api/v1/{what}/verify_credentials", within_s=within_s)
+        except ApiError as error:
+            if error.status in (403, 404):
+                return {}
+            raise
+        return found if isinstance(found, dict) else {}
+
     def account(self, account_id: str, within_s: float) -> dict[str, Any] | None:
         """Return an account as moderators see it, with `silenced`, `suspended` and `sensitized`; None for none."""
         try:

@@ -21,6 +21,23 @@ class MisskeyModeration:
         """Take the server's address and a token; nothing is sent yet. Raises `ApiError` for a token that is none."""
         self._api = JsonApi(root, "Misskey", token)
 
+    def own_account(self, within_s: float) -> tuple[str, bool | None]:
+        """Return the name of the token's account, and whether it may moderate.
+
+        Empty and None where the token has not the permission `read:account`.
+        """
+        try:
+            found = self._ask("i", {}, within_s)
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            return "", None
+        if not isinstance(found, dict):
+            raise _unclear("whose the token is")
+        name, roles = found.get("username"), [found.get("isModerator"), found.get("isAdmin")]
+        may = True in roles if any(isinstance(role, bool) for role in roles) else None
+        return (f"@{name}" if isinstance(name, str) else "", may)
+
     def file_there(self, file_id: str, within_s: float) -> bool:
         """Whether there is a drive file with this id."""
         return self._maybe("admin/drive/show-file", {"fileId": file_id}, within_s) is not None

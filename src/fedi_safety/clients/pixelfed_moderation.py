@@ -17,6 +17,17 @@ class PixelfedModeration:
         """Take the server's address and a token; nothing is sent yet. Raises `ApiError` for a token that is none."""
         self._api = JsonApi(root, "Pixelfed", token)
 
+    def own_account(self, within_s: float) -> tuple[str, bool | None]:
+        """Return the name of the token's account, and whether it is an admin's; None where that is not told."""
+        try:
+            found = self._api.ask("GET", "/api/v1/accounts/verify_credentials", within_s=within_s)
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            found = {}
+        name, admin = (found.get("acct"), found.get("is_admin")) if isinstance(found, dict) else (None, None)
+        return (f"@{name}" if isinstance(name, str) else "", admin if isinstance(admin, bool) else None)
+
     def post_shown(self, post_id: str, within_s: float) -> bool:
         """Whether there is a post with this id that the account may see."""
         try:

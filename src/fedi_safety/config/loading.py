@@ -28,8 +28,8 @@ from fedi_safety.core.errors import ConfigError
 def load_settings(path: str | None = None, **overrides: object) -> Settings:
     """Return the settings: `overrides` that are not None, then the environment, `.env`, the file, the defaults.
 
-    `path` names the file, which must then exist; without it the one of `config_file` is taken if there is one. Raises
-    `ConfigError` that lists every problem at once.
+    `path` names the file, which must then exist; without it the one of `config_file` is taken if there is one. With
+    `os.devnull` no file is read. Raises `ConfigError` that lists every problem at once.
     """
     file = Path(path) if path is not None else config_file()
     problems: list[str] = []
@@ -51,7 +51,7 @@ def load_settings(path: str | None = None, **overrides: object) -> Settings:
     except ValidationError as error:
         problems += [_problem(e) for e in error.errors()]
     if problems:
-        thing = f"configuration ({file})" if there(file) else "configuration"
+        thing = f"configuration ({file})" if there(file) and str(file) != os.devnull else "configuration"
         raise ConfigError(thing, "; ".join(problems), "see docs/config.md")
     return settings
 

@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fedi_safety.core.errors import ConfigError
+
 if TYPE_CHECKING:
     from fedi_safety.config.schema import Clip, Settings
 
@@ -20,6 +22,15 @@ ROOT_VARIABLE = "FEDI_SAFETY_ROOT"
 """The variable for a directory below which the system's place is looked for; `/` where it is not set."""
 
 _LEDGER = "ledger.db"
+
+
+def expanded(path: str) -> Path:
+    """Return a path that somebody wrote, with `~` as home. Raises `ConfigError` where nobody knows that home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        remedy = "set HOME, or write the whole path"
+        raise ConfigError(path, "whose home directory that is nobody knows here", remedy) from None
 
 
 def system_config() -> Path:
@@ -34,12 +45,12 @@ def system_data() -> Path:
 
 def user_config() -> Path:
     """Return where the user's configuration would lie."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "fedi-safety" / "config.toml"
+    return Path(os.environ.get("XDG_CONFIG_HOME") or expanded("~/.config")) / "fedi-safety" / "config.toml"
 
 
 def user_data() -> Path:
     """Return the user's data directory for this program; it may not exist."""
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "fedi-safety"
+    return Path(os.environ.get("XDG_DATA_HOME") or expanded("~/.local/share")) / "fedi-safety"
 
 
 def config_file() -> Path:
@@ -54,7 +65,7 @@ def data_dir() -> Path:
 
 def model_dir(clip: Clip) -> Path:
     """Return the directory that models are kept in; it may not exist yet."""
-    return Path(clip.model_dir).expanduser() if clip.model_dir else data_dir() / "models"
+    return expanded(clip.model_dir) if clip.model_dir else data_dir() / "models"
 
 
 def ledger_path(settings: Settings) -> str:

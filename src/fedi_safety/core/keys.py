@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+OUR_NAME = "fedi-safety-test-"
+"""What a name of our own begins with, which is made or deleted only to learn whether that may be done."""
+
 
 def key_bytes(key: str) -> bytes:
     """Return the bytes that a store knows a key by."""

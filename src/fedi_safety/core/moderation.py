@@ -194,6 +194,18 @@ class Wanted:
         return [replace(one, server=self.server) for one in found]
 
 
+@dataclass(frozen=True, slots=True)
+class TokenAccount:
+    """Whose a token is, and of the rights that it needs those that it `lacks` and those that are `untold`.
+
+    `name` is what the server calls the account, empty where the token may not ask that.
+    """
+
+    name: str
+    lacks: tuple[str, ...] = ()
+    untold: tuple[str, ...] = ()
+
+
 def too_many(most: int, begun: int, due: int) -> str | None:
     """Return why actions through the app must stop, or None: too many of them within a day, none of `due` included."""
     if not due or begun + due <= most:

@@ -21,6 +21,7 @@ from fedi_safety.core.types import (
     Outcome,
     Plan,
     Removal,
+    Right,
     Scored,
     Unscanned,
 )
@@ -108,6 +109,13 @@ class Store(ReadableStore, Protocol):
 
         It ends as `done`, `gone` (it was not there) or `changed` (something else stands there now: left alone), with a
         detail, or `failed` with the cause. Any doubt about the identity is `changed` or `failed`, never a removal.
+        """
+        ...
+
+    def may_remove(self, sample: Sequence[Object]) -> Right:
+        """Return whether objects such as these, just listed, could be removed; none of them is touched.
+
+        What has to be written to learn that is an object of our own, gone again after it. Raises `StoreError`.
         """
         ...
 

@@ -375,6 +375,17 @@ class Removal:
 
 
 @dataclass(frozen=True, slots=True)
+class Right:
+    """Whether something may be done to a store, as far as that was tried without touching anybody's objects.
+
+    `held` is None where it was not tried; `detail` says where and why not, with a remedy.
+    """
+
+    held: bool | None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How an act ended, after reading back. `state` is one of done, gone, changed, failed."""
 

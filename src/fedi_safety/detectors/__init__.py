@@ -139,6 +139,18 @@ def signals_of(settings: Settings) -> frozenset[str]:
     return frozenset().union(*(kind.signals(settings) for kind in _configured(settings)))
 
 
+def check_names(names: Sequence[str]) -> None:
+    """Raise `UsageError` for a name of a detector that is none, or where none is named; nothing is loaded."""
+    list(_by_need(_wanted(names)))
+
+
+def switched_off(settings: Settings, signals: frozenset[str]) -> frozenset[str]:
+    """Return those of the signals that only detectors give that are not on by default, and that nobody switched on."""
+    on = {name for name in settings.detectors if name in concept_detectors()}
+    usual = frozenset().union(*(KINDS[name].signals(settings) for name in EMBEDDED))
+    return frozenset(s for s in signals - usual if s.partition(".")[0] not in on)
+
+
 def definitions_of(settings: Settings) -> dict[str, str]:
     """Return by signal a digest of what defines it, for the signals of configured detectors that the operator defines.
 

@@ -62,15 +62,18 @@ def parse_policy(text: str, *, source: str, name: str) -> Policy:
     return policy
 
 
-def warnings(policy: Policy, available: frozenset[str]) -> list[str]:
-    """Return what is allowed but probably not meant, given the signals that active detectors give."""
-    missing = sorted({s for signals in policy.factors.values() for s in signals} - available)
+def warnings(policy: Policy, available: frozenset[str], switched_off: frozenset[str] = frozenset()) -> list[str]:
+    """Return what is allowed but probably not meant, given the signals that active detectors give.
+
+    Of the signals that are `switched_off`, which nobody asked for, nothing is said.
+    """
+    missing = sorted({s for signals in policy.factors.values() for s in signals} - available - switched_off)
     found = [f"no active detector gives {', '.join(missing)}: such signals count as 0"] if missing else []
     used = {factor for rule in policy.rules for factor in rule.when}
     found += [f"factor {factor}: no rule uses it" for factor in policy.factors if factor not in used]
     for rule in policy.rules:
         dead = [f for f in rule.when if not available.intersection(policy.factors[f])]
-        if dead:
+        if any(not switched_off.issuperset(policy.factors[f]) for f in dead):
             found.append(f"rule {rule.name!r} can never hold: nothing measures {', '.join(dead)}")
     for rule in policy.rules:
         idle = [key for key in ("within_s", "across_frames") if getattr(rule, key) is not None and len(rule.when) == 1]

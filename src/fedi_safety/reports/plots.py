@@ -1,12 +1,14 @@
 """Plots as inline SVG, drawn by arithmetic alone. Pure: numbers in, well-formed markup out, every text escaped.
 
 Counts that range from one to millions stand on a log scale that begins below 1, so that a single object is visible.
+A plot with words in it is drawn twice, for wide screens and for narrow ones; the style sheet shows one of them. Scaled
+down, its words could not be read on a phone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -14,11 +16,13 @@ from fedi_safety.core.errors import printable
 
 WIDTH_PX = 680  # of a histogram, which has a legend beside it
 WIDE_PX = 960  # of bars and days, which take the whole width
+NARROW_PX = 340  # of the same on a phone
 _LEFT_PX, _RIGHT_PX = 52, 14
 _LOG_FLOOR = 0.5  # where the log scale begins: a bar of one object still has a height
 _MIN_PART_PX = 4.0  # the narrowest part of a stacked bar that exists at all
 _LABEL_GAP_PX = 34
-_NAME_PX = 76  # of a day below its column
+_NAME_PX = 76  # of a day below its column, with a gap
+_TOUCH_PX = 4  # of that gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +99,26 @@ def histogram(
 ) -> str:
     """Return equal bins from 0 to 1 with log-scaled counts; each threshold is a line with its value above it."""
     marks_at = sorted((thresholds or {}).items())
-    rows = _label_rows([value for value, _ in marks_at])
+    return _twice(name, WIDTH_PX, lambda own, width: _histogram(own, title, description, bins, marks_at, width))
+
+
+def _histogram(
+    name: str, title: str, description: str, bins: Sequence[int], marks_at: Sequence[tuple[float, str]], width_px: int
+) -> str:
+    rows = _label_rows([value for value, _ in marks_at], width_px)
     top = 26 + 13 * max(rows, default=0)
     plot_height = 150
     bottom = top + plot_height
-    marks = _count_axis(bins, WIDTH_PX, top, bottom)
+    marks = _count_axis(bins, width_px, top, bottom)
     for i, count in enumerate(bins):
-        x0, x1 = x_of(i / len(bins)), x_of((i + 1) / len(bins))
+        x0, x1 = x_of(i / len(bins), width_px), x_of((i + 1) / len(bins), width_px)
         marks.append(_bar(count, x0, x1, top, bottom, max(bins), f"{_bin_name(i, len(bins))}: {count:,}", i))
     for tick in range(0, 11, 2):
-        x = x_of(tick / 10)
+        x = x_of(tick / 10, width_px)
         marks.append(f'<line class="axis" x1="{x:.1f}" y1="{bottom}" x2="{x:.1f}" y2="{bottom + 4}"/>')
         marks.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 17}" text-anchor="middle">{tick / 10:.1f}</text>')
     for (value, why), row in zip(marks_at, rows, strict=True):
-        x, y = x_of(value), top - 16 - 13 * row
+        x, y = x_of(value, width_px), top - 16 - 13 * row
         anchor = "end" if value > 0.97 else "middle"
         marks.append(
             f'<g class="threshold" data-threshold="{value:g}"><title>{text(why)}</title>'
@@ -116,15 +126,15 @@ def histogram(
             f'<line x1="{x:.1f}" y1="{y + 3}" x2="{x:.1f}" y2="{bottom}"/>'
             f'<text x="{x:.1f}" y="{y}" text-anchor="{anchor}">{value:g}</text></g>'
         )
-    return _svg(name, title, description, WIDTH_PX, bottom + 24, marks)
+    return _svg(name, title, description, width_px, bottom + 24, marks)
 
 
-def _label_rows(values: Sequence[float]) -> list[int]:
+def _label_rows(values: Sequence[float], width_px: int) -> list[int]:
     """Labels that would run into each other go one row up."""
     rows: list[int] = []
     ends: list[float] = []
     for value in values:
-        x = x_of(value)
+        x = x_of(value, width_px)
         row = next((i for i, end in enumerate(ends) if x - end >= _LABEL_GAP_PX), len(ends))
         if row == len(ends):
             ends.append(x)
@@ -144,21 +154,34 @@ def bin_names(bins: int) -> list[str]:
 
 def columns(name: str, title: str, description: str, counts: Sequence[tuple[str, int]], style: str) -> str:
     """Return one column for each named count, on a log scale; as many names below as there is room for."""
+    return _twice(name, WIDE_PX, lambda own, width: _columns(own, title, description, counts, style, width))
+
+
+def _columns(
+    name: str, title: str, description: str, counts: Sequence[tuple[str, int]], style: str, width_px: int
+) -> str:
     top, bottom = 20, 130
     highest = max((count for _, count in counts), default=0)
-    marks = _count_axis([count for _, count in counts], WIDE_PX, top, bottom)
-    left, right = x_of(0.0, WIDE_PX), x_of(1.0, WIDE_PX)
-    step = max(math.ceil(len(counts) / 8), min(len(counts), 2)) or 1
+    marks = _count_axis([count for _, count in counts], width_px, top, bottom)
+    left, right = x_of(0.0, width_px), x_of(1.0, width_px)
+    # Few columns do not become walls: each is at most as wide as one of twenty.
+    width = (right - left) / max(20, len(counts))
+    step = math.ceil(len(counts) / 8) or 1
+    named_to = -math.inf
     for i, (label, count) in enumerate(counts):
-        # Few columns do not become walls: each is at most as wide as one of twenty.
-        width = (right - left) / max(20, len(counts))
         x0 = left + i * width
         marks.append(_bar(count, x0, x0 + width, top, bottom, highest, f"{label}: {count:,}", i, style))
-        if i % step == 0:
-            # Names are wider than columns; the outermost must not leave the plot.
-            x = min(max(x0 + width / 2, left + _NAME_PX / 2), right - _NAME_PX / 2)
+        # Names are wider than columns; the outermost must not leave the plot, and none runs into another.
+        x = min(max(x0 + width / 2, left + _NAME_PX / 2), right - _NAME_PX / 2)
+        if i % step == 0 and x - _NAME_PX / 2 >= named_to:
+            named_to = x + _NAME_PX / 2 - _TOUCH_PX
             marks.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{text(label)}</text>')
-    return _svg(name, title, description, WIDE_PX, bottom + 24, marks)
+    return _svg(name, title, description, width_px, bottom + 24, marks)
+
+
+def _twice(name: str, wide_px: int, drawn: Callable[[str, int], str]) -> str:
+    """Return a plot for wide screens and for narrow ones, of which the style sheet shows one."""
+    return f'<div class="wide">{drawn(name, wide_px)}</div><div class="narrow">{drawn(f"{name}-n", NARROW_PX)}</div>'
 
 
 def level(count: float, highest: int) -> float:

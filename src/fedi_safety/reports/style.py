@@ -36,6 +36,11 @@ section { margin-top: 1.25rem; }
 .tiles dd { margin: 0; font-size: 1.45rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 .pair { display: grid; grid-template-columns: minmax(0, 5fr) minmax(13rem, 3fr); gap: 1.25rem; align-items: start; }
 @media (max-width: 44rem) { .pair { grid-template-columns: minmax(0, 1fr); } }
+.narrow { display: none; }
+@media screen and (max-width: 44rem) {
+  .wide { display: none; } .narrow { display: block; max-width: 30rem; }
+  body { padding: 1rem .6rem 2rem; } section { padding: .9rem .8rem; }
+}
 figure { margin: 0 0 .4rem; }
 svg { display: block; width: 100%; height: auto; font: 12px system-ui, -apple-system, "Segoe UI", sans-serif; }
 .scroll { overflow-x: auto; }
@@ -48,6 +53,7 @@ th:first-child, td:first-child { padding-left: 0; }
 .n { text-align: right; width: 1%; }
 td.n, .named { white-space: nowrap; }
 td.t { overflow-wrap: anywhere; min-width: 5rem; }
+@media screen and (max-width: 44rem) { td.t { min-width: 8rem; } }
 code { font: .92em ui-monospace, "Cascadia Mono", "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
 summary { cursor: pointer; color: var(--dim); font-size: .87rem; }
 details { margin-top: .3rem; }

@@ -20,7 +20,7 @@ from fedi_safety.core.bounds import clamped_ns, size_of
 from fedi_safety.core.enums import ActKind, PlanState, Reason
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.keys import key_bytes, key_text
-from fedi_safety.core.types import Object, Removal, Unscanned
+from fedi_safety.core.types import Object, Removal, Right, Unscanned
 from fedi_safety.stores.sorting import SortedRuns
 
 HEAD_BYTES = 4096
@@ -239,6 +239,32 @@ class LocalStore:
                 return Removal(PlanState.FAILED, "the file is still there after unlinking")
             return Removal(PlanState.DONE, "verified: gone; another file has since taken the name")
 
+    def may_remove(self, sample: Sequence[Object]) -> Right:
+        """Return what the kernel says of this process' rights in the directories of these; see the `Store` port.
+
+        Nothing is written. Of a directory where only owners may remove, the owners are compared.
+        """
+        keys_of: dict[bytes, list[bytes]] = {b"": []} if not sample else {}
+        for obj in sample:
+            parent, _, name = key_bytes(obj.key).rpartition(b"/")
+            keys_of.setdefault(parent, []).append(name)
+        closed: dict[bytes, str] = {}
+        for parent, names in keys_of.items():
+            try:
+                with self._directory(parent) as fd:
+                    remedy = _closed(fd, names)
+            except OSError as error:
+                if error.errno in _GONE:
+                    continue
+                remedy = _removal_remedy(error)
+            if remedy:
+                closed[parent] = remedy
+        if not closed:
+            return Right(True)
+        first, remedy = next(iter(closed.items()))
+        where = f"{len(closed):,} of {len(keys_of):,} directories, such as {key_text(first)}/" if first else "its root"
+        return Right(False, f"this user may not remove files in {where}; {remedy}")
+
     def close(self) -> None:
         """Close the root's descriptor."""
         if self._fd >= 0:
@@ -325,12 +351,32 @@ def _sha256(fd: int) -> bytes:
     return digest.digest()
 
 
+_OPEN_IT = "run as the user that owns the files, or grant write access to the directory"
+_MOUNT_IT = "the file system is mounted read-only: mount it writable"
+
+
 def _removal_remedy(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM):
-        return "run as the user that owns the files, or grant write access to the directory"
+        return _OPEN_IT
     if error.errno == errno.EROFS:
-        return "the file system is mounted read-only: mount it writable"
+        return _MOUNT_IT
     return "the next run tries again"
+
+
+def _closed(fd: int, names: Sequence[bytes]) -> str:
+    """Return what would let this process remove these names from an open directory; nothing where it may already."""
+    if os.fstatvfs(fd).f_flag & os.ST_RDONLY:
+        return _MOUNT_IT
+    effective = os.access in os.supports_effective_ids
+    if not os.access(".", os.W_OK | os.X_OK, dir_fd=fd, effective_ids=effective):
+        return _OPEN_IT
+    directory, user = os.fstat(fd), os.geteuid()
+    if directory.st_mode & stat.S_ISVTX and user not in (0, directory.st_uid):
+        for name in names:
+            with suppress(FileNotFoundError):
+                if os.stat(name, dir_fd=fd, follow_symlinks=False).st_uid != user:
+                    return "the directory is sticky: run as the user that owns the files"
+    return ""
 
 
 def _sorted_entries(fd: int, in_memory: int) -> Iterator[tuple[bytes, bytes]]:

@@ -32,7 +32,7 @@ from fedi_safety.clients.pictrs_purging import PictureFacts, describe, purge_pic
 from fedi_safety.config.schema import Pictrs
 from fedi_safety.core.enums import ActKind, PlanState, Reason
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
-from fedi_safety.core.types import Object, Removal, Unscanned
+from fedi_safety.core.types import Object, Removal, Right, Unscanned
 
 log = logging.getLogger(__name__)
 
@@ -234,6 +234,11 @@ class PictrsStore:
         with self._lock:
             self._aliases.pop(obj.key, None)
         return removal
+
+    def may_remove(self, sample: Sequence[Object]) -> Right:  # noqa: ARG002
+        """Return that it may: one key opens the whole internal API, and it is tried here. See the `Store` port."""
+        self._client.has_pictures()
+        return Right(True)
 
     def describe(self, obj: Object) -> PictureFacts | None:
         """Return what pict-rs knows of an object, for tracing; None if it does not have it. Raises `StoreError`."""

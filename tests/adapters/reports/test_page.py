@@ -112,7 +112,7 @@ def test_hostile_text_is_shown_as_text() -> None:
 def test_every_plot_is_named_for_those_who_do_not_see_it() -> None:
     tree = _tree(render(_report()))
     plots_found = [plot for plot in tree.iter("svg") if plot.get("aria-hidden") is None]
-    assert len(plots_found) == 2 + 2 + 4
+    assert len(plots_found) == 2 + 2 * 2 + 2 * 4, "coverage and verdicts; days and scores, each for two widths"
     ids = [element.attrib["id"] for element in tree.iter() if "id" in element.attrib]
     assert len(ids) == len(set(ids))
     for plot in plots_found:
@@ -206,8 +206,12 @@ def test_thresholds_reach_every_signal_of_a_factor_that_a_rule_uses() -> None:
 # --- plots
 
 
-def _svg(markup: str) -> ElementTree.Element:
-    return ElementTree.fromstring(markup)
+def _svg(markup: str, shown: str = "wide") -> ElementTree.Element:
+    """Return a plot; of one that is drawn twice, that for wide or for narrow screens."""
+    tree = ElementTree.fromstring(f"<div>{markup}</div>")
+    found = tree.find("svg") if tree.find("svg") is not None else tree.find(f"div[@class='{shown}']/svg")
+    assert found is not None
+    return found
 
 
 def test_bins_stand_side_by_side_and_a_single_high_score_is_visible() -> None:
@@ -256,6 +260,30 @@ def test_the_page_marks_thresholds_only_where_the_policy_looks() -> None:
     assert marks == {"face.minor": ["0.2"], "face.present": [], "nsfw.open_nsfw": ["0.35", "0.8"], "x<y": []}
 
 
+def test_words_are_as_large_on_a_phone_as_on_a_desk_and_none_leaves_the_plot_or_runs_into_another() -> None:
+    """A plot that is scaled down takes its words with it; 340 px is what a phone's page leaves."""
+    bins = [10 ** (n % 6) for n in range(20)]
+    days = [(f"2027-01-{n:02}", 10**6) for n in range(60)]
+    drawn = [
+        plots.histogram("h", "t", "d", bins, {0.2: "a", 0.25: "b", 1.0: "c"}),
+        plots.columns("c", "t", "d", days, "bar"),
+    ]
+    for markup in drawn:
+        svg = _svg(markup, "narrow")
+        width, height = map(float, svg.attrib["viewBox"].split()[2:])
+        assert width <= 340
+        boxes = []
+        for text in svg.iter("text"):
+            size = 7.0 * len(text.text or "")  # of 12 px, on the generous side
+            x, y, anchor = float(text.attrib["x"]), float(text.attrib["y"]), text.attrib["text-anchor"]
+            left = x - {"middle": size / 2, "end": size}[anchor]
+            assert left >= 0 and left + size <= width and 8 <= y <= height, ElementTree.tostring(text)
+            boxes.append((left, left + size, y))
+        for number, (left, right, y) in enumerate(boxes):
+            for other in boxes[number + 1 :]:
+                assert right <= other[0] or other[1] <= left or abs(y - other[2]) >= 10, (number, other)
+
+
 def test_a_stacked_bar_fills_its_width_and_hides_no_part() -> None:
     parts = [Part("clear", 10_000_000, "clear"), Part("review", 0, "review"), Part("block", 1, "block")]
     svg = _svg(plots.stacked_bar("b", "t", "d", parts))
@@ -268,14 +296,16 @@ def test_a_stacked_bar_fills_its_width_and_hides_no_part() -> None:
     assert _svg(plots.stacked_bar("b", "t", "d", [Part("a", 0, "clear")])).find("rect[@class='empty']") is not None
 
 
+@pytest.mark.parametrize("shown", ["wide", "narrow"])
 @pytest.mark.parametrize("days", [0, 1, 2, 8, 9, 60])
-def test_columns_stay_inside_the_plot(days: int) -> None:
-    svg = _svg(plots.columns("c", "t", "d", [(f"2027-01-{n:02}", n) for n in range(days)], "bar"))
+def test_columns_stay_inside_the_plot(days: int, shown: str) -> None:
+    svg = _svg(plots.columns("c", "t", "d", [(f"2027-01-{n:02}", n) for n in range(days)], "bar"), shown)
+    width = plots.WIDE_PX if shown == "wide" else plots.NARROW_PX
     assert len(svg.findall("rect")) == days
     names = [float(t.attrib["x"]) for t in svg.findall("text") if (t.text or "").startswith("2027")]
     assert len(names) == min(days, len(names)) <= 8 and (days == 0 or names)
     assert all(b - a > 70 for a, b in pairwise(names))
-    assert all(40 < x < plots.WIDE_PX - 40 for x in names)
+    assert all(40 < x < width - 40 for x in names)
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,8 @@ class Moderated:
     files: set[str] = field(default_factory=set)
     reports: list[dict[str, Any]] = field(default_factory=list)
     blocks: list[dict[str, Any]] = field(default_factory=list)
+    account: dict[str, Any] = field(default_factory=dict)  # whose the token is, beyond what every server says of it
+    scopes: list[str] | None = None  # of the token's application, where the server tells them
     asked: list[Asked] = field(default_factory=list)
     answer: Callable[[Asked], Reply | None] = lambda _asked: None  # before the server's own
     url: str = ""
@@ -48,7 +50,7 @@ class Moderated:
     @property
     def writes(self) -> list[str]:
         """What was asked for that changes something, as method and path."""
-        reading = re.compile(r"GET |POST /api/admin/(drive/show-file|show-user)$")
+        reading = re.compile(r"GET |POST /api/(i|admin/(drive/show-file|show-user))$")
         return [line for one in self.asked if not reading.match(line := f"{one.method} {one.path}")]
 
 
@@ -80,10 +82,10 @@ def _lemmy(state: Moderated, asked: Asked, version: int) -> Reply:
     wrong: Reply = (400, {"error": "unknown", "message": "the body is not of its type"})
     match asked.method, path:
         case "GET", "/site":
-            who: dict[str, Any] = {"my_user": {}} if version == 3 and asked.known else {}
+            who: dict[str, Any] = {"my_user": _lemmy_user(state)} if version == 3 and asked.known else {}
             return 200, {"version": "0.19.21" if version == 3 else "1.0.0-beta.1", "site_view": {}} | who
         case "GET", "/account" if version == 4 and asked.known:
-            return 200, {"local_user_view": {}}
+            return 200, _lemmy_user(state)
         case _ if not asked.known:  # it takes a token that it does not know for none, and shows no post that is hidden
             return 400, {"error": "incorrect_login"}
         case "GET", "/post" | "/comment":
@@ -152,10 +154,20 @@ def _lemmy(state: Moderated, asked: Asked, version: int) -> Reply:
     return 404, None
 
 
+def _lemmy_user(state: Moderated) -> dict[str, Any]:
+    """What both versions say of the token's account, as far as it is read: a view of it."""
+    person = {"id": 1, "name": "mod", "actor_id": "https://lemmy.example/u/mod"}
+    return {"local_user_view": {"local_user": {"id": 1, "admin": True} | state.account, "person": person}}
+
+
 def mastodon(state: Moderated, asked: Asked) -> Reply:
     """Answer as Mastodon does."""
     missing: Reply = (404, {"error": "Record not found"})
     path, body = asked.path, asked.body
+    if path == "/api/v1/accounts/verify_credentials":
+        return 200, {"id": "1", "username": "mod", "acct": "mod"} | state.account
+    if path == "/api/v1/apps/verify_credentials":
+        return 200, {"name": "fedi-safety"} | ({} if state.scopes is None else {"scopes": state.scopes})
     if found := re.fullmatch(r"/api/v1/admin/accounts/(\d+)(/action)?", path):
         person = state.people.get(found[1])
         if person is None:
@@ -200,6 +212,8 @@ def misskey(state: Moderated, asked: Asked) -> Reply:
     no_user: Reply = (400, {"error": {"message": "No such user.", "code": "NO_SUCH_USER", "id": "x"}})
     invalid: Reply = (400, {"error": {"message": "Invalid param.", "code": "INVALID_PARAM", "id": "x"}})
     name = asked.path.removeprefix("/api/")
+    if name == "i":
+        return 200, {"id": "m", "username": "mod", "isAdmin": False, "isModerator": True} | state.account
     wanted = "fileId" if name in ("admin/drive/show-file", "drive/files/delete") else "userId"
     if asked.method != "POST" or not exactly(body, {wanted: str}):
         return invalid
@@ -222,6 +236,8 @@ def misskey(state: Moderated, asked: Asked) -> Reply:
 
 def pixelfed(state: Moderated, asked: Asked) -> Reply:
     """Answer as Pixelfed does; a post that is private to its author it shows to nobody else."""
+    if asked.path == "/api/v1/accounts/verify_credentials":
+        return 200, {"id": "1", "username": "mod", "acct": "mod"} | state.account
     post = asked.path.rpartition("/")[2]
     if asked.method == "GET" and asked.path.startswith("/api/v1/statuses/"):
         shown = post in state.posts and not state.posts[post].get("private")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fedi_safety.core.errors import printable
@@ -23,6 +22,7 @@ def print_tables(sh: Shell, found: Report) -> None:
     """Print all of it to standard output."""
     from rich.text import Text
 
+    from fedi_safety.cli.text.runs import print_runs
     from fedi_safety.reports.facts import gate_rows, list_command, sources_command, sources_shown, warnings
 
     out = sh.out
@@ -36,7 +36,7 @@ def print_tables(sh: Shell, found: Report) -> None:
         out.print(_rows_table(gate_rows(found.gate, found.made_at)))
         out.print()
     for store in found.figures.stores:
-        out.print(Text(printable(store.store), style="bold underline"))
+        out.print(Text(printable(store.store), style="bold underline"), soft_wrap=True)
         out.print(_store_table(found, store))
         if store.unscanned.total():
             # Not in the table: a command that is broken over two cells cannot be copied.
@@ -54,7 +54,7 @@ def print_tables(sh: Shell, found: Report) -> None:
                 out.print(Text(f"more: {sources_command(found, by)}"), soft_wrap=True)
             out.print()
     if found.figures.runs:
-        out.print(_runs_table(found))
+        print_runs(out, found.figures)
 
 
 def _sources_table(by: SourceKind, shown: Sequence[Source]) -> Table:
@@ -126,25 +126,3 @@ def _store_table(found: Report, store: StoreFigures) -> Table:
     if store.actions:
         row("through the app", f"{store.actions['done']:,}", actions_text(store))
     return _rows_table(rows)
-
-
-def _runs_table(found: Report) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    from fedi_safety.reports.page import run_kind, run_rate, run_status
-
-    several = len(found.figures.stores) > 1
-    table = Table(title="last runs", title_justify="left", box=None, pad_edge=False)
-    numbers = ("run", "listed", "judged", "a second")
-    for heading in ("run", "began (UTC)", *(["store"] if several else []), "kind", "status", *numbers[1:]):
-        narrow = heading in numbers or heading.startswith("began")
-        table.add_column(heading, justify="right" if heading in numbers else "left", overflow="fold", no_wrap=narrow)
-    for run in found.figures.runs:
-        summary = run["summary"] or {}
-        counts = [f"{summary[name]:,}" if name in summary else "" for name in ("listed", "judged")]
-        began = f"{datetime.fromtimestamp(run['started_at'], UTC):%Y-%m-%d %H:%M}"
-        where = [run["store"]] if several else []
-        cells = [str(run["id"]), began, *where, run_kind(run), run_status(run), *counts, run_rate(summary)]
-        table.add_row(*(Text(printable(one)) for one in cells))
-    return table

@@ -12,7 +12,7 @@ TASKS = {
     "See what was found": ("report", "history", "list", "show", "try", "trace"),
     "Say what you think of it": ("confirm", "dismiss"),
     "Decide what is looked for": ("policy", "calibrate", "concepts", "models"),
-    "Set up and check": ("doctor", "self-test", "ledger", "import-ledger", "completion"),
+    "Set up and check": ("init", "doctor", "self-test", "ledger", "import-ledger", "completion"),
 }
 """Every command that is not hidden, by what somebody wants to do; in this order help on the whole shows them."""
 

@@ -18,6 +18,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.engine import make_url
 
+from fedi_safety.config.locations import expanded
 from fedi_safety.core.errors import LedgerError, LedgerUsageError
 from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S
 
@@ -29,11 +30,11 @@ _BEGIN = "ledger_begin"
 def file_of(url_or_path: str) -> Path:
     """Return the file that a path or `sqlite:///path` names. Raises `LedgerUsageError` where a URL names none."""
     if "://" not in url_or_path:
-        return Path(url_or_path).expanduser()
+        return expanded(url_or_path)
     path = make_url(url_or_path).database
     if not path or path == ":memory:":
         raise LedgerUsageError(url_or_path, "names no file", "give a path or sqlite:///path")
-    return Path(path).expanduser()
+    return expanded(path)
 
 
 class SqliteDatabase:

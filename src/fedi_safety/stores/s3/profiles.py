@@ -6,8 +6,8 @@ A profile that leads to keys by a role, a sign-on or a program is refused, not f
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from fedi_safety.config.locations import expanded
 from fedi_safety.core.errors import StoreUsageError
 
 USUAL_FILE = "~/.aws/credentials"
@@ -32,7 +32,7 @@ def keys_of(profile: str | None, file: str | None) -> Keys | None:
     from botocore.configloader import raw_config_parse  # type: ignore[import-untyped]
     from botocore.exceptions import ConfigNotFound, ConfigParseError  # type: ignore[import-untyped]
 
-    place = Path(file or USUAL_FILE).expanduser()
+    place = expanded(file or USUAL_FILE)
     name = profile or USUAL_PROFILE
     asked = bool(profile or file)
     try:

@@ -8,13 +8,14 @@ was chosen over obstore, which can neither list nor delete versions; bench/s3_cl
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 
 from fedi_safety.config.schema import S3
 from fedi_safety.core.enums import ActKind, PlanState, Reason
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.keys import key_bytes
-from fedi_safety.core.types import Object, Removal, Unscanned
+from fedi_safety.core.keys import OUR_NAME, key_bytes
+from fedi_safety.core.types import Object, Removal, Right, Unscanned
 from fedi_safety.stores.s3 import pictrs_keys as pictrs
 from fedi_safety.stores.s3.address import Address, read_address
 from fedi_safety.stores.s3.answers import is_utf8
@@ -29,6 +30,9 @@ _NOT_UTF8 = "the key is not UTF-8, and this service cannot be asked for it"
 _ONLY_HIDDEN = (
     "the bucket keeps versions: it is hidden now, but still stored; "
     "grant s3:ListBucketVersions and s3:DeleteObjectVersion, then run again"
+)
+_RIGHTS_TO_REMOVE = (
+    "grant s3:DeleteObject, and where the bucket keeps versions s3:ListBucketVersions and s3:DeleteObjectVersion"
 )
 _PERHAPS_HIDDEN = (
     "it was not there any more; whether the bucket keeps older versions of it cannot be seen without "
@@ -342,6 +346,29 @@ class S3Store:
         if not _is_version(obj, Version("", True, False, head.size or 0, head.tag)):
             return Removal(PlanState.DONE, f"{counted}verified: gone; another object has since taken the key")
         return Removal(PlanState.FAILED, f"{counted}the key still answers; the next run tries again")
+
+    # --- asking what may be done
+
+    def may_remove(self, sample: Sequence[Object]) -> Right:  # noqa: ARG002
+        """Return whether deleting is allowed, by deleting a name of our own that nothing has; see the `Store` port.
+
+        A right to write is not needed to remove, so nothing is written. A bucket that keeps versions puts a marker in
+        the name's place, which is deleted as a removal deletes versions.
+        """
+        key = f"{self._address.root}{OUR_NAME}{secrets.token_hex(8)}"
+        try:
+            if not self._client.delete(key):
+                return Right(True)
+            markers = [version for version in self._client.versions(key) if version.id]
+            for marker in markers:
+                self._client.delete(key, marker.id)
+        except S3Fault as fault:
+            if fault.kind is Kind.GONE:
+                return Right(True)
+            if fault.kind in (Kind.DENIED, Kind.UNSUPPORTED, Kind.REFUSED):
+                return Right(False, f"{fault.cause}; {fault.remedy or _RIGHTS_TO_REMOVE}")
+            raise _store_fault(fault).as_store_error(self.url) from None
+        return Right(True) if markers else Right(False, _ONLY_HIDDEN)
 
 
 def _apart(prefixes: Sequence[str]) -> list[str]:

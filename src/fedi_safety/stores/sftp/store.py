@@ -9,6 +9,7 @@ the act cannot be told apart. A server that changes files by itself is trusted. 
 from __future__ import annotations
 
 import hashlib
+import secrets
 import stat
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
@@ -22,10 +23,11 @@ from asyncssh.sftp import SFTPAttrs
 from fedi_safety.config.schema import Ssh
 from fedi_safety.core.enums import ActKind, PlanState, Reason
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
-from fedi_safety.core.keys import key_bytes
-from fedi_safety.core.types import Object, Removal, Unscanned
+from fedi_safety.core.keys import OUR_NAME, key_bytes
+from fedi_safety.core.types import Object, Removal, Right, Unscanned
 from fedi_safety.stores.sftp.connections import BROKEN, Engine, Link, Lost, Pool, Waits
 from fedi_safety.stores.sftp.listing import Lister, entered, info_of, is_straight, untyped
+from fedi_safety.stores.sftp.rights import Beside, try_right
 from fedi_safety.stores.sftp.trust import HostKeys, Place, read_login, read_url
 
 _T = TypeVar("_T")
@@ -304,6 +306,27 @@ class SftpStore:
         if info_of(attrs).is_still(obj):
             return Removal(PlanState.FAILED, "the file is still there after its removal")
         return Removal(PlanState.DONE, "verified: gone; another file has since taken the name")
+
+    # --- asking what may be done
+
+    def may_remove(self, sample: Sequence[Object]) -> Right:
+        """Return whether an empty file of our own can be made and removed beside these; see the `Store` port.
+
+        Three of their directories are tried. SFTP tells nobody's rights, so nothing less would show it.
+        """
+        beside: dict[bytes, bytes | None] = {}
+        for key in (key_bytes(obj.key) for obj in sample):
+            beside.setdefault(key.rpartition(b"/")[0], key)
+        beside = beside or {b"": None}
+        found = list(beside)
+        root, own = self._root.rstrip(b"/") + b"/", OUR_NAME.encode() + secrets.token_hex(8).encode()
+        for parent in dict.fromkeys((found[0], found[len(found) // 2], found[-1])):
+            other = beside[parent]
+            place = Beside(root + parent, own, None if other is None else root + other)
+            right = self._run(self._pool.attempt(lambda link, at=place: try_right(link, self._place.user, at)))
+            if not right.held:
+                return right
+        return Right(True)
 
     def close(self) -> None:
         """Close the connections and end the thread."""

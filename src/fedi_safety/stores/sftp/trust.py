@@ -23,6 +23,7 @@ from urllib.parse import quote, quote_from_bytes, unquote, unquote_to_bytes, url
 import asyncssh
 from asyncssh.public_key import get_default_certificate_algs, get_default_public_key_algs
 
+from fedi_safety.config.locations import expanded
 from fedi_safety.config.schema import Ssh
 from fedi_safety.core.errors import StoreUsageError
 
@@ -99,7 +100,7 @@ class HostKeys:
     def __init__(self, place: Place, access: Ssh) -> None:
         """Read the files. Raises `StoreUsageError` when one cannot be read; a missing default one knows no host."""
         self._place = place
-        self._file = Path(access.known_hosts or "~/.ssh/known_hosts").expanduser()
+        self._file = expanded(access.known_hosts or "~/.ssh/known_hosts")
         self.known = asyncssh.SSHKnownHosts()
         self._revoked = asyncssh.SSHKnownHosts()
         for path in [self._file] if access.known_hosts else [self._file, _SYSTEM_KNOWN_HOSTS]:
@@ -214,10 +215,10 @@ def read_login(place: Place, access: Ssh) -> Login:
     agent = os.environ.get("SSH_AUTH_SOCK") or None
     passphrase = access.passphrase.get_secret_value() if access.passphrase else None
     if access.identity_file:
-        return _configured(Path(access.identity_file).expanduser(), passphrase, agent)
+        return _configured(expanded(access.identity_file), passphrase, agent)
     login = Login([], agent)
     for name in _DEFAULT_KEYS:
-        path = Path("~/.ssh", name).expanduser()
+        path = expanded(f"~/.ssh/{name}")
         try:
             login.keys.append(asyncssh.read_private_key(path, passphrase))
         except OSError:

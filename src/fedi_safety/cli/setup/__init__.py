@@ -1,0 +1,1 @@
+"""`init`: setting up. What it asks, what it tries, where it writes."""

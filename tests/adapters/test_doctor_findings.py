@@ -1,0 +1,70 @@
+"""What `doctor` says of policy and stores: what somebody asked for, and what is wrong; nothing that nobody asked for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedi_safety.cli import doctor_cmd
+from fedi_safety.core.errors import ExitCode
+from fedi_safety.policies import PRESETS
+from support.program import program, without_power
+
+
+@pytest.fixture
+def doctor(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    for slow in ("_detectors", "_decoder"):
+        monkeypatch.setattr(doctor_cmd, slow, lambda *_: iter(()))
+
+    def run(*lines: str, thing: str = "policy") -> tuple[int, list[dict[str, Any]]]:
+        file = tmp_path / "config.toml"
+        file.write_text("\n".join((f"ledger = '{tmp_path}/ledger.db'", *lines)))
+        capsys.readouterr()
+        code = doctor_cmd.doctor(json_output=True, config=str(file))
+        return code, [f for f in json.loads(capsys.readouterr().out)["findings"] if f["thing"] == thing]
+
+    return run
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_of_a_preset_nothing_is_said_about_detectors_that_nobody_switched_on(doctor: Any, preset: str) -> None:
+    code, (found,) = doctor(f"policy = '{preset}'")
+    assert (code, found["ok"]) == (0, True)
+    _, (found,) = doctor(f"policy = '{preset}'", "detectors = ['embedded', 'clip']")
+    assert found["ok"] is True
+
+
+def test_what_somebody_left_out_or_wrote_themselves_is_said(doctor: Any, tmp_path: Path) -> None:
+    _, (_, *notes) = doctor("detectors = ['open_nsfw']")
+    said = " ".join(note["detail"] for note in notes)
+    assert "face.minor" in said and "minor in a sexual picture" in said and "clip" not in said
+    own = tmp_path / "own.toml"
+    own.write_text('[factors]\na = ["clip.minor"]\n[[rules]]\nname = "r"\nwhen = { a = 0.5 }\nverdict = "block"\n')
+    _, (_, *notes) = doctor(f"policy = '{own}'")
+    said = " ".join(note["detail"] for note in notes)
+    assert "no active detector gives clip.minor" in said and "rule 'r' can never hold" in said
+    concepts = tmp_path / "concepts.toml"
+    concepts.write_text('[concepts.cat]\npositive = ["a cat"]\nnegative = ["a dog"]\n')
+    _, notes = doctor("detectors = ['embedded', 'clip']", f"clip = {{ concepts = '{concepts}' }}")
+    assert "clip.minor" in " ".join(note["detail"] for note in notes), "it was switched on, and does not look for that"
+
+
+def test_a_store_that_cannot_be_removed_from_is_wrong_unless_it_is_left_as_it_is(tmp_path: Path) -> None:
+    media = tmp_path / "media"
+    media.mkdir()
+    (media / "a.jpg").write_bytes(b"a")
+    media.chmod(0o555)
+    try:
+        wrong = program("doctor", str(media), "--json", prefix=without_power())
+        left = program("doctor", str(media), "--json", prefix=without_power(), env={"FEDI_SAFETY_ACT": "report"})
+    finally:
+        media.chmod(0o755)
+    (found,) = [f for f in wrong.json["findings"] if f["thing"] == "store"]
+    assert (wrong.code, found["ok"]) == (ExitCode.USAGE, False)
+    assert "can be listed and read; NOT removed from: this user may not remove files in its root" in found["detail"]
+    (found,) = [f for f in left.json["findings"] if f["thing"] == "store"]
+    assert (left.code, found["ok"]) == (0, True), "a report removes nothing"
+    assert [path.name for path in media.iterdir()] == ["a.jpg"]
