@@ -34,6 +34,8 @@ ROW_FIELDS = [
     "unscanned",
     "partly",
     "act",
+    "at",
+    "judged_at",
     "sha256",
 ]
 
