@@ -1,4 +1,4 @@
-"""What `doctor` says of policy and stores: what somebody asked for, and what is wrong; nothing that nobody asked for."""
+"""What `doctor` says of policy and stores: what somebody asked for, and what is wrong; no more than that."""
 
 from __future__ import annotations
 
