@@ -1,4 +1,4 @@
-"""What `doctor` says of policy and stores: what somebody asked for, and what is wrong; nothing that nobody asked for."""
+"""What `doctor` says of policy and stores: what somebody asked for, and what is wrong; no more than that."""
 
 from __future__ import annotations
 
@@ -64,6 +64,7 @@ def test_a_store_that_cannot_be_removed_from_is_wrong_unless_it_is_left_as_it_is
         media.chmod(0o755)
     (found,) = [f for f in wrong.json["findings"] if f["thing"] == "store"]
     assert (wrong.code, found["ok"]) == (ExitCode.USAGE, False)
+    assert "or set `act` to report" in found["detail"]
     assert "can be listed and read; NOT removed from: this user may not remove files in its root" in found["detail"]
     (found,) = [f for f in left.json["findings"] if f["thing"] == "store"]
     assert (left.code, found["ok"]) == (0, True), "a report removes nothing"

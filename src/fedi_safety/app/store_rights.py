@@ -10,7 +10,7 @@ from itertools import islice
 
 from fedi_safety.app.acts import act_for
 from fedi_safety.config.schema import Pictrs, Settings
-from fedi_safety.core.enums import ActKind, Reason
+from fedi_safety.core.enums import NO_ACT, ActKind, Reason
 from fedi_safety.core.errors import StoreError, Unscannable
 from fedi_safety.core.ports import Store
 from fedi_safety.core.types import Object, Right, Unscanned
@@ -33,7 +33,10 @@ class StoreRights:
     @property
     def problem(self) -> str:
         """What is wrong, in words with a remedy; empty where all is well as far as it was tried."""
-        return "; ".join(right.detail for right in (self.read, self.removed) if right.held is False)
+        found = [self.read.detail] if self.read.held is False else []
+        if self.removed.held is False:
+            found.append(f"{self.removed.detail}; or set `act` to {NO_ACT}, which removes nothing")
+        return "; ".join(found)
 
     @property
     def able(self) -> str:
