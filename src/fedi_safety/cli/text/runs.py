@@ -25,8 +25,8 @@ def print_runs(out: Console, figures: Figures) -> None:
     from rich.text import Text
 
     by_store: dict[str, list[Mapping[str, Any]]] = {}
-    for run in figures.runs:
-        by_store.setdefault(run["store"], []).append(run)
+    for one in figures.runs:
+        by_store.setdefault(one["store"], []).append(one)
     several = len(figures.stores) > 1
     for store, runs in by_store.items():
         title = f"last runs of {store}" if several else "last runs"

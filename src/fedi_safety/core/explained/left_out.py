@@ -28,7 +28,7 @@ def left_out(
     found = []
     holding = {hit.rule for hit in judge(policy, scores.signals, scores.frames).reasons}
     content = seen(scores.signals, scores.frames)
-    pictures = [picture.signals for picture in content.pictures] or [content.known]
+    pictures: list[Mapping[str, Signal]] = [picture.signals for picture in content.pictures] or [content.known]
     measured = {name for detector in order for name in detector.signals}
     earlier: set[str] = set()
     for detector in order:

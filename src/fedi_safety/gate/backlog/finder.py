@@ -26,6 +26,7 @@ class StoreSubset(ReadableSubset):
         self.identity = store.identity
         self.owner = store.owner
         self.remove = store.remove
+        self.may_remove = store.may_remove
 
     def close(self) -> None:
         """Leave the store open: it is its owner's to close."""

@@ -14,6 +14,7 @@ import stat
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote_from_bytes
 
@@ -323,7 +324,7 @@ class SftpStore:
         for parent in dict.fromkeys((found[0], found[len(found) // 2], found[-1])):
             other = beside[parent]
             place = Beside(root + parent, own, None if other is None else root + other)
-            right = self._run(self._pool.attempt(lambda link, at=place: try_right(link, self._place.user, at)))
+            right = self._run(self._pool.attempt(partial(try_right, user=self._place.user, place=place)))
             if not right.held:
                 return right
         return Right(True)
