@@ -219,6 +219,58 @@ def test_what_else_a_rule_joins_is_part_of_the_policy() -> None:
     ]
 
 
+def test_what_else_a_policy_says_is_a_part_of_it_and_keeps_ids_where_it_is_not_said() -> None:
+    text = joined('verdict = "block"')
+    plain = parse_policy(text, source="x", name="x")
+    said = [
+        text.replace('red = ["a.red"]', 'red = { signals = ["a.red", "a.blue"], agree = 2 }'),
+        text + 'second_look = "review"\n',
+        text + 'second_look = "block"\n',
+        text + '[cascade]\nred = { below = 0.1, by = ["a.red"] }\n',
+        text + '[cascade]\nred = { below = 0.1, by = ["a.red"], always = true }\n',
+    ]
+    policies = [parse_policy(one, source="x", name="x") for one in said]
+    assert len({policy.id for policy in (plain, *policies)}) == 6
+    assert (plain.id, policies[0].agree, policies[1].rules[0].second_look) == (
+        "x@3696b0a958c6",
+        {"red": 2},
+        Verdict.REVIEW,
+    )
+    saying_nothing = text.replace('["a.red"]', '{ signals = ["a.red"], agree = 1 }')
+    assert parse_policy(saying_nothing, source="x", name="x").id == plain.id
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('second_look = "maybe"', "second_look must be one of"),
+        ('second_look = "block"', "no severer than the rule's verdict"),
+        ("second_look = true", "second_look must be one of"),
+        ('[cascade]\nred = { below = 0.1, by = ["a.red"], always = 1 }', "always must be true or false"),
+    ],
+)
+def test_what_else_a_policy_says_wrongly_is_told(text: str, said: str) -> None:
+    with pytest.raises(PolicyError, match=said):
+        parse_policy(joined('verdict = "review"\n' + text), source="x", name="x")
+
+
+@pytest.mark.parametrize("agree", ["0", "3", "true", '"2"', "1.5"])
+def test_no_more_signals_agree_than_there_are(agree: str) -> None:
+    text = joined('verdict = "block"').replace('["a.red"]', f'{{ signals = ["a.red", "a.blue"], agree = {agree} }}')
+    with pytest.raises(PolicyError, match=r"line 2: factors\.red: agree must be a whole number"):
+        parse_policy(text, source="x", name="x")
+    with pytest.raises(PolicyError, match="unknown key 'agreed'"):
+        parse_policy(text.replace("agree =", "agreed ="), source="x", name="x")
+
+
+def test_a_rule_that_too_few_signals_are_measured_for_is_told() -> None:
+    said = warnings(load_policy("balanced"), frozenset({"clip.minor", "clip.sexual", "clip.drawn"}))
+    assert "rule 'minor in a sexual picture, by clip' can never hold: too few signals are measured of agreed" in said
+    assert not any("by what a second look alone shows" in line for line in said), "the presets say what they want"
+    plain = warnings(parse_policy(joined('verdict = "block"'), source="x", name="x"), frozenset({"a.red", "c.round"}))
+    assert any("by what a second look alone shows" in line for line in plain)
+
+
 @pytest.mark.parametrize(
     ("rule", "said"),
     [
@@ -258,16 +310,19 @@ def test_no_text_escapes_as_another_error(text: str) -> None:
 
 
 def test_presets_differ_as_documented() -> None:
-    teen = {"face.minor": Signal(0.3), "face.young": Signal(0.8), "nsfw.open_nsfw": Signal(0.9)}
-    adult = {"face.minor": Signal(0.02), "face.young": Signal(0.2), "nsfw.open_nsfw": Signal(0.9)}
+    sexual = {"nsfw.open_nsfw": Signal(0.9), "nudity.exposed": Signal(0.4)}
+    one_word = {"nsfw.open_nsfw": Signal(0.9), "nudity.exposed": Signal(0.0)}
+    ages = {"face.minor": Signal(0.3), "face.young": Signal(0.8)}
+    teen, teen_by_one = sexual | ages, one_word | ages
+    adult = {"face.minor": Signal(0.02), "face.young": Signal(0.2)} | sexual
     child_clothed = {"face.minor": Signal(0.9), "face.young": Signal(1.0), "nsfw.open_nsfw": Signal(0.05)}
-    verdicts = {
-        name: [judge(load_policy(name), s).verdict.value for s in (teen, adult, child_clothed)] for name in PRESETS
-    }
+    child_by_one = one_word | {"face.minor": Signal(0.9), "face.young": Signal(1.0)}
+    cases = teen, teen_by_one, adult, child_clothed, child_by_one
+    verdicts = {name: [judge(load_policy(name), s).verdict.value for s in cases] for name in PRESETS}
     assert verdicts == {
-        "cautious": ["review", "clear", "clear"],
-        "balanced": ["block", "clear", "clear"],
-        "strict": ["block", "clear", "clear"],
+        "cautious": ["review", "clear", "clear", "clear", "review"],
+        "balanced": ["block", "review", "clear", "clear", "review"],
+        "strict": ["block", "review", "clear", "clear", "review"],
     }
 
 

@@ -165,10 +165,11 @@ def test_follow_up_list_show_dismiss(media: Path, faces: str) -> None:
 def test_a_new_policy_is_previewed_and_applied_from_scores(media: Path, faces: str, tmp_path: Path) -> None:
     program("scan", str(media), "--dry-run", "--act", "delete", "--policy", faces, "--no-cascade")
     lenient = tmp_path / "lenient.toml"
-    lenient.write_text(FACES.replace("face = 0.5", "face = 0.999"))
+    lenient.write_text(FACES.replace('verdict = "block"', 'verdict = "review"'))
     preview = program("policy", "preview", str(lenient), "--json").json
     assert preview["objects"] == 5
-    assert {"from": "block", "to": "clear", "objects": 2} in preview["changes"]
+    assert {"from": "block", "to": "review", "objects": 2} in preview["changes"]
+    assert preview["undecided"] == 0
     assert {row["key"] for row in program("list", "--verdict", "block", "--json").lines} == CONDEMNED
     # Nothing may be opened: the files are made unreadable by replacing them in place, with their sizes and times.
     for path in (p for p in media.rglob("*") if p.is_file()):

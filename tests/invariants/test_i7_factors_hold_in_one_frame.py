@@ -255,7 +255,9 @@ def test_a_table_says_what_it_was_made_of() -> None:
     made = table(*rows)
     assert made.rows() == [rows[1], rows[2], rows[0]]
     assert FrameScores.checked(made.data) == made
-    assert FrameScores.of(rows[:1]) == FrameScores.of([rows[1], rows[2]]) == ONE_PICTURE
+    assert FrameScores.of(rows[:1]) == ONE_PICTURE and not ONE_PICTURE.told
+    views = FrameScores.of([rows[1], rows[2]])
+    assert views.told and not views.rows(), "one picture: the highest values say all but that a first pass saw them"
     many = table(*(FrameScore(i, i, 0, 1000 * i, "at 0:00.00", dict.fromkeys("abcdefgh", 0.5)) for i in range(64)))
     assert len(many.data) < 6500, "64 frames with eight signals"
 
@@ -346,7 +348,7 @@ def test_pages_leave_no_verdict_to_chance(cascade: bool, ledger: SqlLedger) -> N
         other = random_policy(np.random.default_rng(100 + seed), bounds=seed % 2 == 0)
         rejudge = Rejudge(other, ALL, cascade=cascade)
         (page,) = ledger.score_pages()
-        silent = rejudge.no_rule_holds(page.cells["sha256"], page.names, page.values, page.pictures)
+        silent = rejudge.no_rule_holds(page.cells["sha256"], page.names, page.values, page.pictures, page.second_passes)
         for at, nothing in enumerate(silent.tolist()):
             found = rejudge(page.cells["sha256"][at], page.scores(at))
             if nothing:

@@ -15,8 +15,8 @@ from fedi_safety.app.engine import measurable
 from fedi_safety.concepts.rescoring import ConceptRescorer
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.enums import Verdict
-from fedi_safety.core.ledger.ports import LedgerReader, PictureScores, ScorePage
-from fedi_safety.core.policy import Policy, Rule, decide, marks
+from fedi_safety.core.ledger.ports import LedgerReader, PictureScores, ScorePage, SecondPass
+from fedi_safety.core.policy import NEAR_SHARE, Policy, Rule, decide, marks
 from fedi_safety.core.types import Judgement, Scores
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def preview(
     for page in pages:
         found.computed += page.computed
         sha256s, verdicts, counts = page.cells["sha256"], page.cells["verdict"], page.cells["objects"]
-        no_rule_holds = rejudge.no_rule_holds(sha256s, page.names, page.values, page.pictures)
+        no_rule_holds = rejudge.no_rule_holds(sha256s, page.names, page.values, page.pictures, page.second_passes)
         found.objects += sum(counts)
         changed: list[Change] = []
         cleared = (compress(column, no_rule_holds) for column in (sha256s, verdicts, counts))
@@ -99,34 +99,41 @@ class Rejudge:
         names: Sequence[str],
         values: NDArray[np.float64],
         pictures: PictureScores | None = None,
+        second_passes: NDArray[np.int8] | None = None,
     ) -> NDArray[np.bool_]:
         """Return for which contents the scores suffice and no rule holds, so that they are clear without a reason.
 
-        `values` are (contents, names), NaN where not measured; `pictures` of contents that show several. Where it says
-        yes `__call__` would say the same, several times as fast; it leaves some rare ones of several pictures to that.
+        `values` are (contents, names), NaN where not measured; `pictures` of contents that show several;
+        `second_passes` a `SecondPass` each: without them one counts as possible. Where it says yes `__call__` would say
+        the same, several times as fast; it leaves some rare ones of several pictures, and those that were looked at
+        twice, to that.
         """
         import numpy as np
 
         answer = np.array([not marks(sha256) for sha256 in sha256s], bool)
         whole = _States(self.policy, names, values, self.available, cascade=self.cascade)
-        if pictures is None:
-            for rule in self.policy.rules:
-                answer &= whole.ruled_out(rule)
-            return answer & whole.nothing_missing
-        owners, starts = np.unique(pictures.owners, return_index=True)
-        each = _States(self.policy, names, pictures.values, self.available, cascade=self.cascade)
-        whole.take_missing(owners, each, starts)
+        if pictures is not None:
+            owners, starts = np.unique(pictures.owners, return_index=True)
+            each = _States(self.policy, names, pictures.values, self.available, cascade=self.cascade)
+            whole.take_most(owners, each, starts)
         for rule in self.policy.rules:
             # What the highest values of all frames rule out holds in no picture, as long as every frame was measured.
             nowhere = whole.ruled_out(rule)
-            if rule.across_frames is None and rule.within_s is None:
+            if pictures is not None and rule.across_frames is None and rule.within_s is None:
                 nowhere[owners] |= np.logical_and.reduceat(each.ruled_out(rule), starts)
             answer &= nowhere
+        if second_passes is None:
+            second_passes = np.full(len(sha256s), SecondPass.POSSIBLE, np.int8)
+        near = np.zeros(len(sha256s), bool)
+        for rule in self.policy.rules:
+            if rule.verdict is not None and rule.verdict is not Verdict.CLEAR:
+                near |= ~whole.ruled_out(rule, near=True)
+        answer &= (second_passes == SecondPass.OVER) | ((second_passes == SecondPass.POSSIBLE) & ~near)
         return answer & whole.nothing_missing
 
 
 class _States:
-    """Every factor of a policy over rows of scores: its value, and where unmeasured signals could still raise it."""
+    """Every factor of a policy over rows of scores: what it could be at most, by what was measured and what was not."""
 
     def __init__(
         self,
@@ -139,45 +146,74 @@ class _States:
     ) -> None:
         import numpy as np
 
-        column = {name: values[:, i] for i, name in enumerate(names)}
-        nowhere = np.full(len(values), np.nan)
-        unmeasured = {s: np.isnan(column.get(s, nowhere)) for s in policy.signals & available}
+        self._policy = policy
+        self._cascade = cascade
+        self._column = {name: values[:, i] for i, name in enumerate(names)}
+        self._nowhere = np.full(len(values), np.nan)
+        self._unmeasured = {s: np.isnan(self._of(s)) for s in policy.signals & available}
         self.nothing_missing = np.ones(len(values), bool)
         if not cascade:
-            for missing in unmeasured.values():
+            for missing in self._unmeasured.values():
                 self.nothing_missing &= ~missing
-        self._factors: dict[str, tuple[NDArray[np.float64], NDArray[np.bool_]]] = {}
-        for factor in {f for rule in policy.rules for f in rule.when}:
-            best, missing = np.zeros(len(values)), np.zeros(len(values), bool)
-            for signal in policy.factors.get(factor, ()):
-                best = np.fmax(best, column.get(signal, nowhere))
-                if cascade and signal in unmeasured:  # without the cascade `nothing_missing` tells
-                    missing |= unmeasured[signal]
-            if cascade:
-                for bound in policy.cascade.get(factor, ()):
-                    below = np.ones(len(values), bool)
-                    for signal in bound.by:
-                        below &= column.get(signal, nowhere) < bound.below  # False for NaN
-                    missing &= ~below
-            self._factors[factor] = best, missing
+        used = sorted({f for rule in policy.rules for f in rule.when})
+        self._most = {f: self._of_factor(f, policy.agree.get(f, 1)) for f in used}
+        self._most_near = {f: self._of_factor(f, 1) if policy.agree.get(f, 1) > 1 else self._most[f] for f in used}
 
-    def take_missing(self, rows: NDArray[np.intp], each: _States, starts: NDArray[np.intp]) -> None:
-        """Let these rows lack what any of their pictures in `each` lacks, which begin at `starts`."""
+    def _of(self, signal: str) -> NDArray[np.float64]:
+        return self._column.get(signal, self._nowhere)
+
+    def _of_factor(self, factor: str, agree: int) -> NDArray[np.float64]:
+        import numpy as np
+
+        signals = self._policy.factors.get(factor, ())
+        known = _highest([self._of(signal) for signal in signals], agree, len(self._nowhere))
+        most = known
+        if self._cascade:  # without the cascade `nothing_missing` tells
+            cells = [
+                np.where(self._unmeasured[s], 1.0, self._of(s)) if s in self._unmeasured else self._of(s)
+                for s in signals
+            ]
+            most = _highest(cells, agree, len(self._nowhere))
+        for bound in self._policy.cascade.get(factor, ()):
+            if not bound.always and not self._cascade:
+                continue
+            below = np.ones(len(self._nowhere), bool)
+            for signal in bound.by:
+                below &= self._of(signal) < bound.below  # False for NaN
+            most = np.where(below, 0.0 if bound.always else np.minimum(most, known), most)
+        return most
+
+    def take_most(self, rows: NDArray[np.intp], each: _States, starts: NDArray[np.intp]) -> None:
+        """Let these rows have what any of their pictures in `each` could have at most, which begin at `starts`."""
         import numpy as np
 
         self.nothing_missing[rows] = np.logical_and.reduceat(each.nothing_missing, starts)
-        for factor, (_, missing) in self._factors.items():
-            missing[rows] = np.logical_or.reduceat(each._factors[factor][1], starts)
+        for own, theirs in ((self._most, each._most), (self._most_near, each._most_near)):
+            for factor, most in own.items():
+                most[rows] = np.maximum.reduceat(theirs[factor], starts)
 
-    def ruled_out(self, rule: Rule) -> NDArray[np.bool_]:
-        """Return in which rows a rule cannot hold."""
+    def ruled_out(self, rule: Rule, *, near: bool = False) -> NDArray[np.bool_]:
+        """Return in which rows a rule cannot hold, or with `near` not even come near to that."""
         import numpy as np
 
-        found = np.zeros(len(self.nothing_missing), bool)
+        found = np.zeros(len(self._nowhere), bool)
         for factor, threshold in rule.when.items():
-            best, missing = self._factors[factor]
-            found |= (best < threshold) & ~missing
+            found |= self._most_near[factor] < NEAR_SHARE * threshold if near else self._most[factor] < threshold
         return found
+
+
+def _highest(cells: Sequence[NDArray[np.float64]], agree: int, rows: int) -> NDArray[np.float64]:
+    """Return by row what so many of the cells reach; NaN reaches nothing."""
+    import numpy as np
+
+    if agree == 1:
+        best = np.zeros(rows)
+        for cell in cells:
+            best = np.fmax(best, cell)
+        return best
+    ordered: NDArray[np.float64] = np.sort(np.nan_to_num(np.stack(cells), nan=0.0), axis=0)
+    reached: NDArray[np.float64] = ordered[-agree]
+    return reached
 
 
 def preview_ledger(

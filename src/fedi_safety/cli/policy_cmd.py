@@ -128,8 +128,8 @@ def preview(
         sh.say(f"the signals of {found.computed:,} contents were computed anew from their kept embeddings")
     if found.undecided:
         sh.say(
-            f"undecided: {found.undecided:,}. The cascade left out detectors that this policy needs for them; "
-            "a scan with it reads them again."
+            f"undecided: {found.undecided:,}. The cascade left out detectors that this policy needs for them, or they "
+            "were not looked at as closely as it would; a scan with it reads them again."
         )
     sh.say(ledger_line(records.name))
     return 0

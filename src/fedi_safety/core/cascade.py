@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import chain
 from typing import Protocol
@@ -11,8 +11,10 @@ from fedi_safety.core.errors import Unscannable, out_of_memory
 from fedi_safety.core.explained.account import Account
 from fedi_safety.core.explained.left_out import left_out
 from fedi_safety.core.frames.scores import ONE_PICTURE, FrameScore, FrameScores
-from fedi_safety.core.pictures import Picture, Seen, merged
-from fedi_safety.core.policy import Policy, Reading, marks
+from fedi_safety.core.pictures import Passes, Picture, Scope, Seen, merged, once, scope_of
+from fedi_safety.core.policy import Policy, marks
+from fedi_safety.core.policy.reading import Wanted
+from fedi_safety.core.policy.word import Word
 from fedi_safety.core.ports import Clock, ContentDetector, Detector, Embedder
 from fedi_safety.core.types import Embedding, Evidence, Fingerprints, Frame, LeftOut, Scored, Scores, Signal
 
@@ -25,32 +27,69 @@ class StageTimer(Protocol):
         ...
 
 
+class _Scope:
+    """What one look shows of a medium's pictures: the highest values of all, and of each. None: not in this look."""
+
+    def __init__(self, own: Mapping[str, Signal], shown: Collection[int], pictures: int) -> None:
+        self.known: dict[str, Signal] = dict(own)
+        self._own = own
+        self._pictures: list[dict[str, Signal] | None] = [{} if at in shown else None for at in range(pictures)]
+
+    def add(self, found: Sequence[tuple[int, dict[str, Signal]]]) -> None:
+        """Note what a detector said of frames, each with the place of its picture."""
+        fresh: dict[int, dict[str, Signal]] = {}
+        for place, signals in found:
+            fresh[place] = merged(fresh[place], signals) if place in fresh else signals
+            for name, signal in signals.items():
+                best = self.known.get(name)
+                if best is None or signal.value > best.value:
+                    self.known[name] = signal
+        for place, signals in fresh.items():
+            self._pictures[place] = {**(self._pictures[place] or {}), **signals}
+
+    def content(self, frames: Sequence[Frame]) -> Seen:
+        """Return it as rules see it; `frames` has one of each picture."""
+        if len(self._pictures) < 2:
+            return Seen(self.known)
+        places = [place for place, signals in enumerate(self._pictures) if signals is not None]
+        pictures = []
+        for place in places:
+            of = frames[place].place
+            pictures.append(Picture({**self._own, **(self._pictures[place] or {})}, of.stream, of.time_ms))
+        return Seen(self.known, pictures, places=places)
+
+
 class _Medium:
-    """What is known so far of one medium of a batch. Pictures are numbered by their order in `content`."""
+    """What is known so far of one medium of a batch. Pictures are numbered by their order in `passes`."""
 
     def __init__(self, frames: Sequence[Frame], known: Scores, *, near: bool) -> None:
         self.near = near
         self.evidence = [Evidence(frame) for frame in frames]
-        self.signals: dict[str, Signal] = dict(known.signals)
         self.ran: dict[str, str] = dict(known.detectors)
         self.embeddings: list[Embedding] = []
         self.account = Account(frames)
         self.failure: Unscannable | None = None
-        self._own = dict(known.signals)
+        self.wanted: Wanted | None = None  # what is to be measured yet; None: to be asked anew
         self._measured: list[dict[str, float]] = [{} for _ in frames]
         order = {number: place for place, number in enumerate(sorted({frame.picture for frame in frames}))}
         self._place = [order[frame.picture] for frame in frames]
-        self._pictures: list[dict[str, Signal] | None] = [None] * len(order)  # None: no detector has seen it
+        self._one_of = [frames[self._place.index(place)] for place in range(len(order))]
+        self._scope_of = [scope_of(frame.index, second=frame.second) for frame in frames]
+        self._scopes = {
+            scope: _Scope(known.signals, {self._place[i] for i in self._within(scope)}, len(order))
+            for scope in (Scope if any(frame.second for frame in frames) else (Scope.EVERY,))
+        }
 
-    def content(self) -> Seen:
+    def _within(self, scope: Scope) -> list[int]:
+        return [i for i, own in enumerate(self._scope_of) if own <= scope]
+
+    def passes(self) -> Passes:
         """Return it as rules see it."""
-        if len(self._pictures) < 2:
-            return Seen(self.signals)
-        return Seen(self.signals, [self._picture(place) for place in range(len(self._pictures))])
-
-    def _picture(self, place: int) -> Picture:
-        frame = self.evidence[self._place.index(place)].frame
-        return Picture(self._own | (self._pictures[place] or {}), frame.place.stream, frame.place.time_ms)
+        every = self._scopes[Scope.EVERY].content(self._one_of)
+        if len(self._scopes) == 1:
+            return once(every, closed=not self.near)
+        first, whole = (self._scopes[scope].content(self._one_of) for scope in (Scope.FIRST, Scope.WHOLE))
+        return Passes(first, whole, every, closed=True)
 
     def of_pictures(self, places: Collection[int]) -> list[int]:
         """Return the numbers of the frames that show these pictures."""
@@ -58,9 +97,10 @@ class _Medium:
 
     def add(self, detector: Detector, frames: Sequence[int], results: Sequence[Scored]) -> None:
         """Note what a detector said of these frames."""
+        self.wanted = None
         self.ran[detector.name] = detector.version
         model = detector.embedding_model if isinstance(detector, Embedder) else ""
-        fresh: dict[int, dict[str, Signal]] = {}
+        found_of: dict[int, dict[str, Signal]] = {}
         for i, scored in zip(frames, results, strict=True):
             evidence = self.evidence[i]
             if scored.boxes:
@@ -74,27 +114,25 @@ class _Medium:
                 for name, value in scored.signals.items()
             }
             self._measured[i].update(scored.signals)
-            for name, signal in found.items():
-                best = self.signals.get(name)
-                if best is None or signal.value > best.value:
-                    self.signals[name] = signal
-            place = self._place[i]
-            fresh[place] = merged(fresh[place], found) if place in fresh else found
-        for place, signals in fresh.items():
-            self._pictures[place] = (self._pictures[place] or {}) | signals
+            found_of[i] = found
+        for scope, part in self._scopes.items():
+            part.add([(self._place[i], found) for i, found in found_of.items() if self._scope_of[i] <= scope])
 
     def scores(self) -> Scores:
         """Return what came of it."""
-        return Scores(self.signals, self.ran, tuple(self.embeddings), self._frames(), self.account.explanation())
+        signals = self._scopes[Scope.EVERY].known
+        return Scores(signals, self.ran, tuple(self.embeddings), self._frames(), self.account.explanation())
 
     def _frames(self) -> FrameScores:
-        if len(self._pictures) < 2:
-            return ONE_PICTURE
+        if len(self.evidence) < 2:
+            return FrameScores.of((), closed=True) if not self.near else ONE_PICTURE
         rows = []
         for evidence, measured in zip(self.evidence, self._measured, strict=True):
             frame, place = evidence.frame, evidence.frame.place
-            rows.append(FrameScore(frame.index, frame.picture, place.stream, place.time_ms, place.text, measured))
-        return FrameScores.of(rows)
+            rows.append(
+                FrameScore(frame.index, frame.picture, place.stream, place.time_ms, place.text, measured, frame.second)
+            )
+        return FrameScores.of(rows, closed=not self.near)
 
 
 class Cascade:
@@ -159,9 +197,9 @@ class Cascade:
     ) -> list[Scores | Unscannable]:
         """Score a batch of media (a list of frames each) until every rule is settled for each of their pictures.
 
-        `known` is what each content told by itself, `near` of which of them it matters as well whether they come near
-        to a rule (see `policy.nearly`). A medium that a detector fails on comes back as `Unscannable`; its neighbours
-        are scored all the same. One without frames stays as it is known.
+        `known` is what each content told by itself, `near` of which of them more could be shown, so that it matters as
+        well whether they come near to a rule (see `policy.nearly`). A medium that a detector fails on comes back as
+        `Unscannable`; its neighbours are scored all the same. One without frames stays as it is known.
         """
         asked = near or [False] * len(media)
         work = [_Medium(frames, one, near=more) for frames, one, more in zip(media, known, asked, strict=True)]
@@ -184,8 +222,9 @@ class Cascade:
 
     def _needed(self, detector: Detector, medium: _Medium) -> list[int]:
         """Return which frames a detector must see: those of pictures that it, or one that needs it, may settle."""
-        reading = Reading(self._policy, medium.content(), self.available, cascade=self._enabled)
-        wanted = reading.wanted(near=medium.near)
+        if medium.wanted is None:
+            medium.wanted = Word(self._policy, medium.passes(), self.available, cascade=self._enabled).wanted()
+        wanted = medium.wanted
         signals = set(detector.signals)
         for later in self._order:
             if detector.name in later.after:

@@ -14,6 +14,7 @@ from fedi_safety.core.cascade import Cascade, StageTimer
 from fedi_safety.core.enums import Detail, MediaType, Reason, Verdict
 from fedi_safety.core.errors import Unscannable, out_of_memory
 from fedi_safety.core.explained.account import lasting, with_second_pass
+from fedi_safety.core.frames.scores import closed
 from fedi_safety.core.policy import Policy, dismissal, judge, nearly
 from fedi_safety.core.ports import Clock, Decoder
 from fedi_safety.core.types import Content, Decoded, Explanation, Fingerprints, Judgement, Scores
@@ -46,14 +47,16 @@ class DecodedMedium:
 class _FirstWord:
     """What the first pass over a medium came to: whether it is plainly clear, and whether it came near to a rule."""
 
-    def __init__(self, policy: Policy, medium: DecodedMedium, scores: Scores | Unscannable) -> None:
+    def __init__(
+        self, policy: Policy, medium: DecodedMedium, scores: Scores | Unscannable, available: frozenset[str]
+    ) -> None:
         self.medium = medium
         self.scores = scores
         self.plainly_clear, self.near = True, False
         if not isinstance(scores, Unscannable):
             judgement = judge(policy, scores.signals, scores.frames)
             self.plainly_clear = not _says_something(judgement)
-            self.near = medium.data is not None and nearly(policy, scores.signals, scores.frames)
+            self.near = medium.data is not None and nearly(policy, scores.signals, scores.frames, available)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,10 @@ class Examiner:
             self.clock,
             [medium.data is not None for medium in batch],
         )
-        first = [_FirstWord(self.policy, medium, scores) for medium, scores in zip(batch, results, strict=True)]
+        first = [
+            _FirstWord(self.policy, medium, scores, self.cascade.available)
+            for medium, scores in zip(batch, results, strict=True)
+        ]
         doubtful = [word.medium.sha256 for word in first if word.near or not word.plainly_clear]
         cleared = dismissed(doubtful) if doubtful else set()
         return [
@@ -158,13 +164,15 @@ class Examiner:
                 second = self._pass(medium.data, first.media_type, Detail.FINE)
             seen = {frame.index for frame in first.frames}
             # All frames, also those that were scored before: the cascade settles rules by all that a medium shows.
-            frames = first.frames + tuple(frame for frame in second.frames if frame.index not in seen)
+            further = (replace(frame, second=True) for frame in second.frames if frame.index not in seen)
+            frames = first.frames + tuple(further)
             (again,) = self.cascade.score([frames], [medium.known], self.stages, self.clock)
             if isinstance(again, Unscannable):
                 raise again
         except Unscannable as error:
             why = f"{error.reason.value}: the second pass failed: {error.detail}"
-            return replace(first, partly=first.partly or why), scores
+            # What failed is not tried again until another decoder may do better, as any other part is.
+            return replace(first, partly=first.partly or why), replace(scores, frames=closed(scores.frames))
         if again.explanation is not None:
             again = replace(again, explanation=with_second_pass(again.explanation, seen))
         return replace(second, frames=frames), again

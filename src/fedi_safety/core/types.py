@@ -45,7 +45,8 @@ class Frame:
 
     `rgb` holds exactly width * height * 3 bytes. `index` tells the frames of a medium apart and is the same at every
     pass; in an animation or clip it counts from 0 whatever could be shown. `part_of` is the index of the frame that
-    shows a picture whole, where this one is another view of that picture: a tile, a turn, what shows on black.
+    shows a picture whole, where this one is another view of that picture: a tile, a turn, what shows on black. `second`
+    says that the first pass did not show it.
     """
 
     index: int
@@ -54,6 +55,7 @@ class Frame:
     rgb: bytes
     place: Place = WHOLE
     part_of: int | None = None
+    second: bool = False
 
     @property
     def picture(self) -> int:
@@ -245,8 +247,8 @@ class Scores:
     detector gives it. It must not be read as 0 by a policy that needs it. `embeddings` come with fresh scores only,
     from the detectors that give them.
 
-    `signals` are the highest values; which of them hold together is `frames`' to say. None: nobody kept that.
-    `explanation` comes with fresh scores only, like `embeddings`.
+    `signals` are the highest values; which of them hold together, and which of them a first pass saw, is `frames`' to
+    say. None: nobody kept that. `explanation` comes with fresh scores only, like `embeddings`.
     """
 
     signals: Mapping[str, Signal]
@@ -297,8 +299,8 @@ class FactorHit:
 class RuleHit:
     """A rule that holds, and the factors that made it hold, in one picture.
 
-    With `across_frames` they hold in different pictures of the medium only, and the verdict is the milder one that the
-    policy has for that.
+    With `across_frames` they hold in different pictures of the medium only, with `second_look` by further views of a
+    picture only, which a second look showed. The verdict is then the milder one that the policy has for that.
     """
 
     rule: str
@@ -306,6 +308,7 @@ class RuleHit:
     label: str | None
     factors: tuple[FactorHit, ...]
     across_frames: bool = False
+    second_look: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.policy import Policy, Rule
+from fedi_safety.core.policy.reading import strength
 
 GRID = tuple(round(i / 100, 2) for i in range(1, 101))
 """The thresholds that are tried."""
@@ -173,7 +174,7 @@ def calibrate(
     keys = sorted(signals)
     factors = _Factors(policy, [(pictures or {}).get(key) or [signals[key]] for key in keys])
     available = policy.available if policy.available is not None else policy.signals
-    dead = [r for r in policy.rules if any(not available.intersection(policy.factors[f]) for f in r.when)]
+    dead = [r for r in policy.rules if policy.dead_factors(r, available)]
     bounds = _Bounds(len(keys), confidence)
     rules = [_calibrated(rule, factors, keys, share, bounds) for rule in policy.rules if rule not in dead]
     blocking = [r for r in policy.rules if r not in dead and r.verdict is Verdict.BLOCK]
@@ -207,10 +208,7 @@ class _Factors:
         rows = [row for pictures in media for row in pictures]
         counts = np.array([len(pictures) for pictures in media], np.intp)
         self._starts = np.cumsum(counts) - counts
-        self._values = {
-            name: np.array([max((row.get(s, 0.0) for s in of), default=0.0) for row in rows])
-            for name, of in policy.factors.items()
-        }
+        self._values = {name: np.array([strength(policy, name, row) for row in rows]) for name in policy.factors}
 
     def highest(self, factor: str) -> Values:
         """Return a factor's highest value in each medium."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.policy import Policy, judge
+from fedi_safety.core.policy.reading import strength
 from fedi_safety.core.types import Frame, Signal
 from fedi_safety.evaluation.agreement import Agreement, Decision, compare
 from fedi_safety.service.cpus import cpu_count
@@ -63,12 +64,13 @@ def decider(policy: Policy, signals: Sequence[str]) -> Callable[[Sequence[float]
     """Return what tells, from these signals alone, the verdict and which thresholds are reached."""
 
     def decide(values: Sequence[float]) -> Decision:
-        known = {name: Signal(value) for name, value in zip(signals, values, strict=True)}
+        given = dict(zip(signals, values, strict=True))
+        known = {name: Signal(value) for name, value in given.items()}
         reached = {
             f"{rule.name}: {factor}"
             for rule in policy.rules
             for factor, threshold in rule.when.items()
-            if max((known[s].value for s in policy.factors.get(factor, ()) if s in known), default=0.0) >= threshold
+            if strength(policy, factor, given) >= threshold
         }
         judgement = judge(policy, known)
         return Decision(f"{judgement.verdict.value} {' '.join(sorted(judgement.labels))}", frozenset(reached))

@@ -104,6 +104,8 @@ class ContentWord(_Message):
     decoder: str = Field("", max_length=100)
     # What each frame was given (core/frame_scores), in base64; empty: all is one picture; absent: an older worker.
     frame_scores: str | None = Field(None, max_length=_MAX_TABLE)
+    # The same with which frames a second look showed, and whether there is more to see; absent: an older worker.
+    frame_table: str | None = Field(None, max_length=_MAX_TABLE)
     # What it rests on (core/explained/text); absent: plainly clear, or an older worker.
     explanation: str | None = Field(None, max_length=_MAX_EXPLANATION)
 
@@ -120,6 +122,8 @@ class ContentWord(_Message):
 
     def table(self) -> FrameScores | None:
         """Return what each frame was given; None where that is not told. Raises `ValueError`."""
+        if self.frame_table is not None:
+            return FrameScores.checked(binascii.a2b_base64(self.frame_table, strict_mode=True))
         if self.frame_scores is None:
             return ONE_PICTURE if self.frames < 2 else None
         return FrameScores.checked(binascii.a2b_base64(self.frame_scores, strict_mode=True))
@@ -243,7 +247,8 @@ def result_of(lease_id: str, answer: Answer) -> Result:
             partly=None if content.partly is None else content.partly[:1000],
             total=content.total,
             decoder=content.decoder,
-            frame_scores=_table_text(content.scores.frames),
+            frame_scores=_table_text(content.scores.frames and content.scores.frames.as_older()),
+            frame_table=_table_text(content.scores.frames) if content.scores.frames != ONE_PICTURE else None,
             explanation=None if content.scores.explanation is None else text_of(content.scores.explanation),
         )
     return Result(id=lease_id, outcome="judged", judgement=answer.judgement, content=word, detail=detail)

@@ -69,10 +69,11 @@ def reasons_text(reasons: Sequence[RuleHit]) -> str:
 
 
 def _reason_cell(reason: RuleHit) -> dict[str, Any]:
-    """Leave out what is nearly everywhere the same: that there are no matches, and that it held in one picture."""
+    """Leave out what is nearly everywhere the same: no matches, one picture, a first look."""
     cell = asdict(reason)
-    if not reason.across_frames:
-        del cell["across_frames"]
+    for key in ("across_frames", "second_look"):
+        if not cell[key]:
+            del cell[key]
     for factor, hit in zip(cell["factors"], reason.factors, strict=True):
         factor.pop("matches")
         if hit.matches:
@@ -91,7 +92,8 @@ def _rule_hit(item: Mapping[str, Any]) -> RuleHit:
         FactorHit(**(factor | {"matches": matches_from(factor.get("matches", ()))})) for factor in item["factors"]
     )
     across = bool(item.get("across_frames", False))
-    return RuleHit(item["rule"], None if verdict is None else Verdict(verdict), item["label"], factors, across)
+    second = bool(item.get("second_look", False))
+    return RuleHit(item["rule"], None if verdict is None else Verdict(verdict), item["label"], factors, across, second)
 
 
 def receipt_text(receipt: Receipt) -> str | None:
@@ -117,7 +119,9 @@ def judgement_from(verdict: str, policy: str, labels: str, reasons: str) -> Judg
 
 def frames_column(frames: int, scores: Scores) -> bytes | None:
     """Return what is kept of the scores of a content with so many judged frames; one frame needs no table."""
-    return None if frames < 2 or scores.frames is None else scores.frames.data
+    if scores.frames is None or (frames < 2 and not scores.frames.data):
+        return None
+    return scores.frames.data
 
 
 def frames_from(frames: int, data: bytes | None) -> FrameScores | None:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fedi_safety.core.frames.scores import HEAD, ROW, FrameScores
+from fedi_safety.core.frames.scores import HEAD, ROW, SECOND, FrameScores
+from fedi_safety.core.ledger.ports import SecondPass
+from fedi_safety.core.pictures import VIEW_BITS
 from fedi_safety.ledger.embeddings import Kept
 
 _NUMBERS = [("frame", "<i4"), ("picture", "<i4"), ("stream", "<u2"), ("time_ms", "<i8")]
@@ -24,15 +26,17 @@ class Pictures:
 
 @dataclass(slots=True)
 class FrameTable:
-    """The judged frames of those contents of a page that show several pictures.
+    """The judged frames of those contents of a page that show several pictures, or had a second pass.
 
     Content by content, and of each picture by picture. `owners` are places on the page. `values` are (frames, names) as
     the page's own, NaN where not measured; what a content has by its bytes alone stands at each of its frames.
+    `apart` are frames that count otherwise than those of a first pass, or may do so.
     """
 
     owners: NDArray[np.intp]
     frames: NDArray[np.int32]
     pictures: NDArray[np.int32]
+    apart: NDArray[np.bool_]
     values: NDArray[np.float64]
 
     def of(self, place: int) -> slice:
@@ -50,33 +54,44 @@ class FrameTable:
 def read_tables(blobs: Sequence[bytes | None], names: Sequence[str], values: NDArray[np.float64]) -> FrameTable | None:
     """Return the tables of a page in the columns `names`, in which `values` has the contents' own; None without any."""
     column = {name: i for i, name in enumerate(names)}
-    places = [place for place, blob in enumerate(blobs) if blob]
+    places = [place for place, blob in enumerate(blobs) if blob and len(blob) > HEAD.size]
     if not places:
         return None
-    layouts: dict[bytes, tuple[list[int], list[int], list[bytes]]] = {}
+    layouts: dict[tuple[bytes, bool], tuple[list[int], list[int], list[bytes]]] = {}
     for place in places:
         blob = blobs[place]
         assert blob is not None
         _, count, names_size, places_size = HEAD.unpack_from(blob)
         start = HEAD.size + names_size
-        owners, counts, bodies = layouts.setdefault(blob[HEAD.size : start], ([], [], []))
+        layout = blob[HEAD.size : start], FrameScores(blob).told
+        owners, counts, bodies = layouts.setdefault(layout, ([], [], []))
         owners.append(place)
         counts.append(count)
         bodies.append(blob[start : len(blob) - places_size])
-    parts = [_rows(head, *found, column, values) for head, found in layouts.items()]
-    owners_of, frames, pictures, cells = (np.concatenate(part) for part in zip(*parts, strict=True))
+    parts = [_rows(head, told, *found, column, values) for (head, told), found in layouts.items()]
+    owners_of, frames, pictures, apart, cells = (np.concatenate(part) for part in zip(*parts, strict=True))
     order = np.argsort(owners_of, kind="stable")
-    return FrameTable(owners_of[order], frames[order], pictures[order], cells[order])
+    return FrameTable(owners_of[order], frames[order], pictures[order], apart[order], cells[order])
+
+
+def second_passes_of(blobs: Sequence[bytes | None], table: FrameTable | None) -> NDArray[np.int8]:
+    """Return of each content of a page a `core.ledger.ports.SecondPass`."""
+    over, possible = SecondPass.OVER, SecondPass.POSSIBLE
+    found = np.array([over if blob and FrameScores(blob).closed else possible for blob in blobs], np.int8)
+    if table is not None:
+        found[table.owners[table.apart]] = SecondPass.MADE
+    return found
 
 
 def _rows(
     head: bytes,
+    told: bool,
     owners: list[int],
     counts: list[int],
     bodies: list[bytes],
     column: dict[str, int],
     values: NDArray[np.float64],
-) -> tuple[NDArray[np.intp], NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
+) -> tuple[NDArray[np.intp], NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_], NDArray[np.float64]]:
     """Return the rows of tables that have the same columns."""
     own = head.decode().split("\n") if head else []
     kind = np.dtype([*_NUMBERS, ("values", "<f8", (len(own),))])
@@ -85,7 +100,9 @@ def _rows(
     places = np.repeat(np.array(owners, np.intp), counts)
     cells = values[places]
     cells[:, [column[name] for name in own]] = rows["values"]
-    return places, rows["frame"].astype(np.int32), rows["picture"].astype(np.int32), cells
+    frames = rows["frame"].astype(np.int32)
+    apart = (rows["stream"] & SECOND) != 0 if told else frames >> VIEW_BITS != 0
+    return places, frames, rows["picture"].astype(np.int32), apart, cells
 
 
 @dataclass(slots=True)
@@ -143,9 +160,13 @@ def _highest(owners: NDArray[np.intp], values: NDArray[np.float64], frames: NDAr
 
 def rewritten(data: bytes, table: FrameTable, place: int, columns: Sequence[tuple[int, str]]) -> FrameScores:
     """Return a content's table with the values that `table` has now in these columns; all others stay."""
+    kept = FrameScores(data)
+    if len(data) <= HEAD.size:
+        return kept
     rows, fresh = [], {name for _, name in columns}
-    for row, cells in zip(FrameScores(data).rows(), table.values[table.of(place)].tolist(), strict=True):
+    for row, cells in zip(kept.rows(), table.values[table.of(place)].tolist(), strict=True):
         signals = {name: value for name, value in row.signals.items() if name not in fresh}
         signals |= {name: cells[i] for i, name in columns if cells[i] == cells[i]}
         rows.append(replace(row, signals=signals))
-    return FrameScores.of(rows)
+    made = FrameScores.of(rows, closed=kept.closed)
+    return made if kept.told else made.as_older()

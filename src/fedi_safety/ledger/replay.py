@@ -93,7 +93,7 @@ def redecide_page(
         total.computed += page.computed
     nothing_holds = np.zeros(len(page), bool)
     if no_rule_holds is not None:
-        nothing_holds = no_rule_holds(page.cells["sha256"], page.names, page.values, page.pictures)
+        nothing_holds = no_rule_holds(page.cells["sha256"], page.names, page.values, page.pictures, page.second_passes)
     clear = Judgement(Verdict.CLEAR, (), (), policy)
     still_clear: list[int] = []
     undecided: list[int] = []

@@ -20,7 +20,15 @@ from fedi_safety.core.types import Judgement, Match, Scores, Signal
 from fedi_safety.ledger import embeddings
 from fedi_safety.ledger.codec import dumps, frames_from, further, judgement_from, matches_from
 from fedi_safety.ledger.database.base import Database
-from fedi_safety.ledger.frame_tables import Computed, FrameTable, Pictures, read_tables, recompute, rewritten
+from fedi_safety.ledger.frame_tables import (
+    Computed,
+    FrameTable,
+    Pictures,
+    read_tables,
+    recompute,
+    rewritten,
+    second_passes_of,
+)
 from fedi_safety.ledger.schema import State, contents, detector_sets, objects
 
 PAGE_ROWS = 4000
@@ -55,6 +63,11 @@ class Page:
     def pictures(self) -> Pictures | None:
         """See `ScorePage.pictures`."""
         return None if self.table is None else self.table.by_picture()
+
+    @property
+    def second_passes(self) -> NDArray[np.int8]:
+        """See `ScorePage.second_passes`."""
+        return second_passes_of(self.cells["frame_scores"], self.table)
 
     def frame_scores(self, at: int) -> FrameScores | None:
         """Return what each frame of a content was given; None where that was not kept."""

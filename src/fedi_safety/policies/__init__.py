@@ -20,7 +20,7 @@ from fedi_safety.core.policy import MAX_WITHIN_S, ClearingBound, Policy, Rule
 PRESETS = ("cautious", "balanced", "strict")
 DEFAULT = "balanced"
 
-_RULE_KEYS = ("name", "when", "verdict", "label", "within_s", "across_frames")
+_RULE_KEYS = ("name", "when", "verdict", "label", "within_s", "across_frames", "second_look")
 
 _NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
 
@@ -72,12 +72,19 @@ def warnings(policy: Policy, available: frozenset[str], switched_off: frozenset[
     used = {factor for rule in policy.rules for factor in rule.when}
     found += [f"factor {factor}: no rule uses it" for factor in policy.factors if factor not in used]
     for rule in policy.rules:
-        dead = [f for f in rule.when if not available.intersection(policy.factors[f])]
+        dead = policy.dead_factors(rule, available)
         if any(not switched_off.issuperset(policy.factors[f]) for f in dead):
-            found.append(f"rule {rule.name!r} can never hold: nothing measures {', '.join(dead)}")
+            few = any(policy.agree.get(factor, 1) > 1 for factor in dead)
+            why = "too few signals are measured of" if few else "nothing measures"
+            found.append(f"rule {rule.name!r} can never hold: {why} {', '.join(dead)}")
     for rule in policy.rules:
         idle = [key for key in ("within_s", "across_frames") if getattr(rule, key) is not None and len(rule.when) == 1]
         found += [f"rule {rule.name!r}: {key} says nothing, as the rule has one factor" for key in idle]
+    found += [
+        f'rule {rule.name!r} condemns by what a second look alone shows; second_look = "review" asks a person instead'
+        for rule in policy.rules
+        if rule.verdict is Verdict.BLOCK and rule.second_look is None
+    ]
     if not any(rule.verdict is Verdict.BLOCK for rule in policy.rules):
         found.append("no rule condemns: nothing but the test card will ever be removed")
     return found
@@ -90,6 +97,7 @@ class _Reader:
         self._document = document
         self._lines = lines
         self.problems: list[str] = []
+        self._agree: dict[str, int] = {}
 
     def policy(self, name: str) -> Policy | None:
         for key in self._document:
@@ -98,7 +106,7 @@ class _Reader:
         factors = self._factors()
         rules = self._rules(factors)
         cascade = self._cascade(factors)
-        return None if self.problems else Policy(name, factors, tuple(rules), cascade)
+        return None if self.problems else Policy(name, factors, tuple(rules), cascade, agree=self._agree)
 
     def _problem(self, path: KeyPath, text: str) -> None:
         self.problems.append(problem_at(self._lines, path, text))
@@ -114,8 +122,22 @@ class _Reader:
         if "factors" not in self._document:
             self._problem((), "there is no [factors] table")
         for name, signals in self._table(("factors",), self._document.get("factors", {})).items():
-            factors[name] = self._signals(("factors", name), signals)
+            factors[name] = self._factor(("factors", name), signals)
         return factors
+
+    def _factor(self, path: KeyPath, value: object) -> tuple[str, ...]:
+        if not isinstance(value, dict):
+            return self._signals(path, value)
+        for key in value:
+            if key not in ("signals", "agree"):
+                self._problem(path, f"unknown key {key!r}; a factor is a list of signals, or has signals and agree")
+        signals = self._signals((*path, "signals"), value.get("signals"))
+        agree = value.get("agree", 1)
+        if isinstance(agree, bool) or not isinstance(agree, int) or not 1 <= agree <= max(1, len(signals)):
+            self._problem(path, f"{dotted(path)}: agree must be a whole number from 1 to the number of its signals")
+        elif agree > 1:
+            self._agree[str(path[-1])] = agree
+        return signals
 
     def _signals(self, path: KeyPath, value: object) -> tuple[str, ...]:
         if not isinstance(value, list) or not value or not all(isinstance(s, str) for s in value):
@@ -152,9 +174,10 @@ class _Reader:
             self._problem(path, f"rule {name!r} has neither a verdict nor a label")
         within_s = self._within((*path, "within_s"), table.get("within_s"))
         across = self._across((*path, "across_frames"), table.get("across_frames"), verdict)
+        second = self._second((*path, "second_look"), table.get("second_look"), verdict)
         if len(self.problems) > before:
             return None
-        return Rule(name, when, verdict, label or None, within_s, across)
+        return Rule(name, when, verdict, label or None, within_s, across, second)
 
     def _within(self, path: KeyPath, value: object) -> float | None:
         if value is None:
@@ -174,6 +197,14 @@ class _Reader:
         elif verdict not in (Verdict.REVIEW, Verdict.BLOCK):
             self._problem(path, "across_frames needs a rule whose verdict is review or block")
         return Verdict.REVIEW
+
+    def _second(self, path: KeyPath, value: object, verdict: Verdict | None) -> Verdict | None:
+        if value is None:
+            return None
+        said = self._verdict(path, value)
+        if said is not None and (verdict is None or said.rank > verdict.rank):
+            self._problem(path, "second_look must be no severer than the rule's verdict")
+        return said
 
     def _when(self, path: KeyPath, value: object, factors: Mapping[str, object]) -> dict[str, float]:
         when: dict[str, float] = {}
@@ -204,7 +235,7 @@ class _Reader:
         if value is None:
             return None
         if value not in tuple(Verdict):
-            self._problem(path, f"verdict must be one of {', '.join(Verdict)}, not {value!r}")
+            self._problem(path, f"{path[-1]} must be one of {', '.join(Verdict)}, not {value!r}")
             return None
         return Verdict(str(value))
 
@@ -221,10 +252,13 @@ class _Reader:
     def _bound(self, path: KeyPath, value: object, signals: tuple[str, ...] | None) -> ClearingBound:
         table = self._table(path, value)
         for key in table:
-            if key not in ("below", "by"):
-                self._problem(path, f"unknown key {key!r}; a bound has below and by")
+            if key not in ("below", "by", "always"):
+                self._problem(path, f"unknown key {key!r}; a bound has below, by and always")
         by = self._signals((*path, "by"), table.get("by"))
         for signal in by:
             if signals is not None and signal not in signals:
                 self._problem(path, f"{signal} is not a signal of factor {path[-1]!r}")
-        return ClearingBound(self._share((*path, "below"), table.get("below")), by)
+        always = table.get("always", False)
+        if not isinstance(always, bool):
+            self._problem(path, f"always must be true or false, not {always!r}")
+        return ClearingBound(self._share((*path, "below"), table.get("below")), by, always is True)

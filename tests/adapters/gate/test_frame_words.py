@@ -78,6 +78,17 @@ def test_a_verdict_counts_whatever_is_told_of_what_it_rests_on(words: str | None
     assert Result.model_validate(said).answer(SHA, 5, "worker").content == content()
 
 
+def test_a_gate_of_an_older_version_understands_what_it_is_told() -> None:
+    """It reads `frame_scores`, in which nothing is said of second looks, and passes by what it does not know."""
+    rows = [FrameScore(i, i, 0, 40 * i, "", {"a.red": 0.5}, second=i > 1) for i in range(3)]
+    what = replace(content(3), scores=Scores({"a.red": Signal(0.5)}, {}, (), FrameScores.of(rows, closed=True)))
+    words = told(what)["content"]
+    old = FrameScores(base64.b64decode(words["frame_scores"]))
+    assert old.data[0] == 1 and old.rows() == [replace(row, second=False) for row in rows]
+    assert FrameScores.checked(old.data) == old and not old.told
+    assert Result.model_validate(told(what)).answer(SHA, 5, "worker").content == what
+
+
 @pytest.mark.parametrize(
     ("frames", "said"),
     [
@@ -88,9 +99,12 @@ def test_a_verdict_counts_whatever_is_told_of_what_it_rests_on(words: str | None
         ("A" * 500_000, "at most"),
     ],
 )
-def test_frames_that_make_no_sense_are_refused(frames: str, said: str | None) -> None:
+@pytest.mark.parametrize("older", [True, False])
+def test_frames_that_make_no_sense_are_refused(frames: str, said: str | None, older: bool) -> None:
     words = told()
-    words["content"]["frame_scores"] = frames
+    if older:
+        del words["content"]["frame_table"]
+    words["content"]["frame_scores" if older else "frame_table"] = frames
     if said is None:
         Result.model_validate(words)
         return
@@ -121,7 +135,7 @@ def test_an_older_workers_word_counts_where_it_names_one_picture(
     words = json.loads(
         result_of("lease", Answer("block", SHA, "engine", judgement=block, content=content(5))).model_dump_json()
     )
-    del words["content"]["frame_scores"]
+    del words["content"]["frame_scores"], words["content"]["frame_table"]
     answer = Result.model_validate(words).answer(SHA, 5, "worker")
     assert (answer.outcome, answer.reason) == (outcome, reason)
     assert reason is None or "one version" in answer.detail
@@ -141,4 +155,4 @@ def test_answers_about_many_frames_take_several_requests() -> None:
 
 def test_a_table_that_no_message_holds_is_left_out() -> None:
     words = told(content(7500))
-    assert words["content"]["frame_scores"] is None
+    assert words["content"]["frame_scores"] is words["content"]["frame_table"] is None

@@ -90,6 +90,7 @@ def reason_json(hit: RuleHit) -> dict[str, Any]:
         "verdict": None if hit.verdict is None else hit.verdict.value,
         "label": hit.label,
         "across_frames": hit.across_frames,
+        "second_look": hit.second_look,
         "factors": [asdict(factor) for factor in hit.factors],
     }
 
@@ -98,7 +99,8 @@ def reason_text(hit: RuleHit) -> str:
     """Return the same as a short sentence."""
     factors = ", ".join(f"{f.factor} {f.value:.2f} >= {f.threshold:g} ({_source(f)})" for f in hit.factors)
     apart = ", in different frames" if hit.across_frames else ""
-    return f"{hit.rule}: {factors}{apart}" if factors else hit.rule
+    late = ", seen by a second look only" if hit.second_look else ""
+    return f"{hit.rule}: {factors}{apart}{late}" if factors else hit.rule
 
 
 def _source(hit: FactorHit) -> str:

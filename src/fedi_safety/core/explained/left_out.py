@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from fedi_safety.core.pictures import Seen, seen
-from fedi_safety.core.policy import Policy, Reading, Rule, judge
+from fedi_safety.core.policy import Policy, Rule, judge
+from fedi_safety.core.policy.reading import Reading
 from fedi_safety.core.ports import Detector
 from fedi_safety.core.types import LeftOut, Scores, Signal
 
@@ -72,14 +73,15 @@ def _settled(
 ) -> str:
     """Return what settled one rule, which does not hold, in one picture."""
     for factor, threshold in rule.when.items():
-        signal, missing = reading.factor(factor)
-        if missing or signal.value >= threshold:
+        signal, most = reading.factor(factor)
+        if most >= threshold:
             continue
         unmeasured = [s for s in policy.factors.get(factor, ()) if s in available and s not in known]
-        if not unmeasured:
+        if not unmeasured and signal.value > 0:
             return f"{factor} {signal.value:.2f} < {threshold:g}"
         for bound in policy.cascade.get(factor, ()):
             if all(name in known and known[name].value < bound.below for name in bound.by):
                 told = " and ".join(f"{name} {known[name].value:.2f}" for name in bound.by)
                 return f"{told} < {bound.below:g} rule{'s' if len(bound.by) == 1 else ''} {factor} out"
+        return f"{factor} {'at most ' if unmeasured else ''}{most:.2f} < {threshold:g}"
     return _SETTLED

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from enum import IntEnum
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -91,11 +92,19 @@ class PictureScores(Protocol):
         ...
 
 
-NoRuleHoldsFn = Callable[[Sequence[bytes], Sequence[str], Array, PictureScores | None], Array]
+class SecondPass(IntEnum):
+    """Whether a second pass could show more of a content, or did."""
+
+    POSSIBLE = 0  # a second pass could show more of it
+    OVER = 1  # no further pass would
+    MADE = 2  # some frames count otherwise, or may do so, as a second pass alone showed them: decided one by one
+
+
+NoRuleHoldsFn = Callable[[Sequence[bytes], Sequence[str], Array, PictureScores | None, Array | None], Array]
 """Gets hashes, names of signals and their values by the page; says for which the scores suffice and no rule holds.
 
 The values are float64, (contents, names), the highest over all frames, with NaN for what was not measured; then the
-pictures of contents that show several. The answer is a bool for each content.
+pictures of contents that show several, and a `SecondPass` for each content. The answer is a bool for each content.
 """
 
 
@@ -156,6 +165,11 @@ class ScorePage(Protocol):
     @property
     def pictures(self) -> PictureScores | None:
         """The pictures of contents that show several; None where there are none on the page."""
+        ...
+
+    @property
+    def second_passes(self) -> Array:
+        """A `SecondPass` for each content."""
         ...
 
     @property
