@@ -16,6 +16,7 @@ from fedi_safety.config.toml_lines import KeyPath, dotted, line_numbers, problem
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import PolicyError
 from fedi_safety.core.policy import MAX_WITHIN_S, ClearingBound, Policy, Rule
+from fedi_safety.policies import learned
 
 PRESETS = ("cautious", "balanced", "strict")
 DEFAULT = "balanced"
@@ -78,6 +79,7 @@ def warnings(policy: Policy, available: frozenset[str], switched_off: frozenset[
     for rule in policy.rules:
         idle = [key for key in ("within_s", "across_frames") if getattr(rule, key) is not None and len(rule.when) == 1]
         found += [f"rule {rule.name!r}: {key} says nothing, as the rule has one factor" for key in idle]
+    found += learned.warnings(policy)
     if not any(rule.verdict is Verdict.BLOCK for rule in policy.rules):
         found.append("no rule condemns: nothing but the test card will ever be removed")
     return found
@@ -98,6 +100,9 @@ class _Reader:
         factors = self._factors()
         rules = self._rules(factors)
         cascade = self._cascade(factors)
+        if not self.problems:
+            for path, text in learned.problems(factors, rules):
+                self._problem(path, text)
         return None if self.problems else Policy(name, factors, tuple(rules), cascade)
 
     def _problem(self, path: KeyPath, text: str) -> None:
