@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,6 +42,8 @@ def learn(
 
     Reads kept embeddings and no file. Writes numbers after asking, and changes no verdict: `clip.learned` activates it.
     """
+    # Before numpy is loaded: products this small take longer by threads that wait for each other, above all beside a scan.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.cli.text.summary import ledger_line
     from fedi_safety.concepts.learned import check_name, head_path, write_head

@@ -79,7 +79,7 @@ def _speed(settings: Settings, known: KnownModel) -> Iterator[str]:
         return
     rate = matrix_gflops()
     seconds = known.gflop / (rate * TOWER_SHARE)
-    yield f"  speed  about {seconds:.2g} s a picture on {cpu_count()} processor(s), estimated:"
+    yield f"  speed  about {seconds:.2g} s a picture on {cpu_count()} processor(s), as busy as they are now; estimated:"
     yield f"         {known.gflop} GFLOP a picture, and a matrix product timed just now reached"
     yield f"         {rate:,.0f} GFLOP/s in fp32, of which such a network reaches {TOWER_SHARE:.0%}".replace("%", " %")
     yield "         The cascade shows it only what the cheaper detectors leave open."
