@@ -42,7 +42,7 @@ def learn(
 
     Reads kept embeddings and no file. Writes numbers after asking, and changes no verdict: `clip.learned` activates it.
     """
-    # Before numpy is loaded: products this small take longer by threads that wait for each other, above all beside a scan.
+    # Before numpy is loaded: in products this small threads wait for each other longer than they compute.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.cli.text.summary import ledger_line
