@@ -121,8 +121,8 @@ def test_from_dismissals_to_a_changed_verdict(home: Path) -> None:
     again = run(home, "scan", "--dry-run", "--json").json
     assert (again["judged"], again["frames"], again["bytes"]) == (0, 0, 0)
     assert again["review"] == changes["block", "review"] == len(keys(home, "review"))
-    shown = run(home, "show", min(keys(home, "review"))).out
-    assert "learned.mine" in shown and "like dismissed ones" in shown
+    explained = run(home, "show", min(keys(home, "review"))).out
+    assert "learned.mine" in explained and "like dismissed ones" in explained
     listed = run(home, "concepts", "list").out
     assert "learned.mine: learned on 20" in listed and "rules of the policy: 'red circle'" in listed
     (named,) = run(home, "concepts", "list", "--json").json["learned"]

@@ -135,7 +135,7 @@ def test_a_policy_with_learned_factors_condemns_no_more_and_clears_nothing(
         rest = {f: t for f, t in dict(rule["when"]).items() if f not in LEARNED}  # type: ignore[call-overload]
         if rest and data.draw(st.booleans()):
             looser = {f: data.draw(st.sampled_from([t, t / 2, t * 2 if t < 0.5 else t])) for f, t in rest.items()}
-            kept = {key: data.draw(st.sampled_from([rule[key], None])) for key in ("within_s", "across_frames")}
+            kept = {key: rule[key] if data.draw(st.booleans()) else None for key in ("within_s", "across_frames")}
             drawn.append({"when": looser, "verdict": "review", **kept})
     try:
         policy = loaded(drawn)

@@ -70,15 +70,19 @@ class ConceptSet:
     concepts: tuple[Concept, ...]
     heads: tuple[Head, ...] = ()
 
+    @property
+    def _all(self) -> tuple[Concept | Head, ...]:
+        return (*self.concepts, *self.heads)
+
     @cached_property
     def signals(self) -> tuple[str, ...]:
         """Return the signals, in the order of the file; those of the heads last."""
-        return tuple(each.signal for each in (*self.concepts, *self.heads))
+        return tuple(each.signal for each in self._all)
 
     @cached_property
     def definitions(self) -> Mapping[str, str]:
         """Return by signal the digest of what defines it."""
-        return {each.signal: each.definition for each in (*self.concepts, *self.heads)}
+        return {each.signal: each.definition for each in self._all}
 
     @cached_property
     def id(self) -> str:

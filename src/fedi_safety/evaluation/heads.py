@@ -5,7 +5,7 @@ Cross-validated by content, so that what is said of it was said of contents it h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,7 +185,7 @@ class _Examples:
         return line if self.turn is None else Line(line.weights @ self.turn, line.bias)
 
 
-def _some(vectors: Sequence[Any]) -> Any:
+def _some(vectors: NDArray[Any]) -> NDArray[Any]:
     """Return some of a content's rows, from all over it."""
     if len(vectors) <= MOST_FRAMES:
         return vectors

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, exists, func, insert, select
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select
 
 from fedi_safety.core.ledger.records import KeptEmbeddings
 from fedi_safety.core.types import Embedding
@@ -111,7 +111,7 @@ def of_contents(connection: Connection, model: int, content_ids: Sequence[int]) 
     return _kept(rows)
 
 
-def _kept(rows: Sequence[Row[Any]]) -> Kept | None:
+def _kept(rows: Sequence[Any]) -> Kept | None:
     import numpy as np
 
     if not rows:

@@ -21,7 +21,8 @@ Vectors = NDArray[np.float32]
 
 
 def unit(rows: NDArray[np.float64]) -> Vectors:
-    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+    made: Vectors = (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+    return made
 
 
 def standing(media: Sequence[Vectors]) -> Standing:

@@ -27,8 +27,9 @@ def agreed(sh: Shell, models: Path) -> None:
     if not sh.yes and not sh.can_ask:
         cause = f"no model is named, and nobody can be asked about the configured one, {name}{size}"
         raise UsageError("models fetch", cause, f"give --yes, or name it: `fedi-safety models fetch {name}`")
-    for line in _lines(sh.settings, known):
-        sh.say(line)
+    if not sh.quiet:  # nothing is timed for nobody
+        for line in _lines(sh.settings, known):
+            sh.say(line)
     sh.confirm(f"{name}{size} will be fetched from {sh.settings.clip.hub}", "give --yes, or name a model")
 
 
@@ -50,7 +51,7 @@ def _lines(settings: Settings, known: KnownModel | None) -> Iterator[str]:
 
     name = settings.clip.model
     default = "default" if name == Clip().model else "configured"
-    yield f"{name}: the {default} model of the detector clip. It is not here yet."
+    yield f"{name}: the {default} model of the detector clip. It is not on record here."
     if known is None:
         yield "  size   not known before the hub is asked"
         yield "  speed  not known before it is here; then `doctor --speeds` measures it"
