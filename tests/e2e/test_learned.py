@@ -108,7 +108,7 @@ def test_from_dismissals_to_a_changed_verdict(home: Path) -> None:
     check_one_line_error(refused, 2, "unlike_dismissed keeps it from condemning", "when = { red = 0.5, circle = 0.5 }")
     unmeasured = run(home, "policy", "check", str(home / "both.toml"))
     assert unmeasured.code == 0 and "no active detector gives learned.mine" in unmeasured.out
-    assert "note" not in run(home, "policy", "check", str(home / "both.toml"), "--learned", "mine").out
+    assert "learned" not in run(home, "policy", "check", str(home / "both.toml"), "--learned", "mine").out
     preview = run(home, "policy", "preview", str(home / "both.toml"), "--learned", "mine", "--json").json
     changes = {(c["from"], c["to"]): c["objects"] for c in preview["changes"]}
     later = len([k for k in alike() if k in condemned]) - len(dismissed)

@@ -15,7 +15,7 @@ from fedi_safety.core.policy import Policy, Rule
 Place = tuple[str | int, ...]
 
 _COMPARED = ("name", "when", "verdict", "label", "within_s", "across_frames")
-"""What of two rules is compared by its meaning; whatever else they say must be the same."""
+"""What of two rules is compared for itself."""
 
 
 def problems(factors: Mapping[str, Sequence[str]], rules: Sequence[Rule]) -> Iterator[tuple[Place, str]]:
@@ -67,16 +67,24 @@ def _catches(other: Rule, rule: Rule, rest: Mapping[str, float]) -> bool:
         return False
     if any(factor not in rest or threshold > rest[factor] for factor, threshold in other.when.items()):
         return False
-    if _further(other) != _further(rule):
+    if not _says_the_same(other, rule):
         return False
     joins = (other.within_s or 0.0) >= (rule.within_s or 0.0)
     return len(other.when) == 1 or (joins and (rule.across_frames is None or other.across_frames is not None))
 
 
-def _further(rule: Rule) -> dict[str, object]:
-    """Return what else a rule says, but for what goes without saying: its own verdict."""
-    own = {each.name: getattr(rule, each.name) for each in fields(rule) if each.name not in _COMPARED}
-    return {key: value for key, value in own.items() if value not in (None, rule.verdict)}
+def _says_the_same(other: Rule, rule: Rule) -> bool:
+    """Whether what a rule says beyond `_COMPARED` lets nothing be clear that the other one would not let be clear."""
+    for each in fields(rule):
+        ours, theirs = getattr(rule, each.name), getattr(other, each.name)
+        if each.name in _COMPARED or ours == theirs:
+            continue
+        if not isinstance(ours or theirs, Verdict):
+            return False
+        # A word of its own for some case; left out, it is the rule's.
+        if (theirs or other.verdict) is Verdict.CLEAR and (ours or rule.verdict) is not Verdict.CLEAR:
+            return False
+    return True
 
 
 def _words(rule: Rule, rest: Mapping[str, float]) -> str:
@@ -85,5 +93,4 @@ def _words(rule: Rule, rest: Mapping[str, float]) -> str:
     if len(rest) > 1:
         words += [f"within_s = {rule.within_s:g}"] if rule.within_s is not None else []
         words += ["across_frames = 'review'"] if rule.across_frames is not None else []
-    words += [f"{key} = {str(value)!r}" for key, value in _further(rule).items()]
     return ", ".join(words)
