@@ -189,4 +189,5 @@ def _some(vectors: NDArray[Any]) -> NDArray[Any]:
     """Return some of a content's rows, from all over it."""
     if len(vectors) <= MOST_FRAMES:
         return vectors
-    return vectors[np.linspace(0, len(vectors) - 1, MOST_FRAMES).round().astype(int)]
+    chosen: NDArray[Any] = vectors[np.linspace(0, len(vectors) - 1, MOST_FRAMES).round().astype(int)]
+    return chosen

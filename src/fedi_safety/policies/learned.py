@@ -37,7 +37,7 @@ def problems(factors: Mapping[str, Sequence[str]], rules: Sequence[Rule]) -> Ite
                 f"rule {rule.name!r} condemns by what was learned alone ({', '.join(asked)}): "
                 "let it ask for another factor as well, or give it the verdict review",
             )
-        elif not any(_catches(other, rule, rest) and not _parts(factors, other)[0] for other in rules):
+        elif not any(_catches(other, rule, rest) for other in rules):
             yield (
                 ("rules", i),
                 f"rule {rule.name!r}: what {' and '.join(asked)} keeps it from condemning would be clear: "
