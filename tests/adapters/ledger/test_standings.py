@@ -143,3 +143,21 @@ def test_a_heads_signal_is_decided_from_what_was_kept(ledger: SqlLedger) -> None
         ("clear", "clear"): 2,
         ("review", "clear"): 1,
     }
+
+
+def test_what_another_head_said_counts_as_not_measured(opener: Opener) -> None:
+    """Nothing was kept of it, so that only a scan can say what the new head says of it."""
+    ledger = opener(keep=Keep.FLOAT16)
+    before, after = (replace(CONCEPTS, heads=(Head("mine", MODEL, (1.0, bias), bias),)) for bias in (0.0, 1.0))
+    known = {"clip.red": Signal(0.9), "learned.mine": Signal(1.0)}
+    content = Content(sha("x"), 9, MediaType.PNG, 8, 8, 1, Scores(known, {"clip": Source(before).version}, ()))
+    record(ledger, [Judged(Object("x", 9, 1), content, Judgement(Verdict.BLOCK, (), (), "p@1"))])
+    factors = {"red": ("clip.red",), "unlike": ("learned.mine",)}
+    rules = (Rule("red", {"red": 0.3, "unlike": 0.5}, Verdict.BLOCK), Rule("seen", {"red": 0.3}, Verdict.REVIEW))
+    found = []
+    for concepts in (before, after):
+        available = frozenset(concepts.signals)
+        policy = Policy("p", factors, rules).among(available, concepts.definitions)
+        said = preview(Rejudge(policy, available), ledger.score_pages(rescorer=ConceptRescorer(Source(concepts))))
+        found.append((said.changes["block", "block"], said.undecided))
+    assert found == [(1, 0), (0, 1)]
