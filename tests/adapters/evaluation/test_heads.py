@@ -13,7 +13,7 @@ from fedi_safety.core.errors import UsageError
 from fedi_safety.core.ledger.records import Stand, Standing
 from fedi_safety.evaluation import heads
 from fedi_safety.evaluation.heads import MOST_FRAMES, NEEDED, check_enough, learn
-from fedi_safety.evaluation.logistic import fit, logistic, path
+from fedi_safety.evaluation.logistic import Line, fit, logistic, path
 from fedi_safety.evaluation.ranking import area, interval
 
 DIM = 24
@@ -71,6 +71,16 @@ def test_what_a_line_can_part_perfectly_stays_finite_and_a_path_finds_the_same()
         again = fit(rows, ones, shares, ridge)
         assert np.isfinite(line.weights).all() and line.weights == pytest.approx(again.weights, rel=1e-2)
         assert ((line.logits(rows) > 0) == ones).all()
+
+
+def test_the_optimum_is_found_from_wherever_the_search_begins() -> None:
+    """Whole steps of Newton's would run away from here."""
+    random = np.random.default_rng(0)
+    rows = random.standard_normal((60, 3))
+    ones, shares = random.random(60) < logistic(2 * rows[:, 0]), np.full(60, 1 / 60)
+    line = fit(rows, ones, shares, 1e-4)
+    far = fit(rows, ones, shares, 1e-4, Line(np.array([-30.0, 20.0, 9.0]), 25.0))
+    assert (*far.weights, far.bias) == pytest.approx((*line.weights, line.bias), abs=1e-4)
 
 
 # --- areas
