@@ -95,6 +95,15 @@ def matrix_gflops(seconds: float = 0.5) -> float:
     return 2.0 * rows * inner * columns / best / 1e9
 
 
+def estimated_seconds(gflop: float) -> tuple[float, float]:
+    """Return how long a network of so much work would take for a picture in fp32, and the rate that this rests on.
+
+    For one that is not here yet: an estimate, from products of matrices on processors as busy as they are now.
+    """
+    rate = matrix_gflops()
+    return gflop / (rate * TOWER_SHARE), rate
+
+
 def clip_speeds(settings: Settings, precisions: Sequence[str], evidence: Evidence, workers: int) -> list[Speed]:
     """Measure the configured model in these number formats, one after the other, so that one is in memory at a time."""
     from fedi_safety.detectors import concept_detectors, open_detectors

@@ -71,15 +71,14 @@ def _lines(settings: Settings, known: KnownModel | None) -> Iterator[str]:
 
 def _speed(settings: Settings, known: KnownModel) -> Iterator[str]:
     from fedi_safety.detectors.sessions.devices import choose_device
-    from fedi_safety.evaluation.speed import TOWER_SHARE, matrix_gflops
+    from fedi_safety.evaluation.speed import TOWER_SHARE, estimated_seconds
     from fedi_safety.service.cpus import cpu_count
 
     device = choose_device(settings.device)
     if not device.on_processor:
         yield f"  speed  not estimated: on {device.name} only the network itself shows; `doctor --speeds`"
         return
-    rate = matrix_gflops()
-    seconds = known.gflop / (rate * TOWER_SHARE)
+    seconds, rate = estimated_seconds(known.gflop)
     yield f"  speed  about {seconds:.2g} s a picture on {cpu_count()} processor(s), as busy as they are now; estimated:"
     yield f"         {known.gflop} GFLOP a picture, and a matrix product timed just now reached"
     yield f"         {rate:,.0f} GFLOP/s in fp32, of which such a network reaches {TOWER_SHARE:.0%}".replace("%", " %")
