@@ -12,6 +12,7 @@ from support import stand_in
 from support.corpus import shapes
 from support.program import check_one_line_error, digests, program
 from support.servers.hub import hub_server
+from support.terminal import on_terminal
 
 NAME = stand_in.MODEL_NAME
 
@@ -61,6 +62,45 @@ def test_fetch_then_list_then_verify(tmp_path: Path) -> None:
     verified = program("models", "verify", "--model-dir", str(directory))
     assert verified.code == 0
     assert verified.out.startswith(f"ok    {NAME}: 6 files as recorded; fp32 runs (")
+
+
+@pytest.mark.long
+def test_fetch_without_a_name_offers_the_configured_model_and_asks(tmp_path: Path) -> None:
+    """Nobody fetches 1.7 GB by a slip: it is said what that costs and adds; without a yes nothing is fetched."""
+    directory = tmp_path / "models"
+    where = ("--model-dir", str(directory))
+    with hub_server() as hub:
+        hub.add("immich-app/ViT-L-14__openai", stand_in.MODEL)
+        bare = ("models", "fetch", "--hub", hub.endpoint, *where)
+        check_one_line_error(program(*bare), 2, "ViT-L-14__openai (1,710 MB)", "nobody can be asked", "--yes")
+        no = on_terminal(*bare, answers=(("[y/N]", "n"),))
+        assert no.code == 2 and "nothing was done" in no.out and not hub.seen and not directory.exists()
+        offer = no.out[: no.out.index("[y/N]")]
+        assert "1,710 MB" in offer and "estimated" in offer and "162 GFLOP" in offer and hub.endpoint in offer
+        # The rules that need it are those of the policy in force, and no other ones.
+        assert "minor in a sexual picture, by clip" in offer and "adult content" not in offer
+        assert "a further opinion on: sexual" in offer and "--trust-first" in offer
+        assert max(map(len, offer.splitlines()[:-1])) <= 90
+        # A yes is no trust: the digests are shown, and nothing comes.
+        yes = program(*bare, "--yes")
+        assert yes.code == 2 and "estimated" in yes.out and yes.out.count("the hub states ") == 6
+        assert "no digest is on record" in yes.err and not (directory / "ViT-L-14__openai").exists()
+        done = program(*bare, "--yes", "--trust-first")
+        assert done.code == 0 and done.out.count("recorded sha256") == 6
+        assert done.out.splitlines()[-1].endswith('detectors = ["embedded", "clip"]')
+        # What is here already is not offered anew.
+        again = program(*bare)
+        assert again.code == 0 and "already here" in again.out and "estimated" not in again.out
+
+
+@pytest.mark.long
+def test_an_offer_claims_nothing_that_is_not_known(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f'[clip]\nmodel = "someone/their-model"\nmodel_dir = "{tmp_path}/models"\n')
+    with hub_server() as hub:
+        done = program("models", "fetch", "--yes", "--hub", hub.endpoint, "--config", str(config))
+    assert done.code == 2 and "someone/their-model" in done.err
+    assert done.out.count("not known before") == 2 and "GFLOP" not in done.out and " MB" not in done.out
 
 
 @pytest.mark.long

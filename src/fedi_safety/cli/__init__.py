@@ -45,7 +45,7 @@ _COMMANDS = {
     "dismiss": "dismiss_cmd:dismiss",
     "calibrate": "calibrate_cmd:calibrate",
     "policy": "policy_cmd:commands",
-    "concepts": "concepts_cmd:commands",
+    "concepts": "concepts.commands:commands",
     "ledger": "ledger_cmd:commands",
     "models": "models.commands:commands",
     "import-ledger": "import_ledger_cmd:import_ledger",

@@ -58,6 +58,11 @@ ConceptsOption = Annotated[
     typer.Option("--concepts", metavar="NAME|FILE", help="What the detector clip looks for: `default`, or a file."),
 ]
 
+LearnedOption = Annotated[
+    list[str] | None,
+    typer.Option("--learned", metavar="NAME|FILE", help="A head that `concepts learn` wrote; repeatable."),
+]
+
 KeepOption = Annotated[
     str | None,
     typer.Option("--keep-embeddings", metavar="HOW", help="Keep clip's embeddings for later: no, float16 or int8."),

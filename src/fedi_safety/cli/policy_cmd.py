@@ -13,6 +13,7 @@ from fedi_safety.cli.options import (
     ConceptsOption,
     ConfigOption,
     JsonOption,
+    LearnedOption,
     LedgerOption,
     LogLevelOption,
     QuietOption,
@@ -36,6 +37,7 @@ PolicyArgument = Annotated[
 def check(
     policy: PolicyArgument = None,
     concepts: ConceptsOption = None,
+    learned: LearnedOption = None,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
     log_level: LogLevelOption = None,
@@ -46,7 +48,7 @@ def check(
     from fedi_safety import policies
     from fedi_safety.app.engine import measurable
 
-    sh = shell(config, ledger, log_level, quiet, yes, clip={"concepts": concepts})
+    sh = shell(config, ledger, log_level, quiet, yes, clip={"concepts": concepts, "learned": learned or None})
     chosen = policies.load_policy(policy or sh.settings.policy)
     measured = measurable(sh.settings)
     sh.say(f"{measured.in_force(chosen).id}: valid, {len(chosen.rules)} rules")
@@ -80,6 +82,7 @@ def preview(
     objects: Annotated[
         bool, typer.Option("--objects", help="Name each object whose verdict would change: from, to, key, store.")
     ] = False,
+    learned: LearnedOption = None,
     json_output: JsonOption = False,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
@@ -93,7 +96,7 @@ def preview(
     from fedi_safety.cli.text.summary import ledger_line
     from fedi_safety.policies import load_policy
 
-    sh = shell(config, ledger, log_level, quiet, yes, clip={"concepts": concepts})
+    sh = shell(config, ledger, log_level, quiet, yes, clip={"concepts": concepts, "learned": learned or None})
     chosen = load_policy(policy or sh.settings.policy)
     records = open_settings_ledger(sh.settings, readonly=True)
     try:

@@ -1,5 +1,6 @@
 """Concepts: what the detector `clip` looks for, in words. Each is a signal: the share of its positive prompts.
 
+Beside them a set has the heads that an operator's dismissals taught, which are signals of the same embeddings.
 Loads no network and turns no word into numbers: text embeddings come from the caller. What a share means is the
 policy's to say.
 """
@@ -9,10 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+from fedi_safety.concepts.learned import Head
+from fedi_safety.core.enums import LEARNED_PREFIX
 
 if TYPE_CHECKING:
     from fedi_safety.concepts.shares import Floats, Sharer
@@ -60,25 +64,33 @@ class Concept:
 
 @dataclass(frozen=True)
 class ConceptSet:
-    """The concepts of one file."""
+    """The concepts of one file, and the learned heads beside them."""
 
     name: str
     concepts: tuple[Concept, ...]
+    heads: tuple[Head, ...] = ()
+
+    @property
+    def _all(self) -> tuple[Concept | Head, ...]:
+        return (*self.concepts, *self.heads)
 
     @cached_property
     def signals(self) -> tuple[str, ...]:
-        """Return the signals, in the order of the file."""
-        return tuple(concept.signal for concept in self.concepts)
+        """Return the signals, in the order of the file; those of the heads last."""
+        return tuple(each.signal for each in self._all)
 
     @cached_property
     def definitions(self) -> Mapping[str, str]:
         """Return by signal the digest of what defines it."""
-        return {concept.signal: concept.definition for concept in self.concepts}
+        return {each.signal: each.definition for each in self._all}
 
     @cached_property
     def id(self) -> str:
-        """Return the definitions as a word that stands in the detector's version; see `definitions_in`."""
-        return f"concepts({','.join(f'{c.name}:{c.definition}' for c in self.concepts)})"
+        """Return the definitions as words that stand in the detector's version; see `definitions_in`."""
+        words = [_word("concepts", self.concepts)]
+        if self.heads:
+            words.append(_word("learned", self.heads))
+        return " ".join(words)
 
     @cached_property
     def prompts(self) -> tuple[str, ...]:
@@ -102,11 +114,16 @@ class ConceptSet:
 
 def definitions_in(version: str) -> dict[str, str]:
     """Return by signal the definitions that a detector's version names; empty where it names none."""
-    found = re.search(r"concepts\(([^)]*)\)", version)
-    if found is None:
-        return {}
-    pairs = (pair.partition(":") for pair in found[1].split(",") if pair)
-    return {PREFIX + name: definition for name, _, definition in pairs}
+    definitions: dict[str, str] = {}
+    for word, prefix in (("concepts", PREFIX), ("learned", LEARNED_PREFIX)):
+        found = re.search(rf"\b{word}\(([^)]*)\)", version)
+        pairs = (pair.partition(":") for pair in (found[1] if found else "").split(",") if pair)
+        definitions |= {prefix + name: definition for name, _, definition in pairs}
+    return definitions
+
+
+def _word(word: str, of: Sequence[Concept | Head]) -> str:
+    return f"{word}({','.join(f'{each.name}:{each.definition}' for each in of)})"
 
 
 __all__ = ["PLACE", "PREFIX", "Concept", "ConceptSet", "definitions_in"]

@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedi_safety.concepts import PLACE, PREFIX, Concept, ConceptSet
+from fedi_safety.concepts.learned import load_heads
+from fedi_safety.config.locations import learned_dir
 from fedi_safety.config.toml_lines import KeyPath, dotted, line_numbers, problem_at, syntax_problem
 from fedi_safety.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fedi_safety.config.schema import Clip
 
 DEFAULT = "default"
 MAX_TEXTS = 20_000
@@ -157,6 +163,9 @@ class _Reader:
 
 def load_concepts(name_or_path: str) -> ConceptSet:
     """Return the bundled concepts (`default`) or those of a file. Raises `ConfigError` that lists every problem."""
-    from fedi_safety.concepts.reading import concepts_text, parse_concepts
-
     return parse_concepts(*concepts_text(name_or_path))
+
+
+def configured_concepts(clip: Clip) -> ConceptSet:
+    """Return the configured concepts with the learned heads beside them. Raises `ConfigError`."""
+    return replace(load_concepts(clip.concepts), heads=load_heads(clip.learned, learned_dir()))

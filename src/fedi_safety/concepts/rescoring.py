@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from fedi_safety.concepts import PREFIX, ConceptSet, definitions_in
+from fedi_safety.core.enums import LEARNED_PREFIX
 
 if TYPE_CHECKING:
     from fedi_safety.concepts.shares import Floats, Sharer
@@ -65,7 +66,7 @@ class ConceptRescorer:
 
     def owns(self, signal: str) -> bool:
         """Whether only this detector can have given the signal."""
-        return signal.startswith(PREFIX)
+        return signal.startswith((PREFIX, LEARNED_PREFIX))
 
     def shares(self, vectors: Floats) -> Floats:
         """Return the signals of embeddings of unit length. Raises what getting the text embeddings raises."""

@@ -1,4 +1,7 @@
-"""Shares from embeddings: cosines to every prompt, a softmax for each concept, the sum over its positive prompts."""
+"""Shares from embeddings: cosines to every prompt, a softmax for each concept, the sum over its positive prompts.
+
+That of a learned head is a logistic: the softmax of two.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,11 @@ class Sharer:
             directions.append((means / concept.temperature).astype(np.float32))
             self._parts.append((slice(at, at + len(means)), len(concept.positive)))
             at += len(means)
+        for head in concepts.heads:
+            if len(head.weights) != self.dim:
+                raise ValueError(f"{head.signal} of {len(head.weights)} numbers for texts of {self.dim}")
+        self._heads: Floats = np.array([head.weights for head in concepts.heads], np.float32).reshape(-1, self.dim).T
+        self._biases: Floats = np.array([head.bias for head in concepts.heads], np.float32)
         self._directions: Floats = np.ascontiguousarray(np.concatenate(directions).T, dtype=np.float32)
 
     def __call__(self, embeddings: Floats) -> Floats:
@@ -39,9 +47,11 @@ class Sharer:
         if embeddings.ndim != 2 or embeddings.shape[1] != self.dim:
             raise ValueError(f"embeddings of shape {embeddings.shape} for texts of {self.dim} numbers")
         logits = embeddings @ self._directions
-        shares = np.empty((len(embeddings), len(self._parts)), np.float32)
+        shares = np.empty((len(embeddings), len(self._parts) + len(self._biases)), np.float32)
         for column, (part, positive) in enumerate(self._parts):
             own = logits[:, part]
             weights = np.exp(own - own.max(axis=1, keepdims=True))
             shares[:, column] = weights[:, :positive].sum(axis=1) / weights.sum(axis=1)
+        # Half a hyperbolic tangent is the same as a logistic, and does not overflow.
+        shares[:, len(self._parts) :] = 0.5 + 0.5 * np.tanh((embeddings @ self._heads + self._biases) / 2)
         return shares.clip(0.0, 1.0)

@@ -68,6 +68,11 @@ def model_dir(clip: Clip) -> Path:
     return expanded(clip.model_dir) if clip.model_dir else data_dir() / "models"
 
 
+def learned_dir() -> Path:
+    """Return the directory of what `concepts learn` wrote; it may not exist yet."""
+    return data_dir() / "learned"
+
+
 def ledger_path(settings: Settings) -> str:
     """Return the ledger's path or URL."""
     return settings.ledger or str(data_dir() / _LEDGER)

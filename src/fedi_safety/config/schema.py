@@ -153,6 +153,10 @@ class Clip(_Section):
         "auto", description="The number format of the network for pictures."
     )
     concepts: str = Field("default", min_length=1, description="What to look for: `default` or a file of concepts.")
+    learned: list[str] = Field(
+        default_factory=list,
+        description="Heads that `concepts learn` wrote, by name or file: the signals `learned.NAME`.",
+    )
     batch: int = Field(0, ge=0, le=1024, description="Pictures the network gets at once; 0 means found by itself.")
     unload_after_s: float = Field(
         600.0, ge=0, le=86400, description="Idle seconds after which the network leaves memory; 0 means never."

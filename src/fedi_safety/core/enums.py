@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import Enum, StrEnum
 
+LEARNED_PREFIX = "learned."
+"""What the signals begin with that an operator's own dismissals taught. None of them condemns alone."""
+
 
 class Reason(StrEnum):
     """Why an object has no verdict: it is no media (`skipped`), or it is and could not be judged (unscanned).

@@ -83,9 +83,9 @@ def _clip_signals(settings: Settings) -> frozenset[str]:
 
 
 def _clip_definitions(settings: Settings) -> Mapping[str, str]:
-    from fedi_safety.concepts.reading import load_concepts
+    from fedi_safety.concepts.reading import configured_concepts
 
-    return load_concepts(settings.clip.concepts).definitions
+    return configured_concepts(settings.clip).definitions
 
 
 def _clip_concepts(settings: Settings) -> ConceptSource:

@@ -5,6 +5,7 @@ Only the networks and their preprocessing: no store, no decoding, no ledger.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -17,6 +18,12 @@ from fedi_safety.core.types import Evidence
 
 SECONDS = 1.0
 """How long one detector is measured, once it is warm; a large network takes one batch a hand however long that is."""
+
+TOWER_SHARE = 0.85
+"""Which share of bare multiplications in fp32 a network for pictures reaches at least (`./dev bench clip`)."""
+
+# As in ViT-L/14 for two pictures at once: short enough that among a hundred some are not disturbed by what else runs.
+_PRODUCT = (514, 1024, 1024)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,34 @@ def measured(detector: Detector, evidence: Evidence, workers: int) -> Speed:
     except (FediSafetyError, Unscannable) as error:
         return Speed(detector.name, how, problem=error.line() if isinstance(error, FediSafetyError) else str(error))
     return Speed(detector.name, how, detector.max_batch, rate)
+
+
+def matrix_gflops(seconds: float = 0.5) -> float:
+    """Return the GFLOP a second that matrix products in fp32 reach on all processors, the best of some.
+
+    It says what a network could reach that is not here, and no more.
+    """
+    import numpy as np
+
+    rows, inner, columns = _PRODUCT
+    left, right = np.ones((rows, inner), np.float32), np.ones((inner, columns), np.float32)
+    out = np.empty((rows, columns), np.float32)
+    best = math.inf
+    end = time.monotonic() + seconds
+    while time.monotonic() < end or not math.isfinite(best):
+        start = time.perf_counter()
+        np.matmul(left, right, out=out)
+        best = min(best, time.perf_counter() - start)
+    return 2.0 * rows * inner * columns / best / 1e9
+
+
+def estimated_seconds(gflop: float) -> tuple[float, float]:
+    """Return how long a network of so much work would take for a picture in fp32, and the rate that this rests on.
+
+    For one that is not here yet: an estimate, from products of matrices on processors as busy as they are now.
+    """
+    rate = matrix_gflops()
+    return gflop / (rate * TOWER_SHARE), rate
 
 
 def clip_speeds(settings: Settings, precisions: Sequence[str], evidence: Evidence, workers: int) -> list[Speed]:

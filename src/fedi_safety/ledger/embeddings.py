@@ -97,9 +97,23 @@ def page(connection: Connection, model: int, first: int, last: int) -> Kept | No
 
     A content of which some frame cannot be read is left out as a whole.
     """
+    return _kept(connection.execute(_PAGE, {"first": first, "last": last, "model": model}).all())
+
+
+def of_contents(connection: Connection, model: int, content_ids: Sequence[int]) -> Kept | None:
+    """Return what is kept of these contents, as `page` does."""
+    query = select(_e.content_id, _e.frame, _e.encoding, _e.data).where(_e.model_id == model)
+    rows = [
+        row
+        for part in codec.chunks(sorted(content_ids))
+        for row in connection.execute(query.where(_e.content_id.in_(part)).order_by(_e.content_id, _e.frame))
+    ]
+    return _kept(rows)
+
+
+def _kept(rows: Sequence[Any]) -> Kept | None:
     import numpy as np
 
-    rows = connection.execute(_PAGE, {"first": first, "last": last, "model": model}).all()
     if not rows:
         return None
     owners, numbers, encodings, data = zip(*rows, strict=True)

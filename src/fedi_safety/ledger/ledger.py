@@ -24,6 +24,8 @@ from fedi_safety.core.ledger.records import (
     Retry,
     Row,
     Shown,
+    Stand,
+    Standing,
     StoreActs,
     StoreCounts,
     Verification,
@@ -385,6 +387,13 @@ class SqlLedger(UploadSide, TraceSide, ActionSide, HistorySide):
         """Return how many embeddings are kept, by network and encoding."""
         with self.database.read() as connection:
             return embeddings.totals(connection)
+
+    def standings(self, model: str, most: int) -> dict[Stand, Standing]:
+        """Return how contents stand, with this network's embeddings of at most `most` of each kind."""
+        from fedi_safety.ledger.standings import standings
+
+        with self.database.read() as connection:
+            return standings(connection, model, most)
 
     def forget_embeddings(self) -> int:
         """Let go of every kept embedding; return how many there were."""

@@ -41,6 +41,11 @@ KNOWN = (
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,127}")
 
 
+def known_model(name: str) -> KnownModel | None:
+    """Return what is known of a model by its name, or by its name on the hub; None where that is nothing."""
+    return next((known for known in KNOWN if name in (known.name, f"{OWNER}/{known.name}")), None)
+
+
 def repository_of(name: str) -> str:
     """Return the hub repository of a model: `owner/name` as it is, a bare name with Immich's owner before it."""
     if "/" in name:

@@ -16,6 +16,7 @@ from fedi_safety.config.toml_lines import KeyPath, dotted, line_numbers, problem
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import PolicyError
 from fedi_safety.core.policy import MAX_WITHIN_S, ClearingBound, Policy, Rule
+from fedi_safety.policies import learned
 
 PRESETS = ("cautious", "balanced", "strict")
 DEFAULT = "balanced"
@@ -85,6 +86,7 @@ def warnings(policy: Policy, available: frozenset[str], switched_off: frozenset[
         for rule in policy.rules
         if rule.verdict is Verdict.BLOCK and rule.second_look is None
     ]
+    found += learned.warnings(policy)
     if not any(rule.verdict is Verdict.BLOCK for rule in policy.rules):
         found.append("no rule condemns: nothing but the test card will ever be removed")
     return found
@@ -106,6 +108,9 @@ class _Reader:
         factors = self._factors()
         rules = self._rules(factors)
         cascade = self._cascade(factors)
+        if not self.problems:
+            for path, text in learned.problems(factors, rules):
+                self._problem(path, text)
         return None if self.problems else Policy(name, factors, tuple(rules), cascade, agree=self._agree)
 
     def _problem(self, path: KeyPath, text: str) -> None:

@@ -76,7 +76,8 @@ def list_models(
 @commands.command("fetch")
 def fetch_model(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A name or owner/name; left out, the configured model.")
+        str | None,
+        typer.Argument(metavar="NAME", help="A name or owner/name; left out, the configured one is offered."),
     ] = None,
     revision: Annotated[
         str | None,
@@ -101,12 +102,15 @@ def fetch_model(
     yes: YesOption = False,
 ) -> int:
     """Get a model from a hub, check every byte, and record what it hashes to. Goes on where it was interrupted."""
+    from fedi_safety.cli.models import offer
     from fedi_safety.clients.hub import Hub
     from fedi_safety.models.fetch import NotTrusted, fetch
 
-    sh = shell(config, ledger, log_level, quiet, yes)
+    sh = shell(config, ledger, log_level, quiet, yes, clip={"hub": hub})
     models = directory(sh, model_dir)
-    client = Hub(hub or sh.settings.clip.hub, token=os.environ.get("HF_TOKEN") or None)
+    if name is None:
+        offer.agreed(sh, models)
+    client = Hub(sh.settings.clip.hub, token=os.environ.get("HF_TOKEN") or None)
     try:
         with disk_errors(models), _fetching(sh) as watcher:
             got = fetch(name or sh.settings.clip.model, models, client, watcher, revision, trust_first=trust_first)
@@ -125,6 +129,8 @@ def fetch_model(
         sh.say(f"recorded sha256 {sha256}  {path}")
     if got.changed:
         sh.note("another revision lay here before: `models optimize` makes its variants anew")
+    if got.brought and (how := offer.turn_on(sh.settings, got.path.name)):
+        sh.say(how)
     return 0
 
 

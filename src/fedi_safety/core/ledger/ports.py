@@ -24,6 +24,8 @@ from fedi_safety.core.ledger.records import (
     Retry,
     Row,
     Shown,
+    Stand,
+    Standing,
     StoreActs,
     StoreCounts,
     Verification,
@@ -477,6 +479,13 @@ class LedgerReader(ActionReader, HistoryReader, Protocol):
 
     def kept_embeddings(self) -> list[KeptEmbeddings]:
         """Return how many embeddings are kept, by network and encoding."""
+        ...
+
+    def standings(self, model: str, most: int) -> dict[Stand, Standing]:
+        """Return how contents stand, with the embeddings that this network made of at most `most` of each kind.
+
+        Which ones their hashes decide, so that they are the same every time. The project's test card is left out.
+        """
         ...
 
     def verify(self) -> Verification:

@@ -6,7 +6,9 @@ Nothing here reads a ledger; `ports` says who asks for which of it.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from fedi_safety.core.enums import ActKind, PlanState, Reason, Verdict
@@ -241,6 +243,23 @@ class KeptEmbeddings:
     encoding: str
     frames: int
     bytes: int
+
+
+class Stand(StrEnum):
+    """How a content stands, as far as something can be learned from it."""
+
+    DISMISSED = "dismissed"  # by a person
+    CONDEMNED = "condemned"  # and not dismissed
+    CLEAR = "clear"  # likewise; neither of them undecided, nor sent to review
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The contents that stand so: how many, of how many one network's embeddings are kept, and a sample of these."""
+
+    known: int
+    kept: int
+    sample: Sequence[tuple[bytes, Any]] = ()  # SHA-256, and an array (frames, dim) of rows of unit length
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fedi_safety.concepts.reading import load_concepts
+from fedi_safety.concepts.reading import configured_concepts
 from fedi_safety.config.locations import data_dir, model_dir
 from fedi_safety.config.schema import Clip as Settings
 from fedi_safety.detectors.clip.detector import Clip, ClipConcepts
@@ -33,7 +33,7 @@ def open_clip(settings: Settings, device: DeviceChoice, threads: int) -> Clip:
 
     `threads` is how many processor threads one `score` uses.
     """
-    concepts = load_concepts(settings.concepts)
+    concepts = configured_concepts(settings)
     return Clip(
         plan(settings, device),
         concepts,
@@ -52,4 +52,4 @@ def describe(settings: Settings, device: str) -> ClipConcepts:
     Raises `ModelError`, `ConfigError` or `UsageError`.
     """
     chosen = plan(settings, choose_device(device))
-    return ClipConcepts(chosen, load_concepts(settings.concepts), cpu_count(), cache_dir())
+    return ClipConcepts(chosen, configured_concepts(settings), cpu_count(), cache_dir())

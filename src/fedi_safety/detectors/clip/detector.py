@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fedi_safety.concepts import ConceptSet
+from fedi_safety.core.errors import ConfigError
 from fedi_safety.core.types import Evidence, Scored
 from fedi_safety.detectors.clip.folder import Plan
 from fedi_safety.detectors.clip.text_cache import TextCache
@@ -26,7 +27,17 @@ class ClipConcepts:
     name = "clip"
 
     def __init__(self, plan: Plan, concepts: ConceptSet, threads: int, cache: Path | None) -> None:
-        """Take a planned model and its concepts; `cache` is a folder for text embeddings, or None."""
+        """Take a planned model and its concepts; `cache` is a folder for text embeddings, or None.
+
+        Raises `ConfigError` for a head that was learned from another network's embeddings.
+        """
+        for head in concepts.heads:
+            if (head.model, len(head.weights)) != (plan.name, plan.folder.dim):
+                raise ConfigError(
+                    f"learned head {head.name!r}",
+                    f"learned from embeddings of {head.model}, and the model in force is {plan.name}",
+                    "see `clip.model` and `clip.precision`, learn it anew, or take it out of `clip.learned`",
+                )
         self.plan = plan
         self.concepts = concepts
         self.signals = concepts.signals

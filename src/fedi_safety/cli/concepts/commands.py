@@ -1,13 +1,14 @@
-"""`concepts list|check|try`: what the detector `clip` looks for, before it is used."""
+"""`concepts list|check|try|learn`: what the detector `clip` looks for, before it is used."""
 
 from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedi_safety.cli.concepts.learn import learn
 from fedi_safety.cli.options import (
     ConceptsOption,
     ConfigOption,
@@ -21,10 +22,12 @@ from fedi_safety.cli.shell import Shell, shell, write_json
 from fedi_safety.core.errors import ExitCode, Unscannable, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fedi_safety.concepts import ConceptSet
     from fedi_safety.core.types import Decoded
 
-commands = typer.Typer(help="List, check and try concepts: what the detector `clip` looks for.")
+commands = typer.Typer(help="List, check, try and learn: what the detector `clip` looks for.")
 
 ConceptsArgument = Annotated[
     str | None,
@@ -54,34 +57,21 @@ def list_concepts(
         for signal in found.signals
     }
     if json_output:
-        write_json(
-            {
-                "name": found.name,
-                "texts": len(found.prompts),
-                "concepts": [
-                    {
-                        "signal": concept.signal,
-                        "definition": concept.definition,
-                        "positive": list(concept.positive),
-                        "negative": list(concept.negative),
-                        "templates": list(concept.templates),
-                        "temperature": concept.temperature,
-                        "rules": asked[concept.signal],
-                    }
-                    for concept in found.concepts
-                ],
-            }
-        )
+        write_json(_as_json(found, asked))
         return 0
     sh.say(f"concepts {found.name}: {len(found.concepts)} signals, {len(found.prompts):,} texts")
     for concept in found.concepts:
         counts = f"{len(concept.positive)} positive, {len(concept.negative)} negative prompts"
-        rules = ", ".join(repr(name) for name in asked[concept.signal]) or "none"
+        rules = _rules(asked[concept.signal])
         sh.say(f"{concept.signal}: {counts} in {len(concept.templates)} templates; rules of the policy: {rules}")
         if prompts:
             for sign, texts in (("+", concept.positive), ("-", concept.negative)):
                 for text in texts:
                     sh.say(f"  {sign} {text}")
+    for head in found.heads:
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in head.contents.items())
+        sh.say(f"{head.signal}: learned on {head.learned_on} from {counts}; rules of the policy: "
+               f"{_rules(asked[head.signal])}")  # fmt: skip
     return 0
 
 
@@ -159,9 +149,48 @@ def try_image(
 
 
 def _load(sh: Shell, named: str | None) -> ConceptSet:
-    from fedi_safety.concepts.reading import load_concepts
+    from fedi_safety.concepts.reading import configured_concepts
 
-    return load_concepts(named or sh.settings.clip.concepts)
+    clip = sh.settings.clip
+    return configured_concepts(clip.model_copy(update={"concepts": named}) if named else clip)
+
+
+def _as_json(found: ConceptSet, asked: Mapping[str, list[str]]) -> dict[str, Any]:
+    concepts = [
+        {
+            "signal": concept.signal,
+            "definition": concept.definition,
+            "positive": list(concept.positive),
+            "negative": list(concept.negative),
+            "templates": list(concept.templates),
+            "temperature": concept.temperature,
+            "rules": asked[concept.signal],
+        }
+        for concept in found.concepts
+    ]
+    learned = [
+        {
+            "signal": head.signal,
+            "definition": head.definition,
+            "model": head.model,
+            "learned_on": head.learned_on,
+            "contents": dict(head.contents),
+            "cross_validation": dict(head.figures),
+            "rules": asked[head.signal],
+        }
+        for head in found.heads
+    ]
+    return {"name": found.name, "texts": len(found.prompts), "concepts": concepts, "learned": learned}
+
+
+def _rules(names: list[str]) -> str:
+    return ", ".join(map(repr, names)) or "none"
+
+
+# --- learning
+
+
+commands.command()(learn)
 
 
 def _read(image: str, most: int) -> bytes:
