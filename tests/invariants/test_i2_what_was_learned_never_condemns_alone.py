@@ -137,7 +137,8 @@ def test_a_policy_with_learned_factors_condemns_no_more_and_clears_nothing(
     for rule in list(drawn):
         rule["across_frames"] = data.draw(st.sampled_from([None, "review"])) if rule["verdict"] != "clear" else None
         rest = {f: t for f, t in rule["when"].items() if f not in LEARNED}
-        if rest and data.draw(st.booleans()):
+        caught = data.draw(st.booleans())
+        if rest and caught:
             looser = {f: data.draw(st.sampled_from([t, t / 2, t * 2 if t < 0.5 else t])) for f, t in rest.items()}
             kept = {key: rule[key] if data.draw(st.booleans()) else None for key in ("within_s", "across_frames")}
             drawn.append({"when": looser, "verdict": "review", **kept})
