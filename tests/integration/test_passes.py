@@ -386,4 +386,4 @@ class TestBreaker:
             fake(bench).put(f"y{i}", b"text %d" % i)
         bench.limits = BreakerLimits(max_removed_share=1)
         tally, enforcement = bench.scan()
-        assert (enforcement.tripped, tally.acted, tally.skipped) == (None, 1, {"not_media": 251})
+        assert (enforcement.tripped, tally.acted, tally.skipped) == (None, 20, {"not_media": 250})
