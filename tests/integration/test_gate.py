@@ -624,7 +624,7 @@ def test_description_and_routes_are_the_same(tmp_path: Path) -> None:
 def test_every_reason_has_a_setting_and_a_sentence() -> None:
     from fedi_safety.config.schema import GateUnjudged
     from fedi_safety.gate.responses import PARTLY, UNRECORDED, response_for
-    from fedi_safety.judging.engine import unjudged
+    from fedi_safety.judging.types import unjudged
 
     assert {reason.value for reason in Unjudged} | {UNRECORDED, PARTLY} == set(GateUnjudged.model_fields)
     for reason in Unjudged:

@@ -8,6 +8,7 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -258,3 +259,48 @@ def test_the_sum_is_told_when_the_gate_ends(tmp_path: Path, caplog: pytest.LogCa
         for _ in range(5):
             g.upload(RED, "/validate/gu3ss")
     assert [r.facts["more"] for r in caplog.records if hasattr(r, "facts") and "more" in r.facts] == [4]
+
+
+def upload_all(connection: socket.socket, size: int, path: bytes = b"") -> bytes:
+    """Send all of an upload, as slowly as it is read, and then read the answer. Raises `OSError` for a reset."""
+    head = HEAD % (path, b"Content-Length: %d\r\n" % size)
+    connection.sendall(head + RED.ljust(size))
+    return answer(connection)
+
+
+def small_buffers(g: Gate) -> socket.socket:
+    """Return a connection on which the sender has to wait until the gate reads."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+    connection.settimeout(10)
+    connection.connect(("127.0.0.1", g.port))
+    return connection
+
+
+def test_a_known_caller_reads_why_it_is_turned_away_and_meets_no_reset(tmp_path: Path) -> None:
+    with gate(tmp_path, connections=8) as g, contextlib.ExitStack() as stack:
+        for _ in range(8):
+            stack.enter_context(socket.create_connection(("127.0.0.1", g.port), 5))
+        time.sleep(0.1)
+        turned_away = [stack.enter_context(small_buffers(g)) for _ in range(120)]
+        answers = [upload_all(one, 300_000) for one in turned_away]
+        assert all(b" 503 " in said and b"too_many_connections" in said for said in answers)
+        assert all(b"retry-after: 5" in said.lower() for said in answers)
+
+
+def test_whose_upload_is_not_taken_reads_why_and_meets_no_reset(tmp_path: Path) -> None:
+    """Also where the body was not read to its end: the answer comes first, and then the end of the connection."""
+    settings: dict[str, Any] = {"held_bytes": 1 << 20, "max_bytes": 400 << 10, "body_s": 1.0}
+    with gate(tmp_path, **settings) as g, contextlib.ExitStack() as stack:
+        large = stack.enter_context(small_buffers(g))
+        said = upload_all(large, 6 << 20)
+        assert b" 413 " in said and b"too_large" in said and large.recv(1) == b""
+        g.slow.free.clear()
+        with ThreadPoolExecutor(8) as threads:
+            senders = [stack.enter_context(small_buffers(g)) for _ in range(8)]
+            asked = [threads.submit(upload_all, one, (390 << 10) - number) for number, one in enumerate(senders)]
+            g.wait_for(lambda: sum(one.done() for one in asked) >= 6)
+            g.slow.free.set()
+            answers = [one.result() for one in asked]
+        busy = [said for said in answers if b" 503 " in said]
+        assert len(busy) >= 6 and all(b'"busy"' in said and b"retry-after: 5" in said.lower() for said in busy)

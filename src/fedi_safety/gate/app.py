@@ -10,7 +10,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,10 +33,11 @@ from fedi_safety.gate.body import Body
 from fedi_safety.gate.body import read as read_body
 from fedi_safety.gate.memory import Holding, Memory
 from fedi_safety.gate.responses import Refusal, UploadResponse
+from fedi_safety.gate.stream import LastWord, discard, left, pieces
 from fedi_safety.gate.tally import Tally
 from fedi_safety.judging import logs, metrics
-from fedi_safety.judging.engine import EngineJudge, unjudged
-from fedi_safety.judging.types import Answer, Judge, Unjudged, Upload
+from fedi_safety.judging.engine import EngineJudge
+from fedi_safety.judging.types import Answer, Judge, Unjudged, Upload, unjudged
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,6 @@ _RECORD_S = 3.0  # of the deadline, for writing a waiting upload down
 _BODY_SHARE = 0.6  # of the deadline, at most, for the body to arrive
 _ANSWER_S = 0.1  # and for the answer itself
 _SNIFFED_BYTES = 4096
-_DISCARD_BYTES, _DISCARD_S = 1 << 20, 1.0
 _BY = "gate"
 _OWN = frozenset({_BY, "engine", "ledger", "memory"})  # all others are workers
 # What was found wanting in the upload itself: another try by this version would end the same.
@@ -139,7 +139,7 @@ class _Api:
                 holding = parts.memory.hold(caller.name)
                 body = await self._take_in(request, holding)
             except Refusal as refusal:
-                refusal.close = refusal.code in ("body_timeout", "busy") or not await _discard(request)
+                refusal.close = refusal.code in ("body_timeout", "busy") or not await discard(request)
                 raise
             deadline = started + gate.deadline_s
             parts.metrics.upload_bytes.observe(body.size)
@@ -162,7 +162,7 @@ class _Api:
 
     async def _take_in(self, request: Request, holding: Holding) -> Body:
         return await read_body(
-            _pieces(request),
+            pieces(request),
             request.headers.get("content-type", ""),
             request.headers.get("content-length"),
             holding,
@@ -201,7 +201,7 @@ class _Api:
         if parts.stopping:
             return unjudged(upload.sha256, _BY, Unjudged.STOPPING)
         judging = asyncio.ensure_future(parts.judge.judge(upload))
-        leaving = asyncio.ensure_future(_left(request))
+        leaving = asyncio.ensure_future(left(request))
         try:
             await asyncio.wait({judging, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not judging.done():
@@ -320,16 +320,17 @@ class _Api:
             logs.note("error", level=logging.WARNING, id=upload_id, peer=peer, code=error.code, detail=error.why)
         else:
             self._parts.tally.note(error.code, block(peer or ""), error.why, kind=error.kind, upload=upload_id)
-        response = _json(error.status, {"code": error.code, "message": error.message, "id": upload_id}, upload_id)
-        if error.close:
-            response.headers["Connection"] = "close"
-        return response
+        kind = LastWord if error.close else JSONResponse
+        headers = {"X-Request-Id": upload_id}
+        if error.status == 503:
+            headers["Retry-After"] = str(responses.RETRY_AFTER_S)
+        return kind({"code": error.code, "message": error.message, "id": upload_id}, error.status, headers)
 
     async def not_routed(self, request: Request, error: Exception) -> Response:
         """Tell that there is no such place, or no such method."""
         assert isinstance(error, HTTPException)
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
-        close = not await _discard(request)
+        close = not await discard(request)
         response = await self.refused(request, Refusal(error.status_code, code, error.detail.lower(), close=close))
         response.headers.update(error.headers or {})
         return response
@@ -386,47 +387,6 @@ def _when_failed(writing: Future[None], then: Callable[[], object]) -> None:
 def _when_done(writing: Future[None], then: Callable[[], object]) -> None:
     if not writing.cancel():
         writing.add_done_callback(lambda done: then() if not done.cancelled() and done.exception() is None else None)
-
-
-async def _pieces(request: Request) -> AsyncIterator[bytes]:
-    more = True
-    while more:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        more = message.get("more_body", False)
-        request.scope["whole"] = not more
-        yield message.get("body", b"")
-
-
-async def _left(request: Request) -> None:
-    """Return when the caller has gone away."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _discard(request: Request) -> bool:
-    """Read a little of what is still coming, so that the caller is done sending and can read the answer.
-
-    Returns whether that was all, so that the connection can be used again.
-    """
-    if request.scope.get("whole") or not _has_body(request):
-        return True
-    size = 0
-    try:
-        async with asyncio.timeout(_DISCARD_S):
-            while size < _DISCARD_BYTES:
-                message = await request.receive()
-                size += len(message.get("body", b""))
-                if message["type"] == "http.disconnect" or not message.get("more_body", False):
-                    return True
-    except TimeoutError:
-        return False
-    return False
-
-
-def _has_body(request: Request) -> bool:
-    return "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0"
 
 
 def _json(status: int, response: dict[str, Any], upload_id: str) -> JSONResponse:

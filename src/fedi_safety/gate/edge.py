@@ -23,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from fedi_safety.core.errors import UsageError
 from fedi_safety.gate.admission import FORWARDED_FOR, PROXY_SIGNS, RECOGNISED, block
+from fedi_safety.gate.responses import RETRY_AFTER_S
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ _BACKLOG = 512
 _OTHER_FILES = 256  # the ledger, decoders with their memory, stores
 # Who is turned away may send on for so long, and the answer reaches it: closed at once, it would see a reset instead.
 _LINGER_S = 2.0
-_LINGERING = 64
+_LINGERING, _STRANGERS_LINGERING = 160, 64
 _STOP_S = 9  # a little more than the judges take; containers are killed after ten
 
 
@@ -228,9 +229,10 @@ class _Protocol(HttpToolsProtocol):
             self.transport.close()  # amid another answer
             return
         body = json.dumps({"code": code, "message": message}).encode() + b"\n"
-        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-        self.transport.write(STATUS_LINE[status] + head + body)
-        if linger and self.edge.lingering < _LINGERING:
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n" % len(body)
+        again = b"retry-after: %d\r\n" % RETRY_AFTER_S if status == 503 else b""
+        self.transport.write(STATUS_LINE[status] + head + again + b"\r\n" + body)
+        if linger and self.edge.lingering < (_LINGERING if self._stranger is None else _STRANGERS_LINGERING):
             self._leave()
             self.lingers = True  # what it still sends is let go of
             self.edge.lingering += 1

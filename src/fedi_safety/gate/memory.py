@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from fedi_safety.judging.turns import share
+
+
+_size = attrgetter("size")
 
 
 @dataclass(eq=False, slots=True)
@@ -43,6 +47,13 @@ class _Caller:
     largest: int = 0  # of one that arrives
     uploads: set[Holding] = field(default_factory=set)  # that arrive
     waiting: dict[Holding, tuple[int, asyncio.Future[None]]] = field(default_factory=dict)  # in the order of coming
+
+    def grows(self, upload: Holding, size: int) -> None:
+        """Count so many bytes more of an upload that arrives."""
+        upload.size += size
+        self.held += size
+        self.arriving += size
+        self.largest = max(self.largest, upload.size)
 
     def leaves(self, upload: Holding) -> None:
         """Count an upload no longer among those that arrive."""
@@ -78,6 +89,9 @@ class Memory:
         """See `Holding.take`."""
         caller = self._callers.setdefault(holding.caller, _Caller())
         caller.uploads.add(holding)
+        if not caller.waiting and self._fits(holding, size, caller):
+            caller.grows(holding, size)
+            return
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         caller.waiting[holding] = size, granted
         try:
@@ -109,11 +123,14 @@ class Memory:
         Where that one does not fit, the largest of the caller's is tried as well: it is whole first, and gives back.
         """
         waiting = [caller for caller in self._callers.values() if caller.waiting]
+        if not waiting:
+            return
         for caller in sorted(waiting, key=lambda one: one.held):
-            for holding in list(caller.waiting):
-                if not self._given(holding, caller):
-                    largest = max(caller.waiting, key=lambda one: one.size)
-                    if largest.size >= caller.largest and largest is not holding:
+            while caller.waiting:
+                first = next(iter(caller.waiting))
+                if not self._given(first, caller):
+                    largest = max(caller.waiting, key=_size)
+                    if largest.size >= caller.largest and largest is not first:
                         self._given(largest, caller)
                     break
 
@@ -123,10 +140,7 @@ class Memory:
         if not granted.done():
             if not self._fits(holding, size, caller):
                 return False
-            holding.size += size
-            caller.held += size
-            caller.arriving += size
-            caller.largest = max(caller.largest, holding.size)
+            caller.grows(holding, size)
             granted.set_result(None)
         del caller.waiting[holding]
         return True

@@ -19,6 +19,9 @@ PARTLY = "partly"
 
 ACCEPTED, REFUSED = 200, 406
 
+RETRY_AFTER_S = 5
+"""What a 503 says of when to try again."""
+
 _TEXTS = {
     Unjudged.NO_WORKER: "no worker has asked for work lately",
     Unjudged.QUEUE_FULL: "too many uploads wait",

@@ -11,37 +11,35 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from fedi_safety.app.engine import Engine
 from fedi_safety.app.ledger import SystemClock
-from fedi_safety.app.replay import Rejudge
-from fedi_safety.core.enums import MediaType, Reason, Verdict
+from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import FediSafetyError, LedgerError, ModelError, Unscannable
 from fedi_safety.core.examine import DecodedMedium, Examiner
 from fedi_safety.core.ledger.ports import Verdicts
-from fedi_safety.core.policy import Policy, dismissal
+from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.queues import Pipe, Stopped
 from fedi_safety.core.testcard import draw_test_card
 from fedi_safety.core.types import Content, Evidence, Judgement
-from fedi_safety.judging.engine_queue import Pace, Recent, Waiting, Work
+from fedi_safety.judging.engine_queue import Waiting, Work
 from fedi_safety.judging.logs import named
 from fedi_safety.judging.metrics import Metrics
+from fedi_safety.judging.pace import AT_ONCE, MOST_BEFORE, Pace
+from fedi_safety.judging.remembered import Known
 from fedi_safety.judging.turns import Places
-from fedi_safety.judging.types import Answer, Unjudged, Upload
+from fedi_safety.judging.types import Answer, Unjudged, Upload, judged, unjudged
 
 log = logging.getLogger(__name__)
 
 _HEAD_BYTES = 4096
-_BLIND_S = 5.0  # how long nothing is looked up in a ledger that could not be read
 _BATCH = 8
 _MOMENT_S = 2.0
 _STOP_S = 8.0  # how long a stop waits for what is in hand; containers are killed after ten
 _JOIN_S = 20.0  # a batch ends by itself; a thread that outlives the interpreter can crash it
-_SURE = 0.75  # of the time that is left: the pace is a mean
 _TROUBLE = 3  # failures of the engine in a row, after which it does not count as ready
 
 _MEANS = {
@@ -49,17 +47,6 @@ _MEANS = {
     Reason.UNSUPPORTED: Unjudged.UNSUPPORTED,
     Reason.EMPTY: Unjudged.EMPTY,
 } | {Reason.DETECTOR_FAILED: Unjudged.ENGINE_FAILED}
-
-
-def unjudged(sha256: bytes, by: str, reason: Unjudged, detail: str = "") -> Answer:
-    """Return the answer that there is no verdict."""
-    return Answer("unjudged", sha256, by, reason, detail=detail)
-
-
-def judged(judgement: Judgement, content: Content, by: str) -> Answer:
-    """Return the answer that a verdict makes: only `block` refuses."""
-    outcome = "block" if judgement.verdict is Verdict.BLOCK else "clear"
-    return Answer(outcome, content.sha256, by, None, judgement, content)  # type: ignore[arg-type]
 
 
 @dataclass(slots=True)
@@ -83,7 +70,7 @@ class EngineLimits:
     """How much may wait for the engine."""
 
     queue: int = 64
-    before: int = 256  # uploads that may wait for a place in the queue
+    before: int = MOST_BEFORE  # uploads that may wait for a place in the queue
     spare_bytes: int = 128 << 20  # of uploads that were answered without a verdict and are judged when there is time
 
 
@@ -107,19 +94,17 @@ class EngineJudge:
         self._record = record
         self._metrics = metrics
         self._clock = SystemClock()
-        self._queue = Waiting(limits.queue, limits.spare_bytes)
-        self._places = Places(lambda caller: not self._stopping and self._queue.full(caller))
+        self._pace = Pace()
+        self._queue = Waiting(limits.queue, limits.spare_bytes, self._pace)
+        self._places = Places(lambda caller: not self._stopping and self._queue.full(caller), self._soonest)
         self._most_before = limits.before
         self._works: dict[bytes, Work] = {}
-        self._recent = Recent()
-        self._pace = Pace()
-        self._readers = ThreadPoolExecutor(2, "gate-look-up")
+        self._known = Known(ledger, record, lambda: self._examiner)
         self._threads: list[threading.Thread] = []
         self._to_score: Pipe[tuple[Work, DecodedMedium]] | None = None
         self._examiner: Examiner | None = None  # exchanged as a whole when the policy is read again
         self._stopping = False
         self._failures = 0
-        self._blind_until = 0.0
         self._opening: asyncio.Task[None] | None = None
         self.engine: Engine | None = None
         self.loaded: asyncio.Future[Engine] | None = None
@@ -149,11 +134,12 @@ class EngineJudge:
             return
         self.engine = engine
         self.take_policy(self._policy)
-        self._to_score = Pipe(2 * self._batch(engine), engine.jobs)
+        self._batch = max(_BATCH, *(detector.max_batch for detector in engine.detectors))
+        self._to_score = Pipe(2 * self._batch, engine.jobs)
         stages: list[tuple[Callable[..., None], str]] = [(self._decode, "decode"), (self._score, "score")]
         for work, name in stages:
             for i in range(engine.jobs):
-                args = self._to_score, self._batch(engine)
+                args = self._to_score, self._batch
                 thread = threading.Thread(target=work, args=args, name=f"gate-{name}-{i}", daemon=True)
                 thread.start()
                 self._threads.append(thread)
@@ -166,7 +152,7 @@ class EngineJudge:
             own = self.engine.in_force(policy)
             stages = _Stages(self._metrics)
             self._examiner = Examiner(self.engine.decoder, self.engine.cascade(own), own, stages, self._clock)
-            self._recent.clear()
+            self._known.clear()
 
     def ready(self) -> str | None:
         """Return None if uploads are judged, else why not."""
@@ -188,7 +174,7 @@ class EngineJudge:
         self._queue.close()
         if self._to_score is not None:
             self._to_score.abort()
-        self._readers.shutdown(wait=False)
+        self._known.close()
         if self.engine is not None:
             await asyncio.to_thread(self.engine.close)  # ends the decoder's children, and with them the threads' waits
         until = time.monotonic() + _JOIN_S
@@ -212,14 +198,14 @@ class EngineJudge:
             return unjudged(upload.sha256, "engine", Unjudged.STOPPING)
         if self.engine is None and (missing := await self._until_loaded(upload)) is not None:
             return missing
-        if upload.sha256 not in self._works and (known := await self._known(upload.sha256)) is not None:
+        if upload.sha256 not in self._works and (known := await self._known.get(upload.sha256)) is not None:
             return known
         entered = await self._enter(upload)
         return entered if isinstance(entered, Answer) else await self._wait(entered, upload.deadline)
 
     async def known(self, sha256: bytes) -> Answer | None:
         """Return the verdict on a content that was judged before, None if there is none or the models still load."""
-        return None if self._stopping or self.engine is None else await self._known(sha256)
+        return None if self._stopping or self.engine is None else await self._known.get(sha256)
 
     def room(self) -> int:
         """Return how many uploads in hand keep the engine busy: what it gets through in a moment, a batch at most."""
@@ -255,14 +241,17 @@ class EngineJudge:
                 return False
             entered.append(work or fresh)
             entered[0].waiters += 1
+            entered[0].due = max(entered[0].due, upload.deadline)
             return True
 
         if not enter():
-            late = self._too_late(upload)
-            if len(self._places) >= self._most_before and late:
+            before = self._places.ahead(upload.sender)
+            in_vain = self._pace.in_vain(upload, before, self._ahead, self._together)
+            if len(self._places) >= self._most_before and in_vain:
                 return unjudged(upload.sha256, "engine", Unjudged.QUEUE_FULL, "it could not be judged in time")
             try:
-                await self._places.wait(upload.sender, enter, min(upload.patience, upload.deadline))
+                patience = min(upload.patience, upload.deadline)
+                await self._places.wait(upload.sender, enter, patience, upload.deadline)
             except asyncio.CancelledError:
                 for work in entered:
                     self._leave(work)
@@ -284,7 +273,7 @@ class EngineJudge:
 
     def _put(self, work: Work, upload: Upload) -> bool:
         """Give it a place in the queue, if there is one and its turn would come in time."""
-        if self._too_late(upload) or not self._queue.put(work):
+        if upload.deadline <= self._soonest() or not self._queue.put(work):
             return False
         self._hold(work)
         return True
@@ -296,12 +285,19 @@ class EngineJudge:
         self._queue.put_spare(work)
         return False
 
-    def _too_late(self, upload: Upload) -> bool:
-        """Whether so much waits that this one's turn would come past its deadline, and cost those behind it theirs."""
+    @property
+    def _ahead(self) -> int:
+        """Return how many are in hand that somebody waits for, or that are being judged."""
+        return len(self._works) - self._queue.lengths()[1]
+
+    @property
+    def _together(self) -> int:
         assert self.engine is not None
-        ahead = len(self._works) - self._queue.lengths()[1]
-        with_it = min(self.engine.jobs * self._batch(self.engine), ahead + 1)  # judged together, so answered together
-        return ahead > 0 and self._pace.wait_s(ahead + with_it) >= _SURE * (upload.deadline - time.monotonic())
+        return self.engine.jobs * self._batch
+
+    def _soonest(self) -> float:
+        """Return by when what enters now is judged."""
+        return AT_ONCE if self._stopping else self._pace.soonest(self._ahead, self._together)
 
     def _hold(self, work: Work) -> None:
         self._works[work.sha256] = work
@@ -319,7 +315,7 @@ class EngineJudge:
         except TimeoutError:
             # Those who still wait come first; whom nobody waits for is judged when there is time, if there is room.
             if work.waiters == 1 and self._queue.drop(work) and not self._queue.put_spare(work):
-                self._works.pop(work.sha256, None)
+                self._let_go(work)
             return unjudged(work.sha256, "engine", Unjudged.DEADLINE)
         finally:
             self._leave(work)
@@ -329,8 +325,14 @@ class EngineJudge:
         work.waiters -= 1
         if not work.waiters:
             if self._queue.drop_urgent(work):
-                self._works.pop(work.sha256, None)
+                self._let_go(work)
             self._places.changed()
+
+    def _let_go(self, work: Work) -> None:
+        if self._works.get(work.sha256) is work:
+            del self._works[work.sha256]
+        if not self._works:
+            self._pace.idle()
 
     def later(self, upload: Upload) -> bool:
         """Judge an upload that was answered already, when nobody waits; return false if there is no room for it."""
@@ -347,47 +349,7 @@ class EngineJudge:
         self._hold(work)
         return True
 
-    # --- what is known already
-
-    async def _known(self, sha256: bytes) -> Answer | None:
-        if (recent := self._recent.get(sha256)) is not None:
-            return recent
-        examiner = self._examiner
-        if examiner is None:
-            return None
-        try:
-            found = await self._loop.run_in_executor(self._readers, self._look_up, sha256, examiner)
-        except LedgerError as error:
-            log.warning("what was judged before is not known now: %s", error.line())
-            self._blind_until = time.monotonic() + _BLIND_S
-            return None
-        if found is not None and examiner is self._examiner:
-            self._recent.put(found)
-        return found
-
-    def _look_up(self, sha256: bytes, examiner: Examiner) -> Answer | None:
-        """Return the verdict that the ledger has, decided anew from its scores where the policy is another now."""
-        if time.monotonic() < self._blind_until:
-            return None
-        remembered = self._ledger.contents([sha256]).get(sha256)
-        if remembered is None:
-            return None
-        content, judgement, decided = remembered
-        if not (decided and judgement.policy == examiner.policy.id):
-            if self._ledger.dismissed([sha256]):
-                judgement = dismissal(examiner.policy.id)
-            else:
-                anew = Rejudge(examiner.policy, examiner.cascade.available)(sha256, content.scores)
-                if anew is None:
-                    return None
-                judgement = anew
-                self._record(content, judgement, False)
-        return judged(judgement, content, "ledger")
-
     # --- the threads
-
-    def _batch(self, engine: Engine) -> int:
-        return max(_BATCH, *(detector.max_batch for detector in engine.detectors))
 
     def _decode(self, to_score: Pipe[tuple[Work, DecodedMedium]], _batch: int) -> None:
         try:
@@ -457,12 +419,9 @@ class EngineJudge:
     def _resolve(self, work: Work, answer: Answer) -> None:
         if self._works.get(work.sha256) is work:
             del self._works[work.sha256]
-            self._pace.done(time.monotonic(), more=bool(self._works))
+            self._pace.done(time.monotonic(), more=bool(self._works), begun=work.begun)
         self._failures = self._failures + 1 if answer.reason is Unjudged.ENGINE_FAILED else 0
-        if answer.content is not None and answer.judgement is not None:
-            examiner = self._examiner
-            if examiner is not None and answer.judgement.policy == examiner.policy.id:
-                self._recent.put(answer)
+        self._known.put(answer)
         if not work.future.done():
             work.future.set_result(answer)
         self._places.changed()

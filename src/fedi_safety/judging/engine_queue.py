@@ -1,6 +1,6 @@
 """What waits for the engine of a gate: uploads that somebody waits for first, then what was answered already.
 
-And the verdicts of a moment ago, and how fast the last ones came. It judges nothing and knows no deadline.
+And the verdicts of a moment ago. It judges nothing.
 """
 
 from __future__ import annotations
@@ -13,17 +13,20 @@ from dataclasses import dataclass, replace
 
 from fedi_safety.core.enums import MediaType
 from fedi_safety.core.queues import ByteBudget
+from fedi_safety.judging.pace import Pace
 from fedi_safety.judging.turns import Turns, share
 from fedi_safety.judging.types import Answer
 
 _REMEMBERED = 10_000
 _RECENT_S = 30.0
-_PACE, _FEWEST = 32, 16  # the last uploads by which the engine's pace is told: several batches of 8
 
 
 @dataclass(eq=False, slots=True)
 class Work:
-    """A content that is to be judged, and those who wait for it. `data` goes when there is no more to decode."""
+    """A content that is to be judged, and those who wait for it. `data` goes when there is no more to decode.
+
+    Times are `time.monotonic()`: `due` is the last deadline of those who wait; `begun` is 0 until it is taken.
+    """
 
     sha256: bytes
     data: bytes
@@ -32,14 +35,17 @@ class Work:
     future: asyncio.Future[Answer]
     sender: str = ""
     waiters: int = 0
+    due: float = 0.0
+    begun: float = 0.0
 
 
 class Waiting:
     """What waits for a decoder: uploads that somebody waits for first, then what is judged when there is time."""
 
-    def __init__(self, urgent: int, spare_bytes: int) -> None:
+    def __init__(self, urgent: int, spare_bytes: int, pace: Pace) -> None:
         """Hold at most so many urgent ones, of one caller its share, and so many bytes of the others."""
         self._most = urgent
+        self._pace = pace
         self._budget = ByteBudget(spare_bytes, one_always=False)  # of those that nobody waits for
         self._urgent: Turns[Work] = Turns()
         self._spare: deque[Work] = deque()
@@ -95,12 +101,21 @@ class Waiting:
                 if self._closed:
                     return None
                 self._changed.wait(1.0)
-            for sender, work in self._urgent.items():
-                self._urgent.take(sender, work)
-                return work
-            work = self._spare.popleft()
-            self._budget.give_back(work.size)
+            now = time.monotonic()
+            work = self._next(now)
+            work.begun = now
             return work
+
+    def _next(self, now: float) -> Work:
+        """Return the first one that can still be judged in time, where there is one, and take it out."""
+        soonest = now + self._pace.quickest_s
+        chosen = self._urgent.first(lambda work: work.due > soonest) or self._urgent.first(lambda _: True)
+        if chosen is not None:
+            self._urgent.take(*chosen)
+            return chosen[1]
+        work = self._spare.popleft()
+        self._budget.give_back(work.size)
+        return work
 
     def close(self) -> None:
         """Let go of everything and end those who wait."""
@@ -138,28 +153,3 @@ class Recent:
     def clear(self) -> None:
         """Forget everything: another policy decides now."""
         self._answers.clear()
-
-
-class Pace:
-    """How fast the engine gets through what is in hand, told by the last ones. Belongs to one event loop."""
-
-    def __init__(self) -> None:
-        """Know nothing yet."""
-        self._gaps: deque[float] = deque(maxlen=_PACE)  # between those done one after the other
-        self._last: float | None = None  # when the last one was done; None while nothing is in hand
-
-    def begin(self, now: float) -> None:
-        """Note that something is in hand."""
-        if self._last is None:
-            self._last = now
-
-    def done(self, now: float, *, more: bool) -> None:
-        """Note that one is done. The time until the next one counts only if there are `more` in hand."""
-        if self._last is not None:
-            self._gaps.append(now - self._last)
-        self._last = now if more else None
-
-    def wait_s(self, ahead: int) -> float:
-        """Return how long so many will take. Nothing is refused by one slow upload alone: 0 until some were seen."""
-        seen = len(self._gaps)
-        return ahead * sum(self._gaps) / seen if seen >= _FEWEST else 0.0

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from fedi_safety.judging.engine import EngineJudge, unjudged
+from fedi_safety.judging.engine import EngineJudge
 from fedi_safety.judging.logs import named
-from fedi_safety.judging.types import Answer, Unjudged, Upload
+from fedi_safety.judging.types import Answer, Unjudged, Upload, unjudged
 from fedi_safety.judging.worker_queue import Lease, WorkerQueue
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Who comes next: callers by turns, and each caller's uploads in the order in which they came.
+"""Who comes next: callers by turns, and each caller's uploads in the order in which they came, or are due.
 
 Pure but for waiting, which belongs to one event loop. It knows neither media nor judges.
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from operator import attrgetter
+from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -38,9 +40,9 @@ class Turns(Generic[T]):
                 if rank < len(line):
                     yield caller, line[rank]
 
-    def callers(self) -> list[str]:
-        """Return those of whom something waits."""
-        return list(self._lines)
+    def first(self, fits: Callable[[T], bool]) -> tuple[str, T] | None:
+        """Return the next one that fits, and whose it is: of the caller whose turn it is, if one of its own does."""
+        return next(((caller, item) for caller, line in self._lines.items() for item in line if fits(item)), None)
 
     def of(self, caller: str) -> int:
         """Return how many of this caller wait."""
@@ -75,39 +77,94 @@ class Turns(Generic[T]):
         self._lines.clear()
 
 
-class Places:
-    """Uploads that wait before a queue until there is a place in it."""
+class _Waiter(NamedTuple):
+    """One that waits for a place. Compared by when it is due; the number, given once, tells two apart."""
 
-    def __init__(self, full: Callable[[str], bool] = lambda _caller: False) -> None:
-        """Hold nobody yet. `full` tells of a caller that nothing of it could enter now: then nothing of it is tried."""
+    due: float
+    number: int
+    enter: Callable[[], bool]
+    entered: asyncio.Future[None]
+
+
+_due = attrgetter("due")
+
+
+class Places:
+    """Uploads that wait before a queue until there is a place in it: of each caller whichever is due first.
+
+    One that would come too late for its own deadline is passed over, as long as that is so: it takes the place of none
+    that would come in time.
+    """
+
+    def __init__(
+        self, full: Callable[[str], bool] = lambda _caller: False, soonest: Callable[[], float] = lambda: float("-inf")
+    ) -> None:
+        """Hold nobody yet.
+
+        `full` tells of a caller that nothing of it could enter now: then nothing of it is tried. `soonest` tells by when
+        (`time.monotonic()`) what enters now is through: what is due before that is not tried.
+        """
         self._full = full
-        self._turns: Turns[tuple[Callable[[], bool], asyncio.Future[None]]] = Turns()
+        self._soonest = soonest
+        self._lines: OrderedDict[str, list[_Waiter]] = OrderedDict()
+        self._length = 0
+        self._numbers = 0
 
     def __len__(self) -> int:
         """Return how many wait."""
-        return len(self._turns)
+        return self._length
 
-    async def wait(self, caller: str, enter: Callable[[], bool], until: float) -> bool:
-        """Return true once `enter` has done so, false where it has not by `until` (`time.monotonic()`)."""
+    def ahead(self, caller: str) -> int:
+        """Return how many of those that wait have their turn before one more of this caller, were it due last."""
+        own = len(self._lines.get(caller, ()))
+        return sum(min(len(line), own + 1) for name, line in self._lines.items() if name != caller) + own
+
+    async def wait(self, caller: str, enter: Callable[[], bool], until: float, due: float = float("inf")) -> bool:
+        """Return true once `enter` has done so, false where it has not by `until`. Times are `time.monotonic()`."""
         if enter():
             return True
-        waiting = enter, asyncio.get_running_loop().create_future()
-        self._turns.put(caller, waiting)
+        self._numbers += 1
+        waiter = _Waiter(due, self._numbers, enter, asyncio.get_running_loop().create_future())
+        insort(self._lines.setdefault(caller, []), waiter)
+        self._length += 1
         try:
             async with asyncio.timeout(max(0.0, until - time.monotonic())):
-                await waiting[1]
+                await waiter.entered
             return True
         except TimeoutError:
-            return waiting[1].done() and not waiting[1].cancelled()
+            return waiter.entered.done() and not waiter.entered.cancelled()
         finally:
-            self._turns.drop(caller, waiting)
+            self._drop(caller, waiter)
 
-    def changed(self) -> None:
-        """Let those in for whom there is a place now. To be called whenever one may have become free."""
-        full = {caller for caller in self._turns.callers() if self._full(caller)}
-        for caller, waiting in self._turns.items():
-            enter, entered = waiting
-            if caller not in full and not entered.done() and enter():
-                entered.set_result(None)
-                self._turns.take(caller, waiting)
-                full.update(other for other in self._turns.callers() if self._full(other))
+    def _drop(self, caller: str, waiter: _Waiter) -> None:
+        line = self._lines.get(caller, [])
+        place = bisect_left(line, waiter)
+        if place < len(line) and line[place] is waiter:
+            del line[place]
+            self._length -= 1
+            if not line:
+                del self._lines[caller]
+
+    def changed(self, *, every: bool = False) -> None:
+        """Let those in for whom there is a place now. To be called whenever one may have become free.
+
+        `every` one is tried, whatever `full` and `soonest` say: where there may be another end to the waiting.
+        """
+        callers = deque(self._lines)
+        while callers:
+            caller = callers.popleft()
+            if (every or not self._full(caller)) and self._let_in(caller, every):
+                callers.append(caller)
+
+    def _let_in(self, caller: str, every: bool) -> bool:
+        """Let in the first of this caller's that can enter; return whether there is one. The others come next then."""
+        line = self._lines.get(caller, [])
+        passed_over = 0 if every else bisect_right(line, self._soonest(), key=_due)
+        for waiter in line[passed_over:]:
+            if not waiter.entered.done() and waiter.enter():
+                waiter.entered.set_result(None)
+                self._drop(caller, waiter)
+                if caller in self._lines:
+                    self._lines.move_to_end(caller)
+                return True
+        return False

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, Protocol
 
+from fedi_safety.core.enums import Verdict
 from fedi_safety.core.types import Content, Judgement
 
 Outcome = Literal["clear", "block", "unjudged"]
@@ -79,6 +80,17 @@ class Answer:
             self.judgement is None
         ):
             raise ValueError(f"answer {self.outcome} with reason {self.reason} and judgement {self.judgement}")
+
+
+def unjudged(sha256: bytes, by: str, reason: Unjudged, detail: str = "") -> Answer:
+    """Return the answer that there is no verdict."""
+    return Answer("unjudged", sha256, by, reason, detail=detail)
+
+
+def judged(judgement: Judgement, content: Content, by: str) -> Answer:
+    """Return the answer that a verdict makes: only `block` refuses."""
+    outcome: Outcome = "block" if judgement.verdict is Verdict.BLOCK else "clear"
+    return Answer(outcome, content.sha256, by, None, judgement, content)
 
 
 class Judge(Protocol):

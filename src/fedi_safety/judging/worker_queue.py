@@ -18,6 +18,7 @@ from uuid import uuid4
 from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.queues import ByteBudget
+from fedi_safety.judging.pace import MOST_BEFORE, Pace
 from fedi_safety.judging.turns import Places, Turns, share
 from fedi_safety.judging.types import Answer, Unjudged, Upload
 from fedi_safety.media.sniff import sniff
@@ -58,6 +59,7 @@ class Lease:
     id: str
     worker: str
     job: _Job
+    begun: float = 0.0  # `time.monotonic()`
     lapses: asyncio.TimerHandle | None = None  # None once it has lapsed: its answer still counts if it is the first
 
     @property
@@ -122,7 +124,8 @@ class WorkerQueue:
         self._sniff = sniff
         self._jobs: dict[str, _Job] = {}
         self._waiting: Turns[_Job] = Turns()
-        self._before = Places()
+        self._pace = Pace()
+        self._before = Places(self._full, self._soonest)
         self._leases: dict[str, Lease] = {}
         self._askers: list[_Asker] = []  # workers that wait for work, the one that asked first at the front
         self._asked: dict[str, float] = {}
@@ -144,7 +147,7 @@ class WorkerQueue:
     async def stop(self) -> None:
         """Take nothing more, give the workers some seconds for what is held, answer the rest, and let them go."""
         self._stopping = True
-        self._before.changed()
+        self._before.changed(every=True)
         try:
             async with asyncio.timeout(_STOP_S):
                 await self._empty.wait()
@@ -190,8 +193,13 @@ class WorkerQueue:
             raise ValueError(f"upload {upload.id} is held already")
         job = _Job(upload, media_type, asyncio.get_running_loop().create_future())
         try:
-            if not await self._before.wait(upload.sender, lambda: self._enter(job), upload.patience):
-                return _unjudged(upload, Unjudged.QUEUE_FULL)
+            if not self._enter(job):
+                before = self._before.ahead(upload.sender)
+                if len(self._before) >= MOST_BEFORE and self._pace.in_vain(upload, before, len(self._jobs)):
+                    return _unjudged(upload, Unjudged.QUEUE_FULL, "it could not be judged in time")
+                entered = self._before.wait(upload.sender, lambda: self._enter(job), upload.patience, upload.deadline)
+                if not await entered:
+                    return _unjudged(upload, Unjudged.QUEUE_FULL)
             async with asyncio.timeout(upload.deadline - _MARGIN_S - time.monotonic()):
                 return await job.answer
         except TimeoutError:
@@ -205,16 +213,25 @@ class WorkerQueue:
         if (reason := self._hopeless(job)) is not None:
             job.answer.set_result(reason)
             return True
-        most, places = self.limits.max_waiting, self._waiting
-        if most and (len(places) > most or places.of(upload.sender) > share(most)):
+        if self._full(upload.sender) or upload.deadline <= self._soonest():
             return False
         if not self._budget.try_take(len(upload.data)):
             return False
         self._jobs[upload.id] = job
+        self._pace.begin(time.monotonic())
         self._empty.clear()
         self._put(job)
         self._look()
         return True
+
+    def _full(self, caller: str) -> bool:
+        """Whether there is no place for one of this caller."""
+        most, places = self.limits.max_waiting, self._waiting
+        return bool(most) and (len(places) > most or places.of(caller) > share(most))
+
+    def _soonest(self) -> float:
+        """Return by when what enters now is judged."""
+        return self._pace.soonest(len(self._jobs))
 
     def _hopeless(self, job: _Job) -> Answer | None:
         """Return the answer to what nobody will judge, as it looks now."""
@@ -249,7 +266,7 @@ class WorkerQueue:
             for _, job in self._waiting.items():
                 if not job.answer.done() and not self._stopping and (answer := self._hopeless(job)) is not None:
                     job.answer.set_result(answer)
-            self._before.changed()
+            self._before.changed(every=True)
             if self._jobs or self._before:
                 self._look()
 
@@ -271,10 +288,19 @@ class WorkerQueue:
             if lease.lapses is not None:
                 lease.lapses.cancel()
         if self._jobs.pop(job.upload.id, None) is not None:
+            self._count(job)
             self._budget.give_back(len(job.upload.data))
             self._before.changed()
         if not self._jobs:
             self._empty.set()
+
+    def _count(self, job: _Job) -> None:
+        """Count an upload for the pace, if a worker has answered it."""
+        answered = job.answer.done() and not job.answer.cancelled() and bool(job.leases)
+        if answered:
+            self._pace.done(time.monotonic(), more=bool(self._jobs), begun=job.leases[-1].begun)
+        elif not self._jobs:
+            self._pace.idle()
 
     # --- the side of the workers
 
@@ -381,7 +407,7 @@ class WorkerQueue:
         size = 0
         most = min(most, math.ceil(len(self._waiting) / (1 + len(self._askers))))  # the idle ones get their part
         lately = set(self._lately())
-        for sender, job in self._waiting.items():
+        for sender, job in self._in_time():
             if len(leases) >= most:
                 break
             if kinds is not None and job.media_type not in kinds:
@@ -392,7 +418,7 @@ class WorkerQueue:
             if leases and max_bytes is not None and size > max_bytes:
                 break
             self._waiting.take(sender, job)
-            lease = Lease(str(uuid4()), worker, job)
+            lease = Lease(str(uuid4()), worker, job, time.monotonic())
             job.leases.append(lease)
             self._leases[lease.id] = lease
             self._begin(lease, lease_s or self.limits.renewed_s)
@@ -400,6 +426,12 @@ class WorkerQueue:
         if leases:
             self._before.changed()
         return leases
+
+    def _in_time(self) -> list[tuple[str, _Job]]:
+        """Return what waits, by turns; last what can be answered in time no more, and whose answer nobody would read."""
+        soonest = time.monotonic() + self._pace.quickest_s + _MARGIN_S
+        waiting = list(self._waiting.items())
+        return sorted(waiting, key=lambda entry: entry[1].upload.deadline <= soonest)
 
     def _begin(self, lease: Lease, seconds: float) -> None:
         lease.lapses = asyncio.get_running_loop().call_later(seconds, self._lapse, lease)

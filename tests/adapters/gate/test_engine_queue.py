@@ -1,8 +1,14 @@
-"""How fast a gate's engine is, told by what it did last."""
+"""How fast a gate's engine is, told by what it did last, and what it takes next."""
 
 from __future__ import annotations
 
-from fedi_safety.judging.engine_queue import Pace
+import asyncio
+import time
+
+from fedi_safety.core.enums import MediaType
+from fedi_safety.judging.engine_queue import Waiting, Work
+from fedi_safety.judging.pace import Pace
+from fedi_safety.judging.types import Answer
 
 
 def test_batches_count_as_so_many_uploads_and_idle_time_not_at_all() -> None:
@@ -27,3 +33,47 @@ def test_it_says_nothing_before_it_has_seen_some() -> None:
     assert pace.wait_s(1000) == 0.0
     pace.done(16.0, more=True)
     assert pace.wait_s(10) == 10.0
+
+
+def test_idle_time_is_none_of_the_pace_also_when_what_was_in_hand_was_let_go_of() -> None:
+    pace = Pace()
+    for number in range(16):
+        pace.begin(float(number))
+        pace.done(number + 0.5, more=False)
+    pace.begin(20.0)
+    pace.idle()  # its uploader went away
+    pace.begin(5000.0)
+    pace.done(5000.5, more=False)
+    assert pace.wait_s(10) == 5.0
+
+
+def works(waiting: Waiting, dues: dict[str, float]) -> None:
+    for name, due in dues.items():
+        data = name.encode()
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        assert waiting.put(Work(data, data, MediaType.PNG, len(data), future, name[0], 1, due))
+
+
+def taken(waiting: Waiting) -> str:
+    work = waiting.take()
+    assert work is not None and work.begun
+    return work.sha256.decode()
+
+
+def test_what_cannot_be_judged_in_time_takes_no_judge_while_another_can() -> None:
+    """Told by the quickest of the last ones: by others that took long nobody can have an upload passed over."""
+
+    async def test() -> None:
+        pace = Pace()
+        now = time.monotonic()
+        waiting = Waiting(64, 0, pace)
+        works(waiting, {"a1": now + 1.0, "a9": now + 9.0, "b1": now + 1.0, "b9": now + 9.0})
+        assert taken(waiting) == "a1", "nothing is known of how long they take"
+        works(waiting, {"a2": now + 1.5})
+        for took in (30.0,) * 15 + (2.0,):
+            pace.done(now, more=True, begun=now - took)
+        assert [taken(waiting) for _ in range(2)] == ["b9", "a9"]
+        assert {taken(waiting) for _ in range(2)} == {"b1", "a2"}, "rather than that a judge stands idle"
+        assert waiting.lengths() == (0, 0)
+
+    asyncio.run(test())

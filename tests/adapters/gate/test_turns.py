@@ -71,3 +71,57 @@ def test_places_are_given_by_turns_and_waited_for_no_longer_than_patience_lasts(
         assert not places
 
     asyncio.run(test())
+
+
+def test_of_each_caller_whoever_is_due_first_enters_and_who_is_due_too_soon_is_passed_over() -> None:
+    async def test() -> None:
+        soonest, free, entered = 0.0, 0, []
+        places = Places(lambda _caller: not free, lambda: soonest)
+
+        def enter(name: str) -> bool:
+            nonlocal free
+            if not free:
+                return False
+            free -= 1
+            entered.append(name)
+            return True
+
+        until = time.monotonic() + 5
+        dues = {"a30": 30.0, "a10": 10.0, "b20": 20.0, "a20": 20.0}
+        waiting = [
+            asyncio.create_task(places.wait(name[0], partial(enter, name), until, due)) for name, due in dues.items()
+        ]
+        await asyncio.sleep(0)
+        assert [places.ahead(caller) for caller in "abc"] == [4, 3, 2]
+        free, soonest = 3, 10.0
+        places.changed()
+        assert entered == ["a20", "b20", "a30"] and len(places) == 1
+        free = 1
+        places.changed()
+        assert len(entered) == 3, "it would come too late"
+        soonest = 9.0
+        places.changed()
+        assert entered[3] == "a10" and not places
+        assert await asyncio.gather(*waiting) == [True] * 4
+
+    asyncio.run(test())
+
+
+def test_every_one_can_be_tried_whatever_is_full_or_too_late() -> None:
+    async def test() -> None:
+        over = False
+        places = Places(lambda _caller: True, lambda: 100.0)
+        until = time.monotonic() + 5
+        ends = [lambda: over, lambda: False, lambda: over]
+        waiting = [asyncio.create_task(places.wait("a", end, until, 1.0)) for end in ends]
+        await asyncio.sleep(0)
+        over = True
+        places.changed()
+        assert len(places) == 3
+        places.changed(every=True)
+        assert len(places) == 1
+        waiting[1].cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert not places
+
+    asyncio.run(test())

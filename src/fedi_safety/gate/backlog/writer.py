@@ -25,6 +25,7 @@ from fedi_safety.judging.metrics import Metrics
 log = logging.getLogger(__name__)
 
 _LINGER_S = 0.5  # how long what nobody waits for may gather
+_MOMENT_S = 0.05  # from one transaction to the next: what somebody waits for in between gathers as well
 _MOST = 512  # entries of one transaction
 _MOST_KEPT = 20_000  # entries that memory holds while the ledger cannot be written
 _RETRY_S = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -67,6 +68,7 @@ class LedgerWriter:
         self._changed = threading.Condition()
         self._waiting = _Waiting()
         self._closing = False
+        self._written_at = 0.0
         self._failing: str | None = None
         self._failed_at = 0.0
         self._said_at = 0.0
@@ -153,8 +155,10 @@ class LedgerWriter:
             waiting.entries.append(entry)
             if len(waiting.entries) > 2 * _MOST_KEPT:  # an outage: verdicts can be found again, waiting uploads cannot
                 waiting.entries = deque(e for e in waiting.entries if e.kept or e.done is not None)
-            waiting.urgent = waiting.urgent or entry.done is not None or entry.kept
-            self._changed.notify_all()
+            urgent = waiting.urgent or entry.done is not None or entry.kept
+            if urgent != waiting.urgent or len(waiting.entries) == 1:  # else the thread knows how long it may wait
+                waiting.urgent = urgent
+                self._changed.notify_all()
 
     def _work(self) -> None:
         while (batch := self._next()) is not None:
@@ -168,6 +172,7 @@ class LedgerWriter:
                 self._one_by_one(batch, error)
             else:
                 self._succeeded(batch)
+            self._written_at = time.monotonic()
 
     def _next(self) -> list[_Write] | None:
         """Wait for something to write. None means the end; an empty list that there was nothing after all."""
@@ -192,7 +197,7 @@ class LedgerWriter:
         if self._failing is not None:
             return self._failed_at + _RETRY_S[min(self._tries, len(_RETRY_S)) - 1] - now
         if self._waiting.urgent:
-            return 0.0
+            return self._written_at + _MOMENT_S - now
         return self._waiting.since + _LINGER_S - now
 
     def _write(self, batch: Sequence[_Write]) -> None:

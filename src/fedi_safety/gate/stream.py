@@ -1,0 +1,77 @@
+"""A request's body as it comes, and what is done with what is still coming when the answer is known already.
+
+A connection that is closed while its caller still sends is a reset to that caller, and the answer may be lost with it. It
+keeps nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+
+_DISCARD_BYTES, _DISCARD_S = 1 << 20, 1.0
+
+
+async def pieces(request: Request) -> AsyncIterator[bytes]:
+    """Yield the body. Raises `ClientDisconnect` where the caller goes away."""
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        more = message.get("more_body", False)
+        request.scope["whole"] = not more
+        yield message.get("body", b"")
+
+
+async def left(request: Request) -> None:
+    """Return when the caller, whose body is read, has gone away."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def discard(request: Request) -> bool:
+    """Read a little of what is still coming, so that the caller is done sending and can read the answer.
+
+    Returns whether that was all, so that the connection can be used again.
+    """
+    if request.scope.get("whole") or not _has_body(request):
+        return True
+    return await _read_on(request.receive, _DISCARD_BYTES)
+
+
+class LastWord(JSONResponse):
+    """An answer to a request whose body may still be coming, after which the connection is closed.
+
+    What comes is let go of for a moment after the answer is sent: the caller can read it before it sees the end.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer, let come what still comes, and end."""
+        self.headers["Connection"] = "close"
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        if not scope.get("whole"):
+            await _read_on(receive)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _read_on(receive: Receive, most: float = float("inf")) -> bool:
+    size = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DISCARD_S):
+            while size < most:
+                message = await receive()
+                size += len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return True
+    return False
+
+
+def _has_body(request: Request) -> bool:
+    return "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0"
