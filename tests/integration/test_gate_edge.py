@@ -271,7 +271,7 @@ def upload_all(connection: socket.socket, size: int, path: bytes = b"") -> bytes
 def small_buffers(g: Gate) -> socket.socket:
     """Return a connection on which the sender has to wait until the gate reads."""
     connection = socket.socket()
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32768)
     connection.settimeout(10)
     connection.connect(("127.0.0.1", g.port))
     return connection
@@ -293,7 +293,7 @@ def test_whose_upload_is_not_taken_reads_why_and_meets_no_reset(tmp_path: Path) 
     settings: dict[str, Any] = {"held_bytes": 1 << 20, "max_bytes": 400 << 10, "body_s": 1.0}
     with gate(tmp_path, **settings) as g, contextlib.ExitStack() as stack:
         large = stack.enter_context(small_buffers(g))
-        said = upload_all(large, 6 << 20)
+        said = upload_all(large, 3 << 20)
         assert b" 413 " in said and b"too_large" in said and large.recv(1) == b""
         g.slow.free.clear()
         with ThreadPoolExecutor(8) as threads:

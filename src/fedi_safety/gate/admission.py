@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from starlette.datastructures import Headers
@@ -71,6 +72,7 @@ def is_loopback(host: str) -> bool:
     return address is not None and address.is_loopback
 
 
+@lru_cache(maxsize=1024)
 def parse(text: str) -> Address | None:
     """Return the address that a text names, None for anything else. IPv4 that is wrapped in IPv6 is IPv4."""
     try:
@@ -119,6 +121,8 @@ PROXY_SIGNS = (
 )
 """Headers that web servers and delivery networks add to what they pass on, and that callers of a gate never send."""
 
+_SIGNS = frozenset(name.encode() for name in PROXY_SIGNS)
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -148,7 +152,7 @@ class Admission:
         """
         address = parse(peer or "")
         hops = [hop for header in headers.getlist(FORWARDED_FOR) for hop in header.split(",")]
-        passed_on = bool(hops) or any(name in headers for name in PROXY_SIGNS)
+        passed_on = bool(hops) or any(name in _SIGNS for name, _ in headers.raw)
         if passed_on and not (hops and address is not None and _within(address, self._proxies)):
             return None
         while address is not None and hops and _within(address, self._proxies):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -237,10 +238,12 @@ class Serving:
                     loaded.result()  # raises what kept the models from being loaded
             if self._stop.is_set():
                 return
+            gc.freeze()  # what is there now stays: else it is gone through whenever many uploads come and go
             self.ready.set()
             self._notifier.send("READY=1", f"STATUS=listening on {edge.shown(self._listener)}")
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            gc.unfreeze()
             stopped.cancel()
 
     def stop(self) -> None:

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 _DISCARD_BYTES, _DISCARD_S = 1 << 20, 1.0
+_LAST_WORD_S, _SILENT_S = 5.0, 1.0  # who still sends may send on for so long, unless it pauses
 
 
 async def pieces(request: Request) -> AsyncIterator[bytes]:
@@ -42,7 +43,7 @@ async def discard(request: Request) -> bool:
     """
     if request.scope.get("whole") or not _has_body(request):
         return True
-    return await _read_on(request.receive, _DISCARD_BYTES)
+    return await _read_on(request.receive, _DISCARD_S, most_bytes=_DISCARD_BYTES)
 
 
 class LastWord(JSONResponse):
@@ -57,16 +58,18 @@ class LastWord(JSONResponse):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
         if not scope.get("whole"):
-            await _read_on(receive)
+            await _read_on(receive, _LAST_WORD_S)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _read_on(receive: Receive, most: float = float("inf")) -> bool:
+async def _read_on(receive: Receive, seconds: float, *, most_bytes: float = float("inf")) -> bool:
+    """Read until the body's end, or the caller's; return whether that was reached."""
     size = 0
     with suppress(TimeoutError):
-        async with asyncio.timeout(_DISCARD_S):
-            while size < most:
-                message = await receive()
+        async with asyncio.timeout(seconds):
+            while size < most_bytes:
+                async with asyncio.timeout(_SILENT_S):
+                    message = await receive()
                 size += len(message.get("body", b""))
                 if message["type"] == "http.disconnect" or not message.get("more_body", False):
                     return True

@@ -95,11 +95,11 @@ class EngineJudge:
         self._metrics = metrics
         self._clock = SystemClock()
         self._pace = Pace()
-        self._queue = Waiting(limits.queue, limits.spare_bytes, self._pace)
+        self._queue = Waiting(limits.queue, limits.spare_bytes, self._pace, crowded=lambda: bool(self._places))
         self._places = Places(lambda caller: not self._stopping and self._queue.full(caller), self._soonest)
         self._most_before = limits.before
         self._works: dict[bytes, Work] = {}
-        self._known = Known(ledger, record, lambda: self._examiner)
+        self._known = Known(ledger, record, lambda: self._examiner, lambda: bool(self._places))
         self._threads: list[threading.Thread] = []
         self._to_score: Pipe[tuple[Work, DecodedMedium]] | None = None
         self._examiner: Examiner | None = None  # exchanged as a whole when the policy is read again
@@ -135,6 +135,7 @@ class EngineJudge:
         self.engine = engine
         self.take_policy(self._policy)
         self._batch = max(_BATCH, *(detector.max_batch for detector in engine.detectors))
+        self._queue.busy = self._batch
         self._to_score = Pipe(2 * self._batch, engine.jobs)
         stages: list[tuple[Callable[..., None], str]] = [(self._decode, "decode"), (self._score, "score")]
         for work, name in stages:
@@ -420,6 +421,7 @@ class EngineJudge:
         if self._works.get(work.sha256) is work:
             del self._works[work.sha256]
             self._pace.done(time.monotonic(), more=bool(self._works), begun=work.begun)
+        self._queue.done(work)
         self._failures = self._failures + 1 if answer.reason is Unjudged.ENGINE_FAILED else 0
         self._known.put(answer)
         if not work.future.done():

@@ -9,6 +9,7 @@ import asyncio
 import threading
 import time
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from fedi_safety.core.enums import MediaType
@@ -42,10 +43,19 @@ class Work:
 class Waiting:
     """What waits for a decoder: uploads that somebody waits for first, then what is judged when there is time."""
 
-    def __init__(self, urgent: int, spare_bytes: int, pace: Pace) -> None:
-        """Hold at most so many urgent ones, of one caller its share, and so many bytes of the others."""
+    def __init__(
+        self, urgent: int, spare_bytes: int, pace: Pace, *, crowded: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Hold at most so many urgent ones, of one caller its share, and so many bytes of the others.
+
+        `crowded` tells, from any thread, that more wait to become urgent ones.
+        """
         self._most = urgent
         self._pace = pace
+        self._crowded = crowded
+        self._in_hand = 0  # taken, and not done yet
+        self.busy = 1
+        """With so many in hand, or more, there is no time for what nobody waits for."""
         self._budget = ByteBudget(spare_bytes, one_always=False)  # of those that nobody waits for
         self._urgent: Turns[Work] = Turns()
         self._spare: deque[Work] = deque()
@@ -97,24 +107,43 @@ class Waiting:
     def take(self) -> Work | None:
         """Wait for the next one. None means the end."""
         with self._changed:
-            while not self._urgent and not self._spare:
+            while (work := self._next()) is None:
                 if self._closed:
                     return None
                 self._changed.wait(1.0)
-            now = time.monotonic()
-            work = self._next(now)
-            work.begun = now
             return work
 
-    def _next(self, now: float) -> Work:
-        """Return the first one that can still be judged in time, where there is one, and take it out."""
-        soonest = now + self._pace.quickest_s
+    def try_take(self) -> Work | None:
+        """Return the next one, None where there is nothing to do now."""
+        with self._changed:
+            return self._next()
+
+    def done(self, work: Work) -> None:
+        """Note that one that was taken is done. May be called twice."""
+        with self._changed:
+            if work.begun:
+                work.begun = 0.0
+                self._in_hand -= 1
+                self._changed.notify()
+
+    def _next(self) -> Work | None:
+        """Take out the first one that can still be judged in time, where there is one, else the first.
+
+        Where others took long, one that is passed over would not have been in time, or has its turn at once after that.
+        """
+        now = time.monotonic()
+        soonest = now + self._pace.took_s
         chosen = self._urgent.first(lambda work: work.due > soonest) or self._urgent.first(lambda _: True)
         if chosen is not None:
-            self._urgent.take(*chosen)
-            return chosen[1]
-        work = self._spare.popleft()
-        self._budget.give_back(work.size)
+            sender, work = chosen
+            self._urgent.take(sender, work)
+        elif self._spare and self._in_hand < self.busy and not self._crowded():
+            work = self._spare.popleft()
+            self._budget.give_back(work.size)
+        else:
+            return None
+        work.begun = now
+        self._in_hand += 1
         return work
 
     def close(self) -> None:

@@ -29,8 +29,8 @@ class Pace:
         self._mean_s = 0.0  # of them
         self._took: deque[float] = deque(maxlen=_PACE)
         self._last: float | None = None  # when the last one was done; None while nothing is in hand
-        self.quickest_s = 0.0
-        """How long the quickest of the last ones took from when a judge took it; 0 until some were seen."""
+        self.took_s = 0.0
+        """How long the last ones took on the mean from when a judge took them; 0 until some were seen."""
 
     def begin(self, now: float) -> None:
         """Note that something is in hand."""
@@ -54,7 +54,7 @@ class Pace:
         if len(self._gaps) >= _FEWEST:
             self._mean_s = sum(self._gaps) / len(self._gaps)
         if len(self._took) >= _FEWEST:
-            self.quickest_s = min(self._took)
+            self.took_s = sum(self._took) / len(self._took)
 
     def wait_s(self, ahead: int) -> float:
         """Return how long so many will take. Nothing is refused by one slow upload alone: 0 until some were seen."""

@@ -28,6 +28,7 @@ V = TypeVar("V")
 
 _BLIND_S = 5.0  # how long nothing is looked up in a ledger that could not be read
 _MOST = 256  # contents of one question
+_MOMENT_S = 0.05
 
 
 class Grouped(Generic[K, V]):
@@ -36,10 +37,19 @@ class Grouped(Generic[K, V]):
     The first is asked at once, by itself. It belongs to one event loop; `ask` is called in a thread.
     """
 
-    def __init__(self, ask: Callable[[Sequence[K]], Mapping[K, V]], threads: Executor | None = None) -> None:
-        """Ask by `ask`, which leaves out what it knows nothing of."""
+    def __init__(
+        self,
+        ask: Callable[[Sequence[K]], Mapping[K, V]],
+        threads: Executor | None = None,
+        patient: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Ask by `ask`, which leaves out what it knows nothing of.
+
+        `patient` tells that nobody is in a hurry now: then a question waits for a moment, until more are there.
+        """
         self._ask = ask
         self._threads = threads
+        self._patient = patient
         self._waiting: list[tuple[K, asyncio.Future[V | None]]] = []
         self._asking: asyncio.Task[None] | None = None
 
@@ -56,6 +66,8 @@ class Grouped(Generic[K, V]):
         loop = asyncio.get_running_loop()
         try:
             while self._waiting:
+                if self._patient():
+                    await asyncio.sleep(_MOMENT_S)
                 group, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
                 keys = list(dict.fromkeys(key for key, found in group if not found.done()))
                 known: Mapping[K, V | Exception]
@@ -101,14 +113,15 @@ class Known:
         ledger: Verdicts,
         record: Callable[[Content, Judgement, bool], None],
         examiner: Callable[[], Examiner | None],
+        patient: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Ask `ledger`; `record` remembers what was decided anew."""
+        """Ask `ledger`; `record` remembers what was decided anew. See `Grouped` for `patient`."""
         self._ledger = ledger
         self._record = record
         self._examiner = examiner
         self._recent = Recent()
         self._readers = ThreadPoolExecutor(1, "gate-look-up")
-        self._asked: Grouped[bytes, Answer] = Grouped(self._look_up, self._readers)
+        self._asked: Grouped[bytes, Answer] = Grouped(self._look_up, self._readers, patient)
         self._blind_until = 0.0
 
     async def get(self, sha256: bytes) -> Answer | None:

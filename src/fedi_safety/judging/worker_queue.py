@@ -429,7 +429,7 @@ class WorkerQueue:
 
     def _in_time(self) -> list[tuple[str, _Job]]:
         """Return what waits, by turns; last what can be answered in time no more, and whose answer nobody would read."""
-        soonest = time.monotonic() + self._pace.quickest_s + _MARGIN_S
+        soonest = time.monotonic() + self._pace.took_s + _MARGIN_S
         waiting = list(self._waiting.items())
         return sorted(waiting, key=lambda entry: entry[1].upload.deadline <= soonest)
 

@@ -25,7 +25,7 @@ from fedi_safety.judging.metrics import Metrics
 log = logging.getLogger(__name__)
 
 _LINGER_S = 0.5  # how long what nobody waits for may gather
-_MOMENT_S = 0.05  # from one transaction to the next: what somebody waits for in between gathers as well
+_MOMENT_S = 0.1  # from one transaction to the next: what somebody waits for in between gathers as well
 _MOST = 512  # entries of one transaction
 _MOST_KEPT = 20_000  # entries that memory holds while the ledger cannot be written
 _RETRY_S = (0.5, 1.0, 2.0, 5.0, 10.0)
