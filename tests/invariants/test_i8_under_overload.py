@@ -106,7 +106,7 @@ class Overload:
             for work, awaited in batch:
                 self.late += awaited and not work.waiters
                 clear = Answer("clear", work.sha256, "engine", judgement=Judgement(Verdict.CLEAR))
-                self.judge._resolve(work, clear)
+                self.judge._resolve(work, clear, time.monotonic())
 
     async def run(self, arrivals: Iterator[tuple[float, str, float]]) -> None:
         """Have uploads arrive: when, whose, and how long their bodies take."""
@@ -139,9 +139,7 @@ async def overload(monkeypatch: pytest.MonkeyPatch, **limits: Any) -> Any:
     monkeypatch.setattr(engine_module, "_warm", lambda _engine: None)
     monkeypatch.setattr(engine_module.threading, "Thread", NoThread)
     engine = Engine(FakeDecoder(), list(detectors()), "fake", JUDGES)
-    judge = EngineJudge(
-        lambda: engine, red_circles(), NoMemory(), lambda *_: None, Metrics(), EngineLimits(**limits)
-    )
+    judge = EngineJudge(lambda: engine, red_circles(), NoMemory(), lambda *_: None, Metrics(), EngineLimits(**limits))
     await judge.start()
     assert judge.loaded is not None
     await judge.loaded
@@ -213,5 +211,3 @@ def test_fewer_than_the_line_holds_all_wait_whatever_the_pace_says(monkeypatch: 
         assert not [one for one in load.told if one.code != "clear" and one.waited < PATIENCE_S - 0.1]
 
     virtual_time.run(test(), monkeypatch)
-
-

@@ -162,4 +162,6 @@ def out_of_memory(doing: str) -> Unscannable:
 
 def printable(text: str) -> str:
     """Return `text` on one line: control characters and lone surrogates become backslash escapes."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)

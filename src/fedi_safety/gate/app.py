@@ -47,6 +47,7 @@ _ANSWER_S = 0.1  # and for the answer itself
 _SNIFFED_BYTES = 4096
 _BY = "gate"
 _OWN = frozenset({_BY, "engine", "ledger", "memory"})  # all others are workers
+_OF_OVERLOAD, _PATIENT_S = frozenset({Unjudged.QUEUE_FULL, Unjudged.DEADLINE}), 2.0
 # What was found wanting in the upload itself: another try by this version would end the same.
 _LASTING = frozenset({Unjudged.UNSUPPORTED, Unjudged.NOT_MEDIA, Unjudged.EMPTY, Unjudged.DECODER_FAILED})
 
@@ -241,7 +242,8 @@ class _Api:
         if response.owed:
             state = UploadState.HELD if answer.reason in _LASTING else UploadState.OWED
         note = _note(upload_id, at, caller, body, answer, response, state, self._parts.backlog.decoder)
-        writing = self._parts.writer.enqueue_note(note)
+        patient = answer.reason in _OF_OVERLOAD and deadline - time.monotonic() > _PATIENT_S
+        writing = self._parts.writer.enqueue_note(note, patient=patient)
         if await _written(writing, deadline):
             return response
         if not response.owed:

@@ -13,7 +13,6 @@ from operator import attrgetter
 
 from fedi_safety.judging.turns import share
 
-
 _size = attrgetter("size")
 
 

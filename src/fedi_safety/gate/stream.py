@@ -1,7 +1,7 @@
 """A request's body as it comes, and what is done with what is still coming when the answer is known already.
 
-A connection that is closed while its caller still sends is a reset to that caller, and the answer may be lost with it. It
-keeps nothing.
+A connection that is closed while its caller still sends is a reset to that caller, and the answer may be lost with it.
+It keeps nothing.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -32,6 +33,8 @@ from fedi_safety.judging.pace import AT_ONCE, MOST_BEFORE, Pace
 from fedi_safety.judging.remembered import Known
 from fedi_safety.judging.turns import Places
 from fedi_safety.judging.types import Answer, Unjudged, Upload, judged, unjudged
+from fedi_safety.service.cpus import cpu_count
+from fedi_safety.service.priority import step_back
 
 log = logging.getLogger(__name__)
 
@@ -119,8 +122,7 @@ class EngineJudge:
 
     async def _open(self, loaded: asyncio.Future[Engine]) -> None:
         try:
-            engine = await asyncio.to_thread(self._load)
-            await asyncio.gather(*(asyncio.to_thread(_warm, engine) for _ in range(engine.jobs)))
+            engine = await self._opened()
         except FediSafetyError as error:
             if not loaded.done():
                 loaded.set_exception(error)
@@ -145,6 +147,16 @@ class EngineJudge:
                 thread.start()
                 self._threads.append(thread)
         loaded.set_result(engine)
+
+    async def _opened(self) -> Engine:
+        """Open the engine in threads that step back: its own threads, and the decoder's processes, are theirs."""
+        behind = ThreadPoolExecutor(cpu_count(), "gate-open", initializer=step_back)
+        try:
+            engine = await self._loop.run_in_executor(behind, self._load)
+            await asyncio.gather(*(self._loop.run_in_executor(behind, _warm, engine) for _ in range(engine.jobs)))
+        finally:
+            behind.shutdown(wait=False)
+        return engine
 
     def take_policy(self, policy: Policy) -> None:
         """Judge by this policy from now on."""
@@ -171,7 +183,7 @@ class EngineJudge:
         while any(work.waiters for work in self._works.values()) and time.monotonic() < until:
             await asyncio.sleep(0.02)
         for work in list(self._works.values()):
-            self._resolve(work, unjudged(work.sha256, "engine", Unjudged.STOPPING))
+            self._resolve(work, unjudged(work.sha256, "engine", Unjudged.STOPPING), until)
         self._queue.close()
         if self._to_score is not None:
             self._to_score.abort()
@@ -353,6 +365,7 @@ class EngineJudge:
     # --- the threads
 
     def _decode(self, to_score: Pipe[tuple[Work, DecodedMedium]], _batch: int) -> None:
+        step_back()
         try:
             while (work := self._queue.take()) is not None:
                 assert self._examiner is not None
@@ -374,6 +387,7 @@ class EngineJudge:
             to_score.finish()
 
     def _score(self, to_score: Pipe[tuple[Work, DecodedMedium]], most: int) -> None:
+        step_back()
         try:
             for batch in to_score.batches(most):
                 self._metrics.batch.observe(len(batch))
@@ -411,16 +425,17 @@ class EngineJudge:
         self._done(work, unjudged(work.sha256, "engine", Unjudged.ENGINE_FAILED, text))
 
     def _done(self, work: Work, answer: Answer) -> None:
-        self._in_loop(self._resolve, work, answer)
+        self._in_loop(self._resolve, work, answer, time.monotonic())
 
     def _in_loop(self, call: Callable[..., object], *arguments: object) -> None:
         with suppress(RuntimeError):  # the loop has ended: nobody waits any more
             self._loop.call_soon_threadsafe(call, *arguments)
 
-    def _resolve(self, work: Work, answer: Answer) -> None:
+    def _resolve(self, work: Work, answer: Answer, at: float) -> None:
+        """Answer those who wait for a work that was done at this moment."""
         if self._works.get(work.sha256) is work:
             del self._works[work.sha256]
-            self._pace.done(time.monotonic(), more=bool(self._works), begun=work.begun)
+            self._pace.done(at, more=bool(self._works), begun=work.begun)
         self._queue.done(work)
         self._failures = self._failures + 1 if answer.reason is Unjudged.ENGINE_FAILED else 0
         self._known.put(answer)

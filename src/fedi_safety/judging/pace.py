@@ -1,4 +1,4 @@
-"""How fast uploads are judged, and what follows for those that wait: by when one is through, and whether it waits in vain.
+"""How fast uploads are judged, and what follows for those that wait: by when one is through, and who waits in vain.
 
 Told by the last ones. Pure, of one event loop; times are `time.monotonic()`.
 """

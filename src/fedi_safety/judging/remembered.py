@@ -143,9 +143,10 @@ class Known:
     def put(self, answer: Answer) -> None:
         """Remember a verdict for a moment, where it is one under the policy in force."""
         examiner = self._examiner()
-        if answer.content is not None and answer.judgement is not None and examiner is not None:
-            if answer.judgement.policy == examiner.policy.id:
-                self._recent.put(answer)
+        if answer.content is None or answer.judgement is None or examiner is None:
+            return
+        if answer.judgement.policy == examiner.policy.id:
+            self._recent.put(answer)
 
     def clear(self) -> None:
         """Forget the verdicts of a moment ago: another policy decides now."""

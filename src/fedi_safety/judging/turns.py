@@ -101,8 +101,8 @@ class Places:
     ) -> None:
         """Hold nobody yet.
 
-        `full` tells of a caller that nothing of it could enter now: then nothing of it is tried. `soonest` tells by when
-        (`time.monotonic()`) what enters now is through: what is due before that is not tried.
+        `full` tells of a caller that nothing of it could enter now: then nothing of it is tried. `soonest` tells by
+        when (`time.monotonic()`) what enters now is through: what is due before that is not tried.
         """
         self._full = full
         self._soonest = soonest

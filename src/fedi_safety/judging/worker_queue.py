@@ -428,7 +428,7 @@ class WorkerQueue:
         return leases
 
     def _in_time(self) -> list[tuple[str, _Job]]:
-        """Return what waits, by turns; last what can be answered in time no more, and whose answer nobody would read."""
+        """Return what waits, by turns, but last what can be answered in time no more: nobody would read the answer."""
         soonest = time.monotonic() + self._pace.took_s + _MARGIN_S
         waiting = list(self._waiting.items())
         return sorted(waiting, key=lambda entry: entry[1].upload.deadline <= soonest)

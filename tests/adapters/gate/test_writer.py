@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
@@ -62,11 +61,23 @@ def test_those_of_a_moment_share_a_transaction_and_each_is_told_when_it_is_durab
 
 def test_one_alone_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "_MOMENT_S", 0.2)
+    monkeypatch.setattr(writer_module, "_PATIENT_S", 0.2)
     with writing() as (writer, _):
         for number in range(3):
             time.sleep(0.3)
-            written = threading.Event()
             begun = time.monotonic()
-            writer.enqueue_note(note(number)).add_done_callback(lambda _: written.set())
-            assert written.wait(5)
+            wait([writer.enqueue_note(note(number), patient=number == 2)], 5)
             assert time.monotonic() - begun < 0.15
+
+
+def test_who_has_time_waits_for_more_and_is_taken_along_by_who_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "_MOMENT_S", 0.01)
+    monkeypatch.setattr(writer_module, "_PATIENT_S", 5.0)
+    with writing() as (writer, ledger):
+        wait([writer.enqueue_note(note(0), patient=True)], 5)
+        time.sleep(0.05)
+        patient = [writer.enqueue_note(note(number), patient=True) for number in (1, 2)]
+        time.sleep(0.05)
+        assert not any(one.done() for one in patient)
+        assert len(wait([*patient, writer.enqueue_note(note(3))], 3).done) == 3
+        assert [len(names) for names in ledger.transactions] == [1, 3]

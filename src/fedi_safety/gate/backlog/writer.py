@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -25,7 +25,8 @@ from fedi_safety.judging.metrics import Metrics
 log = logging.getLogger(__name__)
 
 _LINGER_S = 0.5  # how long what nobody waits for may gather
-_MOMENT_S = 0.1  # from one transaction to the next: what somebody waits for in between gathers as well
+# From one transaction to the next: what somebody waits for in between gathers as well, and longer where it has time.
+_MOMENT_S, _PATIENT_S = 0.1, 0.5
 _MOST = 512  # entries of one transaction
 _MOST_KEPT = 20_000  # entries that memory holds while the ledger cannot be written
 _RETRY_S = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -38,6 +39,7 @@ class _Write:
     note: UploadNote | None = None
     move: Move | None = None
     done: Future[None] | None = None  # somebody waits for it
+    patient: bool = False  # for a moment
     kept: bool = False  # owed: never given up
 
 
@@ -54,7 +56,8 @@ class _Counts:
 class _Waiting:
     entries: deque[_Write] = field(default_factory=deque)
     since: float = 0.0
-    urgent: bool = False
+    awaited: bool = False
+    urgent: bool = False  # awaited, and not patiently
 
 
 class LedgerWriter:
@@ -98,16 +101,16 @@ class LedgerWriter:
         """Remember a verdict, a little later. Without it the content would only be judged again."""
         self._put(_Write(judged=(content, judgement, fresh)))
 
-    def enqueue_note(self, note: UploadNote) -> Future[None]:
+    def enqueue_note(self, note: UploadNote, *, patient: bool = False) -> Future[None]:
         """Write a note, and all that was asked for before it, now; the future is done when that is durable.
 
-        It fails with `LedgerError`, and then nothing was written. Cancelling it takes the note back if it can.
+        A `patient` one waits for up to half a second while much is written. It fails with `LedgerError`, and then nothing was written. Cancelling it takes the note back if it can.
         """
         done: Future[None] = Future()
         if self._failing is not None:
             done.set_exception(LedgerError("ledger", self._failing))
         else:
-            self._put(_Write(note=note, done=done))
+            self._put(_Write(note=note, done=done, patient=patient))
         return done
 
     def enqueue_kept_note(self, note: UploadNote) -> bool:
@@ -128,7 +131,7 @@ class LedgerWriter:
         """Wait until everything that was asked for so far is written; return whether it is."""
         until = time.monotonic() + timeout_s
         with self._changed:
-            self._waiting.urgent = True
+            self._waiting.urgent = self._waiting.awaited = True
             self._changed.notify_all()
             while self._waiting.entries and time.monotonic() < until:
                 self._changed.wait(0.1)
@@ -155,10 +158,16 @@ class LedgerWriter:
             waiting.entries.append(entry)
             if len(waiting.entries) > 2 * _MOST_KEPT:  # an outage: verdicts can be found again, waiting uploads cannot
                 waiting.entries = deque(e for e in waiting.entries if e.kept or e.done is not None)
-            urgent = waiting.urgent or entry.done is not None or entry.kept
-            if urgent != waiting.urgent or len(waiting.entries) == 1:  # else the thread knows how long it may wait
-                waiting.urgent = urgent
-                self._changed.notify_all()
+            before = waiting.awaited, waiting.urgent
+            self._count([entry])
+            if (waiting.awaited, waiting.urgent) != before or len(waiting.entries) == 1:
+                self._changed.notify_all()  # else the thread knows how long it may wait
+
+    def _count(self, entries: Iterable[_Write]) -> None:
+        for entry in entries:
+            awaited = entry.done is not None or entry.kept
+            self._waiting.awaited |= awaited
+            self._waiting.urgent |= awaited and not entry.patient
 
     def _work(self) -> None:
         while (batch := self._next()) is not None:
@@ -186,7 +195,8 @@ class LedgerWriter:
                     break  # after a failure also with nothing to write: else nobody would learn that it is over
                 self._changed.wait(pause if pause > 0 else 1.0)
             batch = [waiting.entries.popleft() for _ in range(min(_MOST, len(waiting.entries)))]
-            waiting.urgent = any(e.done is not None or e.kept for e in waiting.entries)
+            waiting.awaited = waiting.urgent = False
+            self._count(waiting.entries)
             waiting.since = now
         return [entry for entry in batch if entry.done is None or entry.done.set_running_or_notify_cancel()]
 
@@ -196,8 +206,8 @@ class LedgerWriter:
             return 0.0
         if self._failing is not None:
             return self._failed_at + _RETRY_S[min(self._tries, len(_RETRY_S)) - 1] - now
-        if self._waiting.urgent:
-            return self._written_at + _MOMENT_S - now
+        if self._waiting.awaited:
+            return self._written_at + (_MOMENT_S if self._waiting.urgent else _PATIENT_S) - now
         return self._waiting.since + _LINGER_S - now
 
     def _write(self, batch: Sequence[_Write]) -> None:
