@@ -104,7 +104,8 @@ class LedgerWriter:
     def enqueue_note(self, note: UploadNote, *, patient: bool = False) -> Future[None]:
         """Write a note, and all that was asked for before it, now; the future is done when that is durable.
 
-        A `patient` one waits for up to half a second while much is written. It fails with `LedgerError`, and then nothing was written. Cancelling it takes the note back if it can.
+        A `patient` one waits for up to half a second while much is written. It fails with `LedgerError`, and then
+        nothing was written. Cancelling it takes the note back if it can.
         """
         done: Future[None] = Future()
         if self._failing is not None:
