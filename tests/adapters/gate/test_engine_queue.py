@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from fedi_safety.core.enums import MediaType
 from fedi_safety.judging.engine_queue import Waiting, Work
-from fedi_safety.judging.pace import Pace
-from fedi_safety.judging.types import Answer
+from fedi_safety.judging.pace import AT_ONCE, Pace
+from fedi_safety.judging.types import Answer, Upload
 
 
 def test_batches_count_as_so_many_uploads_and_idle_time_not_at_all() -> None:
@@ -45,6 +47,58 @@ def test_idle_time_is_none_of_the_pace_also_when_what_was_in_hand_was_let_go_of(
     pace.begin(5000.0)
     pace.done(5000.5, more=False)
     assert pace.wait_s(10) == 5.0
+
+
+def test_what_is_ahead_tells_by_when_one_more_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0)
+    pace = Pace()
+    assert pace.soonest(50) == AT_ONCE, "nothing is known yet"
+    for number in range(16):
+        pace.begin(float(number))
+        pace.done(number + 0.75, more=False)
+    assert pace.soonest(0) == AT_ONCE
+    assert pace.soonest(9) == 110.0 and pace.soonest(9, together=16) == 119.0
+    waits = Upload("1", "a", b"x", None, b"x", 100.0, deadline=120.0, patience=110.0)
+    assert not pace.in_vain(waits, before=9, ahead=9) and pace.in_vain(waits, before=9, ahead=10)
+    assert pace.in_vain(waits, before=10, ahead=0), "it would enter too late"
+
+
+def test_a_caller_has_its_share_of_the_places_and_no_more() -> None:
+    async def test() -> None:
+        waiting = Waiting(8, 0, Pace())
+        works(waiting, {f"a{number}": 1.0 for number in range(6)})
+        assert waiting.full("a") and not waiting.full("b")
+        works(waiting, {"b0": 1.0, "c0": 1.0})
+        assert waiting.full("b") and waiting.full("d")
+
+    asyncio.run(test())
+
+
+def test_what_nobody_waits_for_is_taken_only_when_there_is_time() -> None:
+    async def test() -> None:
+        crowd = True
+        waiting = Waiting(64, 1000, Pace(), crowded=lambda: crowd)
+        waiting.busy = 2
+        works(waiting, {"a1": 1.0})
+        for name in (b"s1", b"s2", b"s3"):
+            future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            assert waiting.put_spare(Work(name, name, MediaType.PNG, len(name), future))
+        urgent = waiting.try_take()
+        assert urgent is not None and urgent.sha256 == b"a1"
+        assert waiting.try_take() is None, "others wait for a place"
+        crowd = False
+        first = waiting.try_take()
+        assert first is not None and first.sha256 == b"s1"
+        assert waiting.try_take() is None, "two are in hand"
+        waiting.done(urgent)
+        waiting.done(urgent)
+        second = waiting.try_take()
+        assert second is not None and second.sha256 == b"s2"
+        assert waiting.try_take() is None
+        works(waiting, {"b1": 1.0})
+        assert taken(waiting) == "b1", "somebody waits for it"
+
+    asyncio.run(test())
 
 
 def works(waiting: Waiting, dues: dict[str, float]) -> None:

@@ -107,6 +107,32 @@ def test_of_each_caller_whoever_is_due_first_enters_and_who_is_due_too_soon_is_p
     asyncio.run(test())
 
 
+def test_whose_turn_it_was_comes_last_the_next_time() -> None:
+    async def test() -> None:
+        free, entered = 0, []
+        places = Places(lambda _caller: not free)
+
+        def enter(name: str) -> bool:
+            nonlocal free
+            if free:
+                free -= 1
+                entered.append(name)
+                return True
+            return False
+
+        until = time.monotonic() + 5
+        names = ("a0", "a1", "b0", "c0")
+        waiting = [asyncio.create_task(places.wait(name[0], partial(enter, name), until)) for name in names]
+        await asyncio.sleep(0)
+        for _ in names:
+            free = 1
+            places.changed()
+        assert entered == ["a0", "b0", "c0", "a1"]
+        await asyncio.gather(*waiting)
+
+    asyncio.run(test())
+
+
 def test_every_one_can_be_tried_whatever_is_full_or_too_late() -> None:
     async def test() -> None:
         over = False
