@@ -138,7 +138,7 @@ async def overload(monkeypatch: pytest.MonkeyPatch, **limits: Any) -> Any:
             """There is nothing to wait for."""
 
     monkeypatch.setattr(engine_module, "_warm", lambda _engine: None)
-    monkeypatch.setattr(engine_module.threading, "Thread", NoThread)
+    monkeypatch.setattr("fedi_safety.judging.engine.threading.Thread", NoThread)
     engine = Engine(FakeDecoder(), list(detectors()), "fake", JUDGES)
     judge = EngineJudge(lambda: engine, red_circles(), NoMemory(), lambda *_: None, Metrics(), EngineLimits(**limits))
     await judge.start()
