@@ -1,0 +1,63 @@
+"""FaceRes: a second opinion on the age of a face, by a MobileNet for 224x224 pixels with one class for each year.
+
+The weights come with this package; packaging/faceres.py makes the file. Finds no faces. What they learned from, and
+under which licences they are: docs/decisions/0071-a-second-age-model.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fedi_safety.core.types import Box, Frame
+from fedi_safety.detectors.embedded.dlib_faces import surroundings
+from fedi_safety.detectors.sessions.devices import DeviceChoice
+from fedi_safety.detectors.sessions.loading import load_session
+from fedi_safety.detectors.sessions.network import Floats
+from fedi_safety.detectors.sessions.weights import Weights
+
+WEIGHTS = Weights(
+    "fedi-safety",
+    "fedi_safety",
+    "detectors/embedded/faceres.onnx",
+    "22b0ce02bca33ff91f177c98250d29c1f32c71232c7856cac40b9ea100065bad",
+)
+
+SIDE = 224
+# As the model's author feeds it: channels turned round, less the means that Caffe's networks were trained with.
+_MEAN_BGR = np.array([103.939, 116.779, 123.68], dtype=np.float32)
+# How many times as wide as a face its surroundings are cut out.
+_AROUND = 1.3
+# The most faces for one run of the network, which takes 5 MB for each.
+_FACES = 4
+
+
+class FaceRes:
+    """The network, loaded."""
+
+    def __init__(self, device: DeviceChoice, threads: int) -> None:
+        """Load the weights; `ModelError` if that fails."""
+        self._session = load_session(
+            WEIGHTS.path(), WEIGHTS.sha256, device, threads, f"reinstall the package {WEIGHTS.distribution}"
+        )
+
+    def probabilities(self, faces: Sequence[NDArray[np.uint8]]) -> Floats:
+        """Return 100 probabilities for each face, in order."""
+        parts: list[Floats] = []
+        for start in range(0, len(faces), _FACES):
+            part = faces[start : start + _FACES]
+            values = np.empty((len(part), 3, SIDE, SIDE), np.float32)
+            for row, face in zip(values, part, strict=True):
+                np.subtract(face[:, :, ::-1], _MEAN_BGR, out=row.transpose(1, 2, 0))
+            parts.append(self._session.run(values))
+        return np.concatenate(parts)
+
+
+def cut(frame: Frame, box: Box) -> NDArray[np.uint8]:
+    """Return a face with what is around it as 224x224 RGB pixels, as far as the frame goes."""
+    image = Image.frombuffer("RGB", (frame.width, frame.height), frame.rgb, "raw", "RGB", 0, 1)
+    part = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=surroundings(frame, box, _AROUND))
+    return np.asarray(part)
