@@ -134,7 +134,7 @@ class Age:
         worth = [face for face in faces if not face.passed_over and _side_px(frame, face.box) >= _SMALLEST_CONFIRMED]
         worth.sort(key=lambda face: face.ages[f"dlib under {_UNDER[-1]}"], reverse=True)
         for face in worth[:_MOST]:
-            face.confirmed = self._dlib.sees(frame, face.box)
+            face.confirmed = self._dlib.sees(frame, face.box, certain=face.certain)
         if any(face.confirmed for face in worth):
             return []
         boxes = [box for box in self._dlib.find(frame) if _side_px(frame, box) >= _SMALLEST_CONFIRMED]

@@ -33,12 +33,13 @@ _PADDING = 0.2
 # side has so many pixels.
 _AROUND = 1.4
 _FACE_PX = 90
-# From here on what the finder sees within a box is a face. Its own bound, for whole pictures, is 0.
-_SEEN = -0.5
+# From here on what the finder sees within a box is a face: where a network is certain of a face, and where it is not. The
+# finder's own bound, for whole pictures, is 0. What was measured: docs/detectors.md.
+_SEEN, _SEEN_OF_UNCERTAIN = -0.5, 0.0
 # A whole picture is looked at with so many pixels on its longer side, enlarged no more than so many times.
 _WHOLE_PX = 480
 _ENLARGED = 2.0
-# From here on a face that dlib alone finds in a whole picture is one.
+# From here on what dlib alone finds in a whole picture is a face.
 _FOUND = 0.2
 
 
@@ -68,15 +69,15 @@ class DlibFaces:
         details = self._dlib.get_face_chip_details(shape, CHIP_SIDE, _PADDING)
         return cast("NDArray[np.uint8]", self._dlib.extract_image_chip(image, details))
 
-    def sees(self, frame: Frame, box: Box) -> bool:
-        """Whether dlib sees a face in the middle of this box."""
+    def sees(self, frame: Frame, box: Box, *, certain: bool) -> bool:
+        """Whether dlib sees a face in this box, of which a network is `certain` or not."""
         left, top, right, bottom = surroundings(frame, box, _AROUND)
         scale = _FACE_PX / max(box.width * frame.width, box.height * frame.height)
         size = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
         part = np.asarray(_image(frame).resize(size, Image.Resampling.BILINEAR, box=(left, top, right, bottom)))
         x0, y0 = (box.x * frame.width - left) * scale, (box.y * frame.height - top) * scale
         x1, y1 = x0 + box.width * frame.width * scale, y0 + box.height * frame.height * scale
-        middles = ((found.center().x, found.center().y) for found, _ in self._find(part, _SEEN))
+        middles = ((found.center().x, found.center().y) for found, _ in self._find(part, _SEEN if certain else _SEEN_OF_UNCERTAIN))
         return any(x0 <= x <= x1 and y0 <= y <= y1 for x, y in middles)
 
     def find(self, frame: Frame) -> list[Box]:
