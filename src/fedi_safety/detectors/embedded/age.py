@@ -1,13 +1,13 @@
-"""Ages of faces, by two models: dlib's age predictor v1 and, for faces that are surely faces, FaceRes.
+"""Ages of faces, by two models: dlib's age predictor v1 and, for faces that surely are faces, FaceRes.
 
 `face.minor` and `face.young` are dlib's word on whatever NudeNet calls a face: P(age < 18) and P(age < 25), the highest
-over faces. `face.under_18` and `face.under_20` are the mean of both models over the faces that dlib's finder sees as well;
-where it sees none of NudeNet's, also over those that it finds alone, for NudeNet loses faces in what is badly compressed.
-How sure the surest of them is, is `face.confirmed`.
+over faces. `face.under_18` and `face.under_20` are the mean of both models over the faces that dlib's finder sees as
+well; where it sees none of NudeNet's, over those that it finds alone, for NudeNet loses faces in what is badly
+compressed. How sure the surest of them is, is `face.confirmed`.
 
 A picture without a face gives 0. So does a picture that was turned to be looked at: of 100 adults' faces 5 have
-P(age < 18) >= 0.2 by dlib as they are, 45 in one of three wrong positions (`./dev bench second_pass`). dlib is only loaded
-once there may be a face.
+P(age < 18) >= 0.2 by dlib as they are, 45 in one of three wrong positions (`./dev bench second_pass`). dlib is only
+loaded once a picture is to be looked at.
 """
 
 from __future__ import annotations
@@ -56,8 +56,9 @@ _SMALLEST = 8
 _SMALLEST_CONFIRMED = 16
 # The most chips for one run of the network: crowds must not decide how much memory a batch takes.
 _CHIPS = 32
-# How many faces of a frame are worth a second word, those that dlib takes for the youngest.
-_MOST = 16
+# How many faces of a frame get an age at all, those that NudeNet is surest of; and how many of these a second word, those
+# that dlib takes for the youngest. A crowd must not decide how long a picture takes.
+_MOST, _MOST_CONFIRMED = 128, 16
 
 _NO_FACE = "not taken for a human face by a second finder"
 
@@ -111,6 +112,10 @@ class Age:
             for box in evidence.boxes
             if box.label in FACES
         ]
+        for number in range(len(frames)):
+            crowd = sorted((f for f in faces if f.frame == number and not f.passed_over), key=lambda f: -f.box.score)
+            for face in crowd[_MOST:]:
+                face.passed_over = f"one of a crowd: the {_MOST} surest are told an age"
         self._first_opinion(frames, [face for face in faces if not face.passed_over])
         for number, frame in enumerate(frames):
             if not frame.place.turned:
@@ -118,7 +123,7 @@ class Age:
         self._second_opinion(frames, [face for face in faces if face.confirmed])
         return [_scored(frame, [f for f in faces if f.frame == number]) for number, frame in enumerate(frames)]
 
-    def _first_opinion(self, frames: Sequence[Frame], faces: Sequence[_Face]) -> None:
+    def _first_opinion(self, frames: Sequence[Frame] | Mapping[int, Frame], faces: Sequence[_Face]) -> None:
         """Tell what dlib's model says of these faces."""
         if not faces:
             return
@@ -133,12 +138,12 @@ class Age:
         """Ask dlib which of a frame's faces are faces; where none is, return those that it finds itself."""
         worth = [face for face in faces if not face.passed_over and _side_px(frame, face.box) >= _SMALLEST_CONFIRMED]
         worth.sort(key=lambda face: face.ages[f"dlib under {_UNDER[-1]}"], reverse=True)
-        for face in worth[:_MOST]:
+        for face in worth[:_MOST_CONFIRMED]:
             face.confirmed = self._dlib.sees(frame, face.box, certain=face.certain)
         if any(face.confirmed for face in worth):
             return []
         boxes = [box for box in self._dlib.find(frame) if _side_px(frame, box) >= _SMALLEST_CONFIRMED]
-        found = [_Face(number, box, certain=False, confirmed=True) for box in boxes[:_MOST]]
+        found = [_Face(number, box, certain=False, confirmed=True) for box in boxes[:_MOST_CONFIRMED]]
         self._first_opinion({number: frame}, found)
         return found
 
@@ -146,12 +151,22 @@ class Age:
         """Tell what FaceRes says of these faces, and the mean of both models."""
         if not faces:
             return
+        self._in_the_light(frames, faces)
         ages = self._second.probabilities([faceres.cut(frames[face.frame], face.box) for face in faces])
         for face, chances in zip(faces, ages, strict=True):
             face.signals["face.confirmed"] = face.box.score
             for years in _UNDER:
                 face.ages[f"FaceRes under {years}"] = second = _sum(chances, years)
-                face.signals[f"face.under_{years}"] = (face.ages[f"dlib under {years}"] + second) / 2
+                first = face.ages.get(f"dlib under {years}, lit", face.ages[f"dlib under {years}"])
+                face.signals[f"face.under_{years}"] = (first + second) / 2
+
+    def _in_the_light(self, frames: Sequence[Frame], faces: Sequence[_Face]) -> None:
+        """Tell what dlib's model says of the dark ones among these faces, once they are lit."""
+        chips = [(face, self._dlib.chip(frames[face.frame], face.box)) for face in faces]
+        dark = [(face, bright) for face, chip in chips if (bright := faceres.lit(chip)) is not chip]
+        if dark:
+            for (face, _), chances in zip(dark, self.probabilities([chip for _, chip in dark]), strict=True):
+                face.ages |= {f"dlib under {years}, lit": _sum(chances, years) for years in _UNDER}
 
     def probabilities(self, chips: Sequence[NDArray[np.uint8]]) -> Floats:
         """Return 81 probabilities of dlib's model for each 64x64 chip, in order."""
@@ -173,11 +188,20 @@ class Age:
         return self._loaded
 
     def examples(self) -> tuple[Example, ...]:
-        """Return a picture without a face, and a drawn face around the scores it has on a processor (0.874, 0.996)."""
-        nothing = dict.fromkeys(self.signals, (0.0, 0.0))
+        """Return a picture without a face, and a drawn face around the scores it has on a processor.
+
+        By dlib those are 0.874 and 0.996, by FaceRes 0.084 and 0.112.
+        """
+        drawn = {
+            "face.minor": (0.8, 0.95),
+            "face.young": (0.97, 1.0),
+            "face.confirmed": (0.9, 0.9),
+            "face.under_18": (0.42, 0.54),
+            "face.under_20": (0.43, 0.56),
+        }
         return (
-            Example("no face", flat, nothing),
-            Example("drawn face", drawn_face, {"face.minor": (0.8, 0.95), "face.young": (0.97, 1.0)}),
+            Example("no face", flat, dict.fromkeys(self.signals, (0.0, 0.0))),
+            Example("drawn face", drawn_face, drawn),
         )
 
 
@@ -211,6 +235,5 @@ def _finding(frame: Frame, face: _Face) -> Finding:
     if not why and not face.confirmed:
         small = _side_px(frame, box) < _SMALLEST_CONFIRMED
         why = f"too small for a second opinion: below {_SMALLEST_CONFIRMED} px" if small else _NO_FACE
-    counted = face.confirmed
     where = box.x, box.y, box.width, box.height
-    return Finding(box.label, box.score, *where, shorter_side(box, frame), face.ages, counted, why, face.signals)
+    return Finding(box.label, box.score, *where, shorter_side(box, frame), face.ages, face.confirmed, why, face.signals)

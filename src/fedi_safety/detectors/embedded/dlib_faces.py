@@ -1,4 +1,4 @@
-"""dlib's word on faces: where a face's five points lie, whether a box shows a face at all, and faces that a network lost.
+"""dlib's word on faces: where their five points lie, whether a box shows one at all, and which ones a network lost.
 
 Tells no ages. dlib is imported when the first of these is made; its finder of frontal faces is part of the library.
 """
@@ -33,8 +33,8 @@ _PADDING = 0.2
 # side has so many pixels.
 _AROUND = 1.4
 _FACE_PX = 90
-# From here on what the finder sees within a box is a face: where a network is certain of a face, and where it is not. The
-# finder's own bound, for whole pictures, is 0. What was measured: docs/detectors.md.
+# From here on what the finder sees within a box is a face: where a network is certain of a face, and where it is not.
+# The finder's own bound, for whole pictures, is 0. What was measured: docs/detectors.md.
 _SEEN, _SEEN_OF_UNCERTAIN = -0.5, 0.0
 # A whole picture is looked at with so many pixels on its longer side, enlarged no more than so many times.
 _WHOLE_PX = 480
@@ -77,7 +77,8 @@ class DlibFaces:
         part = np.asarray(_image(frame).resize(size, Image.Resampling.BILINEAR, box=(left, top, right, bottom)))
         x0, y0 = (box.x * frame.width - left) * scale, (box.y * frame.height - top) * scale
         x1, y1 = x0 + box.width * frame.width * scale, y0 + box.height * frame.height * scale
-        middles = ((found.center().x, found.center().y) for found, _ in self._find(part, _SEEN if certain else _SEEN_OF_UNCERTAIN))
+        found = self._find(part, _SEEN if certain else _SEEN_OF_UNCERTAIN)
+        middles = ((one.center().x, one.center().y) for one, _ in found)
         return any(x0 <= x <= x1 and y0 <= y <= y1 for x, y in middles)
 
     def find(self, frame: Frame) -> list[Box]:

@@ -31,6 +31,10 @@ SIDE = 224
 _MEAN_BGR = np.array([103.939, 116.779, 123.68], dtype=np.float32)
 # How many times as wide as a face its surroundings are cut out.
 _AROUND = 1.3
+# Faces darker than this on average (0 to 255) are lit up to `_LIT`. Of 81 faces at 30 % of their brightness the mean of
+# both models' P(<20) is .013 off what it was then, instead of .025; at 15 %, .021 instead of .048.
+_DARK, _LIT = 60.0, 110.0
+_LEAST = 4.0  # what is darker than this has nothing to be lit
 # The most faces for one run of the network, which takes 5 MB for each.
 _FACES = 4
 
@@ -57,7 +61,15 @@ class FaceRes:
 
 
 def cut(frame: Frame, box: Box) -> NDArray[np.uint8]:
-    """Return a face with what is around it as 224x224 RGB pixels, as far as the frame goes."""
+    """Return a face with what is around it as 224x224 RGB pixels, as far as the frame goes; a dark one lit."""
     image = Image.frombuffer("RGB", (frame.width, frame.height), frame.rgb, "raw", "RGB", 0, 1)
     part = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=surroundings(frame, box, _AROUND))
-    return np.asarray(part)
+    return lit(np.asarray(part))
+
+
+def lit(face: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a dark face as bright as others are, and any other as it is (the same array)."""
+    mean = float(face.mean())
+    if mean >= _DARK:
+        return face
+    return np.minimum(face * np.float32(_LIT / max(mean, _LEAST)), 255).astype(np.uint8)
