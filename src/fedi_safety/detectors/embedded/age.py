@@ -56,8 +56,8 @@ _SMALLEST = 8
 _SMALLEST_CONFIRMED = 16
 # The most chips for one run of the network: crowds must not decide how much memory a batch takes.
 _CHIPS = 32
-# How many faces of a frame get an age at all, those that NudeNet is surest of; and how many of these a second word, those
-# that dlib takes for the youngest. A crowd must not decide how long a picture takes.
+# How many faces of a frame get an age at all, those that NudeNet is surest of; and how many of these a second word,
+# those that dlib takes for the youngest. A crowd must not decide how long a picture takes.
 _MOST, _MOST_CONFIRMED = 128, 16
 
 _NO_FACE = "not taken for a human face by a second finder"

@@ -1,7 +1,7 @@
 """FaceRes: a second opinion on the age of a face, by a MobileNet for 224x224 pixels with one class for each year.
 
 The weights come with this package; packaging/faceres.py makes the file. Finds no faces. What they learned from, and
-under which licences they are: docs/decisions/0071-a-second-age-model.md.
+under which licences they are: docs/decisions/0076-a-second-age-model.md.
 """
 
 from __future__ import annotations
