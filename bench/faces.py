@@ -14,6 +14,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ def changed(finder: Finder, people: Sequence[Image.Image]) -> dict[str, dict[str
             continue  # which face is which would have to be told
         as_it_is, side = ages.signals["face.under_20"], float(counted[0].size_px) * image.width / frame.width
         makes: dict[str, Callable[[Image.Image], bytes]] = {k: m for k, m in CHANGES.items() if "turned" not in k}
-        makes |= {f"face of {px} px": lambda i, px=px, side=side: _small(i, side, px) for px in SMALL_PX if px < side}
+        makes |= {f"face of {px} px": partial(_small, side_px=side, to_px=px) for px in SMALL_PX if px < side}
         for change, make in makes.items():
             with Image.open(BytesIO(make(image))) as opened:
                 _, bodies, ages = finder(opened.convert("RGB"))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
 from fedi_safety.core.errors import ModelError
@@ -141,9 +143,18 @@ def test_of_a_thousand_faces_few_are_looked_at_twice_those_that_look_youngest(
     asked: list[Box] = []
     told: list[int] = []
     told_by = age._second.probabilities
+
+    def sees(_self: DlibFaces, _frame: Frame, box: Box, *, certain: bool) -> bool:
+        asked.append(box)
+        return certain
+
+    def tell(faces: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        told.append(len(faces))
+        return told_by(faces)
+
     monkeypatch.setattr(age_module, "_MOST", 40)
-    monkeypatch.setattr(DlibFaces, "sees", lambda _self, _frame, box, **_: not asked.append(box))  # type: ignore[func-returns-value]
-    monkeypatch.setattr(age._second, "probabilities", lambda faces: told.append(len(faces)) or told_by(faces))
+    monkeypatch.setattr(DlibFaces, "sees", sees)
+    monkeypatch.setattr(age._second, "probabilities", tell)
     scored = _score(age, frame, *crowd)
     most = age_module._MOST_CONFIRMED
     assert len(asked) == most and told == [most]
@@ -156,7 +167,12 @@ def test_of_a_thousand_faces_few_are_looked_at_twice_those_that_look_youngest(
 def test_a_crowd_that_is_none_costs_no_more(age: Age, monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[int] = []
     find = DlibFaces.find
-    monkeypatch.setattr(DlibFaces, "find", lambda self, frame: found.append(1) or find(self, frame))
+
+    def looks(self: DlibFaces, frame: Frame) -> list[Box]:
+        found.append(1)
+        return find(self, frame)
+
+    monkeypatch.setattr(DlibFaces, "find", looks)
     monkeypatch.setattr(age_module, "_MOST", 20)
     crowd = [Box("FACE_MALE", 0.9, i / 1000, i / 1000, 0.2, 0.2) for i in range(800)]
     scored = _score(age, photos()["coffee"], *crowd)

@@ -69,4 +69,5 @@ def lit(face: NDArray[np.uint8]) -> NDArray[np.uint8]:
     mean = float(face.mean())
     if mean >= _DARK:
         return face
-    return np.minimum(face * np.float32(_LIT / max(mean, _LEAST)), 255).astype(np.uint8)
+    brighter: NDArray[np.uint8] = np.minimum(face * np.float32(_LIT / max(mean, _LEAST)), 255).astype(np.uint8)
+    return brighter
