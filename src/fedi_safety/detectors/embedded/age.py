@@ -44,7 +44,7 @@ _MINOR = 18
 _YOUNG = 25
 _MEAN_RGB = np.array([122.781998, 117.000999, 104.297997], dtype=np.float32)
 _SCALE = np.float32(1 / 256)
-# FaceRes counts from one year on, so that its first 20 classes reach to 20; the bounds of the presets were measured so.
+# FaceRes' classes are counted from one year on, so that its first 20 reach to 20 (docs/decisions/0076).
 _UNDER = (18, 20)
 
 # NudeNet's faces from here on are worth a look (reference/embedded-probe.md).
@@ -52,8 +52,8 @@ FACE_SCORE = 0.4
 # Smaller faces (pixels of the shorter side) are skipped: an adult's portrait, shrunk, keeps P(<18) below 0.02 down to
 # 10 pixels, then noise takes over: 0.14 at 8, 0.44 at 6, 0.84 at 4.
 _SMALLEST = 8
-# Smaller ones get no second opinion.
-_SMALLEST_CONFIRMED = 16
+# Smaller ones get no second opinion: at 16 pixels P(<20) is off by 0.13, at 24 by 0.05 (`./dev bench faces`).
+_SMALLEST_CONFIRMED = 20
 # The most chips for one run of the network: crowds must not decide how much memory a batch takes.
 _CHIPS = 32
 # How many faces of a frame get an age at all, those that NudeNet is surest of; and how many of these a second word,
