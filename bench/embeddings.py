@@ -35,6 +35,7 @@ from fedi_safety.core.frames.places import clock_text
 from fedi_safety.core.frames.scores import FrameScore, FrameScores
 from fedi_safety.core.policy import Policy, judge
 from fedi_safety.core.types import Content, Embedding, Judged, Object, Scores, Signal
+from fedi_safety.detectors.embedded.age import Age
 from fedi_safety.ledger.embeddings import Keep
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.policies import load_policy
@@ -42,7 +43,7 @@ from fedi_safety.policies import load_policy
 DIM = 768
 MODEL = "ViT-L-14 fp32 (random)"
 STORE = "file:///nowhere"
-EMBEDDED = ("nsfw.open_nsfw", "nudity.exposed", "face.present", "face.minor", "face.young")
+EMBEDDED = ("nsfw.open_nsfw", "nudity.exposed", "face.present", *Age.signals)
 CLIP_FRAMES = 16  # of a first pass
 _CHUNK = 5000
 

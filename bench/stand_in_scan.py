@@ -14,6 +14,9 @@ from fedi_safety.app.stores import named_store
 from fedi_safety.config.loading import load_settings
 from fedi_safety.core.runs import ScanRequest
 from fedi_safety.core.types import Evidence, Scored
+from fedi_safety.detectors.embedded.age import Age
+from fedi_safety.detectors.embedded.nudenet import NudeNet
+from fedi_safety.detectors.embedded.open_nsfw import OpenNsfw
 from fedi_safety.media import SandboxDecoder
 from fedi_safety.policies import load_policy
 from fedi_safety.service.cpus import cpu_count
@@ -24,7 +27,7 @@ class Redness:
 
     name = "redness"
     version = "1"
-    signals = ("nsfw.open_nsfw", "nudity.exposed", "face.present", "face.minor", "face.young")
+    signals = (*OpenNsfw.signals, *NudeNet.signals, *Age.signals)
     after: tuple[str, ...] = ()
     cost = 0.01
     max_batch = 32

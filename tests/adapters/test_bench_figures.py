@@ -39,7 +39,7 @@ def test_signals_are_compared_where_both_were_measured() -> None:
 
 
 def test_the_loops_signals_are_judged_by_the_same_policy() -> None:
-    signals = {"x": {"nsfw.open_nsfw": 0.9, "face.minor": 1.0}, "y": {"nsfw.open_nsfw": 0.01, "face.minor": 1.0}}
+    signals = {"x": {"nsfw.open_nsfw": 0.9, "face.under_20": 1.0}, "y": {"nsfw.open_nsfw": 0.01, "face.under_20": 1.0}}
     assert scan.judged(load_policy("balanced"), signals) == {"x": "block", "y": "clear"}
     assert scan.judged(scan.STAND_IN, {"x": {"face.present": 0.4, "nsfw.open_nsfw": 0.02}}) == {"x": "block"}
 

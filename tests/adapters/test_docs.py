@@ -149,7 +149,7 @@ def test_every_reason_signal_preset_and_state_is_documented() -> None:
     assert rows == {r.value: "yes" if r.transient else again[r.of_decoder] for r in Reason}
 
     signals = section(page("policy.md"), "## Signals")
-    documented = set(re.findall(r"^\| `([a-z_.]+)` \|", signals, flags=re.MULTILINE))
+    documented = set(re.findall(r"^\| `([a-z0-9_.]+)` \|", signals, flags=re.MULTILINE))
     assert documented == signals_of(Settings(detectors=list(available_detectors()))) | {TEST_CARD_SIGNAL}
     for name in available_detectors():
         assert f"`{name}`" in page("detectors.md"), name

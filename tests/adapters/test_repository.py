@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import zipfile
 from pathlib import Path
 
 from hatchling.builders.wheel import WheelBuilder
+
+from fedi_safety.detectors.embedded import faceres
 
 ROOT = Path(__file__).parents[2]
 GITHUB = ROOT / ".github"
@@ -33,7 +36,10 @@ def test_hosted_ci_runs_ci_run_with_pinned_actions_and_few_rights() -> None:
         assert re.search(r"^ *- run: \.ci/run$", text, flags=re.MULTILINE), path.name
 
 
-def test_the_wheel_carries_its_types(tmp_path: Path) -> None:
+def test_the_wheel_carries_its_types_and_the_weights_that_no_other_package_has(tmp_path: Path) -> None:
     built = list(WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"]))
     with zipfile.ZipFile(built[0]) as wheel:
         assert "fedi_safety/py.typed" in wheel.namelist()
+        weights = wheel.read(f"fedi_safety/{faceres.WEIGHTS.file}")
+    assert hashlib.sha256(weights).hexdigest() == faceres.WEIGHTS.sha256
+    assert len(weights) < 8 << 20

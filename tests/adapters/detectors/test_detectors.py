@@ -20,7 +20,7 @@ from fedi_safety.core.enums import Reason
 from fedi_safety.core.errors import ModelError, Unscannable, UsageError
 from fedi_safety.core.types import Fingerprints, Scored
 from fedi_safety.detectors import EMBEDDED, KINDS, Kind, available_detectors, open_detectors
-from fedi_safety.detectors.embedded import age, nudenet, open_nsfw
+from fedi_safety.detectors.embedded import age, dlib_faces, faceres, nudenet, open_nsfw
 from fedi_safety.detectors.examples import check_examples, checks, drawn_face, flat
 from fedi_safety.detectors.sessions import devices
 from fedi_safety.detectors.sessions.devices import DEVICES, DeviceChoice, choose_device, device_facts
@@ -30,7 +30,7 @@ from support.detectors import opened, settings_for
 from support.fakes import FakeDetector
 
 CPU = choose_device("cpu")
-MODULES = (open_nsfw, nudenet, age)
+MODULES = (open_nsfw, nudenet, age, faceres)
 
 
 def _provide(monkeypatch: pytest.MonkeyPatch, *providers: str, openvino: tuple[str, ...] = ()) -> None:
@@ -50,14 +50,14 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_neither_cv2_nor_the_packages_code_is_loaded_and_dlib_only_for_a_face() -> None:
+def test_neither_cv2_nor_the_packages_code_is_loaded_and_dlib_only_where_ages_are_asked_for() -> None:
     code = (
         "import sys\n"
         "from fedi_safety.config.schema import Settings\n"
         "from fedi_safety.detectors import open_detectors\n"
         "from fedi_safety.detectors.examples import drawn_face, flat\n"
         "opened = open_detectors(Settings(device='cpu'), 1).frames\n"
-        "for d in opened: d.score([flat()])\n"
+        "for d in opened[:-1]: d.score([flat()])\n"
         "assert 'dlib' not in sys.modules\n"
         "opened[-1].score([drawn_face()])\n"
         "assert 'dlib' in sys.modules\n"
@@ -291,7 +291,7 @@ def test_wrong_weights_come_up_when_opening(monkeypatch: pytest.MonkeyPatch, mod
 
 
 def test_wrong_landmarks_come_up_when_opening(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(age, "LANDMARKS", replace(age.LANDMARKS, sha256="0" * 64))
+    monkeypatch.setattr(age, "LANDMARKS", replace(dlib_faces.LANDMARKS, sha256="0" * 64))
     with pytest.raises(ModelError, match="altered"):
         opened("embedded")
 
