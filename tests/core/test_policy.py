@@ -297,6 +297,41 @@ def test_a_rule_about_one_factor_joins_nothing_and_is_told_so() -> None:
     ]
 
 
+def test_what_makes_a_block_milder_is_part_of_the_policy_and_older_policies_keep_their_ids() -> None:
+    plain, milder, other = (
+        parse_policy(joined(f'verdict = "block"\n{more}'), source="x", name="x")
+        for more in ("", "review_if = { red = 0.9 }", "review_if = { red = 0.8 }")
+    )
+    assert len({plain.id, milder.id, other.id}) == 3 and milder.rules[0].review_if == {"red": 0.9}
+    assert "review_if" not in plain.rules[0].body()
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ('label = "l"\nreview_if = { red = 0.9 }', "review_if needs a rule whose verdict is block"),
+        ('verdict = "review"\nreview_if = { red = 0.9 }', "review_if needs a rule whose verdict is block"),
+        ('verdict = "block"\nreview_if = {}', "`review_if` must name at least one factor"),
+        ('verdict = "block"\nreview_if = 0.9', "rules.0.review_if must be a table"),
+        ('verdict = "block"\nreview_if = { blue = 0.9 }', "factor 'blue' is not defined"),
+        ('verdict = "block"\nreview_if = { red = 0 }', "must be a number above 0"),
+    ],
+)
+def test_only_a_block_becomes_milder_and_by_a_factor_with_a_threshold(rule: str, said: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        parse_policy(joined(rule), source="x", name="x")
+    assert said in str(caught.value)
+
+
+def test_what_would_make_a_block_milder_and_is_not_measured_is_told() -> None:
+    text = joined('verdict = "block"\nreview_if = { round = 0.9 }').replace(", round = 0.5", "")
+    policy = parse_policy(text, source="x", name="x")
+    words = "nothing measures what would make it a review: round"
+    assert any(words in said for said in warnings(policy, frozenset({"a.red"})))
+    said = warnings(policy, frozenset({"a.red", "c.round"}))
+    assert not any(words in line or "no rule uses it" in line for line in said)
+
+
 @pytest.mark.parametrize("text", ["", "[factors", "rules = 3", "\x00", "[factors]\na = ['b.c']"])
 def test_any_broken_text_is_a_policy_error(text: str) -> None:
     with pytest.raises(PolicyError):

@@ -66,6 +66,7 @@ class _Medium:
         self.near = near
         self.evidence = [Evidence(frame) for frame in frames]
         self.ran: dict[str, str] = dict(known.detectors)
+        self.done: dict[str, set[int]] = {}  # by detector the frames it saw
         self.embeddings: list[Embedding] = []
         self.account = Account(frames)
         self.failure: Unscannable | None = None
@@ -99,6 +100,7 @@ class _Medium:
         """Note what a detector said of these frames."""
         self.wanted = None
         self.ran[detector.name] = detector.version
+        self.done.setdefault(detector.name, set()).update(frames)
         model = detector.embedding_model if isinstance(detector, Embedder) else ""
         found_of: dict[int, dict[str, Signal]] = {}
         for i, scored in zip(frames, results, strict=True):
@@ -157,6 +159,7 @@ class Cascade:
                 raise ValueError(f"detector {detector.name} needs {', '.join(sorted(missing))}")
         self._policy = policy
         self._enabled = enabled
+        self._relents = any(rule.may_relent for rule in policy.rules)
         self._order = _ordered(detectors)
         self._of_contents = list(content_detectors)
         own = (d.signals for d in detectors), (d.signals for d in content_detectors)
@@ -203,16 +206,28 @@ class Cascade:
         """
         asked = near or [False] * len(media)
         work = [_Medium(frames, one, near=more) for frames, one, more in zip(media, known, asked, strict=True)]
+        # What makes a verdict milder is asked for once the verdict is in sight: the first round may pass it by.
+        for _ in self._order if self._relents else (1,):
+            if not (left := [medium for medium in work if self._wanted(medium)]):
+                break
+            self._round(left, stages, clock)
+        return [medium.failure or medium.scores() for medium in work]
+
+    def _round(self, work: Sequence[_Medium], stages: StageTimer, clock: Clock) -> None:
+        """Ask every detector once about what is still open when its turn comes."""
         for detector in self._order:
-            asking = [
-                (medium, frames)
-                for medium in work
-                if medium.evidence and medium.failure is None and (frames := self._needed(detector, medium))
-            ]
+            asking = [(medium, frames) for medium in work if (frames := self._needed(detector, medium))]
             if asking:
                 with stages.timed(detector.name, clock):
                     self._run(detector, asking)
-        return [medium.failure or medium.scores() for medium in work]
+
+    def _wanted(self, medium: _Medium) -> Wanted:
+        """Return what is to be measured yet of a medium; nothing of one that failed."""
+        if not medium.evidence or medium.failure is not None:
+            return {}
+        if medium.wanted is None:
+            medium.wanted = Word(self._policy, medium.passes(), self.available, cascade=self._enabled).wanted()
+        return medium.wanted
 
     def left_out(self, scores: Scores) -> list[LeftOut]:
         """Return which detectors did not see every picture of what was scored here, and why that changes no rule."""
@@ -222,14 +237,13 @@ class Cascade:
 
     def _needed(self, detector: Detector, medium: _Medium) -> list[int]:
         """Return which frames a detector must see: those of pictures that it, or one that needs it, may settle."""
-        if medium.wanted is None:
-            medium.wanted = Word(self._policy, medium.passes(), self.available, cascade=self._enabled).wanted()
-        wanted = medium.wanted
+        wanted = self._wanted(medium)
         signals = set(detector.signals)
         for later in self._order:
             if detector.name in later.after:
                 signals.update(later.signals)
-        return medium.of_pictures({place for place, open_here in wanted.items() if open_here & signals})
+        frames = medium.of_pictures({place for place, open_here in wanted.items() if open_here & signals})
+        return [i for i in frames if i not in medium.done.get(detector.name, ())]
 
     def _run(self, detector: Detector, media: Sequence[tuple[_Medium, list[int]]]) -> None:
         """Give a detector these frames in batches; if a batch fails, find out which medium it is."""

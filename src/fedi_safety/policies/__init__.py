@@ -21,7 +21,7 @@ from fedi_safety.policies import learned
 PRESETS = ("cautious", "balanced", "strict")
 DEFAULT = "balanced"
 
-_RULE_KEYS = ("name", "when", "verdict", "label", "within_s", "across_frames", "second_look")
+_RULE_KEYS = ("name", "when", "verdict", "label", "within_s", "across_frames", "second_look", "review_if")
 
 _NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
 
@@ -70,7 +70,7 @@ def warnings(policy: Policy, available: frozenset[str], switched_off: frozenset[
     """
     missing = sorted({s for signals in policy.factors.values() for s in signals} - available - switched_off)
     found = [f"no active detector gives {', '.join(missing)}: such signals count as 0"] if missing else []
-    used = {factor for rule in policy.rules for factor in rule.when}
+    used = {factor for rule in policy.rules for factor in (*rule.when, *rule.review_if)}
     found += [f"factor {factor}: no rule uses it" for factor in policy.factors if factor not in used]
     for rule in policy.rules:
         dead = policy.dead_factors(rule, available)
@@ -87,6 +87,12 @@ def warnings(policy: Policy, available: frozenset[str], switched_off: frozenset[
         if rule.verdict is Verdict.BLOCK and rule.second_look is None
     ]
     found += learned.warnings(policy)
+    for rule in policy.rules:
+        milder = {signal for factor in rule.review_if for signal in policy.factors[factor]}
+        if not milder & available and not milder <= switched_off:
+            found.append(
+                f"rule {rule.name!r}: nothing measures what would make it a review: {', '.join(rule.review_if)}"
+            )
     if not any(rule.verdict is Verdict.BLOCK for rule in policy.rules):
         found.append("no rule condemns: nothing but the test card will ever be removed")
     return found
@@ -174,15 +180,20 @@ class _Reader:
         name = self._text((*path, "name"), table.get("name"), required=True)
         label = self._text((*path, "label"), table.get("label"), required=False)
         verdict = self._verdict((*path, "verdict"), table.get("verdict"))
-        when = self._when((*path, "when"), table.get("when"), factors)
+        when = self._thresholds((*path, "when"), table.get("when"), factors)
         if table and "verdict" not in table and "label" not in table:
             self._problem(path, f"rule {name!r} has neither a verdict nor a label")
         within_s = self._within((*path, "within_s"), table.get("within_s"))
         across = self._across((*path, "across_frames"), table.get("across_frames"), verdict)
         second = self._second((*path, "second_look"), table.get("second_look"), verdict)
+        review_if: dict[str, float] = {}
+        if "review_if" in table:
+            review_if = self._thresholds((*path, "review_if"), table["review_if"], factors)
+            if verdict is not Verdict.BLOCK:
+                self._problem((*path, "review_if"), "review_if needs a rule whose verdict is block")
         if len(self.problems) > before:
             return None
-        return Rule(name, when, verdict, label or None, within_s, across, second)
+        return Rule(name, when, verdict, label or None, within_s, across, second, review_if)
 
     def _within(self, path: KeyPath, value: object) -> float | None:
         if value is None:
@@ -211,11 +222,11 @@ class _Reader:
             self._problem(path, "second_look must be no severer than the rule's verdict")
         return said
 
-    def _when(self, path: KeyPath, value: object, factors: Mapping[str, object]) -> dict[str, float]:
+    def _thresholds(self, path: KeyPath, value: object, factors: Mapping[str, object]) -> dict[str, float]:
         when: dict[str, float] = {}
         table = self._table(path, {} if value is None else value)
         if not table:
-            self._problem(path, "`when` must name at least one factor with its threshold")
+            self._problem(path, f"`{path[-1]}` must name at least one factor with its threshold")
         for factor, threshold in table.items():
             if factor not in factors:
                 self._problem((*path, factor), f"factor {factor!r} is not defined in [factors]")

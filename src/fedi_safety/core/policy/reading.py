@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from fedi_safety.core.enums import Verdict
 from fedi_safety.core.pictures import Seen
 from fedi_safety.core.policy.rules import NEAR_SHARE, TEST_CARD_RULE, TEST_CARD_SIGNAL, Policy, Rule
 from fedi_safety.core.types import FactorHit, RuleHit, Signal
@@ -144,20 +145,29 @@ class Reading:
         if not all(self._anywhere(factor).signal.value >= self._share * least for factor, least in rule.when.items()):
             return None
         anywhere = {factor: self._anywhere(factor) for factor in rule.when}
-        if len(rule.when) == 1 or not self._content.pictures:
-            return RuleHit(rule.name, rule.verdict, rule.label, _factor_hits(rule, anywhere))
-        found, most = None, 0.0
+        if not self._content.pictures or (len(rule.when) == 1 and not rule.may_relent):
+            return _told(rule, anywhere, self._milder(rule, range(len(self._pictures))))
+        found, most = None, (False, 0.0)
         for group in self._groups(rule):
             states = self._joined(rule, group)
             if self._reach(rule, states):
+                milder = self._milder(rule, group)
                 share = min(states[factor].signal.value / threshold for factor, threshold in rule.when.items())
-                if found is None or share > most:
-                    found, most = states, share
+                if found is None or (not milder, share) > most:
+                    found, most = _told(rule, states, milder), (not milder, share)
         if found is not None:
-            return RuleHit(rule.name, rule.verdict, rule.label, _factor_hits(rule, found))
+            return found
         if rule.across_frames is None:
             return None
-        return RuleHit(rule.name, rule.across_frames, None, _factor_hits(rule, anywhere), across_frames=True)
+        return RuleHit(rule.name, rule.across_frames, None, _factor_hits(rule.when, anywhere), across_frames=True)
+
+    def _milder(self, rule: Rule, group: Sequence[int]) -> tuple[FactorHit, ...]:
+        """Return what of `review_if` is reached in each of these pictures; empty where nothing makes it milder."""
+        if not rule.may_relent:
+            return ()
+        lowest = {f: min((self._each(f)[i] for i in group), key=lambda s: s.signal.value) for f in rule.review_if}
+        reached = {f: t for f, t in rule.review_if.items() if lowest[f].signal.value >= t}
+        return _factor_hits(reached, lowest)
 
     def possible(self, rule: Rule) -> bool:
         """Whether a rule holds, in one picture or across them, or could hold by what was not measured."""
@@ -181,14 +191,17 @@ class Reading:
         if self._nowhere(rule):
             return
         anywhere = {factor: self._anywhere(factor) for factor in rule.when}
-        if not self._content.partial and not any(state.open for factor in rule.when for state in self._each(factor)):
+        relents = self._share == 1.0 and rule.may_relent
+        factors = (*rule.when, *rule.review_if) if relents else rule.when
+        if not self._content.partial and not any(state.open for factor in factors for state in self._each(factor)):
             return
         groups = list(self._groups(rule))
         across = rule.across_frames is not None
-        if len(rule.when) == 1 or (self._share < 1.0 and across):
+        if (len(rule.when) == 1 and not relents) or (self._share < 1.0 and across):
             groups = [range(len(self._pictures))]
         joined = [(group, self._joined(rule, group)) for group in groups]
-        if any(self._reach(rule, states) for _, states in joined):
+        reached = [group for group, states in joined if self._reach(rule, states)]
+        if reached and (not relents or self._surely_blocks(rule, reached, wanted)):
             return
         if self._content.partial:
             self._want(0, {s for factor in rule.when for s in self._policy.factors.get(factor, ())}, wanted)
@@ -205,9 +218,31 @@ class Reading:
                 continue
             for i in group:
                 if self._each(factor)[i].open:
-                    known = self._pictures[i]
-                    names = self._policy.factors.get(factor, ())
-                    self._want(i, {s for s in names if s in self._available and s not in known}, wanted)
+                    self._want(i, self._unmeasured(factor, i), wanted)
+
+    def _surely_blocks(self, rule: Rule, reached: Sequence[Sequence[int]], wanted: Wanted) -> bool:
+        """Whether the rule holds somewhere and nothing can make it milder there; else add what is to be known yet."""
+        asked: list[tuple[str, int]] = []
+        for group in reached:
+            if self._milder(rule, group):
+                continue
+            here = [
+                (factor, i)
+                for factor, least in rule.review_if.items()
+                if all(self._each(factor)[i].most >= least for i in group)
+                for i in group
+                if self._each(factor)[i].open
+            ]
+            if not here:
+                return True
+            asked += here
+        for factor, i in asked:
+            self._want(i, self._unmeasured(factor, i), wanted)
+        return False
+
+    def _unmeasured(self, factor: str, picture: int) -> set[str]:
+        names, known = self._policy.factors.get(factor, ()), self._pictures[picture]
+        return {s for s in names if s in self._available and s not in known}
 
     def _want(self, picture: int, signals: set[str], wanted: Wanted) -> None:
         if signals:
@@ -229,9 +264,14 @@ def _highest(states: Sequence[_State]) -> _State:
     return best._replace(most=max(state.most for state in states))
 
 
-def _factor_hits(rule: Rule, states: Mapping[str, _State]) -> tuple[FactorHit, ...]:
+def _told(rule: Rule, states: Mapping[str, _State], milder: tuple[FactorHit, ...]) -> RuleHit:
+    verdict = Verdict.REVIEW if milder else rule.verdict
+    return RuleHit(rule.name, verdict, rule.label, (*_factor_hits(rule.when, states), *milder))
+
+
+def _factor_hits(reached: Mapping[str, float], states: Mapping[str, _State]) -> tuple[FactorHit, ...]:
     hits = []
-    for factor, threshold in rule.when.items():
+    for factor, threshold in reached.items():
         name, best = states[factor].name, states[factor].signal
         hits.append(FactorHit(factor, threshold, best.value, name, best.frame, best.where, best.matches))
     return tuple(hits)

@@ -20,7 +20,7 @@ NEAR_SHARE = 0.5
 """From this share of every threshold on a rule is so near that a second look is worth its price."""
 
 
-_LATER_KEYS = ("within_s", "across_frames", "second_look")
+_LATER_KEYS = ("within_s", "across_frames", "second_look", "review_if")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class Rule:
     With `within_s` also in pictures of a clip that follow each other within so many seconds. What holds only in
     different pictures of a medium gets the verdict `across_frames`, if there is one, and no label. What holds only by
     further views of a picture, which a second look showed, gets `second_look`, where that says something, and no label.
+    Where a factor of `review_if` reaches its threshold as well, in each of the same pictures, a block is a review.
     """
 
     name: str
@@ -39,10 +40,16 @@ class Rule:
     within_s: float | None = None
     across_frames: Verdict | None = None
     second_look: Verdict | None = None
+    review_if: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def may_relent(self) -> bool:
+        """Whether there is anything that makes its verdict milder."""
+        return self.verdict is Verdict.BLOCK and bool(self.review_if)
 
     def body(self) -> dict[str, object]:
         """Return it as plain data; what it does not say is left out, so that older policies keep their ids."""
-        own = asdict(self) | {"when": dict(self.when)}
+        own = asdict(self) | {"when": dict(self.when), "review_if": dict(self.review_if) or None}
         return {k: v for k, v in own.items() if v is not None or k not in _LATER_KEYS}
 
 
@@ -115,5 +122,5 @@ class Policy:
     @cached_property
     def signals(self) -> frozenset[str]:
         """Return every signal that some rule can depend on."""
-        used = {f for rule in self.rules for f in rule.when}
+        used = {f for rule in self.rules for f in (*rule.when, *rule.review_if)}
         return frozenset(s for f in used for s in self.factors.get(f, ()))

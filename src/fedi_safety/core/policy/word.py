@@ -109,8 +109,8 @@ class Word:
 
     def _want_at_last(self, rule: Rule, wanted: Wanted) -> None:
         if rule.second_look is not None:
+            self._whole.want(rule, wanted)
             whole = self._whole.hit(rule)
             if whole is not None and not whole.across_frames:
                 return
-            self._whole.want(rule, wanted)
         self._every.want(rule, wanted)
