@@ -207,10 +207,12 @@ class Cascade:
         asked = near or [False] * len(media)
         work = [_Medium(frames, one, near=more) for frames, one, more in zip(media, known, asked, strict=True)]
         # What makes a verdict milder is asked for once the verdict is in sight: the first round may pass it by.
-        for _ in self._order if self._relents else (1,):
-            if not (left := [medium for medium in work if self._wanted(medium)]):
-                break
+        left = work
+        for _ in self._order:
             self._round(left, stages, clock)
+            left = [medium for medium in left if self._wanted(medium)] if self._relents else []
+            if not left:
+                break
         return [medium.failure or medium.scores() for medium in work]
 
     def _round(self, work: Sequence[_Medium], stages: StageTimer, clock: Clock) -> None:

@@ -53,7 +53,7 @@ def list_concepts(
     found = _load(sh, concepts)
     policy = load_policy(sh.settings.policy)
     asked = {
-        signal: [r.name for r in policy.rules if any(signal in policy.factors[f] for f in r.when)]
+        signal: [r.name for r in policy.rules if any(signal in policy.factors[f] for f in (*r.when, *r.review_if))]
         for signal in found.signals
     }
     if json_output:
