@@ -355,9 +355,16 @@ def test_no_text_escapes_as_another_error(text: str) -> None:
 
 def test_presets_differ_as_documented() -> None:
     def face(under_18: float, under_20: float, nsfw: float, nudity: float = 0.4) -> dict[str, Signal]:
-        values = {"face.under_18": under_18, "face.under_20": under_20, "nsfw.open_nsfw": nsfw, "nudity.exposed": nudity}
+        values = {
+            "face.under_18": under_18,
+            "face.under_20": under_20,
+            "nsfw.open_nsfw": nsfw,
+            "nudity.exposed": nudity,
+        }
         # What dlib alone says of whatever NudeNet calls a face is nothing to a preset.
-        return {name: Signal(value) for name, value in (values | {"face.minor": 1.0, "face.young": 1.0}).items()}
+        by_one = {"face.minor": 1.0, "face.young": 1.0}
+        sexual = {"nsfw.open_nsfw": nsfw, "nudity.exposed": nudity}
+        return {name: Signal(value) for name, value in (ages | by_one | sexual).items()}
 
     child, teen, young = face(0.6, 0.8, 0.9), face(0.35, 0.45, 0.9), face(0.1, 0.25, 0.9)
     child_by_one, teen_by_one = face(0.6, 0.8, 0.9, 0.0), face(0.35, 0.45, 0.9, 0.0)

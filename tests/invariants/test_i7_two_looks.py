@@ -308,7 +308,8 @@ def test_signals_of_different_frames_do_not_agree() -> None:
 # --- the presets
 
 SEXUAL = ("nsfw.open_nsfw", "nudity.exposed", "clip.sexual")
-REST = ("face.minor", "face.young", "face.present", "clip.minor", "clip.drawn")
+AGES = ("face.minor", "face.young", "face.under_18", "face.under_20")
+REST = (*AGES, "face.present", "face.confirmed", "clip.minor", "clip.drawn")
 
 
 def preset_signals(random: np.random.Generator, loud: str | None) -> dict[str, float]:
@@ -323,13 +324,14 @@ def test_no_preset_condemns_by_one_detectors_word_that_a_picture_is_sexual(prese
     random = np.random.default_rng(7)
     policy = load_policy(preset)
     for _ in range(400):
-        signals = preset_signals(random, loud) | {loud: 1.0, "face.minor": 1.0, "face.young": 1.0, "clip.minor": 1.0}
+        signals = preset_signals(random, loud) | dict.fromkeys((loud, *AGES, "clip.minor"), 1.0)
         assert judge(policy, {name: Signal(value) for name, value in signals.items()}).verdict is not Verdict.BLOCK
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_condemns_what_two_detectors_plainly_say(preset: str) -> None:
-    plain = {"nsfw.open_nsfw": 0.9, "nudity.exposed": 0.6, "face.present": 0.9, "face.minor": 0.9, "face.young": 1.0}
+    plain = {"nsfw.open_nsfw": 0.9, "nudity.exposed": 0.6, "face.present": 0.9, "face.confirmed": 0.9}
+    plain |= dict.fromkeys(AGES, 0.9)
     policy = load_policy(preset).among(frozenset(plain))
     assert judge(policy, {name: Signal(value) for name, value in plain.items()}).verdict is Verdict.BLOCK
 

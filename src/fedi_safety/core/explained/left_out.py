@@ -55,7 +55,9 @@ def _why(
     cascade: bool,
 ) -> str:
     """Return what settled the rules that use any of the signals `given`, each reason once."""
-    rules = [r for r in policy.rules if any(given.intersection(policy.factors.get(f, ())) for f in r.when)]
+    rules = [
+        r for r in policy.rules if any(given.intersection(policy.factors.get(f, ())) for f in (*r.when, *r.review_if))
+    ]
     if not rules:
         return _UNUSED
     reading = Reading(policy, Seen(known), available, cascade=cascade)
