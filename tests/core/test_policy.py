@@ -355,12 +355,7 @@ def test_no_text_escapes_as_another_error(text: str) -> None:
 
 def test_presets_differ_as_documented() -> None:
     def face(under_18: float, under_20: float, nsfw: float, nudity: float = 0.4) -> dict[str, Signal]:
-        values = {
-            "face.under_18": under_18,
-            "face.under_20": under_20,
-            "nsfw.open_nsfw": nsfw,
-            "nudity.exposed": nudity,
-        }
+        ages = {"face.under_18": under_18, "face.under_20": under_20}
         # What dlib alone says of whatever NudeNet calls a face is nothing to a preset.
         by_one = {"face.minor": 1.0, "face.young": 1.0}
         sexual = {"nsfw.open_nsfw": nsfw, "nudity.exposed": nudity}

@@ -88,12 +88,8 @@ def warnings(policy: Policy, available: frozenset[str], switched_off: frozenset[
     ]
     found += learned.warnings(policy)
     for rule in policy.rules:
-<<<<<<< HEAD
-        if rule.review_if and not any(available.intersection(policy.factors[f]) for f in rule.review_if):
-=======
         milder = {signal for factor in rule.review_if for signal in policy.factors[factor]}
         if not milder & available and not milder <= switched_off:
->>>>>>> drawn14
             found.append(
                 f"rule {rule.name!r}: nothing measures what would make it a review: {', '.join(rule.review_if)}"
             )
