@@ -129,6 +129,13 @@ def test_a_detector_that_was_left_out_says_by_what() -> None:
     assert left_out(own, b"red=0.7 circle=0.3") == []
 
 
+def test_a_factor_that_no_active_detector_tells_is_no_score_of_zero() -> None:
+    own = red_circles()
+    child = Rule("child", {"child": 0.6, "circle": 0.5}, Verdict.REVIEW)
+    policy = replace(own, factors={**own.factors, "child": ("clip.minor",)}, rules=(*own.rules, child))
+    assert left_out(policy, b"red=0.1 circle=1")[0] == ("b", "red 0.10 < 0.5; no active detector tells child", 1)
+
+
 def test_of_several_pictures_each_has_its_own_reason() -> None:
     assert left_out(red_circles(cascade=True), b"red=0.1", b"red=0.2", b"red=0.7 circle=0.05", b"red=0.2") == [
         ("b", "red 0.20 < 0.5", 2),

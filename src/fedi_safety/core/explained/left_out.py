@@ -74,7 +74,11 @@ def _settled(
     policy: Policy, reading: Reading, rule: Rule, known: Mapping[str, Signal], available: frozenset[str]
 ) -> str:
     """Return what settled one rule, which does not hold, in one picture."""
+    untold = ""
     for factor, threshold in rule.when.items():
+        if not available.intersection(policy.factors.get(factor, ())):
+            untold = untold or f"no active detector tells {factor}"
+            continue
         signal, most = reading.factor(factor)
         if most >= threshold:
             continue
@@ -86,4 +90,4 @@ def _settled(
                 told = " and ".join(f"{name} {known[name].value:.2f}" for name in bound.by)
                 return f"{told} < {bound.below:g} rule{'s' if len(bound.by) == 1 else ''} {factor} out"
         return f"{factor} {'at most ' if unmeasured else ''}{most:.2f} < {threshold:g}"
-    return _SETTLED
+    return untold or _SETTLED
