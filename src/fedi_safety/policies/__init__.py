@@ -74,7 +74,7 @@ def warnings(policy: Policy, available: frozenset[str], switched_off: frozenset[
     found += [f"factor {factor}: no rule uses it" for factor in policy.factors if factor not in used]
     for rule in policy.rules:
         dead = policy.dead_factors(rule, available)
-        if any(not switched_off.issuperset(policy.factors[f]) for f in dead):
+        if dead and not any(switched_off.issuperset(policy.factors[f]) for f in dead):
             few = any(policy.agree.get(factor, 1) > 1 for factor in dead)
             why = "too few signals are measured of" if few else "nothing measures"
             found.append(f"rule {rule.name!r} can never hold: {why} {', '.join(dead)}")
