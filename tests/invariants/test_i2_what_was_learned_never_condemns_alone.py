@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import PolicyError
-from fedi_safety.core.frames.scores import ONE_PICTURE, FrameScore, FrameScores
+from fedi_safety.core.frames.scores import FrameScore, FrameScores
 from fedi_safety.core.policy import Policy, Rule, judge
 from fedi_safety.core.types import Signal
 from fedi_safety.policies import parse_policy, warnings
@@ -105,6 +105,15 @@ def test_the_rule_beside_must_join_frames_as_the_rule_does() -> None:
     assert loaded([across, {"when": {"sexual": 0.3}, "verdict": "review"}])  # one factor needs no joining
 
 
+def test_the_rule_beside_must_not_let_a_second_look_go_clear() -> None:
+    clear, review = {**CAUGHT, "second_look": "clear"}, {**CAUGHT, "second_look": "review"}
+    asks = {**BLOCK, "second_look": "review"}
+    for rule in (BLOCK, asks):
+        assert "would be clear" in refusal([rule, clear])
+        assert loaded([rule, CAUGHT]) and loaded([rule, review])
+    assert loaded([{**BLOCK, "second_look": "clear"}, clear])  # it would have been clear without it
+
+
 def test_what_is_allowed_and_what_is_noted() -> None:
     policy = loaded(
         [BLOCK, CAUGHT, {"when": {"mine": 0.9}, "verdict": "review"}, {"when": {"ours": 0.9}, "label": "x"}]
@@ -116,6 +125,7 @@ def test_what_is_allowed_and_what_is_noted() -> None:
 
 # --- what follows for every policy that loads
 
+WORDS = ["clear", "review", "block"]
 shares = st.sampled_from([0.1, 0.2, 0.3, 0.5, 0.9])
 whens = st.dictionaries(st.sampled_from(list(FACTORS)), shares, min_size=1)
 rules = st.fixed_dictionaries(
@@ -136,20 +146,28 @@ def test_a_policy_with_learned_factors_condemns_no_more_and_clears_nothing(
     """Rules that reviews catch are added to some, so that not nearly every policy is refused."""
     for rule in list(drawn):
         rule["across_frames"] = data.draw(st.sampled_from([None, "review"])) if rule["verdict"] != "clear" else None
+        rule["second_look"] = data.draw(st.sampled_from([None, *WORDS[: WORDS.index(rule["verdict"]) + 1]]))
         rest = {f: t for f, t in rule["when"].items() if f not in LEARNED}
         caught = data.draw(st.booleans())
         if rest and caught:
             looser = {f: data.draw(st.sampled_from([t, t / 2, t * 2 if t < 0.5 else t])) for f, t in rest.items()}
             kept = {key: rule[key] if data.draw(st.booleans()) else None for key in ("within_s", "across_frames")}
-            drawn.append({"when": looser, "verdict": "review", **kept})
+            second = data.draw(st.sampled_from([None, None, "review", "clear"]))
+            drawn.append({"when": looser, "verdict": "review", "second_look": second, **kept})
     try:
         policy = loaded(drawn)
     except PolicyError:
         assume(False)
         raise
     best = {s: Signal(max(p[s] for p in medium)) for s in SIGNALS}
-    rows = [FrameScore(i, i, time_ms=400 * i, signals=picture) for i, picture in enumerate(medium)]
-    frames = FrameScores.of(rows) if len(rows) > 1 else ONE_PICTURE
+    # A second pass shows further views of a picture, or further pictures.
+    later = data.draw(st.sets(st.integers(1, 2)))
+    places = data.draw(st.sampled_from([[0, 1, 2], [0, 0, 1], [0, 0, 0]]))
+    rows = [
+        FrameScore(i, places[i], time_ms=400 * i, signals=picture, second=i in later)
+        for i, picture in enumerate(medium)
+    ]
+    frames = FrameScores.of(rows)
     with_it, without = judge(policy, best, frames).verdict, judge(without_learning(policy), best, frames).verdict
     assert with_it is not Verdict.BLOCK or without is Verdict.BLOCK
     assert without is Verdict.CLEAR or with_it is not Verdict.CLEAR

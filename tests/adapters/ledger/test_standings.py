@@ -15,6 +15,7 @@ from fedi_safety.concepts import Concept, ConceptSet
 from fedi_safety.concepts.learned import Head
 from fedi_safety.concepts.rescoring import ConceptRescorer
 from fedi_safety.core.enums import MediaType, Verdict
+from fedi_safety.core.frames.scores import FrameScores
 from fedi_safety.core.ledger.records import Stand
 from fedi_safety.core.policy import Policy, Rule
 from fedi_safety.core.testcard import TEST_CARD_SHA256
@@ -41,6 +42,7 @@ def unit(*values: float) -> Row:
 RED, BLUE = unit(1, 0), unit(0, 1)
 RULES = (Rule("red", {"red": 0.5}, Verdict.BLOCK),)
 POLICY = Policy("p", {"red": ("clip.red",)}, RULES)
+SEEN = FrameScores.of([], closed=True)  # no further pass would show more
 CONCEPTS = ConceptSet("c", (Concept("red", ("red",), ("blue",), temperature=1.0),))
 
 
@@ -60,7 +62,7 @@ def judged(key: str, verdict: Verdict, *frames: Row, model: str | None = MODEL, 
     """An object that was given this verdict; without a model no embedding of it is kept."""
     made = [] if model is None else [Embedding(i, model, f.astype("<f2").tobytes()) for i, f in enumerate(frames)]
     scores = Scores(
-        {"clip.red": Signal(float(verdict is Verdict.BLOCK))}, {"clip": Source(CONCEPTS).version}, tuple(made)
+        {"clip.red": Signal(float(verdict is Verdict.BLOCK))}, {"clip": Source(CONCEPTS).version}, tuple(made), SEEN
     )
     content = Content(sha256 or sha(key), 9, MediaType.PNG, 8, 8, len(frames), scores)
     return Judged(Object(key, 9, 1), content, Judgement(verdict, (), (), POLICY.among(frozenset({"clip.red"})).id))
@@ -150,7 +152,7 @@ def test_what_another_head_said_counts_as_not_measured(opener: Opener) -> None:
     ledger = opener(keep=Keep.FLOAT16)
     before, after = (replace(CONCEPTS, heads=(Head("mine", MODEL, (1.0, bias), bias),)) for bias in (0.0, 1.0))
     known = {"clip.red": Signal(0.9), "learned.mine": Signal(1.0)}
-    content = Content(sha("x"), 9, MediaType.PNG, 8, 8, 1, Scores(known, {"clip": Source(before).version}, ()))
+    content = Content(sha("x"), 9, MediaType.PNG, 8, 8, 1, Scores(known, {"clip": Source(before).version}, (), SEEN))
     record(ledger, [Judged(Object("x", 9, 1), content, Judgement(Verdict.BLOCK, (), (), "p@1"))])
     factors = {"red": ("clip.red",), "unlike": ("learned.mine",)}
     rules = (Rule("red", {"red": 0.3, "unlike": 0.5}, Verdict.BLOCK), Rule("seen", {"red": 0.3}, Verdict.REVIEW))
