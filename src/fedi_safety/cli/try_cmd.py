@@ -69,6 +69,7 @@ def try_object(
 
 
 def _lines(named: str, found: Trial) -> Iterator[str]:
+    from fedi_safety.cli.text.findings import found_lines
     from fedi_safety.core.types import Unscanned
 
     if isinstance(found.result, Unscanned):
@@ -94,6 +95,8 @@ def _lines(named: str, found: Trial) -> Iterator[str]:
     if rest := sorted(set(signals).difference(*found.policy.factors.values())):
         yield "signals of no factor"
         yield from (f"    {line}" for line in _values(rest, signals))
+    if content.scores.explanation is not None:
+        yield from found_lines(content.scores.explanation)
     yield f"detectors, on {found.device}"
     yield from (f"  {name}: {version}" for name, version in sorted(found.detectors.items()))
     yield "nothing was written or removed"
@@ -101,14 +104,17 @@ def _lines(named: str, found: Trial) -> Iterator[str]:
 
 def _rules(policy: Policy, result: Judged) -> Iterator[str]:
     """Yield each rule, whether it holds, and by what; the test card's own where it does."""
+    from fedi_safety.cli.text.findings import basis_lines
     from fedi_safety.cli.text.lookup import reason_text
 
+    explanation = result.content.scores.explanation
     hits = {hit.rule: hit for hit in result.judgement.reasons}
     for rule in policy.rules:
         hit = hits.pop(rule.name, None)
         yield f"  {'holds' if hit else '-':<6} {rule.name}: {_effect(rule)}"
         if hit is not None:
             yield f"           {reason_text(hit).removeprefix(f'{hit.rule}: ')}"
+            yield from (f"   {line}" for line in basis_lines(hit.factors, explanation))
         else:
             yield f"           needs {_needs(rule)}"
     yield from (f"  holds  {reason_text(hit)}" for hit in hits.values())
@@ -136,6 +142,7 @@ def _values(names: list[str], signals: dict[str, Signal] | Any) -> Iterator[str]
 
 
 def _as_json(found: Trial) -> dict[str, Any]:
+    from fedi_safety.cli.text.findings import found_json
     from fedi_safety.cli.text.lookup import reason_json
     from fedi_safety.core.types import Unscanned
 
@@ -161,6 +168,9 @@ def _as_json(found: Trial) -> dict[str, Any]:
         "reasons": [reason_json(hit) for hit in judgement.reasons],
         "rules": rules,
         "signals": {name: asdict(signal) for name, signal in sorted(content.scores.signals.items())},
+        "explanation": None
+        if content.scores.explanation is None
+        else found_json(content.scores.explanation, judgement),
         "unmeasured": sorted(policy.signals - set(content.scores.signals)),
         "sha256": content.sha256.hex(),
         "media_type": content.media_type.value,

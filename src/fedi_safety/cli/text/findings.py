@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fedi_safety.core.ledger.records import Shown
-    from fedi_safety.core.types import Explanation, FactorHit, Finding, Found, Look
+    from fedi_safety.core.types import Explanation, FactorHit, Finding, Found, Judgement, Look
 
 WIDTH = 80
 """Of a terminal; longer lines are broken."""
@@ -91,9 +91,11 @@ def explanation_lines(shown: Shown) -> list[str]:
     """Return everything that was found, frame by frame, and which detectors were not asked; or why that is not told."""
     if (why := unexplained(shown)) is not None:
         return _wrapped(why, 0)
-    found = shown.explanation
-    if found is None:
-        return []
+    return [] if shown.explanation is None else found_lines(shown.explanation)
+
+
+def found_lines(found: Explanation) -> list[str]:
+    """Return everything that was found, frame by frame, and which detectors were not asked."""
     second = sum(look.second for look in found.looks)
     lines = ["what was found (how certain, shorter side, where in the frame):"] if found.found else []
     bare: list[str] = []
@@ -119,15 +121,17 @@ def explanation_lines(shown: Shown) -> list[str]:
 
 
 def explanation_json(shown: Shown) -> dict[str, Any] | None:
-    """Return the same as data; what the factors of the verdict in force rest on is `rests_on`."""
+    """Return the same as data."""
+    last = shown.judgements[-1].judgement if shown.judgements else None
+    return None if shown.explanation is None else found_json(shown.explanation, last)
+
+
+def found_json(found: Explanation, judgement: Judgement | None) -> dict[str, Any]:
+    """Return what was found as data; what the factors of the judgement rest on is `rests_on`."""
     from fedi_safety.core.explained.account import basis_of
 
-    found = shown.explanation
-    if found is None:
-        return None
-    last = shown.judgements[-1].judgement if shown.judgements else None
     rests_on = []
-    for reason in () if last is None else last.reasons:
+    for reason in () if judgement is None else judgement.reasons:
         for hit in reason.factors:
             basis = basis_of(hit, found.found)
             at = None if basis is None else next(i for i, one in enumerate(found.found) if one is basis)
