@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +22,7 @@ from fedi_safety.cli.options import (
     YesOption,
 )
 from fedi_safety.cli.shell import shell, write_json
+from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -90,7 +92,8 @@ def _lines(named: str, found: Trial) -> Iterator[str]:
     signals = content.scores.signals
     yield "factors, by their signals"
     for factor, names in sorted(found.policy.factors.items()):
-        yield f"  {factor}"
+        most = found.policy.agree.get(factor, 1)
+        yield f"  {factor}{f', as {most} of them agree' if most > 1 else ''}"
         yield from (f"    {line}" for line in _values(list(names), signals))
     if rest := sorted(set(signals).difference(*found.policy.factors.values())):
         yield "signals of no factor"
@@ -111,19 +114,28 @@ def _rules(policy: Policy, result: Judged) -> Iterator[str]:
     hits = {hit.rule: hit for hit in result.judgement.reasons}
     for rule in policy.rules:
         hit = hits.pop(rule.name, None)
-        yield f"  {'holds' if hit else '-':<6} {rule.name}: {_effect(rule)}"
+        yield f"  {'holds' if hit else '-':<6} {rule.name}"
         if hit is not None:
-            yield f"           {reason_text(hit).removeprefix(f'{hit.rule}: ')}"
+            yield from _wrapped(reason_text(hit).removeprefix(f"{hit.rule}: "))
             yield from (f"   {line}" for line in basis_lines(hit.factors, explanation))
         else:
-            yield f"           needs {_needs(rule)}"
+            yield from _wrapped(f"needs {_needs(rule)}")
+        yield from _wrapped(f"gives {_effect(rule)}")
     yield from (f"  holds  {reason_text(hit)}" for hit in hits.values())
 
 
 def _effect(rule: Rule) -> str:
-    return ", ".join(
-        [*([rule.verdict.value] if rule.verdict else []), *([f"label {rule.label}"] if rule.label else [])]
-    )
+    said = [rule.verdict.value] if rule.verdict else []
+    said += [f"label {rule.label}"] if rule.label else []
+    for verdict, how in ((rule.across_frames, "across frames"), (rule.second_look, "by a second look alone")):
+        if verdict not in (None, rule.verdict):
+            said.append(f"{'nothing' if verdict is Verdict.CLEAR else verdict} {how}")
+    return ", ".join(said)
+
+
+def _wrapped(said: str) -> list[str]:
+    indent = " " * 11
+    return textwrap.wrap(said, 80, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False)
 
 
 def _needs(rule: Rule) -> str:
