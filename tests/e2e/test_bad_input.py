@@ -33,7 +33,7 @@ def test_paths_that_cannot_be_scanned(media: Path, tmp_path: Path) -> None:
     missing = tmp_path / "nowhere"
     check_one_line_error(program("scan", str(missing), "--dry-run"), 2, str(missing), "no such directory")
     file = media / "portrait.jpg"
-    check_one_line_error(program("scan", str(file), "--dry-run"), 2, str(file), "not a directory")
+    check_one_line_error(program("watch", str(file), "--once", "--dry-run"), 2, str(file), "not a directory")
     check_one_line_error(program("scan", "ftp://host/x", "--dry-run"), 2, "ftp://host/x", "s3")
     check_one_line_error(program("scan", "--dry-run"), 2, "no store was named")
 

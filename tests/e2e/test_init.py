@@ -158,7 +158,7 @@ def test_four_questions_and_a_secret_asked_again_until_they_hold(home: Path) -> 
     assert done.code == 0, done.out
     assert done.out.count("Which server") == done.out.count("Where do they lie") == 1
     assert "server lemy: no such server is known" in done.out and "there is no such directory" in done.out
-    assert "the API key is not accepted (401)" in done.out and "MB to fetch, about" in done.out
+    assert "the API key is not accepted (401)" in done.out and "MB to fetch, by its architecture" in done.out
     assert KEY not in done.out and "wr0ng-key" not in done.out, "what is secret is not shown"
     assert f"ok    {url}: can be listed and removed from, but is empty" in done.out
     place = usual_place(home)

@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 
 def agreed(sh: Shell, models: Path) -> None:
     """Offer the configured model where it is not on record here, and ask. Raises `UsageError` for anything but yes."""
-    from fedi_safety.models.lock import read_lock
-    from fedi_safety.models.names import folder_name, known_model
+    from fedi_safety.models.names import known_model
 
     name = sh.settings.clip.model
-    if folder_name(name) in read_lock(models):
+    if on_record(sh.settings, models):
         return
     known = known_model(name)
     size = f" ({known.download_mb:,} MB)" if known else ""
@@ -28,9 +27,17 @@ def agreed(sh: Shell, models: Path) -> None:
         cause = f"no model is named, and nobody can be asked about the configured one, {name}{size}"
         raise UsageError("models fetch", cause, f"give --yes, or name it: `fedi-safety models fetch {name}`")
     if not sh.quiet:  # nothing is timed for nobody
-        for line in _lines(sh.settings, known):
+        for line in offer(sh.settings):
             sh.say(line)
     sh.confirm(f"{name}{size} will be fetched from {sh.settings.clip.hub}", "give --yes, or name a model")
+
+
+def on_record(settings: Settings, models: Path) -> bool:
+    """Tell whether the configured model is on record here, fetched or imported."""
+    from fedi_safety.models.lock import read_lock
+    from fedi_safety.models.names import folder_name
+
+    return folder_name(settings.clip.model) in read_lock(models)
 
 
 def turn_on(settings: Settings, model: str) -> str:
@@ -46,10 +53,13 @@ def turn_on(settings: Settings, model: str) -> str:
     return f"to use it, set in the configuration: {', and '.join(keys)}" if keys else ""
 
 
-def _lines(settings: Settings, known: KnownModel | None) -> Iterator[str]:
+def offer(settings: Settings) -> Iterator[str]:
+    """Yield what the configured model costs and adds here, a line each, its speed estimated at once."""
     from fedi_safety.config.schema import Clip
+    from fedi_safety.models.names import known_model
 
     name = settings.clip.model
+    known = known_model(name)
     default = "default" if name == Clip().model else "configured"
     yield f"{name}: the {default} model of the detector clip. It is not on record here."
     if known is None:

@@ -113,10 +113,11 @@ def _notes(chosen: FirstSettings, loaded: Settings, where: Place) -> Iterator[st
 
 def _say_next(sh: Shell, chosen: FirstSettings, loaded: Settings, config: str | None) -> None:
     """Print the commands that come next, a line each, as they are to be pasted."""
-    from fedi_safety.cli.setup.clip_offer import is_here
+    from fedi_safety.cli.models.offer import on_record
+    from fedi_safety.config.locations import model_dir
 
     options = "" if config is None else f" --config {shlex.quote(config)}"
-    if "clip" in chosen.detectors and not is_here(loaded):
+    if "clip" in chosen.detectors and not on_record(loaded, model_dir(loaded.clip)):
         sh.say("next, fetch CLIP's model:")
         sh.say(f"{called_as()} models fetch{options}")
         sh.say("then judge everything, and remove nothing:")

@@ -211,7 +211,7 @@ def _tell(sh: Shell, found: str) -> None:
 
 def detectors(sh: Shell, given: str | None) -> tuple[str, ...]:
     """Return the detectors that judge."""
-    from fedi_safety.cli.setup.clip_offer import clip_offer
+    from fedi_safety.cli.models.offer import offer
     from fedi_safety.detectors import check_names
 
     def chosen(word: str) -> tuple[str, ...]:
@@ -222,7 +222,7 @@ def detectors(sh: Shell, given: str | None) -> tuple[str, ...]:
         check_names(names)
         return names
 
-    return ask(sh, given, clip_offer(sh.settings), "Add it? [y/N]", chosen if given is None else named)
+    return ask(sh, given, offer(sh.settings), "Add it? [y/N]", chosen if given is None else named)
 
 
 def act(sh: Shell, given: str | None, place: Place) -> str:
