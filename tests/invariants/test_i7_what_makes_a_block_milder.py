@@ -29,12 +29,16 @@ ALL = frozenset(SIGNALS)
 Medium = list[dict[str, float]]  # by picture, the value of every signal
 
 
-def detectors() -> list[FakeDetector]:
-    """Return the three; what tells drawings is the cheapest, and needs what `b` found."""
+ORDERS: tuple[tuple[tuple[str, ...], float, float], ...] = (((), 1, 5), (("b",), 1, 5), (("b",), 5, 1))
+"""What the detector of drawings needs, and what the others cost: its turn is the first, the last, or between them."""
+
+
+def detectors(after: tuple[str, ...] = (), a: float = 1, b: float = 5) -> list[FakeDetector]:
+    """Return the three; what tells drawings is the cheapest."""
     return [
-        FakeDetector("d", ("d.drawn",), cost=0.5, after=("b",)),
-        FakeDetector("a", ("a.red",), cost=1),
-        FakeDetector("b", ("b.circle",), cost=5),
+        FakeDetector("d", ("d.drawn",), cost=0.5, after=after),
+        FakeDetector("a", ("a.red",), cost=a),
+        FakeDetector("b", ("b.circle",), cost=b),
     ]
 
 
@@ -115,7 +119,8 @@ def test_the_cascade_ends_with_the_verdict_of_who_knows_every_number(seed: int, 
     random = np.random.default_rng(seed)
     policy = random_policy(random)
     media = [random_medium(random, policy) for _ in range(20)]
-    for medium, scores in zip(media, measured(policy, *media, cascade=cascade), strict=True):
+    found_by = detectors(*ORDERS[seed % len(ORDERS)])
+    for medium, scores in zip(media, measured(policy, *media, cascade=cascade, found=found_by), strict=True):
         found = decide(policy, scores.signals, ALL, scores.frames, cascade=cascade)
         assert found is not None, "what the cascade ended is settled"
         assert found.verdict is oracle(policy, medium)
@@ -124,15 +129,21 @@ def test_the_cascade_ends_with_the_verdict_of_who_knows_every_number(seed: int, 
             assert all(medium[f.frame][f.signal] == f.value >= f.threshold for f in hit.factors)
 
 
-def test_nothing_is_asked_whether_it_is_drawn_that_is_not_about_to_be_condemned() -> None:
-    found = detectors()
+@pytest.mark.parametrize("order", ORDERS)
+def test_nothing_is_asked_whether_it_is_drawn_that_is_not_about_to_be_condemned(
+    order: tuple[tuple[str, ...], float, float],
+) -> None:
+    found = detectors(*order)
     media: list[Medium] = [
         [{"a.red": 0.1, "b.circle": 0.9, "d.drawn": 1.0}],
         [{"a.red": 0.9, "b.circle": 0.2, "d.drawn": 1.0}],
         [{"a.red": 0.9, "b.circle": 0.9, "d.drawn": 1.0}],
     ]
     measured(drawn_circles(), *media, found=found)
-    assert [len(detector.seen) for detector in found] == [1, 3, 2], "nobody is asked twice either"
+    drawn, red, circle = (len(detector.seen) for detector in found)
+    assert (drawn, {red, circle}) == (1, {2, 3}), (
+        "what rules the other out first sees all of them, and nobody asks twice"
+    )
 
 
 def test_a_photograph_among_drawings_is_condemned() -> None:
