@@ -40,7 +40,7 @@ def test_of_a_preset_nothing_is_said_about_detectors_that_nobody_switched_on(doc
 def test_what_somebody_left_out_or_wrote_themselves_is_said(doctor: Any, tmp_path: Path) -> None:
     _, (_, *notes) = doctor("detectors = ['open_nsfw']")
     said = " ".join(note["detail"] for note in notes)
-    assert "face.minor" in said and "minor in a sexual picture" in said and "clip" not in said
+    assert "face.under_20" in said and "minor in a sexual picture" in said and "clip" not in said
     own = tmp_path / "own.toml"
     own.write_text('[factors]\na = ["clip.minor"]\n[[rules]]\nname = "r"\nwhen = { a = 0.5 }\nverdict = "block"\n')
     _, (_, *notes) = doctor(f"policy = '{own}'")
