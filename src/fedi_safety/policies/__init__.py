@@ -66,7 +66,7 @@ def parse_policy(text: str, *, source: str, name: str) -> Policy:
 def warnings(policy: Policy, available: frozenset[str], switched_off: frozenset[str] = frozenset()) -> list[str]:
     """Return what is allowed but probably not meant, given the signals that active detectors give.
 
-    Of the signals that are `switched_off`, which nobody asked for, nothing is said.
+    Of the signals that are `switched_off`, which nobody asked for, nothing is said, nor of rules that need one of them.
     """
     missing = sorted({s for signals in policy.factors.values() for s in signals} - available - switched_off)
     found = [f"no active detector gives {', '.join(missing)}: such signals count as 0"] if missing else []
