@@ -46,9 +46,10 @@ scores = st.sampled_from([0.0, 0.05, 0.2, 0.3, 0.5, 0.7, 0.9])
 
 
 @given(st.sampled_from(PRESETS), st.lists(scores, min_size=len(COLUMNS), max_size=len(COLUMNS)))
-def test_clip_takes_no_condemnation_back(preset: str, numbers: list[float]) -> None:
+def test_clip_takes_back_nothing_but_what_is_surely_drawn(preset: str, numbers: list[float]) -> None:
     without, with_it = (Verdict(verdict(preset, numbers, clip=clip)) for clip in (False, True))
-    assert with_it.rank >= without.rank
+    drawn = numbers[COLUMNS.index("clip.drawn")] >= 0.9
+    assert with_it.rank >= without.rank or (drawn and with_it is Verdict.REVIEW)
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row[0])

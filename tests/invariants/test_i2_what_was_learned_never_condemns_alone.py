@@ -36,7 +36,11 @@ def text(rules: list[dict[str, Any]], factors: Mapping[str, list[str]] = FACTORS
     lines = ["[factors]", *(f"{name} = {json.dumps(signals)}" for name, signals in factors.items())]
     for i, rule in enumerate(rules):
         when = ", ".join(f"{factor} = {threshold}" for factor, threshold in rule["when"].items())
-        rest = [f"{key} = {json.dumps(value)}" for key, value in rule.items() if key != "when" and value is not None]
+        rest = [
+            f"{key} = {json.dumps(value)}" for key, value in rule.items() if key not in ("when", "review_if") and value
+        ]
+        milder = ", ".join(f"{factor} = {threshold}" for factor, threshold in rule.get("review_if", {}).items())
+        rest += [f"review_if = {{ {milder} }}"] if milder else []
         lines += ["[[rules]]", f'name = "rule {i}"', f"when = {{ {when} }}", *rest]
     return "\n".join(lines)
 
@@ -103,6 +107,12 @@ def test_the_rule_beside_must_join_frames_as_the_rule_does() -> None:
     assert "within_s = 0.5" in line and "across_frames = 'review'" in line
     assert loaded([across, {**CAUGHT, "across_frames": "review", "within_s": 0.5}])
     assert loaded([across, {"when": {"sexual": 0.3}, "verdict": "review"}])  # one factor needs no joining
+
+
+def test_what_makes_a_block_milder_ends_at_review_and_needs_nothing_beside() -> None:
+    assert loaded([{**BLOCK, "review_if": {"ours": 0.5}}, CAUGHT])
+    line = refusal([{"when": {"mine": 0.5}, "verdict": "block", "review_if": {"minor": 0.5}}, CAUGHT])
+    assert "by what was learned alone" in line
 
 
 def test_the_rule_beside_must_not_let_a_second_look_go_clear() -> None:

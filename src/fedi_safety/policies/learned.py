@@ -14,8 +14,8 @@ from fedi_safety.core.policy import Policy, Rule
 
 Place = tuple[str | int, ...]
 
-_COMPARED = ("name", "when", "verdict", "label", "within_s", "across_frames")
-"""What of two rules is compared for itself."""
+_COMPARED = ("name", "when", "verdict", "label", "within_s", "across_frames", "review_if")
+"""What of two rules is compared for itself, or lets nothing be clear: `review_if` ends at review."""
 
 
 def problems(factors: Mapping[str, Sequence[str]], rules: Sequence[Rule]) -> Iterator[tuple[Place, str]]:
