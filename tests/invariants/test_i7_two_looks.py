@@ -93,6 +93,7 @@ def random_policy(random: np.random.Generator, name: str) -> Policy:
                 within_s=1.0 if random.random() < 0.2 else None,
                 across_frames=Verdict.REVIEW if random.random() < 0.3 else None,
                 second_look=milder[random.integers(len(milder))],
+                review_if={"circle": float(random.choice([0.3, 0.7]))} if random.random() < 0.25 else {},
             )
         )
     if random.random() < 0.3:
