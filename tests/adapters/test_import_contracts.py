@@ -53,6 +53,7 @@ PLANTED: dict[str, tuple[str, Callable[[Path], None]]] = {
         "What is said to the ledger is layered",
         add("core/ledger/records", "import fedi_safety.core.ledger.ports"),
     ),
+    "a rule reads pictures": ("Judging is layered", add("core/policy/rules", "import fedi_safety.core.policy.word")),
     "a command opens its own ledger": (
         "The ledger is behind its ports",
         add("cli/list_cmd", "def late():\n    from fedi_safety.ledger.ledger import open_ledger"),
@@ -61,7 +62,7 @@ PLANTED: dict[str, tuple[str, Callable[[Path], None]]] = {
         "The ledger is behind its ports",
         add("app/scan", "import fedi_safety.ledger.database.sqlite"),
     ),
-    "the core counts": ("The core uses the standard library only", add("core/policy", "import numpy")),
+    "the core counts": ("The core uses the standard library only", add("core/policy/rules", "import numpy")),
     "the parent decodes": (
         "The parent never decodes",
         add("media/pool", "import fedi_safety.media.decoder.formats.images"),
