@@ -200,12 +200,15 @@ def test_a_preview_can_name_the_objects(tmp_path: Path) -> None:
     policy = tmp_path / "faces.toml"
     policy.write_text(FACES)
     program("scan", str(folder), "--dry-run", "--policy", str(policy), "--no-cascade")
-    policy.write_text(FACES.replace("face = 0.5", "face = 0.999999"))
-    plain = program("policy", "preview", str(policy)).out
-    named = program("policy", "preview", str(policy), "--objects").out
-    assert named.endswith(plain)
-    changed = {tuple(line.split("\t")) for line in named.removesuffix(plain).splitlines()}
-    assert changed == {("block", "clear", name, folder.as_uri()) for name in ("one.jpg", "two.jpg")}
-    *rows, last = program("policy", "preview", str(policy), "--objects", "--json").lines
-    assert {(row["from"], row["to"], row["key"]) for row in rows} == {row[:3] for row in changed}
-    assert last["objects"] == 3
+    without = FACES[: FACES.index("[[rules]]")] + FACES[FACES.rindex("[[rules]]") :]
+    # By a rule that says less of what it holds for, and without any rule that holds.
+    for then, text in (("review", FACES.replace('"block"', '"review"')), ("clear", without)):
+        policy.write_text(text)
+        plain = program("policy", "preview", str(policy)).out
+        named = program("policy", "preview", str(policy), "--objects").out
+        assert named.endswith(plain)
+        changed = {tuple(line.split("\t")) for line in named.removesuffix(plain).splitlines()}
+        assert changed == {("block", then, name, folder.as_uri()) for name in ("one.jpg", "two.jpg")}
+        *rows, last = program("policy", "preview", str(policy), "--objects", "--json").lines
+        assert {(row["from"], row["to"], row["key"]) for row in rows} == {row[:3] for row in changed}
+        assert last["objects"] == 3
