@@ -39,8 +39,10 @@ def test_signals_are_compared_where_both_were_measured() -> None:
 
 
 def test_the_loops_signals_are_judged_by_the_same_policy() -> None:
-    signals = {"x": {"nsfw.open_nsfw": 0.9, "face.under_20": 1.0}, "y": {"nsfw.open_nsfw": 0.01, "face.under_20": 1.0}}
-    assert scan.judged(load_policy("balanced"), signals) == {"x": "block", "y": "clear"}
+    sexual = {"nsfw.open_nsfw": 0.9, "nudity.exposed": 0.5}
+    faces = {"x": sexual, "y": {"nsfw.open_nsfw": 0.01}, "z": {"nsfw.open_nsfw": 0.9}}
+    signals = {key: found | {"face.under_20": 1.0} for key, found in faces.items()}
+    assert scan.judged(load_policy("balanced"), signals) == {"x": "block", "y": "clear", "z": "review"}
     assert scan.judged(scan.STAND_IN, {"x": {"face.present": 0.4, "nsfw.open_nsfw": 0.02}}) == {"x": "block"}
 
 

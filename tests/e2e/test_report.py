@@ -27,7 +27,7 @@ def ledger(tmp_path: Path) -> Path:
     records = open_ledger(path, clock=FakeClock())
     run = records.begin_run("scan", ONE, {"dry_run": True})
     content = Content(
-        hashlib.sha256(b"x").digest(), 1, MediaType.PNG, 1, 1, 1, Scores({"face.minor": Signal(0.99)}, {"t": "1"})
+        hashlib.sha256(b"x").digest(), 1, MediaType.PNG, 1, 1, 1, Scores({"face.under_20": Signal(0.99)}, {"t": "1"})
     )
     records.record(run, ONE, [Judged(Object("fine", 1, 1), content, Judgement(Verdict.CLEAR, ("nsfw",), (), "p"))])
     records.record(run, ONE, [Unscanned(Object(f"{n}", 1, 1), Reason.UNSUPPORTED) for n in range(3)])
@@ -67,12 +67,12 @@ def test_json_and_a_page_at_once(ledger: Path, tmp_path: Path) -> None:
     assert done.returncode == 0 and done.stderr == f"wrote {page}\n"
     found = json.loads(done.stdout)
     assert [store["store"] for store in found["stores"]] == [ONE, TWO]
-    assert found["totals"]["coverage"] == 0.2 and found["histograms"]["face.minor"][19] == 1
+    assert found["totals"]["coverage"] == 0.25 and found["histograms"]["face.under_20"][19] == 1
     text = page.read_text(encoding="utf-8")
     assert "<script" not in text
     tree = ElementTree.fromstring(text.removeprefix("<!DOCTYPE html>\n"))
     marks = [group.attrib["data-threshold"] for group in tree.findall(".//g[@data-threshold]")]
-    assert marks == ["0.2"]  # of the preset `balanced`
+    assert marks == ["0.4"]  # of the preset `balanced`
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".fedi")) == []
 
 

@@ -72,7 +72,7 @@ def offer(settings: Settings) -> Iterator[str]:
     yield "         detectors know little, and what you name in words of your own"
     rules, factors = _woken(settings)
     for rule in rules:
-        yield f"         rule of policy {Path(settings.policy).stem}: {rule}"
+        yield f"         in {Path(settings.policy).stem}: {rule}"
     if factors:
         yield f"         a further opinion on: {', '.join(factors)}"
     yield "  trust  no digest of it comes with the program: its first fetch shows what the hub"
@@ -89,7 +89,7 @@ def _speed(settings: Settings, known: KnownModel) -> Iterator[str]:
         yield f"  speed  not estimated: on {device.name} only the network itself shows; `doctor --speeds`"
         return
     seconds, rate = estimated_seconds(known.gflop)
-    yield f"  speed  about {seconds:.2g} s a picture on {cpu_count()} processor(s), as busy as they are now; estimated:"
+    yield f"  speed  about {seconds:.2g} s a picture on {cpu_count()} processor(s), as busy as now; estimated:"
     yield f"         {known.gflop} GFLOP a picture, and a matrix product timed just now reached"
     yield f"         {rate:,.0f} GFLOP/s in fp32, of which such a network reaches {TOWER_SHARE:.0%}".replace("%", " %")
     yield "         The cascade shows it only what the cheaper detectors leave open."
