@@ -72,7 +72,7 @@ def test_json_and_a_page_at_once(ledger: Path, tmp_path: Path) -> None:
     assert "<script" not in text
     tree = ElementTree.fromstring(text.removeprefix("<!DOCTYPE html>\n"))
     marks = [group.attrib["data-threshold"] for group in tree.findall(".//g[@data-threshold]")]
-    assert marks == ["0.4"]  # of the preset `balanced`
+    assert marks == ["0.4", "0.4"]  # of the preset `balanced`, to condemn and to review
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".fedi")) == []
 
 

@@ -30,8 +30,8 @@ pytestmark = pytest.mark.long
 
 RED = Policy("red", {"red": ("pixels.red",)}, (Rule("red", {"red": 0.9}, Verdict.BLOCK),), {})
 
-# The seconds are those of a machine that does nothing else: what others do at the same time costs processor time too, and
-# so do the neighbours of a virtual machine (4.6 s for 2.0 in a slow hour, without anything else running here).
+# The seconds are those of a machine that does nothing else: what others do at the same time costs processor time too,
+# and so do the neighbours of a virtual machine (4.6 s for 2.0 in a slow hour, without anything else running here).
 _SLACK = 4.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
