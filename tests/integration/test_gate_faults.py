@@ -107,6 +107,7 @@ def decoders(running: GateServer) -> list[psutil.Process]:
 
 
 @pytest.mark.long
+@pytest.mark.quiet
 def test_decoders_that_are_killed_cost_no_right_answer(tmp_path: Path, faces: str, share: Share) -> None:
     with gate_server(tmp_path / "gate", policy=faces, jobs=2) as running:
         uploads = Uploads(running)
@@ -177,6 +178,7 @@ def test_a_gate_that_is_killed_is_reached_again_by_its_worker(tmp_path: Path, fa
 
 
 @pytest.mark.long
+@pytest.mark.quiet
 def test_workers_that_are_killed_again_and_again_lose_no_upload(tmp_path: Path, faces: str, share: Share) -> None:
     """One worker is always there; another is killed and started anew. Every upload gets its own right answer."""
     options = {"policy": faces, "worker__key": "k", "jobs": 1}
