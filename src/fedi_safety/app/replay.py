@@ -15,7 +15,8 @@ from fedi_safety.app.engine import measurable
 from fedi_safety.concepts.rescoring import ConceptRescorer
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.enums import Verdict
-from fedi_safety.core.ledger.ports import LedgerReader, PictureScores, ScorePage, SecondPass
+from fedi_safety.core.ledger.ports import LedgerReader
+from fedi_safety.core.ledger.stored_scores import PictureScores, ScorePage, SecondPass
 from fedi_safety.core.policy import NEAR_SHARE, Policy, Rule, decide, marks
 from fedi_safety.core.types import Judgement, Scores
 

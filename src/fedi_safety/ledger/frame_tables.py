@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedi_safety.core.frames.scores import HEAD, ROW, SECOND, FrameScores
-from fedi_safety.core.ledger.ports import SecondPass
+from fedi_safety.core.ledger.stored_scores import SecondPass
 from fedi_safety.core.pictures import VIEW_BITS
 from fedi_safety.ledger.embeddings import Kept
 
@@ -18,7 +18,7 @@ _NUMBERS = [("frame", "<i4"), ("picture", "<i4"), ("stream", "<u2"), ("time_ms",
 
 @dataclass(slots=True)
 class Pictures:
-    """See `core.ledger.ports.PictureScores`."""
+    """See `core.ledger.stored_scores.PictureScores`."""
 
     owners: NDArray[np.intp]
     values: NDArray[np.float64]
@@ -75,7 +75,7 @@ def read_tables(blobs: Sequence[bytes | None], names: Sequence[str], values: NDA
 
 
 def second_passes_of(blobs: Sequence[bytes | None], table: FrameTable | None) -> NDArray[np.int8]:
-    """Return of each content of a page a `core.ledger.ports.SecondPass`."""
+    """Return of each content of a page a `core.ledger.stored_scores.SecondPass`."""
     over, possible = SecondPass.OVER, SecondPass.POSSIBLE
     found = np.array([over if blob and FrameScores(blob).closed else possible for blob in blobs], np.int8)
     if table is not None:

@@ -15,7 +15,6 @@ from sqlalchemy import Connection, insert, select, update
 from fedi_safety.core.enums import ActKind, PlanState
 from fedi_safety.core.errors import LedgerUsageError, printable
 from fedi_safety.core.ledger.census import Census
-from fedi_safety.core.ledger.ports import NoRuleHoldsFn, RedecideFn, Rescorer
 from fedi_safety.core.ledger.records import (
     Figures,
     Filters,
@@ -31,6 +30,7 @@ from fedi_safety.core.ledger.records import (
     Verification,
     Watermark,
 )
+from fedi_safety.core.ledger.stored_scores import NoRuleHoldsFn, RedecideFn, Rescorer
 from fedi_safety.core.ledger.uploads import GONE, REMOVED, Move, UploadNote
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.types import Content, Judged, Judgement, Known, Object, Outcome, Plan, Unscanned

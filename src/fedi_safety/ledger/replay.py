@@ -14,7 +14,7 @@ import numpy as np
 from sqlalchemy import Connection, bindparam, update
 
 from fedi_safety.core.enums import PlanState, Verdict
-from fedi_safety.core.ledger.ports import NoRuleHoldsFn, RedecideFn, Rescorer
+from fedi_safety.core.ledger.stored_scores import NoRuleHoldsFn, RedecideFn, Rescorer
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.types import Judgement
 from fedi_safety.ledger import codec, planning, verdicts

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, func, or_, select
 
 from fedi_safety.core.frames.scores import FrameScores
-from fedi_safety.core.ledger.ports import Rescorer
+from fedi_safety.core.ledger.stored_scores import Rescorer
 from fedi_safety.core.types import Judgement, Match, Scores, Signal
 from fedi_safety.ledger import embeddings
 from fedi_safety.ledger.codec import dumps, frames_from, further, judgement_from, matches_from

@@ -1,0 +1,1 @@
+"""Lists of known images: what they say, and what is asked of them."""

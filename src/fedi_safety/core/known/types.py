@@ -1,0 +1,85 @@
+"""What a list of known images and its entries are. No hash is computed or compared here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Effect(StrEnum):
+    """What a list does to the contents that it names."""
+
+    BLOCK = "block"
+    REVIEW = "review"
+    NEGATIVE = "negative"
+    """These are harmless: stands above every perceptual match of another list."""
+
+
+class HashKind(StrEnum):
+    """A kind of hash that can be compared here. All but PDQ tell whether bytes are the same, and nothing else."""
+
+    SHA256 = "sha256"
+    SHA1 = "sha1"
+    MD5 = "md5"
+    PDQ = "pdq"
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the length of such a hash."""
+        return {HashKind.SHA256: 32, HashKind.SHA1: 20, HashKind.MD5: 16, HashKind.PDQ: 32}[self]
+
+
+DISTANCE = 31
+"""Bits of 256 by which a PDQ may differ, unless a list says otherwise: what those who publish such lists recommend."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownList:
+    """A list as the operator has it: its name, what it does, and where it is from. Its entries are kept elsewhere.
+
+    `distance` is for its perceptual hashes. What is not to be passed on (`redistribute`) never leaves, in no export.
+    Times are seconds since 1970 in UTC; after `expires_s` the list matches nothing.
+    """
+
+    name: str
+    effect: Effect = Effect.BLOCK
+    distance: int = DISTANCE
+    origin: str = ""
+    licence: str = ""
+    redistribute: bool = False
+    expires_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One hash on a list.
+
+    `id` is the list's own name for it, unique there together with its kind; empty where it has none but the hash.
+    `quality` is that of the picture's PDQ (0 to 100), where the list tells it. `positive` and `negative` count opinions
+    on it, where the list has such. Times are seconds since 1970 in UTC.
+    """
+
+    kind: HashKind
+    hash: bytes
+    id: str = ""
+    category: str = ""
+    seen_s: float | None = None
+    expires_s: float | None = None
+    quality: int | None = None
+    positive: int = 0
+    negative: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """An entry that a content or one of its pictures meets. `distance` is in bits, 0 for an exact hash.
+
+    `turn` says how the picture was turned or mirrored to meet it, in words; empty where it was not.
+    """
+
+    list: str
+    effect: Effect
+    entry: str
+    kind: HashKind
+    distance: int = 0
+    turn: str = ""

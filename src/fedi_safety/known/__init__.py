@@ -1,0 +1,1 @@
+"""Lists of known images on the disk: read, kept, searched. What a hit means is not decided here."""
