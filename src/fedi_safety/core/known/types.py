@@ -32,18 +32,23 @@ class HashKind(StrEnum):
 DISTANCE = 31
 """Bits of 256 by which a PDQ may differ, unless a list says otherwise: what those who publish such lists recommend."""
 
+SHARE = 0.8
+"""Part of a clip's frames that must meet those of a listed clip (vPDQ), unless a list says otherwise."""
+
 
 @dataclass(frozen=True, slots=True)
 class KnownList:
     """A list as the operator has it: its name, what it does, and where it is from. Its entries are kept elsewhere.
 
-    `distance` is for its perceptual hashes. What is not to be passed on (`redistribute`) never leaves, in no export.
-    Times are seconds since 1970 in UTC; after `expires_s` the list matches nothing.
+    `distance` is for its perceptual hashes; `share` (0 to 1) of a clip's frames must meet those of a clip that it lists.
+    What is not to be passed on (`redistribute`) never leaves, in no export. Times are seconds since 1970 in UTC; after
+    `expires_s` the list matches nothing.
     """
 
     name: str
     effect: Effect = Effect.BLOCK
     distance: int = DISTANCE
+    share: float = SHARE
     origin: str = ""
     licence: str = ""
     redistribute: bool = False
@@ -56,7 +61,8 @@ class Entry:
 
     `id` is the list's own name for it, unique there together with its kind; empty where it has none but the hash.
     `quality` is that of the picture's PDQ (0 to 100), where the list tells it. `positive` and `negative` count opinions
-    on it, where the list has such. Times are seconds since 1970 in UTC.
+    on it, where the list has such. `clip` names the listed clip that this PDQ is a frame of, which a single picture does
+    not meet; empty for an image. Times are seconds since 1970 in UTC.
     """
 
     kind: HashKind
@@ -68,13 +74,15 @@ class Entry:
     quality: int | None = None
     positive: int = 0
     negative: int = 0
+    clip: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
     """An entry that a content or one of its pictures meets. `distance` is in bits, 0 for an exact hash.
 
-    `turn` says how the picture was turned or mirrored to meet it, in words; empty where it was not.
+    `turn` says how the picture was turned or mirrored to meet it, in words; empty where it was not. `clip` names the
+    listed clip whose frame it is; such a hit counts only where `share` of a clip's frames have one of that clip.
     """
 
     list: str
@@ -83,3 +91,5 @@ class Hit:
     kind: HashKind
     distance: int = 0
     turn: str = ""
+    clip: str = ""
+    share: float = 0.0
