@@ -83,6 +83,18 @@ class LedgerUsageError(LedgerError):
     exit_code = ExitCode.USAGE
 
 
+class KnownError(FediSafetyError):
+    """Lists of known images cannot be used."""
+
+    exit_code = ExitCode.OUTSIDE
+
+
+class KnownUsageError(KnownError):
+    """A list of known images cannot be used as it was given."""
+
+    exit_code = ExitCode.USAGE
+
+
 class StoreError(FediSafetyError):
     """The store cannot be reached or used."""
 
