@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hatchling.builders.wheel import WheelBuilder
 
-from fedi_safety.detectors.embedded import faceres
+from fedi_safety.detectors.embedded import dlib_faces, faceres
 
 ROOT = Path(__file__).parents[2]
 GITHUB = ROOT / ".github"
@@ -40,6 +40,8 @@ def test_the_wheel_carries_its_types_and_the_weights_that_no_other_package_has(t
     built = list(WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"]))
     with zipfile.ZipFile(built[0]) as wheel:
         assert "fedi_safety/py.typed" in wheel.namelist()
-        weights = wheel.read(f"fedi_safety/{faceres.WEIGHTS.file}")
-    assert hashlib.sha256(weights).hexdigest() == faceres.WEIGHTS.sha256
-    assert len(weights) < 8 << 20
+        for weights in (faceres.WEIGHTS, dlib_faces.FINDER):
+            data = wheel.read(f"fedi_safety/{weights.file}")
+            assert hashlib.sha256(data).hexdigest() == weights.sha256
+            assert len(data) < 8 << 20
+            assert wheel.read(f"fedi_safety/{weights.file.partition('.')[0]}.LICENSE")

