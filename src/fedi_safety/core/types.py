@@ -74,7 +74,7 @@ class Decoded:
 
     `partly` says why there is more in it that cannot be judged, if so; it begins with a `Reason`. `more` says that a
     second pass would show other frames; of a still it always would. `total` counts all frames there are in this pass,
-    judged or not; 0 where that is not known.
+    judged or not; 0 where that is not known. `compared` are pictures that no detector is shown: they are hashed alone.
     """
 
     media_type: MediaType
@@ -84,6 +84,7 @@ class Decoded:
     partly: str | None = None
     more: bool = False
     total: int = 0
+    compared: tuple[Frame, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,30 @@ class Fingerprints:
 
 
 @dataclass(frozen=True, slots=True)
+class PictureHash:
+    """The PDQ of one picture of a content, 32 bytes, and how much there was to see (`quality`, 0 to 100).
+
+    `frame` is the index of the `Frame`, which is the same at every reading; a content has one hash of each.
+    """
+
+    frame: int
+    quality: int
+    pdq: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Hashes:
+    """What a content is found again by, beside its SHA-256: of its bytes, and of what it shows.
+
+    Of what moves, `pictures` are at whole seconds, so that they are the same wherever it is read.
+    """
+
+    sha1: bytes
+    md5: bytes
+    pictures: tuple[PictureHash, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Match:
     """An entry of a list of known images that a content meets; `distance` is 0 where the list names it exactly."""
 
@@ -267,7 +292,7 @@ class Content:
     """What is known of some bytes, whatever names they have: identity, shape and scores.
 
     `frames` of `total` were judged (0: nobody knows how many there are). `partly` and `total` are as in `Decoded`;
-    `decoder` is the mark of the decoder where it could show a part only.
+    `decoder` is the mark of the decoder where it could show a part only. `hashes` come with fresh scores only.
     """
 
     sha256: bytes
@@ -280,6 +305,7 @@ class Content:
     partly: str | None = None
     total: int = 0
     decoder: str = ""
+    hashes: Hashes | None = None
 
 
 @dataclass(frozen=True, slots=True)

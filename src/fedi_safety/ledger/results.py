@@ -15,6 +15,7 @@ from fedi_safety.core.policy import dismissal
 from fedi_safety.core.types import Judged, Judgement, Object, Unscanned
 from fedi_safety.ledger import codec, embeddings, explanations, planning, verdicts
 from fedi_safety.ledger.embeddings import Keep
+from fedi_safety.ledger.known import hashes
 from fedi_safety.ledger.schema import State, contents, objects, plans
 from fedi_safety.ledger.schema import explanations as explained
 
@@ -138,6 +139,7 @@ def record_contents(
     freed = [w.content_id for w in in_force if w.before is Verdict.BLOCK and w.judgement.verdict is not Verdict.BLOCK]
     for part in codec.chunks(freed):
         planning.close_waiting(connection, at, run, plans.c.content_id.in_(part), PlanState.SUPERSEDED)
+    hashes.put(connection, {ids[i.content.sha256]: i.content.hashes for i in judged if i.content.hashes is not None})
     if keep is not Keep.NO:
         embeddings.keep(connection, keep, ((ids[i.content.sha256], i.content.scores.embeddings) for i in judged))
     return ids

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from fedi_safety.core.enums import ActKind
 from fedi_safety.core.ledger.actions import ActionLedger, ActionReader, Confirming
 from fedi_safety.core.ledger.census import Census
+from fedi_safety.core.ledger.hashes import HashReader
 from fedi_safety.core.ledger.history import HistoryReader
 from fedi_safety.core.ledger.records import (
     Figures,
@@ -308,7 +309,7 @@ class UploadLedger(Ledger, Protocol):
 # --- people
 
 
-class LedgerReader(ActionReader, HistoryReader, Protocol):
+class LedgerReader(ActionReader, HistoryReader, HashReader, Protocol):
     """What people look at; reads only. Errors: `LedgerError`, `LedgerUsageError`."""
 
     def list_objects(self, filters: Filters | None = None, limit: int | None = None) -> Iterator[Row]:
