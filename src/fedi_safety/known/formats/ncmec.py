@@ -1,0 +1,134 @@
+"""NCMEC's hash sharing, version 2: the XML that its API answers with, pages as they were saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from xml.parsers import expat
+
+from fedi_safety.core.errors import KnownUsageError
+from fedi_safety.known.formats.hashes import time_of
+from fedi_safety.known.formats.items import Flaw, Item, Source, Withdrawn, entry_of
+from fedi_safety.known.formats.stream import MOST_LINE, pieces
+
+_THINGS = frozenset({"image", "video", "deletedImage", "deletedVideo"})
+_DEEPEST = 32
+
+
+@dataclass(slots=True)
+class _Thing:
+    """One image or video as far as it was read."""
+
+    name: str
+    place: str
+    texts: dict[str, str] = field(default_factory=dict)
+    member: str = ""
+    hashes: list[tuple[str, str]] = field(default_factory=list)
+    opinions: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def items(self) -> Iterator[Item]:
+        kind = self.name.removeprefix("deleted").lower()
+        at = self.texts.get("timestamp", "")
+        # Members number their own entries.
+        name = "-".join(filter(None, (self.member, kind, self.texts.get("id", ""))))
+        if self.name.startswith("deleted"):
+            yield Withdrawn(name, time_of(at)) if self.texts.get("id") else Flaw(self.place, "a deletion without an id")
+            return
+        if not self.hashes:
+            yield Flaw(self.place, "no hash")
+        for each, text in self.hashes:
+            positive, negative = (self.opinions.get((side, each.lower()), 0) for side in ("affirmative", "negative"))
+            yield entry_of(
+                self.place,
+                each,
+                text,
+                id=name if self.texts.get("id") else "",
+                category=self.texts.get("classification", ""),
+                seen=at,
+                positive=positive,
+                negative=negative,
+            )
+
+
+class _Reader:
+    """Takes XML by the piece, and gives what is complete."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._path: list[str] = []
+        self._text: list[str] = []
+        self._length = 0
+        self._thing: _Thing | None = None
+        self._side: tuple[str, str] | None = None
+        self._done: list[Item] = []
+        self._parser = expat.ParserCreate(namespace_separator=" ")
+        self._parser.StartElementHandler = self._begin
+        self._parser.EndElementHandler = self._end
+        self._parser.CharacterDataHandler = self._characters
+        self._parser.StartDoctypeDeclHandler = self._refuse
+
+    def take(self, piece: bytes, final: bool = False) -> list[Item]:
+        try:
+            self._parser.Parse(piece, final)
+        except expat.ExpatError as error:
+            cause = f"line {error.lineno}, column {error.offset}: {expat.ErrorString(error.code)}"
+            raise KnownUsageError(str(self._source.path), cause, "it is damaged or cut off; get it anew") from None
+        done, self._done = self._done, []
+        return done
+
+    def _refuse(self, *_: Any) -> None:
+        cause = f"line {self._parser.CurrentLineNumber}: it declares a document type, which may hold entities"
+        raise KnownUsageError(str(self._source.path), cause, "NCMEC's answers have none; get it anew")
+
+    def _begin(self, tag: str, attributes: dict[str, str]) -> None:
+        name = tag.rpartition(" ")[2]
+        if not self._path and name != "queryResult":
+            cause = f"its root is <{name[:40]}>, and NCMEC's answers have <queryResult>"
+            raise KnownUsageError(str(self._source.path), cause, "name another format with --format")
+        self._path.append(name)
+        self._text, self._length = [], 0
+        if len(self._path) > _DEEPEST:
+            cause = f"line {self._parser.CurrentLineNumber}: more than {_DEEPEST} elements lie in each other"
+            raise KnownUsageError(str(self._source.path), cause, "NCMEC's answers do not; get it anew")
+        if self._thing is None:
+            if name in _THINGS:
+                self._thing = _Thing(name, f"line {self._parser.CurrentLineNumber}")
+        elif name == "member" and self._path[-2] == self._thing.name:
+            self._thing.member = attributes.get("id", "")
+        elif name in ("affirmativeFeedback", "negativeFeedback"):
+            self._side = name.removesuffix("Feedback"), attributes.get("type", "").lower()
+        elif name == "member" and self._side is not None:
+            self._thing.opinions[self._side] = self._thing.opinions.get(self._side, 0) + 1
+
+    def _characters(self, text: str) -> None:
+        self._length += len(text)
+        if self._length > MOST_LINE:
+            cause = f"line {self._parser.CurrentLineNumber}: a text of more than {MOST_LINE} characters"
+            raise KnownUsageError(str(self._source.path), cause, "NCMEC's answers have none; get it anew")
+        self._text.append(text)
+
+    def _end(self, _tag: str) -> None:
+        name = self._path.pop()
+        text = "".join(self._text).strip()
+        self._text, self._length = [], 0
+        thing = self._thing
+        if thing is None:
+            return
+        if name == thing.name:
+            self._done.extend(thing.items())
+            self._thing = self._side = None
+        elif name in ("affirmativeFeedback", "negativeFeedback"):
+            self._side = None
+        elif self._path[-1] == "fingerprints":
+            thing.hashes.append((name, text))
+        elif self._path[-1] == thing.name:
+            thing.texts[name] = text
+
+
+def read_ncmec(source: Source) -> Iterator[Item]:
+    """Yield every fingerprint of images and videos, and what was deleted. Document types and entities are refused."""
+    reader = _Reader(source)
+    for piece in pieces(source.path):
+        yield from reader.take(piece)
+    yield from reader.take(b"", final=True)
