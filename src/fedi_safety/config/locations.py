@@ -78,6 +78,14 @@ def ledger_path(settings: Settings) -> str:
     return settings.ledger or str(data_dir() / _LEDGER)
 
 
+def known_folder(settings: Settings) -> Path:
+    """Return the directory of the lists of known images; it may not exist yet."""
+    if settings.known.folder:
+        return expanded(settings.known.folder)
+    path = ledger_path(settings).removeprefix("sqlite:///")
+    return (data_dir() if "://" in path else expanded(path).parent) / "known"
+
+
 def default_ledgers() -> list[Path]:
     """Return every ledger that a command without `--ledger` and `ledger` could take here, for whatever user.
 

@@ -166,6 +166,23 @@ class Clip(_Section):
     )
 
 
+class Known(_Section):
+    """Lists of known images: where they are kept, and when one is believed less."""
+
+    folder: str | None = Field(
+        None, description="Where lists of known images are kept. Default: known beside the ledger."
+    )
+    min_dismissed: int = Field(
+        3, ge=1, description="A list is believed less only after this many of its hits were dismissed."
+    )
+    max_dismissed_share: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="A list that blocks turns to review when more than this share of its hits was dismissed.",
+    )
+
+
 class NamedStore(_Section):
     """One of several stores, with its own access where that differs."""
 
@@ -315,6 +332,7 @@ class Settings(BaseSettings):
     pictrs: Pictrs = Field(default_factory=Pictrs)
     trace: Trace = Field(default_factory=Trace)
     clip: Clip = Field(default_factory=Clip)
+    known: Known = Field(default_factory=Known)
     gate: Gate = Field(default_factory=Gate)
     worker: Worker = Field(default_factory=Worker)
     stores: list[NamedStore] = Field(default_factory=list, description="Several stores, each a [[stores]] table.")
