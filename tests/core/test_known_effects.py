@@ -1,0 +1,56 @@
+"""What hits come to, as a table: exact and perceptual, negative above perceptual, clips by their share."""
+
+from __future__ import annotations
+
+import pytest
+
+from fedi_safety.core.known.effects import effects
+from fedi_safety.core.known.types import Effect, HashKind, Hit
+
+BLOCK = Hit("b", Effect.BLOCK, "1", HashKind.PDQ, 4)
+REVIEW = Hit("r", Effect.REVIEW, "2", HashKind.PDQ, 9)
+HARMLESS = Hit("n", Effect.NEGATIVE, "3", HashKind.PDQ, 2)
+BLOCK_BYTES = Hit("b", Effect.BLOCK, "4", HashKind.MD5)
+HARMLESS_BYTES = Hit("n", Effect.NEGATIVE, "5", HashKind.SHA256)
+
+
+@pytest.mark.parametrize(
+    ("exact", "pictures", "block", "review"),
+    [
+        ([], {}, False, False),
+        ([BLOCK_BYTES], {}, True, False),
+        ([], {0: [BLOCK]}, True, False),
+        ([], {0: [BLOCK, REVIEW]}, True, True),
+        ([], {0: [BLOCK, HARMLESS]}, False, False),
+        ([], {0: [BLOCK], 1: [HARMLESS]}, True, False),
+        ([HARMLESS_BYTES], {0: [BLOCK], 1: [REVIEW]}, False, False),
+        ([BLOCK_BYTES, HARMLESS_BYTES], {0: [BLOCK]}, True, False),
+        ([BLOCK_BYTES], {0: [HARMLESS]}, True, False),
+    ],
+)
+def test_negative_stands_above_what_looks_alike_and_not_above_the_very_bytes(
+    exact: list[Hit], pictures: dict[int, list[Hit]], block: bool, review: bool
+) -> None:
+    found = effects(exact, pictures)
+    assert (bool(found[Effect.BLOCK]), bool(found[Effect.REVIEW])) == (block, review)
+
+
+@pytest.mark.parametrize(
+    ("meeting", "pictures", "share", "is_met"),
+    [(8, 10, 0.8, True), (7, 10, 0.8, False), (3, 10, 0.3, True), (2, 2, 0.8, False), (3, 3, 0.8, True)],
+)
+def test_a_clip_is_met_by_its_share_of_all_pictures_and_by_three(
+    meeting: int, pictures: int, share: float, is_met: bool
+) -> None:
+    frame = Hit("b", Effect.BLOCK, "c@1", HashKind.PDQ, 3, clip="c", share=share)
+    other = Hit("b", Effect.BLOCK, "d@1", HashKind.PDQ, 3, clip="d", share=share)
+    shown = {i: [frame, frame] if i < meeting else [other] if i == meeting else [] for i in range(pictures)}
+    found = effects([], shown)[Effect.BLOCK]
+    assert bool(found) is is_met
+    assert {met.hit.clip for met in found} <= {"c"}
+
+
+def test_the_very_bytes_come_first_then_the_nearest() -> None:
+    far = Hit("b", Effect.BLOCK, "9", HashKind.PDQ, 30)
+    found = effects([BLOCK_BYTES], {4: [far], 2: [BLOCK]})[Effect.BLOCK]
+    assert [(met.hit.entry, met.frame) for met in found] == [("4", None), ("1", 2), ("9", 4)]
