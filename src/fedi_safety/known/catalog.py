@@ -1,0 +1,275 @@
+"""The lists of known images that an operator has: taken in, changed, dropped, read out, searched.
+
+Each change is one transaction: a process that is killed, or a disk that is full, leaves the lists and the index as they
+were. What a hit means is not decided here, and no file's format is known.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from fedi_safety.core.errors import KnownError, KnownUsageError
+from fedi_safety.core.known.types import Entry, HashKind, KnownList
+from fedi_safety.known import staging, tables, upkeep
+from fedi_safety.known.images import Images
+from fedi_safety.known.records import WHOLE_BITS, Imported, ListStatistics, Refusal
+
+MOST_DISTANCE = 64
+"""The widest that a list may ask for: at 84 of 256 bits distinct photographs begin to match each other."""
+
+_WAIT_S = 120.0
+_NAME_CHARACTERS = 100
+
+
+class Catalog:
+    """The lists in a folder. Nothing is made there before the first list is put into it.
+
+    Several threads and processes may use it at once: those who change wait for each other, up to `wait_s` seconds, and
+    those who read never wait. `now` gives seconds since 1970. All methods raise `KnownError`.
+    """
+
+    def __init__(self, folder: Path, *, now: Callable[[], float] = time.time, wait_s: float = _WAIT_S) -> None:
+        """Open nothing yet."""
+        self._folder = folder
+        self._path = folder / tables.FILE
+        self._now = now
+        self._wait_s = wait_s
+        self._lock = threading.Lock()
+        self._writer: sqlite3.Connection | None = None
+
+    def __enter__(self) -> Catalog:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+
+    def images(self) -> Images:
+        """Return an open reader of all lists, which sees what changes."""
+        return Images(self._folder, now=self._now)
+
+    def lists(self) -> tuple[KnownList, ...]:
+        """Return the lists, by their names; those that have expired as well."""
+        with self._reading() as connection:
+            if connection is None:
+                return ()
+            found = connection.execute(f"SELECT {tables.LIST_COLUMNS} FROM lists ORDER BY name")
+            return tuple(tables.list_of(row) for row in found)
+
+    def statistics(self) -> tuple[ListStatistics, ...]:
+        """Return how much is on each list, by their names. Counts every entry: seconds for ten million."""
+        with self._reading() as connection:
+            if connection is None:
+                return ()
+            lists = connection.execute(
+                f"SELECT number, changed_s, {tables.LIST_COLUMNS} FROM lists ORDER BY name"
+            ).fetchall()
+            return tuple(self._statistics(connection, row) for row in lists)
+
+    def put(self, known_list: KnownList, entries: Iterable[Entry]) -> Imported:
+        """Make this list what is given, in the place of whatever was on it; entries that stay keep their place.
+
+        An entry is named by its kind, clip and id, or by its hash where it has no id; of several with one name the last
+        one counts. Blank pictures and hashes of the wrong length are refused and counted, not an error.
+        """
+        _check(known_list)
+        with self._changing() as connection:
+            refused = staging.stage(connection, entries, self._path)
+            return self._apply(connection, known_list, refused, whole=True)
+
+    def change(self, name: str, added: Iterable[Entry], removed: Iterable[Entry] = ()) -> Imported:
+        """Take entries off a list, then put others onto it; `removed` need only name theirs. The list must be there."""
+        with self._changing() as connection:
+            staging.stage(connection, removed, self._path, leaving=True)
+            refused = staging.stage(connection, added, self._path)
+            return self._apply(connection, name, refused, whole=False)
+
+    def describe(self, known_list: KnownList) -> None:
+        """Change what a list does and says of itself; its entries stay. The list must be there."""
+        _check(known_list)
+        with self._changing() as connection, tables.explained(self._path), tables.writing(connection):
+            self._number(connection, known_list.name)
+            self._describe(connection, known_list)
+
+    def drop(self, name: str) -> int:
+        """Remove a list with all of its entries; return how many these were. The list must be there."""
+        with self._changing() as connection:
+            staging.stage(connection, (), self._path)
+            return self._apply(connection, name, Counter(), whole=True, drop=True).removed
+
+    def mark(self) -> int:
+        """Return where the lists end now: what is put onto them afterwards comes `after` it."""
+        with self._reading() as connection:
+            if connection is None:
+                return 0
+            (last,) = connection.execute(
+                "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'entries'"
+            ).fetchone()
+            return int(last)
+
+    def entries(self, name: str, *, after: int = 0, kind: HashKind | None = None) -> Iterator[Entry]:
+        """Give a list's entries, in no particular order, or those that came `after` a mark. The list must be there."""
+        with self._reading() as connection:
+            if connection is None:
+                raise _no_list(name)
+            number = self._number(connection, name)
+            query = f"SELECT {tables.ENTRY_COLUMNS} FROM entries WHERE list = ? AND row > ?"
+            values = [number, after]
+            if kind is not None:
+                query += " AND kind = ?"
+                values.append(tables.NUMBERS[kind])
+            for row in connection.execute(query, values):
+                yield tables.entry_of(row)
+
+    def merge(self) -> bool:
+        """Merge what has become many in the index, which makes look-ups quick; return whether there was any.
+
+        Readers do not wait meanwhile, writers do: about a second for each million hashes.
+        """
+        with self._changing() as connection, tables.explained(self._path), tables.writing(connection):
+            return upkeep.merge(connection, self._folder)
+
+    def verify(self, *, repair: bool = False) -> tuple[KnownError, ...]:
+        """Read everything, and return what is wrong with it. With `repair` a damaged index is made anew."""
+        with self._reading() as connection:
+            if connection is None:
+                return ()
+            (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if said != "ok":
+                return (KnownError(str(self._path), f"is damaged: {said}", tables.RESTORE),)
+            wrong = tuple(upkeep.verify(connection, self._folder))
+        if wrong and repair:
+            with self._changing() as connection, tables.explained(self._path), tables.writing(connection):
+                upkeep.rebuild(connection, self._folder)
+            with self._reading() as connection:
+                wrong = tuple(upkeep.verify(connection, self._folder)) if connection is not None else ()
+        return wrong
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection | None]:
+        """Give a connection that sees one state; None where there never was a list."""
+        connection = tables.connect(self._folder, wait_s=self._wait_s)
+        if connection is None:
+            yield None
+            return
+        try:
+            with tables.explained(self._path), tables.reading(connection):
+                yield connection
+        finally:
+            connection.close()
+
+    @contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection that changes; what it replaced in the index is gone afterwards."""
+        with self._lock:
+            if self._writer is None:
+                self._writer = tables.create(self._folder, wait_s=self._wait_s)
+            try:
+                yield self._writer
+            finally:
+                # What was committed is, whether or not this succeeds; the next change tries again.
+                with suppress(sqlite3.Error, OSError):
+                    staging.clear(self._writer)
+                    with tables.writing(self._writer):
+                        upkeep.sweep(self._writer, self._folder)
+
+    def _apply(
+        self,
+        connection: sqlite3.Connection,
+        target: KnownList | str,
+        refused: Counter[Refusal],
+        *,
+        whole: bool,
+        drop: bool = False,
+    ) -> Imported:
+        with tables.explained(self._path):
+            doubled = staging.unique(connection)
+            with tables.writing(connection):
+                changed = False
+                if isinstance(target, KnownList):
+                    changed = self._describe(connection, target)
+                number = self._number(connection, target.name if isinstance(target, KnownList) else target)
+                done = staging.apply(connection, number, whole=whole)
+                upkeep.extend(connection, self._folder, done.fresh)
+                if drop:
+                    connection.execute("DELETE FROM lists WHERE number = ?", (number,))
+                else:
+                    self._touch(connection, number, changed or done.fresh or done.gone)
+        return Imported(done.accepted, done.added, done.replaced + doubled, done.removed, dict(refused))
+
+    def _number(self, connection: sqlite3.Connection, name: str) -> int:
+        found = connection.execute("SELECT number FROM lists WHERE name = ?", (name,)).fetchone()
+        if found is None:
+            raise _no_list(name)
+        return int(found[0])
+
+    def _describe(self, connection: sqlite3.Connection, known_list: KnownList) -> bool:
+        """Write a list's own row; return whether it says something else than before."""
+        columns = tables.LIST_COLUMNS
+        row = tables.list_row(known_list)
+        query = f"SELECT {columns} FROM lists WHERE name = ?"
+        if connection.execute(query, (known_list.name,)).fetchone() == row:
+            return False
+        places = ", ".join("?" * len(row))
+        said = ", ".join(f"{column} = excluded.{column}" for column in columns.split(", ") if column != "name")
+        connection.execute(
+            f"INSERT INTO lists ({columns}, changed_s, revision) VALUES ({places}, 0, 0) "
+            f"ON CONFLICT (name) DO UPDATE SET {said}",
+            row,
+        )
+        self._touch(connection, self._number(connection, known_list.name), True)
+        return True
+
+    def _touch(self, connection: sqlite3.Connection, number: int, differs: object) -> None:
+        """Note when a list was changed, and by a new revision that it is not what it was."""
+        connection.execute("UPDATE lists SET changed_s = ? WHERE number = ?", (self._now(), number))
+        if differs:
+            connection.execute("UPDATE state SET revision = revision + 1")
+            query = "UPDATE lists SET revision = (SELECT revision FROM state) WHERE number = ?"
+            connection.execute(query, (number,))
+
+    def _statistics(self, connection: sqlite3.Connection, row: tuple[Any, ...]) -> ListStatistics:
+        number, changed_s, *columns = row
+        counted = connection.execute(
+            "SELECT kind, count(*), sum(bits < ?), sum(expires_s <= ?) FROM entries WHERE list = ? GROUP BY kind",
+            (WHOLE_BITS, self._now(), number),
+        ).fetchall()
+        return ListStatistics(
+            tables.list_of(tuple(columns)),
+            changed_s,
+            {tables.KINDS[kind]: count for kind, count, _, _ in counted},
+            exact_only=sum(few or 0 for _, _, few, _ in counted),
+            expired=sum(expired or 0 for _, _, _, expired in counted),
+        )
+
+
+def _no_list(name: str) -> KnownUsageError:
+    return KnownUsageError(name, "there is no such list", "`fedi-safety hashes list` names those there are")
+
+
+def _check(known_list: KnownList) -> None:
+    """Refuse a list that cannot be kept or would match anything. Raises `KnownUsageError`."""
+    name = known_list.name
+    if not name.strip() or not name.isprintable() or len(name) > _NAME_CHARACTERS:
+        cause = f"a list's name has 1 to {_NAME_CHARACTERS} printable characters"
+        raise KnownUsageError(name or "list", cause, "give it a short name")
+    if not 0 <= known_list.distance <= MOST_DISTANCE:
+        cause = f"distance {known_list.distance} is not from 0 to {MOST_DISTANCE} bits"
+        raise KnownUsageError(name, cause, "31 is what those who publish such lists recommend")
+    if not 0 < known_list.share <= 1:
+        raise KnownUsageError(name, f"share {known_list.share} is not above 0 and at most 1", "0.8 is usual")

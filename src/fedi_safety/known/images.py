@@ -1,0 +1,248 @@
+"""All lists as they are now, asked while something is judged: an open reader that is a `KnownImages`.
+
+It looks at each call whether another process changed the lists. What cannot be read is never taken for no hit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedi_safety.core.enums import Reason
+from fedi_safety.core.errors import KnownError, Unscannable
+from fedi_safety.core.known.types import HashKind, Hit, KnownList
+from fedi_safety.core.types import Fingerprints
+from fedi_safety.known import tables, upkeep
+from fedi_safety.known.index import segment
+from fedi_safety.known.index.chunks import RADIUS, Numbers, words
+from fedi_safety.known.index.segment import Segment
+from fedi_safety.known.records import WHOLE_BITS
+
+MOST_HITS = 100
+"""So many entries of one list are named for one picture, the nearest ones; every list that has one is named."""
+
+_WAIT_S = 30.0
+_RACES = 10
+_EXACT = (HashKind.SHA256, HashKind.SHA1, HashKind.MD5)
+_HIT_COLUMNS = "row, list, kind, hash, id, clip, expires_s"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The lists as they were at one moment, by their numbers in the tables, and the index of that moment."""
+
+    lists: dict[int, KnownList]
+    digest: str
+    parts: tuple[upkeep.Part, ...] = ()
+    index: tuple[Segment, ...] = ()
+
+    def live(self, now_s: float) -> dict[int, KnownList]:
+        """Return the lists that have not expired."""
+        return {n: found for n, found in self.lists.items() if found.expires_s is None or found.expires_s > now_s}
+
+
+class Images:
+    """The lists in a folder, open for reading. `now` gives seconds since 1970, for what expires."""
+
+    def __init__(self, folder: Path, *, now: Callable[[], float] = time.time) -> None:
+        """Open nothing yet: where there is no list now there may be one later."""
+        self._folder = folder
+        self._path = folder / tables.FILE
+        self._now = now
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        self._version = -1
+        self._view = View({}, _digest([]))
+        self._checked: dict[str, KnownError | None] = {}
+
+    def close(self) -> None:
+        """Let go of the files."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    @property
+    def digest(self) -> str:
+        """A short name of the lists and all of their entries, which changes with them. Raises `Unscannable`."""
+        with _unscannable():
+            return self.view().digest
+
+    def exact(self, fingerprints: Fingerprints) -> list[Hit]:
+        """Return every entry with one of these hashes. Raises `Unscannable` where the lists cannot be read."""
+        with _unscannable():
+            live = self.view().live(self._now())
+            hashes = {
+                HashKind.SHA256: fingerprints.sha256,
+                HashKind.SHA1: fingerprints.sha1,
+                HashKind.MD5: fingerprints.md5,
+            }
+            return [hit for number in live for hit in self._exact(number, live[number], hashes)] if live else []
+
+    def near(self, hashes: NDArray[np.uint8]) -> list[Sequence[Hit]]:
+        """Return for each PDQ, a row of 32 bytes, the entries within their list's distance, the nearest first.
+
+        Exact within the distance: no list is missed that has such an entry; of one list at most `MOST_HITS` are named.
+        Raises `Unscannable` where the lists cannot be read.
+        """
+        with _unscannable():
+            view = self._whole()
+            asked = words(hashes)
+            live = view.live(self._now())
+            hits: list[list[Hit]] = [[] for _ in range(len(asked))]
+            if live and len(asked):
+                columns = [self._found(part, asked, live) for part in view.index]
+                for query, number, rows, distances in _groups(columns):
+                    found = self._hits(live[number], rows, distances)
+                    hits[query] += islice(found, MOST_HITS)
+            return [sorted(found, key=lambda hit: (hit.distance, hit.list, hit.entry)) for found in hits]
+
+    def view(self) -> View:
+        """Return the lists as they are now. Raises `KnownError`."""
+        with self._lock, tables.explained(self._path):
+            identity = tables.identity(self._path)
+            if identity is None and self._identity is not None:
+                raise KnownError(
+                    str(self._path), "is not there any more", "bring the folder back, or start anew without it"
+                )
+            if identity != self._identity or (self._connection is None and identity is not None):
+                self.close()
+                self._connection = tables.connect(self._folder, wait_s=_WAIT_S)
+                self._version = -1
+                if self._connection is not None:
+                    self._identity = identity
+            if self._connection is None:
+                return self._view
+            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+            if version != self._version:
+                self._view = self._load(self._connection)
+                self._version = version
+            return self._view
+
+    def _load(self, connection: sqlite3.Connection) -> View:
+        """Read lists and index of one moment: anew if a segment was merged away between the two."""
+        had = dict(zip((part.folder for part in self._view.parts), self._view.index, strict=False))
+        for attempt in range(_RACES):
+            with tables.reading(connection):
+                query = f"SELECT number, revision, {tables.LIST_COLUMNS} FROM lists ORDER BY name"
+                lists = connection.execute(query).fetchall()
+                parts = upkeep.parts(connection)
+                loose = upkeep.loose_rows(connection)
+            try:
+                index = [
+                    had[part.folder] if part.folder in had else segment.read(self._folder / upkeep.FOLDER / part.folder)
+                    for part in parts
+                ]
+            except KnownError:
+                if attempt == _RACES - 1 or parts == upkeep.parts(connection):
+                    raise
+                continue
+            if len(loose[0]):
+                index.append(segment.loose(*loose))
+            self._checked = {part.folder: self._checked[part.folder] for part in parts if part.folder in self._checked}
+            named = {number: tables.list_of(tuple(columns)) for number, _, *columns in lists}
+            return View(named, _digest(lists), tuple(parts), tuple(index))
+        raise AssertionError("unreachable")
+
+    def _whole(self) -> View:
+        """Return the lists as they are now, with every segment of the index read once and found whole."""
+        with self._lock:
+            view = self.view()
+            for part in view.parts:
+                if part.folder not in self._checked:
+                    try:
+                        segment.check(self._folder / upkeep.FOLDER / part.folder, part.checksums)
+                        self._checked[part.folder] = None
+                    except KnownError as error:
+                        self._checked[part.folder] = error
+                if (damage := self._checked[part.folder]) is not None:
+                    raise damage
+            return view
+
+    def _found(self, part: Segment, asked: NDArray[np.uint64], live: dict[int, KnownList]) -> NDArray[np.int64]:
+        """Return what of one segment is near enough to the queries by its list: query, list, row, distance."""
+        wide = {number: found.distance for number, found in live.items() if found.distance > RADIUS}
+        found = part.near(asked, wide)
+        rows, lists = part.rows_of(found.row)
+        within = np.full(len(rows), -1)
+        for number, known_list in live.items():
+            within[lists == number] = known_list.distance
+        within[part.bits(found.row) < WHOLE_BITS] = 0
+        keep = found.distance <= within
+        return np.stack([found.query, lists, rows, found.distance], axis=1)[keep]
+
+    def _exact(self, number: int, known_list: KnownList, hashes: dict[HashKind, bytes]) -> Iterator[Hit]:
+        query = (
+            f"SELECT {_HIT_COLUMNS} FROM entries WHERE hash IN (?, ?, ?) AND list = ? AND kind <> {tables.PDQ} "
+            "AND (expires_s IS NULL OR expires_s > ?) LIMIT ?"
+        )
+        values = (*(hashes[kind] for kind in _EXACT), number, self._now(), MOST_HITS)
+        for row in self._select(query, values):
+            yield _hit(known_list, row, 0)
+
+    def _hits(self, known_list: KnownList, rows: Numbers, distances: Numbers) -> Iterator[Hit]:
+        """Give the entries of these rows of one list that are still there and have not expired, in the order given."""
+        now_s = self._now()
+        for first in range(0, len(rows), MOST_HITS):
+            some = rows[first : first + MOST_HITS].tolist()
+            query = f"SELECT {_HIT_COLUMNS} FROM entries WHERE row IN ({', '.join('?' * len(some))})"
+            found = {row[0]: row for row in self._select(query, some)}
+            for number, distance in zip(some, distances[first : first + MOST_HITS].tolist(), strict=True):
+                row = found.get(number)
+                if row is not None and (row[6] is None or row[6] > now_s):
+                    yield _hit(known_list, row, distance)
+
+    def _select(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        with self._lock, tables.explained(self._path):
+            if self._connection is None:
+                raise KnownError(str(self._path), "is closed")
+            return self._connection.execute(query, values).fetchall()
+
+
+def _groups(columns: list[NDArray[np.int64]]) -> Iterator[tuple[int, int, Numbers, Numbers]]:
+    """Give for each query and list what was found: query, list, rows and their distances, the nearest first."""
+    found = np.concatenate(columns) if columns else np.empty((0, 4), np.int64)
+    query, lists, rows, distances = found[np.lexsort((found[:, 2], found[:, 3], found[:, 1], found[:, 0]))].T
+    if not len(query):
+        return
+    starts = np.flatnonzero(np.diff(query, prepend=-1) | np.diff(lists, prepend=-1))
+    for first, last in zip(starts, [*starts[1:], len(query)], strict=True):
+        yield int(query[first]), int(lists[first]), rows[first:last], distances[first:last]
+
+
+def _hit(known_list: KnownList, row: Sequence[object], distance: int) -> Hit:
+    _, _, kind, value, name, clip, _ = row
+    return Hit(
+        known_list.name,
+        known_list.effect,
+        name or value.hex(),  # type: ignore[attr-defined, arg-type]
+        tables.KINDS[kind],  # type: ignore[index]
+        distance,
+        clip=clip,  # type: ignore[arg-type]
+        share=known_list.share if clip else 0.0,
+    )
+
+
+def _digest(lists: list[tuple[object, ...]]) -> str:
+    return hashlib.sha256(repr(lists).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _unscannable() -> Iterator[None]:
+    """Say of the content in hand that it could not be judged, where the lists cannot be read."""
+    try:
+        yield
+    except KnownError as error:
+        raise Unscannable(Reason.DETECTOR_FAILED, error.line()) from error

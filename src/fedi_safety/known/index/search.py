@@ -1,0 +1,129 @@
+"""Which rows are within a distance of some queries: by their chunks, or one by one. Exact both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedi_safety.known.index.chunks import RADIUS, Layout, Numbers, Words
+
+_BLOCK_ROWS = 16_384  # so many first halves, 256 KB, stay in a core's cache
+_BLOCK_QUERIES = 8
+_CHEAP = 2_048
+_PER_ROW = 16  # a hash that is looked at by chance costs as much as so many in a row
+
+
+class Found(NamedTuple):
+    """Pairs within the distance, as three columns of one length: numbers of queries and rows, and bits between them."""
+
+    query: Numbers
+    row: Numbers
+    distance: Numbers
+
+
+class Halves(NamedTuple):
+    """Hashes as two arrays of two words a row: the first half rules out nearly all that is not near."""
+
+    low: Words
+    high: Words
+
+
+class Table(NamedTuple):
+    """The rows by their chunks: those in bucket k are `rows[offsets[k]:offsets[k + 1]]`."""
+
+    layout: Layout
+    offsets: NDArray[np.uint32]
+    rows: NDArray[np.uint32]
+
+
+def halves(hashes: Words) -> Halves:
+    """Return hashes of four words as halves."""
+    return Halves(np.ascontiguousarray(hashes[:, :2]), np.ascontiguousarray(hashes[:, 2:]))
+
+
+def one_by_one(hashes: Halves, queries: Words, within: int) -> Found:
+    """Compare every row with every query."""
+    asked = halves(queries)
+    pieces = []
+    for first in range(0, len(hashes.low), _BLOCK_ROWS):
+        block = hashes.low[first : first + _BLOCK_ROWS]
+        for query in range(len(queries)):
+            near = np.flatnonzero(_bits(block ^ asked.low[query]) <= within)
+            if len(near):
+                pieces.append(_confirmed(hashes, asked, np.full(len(near), query), near + first, within))
+    return joined(pieces)
+
+
+def by_chunks(hashes: Halves, table: Table, queries: Words, within: int = RADIUS) -> Found:
+    """Compare every query with the rows that share a chunk with it. `within` is at most `RADIUS`.
+
+    Where so many share one that this would be dearer than comparing with every row, as where somebody filled a list
+    with hashes made for that, every row is compared with.
+    """
+    pieces = []
+    for first in range(0, len(queries), _BLOCK_QUERIES):
+        for part in _by_chunks(hashes, table, queries[first : first + _BLOCK_QUERIES], within):
+            pieces.append(part._replace(query=part.query + first))
+    return joined(pieces)
+
+
+def joined(pieces: list[Found]) -> Found:
+    """Return several findings as one."""
+    if not pieces:
+        nothing = np.empty(0, np.int64)
+        return Found(nothing, nothing, nothing)
+    return Found(*(np.concatenate(columns) for columns in zip(*pieces, strict=True)))
+
+
+def _by_chunks(hashes: Halves, table: Table, queries: Words, within: int) -> Iterator[Found]:
+    keys = table.layout.keys(queries)
+    flat = keys.ravel()
+    starts = table.offsets.take(flat)
+    counts = table.offsets.take(flat + 1)
+    counts -= starts
+    totals = counts.reshape(keys.shape).sum(axis=1, dtype=np.int64)
+    crowded = np.flatnonzero(totals > _CHEAP + len(hashes.low) // _PER_ROW)
+    for query in crowded:
+        found = one_by_one(hashes, queries[query : query + 1], within)
+        yield found._replace(query=found.query + query)
+    if len(crowded):
+        counts.reshape(keys.shape)[crowded] = 0
+    filled = np.flatnonzero(counts)
+    if not len(filled):
+        return
+    many = counts.take(filled).astype(np.int64)
+    rows = table.rows.take(ranges(starts.take(filled).astype(np.int64), many)).astype(np.int64)
+    owners = np.repeat(filled // keys.shape[1], many)
+    asked = halves(queries)
+    differing = hashes.low.take(rows, axis=0)
+    differing ^= asked.low.take(owners, axis=0)
+    near = np.flatnonzero(_bits(differing) <= within)
+    if len(near):
+        # The same row is met by several of its chunks.
+        pairs = np.unique(owners[near] * len(hashes.low) + rows[near])
+        yield _confirmed(hashes, asked, pairs // len(hashes.low), pairs % len(hashes.low), within)
+
+
+def ranges(starts: Numbers, lengths: Numbers) -> Numbers:
+    """Return the numbers of several ranges, none of them empty, one after another."""
+    ends = lengths.cumsum()
+    numbers = np.arange(ends[-1])
+    numbers += np.repeat(starts - (ends - lengths), lengths)
+    return numbers
+
+
+def _confirmed(hashes: Halves, asked: Halves, query: Numbers, row: Numbers, within: int) -> Found:
+    """Keep those pairs whose second halves are near enough as well."""
+    distance = _bits(hashes.low[row] ^ asked.low[query]).astype(np.int64)
+    distance += _bits(hashes.high[row] ^ asked.high[query])
+    near = np.flatnonzero(distance <= within)
+    return Found(query[near], row[near], distance[near])
+
+
+def _bits(differing: Words) -> NDArray[np.uint8]:
+    """Return how many bits are set in each row of two words: at most 128, so a byte holds it."""
+    counted = np.bitwise_count(differing)
+    return counted[:, 0] + counted[:, 1]

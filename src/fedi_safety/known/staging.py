@@ -1,0 +1,161 @@
+"""Entries on their way onto a list: checked one by one, held beside the lists, then compared with what is there.
+
+So a list that is fetched again costs what has changed of it, and nobody waits while a long one is read. An entry is
+named by kind, clip and id, or by its hash where it has no id.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from fedi_safety.core.known.types import Entry, HashKind
+from fedi_safety.known import tables, upkeep
+from fedi_safety.known.records import FEWEST_BITS, LEAST_QUALITY, Refusal
+from fedi_safety.known.tables import ENTRY_COLUMNS
+
+_BATCH = 10_000
+_MOST_NUMBER = 1 << 53  # what every format's numbers hold
+_COLUMNS = len(ENTRY_COLUMNS.split(","))
+_SAME_NAME = "s.kind = e.kind AND s.clip = e.clip AND ifnull(s.id, s.hash) = ifnull(e.id, e.hash)"
+_WORDS = ("category", "seen_s", "expires_s", "quality", "positive", "negative")
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What came of it: `fresh` rows were written and `gone` ones removed, some of these replaced by the former."""
+
+    accepted: int
+    added: int
+    replaced: int
+    removed: int
+    fresh: int
+    gone: int
+
+
+def stage(
+    connection: sqlite3.Connection, entries: Iterable[Entry], path: Path, *, leaving: bool = False
+) -> Counter[Refusal]:
+    """Hold what is to come onto a list, or to leave it; return what was refused, by cause. Raises `KnownError`."""
+    table = "leaving" if leaving else "staged"
+    refused: Counter[Refusal] = Counter()
+    given = iter(entries)
+    with tables.explained(path):
+        _make(connection)
+        connection.execute("BEGIN")
+    try:
+        while batch := list(islice(given, _BATCH)):
+            rows = batch if leaving else list(_taken(batch, refused))
+            with tables.explained(path):
+                connection.executemany(
+                    f"INSERT INTO temp.{table} ({ENTRY_COLUMNS}) VALUES ({', '.join('?' * _COLUMNS)})",
+                    map(tables.entry_row, rows),
+                )
+        with tables.explained(path):
+            connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return refused
+
+
+def _taken(entries: Iterable[Entry], refused: Counter[Refusal]) -> Iterator[Entry]:
+    for entry in entries:
+        refusal = refusal_of(entry)
+        if refusal is None:
+            yield entry
+        else:
+            refused[refusal] += 1
+
+
+def refusal_of(entry: Entry) -> Refusal | None:
+    """Return why an entry is not taken onto a list; None where it is."""
+    if len(entry.hash) != entry.kind.size_bytes:
+        return Refusal.LENGTH
+    if not _sound(entry):
+        return Refusal.VALUES
+    if entry.kind is HashKind.PDQ:
+        if int.from_bytes(entry.hash, "big").bit_count() < FEWEST_BITS:
+            return Refusal.BLANK
+        if entry.quality is not None and entry.quality < LEAST_QUALITY:
+            return Refusal.QUALITY
+    return None
+
+
+def _sound(entry: Entry) -> bool:
+    """Tell whether the tables can hold it: no lone surrogates, and no number beyond what others hold."""
+    for text in (entry.id, entry.category, entry.clip):
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                return False
+    numbers = (entry.positive, entry.negative, entry.quality, entry.seen_s, entry.expires_s)
+    return all(number is None or -_MOST_NUMBER < number < _MOST_NUMBER for number in numbers)
+
+
+def unique(connection: sqlite3.Connection) -> int:
+    """Keep the last of those staged under one name; return how many were not kept."""
+    connection.execute("CREATE INDEX temp.staged_named ON staged (kind, clip, ifnull(id, hash))")
+    ordered = (
+        "SELECT place, lead(place) OVER (PARTITION BY kind, clip, ifnull(id, hash) ORDER BY place) AS later FROM staged"
+    )
+    return connection.execute(
+        f"DELETE FROM temp.staged WHERE place IN (SELECT place FROM ({ordered}) WHERE later IS NOT NULL)"
+    ).rowcount
+
+
+def apply(connection: sqlite3.Connection, number: int, *, whole: bool) -> Applied:
+    """Bring what is staged onto the list `number`, inside a write transaction.
+
+    With `whole` it is all of the list from now on; otherwise what is named as leaving goes and the rest stays. A row's
+    hash never changes, for the index was made of it: an entry with another hash is another row.
+    """
+    named = f"EXISTS (SELECT 1 FROM temp.staged s WHERE {_SAME_NAME})"
+    if whole:
+        query = f"SELECT e.row, e.kind FROM entries e WHERE e.list = ? AND NOT {named}"
+    else:
+        leaving = f"temp.leaving l CROSS JOIN entries e ON {_SAME_NAME.replace('s.', 'l.')}"
+        query = f"SELECT DISTINCT e.row, e.kind FROM {leaving} WHERE e.list = ? AND NOT {named}"
+    removed = connection.execute(f"INSERT INTO temp.gone {query}", (number,)).rowcount
+    meeting = f"temp.staged s CROSS JOIN entries e ON e.list = ? AND {_SAME_NAME}"
+    query = f"INSERT INTO temp.gone SELECT e.row, e.kind FROM {meeting} WHERE e.hash <> s.hash"
+    rehashed = connection.execute(query, (number,)).rowcount
+    upkeep.count_dead(connection)
+    connection.execute("DELETE FROM entries WHERE row IN (SELECT row FROM temp.gone)")
+    reworded = connection.execute(
+        f"UPDATE entries AS e SET {', '.join(f'{word} = s.{word}' for word in _WORDS)} FROM temp.staged s "
+        f"WHERE e.list = ? AND {_SAME_NAME} AND ({', '.join(f'e.{word}' for word in _WORDS)}) "
+        f"IS NOT ({', '.join(f's.{word}' for word in _WORDS)})",
+        (number,),
+    ).rowcount
+    columns = ", ".join(f"s.{column.strip()}" for column in ENTRY_COLUMNS.split(","))
+    fresh = connection.execute(
+        f"INSERT INTO entries (list, {ENTRY_COLUMNS}) SELECT ?, {columns} FROM temp.staged s WHERE NOT EXISTS "
+        f"(SELECT 1 FROM entries e WHERE e.list = ? AND {_SAME_NAME}) ORDER BY s.kind, s.clip, ifnull(s.id, s.hash)",
+        (number, number),
+    ).rowcount
+    (accepted,) = connection.execute("SELECT count(*) FROM temp.staged").fetchone()
+    return Applied(accepted, fresh - rehashed, rehashed + reworded, removed, fresh, removed + rehashed)
+
+
+def clear(connection: sqlite3.Connection) -> None:
+    """Forget what was staged."""
+    for table in ("staged", "leaving", "gone"):
+        connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
+
+
+def _make(connection: sqlite3.Connection) -> None:
+    # In files of SQLite's own that vanish with the connection; of the lists nothing is locked meanwhile.
+    columns = (
+        "place INTEGER PRIMARY KEY, kind INTEGER, hash BLOB, id TEXT, category TEXT, seen_s REAL, expires_s REAL, "
+        "quality INTEGER, positive INTEGER, negative INTEGER, clip TEXT, bits INTEGER"
+    )
+    for table in ("staged", "leaving"):
+        connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {table} ({columns})")
+    connection.execute("CREATE TEMP TABLE IF NOT EXISTS gone (row INTEGER PRIMARY KEY, kind INTEGER)")
