@@ -1,4 +1,4 @@
-"""What hits come to: which entries block a content, which send it to review, and which say that it is harmless. Pure."""
+"""What hits come to: which entries block a content, which send it to review, which say that it is harmless. Pure."""
 
 from __future__ import annotations
 

@@ -40,9 +40,9 @@ SHARE = 0.8
 class KnownList:
     """A list as the operator has it: its name, what it does, and where it is from. Its entries are kept elsewhere.
 
-    `distance` is for its perceptual hashes; `share` (0 to 1) of a clip's frames must meet those of a clip that it lists.
-    What is not to be passed on (`redistribute`) never leaves, in no export. Times are seconds since 1970 in UTC; after
-    `expires_s` the list matches nothing.
+    `distance` is for its perceptual hashes; `share` (0 to 1) of a clip's frames must meet those of a clip that it
+    lists. What is not to be passed on (`redistribute`) never leaves, in no export. Times are seconds since 1970 in UTC;
+    after `expires_s` the list matches nothing.
     """
 
     name: str
@@ -61,8 +61,8 @@ class Entry:
 
     `id` is the list's own name for it, unique there together with its kind; empty where it has none but the hash.
     `quality` is that of the picture's PDQ (0 to 100), where the list tells it. `positive` and `negative` count opinions
-    on it, where the list has such. `clip` names the listed clip that this PDQ is a frame of, which a single picture does
-    not meet; empty for an image. Times are seconds since 1970 in UTC.
+    on it, where the list has such. `clip` names the listed clip that this PDQ is a frame of, which a single picture
+    does not meet; empty for an image. Times are seconds since 1970 in UTC.
     """
 
     kind: HashKind
