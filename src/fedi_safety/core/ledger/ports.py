@@ -16,6 +16,7 @@ from fedi_safety.core.ledger.actions import ActionLedger, ActionReader, Confirmi
 from fedi_safety.core.ledger.census import Census
 from fedi_safety.core.ledger.hashes import HashReader
 from fedi_safety.core.ledger.history import HistoryReader
+from fedi_safety.core.ledger.matches import MatchLedger, MatchReader
 from fedi_safety.core.ledger.records import (
     Figures,
     Filters,
@@ -309,7 +310,7 @@ class UploadLedger(Ledger, Protocol):
 # --- people
 
 
-class LedgerReader(ActionReader, HistoryReader, HashReader, Protocol):
+class LedgerReader(ActionReader, HistoryReader, HashReader, MatchReader, Protocol):
     """What people look at; reads only. Errors: `LedgerError`, `LedgerUsageError`."""
 
     def list_objects(self, filters: Filters | None = None, limit: int | None = None) -> Iterator[Row]:
@@ -377,7 +378,7 @@ class LedgerReader(ActionReader, HistoryReader, HashReader, Protocol):
         ...
 
 
-class WholeLedger(WatchLedger, UploadLedger, LedgerReader, Confirming, Protocol):
+class WholeLedger(WatchLedger, UploadLedger, LedgerReader, MatchLedger, Confirming, Protocol):
     """Every side of a ledger, as opening one gives it; and what only a person does to it."""
 
     def dismiss(self, sha256: bytes, reason: str, run: int | None = None) -> int:

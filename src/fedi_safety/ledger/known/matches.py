@@ -1,0 +1,142 @@
+"""Contents that meet lists of known images: found by what their scores name, written anew where the lists change."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, select, update
+
+from fedi_safety.core.enums import PlanState, Verdict
+from fedi_safety.core.ledger.matches import ListHits, Rematch
+from fedi_safety.core.ports import Clock
+from fedi_safety.core.types import Object
+from fedi_safety.ledger import codec, planning, verdicts
+from fedi_safety.ledger.database.base import Database
+from fedi_safety.ledger.schema import State, confirmations, contents, dismissals, objects, plans, stores
+from fedi_safety.ledger.verdicts import VerdictWrite
+
+_PAGE = 2_000
+_c, _o = contents.c, objects.c
+_SCORES = (
+    update(contents)
+    .where(_c.id == bindparam("row"))
+    .values({name: bindparam(name) for name in ("signals", "frame_scores")})
+)
+_UNDECIDED = update(contents).where(_c.id == bindparam("row")).values(decided=False)
+
+
+def _names_an_entry() -> ColumnElement[bool]:
+    """Return the condition that a signal's cell has matches: only these are arrays in an array (`codec.further`)."""
+    return _c.signals.like('%[["%')
+
+
+def rematch(connection: Connection, at: float, run: int, found: Sequence[Rematch]) -> None:
+    """See `MatchLedger.rematch`."""
+    rows = _rows(connection, [each.sha256 for each in found])
+    scores: list[dict[str, Any]] = []
+    writes: list[VerdictWrite] = []
+    undecided: list[dict[str, Any]] = []
+    for each in found:
+        row = rows.get(each.sha256)
+        if row is None:
+            continue
+        signals = codec.signals_text(each.scores.signals)
+        frames = codec.frames_column(row.frames, each.scores)
+        scores.append({"row": row.id, "signals": signals, "frame_scores": frames})
+        if row.dismissed_at is not None:
+            continue
+        judgement = each.judgement
+        if judgement is None:  # the old one stands until it is read again, and is vouched for with the scores of now
+            judgement = codec.judgement_from(row.verdict, row.policy, row.labels, row.reasons)
+            undecided.append({"row": row.id})
+        before = Verdict(row.verdict)
+        writes.append(VerdictWrite(row.id, each.sha256, judgement, signals, row.detectors_id, before))
+    if scores:
+        connection.execute(_SCORES, scores)
+    verdicts.write_judgements(connection, at, run, writes)
+    verdicts.put_in_force(connection, writes)
+    if undecided:
+        connection.execute(_UNDECIDED, undecided)
+    freed = [write.content_id for write in writes if write.judgement.verdict is not Verdict.BLOCK]
+    for part in codec.chunks(freed):
+        planning.close_waiting(connection, at, run, plans.c.content_id.in_(part), PlanState.SUPERSEDED)
+
+
+def _rows(connection: Connection, sha256s: Sequence[bytes]) -> dict[bytes, Any]:
+    judgement = _c.verdict, _c.policy, _c.labels, _c.reasons
+    query = select(_c.sha256, _c.id, *judgement, _c.detectors_id, _c.dismissed_at, _c.frames)
+    found: dict[bytes, Any] = {}
+    for part in codec.chunks(sha256s):
+        found.update((row.sha256, row) for row in connection.execute(query.where(_c.sha256.in_(part))))
+    return found
+
+
+class MatchSide:
+    """The side of a ledger that knows which contents meet lists; see the port `MatchLedger`."""
+
+    database: Database
+    clock: Clock
+
+    def matched(self) -> Iterator[bytes]:
+        """Yield the contents, by their SHA-256, whose scores name an entry of a list."""
+        for row in self._numbered_rows(select(_c.id, _c.sha256).where(_names_an_entry()), _c.id):
+            yield row.sha256
+
+    def hits_by_list(self) -> dict[str, ListHits]:
+        """Count the contents that meet entries, by list."""
+        n = confirmations.c
+        query = (
+            select(_c.id, _c.signals, _c.dismissed_at, n.id.label("confirmation"))
+            .outerjoin(confirmations, and_(n.sha256 == _c.sha256, n.undone_at.is_(None)))
+            .where(_names_an_entry())
+        )
+        totals, confirmed, dismissed = Counter[str](), Counter[str](), Counter[str]()
+        for row in self._numbered_rows(query, _c.id):
+            named = {cell[0] for signal in json.loads(row.signals).values() if len(signal) > 3 for cell in signal[3]}
+            totals.update(named)
+            confirmed.update(named if row.confirmation is not None else ())
+            dismissed.update(named if row.dismissed_at is not None else ())
+        return {name: ListHits(totals[name], confirmed[name], dismissed[name]) for name in totals}
+
+    def dismissals(self) -> Iterator[bytes]:
+        """Yield every content, by its SHA-256, that stands dismissed by a person."""
+        d = dismissals.c
+        for row in self._numbered_rows(select(d.id, d.sha256).where(d.undone_at.is_(None)), d.id):
+            yield row.sha256
+
+    def objects_of(self, sha256s: Sequence[bytes]) -> Iterator[tuple[str, Object, bytes]]:
+        """Yield the judged objects that have these contents: their store's URL, themselves, their content."""
+        query = (
+            select(stores.c.url, _o.key, _o.size, _o.mtime_ns, _o.tag, _c.sha256)
+            .join(stores, stores.c.id == _o.store_id)
+            .join(contents, _c.id == _o.content_id)
+            .where(_o.state == State.JUDGED.value)
+            .order_by(_o.id)
+        )
+        for part in codec.chunks(sha256s):
+            with self.database.read() as connection:
+                rows = connection.execute(query.where(_c.sha256.in_(part))).all()
+            for url, key, size, mtime_ns, tag, sha256 in rows:
+                yield url, Object(codec.key_text(key), size, mtime_ns, tag), sha256
+
+    def rematch(self, run: int, found: Sequence[Rematch]) -> None:
+        """Put these scores and judgements in force, in one transaction."""
+        if not found:
+            return
+        now = self.clock.now()
+        with self.database.write() as connection:
+            rematch(connection, now, run, found)
+
+    def _numbered_rows(self, query: Any, number: Any) -> Iterator[Any]:
+        """Yield rows in order of their number; nothing is held open while one is looked at."""
+        after = 0
+        while True:
+            with self.database.read() as connection:
+                rows = connection.execute(query.where(number > after).order_by(number).limit(_PAGE)).all()
+            if not rows:
+                return
+            yield from rows
+            after = rows[-1].id
