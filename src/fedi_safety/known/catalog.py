@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from fedi_safety.core.errors import KnownError, KnownUsageError
-from fedi_safety.core.known.types import Entry, HashKind, KnownList
-from fedi_safety.known import staging, tables, upkeep
+from fedi_safety.core.known.types import Entry, HashKind, Hit, KnownList
+from fedi_safety.known import backwards, staging, tables, upkeep
+from fedi_safety.known.backwards import Page, Pages
 from fedi_safety.known.images import Images
 from fedi_safety.known.records import WHOLE_BITS, Imported, ListStatistics, Refusal
 
@@ -135,6 +136,25 @@ class Catalog:
                 values.append(tables.NUMBERS[kind])
             for row in connection.execute(query, values):
                 yield tables.entry_of(row)
+
+    def join(self, pages: Pages[Page], *, name: str | None = None, after: int = 0) -> Iterator[tuple[Page, int, Hit]]:
+        """Give each stored PDQ that meets an entry of a list, or of all: its page, its position there, and the hit.
+
+        `pages` gives anew, each time that it is called, all pages with their hashes, rows of 32 bytes; it is called
+        once for every 65,536 entries. `after` a mark only what was put onto the lists since then is compared. Exact
+        within each list's distance; lists and entries that have expired meet nothing. Memory does not grow with the
+        pages.
+        """
+        with self._reading() as connection:
+            if connection is not None:
+                query = f"SELECT number, {tables.LIST_COLUMNS} FROM lists"
+                lists = {number: tables.list_of(tuple(row)) for number, *row in connection.execute(query)}
+                if name is not None:
+                    number = self._number(connection, name)
+                    lists = {number: lists[number]}
+                now_s = self._now()
+                live = {n: each for n, each in lists.items() if each.expires_s is None or each.expires_s > now_s}
+                yield from backwards.join(connection, live, pages, after=after, now_s=now_s)
 
     def merge(self) -> bool:
         """Merge what has become many in the index, which makes look-ups quick; return whether there was any.

@@ -35,7 +35,7 @@ MOST_HITS = 100
 _WAIT_S = 30.0
 _RACES = 10
 _EXACT = (HashKind.SHA256, HashKind.SHA1, HashKind.MD5)
-_HIT_COLUMNS = "row, list, kind, hash, id, clip, expires_s"
+HIT_COLUMNS = "row, kind, hash, id, clip, expires_s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,24 +185,24 @@ class Images:
 
     def _exact(self, number: int, known_list: KnownList, hashes: dict[HashKind, bytes]) -> Iterator[Hit]:
         query = (
-            f"SELECT {_HIT_COLUMNS} FROM entries WHERE hash IN (?, ?, ?) AND list = ? AND kind <> {tables.PDQ} "
+            f"SELECT {HIT_COLUMNS} FROM entries WHERE hash IN (?, ?, ?) AND list = ? AND kind <> {tables.PDQ} "
             "AND (expires_s IS NULL OR expires_s > ?) LIMIT ?"
         )
         values = (*(hashes[kind] for kind in _EXACT), number, self._now(), MOST_HITS)
         for row in self._select(query, values):
-            yield _hit(known_list, row, 0)
+            yield hit_of(known_list, row, 0)
 
     def _hits(self, known_list: KnownList, rows: Numbers, distances: Numbers) -> Iterator[Hit]:
         """Give the entries of these rows of one list that are still there and have not expired, in the order given."""
         now_s = self._now()
         for first in range(0, len(rows), MOST_HITS):
             some = rows[first : first + MOST_HITS].tolist()
-            query = f"SELECT {_HIT_COLUMNS} FROM entries WHERE row IN ({', '.join('?' * len(some))})"
+            query = f"SELECT {HIT_COLUMNS} FROM entries WHERE row IN ({', '.join('?' * len(some))})"
             found = {row[0]: row for row in self._select(query, some)}
             for number, distance in zip(some, distances[first : first + MOST_HITS].tolist(), strict=True):
                 row = found.get(number)
-                if row is not None and (row[6] is None or row[6] > now_s):
-                    yield _hit(known_list, row, distance)
+                if row is not None and (row[5] is None or row[5] > now_s):
+                    yield hit_of(known_list, row, distance)
 
     def _select(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         with self._lock, tables.explained(self._path):
@@ -222,17 +222,12 @@ def _groups(columns: list[NDArray[np.int64]]) -> Iterator[tuple[int, int, Number
         yield int(query[first]), int(lists[first]), rows[first:last], distances[first:last]
 
 
-def _hit(known_list: KnownList, row: Sequence[object], distance: int) -> Hit:
-    _, _, kind, value, name, clip, _ = row
-    return Hit(
-        known_list.name,
-        known_list.effect,
-        name or value.hex(),  # type: ignore[attr-defined, arg-type]
-        tables.KINDS[kind],  # type: ignore[index]
-        distance,
-        clip=clip,  # type: ignore[arg-type]
-        share=known_list.share if clip else 0.0,
-    )
+def hit_of(known_list: KnownList, row: Sequence[Any], distance: int) -> Hit:
+    """Return the hit of a row that begins with `HIT_COLUMNS`. An entry without an id is named by its hash."""
+    _, kind, value, name, clip, *_ = row
+    share = known_list.share if clip else 0.0
+    entry = name or value.hex()
+    return Hit(known_list.name, known_list.effect, entry, tables.KINDS[kind], distance, clip=clip, share=share)
 
 
 def _digest(lists: list[tuple[object, ...]]) -> str:

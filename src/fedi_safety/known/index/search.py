@@ -51,9 +51,9 @@ def one_by_one(hashes: Halves, queries: Words, within: int) -> Found:
     for first in range(0, len(hashes.low), _BLOCK_ROWS):
         block = hashes.low[first : first + _BLOCK_ROWS]
         for query in range(len(queries)):
-            near = np.flatnonzero(_bits(block ^ asked.low[query]) <= within)
+            near = np.flatnonzero(set_bits(block ^ asked.low[query]) <= within)
             if len(near):
-                pieces.append(_confirmed(hashes, asked, np.full(len(near), query), near + first, within))
+                pieces.append(confirmed(hashes, asked, np.full(len(near), query), near + first, within))
     return joined(pieces)
 
 
@@ -100,11 +100,11 @@ def _by_chunks(hashes: Halves, table: Table, queries: Words, within: int) -> Ite
     asked = halves(queries)
     differing = hashes.low.take(rows, axis=0)
     differing ^= asked.low.take(owners, axis=0)
-    near = np.flatnonzero(_bits(differing) <= within)
+    near = np.flatnonzero(set_bits(differing) <= within)
     if len(near):
         # The same row is met by several of its chunks.
         pairs = np.unique(owners[near] * len(hashes.low) + rows[near])
-        yield _confirmed(hashes, asked, pairs // len(hashes.low), pairs % len(hashes.low), within)
+        yield confirmed(hashes, asked, pairs // len(hashes.low), pairs % len(hashes.low), within)
 
 
 def ranges(starts: Numbers, lengths: Numbers) -> Numbers:
@@ -115,15 +115,15 @@ def ranges(starts: Numbers, lengths: Numbers) -> Numbers:
     return numbers
 
 
-def _confirmed(hashes: Halves, asked: Halves, query: Numbers, row: Numbers, within: int) -> Found:
-    """Keep those pairs whose second halves are near enough as well."""
-    distance = _bits(hashes.low[row] ^ asked.low[query]).astype(np.int64)
-    distance += _bits(hashes.high[row] ^ asked.high[query])
+def confirmed(hashes: Halves, asked: Halves, query: Numbers, row: Numbers, within: int) -> Found:
+    """Return those of some pairs that are near enough with both halves."""
+    distance = set_bits(hashes.low[row] ^ asked.low[query]).astype(np.int64)
+    distance += set_bits(hashes.high[row] ^ asked.high[query])
     near = np.flatnonzero(distance <= within)
     return Found(query[near], row[near], distance[near])
 
 
-def _bits(differing: Words) -> NDArray[np.uint8]:
+def set_bits(differing: Words) -> NDArray[np.uint8]:
     """Return how many bits are set in each row of two words: at most 128, so a byte holds it."""
     counted = np.bitwise_count(differing)
     return counted[:, 0] + counted[:, 1]
