@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support import forked
+
 # The stand-in policy: condemns faces. Harmless, and every detector and path is exercised by it.
 FACES = """\
 [factors]
@@ -26,6 +28,8 @@ name = "explicit"
 when = { sexual = 0.9 }
 label = "nsfw"
 """
+
+TIMEOUT_S = 120.0
 
 FIRST = ("--act", "delete", "--without-dry-run")
 """What a first real run on a store is told where no dry run was made."""
@@ -55,15 +59,22 @@ def command(*arguments: str) -> list[str]:
 
 
 def program(*arguments: str, env: dict[str, str] | None = None, prefix: tuple[str, ...] = ()) -> Done:
-    """Run one command without a terminal and wait for it. `prefix` is a program that starts it."""
+    """Run one command without a terminal and wait for it. `prefix` is a program that starts it.
+
+    Its imports are made once for all commands (support/forked.py), but where START_EACH_COMMAND is set.
+    """
+    environment = {**os.environ, **(env or {})}
+    if not prefix and "START_EACH_COMMAND" not in os.environ and forked.worth_it(environment):
+        code, out, err = forked.run(command(*arguments), environment, TIMEOUT_S)
+        return Done(code, *(text.decode(errors="surrogateescape").replace("\r\n", "\n") for text in (out, err)))
     done = subprocess.run(
         [*prefix, *command(*arguments)],
         capture_output=True,
         text=True,
         errors="surrogateescape",
         stdin=subprocess.DEVNULL,
-        env={**os.environ, **(env or {})},
-        timeout=120,
+        env=environment,
+        timeout=TIMEOUT_S,
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)
