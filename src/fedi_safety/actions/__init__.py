@@ -15,6 +15,7 @@ from fedi_safety.core.errors import ApiError, TraceUsageError
 from fedi_safety.core.moderation import Offer, TargetKind, TokenAccount, Where
 from fedi_safety.core.ports import Moderator
 from fedi_safety.core.sightings import Sighting
+from fedi_safety.core.wording.nearest import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def switched_on(access: Trace) -> tuple[Offer, ...]:
         raise TraceUsageError("trace.actions", f"nothing can be done through {access.server} from here", "leave it out")
     for name in access.actions:
         if name not in kind.actions:
-            known = ", ".join(kind.actions)
+            known = f"{', '.join(kind.actions)}{did_you_mean(name, kind.actions)}"
             raise TraceUsageError(f"trace.actions: {name}", f"{kind.name} has no such action", f"use some of: {known}")
     if access.url is None or access.token is None:
         raise TraceUsageError("trace.actions", "they go through the server's API", "set `trace.url` and `trace.token`")

@@ -15,6 +15,7 @@ from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import ContentDetector, Decoder, Detector, Embedder
+from fedi_safety.core.wording.hints import hint
 from fedi_safety.service.cpus import cpu_count
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def open_decoder(settings: Settings, jobs: int) -> SandboxDecoder:
         decoder.close()
         raise
     if lacking := [name for name, active in protections.items() if not active]:
-        log.warning("the decoder's processes lack protections: %s; see `fedi-safety doctor`", "; ".join(lacking))
+        log.warning("the decoder's processes lack protections: %s; see %s", "; ".join(lacking), hint("doctor"))
     return decoder
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from fedi_safety.config.schema import Settings
 from fedi_safety.core.enums import ActKind
 from fedi_safety.core.errors import UsageError
 from fedi_safety.core.ports import Store
+from fedi_safety.core.wording.nearest import did_you_mean
 from fedi_safety.stores import access_sections, canonical_url, kind_of, local_root, open_store
+from fedi_safety.tracing import kind_of as known_server
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,11 @@ def targets(settings: Settings, named: str | None) -> list[Target]:
         own = {name: value for name in (*access_sections(), "trace") if (value := getattr(store, name)) is not None}
         known[store.name] = Target(store.name, store.url, settings.model_copy(update=own))
     for checked in (settings, *(target.settings for target in known.values())):
+        if checked.trace.actions and checked.trace.server is not None:
+            known_server(checked.trace.server)
         switched_on(checked.trace)
     if named is not None:
+        _refuse_misspelt(named, known)
         return [known.get(named) or Target(named, named, settings)]
     chosen = list(known.values())
     if settings.store is not None and settings.store not in {word for t in chosen for word in (t.name, t.url)}:
@@ -64,6 +69,15 @@ def targets(settings: Settings, named: str | None) -> list[Target]:
     if not chosen:
         raise UsageError("store", "no store was named and none is configured", "give a path, or set `store`")
     return chosen
+
+
+def _refuse_misspelt(named: str, known: Collection[str]) -> None:
+    """Raise `UsageError` for a bare word that is neither a store's name, where there are such, nor a path."""
+    if not known or named in known or "/" in named or os.path.lexists(named):
+        return
+    cause = "no store of this name is configured, and there is no such directory"
+    remedy = f"name one of: {', '.join(known)}{did_you_mean(named, known)}, or give a path or URL"
+    raise UsageError(named, cause, remedy)
 
 
 def file_target(settings: Settings, named: str, known: Sequence[str] = ()) -> tuple[Target, str] | None:

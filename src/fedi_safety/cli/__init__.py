@@ -18,12 +18,14 @@ from typing import Any, NoReturn
 import typer
 
 from fedi_safety import __version__
+from fedi_safety.cli.called import program_name
 from fedi_safety.cli.completion_cmd import VARIABLE, complete
 from fedi_safety.cli.predecessor.names import translated
 from fedi_safety.cli.text.help import Command, Group, task_of, with_words
 from fedi_safety.cli.text.streams import ReaderGone, ends_unread, speak_utf8
 from fedi_safety.core import coredumps
 from fedi_safety.core.errors import ExitCode, FediSafetyError, printable
+from fedi_safety.core.wording.hints import PROGRAM, Called, call, hint
 
 _HERE = "fedi_safety.cli"
 _HELP = ("--help", "-h")
@@ -71,7 +73,7 @@ def build(only: str | None = None) -> typer.Typer:
     For help on the whole, commands are their names and words alone: reading their options takes a fifth of the time.
     """
     program = typer.Typer(
-        name="fedi-safety",
+        name=PROGRAM,
         cls=Group,
         help="Keep illegal imagery off your fediverse server: scan, judge, remove, remember.",
         add_completion=False,
@@ -124,15 +126,26 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the program and exit with its code."""
     speak_utf8()
     signal.signal(signal.SIGTERM, _stop)  # as Ctrl-C; commands that have work in hand finish it first
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments, program_name()))
 
 
 def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def run(arguments: list[str]) -> int:
-    """Run one command and return its exit code. Writes errors as one line to standard error."""
+def run(arguments: list[str], name: str = PROGRAM) -> int:
+    """Run one command and return its exit code. Writes errors as one line to standard error.
+
+    `name` is what the program was called by, quoted for a shell: commands that a message tells to type begin with it.
+    """
+    before = call(Called(name))
+    try:
+        return _run(arguments)
+    finally:
+        call(before)
+
+
+def _run(arguments: list[str]) -> int:
     coredumps.forbid()
     if VARIABLE in os.environ:
         return complete(build())
@@ -142,7 +155,7 @@ def run(arguments: list[str]) -> int:
         program = build(arguments[0])
         result = None
         if not _help_shown(program, arguments):
-            result = program(args=arguments, prog_name="fedi-safety", standalone_mode=False)
+            result = program(args=arguments, prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
     except FediSafetyError as error:
         return _fail(error.line(), error.exit_code)
@@ -152,9 +165,9 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
-        command = context.command_path if context is not None else "fedi-safety"
-        text = " ".join(error.format_message().split()).rstrip(".")
-        return _fail(f"{text}; see `{command} --help`", ExitCode.USAGE, command)
+        command = context.command_path if context is not None else PROGRAM
+        text = " ".join(error.format_message().split()).rstrip(".").replace("Value error, ", "")
+        return _fail(f"{text}; see {_help_on(command)}", ExitCode.USAGE, command)
     except ReaderGone:
         return ExitCode.DONE
     except OSError as error:
@@ -166,12 +179,17 @@ def run(arguments: list[str]) -> int:
     return int(result) if isinstance(result, int) else ExitCode.DONE
 
 
+def _help_on(path: str) -> str:
+    """Return the command that shows the help of a command, given as it is called here: `fedi-safety policy check`."""
+    return hint(f"{path.removeprefix(PROGRAM)} --help".strip())
+
+
 def _help_shown(program: typer.Typer, arguments: list[str]) -> bool:
     """Show the help of a command where nothing else is asked: parsing would load pydantic, a quarter of the time."""
     if arguments[-1] not in _HELP:
         return False
     command = typer.main.get_command(program)
-    context = command.context_class(command, info_name="fedi-safety", **command.context_settings)
+    context = command.context_class(command, info_name=PROGRAM, **command.context_settings)
     for name in arguments[:-1]:
         inner = command.get_command(context, name) if isinstance(command, typer.core.TyperGroup) else None
         if inner is None:
@@ -181,7 +199,7 @@ def _help_shown(program: typer.Typer, arguments: list[str]) -> bool:
     return True
 
 
-def _fail(text: str, code: ExitCode, command: str = "fedi-safety") -> int:
+def _fail(text: str, code: ExitCode, command: str = PROGRAM) -> int:
     with suppress(ReaderGone):
         sys.stdout.flush()
     sys.stderr.write(f"{command}: {printable(text)}\n")

@@ -27,6 +27,7 @@ from fedi_safety.cli.output_file import checked_place, write_page
 from fedi_safety.cli.shell import Shell, on_stop, shell, worst, write_json
 from fedi_safety.core.enums import NO_ACT
 from fedi_safety.core.errors import UsageError, printable
+from fedi_safety.core.wording.hints import hint
 
 if TYPE_CHECKING:
     from fedi_safety.app.apply import Removable
@@ -89,7 +90,7 @@ def _settled(sh: Shell, ledger: Ledger, target: Target, store: Store, written: s
     for line in _named(ledger, store.url, count, str(target.settings.act), written):
         (sh.warn if asking else sh.note)(line)
     if asking and not sh.agreed("Remove them? There is no way back."):
-        raise UsageError(store.url, "nothing was done", "`fedi-safety list --act planned` tells why each was condemned")
+        raise UsageError(store.url, "nothing was done", f"{hint('list --act planned')} tells why each was condemned")
     return target
 
 
@@ -200,4 +201,4 @@ def _say(sh: Shell, named: str, report: RunReport) -> None:
         counts = f"removed {tally.acted:,}{gone}, not removed {tally.failed:,}{changed}"
         sh.say(f"{named}planned {tally.planned:,}, {counts}")
     else:
-        sh.say(f"{named}nothing is planned for this store; `fedi-safety scan --dry-run` plans")
+        sh.say(f"{named}nothing is planned for this store; {hint('scan --dry-run')} plans")

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from fedi_safety.core.wording.hints import PROGRAM
+
 VARIABLE = "_FEDI_SAFETY_COMPLETE"
 """Where a shell says what it wants to have completed."""
 
@@ -26,7 +28,7 @@ def completion(
     """Print what a shell is to read so that it completes commands and options."""
     from typer._completion_shared import get_completion_script
 
-    script = get_completion_script(prog_name="fedi-safety", complete_var=VARIABLE, shell=shell.value)
+    script = get_completion_script(prog_name=PROGRAM, complete_var=VARIABLE, shell=shell.value)
     sys.stdout.write(script + "\n")
 
 
@@ -36,7 +38,7 @@ def complete(program: typer.Typer) -> int:
 
     completion_init()
     try:
-        program(args=[], prog_name="fedi-safety", complete_var=VARIABLE, standalone_mode=False)
+        program(args=[], prog_name=PROGRAM, complete_var=VARIABLE, standalone_mode=False)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
     return 0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from fedi_safety.core.enums import NO_ACT, ActKind
 from fedi_safety.core.errors import FediSafetyError, UsageError
+from fedi_safety.core.wording.hints import hint
 
 if TYPE_CHECKING:
     from fedi_safety.app.acts import Place
@@ -68,9 +68,7 @@ def _told(lacks: Lacking, ledger: Ledger, target: Target, place: Place, given: G
     causes, remedies = [], []
     if lacks.dry_run:
         causes.append(f"there is no complete dry run of it in the ledger {ledger.name}")
-        remedies.append(
-            f"make one with `fedi-safety scan {shlex.quote(target.name)} --dry-run`, or give --without-dry-run"
-        )
+        remedies.append(f"make one with {hint('scan {} --dry-run', target.name)}, or give --without-dry-run")
     if lacks.act:
         act = place.default_act.value
         causes.append("nobody has chosen what is done about condemned objects")
@@ -99,7 +97,7 @@ def _ask_dry_run(sh: Shell, ledger: Ledger, target: Target, place: Place) -> Non
     sh.warn(f"{place.url}: there is no complete dry run of it in the ledger {ledger.name}, so nobody has seen what "
             "would be removed.")  # fmt: skip
     if not sh.agreed("Remove without a dry run?"):
-        remedy = f"make a dry run: `fedi-safety scan {shlex.quote(target.name)} --dry-run`"
+        remedy = f"make a dry run: {hint('scan {} --dry-run', target.name)}"
         raise UsageError(place.url, "nothing was done", remedy)
 
 

@@ -12,6 +12,7 @@ from fedi_safety.cli.shell import shell, write_json
 from fedi_safety.core.enums import SKIPPED, PlanState, PolicyServer, Reason, Verdict
 from fedi_safety.core.errors import UsageError, printable
 from fedi_safety.core.sightings import SourceKind
+from fedi_safety.core.wording.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from fedi_safety.core.ledger.records import Row
@@ -81,8 +82,9 @@ def list_objects(
     from fedi_safety.core.ledger.records import STATES, Filters
 
     sh = shell(config, ledger, log_level, quiet, yes)
-    if state not in (None, *STATES):
-        raise UsageError(f"--state {state}", "no such state", f"use {', '.join(STATES[:-1])} or {STATES[-1]}")
+    if state is not None and state not in STATES:
+        remedy = f"use {', '.join(STATES[:-1])} or {STATES[-1]}{did_you_mean(state, STATES)}"
+        raise UsageError(f"--state {state}", "no such state", remedy)
     reason = _reason(unscanned, skipped)
     moment = None if since is None else parse_since(since)
     policy = policy_file(sh, by, domain_policy, output, least_contents, least_share)

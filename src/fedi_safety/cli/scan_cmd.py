@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -37,9 +36,10 @@ from fedi_safety.cli.options import (
     WithoutDryRunOption,
     YesOption,
 )
-from fedi_safety.cli.shell import Shell, called_as, on_stop, shell, worst, write_json
+from fedi_safety.cli.shell import Shell, on_stop, shell, worst, write_json
 from fedi_safety.core.enums import Recheck, act_word
 from fedi_safety.core.errors import FediSafetyError, UsageError
+from fedi_safety.core.wording.hints import command
 
 if TYPE_CHECKING:
     from fedi_safety.app.stores import Target
@@ -312,13 +312,15 @@ def _live(sh: Shell) -> Iterator[_Live]:
 
 
 def _print_report(sh: Shell, each: _Pass, report: RunReport, *, table: bool) -> None:
-    from fedi_safety.cli.text.summary import closing_notes, closing_table
+    from fedi_safety.cli.text.summary import closing_commands, closing_notes, closing_table
 
     if table:
         sh.out.print(closing_table(report, removes=each.removes))
+        for line in closing_commands(report):
+            sh.say(line)
         if report.dry_run and report.tally.planned:
             chosen = "" if each.target.settings.act is not None else f" --act {act_word(report.act)}"
-            sh.say(f"to remove what is planned: {called_as()} apply {shlex.quote(report.named)}{chosen}")
+            sh.say(f"to remove what is planned: {command(f'apply {{}}{chosen}', report.named)}")
     for note in closing_notes(report):
         sh.warn(note)
 

@@ -11,6 +11,7 @@ import typer
 from fedi_safety.cli.options import ConfigOption, LedgerOption, LogLevelOption, QuietOption, YesOption
 from fedi_safety.cli.shell import Shell, shell
 from fedi_safety.core.errors import SelfTestError, UsageError
+from fedi_safety.core.wording.hints import hint
 
 
 def self_test(
@@ -105,9 +106,7 @@ def _steps(sh: Shell, folder: Path) -> list[str]:
 
 def _expect(holds: bool, thing: str, cause: str) -> None:
     if not holds:
-        raise SelfTestError(
-            f"self-test: {thing}", cause, "run `fedi-safety doctor`; do not trust scans until it passes"
-        )
+        raise SelfTestError(f"self-test: {thing}", cause, f"run {hint('doctor')}; do not trust scans until it passes")
 
 
 def _neighbour() -> bytes:

@@ -20,6 +20,7 @@ from fedi_safety.cli.options import (
 )
 from fedi_safety.cli.shell import Shell, shell
 from fedi_safety.core.errors import ExitCode
+from fedi_safety.core.wording.hints import hint
 
 if TYPE_CHECKING:
     from fedi_safety.config.schema import Gate
@@ -121,7 +122,7 @@ def run_serve(sh: Shell) -> int:
                 tell_others(sh, store)
                 if remembered(target, records, store).settings.act is None:
                     sh.warn(f"no act was chosen for {store}: what is let in without a verdict and condemned later is "
-                            "planned, and waits for `fedi-safety apply`; set `act`")  # fmt: skip
+                            f"planned, and waits for {hint('apply {}', store)}; set `act`")  # fmt: skip
             asyncio.run(serving.run())
     finally:
         records.dispose()

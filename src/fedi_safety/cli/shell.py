@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fedi_safety.core.errors import ExitCode, UsageError, printable
+from fedi_safety.core.wording import hints
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -108,6 +109,7 @@ def shell(
     for name, value in overrides.items():
         if isinstance(value, dict):
             overrides[name] = {k: v for k, v in value.items() if v is not None}
+    hints.call(hints.Called(hints.called().program, config, ledger))
     settings = load_settings(config, ledger=ledger, log_level=log_level, **overrides)
     logging.basicConfig(
         level=logging.WARNING,  # of libraries; their chatter is not the operator's concern
@@ -129,21 +131,6 @@ def on_stop(handler: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, old in before.items():
             signal.signal(number, old)
-
-
-def called_as() -> str:
-    """Return how this program is called by whoever started it: by its name, or by its path where that is not found."""
-    import shlex
-    import shutil
-    from pathlib import Path
-
-    from fedi_safety.config.loading import clone_launcher
-
-    if shutil.which("fedi-safety") is None:
-        for path in (clone_launcher(), Path(sys.argv[0]).absolute().with_name("fedi-safety")):
-            if path is not None and shutil.which(path) is not None:
-                return "./fedi-safety" if path.parent == Path.cwd() else shlex.quote(str(path))
-    return "fedi-safety"
 
 
 def worst(codes: Iterable[int]) -> int:

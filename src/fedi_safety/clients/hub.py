@@ -22,6 +22,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from fedi_safety.core.errors import ExitCode, FediSafetyError
+from fedi_safety.core.wording.hints import hint
 
 log = logging.getLogger(__name__)
 
@@ -247,7 +248,7 @@ class Hub:
             return HubUsageError(thing, "there is no such file", "check --revision")
         if status in (401, 404) or code == "RepoNotFound":
             return HubUsageError(
-                thing, "there is no such model, or it is not public", "check the name; `models list` shows some"
+                thing, "there is no such model, or it is not public", "check the name; {hint('models list')} shows some"
             )
         if status == 429:
             return HubError(thing, "the hub asks to slow down (429)", _LATER)
@@ -261,11 +262,14 @@ class Hub:
             return HubError(
                 self.endpoint, "its certificate is not trusted", "check the address and this machine's clock"
             )
-        return HubError(thing, f"{urlsplit(self.endpoint).netloc}: {_said(error)}", _AGAIN)
+        return HubError(thing, f"{urlsplit(self.endpoint).netloc}: {_said(error)}", _again())
 
 
 _LATER = "try again later"
-_AGAIN = "check the network and run the command again; without one, see `fedi-safety models import`"
+
+
+def _again() -> str:
+    return f"check the network and run the command again; without one, see {hint('models import DIR')}"
 
 
 def _remote_file(entry: dict[str, Any]) -> RemoteFile:

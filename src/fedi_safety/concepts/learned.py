@@ -19,8 +19,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from fedi_safety.config.locations import expanded
 from fedi_safety.core.enums import LEARNED_PREFIX
 from fedi_safety.core.errors import ConfigError
+from fedi_safety.core.wording.hints import hint
 
 KIND = "fedi-safety learned head"
 _FORMAT = 1
@@ -28,7 +30,10 @@ _SUFFIX = ".json"
 _NAME = re.compile(r"[a-z0-9_]{1,40}")
 _MAX_BYTES = 4_000_000
 _MAX_DIM = 65_536
-_AGAIN = "learn it anew with `fedi-safety concepts learn`"
+
+
+def _again() -> str:
+    return f"learn it anew with {hint('concepts learn')}"
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ def check_name(name: str) -> str:
 def head_path(named: str, folder: Path) -> Path:
     """Return where a head lies: in `folder` under its name, or where a path says."""
     if "/" in named or named.endswith(_SUFFIX):
-        return Path(named).expanduser()
+        return expanded(named)
     return folder / f"{check_name(named)}{_SUFFIX}"
 
 
@@ -107,7 +112,7 @@ def read_head(path: Path) -> Head:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
     except FileNotFoundError as error:
-        raise ConfigError(thing, "there is no such file", f"take it out of `clip.learned`, or {_AGAIN}") from error
+        raise ConfigError(thing, "there is no such file", f"take it out of `clip.learned`, or {_again()}") from error
     except (OSError, ValueError) as error:
         cause = f"it cannot be read: {getattr(error, 'strerror', None) or error}"
         raise ConfigError(thing, cause, "check its rights") from error
@@ -116,13 +121,13 @@ def read_head(path: Path) -> Head:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict) or document.get("kind") != KIND or document.get("format") != _FORMAT:
-        raise ConfigError(thing, "it is no learned head that this version reads", _AGAIN)
+        raise ConfigError(thing, "it is no learned head that this version reads", _again())
     digest = document.pop("sha256", None)
     if digest != _digest(document):
-        raise ConfigError(thing, "it was altered or cut: its digest is another one", _AGAIN)
+        raise ConfigError(thing, "it was altered or cut: its digest is another one", _again())
     head = _head(document)
     if head is None:
-        raise ConfigError(thing, "it is damaged", _AGAIN)
+        raise ConfigError(thing, "it is damaged", _again())
     return head
 
 

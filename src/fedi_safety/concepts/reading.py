@@ -7,12 +7,11 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedi_safety.concepts import PLACE, PREFIX, Concept, ConceptSet
 from fedi_safety.concepts.learned import load_heads
-from fedi_safety.config.locations import learned_dir
+from fedi_safety.config.locations import expanded, learned_dir
 from fedi_safety.config.toml_lines import KeyPath, dotted, line_numbers, problem_at, syntax_problem
 from fedi_safety.core.errors import ConfigError
 
@@ -33,7 +32,7 @@ def concepts_text(name_or_path: str) -> tuple[str, str, str]:
     """Return the text of a concept file, how to call it in messages, and its name. Raises `ConfigError`."""
     if name_or_path == DEFAULT:
         return files(__package__).joinpath("default.toml").read_text("utf-8"), "the bundled concepts", DEFAULT
-    path = Path(name_or_path).expanduser()
+    path = expanded(name_or_path)
     try:
         return path.read_text("utf-8"), str(path), path.stem
     except FileNotFoundError as error:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_settings import (
@@ -23,6 +24,7 @@ from fedi_safety.config import predecessor
 from fedi_safety.config.locations import ROOT_VARIABLE, config_file, there
 from fedi_safety.config.schema import ENV_PREFIX, Settings
 from fedi_safety.core.errors import ConfigError
+from fedi_safety.core.wording.nearest import did_you_mean
 
 
 def load_settings(path: str | None = None, **overrides: object) -> Settings:
@@ -116,7 +118,7 @@ def _unknown_variables(variables: dict[str, str]) -> list[str]:
     """A misspelt variable must not be silently without effect."""
     names = {f"{ENV_PREFIX}{field}".upper() for field in Settings.model_fields} | {ROOT_VARIABLE}
     return [
-        f"{name}: unknown variable"
+        f"{name}: unknown variable{did_you_mean(name.upper(), names)}"
         for name in sorted(variables)
         # What follows a double underscore is a section's key, which the schema itself checks.
         if name.upper().startswith(ENV_PREFIX) and name.upper().partition("__")[0] not in names
@@ -153,5 +155,24 @@ def _merge(into: dict[str, Any], values: dict[str, Any]) -> None:
 def _problem(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"{where}: unknown key"
-    return f"{where}: {error['msg'][:1].lower()}{error['msg'][1:]}, not {error['input']!r:.60}"
+        return f"{where}: unknown key{did_you_mean(str(error['loc'][-1]), _keys_beside(error['loc']))}"
+    near = _near_word(error)
+    return f"{where}: {error['msg'][:1].lower()}{error['msg'][1:]}, not {error['input']!r:.60}{near}"
+
+
+def _keys_beside(place: tuple[str | int, ...]) -> list[str]:
+    """Return the keys that there are where a problem is."""
+    model: Any = Settings
+    for part in place[:-1]:
+        if isinstance(part, str):
+            field = getattr(model, "model_fields", {}).get(part)
+            kinds = [] if field is None else [field.annotation, *get_args(field.annotation)]
+            model = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
+    return list(getattr(model, "model_fields", {}))
+
+
+def _near_word(error: Any) -> str:
+    """Return what may have been meant where one of some words was expected."""
+    if error["type"] != "literal_error" or not isinstance(error["input"], str):
+        return ""
+    return did_you_mean(error["input"], re.findall(r"'([^']*)'", error["ctx"]["expected"]))

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from fedi_safety.config.schema import ENV_PREFIX
+from fedi_safety.core.wording.hints import PROGRAM
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,9 @@ def quoted(text: str) -> str:
 
 
 def _lines(chosen: FirstSettings) -> Iterator[str]:
-    yield "# The configuration of fedi-safety, written by `fedi-safety init`. docs/config.md explains every key, and"
+    yield f"# The configuration of fedi-safety, written by `{PROGRAM} init`. docs/config.md explains every key, and"
     yield "# examples/config.toml has them all. A line that begins with `#` and a name is a key that is not set."
-    yield "# Is it in order? `fedi-safety doctor` says. A FEDI_SAFETY_... variable wins over what stands here."
+    yield f"# Is it in order? `{PROGRAM} doctor` says. A FEDI_SAFETY_... variable wins over what stands here."
     yield ""
     yield "# Where the media are: a path or a URL."
     yield f"store = {quoted(chosen.store)}"

@@ -16,12 +16,17 @@ from fedi_safety.core.ledger.census import Census
 from fedi_safety.core.ledger.ports import Ledger
 from fedi_safety.core.ports import ReadableStore, Store
 from fedi_safety.core.types import Object
+from fedi_safety.core.wording.hints import hint
 
 _PROBES = 8
-REMEDY = (
-    "check that it is mounted, whole, and the one that was meant; if it is, and what is missing is really gone, run "
-    "`fedi-safety scan` on it with --accept-gone"
-)
+
+
+def remedy(store: str) -> str:
+    """Return what a person is to do about a store, by any name, that lacks what is known of it."""
+    return (
+        "check that it is mounted, whole, and the one that was meant; if it is, and what is missing is really gone, "
+        f"run {hint('scan {} --accept-gone', store)}"
+    )
 
 
 class Standing(Enum):
@@ -72,7 +77,7 @@ class Presence:
 
     def stranger(self, why: str) -> StoreError:
         """Return the error of a store that is not the one that is remembered."""
-        return StoreError(self.store.url, f"it is not the store that is remembered: {why}", REMEDY)
+        return StoreError(self.store.url, f"it is not the store that is remembered: {why}", remedy(self.store.url))
 
     def _has(self, obj: Object) -> bool:
         """Whether something still answers for the object, be it with another content or a failure."""

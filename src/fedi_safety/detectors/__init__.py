@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from fedi_safety.core.errors import UsageError
 from fedi_safety.core.ports import ContentDetector, Detector
+from fedi_safety.core.wording.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from fedi_safety.concepts.rescoring import ConceptSource
@@ -232,7 +233,7 @@ def _wanted(names: Sequence[str]) -> list[Kind]:
         if name in _PLANNED:
             raise UsageError(f"detector {name!r}", "not built yet", remedy)
         if name not in KINDS:
-            raise UsageError(f"detector {name!r}", "unknown", remedy)
+            raise UsageError(f"detector {name!r}", "unknown", f"{remedy}{did_you_mean(name, available_detectors())}")
     if not wanted:
         raise UsageError("detectors", "none named", remedy)
     return [KINDS[name] for name in wanted]

@@ -34,6 +34,7 @@ from fedi_safety.core.ledger.stored_scores import NoRuleHoldsFn, RedecideFn, Res
 from fedi_safety.core.ledger.uploads import GONE, REMOVED, Move, UploadNote
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.types import Content, Judged, Judgement, Known, Object, Outcome, Plan, Unscanned
+from fedi_safety.core.wording.hints import hint
 from fedi_safety.ledger import census as censuses
 from fedi_safety.ledger import (
     codec,
@@ -439,7 +440,7 @@ class SqlLedger(UploadSide, TraceSide, ActionSide, HistorySide, HashSide, MatchS
         row = verdicts.content_row(connection, sha256)
         if row is None:
             thing = f"content {sha256.hex()}"
-            raise LedgerUsageError(thing, "is not in the ledger", "see `fedi-safety list` for what is")
+            raise LedgerUsageError(thing, "is not in the ledger", f"see {hint('list')} for what is")
         return row
 
     # --- what people look at

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Column, Connection, MetaData, String, Table, insert, inspect, select, text
 
 from fedi_safety.core.errors import LedgerUsageError
+from fedi_safety.core.wording.hints import hint
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.schema import PARTIAL_INDEXES, REVISION, chain, metadata
 
@@ -53,7 +54,7 @@ def _revision(connection: Connection, name: str) -> str | None:
     if not tables:
         return None
     if _version.name not in tables:
-        remedy = "name another file; `fedi-safety import-ledger` takes over a predecessor's"
+        remedy = f"name another file; {hint('import-ledger')} takes over a predecessor's"
         raise LedgerUsageError(name, "is another program's database", remedy)
     return connection.execute(select(_version.c.version_num)).scalar_one_or_none()
 

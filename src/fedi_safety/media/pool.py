@@ -28,6 +28,7 @@ from fedi_safety.core.enums import Detail, MediaType, Reason
 from fedi_safety.core.errors import FediSafetyError, Unscannable
 from fedi_safety.core.frames.places import Place, Tile
 from fedi_safety.core.types import Decoded, Frame
+from fedi_safety.core.wording.hints import hint
 from fedi_safety.media import protocol
 from fedi_safety.media.caps import MAX_FRAME_PIXELS, Caps
 from fedi_safety.media.sniff import sniff
@@ -144,7 +145,7 @@ class _Child:
         ended = self.end()
         lines = os.pread(errors_fd, 1 << 16, 0).decode("utf-8", "replace").strip().splitlines()
         cause = cause or (lines[-1] if lines else ended)
-        raise DecoderError("decoder", f"its child process does not start: {cause}", "run `fedi-safety doctor`")
+        raise DecoderError("decoder", f"its child process does not start: {cause}", f"run {hint('doctor')}")
 
     def decode(self, data: bytes, media_type: MediaType, detail: Detail) -> Decoded:
         """Hand one medium over and wait for the answer. `_ChildEnded` means that this child is of no more use."""

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from fedi_safety.core.errors import ModelError
+from fedi_safety.core.wording.hints import hint
 
 CONFIG = "config.json"
 VISUAL = "visual/model.onnx"
@@ -76,7 +77,7 @@ def open_model_folder(path: Path) -> ModelFolder:
         raise ModelError(
             f"model {str(path)!r}",
             "no such folder",
-            f"get it with `fedi-safety models fetch {path.name}`, or `fedi-safety models import DIR`",
+            f"get it with {hint('models fetch {}', path.name)}, or {hint('models import DIR')}",
         )
     missing = [file for file in REQUIRED if not (path / file).is_file()]
     if missing:
@@ -115,7 +116,7 @@ def _variants(path: Path) -> Mapping[str, Mapping[str, Any]]:
     source = path / VARIANTS
     if not source.exists():
         return {}
-    remedy = "delete it and run `fedi-safety models optimize` again"
+    remedy = f"delete it and run {hint('models optimize {}', path.name)} again"
     found = read_json(source)
     for precision, entry in found.items():
         file = entry.get("file") if isinstance(entry, dict) else ""

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fedi_safety.core.errors import ModelError
+from fedi_safety.core.wording.hints import hint
 from fedi_safety.models.folder import FULL, ModelFolder, file_sha256, graph_files, read_json
 
 LOCK = "models.lock"
@@ -86,7 +87,7 @@ def _is(path: Path, sha256: str) -> bool:
 
 def refuse_altered(folder: ModelFolder, precision: str = FULL) -> None:
     """Raise `ModelError` if a file that a precision needs is not what was recorded; a model without a record passes."""
-    again = f"fetch or import it again: `fedi-safety models fetch {folder.name}`"
+    again = f"fetch or import it again: {hint('models fetch {}', folder.name)}"
     entry = read_lock(folder.path.parent).get(folder.name)
     needless = graph_files(folder.visual) if folder.visual_file(precision) != folder.visual else []
     for name, recorded in ({} if entry is None else entry.files).items():
@@ -95,5 +96,5 @@ def refuse_altered(folder: ModelFolder, precision: str = FULL) -> None:
             raise ModelError(str(path), f"altered: SHA-256 {found}, not {recorded} as recorded", again)
     variant = folder.variants.get(precision, {})
     if "file" in variant and file_sha256(folder.path / variant["file"]) != variant.get("sha256"):
-        remedy = f"run `fedi-safety models optimize {folder.name}` again"
+        remedy = f"run {hint('models optimize {}', folder.name)} again"
         raise ModelError(str(folder.path / variant["file"]), "altered since it was made", remedy)

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from fedi_safety.core.errors import ModelError
+from fedi_safety.core.wording.hints import hint
 
 OWNER = "immich-app"
 """Who publishes models in the layout that is read here: https://immich.app."""
@@ -54,7 +55,7 @@ def repository_of(name: str) -> str:
             return name
     elif _NAME.fullmatch(name):
         return f"{OWNER}/{name}"
-    raise ModelError(f"model {name!r}", "not a model's name", "write a name of `models list`, or owner/name")
+    raise ModelError(f"model {name!r}", "not a model's name", f"write a name of {hint('models list')}, or owner/name")
 
 
 def folder_name(name: str) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fedi_safety.core.errors import ModelError
+from fedi_safety.core.wording.hints import hint
 from fedi_safety.models.folder import VARIANTS, VISUAL, ModelFolder, file_sha256, open_model_folder, variant_file
 
 NO_FILE = "bf16"
@@ -54,7 +55,7 @@ def make(folder: ModelFolder, variant: str) -> None:
         ) from error
     except Exception as error:  # protobuf, onnx and the quantizer have no common root
         first = (str(error).strip().splitlines() or [""])[0][:300]
-        remedy = "check it with `fedi-safety models verify`"
+        remedy = f"check it with {hint('models verify')}"
         raise ModelError(
             str(folder.visual), f"no {variant} can be made of it: {type(error).__name__} {first}", remedy
         ) from error

@@ -16,6 +16,7 @@ from fedi_safety.config.toml_lines import KeyPath, dotted, line_numbers, problem
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import PolicyError
 from fedi_safety.core.policy import MAX_WITHIN_S, ClearingBound, Policy, Rule
+from fedi_safety.core.wording.nearest import did_you_mean
 from fedi_safety.policies import learned
 
 PRESETS = ("cautious", "balanced", "strict")
@@ -42,7 +43,8 @@ def policy_text(name_or_path: str) -> tuple[str, str]:
     try:
         return Path(name_or_path).read_text("utf-8"), name_or_path
     except FileNotFoundError as error:
-        what = f"no such policy file, and no preset of that name ({', '.join(PRESETS)})"
+        near = did_you_mean(name_or_path, PRESETS)
+        what = f"no such policy file, and no preset of that name ({', '.join(PRESETS)}){near}"
         raise PolicyError(name_or_path, (what,)) from error
     except UnicodeDecodeError as error:
         raise PolicyError(name_or_path, ("it is not UTF-8 text",)) from error

@@ -6,7 +6,6 @@ Pure; shared by the page and the command line, so that both say the same.
 from __future__ import annotations
 
 import math
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from fedi_safety.core.decide import tells_of_gone
 from fedi_safety.core.enums import SKIPPED
 from fedi_safety.core.errors import printable
-from fedi_safety.core.presence import REMEDY
+from fedi_safety.core.presence import remedy
+from fedi_safety.core.wording.hints import command, hint
 
 if TYPE_CHECKING:
     from fedi_safety.core.ledger.history import History
@@ -126,8 +126,7 @@ def sources_shown(report: Report, by: SourceKind) -> tuple[Sequence[Source], boo
 
 def sources_command(report: Report, by: SourceKind) -> str:
     """Return the command that lists all sources of a kind, ready to be pasted into a shell."""
-    named = f" {shlex.quote(printable(report.store))}" if report.store is not None and report.several_stores else ""
-    return f"fedi-safety list{named} --by {by.value}"
+    return list_of(report, report.store, f"--by {by.value}")
 
 
 def percent(share: float) -> str:
@@ -171,8 +170,19 @@ def gaps_of(summary: Mapping[str, Any]) -> int | None:
 
 def list_command(report: Report, store: str, reason: str, state: str = "unscanned") -> str:
     """Return the command that lists what is unscanned or skipped for a reason, ready to be pasted into a shell."""
-    named = f" {shlex.quote(printable(store))}" if report.several_stores else ""
-    return f"fedi-safety list{named} --state {state} --{state} {reason}"
+    return list_of(report, store, f"--state {state} --{state} {reason}")
+
+
+def list_of(report: Report, store: str | None, options: str) -> str:
+    """Return a command that lists, of a store only where the ledger knows several."""
+    if store is None or not report.several_stores:
+        return command(f"list {options}")
+    return command(f"list {{}} {options}", printable(store))
+
+
+def capitalized(text: str) -> str:
+    """Return a text as a sentence begins."""
+    return text[:1].upper() + text[1:]
 
 
 def span_text(seconds: float) -> str:
@@ -209,13 +219,13 @@ def _gate_warnings(report: Report) -> Iterable[str]:
         yield (
             f"{_uploads_text(gate.condemned)} let in without a verdict, {'is' if gate.condemned == 1 else 'are'} "
             "condemned since and not removed yet. The gate removes them where `gate.store` is a pict-rs or has one; "
-            "else `fedi-safety scan` does."
+            f"else {hint('scan')} does."
         )
     age = 0.0 if gate.oldest_at is None else report.made_at - gate.oldest_at
     if gate.owed and age >= report.alert_s:
         yield (
             f"{_uploads_text(gate.owed.total())} let in without a verdict and not judged since, the oldest for "
-            f"{span_text(age)}. See whether the gate runs and can reach its store; `fedi-safety scan` judges them too."
+            f"{span_text(age)}. See whether the gate runs and can reach its store; {hint('scan')} judges them too."
         )
 
 
@@ -233,12 +243,12 @@ def _action_warnings(store: StoreFigures) -> Iterator[str]:
     if store.action_breaker is not None:
         yield (
             f"The breaker has stopped the actions through the app for {store.store}: {store.action_breaker}. Look at "
-            "`fedi-safety show`; if it is right, run `fedi-safety apply --resume-actions` on it."
+            f"{hint('show KEY')}; if it is right, run {hint('apply {} --resume-actions', store.store)}."
         )
     if waiting := store.actions["unconfirmed"]:
         yield (
             f"{waiting:,} actions about people or instances behind contents of {store.store} wait for a person's word: "
-            "`fedi-safety show KEY` names them, `fedi-safety confirm KEY` lets them be done."
+            f"{hint('show KEY')} names them, {hint('confirm KEY')} lets them be done."
         )
 
 
@@ -247,9 +257,10 @@ def warnings(report: Report) -> list[str]:
     found = list(_gate_warnings(report))
     for store in report.figures.stores:
         if store.breaker is not None:
-            remedy = "Look at `fedi-safety list --verdict block`; if it is right, run `fedi-safety apply --resume-acts`"
-            shown = f"{REMEDY[0].upper()}{REMEDY[1:]}." if tells_of_gone(store.breaker) else f"{remedy} on it."
-            found.append(f"The breaker has stopped the actions on {store.store}: {store.breaker}. {shown}")
+            look, resume = hint("list {} --verdict block", store.store), hint("apply {} --resume-acts", store.store)
+            shown = f"look at {look}; if it is right, run {resume}"
+            shown = capitalized(remedy(store.store) if tells_of_gone(store.breaker) else shown)
+            found.append(f"The breaker has stopped the actions on {store.store}: {store.breaker}. {shown}.")
     for store in report.figures.stores:
         found += _action_warnings(store)
         acts = report.acts.get(store.store)
@@ -258,16 +269,17 @@ def warnings(report: Report) -> list[str]:
         if failed := acts.plans["failed"]:
             found.append(
                 f"{objects_text(failed)} of {store.store} could not be removed; the next real run tries again. "
-                "See `fedi-safety list --act failed`."
+                f"See {hint('list --act failed')}."
             )
         if waiting := acts.plans["planned"]:
             found.append(
                 f"{objects_text(waiting)} of {store.store} {'is' if waiting == 1 else 'are'} condemned and still "
-                "there. `fedi-safety apply` removes what was planned; `fedi-safety list --act planned` lists it."
+                f"there. {hint('apply {}', store.store)} removes what was planned; "
+                f"{hint('list --act planned')} lists it."
             )
         if started := acts.plans["started"]:
             found.append(
                 f"{objects_text(started)} of {store.store} may be half removed: the action began and was not closed. "
-                "The next real run or `fedi-safety apply` finishes it."
+                f"The next real run or {hint('apply {}', store.store)} finishes it."
             )
     return found

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from fedi_safety.core.wording.hints import command
 from fedi_safety.reports import plots
 from fedi_safety.reports.facts import (
     actions_text,
@@ -52,8 +53,8 @@ def render(report: Report) -> str:
         body += [_tiles(report), *(_store(report, i) for i in range(len(report.figures.stores)))]
         body += [_sources(report), _days(report), _histograms(report), _runs(report)]
     elif report.gate is None:
-        body.append("<section><p>The ledger is empty: nothing was scanned yet. Begin with <code>fedi-safety scan")
-        body.append(" --dry-run STORE</code>.</p></section>")
+        body.append("<section><p>The ledger is empty: nothing was scanned yet. Begin with <code>")
+        body.append(f"{text(command('scan STORE --dry-run'))}</code>.</p></section>")
     body.append(
         "<footer>Made from the ledger alone. It holds counts, scores and names, never pictures. Times and days are UTC."
         "</footer>"

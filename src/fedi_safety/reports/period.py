@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fedi_safety.core.errors import printable
+from fedi_safety.core.wording.hints import command
 from fedi_safety.reports.facts import by_count, coverage_text, objects_text, warnings
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ def lines(report: Report, history: History, since: str) -> Iterator[str]:
         if condemned or waiting:
             yield f"  {objects_text(condemned)} condemned and still there, {waiting:,} open plans"
     yield ""
-    named = f" {shlex.quote(printable(report.store))}" if report.store is not None and report.several_stores else ""
-    asked = f"fedi-safety list{named} --since {shlex.quote(since)}"
-    yield f"what was removed:    {asked} --state removed"
-    yield f"what was condemned:  {asked} --verdict block"
+    which = [printable(report.store)] if report.store is not None and report.several_stores else []
+    asked = f"list {'{} ' * len(which)}--since {{}}"
+    yield f"what was removed:    {command(f'{asked} --state removed', *which, since)}"
+    yield f"what was condemned:  {command(f'{asked} --verdict block', *which, since)}"
 
 
 def _wrapped(begin: str, text: str) -> list[str]:

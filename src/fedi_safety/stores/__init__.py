@@ -12,6 +12,7 @@ from fedi_safety.config.schema import Settings
 from fedi_safety.core.enums import ActKind
 from fedi_safety.core.errors import StoreUsageError
 from fedi_safety.core.ports import Store
+from fedi_safety.core.wording.nearest import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,10 @@ def kind_of(url_or_path: str) -> StoreKind:
     kind = _kind_of(url_or_path)
     if kind is None:
         scheme = url_or_path.partition("://")[0]
-        known = ", ".join(scheme for kind in KINDS for scheme in kind.schemes)
-        raise StoreUsageError(url_or_path, f"there are no {scheme}:// stores", f"give a path or one of: {known}://")
+        known = [scheme for kind in KINDS for scheme in kind.schemes]
+        near = did_you_mean(scheme, known)
+        remedy = f"give a path or one of: {', '.join(known)}://{near}"
+        raise StoreUsageError(url_or_path, f"there are no {scheme}:// stores", remedy)
     return kind
 
 

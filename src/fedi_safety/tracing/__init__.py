@@ -14,6 +14,7 @@ from fedi_safety.config.schema import Trace
 from fedi_safety.core.errors import TraceUsageError
 from fedi_safety.core.ports import Tracer
 from fedi_safety.core.sightings import SightingWay
+from fedi_safety.core.wording.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from fedi_safety.tracing.database import Schema
@@ -74,12 +75,20 @@ def kind_of(server: str) -> TracerKind:
     """Return the kind of a server by its word. Raises `TraceUsageError` for one that is not known."""
     kind = next((kind for kind in KINDS if server in kind.servers), None)
     if kind is None:
-        raise TraceUsageError(f"trace.server: {server}", "no such server is known", f"use one of: {_known()}")
+        raise TraceUsageError(
+            f"trace.server: {server}",
+            "no such server is known",
+            f"use one of: {_known()}{did_you_mean(server, _servers())}",
+        )
     return kind
 
 
+def _servers() -> list[str]:
+    return [server for kind in KINDS for server in kind.servers]
+
+
 def _known() -> str:
-    return ", ".join(server for kind in KINDS for server in kind.servers)
+    return ", ".join(_servers())
 
 
 def _open_mastodon(access: Trace) -> Tracer:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from fedi_safety.clients.postgresql import ReadOnlyPostgresql, Session, Trouble
 from fedi_safety.core.errors import TraceError, TraceUsageError
+from fedi_safety.core.wording.hints import hint
 
 Reads = Mapping[str, tuple[str, ...]]
 """The columns that a tracer reads, by table, and nothing else."""
@@ -26,7 +27,6 @@ _REMEDIES = {
     Trouble.SETUP: "write `{setting}` like postgresql://ROLE:PASSWORD@HOST/DATABASE",
     Trouble.CREDENTIALS: "see name and password in `{setting}`",
     Trouble.UNREACHABLE: "see whether it runs, and the address in `{setting}`",
-    Trouble.PRIVILEGE: "`fedi-safety doctor` prints what the role needs",
     Trouble.TIME: "see whether the server is busy, or raise `trace.limit_s`",
     Trouble.OTHER: "see what its log says",
 }
@@ -85,10 +85,12 @@ class ServerDatabase:
         raise TraceUsageError(f"database of {self._name}", cause, f"the schema of {names} is expected")
 
     def _fault(self, trouble: Trouble, cause: str) -> TraceError:
-        remedy = _REMEDIES.get(trouble, f"the schema of {self._expected} is expected")
+        remedy = _REMEDIES.get(trouble, f"the schema of {self._expected} is expected").format(setting=self._setting)
+        if trouble is Trouble.PRIVILEGE:
+            remedy = f"{hint('doctor')} prints what the role needs"
         kind = SlowAnswerError if trouble is Trouble.TIME else TraceError
         kind = TraceUsageError if trouble in _MISCONFIGURED else kind
-        return kind(f"database of {self._name}", cause, remedy.format(setting=self._setting))
+        return kind(f"database of {self._name}", cause, remedy)
 
 
 There = Mapping[str, Collection[str]]

@@ -26,8 +26,9 @@ from fedi_safety.core.ledger.records import Watermark
 from fedi_safety.core.pipeline import Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Store
-from fedi_safety.core.presence import REMEDY, Presence, Standing
+from fedi_safety.core.presence import Presence, Standing, remedy
 from fedi_safety.core.runs import RunReport, ScanRequest, Tally, add_tally
+from fedi_safety.core.wording.hints import hint
 
 log = logging.getLogger(__name__)
 
@@ -215,7 +216,7 @@ class StoreWatch:
     def _check(self, store: Store, report: RunReport) -> None:
         """Raise `StoreError` unless the store that was looked at is the one that is remembered."""
         if report.listing is Listing.DOUBTED:
-            raise StoreError(report.store, report.breaker or "", REMEDY)
+            raise StoreError(report.store, report.breaker or "", remedy(self.target.name))
         # A pass over everything has looked for itself, and one that met something known needs not to.
         if report.listing is not None or report.interrupted or report.tally.already_judged:
             return
@@ -356,18 +357,19 @@ class StoreWatch:
             for failure in report.action_failures:
                 log.warning("%s: not done: %s", self.target.name, failure)
             if report.action_breaker is not None:
-                remedy = "see `fedi-safety show`, then `fedi-safety apply --resume-actions`"
+                then = f"see {hint('show KEY')}, then {hint('apply {} --resume-actions', self.target.name)}"
                 held = "%s: the breaker of actions through the app holds them back: %s; %s"
-                log.warning(held, self.target.name, report.action_breaker, remedy)
+                log.warning(held, self.target.name, report.action_breaker, then)
         if moved:
             health.counts["unscanned"] = reports[0].tally.unscanned_total
             health.counts["skipped"] = reports[0].tally.skipped_total
         # A breaker that the cycle's own count tripped is in the ledger, but not yet in a report.
         why = None if self._shared.wanted.dry_run else self._shared.ledger.breaker(self._url)
         if why is not None:
-            remedy = "see `fedi-safety list --verdict block`, then `fedi-safety apply --resume-acts`"
-            log.warning("%s: the breaker holds removals back: %s; %s", self.target.name, why,
-                        REMEDY if tells_of_gone(why) else remedy)  # fmt: skip
+            name = self.target.name
+            then = f"see {hint('list {} --verdict block', name)}, then {hint('apply {} --resume-acts', name)}"
+            told = remedy(name) if tells_of_gone(why) else then
+            log.warning("%s: the breaker holds removals back: %s; %s", name, why, told)
         failed = 0 if self._shared.wanted.dry_run else self._shared.ledger.failed_acts(self._url)
         if why is None and failed:
             self._tell("failing", f"failing: {failed} removals failed")

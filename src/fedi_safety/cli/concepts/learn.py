@@ -47,11 +47,11 @@ def learn(
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.cli.text.summary import ledger_line
     from fedi_safety.concepts.learned import check_name, head_path, write_head
-    from fedi_safety.config.locations import learned_dir
+    from fedi_safety.config.locations import expanded, learned_dir
     from fedi_safety.evaluation import heads
 
     sh = shell(config, ledger, log_level, quiet, yes)
-    target = Path(output).expanduser().absolute() if output else head_path(check_name(name), learned_dir())
+    target = expanded(output).absolute() if output else head_path(check_name(name), learned_dir())
     if target.exists() and not replace:
         raise UsageError(str(target), "is there already", "give --replace, or another name")
     model = _embedding_model(sh.settings)

@@ -15,11 +15,14 @@ from fedi_safety.cli.models.optimize import optimize
 from fedi_safety.cli.options import ConfigOption, JsonOption, LedgerOption, LogLevelOption, QuietOption, YesOption
 from fedi_safety.cli.shell import Shell, shell, write_json
 from fedi_safety.core.errors import ExitCode, FediSafetyError, UsageError
+from fedi_safety.core.wording.hints import command, hint
 from fedi_safety.service.cpus import cpu_count
 
 if TYPE_CHECKING:
     from fedi_safety.models.folder import ModelFolder
     from fedi_safety.models.lock import Locked
+
+_UNRECORDED = "not on record"
 
 commands = typer.Typer(help="Fetch, import, check and speed up the models of the detector `clip`.")
 
@@ -60,15 +63,18 @@ def list_models(
         sh.out.print(table)
         if any(row["configured"] for row in rows):
             sh.say("* is the configured one.")
+        if any(row["wrong"] == _UNRECORDED for row in rows):
+            sh.say(f"To put a model on record: {command('models import DIR')}")
     else:
         sh.say(f"no model in {models}")
-    offered = Table(title="some that `models fetch NAME` gets")
+    offered = Table(title="some that a hub has")
     for heading in ("model", "pixels", "MB", "GFLOP", ""):
         offered.add_column(heading, justify="left" if heading in ("model", "") else "right", no_wrap=heading == "model")
     for m in KNOWN:
         offered.add_row(m.name, str(m.pixels), f"{m.download_mb:,}", str(m.gflop), m.note)
     if known or not rows:
         sh.out.print(offered)
+        sh.say(f"To get one: {command('models fetch NAME')}")
         sh.say("Any owner/name of a hub is taken too, if it has Immich's layout.")
     return 0
 
@@ -128,7 +134,9 @@ def fetch_model(
     for path, sha256 in got.first.items():
         sh.say(f"recorded sha256 {sha256}  {path}")
     if got.changed:
-        sh.note("another revision lay here before: `models optimize` makes its variants anew")
+        sh.note(
+            f"another revision lay here before: {hint('models optimize {}', got.path.name)} makes its variants anew"
+        )
     if got.brought and (how := offer.turn_on(sh.settings, got.path.name)):
         sh.say(how)
     return 0
@@ -149,12 +157,13 @@ def import_model(
     yes: YesOption = False,
 ) -> int:
     """Take a model from a folder, without any network, and record what it hashes to."""
+    from fedi_safety.config.locations import expanded
     from fedi_safety.models.importing import import_folder
 
     sh = shell(config, ledger, log_level, quiet, yes)
     models = directory(sh, model_dir)
     with disk_errors(models):
-        path = import_folder(Path(folder).expanduser(), models, name, replace=replace)
+        path = import_folder(expanded(folder), models, name, replace=replace)
     sh.say(f"{path.name}: in {path}")
     return 0
 
@@ -185,6 +194,7 @@ def export_model(
     yes: YesOption = False,
 ) -> int:
     """Make a model from open_clip weights. Needs the extra `export`, which brings torch."""
+    from fedi_safety.config.locations import expanded
     from fedi_safety.models.exporting import Weights, export
 
     sh = shell(config, ledger, log_level, quiet, yes)
@@ -193,11 +203,11 @@ def export_model(
         raise UsageError(name, "names no weights", "write it as ViT-L-14__openai, or give --weights FILE")
     chosen = Weights(
         tag=tag or None,
-        file=Path(weights).expanduser() if weights else None,
+        file=expanded(weights) if weights else None,
         seed=0 if random_weights else None,
     )
     models = directory(sh, model_dir)
-    folder = Path(tokenizer).expanduser() if tokenizer else None
+    folder = expanded(tokenizer) if tokenizer else None
     with disk_errors(models):
         path = export(architecture, chosen, models, name, folder, replace=replace)
     sh.say(f"{path.name}: in {path}")
@@ -225,7 +235,7 @@ def verify_models(
     entries = dict(_present(models))
     chosen = [folder_name(n) for n in names] if names else list(entries)
     if not chosen:
-        raise UsageError("models verify", f"there is no model in {models}", "see `fedi-safety models fetch`")
+        raise UsageError("models verify", f"there is no model in {models}", f"see {hint('models fetch')}")
     findings = [(name, *_verify(models / name, entries.get(name), sh)) for name in chosen]
     if json_output:
         write_json({"models": [{"name": n, "wrong": wrong, "detail": d} for n, wrong, d in findings]})
@@ -259,7 +269,7 @@ def _describe(path: Path, entry: Locked | None, sh: Shell) -> dict[str, Any]:
         "mb": round(sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) / 1e6) if path.is_dir() else 0,
         "source": f"{entry.source} {entry.revision[:12]}".strip() if entry else "",
         "variants": {},
-        "wrong": "" if entry else "not on record: `models import` records it",
+        "wrong": "" if entry else _UNRECORDED,
     }
     try:
         folder = open_model_folder(path)
@@ -282,7 +292,9 @@ def _verify(path: Path, entry: Locked | None, sh: Shell) -> tuple[list[str], str
             parts = [_run_once(folder, precision, sh) for precision in (FULL, *_precisions(folder))]
     except FediSafetyError as error:
         wrong.append(error.line())
-    record = f"{len(entry.files)} files as recorded" if entry else "NOT on record: `models import` records it"
+    record = (
+        f"{len(entry.files)} files as recorded" if entry else f"NOT on record: {hint('models import DIR')} records it"
+    )
     return wrong, "; ".join([record, *parts])
 
 

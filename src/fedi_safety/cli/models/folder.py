@@ -20,9 +20,9 @@ ModelDirOption = Annotated[
 
 def directory(sh: Shell, given: str | None) -> Path:
     """Return the models directory that was given, else the configured one; it need not exist."""
-    from fedi_safety.config.locations import model_dir
+    from fedi_safety.config.locations import expanded, model_dir
 
-    return Path(given).expanduser().absolute() if given else model_dir(sh.settings.clip).absolute()
+    return expanded(given).absolute() if given else model_dir(sh.settings.clip).absolute()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fedi_safety.cli.shell import Shell
 from fedi_safety.core.errors import UsageError
+from fedi_safety.core.wording.hints import hint
 
 if TYPE_CHECKING:
     from fedi_safety.config.schema import Settings
@@ -25,7 +26,7 @@ def agreed(sh: Shell, models: Path) -> None:
     size = f" ({known.download_mb:,} MB)" if known else ""
     if not sh.yes and not sh.can_ask:
         cause = f"no model is named, and nobody can be asked about the configured one, {name}{size}"
-        raise UsageError("models fetch", cause, f"give --yes, or name it: `fedi-safety models fetch {name}`")
+        raise UsageError("models fetch", cause, f"give --yes, or name it: {hint('models fetch {}', name)}")
     if not sh.quiet:  # nothing is timed for nobody
         for line in offer(sh.settings):
             sh.say(line)
@@ -64,7 +65,7 @@ def offer(settings: Settings) -> Iterator[str]:
     yield f"{name}: the {default} model of the detector clip. It is not on record here."
     if known is None:
         yield "  size   not known before the hub is asked"
-        yield "  speed  not known before it is here; then `doctor --speeds` measures it"
+        yield f"  speed  not known before it is here; then {hint('doctor --speeds')} measures it"
     else:
         yield f"  size   {known.download_mb:,} MB to fetch, by its architecture"
         yield from _speed(settings, known)
@@ -86,7 +87,7 @@ def _speed(settings: Settings, known: KnownModel) -> Iterator[str]:
 
     device = choose_device(settings.device)
     if not device.on_processor:
-        yield f"  speed  not estimated: on {device.name} only the network itself shows; `doctor --speeds`"
+        yield f"  speed  not estimated: on {device.name} only the network itself shows; {hint('doctor --speeds')}"
         return
     seconds, rate = estimated_seconds(known.gflop)
     yield f"  speed  about {seconds:.2g} s a picture on {cpu_count()} processor(s), as busy as now; estimated:"

@@ -24,6 +24,7 @@ from fedi_safety.config.predecessor import (
     bucket_url,
 )
 from fedi_safety.core.errors import UsageError
+from fedi_safety.core.wording.hints import hint
 from fedi_safety.service.cpus import cpu_count
 
 LOCAL = "fedi_safety_local_storage"
@@ -178,5 +179,7 @@ def _variables() -> dict[str, str]:
 def _needed(variables: Mapping[str, str], name: str) -> str:
     value = variables.get(name)
     if not value:
-        raise UsageError(name, "is not set", "set it in `.env`, or name a store to `fedi-safety scan` or `watch`")
+        raise UsageError(
+            name, "is not set", f"set it in `.env`, or name a store to {hint('scan STORE')} or {hint('watch STORE')}"
+        )
     return value

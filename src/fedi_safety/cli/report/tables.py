@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from fedi_safety.core.errors import printable
+from fedi_safety.core.wording.hints import command
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,7 +24,7 @@ def print_tables(sh: Shell, found: Report) -> None:
     from rich.text import Text
 
     from fedi_safety.cli.text.runs import print_runs
-    from fedi_safety.reports.facts import gate_rows, list_command, sources_command, sources_shown, warnings
+    from fedi_safety.reports.facts import gate_rows, sources_command, sources_shown, warnings
 
     out = sh.out
     if not found.figures.stores and found.gate is None:
@@ -38,13 +39,8 @@ def print_tables(sh: Shell, found: Report) -> None:
     for store in found.figures.stores:
         out.print(Text(printable(store.store), style="bold underline"), soft_wrap=True)
         out.print(_store_table(found, store))
-        if store.unscanned.total():
-            # Not in the table: a command that is broken over two cells cannot be copied.
-            command = list_command(found, store.store, "REASON")
-            out.print(Text(f"the media without a verdict: {command}"), soft_wrap=True)
-        if store.skipped.total():
-            command = list_command(found, store.store, "REASON", "skipped")
-            out.print(Text(f"what is no media: {command}"), soft_wrap=True)
+        for line in _commands(found, store):
+            out.print(Text(line), soft_wrap=True)
         out.print()
     for by in found.sources:
         shown, more = sources_shown(found, by)
@@ -55,6 +51,26 @@ def print_tables(sh: Shell, found: Report) -> None:
             out.print()
     if found.figures.runs:
         print_runs(out, found.figures)
+
+
+def _commands(found: Report, store: StoreFigures) -> Iterator[str]:
+    """Yield the commands that tell more of a store's figures, or change them, a line each.
+
+    They are not in the table: a command that is broken over two cells cannot be copied.
+    """
+    from fedi_safety.reports.facts import list_command, list_of
+
+    acts = found.acts.get(store.store)
+    if store.partly:
+        yield f"what was judged in part: {list_of(found, store.store, '--partly')}"
+    if store.unscanned.total():
+        yield f"the media without a verdict: {list_command(found, store.store, 'REASON')}"
+    if store.skipped.total():
+        yield f"what is no media: {list_command(found, store.store, 'REASON', 'skipped')}"
+    if acts and acts.open_plans:
+        yield f"to carry out the open plans: {command('apply {}', store.store)}"
+    if acts and acts.plans["failed"]:
+        yield f"the failed actions: {list_of(found, store.store, '--act failed')}"
 
 
 def _sources_table(by: SourceKind, shown: Sequence[Source]) -> Table:
@@ -101,7 +117,7 @@ def _store_table(found: Report, store: StoreFigures) -> Table:
     row("present", store.present)
     row("judged", store.judged, coverage_text(store))
     if store.partly:
-        row("  in part", store.partly, "see `fedi-safety list --partly`")
+        row("  in part", store.partly)
     row("unscanned", store.unscanned.total())
     for reason, count in by_count(store.unscanned):
         row(f"  {reason}", count)
@@ -118,10 +134,8 @@ def _store_table(found: Report, store: StoreFigures) -> Table:
     if store.history or store.trusted:
         row("history", store.history, "condemned by the predecessor, not met here yet")
         row("imported", store.trusted, "passed by the predecessor, never scored here")
-    open_plans = acts.open_plans if acts else 0
-    failed = acts.acts["failed"] if acts else 0
-    row("open plans", open_plans, "`fedi-safety apply` does it" if open_plans else "")
-    row("failed actions", failed, "see `fedi-safety list --act failed`" if acts and acts.plans["failed"] else "")
+    row("open plans", acts.open_plans if acts else 0)
+    row("failed actions", acts.acts["failed"] if acts else 0)
     row("breaker", "stopped" if store.breaker else "ready", store.breaker or "")
     if store.actions:
         row("through the app", f"{store.actions['done']:,}", actions_text(store))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fedi_safety.cli.options import ConfigOption, LedgerOption, LogLevelOption, QuietOption, YesOption
-from fedi_safety.cli.shell import called_as, shell
+from fedi_safety.cli.shell import shell
 from fedi_safety.core.errors import ConfigError, UsageError
+from fedi_safety.core.wording.hints import Called, call, called, command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,8 +52,11 @@ def init(
     from fedi_safety.cli.setup.place import new_place, write_new
     from fedi_safety.config.writing import FirstSettings, first_config
 
+    after = Called(called().program, config)  # the next commands read the ledger's place in the file
+    call(after)
     place = new_place(config)
     sh = shell(os.devnull, ledger, log_level, quiet, yes)
+    call(after)
     given = questions.Given(server, store, detectors, act)
     if given.missing and not sh.can_ask:
         cause = f"there is no terminal to ask on; not given: {', '.join(given.missing)}"
@@ -74,7 +77,7 @@ def init(
     sh.say(f"wrote {place}" + (", which only its owner can read: it has a secret" if chosen.secrets else ""))
     for line in _notes(chosen, loaded[0], where):
         sh.note(line)
-    _say_next(sh, chosen, loaded[0], config)
+    _say_next(sh, chosen, loaded[0])
     return 0
 
 
@@ -111,16 +114,15 @@ def _notes(chosen: FirstSettings, loaded: Settings, where: Place) -> Iterator[st
         )
 
 
-def _say_next(sh: Shell, chosen: FirstSettings, loaded: Settings, config: str | None) -> None:
+def _say_next(sh: Shell, chosen: FirstSettings, loaded: Settings) -> None:
     """Print the commands that come next, a line each, as they are to be pasted."""
     from fedi_safety.cli.models.offer import on_record
     from fedi_safety.config.locations import model_dir
 
-    options = "" if config is None else f" --config {shlex.quote(config)}"
     if "clip" in chosen.detectors and not on_record(loaded, model_dir(loaded.clip)):
         sh.say("next, fetch CLIP's model:")
-        sh.say(f"{called_as()} models fetch{options}")
+        sh.say(command("models fetch"))
         sh.say("then judge everything, and remove nothing:")
     else:
         sh.say("next, judge everything, and remove nothing:")
-    sh.say(f"{called_as()} scan --dry-run{options}")
+    sh.say(command("scan --dry-run"))

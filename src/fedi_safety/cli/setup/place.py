@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fedi_safety.config.locations import system_config, there, user_config
 from fedi_safety.core.errors import UsageError
+from fedi_safety.core.wording.hints import hint
 
 _SECRET_MODE, _OPEN_MODE = 0o600, 0o644
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
@@ -22,7 +23,7 @@ def new_place(named: str | None) -> Path:
     """Return where the configuration goes. Raises `UsageError` where one is already, or none can be written."""
     place = _chosen(named)
     if _taken(place):
-        remedy = "edit it, and see `fedi-safety doctor`; or name another file with --config"
+        remedy = f"edit it, and see {hint('doctor')}; or name another file with --config"
         raise UsageError(str(place), "there is a configuration already, and it is left as it is", remedy)
     above = next(parent for parent in place.parents if there(parent))
     if not above.is_dir():

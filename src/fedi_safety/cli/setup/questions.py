@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from fedi_safety.config.locations import expanded
 from fedi_safety.core.enums import NO_ACT
 from fedi_safety.core.errors import FediSafetyError, StoreUsageError, UsageError
+from fedi_safety.core.wording.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from fedi_safety.app.stores import Target
@@ -107,7 +108,8 @@ def server(sh: Shell, given: str | None) -> str | None:
         if word.isdecimal() and 1 <= int(word) <= len(words):
             word = words[int(word) - 1]
         if word not in words:
-            raise UsageError(f"server {word}", "no such server is known", f"use one of: {', '.join(words)}")
+            near = did_you_mean(word, words)
+            raise UsageError(f"server {word}", "no such server is known", f"use one of: {', '.join(words)}{near}")
         return None if word == OTHER else word
 
     lines = wrap(listed, _COLUMNS, initial_indent="  ", subsequent_indent="  ")
@@ -236,7 +238,8 @@ def act(sh: Shell, given: str | None, place: Place) -> str:
     def take(word: str) -> str:
         word = word.lower() or NO_ACT
         if word not in words:
-            raise UsageError(f"act {word}", f"it cannot be had for {opened.url}", f"use one of: {', '.join(words)}")
+            remedy = f"use one of: {', '.join(words)}{did_you_mean(word, words)}"
+            raise UsageError(f"act {word}", f"it cannot be had for {opened.url}", remedy)
         if word != NO_ACT:
             rights = store_rights(opened, place.settings.model_copy(update={"act": word}))
             if rights.removed.held is False:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fedi_safety.core.enums import Verdict
+from fedi_safety.core.wording.hints import hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +84,7 @@ def unexplained(shown: Shown) -> str | None:
         return "plainly clear: of such only the scores are kept"
     return (
         "what was found is not on record: it was judged by a version or a worker that does not tell, or decided from "
-        "the scores of what had been plainly clear; `scan --recheck all` puts it on record"
+        f"the scores of what had been plainly clear; {hint('scan --recheck all')} puts it on record"
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedi_safety.core.errors import UsageError
 from fedi_safety.core.moderation import ActionState
+from fedi_safety.core.wording.hints import hint
 
 if TYPE_CHECKING:
     from fedi_safety.config.schema import Settings
@@ -43,7 +44,7 @@ def find(ledger: LedgerReader, target: str, store: str | None = None) -> Shown:
     else:
         found = ledger.show(target, store) or _by_path(ledger, target, store)
     if found is None:
-        raise UsageError(target, "the ledger knows no such object or content", "see `fedi-safety list`")
+        raise UsageError(target, "the ledger knows no such object or content", f"see {hint('list')}")
     return found
 
 
@@ -215,7 +216,7 @@ def action_json(action: AppAction) -> dict[str, Any]:
 
 def action_line(action: AppAction) -> str:
     """Return the same for people."""
-    waits = "; `fedi-safety confirm` lets it be done" if action.state is ActionState.UNCONFIRMED else ""
+    waits = f"; {hint('confirm KEY')} lets it be done" if action.state is ActionState.UNCONFIRMED else ""
     detail = f": {action.detail}" if action.detail else ""
     return f"{iso_time(action.at)}  {action.state.value}: {action.text}, by {action.server}{detail}{waits}"
 

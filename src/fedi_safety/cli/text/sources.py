@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fedi_safety.cli.shell import Shell, write_json
 from fedi_safety.core.errors import UsageError
 from fedi_safety.core.sightings import SourceKind
+from fedi_safety.core.wording.hints import hint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,7 +125,7 @@ def _nothing(sh: Shell, by: SourceKind) -> str:
     said = f"nothing that is condemned was traced to {'an' if by is SourceKind.INSTANCE else 'a'} {by.value} yet"
     if sh.settings.trace.server is None:
         return f"{said}: no server is configured (`trace.server`; docs/trace.md)"
-    return f"{said}; `fedi-safety show KEY` says what was found of one object, and why not more"
+    return f"{said}; {hint('show KEY')} says what was found of one object, and why not more"
 
 
 def _suggestion(sh: Shell, policy: PolicyFile, found: Sequence[Source], limit: int | None) -> Suggestion:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 from fedi_safety.core.decide import tells_of_gone
 from fedi_safety.core.enums import Listing
 from fedi_safety.core.errors import printable
-from fedi_safety.core.presence import REMEDY
-from fedi_safety.reports.facts import by_count, percent
+from fedi_safety.core.presence import remedy
+from fedi_safety.core.wording.hints import command, hint
+from fedi_safety.reports.facts import by_count, capitalized, percent
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,10 +35,10 @@ def closing_table(report: RunReport, *, removes: bool) -> Table:
         table.add_row("skipped", f"{tally.skipped_total:,}", f"no media: {_reasons(tally.skipped)}")
     table.add_row("unscanned", f"{tally.unscanned_total:,}", _reasons(tally.unscanned))
     if tally.partly:
-        table.add_row("judged in part", f"{tally.partly:,}", "see `fedi-safety list --partly`")
+        table.add_row("judged in part", f"{tally.partly:,}", "")
     table.add_row("clear", f"{tally.clear:,}", "")
     table.add_row("review", f"{tally.review:,}", "")
-    table.add_row("condemned", f"{tally.block:,}", "see `fedi-safety list --verdict block`" if tally.block else "")
+    table.add_row("condemned", f"{tally.block:,}", "")
     if removes:
         table.add_row("removed", f"{tally.acted:,}", "")
         table.add_row("not removed", f"{tally.failed:,}", "tried again by the next run" if tally.failed else "")
@@ -47,11 +47,25 @@ def closing_table(report: RunReport, *, removes: bool) -> Table:
     elif tally.block:
         table.add_row("removed", "0", "action report: nothing was planned or removed")
     if tally.gone:
-        table.add_row("gone", f"{tally.gone:,}", "known and not there any more; see `fedi-safety list --state gone`")
+        table.add_row("gone", f"{tally.gone:,}", "known and not there any more")
     if report.actions is not None:
         table.add_row("actions", f"{report.actions['done']:,}", actions_line(report.actions))
     table.add_row("seconds", f"{report.seconds:.1f}", f"policy {report.policy}")
     return table
+
+
+def closing_commands(report: RunReport) -> list[str]:
+    """Return the commands that tell more of a finished run, a line each.
+
+    They are not in the table: a command that is broken over two cells cannot be copied.
+    """
+    tally = report.tally
+    told = (
+        ("what was judged in part", tally.partly, "list --partly"),
+        ("what is condemned", tally.block, "list --verdict block"),
+        ("what is gone", tally.gone, "list --state gone"),
+    )
+    return [f"{what}: {command(text)}" for what, count, text in told if count]
 
 
 def _rate(report: RunReport) -> str:
@@ -66,7 +80,7 @@ def _reasons(counts: dict[str, int]) -> str:
 
 def actions_line(counts: dict[str, int]) -> str:
     """Return how the actions through the app of a run ended."""
-    waits = f", waiting for `fedi-safety confirm` {counts['unconfirmed']:,}" if counts["unconfirmed"] else ""
+    waits = f", waiting for {hint('confirm KEY')} {counts['unconfirmed']:,}" if counts["unconfirmed"] else ""
     return f"through the app: done {counts['done']:,}, gone {counts['gone']:,}, failed {counts['failed']:,}{waits}"
 
 
@@ -81,13 +95,14 @@ def closing_notes(report: RunReport) -> list[str]:
     if report.breaker is not None:
         if tells_of_gone(report.breaker):
             stopped = "note: nothing was concluded from that" if report.dry_run else "BREAKER: the actions were stopped"
-            notes.append(f"{stopped}: {report.breaker}. {REMEDY[0].upper()}{REMEDY[1:]}.")
+            notes.append(f"{stopped}: {report.breaker}. {capitalized(remedy(report.named))}.")
         elif report.dry_run:
             notes.append(f"note: a real run would be stopped by the breaker: {report.breaker}.")
         else:
             notes.append(
-                f"BREAKER: the actions were stopped: {report.breaker}. Look at `fedi-safety list --verdict block`; "
-                f"if it is right, run `fedi-safety apply {shlex.quote(report.named)} --resume-acts`."
+                f"BREAKER: the actions were stopped: {report.breaker}. Look at "
+                f"{hint('list {} --verdict block', report.named)}; if it is right, run "
+                f"{hint('apply {} --resume-acts', report.named)}."
             )
     if report.listing is Listing.NOTHING:
         notes.append("the store is empty, and nothing is known of it: is it mounted, and the one that was meant?")
@@ -115,8 +130,9 @@ def _action_notes(report: RunReport) -> list[str]:
     notes = [f"not done, tried again when it is due: {printable(failure)}" for failure in report.action_failures]
     if report.action_breaker is not None:
         notes.append(
-            f"BREAKER: actions through the app were stopped: {report.action_breaker}. Look at `fedi-safety list --act "
-            f"done` and `show`; if it is right, run `fedi-safety apply {shlex.quote(report.named)} --resume-actions`."
+            f"BREAKER: actions through the app were stopped: {report.action_breaker}. Look at "
+            f"{hint('list {} --act done', report.named)} and {hint('show KEY')}; if it is right, run "
+            f"{hint('apply {} --resume-actions', report.named)}."
         )
     if report.would_do and report.tally.planned:
         names = ", ".join(report.would_do)

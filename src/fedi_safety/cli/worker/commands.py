@@ -23,6 +23,7 @@ from fedi_safety.cli.options import (
 )
 from fedi_safety.cli.shell import Shell, shell
 from fedi_safety.core.errors import UsageError
+from fedi_safety.core.wording.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from fedi_safety.config.schema import Settings
@@ -87,6 +88,10 @@ def remotes(settings: Settings, named: Sequence[str]) -> list[Remote]:
     found: list[Remote] = []
     for word in named or [name for name, _, _ in configured]:
         known = next((gate for gate in configured if gate[0] == word), None)
+        if known is None and configured and "." not in word and ":" not in word:
+            names = [name for name, _, _ in configured]
+            remedy = f"name one of: {', '.join(names)}, or give a URL{did_you_mean(word, names)}"
+            raise UsageError(word, "no gate of this name is configured", remedy)
         url = known[1] if known is not None else gate_url(word)
         known = known or next((gate for gate in configured if gate[1] == url), None)
         key = (known[2] if known is not None else None) or settings.worker.key

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from fedi_safety.core.errors import ModelError, UsageError
+from fedi_safety.core.wording.hints import hint
 from fedi_safety.detectors.sessions.devices import DeviceChoice, openvino_units
 from fedi_safety.models.folder import FULL, ModelFolder, open_model_folder, weights_digest
 from fedi_safety.models.lock import refuse_altered
@@ -115,7 +116,7 @@ def _need(folder: ModelFolder, variant: str) -> None:
         raise ModelError(
             f"model {folder.name}",
             f"there is no {variant} variant of it",
-            f"make one with `fedi-safety models optimize {folder.name}`",
+            f"make one with {hint('models optimize {}', folder.name)}",
         )
 
 

@@ -35,6 +35,7 @@ from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Store
 from fedi_safety.core.runs import RunReport, ScanRequest
 from fedi_safety.core.types import Object
+from fedi_safety.core.wording.hints import hint
 from fedi_safety.gate.backlog.finder import Finder, StoreSubset
 from fedi_safety.gate.backlog.relay import ELSEWHERE, Relay, bystander
 from fedi_safety.gate.backlog.writer import LedgerWriter
@@ -227,7 +228,7 @@ class Backlog:
             figures = self.state.figures
             log.error(
                 "%d uploads let in without a verdict are not judged, the oldest for %d minutes; %d are condemned and "
-                "not found yet; see `fedi-safety report`", self.state.owed, age // 60, figures.condemned,
+                "not found yet; see %s", self.state.owed, age // 60, figures.condemned, hint("report"),
             )  # fmt: skip
 
     def _tend(self, decoder: str) -> None:
@@ -380,8 +381,8 @@ class Backlog:
         if tally.judged or tally.acted:
             log.info("waiting uploads: %d judged, %d condemned, %d removed", tally.judged, tally.block, tally.acted)
         if planning and tally.block:
-            log.error("%d uploads are condemned and stay: no act was chosen for %s; `fedi-safety apply`, or set `act`",
-                      tally.block, store.url)  # fmt: skip
+            log.error("%d uploads are condemned and stay: no act was chosen for %s; %s, or set `act`",
+                      tally.block, store.url, hint("apply {}", store.url))  # fmt: skip
         if report.breaker is not None and not planning:
             log.error("the breaker holds removals back: %s", report.breaker)
         for outcome in report.failures:

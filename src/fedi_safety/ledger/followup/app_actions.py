@@ -18,6 +18,7 @@ from fedi_safety.core.enums import PlanState, Verdict
 from fedi_safety.core.errors import LedgerUsageError, printable
 from fedi_safety.core.moderation import ActionState, AppAction, Confirmation, Intended, TargetKind
 from fedi_safety.core.ports import Clock
+from fedi_safety.core.wording.hints import hint
 from fedi_safety.ledger import codec, lookup
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import Event, Kind, append
@@ -185,9 +186,9 @@ def confirm(connection: Connection, at: float, sha256: bytes, reason: str, by: s
     standing = connection.execute(select(_c.verdict, _c.dismissed_at).where(_c.sha256 == sha256)).one_or_none()
     thing = f"content {sha256.hex()}"
     if standing is None:
-        raise LedgerUsageError(thing, "is not in the ledger", "see `fedi-safety list` for what is")
+        raise LedgerUsageError(thing, "is not in the ledger", f"see {hint('list')} for what is")
     if standing.dismissed_at is not None:
-        raise LedgerUsageError(thing, "was dismissed", "`fedi-safety dismiss --undo` takes that back")
+        raise LedgerUsageError(thing, "was dismissed", f"{hint('dismiss --undo {}', sha256.hex())} takes that back")
     if standing.verdict != Verdict.BLOCK.value:
         raise LedgerUsageError(thing, "is not condemned", "only what is can be confirmed")
     values = {"at": at, "by": printable(by), "reason": printable(reason), "undone_at": None}
