@@ -64,8 +64,11 @@ def _shape(text: ast.expr) -> str:
 def hints(source: str) -> Iterator[str]:
     """What follows the program's name in every hint that a module makes."""
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("hint", "command"):
-            yield _shape(node.args[0])
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            if node.func.id in ("hint", "command"):
+                yield re.sub(r"\{\w+\}", "", _shape(node.args[0]))
+            elif node.func.id == "list_of":
+                yield "list " + re.sub(r"\{\w+\}", "", _shape(node.args[2]))
 
 
 def modules() -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ from fedi_safety.app.consent import chosen_act
 from fedi_safety.app.engine import Engine
 from fedi_safety.app.ledger import SystemClock
 from fedi_safety.app.passes import breaker_limits, noting, part_of_run, recorded_run
+from fedi_safety.app.progress import PassProgress
 from fedi_safety.app.replay import Rejudge
 from fedi_safety.app.stores import spoken_name
 from fedi_safety.app.tracing import opened_tracing
@@ -29,7 +30,7 @@ from fedi_safety.core.pipeline import Options, Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Store
 from fedi_safety.core.presence import Presence
-from fedi_safety.core.runs import RunReport, ScanRequest, Tally
+from fedi_safety.core.runs import RunReport, ScanRequest
 from fedi_safety.core.tracing import Tracing
 
 
@@ -41,17 +42,16 @@ def scan(
     store: Store,
     engine: Engine,
     policy: Policy,
-    on_start: Callable[[Pipeline, Tally], None] | None = None,
-    on_batch: Callable[[], None] | None = None,
+    on_start: Callable[[Pipeline, PassProgress], None] | None = None,
     lock: AbstractContextManager[None] | None = None,
     run: int | None = None,
     clock: Clock | None = None,
 ) -> RunReport:
     """Make one pass over a store: judge what is new, plan, and carry out what the mode allows.
 
-    `on_start` is given the pipeline (whose `halt` may be called from a signal handler) and the live tally. `lock` takes
-    the place of the ledger's run lock where several scans of one process share it. With `run` the pass is a part of
-    that run, which the caller began and ends; what it does not meet is then never concluded to be gone.
+    `on_start` is given the pipeline (whose `halt` may be called from a signal handler) and how far the pass is. `lock`
+    takes the place of the ledger's run lock where several scans of one process share it. With `run` the pass is a part
+    of that run, which the caller began and ends; what it does not meet is then never concluded to be gone.
     """
     clock = clock or SystemClock()
     policy = engine.in_force(policy)
@@ -82,10 +82,12 @@ def scan(
             ledger.redecide(
                 report.run_id, policy.id, decide, no_rule_holds=decide.no_rule_holds, rescorer=engine.rescorer
             )
-        enforcement = _enforcement(settings, request, ledger, store, report, limits, tracing, clock, on_batch)
+        progress = PassProgress(ledger, store, request, report)
+        enforcement = _enforcement(settings, request, ledger, store, report, limits, tracing, clock, progress)
         if on_start is not None:
-            on_start(pipeline, report.tally)
-        enforcement.consume(pipeline)
+            on_start(pipeline, progress)
+        with progress.told():
+            enforcement.consume(pipeline)
         if not request.dry_run:
             tracing.again(report.run_id, lambda: not pipeline.halted)
         _tell(report, request, pipeline, enforcement, tracing)
@@ -141,7 +143,7 @@ def _enforcement(
     limits: BreakerLimits,
     tracing: Tracing,
     clock: Clock,
-    on_batch: Callable[[], None] | None,
+    progress: PassProgress,
 ) -> Enforcement:
     acting = Acting(
         ledger,
@@ -164,7 +166,7 @@ def _enforcement(
         tally=report.tally,
         resume_acts=request.resume_acts,
         retry_acts=request.retry_acts,
-        on_batch=None if on_batch is None else lambda _batch: on_batch(),
+        on_batch=progress.note,
     )
 
 

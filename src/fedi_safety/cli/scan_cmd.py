@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -42,10 +41,12 @@ from fedi_safety.core.errors import FediSafetyError, UsageError
 from fedi_safety.core.wording.hints import command
 
 if TYPE_CHECKING:
+    from fedi_safety.app.progress import PassProgress
     from fedi_safety.app.stores import Target
+    from fedi_safety.core.ledger.progress import Progress
     from fedi_safety.core.pipeline import Pipeline
     from fedi_safety.core.ports import Store
-    from fedi_safety.core.runs import RunReport, ScanRequest, Tally
+    from fedi_safety.core.runs import RunReport, ScanRequest
 
 
 def scan(
@@ -206,7 +207,6 @@ class _Pass:
                 self.request,
                 store=self.store,
                 on_start=live.start,
-                on_batch=live.update,
                 **parts,
             )
         except BaseException as error:  # noqa: BLE001 - raised or told by the caller
@@ -254,24 +254,20 @@ def _tell(sh: Shell, passes: Sequence[_Pass], *, json_output: bool) -> int:
 
 
 class _Live:
-    """Progress on standard error while scans run, and the way to stop them."""
+    """The passes that run, how far they are, and the way to stop them."""
 
-    def __init__(self, sh: Shell, progress: Any) -> None:
+    def __init__(self, sh: Shell) -> None:
         self._sh = sh
-        self._progress = progress
-        self._task: Any = None
-        self._tallies: list[Tally] = []
+        self._passes: list[PassProgress] = []
         self._pipelines: list[Pipeline] = []
         self._stopping = False
 
-    def start(self, pipeline: Pipeline, tally: Tally) -> None:
-        """Show this tally as well; from now on a signal stops the pipeline in order."""
+    def start(self, pipeline: Pipeline, progress: PassProgress) -> None:
+        """Show this pass as well; from now on a signal stops the pipeline in order."""
         self._pipelines.append(pipeline)
-        self._tallies.append(tally)
+        self._passes.append(progress)
         if self._stopping:  # the signal came before this one began
             pipeline.halt()
-        if self._progress is not None and self._task is None:
-            self._task = self._progress.add_task("scanning", total=None, text="")
 
     def stop(self) -> None:
         """Handle SIGINT and SIGTERM: finish what is in hand. A second one does not wait for that."""
@@ -282,32 +278,18 @@ class _Live:
         for pipeline in self._pipelines:
             pipeline.halt()
 
-    def update(self) -> None:
-        """Show the sum of the tallies as they are now."""
-        if self._progress is None or not self._tallies:
-            return
-        from fedi_safety.core.runs import Tally, add_tally
-
-        tally = Tally()
-        for part in list(self._tallies):
-            add_tally(tally, part)
-        text = (
-            f"{tally.listed:,} seen  {tally.judged:,} judged  {tally.already_judged:,} known  "
-            f"{tally.block:,} condemned  {tally.unscanned_total:,} unscanned  {tally.skipped_total:,} skipped"
-        )
-        self._progress.update(self._task, completed=tally.listed, text=text)
+    def now(self) -> list[Progress]:
+        """Return how far each of them is."""
+        return [each.now() for each in list(self._passes)]
 
 
 @contextmanager
 def _live(sh: Shell) -> Iterator[_Live]:
-    """Show progress where somebody looks, and take over the signals while the scan runs."""
-    progress: Any = None
-    if not sh.quiet and sys.stderr.isatty():
-        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    """Show progress unless nobody wants to see any, and take over the signals while the scan runs."""
+    from fedi_safety.cli.text.progress import shown
 
-        progress = Progress(SpinnerColumn(), TextColumn("{task.fields[text]}"), TimeElapsedColumn(), console=sh.err)
-    live = _Live(sh, progress)
-    with on_stop(live.stop), progress or nullcontext():
+    live = _Live(sh)
+    with on_stop(live.stop), nullcontext() if sh.quiet else shown(live.now, sh.note):
         yield live
 
 

@@ -66,6 +66,18 @@ class ReadableStore(Protocol):
         ...
 
 
+@runtime_checkable
+class Countable(Protocol):
+    """What a store is besides, where counting its objects costs little beside reading them."""
+
+    def count(self, prefixes: Sequence[str], going: Callable[[], bool]) -> int | None:
+        """Return how many objects `Store.list` would yield now; None where `going` said no before the end.
+
+        Raises `StoreError`.
+        """
+        ...
+
+
 class Store(ReadableStore, Protocol):
     """Where media lives. Every method may be called from several threads at once.
 

@@ -61,6 +61,7 @@ from fedi_safety.ledger.known.matches import MatchSide
 from fedi_safety.ledger.migrate import bring_up_to_date
 from fedi_safety.ledger.results import record as record_results
 from fedi_safety.ledger.results import record_contents
+from fedi_safety.ledger.runs import ProgressSide
 from fedi_safety.ledger.schema import plans, runs, stores
 from fedi_safety.ledger.uploads import UploadSide
 from fedi_safety.ledger.verify import verify
@@ -91,7 +92,7 @@ def open_ledger(
     return SqlLedger(database, clock, keep)
 
 
-class SqlLedger(UploadSide, TraceSide, ActionSide, HistorySide, HashSide, MatchSide):
+class SqlLedger(UploadSide, TraceSide, ActionSide, HistorySide, HashSide, MatchSide, ProgressSide):
     """The durable memory in one database: `WholeLedger`. Reads from any thread; writes queue up on a lock."""
 
     def __init__(self, database: Database, clock: Clock, keep: Keep = Keep.NO) -> None:

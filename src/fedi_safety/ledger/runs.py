@@ -1,10 +1,16 @@
-"""What earlier runs on a store say about the next one. Works in the caller's transaction, and only reads."""
+"""What earlier runs on a store say about the next one. Only reads."""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from sqlalchemy import ColumnElement, Connection, select
 
 from fedi_safety.core.enums import ActKind
+from fedi_safety.core.ledger.progress import Progress
+from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.schema import runs
 
 
@@ -26,6 +32,34 @@ def chosen_act(connection: Connection, store: str) -> ActKind | None:
     chosen = select(r.act).where(r.store == store, r.act.is_not(None)).order_by(r.id.desc()).limit(1)
     word = connection.execute(chosen).scalar_one_or_none()
     return None if word is None else ActKind(word)
+
+
+def listed_before(connection: Connection, store: str) -> int | None:
+    """See `ProgressLedger.listed_before`."""
+    r = runs.c
+    last = select(r.summary).where(r.store == store, r.complete.is_(True)).order_by(r.id.desc()).limit(1)
+    summary = connection.execute(last).scalar_one_or_none()
+    listed = None if summary is None else json.loads(summary).get("listed")
+    return listed if isinstance(listed, int) else None
+
+
+class ProgressSide:
+    """A ledger's side of passes that are under way: `ProgressLedger`, `ProgressReader`."""
+
+    database: Database
+
+    def pass_under_way(self) -> AbstractContextManager[Callable[[Progress], None]]:
+        """Give what tells others how far a pass is, until it ends or this process does."""
+        return self.database.pass_under_way()
+
+    def under_way(self) -> list[Progress]:
+        """Return how far the passes are that are under way."""
+        return self.database.under_way()
+
+    def listed_before(self, store: str) -> int | None:
+        """Return how many objects the last pass met that met all that the store held."""
+        with self.database.read() as connection:
+            return listed_before(connection, store)
 
 
 def _any(connection: Connection, store: str, *conditions: ColumnElement[bool]) -> bool:

@@ -20,6 +20,7 @@ from fedi_safety.core.wording.hints import command, hint
 
 if TYPE_CHECKING:
     from fedi_safety.core.ledger.history import History
+    from fedi_safety.core.ledger.progress import Progress
     from fedi_safety.core.ledger.records import Figures, StoreActs, StoreFigures
     from fedi_safety.core.ledger.uploads import UploadFigures
     from fedi_safety.core.policy import Policy
@@ -59,6 +60,7 @@ class Report:
     # Where condemned contents came from, most first; one more than is shown where there are more.
     sources: Mapping[SourceKind, Sequence[Source]] = field(default_factory=dict)
     history: History | None = None  # what happened since the time that was asked for
+    under_way: Sequence[Progress] = ()  # passes that run now
 
 
 def thresholds_of(policy: Policy) -> dict[str, tuple[Threshold, ...]]:
@@ -173,11 +175,11 @@ def list_command(report: Report, store: str, reason: str, state: str = "unscanne
     return list_of(report, store, f"--state {state} --{state} {reason}")
 
 
-def list_of(report: Report, store: str | None, options: str) -> str:
-    """Return a command that lists, of a store only where the ledger knows several."""
+def list_of(report: Report, store: str | None, options: str, *values: str) -> str:
+    """Return a command that lists, of a store only where the ledger knows several; see `command` for `values`."""
     if store is None or not report.several_stores:
-        return command(f"list {options}")
-    return command(f"list {{}} {options}", printable(store))
+        return command(f"list {options}", *values)
+    return command(f"list {{}} {options}", printable(store), *values)
 
 
 def capitalized(text: str) -> str:

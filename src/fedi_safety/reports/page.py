@@ -6,7 +6,7 @@ Pure: a `Report` in, text out. The page is also well-formed XML, which makes a f
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from fedi_safety.reports.facts import (
 )
 from fedi_safety.reports.period import HEADINGS, day_cells, happened_rows, span_of
 from fedi_safety.reports.plots import Part, text
+from fedi_safety.reports.progress import under_way_lines
 from fedi_safety.reports.style import STYLE
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ _CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-act
 def render(report: Report) -> str:
     """Return the whole page."""
     title = "fedi-safety report" if report.store is None else f"fedi-safety report: {report.store}"
-    body = [_header(report, title), _warnings(report), _period(report)]
+    body = [_header(report, title), _under_way(report), _warnings(report), _period(report)]
     if report.gate is not None:
         body.append(_gate(report.gate, report.made_at))
     if report.figures.stores:
@@ -97,6 +98,10 @@ def _header(report: Report, title: str) -> str:
         f'<p class="dim">{_moment(report.made_at)} UTC, fedi-safety {text(report.version)}{text(policy)}'
         f"{text(ledger)}</p></header>"
     )
+
+
+def _under_way(report: Report) -> str:
+    return "".join(f"<section><p><strong>{text(line)}</strong></p></section>" for line in under_way_lines(report))
 
 
 def _warnings(report: Report) -> str:
@@ -322,7 +327,7 @@ def _runs(report: Report) -> str:
                 str(run["id"]),
                 f'<span class="named">{_moment(run["started_at"])}</span><br/>{text(run_kind(run))}',
                 text(run["store"]),
-                text(run_status(run)),
+                text(run_status(run, {one.run for one in report.under_way})),
                 *(_number(summary.get(field)) for field in ("listed", "judged")),
                 _number(gaps_of(summary)),
                 _number(summary.get("acted")),
@@ -338,10 +343,10 @@ def run_kind(run: Mapping[str, Any]) -> str:
     return f"{run['kind']}, dry run" if run["dry_run"] else str(run["kind"])
 
 
-def run_status(run: Mapping[str, Any]) -> str:
-    """Return how a run ended, with the error or the breaker's reason where there is one."""
+def run_status(run: Mapping[str, Any], under_way: Collection[int] = ()) -> str:
+    """Return how a run ended, with the error or the breaker's reason where there is one; some are `under_way`."""
     summary: Mapping[str, Any] = run["summary"] or {}
-    status = run["status"] or "not ended (running, or killed)"
+    status = run["status"] or ("under way" if run["id"] in under_way else "not ended (running, or killed)")
     why = summary.get("error") or (summary.get("breaker") if status == "breaker" else None)
     return f"{status}: {why}" if why else str(status)
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fedi_safety.core.errors import printable
-from fedi_safety.core.wording.hints import command
-from fedi_safety.reports.facts import by_count, coverage_text, objects_text, warnings
+from fedi_safety.reports.facts import by_count, coverage_text, list_of, objects_text, warnings
+from fedi_safety.reports.progress import under_way_lines
 
 if TYPE_CHECKING:
     from fedi_safety.core.ledger.history import Happened, History
     from fedi_safety.reports.facts import Report
 
 _WIDE = 78
+_COMMAND, _KEPT = re.compile("`[^`]*`"), "\0"  # a text on paper has no such character
 HEADINGS = ("day", "runs", "judged", "condemned", "removed", "failed", "gone", "dismissed")
 """Of `day_cells`."""
 
@@ -52,6 +54,9 @@ def lines(report: Report, history: History, since: str) -> Iterator[str]:
     """Yield a report of what happened since, none wider than a terminal but for names; `since` is as it was asked."""
     yield f"fedi-safety, {span_of(history, report.made_at)}"
     yield ""
+    for line in under_way_lines(report):
+        yield from _wrapped("", line)
+        yield ""
     for name, count, note in happened_rows(history):
         yield from _wrapped(f"{name:<10}{count:>9,}  ", note)
     if report.gate is not None:
@@ -71,16 +76,15 @@ def lines(report: Report, history: History, since: str) -> Iterator[str]:
         if condemned or waiting:
             yield f"  {objects_text(condemned)} condemned and still there, {waiting:,} open plans"
     yield ""
-    which = [printable(report.store)] if report.store is not None and report.several_stores else []
-    asked = f"list {'{} ' * len(which)}--since {{}}"
-    yield f"what was removed:    {command(f'{asked} --state removed', *which, since)}"
-    yield f"what was condemned:  {command(f'{asked} --verdict block', *which, since)}"
+    yield f"what was removed:    {list_of(report, report.store, '--since {} --state removed', since)}"
+    yield f"what was condemned:  {list_of(report, report.store, '--since {} --verdict block', since)}"
 
 
 def _wrapped(begin: str, text: str) -> list[str]:
-    """Return a text in lines; no word is broken, so that names and addresses stay whole."""
+    """Return a text in lines; no word is broken, and no command, so that names, addresses and commands stay whole."""
     rest = " " * len(begin)
+    whole = _COMMAND.sub(lambda found: found[0].replace(" ", _KEPT), text)
     kept = textwrap.wrap(
-        text, _WIDE, initial_indent=begin, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+        whole, _WIDE, initial_indent=begin, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
     )
-    return kept or [begin.rstrip()]
+    return [line.replace(_KEPT, " ") for line in kept] or [begin.rstrip()]

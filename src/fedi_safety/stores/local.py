@@ -138,6 +138,15 @@ class LocalStore:
             for level in levels:
                 level.close()
 
+    def count(self, prefixes: Sequence[str], going: Callable[[], bool]) -> int | None:
+        """Return how many objects there are, by listing them; see the `Countable` port."""
+        count = 0
+        for _ in self.list(prefixes):
+            if not going():
+                return None
+            count += 1
+        return count
+
     def _descend(self, levels: _Levels, key: bytes) -> Iterator[Unscanned]:
         """Enter directory `key`; what cannot be entered is one gap with the directory's name, not an error."""
         try:

@@ -294,7 +294,7 @@ class StoreWatch:
                 self._hold_the_day(store.url, act, report)
         return report
 
-    def _on_start(self, pipeline: Pipeline, _tally: Tally) -> None:
+    def _on_start(self, pipeline: Pipeline, _progress: object) -> None:
         self._pipeline = pipeline
         if self._shared.stop.is_set():
             pipeline.halt()

@@ -117,6 +117,7 @@ def _read(sh: Shell, named: str | None, since: float | None, *, histograms: bool
             records.name,
             {by: records.sources(by, url, limit=SHOWN_SOURCES + 1) for by in SourceKind},
             None if since is None else records.history(since, url),
+            [one for one in records.under_way() if url in (None, one.store)],
         )
     finally:
         records.dispose()

@@ -25,6 +25,7 @@ def as_json(found: Report) -> dict[str, Any]:
     from fedi_safety.core.ledger.records import BINS
     from fedi_safety.core.sightings import SourceKind
     from fedi_safety.reports.facts import sources_shown, summed
+    from fedi_safety.reports.progress import progress_json
 
     stores = found.figures.stores
     media, judged = sum(s.media for s in stores), sum(s.judged for s in stores)
@@ -55,6 +56,7 @@ def as_json(found: Report) -> dict[str, Any]:
             "dismissed": found.figures.dismissed,
         },
         "period": None if found.history is None else _period_json(found.history, found.made_at),
+        "under_way": [progress_json(one) for one in found.under_way],
         "gate": None if found.gate is None else _gate_json(found.gate),
         "sources": {by.value: [source_json(by, one) for one in sources_shown(found, by)[0]] for by in SourceKind},
         "runs": found.figures.runs,
@@ -127,10 +129,14 @@ def csv_rows(found: Report) -> Iterator[tuple[str, str, str, str]]:
     """
     from fedi_safety.core.sightings import SourceKind
     from fedi_safety.reports.facts import sources_shown
+    from fedi_safety.reports.progress import progress_json
 
     yield ("store", "figure", "name", "value")
     for store in found.figures.stores:
         yield from _csv_figures(store.store, _store_json(store, found.acts.get(store.store)))
+    for one in found.under_way:
+        told = {name: value for name, value in progress_json(one).items() if name != "store"}
+        yield from _csv_figures(one.store, {"under way": told})
     if found.history is not None:
         period = _period_json(found.history, found.made_at)
         yield from _csv_figures(found.store or "", {f"period {figure}": value for figure, value in period.items()})

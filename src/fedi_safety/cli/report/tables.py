@@ -25,8 +25,11 @@ def print_tables(sh: Shell, found: Report) -> None:
 
     from fedi_safety.cli.text.runs import print_runs
     from fedi_safety.reports.facts import gate_rows, sources_command, sources_shown, warnings
+    from fedi_safety.reports.progress import under_way_lines
 
     out = sh.out
+    for line in under_way_lines(found):
+        out.print(Text(line, style="bold"), soft_wrap=True)
     if not found.figures.stores and found.gate is None:
         out.print("The ledger is empty: nothing was scanned yet.")
         return
@@ -50,7 +53,7 @@ def print_tables(sh: Shell, found: Report) -> None:
                 out.print(Text(f"more: {sources_command(found, by)}"), soft_wrap=True)
             out.print()
     if found.figures.runs:
-        print_runs(out, found.figures)
+        print_runs(out, found.figures, {one.run for one in found.under_way})
 
 
 def _commands(found: Report, store: StoreFigures) -> Iterator[str]:

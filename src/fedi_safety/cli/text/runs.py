@@ -5,7 +5,7 @@ No URL stands in a cell: in a narrow terminal it would be broken over lines, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _NUMBERS = ("run", "listed", "judged", "a second")
 
 
-def print_runs(out: Console, figures: Figures) -> None:
-    """Print the last runs of each store, the latest first."""
+def print_runs(out: Console, figures: Figures, under_way: Collection[int] = ()) -> None:
+    """Print the last runs of each store, the latest first; those `under_way` are known to run now."""
     from rich.text import Text
 
     by_store: dict[str, list[Mapping[str, Any]]] = {}
@@ -31,17 +31,17 @@ def print_runs(out: Console, figures: Figures) -> None:
     for store, runs in by_store.items():
         title = f"last runs of {store}" if several else "last runs"
         out.print(Text(printable(title), style="italic"), soft_wrap=True)
-        out.print(_table(runs))
+        out.print(_table(runs, under_way))
         for run in runs:
             if why := _why(run):
                 out.print(Text(printable(f"run {run['id']}: {why}")), soft_wrap=True)
 
 
-def _table(runs: Sequence[Mapping[str, Any]]) -> Table:
+def _table(runs: Sequence[Mapping[str, Any]], under_way: Collection[int]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from fedi_safety.reports.page import run_kind, run_rate
+    from fedi_safety.reports.page import run_kind, run_rate, run_status
 
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "began (UTC)", "kind", "status", *_NUMBERS[1:]):
@@ -50,7 +50,7 @@ def _table(runs: Sequence[Mapping[str, Any]]) -> Table:
         summary = run["summary"] or {}
         counts = [f"{summary[name]:,}" if name in summary else "" for name in ("listed", "judged")]
         began = f"{datetime.fromtimestamp(run['started_at'], UTC):%Y-%m-%d %H:%M}"
-        status = run["status"] or "not ended (running, or killed)"
+        status = run_status({**run, "summary": None}, under_way)
         cells = [str(run["id"]), began, run_kind(run), str(status), *counts, run_rate(summary)]
         table.add_row(*(Text(printable(one)) for one in cells))
     return table

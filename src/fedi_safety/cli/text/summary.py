@@ -59,13 +59,12 @@ def closing_commands(report: RunReport) -> list[str]:
 
     They are not in the table: a command that is broken over two cells cannot be copied.
     """
-    tally = report.tally
     told = (
-        ("what was judged in part", tally.partly, "list --partly"),
-        ("what is condemned", tally.block, "list --verdict block"),
-        ("what is gone", tally.gone, "list --state gone"),
+        ("what was judged in part", report.tally.partly, command("list --partly")),
+        ("what is condemned", report.tally.block, command("list --verdict block")),
+        ("what is gone", report.tally.gone, command("list --state gone")),
     )
-    return [f"{what}: {command(text)}" for what, count, text in told if count]
+    return [f"{what}: {typed}" for what, count, typed in told if count]
 
 
 def _rate(report: RunReport) -> str:

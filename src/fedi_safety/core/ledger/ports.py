@@ -17,6 +17,7 @@ from fedi_safety.core.ledger.census import Census
 from fedi_safety.core.ledger.hashes import HashReader
 from fedi_safety.core.ledger.history import HistoryReader
 from fedi_safety.core.ledger.matches import MatchLedger, MatchReader
+from fedi_safety.core.ledger.progress import ProgressLedger, ProgressReader
 from fedi_safety.core.ledger.records import (
     Figures,
     Filters,
@@ -99,7 +100,7 @@ class TraceLedger(UploadsToTrace, Protocol):
         ...
 
 
-class Ledger(Memory, TraceLedger, ActionLedger, Protocol):
+class Ledger(Memory, TraceLedger, ActionLedger, ProgressLedger, Protocol):
     """The durable memory. Reads may come from several threads; writes come from one.
 
     Every method that writes has committed, durably, when it returns. Errors: `LedgerError`, `LedgerUsageError`.
@@ -310,7 +311,7 @@ class UploadLedger(Ledger, Protocol):
 # --- people
 
 
-class LedgerReader(ActionReader, HistoryReader, HashReader, MatchReader, Protocol):
+class LedgerReader(ActionReader, HistoryReader, HashReader, MatchReader, ProgressReader, Protocol):
     """What people look at; reads only. Errors: `LedgerError`, `LedgerUsageError`."""
 
     def list_objects(self, filters: Filters | None = None, limit: int | None = None) -> Iterator[Row]:

@@ -361,7 +361,7 @@ class Backlog:
             beside=_BESIDE,
         )
 
-        def on_start(pipeline: Pipeline, _tally: object) -> None:
+        def on_start(pipeline: Pipeline, _progress: object) -> None:
             self._halt_scan = pipeline.halt
 
         self._writer.flush(2.0)  # verdicts that are on their way need not be judged again

@@ -6,10 +6,13 @@ is in its own file beside this.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from sqlalchemy import Connection
+
+from fedi_safety.core.ledger.progress import Progress
 
 BUSY_TIMEOUT_S = 30.0
 """How long a write waits for another program's before it gives up."""
@@ -51,6 +54,14 @@ class Database(Protocol):
 
         Raises `LedgerError` if another process has it.
         """
+        ...
+
+    def pass_under_way(self) -> AbstractContextManager[Callable[[Progress], None]]:
+        """Give what tells others how far a pass is; see `ProgressLedger`."""
+        ...
+
+    def under_way(self) -> list[Progress]:
+        """Return how far the passes are that are under way; see `ProgressReader`."""
         ...
 
     def dispose(self) -> None:

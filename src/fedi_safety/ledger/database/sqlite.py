@@ -10,8 +10,8 @@ import os
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,7 +20,9 @@ from sqlalchemy.engine import make_url
 
 from fedi_safety.config.locations import expanded
 from fedi_safety.core.errors import LedgerError, LedgerUsageError
+from fedi_safety.core.ledger.progress import Progress
 from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S
+from fedi_safety.ledger.database.progress_files import ProgressFiles
 
 _CACHE_KIB = 32 * 1024
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
@@ -48,6 +50,7 @@ class SqliteDatabase:
         self._writing = threading.Lock()
         _prepare_file(path, readonly)
         self._identity = _identity(path)
+        self._progress = ProgressFiles(path)
         self.engine = _engine(path, readonly, busy_timeout_s)
 
     @contextmanager
@@ -104,6 +107,14 @@ class SqliteDatabase:
             os.ftruncate(descriptor, 0)
         finally:
             os.close(descriptor)
+
+    def pass_under_way(self) -> AbstractContextManager[Callable[[Progress], None]]:
+        """Give what tells others how far a pass is, in a file beside the ledger."""
+        return self._progress.told(_open_own)
+
+    def under_way(self) -> list[Progress]:
+        """Return how far the passes are that are under way."""
+        return self._progress.read()
 
     def dispose(self) -> None:
         """Close every connection."""
