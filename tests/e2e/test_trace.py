@@ -10,7 +10,7 @@ import pytest
 
 from support import stand_in
 from support.corpus.shapes import held_out, png_bytes
-from support.program import FIRST, check_one_line_error, program
+from support.program import FIRST, TYPED, check_one_line_error, program
 
 SERVER = '[trace]\nserver = "mastodon"\nurl = "https://social.example"\n'
 CONDEMNED = "media_attachments/files/109/876/543/210/987/654/original/0123456789abcdef.png"
@@ -78,7 +78,7 @@ def test_a_key_a_hash_and_an_address_lead_to_the_same(config: str, media: Path) 
     assert (line["person"], line["condemned"], line["of"], line["high"]) == ("123456", 1, 1, 1.0)
     none = program("list", "--by", "instance", "--config", config)
     assert (none.code, none.out) == (0, "")
-    assert "nothing that is condemned was traced to an instance yet; `fedi-safety show KEY`" in none.err
+    assert f"nothing that is condemned was traced to an instance yet; `{TYPED} show KEY --config {config}`" in none.err
 
 
 @pytest.mark.long

@@ -16,7 +16,7 @@ import pytest
 
 from fedi_safety.core.testcard import draw_test_card
 from support.corpus.photos import jpeg_bytes
-from support.program import FACES, check_one_line_error, program
+from support.program import FACES, TYPED, check_one_line_error, program
 
 DAY = 86_400
 
@@ -80,7 +80,7 @@ def test_a_report_of_a_week_is_short_and_fits_a_mail(media: Path, tmp_path: Path
     assert said["condemned"] == ["1", "1", "test", "card"]
     assert (said["removed"], said["dismissed"], said["judged"], said["runs"]) == (["1"], ["1"], ["2"], ["1"])
     assert "coverage 100.0 %: all media have a verdict; 1 object skipped, no media" in done.out
-    assert "fedi-safety list --since 7d --state removed" in done.out
+    assert f"{TYPED} list --since 7d --state removed" in done.out
     text = "".join(ElementTree.fromstring(page.read_text("utf-8").removeprefix("<!DOCTYPE html>\n")).itertext())
     assert "What happened" in text and "1 test card" in text
     counts = {

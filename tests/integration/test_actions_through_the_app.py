@@ -76,7 +76,8 @@ def test_from_a_picture_to_the_post_and_by_a_persons_word_to_the_person(sh: Shel
     assert sh.server.asked == []
     code, said = sh.real()
     assert code == 0, said
-    assert "through the app: done 2, gone 0, failed 0, waiting for `fedi-safety confirm` 1" in said
+    assert "through the app: done 2, gone 0, failed 0, waiting for a person's word 1" in said
+    assert "to let be done what waits for a person's word: fedi-safety confirm KEY" in said
     assert sh.server.posts["11"]["removed"] is True
     assert len(sh.server.reports) == 1
     assert not sh.server.people["13"]["banned"]

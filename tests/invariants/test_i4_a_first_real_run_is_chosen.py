@@ -154,6 +154,7 @@ def test_a_terminal_is_asked_and_without_a_word_nothing_is_done(
 def test_both_answers_on_a_terminal_begin_the_run_and_are_remembered(instance: Instance) -> None:
     done = on_terminal(*instance.arguments("scan"), answers=((CHOICE, "delete"), (AGREED, "y")))
     assert done.code == 0 and not instance.intact, done.out
+    assert " so far" in done.out, "a terminal shows how far it is"
     instance.restore()
     assert instance.run("scan").code == 0 and not instance.intact
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -56,6 +57,10 @@ class Done:
 
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", "fedi_safety", *arguments]
+
+
+TYPED = shlex.join(command())
+"""What begins the commands that the program tells somebody to type, where these tests have called it."""
 
 
 def program(*arguments: str, env: dict[str, str] | None = None, prefix: tuple[str, ...] = ()) -> Done:

@@ -190,11 +190,13 @@ def _stop(sh: Shell, stop: threading.Event) -> None:
 
 
 def _say(sh: Shell, named: str, report: RunReport) -> None:
-    from fedi_safety.cli.text.summary import actions_line
+    from fedi_safety.cli.text.summary import actions_line, confirm_lines
 
     tally = report.tally
     if report.actions is not None:
         sh.say(f"{named}{actions_line(report.actions)}")
+        for line in confirm_lines(report):
+            sh.say(line)
     if tally.planned:
         changed = f", left alone {report.changed:,}" if report.changed else ""
         gone = f", gone already {tally.gone:,}" if tally.gone else ""

@@ -23,6 +23,7 @@ from fedi_safety.cli.options import (
 )
 from fedi_safety.cli.shell import shell, write_json
 from fedi_safety.core.errors import ExitCode, FediSafetyError
+from fedi_safety.core.wording.hints import command
 from fedi_safety.service.cpus import cpu_count
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from fedi_safety.config.schema import Pictrs, Settings, Trace
     from fedi_safety.detectors.sessions.devices import DeviceFact
     from fedi_safety.evaluation.speed import Speed
+
+
+_SQL_LINES = 5  # that are shown unasked
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,9 @@ def doctor(
     store: StoreArgument = None,
     speeds: Annotated[
         bool, typer.Option("--speeds", help="Also measure clip's model in every number format; takes a minute.")
+    ] = False,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Print all SQL that makes or mends roles of databases, however long.")
     ] = False,
     json_output: JsonOption = False,
     config: ConfigOption = None,
@@ -89,12 +96,20 @@ def doctor(
         for finding in findings:
             mark = {True: "ok   ", False: "WRONG", None: "     "}[finding.ok]
             sh.say(f"{mark} {finding.thing}: {finding.detail}")
-            for line in finding.sql:
+            for line in _sql_lines(finding.sql, store, whole=sql):
                 sh.say(f"        {line}")
         _print_abilities(sh, facts, reached)
         wrong = sum(finding.ok is False for finding in findings)
         sh.say(f"{wrong} of these must be mended" if wrong else "all is in order")
     return max((f.code for f in findings), default=ExitCode.DONE)
+
+
+def _sql_lines(sql: Sequence[str], store: str | None, *, whole: bool) -> Sequence[str]:
+    """Return SQL as it is shown below what it mends: a few lines, or how to get them."""
+    if whole or len(sql) <= _SQL_LINES:
+        return sql
+    typed = command("doctor --sql") if store is None else command("doctor {} --sql", store)
+    return [f"the SQL, {len(sql)} lines: {typed}"]
 
 
 def _print_abilities(sh: Shell, facts: Sequence[DeviceFact], reached: Sequence[Speed]) -> None:

@@ -87,7 +87,7 @@ class ServerDatabase:
     def _fault(self, trouble: Trouble, cause: str) -> TraceError:
         remedy = _REMEDIES.get(trouble, f"the schema of {self._expected} is expected").format(setting=self._setting)
         if trouble is Trouble.PRIVILEGE:
-            remedy = f"{hint('doctor')} prints what the role needs"
+            remedy = f"{hint('doctor --sql')} prints what the role needs"
         kind = SlowAnswerError if trouble is Trouble.TIME else TraceError
         kind = TraceUsageError if trouble in _MISCONFIGURED else kind
         return kind(f"database of {self._name}", cause, remedy)

@@ -150,4 +150,4 @@ def test_where_nothing_is_on_record_it_says_why() -> None:
     assert unexplained(Shown([])) is None
     assert "no more than its verdict" in str(unexplained(shown(bare_judgement(block=True, nsfw=False), None)))
     assert "plainly clear" in str(unexplained(shown(Judgement(Verdict.CLEAR), None)))
-    assert "`scan --recheck all`" in str(unexplained(shown(BLOCK, None)))
+    assert "`fedi-safety scan --recheck all`" in str(unexplained(shown(BLOCK, None)))

@@ -64,7 +64,13 @@ def closing_commands(report: RunReport) -> list[str]:
         ("what is condemned", report.tally.block, command("list --verdict block")),
         ("what is gone", report.tally.gone, command("list --state gone")),
     )
-    return [f"{what}: {typed}" for what, count, typed in told if count]
+    return [f"{what}: {typed}" for what, count, typed in told if count] + confirm_lines(report)
+
+
+def confirm_lines(report: RunReport) -> list[str]:
+    """Return the command by which a person lets be done what waits for a word; none where nothing does."""
+    waits = report.actions is not None and report.actions["unconfirmed"]
+    return [f"to let be done what waits for a person's word: {command('confirm KEY')}"] if waits else []
 
 
 def _rate(report: RunReport) -> str:
@@ -79,7 +85,7 @@ def _reasons(counts: dict[str, int]) -> str:
 
 def actions_line(counts: dict[str, int]) -> str:
     """Return how the actions through the app of a run ended."""
-    waits = f", waiting for {hint('confirm KEY')} {counts['unconfirmed']:,}" if counts["unconfirmed"] else ""
+    waits = f", waiting for a person's word {counts['unconfirmed']:,}" if counts["unconfirmed"] else ""
     return f"through the app: done {counts['done']:,}, gone {counts['gone']:,}, failed {counts['failed']:,}{waits}"
 
 
