@@ -69,3 +69,20 @@ def test_a_store_that_cannot_be_removed_from_is_wrong_unless_it_is_left_as_it_is
     (found,) = [f for f in left.json["findings"] if f["thing"] == "store"]
     assert (left.code, found["ok"]) == (0, True), "a report removes nothing"
     assert [path.name for path in media.iterdir()] == ["a.jpg"]
+
+
+def test_sql_that_is_long_is_shown_when_it_is_asked_for(
+    doctor: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After `init` with a server nobody has asked for a role yet."""
+    code, (found,) = doctor("[trace]", "server = 'lemmy'", "url = 'https://lemmy.example'", thing="trace")
+    assert code == 0 and len(found["sql"]) > 20
+    config = str(tmp_path / "config.toml")
+    shown = []
+    for sql in (False, True):
+        capsys.readouterr()
+        assert doctor_cmd.doctor(config=config, sql=sql) == 0
+        shown.append(capsys.readouterr().out)
+    assert "GRANT" not in shown[0]
+    assert f"the SQL, {len(found['sql'])} lines: fedi-safety doctor --sql --config {config}" in shown[0]
+    assert all(line in shown[1] for line in found["sql"]) and "doctor --sql" not in shown[1]

@@ -21,6 +21,7 @@ from sqlalchemy.engine import make_url
 from fedi_safety.config.locations import expanded
 from fedi_safety.core.errors import LedgerError, LedgerUsageError
 from fedi_safety.core.ledger.progress import Progress
+from fedi_safety.core.wording.hints import hint
 from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S
 from fedi_safety.ledger.database.progress_files import ProgressFiles
 
@@ -99,7 +100,8 @@ class SqliteDatabase:
             except BlockingIOError as error:
                 pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
                 cause = f"another fedi-safety run (pid {pid}) is using this ledger"
-                raise LedgerError(str(self.path), cause, "wait for it or stop it") from error
+                remedy = f"wait for it or stop it; {hint('report')} tells how far it is"
+                raise LedgerError(str(self.path), cause, remedy) from error
             with suppress(OSError):  # the number only helps people; on a full disk there is no room for it
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
