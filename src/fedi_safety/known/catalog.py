@@ -17,6 +17,7 @@ from typing import Any
 
 from fedi_safety.core.errors import KnownError, KnownUsageError
 from fedi_safety.core.known.types import Entry, HashKind, Hit, KnownList
+from fedi_safety.core.wording.hints import hint
 from fedi_safety.known import backwards, staging, tables, upkeep
 from fedi_safety.known.backwards import Page, Pages
 from fedi_safety.known.images import Images
@@ -279,7 +280,7 @@ class Catalog:
 
 
 def _no_list(name: str) -> KnownUsageError:
-    return KnownUsageError(name, "there is no such list", "`fedi-safety hashes list` names those there are")
+    return KnownUsageError(name, "there is no such list", f"{hint('hashes list')} names those there are")
 
 
 def _check(known_list: KnownList) -> None:

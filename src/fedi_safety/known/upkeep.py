@@ -122,7 +122,7 @@ def verify(connection: sqlite3.Connection, folder: Path) -> list[KnownError]:
             (live,) = connection.execute(query, (PDQ, part.first, part.last)).fetchone()
             if (len(found), live) != (part.rows, part.live):
                 raise KnownError(
-                    str(folder / FOLDER / part.folder), "does not have the rows of the lists", segment.REPAIR
+                    str(folder / FOLDER / part.folder), "does not have the rows of the lists", segment.repair()
                 )
         except KnownError as error:
             wrong.append(error)

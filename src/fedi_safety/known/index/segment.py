@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedi_safety.core.errors import KnownError
+from fedi_safety.core.wording.hints import hint
 from fedi_safety.known.index.chunks import CHUNKS, RADIUS, Numbers, Words, layout
 from fedi_safety.known.index.search import Found, Halves, Table, by_chunks, halves, joined, one_by_one, ranges
 
@@ -27,7 +28,11 @@ _NEW = ".new-"
 _READ_BYTES = 1 << 20
 _FILES = ("low", "high", "runs", "offsets", "rows")
 DAMAGED = "is damaged"
-REPAIR = "run `fedi-safety hashes verify --repair`"
+
+
+def repair() -> str:
+    """Return what a person is to do about an index that is damaged."""
+    return f"run {hint('hashes verify --repair')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ class Segment:
         try:
             return self._near(queries, wide)
         except (IndexError, ValueError) as error:
-            raise KnownError("the index of known images", DAMAGED, REPAIR) from error
+            raise KnownError("the index of known images", DAMAGED, repair()) from error
 
     def _near(self, queries: Words, wide: Mapping[int, int]) -> Found:
         if self.table is None:
@@ -120,7 +125,7 @@ def read(folder: Path) -> Segment:
         arrays = {file: _mapped(folder / f"{file}.npy") for file in _FILES}
         segment = _segment(arrays)
     except (OSError, ValueError, KeyError, IndexError) as error:
-        raise KnownError(str(folder), DAMAGED, REPAIR) from error
+        raise KnownError(str(folder), DAMAGED, repair()) from error
     return segment
 
 
@@ -131,9 +136,9 @@ def check(folder: Path, checksums: Mapping[str, int]) -> None:
         try:
             whole = checksum(path) == checksums.get(file)
         except OSError as error:
-            raise KnownError(str(path), error.strerror or str(error), REPAIR) from error
+            raise KnownError(str(path), error.strerror or str(error), repair()) from error
         if not whole:
-            raise KnownError(str(path), DAMAGED, REPAIR)
+            raise KnownError(str(path), DAMAGED, repair())
 
 
 def checksum(path: Path) -> int:
