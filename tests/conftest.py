@@ -15,6 +15,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from fedi_safety.core.wording.hints import Called, call
 from support import ledgers, needs
 from support.share import SEED, SOAK_TIMES, USUAL_EXAMPLES, Share
 
@@ -157,6 +158,14 @@ def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(home)
     return home
+
+
+@pytest.fixture(autouse=True)
+def called_by_its_name() -> Iterator[None]:
+    """Have the commands that messages tell to type begin as ever, whatever a test called the program with before."""
+    before = call(Called())
+    yield
+    call(before)
 
 
 @pytest.fixture(params=ledgers.KINDS)

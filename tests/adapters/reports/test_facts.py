@@ -95,6 +95,7 @@ def test_json_fields(ledger: LedgerReader) -> None:
         "ledger": "",
         "store": None,
         "period": None,
+        "under_way": [],
         "gate": None,
         "sources": {"instance": [], "person": []},
         "bins": 20,
