@@ -26,8 +26,9 @@ def program_name() -> str:
     script = Path(sys.argv[0])
     if script.name == PROGRAM:
         return _typed(sys.argv[0])
-    if script.name == "__main__.py" and "fedi_safety" in sys.orig_argv:
-        return shlex.join(sys.orig_argv[: sys.orig_argv.index("fedi_safety") + 1])
+    for at, word in enumerate(sys.orig_argv[1:], 1):
+        if (sys.orig_argv[at - 1], word) == ("-m", "fedi_safety"):
+            return shlex.join(sys.orig_argv[: at + 1])
     beside = script.absolute().with_name(PROGRAM)
     return _typed(str(beside)) if beside.is_file() else PROGRAM
 
