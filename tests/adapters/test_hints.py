@@ -175,6 +175,10 @@ def test_the_programs_name_is_the_one_it_was_called_by(tmp_path: Path, monkeypat
     assert named("/nowhere/pytest") == "fedi-safety"
     (there / "fedi-safety").unlink()
     assert named(module, launcher="bash-was-told/fedi-safety") == "bash-was-told/fedi-safety"
+    monkeypatch.chdir(elsewhere)
+    (elsewhere / "fedi-safety").unlink()
+    elsewhere.rmdir()
+    assert named("../bin/fedi-safety") == "fedi-safety", "nothing leads anywhere from a place that is gone"
 
 
 def test_the_launcher_says_how_it_was_called() -> None:

@@ -20,7 +20,13 @@ def program_name() -> str:
     `./fedi-safety`, `fedi-safety`, `python -m fedi_safety`. A script of the predecessor's is not this program; then it
     is what lies beside the script.
     """
-    launcher = os.environ.pop(LAUNCHER, "")
+    try:
+        return _program_name(os.environ.pop(LAUNCHER, ""))
+    except OSError:  # the working directory is gone: nothing leads anywhere from here
+        return PROGRAM
+
+
+def _program_name(launcher: str) -> str:
     if launcher:
         return _typed(launcher)
     script = Path(sys.argv[0])
