@@ -49,11 +49,10 @@ def command(text: str, *values: str) -> str:
     if len(parts) != len(quoted) + 1:
         raise ValueError(f"{len(quoted)} values for the {len(parts) - 1} places of {text!r}")
     line = "".join(part + value for part, value in zip(parts, [*quoted, ""], strict=True))
-    options = ()
-    if text.split(maxsplit=1)[:1] not in ([name] for name in _BARE):
-        options = (("--config", _called.config), ("--ledger", _called.ledger))
-    named = [f"{option} {shlex.quote(value)}" for option, value in options if value is not None]
-    return " ".join([_called.program, line, *named])
+    named: list[tuple[str, str | None]] = [("--config", _called.config), ("--ledger", _called.ledger)]
+    bare = text.partition(" ")[0] in _BARE
+    options = [f"{option} {shlex.quote(value)}" for option, value in named if value is not None and not bare]
+    return " ".join([_called.program, line, *options])
 
 
 def hint(text: str, *values: str) -> str:
