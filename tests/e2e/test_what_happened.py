@@ -53,7 +53,7 @@ def a_week_earlier() -> None:
 def narrow(text: str, store: str) -> None:
     """No line is wider than a terminal, but for one that holds a store's name or a command, which are not broken."""
     for line in text.splitlines():
-        assert len(line) <= 80 or store in line or "fedi-safety " in line or line.startswith("ledger: "), line
+        assert len(line) <= 80 or store in line or f"{TYPED} " in line or line.startswith("ledger: "), line
 
 
 def test_what_was_removed_this_week_is_listed_with_times(media: Path) -> None:
