@@ -74,7 +74,7 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         (["list", "--verdict", "blok"], "", "'blok' is not one of 'clear', 'review', 'block'"),
         (["worker", "home"], GATES, "name one of: homes, or give a URL (did you mean homes?)"),
         (["init", *ANSWERS, "--server", "mastdon"],
-         "", "(did you mean mastodon?)"),
+         "", "did you mean mastodon?"),
     ],
 )  # fmt: skip
 def test_what_there_is_not_is_answered_with_what_there_is(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from fedi_safety.config.locations import expanded
 from fedi_safety.core.enums import NO_ACT
 from fedi_safety.core.errors import FediSafetyError, StoreUsageError, UsageError
-from fedi_safety.core.wording.nearest import did_you_mean
+from fedi_safety.core.wording.nearest import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from fedi_safety.app.stores import Target
@@ -108,8 +108,9 @@ def server(sh: Shell, given: str | None) -> str | None:
         if word.isdecimal() and 1 <= int(word) <= len(words):
             word = words[int(word) - 1]
         if word not in words:
-            near = did_you_mean(word, words)
-            raise UsageError(f"server {word}", "no such server is known", f"use one of: {', '.join(words)}{near}")
+            near = nearest(word, words)  # what there is stands in the question
+            remedy = f"did you mean {near}?" if near else f"use one of: {', '.join(words)}"
+            raise UsageError(f"server {word}", "no such server is known", remedy)
         return None if word == OTHER else word
 
     lines = wrap(listed, _COLUMNS, initial_indent="  ", subsequent_indent="  ")
