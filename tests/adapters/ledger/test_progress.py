@@ -62,8 +62,13 @@ def test_a_pass_is_told_while_it_runs_and_leaves_nothing(ledger: SqlLedger, plac
             assert reader.under_way() == [shorter, second]
         assert reader.under_way() == [shorter]
     assert (reader.under_way(), beside(place)) == ([], [])
+    other_file = place.with_name("other")
+    other_file.write_bytes(b"whole")
+    numbers = [os.open(other_file, os.O_RDWR) for _ in range(16)]  # one of them has the number that was closed
     tell(PROGRESS)
-    assert beside(place) == [], "what is told too late goes nowhere"
+    assert (beside(place), other_file.read_bytes()) == ([], b"whole"), "what is told too late goes nowhere"
+    for number in numbers:
+        os.close(number)
     reader.dispose()
 
 
