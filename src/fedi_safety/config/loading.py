@@ -104,7 +104,7 @@ def _from_dotenv() -> dict[str, str]:
         try:
             found |= {k: v for k, v in dotenv_values(file).items() if v is not None}
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(str(file), f"cannot be read: {error}", "mend or remove it") from error
+            raise ConfigError(str(file), f"cannot be read: {error}", "correct or remove it") from error
     return found
 
 

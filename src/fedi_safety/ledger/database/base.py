@@ -6,7 +6,9 @@ is in its own file beside this.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Protocol
 
 from sqlalchemy import Connection
@@ -50,6 +52,21 @@ class Database(Protocol):
         """Hold the only right to run acts and scans; it ends with the process, however that ends.
 
         Raises `LedgerError` if another process has it.
+        """
+        ...
+
+    def guard(self, check: Callable[[Connection], None]) -> None:
+        """Have `check` called at the beginning of every write from now on, inside its transaction.
+
+        What it raises ends that write.
+        """
+        ...
+
+    def copy_to(self, file: Path, called: str) -> Database:
+        """Write all that this holds at one moment to a new file, whoever writes meanwhile; return it, for reading only.
+
+        It is durable when this returns, and is for its owner alone. `called` is what a person knows the file by. Raises
+        `LedgerError` where there is no room, and for what is damaged.
         """
         ...
 
