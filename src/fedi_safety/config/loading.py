@@ -52,7 +52,9 @@ def load_settings(path: str | None = None, **overrides: object) -> Settings:
         problems += [_problem(e) for e in error.errors()]
     if problems:
         thing = f"configuration ({file})" if there(file) and str(file) != os.devnull else "configuration"
-        raise ConfigError(thing, "; ".join(problems), "see docs/config.md")
+        newer = any(": unknown key" in problem for problem in problems)
+        remedy = "see docs/config.md; what a newer version wrote needs that version" if newer else "see docs/config.md"
+        raise ConfigError(thing, "; ".join(problems), remedy)
     return settings
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fedi_safety.core.errors import LedgerError, LedgerUsageError
+from fedi_safety.config.loading import load_settings
+from fedi_safety.core.errors import ConfigError, LedgerError, LedgerUsageError
 from fedi_safety.ledger import migrate
 from fedi_safety.ledger.database.sqlite import SqliteDatabase
 from fedi_safety.ledger.ledger import open_ledger
@@ -108,3 +109,17 @@ def test_what_a_person_does_to_the_file_is_no_upgrade(tmp_path: Path) -> None:
         person.execute("ANALYZE")
     assert ledger.begin_run("scan", STORE, {}) == 2
     ledger.dispose()
+
+
+def test_a_configuration_of_a_newer_version_is_one_line_that_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('act = "report"\nfrom_the_future = 1\n')
+    with pytest.raises(ConfigError) as caught:
+        load_settings(str(file))
+    line = caught.value.line()
+    assert caught.value.exit_code == 2 and "\n" not in line
+    assert f"configuration ({file}): from_the_future: unknown key" in line
+    assert line.endswith("; see docs/config.md; what a newer version wrote needs that version")
+    file.write_text("jobs = -1\n")
+    with pytest.raises(ConfigError, match=r"; see docs/config\.md$"):
+        load_settings(str(file))
