@@ -54,8 +54,9 @@ def messages() -> tuple[Message, ...]:
 
 
 def _of(name: str, tree: ast.Module) -> Iterator[Message]:
-    passed = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(tree))
+    passed = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}  # docstrings
+    for node in nodes:
         if id(node) in passed:
             continue
         if isinstance(node, ast.JoinedStr):

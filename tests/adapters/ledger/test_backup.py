@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fedi_safety.cli import run
+from fedi_safety.core.ledger.records import Verification
 from fedi_safety.ledger.database import sqlite
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from support.fakes import FakeClock
@@ -44,10 +45,16 @@ def backup(ledger: Path, file: str | Path, *options: str) -> int:
     return run(["ledger", "backup", str(file), "--ledger", str(ledger), *options])
 
 
-def length(path: Path) -> int:
+def verified(path: Path) -> Verification:
     records = open_ledger(path, clock=FakeClock(), readonly=True)
-    found = records.verify()
-    records.dispose()
+    try:
+        return records.verify()
+    finally:
+        records.dispose()
+
+
+def length(path: Path) -> int:
+    found = verified(path)
     assert found.problem is None
     return found.length
 
@@ -58,7 +65,7 @@ def test_it_says_what_it_wrote_and_is_its_owners_alone(
     file = tmp_path / "out/copy.db"
     assert backup(ledger, file) == 0
     said = capsys.readouterr().out.splitlines()
-    head = open_ledger(ledger, clock=FakeClock(), readonly=True).verify().head
+    head = verified(ledger).head
     assert re.fullmatch(rf"{file}: written, [\d.]+ MB; its chain of 2 events is whole; head {head}", said[0]), said
     assert said[1:] == [f"ledger: {ledger}"]
     assert stat.S_IMODE(file.stat().st_mode) == 0o600 and os.listdir(file.parent) == ["copy.db"]
