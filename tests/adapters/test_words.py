@@ -14,7 +14,9 @@ import pytest
 from support.messages import messages
 
 ROOT = Path(__file__).parents[2]
-_WHOSE = r"an?|the|no|any|each|every|its|their|one|two|some|such|these|chosen|single|which|this|that|of|whose|failed|open"
+_WHOSE = (
+    r"an?|the|no|any|each|every|its|their|one|two|some|such|these|chosen|single|which|this|that|of|whose|failed|open"
+)
 NOT_OURS = {
     "expensive": re.compile(r"\bdear(?:er|est|ly)?\b", re.IGNORECASE),
     "action": re.compile(rf"\b(?:{_WHOSE}) acts?\b"),

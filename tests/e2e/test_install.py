@@ -86,10 +86,18 @@ def test_an_sdist_installs_in_a_fresh_environment_and_goes_without_a_trace(
     """What it needs of others is lent from the tests' own environment; the next test installs it all."""
     with tarfile.open(built.sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"LICENSE", "README.md", "requirements.lock", "docs/install.md", "src/fedi_safety/policies/balanced.toml"} <= names
+    assert {
+        "LICENSE",
+        "README.md",
+        "requirements.lock",
+        "docs/install.md",
+        "src/fedi_safety/policies/balanced.toml",
+    } <= names
     fresh = tmp_path / "fresh"
     run(sys.executable, "-m", "venv", "--without-pip", fresh)
-    packages = Path(run(fresh / "bin/python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").stdout.strip())
+    packages = Path(
+        run(fresh / "bin/python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").stdout.strip()
+    )
     (packages / "lent.pth").write_text(sysconfig.get_path("purelib"))
     before = sorted(path for path in fresh.rglob("*") if "__pycache__" not in path.parts)
     pip = (sys.executable, PIP, "--python", fresh / "bin/python", "-q")

@@ -133,7 +133,7 @@ def build_and_run(root: Path) -> None:
 
 def compose(*files: Path, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Have Docker Compose itself say what it makes of some files."""
-    command = [trixie.compose(), *(word for file in files for word in ("-f", str(file))), "config"]
+    command: list[str | Path] = [trixie.compose(), *(word for file in files for word in ("-f", str(file))), "config"]
     env = {"PATH": os.defpath, "HOME": "/nonexistent", **variables}
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
 
@@ -141,7 +141,7 @@ def compose(*files: Path, variables: dict[str, str]) -> subprocess.CompletedProc
 @pytest.mark.needs("trixie")
 @pytest.mark.parametrize("name", ["compose.yaml", "compose.gate.yaml", "compose.lemmy-ansible.yaml"])
 def test_docker_compose_takes_the_files_and_each_builds_by_itself(name: str, tmp_path: Path) -> None:
-    """With the variables that they ask for, one that lacks is named; test_docker.py builds them, where a dockerd starts."""
+    """With the variables that they ask for; one that lacks is named. Where a dockerd starts, test_docker.py builds them."""
     variables = {"PICTRS_API_KEY": "the-stack-s-key", "LEMMY_NETWORK": "examplenet"}
     files = [ROOT / "packaging" / name]
     if name != "compose.yaml":
@@ -149,7 +149,9 @@ def test_docker_compose_takes_the_files_and_each_builds_by_itself(name: str, tmp
     if name == "compose.lemmy-ansible.yaml":
         variables["SAFETY_CLONE"] = str(ROOT)
         stack = tmp_path / "docker-compose.yml"
-        stack.write_text("services:\n  pictrs:\n    image: pictrs\n  pictrs-safety:\n    image: registry.example/other\n")
+        stack.write_text(
+            "services:\n  pictrs:\n    image: pictrs\n  pictrs-safety:\n    image: registry.example/other\n"
+        )
         files.insert(0, stack)
     for lacking in variables.keys() - {"LEMMY_NETWORK"}:
         refused = compose(*files, variables={key: value for key, value in variables.items() if key != lacking})

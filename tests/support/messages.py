@@ -26,8 +26,12 @@ VERBS = (
     *("restore", "resume", "run", "save", "say", "scan", "see", "send", "set", "shorten", "spell", "start", "stop"),
     *("switch", "take", "tell", "trust", "try", "turn", "type", "unset", "update", "upgrade", "use", "wait", "write"),
 )
-_SQL = re.compile(r"\s*(?:SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|PRAGMA|BEGIN|ATTACH|WITH \w+ AS|SET |SHOW |FROM )")
-_ASKS = re.compile(rf"(?:^|[;:.!,(] ?(?:and |or |then |please )?)(?:do not |never )?(?:{'|'.join(VERBS)})\b[^=]", re.IGNORECASE)
+_SQL = re.compile(
+    r"\s*(?:SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|PRAGMA|BEGIN|ATTACH|WITH \w+ AS|SET |SHOW |FROM )"
+)
+_ASKS = re.compile(
+    rf"(?:^|[;:.!,(] ?(?:and |or |then |please )?)(?:do not |never )?(?:{'|'.join(VERBS)})\b[^=]", re.IGNORECASE
+)
 _WORD = re.compile(r"[A-Za-z]{2,}")
 
 

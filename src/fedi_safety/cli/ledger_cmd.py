@@ -1,4 +1,4 @@
-"""`ledger backup`: a checked copy. `ledger verify`: prove that the events are whole. `ledger embeddings`: what is kept."""
+"""`ledger backup`: a checked copy. `ledger verify`: proof that events are whole. `ledger embeddings`: what is kept."""
 
 from __future__ import annotations
 

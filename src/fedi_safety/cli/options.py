@@ -87,7 +87,8 @@ FramesOption = Annotated[
     typer.Option("--frames", min=1, max=256, help="Frames of an animation or clip that a first pass judges."),
 ]
 CascadeOption = Annotated[
-    bool, typer.Option("--cascade/--no-cascade", help="Leave expensive detectors out where cheap ones settle every rule.")
+    bool,
+    typer.Option("--cascade/--no-cascade", help="Leave expensive detectors out where cheap ones settle every rule."),
 ]
 ResumeOption = Annotated[
     bool, typer.Option("--resume-acts", help="You had a look: remove although the breaker stopped or would stop that.")

@@ -35,8 +35,8 @@ def checked_place(file: str, option: str = "--html", like: str = "report.html") 
 def put(beside: Path, place: Path, *, replace: bool) -> None:
     """Give a whole file that lies beside its place its name; that is durable then.
 
-    Without `replace` a name that is taken stays, and `FileExistsError` is raised; a file system without hard links has a
-    moment between looking and naming.
+    Without `replace` a name that is taken stays, and `FileExistsError` is raised; a file system without hard links has
+    a moment between looking and naming.
     """
     if replace:
         beside.replace(place)

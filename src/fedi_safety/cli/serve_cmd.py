@@ -120,7 +120,7 @@ def run_serve(sh: Shell) -> int:
             if target is not None:
                 tell_others(sh, store)
                 if remembered(target, records, store).settings.act is None:
-                    sh.warn(f"no action was chosen for {store}: what is let in without a verdict and condemned later is "
+                    sh.warn(f"no action is chosen for {store}: what is let in without a verdict and condemned later is "
                             "planned, and waits for `fedi-safety apply`; set `act`")  # fmt: skip
             asyncio.run(serving.run())
     finally:

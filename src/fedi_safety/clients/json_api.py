@@ -41,7 +41,9 @@ class JsonApi:
         self.root = root
         self.name = name
         if token is not None and not fits_header(token):
-            raise ApiError(f"API of {name}", "the token has characters that no header can carry", "copy it anew, without line ends")
+            raise ApiError(
+                f"API of {name}", "the token has characters that no header can carry", "copy it anew, without line ends"
+            )
         self._http = httpx.Client(
             base_url=root,
             headers={"Accept": "application/json"} | ({} if token is None else {"Authorization": f"Bearer {token}"}),
@@ -96,7 +98,10 @@ class JsonApi:
             parts.append(part)
             size += len(part)
             if size > MAX_BYTES:
-                raise self._error(f"it answers with more than {MAX_BYTES >> 20} MiB", "check the address: something else may answer there")
+                raise self._error(
+                    f"it answers with more than {MAX_BYTES >> 20} MiB",
+                    "check the address: something else may answer there",
+                )
             if time.monotonic() > until:
                 raise httpx.ReadTimeout("the whole answer takes too long")
         return b"".join(parts)
@@ -112,7 +117,11 @@ class JsonApi:
         if 200 <= status < 300:
             if isinstance(found, bytes):
                 kind = printable(response.headers.get("content-type", "nothing").partition(";")[0][:_MOST_CODE])
-                raise self._error(f"it does not answer with JSON but with {kind}", "check the address: something else may answer there", status)
+                raise self._error(
+                    f"it does not answer with JSON but with {kind}",
+                    "check the address: something else may answer there",
+                    status,
+                )
             return found
         code = _code(found)
         if status == 401:

@@ -45,6 +45,10 @@ def backup(ledger: Path, file: str | Path, *options: str) -> int:
     return run(["ledger", "backup", str(file), "--ledger", str(ledger), *options])
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def verified(path: Path) -> Verification:
     records = open_ledger(path, clock=FakeClock(), readonly=True)
     try:
@@ -68,7 +72,7 @@ def test_it_says_what_it_wrote_and_is_its_owners_alone(
     head = verified(ledger).head
     assert re.fullmatch(rf"{file}: written, [\d.]+ MB; its chain of 2 events is whole; head {head}", said[0]), said
     assert said[1:] == [f"ledger: {ledger}"]
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600 and os.listdir(file.parent) == ["copy.db"]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600 and names(file.parent) == ["copy.db"]
     assert length(file) == 2
 
 
@@ -194,7 +198,7 @@ def test_a_spoiled_ledger_never_takes_the_place_of_an_earlier_backup(
     spoil(ledger)
     code, line = refused(backup(ledger, file, "--replace"), capsys)
     assert code == 3 and f"{ledger}: {says}" in line and "backup" in line, line
-    assert file.read_bytes() == before and os.listdir(file.parent) == ["copy.db"]
+    assert file.read_bytes() == before and names(file.parent) == ["copy.db"]
 
 
 def test_an_earlier_backup_stays_until_the_new_one_is_whole(
@@ -210,7 +214,7 @@ def test_an_earlier_backup_stays_until_the_new_one_is_whole(
     with monkeypatch.context() as patched:
         patched.setattr(sqlite, "_between", interrupt)
         assert backup(ledger, file, "--replace") == 130
-    assert file.read_bytes() == b"an earlier one" and os.listdir(file.parent) == ["copy.db"]
+    assert file.read_bytes() == b"an earlier one" and names(file.parent) == ["copy.db"]
     assert backup(ledger, file, "--replace") == 0 and length(file) == 2
 
 
@@ -221,7 +225,7 @@ def test_a_name_that_is_taken_meanwhile_stays(
     monkeypatch.setattr(sqlite, "_between", lambda *_: file.write_bytes(b"somebody's"))
     code, line = refused(backup(ledger, file), capsys)
     assert code == 2 and "it was made meanwhile, and is left as it is" in line
-    assert file.read_bytes() == b"somebody's" and os.listdir(file.parent) == ["copy.db"]
+    assert file.read_bytes() == b"somebody's" and names(file.parent) == ["copy.db"]
 
 
 def test_a_disk_without_room_is_one_line_before_it_is_filled(

@@ -154,7 +154,7 @@ def root(suite: str, packages: Sequence[str] = (), say: Callable[[str], None] = 
 
 
 def also(place: Path, wanted: Mapping[str, str]) -> None:
-    """Install further packages in a root, unless what they bring is there: by its path, the package. Nothing is started."""
+    """Install further packages in a root unless what they bring, by its path, is there. Nothing is started by it."""
     missing = [package for name, package in wanted.items() if not list(place.glob(name))]
     if not missing:
         return
