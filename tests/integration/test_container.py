@@ -141,7 +141,7 @@ def compose(*files: Path, variables: dict[str, str]) -> subprocess.CompletedProc
 @pytest.mark.needs("trixie")
 @pytest.mark.parametrize("name", ["compose.yaml", "compose.gate.yaml", "compose.lemmy-ansible.yaml"])
 def test_docker_compose_takes_the_files_and_each_builds_by_itself(name: str, tmp_path: Path) -> None:
-    """With the variables that they ask for; one that lacks is named. Where a dockerd starts, test_docker.py builds them."""
+    """With the variables that they ask for; one that lacks is named. Where a dockerd is, test_docker.py builds them."""
     variables = {"PICTRS_API_KEY": "the-stack-s-key", "LEMMY_NETWORK": "examplenet"}
     files = [ROOT / "packaging" / name]
     if name != "compose.yaml":

@@ -380,7 +380,7 @@ class Backlog:
         if tally.judged or tally.acted:
             log.info("waiting uploads: %d judged, %d condemned, %d removed", tally.judged, tally.block, tally.acted)
         if planning and tally.block:
-            log.error("%d uploads are condemned and stay: no action is chosen for %s; `fedi-safety apply`, or set `act`",
+            log.error("%d uploads condemned stay: no action is chosen for %s; `fedi-safety apply`, or set `act`",
                       tally.block, store.url)  # fmt: skip
         if report.breaker is not None and not planning:
             log.error("the breaker holds removals back: %s", report.breaker)
