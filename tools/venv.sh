@@ -8,16 +8,16 @@ ensure_venv() {
     local dir=$1 lock=$2 venv=${3:-.venv} compile=--no-compile
     [ "$lock" = requirements.lock ] && compile=--compile
     local python stamp=$dir/$venv/.installed-$lock
-    if cmp -s "$dir/$lock" "$stamp" && [ -x "$dir/$venv/bin/python" ]; then
+    if cmp -s "$dir/$lock" "$stamp" && fits "$dir/$venv"; then
         return 0
     fi
     (
         # Two first runs at once must not install over each other.
         command -v flock >/dev/null && flock 9
-        if cmp -s "$dir/$lock" "$stamp" && [ -x "$dir/$venv/bin/python" ]; then
+        if cmp -s "$dir/$lock" "$stamp" && fits "$dir/$venv"; then
             exit 0
         fi
-        if ! "$dir/$venv/bin/python" -c '' 2>/dev/null; then
+        if ! { fits "$dir/$venv" && "$dir/$venv/bin/python" -c '' 2>/dev/null; }; then
             python=$(find_python) || exit 2
             echo "fedi-safety: making $venv with $("$python" --version) (first use only)" >&2
             rm -rf "$dir/$venv"
@@ -35,6 +35,16 @@ ensure_venv() {
         cp "$dir/$lock" "$stamp"
         echo "fedi-safety: ready" >&2
     ) 9>"$dir/$venv.lock" || return 2
+}
+
+# fits VENV: its packages are for the Python that it starts now. A system's upgrade puts another one in that one's place.
+fits() {
+    [ -x "$1/bin/python" ] || return 1
+    local real
+    real=$(readlink -f "$1/bin/python")
+    [ -d "$1/lib/${real##*/}" ] && return 0
+    "$1/bin/python" -c 'import os, sys
+sys.exit(not os.path.isdir("{}/lib/python{}.{}".format(sys.prefix, *sys.version_info)))' 2>/dev/null
 }
 
 # find_python: prints the first python of 3.11 to 3.14 on the PATH: every package of the locks has wheels for these.

@@ -58,3 +58,24 @@ def test_too_old_and_too_new_are_one_line_with_the_range(tmp_path: Path, version
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert f"needs Python 3.11 to 3.14 and found Python {version}.0" in line and "docs/install.md" in line
+
+
+@pytest.mark.parametrize(("now", "anew"), [("python3.11", False), ("python3.13", True)])
+def test_a_system_s_upgrade_below_the_environment_makes_it_anew(tmp_path: Path, now: str, anew: bool) -> None:
+    """Its packages were for the Python before; left as it is, every command would end in a traceback."""
+    bin_, packages = tmp_path / ".venv/bin", tmp_path / ".venv/lib/python3.11/site-packages"
+    for folder in (bin_, packages, tmp_path / "system"):
+        folder.mkdir(parents=True)
+    link = bin_ / "python"
+    link.symlink_to(python(tmp_path / "system", now, now.removeprefix("python")))
+    for name in ("requirements.lock", ".venv/.installed-requirements.lock"):
+        (tmp_path / name).write_text("the same")
+    script = '. "$1"; find_python() { echo "FOUND" >&2; return 1; }; ensure_venv "$2" requirements.lock'
+    done = subprocess.run(
+        ["/bin/bash", "-c", script, "bash", str(ROOT / "tools/venv.sh"), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.splitlines()) == ((2, ["FOUND"]) if anew else (0, [])), done

@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from support.corpus.photos import jpeg_bytes
-from support.servers import debian
+from support.servers import debian, trixie
 
 ROOT = Path(__file__).parent.parent.parent
 RECIPES = ("Containerfile", "Containerfile.cuda", "Containerfile.gate")
@@ -62,23 +62,6 @@ def test_the_compose_files_take_every_right_away(name: str) -> None:
         assert line in text
 
 
-def inside(root: Path, command: str, env: dict[str, str], where: str) -> subprocess.CompletedProcess[str]:
-    """Run a shell command in the root as the recipe's RUN does."""
-    settings = " ".join(f"export {name}={shlex.quote(value)};" for name, value in env.items())
-    return subprocess.run(
-        ["unshare", "-m", "sh", "-c", _IN_ROOT, "sh", root, f"{settings} cd {where} && {command}"],
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-
-
-# Private mounts that vanish with the command; the resolver and the certificates are this machine's.
-_IN_ROOT = """
-mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" || exit 99
-exec chroot "$1" /bin/bash -c "$2"
-"""
-
 # As the container runs: nothing writable but the volume and /tmp, no capabilities, no new privileges.
 _READ_ONLY = """
 mount --bind "$1" "$1" && mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" || exit 99
@@ -103,11 +86,7 @@ def build_and_run(root: Path) -> None:
     """Carry out the recipe in `root`, then start the result as a container would."""
     for stale in ("opt/fedi-safety", "var/lib/fedi-safety", "srv/media"):
         shutil.rmtree(root / stale, ignore_errors=True)
-    env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-    env |= {k: v for k, v in os.environ.items() if k.lower() in ("http_proxy", "https_proxy", "no_proxy")}
-    for name in ("/etc/resolv.conf", "/etc/hosts"):
-        if Path(name).exists():
-            shutil.copy(name, str(root) + name)
+    env = debian.network(root)
     where = "/"
     ran = 0
     for kind, text in instructions("Containerfile"):
@@ -128,14 +107,11 @@ def build_and_run(root: Path) -> None:
                     shutil.copy2(ROOT / source, place)
         elif kind == "RUN":
             if "useradd" in text:
-                inside(root, "userdel fedi-safety; true", env, "/")
-            done = inside(root, text, env, where)
+                debian.inside(root, "userdel fedi-safety; true", env)
+            done = debian.inside(root, text, env, where)
             assert done.returncode == 0, (text, done.stdout[-2000:], done.stderr[-2000:])
             ran += 1
-            bundle = root / "etc/ssl/certs/ca-certificates.crt"
-            if bundle.exists():  # a machine behind a proxy has certificates of its own
-                shutil.copy("/etc/ssl/certs/ca-certificates.crt", bundle)
-                env["PIP_CERT"] = "/etc/ssl/certs/ca-certificates.crt"
+            env |= debian.certificates(root)  # as soon as it has a place for them
         elif kind == "USER":
             break
     assert ran == 3
@@ -153,6 +129,42 @@ def build_and_run(root: Path) -> None:
     assert "WRITABLE" not in done.stdout
     assert json.loads(done.stdout.splitlines()[-1])["judged"] == 1
     assert (root / "var/lib/fedi-safety/ledger.db").exists()
+
+
+def compose(*files: Path, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Have Docker Compose itself say what it makes of some files."""
+    command: list[str | Path] = [trixie.compose(), *(word for file in files for word in ("-f", str(file))), "config"]
+    env = {"PATH": os.defpath, "HOME": "/nonexistent", **variables}
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.needs("trixie")
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.gate.yaml", "compose.lemmy-ansible.yaml"])
+def test_docker_compose_takes_the_files_and_each_builds_by_itself(name: str, tmp_path: Path) -> None:
+    """With the variables that they ask for; one that lacks is named. Where a dockerd is, test_docker.py builds them."""
+    variables = {"PICTRS_API_KEY": "the-stack-s-key", "LEMMY_NETWORK": "examplenet"}
+    files = [ROOT / "packaging" / name]
+    if name != "compose.yaml":
+        variables["GATE_TOKEN"] = "a-secret"
+    if name == "compose.lemmy-ansible.yaml":
+        variables["SAFETY_CLONE"] = str(ROOT)
+        stack = tmp_path / "docker-compose.yml"
+        stack.write_text(
+            "services:\n  pictrs:\n    image: pictrs\n  pictrs-safety:\n    image: registry.example/other\n"
+        )
+        files.insert(0, stack)
+    for lacking in variables.keys() - {"LEMMY_NETWORK"}:
+        refused = compose(*files, variables={key: value for key, value in variables.items() if key != lacking})
+        assert refused.returncode != 0 and lacking in refused.stderr, (lacking, refused)
+    done = compose(*files, variables=variables)
+    assert done.returncode == 0 and "level=" not in done.stderr, done
+    said = done.stdout
+    (context,) = set(re.findall(r"^ +context: (.+)$", said, re.MULTILINE))
+    (recipe,) = set(re.findall(r"^ +dockerfile: (.+)$", said, re.MULTILINE))
+    assert (Path(context) / recipe).resolve() == ROOT / "packaging/Containerfile", said
+    for words in ("name: examplenet", "image: fedi-safety:latest", "name: fedi-safety-ledger", "read_only: true"):
+        assert words in said, (words, said)
+    assert "registry.example" not in said
 
 
 def test_the_health_check_tells_fresh_from_stale(tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def test_where_nobody_chose_an_act_what_is_condemned_waits_for_a_person(
     with gate(tmp_path, whole={"store": str(tmp_path / "unused")}, deadline_s=2.0) as g:
         owe(g, RED_CIRCLE)
         g.slow.free.set()
-        g.wait_for(lambda: "no act was chosen" in caplog.text)
+        g.wait_for(lambda: "no action is chosen" in caplog.text)
         g.wait_for(lambda: g.figures().condemned == 1)
         (row,) = [row for row in g.ledger.list_objects(Filters()) if row.key == "x.png"]
         assert (row.act_state, kept.removed) == (PlanState.PLANNED, [])

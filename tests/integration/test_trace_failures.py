@@ -47,17 +47,17 @@ BROKEN = {
     "a wrong password": (
         "ALTER ROLE {role} PASSWORD 'another'",
         f"ALTER ROLE {{role}} PASSWORD '{SECRET}'",
-        "it refuses the name or the password; see name and password in `trace.database`",
+        "it refuses the name or the password; check name and password in `trace.database`",
     ),
     "a role that may not log in": (
         "ALTER ROLE {role} NOLOGIN",
         "ALTER ROLE {role} LOGIN",
-        "it refuses the name or the password; see name and password in `trace.database`",
+        "it refuses the name or the password; check name and password in `trace.database`",
     ),
     "a role that has all its connections": (
         "ALTER ROLE {role} CONNECTION LIMIT 0",
         "ALTER ROLE {role} CONNECTION LIMIT -1",
-        "it takes no more connections; see whether it runs, and the address in `trace.database`",
+        "it takes no more connections; check that it runs, and the address in `trace.database`",
     ),
 }
 

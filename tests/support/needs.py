@@ -23,6 +23,7 @@ SERVERS = {
     "systemd": "systemd-analyze, for the unit",
     "chromium": "Chromium, and what it shows of files",
     "debian": "a clean Debian, for the container's recipe",
+    "trixie": "a Debian 13, for its Python 3.13 and its docker compose",
     "docker": "a dockerd, for the images and compose files",
     "mastodon-mock": "mastodon-mock, a double of Mastodon's API from PyPI",
     "misskey-js": "misskey-js, Misskey's types from npm, and TypeScript's compiler",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 from fedi_safety.config.locations import default_ledgers, expanded, ledger_path
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import LedgerUsageError
 from fedi_safety.core.ledger.ports import Ledger, UploadLedger, WholeLedger
+from fedi_safety.core.ledger.records import Verification
 
 _UPLOAD_BUSY_S = 1.5  # how long a write waits for another program's: somebody waits for the answer
 
@@ -33,6 +35,16 @@ def open_settings_ledger(settings: Settings, *, readonly: bool = False) -> Whole
 
     keep = Keep(settings.clip.keep_embeddings)
     return open_ledger(ledger_path(settings), clock=SystemClock(), readonly=readonly, keep=keep)
+
+
+def copy_settings_ledger(settings: Settings, file: Path, called: str) -> Verification | None:
+    """Copy the configured ledger to a new file, and check the copy; None where its version can only be copied.
+
+    `called` is what a person knows the file by. Raises `LedgerError` or `LedgerUsageError`.
+    """
+    from fedi_safety.ledger.others.backup import copy_ledger
+
+    return copy_ledger(ledger_path(settings), file, called)
 
 
 def known_stores(settings: Settings) -> list[str]:
@@ -62,19 +74,19 @@ def other_ledgers(settings: Settings, store_url: str, configured: str | None = N
 
     Looking at them changes nothing; one that cannot be read is not known to.
     """
-    from fedi_safety.ledger.elsewhere import holds_store
+    from fedi_safety.ledger.others.elsewhere import holds_store
 
-    seen = {_real(ledger_path(settings))}
+    seen = {real_ledger(ledger_path(settings))}
     found = []
     for place in [*([configured] if configured else []), *map(str, default_ledgers())]:
-        if (real := _real(place)) not in seen:
+        if (real := real_ledger(place)) not in seen:
             seen.add(real)
             if holds_store(place, store_url):
                 found.append(place)
     return found
 
 
-def _real(ledger: str) -> str:
+def real_ledger(ledger: str) -> str:
     """Return a ledger's name with every link followed, so that one ledger has one."""
     path = ledger.removeprefix("sqlite:///")
     return ledger if "://" in path else str(expanded(path).resolve())

@@ -47,7 +47,11 @@ def apply(
     resume_actions: ResumeActionsOption = False,
     names: Annotated[
         str | None,
-        typer.Option(_TO_NAME, metavar="FILE", help="Write first what will be removed, an object a line, with tabs."),
+        typer.Option(
+            _TO_NAME,
+            metavar="FILE",
+            help="Before that, write all that will be removed, an object a line, with tabs between.",
+        ),
     ] = None,
     json_output: ClosingJsonOption = False,
     config: ConfigOption = None,

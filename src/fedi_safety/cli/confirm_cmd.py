@@ -20,7 +20,7 @@ def confirm(
     quiet: QuietOption = False,
     yes: YesOption = False,
 ) -> int:
-    """Stand up for a verdict, so that the next run may act on the person behind it. `dismiss` takes it back."""
+    """Confirm a verdict, so that what is configured about the person behind it may be done. `dismiss` takes it back."""
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.cli.text.lookup import find
     from fedi_safety.cli.text.summary import ledger_line

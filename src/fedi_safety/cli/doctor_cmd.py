@@ -100,7 +100,7 @@ def doctor(
                 sh.say(f"        {line}")
         _print_abilities(sh, facts, reached)
         wrong = sum(finding.ok is False for finding in findings)
-        sh.say(f"{wrong} of these must be mended" if wrong else "all is in order")
+        sh.say(f"{wrong} of these must be put right" if wrong else "all is in order")
     return max((f.code for f in findings), default=ExitCode.DONE)
 
 

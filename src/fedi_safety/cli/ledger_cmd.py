@@ -1,14 +1,23 @@
-"""`ledger verify`: prove that the ledger's events are whole. `ledger embeddings`: what is kept, and forgetting it."""
+"""`ledger backup`: a checked copy. `ledger verify`: proof that events are whole. `ledger embeddings`: what is kept."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fedi_safety.cli.options import ConfigOption, JsonOption, LedgerOption, LogLevelOption, QuietOption, YesOption
 from fedi_safety.cli.shell import shell, write_json
-from fedi_safety.core.errors import LedgerError
+from fedi_safety.core.errors import LedgerError, UsageError
+
+if TYPE_CHECKING:
+    from fedi_safety.config.schema import Settings
+    from fedi_safety.core.ledger.records import Verification
+
+_LIKE = "ledger-backup.db"
 
 commands = typer.Typer(help="Look after the ledger.")
 
@@ -16,6 +25,69 @@ commands = typer.Typer(help="Look after the ledger.")
 @commands.callback()
 def ledger_commands() -> None:
     """Look after the ledger."""
+
+
+@commands.command()
+def backup(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Where the copy is written.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Take the place of a file that is there.")] = False,
+    config: ConfigOption = None,
+    ledger: LedgerOption = None,
+    log_level: LogLevelOption = None,
+    quiet: QuietOption = False,
+    yes: YesOption = False,
+) -> int:
+    """Write a copy of the ledger, also while a run is on, and check it as `ledger verify` does.
+
+    FILE is whole or not there. See docs/operations.md for getting it back.
+    """
+    from fedi_safety.app.ledger import real_ledger
+    from fedi_safety.cli.output_file import checked_place
+    from fedi_safety.cli.text.summary import ledger_line
+    from fedi_safety.config.locations import ledger_path, there
+
+    sh = shell(config, ledger, log_level, quiet, yes)
+    records = ledger_path(sh.settings)
+    place = checked_place(file, "", _LIKE)
+    if _is_of(place, real_ledger(records)):
+        raise UsageError(file, "is the ledger itself, or belongs to it", f"name another file, such as {_LIKE}")
+    if there(place) and not replace:
+        raise UsageError(file, "is there already", "give --replace, or name another file")
+    found = _copied(sh.settings, place, file, replace)
+    if found is None:
+        checked = "its tables are of another version of fedi-safety, and that version alone can follow its chain"
+    else:
+        checked = f"its chain of {found.length:,} events is whole; head {found.head}"
+    sh.say(f"{file}: written, {place.stat().st_size / 1e6:,.1f} MB; {checked}")
+    sh.say(ledger_line(records))
+    return 0
+
+
+def _is_of(place: Path, ledger: str) -> bool:
+    """Tell whether a file is a ledger, by whatever name, or one of those beside it that belong to it."""
+    with suppress(OSError):
+        if place.samefile(ledger):
+            return True
+    return str(place) in {f"{ledger}{end}" for end in ("", "-wal", "-shm", "-journal", ".lock")}
+
+
+def _copied(settings: Settings, place: Path, called: str, replace: bool) -> Verification | None:
+    """Write the copy beside its place, have it checked there, and give it its name; whatever fails, nothing is left."""
+    from fedi_safety.app.ledger import copy_settings_ledger
+    from fedi_safety.cli.output_file import put, unwritable
+
+    beside = place.parent / f".fedi-safety-{os.urandom(8).hex()}.tmp"
+    try:
+        found = copy_settings_ledger(settings, beside, called)
+        put(beside, place, replace=replace)
+    except FileExistsError:
+        raise UsageError(called, "it was made meanwhile, and is left as it is", "name another file") from None
+    except OSError as error:
+        raise unwritable(called, error) from error
+    finally:
+        with suppress(OSError):
+            beside.unlink()
+    return found
 
 
 @commands.command()
@@ -46,7 +118,7 @@ def verify(
 
 @commands.command()
 def embeddings(
-    forget: Annotated[bool, typer.Option("--forget", help="Let go of every kept embedding; the scores stay.")] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Forget every kept embedding; the scores stay.")] = False,
     json_output: JsonOption = False,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
@@ -54,7 +126,7 @@ def embeddings(
     quiet: QuietOption = False,
     yes: YesOption = False,
 ) -> int:
-    """Show how many embeddings are kept, by network, and what room they take; or let go of them."""
+    """Show how many embeddings are kept, by network, and what room they take; or forget them."""
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.cli.text.summary import ledger_line
 

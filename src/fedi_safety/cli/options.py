@@ -44,7 +44,7 @@ ActOption = Annotated[
     str | None,
     typer.Option(
         "--act",
-        metavar="ACT",
+        metavar="ACTION",
         help=f"What is done about condemned objects: {', '.join(ACT_WORDS[:-1])} or {ACT_WORDS[-1]}.",
     ),
 ]
@@ -87,10 +87,11 @@ FramesOption = Annotated[
     typer.Option("--frames", min=1, max=256, help="Frames of an animation or clip that a first pass judges."),
 ]
 CascadeOption = Annotated[
-    bool, typer.Option("--cascade/--no-cascade", help="Leave dear detectors out where cheap ones settle every rule.")
+    bool,
+    typer.Option("--cascade/--no-cascade", help="Leave expensive detectors out where cheap ones settle every rule."),
 ]
 ResumeOption = Annotated[
-    bool, typer.Option("--resume-acts", help="You had a look: act although the breaker stopped or would stop it.")
+    bool, typer.Option("--resume-acts", help="You had a look: remove although the breaker stopped or would stop that.")
 ]
 ResumeActionsOption = Annotated[
     bool,

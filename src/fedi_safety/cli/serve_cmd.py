@@ -121,7 +121,7 @@ def run_serve(sh: Shell) -> int:
             if target is not None:
                 tell_others(sh, store)
                 if remembered(target, records, store).settings.act is None:
-                    sh.warn(f"no act was chosen for {store}: what is let in without a verdict and condemned later is "
+                    sh.warn(f"no action is chosen for {store}: what is let in without a verdict and condemned later is "
                             f"planned, and waits for {hint('apply {}', store)}; set `act`")  # fmt: skip
             asyncio.run(serving.run())
     finally:

@@ -41,7 +41,9 @@ class JsonApi:
         self.root = root
         self.name = name
         if token is not None and not fits_header(token):
-            raise ApiError(f"API of {name}", "the token has characters that no header can carry", "see the token")
+            raise ApiError(
+                f"API of {name}", "the token has characters that no header can carry", "copy it anew, without line ends"
+            )
         self._http = httpx.Client(
             base_url=root,
             headers={"Accept": "application/json"} | ({} if token is None else {"Authorization": f"Bearer {token}"}),
@@ -71,11 +73,11 @@ class JsonApi:
             with self._http.stream(method, path, params=params, json=body, timeout=timeout) as response:
                 text = self._read(response, until)
         except httpx.TimeoutException:
-            raise self._error(f"no answer within {within_s:.3g} s", "see whether the server is busy") from None
+            raise self._error(f"no answer within {within_s:.3g} s", "look whether the server is busy") from None
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, ValueError) as error:
             # Of the text nothing: it may repeat what was sent.
             raise self._error(
-                f"it cannot be reached ({type(error).__name__})", "see whether it runs, and the address"
+                f"it cannot be reached ({type(error).__name__})", "check that it runs, and the address"
             ) from None
         return self._answer(response, text)
 
@@ -86,7 +88,7 @@ class JsonApi:
                 return response.status_code
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, ValueError) as error:
             raise self._error(
-                f"it cannot be reached ({type(error).__name__})", "see whether it runs, and the address"
+                f"it cannot be reached ({type(error).__name__})", "check that it runs, and the address"
             ) from None
 
     def _read(self, response: httpx.Response, until: float) -> bytes:
@@ -96,7 +98,10 @@ class JsonApi:
             parts.append(part)
             size += len(part)
             if size > MAX_BYTES:
-                raise self._error(f"it answers with more than {MAX_BYTES >> 20} MiB", "see what stands at its address")
+                raise self._error(
+                    f"it answers with more than {MAX_BYTES >> 20} MiB",
+                    "check the address: something else may answer there",
+                )
             if time.monotonic() > until:
                 raise httpx.ReadTimeout("the whole answer takes too long")
         return b"".join(parts)
@@ -112,14 +117,18 @@ class JsonApi:
         if 200 <= status < 300:
             if isinstance(found, bytes):
                 kind = printable(response.headers.get("content-type", "nothing").partition(";")[0][:_MOST_CODE])
-                raise self._error(f"it does not answer with JSON but with {kind}", "see its address", status)
+                raise self._error(
+                    f"it does not answer with JSON but with {kind}",
+                    "check the address: something else may answer there",
+                    status,
+                )
             return found
         code = _code(found)
         if status == 401:
             raise self._error("it does not accept the token", "make a new token", status, code)
         if status == 403:
             raise self._error(
-                "the token may not do this", "see the token's scopes and its account's role", status, code
+                "the token may not do this", "check the token's scopes and its account's role", status, code
             )
         if status == 429:
             raise self._error("it is asked too often", "it is tried again later", status, code)

@@ -94,7 +94,7 @@ def tell_version(ask: Callable[..., Any], within_s: float) -> tuple[Version, Map
         if re.match(pattern, told):
             return version, site
     cause = f"its version {told[:30]!r} is not known" if told else "it is no Lemmy"
-    raise ApiError("API of Lemmy", cause, "Lemmy 0.19 and 1.0 are known; see `trace.url`")
+    raise ApiError("API of Lemmy", cause, "Lemmy 0.19 and 1.0 are known; check `trace.url`")
 
 
 class LemmyClient:

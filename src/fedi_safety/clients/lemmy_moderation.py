@@ -176,4 +176,4 @@ def _at(found: Any, *path: str) -> Any:
 
 
 def _unclear(what: str) -> ApiError:
-    return ApiError("API of Lemmy", f"its answer does not tell {what}", "see its version", status=200)
+    return ApiError("API of Lemmy", f"its answer does not tell {what}", "check its version", status=200)

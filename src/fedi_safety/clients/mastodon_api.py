@@ -63,4 +63,4 @@ def _account(found: Any) -> Account:
 
 
 def _strange() -> ApiError:
-    return ApiError("API of Mastodon", "its account is not understood", "see its version")
+    return ApiError("API of Mastodon", "its account is not understood", "check its version")

@@ -116,4 +116,4 @@ class MastodonModeration:
 
 
 def _unclear(what: str) -> ApiError:
-    return ApiError("API of Mastodon", f"its answer does not tell {what}", "see its version", status=200)
+    return ApiError("API of Mastodon", f"its answer does not tell {what}", "check its version", status=200)

@@ -101,7 +101,7 @@ class MisskeyApi:
         try:
             return read(found)
         except (AttributeError, KeyError, TypeError, ValueError):
-            raise ApiError(f"API of {self._name}", "its answer is not understood", "see its version") from None
+            raise ApiError(f"API of {self._name}", "its answer is not understood", "check its version") from None
 
     def close(self) -> None:
         """Close the connections. May be called twice."""

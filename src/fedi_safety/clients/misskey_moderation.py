@@ -80,4 +80,4 @@ class MisskeyModeration:
 
 
 def _unclear(what: str) -> ApiError:
-    return ApiError("API of Misskey", f"its answer does not tell {what}", "see its version", status=200)
+    return ApiError("API of Misskey", f"its answer does not tell {what}", "check its version", status=200)

@@ -84,7 +84,9 @@ def load_heads(named: Sequence[str], folder: Path) -> tuple[Head, ...]:
     for each in named:
         head = read_head(head_path(each, folder))
         if head.name in heads:
-            raise ConfigError(f"learned head {head.name!r}", "it is named twice", "see `clip.learned`")
+            raise ConfigError(
+                f"learned head {head.name!r}", "it is named twice", "take one of the two out of `clip.learned`"
+            )
         heads[head.name] = head
     return tuple(heads.values())
 

@@ -54,7 +54,9 @@ def load_settings(path: str | None = None, **overrides: object) -> Settings:
         problems += [_problem(e) for e in error.errors()]
     if problems:
         thing = f"configuration ({file})" if there(file) and str(file) != os.devnull else "configuration"
-        raise ConfigError(thing, "; ".join(problems), "see docs/config.md")
+        newer = any(": unknown key" in problem for problem in problems)
+        remedy = "see docs/config.md; what a newer version wrote needs that version" if newer else "see docs/config.md"
+        raise ConfigError(thing, "; ".join(problems), remedy)
     return settings
 
 
@@ -106,7 +108,7 @@ def _from_dotenv() -> dict[str, str]:
         try:
             found |= {k: v for k, v in dotenv_values(file).items() if v is not None}
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(str(file), f"cannot be read: {error}", "mend or remove it") from error
+            raise ConfigError(str(file), f"cannot be read: {error}", "correct or remove it") from error
     return found
 
 

@@ -57,7 +57,7 @@ class Bounded:
     def ask(self, question: Callable[[], T], within_s: float) -> T:
         """Return the answer. Raises what the question raises, or `TraceError` where it takes longer."""
         if self._thread is not None and self._thread.is_alive():
-            raise TraceError("", "an earlier question still hangs", "see whether the server answers")
+            raise TraceError("", "an earlier question still hangs", "check that the server answers")
         answers: list[T] = []
         errors: list[BaseException] = []
 
@@ -73,7 +73,7 @@ class Bounded:
         if errors:
             raise errors[0]
         if not answers:
-            raise TraceError("", f"no answer within {within_s:.3g} s", "see whether the server answers")
+            raise TraceError("", f"no answer within {within_s:.3g} s", "check that the server answers")
         return answers[0]
 
 

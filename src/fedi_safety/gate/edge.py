@@ -303,7 +303,7 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         cause = (error.strerror or str(error)).lower()
         raise UsageError(
-            f"listening on {host}:{port}", cause, "give another address or port, or end who has it"
+            f"listening on {host}:{port}", cause, "give another address or port, or stop the program that has it"
         ) from error
     return listener
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, insert, inspect, select, text
 
-from fedi_safety.core.errors import LedgerUsageError
+from fedi_safety.core.errors import LedgerError, LedgerUsageError
 from fedi_safety.core.wording.hints import hint
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.schema import PARTIAL_INDEXES, REVISION, chain, metadata
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 MIGRATIONS = "fedi_safety.ledger:migrations"
+_UPGRADE_WAIT_S = 3.0
+_UPGRADE_STEP_S = 0.1
 
 _version = Table(
     "alembic_version",
@@ -24,22 +29,36 @@ _version = Table(
 
 
 def bring_up_to_date(database: Database) -> None:
-    """Create the tables, or upgrade them, in one transaction. Refuses newer ledgers and other programs' files."""
+    """Create the tables, or upgrade them, in one transaction. Refuses newer ledgers and other programs' files.
+
+    Nothing is upgraded below a run: that would go on to write what it knows into tables that it does not know. Who uses
+    the ledger without the right to runs, as a gate does, is refused its next write.
+    """
     with database.read() as connection:
-        revision = _revision(connection, database.name)
-    if revision == REVISION:
-        if not database.readonly:
-            with database.write():  # fails here and now if the file may not be written to
-                pass
-        return
-    if database.readonly:
+        revision = revision_of(connection, database.name)
+    if revision != REVISION and database.readonly:
         _refuse_newer(revision, database.name)
         remedy = "run any command that writes, such as a scan"
         raise LedgerUsageError(database.name, "was written by an older version and not upgraded yet", remedy)
-    database.prepare()
+    if revision is None:
+        database.prepare()
+        _make_or_upgrade(database)
+    elif revision != REVISION:
+        _refuse_newer(revision, database.name)
+        with ExitStack() as held:
+            if _alone(held, database):
+                _make_or_upgrade(database)
+    elif not database.readonly:
+        with database.write():  # fails here and now if the file may not be written to
+            pass
+    if not database.readonly:
+        database.guard(_refuse_upgraded(database.name))
+
+
+def _make_or_upgrade(database: Database) -> None:
     with database.write() as connection:
         # Another process may have been faster.
-        revision = _revision(connection, database.name)
+        revision = revision_of(connection, database.name)
         if revision != REVISION:
             _refuse_newer(revision, database.name)
             if revision is None:
@@ -48,8 +67,43 @@ def bring_up_to_date(database: Database) -> None:
                 upgrade_tables(connection)
 
 
-def _revision(connection: Connection, name: str) -> str | None:
-    """Return the stored revision, None for a file without tables."""
+def _alone(held: ExitStack, database: Database) -> bool:
+    """Take the right to runs; False where another process has upgraded the ledger meanwhile.
+
+    Raises `LedgerError` where a run is under way. Services that start together after an upgrade wait for each other.
+    """
+    deadline = time.monotonic() + _UPGRADE_WAIT_S
+    while True:
+        try:
+            held.enter_context(database.run_lock())
+            return True
+        except LedgerUsageError:
+            raise
+        except LedgerError as error:
+            with database.read() as connection:
+                if revision_of(connection, database.name) == REVISION:
+                    return False
+            if time.monotonic() >= deadline:
+                cause = f"was written by an older version and must be upgraded, but {error.cause}"
+                remedy = "stop that (services too, such as `systemctl stop fedi-safety`), and run this again"
+                raise LedgerError(database.name, cause, remedy) from error
+        time.sleep(_UPGRADE_STEP_S)
+
+
+def _refuse_upgraded(name: str) -> Callable[[Connection], None]:
+    """Return what is called at every write: a newer version may have upgraded the tables since they were opened."""
+    query = select(_version.c.version_num)
+
+    def check(connection: Connection) -> None:
+        if connection.execute(query).scalar_one_or_none() != REVISION:
+            cause = "was upgraded by a newer version of fedi-safety while it was in use; nothing more is done"
+            raise LedgerError(name, cause, "start this again, with the newer version")
+
+    return check
+
+
+def revision_of(connection: Connection, name: str) -> str | None:
+    """Return the stored revision, None for a file without tables. Raises `LedgerUsageError` for another program's."""
     tables = inspect(connection).get_table_names()
     if not tables:
         return None

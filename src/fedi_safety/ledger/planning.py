@@ -275,7 +275,7 @@ def close(connection: Connection, at: float, run: int, outcomes: Sequence[Outcom
     for outcome in outcomes:
         plan, state, detail = outcome.plan, outcome.state, printable(outcome.detail)
         if state not in (PlanState.DONE, PlanState.GONE, PlanState.CHANGED, PlanState.FAILED):
-            raise ValueError(f"an act cannot end as {state.value}")
+            raise ValueError(f"an action cannot end as {state.value}")
         if plan.id not in begun:
             raise ValueError(f"plan {plan.id} was not started by run {run}")
         object_id, content_id, current = begun.pop(plan.id)

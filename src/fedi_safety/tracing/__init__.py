@@ -68,7 +68,9 @@ def _check_token(token: str) -> None:
     from fedi_safety.clients.json_api import fits_header
 
     if not fits_header(token):
-        raise TraceUsageError("trace.token", "it has characters that no header can carry", "see the token")
+        raise TraceUsageError(
+            "trace.token", "it has characters that no header can carry", "copy it anew, without line ends"
+        )
 
 
 def kind_of(server: str) -> TracerKind:

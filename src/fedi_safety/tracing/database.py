@@ -25,10 +25,10 @@ _PERSONAL = re.compile(r"mail|passw|secret|private|token|otp|(?:^|_)ip(?:_|$)|ad
 
 _REMEDIES = {
     Trouble.SETUP: "write `{setting}` like postgresql://ROLE:PASSWORD@HOST/DATABASE",
-    Trouble.CREDENTIALS: "see name and password in `{setting}`",
-    Trouble.UNREACHABLE: "see whether it runs, and the address in `{setting}`",
-    Trouble.TIME: "see whether the server is busy, or raise `trace.limit_s`",
-    Trouble.OTHER: "see what its log says",
+    Trouble.CREDENTIALS: "check name and password in `{setting}`",
+    Trouble.UNREACHABLE: "check that it runs, and the address in `{setting}`",
+    Trouble.TIME: "look whether the server is busy, or raise `trace.limit_s`",
+    Trouble.OTHER: "look into its log",
 }
 _MISCONFIGURED = (Trouble.SETUP, Trouble.CREDENTIALS, Trouble.PRIVILEGE, Trouble.SCHEMA)
 

@@ -115,6 +115,7 @@ class _Other:
         self.name, self.readonly = "other://somewhere", readonly
         self.read, self.write, self.run_lock = within.read, within.write, within.run_lock
         self.prepare, self.dispose = within.prepare, within.dispose
+        self.guard, self.copy_to = within.guard, within.copy_to
 
 
 def test_a_further_kind_of_database_is_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

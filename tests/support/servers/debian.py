@@ -8,12 +8,13 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shlex
 import shutil
 import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 # Captured at import: the tests give every test a home directory of its own, and a build must outlive it.
@@ -24,6 +25,7 @@ LOCKS = tuple(
     for name in ("lib/dpkg/lock-frontend", "lib/dpkg/lock", "lib/apt/lists/lock", "cache/apt/archives/lock")
 )
 LOCKED_S = 600.0
+_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
 
 class Unready(Exception):
@@ -151,9 +153,10 @@ def root(suite: str, packages: Sequence[str] = (), say: Callable[[str], None] = 
     return place
 
 
-def also(place: Path, program: str, package: str) -> None:
-    """Install a further package in a root, unless its program is there. Nothing is started by it."""
-    if list(place.glob(program)):
+def also(place: Path, wanted: Mapping[str, str]) -> None:
+    """Install further packages in a root unless what they bring, by its path, is there. Nothing is started by it."""
+    missing = [package for name, package in wanted.items() if not list(place.glob(name))]
+    if not missing:
         return
     policy = place / "usr/sbin/policy-rc.d"
     policy.write_text("#!/bin/sh\nexit 101\n")
@@ -165,8 +168,51 @@ def also(place: Path, program: str, package: str) -> None:
         "HOME": "/root",
     }
     inside: list[str | Path] = ["chroot", place, "apt-get", "-qq"]
-    run([*inside, "update"], f"{package} update", quiet)
-    run([*inside, "install", "-y", "--no-install-recommends", package], f"{package} in {place.name}", quiet)
+    what = "-".join(missing)
+    run([*inside, "update"], f"{what} update", quiet)
+    run([*inside, "install", "-y", "--no-install-recommends", *missing], f"{what} in {place.name}", quiet)
+
+
+# Private mounts that vanish with the command.
+_IN_ROOT = """
+mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" || exit 99
+exec chroot "$1" /bin/bash -c "$2"
+"""
+
+
+def inside(
+    place: Path, command: str, env: Mapping[str, str], where: str = "/", seconds: float = 900
+) -> subprocess.CompletedProcess[str]:
+    """Run a shell command in a root, with these variables alone."""
+    settings = " ".join(f"export {name}={shlex.quote(value)};" for name, value in env.items())
+    return subprocess.run(
+        ["unshare", "-m", "sh", "-c", _IN_ROOT, "sh", place, f"{settings} cd {where} && {command}"],
+        env={"PATH": os.defpath + ":/usr/sbin:/sbin"},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=seconds,
+        check=False,
+    )
+
+
+def network(place: Path) -> dict[str, str]:
+    """Give a root this machine's resolver and certificates, and return the variables by which it reaches the world."""
+    for name in ("/etc/resolv.conf", "/etc/hosts"):
+        if Path(name).exists():
+            shutil.copy(name, str(place) + name)
+    env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
+    env |= {k: v for k, v in os.environ.items() if k.lower() in ("http_proxy", "https_proxy", "no_proxy")}
+    return env | certificates(place)
+
+
+def certificates(place: Path) -> dict[str, str]:
+    """Give a root this machine's certificates where it has some: behind a proxy there are further ones."""
+    bundle = place / _BUNDLE.lstrip("/")
+    if not bundle.exists():
+        return {}
+    shutil.copy(_BUNDLE, bundle)
+    return {"PIP_CERT": _BUNDLE}
 
 
 def run(command: Sequence[str | Path], what: str, env: dict[str, str] | None = None, seconds: float = 3600) -> None:

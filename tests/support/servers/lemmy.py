@@ -76,7 +76,7 @@ def build(say: Callable[[str], None]) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         debian.need(["initdb"], "postgresql", say)
         if installed().major < V1_0.postgresql:
-            debian.also(debian.root(SUITE, PACKAGES, say), "usr/lib/postgresql/*/bin/postgres", "postgresql")
+            debian.also(debian.root(SUITE, PACKAGES, say), {"usr/lib/postgresql/*/bin/postgres": "postgresql"})
         if not _wire_is_new():
             shutil.copytree(_PROJECT, _PLACE, dirs_exist_ok=True)
             environment = {**os.environ, "HOME": str(debian.HOME), "CARGO_TARGET_DIR": str(_TARGET)}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from support import needs
-from support.servers import debian, disk, docker, lemmy, mastodon_mock, misskey_types, pictrs, s3, site
+from support.servers import debian, disk, docker, lemmy, mastodon_mock, misskey_types, pictrs, s3, site, trixie
 from support.servers.debian import Unready
 
 Say = Callable[[str], None]
@@ -48,6 +48,7 @@ STEPS = {
         Step("s3", s3.check, lambda _: s3.build()),
         Step("debian", partial(debian.check_root, "bookworm"), lambda say: debian.root("bookworm", say=say)),
         Step("docker", docker.check, docker.make),
+        Step("trixie", trixie.check, trixie.make),
         Step("lemmy", lemmy.check, lemmy.build),
         Step("pictrs", pictrs.check, pictrs.build),
     )

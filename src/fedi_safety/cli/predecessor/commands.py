@@ -120,7 +120,7 @@ def pictrs_worker(
 
     sh = _shell(config, ledger, log_level, quiet, yes, threads)
     if not sh.settings.worker.gates:
-        _needed({}, SAFETY_URL)
+        raise UsageError(SAFETY_URL, "is not set", f"set it in `.env`, or name a gate to {hint('worker')}")
     return run_worker(sh, [])
 
 

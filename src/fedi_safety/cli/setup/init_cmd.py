@@ -36,7 +36,7 @@ def init(
     ] = None,
     act: Annotated[
         str | None,
-        typer.Option("--act", metavar="ACT", help="What is done about condemned objects: report, delete or purge."),
+        typer.Option("--act", metavar="ACTION", help="What is done about condemned objects: report, delete or purge."),
     ] = None,
     config: ConfigOption = None,
     ledger: LedgerOption = None,

@@ -5,18 +5,17 @@ It overwrites nothing, and leaves nothing half-written, whatever fails.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from fedi_safety.cli.output_file import put
 from fedi_safety.config.locations import system_config, there, user_config
 from fedi_safety.core.errors import UsageError
 from fedi_safety.core.wording.hints import hint
 
 _SECRET_MODE, _OPEN_MODE = 0o600, 0o644
-_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
 def new_place(named: str | None) -> Path:
@@ -67,7 +66,7 @@ def write_new(place: Path, text: str, *, secret: bool, check: Callable[[Path], N
         try:
             _write(beside, text, _SECRET_MODE if secret else _OPEN_MODE)
             check(beside)
-            _name(beside, place)
+            put(beside, place, replace=False)
         finally:
             with suppress(OSError):
                 beside.unlink()
@@ -77,7 +76,7 @@ def write_new(place: Path, text: str, *, secret: bool, check: Callable[[Path], N
     except OSError as error:
         cause = (error.strerror or type(error).__name__).lower()
         raise UsageError(
-            str(place), f"it cannot be written: {cause}", "mend that, or name another file with --config"
+            str(place), f"it cannot be written: {cause}", "put that right, or name another file with --config"
         ) from error
     finally:
         for directory in reversed(made):
@@ -109,15 +108,3 @@ def _write(path: Path, text: str, mode: int) -> None:
         file.flush()
         os.fchmod(descriptor, mode)
         os.fsync(descriptor)
-
-
-def _name(beside: Path, place: Path) -> None:
-    """Give a file its name, never one that is taken. A file system without hard links has a moment between the two."""
-    try:
-        place.hardlink_to(beside)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        if there(place):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(place)) from None
-        beside.rename(place)

@@ -381,7 +381,7 @@ class Backlog:
         if tally.judged or tally.acted:
             log.info("waiting uploads: %d judged, %d condemned, %d removed", tally.judged, tally.block, tally.acted)
         if planning and tally.block:
-            log.error("%d uploads are condemned and stay: no act was chosen for %s; %s, or set `act`",
+            log.error("%d uploads are condemned and stay: no action is chosen for %s; %s, or set `act`",
                       tally.block, store.url, hint("apply {}", store.url))  # fmt: skip
         if report.breaker is not None and not planning:
             log.error("the breaker holds removals back: %s", report.breaker)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Protocol
 
 from sqlalchemy import Connection
@@ -62,6 +63,21 @@ class Database(Protocol):
 
     def under_way(self) -> list[Progress]:
         """Return how far the passes are that are under way; see `ProgressReader`."""
+        ...
+
+    def guard(self, check: Callable[[Connection], None]) -> None:
+        """Have `check` called at the beginning of every write from now on, inside its transaction.
+
+        What it raises ends that write.
+        """
+        ...
+
+    def copy_to(self, file: Path, called: str) -> Database:
+        """Write all that this holds at one moment to a new file, whoever writes meanwhile; return it, for reading only.
+
+        It is durable when this returns, and is for its owner alone. `called` is what a person knows the file by. Raises
+        `LedgerError` where there is no room, and for what is damaged.
+        """
         ...
 
     def dispose(self) -> None:

@@ -11,7 +11,7 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -27,6 +27,7 @@ from fedi_safety.ledger.database.progress_files import ProgressFiles
 
 _CACHE_KIB = 32 * 1024
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
+_COPY_PAGES = 4096  # 16 MB
 _BEGIN = "ledger_begin"
 
 
@@ -43,16 +44,22 @@ def file_of(url_or_path: str) -> Path:
 class SqliteDatabase:
     """One SQLite file as a `Database`. Writers of this process queue up on one lock."""
 
-    def __init__(self, path: Path, *, readonly: bool, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
-        """Prepare the file and the pool; the first statement opens it."""
+    def __init__(
+        self, path: Path, *, readonly: bool, busy_timeout_s: float = BUSY_TIMEOUT_S, copy_of: Path | None = None
+    ) -> None:
+        """Prepare the file and the pool; the first statement opens it.
+
+        A copy that nobody writes is named after what it was made of: what is wrong with it is wrong there.
+        """
         self.path = path
-        self.name = str(path)
+        self.name = str(copy_of or path)
         self.readonly = readonly
         self._writing = threading.Lock()
         _prepare_file(path, readonly)
         self._identity = _identity(path)
         self._progress = ProgressFiles(path)
-        self.engine = _engine(path, readonly, busy_timeout_s)
+        self._check: Callable[[Connection], None] | None = None
+        self.engine = _engine(path, readonly, busy_timeout_s, copy_of)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -76,7 +83,56 @@ class SqliteDatabase:
                         "was deleted, renamed or replaced while it was in use; nothing more is done",
                         "stop fedi-safety, put the right file there, and start it again",
                     )
+                if self._check is not None:
+                    self._check(connection)
                 yield connection
+
+    def guard(self, check: Callable[[Connection], None]) -> None:
+        """Have `check` called at the beginning of every write from now on, inside its transaction."""
+        self._check = check
+
+    def copy_to(self, file: Path, called: str) -> SqliteDatabase:
+        """Write all that this holds at one moment to a new file, by SQLite's own way; return it, for reading only."""
+        with self.read() as connection:
+            sized = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
+            size = connection.exec_driver_sql(sized).scalar_one()  # reads: from here on it is one moment
+            room = os.statvfs(file.parent)
+            free = room.f_bavail * room.f_frsize
+            if room.f_blocks and free < size:  # to fill a disk on which the ledger lies too would stop that
+                cause = f"the ledger has {size / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free there"
+                raise LedgerError(called, cause, _ROOM)
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            with closing(sqlite3.connect(file, isolation_level=None)) as target:
+                # It is whole when it has its name, or thrown away: no journal, one sync at the end.
+                target.execute("PRAGMA journal_mode=OFF")
+                target.execute("PRAGMA synchronous=OFF")
+                self._copy(connection, target, called)
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        copy = SqliteDatabase(file, readonly=True, copy_of=self.path)
+        try:
+            with copy.read() as connection:
+                found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one()
+            if found != "ok":
+                raise LedgerError(self.name, f"is damaged: {found.splitlines()[-1]}", _RESTORE)
+        except BaseException:
+            copy.dispose()
+            raise
+        return copy
+
+    def _copy(self, connection: Connection, target: sqlite3.Connection, called: str) -> None:
+        source = connection.connection.driver_connection
+        assert isinstance(source, sqlite3.Connection), "its own driver"
+        try:
+            # The open transaction keeps all steps at one moment, whoever writes between two of them.
+            source.backup(target, pages=_COPY_PAGES, progress=_between)
+        except sqlite3.Error as error:
+            of_source = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+            explained = explain(self.path if of_source else Path(called), error)
+            raise (explained or error) from error
 
     def prepare(self) -> None:
         """Switch the file to write-ahead logging, which it keeps: readers then never wait for the writer."""
@@ -121,6 +177,10 @@ class SqliteDatabase:
     def dispose(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+def _between(*_: int) -> None:
+    """Let a signal be heard between two steps of a copy."""
 
 
 def open_foreign(path: Path) -> sqlite3.Connection:
@@ -180,11 +240,11 @@ def _open_own(path: Path) -> int:
     return descriptor
 
 
-def _engine(path: Path, readonly: bool, busy_timeout_s: float) -> Engine:
+def _engine(path: Path, readonly: bool, busy_timeout_s: float, copy_of: Path | None) -> Engine:
     absolute = path.absolute()
     uri = f"file:{quote(os.fsencode(absolute))}?mode={'ro' if readonly else 'rw'}"
     writable = os.access(absolute.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
-    if readonly and not writable and not Path(f"{absolute}-wal").exists():
+    if copy_of or (readonly and not writable and not Path(f"{absolute}-wal").exists()):
         # Without a log nobody is writing, and SQLite cannot create the log's index here to make sure.
         uri += "&immutable=1"
     engine = create_engine(
@@ -218,7 +278,7 @@ def _engine(path: Path, readonly: bool, busy_timeout_s: float) -> Engine:
     def translate(context: ExceptionContext) -> None:
         original = context.original_exception
         if isinstance(original, sqlite3.Error):
-            explained = explain(path, original)
+            explained = explain(copy_of or path, original)
             if explained is not None:
                 raise explained from original
 
@@ -226,6 +286,7 @@ def _engine(path: Path, readonly: bool, busy_timeout_s: float) -> Engine:
 
 
 _RESTORE = "move it away and restore a backup"
+_ROOM = "make room, or name a file on another disk; nothing was left there"
 _SPACE = "free some space; nothing of this step was kept"
 
 _MEANINGS: dict[int, tuple[type[LedgerError], str, str]] = {

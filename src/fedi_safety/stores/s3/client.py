@@ -160,10 +160,18 @@ class Client:
         following = str(page.get("NextContinuationToken") or "")
         if following:
             if following == token:
-                raise S3Fault(Kind.OUTSIDE, "the service lists the same page again and again", "report this service")
+                raise S3Fault(
+                    Kind.OUTSIDE,
+                    "the service lists the same page again and again",
+                    "report it to fedi-safety, with the name of the service",
+                )
             return following
         if last == before and self._old_listing:
-            raise S3Fault(Kind.OUTSIDE, "the service lists no further than one page", "report this service")
+            raise S3Fault(
+                Kind.OUTSIDE,
+                "the service lists no further than one page",
+                "report it to fedi-safety, with the name of the service",
+            )
         self._old_listing = True
         return ""
 
