@@ -171,7 +171,8 @@ def _forked(control: socket.socket) -> tuple[list[str], dict[str, str], str, int
                 return None
             pid = os.fork()
             if pid == 0:
-                for one in [control, waiting, *(asking for _, asking in running.values())]:
+                waiting.close()
+                for one in [control, *(asking for _, asking in running.values())]:
                     one.close()
                 os.close(descriptors[2])
                 for target, descriptor in enumerate(descriptors[:2], 1):
