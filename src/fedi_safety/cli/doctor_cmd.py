@@ -54,7 +54,7 @@ def doctor(
         bool, typer.Option("--speeds", help="Also measure clip's model in every number format; takes a minute.")
     ] = False,
     sql: Annotated[
-        bool, typer.Option("--sql", help="Print all SQL that makes or mends roles of databases, however long.")
+        bool, typer.Option("--sql", help="Print all SQL that makes or corrects roles of databases, however long.")
     ] = False,
     json_output: JsonOption = False,
     config: ConfigOption = None,
