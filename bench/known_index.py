@@ -1,8 +1,8 @@
-"""The index of known images: recall against brute force, sizes, look-ups, changes, and a list against all that is stored.
+"""The index of known images: recall against brute force, sizes, look-ups, changes, a list against all that is stored.
 
-Hashes are random ones with as many bits set as photographs' have or more: 1,000 photographs' own were as good as random.
-Times are of the processor, in milliseconds a look-up unless said. With `--peer PYTHON`, one that has faiss, its two exact
-indices are measured on the same hashes, on one thread.
+Hashes are random ones with as many bits set as photographs' have or more: 1,000 photographs' own were as good as
+random. Times are of the processor, in milliseconds a look-up unless said. With `--peer PYTHON`, one that has faiss, its
+two exact indices are measured on the same hashes, on one thread.
 """
 
 from __future__ import annotations
