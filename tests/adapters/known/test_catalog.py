@@ -271,6 +271,16 @@ def test_small_changes_do_not_pile_up(catalog: Catalog, tmp_path: Path, small_se
     assert all(len(hits) == 1 for hits in catalog.images().near(MANY[:200]))
 
 
+def test_who_reads_a_list_to_its_end_does_not_hold_up_a_change(tmp_path: Path) -> None:
+    with Catalog(tmp_path / "known", wait_s=0.05) as catalog:
+        catalog.put(KnownList("a"), entries(MANY[:9]))
+        reading = catalog.entries("a")
+        first = next(reading)
+        catalog.put(KnownList("a"), entries(MANY[100:300]))
+        assert len([first, *reading]) == 9, "it reads the list as it was when it began"
+        assert len(list(catalog.entries("a"))) == 200
+
+
 def test_a_reader_never_waits_for_a_writer(catalog: Catalog, tmp_path: Path, small_segments: None) -> None:
     catalog.put(KnownList("a"), entries(MANY[:60]))
     images = catalog.images()
