@@ -61,13 +61,13 @@ class Steps:
         SqliteDatabase.write = counted  # type: ignore[method-assign,assignment]
 
 
-def killed_at(fatal: int, work: Callable[[], object]) -> bool:
+def killed_at(fatal: int, work: Callable[[], object], install: Callable[[Steps], None] = Steps.install) -> bool:
     """Run `work` in a child and kill it at step `fatal`; return whether it was killed before it finished."""
     child = os.fork()
     if child == 0:
         code = 70
         try:
-            Steps(fatal).install()
+            install(Steps(fatal))
             work()
             code = FINISHED
         finally:

@@ -35,6 +35,7 @@ MOST_HITS = 100
 _WAIT_S = 30.0
 _RACES = 10
 _EXACT = (HashKind.SHA256, HashKind.SHA1, HashKind.MD5)
+_NOTHING = np.empty((0, 4), np.int64)
 HIT_COLUMNS = "row, kind, hash, id, clip, expires_s"
 
 
@@ -104,7 +105,7 @@ class Images:
             hits: list[list[Hit]] = [[] for _ in range(len(asked))]
             if live and len(asked):
                 columns = [self._found(part, asked, live) for part in view.index]
-                for query, number, rows, distances in _groups(columns):
+                for query, number, rows, distances in _groups([found for found in columns if len(found)]):
                     found = self._hits(live[number], rows, distances)
                     hits[query] += islice(found, MOST_HITS)
             return [sorted(found, key=lambda hit: (hit.distance, hit.list, hit.entry)) for found in hits]
@@ -175,6 +176,8 @@ class Images:
         """Return what of one segment is near enough to the queries by its list: query, list, row, distance."""
         wide = {number: found.distance for number, found in live.items() if found.distance > RADIUS}
         found = part.near(asked, wide)
+        if not len(found.row):
+            return _NOTHING
         rows, lists = part.rows_of(found.row)
         within = np.full(len(rows), -1)
         for number, known_list in live.items():
@@ -213,10 +216,10 @@ class Images:
 
 def _groups(columns: list[NDArray[np.int64]]) -> Iterator[tuple[int, int, Numbers, Numbers]]:
     """Give for each query and list what was found: query, list, rows and their distances, the nearest first."""
-    found = np.concatenate(columns) if columns else np.empty((0, 4), np.int64)
-    query, lists, rows, distances = found[np.lexsort((found[:, 2], found[:, 3], found[:, 1], found[:, 0]))].T
-    if not len(query):
+    if not columns:
         return
+    found = np.concatenate(columns)
+    query, lists, rows, distances = found[np.lexsort((found[:, 2], found[:, 3], found[:, 1], found[:, 0]))].T
     starts = np.flatnonzero(np.diff(query, prepend=-1) | np.diff(lists, prepend=-1))
     for first, last in zip(starts, [*starts[1:], len(query)], strict=True):
         yield int(query[first]), int(lists[first]), rows[first:last], distances[first:last]

@@ -21,6 +21,7 @@ from fedi_safety.known.tables import ENTRY_COLUMNS
 _BATCH = 10_000
 _MOST_NUMBER = 1 << 53  # what every format's numbers hold
 _COLUMNS = len(ENTRY_COLUMNS.split(","))
+_SIZES = {kind: kind.size_bytes for kind in HashKind}
 _SAME_NAME = "s.kind = e.kind AND s.clip = e.clip AND ifnull(s.id, s.hash) = ifnull(e.id, e.hash)"
 _WORDS = ("category", "seen_s", "expires_s", "quality", "positive", "negative")
 
@@ -49,11 +50,11 @@ def stage(
         connection.execute("BEGIN")
     try:
         while batch := list(islice(given, _BATCH)):
-            rows = batch if leaving else list(_taken(batch, refused))
+            rows = list(map(tables.entry_row, batch)) if leaving else list(_taken(batch, refused))
             with tables.explained(path):
                 connection.executemany(
                     f"INSERT INTO temp.{table} ({ENTRY_COLUMNS}) VALUES ({', '.join('?' * _COLUMNS)})",
-                    map(tables.entry_row, rows),
+                    rows,
                 )
         with tables.explained(path):
             connection.execute("COMMIT")
@@ -64,50 +65,55 @@ def stage(
     return refused
 
 
-def _taken(entries: Iterable[Entry], refused: Counter[Refusal]) -> Iterator[Entry]:
+def _taken(entries: Iterable[Entry], refused: Counter[Refusal]) -> Iterator[tuple[object, ...]]:
+    """Give the rows of the entries that are taken, and count the others."""
     for entry in entries:
-        refusal = refusal_of(entry)
+        row = tables.entry_row(entry)
+        refusal = _refusal(entry, row[-1])
         if refusal is None:
-            yield entry
+            yield row
         else:
             refused[refusal] += 1
 
 
-def refusal_of(entry: Entry) -> Refusal | None:
-    """Return why an entry is not taken onto a list; None where it is."""
-    if len(entry.hash) != entry.kind.size_bytes:
+def _refusal(entry: Entry, bits: int | None) -> Refusal | None:
+    """Return why an entry is not taken onto a list; None where it is. `bits` are those set in a PDQ."""
+    if len(entry.hash) != _SIZES[entry.kind]:
         return Refusal.LENGTH
-    if not _sound(entry):
+    if not (entry.id + entry.category + entry.clip).isascii() and not _encodable(entry):
         return Refusal.VALUES
-    if entry.kind is HashKind.PDQ:
-        if int.from_bytes(entry.hash, "big").bit_count() < FEWEST_BITS:
+    for number in (entry.positive, entry.negative, entry.quality, entry.seen_s, entry.expires_s):
+        if number and not -_MOST_NUMBER < number < _MOST_NUMBER:
+            return Refusal.VALUES
+    if bits is not None:
+        if bits < FEWEST_BITS:
             return Refusal.BLANK
         if entry.quality is not None and entry.quality < LEAST_QUALITY:
             return Refusal.QUALITY
     return None
 
 
-def _sound(entry: Entry) -> bool:
-    """Tell whether the tables can hold it: no lone surrogates, and no number beyond what others hold."""
-    for text in (entry.id, entry.category, entry.clip):
-        if not text.isascii():
-            try:
-                text.encode()
-            except UnicodeEncodeError:
-                return False
-    numbers = (entry.positive, entry.negative, entry.quality, entry.seen_s, entry.expires_s)
-    return all(number is None or -_MOST_NUMBER < number < _MOST_NUMBER for number in numbers)
+def _encodable(entry: Entry) -> bool:
+    """Tell whether its texts are such that the tables can hold: without lone surrogates."""
+    try:
+        (entry.id + entry.category + entry.clip).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def unique(connection: sqlite3.Connection) -> int:
     """Keep the last of those staged under one name; return how many were not kept."""
-    connection.execute("CREATE INDEX temp.staged_named ON staged (kind, clip, ifnull(id, hash))")
-    ordered = (
-        "SELECT place, lead(place) OVER (PARTITION BY kind, clip, ifnull(id, hash) ORDER BY place) AS later FROM staged"
-    )
-    return connection.execute(
-        f"DELETE FROM temp.staged WHERE place IN (SELECT place FROM ({ordered}) WHERE later IS NOT NULL)"
-    ).rowcount
+    named = "kind, clip, ifnull(id, hash)"
+    try:
+        connection.execute(f"CREATE UNIQUE INDEX temp.staged_named ON staged ({named})")
+    except sqlite3.IntegrityError:
+        connection.execute(f"CREATE INDEX temp.staged_named ON staged ({named})")
+    else:
+        return 0
+    later = f"lead(place) OVER (PARTITION BY {named} ORDER BY place)"
+    doubled = f"SELECT place FROM (SELECT place, {later} AS later FROM temp.staged) WHERE later IS NOT NULL"
+    return connection.execute(f"DELETE FROM temp.staged WHERE place IN ({doubled})").rowcount
 
 
 def apply(connection: sqlite3.Connection, number: int, *, whole: bool) -> Applied:
@@ -123,30 +129,37 @@ def apply(connection: sqlite3.Connection, number: int, *, whole: bool) -> Applie
         leaving = f"temp.leaving l CROSS JOIN entries e ON {_SAME_NAME.replace('s.', 'l.')}"
         query = f"SELECT DISTINCT e.row, e.kind FROM {leaving} WHERE e.list = ? AND NOT {named}"
     removed = connection.execute(f"INSERT INTO temp.gone {query}", (number,)).rowcount
-    meeting = f"temp.staged s CROSS JOIN entries e ON e.list = ? AND {_SAME_NAME}"
-    query = f"INSERT INTO temp.gone SELECT e.row, e.kind FROM {meeting} WHERE e.hash <> s.hash"
-    rehashed = connection.execute(query, (number,)).rowcount
+    ours, theirs = (", ".join(f"{table}.{word}" for word in ("hash", *_WORDS)) for table in ("e", "s"))
+    connection.execute(
+        "INSERT INTO temp.met SELECT e.row, e.kind, s.place, e.hash <> s.hash FROM temp.staged s CROSS JOIN entries e "
+        f"ON e.list = ? AND {_SAME_NAME} WHERE ({ours}) IS NOT ({theirs})",
+        (number,),
+    )
+    rehashed = connection.execute("INSERT INTO temp.gone SELECT row, kind FROM temp.met WHERE rehashed").rowcount
     upkeep.count_dead(connection)
     connection.execute("DELETE FROM entries WHERE row IN (SELECT row FROM temp.gone)")
-    reworded = connection.execute(
-        f"UPDATE entries AS e SET {', '.join(f'{word} = s.{word}' for word in _WORDS)} FROM temp.staged s "
-        f"WHERE e.list = ? AND {_SAME_NAME} AND ({', '.join(f'e.{word}' for word in _WORDS)}) "
-        f"IS NOT ({', '.join(f's.{word}' for word in _WORDS)})",
-        (number,),
-    ).rowcount
+    reworded = _reword(connection)
     columns = ", ".join(f"s.{column.strip()}" for column in ENTRY_COLUMNS.split(","))
     fresh = connection.execute(
-        f"INSERT INTO entries (list, {ENTRY_COLUMNS}) SELECT ?, {columns} FROM temp.staged s WHERE NOT EXISTS "
-        f"(SELECT 1 FROM entries e WHERE e.list = ? AND {_SAME_NAME}) ORDER BY s.kind, s.clip, ifnull(s.id, s.hash)",
-        (number, number),
+        f"INSERT OR IGNORE INTO entries (list, {ENTRY_COLUMNS}) SELECT ?, {columns} FROM temp.staged s "
+        "ORDER BY s.kind, s.clip, ifnull(s.id, s.hash)",
+        (number,),
     ).rowcount
     (accepted,) = connection.execute("SELECT count(*) FROM temp.staged").fetchone()
     return Applied(accepted, fresh - rehashed, rehashed + reworded, removed, fresh, removed + rehashed)
 
 
+def _reword(connection: sqlite3.Connection) -> int:
+    """Write anew what is said of entries whose hash stays, where it differs; return of how many."""
+    words = ", ".join(_WORDS)
+    said = f"SELECT {words} FROM temp.staged WHERE place = (SELECT place FROM temp.met WHERE row = entries.row)"
+    rows = "SELECT row FROM temp.met WHERE NOT rehashed"
+    return connection.execute(f"UPDATE entries SET ({words}) = ({said}) WHERE row IN ({rows})").rowcount
+
+
 def clear(connection: sqlite3.Connection) -> None:
     """Forget what was staged."""
-    for table in ("staged", "leaving", "gone"):
+    for table in ("staged", "leaving", "gone", "met"):
         connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
 
 
@@ -159,3 +172,5 @@ def _make(connection: sqlite3.Connection) -> None:
     for table in ("staged", "leaving"):
         connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {table} ({columns})")
     connection.execute("CREATE TEMP TABLE IF NOT EXISTS gone (row INTEGER PRIMARY KEY, kind INTEGER)")
+    met = "row INTEGER PRIMARY KEY, kind INTEGER, place INTEGER, rehashed INTEGER"
+    connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS met ({met})")

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from fedi_safety.core.errors import KnownError, KnownUsageError
@@ -183,13 +184,13 @@ def list_row(known_list: KnownList) -> tuple[object, ...]:
     )
 
 
-def list_of(row: tuple[object, ...]) -> KnownList:
+def list_of(row: tuple[Any, ...]) -> KnownList:
     """Return the list of a row of `LIST_COLUMNS`."""
     name, effect, distance, share, origin, licence, redistribute, expires_s = row
-    return KnownList(name, Effect(effect), distance, share, origin, licence, bool(redistribute), expires_s)  # type: ignore[arg-type]
+    return KnownList(name, Effect(effect), distance, share, origin, licence, bool(redistribute), expires_s)
 
 
-def entry_row(entry: Entry) -> tuple[object, ...]:
+def entry_row(entry: Entry) -> tuple[Any, ...]:
     """Return an entry as the columns `ENTRY_COLUMNS`."""
     return (
         NUMBERS[entry.kind],
@@ -206,7 +207,7 @@ def entry_row(entry: Entry) -> tuple[object, ...]:
     )
 
 
-def entry_of(row: tuple[object, ...]) -> Entry:
+def entry_of(row: tuple[Any, ...]) -> Entry:
     """Return the entry of a row of `ENTRY_COLUMNS`."""
     kind, value, name, category, seen_s, expires_s, quality, positive, negative, clip, _ = row
-    return Entry(KINDS[kind], value, name or "", category, seen_s, expires_s, quality, positive, negative, clip)  # type: ignore[arg-type, index]
+    return Entry(KINDS[kind], value, name or "", category, seen_s, expires_s, quality, positive, negative, clip)

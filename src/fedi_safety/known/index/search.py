@@ -39,6 +39,9 @@ class Table(NamedTuple):
     rows: NDArray[np.uint32]
 
 
+_NOTHING = Found(*(np.empty(0, np.int64) for _ in Found._fields))
+
+
 def halves(hashes: Words) -> Halves:
     """Return hashes of four words as halves."""
     return Halves(np.ascontiguousarray(hashes[:, :2]), np.ascontiguousarray(hashes[:, 2:]))
@@ -73,8 +76,9 @@ def by_chunks(hashes: Halves, table: Table, queries: Words, within: int = RADIUS
 def joined(pieces: list[Found]) -> Found:
     """Return several findings as one."""
     if not pieces:
-        nothing = np.empty(0, np.int64)
-        return Found(nothing, nothing, nothing)
+        return _NOTHING
+    if len(pieces) == 1:
+        return pieces[0]
     return Found(*(np.concatenate(columns) for columns in zip(*pieces, strict=True)))
 
 

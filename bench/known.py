@@ -1,0 +1,28 @@
+"""Lists of known images, part by part: `./dev bench known PART [options]`; `PART --help` has its options.
+
+index  the catalog and the index alone: recall, size, look-ups, changes, a list against all that is stored
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from bench import known_index
+
+PARTS: dict[str, Callable[[Sequence[str]], None]] = {"index": known_index.main}
+
+
+def main() -> None:
+    """Run the part that is named."""
+    part, *arguments = sys.argv[1:] or ["--help"]
+    if part not in PARTS:
+        print(__doc__)
+        raise SystemExit(0 if part in ("-h", "--help") else 2)
+    PARTS[part](arguments)
+
+
+if __name__ == "__main__":
+    main()

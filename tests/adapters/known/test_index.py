@@ -1,0 +1,113 @@
+"""The index: whatever is within the distance is found, however the bits are spread, and nothing else is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedi_safety.known.index import join, search, segment
+from fedi_safety.known.index.chunks import CHUNKS, RADIUS, Layout, layout, words
+from fedi_safety.known.index.search import Found, halves, one_by_one
+from support.known import Hashes, altered, distance, flipped, pdqs
+
+MANY = pdqs(3_000)
+DISTANCES = [number % 35 for number in range(140)]
+QUERIES = np.stack([altered(MANY[number], bits, seed=number) for number, bits in enumerate(DISTANCES)])
+
+
+def pairs(found: Found) -> set[tuple[int, int, int]]:
+    return set(map(tuple, np.stack(found, axis=1).tolist()))
+
+
+def plain(many: Hashes, queries: Hashes, within: int) -> set[tuple[int, int, int]]:
+    """The same by the shortest way there is."""
+    bits = np.bitwise_count(queries[:, None] ^ many[None]).sum(axis=2, dtype=np.int64)
+    return {(q, r, int(bits[q, r])) for q, r in np.argwhere(bits <= within).tolist()}
+
+
+def stored(folder: Path, many: Hashes) -> segment.Segment:
+    rows = np.arange(len(many))
+    name, _ = segment.write(folder, rows + 1, np.ones_like(rows), words(many))
+    return segment.read(folder / name)
+
+
+@pytest.mark.parametrize("rows", [1, 1_000, 60_000, 1 << 20])
+def test_bits_spread_as_evenly_as_can_be_are_met_in_some_chunk(rows: int) -> None:
+    """One chunk differs by its radius and every other by one more: 31 bits in the worst order there is."""
+    cut = layout(rows)
+    dropped = 22 - int(cut.values[0]).bit_length()
+    radii = [int(np.bitwise_count(cut.neighbours(chunk)).max()) for chunk in range(CHUNKS)]
+    for least in range(CHUNKS):
+        places = []
+        for chunk, radius in enumerate(radii):
+            first = int(cut.shift[chunk])
+            bits = range(first, first + radius + (chunk != least))
+            places += [_place(int(cut.word[chunk]), bit) for bit in bits]
+        other = flipped(MANY[0], places)
+        assert distance(MANY[0], other) == RADIUS, f"{dropped} bits left out"
+        assert np.isin(own(cut, other), cut.keys(words(MANY[:1]))).any()
+
+
+def _place(word: int, bit: int) -> int:
+    """Where a bit of a little-endian word is among the bits of a hash."""
+    return word * 64 + bit // 8 * 8 + 7 - bit % 8
+
+
+def own(cut: Layout, one: Hashes) -> list[int]:
+    """The buckets that a hash itself is in."""
+    return [int(cut.base[chunk] + cut.of_chunk(words(one[None]), chunk)[0]) for chunk in range(CHUNKS)]
+
+
+def test_a_look_up_is_what_comparing_with_every_row_is(tmp_path: Path) -> None:
+    expected = plain(MANY, QUERIES, RADIUS)
+    assert len(expected) == sum(bits <= RADIUS for bits in DISTANCES)
+    assert pairs(stored(tmp_path, MANY).near(words(QUERIES), {})) == expected
+    assert pairs(one_by_one(halves(words(MANY)), words(QUERIES), RADIUS)) == expected
+
+
+def test_lists_of_a_wider_distance_are_compared_as_a_whole(tmp_path: Path) -> None:
+    rows = np.arange(len(MANY))
+    name, _ = segment.write(tmp_path, rows, np.where(rows < 100, 7, 1), words(MANY))
+    found = segment.read(tmp_path / name).near(words(QUERIES), {7: 40})
+    near, wide = plain(MANY, QUERIES, RADIUS), {p for p in plain(MANY, QUERIES, 40) if p[1] < 100}
+    assert pairs(found) == near | wide
+    assert wide - near
+
+
+def test_entries_that_crowd_a_chunk_are_never_dearer_than_brute_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All rows share one chunk with the query. What is looked at is bounded, and the answer is the same."""
+    crowd = pdqs(20_000, seed=3)
+    crowd[:, :8] = MANY[0, :8]  # three chunks of every row
+    crowd[5] = altered(MANY[0], 20)
+    index = stored(tmp_path, crowd)
+    looked_at: list[int] = []
+    real = search.ranges
+    monkeypatch.setattr(search, "ranges", lambda s, c: looked_at.append(int(c.sum())) or real(s, c))
+    queries = np.stack([MANY[0], MANY[1]])
+    assert pairs(index.near(words(queries), {})) == plain(crowd, queries, RADIUS) != set()
+    assert sum(looked_at) <= len(queries) * len(crowd)
+
+
+@pytest.mark.parametrize("few", [3, 300])
+def test_a_join_is_what_comparing_all_pairs_is(few: int) -> None:
+    listed, many = QUERIES[:few] if few < 100 else np.concatenate([QUERIES, pdqs(few, seed=9)]), MANY
+    within = np.array([(0, 15, 31, 31, 40)[number % 5] for number in range(len(listed))])
+    found = join.Joiner(words(listed), within).meet(words(many))
+    expected = {(row, q, bits) for q, row, bits in plain(many, listed, 40) if bits <= within[q]}
+    assert pairs(found) == expected
+    assert expected
+
+
+def test_a_list_made_to_crowd_a_join_is_never_dearer_than_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed, many = pdqs(600, seed=5), MANY.copy()
+    listed[:, :8] = many[:, :8] = MANY[0, :8]
+    looked_at: list[int] = []
+    real = join.ranges
+    monkeypatch.setattr(join, "ranges", lambda s, c: looked_at.append(int(c.sum())) or real(s, c))
+    found = join.Joiner(words(listed), np.full(len(listed), RADIUS)).meet(words(many[:500]))
+    assert pairs(found) == {(row, q, bits) for q, row, bits in plain(many[:500], listed, RADIUS)}
+    assert sum(looked_at) <= len(listed) * 500
