@@ -114,7 +114,7 @@ def test_a_hit_by_a_turned_picture_stays_as_long_as_its_entry(world: World) -> N
     world.judged("a", [turned])
     world.take(THEIRS, Entry(HashKind.PDQ, one, "1"), Entry(HashKind.PDQ, pdq(), "2"))
     content, judgement, _ = world.ledger.contents([sha("a")])[sha("a")]
-    hit = Signal(1.0, 0, matches=(Match("theirs", "1", 6),))
+    hit = Signal(1.0, 0, matches=(Match("theirs", "1", 6, "mirrored"),))
     signals = {**content.scores.signals, "known.block": hit, "known.match": hit}
     condemned = replace(judgement, verdict=Verdict.BLOCK)
     rematch = Rematch(sha("a"), replace(content.scores, signals=signals), condemned)

@@ -22,8 +22,7 @@ from fedi_safety.app.replay import UNDECIDED, Rejudge
 from fedi_safety.app.stores import Target, targets
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.enums import ActKind, Verdict
-from fedi_safety.core.frames.scores import FrameScores
-from fedi_safety.core.known.effects import Met, effects
+from fedi_safety.core.known.effects import BLOCK, LEAST_QUALITY, MATCH, SIGNALS, effects, signals
 from fedi_safety.core.known.types import Effect, HashKind, Hit
 from fedi_safety.core.ledger.matches import Rematch
 from fedi_safety.core.policy import Policy
@@ -33,13 +32,9 @@ from fedi_safety.stores import canonical_url
 if TYPE_CHECKING:
     from fedi_safety.core.ledger.ports import WholeLedger
 
-KNOWN_SIGNALS = ("known.block", "known.match", "known.review")
-LEAST_QUALITY = 50
-"""A picture with less to see is compared with nothing."""
-
 _AT_ONCE = 500
 _PICTURES_AT_ONCE = 1024
-_MOST_MATCHES = 20
+_MOST_NAMED = 20
 _EXACT = (HashKind.SHA256, HashKind.SHA1, HashKind.MD5)
 
 
@@ -95,8 +90,7 @@ def apply_lists(
     so that such a list need not be among `names`. Raises `Unscannable` where the lists cannot be read.
     """
     measured = measurable(settings)
-    signals = measured.signals | frozenset(KNOWN_SIGNALS)
-    decide = Rejudge(policy.among(signals, measured.definitions), signals)
+    decide = Rejudge(measured.in_force(policy), measured.signals)
     counts = ledger.hash_counts()
     applied = Applied(counts.contents, counts.hashed if names else counts.contents)
     changing = _Changing(ledger, lists, decide)
@@ -124,7 +118,7 @@ def _count(ledger: WholeLedger, found: Sequence[tuple[Rematch, str]], applied: A
     applied.moves.update(moved.values())
     for _, obj, sha256 in ledger.objects_of(list(moved)):
         applied.objects[moved[sha256]] += 1
-        if moved[sha256][1] == Verdict.BLOCK.value and len(applied.named) < _MOST_MATCHES:
+        if moved[sha256][1] == Verdict.BLOCK.value and len(applied.named) < _MOST_NAMED:
             applied.named.append(obj.key)
 
 
@@ -177,16 +171,16 @@ class _Changing:
         standing: list[bytes] = []
         for sha256, (content, judgement, decided) in known.items():
             hits = near.get(sha256, {}), kept.get(sha256, [])
-            signals = self._signals(content, hashes.get(sha256), *hits, spoken=sha256 in dismissed)
-            if signals["known.match"].value:
+            told = self._signals(content, hashes.get(sha256), *hits, spoken=sha256 in dismissed)
+            if MATCH in told:
                 applied.hits += 1
                 if sha256 in dismissed:
                     applied.dismissed.append(sha256)
-            if _said(content.scores.signals) == _said(signals):
-                if decided and judgement.verdict is Verdict.BLOCK and signals["known.block"].value:
+            if _said(content.scores.signals) == _said(told):
+                if decided and judgement.verdict is Verdict.BLOCK and BLOCK in told:
                     standing.append(sha256)
                 continue
-            scores = _with(content.scores, signals)
+            scores = _with(content.scores, told)
             anew = judgement if sha256 in dismissed else self._decide(sha256, scores)
             before = judgement.verdict.value if decided else UNDECIDED
             found.append((Rematch(sha256, scores, anew), before))
@@ -213,15 +207,15 @@ class _Changing:
     def _kept(self, known: Mapping[bytes, tuple[Content, Any, bool]]) -> dict[bytes, list[tuple[int, Hit]]]:
         """Return the perceptual hits on record whose entry is still there, by content, with their frame.
 
-        Of a picture one hash is stored, and it may have met the entry turned or mirrored, which is never at distance 0.
+        Of a picture one hash is stored, upright: what met an entry turned or mirrored does not meet it by that.
         """
         on_record = {
             sha256: {
                 (match.list, match.entry): (signal.frame, match)
-                for name in KNOWN_SIGNALS
+                for name in SIGNALS
                 if (signal := content.scores.signals.get(name)) is not None
                 for match in signal.matches
-                if match.list in self._named and 0 < match.distance <= self._named[match.list].distance
+                if match.turn and match.list in self._named and match.distance <= self._named[match.list].distance
             }
             for sha256, (content, _, _) in known.items()
         }
@@ -231,13 +225,13 @@ class _Changing:
                 asked[name].add(entry)
         there = {(name, entry) for name, wanted in asked.items() for entry in self._there(name, wanted)}
         return {
-            sha256: [
-                (frame, Hit(match.list, self._named[match.list].effect, match.entry, HashKind.PDQ, match.distance))
-                for named, (frame, match) in matches.items()
-                if named in there
-            ]
+            sha256: [(frame, self._hit(match)) for named, (frame, match) in matches.items() if named in there]
             for sha256, matches in on_record.items()
         }
+
+    def _hit(self, match: Match) -> Hit:
+        effect = self._named[match.list].effect
+        return Hit(match.list, effect, match.entry, HashKind.PDQ, match.distance, match.turn)
 
     def _there(self, name: str, wanted: set[str]) -> Iterator[str]:
         for entry in self._lists.entries(name, HashKind.PDQ):
@@ -267,50 +261,26 @@ class _Changing:
                 pictures.setdefault(frame, []).append(hit)
         if spoken:
             exact, pictures = _accusing(exact), {frame: _accusing(hits) for frame, hits in pictures.items()}
-        found = effects(exact, pictures)
-        block, review, harmless = (found[effect] for effect in (Effect.BLOCK, Effect.REVIEW, Effect.NEGATIVE))
-        return {
-            "known.block": _signal(block, harmless),
-            "known.review": _signal(review, ()),
-            "known.match": _signal((*block, *review), ()),
-        }
+        rows = content.scores.frames.rows() if content.scores.frames is not None else ()
+        return signals(effects(exact, pictures), {row.frame: row.where for row in rows})
 
 
 def _accusing(hits: Sequence[Hit]) -> list[Hit]:
     return [hit for hit in hits if hit.effect is not Effect.NEGATIVE]
 
 
-def _signal(met: Sequence[Met], instead: Sequence[Met]) -> Signal:
-    """Return what hits raise; what holds them back is named where there are none."""
-    named = (met or instead)[:_MOST_MATCHES]
-    matches = tuple(dict.fromkeys(Match(each.hit.list, each.hit.entry, each.hit.distance) for each in named))
-    frame = next((each.frame for each in met if each.frame is not None), 0)
-    return Signal(1.0 if met else 0.0, frame, matches=matches)
-
-
-def _said(signals: Mapping[str, Signal]) -> dict[str, tuple[bool, frozenset[tuple[str, str]]]]:
-    """Return what lists have said of a content: raised or not, and by which entries."""
+def _said(told: Mapping[str, Signal]) -> dict[str, tuple[float, frozenset[tuple[str, str]]]]:
+    """Return what lists say of a content: how much, and by which entries."""
     return {
-        name: (signal.value > 0, frozenset((match.list, match.entry) for match in signal.matches))
-        for name in KNOWN_SIGNALS
-        if (signal := signals.get(name, _NOTHING)) != _NOTHING
+        name: (signal.value, frozenset((match.list, match.entry) for match in signal.matches))
+        for name in SIGNALS
+        if (signal := told.get(name)) is not None
     }
 
 
-_NOTHING = Signal(0.0)
-
-
-def _with(scores: Scores, signals: Mapping[str, Signal]) -> Scores:
-    """Return scores with these signals in place of the lists' earlier ones; they hold for every picture."""
-    frames = scores.frames
-    if frames is not None and frames.data and (rows := frames.rows()):
-        own = [
-            replace(row, signals={name: v for name, v in row.signals.items() if name not in KNOWN_SIGNALS})
-            for row in rows
-        ]
-        if own != list(rows):
-            frames = FrameScores.of(own, closed=frames.closed)
-    return replace(scores, signals={**scores.signals, **signals}, frames=frames)
+def _with(scores: Scores, told: Mapping[str, Signal]) -> Scores:
+    """Return scores with what lists say now in place of what they said; it holds for every picture."""
+    return replace(scores, signals={n: s for n, s in scores.signals.items() if n not in SIGNALS} | dict(told))
 
 
 def _candidates(ledger: WholeLedger, lists: Lists, names: Collection[str]) -> Iterator[bytes]:

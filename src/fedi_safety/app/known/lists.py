@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from fedi_safety.app.known.backwards import LEAST_QUALITY, Applied, apply_lists
+from fedi_safety.app.known.backwards import Applied, apply_lists
 from fedi_safety.app.known.compared import Current, Exchanged, Lists, tried
 from fedi_safety.config.locations import known_folder
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import FediSafetyError, KnownError, KnownUsageError, Unscannable
+from fedi_safety.core.known.effects import LEAST_QUALITY
 from fedi_safety.core.known.types import Effect, Entry, HashKind, KnownList
 from fedi_safety.policies import load_policy
 

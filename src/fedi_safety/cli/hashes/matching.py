@@ -113,7 +113,7 @@ def _of_file(sh: Shell, images: Any, named: str) -> list[tuple[Hit, int | None]]
 def _pdq_of(frame: Any) -> Sequence[bytes]:
     import numpy as np
 
-    from fedi_safety.app.known.backwards import LEAST_QUALITY
+    from fedi_safety.core.known.effects import LEAST_QUALITY
     from fedi_safety.detectors.known.pdq import pdq
 
     bits, quality = pdq(np.frombuffer(frame.rgb, np.uint8).reshape(frame.height, frame.width, 3))
