@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fedi_safety.cli import run
-from support.known import World, flipped, md5, pdq, sha
+from support.judged_before import World, flipped, md5, pdq, sha
 from support.program import Done, check_one_line_error, program
 
 

@@ -26,7 +26,7 @@ from fedi_safety.core.known.types import Effect, Entry, HashKind, KnownList
 from fedi_safety.core.ledger.matches import Rematch
 from fedi_safety.core.types import Match, Signal
 from fedi_safety.known.formats import read
-from support.known import POLICY, World, flipped, md5, pdq, sha
+from support.judged_before import POLICY, World, flipped, md5, pdq, sha
 
 
 @pytest.fixture
