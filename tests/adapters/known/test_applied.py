@@ -125,6 +125,26 @@ def test_a_hit_by_a_turned_picture_stays_as_long_as_its_entry(world: World) -> N
     assert world.verdict("a") == CLEAR
 
 
+def test_a_turned_copy_of_what_was_dismissed_waits_until_it_is_read_again(world: World) -> None:
+    one, turned = pdq(), pdq()
+    world.judged("cat", [one])
+    world.judged("mirrored", [turned])
+    world.take(THEIRS, Entry(HashKind.PDQ, one, "1"))
+    content, judgement, _ = world.ledger.contents([sha("mirrored")])[sha("mirrored")]
+    hit = Signal(1.0, 0, matches=(Match("theirs", "1", 6, "mirrored"),))
+    scores = replace(content.scores, signals={**content.scores.signals, "known.block": hit, "known.match": hit})
+    condemned = Rematch(sha("mirrored"), scores, replace(judgement, verdict=Verdict.BLOCK))
+    world.ledger.rematch(world.ledger.begin_run("scan", world.url, {}), [condemned])
+    apply(world.settings, world.ledger, Current(world.catalog), ["theirs"])
+    assert (world.verdict("mirrored"), world.planned()) == (BLOCK, ["cat", "mirrored"])
+    world.ledger.dismiss(sha("cat"), "a cat")
+    remember_dismissal(world.settings, world.ledger, sha("cat"))
+    assert world.verdict("mirrored") == (Verdict.BLOCK, False)
+    (plan,) = world.ledger.open_plans(world.url)
+    assert world.ledger.start(world.ledger.begin_run("apply", world.url, {}), [plan]) == []
+    world.whole()
+
+
 def test_a_no_holds_for_the_next_copy_and_can_be_taken_back(world: World) -> None:
     one = pdq()
     world.judged("cat", [one])

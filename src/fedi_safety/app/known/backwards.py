@@ -7,6 +7,7 @@ after a process was killed between a change and this, doing it again finds every
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -22,15 +23,18 @@ from fedi_safety.app.replay import UNDECIDED, Rejudge
 from fedi_safety.app.stores import Target, targets
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.enums import ActKind, Verdict
+from fedi_safety.core.errors import StoreUsageError, UsageError
 from fedi_safety.core.known.effects import BLOCK, LEAST_QUALITY, MATCH, SIGNALS, effects, signals
 from fedi_safety.core.known.types import Effect, HashKind, Hit
 from fedi_safety.core.ledger.matches import Rematch
 from fedi_safety.core.policy import Policy
-from fedi_safety.core.types import Content, Fingerprints, Hashes, Match, Scores, Signal
+from fedi_safety.core.types import Content, Fingerprints, Hashes, Judgement, Match, Scores, Signal
 from fedi_safety.stores import canonical_url
 
 if TYPE_CHECKING:
     from fedi_safety.core.ledger.ports import WholeLedger
+
+log = logging.getLogger(__name__)
 
 _AT_ONCE = 500
 _PICTURES_AT_ONCE = 1024
@@ -46,7 +50,7 @@ class Applied:
     that have them in a store. `named` says the keys of objects that are condemned now, a few of them; `dismissed` are
     contents that meet a list and that a person dismissed: they stay clear. `hashed` of `contents` could be compared by
     what they show, all others by their SHA-256 alone; where only those were looked at that met a list, that is all.
-    `planned` are objects, `unplanned` such in stores that are not configured here.
+    `planned` are objects, `unplanned` such for which no act can be had as it is configured.
     """
 
     contents: int = 0
@@ -123,13 +127,16 @@ def _count(ledger: WholeLedger, found: Sequence[tuple[Rematch, str]], applied: A
 
 
 def _acts(settings: Settings, ledger: WholeLedger) -> Mapping[str, ActKind | None]:
-    """Return what is done about condemned objects of each configured store, by the ledger's name of it."""
-    chosen: list[Target] = targets(settings, None) if settings.stores or settings.store else []
-    found = {}
-    for target in chosen:
-        url = canonical_url(target.url, target.settings)
-        owner = remembered(target, ledger, url)
-        found[url] = act_for(owner.settings, target)
+    """Return what is done about condemned objects of each store that the ledger knows, by its name of it."""
+    configured: list[Target] = targets(settings, None) if settings.stores or settings.store else []
+    of_url = {canonical_url(target.url, target.settings): target for target in configured}
+    found: dict[str, ActKind | None] = {}
+    for url in ledger.store_urls():
+        target = of_url.get(url) or Target(url, url, settings)
+        try:
+            found[url] = act_for(remembered(target, ledger, url).settings, target)
+        except (UsageError, StoreUsageError) as error:
+            log.warning("%s", error.line())
     return found
 
 
@@ -166,7 +173,7 @@ class _Changing:
         hashes = self._ledger.hashes_of(sha256s)
         dismissed = self._ledger.dismissed(sha256s)
         near = self._near(hashes)
-        kept = self._kept(known)
+        kept, untold = self._kept(known)
         found: list[tuple[Rematch, str]] = []
         standing: list[bytes] = []
         for sha256, (content, judgement, decided) in known.items():
@@ -181,7 +188,10 @@ class _Changing:
                     standing.append(sha256)
                 continue
             scores = _with(content.scores, told)
-            anew = judgement if sha256 in dismissed else self._decide(sha256, scores)
+            if sha256 in dismissed:
+                anew: Judgement | None = judgement
+            else:
+                anew = None if sha256 in untold else self._decide(sha256, scores)
             before = judgement.verdict.value if decided else UNDECIDED
             found.append((Rematch(sha256, scores, anew), before))
         return found, standing
@@ -204,10 +214,14 @@ class _Changing:
                 found.setdefault(sha256, {})[picture.frame] = hits
         return found
 
-    def _kept(self, known: Mapping[bytes, tuple[Content, Any, bool]]) -> dict[bytes, list[tuple[int, Hit]]]:
-        """Return the perceptual hits on record whose entry is still there, by content, with their frame.
+    def _kept(
+        self, known: Mapping[bytes, tuple[Content, Any, bool]]
+    ) -> tuple[dict[bytes, list[tuple[int, Hit]]], set[bytes]]:
+        """Return the turned hits on record whose entry is still there, by content, with their frame.
 
-        Of a picture one hash is stored, upright: what met an entry turned or mirrored does not meet it by that.
+        Of a picture one hash is stored, upright: what met an entry turned or mirrored does not meet it by that, nor a
+        harmless one. Where an entry is near to one that is called harmless, only reading the picture again tells: the
+        second part are contents of which that is so.
         """
         on_record = {
             sha256: {
@@ -223,21 +237,38 @@ class _Changing:
         for matches in on_record.values():
             for name, entry in matches:
                 asked[name].add(entry)
-        there = {(name, entry) for name, wanted in asked.items() for entry in self._there(name, wanted)}
-        return {
-            sha256: [(frame, self._hit(match)) for named, (frame, match) in matches.items() if named in there]
+        there = {(name, entry): digest for name, wanted in asked.items() for entry, digest in self._there(name, wanted)}
+        refuted = self._refuted(there)
+        kept = {
+            sha256: [
+                (frame, self._hit(match))
+                for named, (frame, match) in matches.items()
+                if named in there and named not in refuted
+            ]
             for sha256, matches in on_record.items()
         }
+        return kept, {sha256 for sha256, matches in on_record.items() if refuted & matches.keys()}
+
+    def _refuted(self, there: Mapping[tuple[str, str], bytes]) -> set[tuple[str, str]]:
+        """Return which of these entries are near to a harmless one."""
+        import numpy as np
+
+        accusing = [each for each in there if self._named[each[0]].effect is not Effect.NEGATIVE]
+        if not accusing:
+            return set()
+        asked = np.frombuffer(b"".join(there[each] for each in accusing), np.uint8).reshape(-1, 32)
+        found = zip(accusing, self._images.near(asked), strict=True)
+        return {each for each, hits in found if any(hit.effect is Effect.NEGATIVE for hit in hits)}
 
     def _hit(self, match: Match) -> Hit:
         effect = self._named[match.list].effect
         return Hit(match.list, effect, match.entry, HashKind.PDQ, match.distance, match.turn)
 
-    def _there(self, name: str, wanted: set[str]) -> Iterator[str]:
+    def _there(self, name: str, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
         for entry in self._lists.entries(name, HashKind.PDQ):
             called = entry.id or entry.hash.hex()
             if called in wanted and not entry.clip and self._holds(entry.expires_s):
-                yield called
+                yield called, entry.hash
 
     def _holds(self, expires_s: float | None) -> bool:
         return expires_s is None or expires_s > self._now_s

@@ -93,7 +93,7 @@ def applied_lines(applied: Applied, *, dry_run: bool) -> Iterator[str]:
         yield f"planned: {number_of(applied.planned, 'object')}; `fedi-safety apply` names them and carries it out"
     if not dry_run and applied.unplanned:
         unplanned = number_of(applied.unplanned, "object")
-        yield f"in stores that are not configured here: {unplanned}; the next scan plans that"
+        yield f"not planned, for what is configured cannot be done there: {unplanned}"
 
 
 def list_json(found: ListStatistics, hits: ListHits | None) -> dict[str, Any]:
