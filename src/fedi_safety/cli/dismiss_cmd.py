@@ -9,6 +9,7 @@ import typer
 from fedi_safety.cli.options import ConfigOption, LedgerOption, LogLevelOption, QuietOption, YesOption
 from fedi_safety.cli.shell import shell
 from fedi_safety.core.errors import UsageError
+from fedi_safety.core.wording.hints import hint
 
 if TYPE_CHECKING:
     from fedi_safety.cli.shell import Shell
@@ -60,5 +61,5 @@ def _remembered(sh: Shell, records: WholeLedger, sha256: bytes, *, undo: bool) -
     try:
         return remember_dismissal(sh.settings, records, sha256, undo=undo)
     except KnownError as error:
-        sh.warn(f"{error.line()}; so lists do not know of it yet: `fedi-safety hashes match` tells them")
+        sh.warn(f"{error.line()}; so lists do not know of it yet: {hint('hashes match')} tells them")
         return []

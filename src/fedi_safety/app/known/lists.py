@@ -16,6 +16,7 @@ from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import FediSafetyError, KnownError, KnownUsageError, Unscannable
 from fedi_safety.core.known.effects import LEAST_QUALITY
 from fedi_safety.core.known.types import Effect, Entry, HashKind, KnownList
+from fedi_safety.core.wording.hints import hint
 from fedi_safety.policies import load_policy
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def _refuse_own(name: str) -> None:
     """Keep the list of dismissals what it is. Raises `KnownUsageError`."""
     if name == DISMISSED:
         cause = "that list is made from what was dismissed here, and is not given away"
-        raise KnownUsageError(name, cause, "take another name, or see `fedi-safety dismiss`")
+        raise KnownUsageError(name, cause, f"take another name, or see {hint('dismiss KEY')}")
 
 
 def apply(
@@ -174,7 +175,7 @@ def _unreadable_lists(settings: Settings) -> Iterator[None]:
         yield
     except Unscannable as error:
         raise KnownError(
-            str(known_folder(settings)), error.detail or error.reason.value, "see `fedi-safety hashes verify`"
+            str(known_folder(settings)), error.detail or error.reason.value, f"see {hint('hashes verify')}"
         ) from error
 
 

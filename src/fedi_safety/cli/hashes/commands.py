@@ -13,6 +13,8 @@ from fedi_safety.cli.hashes.opened import opened_ledger
 from fedi_safety.cli.options import ConfigOption, JsonOption, LedgerOption, LogLevelOption, QuietOption, YesOption
 from fedi_safety.cli.shell import Shell, shell, write_json
 from fedi_safety.core.errors import ExitCode, KnownUsageError, UsageError
+from fedi_safety.core.wording.hints import hint
+from fedi_safety.core.wording.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from fedi_safety.core.known.types import HashKind, KnownList
@@ -145,7 +147,7 @@ def list_lists(
         entries = counts({kind.value: number for kind, number in each.entries.items()})
         sh.say(f"{each.list.name}: {terms(each.list)}; {entries}; of {day(each.changed_s)}{_met(hits, each.list.name)}")
     if not found:
-        sh.say("there is no list; `fedi-safety hashes import FILE` takes one in")
+        sh.say(f"there is no list; {hint('hashes import FILE')} takes one in")
     return 0
 
 
@@ -341,7 +343,7 @@ def _met(hits: dict[str, Any], name: str) -> str:
 
 
 def _no_list(name: str) -> KnownUsageError:
-    return KnownUsageError(name, "there is no such list", "`fedi-safety hashes list` names those there are")
+    return KnownUsageError(name, "there is no such list", f"{hint('hashes list')} names those there are")
 
 
 def _name_of(file: Path) -> str:
@@ -362,7 +364,9 @@ def _kind(named: str | None) -> HashKind | None:
     if named is None:
         return None
     if named not in set(HashKind):
-        raise UsageError(f"--kind {named}", "there is no such kind", f"one of {', '.join(HashKind)}")
+        raise UsageError(
+            f"--kind {named}", "there is no such kind", f"one of {', '.join(HashKind)}{did_you_mean(named, HashKind)}"
+        )
     return HashKind(named)
 
 
@@ -383,7 +387,11 @@ def _described(
     said["redistribute"] = redistribute
     if effect is not None:
         if effect not in set(Effect):
-            raise UsageError(f"--effect {effect}", "there is no such effect", f"one of {', '.join(Effect)}")
+            raise UsageError(
+                f"--effect {effect}",
+                "there is no such effect",
+                f"one of {', '.join(Effect)}{did_you_mean(effect, Effect)}",
+            )
         said["effect"] = Effect(effect)
     known = replace(known, **{name: value for name, value in said.items() if value is not None})
     return known if expires is None else replace(known, expires_s=_expiry(expires))

@@ -14,6 +14,7 @@ from fedi_safety.cli.hashes.opened import opened_ledger
 from fedi_safety.cli.options import ConfigOption, JsonOption, LedgerOption, LogLevelOption, QuietOption, YesOption
 from fedi_safety.cli.shell import Shell, shell, write_json
 from fedi_safety.core.errors import KnownError, Unscannable, UsageError
+from fedi_safety.core.wording.hints import hint
 
 if TYPE_CHECKING:
     from fedi_safety.core.known.types import Hit
@@ -65,7 +66,7 @@ def _one(sh: Shell, target: str, json_output: bool) -> int:
         try:
             found = _of_hash(images, bytes.fromhex(target)) if _HASH.fullmatch(target) else _of_file(sh, images, target)
         except Unscannable as error:
-            raise KnownError(target, error.detail or error.reason.value, "see `fedi-safety hashes verify`") from error
+            raise KnownError(target, error.detail or error.reason.value, f"see {hint('hashes verify')}") from error
     if json_output:
         write_json({"target": target, "hits": [_json(hit, frame) for hit, frame in found]})
         return 0

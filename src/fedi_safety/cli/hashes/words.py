@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from fedi_safety.core.wording.hints import hint
+
 if TYPE_CHECKING:
     from fedi_safety.app.known.backwards import Applied
     from fedi_safety.app.known.lists import Taken
@@ -90,7 +92,7 @@ def applied_lines(applied: Applied, *, dry_run: bool) -> Iterator[str]:
         more = ", ..." if len(applied.dismissed) > 3 else ""
         yield f"dismissed by a person, and stay clear: {len(applied.dismissed):,} ({few}{more})"
     if not dry_run and applied.planned:
-        yield f"planned: {number_of(applied.planned, 'object')}; `fedi-safety apply` names them and carries it out"
+        yield f"planned: {number_of(applied.planned, 'object')}; {hint('apply')} names them and carries it out"
     if not dry_run and applied.unplanned:
         unplanned = number_of(applied.unplanned, "object")
         yield f"not planned, for what is configured cannot be done there: {unplanned}"
