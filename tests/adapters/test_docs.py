@@ -179,7 +179,7 @@ def test_every_code_and_figure_of_the_gate_is_documented() -> None:
 
     documented = set(re.findall(r"`fedi_safety_gate_([a-z_]+)`", section(text, "## Figures")))
     families = {family.name.removeprefix("fedi_safety_gate_") for family in Metrics().registry.collect()}
-    gauges = set(re.findall(r"m\.(?:gauge|by_label)\(\s*\"([a-z_]+)\"", source))
+    gauges = set(re.findall(r"m\.(?:gauge|by_label|labelled)\(\s*\"([a-z_]+)\"", source))
     assert len(families) > 5 and len(gauges) > 10
     assert {name.removesuffix("_total") for name in documented} == families | gauges
 

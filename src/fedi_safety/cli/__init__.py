@@ -49,6 +49,7 @@ _COMMANDS = {
     "policy": "policy_cmd:commands",
     "concepts": "concepts.commands:commands",
     "ledger": "ledger_cmd:commands",
+    "hashes": "hashes.commands:commands",
     "models": "models.commands:commands",
     "import-ledger": "import_ledger_cmd:import_ledger",
     "fedi_safety_local_storage": "predecessor.commands:local_storage",
@@ -62,7 +63,7 @@ _COMMANDS = {
 # What has work to finish though nobody reads what it says; its exit code tells how that ended.
 _WORK = frozenset(
     {"init", "scan", "apply", "watch", "worker", "serve", "confirm", "dismiss", "trace", "models", "import-ledger"}
-    | {"calibrate", "ledger", "doctor", "self-test"}
+    | {"calibrate", "hashes", "ledger", "doctor", "self-test"}
     | {name for name, place in _COMMANDS.items() if place.startswith("predecessor")}
 )
 

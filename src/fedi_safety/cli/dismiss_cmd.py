@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fedi_safety.cli.options import ConfigOption, LedgerOption, LogLevelOption, QuietOption, YesOption
 from fedi_safety.cli.shell import shell
 from fedi_safety.core.errors import UsageError
+from fedi_safety.core.wording.hints import hint
+
+if TYPE_CHECKING:
+    from fedi_safety.cli.shell import Shell
+    from fedi_safety.core.ledger.ports import WholeLedger
 
 
 def dismiss(
@@ -38,8 +43,23 @@ def dismiss(
         else:
             dropped = records.dismiss(found.sha256, reason)
             text = f"cleared everywhere, for good; waiting plans dropped: {dropped}"
+        led_to = _remembered(sh, records, found.sha256, undo=undo)
     finally:
         records.dispose()
     sh.say(f"{found.sha256.hex()}: {text}")
+    for line in led_to:
+        sh.say(line)
     sh.say(ledger_line(records.name))
     return 0
+
+
+def _remembered(sh: Shell, records: WholeLedger, sha256: bytes, *, undo: bool) -> list[str]:
+    """Have the lists of known images hold by a person's word; that itself stands whether or not they can."""
+    from fedi_safety.app.known.lists import remember_dismissal
+    from fedi_safety.core.errors import KnownError
+
+    try:
+        return remember_dismissal(sh.settings, records, sha256, undo=undo)
+    except KnownError as error:
+        sh.warn(f"{error.line()}; so lists do not know of it yet: {hint('hashes match')} tells them")
+        return []

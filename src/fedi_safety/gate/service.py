@@ -19,6 +19,7 @@ from typing import Any
 from starlette.routing import BaseRoute, Route
 
 from fedi_safety.app.engine import Engine, measurable, open_decoder, open_engine
+from fedi_safety.app.known.figures import list_figures
 from fedi_safety.config.schema import Gate, Settings
 from fedi_safety.core.enums import MediaType
 from fedi_safety.core.errors import FediSafetyError
@@ -35,6 +36,7 @@ from fedi_safety.gate.fetching import Fetcher, Hosts
 from fedi_safety.gate.hooks.mastodon import MastodonHook
 from fedi_safety.gate.hooks.pdq import PdqHook
 from fedi_safety.gate.keys import Keyring
+from fedi_safety.gate.list_gauges import ListGauges
 from fedi_safety.gate.memory import Memory
 from fedi_safety.gate.tally import Tally
 from fedi_safety.gate.worker_api import WorkerApi
@@ -130,6 +132,7 @@ class Serving:
             self._tally,
         )
         self._add_gauges()
+        self._list_gauges = ListGauges(self._metrics, lambda: list_figures(settings, self._ledger))
         guard = edge.Edge(edge.affordable(gate.connections), admission.knows)
         app_ = create_app(self._parts)
         self.routes = tuple(route for route in app_.routes if isinstance(route, Route))
@@ -214,6 +217,7 @@ class Serving:
             await self._judge.start()
             self._backlog.start()
             watching = asyncio.ensure_future(self._watch())
+            counting = asyncio.ensure_future(self._list_gauges.run())
             failure: FediSafetyError | None = None
             try:
                 await self._until_stopped(serving)
@@ -221,8 +225,9 @@ class Serving:
                 failure = error
             await self._end(serving)
             self._tally.close()
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            for task in (watching, counting):
+                task.cancel()
+            await asyncio.gather(watching, counting, return_exceptions=True)
             status = "failed" if failure is not None else "done"
             await asyncio.to_thread(self._close, run, status)
         if failure is not None:

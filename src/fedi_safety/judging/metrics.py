@@ -68,6 +68,10 @@ class Metrics:
         """Add a figure that is read when somebody asks."""
         Gauge(f"{_PREFIX}_{name}", text, registry=self.registry).set_function(read)
 
+    def labelled(self, name: str, text: str, labels: tuple[str, ...]) -> Gauge:
+        """Return a figure with labels, which is set when something is known of it."""
+        return Gauge(f"{_PREFIX}_{name}", text, labels, registry=self.registry)
+
     def by_label(self, name: str, text: str, label: str, read: Callable[[str], float], values: tuple[str, ...]) -> None:
         """Add a figure for each of these values of a label, read when somebody asks."""
         gauge = Gauge(f"{_PREFIX}_{name}", text, (label,), registry=self.registry)

@@ -19,6 +19,7 @@ from fedi_safety.core.presence import remedy
 from fedi_safety.core.wording.hints import command, hint
 
 if TYPE_CHECKING:
+    from fedi_safety.app.known.figures import ListFigures
     from fedi_safety.core.ledger.history import History
     from fedi_safety.core.ledger.progress import Progress
     from fedi_safety.core.ledger.records import Figures, StoreActs, StoreFigures
@@ -61,6 +62,7 @@ class Report:
     sources: Mapping[SourceKind, Sequence[Source]] = field(default_factory=dict)
     history: History | None = None  # what happened since the time that was asked for
     under_way: Sequence[Progress] = ()  # passes that run now
+    lists: Sequence[ListFigures] = ()  # of known images
 
 
 def thresholds_of(policy: Policy) -> dict[str, tuple[Threshold, ...]]:
@@ -118,6 +120,17 @@ def source_cells(source: Source) -> tuple[str, str, str, str, str]:
         where,
         printable(source.name),
     )
+
+
+LIST_HEADINGS = ("entries", "changed", "hits", "confirmed", "dismissed", "effect", "list")
+"""Of the cells of a list of known images; the first five are counts and a day."""
+
+
+def list_cells(found: ListFigures) -> tuple[str, ...]:
+    """Return a list of known images as cells under `LIST_HEADINGS`."""
+    hits = (f"{count:,}" for count in (found.hits.contents, found.hits.confirmed, found.hits.dismissed))
+    changed = f"{datetime.fromtimestamp(found.changed_s, UTC):%Y-%m-%d}"
+    return f"{found.entries:,}", changed, *hits, found.effect.value, printable(found.name)
 
 
 def sources_shown(report: Report, by: SourceKind) -> tuple[Sequence[Source], bool]:

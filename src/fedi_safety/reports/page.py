@@ -18,6 +18,7 @@ from fedi_safety.reports.facts import (
     coverage_text,
     gaps_of,
     gate_rows,
+    list_cells,
     list_command,
     objects_text,
     percent,
@@ -52,7 +53,7 @@ def render(report: Report) -> str:
         body.append(_gate(report.gate, report.made_at))
     if report.figures.stores:
         body += [_tiles(report), *(_store(report, i) for i in range(len(report.figures.stores)))]
-        body += [_sources(report), _days(report), _histograms(report), _runs(report)]
+        body += [_sources(report), _lists(report), _days(report), _histograms(report), _runs(report)]
     elif report.gate is None:
         body.append("<section><p>The ledger is empty: nothing was scanned yet. Begin with <code>")
         body.append(f"{text(command('scan STORE --dry-run'))}</code>.</p></section>")
@@ -236,6 +237,20 @@ def _sources(report: Report) -> str:
         '<section><h2>Where it came from</h2><p class="dim">Condemned contents that nobody dismissed, as far as they '
         "were traced. A content that was seen at several places counts at each. The interval is where the true share "
         f"lies at 95 %: few contents say little.</p>{''.join(parts)}</section>"
+    )
+
+
+def _lists(report: Report) -> str:
+    if not report.lists:
+        return ""
+    rows = []
+    for each in report.lists:
+        entries, changed, hits, confirmed, dismissed, effect, name = list_cells(each)
+        rows.append([text(name), effect, entries, f'<span class="named">{changed}</span>', hits, confirmed, dismissed])
+    headings = ("list", "effect", "entries#", "changed", "hits#", "confirmed#", "dismissed#")
+    return (
+        '<section><h2>Lists of known images</h2><p class="dim">Hits are contents in the ledger that met an entry, '
+        f"removed ones as well; people confirmed or dismissed some of them.</p>{table(headings, rows)}</section>"
     )
 
 

@@ -91,6 +91,7 @@ def _print(sh: Shell, found: Report, since: str | None) -> None:
 def _read(sh: Shell, named: str | None, since: float | None, *, histograms: bool, policy: bool) -> Report:
     from fedi_safety import __version__
     from fedi_safety.app.engine import measurable
+    from fedi_safety.app.known.figures import list_figures
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.cli.text.lookup import known_store
     from fedi_safety.core.sightings import SourceKind
@@ -118,6 +119,7 @@ def _read(sh: Shell, named: str | None, since: float | None, *, histograms: bool
             {by: records.sources(by, url, limit=SHOWN_SOURCES + 1) for by in SourceKind},
             None if since is None else records.history(since, url),
             [one for one in records.under_way() if url in (None, one.store)],
+            list_figures(sh.settings, records) if url is None else (),
         )
     finally:
         records.dispose()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fedi_safety.core.errors import printable
 
 if TYPE_CHECKING:
+    from fedi_safety.app.known.figures import ListFigures
     from fedi_safety.core.ledger.history import History
     from fedi_safety.core.ledger.records import StoreActs, StoreFigures
     from fedi_safety.core.ledger.uploads import UploadFigures
@@ -59,11 +60,24 @@ def as_json(found: Report) -> dict[str, Any]:
         "under_way": [progress_json(one) for one in found.under_way],
         "gate": None if found.gate is None else _gate_json(found.gate),
         "sources": {by.value: [source_json(by, one) for one in sources_shown(found, by)[0]] for by in SourceKind},
+        "lists": [_list_json(each) for each in found.lists],
         "runs": found.figures.runs,
         "bins": BINS,
         "histograms": found.figures.histograms,
         "judged_by_day": found.figures.judged_by_day,
         "removed_by_day": found.figures.removed_by_day,
+    }
+
+
+def _list_json(found: ListFigures) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "effect": found.effect.value,
+        "entries": found.entries,
+        "changed": datetime.fromtimestamp(found.changed_s, UTC).isoformat(timespec="seconds"),
+        "hits": found.hits.contents,
+        "confirmed": found.hits.confirmed,
+        "dismissed": found.hits.dismissed,
     }
 
 
@@ -143,6 +157,9 @@ def csv_rows(found: Report) -> Iterator[tuple[str, str, str, str]]:
     if found.gate is not None:
         gate = _gate_json(found.gate)
         yield from _csv_figures("", {f"gate {figure}": value for figure, value in gate.items()})
+    for each in found.lists:
+        hits = {"hits": each.hits.contents, "confirmed": each.hits.confirmed, "dismissed": each.hits.dismissed}
+        yield from _csv_figures("", {f"list {figure}": {each.name: count} for figure, count in hits.items()})
     for by in SourceKind:
         counts = {source.name: source.contents for source in sources_shown(found, by)[0]}
         yield from _csv_figures(found.store or "", {f"condemned by {by.value}": counts})

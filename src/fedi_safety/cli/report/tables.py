@@ -11,6 +11,7 @@ from fedi_safety.core.wording.hints import command
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from fedi_safety.app.known.figures import ListFigures
     from fedi_safety.cli.shell import Shell
     from fedi_safety.core.ledger.records import StoreFigures
     from fedi_safety.core.sightings import Source, SourceKind
@@ -52,6 +53,9 @@ def print_tables(sh: Shell, found: Report) -> None:
             if more:
                 out.print(Text(f"more: {sources_command(found, by)}"), soft_wrap=True)
             out.print()
+    if found.lists:
+        out.print(_lists_table(found.lists))
+        out.print()
     if found.figures.runs:
         print_runs(out, found.figures, {one.run for one in found.under_way})
 
@@ -91,6 +95,22 @@ def _sources_table(by: SourceKind, shown: Sequence[Source]) -> Table:
     table.add_column(by.value, overflow="fold")
     for source in shown:
         table.add_row(*map(Text, source_cells(source)))
+    return table
+
+
+def _lists_table(lists: Sequence[ListFigures]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    from fedi_safety.reports.facts import LIST_HEADINGS, list_cells
+
+    table = Table(title="lists of known images", title_justify="left", box=None, pad_edge=False)
+    for heading in LIST_HEADINGS[:-2]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column(LIST_HEADINGS[-2], no_wrap=True)
+    table.add_column(LIST_HEADINGS[-1], overflow="fold")
+    for each in lists:
+        table.add_row(*map(Text, list_cells(each)))
     return table
 
 

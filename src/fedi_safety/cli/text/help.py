@@ -11,7 +11,7 @@ TASKS = {
     "Judge uploads": ("serve", "worker"),
     "See what was found": ("report", "history", "list", "show", "try", "trace"),
     "Say what you think of it": ("confirm", "dismiss"),
-    "Decide what is looked for": ("policy", "calibrate", "concepts", "models"),
+    "Decide what is looked for": ("policy", "hashes", "calibrate", "concepts", "models"),
     "Set up and check": ("init", "doctor", "self-test", "ledger", "import-ledger", "completion"),
 }
 """Every command that is not hidden, by what somebody wants to do; in this order help on the whole shows them."""

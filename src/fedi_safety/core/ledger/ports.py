@@ -286,7 +286,7 @@ class WatchLedger(Ledger, Protocol):
         ...
 
 
-class UploadLedger(Ledger, Protocol):
+class UploadLedger(Ledger, MatchReader, Protocol):
     """What the gate asks beyond a pass: the uploads that it refused, or let in without a verdict."""
 
     def record_uploads(

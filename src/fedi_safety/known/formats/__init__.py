@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fedi_safety.core.errors import KnownUsageError
 from fedi_safety.core.known.types import Entry, HashKind
+from fedi_safety.core.wording.nearest import did_you_mean
 from fedi_safety.known.formats import records, table, text
 from fedi_safety.known.formats.items import Flaw, Item, ReadFn, Source, Withdrawn, name_of
 from fedi_safety.known.formats.ncmec import read_ncmec
@@ -92,7 +93,9 @@ def read(path: Path, named: str | None = None, kind: HashKind | None = None) -> 
     """
     source = Source(path, kind)
     if named is not None and named not in FORMATS:
-        raise KnownUsageError(named[:40], "there is no such format", f"one of {', '.join(FORMATS)}")
+        raise KnownUsageError(
+            named[:40], "there is no such format", f"one of {', '.join(FORMATS)}{did_you_mean(named, FORMATS)}"
+        )
     return Reading(source, FORMATS[named or _looks_like(source)])
 
 

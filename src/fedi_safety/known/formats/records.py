@@ -32,7 +32,9 @@ def read_stopncii(source: Source) -> Iterator[Item]:
                 yield Flaw(place, error.cause, error.detail)
             continue
         said = record.get("CSPFeedbacks")
-        opinions = [_text(each, "feedbackValue") for each in said if isinstance(each, dict)] if _is_list(said) else []
+        opinions = (
+            [_text(each, "feedbackValue") for each in said if isinstance(each, dict)] if isinstance(said, list) else []
+        )
         yield entry_of(
             place,
             kind,
@@ -124,7 +126,3 @@ def _text(record: Any, name: str) -> str:
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and abs(value) < 1e16 else None
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list)

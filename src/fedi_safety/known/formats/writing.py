@@ -12,10 +12,8 @@ from io import StringIO
 from itertools import chain, groupby
 
 from fedi_safety.core.errors import KnownUsageError
+from fedi_safety.core.known.effects import LEAST_QUALITY
 from fedi_safety.core.known.types import Effect, Entry, HashKind, KnownList
-
-LEAST_QUALITY = 50
-"""A PDQ of a picture with less to see is not given away."""
 
 _COLUMNS = ("kind", "hash", "id", "category", "seen", "expires", "quality", "positive", "negative", "clip")
 

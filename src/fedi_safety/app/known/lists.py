@@ -1,0 +1,258 @@
+"""Taking lists in, letting them go, and what people's dismissals say of them."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from fedi_safety.app.known.backwards import Applied, apply_lists
+from fedi_safety.app.known.compared import Current, Exchanged, Lists, tried
+from fedi_safety.config.locations import known_folder
+from fedi_safety.config.schema import Settings
+from fedi_safety.core.errors import FediSafetyError, KnownError, KnownUsageError, Unscannable
+from fedi_safety.core.known.effects import LEAST_QUALITY
+from fedi_safety.core.known.types import Effect, Entry, HashKind, KnownList
+from fedi_safety.core.wording.hints import hint
+from fedi_safety.policies import load_policy
+
+if TYPE_CHECKING:
+    from fedi_safety.core.ledger.matches import ListHits
+    from fedi_safety.core.ledger.ports import WholeLedger
+    from fedi_safety.known.catalog import Catalog
+    from fedi_safety.known.formats import Reading
+    from fedi_safety.known.records import Imported
+
+log = logging.getLogger(__name__)
+
+DISMISSED = "dismissed"
+"""The list of what people dismissed on this machine: harmless, whatever other lists say of its like."""
+
+DISMISSED_DISTANCE = 15
+"""As wide as a picture that was encoded or scaled anew, and hardly wider."""
+
+_RUN = "hashes"
+
+
+@dataclass(slots=True)
+class Taken:
+    """What became of a file that was imported: what was read by kind and category, the list, and what it changed."""
+
+    known: KnownList
+    kinds: Counter[str] = field(default_factory=Counter)
+    categories: Counter[str] = field(default_factory=Counter)
+    left_out: int = 0
+    imported: Imported | None = None
+    applied: Applied | None = None
+    doubted: tuple[str, ...] = ()
+
+
+def open_catalog(settings: Settings) -> Catalog:
+    """Return the configured lists; there may be none yet."""
+    from fedi_safety.known.catalog import Catalog
+
+    return Catalog(known_folder(settings))
+
+
+def find_list(catalog: Catalog, name: str) -> KnownList | None:
+    """Return a list by its name, None where there is none."""
+    return next((known for known in catalog.lists() if known.name == name), None)
+
+
+def entries_of(reading: Reading, taken: Taken, categories: Sequence[str] = ()) -> Iterator[Entry]:
+    """Yield a reading's entries and count them, those of the wanted categories where some are named.
+
+    Raises `KnownUsageError` at the end of a file that has none, so that the list stays as it was.
+    """
+    for entry in reading:
+        if categories and entry.category not in categories:
+            taken.left_out += 1
+            continue
+        taken.kinds[entry.kind.value] += 1
+        taken.categories[entry.category] += 1
+        yield entry
+    if not taken.kinds:
+        raise KnownUsageError(str(reading.source.path), _nothing(reading, taken), "the lists are as they were")
+
+
+def _nothing(reading: Reading, taken: Taken) -> str:
+    if not reading.flaws:
+        return "no entry is of a category that was named" if taken.left_out else "there is no hash in it"
+    cause, count = reading.flaws.most_common(1)[0]
+    flaw = reading.first[cause]
+    detail = f" ({flaw.detail})" if flaw.detail else ""
+    return f"no hash in it can be used: {count} with {cause}, first {flaw.place}{detail}"
+
+
+def take_in(
+    settings: Settings,
+    ledger: WholeLedger,
+    catalog: Catalog,
+    known: KnownList,
+    reading: Reading,
+    *,
+    categories: Sequence[str] = (),
+    dry_run: bool = False,
+) -> Taken:
+    """Put a file's entries in the place of a list's, and apply it to what was judged before.
+
+    A dry run changes nothing and says what that would come to.
+    """
+    _refuse_own(known.name)
+    taken = Taken(known)
+    entries = entries_of(reading, taken, categories)
+    if dry_run:
+        with tried(catalog, known, entries) as (lists, taken.imported):
+            taken.applied = apply(settings, ledger, lists, (known.name,), dry_run=True)
+        return taken
+    taken.imported = catalog.put(known, entries)
+    keep_dismissals(ledger, catalog)
+    taken.applied = apply(settings, ledger, Current(catalog), (known.name,), about=known.name)
+    return taken
+
+
+def drop(settings: Settings, ledger: WholeLedger, catalog: Catalog, name: str, *, dry_run: bool = False) -> Applied:
+    """Let a list go, and decide anew what met it; a dry run only says what that comes to."""
+    _refuse_own(name)
+    if dry_run:
+        return apply(settings, ledger, Exchanged(Current(catalog), name, None), dry_run=True)
+    catalog.drop(name)
+    return apply(settings, ledger, Current(catalog), about=name)
+
+
+def describe(settings: Settings, ledger: WholeLedger, catalog: Catalog, known: KnownList) -> Applied:
+    """Change what a list does or says of itself, and apply that."""
+    if known.effect is not Effect.NEGATIVE or known.redistribute:
+        _refuse_own(known.name)
+    catalog.describe(known)
+    return apply(settings, ledger, Current(catalog), (known.name,), about=known.name)
+
+
+def _refuse_own(name: str) -> None:
+    """Keep the list of dismissals what it is. Raises `KnownUsageError`."""
+    if name == DISMISSED:
+        cause = "that list is made from what was dismissed here, and is not given away"
+        raise KnownUsageError(name, cause, f"take another name, or see {hint('dismiss KEY')}")
+
+
+def apply(
+    settings: Settings,
+    ledger: WholeLedger,
+    lists: Lists,
+    named: Collection[str] = (),
+    *,
+    dry_run: bool = False,
+    about: str = "",
+) -> Applied:
+    """Apply the lists to what was judged before, as a run of its own in the ledger. See `apply_lists`.
+
+    All that is stored is compared with the `named` ones.
+    """
+    there = lists.named()
+    names = [name for name in named if name in there and there[name].effect is not Effect.NEGATIVE]
+    policy = load_policy(settings.policy)
+    with _unreadable_lists(settings):
+        if dry_run:
+            return apply_lists(settings, policy, ledger, lists, run=None, names=names)
+        run = ledger.begin_run(_RUN, "", {"list": about, "digest": lists.images.digest})
+        try:
+            applied = apply_lists(settings, policy, ledger, lists, run=run, names=names)
+        except BaseException as error:
+            said = error.line() if isinstance(error, FediSafetyError) else type(error).__name__
+            stopped = isinstance(error, KeyboardInterrupt)
+            ledger.end_run(run, "interrupted" if stopped else "failed", {"error": said})
+            raise
+        ledger.end_run(run, "done", applied.as_json())
+        return applied
+
+
+@contextmanager
+def _unreadable_lists(settings: Settings) -> Iterator[None]:
+    try:
+        yield
+    except Unscannable as error:
+        raise KnownError(
+            str(known_folder(settings)), error.detail or error.reason.value, f"see {hint('hashes verify')}"
+        ) from error
+
+
+# --- a person's no
+
+
+def remember_dismissal(settings: Settings, ledger: WholeLedger, sha256: bytes, *, undo: bool = False) -> list[str]:
+    """Put a dismissed content onto the own list of what is harmless, or take it off; return what that led to, in words.
+
+    Where no list was ever imported nothing is kept here: the ledger has the dismissal, and the first import takes it
+    from there.
+    """
+    with open_catalog(settings) as catalog:
+        if not catalog.lists():
+            return []
+        keep_dismissals(ledger, catalog)
+        said = [] if undo else _doubted(settings, ledger, catalog)
+        if not undo and not said and not _meets_a_list(ledger, sha256):
+            return []
+        applied = apply(settings, ledger, Current(catalog), about=DISMISSED)
+    if applied.moves:
+        said.append(f"contents that were decided anew for it: {applied.moves.total()}")
+    return said
+
+
+def _meets_a_list(ledger: WholeLedger, sha256: bytes) -> bool:
+    found = ledger.contents([sha256]).get(sha256)
+    return found is not None and any(signal.matches for signal in found[0].scores.signals.values())
+
+
+def keep_dismissals(ledger: WholeLedger, catalog: Catalog) -> None:
+    """Make the own list of what is harmless what the ledger says: every dismissal that stands, by bytes and by look."""
+    known = KnownList(DISMISSED, Effect.NEGATIVE, DISMISSED_DISTANCE, origin="dismissals on this machine")
+    catalog.put(find_list(catalog, DISMISSED) or known, _dismissed_entries(ledger))
+
+
+def _dismissed_entries(ledger: WholeLedger) -> Iterator[Entry]:
+    for some in _pages(ledger.dismissals()):
+        hashes = ledger.hashes_of(some)
+        for sha256 in some:
+            yield Entry(HashKind.SHA256, sha256, id=sha256.hex())
+            for picture in hashes[sha256].pictures if sha256 in hashes else ():
+                if picture.quality >= LEAST_QUALITY:
+                    name = f"{sha256.hex()}@{picture.frame}"
+                    yield Entry(HashKind.PDQ, picture.pdq, id=name, quality=picture.quality)
+
+
+def _pages(sha256s: Iterable[bytes], size: int = 500) -> Iterator[list[bytes]]:
+    page: list[bytes] = []
+    for sha256 in sha256s:
+        page.append(sha256)
+        if len(page) == size:
+            yield page
+            page = []
+    if page:
+        yield page
+
+
+def is_doubtful(settings: Settings, hits: ListHits) -> bool:
+    """Whether so much of what met a list was dismissed that it should not condemn any more."""
+    enough = hits.dismissed >= settings.known.min_dismissed
+    return enough and hits.dismissed > settings.known.max_dismissed_share * hits.contents
+
+
+def _doubted(settings: Settings, ledger: WholeLedger, catalog: Catalog) -> list[str]:
+    """Turn lists that block, and whose hits are too often dismissed, to review; say so of each."""
+    said = []
+    hits: Mapping[str, ListHits] = ledger.hits_by_list()
+    for known in catalog.lists():
+        of_list = hits.get(known.name)
+        if known.effect is not Effect.BLOCK or of_list is None or not is_doubtful(settings, of_list):
+            continue
+        catalog.describe(replace(known, effect=Effect.REVIEW))
+        text = (
+            f"list {known.name}: {of_list.dismissed} of its {of_list.contents} hits were dismissed; "
+            "it is for review from now on, and condemns nothing"
+        )
+        log.warning("%s", text)
+        said.append(text)
+    return said

@@ -1,0 +1,1 @@
+"""`hashes`: lists of known images."""

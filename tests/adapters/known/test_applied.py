@@ -1,0 +1,293 @@
+"""Lists applied to what was judged before: by stored hashes alone, explained, planned, and never over a person's no."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fedi_safety.app.known.compared import Current
+from fedi_safety.app.known.lists import (
+    DISMISSED,
+    apply,
+    describe,
+    drop,
+    find_list,
+    keep_dismissals,
+    open_catalog,
+    remember_dismissal,
+    take_in,
+)
+from fedi_safety.core.enums import ActKind, Verdict
+from fedi_safety.core.errors import KnownError, KnownUsageError
+from fedi_safety.core.known.types import Effect, Entry, HashKind, KnownList
+from fedi_safety.core.ledger.matches import Rematch
+from fedi_safety.core.types import Match, Signal
+from fedi_safety.known.formats import read
+from support.judged_before import POLICY, World, flipped, md5, pdq, sha
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.catalog.close()
+    made.ledger.dispose()
+
+
+THEIRS = KnownList("theirs")
+CLEAR = Verdict.CLEAR, True
+BLOCK = Verdict.BLOCK, True
+
+
+def test_an_image_on_a_new_list_is_found_among_what_was_judged_before(world: World) -> None:
+    one = pdq()
+    world.judged("near", [flipped(one, 31)])
+    world.judged("far", [flipped(one, 32)])
+    world.judged("clip", [pdq(), flipped(one, 3), pdq()])
+    world.judged("dull", [one], quality=49)
+    world.judged("bytes", [])
+    world.judged("unhashed", hashed=False)
+    entries = [Entry(HashKind.PDQ, one, "1"), Entry(HashKind.MD5, md5("bytes"), "2")]
+    entries += [Entry(HashKind.SHA256, sha("unhashed"), "3"), Entry(HashKind.MD5, md5("near"), "4")]
+    dry = world.take(THEIRS, *entries, dry_run=True)
+    assert world.catalog.lists() == ()
+    assert (dry.moves[("clear", "block")], dry.objects[("clear", "block")]) == (4, 4)
+    assert world.verdict("near") == CLEAR
+    taken = world.take(THEIRS, *entries)
+    assert taken.moves == dry.moves
+    assert (taken.contents, taken.hashed) == (6, 5)
+    assert world.planned() == ["bytes", "clip", "near", "unhashed"]
+    assert [world.verdict(key) for key in ("near", "clip", "bytes", "unhashed")] == [BLOCK] * 4
+    assert [world.verdict(key) for key in ("far", "dull")] == [CLEAR] * 2
+    reasons = world.ledger.contents([sha("clip")])[sha("clip")][1].reasons
+    (match,) = reasons[0].factors[0].matches
+    assert (match.list, match.entry, match.distance) == ("theirs", "1", 3)
+    assert reasons[0].factors[0].frame == 1
+    world.whole()
+
+
+def test_doing_it_again_changes_nothing_and_a_policy_is_not_another_for_a_list(world: World) -> None:
+    one = pdq()
+    world.judged("a", [one])
+    world.take(THEIRS, Entry(HashKind.PDQ, one, "1"))
+    policy = world.ledger.contents([sha("a")])[sha("a")][1].policy
+    again = world.take(THEIRS, Entry(HashKind.PDQ, one, "1"), Entry(HashKind.PDQ, pdq(), "2"))
+    assert not again.moves
+    assert again.hits == 1
+    assert world.ledger.contents([sha("a")])[sha("a")][1].policy == policy
+    assert world.planned() == ["a"]
+
+
+def test_what_was_condemned_for_an_entry_that_is_gone_is_decided_anew(world: World) -> None:
+    one, other = pdq(), pdq()
+    world.judged("a", [one])
+    world.judged("b", [other])
+    world.take(THEIRS, Entry(HashKind.PDQ, one, "1"), Entry(HashKind.PDQ, other, "2"))
+    assert world.planned() == ["a", "b"]
+    world.take(THEIRS, Entry(HashKind.PDQ, other, "2"))
+    assert (world.verdict("a"), world.verdict("b"), world.planned()) == (CLEAR, BLOCK, ["b"])
+    foretold = drop(world.settings, world.ledger, world.catalog, "theirs", dry_run=True)
+    assert foretold.moves == {("block", "clear"): 1}
+    assert world.planned() == ["b"]
+    assert drop(world.settings, world.ledger, world.catalog, "theirs").moves == foretold.moves
+    assert (world.verdict("b"), world.planned()) == (CLEAR, [])
+    world.whole()
+
+
+def test_a_list_for_review_condemns_nothing_and_its_effect_can_be_changed(world: World) -> None:
+    one = pdq()
+    world.judged("a", [one])
+    world.take(replace(THEIRS, effect=Effect.REVIEW), Entry(HashKind.PDQ, one, "1"))
+    assert (world.verdict("a"), world.planned()) == ((Verdict.REVIEW, True), [])
+    describe(world.settings, world.ledger, world.catalog, THEIRS)
+    assert (world.verdict("a"), world.planned()) == (BLOCK, ["a"])
+    describe(world.settings, world.ledger, world.catalog, replace(THEIRS, effect=Effect.NEGATIVE))
+    assert (world.verdict("a"), world.planned()) == (CLEAR, [])
+    world.whole()
+
+
+def test_a_hit_by_a_turned_picture_stays_as_long_as_its_entry(world: World) -> None:
+    one, turned = pdq(), pdq()
+    world.judged("a", [turned])
+    world.take(THEIRS, Entry(HashKind.PDQ, one, "1"), Entry(HashKind.PDQ, pdq(), "2"))
+    content, judgement, _ = world.ledger.contents([sha("a")])[sha("a")]
+    hit = Signal(1.0, 0, matches=(Match("theirs", "1", 6, "mirrored"),))
+    signals = {**content.scores.signals, "known.block": hit, "known.match": hit}
+    condemned = replace(judgement, verdict=Verdict.BLOCK)
+    rematch = Rematch(sha("a"), replace(content.scores, signals=signals), condemned)
+    world.ledger.rematch(world.ledger.begin_run("scan", world.url, {}), [rematch])
+    world.take(THEIRS, Entry(HashKind.PDQ, one, "1"))
+    assert world.verdict("a") == BLOCK
+    world.take(THEIRS, Entry(HashKind.PDQ, pdq(), "2"))
+    assert world.verdict("a") == CLEAR
+
+
+def test_a_turned_copy_of_what_was_dismissed_waits_until_it_is_read_again(world: World) -> None:
+    one, turned = pdq(), pdq()
+    world.judged("cat", [one])
+    world.judged("mirrored", [turned])
+    world.take(THEIRS, Entry(HashKind.PDQ, one, "1"))
+    content, judgement, _ = world.ledger.contents([sha("mirrored")])[sha("mirrored")]
+    hit = Signal(1.0, 0, matches=(Match("theirs", "1", 6, "mirrored"),))
+    scores = replace(content.scores, signals={**content.scores.signals, "known.block": hit, "known.match": hit})
+    condemned = Rematch(sha("mirrored"), scores, replace(judgement, verdict=Verdict.BLOCK))
+    world.ledger.rematch(world.ledger.begin_run("scan", world.url, {}), [condemned])
+    apply(world.settings, world.ledger, Current(world.catalog), ["theirs"])
+    assert (world.verdict("mirrored"), world.planned()) == (BLOCK, ["cat", "mirrored"])
+    world.ledger.dismiss(sha("cat"), "a cat")
+    remember_dismissal(world.settings, world.ledger, sha("cat"))
+    assert world.verdict("mirrored") == (Verdict.BLOCK, False)
+    (plan,) = world.ledger.open_plans(world.url)
+    assert world.ledger.start(world.ledger.begin_run("apply", world.url, {}), [plan]) == []
+    world.whole()
+
+
+def test_a_no_holds_for_the_next_copy_and_can_be_taken_back(world: World) -> None:
+    one = pdq()
+    world.judged("cat", [one])
+    world.judged("copy", [flipped(one, 10)])
+    world.judged("other", [flipped(one, 25)])
+    world.judged("very bytes", [flipped(one, 4)])
+    entries = Entry(HashKind.PDQ, one, "1"), Entry(HashKind.MD5, md5("very bytes"), "2")
+    world.take(THEIRS, *entries)
+    assert world.planned() == ["cat", "copy", "other", "very bytes"]
+    world.ledger.dismiss(sha("cat"), "a cat")
+    remember_dismissal(world.settings, world.ledger, sha("cat"))
+    assert (world.verdict("copy"), world.verdict("other")) == (CLEAR, BLOCK)
+    assert world.verdict("very bytes") == BLOCK
+    assert world.planned() == ["other", "very bytes"]
+    own = find_list(world.catalog, DISMISSED)
+    assert own is not None and (own.effect, own.distance, own.redistribute) == (Effect.NEGATIVE, 15, False)
+    assert {entry.kind for entry in world.catalog.entries(DISMISSED)} == {HashKind.SHA256, HashKind.PDQ}
+    again = world.take(THEIRS, *entries, dry_run=True)
+    assert again.dismissed == [sha("cat")]
+    world.ledger.restore(sha("cat"))
+    remember_dismissal(world.settings, world.ledger, sha("cat"), undo=True)
+    assert list(world.catalog.entries(DISMISSED)) == []
+    assert world.verdict("copy") == BLOCK
+    world.whole()
+
+
+def test_a_no_from_before_the_first_list_is_remembered_by_it(world: World) -> None:
+    one = pdq()
+    world.judged("cat", [one])
+    world.judged("copy", [flipped(one, 10)])
+    world.ledger.dismiss(sha("cat"), "a cat")
+    assert remember_dismissal(world.settings, world.ledger, sha("cat")) == []
+    assert world.catalog.lists() == ()
+    world.take(THEIRS, Entry(HashKind.PDQ, one, "1"))
+    assert (world.verdict("cat"), world.verdict("copy"), world.planned()) == (CLEAR, CLEAR, [])
+
+
+def test_a_list_that_is_dismissed_too_often_turns_to_review_and_says_so(world: World) -> None:
+    hashes = [pdq() for _ in range(8)]
+    for i, each in enumerate(hashes):
+        world.judged(f"picture {i}", [each])
+    world.take(THEIRS, *(Entry(HashKind.PDQ, each, str(i)) for i, each in enumerate(hashes)))
+    said = []
+    for i in range(3):
+        world.ledger.dismiss(sha(f"picture {i}"), "")
+        said.append(remember_dismissal(world.settings, world.ledger, sha(f"picture {i}")))
+    assert [any("theirs" in line for line in lines) for lines in said] == [False, False, True]
+    assert "3 of its 8 hits were dismissed" in said[-1][0]
+    known = find_list(world.catalog, "theirs")
+    assert known is not None and known.effect is Effect.REVIEW
+    assert world.planned() == []
+    assert world.verdict("picture 5") == (Verdict.REVIEW, True)
+
+
+def test_a_file_without_a_usable_hash_leaves_the_list_as_it_was(world: World, tmp_path: Path) -> None:
+    one = pdq()
+    world.take(THEIRS, Entry(HashKind.PDQ, one, "1"))
+    path = tmp_path / "bad.txt"
+    path.write_text("pdq 00\npdq zz\npdna 00\n")
+    with pytest.raises(KnownUsageError, match=r"no hash in it can be used: 2 with a wrong length, first line 1"):
+        take_in(world.settings, world.ledger, world.catalog, THEIRS, read(path))
+    assert [entry.hash for entry in world.catalog.entries("theirs")] == [one]
+
+
+def test_what_scores_do_not_tell_is_undecided_and_its_plan_waits(world: World) -> None:
+    one = pdq()
+    world.judged("a", [one])
+    world.take(THEIRS, Entry(HashKind.PDQ, one, "1"))
+    wider = POLICY + '\n[[rules]]\nname = "red"\nwhen = { nude = 0.5 }\nverdict = "block"\n'
+    wider = wider.replace("[factors]", '[factors]\nnude = ["nudity.exposed"]')
+    (world.folder / "policy.toml").write_text(wider)
+    drop(world.settings, world.ledger, world.catalog, "theirs")
+    assert world.verdict("a") == (Verdict.BLOCK, False)
+    (plan,) = world.ledger.open_plans(world.url)
+    assert plan.act is ActKind.DELETE
+    assert world.ledger.start(world.ledger.begin_run("apply", world.url, {}), [plan]) == []
+    world.whole()
+
+
+def test_the_own_list_is_what_the_ledger_says_however_often_it_is_made(world: World) -> None:
+    world.judged("a", [pdq(), pdq()])
+    world.take(THEIRS, Entry(HashKind.PDQ, pdq(), "1"))
+    world.ledger.dismiss(sha("a"), "")
+    for _ in range(2):
+        keep_dismissals(world.ledger, world.catalog)
+        assert len(list(world.catalog.entries(DISMISSED))) == 3
+
+
+def test_a_process_that_ended_between_list_and_ledger_leaves_nothing_that_matching_does_not_find(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = pdq()
+    world.judged("a", [one])
+    with monkeypatch.context() as patch:
+        patch.setattr("fedi_safety.app.known.lists.apply_lists", killed)
+        with pytest.raises(SystemExit):
+            world.take(THEIRS, Entry(HashKind.PDQ, one, "1"))
+    assert (world.verdict("a"), world.planned()) == (CLEAR, [])
+    applied = apply(world.settings, world.ledger, Current(world.catalog), ["theirs"])
+    assert applied.moves == {("clear", "block"): 1}
+    assert world.planned() == ["a"]
+    world.whole()
+
+
+def test_a_process_that_ended_before_it_planned_leaves_no_object_without_a_plan(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = pdq()
+    world.judged("a", [one])
+    with monkeypatch.context() as patch:
+        patch.setattr("fedi_safety.app.known.backwards._plan", killed)
+        with pytest.raises(SystemExit):
+            world.take(THEIRS, Entry(HashKind.PDQ, one, "1"))
+    assert (world.verdict("a"), world.planned()) == (BLOCK, [])
+    assert apply(world.settings, world.ledger, Current(world.catalog)).planned == 1
+    assert world.planned() == ["a"]
+
+
+def test_the_own_list_is_nobodys_to_fill_or_to_turn_round(world: World) -> None:
+    world.take(THEIRS, Entry(HashKind.PDQ, pdq(), "1"))
+    own = find_list(world.catalog, DISMISSED)
+    assert own is not None
+    with pytest.raises(KnownUsageError, match="dismissed here"):
+        world.take(replace(own, effect=Effect.BLOCK), Entry(HashKind.PDQ, pdq(), "1"))
+    for other in (replace(own, effect=Effect.BLOCK), replace(own, redistribute=True)):
+        with pytest.raises(KnownUsageError, match="dismissed here"):
+            describe(world.settings, world.ledger, world.catalog, other)
+    with pytest.raises(KnownUsageError, match="dismissed here"):
+        drop(world.settings, world.ledger, world.catalog, DISMISSED)
+    describe(world.settings, world.ledger, world.catalog, replace(own, distance=8))
+
+
+def killed(*_: object, **__: object) -> None:
+    raise SystemExit
+
+
+def test_damaged_lists_condemn_and_clear_nothing(world: World) -> None:
+    one = pdq()
+    world.judged("a", [one])
+    world.take(THEIRS, Entry(HashKind.PDQ, one, "1"))
+    (world.folder / "known/lists.sqlite").write_bytes(b"no database" * 100)
+    for beside in (world.folder / "known").glob("lists.sqlite-*"):
+        beside.unlink()
+    with open_catalog(world.settings) as catalog, pytest.raises(KnownError):
+        apply(world.settings, world.ledger, Current(catalog), ["theirs"])
+    assert (world.verdict("a"), world.planned()) == (BLOCK, ["a"])
