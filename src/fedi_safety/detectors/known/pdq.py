@@ -49,13 +49,24 @@ def turns(rgb: bytes, width: int, height: int) -> tuple[NDArray[np.uint8], int]:
     small = _reduced(rgb, width, height)
     waves = _cosines()
     terms = waves @ small @ waves.T
-    flat = np.stack([(terms[down, across].T if aside else terms[down, across]).ravel() for down, across, aside in _WAYS])
+    flat = np.stack(
+        [(terms[down, across].T if aside else terms[down, across]).ravel() for down, across, aside in _WAYS]
+    )
     medians = np.partition(flat, BITS // 2 - 1, axis=1)[:, BITS // 2 - 1]
     return np.packbits((flat > medians[:, None])[:, ::-1], axis=1), _quality(small[0, 0])
 
 
 # For each of `TURNS` whether it is upside down, mirrored, and then transposed.
-_WAYS = ((0, 0, False), (1, 0, True), (1, 1, False), (0, 1, True), (0, 1, False), (1, 1, True), (1, 0, False), (0, 0, True))
+_WAYS = (
+    (0, 0, False),
+    (1, 0, True),
+    (1, 1, False),
+    (0, 1, True),
+    (0, 1, False),
+    (1, 1, True),
+    (1, 0, False),
+    (0, 0, True),
+)
 
 
 def _reduced(rgb: bytes, width: int, height: int) -> Floats:
