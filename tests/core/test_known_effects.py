@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fedi_safety.core.known.effects import effects
+from fedi_safety.core.known.effects import effects, signals
 from fedi_safety.core.known.types import Effect, HashKind, Hit
+from fedi_safety.core.types import Match, Signal
 
 BLOCK = Hit("b", Effect.BLOCK, "1", HashKind.PDQ, 4)
 REVIEW = Hit("r", Effect.REVIEW, "2", HashKind.PDQ, 9)
@@ -54,3 +55,16 @@ def test_the_very_bytes_come_first_then_the_nearest() -> None:
     far = Hit("b", Effect.BLOCK, "9", HashKind.PDQ, 30)
     found = effects([BLOCK_BYTES], {4: [far], 2: [BLOCK]})[Effect.BLOCK]
     assert [(met.hit.entry, met.frame) for met in found] == [("4", None), ("1", 2), ("9", 4)]
+
+
+def test_what_scores_say_names_the_entries_of_the_frame_that_met_and_what_holds_them_back() -> None:
+    mirrored = Hit("b", Effect.BLOCK, "7", HashKind.PDQ, 6, "mirrored")
+    found = signals(effects([], {0: [], 3: [mirrored], 5: [BLOCK, REVIEW]}), {3: "at 0:03.00", 5: "at 0:05.00"})
+    assert found == {
+        "known.block": Signal(1.0, 5, "at 0:05.00", (Match("b", "1", 4),)),
+        "known.review": Signal(1.0, 5, "at 0:05.00", (Match("r", "2", 9),)),
+        "known.match": Signal(1.0, 5, "at 0:05.00", (Match("b", "1", 4), Match("r", "2", 9))),
+    }
+    assert Match("b", "7", 6, "mirrored").text == "entry 7 of b at distance 6, mirrored"
+    assert signals(effects([], {0: [BLOCK, HARMLESS]})) == {"known.block": Signal(0.0, 0, "", (Match("n", "3", 2),))}
+    assert signals(effects([], {0: []})) == {}

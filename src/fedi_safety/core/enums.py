@@ -7,6 +7,9 @@ from enum import Enum, StrEnum
 LEARNED_PREFIX = "learned."
 """What the signals begin with that an operator's own dismissals taught. None of them condemns alone."""
 
+KNOWN_PREFIX = "known."
+"""What the signals begin with that lists of known images give. They change with the lists, not with the policy."""
+
 
 class Reason(StrEnum):
     """Why an object has no verdict: it is no media (`skipped`), or it is and could not be judged (unscanned).

@@ -210,16 +210,21 @@ class Hashes:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """An entry of a list of known images that a content meets; `distance` is 0 where the list names it exactly."""
+    """An entry of a list of known images that a content meets; `distance` is 0 where the list names it exactly.
+
+    `turn` says how the picture was turned or mirrored to meet it, in words; empty where it was not.
+    """
 
     list: str
     entry: str
     distance: int = 0
+    turn: str = ""
 
     @property
     def text(self) -> str:
-        """Return it as a person would say it, e.g. `entry 4711 of blocked.txt at distance 6`."""
-        return f"entry {self.entry} of {self.list}" + (f" at distance {self.distance}" if self.distance else "")
+        """Return it as a person would say it, e.g. `entry 4711 of blocked.txt at distance 6, mirrored`."""
+        how = (f" at distance {self.distance}" if self.distance else "") + (f", {self.turn}" if self.turn else "")
+        return f"entry {self.entry} of {self.list}{how}"
 
 
 @dataclass(frozen=True, slots=True)

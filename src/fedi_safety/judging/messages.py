@@ -86,6 +86,7 @@ class MatchWord(_Message):
     list: Word
     entry: Word
     distance: int = Field(0, ge=0, le=256)
+    turn: Word = ""
 
 
 class ContentWord(_Message):
@@ -139,7 +140,7 @@ class ContentWord(_Message):
 
     def signal(self, name: str, value: float, frame: int) -> Signal:
         """Return one of its signals as the core knows it."""
-        matches = tuple(Match(m.list, m.entry, m.distance) for m in self.matches.get(name, ())[:_MAX_MATCHES])
+        matches = tuple(Match(m.list, m.entry, m.distance, m.turn) for m in self.matches.get(name, ())[:_MAX_MATCHES])
         return Signal(value, frame, self.where.get(name, "")[:100], matches)
 
 
@@ -239,7 +240,8 @@ def result_of(lease_id: str, answer: Answer) -> Result:
             where={name: signal.where for name, signal in content.scores.signals.items() if signal.where},
             matches={
                 name: [
-                    MatchWord(list=m.list, entry=m.entry, distance=m.distance) for m in signal.matches[:_MAX_MATCHES]
+                    MatchWord(list=m.list, entry=m.entry, distance=m.distance, turn=m.turn)
+                    for m in signal.matches[:_MAX_MATCHES]
                 ]
                 for name, signal in content.scores.signals.items()
                 if signal.matches

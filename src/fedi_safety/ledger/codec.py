@@ -39,7 +39,7 @@ def signals_text(signals: Mapping[str, Signal]) -> str:
 def further(where: str, matches: Sequence[Match]) -> list[Any]:
     """Return what a signal's cell has beyond value and frame."""
     if matches:
-        return [where, [[m.list, m.entry, m.distance] for m in matches]]
+        return [where, [[m.list, m.entry, m.distance, *([m.turn] if m.turn else [])] for m in matches]]
     return [where] if where else []
 
 
@@ -55,7 +55,7 @@ def signal_from(value: float, frame: int, where: str = "", matches: Sequence[Seq
 
 def matches_from(cells: Sequence[Sequence[Any]]) -> tuple[Match, ...]:
     """Return the matches of a stored cell."""
-    return tuple(Match(str(name), str(entry), int(distance)) for name, entry, distance in cells)
+    return tuple(Match(str(name), str(entry), int(bits), *map(str, turn)) for name, entry, bits, *turn in cells)
 
 
 def labels_from(text: str) -> tuple[str, ...]:

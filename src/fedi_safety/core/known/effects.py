@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from fedi_safety.core.enums import KNOWN_PREFIX
 from fedi_safety.core.known.types import Effect, HashKind, Hit
+from fedi_safety.core.types import Match, Signal
+
+BLOCK, REVIEW, MATCH = (KNOWN_PREFIX + name for name in ("block", "review", "match"))
+SIGNALS = (BLOCK, REVIEW, MATCH)
+"""What lists say of a content, in the words of policies; the last is the highest of the others."""
+
+LEAST_QUALITY = 50
+"""A picture with less to see is compared with nothing: all blank ones have one and the same hash."""
 
 FEWEST_FRAMES = 3
 """So many distinct pictures of a clip must meet a listed clip, whatever share of it that is."""
+
+
+_MOST_MATCHES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +52,27 @@ def effects(exact: Iterable[Hit], pictures: Mapping[int, Sequence[Hit]]) -> dict
             for hit in counted:
                 found[hit.effect].append(Met(hit, frame))
     return {effect: tuple(sorted(met, key=_nearest)) for effect, met in found.items()}
+
+
+def signals(found: Mapping[Effect, Sequence[Met]], where: Mapping[int, str] | None = None) -> dict[str, Signal]:
+    """Return what a content's scores say of the entries that it meets; nothing of those that it does not.
+
+    `where` says in words which frame it was, by its index. A signal names the entries that its frame met, and those
+    that the bytes did. Where a negative entry holds others back, what would block is 0 and names that entry.
+    """
+    block, review, harmless = (found[effect] for effect in (Effect.BLOCK, Effect.REVIEW, Effect.NEGATIVE))
+    named = {BLOCK: block, REVIEW: review, MATCH: sorted((*block, *review), key=_nearest)}
+    said = {name: _signal(met, 1.0, where or {}) for name, met in named.items() if met}
+    if harmless and BLOCK not in said:
+        said[BLOCK] = _signal(harmless, 0.0, where or {})
+    return said
+
+
+def _signal(met: Sequence[Met], value: float, where: Mapping[int, str]) -> Signal:
+    frame = next((each.frame for each in met if each.frame is not None), None)
+    named = [each.hit for each in met if each.frame in (None, frame)]
+    matches = dict.fromkeys(Match(hit.list, hit.clip or hit.entry, hit.distance, hit.turn) for hit in named)
+    return Signal(value, frame or 0, where.get(frame or 0, ""), tuple(matches)[:_MOST_MATCHES])
 
 
 def _nearest(met: Met) -> tuple[bool, int, int]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 
-from fedi_safety.core.enums import Verdict
+from fedi_safety.core.enums import KNOWN_PREFIX, Verdict
 
 TEST_CARD_SIGNAL = "testcard.match"
 """The one signal that needs no detector: the content is the project's own harmless test card."""
@@ -93,9 +93,10 @@ class Policy:
         """Return the policy as it judges where only these signals are measured; it has an id of its own.
 
         So a verdict that was given with fewer detectors counts as given under another policy, and is decided anew. The
-        same goes for `definitions`: by signal, a digest of what the operator made it mean.
+        same goes for `definitions`: by signal, a digest of what the operator made it mean. What lists of known images
+        give is left out: a list that comes or changes is compared with stored hashes instead (`app.known`).
         """
-        used = available & self.signals
+        used = frozenset(s for s in available & self.signals if not s.startswith(KNOWN_PREFIX))
         return replace(self, available=used, definitions={s: d for s, d in (definitions or {}).items() if s in used})
 
     def dead_factors(self, rule: Rule, available: frozenset[str]) -> list[str]:
