@@ -350,8 +350,8 @@ class Pipeline:
     def _settle(self, content: Content, judgement: Judgement, *, fresh: bool) -> None:
         """Send the verdict out for every object that waits for this content, what was scored with the first one."""
         lasting = content
-        if content.scores.embeddings or content.scores.explanation is not None:
-            lasting = replace(content, scores=replace(content.scores, embeddings=(), explanation=None))
+        if content.hashes is not None or content.scores.embeddings or content.scores.explanation is not None:
+            lasting = replace(content, scores=replace(content.scores, embeddings=(), explanation=None), hashes=None)
         with self._lock:
             waiting = self._claims.pop(content.sha256)
             self._recent[content.sha256] = lasting, judgement

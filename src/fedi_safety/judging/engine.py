@@ -136,7 +136,7 @@ class EngineJudge:
             return
         self.engine = engine
         self.take_policy(self._policy)
-        self._batch = max(_BATCH, *(detector.max_batch for detector in engine.detectors))
+        self._batch = max([_BATCH, *(detector.max_batch for detector in engine.detectors)])
         self._queue.busy = self._batch
         self._to_score = Pipe(2 * self._batch, engine.jobs)
         stages: list[tuple[Callable[..., None], str]] = [(self._decode, "decode"), (self._score, "score")]

@@ -457,7 +457,7 @@ def test_a_long_animation_is_tiled_too() -> None:
 
 
 def test_caps_of_tiles() -> None:
-    assert Caps(tiles=0, more_tiles=0).most_frames == 2 * (64 + MAX_COVERS + 2 * MAX_FURTHER)
+    assert Caps(tiles=0, more_tiles=0).most_frames == 2 * (64 + MAX_COVERS + 2 * MAX_FURTHER) + MAX_COMPARED_FRAMES
     assert Caps(tiles=3, more_tiles=5).most_frames == 2 * (64 + MAX_COVERS + 2 * MAX_FURTHER + 5)
     for number in (-1, MAX_TILES + 1):
         with pytest.raises(ValueError, match="tiles"):
