@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from fedi_safety.core.cascade import Cascade, StageTimer
-from fedi_safety.core.enums import Detail, MediaType, Reason, Verdict
+from fedi_safety.core.enums import KNOWN_PREFIX, Detail, MediaType, Reason, Verdict
 from fedi_safety.core.errors import Unscannable, out_of_memory
 from fedi_safety.core.explained.account import lasting, with_second_pass
 from fedi_safety.core.frames.scores import closed
@@ -79,17 +80,26 @@ class Examiner:
     stages: StageTimer
     clock: Clock
 
-    def decode(self, sha256: bytes, data: bytes, media_type: MediaType) -> DecodedMedium:
+    @property
+    def knows_bytes(self) -> bool:
+        """Whether bytes can be told from others although nothing in them decodes. Raises `Unscannable`."""
+        return self.cascade.recognizer is not None and self.cascade.recognizer.active
+
+    def decode(
+        self, sha256: bytes, data: bytes, media_type: MediaType, refused: Unscannable | None = None
+    ) -> DecodedMedium:
         """Decode a medium; twice where the decoder died, which need not be the medium's doing.
 
         Raises `Unscannable` where it cannot be decoded, unless its hashes alone make a rule hold: then it comes back
-        without frames, and in part only.
+        without frames, and in part only. `refused` says why it is not to be decoded, where that is known.
         """
         try:
             known = _Known(self, sha256, data)
         except MemoryError:
             raise out_of_memory("hashed") from None
         try:
+            if refused is not None:
+                raise refused
             decoded = self._decoded(data, media_type)
         except Unscannable as error:
             if judge(self.policy, known.scores.signals).verdict is Verdict.CLEAR:
@@ -103,6 +113,26 @@ class Examiner:
         kept = data if decoded.more and not settled else None
         decoded = replace(decoded, compared=())  # they are hashed, and of no more use
         return DecodedMedium(sha256, len(data), decoded, known.scores, kept, known.hashes, settled)
+
+    def rehash(self, stored: Content, data: bytes) -> tuple[Content, Judgement | None]:
+        """Hash a content that was judged before, and return it with its scores and what they come to now.
+
+        No detector is asked. Nothing is said where lists have nothing to add: its judgement stands. What does not
+        decode has the hashes of its bytes alone. Raises `Unscannable` where lists cannot be read.
+        """
+        known = _Known(self, stored.sha256, data)
+        with suppress(Unscannable):
+            known.compare(self._decoded(data, stored.media_type))
+        said = {name: signal for name, signal in known.scores.signals.items() if name.startswith(KNOWN_PREFIX)}
+        content = replace(stored, hashes=known.hashes)
+        if not said:
+            return content, None
+        scores = replace(
+            stored.scores,
+            signals={**stored.scores.signals, **said},
+            detectors={**stored.scores.detectors, **known.scores.detectors},
+        )
+        return replace(content, scores=scores), judge(self.policy, scores.signals, scores.frames)
 
     def _decoded(self, data: bytes, media_type: MediaType) -> Decoded:
         with self.stages.timed("decode", self.clock):
