@@ -77,6 +77,9 @@ class StandInLists:
             found.append(sorted(hits, key=lambda hit: hit.distance))
         return found
 
+    def close(self) -> None:
+        pass
+
     def _readable(self) -> None:
         if self.broken:
             raise Unscannable(Reason.DETECTOR_FAILED, "the lists of known images are damaged")

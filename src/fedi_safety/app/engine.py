@@ -72,8 +72,10 @@ class Engine:
         return max(8, min((d.max_batch for d in self.detectors), default=0))
 
     def close(self) -> None:
-        """End the decoder's processes."""
+        """End the decoder's processes, and let go of the lists of known images."""
         self.decoder.close()
+        if self.recognizer is not None:
+            self.recognizer.close()
 
 
 @dataclass(frozen=True, slots=True)

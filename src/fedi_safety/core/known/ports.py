@@ -37,6 +37,10 @@ class KnownImages(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of the files. May be called twice."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Compared:
@@ -73,4 +77,8 @@ class Recognizer(Protocol):
 
     def pictures(self, frames: Sequence[Frame]) -> list[Compared]:
         """Hash pictures and compare them, one result for each. Raises `Unscannable` as `exact` does."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the lists. May be called twice."""
         ...

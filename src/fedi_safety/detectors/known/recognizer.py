@@ -49,6 +49,10 @@ class Known:
         met = dict(zip(asked, hits, strict=True))
         return [Compared(each, met.get(i, ())) for i, each in enumerate(hashed)]
 
+    def close(self) -> None:
+        """Let go of the lists."""
+        self._images.close()
+
     def _near(self, pictures: Sequence[NDArray[np.uint8]]) -> list[list[Hit]]:
         """Return the entries that each picture meets in any turn, each of them once, the nearest first."""
         import numpy as np
