@@ -34,7 +34,8 @@ def png(pixels: Pixels) -> bytes:
 
 def pdq_of(pixels: Pixels) -> bytes:
     """Return a picture's hash."""
-    return turns(np.ascontiguousarray(pixels).tobytes(), pixels.shape[1], pixels.shape[0])[0][0].tobytes()
+    hashes, _ = turns(np.ascontiguousarray(pixels).tobytes(), pixels.shape[1], pixels.shape[0])
+    return bytes(hashes[0].tobytes())
 
 
 class StandInLists:

@@ -87,7 +87,7 @@ def _filtered(lines: Floats) -> Floats:
     The products are small on purpose: large ones would wake threads of the library's own.
     """
     places, weights = _filter(lines.shape[0])
-    return np.matmul(weights, lines[places])[:, 0]
+    return np.asarray(np.matmul(weights, lines[places])[:, 0])
 
 
 @lru_cache(64)  # sides of frames are of a few lengths mostly
