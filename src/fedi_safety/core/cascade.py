@@ -169,6 +169,11 @@ class Cascade:
         self.available = frozenset(s for signals in chain(*own) for s in signals)
 
     @property
+    def enabled(self) -> bool:
+        """Whether detectors are left out where nothing hangs on them."""
+        return self._enabled
+
+    @property
     def versions(self) -> dict[str, str]:
         """Detector names with their versions."""
         return {d.name: d.version for d in self._of_contents} | {d.name: d.version for d in self._order}

@@ -227,6 +227,7 @@ class _Known:
         self._policy = examiner.policy
         self._stages, self._clock = examiner.stages, examiner.clock
         self._recognizer = cascade.recognizer
+        self._sparing = self._recognizer is not None and cascade.enabled
         self._exact: Sequence[Hit] = ()
         self.hashes: Hashes | None = None
         prints = None
@@ -258,8 +259,8 @@ class _Known:
             self._say(met, {frame.index: frame.place.text for frame in frames})
 
     def condemns(self) -> bool:
-        """Whether lists alone condemn it, so that no detector has anything to add."""
-        return self._recognizer is not None and condemned_by_lists(self._policy, self.scores.signals)
+        """Whether lists alone condemn it, so that no detector has anything to add; unless all are to be asked."""
+        return self._sparing and condemned_by_lists(self._policy, self.scores.signals)
 
     def _say(self, pictures: Mapping[int, Sequence[Hit]], where: Mapping[int, str]) -> None:
         assert self._recognizer is not None

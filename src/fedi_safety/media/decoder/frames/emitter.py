@@ -20,6 +20,7 @@ from fedi_safety.media.decoder.frames.views import BARE, OPAQUE, Views, border_b
 
 Emit = Callable[[Frame, int, int], None]
 
+_COMPARED_SIDE = 512
 _CELLS = (32, 32)
 _NEARLY = 10  # of 255: what a cell of the grid may differ by in any channel
 
@@ -129,8 +130,16 @@ class Emitter:
         return self._compare is not None and self.part is None
 
     def compare(self, index: int, place: Place, still: Still) -> None:
-        """Hand on a picture that is only compared with lists of known images, whether it was shown or not."""
-        self._compared(index, 0, place, still.image, still)
+        """Hand on a picture that is only compared with lists of known images, whether it was shown or not.
+
+        There may be many of these, and a hash is of no more than this size.
+        """
+        image = still.image
+        if max(image.size) > _COMPARED_SIDE:
+            factor = _COMPARED_SIDE / max(image.size)
+            size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
+            image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+        self._compared(index, 0, place, image, still)
 
     def _compare_further(self, index: int, place: Place, still: Still) -> None:
         """Hand on what else of a still is compared: within its border, and with its colours where it is transparent."""
