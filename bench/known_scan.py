@@ -98,18 +98,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--entries", default="0,1000000", help="lengths of lists, with commas between")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--out", type=Path, help="where the figures go as JSON")
     chosen = parser.parse_args(arguments)
     shown = pictures()
     rows = [measured(int(count), shown, chosen.rounds) for count in chosen.entries.split(",")]
     opened = open_detectors(Settings(device="cpu", detectors=["open_nsfw"]), 1).frames[0]
     network_ms = milliseconds(lambda: opened.score([Evidence(shown[0][0])]), chosen.rounds)
-    print(machine_line())
+    about = machine()
+    print(machine_line(about))
     for row in rows:
         must = "" if row["must_ms"] is None else f"  (must: {row['must_ms']})"
         share = row["ms"] / network_ms
         print(f"{row['entries']:>12,} entries  {row['ms']:6.2f} ms a picture, {share:.2f} of open_nsfw{must}")
     print(f"open_nsfw on the same frame: {network_ms:.1f} ms")
-    write_result("known-scan", {"machine": machine(), "rows": rows, "open_nsfw_ms": network_ms})
+    write_result("known-scan", {"machine": about, "rows": rows, "open_nsfw_ms": network_ms}, chosen.out)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from fedi_safety.core.runs import RunReport, ScanRequest
 from fedi_safety.core.types import Decoded, Frame, Match
 from fedi_safety.detectors.known.recognizer import Known
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
-from fedi_safety.policies import PRESETS, load_policy
+from fedi_safety.policies import PRESETS, load_policy, warnings
 from support.fakes import FakeClock, FakeDecoder, FakeDetector, FakeStore
 from support.known import Pixels, StandInLists, drawn, listed, pdq_of, picture_entry
 
@@ -224,6 +224,12 @@ def test_every_scan_hashes_what_it_judges_whether_there_are_lists_or_not(place: 
     )
 
 
+def test_a_policy_about_lists_is_not_told_that_nothing_measures_them() -> None:
+    assert not any("known." in warning or "listed" in warning for warning in warnings(POLICY, frozenset({"a.red"})))
+    odd = replace(POLICY, factors={**POLICY.factors, "known": ("known.blokc",)})
+    assert any("known.blokc" in warning for warning in warnings(odd, frozenset({"a.red"})))
+
+
 def test_a_preset_condemns_what_blocks_and_asks_about_what_is_for_review() -> None:
     for name in PRESETS:
         rules = {rule.name: rule for rule in load_policy(name).rules}
@@ -233,4 +239,3 @@ def test_a_preset_condemns_what_blocks_and_asks_about_what_is_for_review() -> No
         assert {s for f in review.when for s in policy.factors[f]} == {"known.review"}
         assert (known.verdict, review.verdict) == (Verdict.BLOCK, Verdict.REVIEW)
         assert not any("known.match" in signals for signals in policy.factors.values())
-        assert replace(policy, name="x").rules == policy.rules
