@@ -7,6 +7,7 @@ filters and the choice of 64 rows. It knows no list of hashes and decides nothin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -36,8 +37,15 @@ TURNS = (
 def pdq(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], int]:
     """Return the hash, its bits in the order in which they are written, and the quality; below 50 it means little."""
     height, width, _ = rgb.shape
-    hashes, quality = turns(rgb.tobytes(), width, height)
-    return np.unpackbits(hashes[0]).astype(np.bool_), quality
+    hashed, quality = upright(rgb.tobytes(), width, height)
+    return np.unpackbits(hashed).astype(np.bool_), quality
+
+
+def upright(rgb: bytes, width: int, height: int) -> tuple[NDArray[np.uint8], int]:
+    """Return the hash of a picture as it is, 32 bytes, and its quality: quicker than `turns`."""
+    small = _filtered(_filtered(_luma(rgb, width, height), _SIDE).T, _SIDE).T
+    waves = _cosines()
+    return _hashes([waves @ small @ waves.T])[0], _quality(small)
 
 
 def turns(rgb: bytes, width: int, height: int) -> tuple[NDArray[np.uint8], int]:
@@ -49,11 +57,15 @@ def turns(rgb: bytes, width: int, height: int) -> tuple[NDArray[np.uint8], int]:
     small = _reduced(rgb, width, height)
     waves = _cosines()
     terms = waves @ small @ waves.T
-    flat = np.stack(
-        [(terms[down, across].T if aside else terms[down, across]).ravel() for down, across, aside in _WAYS]
-    )
+    turned = [terms[down, across].T if aside else terms[down, across] for down, across, aside in _WAYS]
+    return _hashes(turned), _quality(small[0, 0])
+
+
+def _hashes(terms: Sequence[Floats]) -> NDArray[np.uint8]:
+    """Return which waves are above the median, as rows of bytes."""
+    flat = np.stack([each.ravel() for each in terms])
     medians = np.partition(flat, BITS // 2 - 1, axis=1)[:, BITS // 2 - 1]
-    return np.packbits((flat > medians[:, None])[:, ::-1], axis=1), _quality(small[0, 0])
+    return np.packbits((flat > medians[:, None])[:, ::-1], axis=1)
 
 
 # For each of `TURNS` whether it is upside down, mirrored, and then transposed.
@@ -74,20 +86,23 @@ def _reduced(rgb: bytes, width: int, height: int) -> Floats:
 
     Four times: as it is, mirrored, upside down, and both; (2, 2, 64, 64).
     """
-    # Pillow's F is 0.299 R + 0.587 G + 0.114 B, not rounded.
-    luma = np.asarray(Image.frombuffer("RGB", (width, height), rgb, "raw", "RGB", 0, 1).convert("F"))
-    rows = _filtered(luma)  # (2 * 64, width)
-    both = _filtered(rows.T)  # (2 * 64, 2 * 64), across first
+    rows = _filtered(_luma(rgb, width, height), 2 * _SIDE)
+    both = _filtered(rows.T, 2 * _SIDE)  # across first
     return both.reshape(2, _SIDE, 2, _SIDE).transpose(2, 0, 3, 1)
 
 
-def _filtered(lines: Floats) -> Floats:
-    """Reduce lines to 64, and once more from the other end.
+def _luma(rgb: bytes, width: int, height: int) -> Floats:
+    # Pillow's F is 0.299 R + 0.587 G + 0.114 B, not rounded.
+    return np.asarray(Image.frombuffer("RGB", (width, height), rgb, "raw", "RGB", 0, 1).convert("F"))
+
+
+def _filtered(lines: Floats, count: int) -> Floats:
+    """Reduce lines to 64, or to 128: once more from the other end.
 
     The products are small on purpose: large ones would wake threads of the library's own.
     """
     places, weights = _filter(lines.shape[0])
-    return np.asarray(np.matmul(weights, lines[places])[:, 0])
+    return np.asarray(np.matmul(weights[:count], lines[places[:count]])[:, 0])
 
 
 @lru_cache(64)  # sides of frames are of a few lengths mostly

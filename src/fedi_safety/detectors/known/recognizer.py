@@ -37,14 +37,17 @@ class Known:
 
     def pictures(self, frames: Sequence[Frame]) -> list[Compared]:
         """Hash pictures, and compare those in which there is enough to see. Repeats are looked up once."""
-        from fedi_safety.detectors.known.pdq import turns
+        from fedi_safety.detectors.known.pdq import turns, upright
 
+        if not self.active:
+            alone = [(frame.index, upright(frame.rgb, frame.width, frame.height)) for frame in frames]
+            return [Compared(PictureHash(index, quality, pdq.tobytes())) for index, (pdq, quality) in alone]
         found = [turns(frame.rgb, frame.width, frame.height) for frame in frames]
         hashed = [
             PictureHash(frame.index, quality, hashes[0].tobytes())
             for frame, (hashes, quality) in zip(frames, found, strict=True)
         ]
-        asked = [i for i, each in enumerate(hashed) if each.quality >= LEAST_QUALITY] if self.active else []
+        asked = [i for i, each in enumerate(hashed) if each.quality >= LEAST_QUALITY]
         hits = self._near([found[i][0] for i in asked])
         met = dict(zip(asked, hits, strict=True))
         return [Compared(each, met.get(i, ())) for i, each in enumerate(hashed)]
