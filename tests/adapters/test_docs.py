@@ -19,6 +19,7 @@ from fedi_safety.config.schema import ENV_PREFIX, Settings
 from fedi_safety.core.decide import CHECKPOINT_OBJECTS
 from fedi_safety.core.enums import SKIPPED, PlanState, Reason
 from fedi_safety.core.errors import ExitCode
+from fedi_safety.core.known.effects import SIGNALS
 from fedi_safety.core.policy import TEST_CARD_SIGNAL
 from fedi_safety.detectors import available_detectors, signals_of
 from fedi_safety.judging.metrics import Metrics
@@ -150,7 +151,7 @@ def test_every_reason_signal_preset_and_state_is_documented() -> None:
 
     signals = section(page("policy.md"), "## Signals")
     documented = set(re.findall(r"^\| `([a-z0-9_.]+)` \|", signals, flags=re.MULTILINE))
-    assert documented == signals_of(Settings(detectors=list(available_detectors()))) | {TEST_CARD_SIGNAL}
+    assert documented == signals_of(Settings(detectors=list(available_detectors()))) | {TEST_CARD_SIGNAL, *SIGNALS}
     for name in available_detectors():
         assert f"`{name}`" in page("detectors.md"), name
 

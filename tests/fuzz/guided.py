@@ -21,7 +21,7 @@ with atheris.instrument_imports(include=["fedi_safety"]):
     from fedi_safety.media.sniff import sniff
 
 _CAPS = Caps(max_pixels=4_000_000, frames=2, more_frames=2)
-_KINDS = tuple(MediaType)
+_KINDS = tuple(kind for kind in MediaType if kind is not MediaType.OTHER)
 
 
 class _Speaker:

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fedi_safety.concepts.rescoring import ConceptRescorer, rescorer_of
+from fedi_safety.config.locations import known_folder
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.errors import FediSafetyError
+from fedi_safety.core.known.ports import Recognizer
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import ContentDetector, Decoder, Detector, Embedder
 from fedi_safety.core.wording.hints import hint
@@ -33,6 +35,7 @@ class Engine:
     device: str
     jobs: int
     content_detectors: list[ContentDetector] = field(default_factory=list)
+    recognizer: Recognizer | None = None
 
     @property
     def signals(self) -> frozenset[str]:
@@ -50,7 +53,13 @@ class Engine:
 
     def cascade(self, in_force: Policy, *, enabled: bool = True) -> Cascade:
         """Return the detectors in the order in which they are asked under a policy as `in_force` gives it."""
-        return Cascade(self.detectors, in_force, enabled=enabled, content_detectors=self.content_detectors)
+        return Cascade(
+            self.detectors,
+            in_force,
+            enabled=enabled,
+            content_detectors=self.content_detectors,
+            recognizer=self.recognizer,
+        )
 
     @property
     def rescorer(self) -> ConceptRescorer | None:
@@ -63,8 +72,10 @@ class Engine:
         return max(8, min((d.max_batch for d in self.detectors), default=0))
 
     def close(self) -> None:
-        """End the decoder's processes."""
+        """End the decoder's processes, and let go of the lists of known images."""
         self.decoder.close()
+        if self.recognizer is not None:
+            self.recognizer.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +100,9 @@ def measurable(settings: Settings) -> Measured:
 def open_engine(settings: Settings) -> Engine:
     """Load detectors and start the decoder. Raises `ModelError`, `UsageError` or `DecoderError` here, not later."""
     from fedi_safety.detectors import open_detectors
+    from fedi_safety.detectors.known.recognizer import Known
     from fedi_safety.detectors.sessions.devices import choose_device
+    from fedi_safety.known.catalog import Catalog
 
     jobs = settings.jobs or cpu_count()
     device = choose_device(settings.device)
@@ -103,7 +116,8 @@ def open_engine(settings: Settings) -> Engine:
                 starting.result().close()
             raise
         decoder = starting.result()
-    return Engine(decoder, opened.frames, device.name, jobs, opened.contents)
+    known = Known(Catalog(known_folder(settings)).images())
+    return Engine(decoder, opened.frames, device.name, jobs, opened.contents, known)
 
 
 def open_decoder(settings: Settings, jobs: int) -> SandboxDecoder:

@@ -14,7 +14,7 @@ from typing import Any
 from fedi_safety.app.actions import act_through_app, opened_actions, pressed_by_hand
 from fedi_safety.app.acts import acts_for
 from fedi_safety.app.consent import chosen_act
-from fedi_safety.app.engine import Engine
+from fedi_safety.app.engine import Engine, measurable
 from fedi_safety.app.ledger import SystemClock
 from fedi_safety.app.passes import breaker_limits, noting, part_of_run, recorded_run
 from fedi_safety.app.progress import PassProgress
@@ -54,7 +54,8 @@ def scan(
     of that run, which the caller began and ends; what it does not meet is then never concluded to be gone.
     """
     clock = clock or SystemClock()
-    policy = engine.in_force(policy)
+    # Without detectors what was judged by the configured ones stays as they have it.
+    policy = (measurable(settings) if request.hashes_only else engine).in_force(policy)
     cascade = engine.cascade(policy, enabled=request.cascade)
     pipeline = Pipeline(
         store=store,
@@ -65,6 +66,7 @@ def scan(
         options=_options(settings, request, store, engine),
         clock=clock,
         census=partial(ledger.census, store.url) if request.whole and run is None else None,
+        hashed=ledger.hashed_among if request.hashes_only else None,
     )
     report = RunReport(0, store.url, request.dry_run, request.act, device=engine.device, policy=policy.id)
     report.named, report.detectors, report.ledger = spoken_name(store), cascade.versions, ledger.name
@@ -77,7 +79,7 @@ def scan(
         lock or ledger.run_lock(),
         within,
     ):
-        if request.recheck is Recheck.POLICY and request.redecide:
+        if request.recheck is Recheck.POLICY and request.redecide and not request.hashes_only:
             decide = Rejudge(policy, cascade.available, cascade=request.cascade)
             ledger.redecide(
                 report.run_id, policy.id, decide, no_rule_holds=decide.no_rule_holds, rescorer=engine.rescorer
@@ -131,6 +133,7 @@ def _recorded(settings: Settings, request: ScanRequest, policy: Policy) -> dict[
         "cascade": request.cascade,
         "resume_acts": request.resume_acts,
         "accept_gone": request.accept_gone,
+        "hashes_only": request.hashes_only,
     }
 
 

@@ -162,6 +162,7 @@ def _findings(sh: Shell, store: str | None, reached: list[Speed]) -> Iterator[Fi
         *_stores(settings, store),
         *_servers(settings, store),
         ("detectors", lambda: _detectors(settings, reached)),
+        ("known images", lambda: _known(settings)),
         ("decoder", lambda: _decoder(settings)),
     ]
     for thing, check in checks:
@@ -288,6 +289,24 @@ def _detectors(settings: Settings, reached: list[Speed]) -> Iterator[Finding]:
         yield Finding(f"detector {detector.name}", not wrong, "; ".join(wrong) or detector.version, code)
         if not wrong:
             reached.append(measured(detector, drawn_face(), _threads(settings)))
+
+
+def _known(settings: Settings) -> Iterator[Finding]:
+    """Look whether the lists are whole, and whether pictures are found on lists at all."""
+    from fedi_safety.config.locations import known_folder
+    from fedi_safety.detectors.known.examples import check
+    from fedi_safety.known.catalog import Catalog
+
+    folder = known_folder(settings)
+    with Catalog(folder) as catalog:
+        lists, damage = catalog.lists(), catalog.verify()
+    if damage:
+        yield Finding("known images", False, damage[0].line(), damage[0].exit_code)
+    else:
+        named = ", ".join(f"{known.name} ({known.effect.value})" for known in lists)
+        yield Finding("known images", True if lists else None, f"{folder}: {named}" if lists else "no list is imported")
+    if wrong := check():
+        yield Finding("known images", False, "; ".join(wrong), ExitCode.SELF_TEST)
 
 
 def _decoder(settings: Settings) -> Iterator[Finding]:

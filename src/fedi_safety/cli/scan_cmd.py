@@ -69,6 +69,9 @@ def scan(
             help="Judged before: leave as is, decide stored scores anew (no file is opened), or score anew.",
         ),
     ] = Recheck.POLICY,
+    hashes_only: Annotated[
+        bool, typer.Option("--hashes-only", help="Hash what was judged and not hashed yet; no network is loaded.")
+    ] = False,
     detectors: DetectorsOption = None,
     policy: PolicyOption = None,
     device: DeviceOption = None,
@@ -91,6 +94,8 @@ def scan(
     if accept_gone and (prefix or since is not None or limit is not None):
         cause = "only a pass over all of the store can tell what is gone"
         raise UsageError("--accept-gone", cause, "leave out --prefix, --since and --limit")
+    if hashes_only and accept_gone:
+        raise UsageError("--accept-gone", "--hashes-only does not tell what is gone", "leave one of them out")
     names = None if detectors is None else [name.strip() for name in detectors.split(",") if name.strip()]
     limits = None if frames is None else {"frames": frames}
     clip = {"concepts": concepts, "keep_embeddings": keep_embeddings}
@@ -108,6 +113,7 @@ def scan(
             "cascade": cascade,
             "resume_acts": resume_acts,
             "accept_gone": accept_gone,
+            "hashes_only": hashes_only,
         },
         given=Given.NO_DRY_RUN if without_dry_run else Given.NOTHING,
         skipped_as_unscanned=skipped_as_unscanned,
@@ -146,7 +152,8 @@ def run_scan(
             each.target = settled(sh, ledger, each.target, store, dry_run=wanted["dry_run"], given=given)
             act = act_for(each.target.settings, store)
             each.request = ScanRequest(store.url, act=act, beside=len(passes), keys=keys, **wanted)
-        engine = open_engine(sh.settings)
+        judging = sh.settings.model_copy(update={"detectors": ["known"]}) if wanted.get("hashes_only") else sh.settings
+        engine = open_engine(judging)
         closing.callback(engine.close)
         lock = SharedRunLock(ledger)
         with _live(sh) as live:

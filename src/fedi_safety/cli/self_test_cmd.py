@@ -60,6 +60,7 @@ def _steps(sh: Shell, folder: Path) -> list[str]:
     from fedi_safety.core.runs import ScanRequest
     from fedi_safety.core.testcard import TEST_CARD_NAME, TEST_CARD_SHA256, draw_test_card
     from fedi_safety.detectors.examples import check_examples
+    from fedi_safety.detectors.known import examples as known_examples
     from fedi_safety.policies import load_policy
 
     done = []
@@ -75,6 +76,9 @@ def _steps(sh: Shell, folder: Path) -> list[str]:
             wrong = check_examples(detector)
             _expect(not wrong, f"detector {detector.name}", "; ".join(wrong))
             done.append(f"detector {detector.name} answers its examples: {detector.version}")
+        wrong = known_examples.check()
+        _expect(not wrong, "lists of known images", "; ".join(wrong))
+        done.append("a drawn picture is found on a list, mirrored, and by its bytes; another one is not")
         settings = sh.settings.model_copy(update={"ledger": str(folder / "ledger.db")})
         records = open_settings_ledger(settings)
         store = named_store(settings, str(media))

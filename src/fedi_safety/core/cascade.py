@@ -11,6 +11,7 @@ from fedi_safety.core.errors import Unscannable, out_of_memory
 from fedi_safety.core.explained.account import Account
 from fedi_safety.core.explained.left_out import left_out
 from fedi_safety.core.frames.scores import ONE_PICTURE, FrameScore, FrameScores
+from fedi_safety.core.known.ports import Recognizer
 from fedi_safety.core.pictures import Passes, Picture, Scope, Seen, merged, once, scope_of
 from fedi_safety.core.policy import Policy, marks
 from fedi_safety.core.policy.reading import Wanted
@@ -147,12 +148,14 @@ class Cascade:
         *,
         enabled: bool = True,
         content_detectors: Sequence[ContentDetector] = (),
+        recognizer: Recognizer | None = None,
     ) -> None:
         """Order the detectors. With `enabled=False` every detector whose signals any rule uses sees every frame.
 
-        Those of whole contents come before all others, whatever they cost. Raises `ValueError` for a
-        detector that needs one which is not there.
+        Those of whole contents come before all others, whatever they cost, and the `recognizer` before these: it has
+        spoken before a medium's frames come here. Raises `ValueError` for a detector that needs one which is not there.
         """
+        self.recognizer = recognizer
         names = {d.name for d in detectors}
         for detector in detectors:
             if missing := set(detector.after) - names:
@@ -164,6 +167,11 @@ class Cascade:
         self._of_contents = list(content_detectors)
         own = (d.signals for d in detectors), (d.signals for d in content_detectors)
         self.available = frozenset(s for signals in chain(*own) for s in signals)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether detectors are left out where nothing hangs on them."""
+        return self._enabled
 
     @property
     def versions(self) -> dict[str, str]:

@@ -186,6 +186,7 @@ class MediaType(StrEnum):
     WEBM = "video/webm"
     OGG = "application/ogg"
     AVI = "video/x-msvideo"
+    OTHER = "application/octet-stream"  # of no kind that is known: it can be found again by its bytes alone
 
     @property
     def is_clip(self) -> bool:

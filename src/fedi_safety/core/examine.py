@@ -7,17 +7,20 @@ to a rule, a person's word. It keeps nothing and writes nothing: what becomes of
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from fedi_safety.core.cascade import Cascade, StageTimer
-from fedi_safety.core.enums import Detail, MediaType, Reason, Verdict
+from fedi_safety.core.enums import KNOWN_PREFIX, Detail, MediaType, Reason, Verdict
 from fedi_safety.core.errors import Unscannable, out_of_memory
 from fedi_safety.core.explained.account import lasting, with_second_pass
 from fedi_safety.core.frames.scores import closed
-from fedi_safety.core.policy import Policy, dismissal, judge, nearly
+from fedi_safety.core.known.effects import LEAST_QUALITY, effects, signals
+from fedi_safety.core.known.types import Hit
+from fedi_safety.core.policy import Policy, condemned_by_lists, dismissal, judge, nearly
 from fedi_safety.core.ports import Clock, Decoder
-from fedi_safety.core.types import Content, Decoded, Explanation, Fingerprints, Judgement, Scores
+from fedi_safety.core.types import Content, Decoded, Explanation, Fingerprints, Frame, Hashes, Judgement, Scores
 
 Dismissed = Callable[[Sequence[bytes]], set[bytes]]
 """Asks which of some contents, by SHA-256, a person has dismissed as judged wrongly."""
@@ -29,7 +32,8 @@ Examined = tuple[Content, Judgement] | Unscannable
 class DecodedMedium:
     """A medium whose frames are in hand. `data` is kept while a second pass could show more of it.
 
-    `known` is what the content told by itself; `decoded` has no frames where that alone decides.
+    `known` is what its hashes told, those of its bytes and of its pictures; `hashes` are these. `decoded` has no frames
+    where the bytes alone decide. What is `settled` by its hashes is shown to no detector.
     """
 
     sha256: bytes
@@ -37,11 +41,18 @@ class DecodedMedium:
     decoded: Decoded
     known: Scores
     data: bytes | None = None
+    hashes: Hashes | None = None
+    settled: bool = False
 
     @property
     def frame_bytes(self) -> int:
         """Return how many bytes of pixels it holds."""
         return sum(len(frame.rgb) for frame in self.decoded.frames)
+
+    @property
+    def judged(self) -> Sequence[Frame]:
+        """Return the frames that detectors are shown."""
+        return () if self.settled else self.decoded.frames
 
 
 class _FirstWord:
@@ -69,31 +80,59 @@ class Examiner:
     stages: StageTimer
     clock: Clock
 
-    def decode(self, sha256: bytes, data: bytes, media_type: MediaType) -> DecodedMedium:
+    @property
+    def knows_bytes(self) -> bool:
+        """Whether bytes can be told from others although nothing in them decodes. Raises `Unscannable`."""
+        return self.cascade.recognizer is not None and self.cascade.recognizer.active
+
+    def decode(
+        self, sha256: bytes, data: bytes, media_type: MediaType, refused: Unscannable | None = None
+    ) -> DecodedMedium:
         """Decode a medium; twice where the decoder died, which need not be the medium's doing.
 
         Raises `Unscannable` where it cannot be decoded, unless its hashes alone make a rule hold: then it comes back
-        without frames, and in part only.
+        without frames, and in part only. `refused` says why it is not to be decoded, where that is known.
         """
         try:
-            known = self._known(sha256, data)
+            known = _Known(self, sha256, data)
         except MemoryError:
             raise out_of_memory("hashed") from None
         try:
+            if refused is not None:
+                raise refused
             decoded = self._decoded(data, media_type)
         except Unscannable as error:
-            if judge(self.policy, known.signals).verdict is Verdict.CLEAR:
+            if judge(self.policy, known.scores.signals).verdict is Verdict.CLEAR:
                 raise
             decoded = Decoded(media_type, 0, 0, (), f"{error.reason.value}: {error.detail}")
-        return DecodedMedium(sha256, len(data), decoded, known, data if decoded.more else None)
+        try:
+            known.compare(decoded)
+        except MemoryError:
+            raise out_of_memory("hashed") from None
+        settled = known.condemns()
+        kept = data if decoded.more and not settled else None
+        decoded = replace(decoded, compared=())  # they are hashed, and of no more use
+        return DecodedMedium(sha256, len(data), decoded, known.scores, kept, known.hashes, settled)
 
-    def _known(self, sha256: bytes, data: bytes) -> Scores:
-        prints = None
-        if self.cascade.hashes_contents:
-            # Lists of known images name contents so; nothing rests on these hashes being hard to forge.
-            sha1 = hashlib.sha1(data, usedforsecurity=False).digest()
-            prints = Fingerprints(sha256, sha1, hashlib.md5(data, usedforsecurity=False).digest(), len(data))
-        return self.cascade.score_content(sha256, prints)
+    def rehash(self, stored: Content, data: bytes) -> tuple[Content, Judgement | None]:
+        """Hash a content that was judged before, and return it with its scores and what they come to now.
+
+        No detector is asked. Nothing is said where lists have nothing to add: its judgement stands. What does not
+        decode has the hashes of its bytes alone. Raises `Unscannable` where lists cannot be read.
+        """
+        known = _Known(self, stored.sha256, data)
+        with suppress(Unscannable):
+            known.compare(self._decoded(data, stored.media_type))
+        said = {name: signal for name, signal in known.scores.signals.items() if name.startswith(KNOWN_PREFIX)}
+        content = replace(stored, hashes=known.hashes)
+        if not said:
+            return content, None
+        scores = replace(
+            stored.scores,
+            signals={**stored.scores.signals, **said},
+            detectors={**stored.scores.detectors, **known.scores.detectors},
+        )
+        return replace(content, scores=scores), judge(self.policy, scores.signals, scores.frames)
 
     def _decoded(self, data: bytes, media_type: MediaType) -> Decoded:
         with self.stages.timed("decode", self.clock):
@@ -117,7 +156,7 @@ class Examiner:
         needs no second pass and stands above every rule.
         """
         results = self.cascade.score(
-            [medium.decoded.frames for medium in batch],
+            [medium.judged for medium in batch],
             [medium.known for medium in batch],
             self.stages,
             self.clock,
@@ -141,7 +180,8 @@ class Examiner:
             decoded, scores = self._second_pass(medium, scores)
         judgement = dismissal(self.policy.id) if gone else judge(self.policy, scores.signals, scores.frames)
         scores = replace(scores, explanation=self._explanation(scores, judgement, near=first.near))
-        return content_of(medium.sha256, medium.size, decoded, scores, decoder_mark(self.decoder)), judgement
+        content = content_of(medium.sha256, medium.size, decoded, scores, decoder_mark(self.decoder))
+        return replace(content, hashes=medium.hashes), judgement
 
     def _explanation(self, scores: Scores, judgement: Judgement, *, near: bool) -> Explanation | None:
         """Return what the verdict rests on; nothing of what is plainly clear, which is nearly everything.
@@ -176,6 +216,73 @@ class Examiner:
         if again.explanation is not None:
             again = replace(again, explanation=with_second_pass(again.explanation, seen))
         return replace(second, frames=frames), again
+
+
+class _Known:
+    """What a content's hashes tell of it, as far as they are made."""
+
+    def __init__(self, examiner: Examiner, sha256: bytes, data: bytes) -> None:
+        """Hash the bytes, and compare them. Raises `Unscannable` where lists cannot be read."""
+        cascade = examiner.cascade
+        self._policy = examiner.policy
+        self._stages, self._clock = examiner.stages, examiner.clock
+        self._recognizer = cascade.recognizer
+        self._sparing = self._recognizer is not None and cascade.enabled
+        self._exact: Sequence[Hit] = ()
+        self.hashes: Hashes | None = None
+        prints = None
+        if cascade.hashes_contents or self._recognizer is not None:
+            # Lists of known images name contents so; nothing rests on these hashes being hard to forge.
+            sha1 = hashlib.sha1(data, usedforsecurity=False).digest()
+            prints = Fingerprints(sha256, sha1, hashlib.md5(data, usedforsecurity=False).digest(), len(data))
+        self.scores = cascade.score_content(sha256, prints)
+        if self._recognizer is not None and prints is not None:
+            self.hashes = Hashes(prints.sha1, prints.md5)
+            with self._stages.timed(self._recognizer.name, self._clock):
+                self._exact = self._recognizer.exact(prints)
+                self._say({}, {})
+
+    def compare(self, decoded: Decoded) -> None:
+        """Hash what it shows, and compare that too. Raises `Unscannable` where lists cannot be read."""
+        frames = _hashed_frames(decoded)
+        if self._recognizer is None or self.hashes is None or not frames:
+            return
+        with self._stages.timed(self._recognizer.name, self._clock):
+            found = self._recognizer.pictures(frames)
+            self.hashes = replace(self.hashes, pictures=tuple(each.hash for each in found))
+            # Of neighbours that are alike one counts, so that a clip's share is of what it shows.
+            met = {
+                each.hash.frame: each.hits
+                for before, each in zip([None, *found], found, strict=False)
+                if each.hash.quality >= LEAST_QUALITY and (before is None or before.hash.pdq != each.hash.pdq)
+            }
+            self._say(met, {frame.index: frame.place.text for frame in frames})
+
+    def condemns(self) -> bool:
+        """Whether lists alone condemn it, so that no detector has anything to add; unless all are to be asked."""
+        return self._sparing and condemned_by_lists(self._policy, self.scores.signals)
+
+    def _say(self, pictures: Mapping[int, Sequence[Hit]], where: Mapping[int, str]) -> None:
+        assert self._recognizer is not None
+        if not self._recognizer.active:
+            return
+        said = signals(effects(self._exact, pictures), where)
+        ran = {**self.scores.detectors, self._recognizer.name: self._recognizer.version}
+        self.scores = replace(self.scores, signals={**self.scores.signals, **said}, detectors=ran)
+
+
+def _hashed_frames(decoded: Decoded) -> list[Frame]:
+    """Return the pictures by which a medium is found again: the same ones whenever it is decoded.
+
+    Its stills as a whole, and what is there to be compared alone: without border and transparency, moments of what
+    moves. Moments that are judged are drawn by chance.
+    """
+    wholes = [
+        frame
+        for frame in decoded.frames
+        if frame.place.time_s is None and frame.place.tile is None and not frame.place.turned
+    ]
+    return list({frame.index: frame for frame in (*wholes, *decoded.compared)}.values())
 
 
 def _says_something(judgement: Judgement) -> bool:

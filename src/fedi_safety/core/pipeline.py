@@ -84,6 +84,7 @@ class _Fetched:
     sha256: bytes
     media_type: MediaType
     data: bytes
+    refused: Unscannable | None = None  # why there is nothing in it to decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +111,14 @@ class Pipeline:
         options: Options,
         clock: Clock,
         census: Callable[[], Census] | None = None,
+        hashed: Callable[[Sequence[bytes]], set[bytes]] | None = None,
     ) -> None:
         """Join the ports. With a `census` the pass is over all of the store, and what is listed is noted there.
 
-        It is begun with the listing: what was removed before is not looked for.
+        It is begun with the listing: what was removed before is not looked for. With `hashed`, which says which
+        contents were hashed, no detector is asked: what was judged before and not hashed is, all else is left alone.
         """
+        self._hashed = hashed
         self._store = store
         self._decoder = decoder
         self._ledger = ledger
@@ -230,7 +234,7 @@ class Pipeline:
             done: list[Result] = list(gaps)
             objects = [item for item in chunk if isinstance(item, Object)]
             fresh: list[Object] = []
-            for obj, known in zip(objects, self._look_up(objects), strict=True):
+            for obj, known in self._looked_up(objects):
                 if known is not None and self._stands(known):
                     done.append(Remembered(obj, known))
                 else:
@@ -273,8 +277,19 @@ class Pipeline:
             found = self._ledger.lookup(self._store.url, objects, policy, self.census)
         return [None] * len(objects) if anew else found
 
+    def _looked_up(self, objects: Sequence[Object]) -> list[tuple[Object, Known | None]]:
+        """Return what is remembered of objects; where hashes are all that is made, of the judged ones alone."""
+        found = list(zip(objects, self._look_up(objects), strict=True))
+        if self._hashed is None:
+            return found
+        judged = [(o, known) for o, known in found if known is not None and known.verdict is not None and known.sha256]
+        hashed = self._hashed([known.sha256 for _, known in judged if known.sha256 is not None])
+        return [(o, known if known.sha256 in hashed else None) for o, known in judged]
+
     def _stands(self, known: Known) -> bool:
         """Whether what is remembered needs no new pass: a settled verdict, or a failure that is not due again."""
+        if self._hashed is not None:
+            return True
         kept = known.verdict is not None and self._options.recheck is Recheck.NEVER
         if known.decoder not in (None, self._decoder_mark) and not kept:
             return False  # another decoder may do better
@@ -310,16 +325,24 @@ class Pipeline:
 
     def _read(self, obj: Object) -> _Fetched:
         found: list[MediaType] = []
+        refused: Unscannable | None = None
 
         def accept(head: bytes) -> None:
-            found.append(self._decoder.sniff(head))
+            nonlocal refused
+            try:
+                found.append(self._decoder.sniff(head))
+            except Unscannable as error:
+                if obj.size > self._options.max_bytes or not (head and self._examiner.knows_bytes):
+                    raise
+                found.append(MediaType.OTHER)
+                refused = error
             if obj.size > self._options.max_bytes:
                 raise Unscannable(Reason.TOO_LARGE, f"{obj.size} bytes, more than {self._options.max_bytes}")
 
         data = self._store.fetch(obj, accept)
         with self._lock:
             self.bytes += len(data)
-        return _Fetched(obj, hashlib.sha256(data).digest(), found[0], data)
+        return _Fetched(obj, hashlib.sha256(data).digest(), found[0], data, refused)
 
     def _claimed(self, fetched: _Fetched) -> bool:
         """Whether this content is to be judged now. Otherwise its verdict is known, or another object brings it."""
@@ -334,7 +357,7 @@ class Pipeline:
         if recent is not None:
             self._out.put([Judged(fetched.object, *recent, fresh=False)])
             return False
-        if self._options.recheck is Recheck.ALL:
+        if self._options.recheck is Recheck.ALL or self._hashed is not None:
             return True
         remembered = self._ledger.contents([sha256]).get(sha256)
         if remembered is None:
@@ -350,8 +373,8 @@ class Pipeline:
     def _settle(self, content: Content, judgement: Judgement, *, fresh: bool) -> None:
         """Send the verdict out for every object that waits for this content, what was scored with the first one."""
         lasting = content
-        if content.scores.embeddings or content.scores.explanation is not None:
-            lasting = replace(content, scores=replace(content.scores, embeddings=(), explanation=None))
+        if content.hashes is not None or content.scores.embeddings or content.scores.explanation is not None:
+            lasting = replace(content, scores=replace(content.scores, embeddings=(), explanation=None), hashes=None)
         with self._lock:
             waiting = self._claims.pop(content.sha256)
             self._recent[content.sha256] = lasting, judgement
@@ -376,9 +399,12 @@ class Pipeline:
     def _decode(self) -> None:
         for batch in self._to_decode.batches(1):
             for item in batch:
+                if self._hashed is not None:
+                    self._rehash(item)
+                    continue
                 kept = False
                 try:
-                    medium = self._examiner.decode(item.sha256, item.data, item.media_type)
+                    medium = self._examiner.decode(item.sha256, item.data, item.media_type, item.refused)
                     kept = medium.data is not None
                 except Unscannable as error:
                     self._give_up(item.sha256, error)
@@ -388,6 +414,20 @@ class Pipeline:
                         self._budget.give_back(item.object.size)
                 self._frame_budget.take(medium.frame_bytes)
                 self._to_score.put(_Framed(item.object, medium))
+
+    def _rehash(self, item: _Fetched) -> None:
+        """Hash what was judged before; what lists say of it is added to its scores."""
+        try:
+            stored = self._ledger.contents([item.sha256]).get(item.sha256)
+            if stored is None:
+                raise Unscannable(Reason.CHANGED, "these are not the bytes that were judged")
+            content, judgement, _ = stored
+            content, anew = self._examiner.rehash(content, item.data)
+            self._settle(content, anew or judgement, fresh=True)
+        except Unscannable as error:
+            self._give_up(item.sha256, error)
+        finally:
+            self._budget.give_back(item.object.size)
 
     # --- scoring and judging
 

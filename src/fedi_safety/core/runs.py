@@ -83,12 +83,15 @@ class ScanRequest:
     redecide: bool = True  # False where it is known that nothing was judged under another policy
     removed_before: int = 0  # removals that count against the breaker's number together with this run's
     beside: int = 1  # how many scans share this machine's memory
+    hashes_only: bool = False  # what was judged before is hashed, where it was not; no detector is asked
     accept_gone: bool = False  # a person's word that what a whole listing does not name any more is really gone
 
     @property
     def whole(self) -> bool:
         """Whether all of the store is asked for."""
-        return not self.prefixes and not self.keys and self.since is None and self.limit is None
+        return (
+            not self.hashes_only and not self.prefixes and not self.keys and self.since is None and self.limit is None
+        )
 
 
 @dataclass(slots=True)

@@ -136,7 +136,7 @@ class EngineJudge:
             return
         self.engine = engine
         self.take_policy(self._policy)
-        self._batch = max(_BATCH, *(detector.max_batch for detector in engine.detectors))
+        self._batch = max([_BATCH, *(detector.max_batch for detector in engine.detectors)])
         self._queue.busy = self._batch
         self._to_score = Pipe(2 * self._batch, engine.jobs)
         stages: list[tuple[Callable[..., None], str]] = [(self._decode, "decode"), (self._score, "score")]
@@ -281,8 +281,27 @@ class EngineJudge:
         try:
             media_type = self.engine.decoder.sniff(upload.data[:_HEAD_BYTES])
         except Unscannable as error:
-            return unjudged(upload.sha256, "engine", _MEANS.get(error.reason, Unjudged.NOT_MEDIA), error.detail)
+            if not self._knows_bytes():
+                return unjudged(upload.sha256, "engine", _MEANS.get(error.reason, Unjudged.NOT_MEDIA), error.detail)
+            media_type = MediaType.OTHER
         return self._work(upload, media_type)
+
+    def _knows_bytes(self) -> bool:
+        """Whether bytes may be on a list although nothing in them is media; also where that cannot be told."""
+        try:
+            return self._examiner is not None and self._examiner.knows_bytes
+        except Unscannable:
+            return True
+
+    def _refused(self, work: Work) -> Unscannable | None:
+        """Return why there is nothing in it to decode."""
+        assert self.engine is not None
+        if work.media_type is MediaType.OTHER:
+            try:
+                self.engine.decoder.sniff(work.data[:_HEAD_BYTES])
+            except Unscannable as error:
+                return error
+        return None
 
     def _put(self, work: Work, upload: Upload) -> bool:
         """Give it a place in the queue, if there is one and its turn would come in time."""
@@ -372,7 +391,7 @@ class EngineJudge:
                 if self._places:
                     self._in_loop(self._places.changed)
                 try:
-                    medium = self._examiner.decode(work.sha256, work.data, work.media_type)
+                    medium = self._examiner.decode(work.sha256, work.data, work.media_type, self._refused(work))
                 except Unscannable as error:
                     reason = _MEANS.get(error.reason, Unjudged.DECODER_FAILED)
                     self._done(work, unjudged(work.sha256, "engine", reason, error.detail))

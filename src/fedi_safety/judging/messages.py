@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from fedi_safety.core.enums import MediaType, Verdict
 from fedi_safety.core.explained.text import MAX_TEXT, explanation_from, text_of
 from fedi_safety.core.frames.scores import ONE_PICTURE, FrameScores
+from fedi_safety.core.known.packing import MAX_PICTURES, ROW, checked, packed
 from fedi_safety.core.pictures import same_moment
-from fedi_safety.core.types import Content, Explanation, Judgement, Match, RuleHit, Scores, Signal
+from fedi_safety.core.types import Content, Explanation, Hashes, Judgement, Match, RuleHit, Scores, Signal
 from fedi_safety.judging.types import Answer, Unjudged
 
 WORK_TYPE = "application/vnd.fedi-safety.work"
@@ -29,6 +30,7 @@ MAX_LEASES = 256
 _MAX_WORDS = 1000
 _MAX_MATCHES = 20
 _MAX_EXPLANATION = 4 * MAX_TEXT  # characters: a newer worker may have more to tell
+_MAX_PICTURES = 4 * ROW.size * MAX_PICTURES // 3 + 4  # characters
 _MAX_TABLE = 400_000  # characters: twice what 256 frames, on white and on black, with as many tiles have to say
 
 Word = Annotated[str, Field(max_length=200)]
@@ -109,10 +111,15 @@ class ContentWord(_Message):
     frame_table: str | None = Field(None, max_length=_MAX_TABLE)
     # What it rests on (core/explained/text); absent: plainly clear, or an older worker.
     explanation: str | None = Field(None, max_length=_MAX_EXPLANATION)
+    # What it is found again by (core/known/packing), in base64; absent: an older worker.
+    sha1: str | None = Field(None, pattern="^[0-9a-f]{40}$")
+    md5: str | None = Field(None, pattern="^[0-9a-f]{32}$")
+    pictures: str = Field("", max_length=_MAX_PICTURES)
 
     @model_validator(mode="after")
     def _agrees(self) -> ContentWord:
         highest: dict[str, float] = {}
+        self.hashes()
         table = self.table()
         for row in [] if table is None else table.rows():
             for name, value in row.signals.items():
@@ -120,6 +127,13 @@ class ContentWord(_Message):
         if any(name not in self.signals or self.signals[name][0] != value for name, value in highest.items()):
             raise ValueError("the frames say otherwise than the signals")
         return self
+
+    def hashes(self) -> Hashes | None:
+        """Return what it is found again by; None where that is not told. Raises `ValueError`."""
+        if self.sha1 is None or self.md5 is None:
+            return None
+        pictures = checked(binascii.a2b_base64(self.pictures, strict_mode=True))
+        return Hashes(bytes.fromhex(self.sha1), bytes.fromhex(self.md5), pictures)
 
     def table(self) -> FrameScores | None:
         """Return what each frame was given; None where that is not told. Raises `ValueError`."""
@@ -176,7 +190,7 @@ class Result(_Message):
             signals = {name: word.signal(name, value, frame) for name, (value, frame) in word.signals.items()}
             scores = Scores(signals, dict(word.detectors), frames=word.table(), explanation=word.explained())
             shape = (size, word.media_type, word.width, word.height, word.frames)
-            content = Content(sha256, *shape, scores, word.partly, word.total, word.decoder)
+            content = Content(sha256, *shape, scores, word.partly, word.total, word.decoder, word.hashes())
         outcome: Literal["block", "clear"] = "block" if self.judgement.verdict is Verdict.BLOCK else "clear"
         return Answer(outcome, sha256, by, judgement=self.judgement, content=content, detail=self.detail[:200])
 
@@ -229,6 +243,7 @@ def result_of(lease_id: str, answer: Answer) -> Result:
         return Result(id=lease_id, outcome="unjudged", reason=answer.reason, detail=detail)
     word = None
     if (content := answer.content) is not None:
+        hashes = content.hashes
         signals = {name: (signal.value, signal.frame) for name, signal in content.scores.signals.items()}
         word = ContentWord(
             media_type=content.media_type,
@@ -252,6 +267,9 @@ def result_of(lease_id: str, answer: Answer) -> Result:
             frame_scores=_table_text(content.scores.frames and content.scores.frames.as_older()),
             frame_table=_table_text(content.scores.frames) if content.scores.frames != ONE_PICTURE else None,
             explanation=None if content.scores.explanation is None else text_of(content.scores.explanation),
+            sha1=None if hashes is None else hashes.sha1.hex(),
+            md5=None if hashes is None else hashes.md5.hex(),
+            pictures="" if hashes is None else binascii.b2a_base64(packed(hashes.pictures), newline=False).decode(),
         )
     return Result(id=lease_id, outcome="judged", judgement=answer.judgement, content=word, detail=detail)
 

@@ -81,6 +81,12 @@ class Images:
         with _unscannable():
             return self.view().digest
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is no list that could be met now. Raises `Unscannable` where the lists cannot be read."""
+        with _unscannable():
+            return not self.view().live(self._now())
+
     def exact(self, fingerprints: Fingerprints) -> list[Hit]:
         """Return every entry with one of these hashes. Raises `Unscannable` where the lists cannot be read."""
         with _unscannable():

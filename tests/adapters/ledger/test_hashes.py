@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fedi_safety.core.enums import MediaType, Verdict
+from fedi_safety.core.known.packing import packed
 from fedi_safety.core.ledger.hashes import HashCounts
 from fedi_safety.core.types import Content, Hashes, Judged, Judgement, Object, PictureHash, Scores, Signal
 from fedi_safety.ledger.known import hashes
@@ -93,7 +94,7 @@ def test_pages_leave_nothing_out(ledger: SqlLedger, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("broken", [b"", b"x", b"y" * 36, b"z" * 38])
 def test_a_row_that_was_damaged_is_no_hash_of_anything(broken: bytes) -> None:
-    whole = hashes._packed(made("a", 2).pictures)
+    whole = packed(made("a", 2).pictures)
     page = hashes.picture_page([(1, broken), (2, whole)])
     assert page.contents.tolist() == [2, 2] and page.hashes.shape == (2, 32) and page.hashes.dtype == np.uint8
 

@@ -148,7 +148,7 @@ def frame(
     how: tuple[int, ...] = (0, 0, 0),
     tile: tuple[int, ...] = protocol.WHOLE,
 ) -> str:
-    """Return the words about a frame of two pixels; `how` is on black, without its border, quarters of a turn."""
+    """Return the words about a frame of two pixels; `how` is bits of HOW, without its border, quarters of a turn."""
     return protocol.FRAME.pack(
         protocol.FRAME_TAG, sequence, index, picture, time_ms, 0, 1, part, *how, *tile, 2, 1, 2, 1
     ).hex()
@@ -175,7 +175,7 @@ def frame(
         (f"say:{end(more=4)}", "malformed"),
         (f"say:{frame(index=1 << 31)}", "malformed"),
         (f"say:{frame(picture=1 << 31)}", "malformed"),
-        (f"say:{frame(how=(2, 0, 0))}", "malformed"),
+        (f"say:{frame(how=(8, 0, 0))}", "malformed"),
         (f"say:{frame(how=(0, 2, 0))}", "malformed"),
         (f"say:{frame(how=(0, 0, 4))}", "malformed"),
         (f"say:{frame(tile=(1, 0, 0, 0, 500, 500))}", "no such tile"),

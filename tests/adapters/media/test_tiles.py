@@ -16,7 +16,16 @@ from fedi_safety.core.frames.places import Place, Tile
 from fedi_safety.core.pictures import VIEW_BITS
 from fedi_safety.core.types import Frame
 from fedi_safety.media import SandboxDecoder
-from fedi_safety.media.caps import MAX_COVERS, MAX_FRAME_PIXELS, MAX_FURTHER, MAX_MOMENTS, MAX_TILES, MAX_TRACKS, Caps
+from fedi_safety.media.caps import (
+    MAX_COMPARED_FRAMES,
+    MAX_COVERS,
+    MAX_FRAME_PIXELS,
+    MAX_FURTHER,
+    MAX_MOMENTS,
+    MAX_TILES,
+    MAX_TRACKS,
+    Caps,
+)
 from fedi_safety.media.decoder.dispatch import decode
 from fedi_safety.media.decoder.formats.images import decode_still
 from fedi_safety.media.decoder.frames import tiles
@@ -457,8 +466,8 @@ def test_a_long_animation_is_tiled_too() -> None:
 
 
 def test_caps_of_tiles() -> None:
-    assert Caps(tiles=0, more_tiles=0).most_frames == 2 * (64 + MAX_COVERS + 2 * MAX_FURTHER)
-    assert Caps(tiles=3, more_tiles=5).most_frames == 2 * (64 + MAX_COVERS + 2 * MAX_FURTHER + 5)
+    assert Caps(tiles=0, more_tiles=0).most_frames == 2 * (64 + MAX_COVERS + 2 * MAX_FURTHER) + MAX_COMPARED_FRAMES
+    assert Caps(tiles=3, more_tiles=5).most_frames == 2 * (64 + MAX_COVERS + 2 * MAX_FURTHER + 5) + MAX_COMPARED_FRAMES
     for number in (-1, MAX_TILES + 1):
         with pytest.raises(ValueError, match="tiles"):
             Caps(tiles=number)

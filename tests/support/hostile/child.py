@@ -276,5 +276,5 @@ _DEEDS: dict[str, Callable[[str], Still | None]] = {
 }
 
 if __name__ == "__main__":
-    assert protocol.MAGIC == b"fsmedia4"
+    assert protocol.MAGIC == b"fsmedia5"
     main.serve(sys.argv[1:], decode)

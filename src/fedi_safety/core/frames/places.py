@@ -65,6 +65,7 @@ class Place:
     tile: Tile | None = None  # None for the whole picture
     bare: bool = False  # without an even border that the picture has
     turned: int = 0  # degrees clockwise: 0, 90, 180 or 270
+    opaque: bool = False  # in the colours that it has where it is transparent
 
     @property
     def time_ms(self) -> int | None:
@@ -96,6 +97,8 @@ class Place:
             words.append(f"turned by {self.turned}°")
         if self.on_black:
             words.append("on black")
+        if self.opaque:
+            words.append("without its transparency")
         return " ".join(words)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fedi_safety.core.known.types import Hit
-from fedi_safety.core.types import Fingerprints
+from fedi_safety.core.types import Fingerprints, Frame, PictureHash
 
 Array = Any
 """An array of numpy's, which passes by here; the core does not import numpy."""
@@ -20,6 +21,11 @@ class KnownImages(Protocol):
         """A short name of all that is compared with, which changes with it."""
         ...
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is no list that could be met now. Raises `Unscannable` where the lists cannot be read."""
+        ...
+
     def exact(self, fingerprints: Fingerprints) -> list[Hit]:
         """Return every entry with one of these hashes. Raises `Unscannable` where the lists cannot be read."""
         ...
@@ -29,4 +35,50 @@ class KnownImages(Protocol):
 
         Exact within the distance: none is missed. Raises `Unscannable` where the lists cannot be read.
         """
+        ...
+
+    def close(self) -> None:
+        """Let go of the files. May be called twice."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A picture that was hashed, and the entries that it meets, turned and mirrored as well."""
+
+    hash: PictureHash
+    hits: Sequence[Hit] = ()
+
+
+class Recognizer(Protocol):
+    """Hashes contents, and finds what lists know of them. Asked by several threads at once."""
+
+    @property
+    def name(self) -> str:
+        """The detector's name."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """What made the hashes. The lists are no part of it: a match names its list and entry."""
+        ...
+
+    @property
+    def active(self) -> bool:
+        """Whether there is a list to compare with; otherwise contents are hashed alone.
+
+        Raises `Unscannable` where that cannot be told.
+        """
+        ...
+
+    def exact(self, fingerprints: Fingerprints) -> Sequence[Hit]:
+        """Return the entries that a content's bytes meet. Raises `Unscannable` where the lists cannot be read."""
+        ...
+
+    def pictures(self, frames: Sequence[Frame]) -> list[Compared]:
+        """Hash pictures and compare them, one result for each. Raises `Unscannable` as `exact` does."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the lists. May be called twice."""
         ...

@@ -68,6 +68,10 @@ class HashReader(Protocol):
         """Return the hashes of those of these contents that were hashed."""
         ...
 
+    def hashed_among(self, sha256s: Sequence[bytes]) -> set[bytes]:
+        """Return which of these contents were hashed."""
+        ...
+
     def hash_counts(self) -> HashCounts:
         """Count the contents, and those that were hashed."""
         ...

@@ -100,7 +100,7 @@ class TraceLedger(UploadsToTrace, Protocol):
         ...
 
 
-class Ledger(Memory, TraceLedger, ActionLedger, ProgressLedger, Protocol):
+class Ledger(Memory, TraceLedger, ActionLedger, ProgressLedger, HashReader, Protocol):
     """The durable memory. Reads may come from several threads; writes come from one.
 
     Every method that writes has committed, durably, when it returns. Errors: `LedgerError`, `LedgerUsageError`.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fedi_safety.core.enums import Verdict
+from fedi_safety.core.enums import KNOWN_PREFIX, Verdict
 from fedi_safety.core.frames.scores import ONE_PICTURE, FrameScores
 from fedi_safety.core.pictures import passes
 from fedi_safety.core.policy.rules import MAX_WITHIN_S as MAX_WITHIN_S
@@ -77,9 +77,17 @@ def decide(
     """Return what a scan would say; None where these scores cannot tell.
 
     They cannot where the cascade left out what this policy needs, and where this policy would look a second time and
-    that was not done.
+    that was not done. What lists condemn is shown to no detector.
     """
+    if condemned_by_lists(policy, known):
+        return judge(policy, known, frames)
     return Word(policy, passes(known, frames), available, cascade=cascade).final()
+
+
+def condemned_by_lists(policy: Policy, known: Mapping[str, Signal]) -> bool:
+    """Whether what lists of known images say of a content condemns it alone, whatever detectors would say."""
+    said = {name: signal for name, signal in known.items() if name.startswith(KNOWN_PREFIX)}
+    return bool(said) and judge(policy, said).verdict is Verdict.BLOCK
 
 
 def marks(sha256: bytes) -> dict[str, Signal]:

@@ -1,28 +1,22 @@
 """The hashes of contents in the ledger: keeping them, and reading them by the page as arrays.
 
-The pictures of a content are one value, a row of `ROW` for each: ten million values are read several times as quickly
+The pictures of a content are one value (`core.known.packing`): ten million values are read several times as quickly
 as ten million rows. What keeps them works in the caller's transaction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from struct import Struct
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
+from fedi_safety.core.known.packing import ROW, packed, unpacked
 from fedi_safety.core.ledger.hashes import BytesPage, HashCounts, PicturePage
-from fedi_safety.core.types import Hashes, PictureHash
+from fedi_safety.core.types import Hashes
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.schema import contents, hashes
-
-ROW = Struct("<iB32s")
-"""Frame, quality, PDQ."""
-
-MAX_PICTURES = 4096
-"""Of one content; of more the first ones are kept."""
 
 _PAGE_CONTENTS = 50_000
 
@@ -49,18 +43,10 @@ def put(connection: Connection, found: Mapping[int, Hashes]) -> None:
         return
     connection.execute(_FORGET, [{"row": row} for row in found])
     rows = [
-        {"content_id": row, "sha1": each.sha1, "md5": each.md5, "pictures": _packed(each.pictures)}
+        {"content_id": row, "sha1": each.sha1, "md5": each.md5, "pictures": packed(each.pictures)}
         for row, each in found.items()
     ]
     connection.execute(insert(hashes), rows)
-
-
-def _packed(pictures: Sequence[PictureHash]) -> bytes:
-    return b"".join(ROW.pack(each.frame, each.quality, each.pdq) for each in pictures[:MAX_PICTURES])
-
-
-def _unpacked(data: bytes) -> tuple[PictureHash, ...]:
-    return tuple(PictureHash(*row) for row in ROW.iter_unpack(data[: len(data) // ROW.size * ROW.size]))
 
 
 def picture_page(rows: Sequence[Any]) -> PicturePage:
@@ -132,7 +118,16 @@ class HashSide:
         with self.database.read() as connection:
             for part in codec.chunks(sha256s):
                 for sha256, sha1, md5, pictures in connection.execute(query.where(_c.sha256.in_(part))):
-                    found[sha256] = Hashes(sha1, md5, _unpacked(pictures))
+                    found[sha256] = Hashes(sha1, md5, unpacked(pictures))
+        return found
+
+    def hashed_among(self, sha256s: Sequence[bytes]) -> set[bytes]:
+        """Return which of these contents were hashed."""
+        query = select(_c.sha256).join(hashes, _h.content_id == _c.id)
+        found: set[bytes] = set()
+        with self.database.read() as connection:
+            for part in codec.chunks(sha256s):
+                found.update(connection.execute(query.where(_c.sha256.in_(part))).scalars())
         return found
 
     def hash_counts(self) -> HashCounts:

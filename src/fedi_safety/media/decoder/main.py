@@ -20,6 +20,7 @@ from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.types import Frame
 from fedi_safety.media import protocol
+from fedi_safety.media.caps import MAX_COMPARED_FRAMES
 from fedi_safety.media.decoder.confine import process
 from fedi_safety.media.decoder.dispatch import decode
 from fedi_safety.media.decoder.frames.emitter import Bounds, DecodeSummary, Emitter
@@ -81,25 +82,34 @@ class _Answer:
         self._sequence = sequence
         self._most = most_frames
         self.frames = 0
+        self.shown = 0  # of these the ones that are judged
         self.full = False
 
-    def frame(self, frame: Frame, width: int, height: int) -> None:
+    def frame(self, frame: Frame, width: int, height: int, *, compared: bool = False) -> None:
         """Send a frame of a picture of this true size. More than a pass may have are left out."""
-        if self.frames == self._most:
+        if compared and self.frames - self.shown == MAX_COMPARED_FRAMES:
+            return
+        if not compared and self.shown == self._most - MAX_COMPARED_FRAMES:
             self.full = True
             return
         if self.frames >= protocol.SLOTS and self.frames % protocol.FRAMES_PER_TAKEN == 0:
             self._control.recv(len(protocol.TAKEN))
         self._output.put(self.frames % protocol.SLOTS, frame.rgb)
         self.frames += 1
+        self.shown += not compared
         place = frame.place
         milliseconds = protocol.NO_TIME if place.time_s is None else min(round(place.time_s * 1000), protocol.MOST_TIME)
         part = protocol.PARTS.index(place.part)
         where = (frame.index, frame.picture, milliseconds, place.page, place.track, part)
-        how = (place.on_black, place.bare, place.turned // 90)
+        bits = protocol.ON_BLACK * place.on_black | protocol.OPAQUE * place.opaque | protocol.COMPARED * compared
+        how = (bits, place.bare, place.turned // 90)
         tile = protocol.WHOLE if place.tile is None else astuple(place.tile)
         sizes = (width, height, frame.width, frame.height)
         self._control.send(protocol.FRAME.pack(protocol.FRAME_TAG, self._sequence, *where, *how, *tile, *sizes))
+
+    def compared(self, frame: Frame, width: int, height: int) -> None:
+        """Send a frame that is not judged."""
+        self.frame(frame, width, height, compared=True)
 
     def end(self, shown: DecodeSummary) -> None:
         """Say that this was all, and what went wrong."""
@@ -116,7 +126,7 @@ def _shown(
     source: int, size: int, media_type: MediaType, bounds: Bounds, answer: _Answer, decode_medium: Decode
 ) -> DecodeSummary:
     try:
-        showing = Emitter(answer.frame, bounds)
+        showing = Emitter(answer.frame, bounds, answer.compared)
         shown = showing.completed(decode_medium(_read(source, size), media_type, bounds, showing))
     except Unscannable as refusal:
         shown = DecodeSummary(0, problem=refusal)
@@ -124,7 +134,7 @@ def _shown(
         shown = DecodeSummary(
             0, problem=Unscannable(Reason.TOO_LARGE, "decoding it needs more memory than the cap allows")
         )
-    if not answer.frames and shown.problem is None:
+    if not answer.shown and shown.problem is None:
         shown = DecodeSummary(problem=Unscannable(Reason.CORRUPT, "nothing in it decodes"))
     if answer.full and shown.problem is None:
         shown = replace(shown, problem=Unscannable(Reason.TOO_LARGE, "more frames than a pass has room for"))

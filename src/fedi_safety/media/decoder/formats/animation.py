@@ -16,14 +16,20 @@ from PIL import Image
 from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.frames.places import Part, Place
-from fedi_safety.media.caps import MAX_CANVAS_PIXELS, MAX_PIXELS_PER_FRAME, SECONDS_PER_FRAME, affordable
+from fedi_safety.media.caps import (
+    MAX_CANVAS_PIXELS,
+    MAX_COMPARED,
+    MAX_PIXELS_PER_FRAME,
+    SECONDS_PER_FRAME,
+    affordable,
+)
 from fedi_safety.media.decoder.formats import apng, gif, webp
 from fedi_safety.media.decoder.formats.canvas import Canvas, Patch, Patches
 from fedi_safety.media.decoder.formats.damaged import DAMAGE, leniently, load, opened
 from fedi_safety.media.decoder.formats.images import decode_still
 from fedi_safety.media.decoder.frames.emitter import Bounds, DecodeSummary, Emitter
 from fedi_safety.media.decoder.frames.orientation import TURNED
-from fedi_safety.media.decoder.frames.sampling import Moment, choose, runs
+from fedi_safety.media.decoder.frames.sampling import Moment, choose, runs, seconds
 from fedi_safety.media.decoder.frames.still import finished, with_alpha
 from fedi_safety.media.decoder.guards import explained, plugin, refuse_bomb, refuse_items
 from fedi_safety.media.decoder.structure.probe import JxlHeader, declared_pixels, is_cut, jxl_header
@@ -85,18 +91,25 @@ def _patched(found: Patches, bounds: Bounds, showing: Emitter) -> DecodeSummary:
     if found.width * found.height > MAX_CANVAS_PIXELS:
         return _first(found, bounds, showing)
     chosen, bounds, dear = _chosen(moments, found.width * found.height, bounds)
-    drawer = _Drawer(found, moments, bounds, showing, first_anyway=dear is not None)
+    compared = _compared(moments, showing) if dear is None and found.orientation not in TURNED else frozenset()
+    drawer = _Drawer(found, moments, bounds, showing, frozenset(chosen), compared, first_anyway=dear is not None)
     if found.still is not None:
         drawer.show_still(found.still)
-    planned = runs(moments, chosen)
+    planned = runs(moments, sorted(drawer.shown | compared))
     if dear is None:
         bounds.random.shuffle(planned)  # when the time is up, what is missing is missing anywhere
+        planned.sort(key=lambda run: drawer.shown.isdisjoint(run[1]))  # but first of what nobody judges
     for start, wanted in planned:
         drawer.draw(start, wanted)
     problem = found.problem or drawer.problem or dear
     if problem is None and drawer.drawn < len(chosen):
         problem = Unscannable(Reason.TOO_SLOW, f"{drawer.drawn} of {len(chosen)} chosen frames in the time there is")
     return DecodeSummary(len(moments), len(moments) > len(chosen), problem)
+
+
+def _compared(moments: list[Moment], showing: Emitter) -> frozenset[int]:
+    """Return the frames by which an animation is found again."""
+    return frozenset(seconds(moments, MAX_COMPARED)) if showing.comparing else frozenset()
 
 
 def _first(found: Patches, bounds: Bounds, showing: Emitter) -> DecodeSummary:
@@ -127,23 +140,24 @@ class _Drawer:
     moments: list[Moment]
     bounds: Bounds
     showing: Emitter
+    shown: frozenset[int]
+    compared: frozenset[int]
     first_anyway: bool = False  # show the first frame of all, however short the time is
     drawn: int = 0
     problem: Unscannable | None = None
     profile: object = None
 
     def draw(self, start: int, wanted: Sequence[int]) -> None:
-        """Draw from the key frame `start` on, and show each of `wanted`."""
+        """Draw from the key frame `start` on, and hand on each of `wanted`, ascending."""
         clear_or_opaque = self.found.media_type is MediaType.GIF
         canvas = Canvas(self.found.width, self.found.height, clear_or_opaque=clear_or_opaque)
-        shown = frozenset(wanted)
         for index in range(start, wanted[-1] + 1):
             if self.bounds.late and (index or not self.first_anyway):
                 return
             canvas.draw(self.found.patches[index], self._decoded(index, self.found.patches[index]))
-            if index in shown:
+            if index in wanted:
                 self._show(index, canvas.image)
-                self.drawn += 1
+                self.drawn += index in self.shown
 
     def _decoded(self, index: int, patch: Patch) -> Image.Image | None:
         """Return a patch's picture; None, and keep the reason, if it is damaged: the others may still be good."""
@@ -179,7 +193,10 @@ class _Drawer:
         count = len(self.moments)
         place = Place(self.moments[index].time_s) if count > 1 else Place()
         still = finished(drawn, *drawn.size, self.found.orientation)
-        self.showing.show(index, place, still, on_black_index=index + count, among=min(count, self.bounds.frames))
+        if index in self.shown:
+            self.showing.show(index, place, still, on_black_index=index + count, among=min(count, self.bounds.frames))
+        if index in self.compared:
+            self.showing.compare(index, place, still)
 
     def show_still(self, data: bytes) -> None:
         """Show the picture that stands in where animations are not shown. It need not be one of the frames."""
@@ -262,11 +279,12 @@ def _each(
 ) -> DecodeSummary:
     """Show chosen frames of what a library decodes frame by frame, in order: it may need the ones before."""
     chosen, bounds, problem = _chosen(moments, pixels, bounds)
+    compared = _compared(moments, showing) if problem is None else frozenset()
     tried = 0
-    for index in chosen:
+    for index in sorted({*chosen, *compared}):
         if bounds.late:
             break
-        tried += 1
+        tried += index in chosen
         try:
             with explained(data, media_type):
                 image, place = picture(index)
@@ -274,7 +292,10 @@ def _each(
             problem = problem or Unscannable(refusal.reason, f"frame {index + 1}: {refusal.detail}")
             continue
         still = finished(image, *image.size)
-        showing.show(index, place, still, on_black_index=index + len(moments), among=len(chosen))
+        if index in chosen:
+            showing.show(index, place, still, on_black_index=index + len(moments), among=len(chosen))
+        if index in compared:
+            showing.compare(index, place, still)
     if problem is None and tried < len(chosen):
         problem = Unscannable(Reason.TOO_SLOW, f"{tried} of {len(chosen)} chosen frames in the time there is")
     if problem is None and is_cut(data, media_type):

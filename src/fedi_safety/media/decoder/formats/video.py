@@ -21,10 +21,10 @@ from PIL import Image
 from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.frames.places import Part, Place
-from fedi_safety.media.caps import MAX_COVERS, MAX_MOMENTS, MAX_TRACKS
+from fedi_safety.media.caps import MAX_COMPARED, MAX_COVERS, MAX_MOMENTS, MAX_TRACKS
 from fedi_safety.media.decoder.formats.images import decode_still
 from fedi_safety.media.decoder.frames.emitter import Bounds, DecodeSummary, Emitter
-from fedi_safety.media.decoder.frames.sampling import Moment, choose
+from fedi_safety.media.decoder.frames.sampling import Moment, choose, seconds
 from fedi_safety.media.decoder.frames.still import Still, finished, fit
 from fedi_safety.media.decoder.guards import explained, refuse_bomb
 from fedi_safety.media.decoder.structure.probe import is_cut
@@ -117,7 +117,7 @@ def _decode(container: Any, data: bytes, media_type: MediaType, bounds: Bounds, 
         share = max(2, bounds.frames // len(tracks))
         more = more or len(track.moments) > share
         try:
-            _show_track(track, share, start, total, bounds, showing)
+            _show_track(track, share, MAX_COMPARED // len(tracks), start, total, bounds, showing)
         except Unscannable as refusal:
             problem = problem or refusal
         start += len(track.moments)
@@ -212,13 +212,20 @@ def _name(stream: Any) -> str:
 # --- decoding
 
 
-def _show_track(track: _Track, share: int, start: int, total: int, bounds: Bounds, showing: Emitter) -> None:
-    """Show chosen frames of a track; `start` of `total` frames belong to the tracks before it. Raises `Unscannable`."""
+def _show_track(
+    track: _Track, share: int, compared: int, start: int, total: int, bounds: Bounds, showing: Emitter
+) -> None:
+    """Show chosen frames of a track; `start` of `total` frames belong to the tracks before it. Raises `Unscannable`.
+
+    At a first pass also up to `compared` frames that are compared alone; of these it is no matter if some are missing.
+    """
     decoder = _Decoder(track, bounds)
     refuse_bomb(decoder.context.width * decoder.context.height, bounds.max_pixels)
     chosen = choose(track.moments, share, bounds.random)
-    planned = _runs(track, chosen)
+    shown, alike = set(chosen), set(seconds(track.moments, compared) if showing.comparing else ())
+    planned = _runs(track, sorted(shown | alike))
     bounds.random.shuffle(planned)  # when the time is up, what is missing is missing anywhere
+    planned.sort(key=lambda run: shown.isdisjoint(run[1]))  # but first of what nobody judges
     missing: list[int] = []
 
     def show_run(first: int, wanted: list[int]) -> list[int]:
@@ -226,23 +233,26 @@ def _show_track(track: _Track, share: int, start: int, total: int, bounds: Bound
         for rank, frame in decoder.frames(first, waiting):
             place = Place(track.moments[rank].time_s, track=track.number)
             still = _still(frame, track, bounds)
-            showing.show(start + rank, place, still, on_black_index=start + rank + total)
-        return list(waiting)
+            if rank in shown:
+                showing.show(start + rank, place, still, on_black_index=start + rank + total)
+            if rank in alike:
+                showing.compare(start + rank, place, still)
+        return [rank for rank in waiting if rank in shown]
 
     for first, wanted in planned:
-        missing += wanted if bounds.late else show_run(first, wanted)
+        missing += [rank for rank in wanted if rank in shown] if bounds.late else show_run(first, wanted)
     if missing and decoder.error is not None and not bounds.late:
         missing = show_run(0, sorted(missing))  # what is called a key frame may be none
     if not missing:
         return
-    shown = len(chosen) - len(missing)
+    count = len(chosen) - len(missing)
     if bounds.late:
-        raise Unscannable(Reason.TOO_SLOW, f"{shown} of {len(chosen)} chosen frames in the time there is")
+        raise Unscannable(Reason.TOO_SLOW, f"{count} of {len(chosen)} chosen frames in the time there is")
     if decoder.error is not None:
         raise Unscannable(
             Reason.CORRUPT, f"{len(missing)} of {len(chosen)} chosen frames do not decode: {decoder.error}"
         )
-    if not shown:
+    if not count:
         raise Unscannable(Reason.CORRUPT, "no frame decodes")
 
 

@@ -16,8 +16,11 @@ from fedi_safety.core.pictures import VIEW_BITS
 from fedi_safety.core.types import Frame
 from fedi_safety.media.decoder.frames.similarity import SMALL, alike, repeats
 from fedi_safety.media.decoder.frames.still import OnWhiteAndBlack, Still
-from fedi_safety.media.decoder.frames.views import Views
+from fedi_safety.media.decoder.frames.views import BARE, OPAQUE, Views, border_box
 
+Emit = Callable[[Frame, int, int], None]
+
+_COMPARED_SIDE = 512
 _CELLS = (32, 32)
 _NEARLY = 10  # of 255: what a cell of the grid may differ by in any channel
 
@@ -61,9 +64,13 @@ class Emitter:
     shows the same, since what a picture shows together is judged together.
     """
 
-    def __init__(self, emit: Callable[[Frame, int, int], None], bounds: Bounds | None = None) -> None:
-        """Hand frames to `emit`, with the true size of the picture. Without `bounds` pictures are shown as a whole."""
+    def __init__(self, emit: Emit, bounds: Bounds | None = None, compare: Emit | None = None) -> None:
+        """Hand frames to `emit`, with the true size of the picture. Without `bounds` pictures are shown as a whole.
+
+        `compare` is handed, at a first pass, what is not judged but compared with lists of known images.
+        """
         self._emit = emit
+        self._compare = None if bounds is None or bounds.detail is not Detail.COARSE else compare
         self._bounds = bounds
         self._tiles = 0 if bounds is None else bounds.tiles
         self._further = 0  # views of stills, whether there was time for them or not
@@ -96,6 +103,8 @@ class Emitter:
         shows = self._both(indexes, 0, place, (still.image, still.on_black), still, shows)
         if self._bounds is None or still.source is None:
             return
+        if among == 1 and picture is None and self._compare is not None:
+            self._compare_further(index, place, still)
         budget = min(self._tiles, self._bounds.tiles // among)
         closely, turning = self._bounds.detail is Detail.FINE, among == 1
         if not self._bounds.tiles:
@@ -114,6 +123,39 @@ class Emitter:
         self._tiles -= taken
         self._further += views.of
         self._closer = self._closer or turning or views.of > taken
+
+    @property
+    def comparing(self) -> bool:
+        """Whether moments are wanted by which the medium, if it moves, is found again."""
+        return self._compare is not None and self.part is None
+
+    def compare(self, index: int, place: Place, still: Still) -> None:
+        """Hand on a picture that is only compared with lists of known images, whether it was shown or not.
+
+        There may be many of these, and a hash is of no more than this size.
+        """
+        image = still.image
+        if max(image.size) > _COMPARED_SIDE:
+            factor = _COMPARED_SIDE / max(image.size)
+            size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
+            image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+        self._compared(index, 0, place, image, still)
+
+    def _compare_further(self, index: int, place: Place, still: Still) -> None:
+        """Hand on what else of a still is compared: within its border, and with its colours where it is transparent."""
+        box = border_box(still.image, still.width, still.height)
+        if box is not None and still.source is not None:
+            self._compared(index, BARE, replace(place, bare=True), still.source.frame(box)[0], still)
+        if still.opaque is not None:
+            self._compared(index, OPAQUE, replace(place, opaque=True), still.opaque, still)
+
+    def _compared(self, index: int, view: int, place: Place, image: Image.Image, still: Still) -> None:
+        if self.part is not None:
+            place = replace(place, part=self.part)
+        moment = self.base + index
+        if self._compare is not None and not moment >> VIEW_BITS:
+            frame = Frame(moment + (view << VIEW_BITS), image.width, image.height, image.tobytes(), place)
+            self._compare(frame, still.width, still.height)
 
     def completed(self, shown: DecodeSummary) -> DecodeSummary:
         """Return how a medium went, with what was shown of its stills besides the whole."""

@@ -7,7 +7,7 @@ equally long stretches, so that nobody can work out beforehand where nobody look
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise, zip_longest
@@ -15,6 +15,8 @@ from random import Random
 
 _SCENE_SHARE = 3  # at most a third of the frames goes to scene changes
 _WINDOW = 12  # frames on either side that say what size is usual
+_FEW = 16
+_ROUNDING_S = 0.001  # what containers round times to
 _LARGE, _SMALL = 1.5, 4.0  # times the usual size, or the other way round: a frame that shows something else
 
 
@@ -40,6 +42,27 @@ def choose(moments: Sequence[Moment], budget: int, random: Random) -> list[int]:
     for drawn in _grid(moments, left, random):
         chosen.add(_nearest_free(drawn, chosen, count))
     return sorted(chosen)
+
+
+def seconds(moments: Sequence[Moment], most: int) -> list[int]:
+    """Return the indices of the moments by which a clip is found again: the same ones wherever it is looked at.
+
+    What it shows at whole seconds; of long ones at each second, fourth, eighth of them, so that the moments of a longer
+    version are among those of a shorter one. All of it where there are few, and evenly where its times are no use.
+    """
+    count = len(moments)
+    if count <= _FEW:
+        return list(range(count))
+    start, length_s = moments[0].time_s, moments[-1].time_s - moments[0].time_s
+    timed = length_s > 0 and all(a.time_s <= b.time_s for a, b in pairwise(moments))
+    step, last = 1, int(length_s) if timed else count - 1
+    while last // step >= most:
+        step *= 2
+    places = range(0, last + 1, step)
+    if not timed:
+        return list(places)
+    after = (bisect_right(moments, start + at + _ROUNDING_S, key=lambda m: m.time_s) for at in places)
+    return sorted({max(0, at - 1) for at in after})
 
 
 def runs(moments: Sequence[Moment], chosen: Iterable[int]) -> list[tuple[int, list[int]]]:

@@ -56,7 +56,7 @@ class Still:
     """A decoded picture: its true size, upright, and what a frame shows of it in RGB; on black where that differs.
 
     `source` is what frames of its parts are cut from, where there is one. `problem` is what keeps the rest of a damaged
-    one from being shown.
+    one from being shown. `opaque` is a frame of a transparent one as programs have it that take no notice of that.
     """
 
     width: int
@@ -65,6 +65,7 @@ class Still:
     on_black: Image.Image | None = None
     source: Source | None = None
     problem: Unscannable | None = None
+    opaque: Image.Image | None = None
 
     @property
     def as_stored(self) -> Still | None:
@@ -95,10 +96,12 @@ def finished(image: Image.Image, width: int, height: int, orientation: int = 1) 
     """Make the frame of a decoded picture of whatever mode; `width` and `height` are its true size as it is stored."""
     profile = image.info.get("icc_profile")
     kept = profile if isinstance(profile, bytes) else None
-    source = Source(*_flat(_eight_bit(image)), kept, orientation)
+    flat, alpha, opaque = _flat(_eight_bit(image))
+    source = Source(flat, alpha, kept, orientation)
     if _SIDEWAYS <= orientation <= 8:
         width, height = height, width
-    return Still(width, height, *source.frame(), source)
+    seen = None if opaque is None else upright(srgb(opaque, kept), orientation)
+    return Still(width, height, *source.frame(), source, opaque=seen)
 
 
 def fit(width: int, height: int) -> tuple[int, int]:
@@ -135,10 +138,13 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return image
 
 
-def _flat(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Return the picture as L, RGB, CMYK or LAB, on white where it is transparent, and its alpha unless all opaque."""
+def _flat(image: Image.Image) -> tuple[Image.Image, Image.Image | None, Image.Image | None]:
+    """Return the picture as L, RGB, CMYK or LAB, on white where it is transparent, and its alpha unless all opaque.
+
+    Then also a frame of its colours alone.
+    """
     if image.mode == "1":
-        return image.convert("L"), None
+        return image.convert("L"), None, None
     _mend_key(image)
     transparent = image.info.get("transparency")
     if image.mode == "P":
@@ -148,14 +154,15 @@ def _flat(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     elif image.mode not in ("L", "RGB", "CMYK", "LAB", "LA", "RGBA"):
         image = image.convert("RGBA" if image.mode in ("PA", "La", "RGBa") else "RGB")
     if image.mode not in ("LA", "RGBA"):
-        return image, None
+        return image, None, None
     opaque = "L" if image.mode == "LA" else "RGB"
     alpha = image.getchannel("A")
     if alpha.getextrema() == (255, 255):
-        return image.convert(opaque), None
+        return image.convert(opaque), None, None
     canvas = Image.new(opaque, image.size, "white")
-    canvas.paste(image.convert(opaque), mask=alpha)
-    return canvas, alpha
+    colours = image.convert(opaque)
+    canvas.paste(colours, mask=alpha)
+    return canvas, alpha, colours.resize(fit(*image.size), Image.Resampling.BILINEAR, reducing_gap=1.5)
 
 
 def with_alpha(image: Image.Image) -> Image.Image:

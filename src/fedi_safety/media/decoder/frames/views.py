@@ -33,7 +33,8 @@ _LITTLE = 0.95
 _TURNS = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
 
 # Numbers of views: those of a tiling come after those of the kinds before it. There are fewer than 512 (emitter).
-_BARE, _TURNED, _TILES = 1, 2, 8
+BARE, _TURNED, _TILES = 1, 2, 8
+OPAQUE = 511
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Views:
             if left:
                 left -= 1
                 pair = source.frame(inner)
-                yield View(_BARE, replace(self.place, bare=True), pair)
+                yield View(BARE, replace(self.place, bare=True), pair)
         if inner.area > _MUCH:
             inner = Box()  # then both passes have the same tiles
         width = max(1, round((inner.right - inner.left) * still.width))

@@ -1,0 +1,118 @@
+"""What lists of known images add to a scan: processor time a picture, with lists of several lengths.
+
+A picture is a frame of 768 pixels with its file of some hundred KB: MD5 and SHA-1 of its bytes, the look-up by these,
+PDQ in eight turns and the look-ups of these. Entries are random hashes, which are as good as photographs' own; no
+picture is on a list. open_nsfw, the cheapest network of the default, is measured beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from bench.measure import machine, machine_line, write_result
+
+from fedi_safety.config.schema import Settings
+from fedi_safety.core.known.types import Entry, HashKind, KnownList
+from fedi_safety.core.types import Evidence, Fingerprints, Frame
+from fedi_safety.detectors import open_detectors
+from fedi_safety.detectors.known.recognizer import Known
+from fedi_safety.known.catalog import Catalog
+
+SIDE = 768
+MUST_MS = {0: 2.3, 1_000_000: 4.3, 10_000_000: 13.0}
+PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket", "hubble_deep_field", "retina", "immunohistochemistry")
+
+
+def pictures() -> list[tuple[Frame, bytes]]:
+    """Return photographs that ship with scikit-image as frames, and each as a file."""
+    from skimage import data
+
+    found = []
+    for index, name in enumerate(PHOTOGRAPHS):
+        image = Image.fromarray(getattr(data, name)()[..., :3]).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=90)
+        found.append((Frame(index, SIDE, SIDE, image.tobytes()), file.getvalue()))
+    return found
+
+
+def entries(count: int) -> Iterator[Entry]:
+    """Yield random hashes."""
+    random = np.random.default_rng(count)
+    for first in range(0, count, 100_000):
+        rows = random.integers(0, 256, (min(100_000, count - first), 32), dtype=np.uint8)
+        rows[np.bitwise_count(rows).sum(axis=1) < 128] ^= 255  # photographs have half of their bits set, never fewer
+        for i, row in enumerate(rows):
+            yield Entry(HashKind.PDQ, row.tobytes(), str(first + i), quality=100)
+
+
+def milliseconds(work: Callable[[], object], rounds: int) -> float:
+    """Return the median of this thread's processor time, after one call that warms up."""
+    work()
+    taken = []
+    for _ in range(rounds):
+        start = time.thread_time()
+        work()
+        taken.append(1000 * (time.thread_time() - start))
+    return median(taken)
+
+
+def compared(known: Known, frame: Frame, file: bytes) -> None:
+    """Do for one picture what a scan does for its sake."""
+    sha1 = hashlib.sha1(file, usedforsecurity=False).digest()
+    md5 = hashlib.md5(file, usedforsecurity=False).digest()
+    known.exact(Fingerprints(bytes(32), sha1, md5, len(file)))
+    known.pictures([frame])
+
+
+def measured(count: int, shown: Sequence[tuple[Frame, bytes]], rounds: int) -> dict[str, Any]:
+    """Return what one length of list adds."""
+    with tempfile.TemporaryDirectory(prefix="fedi-safety-bench-") as folder, Catalog(Path(folder)) as catalog:
+        start = time.process_time()
+        if count:
+            catalog.put(KnownList("random"), entries(count))
+        taken_in = time.process_time() - start
+        known = Known(catalog.images())
+        each = [
+            milliseconds(lambda frame=frame, file=file: compared(known, frame, file), rounds) for frame, file in shown
+        ]
+        known.close()
+    return {"entries": count, "taken_in_s": taken_in, "ms": median(each), "must_ms": MUST_MS.get(count)}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print, and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--entries", default="0,1000000", help="lengths of lists, with commas between")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--out", type=Path, help="where the figures go as JSON")
+    chosen = parser.parse_args(arguments)
+    shown = pictures()
+    rows = [measured(int(count), shown, chosen.rounds) for count in chosen.entries.split(",")]
+    opened = open_detectors(Settings(device="cpu", detectors=["open_nsfw"]), 1).frames[0]
+    network_ms = milliseconds(lambda: opened.score([Evidence(shown[0][0])]), chosen.rounds)
+    about = machine()
+    print(machine_line(about))
+    for row in rows:
+        must = "" if row["must_ms"] is None else f"  (must: {row['must_ms']})"
+        share = row["ms"] / network_ms
+        print(f"{row['entries']:>12,} entries  {row['ms']:6.2f} ms a picture, {share:.2f} of open_nsfw{must}")
+    print(f"open_nsfw on the same frame: {network_ms:.1f} ms")
+    write_result("known-scan", {"machine": about, "rows": rows, "open_nsfw_ms": network_ms}, chosen.out)
+
+
+if __name__ == "__main__":
+    main()

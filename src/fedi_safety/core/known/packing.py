@@ -1,0 +1,34 @@
+"""The hashes of a content's pictures as one small row each, for the ledger and between gate and worker. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from struct import Struct
+
+from fedi_safety.core.types import PictureHash
+
+ROW = Struct("<iB32s")
+"""Frame, quality, PDQ."""
+
+MAX_PICTURES = 1024
+"""Of one content; of more the first ones are kept. Decoders hand over a few hundred."""
+
+
+def packed(pictures: Sequence[PictureHash]) -> bytes:
+    """Return pictures as rows."""
+    return b"".join(ROW.pack(each.frame, each.quality, each.pdq) for each in pictures[:MAX_PICTURES])
+
+
+def unpacked(data: bytes) -> tuple[PictureHash, ...]:
+    """Return the pictures of whole rows; what is no whole row is left out."""
+    return tuple(PictureHash(*row) for row in ROW.iter_unpack(data[: len(data) // ROW.size * ROW.size]))
+
+
+def checked(data: bytes) -> tuple[PictureHash, ...]:
+    """Return the pictures of rows from elsewhere. Raises `ValueError` for what cannot be such."""
+    pictures = unpacked(data)
+    if len(data) % ROW.size or len(pictures) > MAX_PICTURES:
+        raise ValueError("not rows of hashes")
+    if any(each.frame < 0 or each.quality > 100 for each in pictures):
+        raise ValueError("impossible hashes")
+    return pictures
