@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def planted(many: Hashes, count: int, seed: int) -> tuple[Hashes, NDArray[np.int
     random = np.random.default_rng(seed)
     at = random.choice(len(many), count, replace=False)
     distances = np.arange(count) % (RADIUS + 2)
-    return np.stack([altered(many[a], d, random) for a, d in zip(at, distances, strict=True)]), at, distances
+    return np.stack([altered(many[a], int(d), random) for a, d in zip(at, distances, strict=True)]), at, distances
 
 
 def brute(many: Hashes, query: Hashes) -> NDArray[np.int64]:
@@ -90,7 +91,7 @@ def looked_up(images: Images, queries: Hashes, at_once: int = 1) -> dict[str, fl
     """Return the processor time of look-ups, each alone or so many at once; a look-up's share of it."""
     taken = []
     for first in range(0, len(queries) - at_once + 1, at_once):
-        cpu, _, _ = spent(lambda first=first: images.near(queries[first : first + at_once]))
+        cpu, _, _ = spent(partial(images.near, queries[first : first + at_once]))
         taken.append(cpu * 1e3 / at_once)
     return percentiles(taken)
 
@@ -149,7 +150,7 @@ def measured(folder: Path, many: Hashes, options: argparse.Namespace) -> dict[st
         "eight_turns": looked_up(images, queries, 8),
         "batch_of_64": looked_up(images, queries, _BATCH),
         "met": looked_up(images, planted(many, 200, seed=11)[0]),
-        "brute_force_ms": round(float(np.median([spent(lambda q=q: brute(many, q))[0] for q in queries[:9]])) * 1e3, 1),
+        "brute_force_ms": round(float(np.median([spent(partial(brute, many, q))[0] for q in queries[:9]])) * 1e3, 1),
         "recall": recall(images, many, options.planted),
     }
     fresh = hashes(100_000, seed=13)

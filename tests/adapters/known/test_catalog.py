@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from hashlib import md5, sha1, sha256
 from pathlib import Path
@@ -178,13 +178,14 @@ def test_terms_that_cannot_be_are_refused_in_a_line(catalog: Catalog, bad: Known
 
 
 def test_a_list_that_is_not_there_is_said_so(catalog: Catalog) -> None:
+    works: list[Callable[[], object]] = [
+        lambda: catalog.change("a", []),
+        lambda: catalog.drop("a"),
+        lambda: catalog.describe(KnownList("a")),
+        lambda: list(catalog.entries("a")),
+    ]
     for made in (False, True):
-        for work in (
-            lambda: catalog.change("a", []),
-            lambda: catalog.drop("a"),
-            lambda: catalog.describe(KnownList("a")),
-            lambda: list(catalog.entries("a")),
-        ):
+        for work in works:
             with pytest.raises(KnownUsageError, match="no such list"):
                 work()
         if not made:

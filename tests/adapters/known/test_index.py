@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 from fedi_safety.known.index import join, search, segment
-from fedi_safety.known.index.chunks import CHUNKS, RADIUS, Layout, layout, words
-from fedi_safety.known.index.search import Found, halves, one_by_one
+from fedi_safety.known.index.chunks import CHUNKS, RADIUS, Layout, Numbers, layout, words
+from fedi_safety.known.index.search import Found, halves, one_by_one, ranges
 from support.known import Hashes, altered, distance, flipped, pdqs
 
 MANY = pdqs(3_000)
@@ -55,6 +56,18 @@ def _place(word: int, bit: int) -> int:
     return word * 64 + bit // 8 * 8 + 7 - bit % 8
 
 
+def counted(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> list[int]:
+    """Return what grows by the number of pairs that `module` takes in hand each time."""
+    looked_at: list[int] = []
+
+    def spy(starts: Numbers, lengths: Numbers) -> Numbers:
+        looked_at.append(int(lengths.sum()))
+        return ranges(starts, lengths)
+
+    monkeypatch.setattr(module, "ranges", spy)
+    return looked_at
+
+
 def own(cut: Layout, one: Hashes) -> list[int]:
     """The buckets that a hash itself is in."""
     return [int(cut.base[chunk] + cut.of_chunk(words(one[None]), chunk)[0]) for chunk in range(CHUNKS)]
@@ -84,9 +97,7 @@ def test_entries_that_crowd_a_chunk_are_never_dearer_than_brute_force(
     crowd[:, :8] = MANY[0, :8]  # three chunks of every row
     crowd[5] = altered(MANY[0], 20)
     index = stored(tmp_path, crowd)
-    looked_at: list[int] = []
-    real = search.ranges
-    monkeypatch.setattr(search, "ranges", lambda s, c: looked_at.append(int(c.sum())) or real(s, c))
+    looked_at = counted(monkeypatch, search)
     queries = np.stack([MANY[0], MANY[1]])
     assert pairs(index.near(words(queries), {})) == plain(crowd, queries, RADIUS) != set()
     assert sum(looked_at) <= len(queries) * len(crowd)
@@ -105,9 +116,7 @@ def test_a_join_is_what_comparing_all_pairs_is(few: int) -> None:
 def test_a_list_made_to_crowd_a_join_is_never_dearer_than_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
     listed, many = pdqs(600, seed=5), MANY.copy()
     listed[:, :8] = many[:, :8] = MANY[0, :8]
-    looked_at: list[int] = []
-    real = join.ranges
-    monkeypatch.setattr(join, "ranges", lambda s, c: looked_at.append(int(c.sum())) or real(s, c))
+    looked_at = counted(monkeypatch, join)
     found = join.Joiner(words(listed), np.full(len(listed), RADIUS)).meet(words(many[:500]))
     assert pairs(found) == {(row, q, bits) for q, row, bits in plain(many[:500], listed, RADIUS)}
     assert sum(looked_at) <= len(listed) * 500
