@@ -45,7 +45,8 @@ def upright(rgb: bytes, width: int, height: int) -> tuple[NDArray[np.uint8], int
     """Return the hash of a picture as it is, 32 bytes, and its quality: quicker than `turns`."""
     small = _filtered(_filtered(_luma(rgb, width, height), _SIDE).T, _SIDE).T
     waves = _cosines()
-    return _hashes([waves @ small @ waves.T])[0], _quality(small)
+    terms = np.asarray(waves @ small @ waves.T, np.float32)
+    return _hashes([terms])[0], _quality(small)
 
 
 def turns(rgb: bytes, width: int, height: int) -> tuple[NDArray[np.uint8], int]:
