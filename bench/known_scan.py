@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -86,9 +87,7 @@ def measured(count: int, shown: Sequence[tuple[Frame, bytes]], rounds: int) -> d
             catalog.put(KnownList("random"), entries(count))
         taken_in = time.process_time() - start
         known = Known(catalog.images())
-        each = [
-            milliseconds(lambda frame=frame, file=file: compared(known, frame, file), rounds) for frame, file in shown
-        ]
+        each = [milliseconds(partial(compared, known, frame, file), rounds) for frame, file in shown]
         known.close()
     return {"entries": count, "taken_in_s": taken_in, "ms": median(each), "must_ms": MUST_MS.get(count)}
 

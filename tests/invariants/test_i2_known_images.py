@@ -7,7 +7,7 @@ stands above what looks alike; what lists condemn is shown to no detector; lists
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from fedi_safety.core.known.types import Effect, Entry, HashKind
 from fedi_safety.core.ledger.hashes import HashCounts
 from fedi_safety.core.policy import Policy, Rule
 from fedi_safety.core.runs import RunReport, ScanRequest
-from fedi_safety.core.types import Decoded, Frame, Match
+from fedi_safety.core.types import Decoded, Evidence, Frame, Match, Scored
 from fedi_safety.detectors.known.recognizer import Known
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from fedi_safety.policies import PRESETS, load_policy, warnings
@@ -51,10 +51,7 @@ class Pictures(FakeDecoder):
 class Sharp(FakeDetector):
     """A detector of pictures, which counts those that it is shown."""
 
-    def score(self, batch: object) -> list[object]:  # type: ignore[override]
-        from fedi_safety.core.types import Scored
-
-        assert isinstance(batch, list | tuple)
+    def score(self, batch: Sequence[Evidence]) -> list[Scored]:
         self.batches.append(len(batch))
         return [Scored({"a.red": 0.1}) for _ in batch]
 

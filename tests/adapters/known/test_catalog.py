@@ -200,9 +200,10 @@ def test_an_import_that_breaks_off_changes_nothing(catalog: Catalog) -> None:
         raise OSError("the line was cut")
 
     before = catalog.images().digest
-    for work in (lambda: catalog.put(KnownList("a"), breaking()), lambda: catalog.change("a", breaking())):
-        with pytest.raises(OSError, match="line was cut"):
-            work()
+    with pytest.raises(OSError, match="line was cut"):
+        catalog.put(KnownList("a"), breaking())
+    with pytest.raises(OSError, match="line was cut"):
+        catalog.change("a", breaking())
     assert catalog.images().digest == before
     assert len(list(catalog.entries("a"))) == 3
     assert catalog.put(KnownList("a"), entries(MANY[:3])) == Imported(3), "nothing of it is left over"

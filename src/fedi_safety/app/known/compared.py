@@ -101,6 +101,13 @@ class _ExchangedImages:
     def digest(self) -> str:
         return f"{self._current.digest} {self._other.digest if self._other is not None else ''}"
 
+    @property
+    def empty(self) -> bool:
+        return self._current.empty and (self._other is None or self._other.empty)
+
+    def close(self) -> None:
+        """Nothing of it is its own."""
+
     def exact(self, fingerprints: Fingerprints) -> list[Hit]:
         other = [] if self._other is None else self._other.exact(fingerprints)
         return [*self._kept(self._current.exact(fingerprints)), *other]
