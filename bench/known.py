@@ -1,6 +1,7 @@
 """Lists of known images, part by part: `./dev bench known PART [options]`; `PART --help` has its options.
 
 index  the catalog and the index alone: recall, size, look-ups, changes, a list against all that is stored
+scan   what hashing and comparing adds to a picture, with an empty list and with long ones
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from bench import known_index
+from bench import known_index, known_scan
 
-PARTS: dict[str, Callable[[Sequence[str]], None]] = {"index": known_index.main}
+PARTS: dict[str, Callable[[Sequence[str]], None]] = {"index": known_index.main, "scan": known_scan.main}
 
 
 def main() -> None:
