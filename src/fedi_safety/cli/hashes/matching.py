@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +16,7 @@ from fedi_safety.core.errors import KnownError, Unscannable, UsageError
 from fedi_safety.core.wording.hints import hint
 
 if TYPE_CHECKING:
+    from fedi_safety.core.known.ports import KnownImages
     from fedi_safety.core.known.types import Hit
 
 _HASH = re.compile(r"[0-9a-fA-F]{32}|[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
@@ -77,19 +77,25 @@ def _one(sh: Shell, target: str, json_output: bool) -> int:
     return 0
 
 
-def _of_hash(images: Any, digest: bytes) -> list[tuple[Hit, int | None]]:
+def _of_hash(images: KnownImages, digest: bytes) -> list[tuple[Hit, int | None]]:
+    import numpy as np
+
     from fedi_safety.core.types import Fingerprints
 
     parts = {16: ("md5",), 20: ("sha1",), 32: ("sha256",)}[len(digest)]
     given = {name: digest if name in parts else b"" for name in ("sha256", "sha1", "md5")}
     found: list[tuple[Hit, int | None]] = [(hit, None) for hit in images.exact(Fingerprints(**given, size=0))]
-    return found + (_near(images, [(0, digest)]) if len(digest) == 32 else [])
+    if len(digest) == 32:
+        (near,) = images.near(np.frombuffer(digest, np.uint8).reshape(1, 32))
+        found += [(hit, 0) for hit in near]
+    return found
 
 
-def _of_file(sh: Shell, images: Any, named: str) -> list[tuple[Hit, int | None]]:
+def _of_file(sh: Shell, images: KnownImages, named: str) -> list[tuple[Hit, int | None]]:
     """Compare a file's bytes, and what it shows as far as it can be decoded."""
     from fedi_safety.app.engine import open_decoder
     from fedi_safety.core.types import Fingerprints
+    from fedi_safety.detectors.known.recognizer import Known
 
     path = Path(named)
     if not path.is_file():
@@ -108,26 +114,8 @@ def _of_file(sh: Shell, images: Any, named: str) -> list[tuple[Hit, int | None]]
         return found
     finally:
         decoder.close()
-    return found + _near(images, [(frame.index, digest) for frame in decoded.frames for digest in _pdq_of(frame)])
-
-
-def _pdq_of(frame: Any) -> Sequence[bytes]:
-    import numpy as np
-
-    from fedi_safety.core.known.effects import LEAST_QUALITY
-    from fedi_safety.detectors.known.pdq import pdq
-
-    bits, quality = pdq(np.frombuffer(frame.rgb, np.uint8).reshape(frame.height, frame.width, 3))
-    return [np.packbits(bits).tobytes()] if quality >= LEAST_QUALITY else []
-
-
-def _near(images: Any, asked: Sequence[tuple[int, bytes]]) -> list[tuple[Hit, int | None]]:
-    import numpy as np
-
-    if not asked:
-        return []
-    rows = np.frombuffer(b"".join(digest for _, digest in asked), np.uint8).reshape(-1, 32)
-    return [(hit, frame) for (frame, _), hits in zip(asked, images.near(rows), strict=True) for hit in hits]
+    compared = Known(images).pictures([*decoded.frames, *decoded.compared])
+    return found + [(hit, each.hash.frame) for each in compared for hit in each.hits]
 
 
 def _text(hit: Hit, frame: int | None) -> str:
