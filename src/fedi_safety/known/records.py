@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from fedi_safety.core.known.effects import LEAST_QUALITY
 from fedi_safety.core.known.types import HashKind, KnownList
 
 FEWEST_BITS = 100
@@ -13,9 +14,6 @@ FEWEST_BITS = 100
 
 WHOLE_BITS = 128
 """A PDQ with fewer bits set is of a drawing, near to many others: it is met by itself alone."""
-
-LEAST_QUALITY = 50
-"""Below this a PDQ says little of its picture, by those who made it."""
 
 
 class Refusal(StrEnum):

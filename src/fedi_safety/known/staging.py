@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from fedi_safety.core.known.effects import LEAST_QUALITY
 from fedi_safety.core.known.types import Entry, HashKind
 from fedi_safety.known import tables, upkeep
-from fedi_safety.known.records import FEWEST_BITS, LEAST_QUALITY, Refusal
+from fedi_safety.known.records import FEWEST_BITS, Refusal
 from fedi_safety.known.tables import ENTRY_COLUMNS
 
 _BATCH = 10_000

@@ -25,6 +25,7 @@ from fedi_safety.core.errors import KnownError, KnownUsageError
 from fedi_safety.core.known.types import Effect, Entry, HashKind, KnownList
 from fedi_safety.core.ledger.matches import Rematch
 from fedi_safety.core.types import Match, Signal
+from fedi_safety.known import upkeep
 from fedi_safety.known.formats import read
 from support.judged_before import POLICY, World, flipped, md5, pdq, sha
 
@@ -197,6 +198,14 @@ def test_a_list_that_is_dismissed_too_often_turns_to_review_and_says_so(world: W
     assert known is not None and known.effect is Effect.REVIEW
     assert world.planned() == []
     assert world.verdict("picture 5") == (Verdict.REVIEW, True)
+
+
+def test_an_import_leaves_nothing_to_be_merged(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit, value in (("LOOSE_ROWS", 2), ("_CHEAP_ROWS", 0), ("_DEAR", 0)):
+        monkeypatch.setattr(upkeep, limit, value)
+    for name, count in (("theirs", 5), ("others", 10)):
+        world.take(KnownList(name), *(Entry(HashKind.PDQ, pdq(), str(i)) for i in range(count)))
+    assert not world.catalog.merge()
 
 
 def test_a_file_without_a_usable_hash_leaves_the_list_as_it_was(world: World, tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ def take_in(
     taken.imported = catalog.put(known, entries)
     keep_dismissals(ledger, catalog)
     taken.applied = apply(settings, ledger, Current(catalog), (known.name,), about=known.name)
+    catalog.merge()  # last: what was found is on record, and who looks up meanwhile does not wait
     return taken
 
 
