@@ -6,6 +6,7 @@ Here tests are chosen by what they need as well (`--needs`, which `./dev test` g
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from fedi_safety.core.runs import ACTED_LOGGER
 from fedi_safety.core.wording.hints import Called, call
 from support import ledgers, needs
 from support.share import SEED, SOAK_TIMES, USUAL_EXAMPLES, Share
@@ -166,6 +168,15 @@ def called_by_its_name() -> Iterator[None]:
     before = call(Called())
     yield
     call(before)
+
+
+@pytest.fixture(autouse=True)
+def levels_as_they_were() -> Iterator[None]:
+    """Let the next test hear what is logged, whatever level the program set, called in this process."""
+    loggers = {logger: logger.level for logger in map(logging.getLogger, (None, "fedi_safety", ACTED_LOGGER))}
+    yield
+    for logger, level in loggers.items():
+        logger.setLevel(level)
 
 
 @pytest.fixture(params=ledgers.KINDS)
