@@ -32,7 +32,7 @@ BROKEN = {
     "a column that it may not read": (
         "REVOKE SELECT (uri) ON post FROM {role}",
         "GRANT SELECT (uri) ON post TO {role}",
-        "permission denied for table post (42501); `fedi-safety doctor --sql` prints what the role needs",
+        "permission denied for table post (42501); `fedi-safety doctor --sql",
     ),
     "a column that is missing": (
         "ALTER TABLE post RENAME uri TO address",

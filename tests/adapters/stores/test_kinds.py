@@ -57,7 +57,7 @@ def test_an_unknown_scheme_is_told_with_every_kind_there_is() -> None:
         named_store(settings(), "ftp://host/x")
     assert caught.value.line() == (
         "ftp://host/x: there are no ftp:// stores; "
-        "give a path or one of: file, sftp, s3, pictrs+http, pictrs+https, drawer://"
+        "give a path or one of: file, sftp, s3, pictrs+http, pictrs+https, drawer:// (did you mean sftp?)"
     )
 
 
