@@ -86,6 +86,7 @@ def test_the_launcher_and_the_old_scripts_speak_utf8(tmp_path: Path) -> None:
     said = tmp_path / "said"
     folder = tmp_path / "checkout"
     (folder / ".venv/bin").mkdir(parents=True)
+    (folder / ".venv/lib/python").mkdir(parents=True)  # the packages of the Python that is started
     (folder / "tools").mkdir()
     shutil.copy(REPOSITORY / "fedi-safety", folder)
     shutil.copy(REPOSITORY / "tools/venv.sh", folder / "tools")

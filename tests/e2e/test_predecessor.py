@@ -101,7 +101,7 @@ def test_the_other_script_names_say_what_they_need(name: str, empty_home: Path) 
     options = ("-t", "1") if name == "lemmy_safety_pictrs" else ("--all", "-t", "1")
     done = program(name, *options)
     check_one_line_error(done, 2, needed)
-    assert ("name a gate to `fedi-safety worker`" if "pictrs" in name else "name a store to") in done.err
+    assert ("name a gate to `" if "pictrs" in name else "name a store to") in done.err
     script = SCRIPT.with_name(f"{name}.py")
     started = subprocess.run([sys.executable, str(script), *options[-2:]], capture_output=True, text=True, check=False)
     assert started.returncode == 2 and needed in started.stderr

@@ -101,7 +101,7 @@ def test_an_empty_ledger_makes_an_empty_report(tmp_path: Path) -> None:
         (["file:///nowhere"], "file:///nowhere: the ledger knows no such store; it knows"),
         (["--html", "no/such/report.html"], "--html no/such/report.html: there is no such directory; make"),
         (["--html", "."], "--html .: is a directory; name a file in it"),
-        (["--html", ""], "--html : is a directory; name a file in it"),
+        (["--html", ""], "--html: is a directory; name a file in it"),
         (["--html", "/dev/null"], "--html /dev/null: is not a regular file; name"),
         (["--html", "/proc/report.html"], "--html /proc/report.html: "),
     ],
