@@ -16,6 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+# Here, before there are threads: the engine and what tells of lists import it at the same moment, each by another way
+# into it, and one of them then finds half of it.
+import numpy as np  # noqa: F401
 from starlette.routing import BaseRoute, Route
 
 from fedi_safety.app.engine import Engine, measurable, open_decoder, open_engine
