@@ -114,12 +114,16 @@ def test_decoders_that_are_killed_cost_no_right_answer(tmp_path: Path, faces: st
         killed = 0
         with uploads.sent_meanwhile():
             until = time.monotonic() + share.of(10, 600)
-            while time.monotonic() < until:
+            # A slow machine starts decoders slowly: it is given the time to answer some uploads between two kills.
+            while time.monotonic() < until or (len(uploads.answers) < 40 and time.monotonic() < until + 60):
                 for child in decoders(running):
                     with suppress(psutil.Error):
                         child.kill()
                         killed += 1
+                answered, rest = len(uploads.answers), time.monotonic() + 5
                 time.sleep(0.5)
+                while len(uploads.answers) < answered + 2 and time.monotonic() < rest:
+                    time.sleep(0.05)
         share.figure(f"{killed} decoders killed amid {len(uploads.answers)} uploads")
         assert killed >= 5
         # Killed amid an upload, or before it was ready for one.
