@@ -106,32 +106,27 @@ def _filtered(lines: Floats, count: int) -> Floats:
     return np.asarray(np.matmul(weights[:count], lines[places[:count]])[:, 0])
 
 
-@lru_cache(64)  # sides of frames are of a few lengths mostly
+@lru_cache(256)
 def _filter(length: int) -> tuple[NDArray[np.intp], Floats]:
     """Return for each of 64 places, and once more from the end, the lines that it is made of, and their weights.
 
-    They are (2 * 64, lines) and (2 * 64, 1, lines).
-
-    Of the matrix that filters twice and takes 64 rows, only a narrow band around the diagonal is not zero.
+    They are (2 * 64, lines) and (2 * 64, 1, lines). A place is the mean of some lines, each of which is the mean of some.
     """
-    whole = _box(_box(np.eye(length)))[_middles(length)]
-    width = int((whole != 0).sum(axis=1).max())
-    first = np.minimum((whole != 0).argmax(axis=1), length - width)
-    places = first[:, None] + np.arange(width)
-    weights = np.take_along_axis(whole, places, axis=1)[:, None, :].astype(np.float32)
-    return np.concatenate([places, length - 1 - places]), np.concatenate([weights, weights])
-
-
-def _box(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Average every value with its neighbours in a column, as many as the reduction will melt into half a place."""
-    length = values.shape[0]
-    window = (length + 2 * _SIDE - 1) // (2 * _SIDE)
+    window = (length + 2 * _SIDE - 1) // (2 * _SIDE)  # as many as the reduction will melt into half a place
     ahead = (window + 2) // 2
     ends = np.minimum(np.arange(length) + ahead, length)
     begins = np.maximum(np.arange(length) + ahead - window, 0)
-    sums = np.insert(np.cumsum(values, axis=0), 0, 0.0, axis=0)
-    counts = (ends - begins).astype(np.float64)
-    return np.asarray((sums[ends] - sums[begins]) / counts[:, None])
+    middles = _middles(length)
+    lines = begins[middles][:, None] + np.arange(window)
+    counted = lines < ends[middles][:, None]
+    lines = np.minimum(lines, length - 1)
+    lowest, highest = begins[begins[middles]], ends[ends[middles] - 1]
+    width = int((highest - lowest).max())
+    places = np.minimum(lowest, length - width)[:, None] + np.arange(width)
+    met = (begins[lines][..., None] <= places[:, None]) & (places[:, None] < ends[lines][..., None])
+    shares = (met & counted[..., None]) / (ends - begins)[lines][..., None]
+    weights = (shares.sum(axis=1) / (ends - begins)[middles][:, None]).astype(np.float32)[:, None, :]
+    return np.concatenate([places, length - 1 - places]), np.concatenate([weights, weights])
 
 
 def _middles(length: int) -> NDArray[np.intp]:
