@@ -110,7 +110,7 @@ def _filtered(lines: Floats, count: int) -> Floats:
 def _filter(length: int) -> tuple[NDArray[np.intp], Floats]:
     """Return for each of 64 places, and once more from the end, the lines that it is made of, and their weights.
 
-    They are (2 * 64, lines) and (2 * 64, 1, lines). A place is the mean of some lines, each of which is the mean of some.
+    They are (2 * 64, lines) and (2 * 64, 1, lines). A place is a mean of lines, each of which is a mean of lines.
     """
     window = (length + 2 * _SIDE - 1) // (2 * _SIDE)  # as many as the reduction will melt into half a place
     ahead = (window + 2) // 2
