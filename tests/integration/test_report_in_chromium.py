@@ -26,7 +26,7 @@ def test_hostile_names_are_text_and_nothing_is_run_or_fetched(tmp_path: Path) ->
     place = tmp_path / "report.html"
     place.write_text(render(Report(Figures([StoreFigures(HOSTILE[0], judged=7)]), {}, 1.8e9, "1", sources=sources)))
     with chromium() as browser:
-        page = browser.page
+        page = browser.page.context.browser.new_page()  # nothing of the page before it is told late
         complaints: list[str] = []
         fetched: list[str] = []
         page.on("console", lambda message: complaints.append(message.text))
