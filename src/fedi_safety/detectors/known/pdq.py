@@ -8,11 +8,11 @@ filters and the choice of 64 rows. It knows no list of hashes and decides nothin
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 Floats = NDArray[np.float32]
 
@@ -20,6 +20,9 @@ BITS = 256
 BYTES = BITS // 8
 _SIDE = 64  # the picture is reduced to 64 by 64
 _TERMS = 16  # and its 16 by 16 lowest waves are looked at
+_BRIGHTNESS = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue (ITU-R BT.601)
+_GROUPS = (8, 4, 2, 1)  # how many places are made at once
+_MOST_PRODUCTS = 1 << 17  # half of what makes OpenBLAS start threads (GEMM_MULTITHREAD_THRESHOLD)
 
 TURNS = (
     "",
@@ -43,7 +46,7 @@ def pdq(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], int]:
 
 def upright(rgb: bytes, width: int, height: int) -> tuple[NDArray[np.uint8], int]:
     """Return the hash of a picture as it is, 32 bytes, and its quality: quicker than `turns`."""
-    small = _filtered(_filtered(_luma(rgb, width, height), _SIDE).T, _SIDE).T
+    small = _reduced(rgb, width, height, ends=1)[0, 0]
     waves = _cosines()
     terms = np.asarray(waves @ small @ waves.T, np.float32)
     return _hashes([terms])[0], _quality(small)
@@ -55,7 +58,7 @@ def turns(rgb: bytes, width: int, height: int) -> tuple[NDArray[np.uint8], int]:
     `rgb` is as in `core.types.Frame`. Each is the very hash that the turned picture has. To change the signs of waves
     would be cheaper and up to 52 bits off: the reference's filters lean to one side, and a mirror leans to the other.
     """
-    small = _reduced(rgb, width, height)
+    small = _reduced(rgb, width, height, ends=2)
     waves = _cosines()
     terms = waves @ small @ waves.T
     turned = [terms[down, across].T if aside else terms[down, across] for down, across, aside in _WAYS]
@@ -82,35 +85,71 @@ _WAYS = (
 )
 
 
-def _reduced(rgb: bytes, width: int, height: int) -> Floats:
+def _reduced(rgb: bytes, width: int, height: int, ends: int) -> Floats:
     """Return the picture's brightness in 64 by 64 places, each of which stands for what is around it.
 
-    Four times: as it is, mirrored, upside down, and both; (2, 2, 64, 64).
+    As it is, (1, 1, 64, 64); with both ends also upside down and mirrored, in this order, and both: (2, 2, 64, 64).
+    Colours are reduced before they are weighted: there are fewer of them then, and the sums are the same.
     """
-    rows = _filtered(_luma(rgb, width, height), 2 * _SIDE)
-    both = _filtered(rows.T, 2 * _SIDE)  # across first
-    return both.reshape(2, _SIDE, 2, _SIDE).transpose(2, 0, 3, 1)
+    colours = _filtered(np.frombuffer(rgb, np.uint8).reshape(height, 3 * width), ends)
+    rows = colours.reshape(ends * _SIDE, width, 3) @ _BRIGHTNESS
+    return _filtered(rows.T, ends).reshape(ends, _SIDE, ends, _SIDE).transpose(2, 0, 3, 1)
 
 
-def _luma(rgb: bytes, width: int, height: int) -> Floats:
-    # Pillow's F is 0.299 R + 0.587 G + 0.114 B, not rounded.
-    return np.asarray(Image.frombuffer("RGB", (width, height), rgb, "raw", "RGB", 0, 1).convert("F"))
+def _filtered(lines: NDArray[np.uint8] | Floats, ends: int) -> Floats:
+    """Reduce lines to 64, and once more from the other end where there are two; (ends, 64, length of a line).
 
-
-def _filtered(lines: Floats, count: int) -> Floats:
-    """Reduce lines to 64, or to 128: once more from the other end.
-
-    The products are small on purpose: large ones would wake threads of the library's own.
+    Little is taken at once: it stays in the processor's cache, and large products would wake the library's threads.
     """
-    places, weights = _filter(lines.shape[0])
-    return np.asarray(np.matmul(weights[:count], lines[places[:count]])[:, 0])
+    count, length = lines.shape
+    found = np.empty((ends, _SIDE, length), np.float32)
+    size = next(size for size in _GROUPS if size == 1 or _products(count, size) * length <= _MOST_PRODUCTS)
+    step = max(1, _MOST_PRODUCTS // _products(count, size))
+    for group in _groups(count, size):
+        for at in range(0, length, step):
+            part = slice(at, at + step)
+            taken = lines[group.lines, part].astype(np.float32, copy=False)
+            reduced = group.weights[: ends * size] @ taken
+            found[0, group.places, part] = reduced[:size]
+            if ends == 2:
+                found[1, group.from_end, part] = reduced[size:]
+    return found
+
+
+def _products(count: int, size: int) -> int:
+    """Return about how many products a group of places costs for each number in a line."""
+    return 2 * size * (1 + count * (size + 1) // _SIDE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Neighbouring places, and those from the other end of the same lines, with their weights in this order."""
+
+    places: slice
+    from_end: slice
+    lines: slice
+    weights: Floats
 
 
 @lru_cache(256)
-def _filter(length: int) -> tuple[NDArray[np.intp], Floats]:
-    """Return for each of 64 places, and once more from the end, the lines that it is made of, and their weights.
+def _groups(length: int, size: int) -> tuple[_Group, ...]:
+    places, weights = _filter(length)
+    row = np.arange(2 * size)[:, None]
+    found = []
+    for first in range(0, _SIDE, size):
+        ahead, behind = slice(first, first + size), slice(_SIDE - first - size, _SIDE - first)
+        both = np.concatenate([places[ahead], length - 1 - places[behind]])
+        begin, end = int(both.min()), int(both.max()) + 1
+        dense = np.zeros((2 * size, end - begin), np.float32)
+        dense[row, both - begin] = np.concatenate([weights[ahead], weights[behind]])
+        found.append(_Group(ahead, behind, slice(begin, end), dense))
+    return tuple(found)
 
-    They are (2 * 64, lines) and (2 * 64, 1, lines). A place is a mean of lines, each of which is a mean of lines.
+
+def _filter(length: int) -> tuple[NDArray[np.intp], Floats]:
+    """Return for each of 64 places the lines that it is made of, and their weights; (64, lines) each.
+
+    A place is a mean of lines, each of which is a mean of lines.
     """
     window = (length + 2 * _SIDE - 1) // (2 * _SIDE)  # as many as the reduction will melt into half a place
     ahead = (window + 2) // 2
@@ -125,8 +164,8 @@ def _filter(length: int) -> tuple[NDArray[np.intp], Floats]:
     places = np.minimum(lowest, length - width)[:, None] + np.arange(width)
     met = (begins[lines][..., None] <= places[:, None]) & (places[:, None] < ends[lines][..., None])
     shares = (met & counted[..., None]) / (ends - begins)[lines][..., None]
-    weights = (shares.sum(axis=1) / (ends - begins)[middles][:, None]).astype(np.float32)[:, None, :]
-    return np.concatenate([places, length - 1 - places]), np.concatenate([weights, weights])
+    weights = (shares.sum(axis=1) / (ends - begins)[middles][:, None]).astype(np.float32)
+    return places, weights
 
 
 def _middles(length: int) -> NDArray[np.intp]:
