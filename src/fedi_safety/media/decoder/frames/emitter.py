@@ -21,6 +21,7 @@ from fedi_safety.media.decoder.frames.views import BARE, OPAQUE, Views, border_b
 Emit = Callable[[Frame, int, int], None]
 
 _COMPARED_SIDE = 512
+_ENOUGH = 256  # pixels a side: a hash of more is the same within a bit or two
 _CELLS = (32, 32)
 _NEARLY = 10  # of 255: what a cell of the grid may differ by in any channel
 
@@ -145,7 +146,12 @@ class Emitter:
         """Hand on what else of a still is compared: within its border, and with its colours where it is transparent."""
         box = border_box(still.image, still.width, still.height)
         if box is not None and still.source is not None:
-            self._compared(index, BARE, replace(place, bare=True), still.source.frame(box)[0], still)
+            width, height = still.image.size
+            left, right = round(box.left * width), round(box.right * width)
+            inner = still.image.crop((left, round(box.top * height), right, round(box.bottom * height)))
+            if min(inner.size) < _ENOUGH:
+                inner = still.source.frame(box)[0]
+            self._compared(index, BARE, replace(place, bare=True), inner, still)
         if still.opaque is not None:
             self._compared(index, OPAQUE, replace(place, opaque=True), still.opaque, still)
 
