@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from fedi_safety.cli import build
 from fedi_safety.config import predecessor
 from fedi_safety.config.locations import ROOT_VARIABLE
-from fedi_safety.config.schema import ENV_PREFIX, Settings
+from fedi_safety.config.schema import ENV_PREFIX, KnownSource, Settings
 from fedi_safety.core.decide import CHECKPOINT_OBJECTS
 from fedi_safety.core.enums import SKIPPED, PlanState, Reason
 from fedi_safety.core.errors import ExitCode
@@ -112,9 +112,20 @@ def test_every_command_and_option_is_documented() -> None:
     assert "`fedi-safety --version`" in text
 
 
+def test_every_key_of_a_source_is_documented_with_its_default() -> None:
+    part = section(page("config.md"), "### `[known]`: lists of known images")
+    rows = {line.split("|")[1].strip(): line for line in part.splitlines() if line.startswith("| `")}
+    fields = KnownSource.model_fields
+    assert [key.strip("`") for key in rows if "." not in key] == list(fields)
+    for name, field in fields.items():
+        if isinstance(field.default, bool | int | float | str):
+            assert f"`{str(field.default).lower()}`" in rows[f"`{name}`"], name
+
+
 def test_every_setting_is_documented_with_variable_and_default() -> None:
     text = page("config.md")
     rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| `")}
+    rows = {key: row for key, row in rows.items() if row.count("|") == 6}  # the others are of tables within lists
     for key, default in settings():
         row = rows.pop(f"`{key}`", None)
         assert row is not None, f"docs/config.md has no row for {key}"

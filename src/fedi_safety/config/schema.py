@@ -27,6 +27,9 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 Device = Literal["auto", "cpu", "cuda", "tensorrt", "rocm", "openvino", "coreml", "directml"]
 
 
+SourceWord = Literal["url"]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -166,6 +169,32 @@ class Clip(_Section):
     )
 
 
+class KnownSource(_Section):
+    """A source that a list of known images is fetched from, by `watch` and `hashes fetch`."""
+
+    name: str = Field(min_length=1, max_length=100, description="The name of the source and of its list.")
+    kind: SourceWord = Field(description="What is asked there, such as `url`.")
+    url: str | None = Field(None, min_length=1, description="Its address. Default: where its kind has only one, that.")
+    credentials_file: str | None = Field(
+        None, min_length=1, description="A file with the credentials, in the words of its kind."
+    )
+    credentials_variable: str | None = Field(
+        None, min_length=1, description="The environment variable that has the credentials instead."
+    )
+    effect: Literal["block", "review", "negative"] = Field("block", description="What its list does.")
+    distance: int = Field(31, ge=0, le=64, description="Bits of 256 by which a PDQ may differ from one on its list.")
+    redistribute: bool = Field(False, description="Whether its list may be passed on.")
+    every_s: float = Field(3600.0, ge=60, le=2_592_000, description="How often `watch` fetches it, in seconds.")
+    categories: tuple[str, ...] = Field((), description="Only entries of these categories; empty: all.")
+    format: str | None = Field(None, min_length=1, description="For `url`: the file's format; left out, as it looks.")
+    hash_kind: Literal["sha256", "sha1", "md5", "pdq"] | None = Field(
+        None, description="For `url`: what hashes are that stand without a kind."
+    )
+    send_hashes: bool = Field(
+        False, description="Lets a kind that needs it tell hashes of stored pictures to its source."
+    )
+
+
 class Known(_Section):
     """Lists of known images: where they are kept, and when one is believed less."""
 
@@ -180,6 +209,9 @@ class Known(_Section):
         ge=0,
         le=1,
         description="A list that blocks turns to review when more than this share of its hits was dismissed.",
+    )
+    sources: list[KnownSource] = Field(
+        default_factory=list, description="Sources of lists, each a [[known.sources]] table."
     )
 
 

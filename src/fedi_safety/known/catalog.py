@@ -12,16 +12,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from fedi_safety.core.errors import KnownError, KnownUsageError
 from fedi_safety.core.known.types import Entry, HashKind, Hit, KnownList
 from fedi_safety.core.wording.hints import hint
-from fedi_safety.known import backwards, staging, tables, upkeep
+from fedi_safety.known import backwards, progress, staging, tables, upkeep
 from fedi_safety.known.backwards import Page, Pages
 from fedi_safety.known.images import Images
-from fedi_safety.known.records import WHOLE_BITS, Imported, ListStatistics, Refusal
+from fedi_safety.known.progress import SourceState
+from fedi_safety.known.records import WHOLE_BITS, Imported, ListStatistics, Refusal, Withdrawn
 
 MOST_DISTANCE = 64
 """The widest that a list may ask for: at 84 of 256 bits distinct photographs begin to match each other."""
@@ -87,9 +90,14 @@ class Catalog:
         """Make this list what is given, in the place of whatever was on it; entries that stay keep their place.
 
         An entry is named by its kind, clip and id, or by its hash where it has no id; of several with one name the last
-        one counts. Blank pictures and hashes of the wrong length are refused and counted, not an error.
+        one counts. Blank pictures and hashes of the wrong length are refused and counted, not an error. A list that is
+        fetched from a source takes nothing else.
         """
         _check(known_list)
+        if self.sources(known_list.name):
+            raise KnownUsageError(
+                known_list.name, "that list is fetched from a source", "give the file's list another name"
+            )
         with self._changing() as connection:
             refused = staging.stage(connection, entries, self._path)
             return self._apply(connection, known_list, refused, whole=True)
@@ -97,15 +105,46 @@ class Catalog:
     def change(self, name: str, added: Iterable[Entry], removed: Iterable[Entry] = ()) -> Imported:
         """Take entries off a list, then put others onto it; `removed` need only name theirs. The list must be there."""
         with self._changing() as connection:
-            staging.stage(connection, removed, self._path, leaving=True)
-            refused = staging.stage(connection, added, self._path)
+            gone = (Withdrawn(each.id, kind=each.kind, hash=each.hash, clip=each.clip) for each in removed)
+            refused = staging.stage(connection, chain(gone, added), self._path)
             return self._apply(connection, name, refused, whole=False)
+
+    def sources(self, name: str | None = None) -> tuple[SourceState, ...]:
+        """Return how far the lists' sources were read, or one list's, by their names."""
+        with self._reading() as connection:
+            return () if connection is None else tuple(progress.states(connection, name))
+
+    def absorb(
+        self,
+        known_list: KnownList,
+        items: Iterable[Entry | Withdrawn],
+        reached: Callable[[], SourceState],
+        *,
+        after: str = "",
+        whole: bool = False,
+    ) -> Imported:
+        """Bring onto a list what its source gave, and keep how far that was, in one step: both or nothing.
+
+        `items` are taken in their order; what is withdrawn goes. With `whole` they are all of the list from now on.
+        `reached` is asked once they are at an end. Refused where the source was read on from `after` by somebody else.
+        """
+        _check(known_list)
+        with self._changing() as connection:
+            refused = staging.stage(connection, items, self._path)
+            return self._apply(connection, known_list, refused, whole=whole, source=(after, reached()))
+
+    def note(self, name: str, change: Callable[[SourceState | None], SourceState]) -> None:
+        """Keep how a source is where no entry comes with it: what `change` makes of it, None where nothing is kept."""
+        with self._changing() as connection, tables.explained(self._path), tables.writing(connection):
+            progress.write(connection, change(next(iter(progress.states(connection, name)), None)))
 
     def describe(self, known_list: KnownList) -> None:
         """Change what a list does and says of itself; its entries stay. The list must be there."""
         _check(known_list)
         with self._changing() as connection, tables.explained(self._path), tables.writing(connection):
             self._number(connection, known_list.name)
+            if known_list.redistribute and any(each.agreement for each in progress.states(connection, known_list.name)):
+                raise KnownUsageError(known_list.name, "it is had under an agreement", "such a list is not passed on")
             self._describe(connection, known_list)
 
     def drop(self, name: str) -> int:
@@ -217,6 +256,7 @@ class Catalog:
         *,
         whole: bool,
         drop: bool = False,
+        source: tuple[str, SourceState] | None = None,
     ) -> Imported:
         with tables.explained(self._path):
             doubled = staging.unique(connection)
@@ -227,11 +267,22 @@ class Catalog:
                 number = self._number(connection, target.name if isinstance(target, KnownList) else target)
                 done = staging.apply(connection, number, whole=whole)
                 upkeep.extend(connection, self._folder, done.fresh)
+                if source is not None:
+                    self._reach(connection, *source, done)
                 if drop:
                     connection.execute("DELETE FROM lists WHERE number = ?", (number,))
+                    progress.forget(connection, str(target))
                 else:
                     self._touch(connection, number, changed or done.fresh or done.gone)
         return Imported(done.accepted, done.added, done.replaced + doubled, done.removed, dict(refused))
+
+    def _reach(self, connection: sqlite3.Connection, after: str, state: SourceState, done: staging.Applied) -> None:
+        """Keep how far a source was read. Raises `KnownError` if that was not from where it had been read to."""
+        before = progress.states(connection, state.name)
+        if before and before[0].checkpoint != after:
+            raise KnownError(state.name, "another process fetched it meanwhile", "nothing is lost; fetch it again")
+        pending = state.pending or bool(done.fresh or done.gone)
+        progress.write(connection, replace(state, pending=pending))
 
     def _number(self, connection: sqlite3.Connection, name: str) -> int:
         found = connection.execute("SELECT number FROM lists WHERE name = ?", (name,)).fetchone()

@@ -16,6 +16,22 @@ WHOLE_BITS = 128
 """A PDQ with fewer bits set is of a drawing, near to many others: it is met by itself alone."""
 
 
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """A publisher's word that an entry is to go.
+
+    It is named by its `id`, whatever kinds of hashes it has unless `kind` says one; or by kind and hash where it has no
+    id. `at_s` is when that was said, in seconds since 1970 in UTC: what is younger stays, wherever it stands. Without
+    it what comes after stays.
+    """
+
+    id: str = ""
+    at_s: float | None = None
+    kind: HashKind | None = None
+    hash: bytes = b""
+    clip: str = ""
+
+
 class Refusal(StrEnum):
     """Why an entry is not taken onto a list."""
 

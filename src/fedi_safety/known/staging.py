@@ -1,4 +1,4 @@
-"""Entries on their way onto a list: checked one by one, held beside the lists, then compared with what is there.
+"""Entries on their way onto a list or off it: checked one by one, held beside the lists, compared with what is there.
 
 So a list that is fetched again costs what has changed of it, and nobody waits while a long one is read. An entry is
 named by kind, clip and id, or by its hash where it has no id.
@@ -16,14 +16,22 @@ from pathlib import Path
 from fedi_safety.core.known.effects import LEAST_QUALITY
 from fedi_safety.core.known.types import Entry, HashKind
 from fedi_safety.known import tables, upkeep
-from fedi_safety.known.records import FEWEST_BITS, Refusal
+from fedi_safety.known.records import FEWEST_BITS, Refusal, Withdrawn
 from fedi_safety.known.tables import ENTRY_COLUMNS
 
 _BATCH = 10_000
 _MOST_NUMBER = 1 << 53  # what every format's numbers hold
-_COLUMNS = len(ENTRY_COLUMNS.split(","))
+_INTO = {
+    "staged": (f"place, {ENTRY_COLUMNS}", 1 + len(ENTRY_COLUMNS.split(","))),
+    "leaving": ("place, kind, hash, id, clip, at_s", 6),
+}
 _SIZES = {kind: kind.size_bytes for kind in HashKind}
 _SAME_NAME = "s.kind = e.kind AND s.clip = e.clip AND ifnull(s.id, s.hash) = ifnull(e.id, e.hash)"
+_KINDS = f"(VALUES {', '.join(f'({number})' for number in tables.KINDS)}) k"
+_LEAVING = (  # of a table `e`, each row that a withdrawal names, of whatever kind where it names none
+    f"temp.leaving l CROSS JOIN {_KINDS} CROSS JOIN {{table}} e ON e.kind = k.column1 AND e.clip = l.clip "
+    "AND ifnull(e.id, e.hash) = ifnull(l.id, l.hash) AND (l.kind IS NULL OR l.kind = k.column1)"
+)
 _WORDS = ("category", "seen_s", "expires_s", "quality", "positive", "negative")
 
 
@@ -39,24 +47,23 @@ class Applied:
     gone: int
 
 
-def stage(
-    connection: sqlite3.Connection, entries: Iterable[Entry], path: Path, *, leaving: bool = False
-) -> Counter[Refusal]:
-    """Hold what is to come onto a list, or to leave it; return what was refused, by cause. Raises `KnownError`."""
-    table = "leaving" if leaving else "staged"
+def stage(connection: sqlite3.Connection, items: Iterable[Entry | Withdrawn], path: Path) -> Counter[Refusal]:
+    """Hold what is to come onto a list and what is to leave it; return what was refused, by cause.
+
+    Raises `KnownError`.
+    """
     refused: Counter[Refusal] = Counter()
-    given = iter(entries)
+    given = enumerate(items)
     with tables.explained(path):
         _make(connection)
         connection.execute("BEGIN")
     try:
         while batch := list(islice(given, _BATCH)):
-            rows = list(map(tables.entry_row, batch)) if leaving else list(_taken(batch, refused))
+            rows = {"staged": list(_taken(batch, refused)), "leaving": list(_leaving(batch))}
             with tables.explained(path):
-                connection.executemany(
-                    f"INSERT INTO temp.{table} ({ENTRY_COLUMNS}) VALUES ({', '.join('?' * _COLUMNS)})",
-                    rows,
-                )
+                for table, (columns, count) in _INTO.items():
+                    insert = f"INSERT INTO temp.{table} ({columns}) VALUES ({', '.join('?' * count)})"
+                    connection.executemany(insert, rows[table])
         with tables.explained(path):
             connection.execute("COMMIT")
     except BaseException:
@@ -66,15 +73,24 @@ def stage(
     return refused
 
 
-def _taken(entries: Iterable[Entry], refused: Counter[Refusal]) -> Iterator[tuple[object, ...]]:
+def _taken(items: Iterable[tuple[int, Entry | Withdrawn]], refused: Counter[Refusal]) -> Iterator[tuple[object, ...]]:
     """Give the rows of the entries that are taken, and count the others."""
-    for entry in entries:
+    for place, entry in items:
+        if isinstance(entry, Withdrawn):
+            continue
         row = tables.entry_row(entry)
         refusal = _refusal(entry, row[-1])
         if refusal is None:
-            yield row
+            yield place, *row
         else:
             refused[refusal] += 1
+
+
+def _leaving(items: Iterable[tuple[int, Entry | Withdrawn]]) -> Iterator[tuple[object, ...]]:
+    for place, item in items:
+        if isinstance(item, Withdrawn):
+            kind = None if item.kind is None else tables.NUMBERS[item.kind]
+            yield place, kind, item.hash, item.id or None, item.clip, item.at_s
 
 
 def _refusal(entry: Entry, bits: int | None) -> Refusal | None:
@@ -104,7 +120,18 @@ def _encodable(entry: Entry) -> bool:
 
 
 def unique(connection: sqlite3.Connection) -> int:
-    """Keep the last of those staged under one name; return how many were not kept."""
+    """Keep the last of those staged under one name; return how many were not kept for that.
+
+    What was withdrawn after it was said is not kept either, by the publisher's clock, else by the order.
+    """
+    doubled = _doubled(connection)
+    after = "CASE WHEN l.at_s IS NULL OR e.seen_s IS NULL THEN l.place > e.place ELSE l.at_s >= e.seen_s END"
+    withdrawn = f"SELECT e.place FROM {_LEAVING.format(table='temp.staged')} WHERE {after}"
+    connection.execute(f"DELETE FROM temp.staged WHERE place IN ({withdrawn})")
+    return doubled
+
+
+def _doubled(connection: sqlite3.Connection) -> int:
     named = "kind, clip, ifnull(id, hash)"
     try:
         connection.execute(f"CREATE UNIQUE INDEX temp.staged_named ON staged ({named})")
@@ -121,18 +148,21 @@ def apply(connection: sqlite3.Connection, number: int, *, whole: bool) -> Applie
     """Bring what is staged onto the list `number`, inside a write transaction.
 
     With `whole` it is all of the list from now on; otherwise what is named as leaving goes and the rest stays. A row's
-    hash never changes, for the index was made of it: an entry with another hash is another row.
+    hash never changes, for the index was made of it: an entry with another hash is another row. So is one that holds
+    for another time, which may meet what it met no more.
     """
     named = f"EXISTS (SELECT 1 FROM temp.staged s WHERE {_SAME_NAME})"
     if whole:
         query = f"SELECT e.row, e.kind FROM entries e WHERE e.list = ? AND NOT {named}"
     else:
-        leaving = f"temp.leaving l CROSS JOIN entries e ON {_SAME_NAME.replace('s.', 'l.')}"
-        query = f"SELECT DISTINCT e.row, e.kind FROM {leaving} WHERE e.list = ? AND NOT {named}"
+        query = (
+            f"SELECT DISTINCT e.row, e.kind FROM {_LEAVING.format(table='entries')} WHERE e.list = ? AND NOT {named}"
+        )
     removed = connection.execute(f"INSERT INTO temp.gone {query}", (number,)).rowcount
     ours, theirs = (", ".join(f"{table}.{word}" for word in ("hash", *_WORDS)) for table in ("e", "s"))
     connection.execute(
-        "INSERT INTO temp.met SELECT e.row, e.kind, s.place, e.hash <> s.hash FROM temp.staged s CROSS JOIN entries e "
+        "INSERT INTO temp.met SELECT e.row, e.kind, s.place, e.hash <> s.hash OR e.expires_s IS NOT s.expires_s "
+        "FROM temp.staged s CROSS JOIN entries e "
         f"ON e.list = ? AND {_SAME_NAME} WHERE ({ours}) IS NOT ({theirs})",
         (number,),
     )
@@ -170,8 +200,9 @@ def _make(connection: sqlite3.Connection) -> None:
         "place INTEGER PRIMARY KEY, kind INTEGER, hash BLOB, id TEXT, category TEXT, seen_s REAL, expires_s REAL, "
         "quality INTEGER, positive INTEGER, negative INTEGER, clip TEXT, bits INTEGER"
     )
-    for table in ("staged", "leaving"):
-        connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {table} ({columns})")
+    connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS staged ({columns})")
+    leaving = "place INTEGER PRIMARY KEY, kind INTEGER, hash BLOB, id TEXT, clip TEXT, at_s REAL"
+    connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS leaving ({leaving})")
     connection.execute("CREATE TEMP TABLE IF NOT EXISTS gone (row INTEGER PRIMARY KEY, kind INTEGER)")
     met = "row INTEGER PRIMARY KEY, kind INTEGER, place INTEGER, rehashed INTEGER"
     connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS met ({met})")

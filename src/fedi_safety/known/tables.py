@@ -15,9 +15,10 @@ from urllib.parse import quote
 
 from fedi_safety.core.errors import KnownError, KnownUsageError
 from fedi_safety.core.known.types import Effect, Entry, HashKind, KnownList
+from fedi_safety.known import progress
 
 FILE = "lists.sqlite"
-VERSION = 1
+VERSION = 2
 _APPLICATION = 0x46534B4E  # "FSKN"
 _CACHE_KIB = 64 * 1024
 
@@ -50,8 +51,10 @@ CREATE TABLE segments (
 CREATE TABLE state (loose_after INTEGER NOT NULL, revision INTEGER NOT NULL);
 INSERT INTO state VALUES (0, 0);
 PRAGMA application_id = {_APPLICATION};
-PRAGMA user_version = {VERSION};
+PRAGMA user_version = 1
 """
+_STEPS = {0: tuple(_SCHEMA.split(";\n")), 1: (progress.SCHEMA, "PRAGMA user_version = 2")}
+"""By the version that a file has, what makes the next one of it. Readers make do with any, writers with the last."""
 
 
 def create(folder: Path, *, wait_s: float) -> sqlite3.Connection:
@@ -62,11 +65,12 @@ def create(folder: Path, *, wait_s: float) -> sqlite3.Connection:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(path, timeout=wait_s, isolation_level=None, check_same_thread=False)
         try:
-            if _version(connection, path) == 0:
-                connection.execute("PRAGMA journal_mode=WAL")
+            if (before := _version(connection, path)) < VERSION:
+                if not before:
+                    connection.execute("PRAGMA journal_mode=WAL")
                 with writing(connection):
-                    if _version(connection, path) == 0:
-                        for statement in _SCHEMA.split(";\n"):
+                    for version in range(_version(connection, path), VERSION):
+                        for statement in _STEPS[version]:
                             connection.execute(statement)
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
@@ -109,7 +113,7 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if version > VERSION and application == _APPLICATION:
         raise KnownUsageError(str(path), "was written by a newer fedi-safety", "use that version or a later one")
-    if (version or application) and (version, application) != (VERSION, _APPLICATION):
+    if (version or application) and not (version and application == _APPLICATION):
         raise KnownUsageError(str(path), "is not a file of known images", "name another folder in [known]")
     return int(version)
 

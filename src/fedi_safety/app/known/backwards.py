@@ -349,5 +349,5 @@ def _by_bytes(ledger: WholeLedger, lists: Lists, names: Collection[str]) -> Iter
 def _beginnings(lists: Lists, names: Collection[str], kind: HashKind) -> Any:
     import numpy as np
 
-    entries = (entry for name in names for entry in lists.entries(name, kind))
+    entries = (entry for name in names for entry in lists.added(name, kind))
     return np.unique(np.frombuffer(b"".join(entry.hash[:8] for entry in entries), np.uint64))

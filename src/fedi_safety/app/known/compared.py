@@ -36,17 +36,25 @@ class Lists(Protocol):
         """Give the entries of one kind on a list."""
         ...
 
+    def added(self, name: str, kind: HashKind) -> Iterator[Entry]:
+        """Give those among them that stored contents are to be compared with."""
+        ...
+
     def join(self, name: str, pages: Pages[Page]) -> Iterator[tuple[Page, int, Hit]]:
-        """Give each stored PDQ that meets an entry of a list; see `Catalog.join`."""
+        """Give each stored PDQ that meets such an entry of a list; see `Catalog.join`."""
         ...
 
 
 class Current:
-    """The lists of a catalog as they are now."""
+    """The lists of a catalog as they are now.
 
-    def __init__(self, catalog: Catalog) -> None:
+    Stored contents are to be compared with the entries that came `after` a mark of the catalog: 0 for all.
+    """
+
+    def __init__(self, catalog: Catalog, *, after: int = 0) -> None:
         """Open a reader."""
         self._catalog = catalog
+        self._after = after
         self.images: KnownImages = catalog.images()
 
     def named(self) -> Mapping[str, KnownList]:
@@ -57,9 +65,13 @@ class Current:
         """Give the entries of one kind on a list."""
         return self._catalog.entries(name, kind=kind)
 
+    def added(self, name: str, kind: HashKind) -> Iterator[Entry]:
+        """Give those among them that came after the mark."""
+        return self._catalog.entries(name, after=self._after, kind=kind)
+
     def join(self, name: str, pages: Pages[Page]) -> Iterator[tuple[Page, int, Hit]]:
-        """Give each stored PDQ that meets an entry of a list."""
-        return self._catalog.join(pages, name=name)
+        """Give each stored PDQ that meets an entry of a list that came after the mark."""
+        return self._catalog.join(pages, name=name, after=self._after)
 
 
 class Exchanged:
@@ -81,6 +93,11 @@ class Exchanged:
         """Give the entries of one kind on a list."""
         source = self._of(name)
         return iter(()) if source is None else source.entries(name, kind)
+
+    def added(self, name: str, kind: HashKind) -> Iterator[Entry]:
+        """Give the entries of one kind on a list, as far as they are to be compared with."""
+        source = self._of(name)
+        return iter(()) if source is None else source.added(name, kind)
 
     def join(self, name: str, pages: Pages[Page]) -> Iterator[tuple[Page, int, Hit]]:
         """Give each stored PDQ that meets an entry of a list."""

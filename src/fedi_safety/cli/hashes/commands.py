@@ -1,4 +1,4 @@
-"""`hashes import|list|show|set|match|export|drop|verify`: lists of known images."""
+"""`hashes import|fetch|list|show|set|match|export|drop|verify`: lists of known images."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedi_safety.cli.hashes.fetching import fetch
 from fedi_safety.cli.hashes.matching import match
 from fedi_safety.cli.hashes.opened import opened_ledger
 from fedi_safety.cli.options import ConfigOption, JsonOption, LedgerOption, LogLevelOption, QuietOption, YesOption
@@ -228,6 +229,7 @@ def set_list(
     return 0
 
 
+commands.command()(fetch)
 commands.command()(match)
 
 

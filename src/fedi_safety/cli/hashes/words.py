@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 from fedi_safety.core.wording.hints import hint
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from fedi_safety.app.known.backwards import Applied
     from fedi_safety.app.known.lists import Taken
+    from fedi_safety.app.known.sources import Brought
     from fedi_safety.core.known.types import KnownList
     from fedi_safety.core.ledger.matches import ListHits
-    from fedi_safety.known.formats import Reading
-    from fedi_safety.known.records import ListStatistics
+    from fedi_safety.known.formats import Flaw, Reading
+    from fedi_safety.known.records import Imported, ListStatistics
 
 _FEW = 10
 
@@ -63,13 +66,36 @@ def read_lines(reading: Reading, taken: Taken) -> Iterator[str]:
         yield f"left out for their category: {taken.left_out:,}"
     if reading.withdrawn:
         yield f"taken back by the file itself: {reading.withdrawn:,}"
-    for cause, number in reading.flaws.most_common():
-        flaw = reading.first[cause]
+    yield from unusable_lines(reading.flaws, reading.first, taken.imported)
+
+
+def fetched_lines(brought: Brought) -> Iterator[str]:
+    """Yield what a fetch came to, in words."""
+    fetched, done = brought.fetched, brought.fetched.imported
+    what = f"{done.added:,} new, {done.replaced:,} replaced, {done.removed:,} removed"
+    ended = "" if fetched.complete else "; stopped before its end, and the next fetch goes on there"
+    yield f"{fetched.source.name} ({fetched.source.kind}): {what if fetched.changed else 'nothing new'}{ended}"
+    if fetched.kinds:
+        yield f"read {counts(fetched.kinds)}"
+    if fetched.sent:
+        yield f"hashes sent: {fetched.sent:,}"
+    if fetched.withdrawn:
+        yield f"taken back by its source: {fetched.withdrawn:,}"
+    if fetched.left_out:
+        yield f"left out for their category: {fetched.left_out:,}"
+    yield from unusable_lines(fetched.flaws, fetched.first, done)
+    if brought.applied is not None:
+        yield from applied_lines(brought.applied, dry_run=False)
+
+
+def unusable_lines(flaws: Counter[str], first: Mapping[str, Flaw], imported: Imported | None) -> Iterator[str]:
+    """Yield what could not be used, with the place where it was first met, and what was refused."""
+    for cause, number in flaws.most_common():
+        flaw = first[cause]
         detail = f" ({flaw.detail})" if flaw.detail else ""
         yield f"not usable here: {number:,} with {cause}, first {flaw.place}{detail}"
-    if taken.imported is not None:
-        for refusal, number in sorted(taken.imported.refused.items()):
-            yield f"refused: {number:,}, {refusal.value}"
+    for refusal, number in sorted(imported.refused.items()) if imported is not None else ():
+        yield f"refused: {number:,}, {refusal.value}"
 
 
 def applied_lines(applied: Applied, *, dry_run: bool) -> Iterator[str]:

@@ -11,9 +11,10 @@ from fedi_safety.core.errors import KnownUsageError
 from fedi_safety.core.known.types import Entry, HashKind
 from fedi_safety.core.wording.nearest import did_you_mean
 from fedi_safety.known.formats import records, table, text
-from fedi_safety.known.formats.items import Flaw, Item, ReadFn, Source, Withdrawn, name_of
+from fedi_safety.known.formats.items import Flaw, Item, ReadFn, Source
 from fedi_safety.known.formats.ncmec import read_ncmec
 from fedi_safety.known.formats.stream import texts
+from fedi_safety.known.records import Withdrawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,9 @@ FORMATS = {
         Format("pixelfed", "Pixelfed's table media_blocklists (CSV)", table.read_pixelfed),
     )
 }
+
+
+_Gone = dict[str | tuple[HashKind | None, bytes], tuple[float | None, int]]
 
 
 @dataclass(slots=True)
@@ -69,17 +73,17 @@ class Reading:
                 else:
                     yield item
 
-    def _gone(self) -> dict[str, tuple[float | None, int]]:
+    def _gone(self) -> _Gone:
         """Return what is withdrawn anywhere in the file, with when, and where in it."""
         return {
-            item.id: (item.at_s, number)
+            item.id or (item.kind, item.hash): (item.at_s, number)
             for number, item in enumerate(self.format.read(self.source))
             if isinstance(item, Withdrawn)
         }
 
 
-def _is_gone(entry: Entry, number: int, gone: dict[str, tuple[float | None, int]]) -> bool:
-    known = gone.get(entry.id or name_of(entry.kind, entry.hash))
+def _is_gone(entry: Entry, number: int, gone: _Gone) -> bool:
+    known = gone.get(entry.id or (entry.kind, entry.hash))
     if known is None:
         return False
     at_s, place = known

@@ -9,6 +9,7 @@ from pathlib import Path
 from fedi_safety.core.errors import printable
 from fedi_safety.core.known.types import Entry, HashKind
 from fedi_safety.known.formats.hashes import Unusable, hash_of, kind_of, time_of
+from fedi_safety.known.records import Withdrawn
 
 MOST_TEXT = 200
 """The longest id or category, in characters."""
@@ -23,15 +24,14 @@ class Flaw:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Withdrawn:
-    """A publisher's word that an earlier entry is to go: its id, or its kind and hash; and when it was said."""
-
-    id: str
-    at_s: float | None = None
-
-
 Item = Entry | Withdrawn | Flaw
+
+
+def withdrawn(place: str, id: str, seen: str | float | None = None) -> Withdrawn | Flaw:
+    """Return the withdrawal of what has this id, or why it is none."""
+    if not id or len(id) > MOST_TEXT:
+        return Flaw(place, "a deletion without an id")
+    return Withdrawn(printable(id), time_of(seen))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,6 @@ class Source:
 
 
 ReadFn = Callable[[Source], Iterator[Item]]
-
-
-def name_of(kind: HashKind, digest: bytes) -> str:
-    """Return what an entry is called that has no id."""
-    return f"{kind.value}:{digest.hex()}"
 
 
 def entry_of(

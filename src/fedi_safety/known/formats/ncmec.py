@@ -8,8 +8,7 @@ from typing import Any
 from xml.parsers import expat
 
 from fedi_safety.core.errors import KnownUsageError
-from fedi_safety.known.formats.hashes import time_of
-from fedi_safety.known.formats.items import Flaw, Item, Source, Withdrawn, entry_of
+from fedi_safety.known.formats.items import Flaw, Item, Source, entry_of, withdrawn
 from fedi_safety.known.formats.stream import MOST_LINE, pieces
 
 _THINGS = frozenset({"image", "video", "deletedImage", "deletedVideo"})
@@ -33,7 +32,7 @@ class _Thing:
         # Members number their own entries.
         name = "-".join(filter(None, (self.member, kind, self.texts.get("id", ""))))
         if self.name.startswith("deleted"):
-            yield Withdrawn(name, time_of(at)) if self.texts.get("id") else Flaw(self.place, "a deletion without an id")
+            yield withdrawn(self.place, name if self.texts.get("id") else "", at)
             return
         if not self.hashes:
             yield Flaw(self.place, "no hash")

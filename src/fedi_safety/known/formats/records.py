@@ -7,9 +7,10 @@ from typing import Any
 
 from fedi_safety.core.errors import KnownUsageError
 from fedi_safety.core.known.types import HashKind
-from fedi_safety.known.formats.hashes import Unusable, hash_of, is_kind, kind_of, time_of
-from fedi_safety.known.formats.items import Flaw, Item, Source, Withdrawn, entry_of, name_of
+from fedi_safety.known.formats.hashes import Unusable, hash_of, is_kind, kind_of
+from fedi_safety.known.formats.items import Flaw, Item, Source, entry_of, withdrawn
 from fedi_safety.known.formats.json_stream import elements
+from fedi_safety.known.records import Withdrawn
 
 _ENDED = ("Withdrawn", "Deleted")
 
@@ -27,7 +28,7 @@ def read_stopncii(source: Source) -> Iterator[Item]:
         if _text(record, "hashStatus") in _ENDED:
             try:
                 which = kind_of(kind)
-                yield Withdrawn(name_of(which, hash_of(which, text)))
+                yield Withdrawn(kind=which, hash=hash_of(which, text))
             except Unusable as error:
                 yield Flaw(place, error.cause, error.detail)
             continue
@@ -55,7 +56,7 @@ def read_tat(source: Source) -> Iterator[Item]:
         name = _text(record, "id")
         seen = _text(record, "updated_on") or _text(record, "created_on")
         if record.get("deleted") is True:
-            yield Withdrawn(name, time_of(seen)) if name else Flaw(place, "a deletion without an id")
+            yield withdrawn(place, name, seen)
             continue
         yield entry_of(
             place,
