@@ -8,7 +8,6 @@ filters and the choice of 64 rows. It knows no list of hashes and decides nothin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -21,8 +20,7 @@ BYTES = BITS // 8
 _SIDE = 64  # the picture is reduced to 64 by 64
 _TERMS = 16  # and its 16 by 16 lowest waves are looked at
 _BRIGHTNESS = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue (ITU-R BT.601)
-_GROUPS = (8, 4, 2, 1)  # how many places are made at once
-_MOST_PRODUCTS = 1 << 17  # half of what makes OpenBLAS start threads (GEMM_MULTITHREAD_THRESHOLD)
+_AT_ONCE = 1 << 17  # numbers
 
 TURNS = (
     "",
@@ -46,7 +44,7 @@ def pdq(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], int]:
 
 def upright(rgb: bytes, width: int, height: int) -> tuple[NDArray[np.uint8], int]:
     """Return the hash of a picture as it is, 32 bytes, and its quality: quicker than `turns`."""
-    small = _reduced(rgb, width, height, ends=1)[0, 0]
+    small = _reduced(rgb, width, height)[0, 0]
     waves = _cosines()
     terms = np.asarray(waves @ small @ waves.T, np.float32)
     return _hashes([terms])[0], _quality(small)
@@ -58,7 +56,7 @@ def turns(rgb: bytes, width: int, height: int) -> tuple[NDArray[np.uint8], int]:
     `rgb` is as in `core.types.Frame`. Each is the very hash that the turned picture has. To change the signs of waves
     would be cheaper and up to 52 bits off: the reference's filters lean to one side, and a mirror leans to the other.
     """
-    small = _reduced(rgb, width, height, ends=2)
+    small = _reduced(rgb, width, height)
     waves = _cosines()
     terms = waves @ small @ waves.T
     turned = [terms[down, across].T if aside else terms[down, across] for down, across, aside in _WAYS]
@@ -85,68 +83,50 @@ _WAYS = (
 )
 
 
-def _reduced(rgb: bytes, width: int, height: int, ends: int) -> Floats:
+def _reduced(rgb: bytes, width: int, height: int) -> Floats:
     """Return the picture's brightness in 64 by 64 places, each of which stands for what is around it.
 
-    As it is, (1, 1, 64, 64); with both ends also upside down and mirrored, in this order, and both: (2, 2, 64, 64).
+    Four times: as it is, mirrored, upside down, and both; (2, 2, 64, 64), upside down first, mirrored second.
     Colours are reduced before they are weighted: there are fewer of them then, and the sums are the same.
     """
-    colours = _filtered(np.frombuffer(rgb, np.uint8).reshape(height, 3 * width), ends)
-    rows = colours.reshape(ends * _SIDE, width, 3) @ _BRIGHTNESS
-    return _filtered(rows.T, ends).reshape(ends, _SIDE, ends, _SIDE).transpose(2, 0, 3, 1)
+    rows = _filtered(np.frombuffer(rgb, np.uint8).reshape(height, 3 * width)).reshape(2 * _SIDE, width, 3) @ _BRIGHTNESS
+    return _filtered(np.ascontiguousarray(rows.T)).reshape(2, _SIDE, 2, _SIDE).transpose(2, 0, 3, 1)
 
 
-def _filtered(lines: NDArray[np.uint8] | Floats, ends: int) -> Floats:
-    """Reduce lines to 64, and once more from the other end where there are two; (ends, 64, length of a line).
+def _filtered(lines: NDArray[np.uint8] | Floats) -> Floats:
+    """Reduce lines to 64, and once more from the other end; (2, 64, length of a line).
 
-    Little is taken at once: it stays in the processor's cache, and large products would wake the library's threads.
+    As much at once as the processor's cache holds as numbers: each call costs a turn of the interpreter's lock.
     """
-    count, length = lines.shape
-    found = np.empty((ends, _SIDE, length), np.float32)
-    size = next(size for size in _GROUPS if size == 1 or _products(count, size) * length <= _MOST_PRODUCTS)
-    step = max(1, _MOST_PRODUCTS // _products(count, size))
-    for group in _groups(count, size):
-        for at in range(0, length, step):
-            part = slice(at, at + step)
-            taken = lines[group.lines, part].astype(np.float32, copy=False)
-            reduced = group.weights[: ends * size] @ taken
-            found[0, group.places, part] = reduced[:size]
-            if ends == 2:
-                found[1, group.from_end, part] = reduced[size:]
-    return found
-
-
-def _products(count: int, size: int) -> int:
-    """Return about how many products a group of places costs for each number in a line."""
-    return 2 * size * (1 + count * (size + 1) // _SIDE)
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Neighbouring places, and those from the other end of the same lines, with their weights in this order."""
-
-    places: slice
-    from_end: slice
-    lines: slice
-    weights: Floats
+    places, weights = _filter(lines.shape[0])
+    found = np.empty((_SIDE, 2, lines.shape[1]), np.float32)
+    step = max(1, _AT_ONCE // (places.shape[1] * lines.shape[1]))
+    for first in range(0, _SIDE, step):
+        some = slice(first, first + step)
+        # Each product is small, or the library would wake threads of its own.
+        np.matmul(weights[some], lines[places[some]].astype(np.float32, copy=False), out=found[some])
+    return np.stack([found[:, 0], found[::-1, 1]])
 
 
 @lru_cache(256)
-def _groups(length: int, size: int) -> tuple[_Group, ...]:
-    places, weights = _filter(length)
-    row = np.arange(2 * size)[:, None]
-    found = []
-    for first in range(0, _SIDE, size):
-        ahead, behind = slice(first, first + size), slice(_SIDE - first - size, _SIDE - first)
-        both = np.concatenate([places[ahead], length - 1 - places[behind]])
-        begin, end = int(both.min()), int(both.max()) + 1
-        dense = np.zeros((2 * size, end - begin), np.float32)
-        dense[row, both - begin] = np.concatenate([weights[ahead], weights[behind]])
-        found.append(_Group(ahead, behind, slice(begin, end), dense))
-    return tuple(found)
-
-
 def _filter(length: int) -> tuple[NDArray[np.intp], Floats]:
+    """Return for each of 64 places the lines around it, (64, lines), and two rows of weights for them, (64, 2, lines).
+
+    The first row makes the place, the second makes its counterpart from the other end, which is 63 less its number.
+    """
+    places, weights = _from_one_end(length)
+    back, mirrored = length - 1 - places[::-1], weights[::-1]
+    begins = np.minimum(places[:, 0], back[:, -1])
+    width = int((np.maximum(places[:, -1], back[:, 0]) - begins).max()) + 1
+    begins = np.minimum(begins, length - width)[:, None]
+    both = np.zeros((_SIDE, 2, width), np.float32)
+    row = np.arange(_SIDE)[:, None]
+    both[row, 0, places - begins] = weights
+    both[row, 1, back - begins] = mirrored
+    return begins + np.arange(width), both
+
+
+def _from_one_end(length: int) -> tuple[NDArray[np.intp], Floats]:
     """Return for each of 64 places the lines that it is made of, and their weights; (64, lines) each.
 
     A place is a mean of lines, each of which is a mean of lines.
