@@ -89,12 +89,14 @@ def _reduced(rgb: bytes, width: int, height: int) -> Floats:
     Four times: as it is, mirrored, upside down, and both; (2, 2, 64, 64), upside down first, mirrored second.
     Colours are reduced before they are weighted: there are fewer of them then, and the sums are the same.
     """
-    rows = _filtered(np.frombuffer(rgb, np.uint8).reshape(height, 3 * width)).reshape(2 * _SIDE, width, 3) @ _BRIGHTNESS
-    return _filtered(np.ascontiguousarray(rows.T)).reshape(2, _SIDE, 2, _SIDE).transpose(2, 0, 3, 1)
+    colours = _filtered(np.frombuffer(rgb, np.uint8).reshape(height, 3 * width))
+    rows = _from_both_ends(colours.reshape(_SIDE, 2, width, 3) @ _BRIGHTNESS)
+    places = _filtered(np.ascontiguousarray(rows.reshape(2 * _SIDE, width).T)).reshape(_SIDE, 2, 2, _SIDE)
+    return _from_both_ends(places).transpose(2, 0, 3, 1)
 
 
 def _filtered(lines: NDArray[np.uint8] | Floats) -> Floats:
-    """Reduce lines to 64, and once more from the other end; (2, 64, length of a line).
+    """Reduce lines to 64, and to the counterpart of each from the other end; (64, 2, length of a line).
 
     As much at once as the processor's cache holds as numbers: each call costs a turn of the interpreter's lock.
     """
@@ -105,7 +107,12 @@ def _filtered(lines: NDArray[np.uint8] | Floats) -> Floats:
         some = slice(first, first + step)
         # Each product is small, or the library would wake threads of its own.
         np.matmul(weights[some], lines[places[some]].astype(np.float32, copy=False), out=found[some])
-    return np.stack([found[:, 0], found[::-1, 1]])
+    return found
+
+
+def _from_both_ends(places: Floats) -> Floats:
+    """Return places from one end, then from the other: (64, 2, ...) becomes (2, 64, ...)."""
+    return np.stack([places[:, 0], places[::-1, 1]])
 
 
 @lru_cache(256)
