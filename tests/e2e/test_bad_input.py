@@ -208,9 +208,10 @@ def test_a_full_disk_under_the_ledger_loses_and_removes_nothing(media: Path, fac
         check=True,
     )
     assert "full: 3\nportrait.jpg\n" in done.stdout, done
-    said, named = done.stderr.splitlines()
+    said, hit, named = done.stderr.splitlines()
     assert "ledger.db" in said
     assert "space" in said
+    assert "condemned portrait.jpg (a face), sha256 " in hit
     assert "removed portrait.jpg (a face)" in named
     assert "freed: 0" in done.stdout
     assert "verify: 0" in done.stdout

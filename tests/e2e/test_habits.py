@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fedi_safety import __version__
+from fedi_safety.core.errors import ExitCode
 from fedi_safety.core.testcard import draw_test_card
 from support.corpus.photos import jpeg_bytes
 from support.program import FACES, FIRST, check_one_line_error, program
@@ -84,13 +85,20 @@ def test_show_has_the_scores_of_what_is_clear(media: Path) -> None:
 
 
 @pytest.mark.long
-def test_info_logs_name_what_was_condemned_and_removed(media: Path, tmp_path: Path) -> None:
-    policy = tmp_path / "faces.toml"
-    policy.write_text(FACES)
-    done = program("scan", str(media), *FIRST, "--log-level", "info")
-    assert "card.png: block (test card), sha256 " in done.err
+def test_no_hit_is_silent(media: Path) -> None:
+    """A condemned object is a line at the default level, whatever was asked for; so is its removal."""
+    once = ("scan", str(media), "--act", "report", "--quiet", "--fail-on", "condemned")
+    told, again = program(*once), program(*once)
+    assert told.code == again.code == ExitCode.CONDEMNED, "something is condemned, judged now or before"
+    assert told.err.count("condemned card.png (test card), sha256 ") == 1, told
+    assert again.err == "", "a line each, not at each pass"
+    assert program("scan", str(media), "--act", "report", "--quiet").code == ExitCode.DONE
+    done = program("scan", str(media), *FIRST, "--quiet", "--fail-on", "condemned")
+    assert done.code == ExitCode.CONDEMNED
     assert "removed card.png (test card): verified" in done.err
     assert "alembic" not in done.err
+    clear = program("scan", str(media), *FIRST, "--quiet", "--fail-on", "condemned")
+    assert (clear.code, clear.err) == (ExitCode.DONE, "")
 
 
 @pytest.mark.long

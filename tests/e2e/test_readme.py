@@ -109,12 +109,14 @@ def test_commands_end_and_print_as_documented(folder: Path) -> None:
         removals = re.findall(r"WARNING fedi_safety\.acted: removed (.+?):.*\n", done.err)
         key = AVATAR if PLACES[1] in step.command else "card.png"
         assert removals == ([f"{key} (test card)"] if " apply " in command else []), (command, done.err)
+        condemned = re.findall(r"WARNING fedi_safety\.acted: condemned (.+?), sha256 ", done.err)
+        assert condemned == ([f"{key} (test card)"] if " scan " in command else []), (command, done.err)
         pressed = done.err.count("by hand: ")  # what a Mastodon takes no call for
         assert pressed == (" apply " in command and key == AVATAR), (command, done.err)
         named = ["by", "test card", "namely:", key] if " apply " in command else []  # before it is removed
         lines = done.err.splitlines()
         assert [line.endswith(word) for line, word in zip(lines, named, strict=False)] == [True] * len(named), done.err
-        assert len(lines) == len(named) + len(removals) + pressed, (command, done.err)
+        assert len(lines) == len(named) + len(condemned) + len(removals) + pressed, (command, done.err)
     assert not (folders[PLACES[1]] / AVATAR).exists()
     shown = launch(f"./fedi-safety show {AVATAR} --json").json
     before, asked = shown["traces"]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fedi_safety.core.enums import ACT_WORDS
+from fedi_safety.core.enums import ACT_WORDS, FailOn
 
 _GROUP = "Common options"
 
@@ -109,6 +109,10 @@ SkippedOption = Annotated[
         "--skipped-as-unscanned",
         help="Count what is no media as unscanned, for exit code 1 too, as first versions did.",
     ),
+]
+FailOnOption = Annotated[
+    FailOn | None,
+    typer.Option("--fail-on", help="Exit with 6 where something is condemned, so that cron tells of it."),
 ]
 ClosingJsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

@@ -21,6 +21,7 @@ from fedi_safety.cli.options import (
     ConfigOption,
     DetectorsOption,
     DeviceOption,
+    FailOnOption,
     FramesOption,
     JobsOption,
     KeepOption,
@@ -36,8 +37,8 @@ from fedi_safety.cli.options import (
     YesOption,
 )
 from fedi_safety.cli.shell import Shell, on_stop, shell, worst, write_json
-from fedi_safety.core.enums import Recheck, act_word
-from fedi_safety.core.errors import FediSafetyError, UsageError
+from fedi_safety.core.enums import FailOn, Recheck, act_word
+from fedi_safety.core.errors import ExitCode, FediSafetyError, UsageError
 from fedi_safety.core.wording.hints import command
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def scan(
     resume_acts: ResumeOption = False,
     accept_gone: AcceptGoneOption = False,
     skipped_as_unscanned: SkippedOption = False,
+    fail_on: FailOnOption = None,
     json_output: ClosingJsonOption = False,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
@@ -117,6 +119,7 @@ def scan(
         },
         given=Given.NO_DRY_RUN if without_dry_run else Given.NOTHING,
         skipped_as_unscanned=skipped_as_unscanned,
+        fail_on=fail_on,
         json_output=json_output,
     )
 
@@ -128,6 +131,7 @@ def run_scan(
     *,
     given: Given = Given.NOTHING,
     skipped_as_unscanned: bool = False,
+    fail_on: FailOn | None = None,
     json_output: bool = False,
 ) -> int:
     """Scan one store, or all that are configured side by side, and tell how it went. Returns the exit code.
@@ -164,7 +168,9 @@ def run_scan(
         for each in passes:
             if each.report is not None:
                 each.report.tally.take_skipped_as_unscanned()
-    return _tell(sh, passes, json_output=json_output)
+    code = _tell(sh, passes, json_output=json_output)
+    condemned = any(each.report is not None and each.report.tally.block for each in passes)
+    return worst([code, ExitCode.CONDEMNED]) if fail_on is FailOn.CONDEMNED and condemned else code
 
 
 def _chosen(sh: Shell, named: str | None, wanted: dict[str, Any]) -> tuple[Sequence[Target], tuple[str, ...]]:

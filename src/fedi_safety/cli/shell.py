@@ -104,7 +104,6 @@ def shell(
     `overrides` are settings by name; a section is a dict. What is None, there or in a section, overrides nothing.
     """
     from fedi_safety.config.loading import load_settings
-    from fedi_safety.core.runs import ACTED_LOGGER
 
     for name, value in overrides.items():
         if isinstance(value, dict):
@@ -118,7 +117,6 @@ def shell(
         force=True,
     )
     logging.getLogger("fedi_safety").setLevel(settings.log_level.upper())
-    logging.getLogger(ACTED_LOGGER).setLevel(logging.ERROR if quiet else logging.NOTSET)
     return Shell(settings, quiet, yes, config)
 
 
@@ -135,7 +133,8 @@ def on_stop(handler: Callable[[], None]) -> Iterator[None]:
 
 def worst(codes: Iterable[int]) -> int:
     """Return the code that counts where several stores ended with different ones (docs/exit-codes.md)."""
-    order = (ExitCode.USAGE, ExitCode.INTERRUPTED, ExitCode.BREAKER, ExitCode.OUTSIDE, ExitCode.UNSCANNED)
+    graver = (ExitCode.USAGE, ExitCode.INTERRUPTED, ExitCode.BREAKER, ExitCode.OUTSIDE)
+    order = (*graver, ExitCode.CONDEMNED, ExitCode.UNSCANNED)
     had = set(codes)
     return next((code for code in order if code in had), ExitCode.DONE)
 

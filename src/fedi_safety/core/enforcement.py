@@ -339,8 +339,11 @@ def _log(result: Result) -> None:
     """Name what is worth a look: keys, hashes and rules, never content (I1)."""
     if isinstance(result, Judged) and result.judgement.verdict is not Verdict.CLEAR:
         rules = ", ".join(hit.rule for hit in result.judgement.reasons)
-        sha256 = result.content.sha256.hex()
-        log.info("%s: %s (%s), sha256 %s", printable(result.object.key), result.judgement.verdict.value, rules, sha256)
+        named = printable(result.object.key), rules, result.content.sha256.hex()
+        if result.judgement.verdict is Verdict.BLOCK:
+            acted.warning("condemned %s (%s), sha256 %s", *named)
+        else:
+            log.info("to review %s (%s), sha256 %s", *named)
     elif isinstance(result, Unscanned):
         how = "skipped" if result.reason.skipped else "unscanned"
         log.debug("%s: %s, %s: %s", printable(result.object.key), how, result.reason.value, result.detail)

@@ -165,6 +165,12 @@ class Recheck(StrEnum):
     ALL = "all"  # every object is read and scored again
 
 
+class FailOn(StrEnum):
+    """What a scan tells its caller by an exit code of its own, if it is asked to."""
+
+    CONDEMNED = "condemned"
+
+
 class MediaType(StrEnum):
     """Kinds of media, told apart by content alone. The value is the IANA media type."""
 

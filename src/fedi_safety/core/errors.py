@@ -21,6 +21,7 @@ class ExitCode(IntEnum):
     OUTSIDE = 3
     BREAKER = 4
     SELF_TEST = 5
+    CONDEMNED = 6
     INTERRUPTED = 130
 
 
