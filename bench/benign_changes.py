@@ -32,10 +32,15 @@ verdict = "block"
 def read(path: Path) -> Image.Image:
     """Return a picture as RGB on white."""
     with Image.open(path) as image:
-        if image.mode in ("RGBA", "LA", "P", "PA"):
-            white = Image.new("RGBA", image.size, "white")
-            return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-        return image.convert("RGB")
+        return on_white(image)
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """Return an open picture as RGB on white."""
+    if image.mode in ("RGBA", "LA", "P", "PA"):
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
 
 
 def _jpeg(image: Image.Image, quality: int = 92) -> bytes:

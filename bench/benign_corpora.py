@@ -15,7 +15,7 @@ import tempfile
 import tomllib
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
@@ -197,11 +197,15 @@ def taken_by(path: str, patterns: Sequence[str]) -> bool:
 
 
 # --- corpora ----------------------------------------------------------------------------------------------------------
-def gather(manifest: Manifest, work: Path, *, fetched: bool = True) -> Gathered:
-    """Return every corpus's pictures in the order of their digests; without `fetched` of installed packages alone."""
+def gather(manifest: Manifest, work: Path, *, fetched: bool = True, named: Collection[str] | None = None) -> Gathered:
+    """Return every corpus's pictures in the order of their digests; without `fetched` of installed packages alone.
+
+    `named` are the corpora that are wanted, if not all are.
+    """
     gathered = Gathered()
     folders: dict[str, Path] = {}
-    for name in dict.fromkeys(p for corpus in manifest.corpora.values() for p in corpus.take):
+    corpora = [corpus for corpus in manifest.corpora.values() if named is None or corpus.name in named]
+    for name in dict.fromkeys(p for corpus in corpora for p in corpus.take):
         package = manifest.packages[name]
         if package.origin != "installed" and not fetched:
             gathered.left_out[name] = "only installed packages were asked for"
@@ -211,7 +215,7 @@ def gather(manifest: Manifest, work: Path, *, fetched: bool = True) -> Gathered:
         except Missing as error:
             gathered.left_out[name] = str(error)
     seen: set[str] = set()
-    for corpus in manifest.corpora.values():
+    for corpus in corpora:
         found: list[tuple[str, str, Path]] = []
         for name, patterns in corpus.take.items():
             for path in sorted(folders[name].rglob("*")) if name in folders else []:
