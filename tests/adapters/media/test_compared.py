@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from fedi_safety.core.enums import Detail, MediaType
 from fedi_safety.core.types import Decoded
+from fedi_safety.detectors.known.pdq import upright
 from fedi_safety.media import Caps, SandboxDecoder
 from fedi_safety.media.caps import MAX_COMPARED
 from fedi_safety.media.decoder.frames.sampling import Moment, seconds
-from support.stand_in_lists import drawn
+from support.stand_in_lists import drawn, pdq_of
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +40,23 @@ def test_what_is_within_an_even_border_is_handed_over_however_narrow_that_is(dec
     image.paste(Image.fromarray(inside), (8, 8))
     (bare,) = decoded(decoder, image).compared
     assert bare.place.bare and abs(bare.width - 400) <= 8 and abs(bare.height - 300) <= 8
+
+
+@pytest.mark.parametrize("ground", [(236, 238, 242), (250, 250, 255), (60, 60, 66)])
+@pytest.mark.parametrize("border", [(255, 255, 255), (0, 0, 0)])
+def test_a_border_hides_no_picture_that_has_an_even_ground_itself(
+    decoder: SandboxDecoder, ground: tuple[int, int, int], border: tuple[int, int, int]
+) -> None:
+    """A list has the whole picture with its ground; with what is within that alone it would not be met."""
+    picture = Image.new("RGB", (400, 300), ground)
+    picture.paste(Image.fromarray(drawn(4, 200, 180)), (60, 50))
+    bordered = Image.new("RGB", (440, 330), border)
+    bordered.paste(picture, (20, 15))
+    listed = np.frombuffer(pdq_of(np.asarray(picture)), np.uint8)
+    found = decoded(decoder, bordered).compared
+    hashes = [upright(frame.rgb, frame.width, frame.height)[0] for frame in found if frame.place.bare]
+    assert min(int(np.bitwise_count(each ^ listed).sum()) for each in hashes) <= 31
+    assert len({frame.index for frame in found}) == len(found) == 2
 
 
 def test_a_transparent_picture_has_its_colours_too(decoder: SandboxDecoder) -> None:

@@ -15,8 +15,9 @@ from fedi_safety.core.frames.places import Part, Place
 from fedi_safety.core.pictures import VIEW_BITS
 from fedi_safety.core.types import Frame
 from fedi_safety.media.decoder.frames.similarity import SMALL, alike, repeats
-from fedi_safety.media.decoder.frames.still import OnWhiteAndBlack, Still
-from fedi_safety.media.decoder.frames.views import BARE, OPAQUE, Views, border_box
+from fedi_safety.media.decoder.frames.still import OnWhiteAndBlack, Source, Still
+from fedi_safety.media.decoder.frames.tiles import Box
+from fedi_safety.media.decoder.frames.views import BARE, OPAQUE, UNFRAMED, Views, border_box, frame_box
 
 Emit = Callable[[Frame, int, int], None]
 
@@ -143,15 +144,13 @@ class Emitter:
         self._compared(index, 0, place, image, still)
 
     def _compare_further(self, index: int, place: Place, still: Still) -> None:
-        """Hand on what else of a still is compared: within its border, and with its colours where it is transparent."""
-        box = border_box(still.image, still.width, still.height)
-        if box is not None and still.source is not None:
-            width, height = still.image.size
-            left, right = round(box.left * width), round(box.right * width)
-            inner = still.image.crop((left, round(box.top * height), right, round(box.bottom * height)))
-            if min(inner.size) < _ENOUGH:
-                inner = still.source.frame(box)[0]
-            self._compared(index, BARE, replace(place, bare=True), inner, still)
+        """Hand on what else of a still is compared: within its borders, and with its colours where it is transparent."""
+        size = still.width, still.height
+        bare = border_box(still.image, *size)
+        unframed = None if bare is None else frame_box(still.image, *size)
+        for view, box in ((BARE, bare), (UNFRAMED, unframed if unframed != bare else None)):
+            if box is not None and still.source is not None:
+                self._compared(index, view, replace(place, bare=True), _cut(still.image, still.source, box), still)
         if still.opaque is not None:
             self._compared(index, OPAQUE, replace(place, opaque=True), still.opaque, still)
 
@@ -235,6 +234,14 @@ class _Seen:
         self._views.setdefault(picture, []).append(grid)
         if whole:
             self._wholes.append((grid, picture))
+
+
+def _cut(image: Image.Image, source: Source, box: Box) -> Image.Image:
+    """Return a part of a frame; cut from the picture itself where that would be too small to be hashed well."""
+    width, height = image.size
+    left, right = round(box.left * width), round(box.right * width)
+    inner = image.crop((left, round(box.top * height), right, round(box.bottom * height)))
+    return source.frame(box)[0] if min(inner.size) < _ENOUGH else inner
 
 
 def _grid(image: Image.Image) -> Image.Image:

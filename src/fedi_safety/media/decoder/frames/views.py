@@ -21,8 +21,9 @@ from fedi_safety.media.decoder.frames.tiles import Box, is_long, tile
 # A border is what is as even as a saved JPEG leaves it, on a reduced picture, where noise has melted away.
 _REDUCED_SIDE = 192
 _EVEN = 12  # of 255, in any channel
+_PLAIN = 4  # what one that was put around a picture differs by; its own margin, a wall or a sky, does by more
 _NOISY = 64  # of 255: what the pixels of an even line differ by at most
-_DIFFERS = [255 * (value > _EVEN) for value in range(256)] * 3
+_DIFFERS, _DIFFERS_PLAINLY = ([255 * (value > most) for value in range(256)] * 3 for most in (_EVEN, _PLAIN))
 _CORNERS = 4  # that a border's colour is taken from, one after the other
 _SEEN_SIDE = 320  # pixels: what detectors look at; nothing of a smaller picture is hidden by squeezing it
 _SMALLEST_SIDE = 24  # pixels of what is inside, as stored: less is nothing to see
@@ -34,7 +35,7 @@ _TURNS = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: 
 
 # Numbers of views: those of a tiling come after those of the kinds before it. There are fewer than 512 (emitter).
 BARE, _TURNED, _TILES = 1, 2, 8
-OPAQUE = 511
+UNFRAMED, OPAQUE = 510, 511
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,27 +101,76 @@ def border_box(image: Image.Image, width: int, height: int) -> Box | None:
 
     Borders may have different colours, and lie within each other.
     """
+    small = _reduced(image)
+    if small is None:
+        return None
+    inside = small.whole
+    for corner in range(_CORNERS):
+        found = small.within(inside, corner, _DIFFERS)
+        if found is None:
+            return None
+        inside = found
+    return small.box(inside, width, height)
+
+
+def frame_box(image: Image.Image, width: int, height: int) -> Box | None:
+    """Return what is within the plain border that was put around a picture, and not within that of the picture itself.
+
+    A picture on a white ground has an even border too; `border_box` takes both away.
+    """
+    small = _reduced(image)
+    if small is None:
+        return None
+    for corner in range(_CORNERS):
+        found = small.within(small.whole, corner, _DIFFERS_PLAINLY)
+        if found is None:
+            return None
+        if found != small.whole:
+            return small.box(found, width, height)
+    return None
+
+
+Edges = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reduced:
+    """A picture, so many times smaller that noise has melted away."""
+
+    image: Image.Image
+    factor: int
+    of: tuple[int, int]
+
+    @property
+    def whole(self) -> Edges:
+        return (0, 0, *self.image.size)
+
+    def within(self, part: Edges, corner: int, differs: list[int]) -> Edges | None:
+        """Return the smallest part of a part that holds everything of another colour than its corner's."""
+        left, top, right, bottom = part
+        colour = self.image.getpixel((right - 1 if corner % 2 else left, bottom - 1 if corner >= 2 else top))
+        cut = self.image.crop(part)
+        even = Image.new("RGB", cut.size, cast("tuple[int, int, int]", colour))
+        found = ImageChops.difference(cut, even).point(differs).getbbox()
+        return None if found is None else (left + found[0], top + found[1], left + found[2], top + found[3])
+
+    def box(self, part: Edges, width: int, height: int) -> Box | None:
+        """Return a part in shares of the picture, whose true size is given; None where it is all of it, or too little."""
+        if part == self.whole:
+            return None
+        left, top, right, bottom = (edge * self.factor for edge in part)
+        across, down = self.of
+        box = Box(left / across, top / down, min(1.0, right / across), min(1.0, bottom / down))
+        inside = min((box.right - box.left) * width, (box.bottom - box.top) * height)
+        return box if inside >= _SMALLEST_SIDE else None
+
+
+def _reduced(image: Image.Image) -> _Reduced | None:
+    """Return a picture reduced; None where it cannot have a border."""
     if not any(_perhaps_even(image.crop(line)) for line in _edge_lines(*image.size)):
         return None
     factor = max(1, max(image.size) // _REDUCED_SIDE)
-    small = image.reduce(factor) if factor > 1 else image
-    left, top, right, bottom = 0, 0, *small.size
-    for corner in range(_CORNERS):
-        at = (right - 1 if corner % 2 else left, bottom - 1 if corner >= 2 else top)
-        found = _uneven(small.crop((left, top, right, bottom)), small.getpixel(at))
-        if found is None:
-            return None
-        left, top, right, bottom = left + found[0], top + found[1], left + found[2], top + found[3]
-    if (left, top, right, bottom) == (0, 0, *small.size):
-        return None
-    box = Box(
-        left * factor / image.width,
-        top * factor / image.height,
-        min(1.0, right * factor / image.width),
-        min(1.0, bottom * factor / image.height),
-    )
-    inside = min((box.right - box.left) * width, (box.bottom - box.top) * height)
-    return box if inside >= _SMALLEST_SIDE else None
+    return _Reduced(image.reduce(factor) if factor > 1 else image, factor, image.size)
 
 
 def _edge_lines(width: int, height: int) -> tuple[tuple[int, int, int, int], ...]:
@@ -131,12 +181,6 @@ def _perhaps_even(line: Image.Image) -> bool:
     """Whether a line could be a border's, noise and all. Of most photographs none could, which is told at once."""
     bands = cast("tuple[tuple[int, int], ...]", line.getextrema())
     return all(highest - lowest <= _NOISY for lowest, highest in bands)
-
-
-def _uneven(image: Image.Image, colour: object) -> tuple[int, int, int, int] | None:
-    """Return the smallest part that holds everything of another colour."""
-    even = Image.new("RGB", image.size, cast("tuple[int, int, int]", colour))
-    return ImageChops.difference(image, even).point(_DIFFERS).getbbox()
 
 
 def _transposed(pair: OnWhiteAndBlack, turn: Image.Transpose) -> OnWhiteAndBlack:
