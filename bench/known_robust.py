@@ -225,7 +225,9 @@ def _picture(entry: str) -> str:
 def pairs(chosen: Sequence[tuple[str, Path]]) -> dict[str, Any]:
     """Return how many distinct pictures match, upright and in any turn, and how near the nearest are."""
     made = [turns(image.tobytes(), *image.size) for image in (original(path) for _, path in chosen)]
-    seen = [(name, hashes) for (name, _), (hashes, quality) in zip(chosen, made, strict=True) if quality >= LEAST_QUALITY]
+    seen = [
+        (name, hashes) for (name, _), (hashes, quality) in zip(chosen, made, strict=True) if quality >= LEAST_QUALITY
+    ]
     stacked = np.stack([hashes for _, hashes in seen])
     nearest, upright_ones, turned, met = 256, 0, 0, []
     for at, (name, hashes) in enumerate(seen[:-1]):
@@ -319,7 +321,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("\n".join(lines(table, kinds)))
     for kind, told in alike.items():
         print(f"{kind}: " + ", ".join(f"{name} {value}" for name, value in told.items() if name != "which"))
-    result = {kind: {change: found.as_json() for change, found in each.items()} for kind, each in kinds.items()}
+    result: dict[str, Any] = {
+        kind: {name: found.as_json() for name, found in each.items()} for kind, each in kinds.items()
+    }
     result |= {"machine": about, "alike": alike, "cpu_s": time.process_time() - started}
     write_result("known-robust", result, options.out)
     wrong = missed(table, kinds["photographs"])

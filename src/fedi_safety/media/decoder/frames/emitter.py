@@ -144,7 +144,7 @@ class Emitter:
         self._compared(index, 0, place, image, still)
 
     def _compare_further(self, index: int, place: Place, still: Still) -> None:
-        """Hand on what else of a still is compared: within its borders, and with its colours where it is transparent."""
+        """Hand on what else of a still is compared: within its borders, and its colours where it is transparent."""
         size = still.width, still.height
         bare = border_box(still.image, *size)
         unframed = None if bare is None else frame_box(still.image, *size)

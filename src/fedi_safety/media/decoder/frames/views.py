@@ -130,7 +130,7 @@ def frame_box(image: Image.Image, width: int, height: int) -> Box | None:
     return None
 
 
-Edges = tuple[int, int, int, int]
+_Edges = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +142,10 @@ class _Reduced:
     of: tuple[int, int]
 
     @property
-    def whole(self) -> Edges:
+    def whole(self) -> _Edges:
         return (0, 0, *self.image.size)
 
-    def within(self, part: Edges, corner: int, differs: list[int]) -> Edges | None:
+    def within(self, part: _Edges, corner: int, differs: list[int]) -> _Edges | None:
         """Return the smallest part of a part that holds everything of another colour than its corner's."""
         left, top, right, bottom = part
         colour = self.image.getpixel((right - 1 if corner % 2 else left, bottom - 1 if corner >= 2 else top))
@@ -154,8 +154,8 @@ class _Reduced:
         found = ImageChops.difference(cut, even).point(differs).getbbox()
         return None if found is None else (left + found[0], top + found[1], left + found[2], top + found[3])
 
-    def box(self, part: Edges, width: int, height: int) -> Box | None:
-        """Return a part in shares of the picture, whose true size is given; None where it is all of it, or too little."""
+    def box(self, part: _Edges, width: int, height: int) -> Box | None:
+        """Return a part in shares of the picture, whose true size is given; None if it is all, or too little."""
         if part == self.whole:
             return None
         left, top, right, bottom = (edge * self.factor for edge in part)
