@@ -86,6 +86,11 @@ def known_folder(settings: Settings) -> Path:
     return (data_dir() if "://" in path else expanded(path).parent) / "known"
 
 
+def sharing_folder(settings: Settings) -> Path:
+    """Return the directory of what is shared with other instances; it may not exist yet."""
+    return known_folder(settings) / "shared"
+
+
 def default_ledgers() -> list[Path]:
     """Return every ledger that a command without `--ledger` and `ledger` could take here, for whatever user.
 

@@ -96,6 +96,16 @@ class KnownUsageError(KnownError):
     exit_code = ExitCode.USAGE
 
 
+class SharingError(KnownError):
+    """A shared list cannot be had, is not believed, or cannot be published."""
+
+
+class SharingUsageError(SharingError):
+    """Sharing was asked for in a way that cannot be."""
+
+    exit_code = ExitCode.USAGE
+
+
 class StoreError(FediSafetyError):
     """The store cannot be reached or used."""
 

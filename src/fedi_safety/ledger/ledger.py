@@ -58,6 +58,7 @@ from fedi_safety.ledger.followup.history import HistorySide
 from fedi_safety.ledger.followup.traces import TraceSide
 from fedi_safety.ledger.known.hashes import HashSide
 from fedi_safety.ledger.known.matches import MatchSide
+from fedi_safety.ledger.known.removals import RemovalSide
 from fedi_safety.ledger.migrate import bring_up_to_date
 from fedi_safety.ledger.results import record as record_results
 from fedi_safety.ledger.results import record_contents
@@ -92,7 +93,7 @@ def open_ledger(
     return SqlLedger(database, clock, keep)
 
 
-class SqlLedger(UploadSide, TraceSide, ActionSide, HistorySide, HashSide, MatchSide, ProgressSide):
+class SqlLedger(UploadSide, TraceSide, ActionSide, HistorySide, HashSide, MatchSide, RemovalSide, ProgressSide):
     """The durable memory in one database: `WholeLedger`. Reads from any thread; writes queue up on a lock."""
 
     def __init__(self, database: Database, clock: Clock, keep: Keep = Keep.NO) -> None:

@@ -43,6 +43,10 @@ class KnownList:
     `distance` is for its perceptual hashes; `share` (0 to 1) of a clip's frames must meet those of a clip that it
     lists. What is not to be passed on (`redistribute`) never leaves, in no export. Times are seconds since 1970 in UTC;
     after `expires_s` the list matches nothing.
+
+    A list that is had from a publisher has the `group` that the operator put that one into, empty for all others. It
+    condemns by itself where `agreeing` is 1; else publishers of so many groups have to list the same picture, and fewer
+    send it to review. `waiting` entries count only beside others: they do nothing where too few agree.
     """
 
     name: str
@@ -53,6 +57,9 @@ class KnownList:
     licence: str = ""
     redistribute: bool = False
     expires_s: float | None = None
+    group: str = ""
+    agreeing: int = 1
+    waiting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,7 @@ class Hit:
 
     `turn` says how the picture was turned or mirrored to meet it, in words; empty where it was not. `clip` names the
     listed clip whose frame it is; such a hit counts only where `share` of a clip's frames have one of that clip.
+    `group`, `agreeing` and `waiting` are the list's.
     """
 
     list: str
@@ -93,3 +101,6 @@ class Hit:
     turn: str = ""
     clip: str = ""
     share: float = 0.0
+    group: str = ""
+    agreeing: int = 1
+    waiting: bool = False

@@ -33,6 +33,7 @@ from fedi_safety.core.ledger.records import (
     Verification,
     Watermark,
 )
+from fedi_safety.core.ledger.removals import RemovalReader
 from fedi_safety.core.ledger.stored_scores import NoRuleHoldsFn, RedecideFn, Rescorer, ScorePage
 from fedi_safety.core.ledger.uploads import BacklogEntry, Move, UploadFigures, UploadNote, UploadState, UploadsToTrace
 from fedi_safety.core.moderation import Intended
@@ -311,7 +312,7 @@ class UploadLedger(Ledger, MatchReader, Protocol):
 # --- people
 
 
-class LedgerReader(ActionReader, HistoryReader, HashReader, MatchReader, ProgressReader, Protocol):
+class LedgerReader(ActionReader, HistoryReader, HashReader, MatchReader, ProgressReader, RemovalReader, Protocol):
     """What people look at; reads only. Errors: `LedgerError`, `LedgerUsageError`."""
 
     def list_objects(self, filters: Filters | None = None, limit: int | None = None) -> Iterator[Row]:

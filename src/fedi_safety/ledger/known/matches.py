@@ -28,7 +28,7 @@ _SCORES = (
 _UNDECIDED = update(contents).where(_c.id == bindparam("row")).values(decided=False)
 
 
-def _names_an_entry() -> ColumnElement[bool]:
+def names_an_entry() -> ColumnElement[bool]:
     """Return the condition that a signal's cell has matches: only these are arrays in an array (`codec.further`)."""
     return _c.signals.like('%[["%')
 
@@ -82,7 +82,7 @@ class MatchSide:
 
     def matched(self) -> Iterator[bytes]:
         """Yield the contents, by their SHA-256, whose scores name an entry of a list."""
-        for row in self._numbered_rows(select(_c.id, _c.sha256).where(_names_an_entry()), _c.id):
+        for row in self._numbered_rows(select(_c.id, _c.sha256).where(names_an_entry()), _c.id):
             yield row.sha256
 
     def hits_by_list(self) -> dict[str, ListHits]:
@@ -91,7 +91,7 @@ class MatchSide:
         query = (
             select(_c.id, _c.signals, _c.dismissed_at, n.id.label("confirmation"))
             .outerjoin(confirmations, and_(n.sha256 == _c.sha256, n.undone_at.is_(None)))
-            .where(_names_an_entry())
+            .where(names_an_entry())
         )
         totals, confirmed, dismissed = Counter[str](), Counter[str](), Counter[str]()
         for row in self._numbered_rows(query, _c.id):
