@@ -20,6 +20,7 @@ SERVERS = {
     "lemmy": "Lemmy's tables and types from its crates, beside a Debian with PostgreSQL 17",
     "nginx": "nginx",
     "curl": "curl, for the examples of the documentation",
+    "minisign": "minisign, for signatures of shared lists",
     "systemd": "systemd-analyze, for the unit",
     "chromium": "Chromium, and what it shows of files",
     "debian": "a clean Debian, for the container's recipe",

@@ -80,7 +80,7 @@ SCHEMAS: Json = {
 }
 
 
-def describe(*, workers: bool, pdq: bool, mastodon: bool) -> Json:
+def describe(*, workers: bool, pdq: bool, mastodon: bool, sharing: bool = False) -> Json:
     """Return the OpenAPI document of a gate that has these parts."""
     paths: Json = {}
     for path in ("/api/v1/scan/{token}", "/validate/{token}", "/validate"):
@@ -102,6 +102,8 @@ def describe(*, workers: bool, pdq: bool, mastodon: bool) -> Json:
             paths[path] = {"get": _pdq(token="{token}" in path)}
     if mastodon:
         paths["/webhooks/mastodon"] = {"post": _webhook()}
+    if sharing:
+        paths |= _shared_list()
     if workers:
         paths |= _worker_paths()
     schemas = dict(SCHEMAS)
@@ -180,6 +182,32 @@ def _webhook() -> Json:
         "parameters": [signature],
         "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
         "responses": answers,
+    }
+
+
+def _shared_list() -> Json:
+    answers = {
+        "304": {"description": "It is as it was (`If-None-Match`)."},
+        "401": _error("The token is no subscriber's."),
+        "404": _error("Nothing was published, or there are not so many changes."),
+        "429": _error("The subscriber asks too often."),
+        "503": _error("It cannot be read now."),
+    }
+
+    def asked(summary: str, what: str) -> Json:
+        said = {"200": _plain(what, "text/plain"), **answers}
+        return {"summary": summary, "security": [{"bearer": []}], "responses": said}
+
+    after = {"name": "after", "in": "query", "required": True, "schema": {"type": "integer", "minimum": 0}}
+    changes = asked("Changes of this instance's list, in order.", "A line for each, 10,000 at most (docs/sharing.md).")
+    changes["parameters"] = [after]
+    changes["responses"]["400"] = _error("`after` is missing, or no whole number.")
+    return {
+        "/sharing/v1/head": {"get": asked("How this instance's list stands, signed.", "A signature and one line.")},
+        "/sharing/v1/changes": {"get": changes},
+        "/sharing/v1/snapshot": {
+            "get": asked("What of this instance's list is in force, signed.", "A signature, and a line for each entry.")
+        },
     }
 
 

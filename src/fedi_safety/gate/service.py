@@ -12,6 +12,7 @@ import gc
 import logging
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -23,6 +24,8 @@ from starlette.routing import BaseRoute, Route
 
 from fedi_safety.app.engine import Engine, measurable, open_decoder, open_engine
 from fedi_safety.app.known.figures import list_figures
+from fedi_safety.app.sharing.publishing import open_log
+from fedi_safety.config.locations import sharing_folder
 from fedi_safety.config.schema import Gate, Settings
 from fedi_safety.core.enums import MediaType
 from fedi_safety.core.errors import FediSafetyError
@@ -41,6 +44,7 @@ from fedi_safety.gate.hooks.pdq import PdqHook
 from fedi_safety.gate.keys import Keyring
 from fedi_safety.gate.list_gauges import ListGauges
 from fedi_safety.gate.memory import Memory
+from fedi_safety.gate.shared_list import SharedList
 from fedi_safety.gate.tally import Tally
 from fedi_safety.gate.worker_api import WorkerApi
 from fedi_safety.judging.engine import EngineJudge, EngineLimits
@@ -52,6 +56,7 @@ from fedi_safety.judging.worker_queue import QueueLimits, WorkerQueue
 from fedi_safety.media import SandboxDecoder
 from fedi_safety.media.sniff import sniff
 from fedi_safety.service.systemd import Notifier
+from fedi_safety.sharing.subscribers import Subscribers
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +122,10 @@ class Serving:
         admission = Admission(gate)
         pictures = Hosts("gate.pdq_hosts", gate.pdq_hosts)
         described = openapi.describe(
-            workers=self._queue is not None, pdq=bool(pictures), mastodon=gate.mastodon_secret is not None
+            workers=self._queue is not None,
+            pdq=bool(pictures),
+            mastodon=gate.mastodon_secret is not None,
+            sharing=settings.sharing.name is not None,
         )
         self._parts = Parts(
             gate,
@@ -172,6 +180,11 @@ class Serving:
         if gate.mastodon_secret is not None:
             secret = gate.mastodon_secret.get_secret_value()
             yield from MastodonHook(secret, media, self.writer, self._backlog.hurry).routes()
+        if self._settings.sharing.name is not None:
+            subscribers = Subscribers(sharing_folder(self._settings), now=time.time)
+            yield from SharedList(
+                open_log(self._settings), subscribers, self._settings.sharing.requests_per_minute
+            ).routes()
 
     def _decoder(self) -> Decoder | None:
         """Return the engine's decoder; a gate without an engine has one of its own, for hashes."""

@@ -1,1 +1,1 @@
-"""Lists that instances give each other: the signed log of changes, what a subscriber believes of it, and their files."""
+"""Lists that instances give each other: the signed log of changes, its files, and what a subscriber checks of it."""

@@ -6,12 +6,13 @@ thing.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from fedi_safety.core.known.types import HashKind
@@ -34,6 +35,22 @@ _SIGNATURE = re.compile(r"[A-Za-z0-9+/]{86}==")
 
 class Malformed(ValueError):
     """Bytes that are not what this format says. The text says what is wrong, and repeats nothing of them."""
+
+
+class Signer(Protocol):
+    """A key to sign with."""
+
+    def signed(self, data: bytes) -> bytes:
+        """Return the signature of some bytes, 64 bytes."""
+        ...
+
+
+class Checker(Protocol):
+    """A key to check with."""
+
+    def verifies(self, signature: bytes, data: bytes) -> bool:
+        """Whether these 64 bytes are its signature of the data."""
+        ...
 
 
 class Kind(StrEnum):
@@ -117,6 +134,14 @@ class KeyChange:
         told = _told(self)
         del told["signature"]
         return canonical(told)
+
+    def signed_by(self, old: Signer) -> KeyChange:
+        """Return it with the old key's signature."""
+        return replace(self, signature=base64.b64encode(old.signed(self.signed)).decode())
+
+    def is_signed_by(self, old: Checker) -> bool:
+        """Whether it has the old key's signature."""
+        return old.verifies(base64.b64decode(self.signature), self.signed)
 
 
 Change = Entry | Retraction | KeyChange

@@ -46,7 +46,7 @@ _APPLICATION = 0x4653534C  # "FSSL"
 _BATCH = 10_000
 _SCHEMA = """
 CREATE TABLE state (
-    name TEXT NOT NULL, key TEXT NOT NULL, seq INTEGER NOT NULL, link TEXT NOT NULL, signed_seq INTEGER NOT NULL,
+    name TEXT NOT NULL, key TEXT NOT NULL, seq INTEGER NOT NULL, link TEXT NOT NULL,
     expires INTEGER NOT NULL, head BLOB NOT NULL, snapshot TEXT NOT NULL
 );
 CREATE TABLE changes (seq INTEGER PRIMARY KEY, line BLOB NOT NULL);
@@ -163,8 +163,8 @@ class Log:
                     files.write_secret(self._key_path, SecretKey(self._random(32)).text)
                 key = self._read_key(self._key_path)
                 first = genesis(name, key.public.text)
-                values = (name, key.public.text, 0, first, 0, 0, b"", "")
-                connection.execute("INSERT INTO state VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+                values = (name, key.public.text, 0, first, 0, b"", "")
+                connection.execute("INSERT INTO state VALUES (?, ?, ?, ?, ?, ?, ?)", values)
                 self._sign(connection, key)
             state = _state(connection)
         assert state is not None
@@ -191,7 +191,7 @@ class Log:
                 done = self._published(connection, *counts)
                 if dry_run:
                     connection.execute("ROLLBACK")
-                    connection.execute("BEGIN")
+                    connection.execute("BEGIN")  # which is committed, empty
                 else:
                     self._sign(connection, key)
             state = _state(connection)
@@ -210,7 +210,7 @@ class Log:
                 now = int(self._now())
                 seq, link = _next(connection)
                 bare = KeyChange(self._id(now), new.public.text, link, seq, "", now)
-                _append(connection, _signed(bare, old))
+                _append(connection, bare.signed_by(old))
                 connection.execute("UPDATE state SET key = ?", (new.public.text,))
                 self._sign(connection, new)
             self._key(connection)  # which puts the new one into the old one's place
@@ -218,6 +218,17 @@ class Log:
         assert state is not None
         self._sweep(state)
         return state
+
+    def set_aside(self) -> Path:
+        """Move the log, its key and what was signed out of the way, so that another can begin; return where to."""
+        place = self._folder / f"before-{int(self._now())}"
+        with files.explained(place):
+            place.mkdir(mode=0o700)
+            names = ("log.sqlite*", "key", "key.new", "snapshot-*.gz")
+            for path in (found for name in names for found in self._folder.glob(name)):
+                path.rename(place / path.name)
+            files.sync_folder(self._folder)
+        return place
 
     def _retract(self, connection: sqlite3.Connection, now: int) -> int:
         connection.execute("DELETE FROM entries WHERE expires <= ?", (now,))
@@ -263,12 +274,11 @@ class Log:
     def _key(self, connection: sqlite3.Connection) -> SecretKey:
         """Return the key that signs. Raises where it is not there: nobody else can sign for this log."""
         (public,) = connection.execute("SELECT key FROM state").fetchone()
-        if not connection.in_transaction or self._next_key_path.exists():
-            # A process may have ended between naming a new key and putting it into the old one's place.
-            with files.explained(self._next_key_path), suppress(FileNotFoundError, SharingError):
-                if self._read_key(self._next_key_path).public.text == public:
-                    self._next_key_path.replace(self._key_path)
-                    files.sync_folder(self._folder)
+        # A process may have ended between naming a new key and putting it into the old one's place.
+        with suppress(SharingError):
+            if self._read_key(self._next_key_path).public.text == public:
+                self._next_key_path.replace(self._key_path)
+                files.sync_folder(self._folder)
         key = self._read_key(self._key_path)
         if key.public.text != public:
             cause = "is not the key of this log"
@@ -295,15 +305,13 @@ class Log:
         told = name, seq, link, entries, now, now + HEAD_S
         file = self._write_snapshot(connection, Statement(What.SNAPSHOT, *told), key)
         head = signed_head(Statement(What.HEAD, *told), key)
-        query = "UPDATE state SET signed_seq = ?, expires = ?, head = ?, snapshot = ?"
-        connection.execute(query, (seq, now + HEAD_S, head, file))
+        query = "UPDATE state SET expires = ?, head = ?, snapshot = ?"
+        connection.execute(query, (now + HEAD_S, head, file))
 
     def _write_snapshot(self, connection: sqlite3.Connection, stands: Statement, key: SecretKey) -> str:
         def lines() -> Iterator[bytes]:
             yield stands.line + b"\n"
-            query = (
-                "SELECT c.line FROM entries e JOIN changes c ON c.seq = e.seq WHERE e.expires > ? ORDER BY e.seq"
-            )
+            query = "SELECT c.line FROM entries e JOIN changes c ON c.seq = e.seq WHERE e.expires > ? ORDER BY e.seq"
             for (line,) in connection.execute(query, (stands.time,)):
                 yield line + b"\n"
 
@@ -329,13 +337,6 @@ class Log:
 
     def _id(self, now: int) -> str:
         return uuid7(now, self._random(10))
-
-
-def _signed(bare: KeyChange, old: SecretKey) -> KeyChange:
-    import base64
-
-    signature = base64.b64encode(old.signed(bare.signed)).decode()
-    return KeyChange(bare.id, bare.key, bare.prev, bare.seq, signature, bare.time)
 
 
 def _next(connection: sqlite3.Connection) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""Who may ask for the list: a token for each, of which only the hash is kept. What they may ask for is not known here."""
+"""Who may ask for the list: a token for each, of which only the hash is kept. What is handed out is not known here."""
 
 from __future__ import annotations
 

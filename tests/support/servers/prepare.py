@@ -39,6 +39,7 @@ STEPS = {
         _package("postgresql", "postgresql", "initdb", "postgres"),
         _package("nginx", "nginx-light", "nginx"),
         _package("curl", "curl", "curl"),
+        _package("minisign", "minisign", "minisign"),
         _package("systemd", "systemd", "systemd-analyze"),
         _package("chromium", "chromium", "chromium"),
         Step("mastodon-mock", mastodon_mock.check, mastodon_mock.build),

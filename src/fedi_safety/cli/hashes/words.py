@@ -45,9 +45,9 @@ def day(at_s: float) -> str:
         return "a day out of reach"
 
 
-def number_of(count: int, thing: str) -> str:
-    """Return `1 hit`, `2,000 hits`."""
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+def number_of(count: int, thing: str, things: str = "") -> str:
+    """Return `1 hit`, `2,000 hits`; `things` is the plural where it does not end in s alone."""
+    return f"{count:,} {thing if count == 1 else things or f'{thing}s'}"
 
 
 def counts(numbers: Mapping[str, int]) -> str:
@@ -135,8 +135,8 @@ def list_json(found: ListStatistics, hits: ListHits | None) -> dict[str, Any]:
         "origin": known.origin,
         "licence": known.licence,
         "redistribute": known.redistribute,
-        "expires": None if known.expires_s is None else _iso(known.expires_s),
-        "changed": _iso(found.changed_s),
+        "expires": None if known.expires_s is None else iso(known.expires_s),
+        "changed": iso(found.changed_s),
         "entries": {kind.value: number for kind, number in sorted(found.entries.items())},
         "exact_only": found.exact_only,
         "expired": found.expired,
@@ -146,5 +146,6 @@ def list_json(found: ListStatistics, hits: ListHits | None) -> dict[str, Any]:
     }
 
 
-def _iso(at_s: float) -> str:
+def iso(at_s: float) -> str:
+    """Return a moment as programs read it, in UTC."""
     return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds")
