@@ -110,8 +110,8 @@ def test_what_is_asked_wrongly_is_told(tmp_path: Path) -> None:
     with publisher(tmp_path) as p:
         p.log.create("a.example")
         token = p.subscribers.add("two")
-        for query in ("", "?after=", "?after=-1", "?after=1e3", "?after=x", "?after=\u0663", "?after=" + "1" * 16):
-            found = p.get(f"changes{query}".encode().decode("latin-1"), token)
+        for query in ("", "?after=", "?after=-1", "?after=1e3", "?after=x", "?after=%D9%A3", "?after=" + "1" * 16):
+            found = p.get(f"changes{query}", token)
             assert (found.status, found.code) == (400, "bad_request"), query
         assert (p.get("changes?after=1", token).status, p.get("changes?after=1", token).code) == (404, "no_such_change")
         (sharing_folder(p.gate.settings) / "log.sqlite").write_bytes(b"x" * 5000)

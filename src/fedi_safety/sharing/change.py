@@ -23,7 +23,7 @@ MAX_LINE = 1024
 LIFE_S = 2 * 365 * 86_400
 """How long an entry holds unless it is confirmed again: two years."""
 
-GENESIS = b"fedi-safety shared list 1\n"
+GENESIS = b"shared list, format 1\n"
 
 _MOST = 1 << 53  # whole numbers that every reader of JSON holds exactly
 _HEX = re.compile(r"[0-9a-f]+")

@@ -118,7 +118,7 @@ class SecretKey:
         secret = self.public.id + self._seed + self.public.raw
         checksum = hashlib.blake2b(_LEGACY + secret, digest_size=32).digest()
         data = _LEGACY + _KDF_NONE + _CHECKSUM + bytes(_KDF_BYTES) + secret + checksum
-        return f"{_UNTRUSTED}secret key of a fedi-safety list\n{base64.b64encode(data).decode()}\n"
+        return f"{_UNTRUSTED}secret key of a shared list\n{base64.b64encode(data).decode()}\n"
 
     @classmethod
     def of_text(cls, text: str) -> SecretKey:

@@ -61,7 +61,7 @@ class Statement:
     @property
     def comment(self) -> str:
         """Return the trusted comment that goes with it."""
-        return f"fedi-safety {self.what.value} name={self.name} seq={self.seq} expires={self.expires}"
+        return f"shared list {self.what.value} name={self.name} seq={self.seq} expires={self.expires}"
 
 
 def read_statement(line: bytes, what: What) -> Statement:

@@ -53,7 +53,7 @@ def test_what_the_page_says_is_what_anybody_computes_from_its_words() -> None:
     assert before is not None
     text = re.search(r"^first key +(\S+)$", said, re.MULTILINE)
     assert text is not None
-    began = hashlib.sha256(f"fedi-safety shared list 1\na.example\n{text[1]}\n".encode()).hexdigest()
+    began = hashlib.sha256(f"shared list, format 1\na.example\n{text[1]}\n".encode()).hexdigest()
     assert began == before[1]
     link = began
     pairs = re.findall(r"^(\{.*\})\nlink (\w+)$", said, re.MULTILINE)
