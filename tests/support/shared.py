@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import httpx
+
 from fedi_safety.app.sharing.publishing import Publication, publish
+from fedi_safety.app.sharing.subscribing import Brought, fetch, subscribe
+from fedi_safety.clients.list_server import ListServer
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Verdict
 from fedi_safety.core.frames.scores import FrameScore, FrameScores
 from fedi_safety.core.types import (
@@ -22,6 +28,8 @@ from fedi_safety.core.types import (
     Scores,
     Signal,
 )
+from fedi_safety.sharing.change import Kind, Word
+from fedi_safety.sharing.log import Log, Wanted
 from support.judged_before import World, md5, sha
 
 
@@ -70,3 +78,107 @@ class Instance(World):
         """Close what is open."""
         self.catalog.close()
         self.ledger.dispose()
+
+
+class Published:
+    """A publisher with nothing but a log, asked as over HTTP; on a clock of its own that may be wrong.
+
+    `tamper` changes what is answered, by the last part of the path.
+    """
+
+    def __init__(self, folder: Path, name: str, clock: list[float], *, off_s: float = 0.0) -> None:
+        self.name, self.folder, self.clock = name, folder, clock
+        self.log = Log(folder, now=lambda: clock[0] + off_s)
+        self.off_s = off_s
+        self.wanted: dict[tuple[str, str, str], Wanted] = {}
+        self.token = f"token of {name}".replace(" ", "-")
+        self.tamper: dict[str, Callable[[bytes], bytes]] = {}
+        self.gone = False
+        self.asked: list[str] = []
+        self.key = self.log.create(name).key
+
+    def lists(self, *values: bytes, **how: object) -> None:
+        """Put hashes onto its list, PDQs unless said, and publish."""
+        for value in values:
+            told = {"kind": "pdq", "clip": "", "type": Kind.RECOMMENDATION, "verdict": Word.CONDEMNED} | how
+            now = int(self.clock[0] + self.off_s)
+            made = Wanted(
+                hash=value.hex(), content=value, category="", quality=80 if told["kind"] == "pdq" else 0, seen=0,
+                since=now, **told,
+            )  # type: ignore[arg-type]  # fmt: skip
+            self.wanted[made.kind, made.hash, made.clip] = made
+        self.log.publish(self.wanted.values())
+
+    def retracts(self, value: bytes) -> None:
+        """Take a hash off again."""
+        self.wanted = {named: each for named, each in self.wanted.items() if each.hash != value.hex()}
+        self.log.publish(self.wanted.values())
+
+    def copied(self, folder: Path) -> Published:
+        """The same log and key once more, to go another way with."""
+        shutil.copytree(self.folder, folder)
+        other = Published(folder, self.name, self.clock, off_s=self.off_s)
+        other.wanted, other.token = dict(self.wanted), self.token
+        return other
+
+    def server(self) -> ListServer:
+        """What asks it."""
+        transport = httpx.MockTransport(self._answer)
+        return ListServer(self.name, transport=transport, pause_s=0.0, said=f"publisher {self.name}")
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        what = request.url.path.rpartition("/")[2]
+        self.asked.append(what)
+        if self.gone:
+            raise httpx.ConnectError("no such host")
+        if request.headers.get("authorization") != f"Bearer {self.token}":
+            return httpx.Response(401)
+        state = self.log.state()
+        assert state is not None
+        if what == "head":
+            body = state.head
+        elif what == "changes":
+            body = self.log.page(int(request.url.params["after"]), state.seq)
+        else:
+            with self.log.snapshot(state) as file:
+                body = gzip.decompress(file.read())
+        body = self.tamper.get(what, lambda data: data)(body)
+        return httpx.Response(200, stream=httpx.ByteStream(gzip.compress(body)), headers={"Content-Encoding": "gzip"})
+
+
+class Subscriber(Instance):
+    """An instance that subscribes, on the same clock as its publishers."""
+
+    def __init__(self, folder: Path, clock: list[float], **sharing: object) -> None:
+        super().__init__(folder, "me.example", **sharing)
+        self.clock = clock
+
+    def now(self) -> float:
+        """The time here."""
+        return self.clock[0]
+
+    def subscribe(
+        self, to: Published, *, key: str | None = None, token: str | None = None, group: str | None = None
+    ) -> Brought:
+        """Subscribe to a publisher."""
+        return subscribe(
+            self.settings, self.ledger, self.catalog, f"https://{to.name}", key or to.key, token or to.token,
+            group=group, now=self.now, server=to.server(),
+        )  # fmt: skip
+
+    def fetch(self, of: Published) -> Brought:
+        """Read on in a publisher's log."""
+        return fetch(self.settings, self.ledger, self.catalog, of.name, now=self.now, server=of.server())
+
+    def waits(self, hours: float, *publishers: Published) -> None:
+        """Let time pass, publishers sign anew, and read on."""
+        self.clock[0] += hours * 3600
+        for each in publishers:
+            each.lists()
+            self.fetch(each)
+
+    def listed(self, name: str) -> set[str]:
+        """The hashes on a list; none where it is not there."""
+        if all(each.name != name for each in self.catalog.lists()):
+            return set()
+        return {entry.hash.hex() for entry in self.catalog.entries(name)}

@@ -58,9 +58,19 @@ class Answer:
 class ListServer:
     """Asks publishers of lists. One instance for one source; used by one thread."""
 
-    def __init__(self, name: str, *, transport: httpx.BaseTransport | None = None, pause_s: float = _PAUSE_S) -> None:
-        """Take the source's name for messages; nothing is sent."""
+    def __init__(
+        self,
+        name: str,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        pause_s: float = _PAUSE_S,
+        said: str | None = None,
+        where: str = "[[known.sources]]",
+    ) -> None:
+        """Take the source's name, for messages what it `said` to be and `where` it was given; nothing is sent."""
         self.name = name
+        self._said = said or f"source {name}"
+        self._where = where
         self._pause_s = pause_s
         self._http = httpx.Client(
             timeout=_TIMEOUT,
@@ -102,7 +112,7 @@ class ListServer:
             try:
                 return self._once(url, to, params, {**(headers or {})}, {**(secret or {})}, body, redirects, most_bytes)
             except httpx.InvalidURL:
-                raise self._usage("the address is none", "check its url in [[known.sources]]") from None
+                raise self._usage("the address is none", f"check its url in {self._where}") from None
             except _Again as again:
                 if not left or again.wait_s > _LONGEST_PAUSE_S:
                     raise self._error(again.cause, again.remedy, retry_s=again.wait_s) from None
@@ -186,14 +196,14 @@ class ListServer:
         if status in (401, 403):
             return self._usage(f"it does not accept the credentials ({status})", "check them, and what they are for")
         if status in (404, 410):
-            return self._usage(f"there is nothing at this address ({status})", "check its url in [[known.sources]]")
+            return self._usage(f"there is nothing at this address ({status})", f"check its url in {self._where}")
         if status == 429:
             return _Again("it asks to slow down (429)", "it is tried again later", _retry_after(response))
         if status >= 500:
             return _Again(f"it answered {status}", "try again later", _retry_after(response))
         if response.has_redirect_location:
             return self._usage("it redirects elsewhere", "give the address that it redirects to")
-        return self._error(f"it answered {status}", "check its url in [[known.sources]]")
+        return self._error(f"it answered {status}", f"check its url in {self._where}")
 
     def _unreachable(self, error: httpx.TransportError) -> ListServerError | _Again:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
@@ -202,10 +212,10 @@ class ListServer:
         return _Again(f"it cannot be reached ({said})", "check the network and its address")
 
     def _error(self, cause: str, remedy: str, *, retry_s: float = 0.0) -> ListServerError:
-        return ListServerError(f"source {self.name}", cause, remedy, retry_s=retry_s)
+        return ListServerError(self._said, cause, remedy, retry_s=retry_s)
 
     def _usage(self, cause: str, remedy: str) -> ListServerUsageError:
-        return ListServerUsageError(f"source {self.name}", cause, remedy)
+        return ListServerUsageError(self._said, cause, remedy)
 
 
 class _Again(Exception):

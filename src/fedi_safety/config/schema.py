@@ -229,6 +229,23 @@ class Sharing(_Section):
         description="A preset or policy file: what it condemns as well is published as an advisory although no person "
         "confirmed it. Left out, only what was confirmed is published.",
     )
+    agreeing: int = Field(
+        2, ge=1, le=100, description="So many publishers of different groups must list an image before it is condemned."
+    )
+    wait_s: float = Field(
+        86_400.0,
+        ge=0,
+        description="Seconds that a new entry of a publisher waits before it counts by itself.",
+    )
+    max_clear: int = Field(
+        20, ge=0, description="An entry that meets more contents than this that were judged clear is held."
+    )
+    max_entries: int = Field(
+        200_000, ge=1, le=10_000_000, description="The most entries that one publisher may have in force."
+    )
+    max_entries_per_day: int = Field(
+        10_000, ge=1, description="The most entries that one publisher may add within a day, after the first fetch."
+    )
     requests_per_minute: float = Field(
         60.0, gt=0, description="Requests a minute that one subscriber may send to this instance."
     )

@@ -236,7 +236,10 @@ def hit_of(known_list: KnownList, row: Sequence[Any], distance: int) -> Hit:
     _, kind, value, name, clip, *_ = row
     share = known_list.share if clip else 0.0
     entry = name or value.hex()
-    return Hit(known_list.name, known_list.effect, entry, tables.KINDS[kind], distance, clip=clip, share=share)
+    return Hit(
+        known_list.name, known_list.effect, entry, tables.KINDS[kind], distance, clip=clip, share=share,
+        group=known_list.group, agreeing=known_list.agreeing, waiting=known_list.waiting,
+    )  # fmt: skip
 
 
 def _digest(lists: list[tuple[object, ...]]) -> str:

@@ -18,7 +18,7 @@ from fedi_safety.core.known.types import Effect, Entry, HashKind, KnownList
 from fedi_safety.known import progress
 
 FILE = "lists.sqlite"
-VERSION = 2
+VERSION = 3
 _APPLICATION = 0x46534B4E  # "FSKN"
 _CACHE_KIB = 64 * 1024
 
@@ -26,7 +26,7 @@ NUMBERS = {HashKind.SHA256: 1, HashKind.SHA1: 2, HashKind.MD5: 3, HashKind.PDQ: 
 KINDS = {number: kind for kind, number in NUMBERS.items()}
 PDQ = NUMBERS[HashKind.PDQ]
 
-LIST_COLUMNS = "name, effect, distance, share, origin, licence, redistribute, expires_s"
+LIST_COLUMNS = "name, effect, distance, share, origin, licence, redistribute, expires_s, circle, agreeing, waiting"
 ENTRY_COLUMNS = "kind, hash, id, category, seen_s, expires_s, quality, positive, negative, clip, bits"
 
 # Rows are numbered upwards and no number is used twice, so that an index made of some rows stays true of them: a row
@@ -53,8 +53,17 @@ INSERT INTO state VALUES (0, 0);
 PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = 1
 """
-_STEPS = {0: tuple(_SCHEMA.split(";\n")), 1: (progress.SCHEMA, "PRAGMA user_version = 2")}
-"""By the version that a file has, what makes the next one of it. Readers make do with any, writers with the last."""
+_STEPS = {
+    0: tuple(_SCHEMA.split(";\n")),
+    1: (progress.SCHEMA, "PRAGMA user_version = 2"),
+    2: (  # `circle` is a list's group, which SQL has another word for
+        "ALTER TABLE lists ADD COLUMN circle TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE lists ADD COLUMN agreeing INTEGER NOT NULL DEFAULT 1",
+        "ALTER TABLE lists ADD COLUMN waiting INTEGER NOT NULL DEFAULT 0",
+        "PRAGMA user_version = 3",
+    ),
+}
+"""By the version that a file has, what makes the next one of it."""
 
 
 def create(folder: Path, *, wait_s: float) -> sqlite3.Connection:
@@ -89,9 +98,12 @@ def connect(folder: Path, *, wait_s: float) -> sqlite3.Connection | None:
         uri = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro"
         connection = sqlite3.connect(uri, uri=True, timeout=wait_s, isolation_level=None, check_same_thread=False)
         try:
-            if _version(connection, path) == 0:  # another process is just making it
+            version = _version(connection, path)
+            if version == 0:  # another process is just making it
                 connection.close()
                 return None
+            if version < VERSION:
+                create(folder, wait_s=wait_s).close()
         except BaseException:
             connection.close()
             raise
@@ -185,13 +197,17 @@ def list_row(known_list: KnownList) -> tuple[object, ...]:
         known_list.licence,
         int(known_list.redistribute),
         known_list.expires_s,
+        known_list.group,
+        known_list.agreeing,
+        int(known_list.waiting),
     )
 
 
 def list_of(row: tuple[Any, ...]) -> KnownList:
     """Return the list of a row of `LIST_COLUMNS`."""
-    name, effect, distance, share, origin, licence, redistribute, expires_s = row
-    return KnownList(name, Effect(effect), distance, share, origin, licence, bool(redistribute), expires_s)
+    name, effect, distance, share, origin, licence, redistribute, expires_s, group, agreeing, waiting = row
+    told = origin, licence, bool(redistribute), expires_s, group, agreeing, bool(waiting)
+    return KnownList(name, Effect(effect), distance, share, *told)
 
 
 def entry_row(entry: Entry) -> tuple[Any, ...]:

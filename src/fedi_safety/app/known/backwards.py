@@ -258,11 +258,14 @@ class _Changing:
             return set()
         asked = np.frombuffer(b"".join(there[each] for each in accusing), np.uint8).reshape(-1, 32)
         found = zip(accusing, self._images.near(asked), strict=True)
-        return {each for each, hits in found if any(hit.effect is Effect.NEGATIVE for hit in hits)}
+        return {each for each, hits in found if any(hit.effect is Effect.NEGATIVE and not hit.group for hit in hits)}
 
     def _hit(self, match: Match) -> Hit:
-        effect = self._named[match.list].effect
-        return Hit(match.list, effect, match.entry, HashKind.PDQ, match.distance, match.turn)
+        known = self._named[match.list]
+        return Hit(
+            match.list, known.effect, match.entry, HashKind.PDQ, match.distance, match.turn, group=known.group,
+            agreeing=known.agreeing, waiting=known.waiting,
+        )  # fmt: skip
 
     def _there(self, name: str, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
         for entry in self._lists.entries(name, HashKind.PDQ):

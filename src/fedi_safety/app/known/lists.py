@@ -101,7 +101,7 @@ def take_in(
 
     A dry run changes nothing and says what that would come to.
     """
-    _refuse_own(known.name)
+    _refuse_own(catalog, known.name)
     taken = Taken(known)
     entries = entries_of(reading, taken, categories)
     if dry_run:
@@ -117,7 +117,7 @@ def take_in(
 
 def drop(settings: Settings, ledger: WholeLedger, catalog: Catalog, name: str, *, dry_run: bool = False) -> Applied:
     """Let a list go, and decide anew what met it; a dry run only says what that comes to."""
-    _refuse_own(name)
+    _refuse_own(catalog, name)
     if dry_run:
         return apply(settings, ledger, Exchanged(Current(catalog), name, None), dry_run=True)
     catalog.drop(name)
@@ -126,14 +126,19 @@ def drop(settings: Settings, ledger: WholeLedger, catalog: Catalog, name: str, *
 
 def describe(settings: Settings, ledger: WholeLedger, catalog: Catalog, known: KnownList) -> Applied:
     """Change what a list does or says of itself, and apply that."""
-    if known.effect is not Effect.NEGATIVE or known.redistribute:
-        _refuse_own(known.name)
+    if known.redistribute or (known.name == DISMISSED and known.effect is not Effect.NEGATIVE):
+        _refuse_own(catalog, known.name)
     catalog.describe(known)
     return apply(settings, ledger, Current(catalog), (known.name,), about=known.name)
 
 
-def _refuse_own(name: str) -> None:
-    """Keep the list of dismissals what it is. Raises `KnownUsageError`."""
+def _refuse_own(catalog: Catalog, name: str) -> None:
+    """Keep the list of dismissals, and those of publishers, what they are. Raises `KnownUsageError`."""
+    known = find_list(catalog, name)
+    if known is not None and known.group:
+        publisher = name.partition("/")[0]
+        remedy = f"take another name, or leave the publisher: {hint('hashes leave {}', publisher)}"
+        raise KnownUsageError(name, f"is a list of the publisher {publisher}, kept as that one says", remedy)
     if name == DISMISSED:
         cause = "that list is made from what was dismissed here, and is not given away"
         raise KnownUsageError(name, cause, f"take another name, or see {hint('dismiss KEY')}")

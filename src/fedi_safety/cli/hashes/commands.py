@@ -11,6 +11,7 @@ import typer
 from fedi_safety.cli.hashes.fetching import fetch
 from fedi_safety.cli.hashes.matching import match
 from fedi_safety.cli.hashes.opened import opened_ledger
+from fedi_safety.cli.hashes.publishers import leave, publishers, subscribe
 from fedi_safety.cli.hashes.publishing import publish, subscribers
 from fedi_safety.cli.options import ConfigOption, JsonOption, LedgerOption, LogLevelOption, QuietOption, YesOption
 from fedi_safety.cli.shell import Shell, shell, write_json
@@ -234,6 +235,9 @@ commands.command()(fetch)
 commands.command()(match)
 commands.command()(publish)
 commands.command()(subscribers)
+commands.command()(subscribe)
+commands.command("publishers")(publishers)
+commands.command()(leave)
 
 
 @commands.command()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def fetch(
     name: Annotated[
-        str | None, typer.Argument(metavar="SOURCE", help="The source's name; left out, all of them.")
+        str | None, typer.Argument(metavar="SOURCE", help="A source, or a publisher; left out, all of them.")
     ] = None,
     anew: Annotated[bool, typer.Option("--anew", help="Read it from the beginning, whatever was read before.")] = False,
     json_output: JsonOption = False,
@@ -27,15 +27,21 @@ def fetch(
     quiet: QuietOption = False,
     yes: YesOption = False,
 ) -> int:
-    """Fetch lists from their configured sources, and apply what is new to what was judged before."""
+    """Fetch lists from configured sources and publishers, and apply what is new to what was judged before."""
     from threading import Event
 
     from fedi_safety.app.known.lists import open_catalog
     from fedi_safety.app.known.sources import bring, named_sources
+    from fedi_safety.app.sharing.subscribing import fetch as read_on
+    from fedi_safety.app.sharing.subscribing import open_publishers
+    from fedi_safety.cli.hashes.publishers import brought_json, brought_lines
     from fedi_safety.cli.hashes.words import fetched_lines
 
     sh = shell(config, ledger, log_level, quiet, yes)
-    sources = named_sources(sh.settings, name)
+    publishers = [each.name for each in open_publishers(sh.settings).all() if name in (None, each.name)]
+    # Who subscribes need not have a source configured.
+    bare = publishers and (name is not None or not sh.settings.known.sources)
+    sources = [] if bare else named_sources(sh.settings, name)
     said: list[dict[str, Any]] = []
     codes: list[int] = []
     stop = Event()
@@ -52,7 +58,7 @@ def fetch(
             try:
                 brought = bring(sh.settings, records, catalog, source, keep_going=lambda: not stop.is_set(), anew=anew)
             except FediSafetyError as error:
-                if len(sources) == 1 and not json_output:
+                if len(publishers) + len(sources) == 1 and not json_output:
                     raise
                 sh.warn(error.line())
                 codes.append(error.exit_code)
@@ -60,6 +66,21 @@ def fetch(
                 continue
             said.append(_json(brought))
             for line in () if json_output else fetched_lines(brought):
+                sh.say(line)
+        for publisher in publishers:
+            if stop.is_set():
+                break
+            try:
+                read = read_on(sh.settings, records, catalog, publisher)
+            except FediSafetyError as error:
+                if len(publishers) + len(sources) == 1 and not json_output:
+                    raise
+                sh.warn(error.line())
+                codes.append(error.exit_code)
+                said.append({"publisher": publisher, "error": error.line()})
+                continue
+            said.append(brought_json(read))
+            for line in () if json_output else brought_lines(read):
                 sh.say(line)
         catalog.merge()
     if json_output:

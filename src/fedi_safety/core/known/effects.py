@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from fedi_safety.core.enums import KNOWN_PREFIX
 from fedi_safety.core.known.types import Effect, HashKind, Hit
@@ -38,20 +38,51 @@ def effects(exact: Iterable[Hit], pictures: Mapping[int, Sequence[Hit]]) -> dict
     index, its hits, empty where there are none. Where bytes or a picture meet a negative entry, no perceptual match of
     that picture counts; an exact hit of another list still does. A listed clip is met where its `share` of all
     pictures, and three of them, meet it.
+
+    What publishers list blocks where so many groups of them list the same picture as their lists want, else it is for
+    review; entries that wait do nothing then. What one of them calls harmless is for review instead of blocked, and
+    takes nothing else away.
     """
     found: dict[Effect, list[Met]] = {effect: [] for effect in Effect}
-    for hit in exact:
-        found[hit.effect].append(Met(hit))
-    harmless = bool(found[Effect.NEGATIVE])
+    of_bytes = tuple(exact)
+    harmless = any(map(_is_own_no, of_bytes))
     clips = _clips(pictures)
+    widest: tuple[Hit, ...] = ()
     for frame, hits in pictures.items():
-        counted = [hit for hit in hits if not hit.clip or (hit.list, hit.clip) in clips]
-        negative = [hit for hit in counted if hit.effect is Effect.NEGATIVE]
-        found[Effect.NEGATIVE] += [Met(hit, frame) for hit in negative]
-        if not harmless and not negative:
-            for hit in counted:
-                found[hit.effect].append(Met(hit, frame))
+        counted = tuple(hit for hit in hits if not hit.clip or (hit.list, hit.clip) in clips)
+        if harmless or any(map(_is_own_no, counted)):
+            counted = tuple(hit for hit in counted if hit.effect is Effect.NEGATIVE)
+        for hit in _weighed(counted, of_bytes):
+            found[hit.effect].append(Met(hit, frame))
+        widest = max(widest, counted, key=lambda some: len(_groups((*some, *of_bytes))))
+    for hit in _weighed(of_bytes, widest):
+        found[hit.effect].append(Met(hit))
     return {effect: tuple(sorted(met, key=_nearest)) for effect, met in found.items()}
+
+
+def _weighed(hits: Sequence[Hit], beside: Sequence[Hit]) -> Iterator[Hit]:
+    """Yield what of these hits counts, as what; those `beside` are of the same picture."""
+    groups = _groups((*hits, *beside))
+    doubted = any(hit.group and hit.effect is Effect.NEGATIVE for hit in (*hits, *beside))
+    for hit in hits:
+        if not hit.group or hit.effect is not Effect.BLOCK:
+            yield hit
+            continue
+        agreed = len(groups) >= max(hit.agreeing, 2 if hit.waiting else 1)
+        if agreed and not doubted:
+            yield hit
+        elif agreed or not hit.waiting:
+            yield replace(hit, effect=Effect.REVIEW)
+
+
+def _groups(hits: Iterable[Hit]) -> set[str]:
+    """Return the groups of publishers that want this picture blocked."""
+    return {hit.group for hit in hits if hit.group and hit.effect is Effect.BLOCK}
+
+
+def _is_own_no(hit: Hit) -> bool:
+    """Whether a list of this instance's own, or one that was imported, says that it is harmless."""
+    return hit.effect is Effect.NEGATIVE and not hit.group
 
 
 def signals(found: Mapping[Effect, Sequence[Met]], where: Mapping[int, str] | None = None) -> dict[str, Signal]:
