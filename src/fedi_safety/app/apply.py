@@ -141,7 +141,9 @@ def apply(
             _plan_as(act, ledger, report.run_id, store.url)
             noted = _noting(report, on_outcome)
             acting = _acting(settings, ledger, store, report, noted, tracing, resume_acts=resume_acts)
-            if _carry_out(acting, lost, keep_going, report, resumed=True):
+            if acting.refuses(ledger.open_plans(store.url)):
+                report.breaker = acting.tripped
+            elif _carry_out(acting, lost, keep_going, report, resumed=True):
                 tried = {plan.id for plan in lost}
                 rest = (plan for plan in ledger.open_plans(store.url) if plan.id not in tried)
                 _carry_out(acting, rest, keep_going, report)

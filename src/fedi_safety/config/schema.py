@@ -42,6 +42,9 @@ class Breaker(_Section):
     )
     min_judged: int = Field(200, ge=1, description="The share of removals counts from this many judged objects on.")
     max_removed: int = Field(1000, ge=0, description="Stop when more objects than this would be removed in one run.")
+    max_removed_by_list: int = Field(
+        200, ge=0, description="Stop when more objects than this would be removed within a day for one list alone."
+    )
     max_unscanned_share: float = Field(
         0.5, ge=0, le=1, description="Stop when more than this share of the listed media is unscanned."
     )

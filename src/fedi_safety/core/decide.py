@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fedi_safety.core.enums import ActKind, Root, Verdict
 from fedi_safety.core.runs import Tally
+from fedi_safety.core.types import Judgement
 
 CHECKPOINT_OBJECTS = 10_000
 DAY_S = 86_400.0
@@ -39,6 +41,7 @@ class BreakerLimits:
     min_listed: int = 200
     max_gone_share: float = 0.5
     min_known: int = 20
+    max_removed_by_list: int = 200
     removed_before: int = 0  # what was removed lately and counts together with this run's number
 
 
@@ -60,6 +63,22 @@ def breaker_opinion(limits: BreakerLimits, tally: Tally) -> str | None:
     if tally.media >= limits.min_listed and tally.unscanned_total > limits.max_unscanned_share * tally.media:
         share = f"{100 * limits.max_unscanned_share:g} %"
         return f"{tally.unscanned_total} of {tally.media} media are unscanned, more than {share}"
+    return None
+
+
+def lists_behind(judgement: Judgement) -> frozenset[str]:
+    """Return the lists of known images that a content is condemned for, where nothing else condemns it."""
+    condemning = [hit for hit in judgement.reasons if hit.verdict is Verdict.BLOCK]
+    named = [{match.list for factor in hit.factors for match in factor.matches} for hit in condemning]
+    return frozenset().union(*named) if named and all(named) else frozenset()
+
+
+def lists_opinion(limits: BreakerLimits, removed: Mapping[str, int]) -> str | None:
+    """Return why acts must stop that one list led to, or None: `removed` counts a day's, by list."""
+    for name, count in removed.items():
+        if count > limits.max_removed_by_list:
+            most = limits.max_removed_by_list
+            return f"{count} objects would be removed within a day for the list {name} alone, more than {most}"
     return None
 
 

@@ -8,18 +8,21 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 
 from fedi_safety.core.decide import (
+    DAY_S,
     BreakerLimits,
     Mode,
     acts_due,
     breaker_opinion,
     gone_acts_opinion,
+    lists_behind,
+    lists_opinion,
     tells_of_gone,
     wants_act,
 )
@@ -38,6 +41,7 @@ acted = logging.getLogger(ACTED_LOGGER)
 
 _RECORD_RESULTS = 512  # results that one transaction records
 _RECORD_S = 1.0  # and the longest that a result waits for its record
+_PAGE = 500  # plans that are looked up at once
 _GROUP_S = 1.0  # how long a group of acts takes that are started together, as far as the last one tells
 _GROUP_MOST = 32  # and how many they are at most
 _MET_S = 10.0  # how long a store in which an act met its object counts as there
@@ -60,6 +64,7 @@ class Acting:
     limits: BreakerLimits | None = None
     tripped: str | None = None  # why the breaker stopped this: too much is gone
     tracing: Tracing | None = None
+    _by_list: Counter[str] | None = None  # what a day's acts removed for each list, and what these will
     _lost: int = 0
     _met_at: float = -math.inf
 
@@ -81,6 +86,10 @@ class Acting:
                 group = self.tracing.ready(self.run, group, keep_going)
                 if not keep_going():
                     return False
+            if self.refuses(group):
+                return False
+            if self._by_list is not None:
+                self._by_list.update(self._behind(group))
             began = time.monotonic()
             # What a person dismissed, or a newer judgement superseded, in the meantime is not started.
             started = self.ledger.start(self.run, group)
@@ -90,6 +99,30 @@ class Acting:
             took = max(time.monotonic() - began, 1e-3)
             size = max(1, min(_GROUP_MOST, 2 * size, int(size * _GROUP_S / took)))
         return True
+
+    def refuses(self, plans: Iterable[Plan]) -> bool:
+        """Whether one list led to too much of this; the breaker is tripped then, and nothing of it is to be begun."""
+        if self.limits is None or self.presence is None:
+            return False
+        waiting = iter(plans)
+        asked: Counter[str] = Counter()
+        while page := list(islice(waiting, _PAGE)):
+            asked.update(self._behind(page))
+        if not asked:
+            return False
+        if self._by_list is None:
+            self._by_list = Counter(self.ledger.removed_by_list(self.presence.store.url, DAY_S))
+        self.tripped = lists_opinion(self.limits, self._by_list + asked)
+        if self.tripped is not None:
+            self.ledger.set_breaker(self.run, self.presence.store.url, self.tripped)
+        return self.tripped is not None
+
+    def _behind(self, plans: Sequence[Plan]) -> Iterator[str]:
+        """Yield for each plan the lists that it is for, where it is for nothing else."""
+        judged = self.ledger.contents([plan.sha256 for plan in plans])
+        for plan in plans:
+            if plan.sha256 in judged and judged[plan.sha256][1].verdict is Verdict.BLOCK:
+                yield from lists_behind(judged[plan.sha256][1])
 
     def _perform(
         self, started: Sequence[Plan], keep_going: Callable[[], bool], tried: Set[int], *, resumed: bool
@@ -314,7 +347,8 @@ class Enforcement:
             self._pending.clear()  # the plans stay in the ledger
             return
         plans, self._pending = self._pending, deque()
-        self.acting.carry_out(plans, lambda: not pipeline.halted)
+        if not self.acting.refuses(plans):
+            self.acting.carry_out(plans, lambda: not pipeline.halted)
         self.tripped = self.acting.tripped
 
     def _recover(self, pipeline: Pipeline) -> None:

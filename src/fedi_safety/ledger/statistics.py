@@ -66,7 +66,7 @@ def removed_since(database: Database, store: str, after: float) -> int:
             .join(objects, objects.c.id == plans.c.object_id)
             .join(stores, stores.c.id == objects.c.store_id)
             .where(stores.c.url == store, a.outcome == PlanState.DONE.value)
-            .where(a.closed_at > _let_go(connection, store, after))
+            .where(a.closed_at > let_go(connection, store, after))
         )
         return connection.execute(query).scalar_one()
 
@@ -76,11 +76,11 @@ def judged_since(database: Database, store: str, after: float) -> int:
     with database.read() as connection:
         o = objects.c
         query = select(func.count()).select_from(objects).join(stores, stores.c.id == o.store_id)
-        since = _let_go(connection, store, after)
+        since = let_go(connection, store, after)
         return connection.execute(query.where(stores.c.url == store, o.judged_at > since)).scalar_one()
 
 
-def _let_go(connection: Connection, store: str, after: float) -> float:
+def let_go(connection: Connection, store: str, after: float) -> float:
     """Return when a person last reset the store's breaker, if that was later."""
     e = events.c
     query = select(e.at, e.payload).where(e.kind == Kind.BREAKER_RESET.value, e.at > after).order_by(e.seq.desc())

@@ -183,6 +183,10 @@ class Ledger(Memory, TraceLedger, ActionLedger, ProgressLedger, HashReader, Prot
         """Count what was removed from a store since then, or since a person last let its breaker go."""
         ...
 
+    def removed_by_list(self, store: str, within_s: float) -> Mapping[str, int]:
+        """Count what was removed so lately, or since a person last let the breaker go, for a list alone, by list."""
+        ...
+
     def judged_since(self, store: str, after: float) -> int:
         """Count the objects of a store that were judged since then, or since a person last let its breaker go."""
         ...

@@ -9,13 +9,15 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, select, update
 
+from fedi_safety.core.decide import lists_behind
 from fedi_safety.core.enums import PlanState, Verdict
 from fedi_safety.core.ledger.matches import ListHits, Rematch
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.types import Object
 from fedi_safety.ledger import codec, planning, verdicts
 from fedi_safety.ledger.database.base import Database
-from fedi_safety.ledger.schema import State, confirmations, contents, dismissals, objects, plans, stores
+from fedi_safety.ledger.schema import State, acts, confirmations, contents, dismissals, objects, plans, stores
+from fedi_safety.ledger.statistics import let_go
 from fedi_safety.ledger.verdicts import VerdictWrite
 
 _PAGE = 2_000
@@ -121,6 +123,25 @@ class MatchSide:
                 rows = connection.execute(query.where(_c.sha256.in_(part))).all()
             for url, key, size, mtime_ns, tag, sha256 in rows:
                 yield url, Object(codec.key_text(key), size, mtime_ns, tag), sha256
+
+    def removed_by_list(self, store: str, within_s: float) -> dict[str, int]:
+        """Count what was removed so lately, or since a person last let the breaker go, for a list alone, by list."""
+        counted = Counter[str]()
+        with self.database.read() as connection:
+            since = let_go(connection, store, self.clock.now() - within_s)
+            query = (
+                select(_c.verdict, _c.policy, _c.labels, _c.reasons)
+                .select_from(acts)
+                .join(plans, plans.c.id == acts.c.plan_id)
+                .join(objects, _o.id == plans.c.object_id)
+                .join(stores, stores.c.id == _o.store_id)
+                .join(contents, _c.id == plans.c.content_id)
+                .where(stores.c.url == store, acts.c.outcome == PlanState.DONE.value, acts.c.closed_at > since)
+                .where(names_an_entry())
+            )
+            for row in connection.execute(query):
+                counted.update(lists_behind(codec.judgement_from(row.verdict, row.policy, row.labels, row.reasons)))
+        return dict(counted)
 
     def rematch(self, run: int, found: Sequence[Rematch]) -> None:
         """Put these scores and judgements in force, in one transaction."""
