@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fedi_safety.core.known.effects import effects, signals
@@ -68,3 +70,49 @@ def test_what_scores_say_names_the_entries_of_the_frame_that_met_and_what_holds_
     assert Match("b", "7", 6, "mirrored").text == "entry 7 of b at distance 6, mirrored"
     assert signals(effects([], {0: [BLOCK, HARMLESS]})) == {"known.block": Signal(0.0, 0, "", (Match("n", "3", 2),))}
     assert signals(effects([], {0: []})) == {}
+
+
+ONE = Hit("one", Effect.BLOCK, "1", HashKind.PDQ, 4, group="one", agreeing=2)
+TWO = replace(ONE, list="two", group="two")
+FRIEND = replace(ONE, list="friend")
+ONE_BYTES = replace(ONE, kind=HashKind.MD5, distance=0)
+ONE_WAITS, TWO_WAITS = replace(ONE, waiting=True), replace(TWO, waiting=True)
+DOUBT = replace(TWO, list="three", effect=Effect.NEGATIVE, group="three")
+ADVICE = replace(TWO, effect=Effect.REVIEW)
+ALONE = replace(ONE, agreeing=1)
+
+
+@pytest.mark.parametrize(
+    ("exact", "pictures", "block", "review"),
+    [
+        ([], {0: [ONE]}, set(), {"one"}),
+        ([], {0: [ONE, TWO]}, {"one", "two"}, set()),
+        ([], {0: [ONE, FRIEND]}, set(), {"one", "friend"}),
+        ([], {0: [ONE], 1: [TWO]}, set(), {"one", "two"}),
+        ([ONE_BYTES], {0: [TWO]}, {"one", "two"}, set()),
+        ([ONE_BYTES], {0: [], 1: [TWO]}, {"one", "two"}, set()),
+        ([ONE_BYTES], {}, set(), {"one"}),
+        ([], {0: [ONE, ADVICE]}, set(), {"one", "two"}),
+        ([], {0: [ALONE]}, {"one"}, set()),
+        ([], {0: [ONE_WAITS]}, set(), set()),
+        ([], {0: [replace(ALONE, waiting=True)]}, set(), set()),
+        ([], {0: [ONE_WAITS, TWO]}, {"one", "two"}, set()),
+        ([], {0: [ONE_WAITS, TWO_WAITS]}, {"one", "two"}, set()),
+        ([], {0: [ONE, TWO, DOUBT]}, set(), {"one", "two"}),
+        ([], {0: [ONE_WAITS, TWO_WAITS, DOUBT]}, set(), {"one", "two"}),
+        ([replace(DOUBT, kind=HashKind.SHA256)], {0: [ONE, TWO]}, set(), {"one", "two"}),
+        ([], {0: [BLOCK, DOUBT]}, {"b"}, set()),
+        ([], {0: [REVIEW, DOUBT]}, set(), {"r"}),
+        ([], {0: [ONE, BLOCK]}, {"b"}, {"one"}),
+        ([], {0: [ONE, TWO, HARMLESS]}, set(), set()),
+        ([ONE_BYTES], {0: [TWO, HARMLESS]}, set(), {"one"}),
+        ([HARMLESS_BYTES], {0: [ONE, TWO]}, set(), set()),
+    ],
+)
+def test_publishers_condemn_where_enough_groups_list_the_same_picture(
+    exact: list[Hit], pictures: dict[int, list[Hit]], block: set[str], review: set[str]
+) -> None:
+    found = effects(exact, pictures)
+    assert {met.hit.list for met in found[Effect.BLOCK]} == block
+    assert {met.hit.list for met in found[Effect.REVIEW]} == review
+    assert ("known.block" in signals(found) and signals(found)["known.block"].value == 1.0) is bool(block)
