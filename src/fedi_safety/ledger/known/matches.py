@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, select, update
 
 from fedi_safety.core.decide import lists_behind
 from fedi_safety.core.enums import PlanState, Verdict
@@ -16,7 +16,17 @@ from fedi_safety.core.ports import Clock
 from fedi_safety.core.types import Object
 from fedi_safety.ledger import codec, planning, verdicts
 from fedi_safety.ledger.database.base import Database
-from fedi_safety.ledger.schema import State, acts, confirmations, contents, dismissals, objects, plans, stores
+from fedi_safety.ledger.schema import (
+    State,
+    acts,
+    confirmations,
+    contents,
+    dismissals,
+    judgements,
+    objects,
+    plans,
+    stores,
+)
 from fedi_safety.ledger.statistics import let_go
 from fedi_safety.ledger.verdicts import VerdictWrite
 
@@ -127,17 +137,23 @@ class MatchSide:
     def removed_by_list(self, store: str, within_s: float) -> dict[str, int]:
         """Count what was removed so lately, or since a person last let the breaker go, for a list alone, by list."""
         counted = Counter[str]()
+        j = judgements.c
+        # Of each act the judgement that it rested on: what a list has said of the content since does not count.
+        before = (
+            select(func.max(j.id))
+            .where(j.content_id == plans.c.content_id, j.verdict == Verdict.BLOCK.value, j.at <= acts.c.closed_at)
+            .scalar_subquery()
+        )
         with self.database.read() as connection:
             since = let_go(connection, store, self.clock.now() - within_s)
             query = (
-                select(_c.verdict, _c.policy, _c.labels, _c.reasons)
+                select(j.verdict, j.policy, j.labels, j.reasons)
                 .select_from(acts)
                 .join(plans, plans.c.id == acts.c.plan_id)
                 .join(objects, _o.id == plans.c.object_id)
                 .join(stores, stores.c.id == _o.store_id)
-                .join(contents, _c.id == plans.c.content_id)
+                .join(judgements, j.id == before)
                 .where(stores.c.url == store, acts.c.outcome == PlanState.DONE.value, acts.c.closed_at > since)
-                .where(names_an_entry())
             )
             for row in connection.execute(query):
                 counted.update(lists_behind(codec.judgement_from(row.verdict, row.policy, row.labels, row.reasons)))
