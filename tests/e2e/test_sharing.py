@@ -1,4 +1,4 @@
-"""Instances warn each other, from outside: publish, subscribe over a real gate, condemn, leave; and what bad input gets."""
+"""Instances warn each other, from outside: publish, subscribe over a real gate, condemn, leave; and bad input."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ CREATE TABLE entries (
     number INTEGER PRIMARY KEY, publisher TEXT NOT NULL, kind TEXT NOT NULL, hash TEXT NOT NULL, clip TEXT NOT NULL,
     id TEXT NOT NULL, type TEXT NOT NULL, verdict TEXT NOT NULL, category TEXT NOT NULL, quality INTEGER NOT NULL,
     seen INTEGER NOT NULL, expires INTEGER NOT NULL, arrived_s REAL NOT NULL, looked INTEGER NOT NULL,
-    held TEXT NOT NULL, UNIQUE (publisher, kind, hash, clip)
+    held TEXT NOT NULL, UNIQUE (publisher, kind, hash, clip), UNIQUE (publisher, id)
 )"""
 _PUBLISHER = "name, url, token, circle, key, seq, link, since_s, expires, fetched_s, tried_s, failure, mark"
 _RECEIVED = "id, kind, hash, clip, type, verdict, category, quality, seen, expires, arrived_s, looked, held"
@@ -259,11 +259,15 @@ def _put(connection: sqlite3.Connection, name: str, entry: Entry, now: float) ->
     query = "DELETE FROM entries WHERE publisher = ? AND kind = ? AND hash = ? AND clip = ?"
     fresh = not connection.execute(query, (name, *entry.named)).rowcount
     values = (name, *entry.named, entry.id, entry.type, entry.verdict, *words, now, 0, "")
-    connection.execute(
-        "INSERT INTO entries (publisher, kind, hash, clip, id, type, verdict, category, quality, seen, expires, "
-        f"arrived_s, looked, held) VALUES ({', '.join('?' * len(values))})",
-        values,
-    )
+    try:
+        connection.execute(
+            "INSERT INTO entries (publisher, kind, hash, clip, id, type, verdict, category, quality, seen, expires, "
+            f"arrived_s, looked, held) VALUES ({', '.join('?' * len(values))})",
+            values,
+        )
+    except sqlite3.IntegrityError:  # by its id an entry is looked at, held and let go
+        thing = name or "the publisher"
+        raise SharingError(thing, "two of its entries have one id", "nothing new of it was taken; ask it") from None
     return fresh
 
 

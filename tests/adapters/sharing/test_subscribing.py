@@ -614,3 +614,59 @@ def test_what_ends_amid_it_is_gone_on_with(three: Three, monkeypatch: pytest.Mon
     assert me.verdict("both") == CLEAR
     settled(me.settings, me.ledger, me.catalog, two.name)
     assert me.verdict("both") == BLOCK
+
+
+def test_a_publisher_cannot_take_the_place_of_a_list_of_this_instances_own(three: Three) -> None:
+    me = three.me
+    for name in ("dismissed", "me.example"):
+        hostile = Published(three.folder / name, name, three.clock)
+        hostile.lists(pdq(), verdict=Word.HARMLESS)
+        with pytest.raises(SharingError, match="there is a list dismissed already|is this instance's own list"):
+            me.subscribe(hostile)
+    one = three.one
+    me.subscribe(one)
+    me.take(KnownList("one.example"), Listed(HashKind.PDQ, pdq(), "1"))
+    own = me.listed("one.example")
+    one.lists(pdq())
+    with pytest.raises(SharingError, match="a list one.example that is not the publisher's"):
+        me.fetch(one)
+    assert me.listed("one.example") == own
+
+
+def test_two_entries_of_one_id_are_refused(three: Three) -> None:
+    me, one = three.me, three.one
+    one.log._random = lambda size: b"\x07" * size
+    one.lists(pdq(), pdq())
+    with pytest.raises(SharingError, match="two of its entries have one id"):
+        me.subscribe(one)
+    assert open_publishers(me.settings).all() == []
+
+
+def test_what_was_dismissed_here_and_a_publisher_lists_is_published_as_harmless_and_nothing_else(three: Three) -> None:
+    me, one = three.me, three.one
+    cat, hat = pdq(), pdq()
+    me.judged("cat", [cat])
+    me.judged("hat", [hat])
+    one.lists(cat)
+    me.subscribe(one)
+    me.waits(DAY, one)
+    assert me.verdict("cat") == REVIEW
+    for key in ("cat", "hat"):
+        me.ledger.dismiss(sha(key), "")
+    assert dict(me.publish().contents) == {"harmless": 1}
+    leave(me.settings, me.ledger, me.catalog, one.name)
+    assert me.publish().done.retracted == 2
+
+
+def test_other_terms_are_applied_to_entries_that_were_there(three: Three) -> None:
+    me, one, two = three.me, three.one, three.two
+    picture = pdq()
+    me.judged("both", [picture])
+    one.lists(picture)
+    two.lists(picture)
+    me.subscribe(one, group="friends")
+    me.subscribe(two, group="friends")
+    assert me.verdict("both") == CLEAR  # both wait, and are one group
+    open_publishers(me.settings).set_group(two.name, "others")
+    me.fetch(two)
+    assert me.verdict("both") == BLOCK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
@@ -68,5 +69,5 @@ class _Unpacked(gzip.GzipFile):
     def _explained(self, read: Callable[[], bytes]) -> bytes:
         try:
             return read()
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, zlib.error) as error:
             raise SharingError("the publisher", "its answer is damaged, or was cut off", "try again later") from error

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from fedi_safety.app.known.compared import Current
-from fedi_safety.app.known.lists import apply, find_list, keep_dismissals
+from fedi_safety.app.known.lists import DISMISSED, apply, find_list, keep_dismissals
 from fedi_safety.app.sharing.asking import Asked
 from fedi_safety.app.sharing.looking import Suspicion, suspicions
 from fedi_safety.config.locations import sharing_folder
@@ -160,7 +160,10 @@ def settle(
     changed = publisher.mark is not None
     for name, known in sorting.lists(catalog).items():
         entries = (_entry(each) for each in publishers.received(publisher.name) if sorting.list_of(each) == name)
-        changed = _put(catalog, known, entries) or changed
+        before = find_list(catalog, name)
+        changed = _put(catalog, known, before, entries) or changed
+        if before is not None and before != known:  # other terms: its older entries may lead to something else now
+            mark = 0
     for each in publishers.received(publisher.name):
         done.waits += sorting.list_of(each) == f"{publisher.name}/{WAITING}"
         done.in_force += sorting.list_of(each) is not None
@@ -209,14 +212,17 @@ class _Sorting:
             f"{name}/{HARMLESS}": KnownList(f"{name}/{HARMLESS}", Effect.NEGATIVE),
         }
         there = {each.name: each for each in catalog.lists()}
+        for each in fresh.keys() & there.keys():
+            if not there[each].group:
+                remedy = "drop it, or import it by another name; then fetch again"
+                raise SharingUsageError(name, f"there is a list {each} that is not the publisher's", remedy)
         return {each: replace(there.get(each, known), **told) for each, known in fresh.items()}  # type: ignore[arg-type]
 
 
-def _put(catalog: Catalog, known: KnownList, entries: Iterable[Entry]) -> bool:
+def _put(catalog: Catalog, known: KnownList, before: KnownList | None, entries: Iterable[Entry]) -> bool:
     """Make a list what it should be; return whether it was another. An empty one is not made."""
     given = iter(entries)
     first = list(islice(given, 1))
-    before = find_list(catalog, known.name)
     if not first and before is None:
         return False
     done = catalog.put(known, chain(first, given))
@@ -245,7 +251,9 @@ def _check_new(settings: Settings, catalog: Catalog, publishers: Publishers, nam
         raise SharingUsageError(name, "is this instance's own list", "subscribe to others")
     if any(each.name == name for each in publishers.all()):
         raise SharingUsageError(name, "is subscribed to already", f"{hint('hashes leave {}', name)} ends that first")
-    taken = [each.name for each in catalog.lists() if each.name in _names(name) and not each.group]
+    own = [DISMISSED, *(each.name for each in settings.known.sources)]
+    own += [each.name for each in catalog.lists() if not each.group]
+    taken = [each for each in own if each in _names(name)]
     if taken:
         raise SharingUsageError(name, f"there is a list {taken[0]} already", "drop it, or import it by another name")
 
