@@ -12,7 +12,7 @@ from fedi_safety.cli import run
 from support.judged_before import flipped, pdq
 from support.program import Done, check_one_line_error, program
 from support.serving import gate
-from support.shared import Instance
+from support.shared import Instance, more
 
 
 class Administrator:
@@ -43,7 +43,7 @@ def test_two_warn_a_third_whose_copy_is_found_without_a_read(tmp_path: Path) -> 
     picture = pdq()
     me.instance.judged("copy.webp", [flipped(picture, 9)])
     one.publishes("picture.png", picture)
-    two.publishes("other.jpg", flipped(picture, 4))
+    two.publishes("other.jpg", more(picture, 4))
     with ExitStack() as gates:
         for each in (one, two):
             whole = {"sharing": {"name": each.name}, "ledger": str(each.folder / "ledger.db")}

@@ -33,6 +33,14 @@ from fedi_safety.sharing.log import Log, Wanted
 from support.judged_before import World, md5, sha
 
 
+def more(digest: bytes, bits: int) -> bytes:
+    """Return a hash with so many bits set that were not: a hash with fewer than photographs have is met by itself."""
+    number = int.from_bytes(digest, "big")
+    for bit in [bit for bit in range(256) if not number >> bit & 1][:bits]:
+        number |= 1 << bit
+    return number.to_bytes(32, "big")
+
+
 class Instance(World):
     """An instance by its name, which is its list's as well."""
 

@@ -60,7 +60,10 @@ class PublicKey:
     @classmethod
     def of_text(cls, text: str) -> PublicKey:
         """Read the line that minisign prints (`RW...`). Raises `ValueError`."""
-        data = _decoded(text)
+        try:
+            data = _decoded(text)
+        except ValueError:
+            data = b""
         if len(data) != len(_LEGACY) + _ID_BYTES + 32 or not data.startswith(_LEGACY):
             raise ValueError("it is no minisign public key: 56 characters that begin with RW")
         return cls(data[2:10], data[10:])

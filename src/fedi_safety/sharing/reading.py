@@ -79,7 +79,8 @@ class Following:
                 with self._published.changes(seq) as page:
                     for line in _lines(page, wanted):
                         change = read_change(line)
-                        _check_next(change, seq, link, name, first=seq == self._first.seq)
+                        if change.seq != seq + 1 or change.prev != link:
+                            raise self._unfit(_second_history(name, seq) if seq == self._first.seq else _broken(name))
                         if isinstance(change, KeyChange):
                             self._key = _followed(change, self._key, name)
                         yield change
@@ -88,7 +89,7 @@ class Following:
                 if wanted:
                     raise Malformed("a page of changes is shorter than it should be")
             if link != self.head.link:
-                raise _broken(name)
+                raise self._unfit(_broken(name))
             if self._signed.signature.key_id != self._key.id:
                 raise _of_another_key(name, self._signed, self._key)
             self._signed.check(self._key)
@@ -102,16 +103,21 @@ class Following:
             )
         if head.seq < first.seq:
             cause = f"its head is older than what was read: change {head.seq:,}, and {first.seq:,} were read"
-            raise SharingError(
-                first.name, cause, "it was replayed, or brought back from an old copy; ask the publisher"
-            )
+            remedy = "it was replayed, or brought back from an old copy; ask the publisher"
+            raise self._unfit(SharingError(first.name, cause, remedy))
         if head.seq == first.seq and head.link != first.link:
-            raise _second_history(first.name, head.seq)
+            raise self._unfit(_second_history(first.name, head.seq))
         if head.seq - first.seq > MOST_CHANGES:
             cause = f"it is {head.seq - first.seq:,} changes ahead, more than {MOST_CHANGES:,}"
             raise SharingError(
                 first.name, cause, f"leave it with {hint('hashes leave {}', first.name)}, subscribe anew"
             )
+
+    def _unfit(self, error: SharingError) -> SharingError:
+        """Return what to say of a log that does not go on: where another key signed it, that comes first."""
+        if self._signed.signature.key_id == self._key.id:
+            return error
+        return _of_another_key(self._first.name, self._signed, self._key)
 
 
 class Beginning:
@@ -210,12 +216,6 @@ def _check_fresh(stands: Statement, name: str, now_s: float) -> None:
         days = (now_s - stands.expires) / 86_400
         cause = f"its head expired {days:,.1f} days ago: it was not published since, or somebody keeps back what was"
         raise SharingError(name, cause, "ask the publisher; check this machine's clock")
-
-
-def _check_next(change: Change, seq: int, link: str, name: str, *, first: bool) -> None:
-    if change.seq == seq + 1 and change.prev == link:
-        return
-    raise _second_history(name, seq) if first and change.seq == seq + 1 else _broken(name)
 
 
 def _followed(change: KeyChange, key: PublicKey, name: str) -> PublicKey:

@@ -139,9 +139,10 @@ class MatchSide:
         counted = Counter[str]()
         j = judgements.c
         # Of each act the judgement that it rested on: what a list has said of the content since does not count.
+        e = judgements.alias("earlier").c
         before = (
-            select(func.max(j.id))
-            .where(j.content_id == plans.c.content_id, j.verdict == Verdict.BLOCK.value, j.at <= acts.c.closed_at)
+            select(func.max(e.id))
+            .where(e.content_id == plans.c.content_id, e.verdict == Verdict.BLOCK.value, e.at <= acts.c.closed_at)
             .scalar_subquery()
         )
         with self.database.read() as connection:
