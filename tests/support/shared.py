@@ -7,6 +7,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -105,15 +106,20 @@ class Published:
         self.asked: list[str] = []
         self.key = self.log.create(name).key
 
-    def lists(self, *values: bytes, **how: object) -> None:
+    def lists(self, *values: bytes, **how: Any) -> None:
         """Put hashes onto its list, PDQs unless said, and publish."""
         for value in values:
-            told = {"kind": "pdq", "clip": "", "type": Kind.RECOMMENDATION, "verdict": Word.CONDEMNED} | how
+            told: dict[str, Any] = {
+                "kind": "pdq",
+                "clip": "",
+                "type": Kind.RECOMMENDATION,
+                "verdict": Word.CONDEMNED,
+            } | how
             now = int(self.clock[0] + self.off_s)
             made = Wanted(
                 hash=value.hex(), content=value, category="", quality=80 if told["kind"] == "pdq" else 0, seen=0,
                 since=now, **told,
-            )  # type: ignore[arg-type]  # fmt: skip
+            )  # fmt: skip
             self.wanted[made.kind, made.hash, made.clip] = made
         self.log.publish(self.wanted.values())
 
@@ -150,7 +156,7 @@ class Published:
         else:
             with self.log.snapshot(state) as file:
                 body = gzip.decompress(file.read())
-        body = self.tamper.get(what, lambda data: data)(body)
+        body = self.tamper[what](body) if what in self.tamper else body
         return httpx.Response(200, stream=httpx.ByteStream(gzip.compress(body)), headers={"Content-Encoding": "gzip"})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from fedi_safety.sharing.change import LIFE_S, Entry, KeyChange, Retraction, genesis, line_of, link_of, uuid7
 from fedi_safety.sharing.minisign import SecretKey
@@ -31,13 +32,13 @@ def lines() -> list[bytes]:
         made.append(line_of(change))
         told.append(link_of(made[-1]))
 
-    def entry(seq: int, kind: str, value: str, **others: str | int) -> Entry:
+    def entry(seq: int, kind: str, value: str, **others: Any) -> Entry:
         at = _AT + seq
-        known: dict[str, str | int] = {"category": "", "clip": "", "quality": 0, "type": "recommendation", **others}
+        known: dict[str, Any] = {"category": "", "clip": "", "quality": 0, "type": "recommendation", **others}
         return Entry(
             basis="own", hash=value, kind=kind, prev=told[-1], seq=seq, time=at, seen=_AT // 86_400 * 86_400,
             expires=at + LIFE_S, id=uuid7(at, bytes([seq]) * 10), verdict="condemned", **known,
-        )  # type: ignore[arg-type]  # fmt: skip
+        )  # fmt: skip
 
     add(entry(1, "sha256", "11" * 32, category="known-red-circle"))
     add(entry(2, "pdq", "0f" * 32, clip="22" * 32, quality=88, type="advisory"))

@@ -63,7 +63,7 @@ class _Unpacked(gzip.GzipFile):
     def read(self, size: int | None = -1) -> bytes:
         return self._explained(lambda: super(_Unpacked, self).read(size))
 
-    def readline(self, size: int | None = -1) -> bytes:  # type: ignore[override]
+    def readline(self, size: int | None = -1) -> bytes:
         return self._explained(lambda: super(_Unpacked, self).readline(-1 if size is None else size))
 
     def _explained(self, read: Callable[[], bytes]) -> bytes:
