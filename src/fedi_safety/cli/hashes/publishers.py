@@ -54,7 +54,7 @@ def subscribe(
         return 0
     for line in brought_lines(brought):
         sh.say(line)
-    sh.note(f"{hint('hashes fetch {}', brought.publisher.name)} reads on; have a timer do that, or `watch`")
+    sh.note(f"{hint('hashes fetch {}', brought.publisher.name)} reads on; have a timer do that every hour")
     return 0
 
 
