@@ -23,7 +23,7 @@ from fedi_safety.cli.options import (
 )
 from fedi_safety.cli.shell import shell, write_json
 from fedi_safety.core.errors import ExitCode, FediSafetyError
-from fedi_safety.core.wording.hints import command
+from fedi_safety.core.wording.hints import command, hint
 from fedi_safety.service.cpus import cpu_count
 
 if TYPE_CHECKING:
@@ -163,6 +163,7 @@ def _findings(sh: Shell, store: str | None, reached: list[Speed]) -> Iterator[Fi
         *_servers(settings, store),
         ("detectors", lambda: _detectors(settings, reached)),
         ("known images", lambda: _known(settings)),
+        ("sharing", lambda: _sharing(settings)),
         ("decoder", lambda: _decoder(settings)),
     ]
     for thing, check in checks:
@@ -307,6 +308,32 @@ def _known(settings: Settings) -> Iterator[Finding]:
         yield Finding("known images", True if lists else None, f"{folder}: {named}" if lists else "no list is imported")
     if wrong := check():
         yield Finding("known images", False, "; ".join(wrong), ExitCode.SELF_TEST)
+
+
+def _sharing(settings: Settings) -> Iterator[Finding]:
+    """Look whether the own list is signed for a while yet, and how the publishers were read; nobody is asked."""
+    import time
+
+    from fedi_safety.app.sharing.publishing import open_log
+    from fedi_safety.app.sharing.subscribing import standings
+    from fedi_safety.cli.hashes.words import day, number_of
+    from fedi_safety.sharing.log import HEAD_S
+
+    state = open_log(settings).state()
+    if state is not None:
+        fresh = state.expires - time.time() > HEAD_S / 4
+        remedy = "" if fresh else f"; {hint('hashes publish')} signs it anew, and wants to be called daily"
+        text = f"{state.name}: change {state.seq:,}, signed until {day(state.expires)}{remedy}"
+        yield Finding("own shared list", fresh, text, ExitCode.DONE if fresh else ExitCode.USAGE)
+    for each in standings(settings):
+        text = (
+            f"{each.publisher.name}: {number_of(each.in_force, 'entry', 'entries')} in force, {len(each.held):,} held"
+        )
+        if each.publisher.failure:
+            refused = f"{text}; the last time it was refused: {each.publisher.failure}"
+            yield Finding("publisher", False, refused, ExitCode.OUTSIDE)
+        else:
+            yield Finding("publisher", True, text)
 
 
 def _decoder(settings: Settings) -> Iterator[Finding]:

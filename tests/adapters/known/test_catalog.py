@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from hashlib import md5, sha1, sha256
 from pathlib import Path
@@ -305,3 +307,22 @@ def test_lists_of_a_later_version_or_another_program_are_left_alone(catalog: Cat
             with pytest.raises(KnownUsageError, match=said):
                 work()
     writer.close()
+
+
+def test_lists_of_an_earlier_version_are_read_and_brought_up_to_date(tmp_path: Path) -> None:
+    with Catalog(tmp_path) as catalog:
+        catalog.put(KnownList("old"), entries(pdqs(3)))
+    with closing(sqlite3.connect(tmp_path / tables.FILE, isolation_level=None)) as connection:
+        for column in ("circle", "agreeing", "waiting"):
+            connection.execute(f"ALTER TABLE lists DROP COLUMN {column}")
+        connection.execute("PRAGMA user_version = 2")
+    with Catalog(tmp_path) as catalog:
+        assert catalog.lists() == (KnownList("old"),)
+        assert len(list(catalog.entries("old"))) == 3
+        told = KnownList("old", group="friends", agreeing=2, waiting=True)
+        catalog.describe(told)
+        assert catalog.lists() == (told,)
+        images = catalog.images()
+        (hits,) = images.near(pdqs(1))
+        images.close()
+        assert [(hit.group, hit.agreeing, hit.waiting) for hit in hits] == [("friends", 2, True)]

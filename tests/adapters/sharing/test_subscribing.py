@@ -673,3 +673,21 @@ def test_other_terms_are_applied_to_entries_that_were_there(three: Three) -> Non
     open_publishers(me.settings).set_group(two.name, "others")
     me.fetch(two)
     assert me.verdict("both") == BLOCK
+
+
+def test_doctor_says_how_publishers_were_read_and_until_when_the_own_list_is_signed(three: Three) -> None:
+    from fedi_safety.cli.doctor_cmd import _sharing
+
+    me, one = three.me, three.one
+    assert list(_sharing(me.settings)) == []
+    one.lists(pdq())
+    me.subscribe(one)
+    me.publish()
+    own, publisher = _sharing(me.settings)
+    assert own.ok and "me.example: change 0, signed until" in own.detail
+    assert (publisher.ok, publisher.code, publisher.detail) == (True, 0, "one.example: 1 entry in force, 0 held")
+    three.clock[0] += 15 * 86_400
+    with pytest.raises(SharingError):
+        me.fetch(one)
+    _, publisher = _sharing(me.settings)
+    assert not publisher.ok and publisher.code == 3 and "was refused: its head expired" in publisher.detail
