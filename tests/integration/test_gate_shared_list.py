@@ -121,7 +121,8 @@ def test_what_is_asked_wrongly_is_told(tmp_path: Path) -> None:
 
 
 def test_a_gate_that_publishes_nothing_has_no_such_place_and_describes_itself_rightly(tmp_path: Path) -> None:
-    with gate(tmp_path / "one" if (tmp_path / "one").mkdir() is None else tmp_path) as g:
+    (tmp_path / "one").mkdir()
+    with gate(tmp_path / "one") as g:
         assert g.get("/sharing/v1/head").code == "not_found"
         assert not any(path.startswith("/sharing") for path in g.get("/openapi.json").json["paths"])
     with publisher(tmp_path) as p:

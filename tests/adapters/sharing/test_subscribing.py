@@ -408,10 +408,10 @@ def test_a_broken_chain_is_refused_wherever_it_breaks(three: Three) -> None:
 
     def with_another(at: int, **values: object) -> bytes:
         lines = one.log.page(1, 4).split(b"\n")[:-1]
-        lines[at] = canonical({**read_object(lines[at]), **values})  # type: ignore[dict-item]
+        lines[at] = canonical({**read_object(lines[at]), **values})
         return b"\n".join(lines) + b"\n"
 
-    for what, body, match in (
+    for _what, body, match in (
         ("another hash", with_another(1, hash="ab" * 32), "chain is broken"),
         ("another hash at the end", with_another(2, hash="ab" * 32), "chain is broken"),
         ("a number left out", with_another(1, seq=9), "chain is broken"),
@@ -423,7 +423,7 @@ def test_a_broken_chain_is_refused_wherever_it_breaks(three: Three) -> None:
         ("no end of line", b"x" * 2000, "breaks off, or a line is too long"),
     ):
         one.tamper = {"changes": lambda _, body=body: body}  # type: ignore[misc]
-        three.refused(one, match), what
+        three.refused(one, match)
     one.tamper = {}
     assert me.fetch(one).read.added == 3
 
