@@ -18,6 +18,7 @@ SERVERS = {
     "postgresql": "PostgreSQL",
     "pictrs": "pict-rs, built with cargo, beside a Debian that has its tools",
     "lemmy": "Lemmy's tables and types from its crates, beside a Debian with PostgreSQL 17",
+    "age": "age, the program, which opens what is sealed",
     "nginx": "nginx",
     "curl": "curl, for the examples of the documentation",
     "minisign": "minisign, for signatures of shared lists",

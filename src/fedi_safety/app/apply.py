@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from fedi_safety.app.actions import act_through_app, opened_actions, pressed_by_hand
-from fedi_safety.app.acts import act_for, acts_for
+from fedi_safety.app.acts import act_for, opened_acts
 from fedi_safety.app.consent import chosen_act
 from fedi_safety.app.ledger import SystemClock
 from fedi_safety.app.passes import breaker_limits, noting, recorded_run
+from fedi_safety.app.sealing import destroy_ended
 from fedi_safety.app.stores import spoken_name
 from fedi_safety.app.tracing import opened_tracing
 from fedi_safety.config.schema import Settings
@@ -20,7 +21,7 @@ from fedi_safety.core.enums import ActKind, Verdict
 from fedi_safety.core.errors import UsageError
 from fedi_safety.core.ledger.ports import Ledger
 from fedi_safety.core.ledger.records import StoreCounts
-from fedi_safety.core.ports import Store
+from fedi_safety.core.ports import Act, Store
 from fedi_safety.core.presence import Presence
 from fedi_safety.core.runs import RunReport, Tally
 from fedi_safety.core.tracing import Tracing
@@ -62,8 +63,11 @@ def carry_out(
 ) -> RunReport:
     """Carry out these plans as a part of a run that the caller began, and whose lock it holds."""
     report = RunReport(run, store.url)
-    with opened_tracing(settings, store, ledger, SystemClock()) as tracing:
-        acting = _acting(settings, ledger, store, report, noting(report), tracing)
+    with (
+        opened_tracing(settings, store, ledger, SystemClock()) as tracing,
+        opened_acts(settings, store, ledger) as acts,
+    ):
+        acting = _acting(settings, acts, ledger, store, report, noting(report), tracing)
         _carry_out(acting, plans, keep_going, report)
     report.held = tracing.held
     return report
@@ -71,6 +75,7 @@ def carry_out(
 
 def _acting(
     settings: Settings,
+    acts: Mapping[ActKind, Act],
     ledger: Ledger,
     store: Store,
     report: RunReport,
@@ -81,7 +86,7 @@ def _acting(
 ) -> Acting:
     return Acting(
         ledger,
-        acts_for(settings, store),
+        acts,
         report.run_id,
         report.tally,
         on_outcome,
@@ -130,6 +135,7 @@ def apply(
     with (
         opened_tracing(settings, store, ledger, SystemClock()) as tracing,
         opened_actions(settings, store.url, ledger, SystemClock()) as actions,
+        opened_acts(settings, store, ledger) as acts,
         ledger.run_lock(),
         recorded_run(ledger, "apply", report, recorded),
     ):
@@ -140,7 +146,7 @@ def apply(
         if report.breaker is None:
             _plan_as(act, ledger, report.run_id, store.url)
             noted = _noting(report, on_outcome)
-            acting = _acting(settings, ledger, store, report, noted, tracing, resume_acts=resume_acts)
+            acting = _acting(settings, acts, ledger, store, report, noted, tracing, resume_acts=resume_acts)
             if acting.refuses(ledger.open_plans(store.url)):
                 report.breaker = acting.tripped
             elif _carry_out(acting, lost, keep_going, report, resumed=True):
@@ -150,6 +156,7 @@ def apply(
             if not report.interrupted and report.breaker is None:
                 tracing.again(report.run_id, keep_going)
             report.held = tracing.held
+        destroy_ended(settings, ledger, report.run_id, keep_going)
         report.by_hand = pressed_by_hand(settings, tracing.seen)
         act_through_app(actions, report, keep_going, resume=resume_actions)
     return report

@@ -5,30 +5,31 @@ It speaks to nobody: what a person sees is the shell's (cli/).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from fedi_safety.app.actions import act_through_app, opened_actions, pressed_by_hand
-from fedi_safety.app.acts import acts_for
+from fedi_safety.app.acts import opened_acts
 from fedi_safety.app.consent import chosen_act
 from fedi_safety.app.engine import Engine, measurable
 from fedi_safety.app.ledger import SystemClock
 from fedi_safety.app.passes import breaker_limits, noting, part_of_run, recorded_run
 from fedi_safety.app.progress import PassProgress
 from fedi_safety.app.replay import Rejudge
+from fedi_safety.app.sealing import destroy_ended
 from fedi_safety.app.stores import spoken_name
 from fedi_safety.app.tracing import opened_tracing
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.decide import BreakerLimits, Mode, breaker_opinion
 from fedi_safety.core.enforcement import Acting, Enforcement
-from fedi_safety.core.enums import Recheck, act_word
+from fedi_safety.core.enums import ActKind, Recheck, act_word
 from fedi_safety.core.ledger.ports import Ledger
 from fedi_safety.core.pipeline import Options, Pipeline
 from fedi_safety.core.policy import Policy
-from fedi_safety.core.ports import Clock, Store
+from fedi_safety.core.ports import Act, Clock, Store
 from fedi_safety.core.presence import Presence
 from fedi_safety.core.runs import RunReport, ScanRequest
 from fedi_safety.core.tracing import Tracing
@@ -76,6 +77,7 @@ def scan(
     with (
         opened_tracing(settings, store, ledger, clock) as tracing,
         opened_actions(settings, store.url, ledger, clock) as actions,
+        opened_acts(settings, store, ledger) as acts,
         lock or ledger.run_lock(),
         within,
     ):
@@ -85,13 +87,14 @@ def scan(
                 report.run_id, policy.id, decide, no_rule_holds=decide.no_rule_holds, rescorer=engine.rescorer
             )
         progress = PassProgress(ledger, store, request, report)
-        enforcement = _enforcement(settings, request, ledger, store, report, limits, tracing, clock, progress)
+        enforcement = _enforcement(acts, request, ledger, store, report, limits, tracing, clock, progress)
         if on_start is not None:
             on_start(pipeline, progress)
         with progress.told():
             enforcement.consume(pipeline)
         if not request.dry_run:
             tracing.again(report.run_id, lambda: not pipeline.halted)
+            destroy_ended(settings, ledger, report.run_id, lambda: not pipeline.halted)
         _tell(report, request, pipeline, enforcement, tracing)
         report.by_hand = pressed_by_hand(settings, tracing.seen)
         if enforcement.mode.removes:
@@ -138,7 +141,7 @@ def _recorded(settings: Settings, request: ScanRequest, policy: Policy) -> dict[
 
 
 def _enforcement(
-    settings: Settings,
+    acts: Mapping[ActKind, Act],
     request: ScanRequest,
     ledger: Ledger,
     store: Store,
@@ -150,7 +153,7 @@ def _enforcement(
 ) -> Enforcement:
     acting = Acting(
         ledger,
-        acts_for(settings, store),
+        acts,
         report.run_id,
         report.tally,
         noting(report),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from fedi_safety.app.acts import act_for
+from fedi_safety.app.sealing import act_after_seal
 from fedi_safety.config.schema import Pictrs, Settings
 from fedi_safety.core.enums import NO_ACT, ActKind, Reason
 from fedi_safety.core.errors import StoreError, Unscannable
@@ -76,7 +77,8 @@ def store_rights(store: Store, settings: Settings) -> StoreRights:
     act = act_for(settings, store)
     look = _look(store)
     removed = Right(None, "action report: whether it can be removed from was not tried")
-    if act is ActKind.PURGE and store.owner is None:
+    removes_by = act_after_seal(settings, store.default_act) if act is ActKind.SEAL else act
+    if removes_by is ActKind.PURGE and store.owner is None:
         removed = _through_pictrs(settings.pictrs)
     elif act is not None:
         removed = store.may_remove(look.objects)

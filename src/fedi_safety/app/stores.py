@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedi_safety.actions import switched_on
@@ -12,6 +12,7 @@ from fedi_safety.config.schema import Settings
 from fedi_safety.core.enums import ActKind
 from fedi_safety.core.errors import UsageError
 from fedi_safety.core.ports import Store
+from fedi_safety.core.sealing.law import PRESETS
 from fedi_safety.core.wording.nearest import did_you_mean
 from fedi_safety.stores import access_sections, canonical_url, kind_of, local_root, open_store
 from fedi_safety.tracing import kind_of as known_server
@@ -62,13 +63,25 @@ def targets(settings: Settings, named: str | None) -> list[Target]:
         switched_on(checked.trace)
     if named is not None:
         _refuse_misspelt(named, known)
-        return [known.get(named) or Target(named, named, settings)]
+        return [_lawful(known.get(named) or Target(named, named, settings))]
     chosen = list(known.values())
     if settings.store is not None and settings.store not in {word for t in chosen for word in (t.name, t.url)}:
         chosen.insert(0, Target(settings.store, settings.store, settings))
     if not chosen:
         raise UsageError("store", "no store was named and none is configured", "give a path, or set `store`")
-    return chosen
+    return [_lawful(target) for target in chosen]
+
+
+def _lawful(target: Target) -> Target:
+    """Return a target whose act is chosen by the preset of law, where that alone says what is done."""
+    preset, settings = target.settings.law.preset, target.settings
+    if settings.act is not None or preset is None:
+        return target
+    act = ActKind.SEAL
+    if not PRESETS[preset].seals:
+        purges = settings.pictrs.url is not None or kind_of(target.url).default_act is ActKind.PURGE
+        act = ActKind.PURGE if purges else ActKind.DELETE
+    return replace(target, settings=settings.model_copy(update={"act": act.value}))
 
 
 def _refuse_misspelt(named: str, known: Collection[str]) -> None:

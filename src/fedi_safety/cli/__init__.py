@@ -45,6 +45,11 @@ _COMMANDS = {
     "trace": "trace_cmd:trace",
     "confirm": "confirm_cmd:confirm",
     "dismiss": "dismiss_cmd:dismiss",
+    "restore": "sealed.restore_cmd:restore",
+    "unseal": "sealed.unseal_cmd:unseal",
+    "hold": "sealed.keeping:hold",
+    "release": "sealed.keeping:release",
+    "filed": "sealed.keeping:filed",
     "calibrate": "calibrate_cmd:calibrate",
     "policy": "policy_cmd:commands",
     "concepts": "concepts.commands:commands",
@@ -63,7 +68,7 @@ _COMMANDS = {
 # What has work to finish though nobody reads what it says; its exit code tells how that ended.
 _WORK = frozenset(
     {"init", "scan", "apply", "watch", "worker", "serve", "confirm", "dismiss", "trace", "models", "import-ledger"}
-    | {"calibrate", "hashes", "ledger", "doctor", "self-test"}
+    | {"calibrate", "hashes", "ledger", "doctor", "self-test", "restore", "hold", "release", "filed"}
     | {name for name, place in _COMMANDS.items() if place.startswith("predecessor")}
 )
 

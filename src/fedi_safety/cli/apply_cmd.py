@@ -25,7 +25,7 @@ from fedi_safety.cli.options import (
 )
 from fedi_safety.cli.output_file import checked_place, write_page
 from fedi_safety.cli.shell import Shell, on_stop, shell, worst, write_json
-from fedi_safety.core.enums import NO_ACT
+from fedi_safety.core.enums import NO_ACT, ActKind
 from fedi_safety.core.errors import UsageError, printable
 from fedi_safety.core.wording.hints import hint
 
@@ -93,7 +93,8 @@ def _settled(sh: Shell, ledger: Ledger, target: Target, store: Store, written: s
     asking = sh.can_ask and not sh.yes
     for line in _named(ledger, store.url, count, str(target.settings.act), written):
         (sh.warn if asking else sh.note)(line)
-    if asking and not sh.agreed("Remove them? There is no way back."):
+    back = "" if target.settings.act == ActKind.SEAL else " There is no way back."
+    if asking and not sh.agreed(f"Remove them?{back}"):
         raise UsageError(store.url, "nothing was done", f"{hint('list --act planned')} tells why each was condemned")
     return target
 

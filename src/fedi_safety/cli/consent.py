@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _ACTS = {
     ActKind.DELETE: "remove it from the store, for good",
     ActKind.PURGE: "remove it through pict-rs, for good",
+    ActKind.SEAL: "remove it, and keep a copy that your offline key alone opens",
 }
 _LEAVE = "leave everything as it is, and record it"
 

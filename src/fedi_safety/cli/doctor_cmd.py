@@ -161,6 +161,7 @@ def _findings(sh: Shell, store: str | None, reached: list[Speed]) -> Iterator[Fi
         ("ledger", lambda: _ledger(settings)),
         *_stores(settings, store),
         *_servers(settings, store),
+        ("seal", lambda: _sealing(settings)),
         ("detectors", lambda: _detectors(settings, reached)),
         ("known images", lambda: _known(settings)),
         ("sharing", lambda: _sharing(settings)),
@@ -236,6 +237,23 @@ def _store(called: str, target: Target) -> Iterator[Finding]:
     finally:
         opened.close()
     yield Finding(called, not rights.problem, rights.text, ExitCode.USAGE if rights.problem else ExitCode.DONE)
+
+
+def _sealing(settings: Settings) -> Iterator[Finding]:
+    """Look at the keys, the vault and the preset of law, where copies are sealed, and at the copies there are."""
+    import time
+
+    from fedi_safety.app.ledger import open_settings_ledger
+    from fedi_safety.app.seal_checks import check_sealing, is_configured
+
+    if not is_configured(settings):
+        return
+    records = open_settings_ledger(settings)
+    try:
+        for found in check_sealing(settings, records, time.time()):
+            yield Finding(found.thing, found.ok, found.detail, found.code)
+    finally:
+        records.dispose()
 
 
 def _servers(settings: Settings, named: str | None) -> list[tuple[str, Callable[[], Iterator[Finding]]]]:

@@ -14,6 +14,7 @@ from fedi_safety.core.errors import printable
 
 if TYPE_CHECKING:
     from fedi_safety.core.ledger.records import PastJudgement, Shown
+    from fedi_safety.core.sealing.copies import Seal
     from fedi_safety.core.sightings import TraceRecord
     from fedi_safety.core.types import Explanation, Signal
 
@@ -31,21 +32,33 @@ def show(
 ) -> int:
     """Show all that is known of one object: verdicts, scores, detectors, plans, actions and events."""
     from fedi_safety.app.ledger import open_settings_ledger
+    from fedi_safety.cli.sealed.copies import line as copy_line
     from fedi_safety.cli.text.lookup import find
 
     sh = shell(config, ledger, log_level, quiet, yes)
     records = open_settings_ledger(sh.settings, readonly=True)
     try:
         found = find(records, key)
+        sealed = [] if found.sha256 is None else records.seals(sha256=found.sha256)
     finally:
         records.dispose()
     pressed = _by_hand(sh, found)
     if json_output:
-        write_json(_as_json(found) | {"by_hand": pressed})
+        write_json(_as_json(found) | {"by_hand": pressed, "sealed": [_seal_json(seal) for seal in sealed]})
     else:
-        for line in [*_lines(found), *(f"by hand: {line}" for line in pressed)]:
+        copies = (copy_line(seal) for seal in sealed)
+        for line in [*_lines(found), *copies, *(f"by hand: {line}" for line in pressed)]:
             typer.echo(printable(line))
     return 0
+
+
+def _seal_json(seal: Seal) -> dict[str, Any]:
+    from fedi_safety.cli.text.lookup import iso_time
+
+    times = ("made_at", "expires_at", "filed_at", "restored_at", "ended_at")
+    when = {name: None if (at := getattr(seal, name)) is None else iso_time(at) for name in times}
+    plain = ("store", "key", "vault", "name", "size", "held", "authority", "reference", "detail")
+    return {name: getattr(seal, name) for name in plain} | when | {"state": seal.state.value}
 
 
 def _by_hand(sh: Shell, found: Shown) -> list[str]:

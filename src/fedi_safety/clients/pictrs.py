@@ -33,6 +33,7 @@ _HASH_CHARS = 78  # hex of SHA-256 (32 bytes), size (6), format (1)
 _NAME_CHARS = 255
 TRIES = 4
 _PAUSE_S = 0.5  # doubled with every try: together as long as a restart of pict-rs takes
+_IMPORT_S = 300.0
 _CONNECT_S = 10.0
 _READ_S = 120.0  # since 0.5.17 a page waits for blurhashes that were never computed
 _BODY_READ_S = 30.0
@@ -242,6 +243,28 @@ class PictrsClient:
     def delete(self, alias: str) -> bool:
         """Have one alias removed, and the picture with the last; return false if there is no such alias."""
         return self._internal("POST", "/internal/delete", {"alias": alias}) is not None
+
+    # --- what is put back
+
+    def import_picture(self, alias: str, data: bytes) -> str:
+        """Have pict-rs take in a picture under an alias; return the alias that it has there.
+
+        One try: a second one would find the alias taken by the first. Raises `StoreError`.
+        """
+        try:
+            response = self._http.post(
+                "/internal/import",
+                headers=self._key,
+                files={"images[]": (alias, data)},
+                timeout=httpx.Timeout(_IMPORT_S, connect=_CONNECT_S, pool=None),
+            )
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        body = _json(response)
+        files = (body or {}).get("files")
+        if response.status_code not in (200, 201) or not isinstance(files, list) or not files:
+            raise self._refusal(response)
+        return str(files[0].get("file"))
 
     # --- reading
 

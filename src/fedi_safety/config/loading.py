@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic_settings import (
     DotEnvSettingsSource,
     EnvSettingsSource,
@@ -24,6 +24,7 @@ from fedi_safety.config import predecessor
 from fedi_safety.config.locations import ROOT_VARIABLE, config_file, there
 from fedi_safety.config.schema import ENV_PREFIX, Settings
 from fedi_safety.core.errors import ConfigError
+from fedi_safety.core.sealing.copies import SECRET_MARKS
 from fedi_safety.core.wording.nearest import did_you_mean
 
 
@@ -158,8 +159,28 @@ def _problem(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"{where}: unknown key{did_you_mean(str(error['loc'][-1]), _keys_beside(error['loc']))}"
-    near = _near_word(error)
-    return f"{where}: {error['msg'][:1].lower()}{error['msg'][1:]}, not {error['input']!r:.60}{near}"
+    said = error["msg"].removeprefix("Value error, ")
+    return f"{where}: {said[:1].lower()}{said[1:]}{_shown(error)}{_near_word(error)}"
+
+
+def _shown(error: Any) -> str:
+    """Return what stands there instead, unless it is a secret, or may be one."""
+    given = repr(error["input"])
+    secret = _is_secret(error["loc"]) or any(mark in given.upper() for mark in SECRET_MARKS)
+    return "" if secret or error["type"] == "value_error" else f", not {given:.60}"
+
+
+def _is_secret(place: tuple[str | int, ...]) -> bool:
+    """Whether a key is one that holds secrets, however it was written."""
+    model: Any = Settings
+    for part in place:
+        if isinstance(part, str):
+            field = getattr(model, "model_fields", {}).get(part)
+            kinds = [] if field is None else [field.annotation, *get_args(field.annotation)]
+            if SecretStr in kinds:
+                return True
+            model = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
+    return False
 
 
 def _keys_beside(place: tuple[str | int, ...]) -> list[str]:

@@ -73,6 +73,11 @@ def learned_dir() -> Path:
     return data_dir() / "learned"
 
 
+def default_vault() -> Path:
+    """Return the directory of sealed copies that `init` makes where none is named."""
+    return data_dir() / "vault"
+
+
 def ledger_path(settings: Settings) -> str:
     """Return the ledger's path or URL."""
     return settings.ledger or str(data_dir() / _LEDGER)

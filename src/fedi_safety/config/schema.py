@@ -17,6 +17,8 @@ from pydantic_settings import (
 )
 
 from fedi_safety.core.enums import ACT_WORDS
+from fedi_safety.core.sealing.copies import SECRET_MARKS
+from fedi_safety.core.sealing.law import Preset
 
 ENV_PREFIX = "FEDI_SAFETY_"
 if TYPE_CHECKING:
@@ -254,6 +256,45 @@ class Sharing(_Section):
     )
 
 
+class Seal(_Section):
+    """The act `seal`: for whose keys copies are made, where they are kept, and what then takes the original."""
+
+    recipients: tuple[str, ...] = Field(
+        (), description="Public keys that open sealed copies, of age or ssh. Their secret halves lie elsewhere."
+    )
+    vault: str | None = Field(
+        None,
+        min_length=1,
+        description="Where sealed copies are kept, outside every store: a directory, sftp:// or s3://.",
+    )
+    then: Literal["delete", "purge"] | None = Field(
+        None,
+        description="What removes the original. Default: purge where the store is a pict-rs or one is configured, "
+        "else delete.",
+    )
+    keep_days: float | None = Field(
+        None, gt=0, le=36_500, description="Days after which a sealed copy is destroyed. Default: as `law.preset` says."
+    )
+    s3: S3 | None = Field(None, description="How to reach a vault on S3, where that differs from [s3].")
+    ssh: Ssh | None = Field(None, description="How to reach a vault over SSH, where that differs from [ssh].")
+
+    @field_validator("recipients")
+    @classmethod
+    def _public(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        if any(mark in word.upper() for word in words for mark in SECRET_MARKS):
+            raise ValueError(
+                "one of them is a secret key, which must never be on this machine: put its public half there, and "
+                "better make a new key, for this one was here"
+            )
+        return words
+
+
+class LawOfThePlace(_Section):
+    """What the law of the place asks for, as far as a preset can say it (docs/law.md; not legal advice)."""
+
+    preset: Preset | None = Field(None, description="Sets what is done, and how long a sealed copy is kept.")
+
+
 class NamedStore(_Section):
     """One of several stores, with its own access where that differs."""
 
@@ -405,6 +446,8 @@ class Settings(BaseSettings):
     clip: Clip = Field(default_factory=Clip)
     known: Known = Field(default_factory=Known)
     sharing: Sharing = Field(default_factory=Sharing)
+    seal: Seal = Field(default_factory=Seal)
+    law: LawOfThePlace = Field(default_factory=LawOfThePlace)
     gate: Gate = Field(default_factory=Gate)
     worker: Worker = Field(default_factory=Worker)
     stores: list[NamedStore] = Field(default_factory=list, description="Several stores, each a [[stores]] table.")

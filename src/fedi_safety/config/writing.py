@@ -24,6 +24,9 @@ class FirstSettings:
     ledger: str | None = None
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     from_variables: tuple[str, ...] = ()
+    preset: str | None = None  # of law, which says what is done
+    recipients: tuple[str, ...] = ()
+    vault: str | None = None
 
 
 def first_config(chosen: FirstSettings) -> str:
@@ -46,7 +49,7 @@ def _lines(chosen: FirstSettings) -> Iterator[str]:
     yield f"store = {quoted(chosen.store)}"
     yield "# What is done about what the policy condemns: report leaves it as it is, and records it; delete removes it"
     yield "# from the store, purge through pict-rs, both for good. Nothing is removed before a complete dry run."
-    yield f"act = {quoted(chosen.act)}"
+    yield f"act = {quoted(chosen.act)}" if chosen.preset is None else "#act = ...  # as `law.preset` says, below"
     yield "# Which detectors judge: embedded comes along; clip needs a model (docs/models.md)."
     yield f"detectors = [{', '.join(map(quoted, chosen.detectors))}]"
     yield "# How strict: cautious, balanced, strict, or a file of your own (docs/policy.md)."
@@ -60,7 +63,25 @@ def _lines(chosen: FirstSettings) -> Iterator[str]:
     yield "#max_removed_share = 0.05"
     for section, about in (("s3", "The keys to the object storage."), ("pictrs", "The pict-rs that owns the media.")):
         yield from _section(chosen, section, about)
+    yield from _sealing(chosen)
     yield from _trace(chosen)
+
+
+def _sealing(chosen: FirstSettings) -> Iterator[str]:
+    """Write for whose keys copies are sealed, and the preset of law; nothing where nobody named a key."""
+    if not chosen.recipients:
+        return
+    yield ""
+    yield "# Copies of what is removed, sealed for these public keys: nothing here opens them (docs/seal.md)."
+    yield "[seal]"
+    yield f"recipients = [{', '.join(map(quoted, chosen.recipients))}]"
+    if chosen.vault is not None:
+        yield f"vault = {quoted(chosen.vault)}"
+    if chosen.preset is not None:
+        yield ""
+        yield "# What is done and how long copies are kept (docs/law.md; not legal advice)."
+        yield "[law]"
+        yield f"preset = {quoted(chosen.preset)}"
 
 
 def _section(chosen: FirstSettings, section: str, about: str) -> Iterator[str]:

@@ -176,13 +176,17 @@ class Acting:
                 return doubt
         # Thumbnails among the files of a pict-rs go with their originals: that is no loss.
         ours = self.presence.store.owner is None
-        self._lost += sum(not (ours and plan.act is ActKind.PURGE) for plan in gone)
+        self._lost += sum(not (ours and self._by_purge(plan)) for plan in gone)
         if self.limits is not None and gone:
             acted = sum(outcome.state is PlanState.DONE for outcome in outcomes)
             self.tripped = gone_acts_opinion(self.limits, self.tally.acted + acted, self._lost)
         if self.tripped is not None:
             self.ledger.set_breaker(self.run, self.presence.store.url, self.tripped)
         return None
+
+    def _by_purge(self, plan: Plan) -> bool:
+        act = self.acts[plan.act]
+        return getattr(act, "removes_by", act.kind) is ActKind.PURGE
 
     def _count(self, outcomes: Sequence[Outcome], resumed: bool) -> None:
         for outcome in outcomes:

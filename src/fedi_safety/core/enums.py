@@ -99,6 +99,7 @@ class ActKind(StrEnum):
 
     DELETE = "delete"
     PURGE = "purge"  # through the pict-rs that owns the object, aliases and variants included
+    SEAL = "seal"  # a copy that only the operator's key opens, kept elsewhere; then one of the two above
 
 
 NO_ACT = "report"

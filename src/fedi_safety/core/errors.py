@@ -159,6 +159,18 @@ class ModerationDown(ModerationError):
     """The server does nothing for anybody now, or not for this token."""
 
 
+class SealError(FediSafetyError):
+    """A sealed copy cannot be made or opened."""
+
+    exit_code = ExitCode.OUTSIDE
+
+
+class SealUsageError(SealError):
+    """Sealing is set up wrongly, or what was given does not fit."""
+
+    exit_code = ExitCode.USAGE
+
+
 class SelfTestError(FediSafetyError):
     """The self-test failed."""
 

@@ -200,7 +200,7 @@ class Tracing:
         if last is not None and not last.state.open:
             return True
         now = self._clock.now()
-        waits = plan.act is ActKind.PURGE and self._tracer is not None
+        waits = plan.act in (ActKind.PURGE, ActKind.SEAL) and self._tracer is not None
         since = earlier[0].at if earlier else now
         over = not 0 <= now - since < self._limits.wait_s  # a clock that was set back makes nobody wait for years
         due = last is None or (last.retry_at is not None and last.retry_at <= now)

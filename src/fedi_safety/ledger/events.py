@@ -39,6 +39,15 @@ class Kind(StrEnum):
     ACTION_WAITING = "action.waiting"  # planned again, or allowed: confirmed, cut off, or asked for anew
     ACTION_BREAKER_TRIPPED = "action_breaker.tripped"
     ACTION_BREAKER_RESET = "action_breaker.reset"
+    SEAL_RESERVED = "seal.reserved"  # a sealed copy has its name; each event of one vouches for its row
+    SEAL_MADE = "seal.made"
+    SEAL_HELD = "seal.held"
+    SEAL_RELEASED = "seal.released"
+    SEAL_FILED = "seal.filed"  # reported to an authority
+    SEAL_RESTORED = "seal.restored"
+    SEAL_UNSEALED = "seal.unsealed"
+    SEAL_EXPIRING = "seal.expiring"
+    SEAL_DESTROYED = "seal.destroyed"
     REDECIDED = "redecided"
     GONE = "gone"  # how many objects a pass over all of a store did not meet any more
     IMPORTED = "imported"

@@ -23,7 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0016"
+REVISION = "0018"
 """The newest revision in migrations/; a test holds it to the script directory's head."""
 
 
@@ -370,6 +370,36 @@ confirmations = Table(
     Column("by", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("undone_at", Double),
+)
+
+# Sealed copies of what was removed: the name is written before the file, the file before the removal.
+seals = Table(
+    "seals",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("plan_id", _Id, ForeignKey("plans.id"), nullable=False),
+    Column("sha256", LargeBinary(32), nullable=False),
+    Column("store_id", _Id, ForeignKey("stores.id"), nullable=False),
+    Column("key", LargeBinary, nullable=False),
+    Column("vault", Text, nullable=False),
+    Column("name", Text, nullable=False, unique=True),
+    Column("state", Text, nullable=False),  # see `SealState`
+    Column("size", BigInteger),  # of the sealed file
+    Column("digest", LargeBinary(32)),
+    Column("created_at", Double, nullable=False),
+    Column("made_at", Double),
+    Column("expires_at", Double),  # null: it does not end by itself
+    Column("held", Text),  # why a person stopped that
+    Column("authority", Text),
+    Column("reference", Text),
+    Column("filed_at", Double),
+    Column("restored_at", Double),
+    Column("ended_at", Double),
+    Column("detail", Text, nullable=False),
+    Column("event_seq", BigInteger),  # the event that tells how it stands
+    Index(None, "plan_id"),
+    Index(None, "sha256"),
+    Index(None, "state", "expires_at"),
 )
 
 events = Table(

@@ -17,6 +17,7 @@ from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import CHAIN_START, Kind, entry_hash
 from fedi_safety.ledger.explanations import digest as digest_of
 from fedi_safety.ledger.followup.app_actions import digest as digest_of_action
+from fedi_safety.ledger.followup.seals import digest as digest_of_seal
 from fedi_safety.ledger.followup.traces import digest as digest_of_trace
 from fedi_safety.ledger.followup.traces import sightings_of
 from fedi_safety.ledger.planning import identity
@@ -34,6 +35,7 @@ from fedi_safety.ledger.schema import (
     objects,
     plans,
     runs,
+    seals,
     sightings,
     stores,
     traces,
@@ -72,6 +74,7 @@ def verify(database: Database) -> Verification:
             _check_dismissals(connection)
             _check_traces(connection)
             _check_app_actions(connection, told.app_actions)
+            _check_seals(connection, told.seals)
             _check_confirmations(connection)
         except _Broken as broken:
             return Verification(length, head.hex(), str(broken))
@@ -93,11 +96,12 @@ def _not_covered(connection: Connection) -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class _Told:
-    """What the chain told last: why the breakers of each store hold, and by which event each app action stands."""
+    """What the chain told last: why breakers hold, and by which event each app action and sealed copy stands."""
 
     breakers: dict[str, str | None] = field(default_factory=dict)
     action_breakers: dict[str, str | None] = field(default_factory=dict)
     app_actions: dict[int, int] = field(default_factory=dict)
+    seals: dict[int, int] = field(default_factory=dict)
 
 
 def _check_chain(connection: Connection, length: int, head: bytes) -> _Told:
@@ -126,6 +130,8 @@ def _check_chain(connection: Connection, length: int, head: bytes) -> _Told:
                 last.action_breakers[said["store"]] = said["why"]
             elif kind in _OF_ACTIONS:
                 last.app_actions[said["about"]] = seq
+            elif kind.startswith("seal."):
+                last.seals[said["about"]] = seq
             expected, before = seq + 1, own
         _check_runs(connection, page)
         after = page[-1].seq
@@ -175,6 +181,7 @@ def _check_counts(connection: Connection) -> None:
         (Kind.RUN_ENDED, select(func.count(runs.c.ended_at)), "ended runs"),
         (Kind.TRACED, select(func.count()).select_from(traces), "traces"),
         (Kind.ACTION_PLANNED, select(func.count()).select_from(app_actions), "actions through the app"),
+        (Kind.SEAL_RESERVED, select(func.count()).select_from(seals), "sealed copies"),
         (Kind.JUDGED, select(func.count(judgements.c.event_seq)), "judgements"),
     ):
         told = connection.execute(select(func.count()).where(events.c.kind == kind.value)).scalar_one()
@@ -352,6 +359,19 @@ def _check_app_actions(connection: Connection, told_last: dict[int, int]) -> Non
                 raise _Broken(f"action {row.id} through the app is not what its last event says")
             if row.open != ActionState(row.state).open:
                 raise _Broken(f"action {row.id} through the app is {row.state}, and not held so")
+
+
+def _check_seals(connection: Connection, told_last: dict[int, int]) -> None:
+    """Compare every sealed copy with the last event about it, which vouches for all that its row says."""
+    for page in _pages(connection, select(*seals.c), seals.c.id):
+        told = _told(connection, [row.event_seq for row in page if row.event_seq is not None])
+        for row in page:
+            said = told.get(row.event_seq, {})
+            own = row.id, row.state, digest_of_seal(row._mapping)
+            if row.event_seq != told_last.get(row.id) or own != tuple(
+                said.get(name) for name in ("about", "seal", "digest")
+            ):
+                raise _Broken(f"the sealed copy {row.name} is not what its last event says")
 
 
 def _check_confirmations(connection: Connection) -> None:

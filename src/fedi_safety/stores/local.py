@@ -199,7 +199,7 @@ class LocalStore:
 
     def fetch(self, obj: Object, accept: Callable[[bytes], object]) -> bytes:
         """Return the file's bytes if it is unchanged before and after reading; see the `Store` port."""
-        with self._opened(obj) as fd:
+        with self.opened(obj) as fd:
             info = os.fstat(fd)
             if not _same(obj, info):
                 raise Unscannable(Reason.CHANGED, "it changed after it was listed")
@@ -229,7 +229,7 @@ class LocalStore:
 
     def _remove(self, obj: Object, sha256: bytes) -> Removal:
         parent, _, name = key_bytes(obj.key).rpartition(b"/")
-        with self._opened(obj) as fd, self._directory(parent) as dir_fd:
+        with self.opened(obj) as fd, self.directory(parent) as dir_fd:
             before = os.fstat(fd)
             if not stat.S_ISREG(before.st_mode) or not _same(obj, before):
                 return Removal(PlanState.CHANGED, "size, time or inode differ from what was judged")
@@ -260,7 +260,7 @@ class LocalStore:
         closed: dict[bytes, str] = {}
         for parent, names in keys_of.items():
             try:
-                with self._directory(parent) as fd:
+                with self.directory(parent) as fd:
                     remedy = _closed(fd, names)
             except OSError as error:
                 if error.errno in _GONE:
@@ -295,7 +295,8 @@ class LocalStore:
         return fd
 
     @contextmanager
-    def _directory(self, key: bytes) -> Iterator[int]:
+    def directory(self, key: bytes) -> Iterator[int]:
+        """Hold a descriptor of the directory `key` (b"" is the root), reached without following links."""
         fd = self._open_dir(key)
         try:
             yield fd
@@ -303,13 +304,13 @@ class LocalStore:
             os.close(fd)
 
     @contextmanager
-    def _opened(self, obj: Object) -> Iterator[int]:
+    def opened(self, obj: Object) -> Iterator[int]:
         """Open an object's file for reading. Raises `Unscannable` with vanished, changed or unreadable."""
         parent, _, name = key_bytes(obj.key).rpartition(b"/")
         if name in (b"", b".", b"..") or b".." in parent.split(b"/"):
             raise Unscannable(Reason.UNREADABLE, "the key leads out of the store")
         try:
-            with self._directory(parent) as dir_fd:
+            with self.directory(parent) as dir_fd:
                 fd = os.open(name, _FILE_FLAGS, dir_fd=dir_fd)
         except OSError as error:
             if error.errno == errno.ENOENT:

@@ -245,6 +245,16 @@ class PictrsStore:
         picture = self._client.find(obj.key) if is_hash(obj.key) else None
         return None if picture is None else describe(self._client, picture, self._database)
 
+    @property
+    def client(self) -> PictrsClient:
+        """What speaks to the pict-rs, for what puts pictures back."""
+        return self._client
+
+    @property
+    def database(self) -> PictrsDatabase | None:
+        """Its PostgreSQL repository, where one is configured."""
+        return self._database
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()

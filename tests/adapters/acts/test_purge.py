@@ -14,12 +14,13 @@ from fedi_safety.acts.purge import Purge, PurgeUnavailable, RemovePurging, keys_
 from fedi_safety.app.acts import ACTS, ActRow, act_for, acts_for
 from fedi_safety.clients.pictrs import PictrsClient, hash_of, slug_of
 from fedi_safety.clients.pictrs_database import Owner, PictrsDatabase
-from fedi_safety.config.schema import Settings
+from fedi_safety.config.schema import Seal, Settings
 from fedi_safety.core.enums import ACT_WORDS, ActKind, PlanState, Reason, act_word
 from fedi_safety.core.errors import UsageError
 from fedi_safety.core.ports import Act
 from fedi_safety.core.types import Object, Outcome, Plan, Removal
 from support.fakes import FakeStore
+from support.sealing import NO_SEALS, public
 
 CONTENT = b"condemned"
 SHA256 = hashlib.sha256(CONTENT).digest()
@@ -293,14 +294,14 @@ def settings(act: str | None = None, url: str | None = None) -> Settings:
 
 def test_acts_are_chosen_by_store_and_settings() -> None:
     own, files = Pictures(), Named("file:///files")
-    acts = acts_for(settings(), own)
+    acts = acts_for(settings(), own, NO_SEALS)
     assert isinstance(acts[ActKind.PURGE], RemovePurging)
     assert acts[ActKind.PURGE].kind is ActKind.PURGE
     assert act_for(settings(), own) is ActKind.PURGE
     assert act_for(settings(), files) is ActKind.DELETE
-    assert isinstance(acts_for(settings("purge", "http://host"), files)[ActKind.PURGE], Purge)
+    assert isinstance(acts_for(settings("purge", "http://host"), files, NO_SEALS)[ActKind.PURGE], Purge)
     # A plan of an earlier configuration fails by name instead of breaking the run.
-    unavailable = acts_for(settings(), files)[ActKind.PURGE]
+    unavailable = acts_for(settings(), files, NO_SEALS)[ActKind.PURGE]
     assert isinstance(unavailable, PurgeUnavailable)
     store = FakeStore({KEY: CONTENT})
     outcome = unavailable.perform(plan_of(store))
@@ -311,8 +312,10 @@ def test_acts_are_chosen_by_store_and_settings() -> None:
 def test_every_act_has_a_row_and_a_word() -> None:
     assert ACTS.keys() == set(ActKind)
     assert (*(kind.value for kind in ActKind), "report") == ACT_WORDS
+    sealing = {"seal": Seal(recipients=(public(),), vault="s3://vault")}
     for word in ACT_WORDS:
-        assert act_word(act_for(settings(word, "http://host"), Named("file:///files"))) == word
+        chosen = settings(word, "http://host").model_copy(update=sealing)
+        assert act_word(act_for(chosen, Named("file:///files"))) == word
     assert act_for(settings("report"), Pictures()) is None
 
 
@@ -330,10 +333,10 @@ class Noting:
 
 
 def test_an_act_that_has_another_one_done_is_a_row(monkeypatch: pytest.MonkeyPatch, store: FakeStore) -> None:
-    row = ActRow(lambda settings, store: Noting(ACTS[ActKind.DELETE].open(settings, store)))
+    row = ActRow(lambda settings, store, seals: Noting(ACTS[ActKind.DELETE].open(settings, store, seals)))
     monkeypatch.setitem(ACTS, ActKind.PURGE, row)
     assert act_for(settings("purge"), store) is ActKind.PURGE
-    outcome = acts_for(settings("purge"), store)[ActKind.PURGE].perform(plan_of(store))
+    outcome = acts_for(settings("purge"), store, NO_SEALS)[ActKind.PURGE].perform(plan_of(store))
     assert (outcome.state, outcome.receipt) == (PlanState.DONE, {"noted": KEY})
     assert store.removed == [KEY]
 
@@ -349,8 +352,8 @@ def test_delete_under_a_configured_pictrs_warns_once(caplog: pytest.LogCaptureFi
     store = Named("file:///some/files")
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            acts_for(settings(None, "http://host"), store)
-        acts_for(settings("purge", "http://host"), Named("file:///purged"))
-        acts_for(settings(), Named("file:///unrelated"))
+            acts_for(settings(None, "http://host"), store, NO_SEALS)
+        acts_for(settings("purge", "http://host"), Named("file:///purged"), NO_SEALS)
+        acts_for(settings(), Named("file:///unrelated"), NO_SEALS)
     assert [r.getMessage().partition(":")[0] for r in caplog.records] == ["file"]
     assert "pict-rs will not know" in caplog.records[0].getMessage()

@@ -37,6 +37,7 @@ STEPS = {
     for step in (
         _package("sftp", "openssh-server", "sshd", "ssh-keygen", "ssh-agent", "ssh-add"),
         _package("postgresql", "postgresql", "initdb", "postgres"),
+        _package("age", "age", "age", "age-keygen"),
         _package("nginx", "nginx-light", "nginx"),
         _package("curl", "curl", "curl"),
         _package("minisign", "minisign", "minisign"),

@@ -11,6 +11,7 @@ import typer
 from fedi_safety.cli.options import ConfigOption, LedgerOption, LogLevelOption, QuietOption, YesOption
 from fedi_safety.cli.shell import shell
 from fedi_safety.core.errors import ConfigError, UsageError
+from fedi_safety.core.sealing.law import Preset
 from fedi_safety.core.wording.hints import Called, call, called, command
 
 if TYPE_CHECKING:
@@ -36,7 +37,19 @@ def init(
     ] = None,
     act: Annotated[
         str | None,
-        typer.Option("--act", metavar="ACTION", help="What is done about condemned objects: report, delete or purge."),
+        typer.Option(
+            "--act",
+            metavar="ACTION",
+            help="What is done about condemned objects: report, delete, purge, or a preset, such as seal-and-hold.",
+        ),
+    ] = None,
+    recipient: Annotated[
+        list[str] | None,
+        typer.Option("--recipient", metavar="KEY", help="A public key that opens sealed copies; may be repeated."),
+    ] = None,
+    vault: Annotated[
+        str | None,
+        typer.Option("--vault", metavar="PLACE", help="Where sealed copies are kept; left out, beside the ledger."),
     ] = None,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
@@ -61,11 +74,22 @@ def init(
     if given.missing and not sh.can_ask:
         cause = f"there is no terminal to ask on; not given: {', '.join(given.missing)}"
         raise UsageError("init", cause, "give them, or run it on a terminal")
+    seal = questions.sealing(sh, recipient or (), vault)
     word = questions.server(sh, given.server)
     where = questions.store(sh, given.store, word)
     names = questions.detectors(sh, given.detectors)
+    done = questions.act(sh, given.act, where, seal)
     chosen = FirstSettings(
-        word, where.written, names, questions.act(sh, given.act, where), ledger, where.secrets, where.from_variables
+        word,
+        where.written,
+        names,
+        done,
+        ledger,
+        where.secrets,
+        where.from_variables,
+        preset=done if done in list(Preset) else None,
+        recipients=() if seal is None else seal.recipients,
+        vault=None if seal is None else seal.vault,
     )
     loaded: list[Settings] = []
     write_new(
@@ -95,7 +119,8 @@ def _notes(chosen: FirstSettings, loaded: Settings, where: Place) -> Iterator[st
     """Yield what a person must know beside it."""
     from fedi_safety.config.locations import ledger_path, system_data, there
 
-    for key, value in (("store", chosen.store), ("act", chosen.act), ("detectors", list(chosen.detectors))):
+    act = chosen.act if chosen.preset is None else None
+    for key, value in (("store", chosen.store), ("act", act), ("detectors", list(chosen.detectors))):
         if getattr(loaded, key) != value:
             yield f"note: `{key}` is {getattr(loaded, key)} all the same: a variable or .env says so, and wins"
     for key in chosen.from_variables:

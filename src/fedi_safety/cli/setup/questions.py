@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from textwrap import wrap
 from typing import TYPE_CHECKING, TypeVar
@@ -16,7 +16,7 @@ from fedi_safety.core.wording.nearest import did_you_mean, nearest
 if TYPE_CHECKING:
     from fedi_safety.app.stores import Target
     from fedi_safety.cli.shell import Shell
-    from fedi_safety.config.schema import Settings
+    from fedi_safety.config.schema import Seal, Settings
 
 T = TypeVar("T")
 _COLUMNS = 78
@@ -40,6 +40,7 @@ _MEANINGS = {
     NO_ACT: "leave everything as it is, and record it",
     "delete": "remove it from the store, for good",
     "purge": "remove it through pict-rs, for good",
+    "seal": "remove it, and keep a copy that your offline key alone opens",
 }
 
 
@@ -228,30 +229,79 @@ def detectors(sh: Shell, given: str | None) -> tuple[str, ...]:
     return ask(sh, given, offer(sh.settings), "Add it? [y/N]", chosen if given is None else named)
 
 
-def act(sh: Shell, given: str | None, place: Place) -> str:
-    """Return what is done about condemned objects, tried as far as it removes."""
+def sealing(sh: Shell, recipients: Sequence[str], vault: str | None) -> Seal | None:
+    """Return for whose keys copies are sealed and where, by options or variables; None where nobody named a key.
+
+    Without a vault it is a directory beside the default ledger, which is made.
+    """
+    from fedi_safety.acts.sealed_file import recipients_of
+    from fedi_safety.config.locations import default_vault
+    from fedi_safety.config.schema import Seal
+
+    keys = tuple(recipients) or sh.settings.seal.recipients
+    if not keys:
+        if vault is not None:
+            raise UsageError("--vault", "nobody is named who could open what is sealed", "give --recipient as well")
+        return None
+    recipients_of(keys)
+    place = vault or sh.settings.seal.vault
+    if place is None:
+        made = default_vault()
+        try:
+            made.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"vault {made}", f"it cannot be made: {error.strerror}", "name one by --vault") from error
+        place = str(made)
+    return Seal(recipients=keys, vault=place)
+
+
+def act(sh: Shell, given: str | None, place: Place, seal: Seal | None = None) -> str:
+    """Return what is done about condemned objects, tried as far as it removes: an action, or a preset of law.
+
+    Where a key is named that opens sealed copies, the presets that seal come first: a removal by a machine should be
+    one that can be undone.
+    """
     from fedi_safety.app.consent import possible_acts
     from fedi_safety.app.store_rights import store_rights
+    from fedi_safety.core.sealing.law import PRESETS, Preset
 
     opened = place.target.open()
-    words = (NO_ACT, *(kind.value for kind in possible_acts(place.settings, opened)))
+    settings = place.settings if seal is None else place.settings.model_copy(update={"seal": seal})
+    presets = [] if seal is None else [preset for preset in Preset if PRESETS[preset].seals]
+    acts = [kind.value for kind in possible_acts(settings, opened)]
+    words = (*presets, NO_ACT, *(word for word in acts if seal is None or word != "seal"))
+    first = str(words[0])
 
     def take(word: str) -> str:
-        word = word.lower() or NO_ACT
+        word = word.lower() or first
         if word not in words:
             remedy = f"use one of: {', '.join(words)}{did_you_mean(word, words)}"
+            if word in [*Preset, "seal"] and seal is None:
+                remedy = "give --recipient, a public key whose secret half is not on this machine (docs/seal.md)"
             raise UsageError(f"act {word}", f"it cannot be had for {opened.url}", remedy)
         if word != NO_ACT:
-            rights = store_rights(opened, place.settings.model_copy(update={"act": word}))
+            tried = "seal" if word in presets else word
+            rights = store_rights(opened, settings.model_copy(update={"act": tried}))
             if rights.removed.held is False:
                 remedy = f"or choose {NO_ACT}"
                 raise StoreUsageError(opened.url, f"act {word}: {rights.removed.detail}", remedy)
+            if tried == "seal":
+                _tell(sh, _try_vault(settings, opened.url))
             _tell(sh, rights.text)
         return word
 
-    meanings = (f"  {word:<7} {_MEANINGS[word]}" for word in words)
+    wide = max(7, *map(len, words))
+    meanings = (
+        f"  {word:<{wide}} {PRESETS[Preset(word)].meaning if word in presets else _MEANINGS[word]}" for word in words
+    )
     try:
         before = ("What shall be done with what the policy condemns?", *meanings)
-        return ask(sh, given, before, f"Your choice (Enter: {NO_ACT}):", take)
+        return ask(sh, given, before, f"Your choice (Enter: {first}):", take)
     finally:
         opened.close()
+
+
+def _try_vault(settings: Settings, store: str) -> str:
+    from fedi_safety.app.seal_checks import try_vault
+
+    return try_vault(settings, store)

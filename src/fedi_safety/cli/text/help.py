@@ -11,6 +11,7 @@ TASKS = {
     "Judge uploads": ("serve", "worker"),
     "See what was found": ("report", "history", "list", "show", "try", "trace"),
     "Say what you think of it": ("confirm", "dismiss"),
+    "Open and keep sealed copies": ("restore", "unseal", "hold", "release", "filed"),
     "Decide what is looked for": ("policy", "hashes", "calibrate", "concepts", "models"),
     "Set up and check": ("init", "doctor", "self-test", "ledger", "import-ledger", "completion"),
 }

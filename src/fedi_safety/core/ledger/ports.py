@@ -34,6 +34,7 @@ from fedi_safety.core.ledger.records import (
     Watermark,
 )
 from fedi_safety.core.ledger.removals import RemovalReader
+from fedi_safety.core.ledger.seals import SealKeeper, SealLedger, SealReader
 from fedi_safety.core.ledger.stored_scores import NoRuleHoldsFn, RedecideFn, Rescorer, ScorePage
 from fedi_safety.core.ledger.uploads import BacklogEntry, Move, UploadFigures, UploadNote, UploadState, UploadsToTrace
 from fedi_safety.core.moderation import Intended
@@ -101,7 +102,7 @@ class TraceLedger(UploadsToTrace, Protocol):
         ...
 
 
-class Ledger(Memory, TraceLedger, ActionLedger, ProgressLedger, HashReader, Protocol):
+class Ledger(Memory, TraceLedger, ActionLedger, ProgressLedger, HashReader, SealLedger, Protocol):
     """The durable memory. Reads may come from several threads; writes come from one.
 
     Every method that writes has committed, durably, when it returns. Errors: `LedgerError`, `LedgerUsageError`.
@@ -316,7 +317,9 @@ class UploadLedger(Ledger, MatchReader, Protocol):
 # --- people
 
 
-class LedgerReader(ActionReader, HistoryReader, HashReader, MatchReader, ProgressReader, RemovalReader, Protocol):
+class LedgerReader(
+    ActionReader, HistoryReader, HashReader, MatchReader, ProgressReader, RemovalReader, SealReader, Protocol
+):
     """What people look at; reads only. Errors: `LedgerError`, `LedgerUsageError`."""
 
     def list_objects(self, filters: Filters | None = None, limit: int | None = None) -> Iterator[Row]:
@@ -384,7 +387,7 @@ class LedgerReader(ActionReader, HistoryReader, HashReader, MatchReader, Progres
         ...
 
 
-class WholeLedger(WatchLedger, UploadLedger, LedgerReader, MatchLedger, Confirming, Protocol):
+class WholeLedger(WatchLedger, UploadLedger, LedgerReader, MatchLedger, Confirming, SealKeeper, Protocol):
     """Every side of a ledger, as opening one gives it; and what only a person does to it."""
 
     def dismiss(self, sha256: bytes, reason: str, run: int | None = None) -> int:

@@ -148,12 +148,12 @@ class Client:
         asked: dict[str, Any] = {"Bucket": self._bucket, "Prefix": prefix, "EncodingType": "url"}
         if self._old_listing:
             asked |= {"Marker": last} if last else {}
-            return self._ask("list_objects", **asked)
+            return self.ask("list_objects", **asked)
         if token:
             asked["ContinuationToken"] = token
         elif last:
             asked["StartAfter"] = last
-        return self._ask("list_objects_v2", **asked)
+        return self.ask("list_objects_v2", **asked)
 
     def _next_token(self, page: dict[str, Any], token: str, before: str, last: str) -> str:
         """Return the token of the next page, or "" where the service only knows the older listing by marker."""
@@ -182,7 +182,7 @@ class Client:
         token = ""
         for _ in range(most_pages):
             asked = {"Bucket": self._bucket, "Delimiter": "/", "EncodingType": "url"}
-            page = self._ask("list_objects_v2", **asked, **({"ContinuationToken": token} if token else {}))
+            page = self.ask("list_objects_v2", **asked, **({"ContinuationToken": token} if token else {}))
             directories += [
                 key_of(page, raw["Prefix"]) for raw in page.get("CommonPrefixes") or [] if raw.get("Prefix")
             ]
@@ -197,7 +197,7 @@ class Client:
     def first_keys(self, prefix: str, after: str, most: int) -> list[str]:
         """Return up to `most` keys from one page."""
         asked = {"Bucket": self._bucket, "Prefix": prefix, "EncodingType": "url", "MaxKeys": most}
-        page = self._ask("list_objects_v2", **asked, **({"StartAfter": after} if after else {}))
+        page = self.ask("list_objects_v2", **asked, **({"StartAfter": after} if after else {}))
         return [key_of(page, raw.get("Key")) for raw in page.get("Contents") or []]
 
     def get(self, key: str, version: str | None = None) -> Body:
@@ -206,14 +206,14 @@ class Client:
 
     def head(self, key: str) -> Head:
         """Return what the service says of an object without its bytes."""
-        return _head(self._ask("head_object", Key=key, Bucket=self._bucket))
+        return _head(self.ask("head_object", Key=key, Bucket=self._bucket))
 
     def versions(self, key: str) -> list[Version]:
         """Return all versions and delete markers of exactly this key, newest first."""
         found: list[Version] = []
         marks: dict[str, Any] = {}
         while True:
-            page = self._ask("list_object_versions", Bucket=self._bucket, Prefix=key, EncodingType="url", **marks)
+            page = self.ask("list_object_versions", Bucket=self._bucket, Prefix=key, EncodingType="url", **marks)
             beyond = False
             for kind in ("Versions", "DeleteMarkers"):
                 for raw in page.get(kind) or []:
@@ -231,10 +231,11 @@ class Client:
     def delete(self, key: str, version: str | None = None) -> bool:
         """Delete a version, or the key as it stands. Returns whether that only put a delete marker over it."""
         chosen = {"VersionId": version} if version else {}
-        answer = self._ask("delete_object", Bucket=self._bucket, Key=key, **chosen)
+        answer = self.ask("delete_object", Bucket=self._bucket, Key=key, **chosen)
         return bool(answer.get("DeleteMarker")) and not version
 
-    def _ask(self, name: str, **asked: Any) -> dict[str, Any]:
+    def ask(self, name: str, **asked: Any) -> dict[str, Any]:
+        """Return the answer to a request by botocore's name for it, insisted on. It names no bucket by itself."""
         method = getattr(self._client, name)
 
         for part in _NAMING & asked.keys():

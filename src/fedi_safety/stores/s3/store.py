@@ -91,6 +91,16 @@ class S3Store:
         """The canonical URL, with the endpoint, without credentials."""
         return self._address.url
 
+    @property
+    def client(self) -> Client:
+        """The requests to the bucket, for what writes there."""
+        return self._client
+
+    @property
+    def address(self) -> Address:
+        """The bucket, and the prefix that is this store's root."""
+        return self._address
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()

@@ -30,6 +30,7 @@ from fedi_safety.stores.sftp.connections import BROKEN, Engine, Link, Lost, Pool
 from fedi_safety.stores.sftp.listing import Lister, entered, info_of, is_straight, untyped
 from fedi_safety.stores.sftp.rights import Beside, try_right
 from fedi_safety.stores.sftp.trust import HostKeys, Place, read_login, read_url
+from fedi_safety.stores.sftp.writing import Files
 
 _T = TypeVar("_T")
 HEAD_BYTES = 4096
@@ -80,6 +81,11 @@ class SftpStore:
     def url(self) -> str:
         """The `sftp://` URL of the directory as the server resolves it, without a password."""
         return self._place.server + quote_from_bytes(self._root)
+
+    @property
+    def files(self) -> Files:
+        """The directory, for what writes there."""
+        return Files(self._run, self._pool, self._root, self._place)
 
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
         try:
@@ -211,7 +217,7 @@ class SftpStore:
             try:
                 with _refusals():
                     parts = [head]
-                    async for block in _blocks(link, handle, len(head), obj.size):
+                    async for block in blocks(link, handle, len(head), obj.size):
                         parts.append(block)
                     attrs, again = await link.ask(
                         untyped(link.handler.fstat(handle, 0)),
@@ -266,7 +272,7 @@ class SftpStore:
         handle = await self._checked(link, path, obj)
         digest, count = hashlib.sha256(), 0
         try:
-            async for block in _blocks(link, handle, 0, obj.size):
+            async for block in blocks(link, handle, 0, obj.size):
                 digest.update(block)
                 count += len(block)
             (attrs,) = await link.ask(link.handler.fstat(handle, 0))
@@ -371,7 +377,7 @@ async def _block(link: Link, handle: bytes, offset: int, count: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def _blocks(link: Link, handle: bytes, start: int, end: int) -> AsyncIterator[bytes]:
+async def blocks(link: Link, handle: bytes, start: int, end: int) -> AsyncIterator[bytes]:
     """Yield a file's bytes in order, with several requests under way; ends early where the file does."""
     size = min(_READ_BYTES, link.handler.limits.max_read_len or _READ_BYTES)
     for at in range(start, end, size * _READS_AHEAD):

@@ -1,0 +1,186 @@
+"""What sealing adds to a removal, and how much memory it takes: `./dev bench seal [--count N] [--mb N] [--folder DIR]`.
+
+Side by side in one run, in turns: objects of random bytes are removed by `delete`, and by `seal` with the vault on the
+same disk. `removal` is the removal alone (start, remove, verify, close); `pass` is a whole scan that judges pictures of
+that size by the embedded detectors and removes them. Memory is what a process that seals one object takes above before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from fedi_safety.acts.delete import Remove
+from fedi_safety.app.engine import open_engine
+from fedi_safety.app.ledger import SystemClock, open_settings_ledger
+from fedi_safety.app.scan import scan
+from fedi_safety.config.schema import Seal, Settings
+from fedi_safety.core.enforcement import Acting
+from fedi_safety.core.enums import ActKind, Detail, MediaType, PlanState
+from fedi_safety.core.ports import Act
+from fedi_safety.core.runs import ScanRequest, Tally
+from fedi_safety.core.types import Decoded, Object, Plan
+from fedi_safety.policies import load_policy
+from fedi_safety.stores.local import LocalStore
+from support.fakes import FakeDecoder, text_frame
+from support.passes import RED_CIRCLE, Bench
+from support.sealing import RememberedSeals, SealedFolder, public
+
+_POLICY = """\
+[factors]
+anything = ["nsfw.open_nsfw"]
+
+[[rules]]
+name = "anything"
+when = { anything = 0.0000001 }
+verdict = "block"
+"""
+
+
+class Condemning(FakeDecoder):
+    """Shows a red circle for whatever it is given."""
+
+    def decode(self, data: bytes, media_type: MediaType, detail: Detail = Detail.COARSE) -> Decoded:  # noqa: ARG002
+        """Return one frame."""
+        return Decoded(media_type, 100, 50, (text_frame(0, RED_CIRCLE),), None)
+
+
+def removal(folder: Path, act: ActKind, data: Sequence[bytes]) -> float:
+    """Return the seconds that removing one object takes, record included."""
+    media = folder / "media"
+    media.mkdir(parents=True)
+    for number, body in enumerate(data):
+        (media / f"{number}").write_bytes(body)
+    os.sync()
+    bench = Bench(folder / "ledger.db", LocalStore(str(media)), decoder=Condemning())
+    bench.scan(dry_run=True, act=act)
+    run = bench.ledger.begin_run("apply", bench.store.url, {})
+    vault = SealedFolder(folder / "vault")
+    acts: dict[ActKind, Act] = {
+        ActKind.DELETE: Remove(bench.store),
+        ActKind.SEAL: vault.act(bench.store, bench.ledger, bench.clock),
+    }
+    plans = list(bench.ledger.open_plans(bench.store.url))
+    began = time.perf_counter()
+    Acting(bench.ledger, acts, run, tally := Tally()).carry_out(plans)
+    took = time.perf_counter() - began
+    assert tally.acted == len(data), tally
+    bench.store.close()
+    bench.close()
+    return took / len(data)
+
+
+def whole_pass(folder: Path, act: ActKind, pictures: Sequence[bytes]) -> float:
+    """Return the seconds that a scan takes for one picture, which it judges and removes."""
+    media, rules = folder / "media", folder / "policy.toml"
+    media.mkdir(parents=True)
+    (folder / "vault").mkdir()
+    rules.write_text(_POLICY)
+    for number, body in enumerate(pictures):
+        (media / f"{number}.jpg").write_bytes(body)
+    os.sync()
+    seal = Seal(recipients=(public(),), vault=str(folder / "vault"))
+    settings = Settings(policy=str(rules), act=act.value, seal=seal, ledger=str(folder / "ledger.db"))
+    store, ledger = LocalStore(str(media)), open_settings_ledger(settings)
+    engine, policy = open_engine(settings), load_policy(settings.policy)
+    request = ScanRequest(store.url, act=act, resume_acts=True)
+    began = time.perf_counter()
+    report = scan(settings, request, ledger=ledger, store=store, engine=engine, policy=policy)
+    took = time.perf_counter() - began
+    engine.close()
+    assert report.tally.acted == len(pictures), report.as_json()
+    store.close()
+    ledger.dispose()
+    return took / len(pictures)
+
+
+def noise_picture(megabytes: float) -> bytes:
+    """Return a JPEG of about this size: noise, which no detector knows."""
+    side = int((megabytes * 1_000_000 / 1.45) ** 0.5)
+    out = io.BytesIO()
+    pixels = np.random.default_rng().integers(0, 256, (side, side, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(out, "JPEG", quality=90)
+    return out.getvalue()
+
+
+def memory(folder: Path, size: int) -> float:
+    """Return how many times its size the sealing of one object takes in memory, at most, in this process."""
+    media = folder / "media"
+    media.mkdir(parents=True)
+    (media / "0").write_bytes(os.urandom(1000))
+    with (media / "1").open("wb") as stream:
+        for _ in range(size // 1_000_000):
+            stream.write(os.urandom(1_000_000))
+    store, before = LocalStore(str(media)), 0
+    act = SealedFolder(folder / "vault").act(store, RememberedSeals(), SystemClock())
+    for number, obj in enumerate(item for item in store.list() if isinstance(item, Object)):
+        with (media / obj.key).open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").digest()
+        before = most_held() if number else before
+        outcome = act.perform(Plan(number + 1, obj, digest, ActKind.SEAL, PlanState.STARTED))
+        assert outcome.state is PlanState.DONE, outcome.detail
+    act.close()
+    store.close()
+    return (most_held() - before) / size
+
+
+def most_held() -> int:
+    """Return the most bytes that this process has held in memory; what it was before it became this program aside."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+def main() -> None:
+    """Measure, and print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=12, help="objects of a turn (default: %(default)s)")
+    parser.add_argument("--turns", type=int, default=4, help="turns of each (default: %(default)s)")
+    parser.add_argument("--mb", type=float, default=10.0, help="megabytes of an object (default: %(default)s)")
+    parser.add_argument("--folder", help="where it is measured; a folder of its own in the system's, if not given")
+    parser.add_argument("--memory", type=int, metavar="BYTES", help="measure that of one object alone, in this process")
+    options = parser.parse_args()
+    if options.memory is not None:
+        with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
+            print(round(memory(Path(temporary), options.memory), 2))
+        return
+    size = int(options.mb * 1_000_000)
+    found: dict[str, Any] = {"mb": options.mb, "count": options.count, "turns": options.turns}
+    data = [b"pic" + os.urandom(size - 3) for _ in range(options.count)]
+    pictures = [noise_picture(options.mb) for _ in range(max(2, options.count // 3))]
+    with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
+        base = Path(temporary)
+        for name, measured, bodies in (("removal", removal, data), ("pass", whole_pass, pictures)):
+            took: dict[ActKind, list[float]] = {ActKind.DELETE: [], ActKind.SEAL: []}
+            for turn in range(options.turns):
+                for act in took:
+                    took[act].append(measured(base / f"{name}-{turn}-{act.value}", act, bodies))
+            alone, sealed = (statistics.median(took[act]) for act in took)
+            found[name] = {
+                "delete_ms": round(alone * 1000, 1),
+                "seal_ms": round(sealed * 1000, 1),
+                "added_ms": round((sealed - alone) * 1000, 1),
+                "added_share": round(sealed / alone - 1, 3),
+            }
+    child = subprocess.run([sys.executable, __file__, "--memory", "100000000"], capture_output=True, check=True)
+    found["memory_times_size"] = float(child.stdout)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

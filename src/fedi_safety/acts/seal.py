@@ -1,0 +1,196 @@
+"""The act `seal`: keep a copy that only the operator's offline keys open, then have another act take the original.
+
+The order is: read, seal, sync, prove, record, remove. That a sealed file opens is proved before the original goes: it
+is made for one key more, which was drawn in memory for it alone, opens what was read back once, and is forgotten. In
+the clear the object is in memory only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from fedi_safety import __version__
+from fedi_safety.core.enums import ActKind, PlanState, Reason
+from fedi_safety.core.errors import FediSafetyError, SealError, Unscannable
+from fedi_safety.core.ledger.seals import SealWriter
+from fedi_safety.core.ports import Act, Clock, Store
+from fedi_safety.core.sealing.copies import Restorer, Seal, SealState, Vault
+from fedi_safety.core.types import Outcome, Plan
+
+if TYPE_CHECKING:
+    from fedi_safety.acts.sealed_file import Contents, Recipient
+
+_LEFT = "it is left where it is"
+
+
+class SealFirst:
+    """Seals planned objects of one store, then has `then` take them out of it. The record goes through `seals`."""
+
+    kind = ActKind.SEAL
+
+    def __init__(
+        self,
+        store: Store,
+        then: Act,
+        vault: Callable[[str | None], Vault],
+        restorer: Callable[[], Restorer],
+        recipients: Sequence[Recipient],
+        seals: SealWriter,
+        clock: Clock,
+        *,
+        keep_s: float | None = None,
+    ) -> None:
+        """Seal for `recipients`; the copy ends after `keep_s` seconds, or not by itself.
+
+        `vault` opens the configured vault, or the one at a URL that an earlier run has sealed to. Vault and restorer
+        are opened when the first object is sealed: most runs seal nothing.
+        """
+        self._store = store
+        self._then = then
+        self._open_vault = vault
+        self._open_restorer = restorer
+        self._recipients = recipients
+        self._seals = seals
+        self._clock = clock
+        self._keep_s = keep_s
+        self._opened: tuple[Vault, Restorer] | None = None
+
+    @property
+    def removes_by(self) -> ActKind:
+        """The act that takes the original."""
+        return self._then.kind
+
+    def perform(self, plan: Plan) -> Outcome:
+        """Seal the plan's object, prove that the copy opens, record it, and remove the original; see the `Act` port."""
+        try:
+            if self._opened is None:
+                self._opened = self._open_vault(None), self._open_restorer()
+            vault, restorer = self._opened
+            seal = self._seals.reserve_seal(plan, vault.url)
+            if seal.vault == vault.url:
+                free = self._free(plan, seal, vault, restorer)
+            else:  # sealed by an earlier run that did not come to its end, in the vault of then
+                with closing(self._open_vault(seal.vault)) as other:
+                    free = self._free(plan, seal, other, restorer)
+            if isinstance(free, Outcome):
+                return free
+        except FediSafetyError as error:
+            return Outcome(plan, PlanState.FAILED, f"not sealed, so {_LEFT}: {error.line()}")
+        if not free:
+            return Outcome(plan, PlanState.FAILED, f"a person's word came between; {_LEFT}")
+        return _with_seal(self._then.perform(plan), seal)
+
+    def close(self) -> None:
+        """Close what was opened to seal. May be called twice."""
+        if self._opened is not None:
+            vault, restorer = self._opened
+            self._opened = None
+            restorer.close()
+            vault.close()
+
+    def _free(self, plan: Plan, seal: Seal, vault: Vault, restorer: Restorer) -> bool | Outcome:
+        """See that a copy stands in the vault and is recorded; return whether the original may go, or how it ended."""
+        if self._stands(vault, seal):
+            return self._seals.may_go(seal)
+        made = self._made(plan, seal, vault, restorer)
+        return made if isinstance(made, Outcome) else self._seals.record_seal(seal, *made, self._keep_s)
+
+    def _stands(self, vault: Vault, seal: Seal) -> bool:
+        """Whether the copy was recorded before, by an act that did not come to its end, and lies there unchanged."""
+        if seal.state is not SealState.SEALED:
+            return False
+        from fedi_safety.acts.sealed_file import digest_of
+
+        there = vault.get(seal.name)
+        return there is not None and len(there) == seal.size and digest_of(there) == seal.digest
+
+    def _made(self, plan: Plan, seal: Seal, vault: Vault, restorer: Restorer) -> tuple[int, bytes] | Outcome:
+        """Read, seal, sync and prove; return size and digest of the sealed file, or how it ended before."""
+        from fedi_safety.acts.sealed_file import Contents
+
+        try:
+            data = self._store.fetch(plan.object, _anything)
+            described = restorer.describe(plan.object, plan.sha256)
+        except Unscannable as error:
+            return _unread(plan, error)
+        at = self._clock.now()
+        contents = Contents(_manifest(self._store.url, plan, described, at), data, at)
+        with ThreadPoolExecutor(1) as beside:  # both take as long, and neither needs the other's processor
+            digest = beside.submit(hashlib.sha256, data)
+            return self._proved(contents, lambda: digest.result().digest() == plan.sha256, seal, vault) or Outcome(
+                plan, PlanState.CHANGED, "the content differs from what was judged"
+            )
+
+    def _proved(
+        self, contents: Contents, is_judged: Callable[[], bool], seal: Seal, vault: Vault
+    ) -> tuple[int, bytes] | None:
+        """Write the sealed file and open what was read back; None, and nothing written, for what was not judged."""
+        import pyrage
+
+        from fedi_safety.acts.sealed_file import digest_of
+
+        once = pyrage.x25519.Identity.generate()
+        sealed = contents.sealed([*self._recipients, once.to_public()])
+        if not is_judged():
+            return None
+        size, digest = len(sealed), digest_of(sealed)
+        vault.put(seal.name, sealed)
+        del sealed
+        there = vault.get(seal.name)
+        if there is None or not contents.opens(there, once):
+            raise SealError(f"{vault.url}: {seal.name}", "what was read back does not open", "check the vault's disk")
+        return size, digest
+
+
+class SealUnavailable:
+    """Stands for `seal` where it is not configured, so that plans of an earlier configuration fail by name."""
+
+    kind = ActKind.SEAL
+
+    def __init__(self, error: FediSafetyError) -> None:
+        """Keep why it is not."""
+        self._error = error
+
+    def perform(self, plan: Plan) -> Outcome:
+        """Fail, and say what to set."""
+        return Outcome(plan, PlanState.FAILED, f"not sealed, so {_LEFT}: {self._error.line()}")
+
+
+def _manifest(store: str, plan: Plan, described: Mapping[str, Any], at: float) -> dict[str, Any]:
+    """Return what must be known to put an object back. It lies inside the sealed file, and nowhere else."""
+    obj = plan.object
+    return {
+        "format": 1,
+        "made_by": f"fedi-safety {__version__}",
+        "sealed_at": at,
+        "store": store,
+        "key": obj.key,
+        "sha256": plan.sha256.hex(),
+        "size": obj.size,
+        "mtime_ns": obj.mtime_ns,
+        "tag": obj.tag,
+        "described": dict(described),
+    }
+
+
+def _unread(plan: Plan, error: Unscannable) -> Outcome:
+    if error.reason is Reason.CHANGED:
+        return Outcome(plan, PlanState.CHANGED, error.detail)
+    if error.reason is Reason.VANISHED:
+        return Outcome(plan, PlanState.GONE, "it was not there any more, so there was nothing to seal")
+    return Outcome(plan, PlanState.FAILED, f"it cannot be read again: {error.detail}; {_LEFT}")
+
+
+def _with_seal(outcome: Outcome, seal: Seal) -> Outcome:
+    receipt = {**outcome.receipt, "sealed": seal.name, "vault": seal.vault}
+    detail = f"sealed as {seal.name}; {outcome.detail}" if outcome.detail else f"sealed as {seal.name}"
+    return replace(outcome, detail=detail, receipt=receipt)
+
+
+def _anything(head: bytes) -> None:
+    """Accept every object."""

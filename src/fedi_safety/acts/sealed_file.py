@@ -1,0 +1,235 @@
+"""The sealed file: a plain tar with a manifest and the object, in age, so that `age -d FILE | tar x` opens it.
+
+It makes and opens such files in memory; where they lie it does not know.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from hashlib import sha256 as sha256_of
+from typing import Any, TypeAlias
+
+from fedi_safety.core.errors import SealError, SealUsageError
+from fedi_safety.core.sealing.copies import MANIFEST_NAME, OBJECT_NAME, SECRET_MARKS
+
+Recipient: TypeAlias = Any
+"""A public key of age or ssh, as pyrage has it: the library has no types."""
+
+Identity: TypeAlias = Any
+"""A secret key of age or ssh, as pyrage has it."""
+
+_BLOCK = tarfile.BLOCKSIZE
+_PROTECTED = ("age-encryption.org/", "-----BEGIN AGE ENCRYPTED FILE-----")
+_KEYS = "make one where nobody else works: age-keygen -o key.txt; its public half begins with age1"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What was in a sealed file. `manifest` is as `Contents` was given it."""
+
+    manifest: Mapping[str, Any]
+    data: bytes
+
+
+class Contents:
+    """The tar of one object: a stream over bytes that are in memory already, and what a copy is compared with."""
+
+    def __init__(self, manifest: Mapping[str, Any], data: bytes, at: float) -> None:
+        """Take an object with its manifest, which must be plain JSON; `at` (epoch seconds) is when it is sealed."""
+        text = json.dumps(manifest, indent=1, sort_keys=True).encode("ascii")
+        self._parts = [*_entry(MANIFEST_NAME, text, at), *_entry(OBJECT_NAME, data, at), memoryview(bytes(2 * _BLOCK))]
+        self.size = sum(map(len, self._parts))
+
+    def pieces(self) -> Iterator[memoryview]:
+        """Yield the tar's bytes in order."""
+        yield from self._parts
+
+    def sealed(self, recipients: Sequence[Recipient]) -> bytearray:
+        """Return the sealed file for these keys. Raises `SealError`."""
+        import pyrage
+
+        written = _Growing(self.size + self.size // 1024 + 4096 * (1 + len(recipients)))
+        try:
+            pyrage.encrypt_io(_Reader(self.pieces()), written, list(recipients))
+        except (pyrage.EncryptError, OSError) as error:
+            raise SealError("seal", f"age cannot seal it: {error}", "check `seal.recipients`") from error
+        return written.taken()
+
+    def opens(self, sealed: bytes, identity: Identity) -> bool:
+        """Whether a sealed file opens by this key, and is these contents byte for byte. Nothing opened is kept."""
+        import pyrage
+
+        compared = _Comparer(self.pieces())
+        try:
+            pyrage.decrypt_io(io.BytesIO(sealed), compared, [identity])
+        except (pyrage.DecryptError, OSError):  # the latter from amid a file that does not open to its end
+            return False
+        return compared.same
+
+
+def digest_of(sealed: bytes | bytearray) -> bytes:
+    """Return what a sealed file is known again by, without a key: BLAKE2b of 32 bytes, as `b2sum -l 256` tells it."""
+    return blake2b(sealed, digest_size=32).digest()
+
+
+def opened(name: str, sealed: bytes, identities: Sequence[Identity]) -> Opened:
+    """Return what is in a sealed file. Raises `SealUsageError` for keys that do not fit, `SealError` for a damaged one.
+
+    Nothing of a file that is cut or changed is returned.
+    """
+    import pyrage
+
+    written = io.BytesIO()
+    try:
+        pyrage.decrypt_io(io.BytesIO(sealed), written, list(identities))
+    except (pyrage.DecryptError, OSError) as error:
+        if "no matching keys" in str(error).lower():
+            raise SealUsageError(name, "it was not sealed for this key", "give --identity the one that fits") from error
+        raise _damaged(name) from error
+    written.seek(0)
+    try:
+        with tarfile.open(fileobj=written, mode="r:") as tar:
+            manifest = json.loads(_member(tar, MANIFEST_NAME))
+            data = _member(tar, OBJECT_NAME)
+        if sha256_of(data).hexdigest() != manifest["sha256"]:
+            raise _damaged(name)
+    except (tarfile.TarError, KeyError, TypeError, ValueError) as error:
+        raise SealError(name, "it opens, and is no sealed copy of ours", "`age -d FILE | tar x` unpacks it") from error
+    return Opened(manifest, data)
+
+
+def _damaged(name: str) -> SealError:
+    return SealError(name, "it is cut or changed: it does not open as it was sealed", "get it from a copy of the vault")
+
+
+def _member(tar: tarfile.TarFile, name: str) -> bytes:
+    stream = tar.extractfile(name)
+    if stream is None:
+        raise KeyError(name)
+    return stream.read()
+
+
+def recipients_of(words: Sequence[str]) -> list[Recipient]:
+    """Return the public keys that objects are sealed for. Raises `SealUsageError`; no secret is repeated."""
+    import pyrage
+
+    if not words:
+        raise SealUsageError("seal.recipients", "nobody is named who could open what is sealed", _KEYS)
+    found: dict[str, Recipient] = {}
+    for number, word in enumerate((each.strip() for each in words), 1):
+        thing = f"seal.recipients, number {number}"
+        if any(mark in word.upper() for mark in SECRET_MARKS):
+            raise SealUsageError(
+                thing,
+                "it is a secret key, which must never be on this machine",
+                "put its public half there (age-keygen -y FILE), and better make a new key: this one was here",
+            )
+        try:
+            kind = pyrage.ssh.Recipient if word.startswith("ssh-") else pyrage.x25519.Recipient
+            found[word] = kind.from_str(word)
+        except pyrage.RecipientError as error:
+            cause = f"{_shown(word)} is no public key of age or ssh (age1..., ssh-ed25519 ..., ssh-rsa ...)"
+            raise SealUsageError(thing, cause, _KEYS) from error
+    return list(found.values())
+
+
+def identities_of(name: str, text: bytes) -> list[Identity]:
+    """Return the secret keys in a file of age's, or an ssh key. Raises `SealUsageError`; no secret is repeated."""
+    import pyrage
+
+    thing = f"identity {name}"
+    if text.lstrip().startswith(tuple(mark.encode() for mark in _PROTECTED)):
+        raise SealUsageError(thing, "it is protected by a passphrase", "open it by age -d, and give it as --identity -")
+    try:
+        if b"PRIVATE KEY" in text:
+            return [pyrage.ssh.Identity.from_buffer(text)]
+        lines = [line.strip() for line in text.decode().splitlines()]
+        found: list[Identity] = [
+            pyrage.x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#")
+        ]
+    except (pyrage.IdentityError, UnicodeDecodeError) as error:
+        cause = "it holds no secret key of age or ssh that can be read without a passphrase"
+        if text.strip().startswith((b"age1", b"ssh-")):
+            cause = "it is a public key, which opens nothing"
+        raise SealUsageError(thing, cause, "give the file that age-keygen wrote") from error
+    if not found:
+        raise SealUsageError(thing, "there is no key in it", "give the file that age-keygen wrote")
+    return found
+
+
+def _shown(word: str) -> str:
+    return word if len(word) <= 24 else f"{word[:20]}..."
+
+
+def _entry(name: str, data: bytes, at: float) -> list[memoryview]:
+    info = tarfile.TarInfo(name)
+    info.size, info.mtime, info.mode = len(data), int(at), 0o600
+    header = info.tobuf(tarfile.USTAR_FORMAT)
+    return [memoryview(header), memoryview(data), memoryview(bytes(-len(data) % _BLOCK))]
+
+
+class _Reader:
+    """Reads pieces as one file, without a copy of the whole."""
+
+    def __init__(self, pieces: Iterator[memoryview]) -> None:
+        self._pieces = pieces
+        self._left = memoryview(b"")
+
+    def read(self, count: int = -1) -> bytes:
+        while not self._left:
+            following = next(self._pieces, None)
+            if following is None:
+                return b""
+            self._left = following
+        taken = self._left if count < 0 else self._left[:count]
+        self._left = self._left[len(taken) :]
+        return bytes(taken)
+
+
+class _Growing:
+    """A file in memory whose size is nearly known, so that it is not copied as it grows."""
+
+    def __init__(self, expected: int) -> None:
+        self._data = bytearray(expected)
+        self._at = 0
+
+    def write(self, data: bytes) -> int:
+        self._data[self._at : self._at + len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        pass
+
+    def taken(self) -> bytearray:
+        del self._data[self._at :]
+        return self._data
+
+
+class _Comparer:
+    """A file that keeps nothing of what is written, and knows whether it is what was expected."""
+
+    def __init__(self, pieces: Iterator[memoryview]) -> None:
+        self._expected = _Reader(pieces)
+        self._same = True
+
+    def write(self, data: bytes) -> int:
+        at = 0
+        while at < len(data) and self._same:
+            expected = self._expected.read(len(data) - at)
+            self._same = bool(expected) and data[at : at + len(expected)] == expected
+            at += len(expected)
+        return len(data)
+
+    def flush(self) -> None:
+        pass
+
+    @property
+    def same(self) -> bool:
+        """Whether all of it came, and nothing else."""
+        return self._same and not self._expected.read(1)

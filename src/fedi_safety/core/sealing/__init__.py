@@ -1,0 +1,1 @@
+"""What is said of sealed copies, and of the law that asks for them."""

@@ -1,0 +1,246 @@
+"""Sealed copies of what was removed. Works in the caller's transaction.
+
+Every change of a copy's row appends an event, which vouches for the row as it is then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select, update
+
+from fedi_safety.core.enums import PlanState, Verdict
+from fedi_safety.core.errors import LedgerUsageError, printable
+from fedi_safety.core.ports import Clock
+from fedi_safety.core.sealing.copies import Seal, SealState
+from fedi_safety.core.types import Plan
+from fedi_safety.ledger import codec
+from fedi_safety.ledger.database.base import Database
+from fedi_safety.ledger.events import Event, Kind, append
+from fedi_safety.ledger.schema import contents, objects, plans, seals, stores
+
+_s = seals.c
+VOUCHED = (
+    *("plan_id", "sha256", "store_id", "key", "vault", "name", "state", "size", "digest", "created_at", "made_at"),
+    *("expires_at", "held", "authority", "reference", "filed_at", "restored_at", "ended_at", "detail"),
+)
+_ROWS = select(seals, stores.c.url.label("store")).join(stores, stores.c.id == _s.store_id)
+_THERE = (SealState.RESERVED.value, SealState.SEALED.value)
+
+
+def digest(row: Any) -> str:
+    """Return the hash over a copy's columns, which its latest event carries."""
+    own = [cell.hex() if isinstance(cell := row[name], bytes) else cell for name in VOUCHED]
+    return hashlib.sha256(codec.dumps(own).encode("ascii")).hexdigest()
+
+
+def reserve(connection: Connection, at: float, plan: Plan, vault: str) -> Seal:
+    """See `SealWriter.reserve_seal`."""
+    query = _ROWS.where(_s.plan_id == plan.id, _s.state.in_(_THERE)).order_by(_s.id)
+    for row in connection.execute(query).all():
+        if row.vault == vault or row.state == SealState.SEALED.value:
+            return _seal(row)
+        gone = {"state": SealState.EXPIRING.value, "detail": "given up for another vault"}
+        _set(connection, at, None, row.id, Kind.SEAL_EXPIRING, gone)
+    owner = select(plans.c.object_id, objects.c.store_id, objects.c.key)
+    owner = owner.join(objects, objects.c.id == plans.c.object_id).where(plans.c.id == plan.id)
+    found = connection.execute(owner).one()
+    made = {
+        "plan_id": plan.id,
+        "sha256": plan.sha256,
+        "store_id": found.store_id,
+        "key": found.key,
+        "vault": vault,
+        "name": f"{secrets.token_hex(16)}.age",  # says nothing, not even to whoever knows hashes
+        "state": SealState.RESERVED.value,
+        "created_at": at,
+        "detail": "",
+    }
+    row_id = int(connection.execute(insert(seals).returning(_s.id), made).scalar_one())
+    return _set(connection, at, None, row_id, Kind.SEAL_RESERVED, {})
+
+
+def record(connection: Connection, at: float, seal: Seal, size: int, of: bytes, keep_s: float | None) -> bool:
+    """See `SealWriter.record_seal`."""
+    values = {
+        "state": SealState.SEALED.value,
+        "size": size,
+        "digest": of,
+        "made_at": at,
+        "expires_at": None if keep_s is None else at + keep_s,
+    }
+    _set(connection, at, None, seal.id, Kind.SEAL_MADE, values)
+    return may_go(connection, seal)
+
+
+def may_go(connection: Connection, seal: Seal) -> bool:
+    """Whether the original of a copy may be removed now: its plan is under way, and it stands condemned."""
+    c = contents.c
+    query = (
+        select(plans.c.id)
+        .join(contents, c.id == plans.c.content_id)
+        .where(plans.c.id == seal.plan, plans.c.state == PlanState.STARTED.value)
+        .where(c.verdict == Verdict.BLOCK.value, c.decided.is_(True), c.dismissed_at.is_(None))
+    )
+    return connection.execute(query).first() is not None
+
+
+def due(connection: Connection, now: float, limit: int) -> list[Seal]:
+    """See `SealLedger.due_seals`."""
+    query = _ROWS.where(_is_due(now)).order_by(_s.id).limit(limit)
+    return [_seal(row) for row in connection.execute(query)]
+
+
+def _is_due(now: float) -> ColumnElement[bool]:
+    idle = select(plans.c.id).where(plans.c.id == _s.plan_id, plans.c.open.is_(False)).exists()
+    over = and_(_s.state == SealState.SEALED.value, _s.held.is_(None), _s.expires_at <= now)
+    # A name that was reserved for an act that never came to its end: what lies under it has no record.
+    left = and_(_s.state == SealState.RESERVED.value, idle)
+    return or_(over, left, _s.state == SealState.EXPIRING.value)
+
+
+def start_destroying(connection: Connection, at: float, run: int | None, seal: Seal) -> bool:
+    """See `SealLedger.start_destroying`. A person's hold wins until then."""
+    row = connection.execute(select(_s.state).where(_s.id == seal.id, _is_due(at))).one_or_none()
+    if row is None:
+        return False
+    if row.state != SealState.EXPIRING.value:
+        _set(connection, at, run, seal.id, Kind.SEAL_EXPIRING, {"state": SealState.EXPIRING.value})
+    return True
+
+
+def end_destroying(connection: Connection, at: float, run: int | None, seal: Seal, detail: str) -> None:
+    """See `SealLedger.end_destroying`."""
+    state = connection.execute(select(_s.state).where(_s.id == seal.id)).scalar_one_or_none()
+    if state != SealState.EXPIRING.value:  # another store's pass was quicker
+        return
+    values = {"state": SealState.DESTROYED.value, "ended_at": at, "detail": printable(detail)[:500]}
+    _set(connection, at, run, seal.id, Kind.SEAL_DESTROYED, values)
+
+
+def listed(connection: Connection, sha256: bytes | None, states: Sequence[SealState]) -> list[Seal]:
+    """See `SealReader.seals`."""
+    query = _ROWS.order_by(_s.id)
+    if sha256 is not None:
+        query = query.where(_s.sha256 == sha256)
+    if states:
+        query = query.where(_s.state.in_([state.value for state in states]))
+    return [_seal(row) for row in connection.execute(query)]
+
+
+def change(connection: Connection, at: float, seal: Seal, kind: Kind, values: dict[str, Any], what: str) -> Seal:
+    """Change a copy by a person's word. Raises `LedgerUsageError` where its file is gone, or about to go."""
+    row = connection.execute(select(_s.state).where(_s.id == seal.id)).one_or_none()
+    state = None if row is None else row.state
+    if state != SealState.SEALED.value:
+        why = "is not complete yet" if state == SealState.RESERVED.value else "is destroyed"
+        raise LedgerUsageError(f"the sealed copy {seal.name}", why, f"there is nothing to {what}")
+    return _set(connection, at, None, seal.id, kind, values)
+
+
+def _set(connection: Connection, at: float, run: int | None, row_id: int, kind: Kind, values: dict[str, Any]) -> Seal:
+    """Change a row and tell of it; return it as it is then."""
+    if values:
+        connection.execute(update(seals).where(_s.id == row_id).values(values))
+    row = connection.execute(_ROWS.where(_s.id == row_id)).one()
+    told = {"about": row_id, "run": run, "seal": row.state, "name": row.name, "digest": digest(row._mapping)}
+    (seq,) = append(connection, at, [Event(kind, told, row.sha256)])
+    connection.execute(update(seals).where(_s.id == row_id).values(event_seq=seq))
+    return _seal(row)
+
+
+def _seal(row: Row[*tuple[Any, ...]]) -> Seal:
+    return Seal(
+        row.id,
+        row.plan_id,
+        row.store,
+        codec.key_text(row.key),
+        row.sha256,
+        row.vault,
+        row.name,
+        SealState(row.state),
+        row.size,
+        row.digest,
+        row.made_at,
+        row.expires_at,
+        row.held,
+        row.authority,
+        row.reference,
+        row.filed_at,
+        row.restored_at,
+        row.ended_at,
+        row.detail,
+    )
+
+
+class SealSide:
+    """The side of a ledger that keeps sealed copies; see the ports in `core.ledger.seals`."""
+
+    database: Database
+    clock: Clock
+
+    def reserve_seal(self, plan: Plan, vault: str) -> Seal:
+        """Return the sealed copy of this plan in this vault, made where there is none yet."""
+        with self.database.write() as connection:
+            return reserve(connection, self.clock.now(), plan, vault)
+
+    def record_seal(self, seal: Seal, size: int, digest: bytes, keep_s: float | None) -> bool:
+        """Commit that the file was read back and opens; return whether its content may still be removed."""
+        with self.database.write() as connection:
+            return record(connection, self.clock.now(), seal, size, digest, keep_s)
+
+    def may_go(self, seal: Seal) -> bool:
+        """Return whether the original of a copy that was made before may be removed now."""
+        with self.database.read() as connection:
+            return may_go(connection, seal)
+
+    def due_seals(self, limit: int) -> list[Seal]:
+        """Return copies whose time is over and that nobody holds, and files that belong to no act any more."""
+        with self.database.read() as connection:
+            return due(connection, self.clock.now(), limit)
+
+    def start_destroying(self, run: int | None, seal: Seal) -> bool:
+        """Commit that a file is about to be destroyed; return whether it may be."""
+        with self.database.write() as connection:
+            return start_destroying(connection, self.clock.now(), run, seal)
+
+    def end_destroying(self, run: int | None, seal: Seal, detail: str) -> None:
+        """Commit that a file is gone, after reading back."""
+        with self.database.write() as connection:
+            end_destroying(connection, self.clock.now(), run, seal, detail)
+
+    def seals(self, *, sha256: bytes | None = None, states: Sequence[SealState] = ()) -> list[Seal]:
+        """Return sealed copies, oldest first."""
+        with self.database.read() as connection:
+            return listed(connection, sha256, states)
+
+    def hold_seal(self, seal: Seal, reason: str) -> Seal:
+        """Stop that a copy ends by itself."""
+        with self.database.write() as connection:
+            return change(connection, self.clock.now(), seal, Kind.SEAL_HELD, {"held": printable(reason)}, "hold")
+
+    def release_seal(self, seal: Seal) -> Seal:
+        """Let it end by itself again."""
+        with self.database.write() as connection:
+            return change(connection, self.clock.now(), seal, Kind.SEAL_RELEASED, {"held": None}, "release")
+
+    def file_seal(self, seal: Seal, authority: str, reference: str, at: float, keep_s: float | None) -> Seal:
+        """Record that its content was reported to an authority; with `keep_s` it is kept that long from then on."""
+        values: dict[str, Any] = {"authority": printable(authority), "reference": printable(reference), "filed_at": at}
+        if keep_s is not None:
+            values["expires_at"] = at + keep_s
+        with self.database.write() as connection:
+            return change(connection, self.clock.now(), seal, Kind.SEAL_FILED, values, "file")
+
+    def note_opened(self, seal: Seal, how: str, detail: str) -> None:
+        """Record that a person opened a copy: `how` is `restored` or `unsealed`."""
+        now = self.clock.now()
+        kind = Kind.SEAL_RESTORED if how == "restored" else Kind.SEAL_UNSEALED
+        values: dict[str, Any] = {"detail": printable(detail)[:500]}
+        if kind is Kind.SEAL_RESTORED:
+            values["restored_at"] = now
+        with self.database.write() as connection:
+            change(connection, now, seal, kind, values, "open")

@@ -1,0 +1,173 @@
+"""One contract over every kind of vault, each against its real server; and that no store is one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from fedi_safety.config.schema import S3, Seal, Settings, Ssh
+from fedi_safety.core.errors import StoreError, StoreUsageError
+from fedi_safety.core.sealing.copies import Vault
+from fedi_safety.stores.vaults import VAULTS, check_vault, open_vault
+from support.servers.s3 import s3_server
+from support.servers.sshd import Sshd, new_base
+
+Make = Callable[[ExitStack, Path], Callable[[], Vault]]
+
+
+def local(_stack: ExitStack, folder: Path) -> Callable[[], Vault]:
+    (folder / "vault").mkdir()
+    return lambda: open_vault(str(folder / "vault"), Settings(), [f"file://{folder}/media"])
+
+
+def sftp(stack: ExitStack, _folder: Path) -> Callable[[], Vault]:
+    base = new_base()
+    running = Sshd(base)
+    running.trust()
+    running.start()
+    stack.callback(shutil.rmtree, base)
+    stack.callback(running.stop)
+    access = {"known_hosts": str(running.known_hosts), "identity_file": str(running.identity)}
+    settings = Settings(seal=Seal(ssh=Ssh.model_validate(access)))
+    return lambda: open_vault(running.url, settings, ["sftp://other@127.0.0.1/media"])
+
+
+def bucket(*, versions: bool) -> Make:
+    def made(stack: ExitStack, folder: Path) -> Callable[[], Vault]:
+        running = stack.enter_context(s3_server())
+        name = running.make_bucket("vault", versions=versions)
+        keys = {"access_key_id": running.access_key, "secret_access_key": running.secret_key}
+        settings = Settings(seal=Seal(s3=S3.model_validate({**keys, "endpoint": running.endpoint})))
+        _ = folder
+        return lambda: open_vault(f"s3://{name}/below", settings, ["s3://media"])
+
+    return made
+
+
+KINDS: dict[str, Make] = {"local": local, "sftp": sftp, "s3": bucket(versions=False), "versions": bucket(versions=True)}
+NEEDS = {"local": (), "sftp": ("sftp",), "s3": ("s3",), "versions": ("s3",)}
+DATA = os.urandom(1_300_000)
+
+
+@pytest.fixture(scope="module", params=[pytest.param(kind, marks=pytest.mark.needs(*NEEDS[kind])) for kind in KINDS])
+def opening(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Vault]]:
+    with ExitStack() as stack:
+        yield KINDS[request.param](stack, tmp_path_factory.mktemp("vault"))
+
+
+@pytest.fixture
+def vault(opening: Callable[[], Vault]) -> Iterator[Vault]:
+    opened = opening()
+    yield opened
+    opened.close()
+    opened.close()
+
+
+def test_every_kind_of_vault_is_tried() -> None:
+    assert set(VAULTS) == set(KINDS) - {"versions"}
+
+
+def test_what_is_put_is_there_for_everybody_who_opens_it(vault: Vault, opening: Callable[[], Vault]) -> None:
+    vault.put("a.age", bytearray(DATA))
+    again = opening()
+    assert again.get("a.age") == DATA
+    again.close()
+    assert vault.get("b.age") is None
+    assert vault.remove("a.age")
+
+
+def test_a_name_is_put_twice_and_holds_the_second_alone(vault: Vault) -> None:
+    vault.put("a.age", b"first, and longer than the second")
+    vault.put("a.age", b"second")
+    assert vault.get("a.age") == b"second"
+    assert vault.remove("a.age")
+    assert vault.get("a.age") is None
+    assert not vault.remove("a.age")
+
+
+@pytest.mark.parametrize(
+    ("vault_url", "stores"),
+    [
+        ("sftp://a@host/media/vault", ["sftp://b@host/media"]),
+        ("s3://bucket/media/sealed", ["s3://bucket/media"]),
+        ("s3://bucket/sealed", ["s3://bucket"]),
+    ],
+)
+def test_a_store_is_no_vault_and_neither_is_what_lies_inside_one(vault_url: str, stores: list[str]) -> None:
+    with pytest.raises(StoreUsageError, match="whose files are served and scanned; give it a place of its own"):
+        check_vault(vault_url, Settings(), stores)
+
+
+def test_beside_a_store_a_vault_may_lie() -> None:
+    check_vault("s3://bucket/sealed", Settings(), ["s3://bucket/media"])
+    check_vault("s3://bucket?endpoint=https://one", Settings(), ["s3://bucket?endpoint=https://two"])
+
+
+def test_a_directory_within_a_store_is_no_vault_and_a_link_is_no_way_around(tmp_path: Path) -> None:
+    (tmp_path / "media/inside").mkdir(parents=True)
+    (tmp_path / "media-vault").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "media/inside")
+    store = f"file://{tmp_path}/media"
+    for path, said in (("media", "it is the store"), ("media/inside", "lies inside"), ("link", "lies inside")):
+        for opening in (open_vault, check_vault):
+            with pytest.raises(StoreUsageError, match=said):
+                opening(str(tmp_path / path), Settings(), [store])
+    check_vault(str(tmp_path / "media-vault"), Settings(), [store])
+
+
+def test_a_pictrs_is_no_vault() -> None:
+    with pytest.raises(StoreUsageError, match="a pict-rs is no vault"):
+        check_vault("pictrs+http://127.0.0.1:8080", Settings(), [])
+
+
+def test_a_directory_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    """An unmounted disk would be mistaken for an empty vault."""
+    with pytest.raises(StoreUsageError, match="there is no such directory; make it: mkdir -m 700"):
+        open_vault(str(tmp_path / "vault"), Settings(), [])
+    assert not (tmp_path / "vault").exists()
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "vault").mkdir()
+    vault = open_vault(str(tmp_path / "vault"), Settings(), [])
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(StoreError, match=r"vault .*: No space left on device; see to its disk"):
+        vault.put("a.age", DATA)
+    vault.close()
+    assert list((tmp_path / "vault").iterdir()) == []
+
+
+def test_a_file_is_synced_before_it_has_its_name_and_the_name_is_synced_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No kill shows this, for the kernel lives on; a loss of power would."""
+    (tmp_path / "vault").mkdir()
+    vault = open_vault(str(tmp_path / "vault"), Settings(), [])
+    done: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def synced(fd: int) -> None:
+        done.append("directory" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file")
+        fsync(fd)
+
+    def renamed(part: str, name: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        done.append("name")
+        rename(part, name, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed)
+    vault.put("a.age", DATA)
+    assert done == ["file", "name", "directory"]
+    vault.remove("a.age")
+    assert done[3:] == ["directory"]
+    vault.close()
