@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from fedi_safety.core.known.effects import effects, signals
+from fedi_safety.core.known.effects import counted, effects, signals
 from fedi_safety.core.known.types import Effect, HashKind, Hit
-from fedi_safety.core.types import Match, Signal
+from fedi_safety.core.types import Match, PictureHash, Signal
 
 BLOCK = Hit("b", Effect.BLOCK, "1", HashKind.PDQ, 4)
 REVIEW = Hit("r", Effect.REVIEW, "2", HashKind.PDQ, 9)
@@ -51,6 +51,15 @@ def test_a_clip_is_met_by_its_share_of_all_pictures_and_by_three(
     found = effects([], shown)[Effect.BLOCK]
     assert bool(found) is is_met
     assert {met.hit.clip for met in found} <= {"c"}
+
+
+def test_of_pictures_with_one_hash_one_counts_and_of_those_with_too_little_to_see_none() -> None:
+    one, other = bytes(32), bytes([1]) * 32
+    shown = [PictureHash(i, quality, pdq) for i, (quality, pdq) in enumerate(((50, one), (90, other), (50, one)))]
+    assert counted((picture, [BLOCK]) for picture in (*shown, PictureHash(3, 49, bytes([2]) * 32))) == {
+        0: [BLOCK],
+        1: [BLOCK],
+    }
 
 
 def test_the_very_bytes_come_first_then_the_nearest() -> None:

@@ -16,7 +16,7 @@ from fedi_safety.core.enums import KNOWN_PREFIX, Detail, MediaType, Reason, Verd
 from fedi_safety.core.errors import Unscannable, out_of_memory
 from fedi_safety.core.explained.account import lasting, with_second_pass
 from fedi_safety.core.frames.scores import closed
-from fedi_safety.core.known.effects import LEAST_QUALITY, effects, signals
+from fedi_safety.core.known.effects import counted, effects, signals
 from fedi_safety.core.known.types import Hit
 from fedi_safety.core.policy import Policy, condemned_by_lists, dismissal, judge, nearly
 from fedi_safety.core.ports import Clock, Decoder
@@ -250,12 +250,7 @@ class _Known:
         with self._stages.timed(self._recognizer.name, self._clock):
             found = self._recognizer.pictures(frames)
             self.hashes = replace(self.hashes, pictures=tuple(each.hash for each in found))
-            # Of neighbours that are alike one counts, so that a clip's share is of what it shows.
-            met = {
-                each.hash.frame: each.hits
-                for before, each in zip([None, *found], found, strict=False)
-                if each.hash.quality >= LEAST_QUALITY and (before is None or before.hash.pdq != each.hash.pdq)
-            }
+            met = counted((each.hash, each.hits) for each in found)
             self._say(met, {frame.index: frame.place.text for frame in frames})
 
     def condemns(self) -> bool:

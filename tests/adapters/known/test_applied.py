@@ -300,3 +300,14 @@ def test_damaged_lists_condemn_and_clear_nothing(world: World) -> None:
     with open_catalog(world.settings) as catalog, pytest.raises(KnownError):
         apply(world.settings, world.ledger, Current(catalog), ["theirs"])
     assert (world.verdict("a"), world.planned()) == (BLOCK, ["a"])
+
+
+def test_a_clip_is_met_backwards_as_a_scan_meets_it(world: World) -> None:
+    shown = [pdq() for _ in range(5)]
+    world.judged("still", shown[:1] * 6)
+    world.judged("flicker", shown[:2] * 4)
+    world.judged("slow", [each for each in shown[:4] for _ in range(2)] + [pdq()])
+    world.judged("part", [*shown[:3], *(pdq() for _ in range(2))])
+    frames = [Entry(HashKind.PDQ, each, f"c@{i}", clip="c") for i, each in enumerate(shown)]
+    world.take(THEIRS, *frames)
+    assert world.planned() == ["slow"]

@@ -24,11 +24,11 @@ from fedi_safety.app.stores import Target, targets
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.enums import ActKind, Verdict
 from fedi_safety.core.errors import StoreUsageError, UsageError
-from fedi_safety.core.known.effects import BLOCK, LEAST_QUALITY, MATCH, SIGNALS, effects, signals
+from fedi_safety.core.known.effects import BLOCK, LEAST_QUALITY, MATCH, SIGNALS, counted, effects, signals
 from fedi_safety.core.known.types import Effect, HashKind, Hit
 from fedi_safety.core.ledger.matches import Rematch
 from fedi_safety.core.policy import Policy
-from fedi_safety.core.types import Content, Fingerprints, Hashes, Judgement, Match, Scores, Signal
+from fedi_safety.core.types import Content, Fingerprints, Hashes, Judgement, Match, PictureHash, Scores, Signal
 from fedi_safety.stores import canonical_url
 
 if TYPE_CHECKING:
@@ -206,13 +206,13 @@ class _Changing:
             for picture in each.pictures
             if picture.quality >= LEAST_QUALITY
         ]
-        found: dict[bytes, dict[int, Sequence[Hit]]] = {}
+        found: defaultdict[bytes, list[tuple[PictureHash, Sequence[Hit]]]] = defaultdict(list)
         for first in range(0, len(pictures), _PICTURES_AT_ONCE):
             some = pictures[first : first + _PICTURES_AT_ONCE]
             asked = np.frombuffer(b"".join(picture.pdq for _, picture in some), np.uint8).reshape(-1, 32)
             for (sha256, picture), hits in zip(some, self._images.near(asked), strict=True):
-                found.setdefault(sha256, {})[picture.frame] = hits
-        return found
+                found[sha256].append((picture, hits))
+        return {sha256: counted(of_content) for sha256, of_content in found.items()}
 
     def _kept(
         self, known: Mapping[bytes, tuple[Content, Any, bool]]

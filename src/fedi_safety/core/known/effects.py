@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from fedi_safety.core.enums import KNOWN_PREFIX
 from fedi_safety.core.known.types import Effect, HashKind, Hit
-from fedi_safety.core.types import Match, Signal
+from fedi_safety.core.types import Match, PictureHash, Signal
 
 BLOCK, REVIEW, MATCH = (KNOWN_PREFIX + name for name in ("block", "review", "match"))
 SIGNALS = (BLOCK, REVIEW, MATCH)
@@ -31,11 +31,23 @@ class Met:
     frame: int | None = None
 
 
+def counted(pictures: Iterable[tuple[PictureHash, Sequence[Hit]]]) -> dict[int, Sequence[Hit]]:
+    """Return the pictures that count, by their frame, with what they meet: such with enough to see, equal ones once.
+
+    So a clip's share is of what it shows, however long it shows one thing.
+    """
+    kept: dict[bytes, tuple[int, Sequence[Hit]]] = {}
+    for picture, hits in pictures:
+        if picture.quality >= LEAST_QUALITY:
+            kept.setdefault(picture.pdq, (picture.frame, hits))
+    return dict(kept.values())
+
+
 def effects(exact: Iterable[Hit], pictures: Mapping[int, Sequence[Hit]]) -> dict[Effect, tuple[Met, ...]]:
     """Return by effect what counts, the nearest first.
 
     `exact` are the hits of the content's bytes; `pictures` has for every picture that was compared, by its frame's
-    index, its hits, empty where there are none. Where bytes or a picture meet a negative entry, no perceptual match of
+    index, its hits, empty where there are none (`counted`). Where bytes or a picture meet a negative entry, no perceptual match of
     that picture counts; an exact hit of another list still does. A listed clip is met where its `share` of all
     pictures, and three of them, meet it.
 
