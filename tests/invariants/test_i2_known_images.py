@@ -211,6 +211,33 @@ def test_what_does_not_decode_any_more_is_hashed_by_its_bytes(place: Place, monk
     assert place.verdict(LISTED) is Verdict.CLEAR
 
 
+@pytest.mark.parametrize("what", ["the decoder dies", "the index is damaged"])
+def test_what_failed_for_a_moment_does_not_count_as_hashed(
+    place: Place, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.recognizer = None
+    place.scan()
+    place.recognizer = Known(place.lists)
+    place.lists.lists = [listed("b", Effect.BLOCK, picture_entry(drawn(1), "1"))]
+
+    def fails(*_: object) -> Decoded:
+        reason = Reason.DECODER_CRASHED if what == "the decoder dies" else Reason.DETECTOR_FAILED
+        raise Unscannable(reason, "told to")
+
+    with monkeypatch.context() as patch:
+        if what == "the decoder dies":
+            patch.setattr(Pictures, "decode", fails)
+        else:  # bytes are compared without the index
+            patch.setattr(StandInLists, "near", fails)
+        report = place.scan(hashes_only=True)
+    assert place.ledger.hash_counts() == HashCounts(2, 0)
+    assert sum(report.tally.unscanned.values()) >= 2
+    place.ledger.clock.advance(3600)  # type: ignore[attr-defined]
+    place.scan()
+    place.scan(hashes_only=True)
+    assert place.verdict(LISTED) is Verdict.BLOCK
+
+
 def test_every_scan_hashes_what_it_judges_whether_there_are_lists_or_not(place: Place) -> None:
     place.scan()
     found = place.ledger.hashes_of([hashlib.sha256(LISTED).digest()])

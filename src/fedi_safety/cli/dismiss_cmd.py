@@ -43,7 +43,7 @@ def dismiss(
         else:
             dropped = records.dismiss(found.sha256, reason)
             text = f"cleared everywhere, for good; waiting plans dropped: {dropped}"
-        led_to = _remembered(sh, records, found.sha256, undo=undo)
+        led_to = _remembered(sh, records, undo=undo)
     finally:
         records.dispose()
     sh.say(f"{found.sha256.hex()}: {text}")
@@ -53,13 +53,13 @@ def dismiss(
     return 0
 
 
-def _remembered(sh: Shell, records: WholeLedger, sha256: bytes, *, undo: bool) -> list[str]:
+def _remembered(sh: Shell, records: WholeLedger, *, undo: bool) -> list[str]:
     """Have the lists of known images hold by a person's word; that itself stands whether or not they can."""
     from fedi_safety.app.known.lists import remember_dismissal
     from fedi_safety.core.errors import KnownError
 
     try:
-        return remember_dismissal(sh.settings, records, sha256, undo=undo)
+        return remember_dismissal(sh.settings, records, undo=undo)
     except KnownError as error:
         sh.warn(f"{error.line()}; so lists do not know of it yet: {hint('hashes match')} tells them")
         return []

@@ -7,8 +7,8 @@ to a rule, a person's word. It keeps nothing and writes nothing: what becomes of
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from fedi_safety.core.cascade import Cascade, StageTimer
@@ -93,10 +93,7 @@ class Examiner:
         Raises `Unscannable` where it cannot be decoded, unless its hashes alone make a rule hold: then it comes back
         without frames, and in part only. `refused` says why it is not to be decoded, where that is known.
         """
-        try:
-            known = _Known(self, sha256, data)
-        except MemoryError:
-            raise out_of_memory("hashed") from None
+        known = _Known(self, sha256, data)
         try:
             if refused is not None:
                 raise refused
@@ -105,10 +102,7 @@ class Examiner:
             if judge(self.policy, known.scores.signals).verdict is Verdict.CLEAR:
                 raise
             decoded = Decoded(media_type, 0, 0, (), f"{error.reason.value}: {error.detail}")
-        try:
-            known.compare(decoded)
-        except MemoryError:
-            raise out_of_memory("hashed") from None
+        known.compare(decoded)
         settled = known.condemns()
         kept = data if decoded.more and not settled else None
         decoded = replace(decoded, compared=())  # they are hashed, and of no more use
@@ -118,11 +112,17 @@ class Examiner:
         """Hash a content that was judged before, and return it with its scores and what they come to now.
 
         No detector is asked. Nothing is said where lists have nothing to add: its judgement stands. What does not
-        decode has the hashes of its bytes alone. Raises `Unscannable` where lists cannot be read.
+        decode has the hashes of its bytes alone. Raises `Unscannable` where lists cannot be read, or where another try
+        may decode it: what counts as hashed is not hashed again.
         """
         known = _Known(self, stored.sha256, data)
-        with suppress(Unscannable):
-            known.compare(self._decoded(data, stored.media_type))
+        try:
+            decoded = self._decoded(data, stored.media_type)
+        except Unscannable as error:
+            if error.reason.transient:
+                raise
+        else:
+            known.compare(decoded)
         said = {name: signal for name, signal in known.scores.signals.items() if name.startswith(KNOWN_PREFIX)}
         content = replace(stored, hashes=known.hashes)
         if not said:
@@ -238,7 +238,7 @@ class _Known:
         self.scores = cascade.score_content(sha256, prints)
         if self._recognizer is not None and prints is not None:
             self.hashes = Hashes(prints.sha1, prints.md5)
-            with self._stages.timed(self._recognizer.name, self._clock):
+            with self._stages.timed(self._recognizer.name, self._clock), _in_memory():
                 self._exact = self._recognizer.exact(prints)
                 self._say({}, {})
 
@@ -247,7 +247,7 @@ class _Known:
         frames = _hashed_frames(decoded)
         if self._recognizer is None or self.hashes is None or not frames:
             return
-        with self._stages.timed(self._recognizer.name, self._clock):
+        with self._stages.timed(self._recognizer.name, self._clock), _in_memory():
             found = self._recognizer.pictures(frames)
             self.hashes = replace(self.hashes, pictures=tuple(each.hash for each in found))
             met = counted((each.hash, each.hits) for each in found)
@@ -264,6 +264,14 @@ class _Known:
         said = signals(effects(self._exact, pictures), where)
         ran = {**self.scores.detectors, self._recognizer.name: self._recognizer.version}
         self.scores = replace(self.scores, signals={**self.scores.signals, **said}, detectors=ran)
+
+
+@contextmanager
+def _in_memory() -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:
+        raise out_of_memory("hashed") from None
 
 
 def _hashed_frames(decoded: Decoded) -> list[Frame]:

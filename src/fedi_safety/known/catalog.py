@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import chain
@@ -31,6 +31,8 @@ MOST_DISTANCE = 64
 
 _WAIT_S = 120.0
 _NAME_CHARACTERS = 100
+_AT_ONCE = 1_000
+_RACES = 10
 
 
 class Catalog:
@@ -177,6 +179,15 @@ class Catalog:
             for row in connection.execute(query, values):
                 yield tables.entry_of(row)
 
+    def called(self, name: str, wanted: Sequence[str]) -> Iterator[Entry]:
+        """Give the PDQs of a list that hits name so, those of clips by their clip's name. The list must be there."""
+        with self._reading() as connection:
+            if connection is None:
+                raise _no_list(name)
+            number = self._number(connection, name)
+            for first in range(0, len(wanted), _AT_ONCE):
+                yield from tables.called(connection, number, wanted[first : first + _AT_ONCE])
+
     def join(self, pages: Pages[Page], *, name: str | None = None, after: int = 0) -> Iterator[tuple[Page, int, Hit]]:
         """Give each stored PDQ that meets an entry of a list, or of all: its page, its position there, and the hit.
 
@@ -212,12 +223,25 @@ class Catalog:
             (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if said != "ok":
                 return (KnownError(str(self._path), f"is damaged: {said}", tables.RESTORE),)
-            wrong = tuple(upkeep.verify(connection, self._folder))
+        wrong = self._damage()
         if wrong and repair:
             with self._changing() as connection, tables.explained(self._path), tables.writing(connection):
                 upkeep.rebuild(connection, self._folder)
+            wrong = self._damage()
+        return wrong
+
+    def _damage(self) -> tuple[KnownError, ...]:
+        """Return what is wrong with the index; what another process merged away meanwhile is not."""
+        wrong: tuple[KnownError, ...] = ()
+        for _ in range(_RACES):
             with self._reading() as connection:
-                wrong = tuple(upkeep.verify(connection, self._folder)) if connection is not None else ()
+                if connection is None:
+                    return ()
+                parts = upkeep.parts(connection)
+                wrong = tuple(upkeep.verify(connection, self._folder))
+            with self._reading() as connection:
+                if not wrong or connection is None or upkeep.parts(connection) == parts:
+                    break
         return wrong
 
     @contextmanager

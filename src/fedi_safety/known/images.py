@@ -167,16 +167,21 @@ class Images:
         """Return the lists as they are now, with every segment of the index read once and found whole."""
         with self._lock:
             view = self.view()
-            for part in view.parts:
-                if part.folder not in self._checked:
-                    try:
-                        segment.check(self._folder / upkeep.FOLDER / part.folder, part.checksums)
-                        self._checked[part.folder] = None
-                    except KnownError as error:
-                        self._checked[part.folder] = error
-                if (damage := self._checked[part.folder]) is not None:
+            while (damage := next(filter(None, map(self._damage, view.parts)), None)) is not None:
+                before, view = view, self.view()
+                if view.parts == before.parts:  # else it was merged away while it was read
                     raise damage
             return view
+
+    def _damage(self, part: upkeep.Part) -> KnownError | None:
+        """Return what is wrong with a segment, which is read once."""
+        if part.folder not in self._checked:
+            try:
+                segment.check(self._folder / upkeep.FOLDER / part.folder, part.checksums)
+                self._checked[part.folder] = None
+            except KnownError as error:
+                self._checked[part.folder] = error
+        return self._checked[part.folder]
 
     def _found(self, part: Segment, asked: NDArray[np.uint64], live: dict[int, KnownList]) -> NDArray[np.int64]:
         """Return what of one segment is near enough to the queries by its list: query, list, row, distance."""

@@ -6,8 +6,9 @@ It is the truth; the index beside it is made from it. Readers never wait for a w
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ _CACHE_KIB = 64 * 1024
 NUMBERS = {HashKind.SHA256: 1, HashKind.SHA1: 2, HashKind.MD5: 3, HashKind.PDQ: 4}
 KINDS = {number: kind for kind, number in NUMBERS.items()}
 PDQ = NUMBERS[HashKind.PDQ]
+_A_HASH = re.compile(r"[0-9a-f]{64}")
 
 LIST_COLUMNS = "name, effect, distance, share, origin, licence, redistribute, expires_s, circle, agreeing, waiting"
 ENTRY_COLUMNS = "kind, hash, id, category, seen_s, expires_s, quality, positive, negative, clip, bits"
@@ -225,6 +227,21 @@ def entry_row(entry: Entry) -> tuple[Any, ...]:
         entry.clip,
         int.from_bytes(entry.hash, "big").bit_count() if entry.kind is HashKind.PDQ else None,
     )
+
+
+def called(connection: sqlite3.Connection, number: int, wanted: Sequence[str]) -> Iterator[Entry]:
+    """Give the PDQs of a list that hits name so: by id or hash, those of clips by their clip's name."""
+    hashes = [bytes.fromhex(name) for name in wanted if _A_HASH.fullmatch(name)]
+    names = [*wanted, *hashes]
+    marks = ", ".join("?" * len(names))
+    of_list = f"SELECT {ENTRY_COLUMNS} FROM entries WHERE list = ? AND kind = {PDQ}"
+    query = f"{of_list} AND clip = '' AND ifnull(id, hash) IN ({marks})"
+    for row in connection.execute(query, (number, *names)):
+        yield entry_of(row)
+    clips = [name for name in wanted if name]
+    query = f"{of_list} AND clip IN ({', '.join('?' * len(clips))})"
+    for row in connection.execute(query, (number, *clips)):
+        yield entry_of(row)
 
 
 def entry_of(row: tuple[Any, ...]) -> Entry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from fedi_safety.core.ledger.matches import Rematch
 from fedi_safety.core.types import Match, Signal
 from fedi_safety.known import upkeep
 from fedi_safety.known.formats import read
+from fedi_safety.known.records import Imported
 from support.judged_before import POLICY, World, flipped, md5, pdq, sha
 
 
@@ -139,7 +140,7 @@ def test_a_turned_copy_of_what_was_dismissed_waits_until_it_is_read_again(world:
     apply(world.settings, world.ledger, Current(world.catalog), ["theirs"])
     assert (world.verdict("mirrored"), world.planned()) == (BLOCK, ["cat", "mirrored"])
     world.ledger.dismiss(sha("cat"), "a cat")
-    remember_dismissal(world.settings, world.ledger, sha("cat"))
+    remember_dismissal(world.settings, world.ledger)
     assert world.verdict("mirrored") == (Verdict.BLOCK, False)
     (plan,) = world.ledger.open_plans(world.url)
     assert world.ledger.start(world.ledger.begin_run("apply", world.url, {}), [plan]) == []
@@ -156,7 +157,7 @@ def test_a_no_holds_for_the_next_copy_and_can_be_taken_back(world: World) -> Non
     world.take(THEIRS, *entries)
     assert world.planned() == ["cat", "copy", "other", "very bytes"]
     world.ledger.dismiss(sha("cat"), "a cat")
-    remember_dismissal(world.settings, world.ledger, sha("cat"))
+    remember_dismissal(world.settings, world.ledger)
     assert (world.verdict("copy"), world.verdict("other")) == (CLEAR, BLOCK)
     assert world.verdict("very bytes") == BLOCK
     assert world.planned() == ["other", "very bytes"]
@@ -166,7 +167,7 @@ def test_a_no_holds_for_the_next_copy_and_can_be_taken_back(world: World) -> Non
     again = world.take(THEIRS, *entries, dry_run=True)
     assert again.dismissed == [sha("cat")]
     world.ledger.restore(sha("cat"))
-    remember_dismissal(world.settings, world.ledger, sha("cat"), undo=True)
+    remember_dismissal(world.settings, world.ledger, undo=True)
     assert list(world.catalog.entries(DISMISSED)) == []
     assert world.verdict("copy") == BLOCK
     world.whole()
@@ -177,8 +178,10 @@ def test_a_no_from_before_the_first_list_is_remembered_by_it(world: World) -> No
     world.judged("cat", [one])
     world.judged("copy", [flipped(one, 10)])
     world.ledger.dismiss(sha("cat"), "a cat")
-    assert remember_dismissal(world.settings, world.ledger, sha("cat")) == []
+    assert remember_dismissal(world.settings, world.ledger) == []
     assert world.catalog.lists() == ()
+    dry = world.take(THEIRS, Entry(HashKind.PDQ, one, "1"), dry_run=True)
+    assert (dry.moves, dry.dismissed) == ({}, [sha("cat")])
     world.take(THEIRS, Entry(HashKind.PDQ, one, "1"))
     assert (world.verdict("cat"), world.verdict("copy"), world.planned()) == (CLEAR, CLEAR, [])
 
@@ -191,7 +194,7 @@ def test_a_list_that_is_dismissed_too_often_turns_to_review_and_says_so(world: W
     said = []
     for i in range(3):
         world.ledger.dismiss(sha(f"picture {i}"), "")
-        said.append(remember_dismissal(world.settings, world.ledger, sha(f"picture {i}")))
+        said.append(remember_dismissal(world.settings, world.ledger))
     assert [any("theirs" in line for line in lines) for lines in said] == [False, False, True]
     assert "3 of its 8 hits were dismissed" in said[-1][0]
     known = find_list(world.catalog, "theirs")
@@ -311,3 +314,55 @@ def test_a_clip_is_met_backwards_as_a_scan_meets_it(world: World) -> None:
     frames = [Entry(HashKind.PDQ, each, f"c@{i}", clip="c") for i, each in enumerate(shown)]
     world.take(THEIRS, *frames)
     assert world.planned() == ["slow"]
+
+
+def test_a_no_holds_for_a_copy_although_what_was_dismissed_meets_no_list(world: World) -> None:
+    one = pdq()
+    world.judged("cat", [one])
+    world.judged("copy", [flipped(one, 10)])
+    world.take(THEIRS, Entry(HashKind.PDQ, flipped(one, 40), "1"))
+    assert world.planned() == ["copy"]
+    world.ledger.dismiss(sha("cat"), "a cat")
+    remember_dismissal(world.settings, world.ledger)
+    assert (world.verdict("copy"), world.planned()) == (CLEAR, [])
+    world.ledger.restore(sha("cat"))
+    remember_dismissal(world.settings, world.ledger, undo=True)
+    assert world.verdict("copy") == BLOCK
+
+
+def test_of_two_dismissals_at_once_none_is_lost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.judged("a", [pdq()])
+    world.judged("b", [pdq()])
+    world.take(THEIRS, Entry(HashKind.PDQ, pdq(), "1"))
+    world.ledger.dismiss(sha("a"), "")
+
+    def meanwhile(known: KnownList, entries: Iterable[Entry]) -> Imported:
+        def read() -> Iterator[Entry]:
+            yield from entries
+            monkeypatch.undo()
+            world.ledger.dismiss(sha("b"), "by another process")
+            with open_catalog(world.settings) as other:
+                keep_dismissals(world.ledger, other)
+
+        return put(known, read())
+
+    put = world.catalog.put
+    monkeypatch.setattr(world.catalog, "put", meanwhile)
+    keep_dismissals(world.ledger, world.catalog)
+    names = {entry.id for entry in world.catalog.entries(DISMISSED, kind=HashKind.SHA256)}
+    assert names == {sha("a").hex(), sha("b").hex()}
+
+
+def test_a_clip_that_met_an_entry_turned_stays_as_long_as_its_entry(world: World) -> None:
+    frames = [Entry(HashKind.PDQ, pdq(), f"c@{i}", clip="c") for i in range(4)]
+    world.judged("mirrored", [pdq() for _ in range(4)])
+    world.take(THEIRS, *frames)
+    content, judgement, _ = world.ledger.contents([sha("mirrored")])[sha("mirrored")]
+    hit = Signal(1.0, 0, matches=(Match("theirs", "c", 6, "mirrored"),))
+    scores = replace(content.scores, signals={**content.scores.signals, "known.block": hit, "known.match": hit})
+    condemned = Rematch(sha("mirrored"), scores, replace(judgement, verdict=Verdict.BLOCK))
+    world.ledger.rematch(world.ledger.begin_run("scan", world.url, {}), [condemned])
+    world.take(THEIRS, *frames)
+    assert (world.verdict("mirrored"), world.planned()) == (BLOCK, ["mirrored"])
+    world.take(THEIRS, Entry(HashKind.PDQ, pdq(), "1"))
+    assert world.verdict("mirrored") == CLEAR

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from hashlib import md5, sha1, sha256
@@ -19,6 +19,7 @@ from fedi_safety.core.types import Fingerprints
 from fedi_safety.known import tables, upkeep
 from fedi_safety.known.catalog import MOST_DISTANCE, Catalog
 from fedi_safety.known.images import MOST_HITS
+from fedi_safety.known.index import segment
 from fedi_safety.known.records import WHOLE_BITS, Imported, Refusal
 from support.known import Hashes, altered, distance, entries, pdqs
 
@@ -296,6 +297,28 @@ def test_a_reader_never_waits_for_a_writer(catalog: Catalog, tmp_path: Path, sma
             other.put(KnownList("b"), [])
     assert images.near(MANY[:1]) == [[]]
     writer.close()
+
+
+@pytest.mark.parametrize("asked", ["look-up", "verify"])
+def test_what_is_merged_away_while_it_is_read_is_no_damage(
+    catalog: Catalog, tmp_path: Path, small_segments: None, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    catalog.put(KnownList("a"), entries(MANY[:60]))
+    check = segment.check
+
+    def meanwhile(folder: Path, checksums: Mapping[str, int]) -> None:
+        monkeypatch.setattr(segment, "check", check)
+        with Catalog(tmp_path / "known") as other:
+            other.put(KnownList("a"), entries(MANY[60:160]))
+        assert not folder.exists()
+        check(folder, checksums)
+
+    monkeypatch.setattr(segment, "check", meanwhile)
+    if asked == "verify":
+        assert catalog.verify() == ()
+    else:
+        assert [len(hits) for hits in catalog.images().near(MANY[[0, 60]])] == [0, 1]
+    assert segment.check is check
 
 
 def test_lists_of_a_later_version_or_another_program_are_left_alone(catalog: Catalog, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import random
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -283,6 +284,16 @@ def test_places_that_are_no_file(tmp_path: Path) -> None:
     assert "directory" in refusal(lambda: list(read(tmp_path)))
     assert "no such file" in refusal(lambda: list(read(tmp_path / "nothing")))
     assert "no such format" in refusal(lambda: read(tmp_path, "sdhash"))
+    os.mkfifo(tmp_path / "pipe")
+    assert "a pipe or a device" in refusal(lambda: list(read(tmp_path / "pipe")))
+
+
+@pytest.mark.parametrize("seen", ["-99999999999", "99999999999", "-6e10", "0001-01-01", "9999-12-31", "nan", "-1e300"])
+def test_whatever_time_is_read_can_be_written(tmp_path: Path, seen: str) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text(f"kind,hash,seen,expires\nmd5,{32 * 'a'},{seen},{seen}\n")
+    (entry,) = read(path)
+    assert "".join(Writing(KnownList("x", redistribute=True), [entry], "csv"))
 
 
 @pytest.mark.parametrize("name", ["text", "csv", "ncmec", "stopncii", "vpdq"])

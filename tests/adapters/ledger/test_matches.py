@@ -49,7 +49,7 @@ def test_what_a_new_entry_meets_is_condemned_and_vouched_for(ledger: SqlLedger) 
     record(ledger, "b", PLAIN, CLEAR)
     assert list(ledger.matched()) == []
     ledger.rematch(ledger.begin_run("hashes", "", {}), [Rematch(sha("a"), HITTING, BLOCK)])
-    assert list(ledger.matched()) == [sha("a")]
+    assert list(ledger.numbered(list(ledger.matched())).values()) == [sha("a")]
     scores, judgement, decided = standing(ledger, "a")
     assert (scores.signals["known.block"], judgement, decided) == (HIT, BLOCK, True)
     assert [(url, obj, content) for url, obj, content in ledger.objects_of([sha("a"), sha("c")])] == [

@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from fedi_safety.app.acts import act_for
@@ -99,9 +99,9 @@ def apply_lists(
     applied = Applied(counts.contents, counts.hashed if names else counts.contents)
     changing = _Changing(ledger, lists, decide)
     acts = _acts(settings, ledger)
-    sha256s = iter(dict.fromkeys((*ledger.matched(), *_candidates(ledger, lists, names))))
-    while some := list(islice(sha256s, _AT_ONCE)):
-        found, standing = changing.of(some, applied)
+    numbers = _each_once(chain(ledger.matched(), _by_bytes(ledger, lists, names), _by_pictures(ledger, lists, names)))
+    while some := list(islice(numbers, _AT_ONCE)):
+        found, standing = changing.of(list(ledger.numbered(some).values()), applied)
         _count(ledger, found, applied)
         if run is not None:
             ledger.rematch(run, [rematch for rematch, _ in found])
@@ -268,10 +268,9 @@ class _Changing:
         )  # fmt: skip
 
     def _there(self, name: str, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
-        for entry in self._lists.entries(name, HashKind.PDQ):
-            called = entry.id or entry.hash.hex()
-            if called in wanted and not entry.clip and self._holds(entry.expires_s):
-                yield called, entry.hash
+        for entry in self._lists.called(name, sorted(wanted)):
+            if self._holds(entry.expires_s):
+                yield entry.clip or entry.id or entry.hash.hex(), entry.hash
 
     def _holds(self, expires_s: float | None) -> bool:
         return expires_s is None or expires_s > self._now_s
@@ -317,14 +316,21 @@ def _with(scores: Scores, told: Mapping[str, Signal]) -> Scores:
     return replace(scores, signals={n: s for n, s in scores.signals.items() if n not in SIGNALS} | dict(told))
 
 
-def _candidates(ledger: WholeLedger, lists: Lists, names: Collection[str]) -> Iterator[bytes]:
-    """Yield the contents that meet an entry of these lists, by their SHA-256; some of them only seem to."""
-    for numbers in (_by_bytes(ledger, lists, names), _by_pictures(ledger, lists, names)):
-        while some := list(islice(numbers, _AT_ONCE)):
-            yield from ledger.numbered(some).values()
+def _each_once(numbers: Iterable[int]) -> Iterator[int]:
+    """Yield each of these numbers of contents once; a bit for each content is held, however many meet a list."""
+    seen = bytearray()
+    for number in numbers:
+        place, bit = number >> 3, 1 << (number & 7)
+        if place >= len(seen):
+            seen.extend(bytes(max(place + 1 - len(seen), len(seen))))
+        if not seen[place] & bit:
+            seen[place] |= bit
+            yield number
 
 
 def _by_pictures(ledger: WholeLedger, lists: Lists, names: Collection[str]) -> Iterator[int]:
+    """Yield contents of which a picture meets an entry of these lists."""
+
     def pages() -> Iterator[tuple[Any, Any]]:
         for page in ledger.picture_pages():
             enough = page.qualities >= LEAST_QUALITY

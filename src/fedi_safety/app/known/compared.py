@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from fedi_safety.core.known.types import Entry, HashKind, Hit, KnownList
 from fedi_safety.core.types import Fingerprints
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from fedi_safety.core.known.ports import KnownImages
     from fedi_safety.known.backwards import Page, Pages
     from fedi_safety.known.catalog import Catalog
-    from fedi_safety.known.records import Imported
+
+Done = TypeVar("Done")
 
 
 class Lists(Protocol):
@@ -32,12 +31,12 @@ class Lists(Protocol):
         """Return the lists by their names."""
         ...
 
-    def entries(self, name: str, kind: HashKind) -> Iterator[Entry]:
-        """Give the entries of one kind on a list."""
+    def called(self, name: str, wanted: Sequence[str]) -> Iterator[Entry]:
+        """Give the PDQs of a list that hits name so; see `Catalog.called`."""
         ...
 
     def added(self, name: str, kind: HashKind) -> Iterator[Entry]:
-        """Give those among them that stored contents are to be compared with."""
+        """Give the entries of one kind on a list that stored contents are to be compared with."""
         ...
 
     def join(self, name: str, pages: Pages[Page]) -> Iterator[tuple[Page, int, Hit]]:
@@ -61,12 +60,12 @@ class Current:
         """Return the lists by their names."""
         return {known.name: known for known in self._catalog.lists()}
 
-    def entries(self, name: str, kind: HashKind) -> Iterator[Entry]:
-        """Give the entries of one kind on a list."""
-        return self._catalog.entries(name, kind=kind)
+    def called(self, name: str, wanted: Sequence[str]) -> Iterator[Entry]:
+        """Give the PDQs of a list that hits name so."""
+        return self._catalog.called(name, wanted)
 
     def added(self, name: str, kind: HashKind) -> Iterator[Entry]:
-        """Give those among them that came after the mark."""
+        """Give the entries of one kind on a list that came after the mark."""
         return self._catalog.entries(name, after=self._after, kind=kind)
 
     def join(self, name: str, pages: Pages[Page]) -> Iterator[tuple[Page, int, Hit]]:
@@ -75,24 +74,24 @@ class Current:
 
 
 class Exchanged:
-    """The same with one list exchanged for what is in another catalog, or, without one, dropped."""
+    """The same with some lists exchanged for what is in another catalog, or, without one, dropped."""
 
-    def __init__(self, current: Current, name: str, other: Current | None) -> None:
+    def __init__(self, current: Current, names: Collection[str], other: Current | None) -> None:
         """Change nothing."""
         self._current = current
-        self._name = name
+        self._names = names
         self._other = other
-        self.images: KnownImages = _ExchangedImages(current.images, name, None if other is None else other.images)
+        self.images: KnownImages = _ExchangedImages(current.images, names, None if other is None else other.images)
 
     def named(self) -> Mapping[str, KnownList]:
         """Return the lists by their names."""
-        kept = {name: known for name, known in self._current.named().items() if name != self._name}
+        kept = {name: known for name, known in self._current.named().items() if name not in self._names}
         return kept if self._other is None else {**kept, **self._other.named()}
 
-    def entries(self, name: str, kind: HashKind) -> Iterator[Entry]:
-        """Give the entries of one kind on a list."""
+    def called(self, name: str, wanted: Sequence[str]) -> Iterator[Entry]:
+        """Give the PDQs of a list that hits name so."""
         source = self._of(name)
-        return iter(()) if source is None else source.entries(name, kind)
+        return iter(()) if source is None else source.called(name, wanted)
 
     def added(self, name: str, kind: HashKind) -> Iterator[Entry]:
         """Give the entries of one kind on a list, as far as they are to be compared with."""
@@ -105,13 +104,13 @@ class Exchanged:
         return iter(()) if source is None else source.join(name, pages)
 
     def _of(self, name: str) -> Current | None:
-        return self._other if name == self._name else self._current
+        return self._other if name in self._names else self._current
 
 
 class _ExchangedImages:
-    def __init__(self, current: KnownImages, name: str, other: KnownImages | None) -> None:
+    def __init__(self, current: KnownImages, names: Collection[str], other: KnownImages | None) -> None:
         self._current = current
-        self._name = name
+        self._names = names
         self._other = other
 
     @property
@@ -137,14 +136,17 @@ class _ExchangedImages:
         return [sorted([*one, *other], key=lambda hit: hit.distance) for one, other in pairs]
 
     def _kept(self, hits: Sequence[Hit]) -> list[Hit]:
-        return [hit for hit in hits if hit.list != self._name]
+        return [hit for hit in hits if hit.list not in self._names]
 
 
 @contextmanager
-def tried(catalog: Catalog, known: KnownList, entries: Iterable[Entry]) -> Iterator[tuple[Exchanged, Imported]]:
-    """Give the lists as they would be with this one put into them, and what putting it came to; nothing is changed."""
+def tried(catalog: Catalog, put: Callable[[Catalog], Done]) -> Iterator[tuple[Exchanged, Done]]:
+    """Give the lists as they would be with what is `put` in place of those of its name, and what putting it came to.
+
+    Nothing is changed: it is put into a catalog beside them, which goes again.
+    """
     from fedi_safety.known.catalog import Catalog as Opened
 
     with TemporaryDirectory(prefix="fedi-safety-lists-") as folder, Opened(Path(folder)) as beside:
-        imported = beside.put(known, entries)
-        yield Exchanged(Current(catalog), known.name, Current(beside)), imported
+        done = put(beside)
+        yield Exchanged(Current(catalog), {known.name for known in beside.lists()}, Current(beside)), done

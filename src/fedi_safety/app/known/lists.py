@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -105,7 +106,13 @@ def take_in(
     taken = Taken(known)
     entries = entries_of(reading, taken, categories)
     if dry_run:
-        with tried(catalog, known, entries) as (lists, taken.imported):
+
+        def put(beside: Catalog) -> Imported:
+            imported = beside.put(known, entries)
+            keep_dismissals(ledger, catalog, into=beside)
+            return imported
+
+        with tried(catalog, put) as (lists, taken.imported):
             taken.applied = apply(settings, ledger, lists, (known.name,), dry_run=True)
         return taken
     taken.imported = catalog.put(known, entries)
@@ -119,7 +126,7 @@ def drop(settings: Settings, ledger: WholeLedger, catalog: Catalog, name: str, *
     """Let a list go, and decide anew what met it; a dry run only says what that comes to."""
     _refuse_own(catalog, name)
     if dry_run:
-        return apply(settings, ledger, Exchanged(Current(catalog), name, None), dry_run=True)
+        return apply(settings, ledger, Exchanged(Current(catalog), {name}, None), dry_run=True)
     catalog.drop(name)
     return apply(settings, ledger, Current(catalog), about=name)
 
@@ -188,8 +195,8 @@ def _unreadable_lists(settings: Settings) -> Iterator[None]:
 # --- a person's no
 
 
-def remember_dismissal(settings: Settings, ledger: WholeLedger, sha256: bytes, *, undo: bool = False) -> list[str]:
-    """Put a dismissed content onto the own list of what is harmless, or take it off; return what that led to, in words.
+def remember_dismissal(settings: Settings, ledger: WholeLedger, *, undo: bool = False) -> list[str]:
+    """Put what was dismissed onto the own list of what is harmless, or take it off; return what that led to, in words.
 
     Where no list was ever imported nothing is kept here: the ledger has the dismissal, and the first import takes it
     from there.
@@ -199,23 +206,33 @@ def remember_dismissal(settings: Settings, ledger: WholeLedger, sha256: bytes, *
             return []
         keep_dismissals(ledger, catalog)
         said = [] if undo else _doubted(settings, ledger, catalog)
-        if not undo and not said and not _meets_a_list(ledger, sha256):
-            return []
         applied = apply(settings, ledger, Current(catalog), about=DISMISSED)
     if applied.moves:
         said.append(f"contents that were decided anew for it: {applied.moves.total()}")
     return said
 
 
-def _meets_a_list(ledger: WholeLedger, sha256: bytes) -> bool:
-    found = ledger.contents([sha256]).get(sha256)
-    return found is not None and any(signal.matches for signal in found[0].scores.signals.values())
+def keep_dismissals(ledger: WholeLedger, catalog: Catalog, *, into: Catalog | None = None) -> None:
+    """Make the own list of what is harmless what the ledger says: every dismissal that stands, by bytes and by look.
 
-
-def keep_dismissals(ledger: WholeLedger, catalog: Catalog) -> None:
-    """Make the own list of what is harmless what the ledger says: every dismissal that stands, by bytes and by look."""
+    It is put `into` another catalog where only that is to change.
+    """
     known = KnownList(DISMISSED, Effect.NEGATIVE, DISMISSED_DISTANCE, origin="dismissals on this machine")
-    catalog.put(find_list(catalog, DISMISSED) or known, _dismissed_entries(ledger))
+    known = find_list(catalog, DISMISSED) or known
+    while True:
+        read = _standing(ledger)
+        (into or catalog).put(known, _dismissed_entries(ledger))
+        if _standing(ledger) == read:
+            return
+        # Another process wrote a dismissal meanwhile; this list, made without it, may have replaced that one's.
+
+
+def _standing(ledger: WholeLedger) -> bytes:
+    """Return a digest of the dismissals that stand."""
+    digest = hashlib.sha256()
+    for sha256 in ledger.dismissals():
+        digest.update(sha256)
+    return digest.digest()
 
 
 def _dismissed_entries(ledger: WholeLedger) -> Iterator[Entry]:

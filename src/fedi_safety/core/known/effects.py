@@ -47,7 +47,7 @@ def effects(exact: Iterable[Hit], pictures: Mapping[int, Sequence[Hit]]) -> dict
     """Return by effect what counts, the nearest first.
 
     `exact` are the hits of the content's bytes; `pictures` has for every picture that was compared, by its frame's
-    index, its hits, empty where there are none (`counted`). Where bytes or a picture meet a negative entry, no perceptual match of
+    index, its hits, empty where there are none. Where bytes or a picture meet a negative entry, no perceptual match of
     that picture counts; an exact hit of another list still does. A listed clip is met where its `share` of all
     pictures, and three of them, meet it.
 

@@ -30,8 +30,8 @@ class ListHits:
 class MatchReader(Protocol):
     """Asks which contents meet lists; reads only. See `LedgerReader`."""
 
-    def matched(self) -> Iterator[bytes]:
-        """Yield the contents, by their SHA-256, whose scores name an entry of a list, dismissed ones as well."""
+    def matched(self) -> Iterator[int]:
+        """Yield the contents, by their numbers here, whose scores name an entry of a list, dismissed ones as well."""
         ...
 
     def hits_by_list(self) -> Mapping[str, ListHits]:

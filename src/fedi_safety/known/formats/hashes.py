@@ -49,6 +49,7 @@ _UNUSABLE = {
     "unknown": "a kind unknown to its publisher",
 }
 _HEX = re.compile(r"[0-9a-fA-F]+")
+_EARLIEST_S = -6.2e10  # what a date can be made of again
 _BITS = re.compile(r"[01]{256}")
 
 
@@ -104,4 +105,4 @@ def time_of(text: str | float | None) -> float | None:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if abs(seconds) > 1e11:  # milliseconds, as some write them
         seconds /= 1000
-    return seconds if abs(seconds) < 1e11 else None
+    return seconds if _EARLIEST_S < seconds < 1e11 else None

@@ -20,6 +20,10 @@ MOST_LINE = 1 << 16
 
 def pieces(path: Path) -> Iterator[bytes]:
     """Yield a file's bytes, those of a gzip file unpacked. Raises `KnownUsageError`, also for one made to burst."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise KnownUsageError(
+            str(path), "it is a pipe or a device, which can be read only once", "write it into a file"
+        )
     try:
         with path.open("rb") as file:
             raw = iter(lambda: file.read(_PIECE_BYTES), b"")

@@ -92,10 +92,10 @@ class MatchSide:
     database: Database
     clock: Clock
 
-    def matched(self) -> Iterator[bytes]:
-        """Yield the contents, by their SHA-256, whose scores name an entry of a list."""
-        for row in self._numbered_rows(select(_c.id, _c.sha256).where(names_an_entry()), _c.id):
-            yield row.sha256
+    def matched(self) -> Iterator[int]:
+        """Yield the contents, by their numbers, whose scores name an entry of a list."""
+        for row in self._numbered_rows(select(_c.id).where(names_an_entry()), _c.id):
+            yield row.id
 
     def hits_by_list(self) -> dict[str, ListHits]:
         """Count the contents that meet entries, by list."""
