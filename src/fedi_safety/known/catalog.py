@@ -88,6 +88,20 @@ class Catalog:
             ).fetchall()
             return tuple(self._statistics(connection, row) for row in lists)
 
+    @property
+    def exists(self) -> bool:
+        """Whether there ever was a list here, one that was dropped since as well. Raises `KnownError`."""
+        with tables.explained(self._path):
+            return tables.identity(self._path) is not None
+
+    def check(self, known_list: KnownList) -> None:
+        """Refuse what cannot be put: a list with impossible terms, or one that is fetched. Raises `KnownUsageError`."""
+        _check(known_list)
+        if self.sources(known_list.name):
+            raise KnownUsageError(
+                known_list.name, "that list is fetched from a source", "give the file's list another name"
+            )
+
     def put(self, known_list: KnownList, entries: Iterable[Entry]) -> Imported:
         """Make this list what is given, in the place of whatever was on it; entries that stay keep their place.
 
@@ -95,11 +109,7 @@ class Catalog:
         one counts. Blank pictures and hashes of the wrong length are refused and counted, not an error. A list that is
         fetched from a source takes nothing else.
         """
-        _check(known_list)
-        if self.sources(known_list.name):
-            raise KnownUsageError(
-                known_list.name, "that list is fetched from a source", "give the file's list another name"
-            )
+        self.check(known_list)
         with self._changing() as connection:
             refused = staging.stage(connection, entries, self._path)
             return self._apply(connection, known_list, refused, whole=True)

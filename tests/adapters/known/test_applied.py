@@ -12,6 +12,7 @@ from fedi_safety.app.known.compared import Current
 from fedi_safety.app.known.lists import (
     DISMISSED,
     apply,
+    apply_all,
     describe,
     drop,
     find_list,
@@ -366,3 +367,32 @@ def test_a_clip_that_met_an_entry_turned_stays_as_long_as_its_entry(world: World
     assert (world.verdict("mirrored"), world.planned()) == (BLOCK, ["mirrored"])
     world.take(THEIRS, Entry(HashKind.PDQ, pdq(), "1"))
     assert world.verdict("mirrored") == CLEAR
+
+
+def test_lists_that_are_not_there_prove_nothing(world: World) -> None:
+    one = pdq()
+    world.judged("a", [one])
+    assert apply_all(world.settings, world.ledger, world.catalog).moves == {}
+    world.take(THEIRS, Entry(HashKind.PDQ, one, "1"))
+    (world.folder / "known").rename(world.folder / "elsewhere")
+    for dry_run in (True, False):
+        with open_catalog(world.settings) as gone, pytest.raises(KnownError, match="contents have met some"):
+            apply_all(world.settings, world.ledger, gone, dry_run=dry_run)
+    assert (world.verdict("a"), world.planned()) == (BLOCK, ["a"])
+    (world.folder / "elsewhere").rename(world.folder / "known")
+    with open_catalog(world.settings) as back:
+        back.drop("theirs")
+        back.drop(DISMISSED)
+        assert apply_all(world.settings, world.ledger, back).moves == {("block", "clear"): 1}
+
+
+def test_comparing_all_makes_up_for_a_dismissal_that_the_lists_were_not_told_of(world: World) -> None:
+    one = pdq()
+    world.judged("cat", [one])
+    world.judged("copy", [flipped(one, 10)])
+    world.take(THEIRS, Entry(HashKind.PDQ, one, "1"))
+    world.ledger.dismiss(sha("cat"), "")
+    dry = apply_all(world.settings, world.ledger, world.catalog, dry_run=True)
+    assert world.verdict("copy") == BLOCK
+    assert apply_all(world.settings, world.ledger, world.catalog).moves == dry.moves == {("block", "clear"): 1}
+    assert world.verdict("copy") == CLEAR

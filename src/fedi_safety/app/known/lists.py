@@ -36,6 +36,7 @@ DISMISSED_DISTANCE = 15
 """As wide as a picture that was encoded or scaled anew, and hardly wider."""
 
 _RUN = "hashes"
+_MOST_CATEGORIES = 1_000  # that are counted: a file may be made to have millions
 
 
 @dataclass(slots=True)
@@ -73,7 +74,8 @@ def entries_of(reading: Reading, taken: Taken, categories: Sequence[str] = ()) -
             taken.left_out += 1
             continue
         taken.kinds[entry.kind.value] += 1
-        taken.categories[entry.category] += 1
+        if entry.category in taken.categories or len(taken.categories) < _MOST_CATEGORIES:
+            taken.categories[entry.category] += 1
         yield entry
     if not taken.kinds:
         raise KnownUsageError(str(reading.source.path), _nothing(reading, taken), "the lists are as they were")
@@ -103,6 +105,7 @@ def take_in(
     A dry run changes nothing and says what that would come to.
     """
     _refuse_own(catalog, known.name)
+    catalog.check(known)
     taken = Taken(known)
     entries = entries_of(reading, taken, categories)
     if dry_run:
@@ -180,6 +183,24 @@ def apply(
             raise
         ledger.end_run(run, "done", applied.as_json())
         return applied
+
+
+def apply_all(settings: Settings, ledger: WholeLedger, catalog: Catalog, *, dry_run: bool = False) -> Applied:
+    """Compare all that was judged before with all lists, after the own one was made anew from the ledger.
+
+    Raises `KnownError` where contents met a list and there is no folder of lists: that it is gone says nothing of them.
+    """
+    names = [known.name for known in catalog.lists()]
+    if not names:
+        if not catalog.exists and next(ledger.matched(), None) is not None:
+            cause = "there are no lists, and contents have met some"
+            raise KnownError(str(known_folder(settings)), cause, "bring the folder back, or import the lists again")
+        return apply(settings, ledger, Current(catalog), dry_run=dry_run)
+    if dry_run:
+        with tried(catalog, lambda beside: keep_dismissals(ledger, catalog, into=beside)) as (lists, _):
+            return apply(settings, ledger, lists, names, dry_run=True)
+    keep_dismissals(ledger, catalog)
+    return apply(settings, ledger, Current(catalog), names)
 
 
 @contextmanager

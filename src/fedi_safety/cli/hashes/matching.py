@@ -41,22 +41,11 @@ def match(
 
 
 def _stored(sh: Shell, dry_run: bool, json_output: bool) -> int:
-    from functools import partial
-
-    from fedi_safety.app.known.compared import Current, tried
-    from fedi_safety.app.known.lists import apply, keep_dismissals, open_catalog
+    from fedi_safety.app.known.lists import apply_all, open_catalog
     from fedi_safety.cli.hashes.words import applied_lines
 
     with opened_ledger(sh) as records, open_catalog(sh.settings) as catalog:
-        names = [known.name for known in catalog.lists()]
-        keep = partial(keep_dismissals, records, catalog)
-        if names and dry_run:
-            with tried(catalog, lambda beside: keep(into=beside)) as (lists, _):
-                applied = apply(sh.settings, records, lists, names, dry_run=True)
-        else:
-            if names:
-                keep()
-            applied = apply(sh.settings, records, Current(catalog), names, dry_run=dry_run)
+        applied = apply_all(sh.settings, records, catalog, dry_run=dry_run)
     if json_output:
         write_json({"dry_run": dry_run, "applied": applied.as_json()})
         return 0

@@ -21,6 +21,7 @@ FEWEST_FRAMES = 3
 
 
 _MOST_MATCHES = 20
+_ROUNDING = 1e-6  # 0.55 times 20 is a little more than 11 in binary fractions
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,4 +131,5 @@ def _clips(pictures: Mapping[int, Sequence[Hit]]) -> set[tuple[str, str]]:
         for clip, share in {(hit.list, hit.clip): hit.share for hit in hits if hit.clip}.items():
             frames[clip] = frames.get(clip, 0) + 1
             shares[clip] = share
-    return {clip for clip, count in frames.items() if count >= FEWEST_FRAMES and count >= shares[clip] * len(pictures)}
+    least = {clip: shares[clip] * len(pictures) - _ROUNDING for clip in frames}
+    return {clip for clip, count in frames.items() if count >= max(FEWEST_FRAMES, least[clip])}
