@@ -46,7 +46,7 @@ def test_negative_stands_above_what_looks_alike_and_not_above_the_very_bytes(
         (3, 10, 0.3, True),
         (2, 2, 0.8, False),
         (3, 3, 0.8, True),
-        (11, 20, 0.55, True),
+        (7, 25, 0.28, True),
     ],
 )
 def test_a_clip_is_met_by_its_share_of_all_pictures_and_by_three(

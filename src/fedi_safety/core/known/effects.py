@@ -21,7 +21,7 @@ FEWEST_FRAMES = 3
 
 
 _MOST_MATCHES = 20
-_ROUNDING = 1e-6  # 0.55 times 20 is a little more than 11 in binary fractions
+_ROUNDING = 1e-6  # 0.28 times 25 is a little more than 7 in binary fractions
 
 
 @dataclass(frozen=True, slots=True)
