@@ -69,7 +69,7 @@ def _restored(sh: Shell, records: WholeLedger, seal: Seal, keys: list[Identity],
         # First: a scan, or a gate that is asked by pict-rs, would else condemn it at once.
         records.dismiss(seal.sha256, reason)
         try:
-            remember_dismissal(sh.settings, records, seal.sha256, undo=False)
+            remember_dismissal(sh.settings, records)
         except KnownError as error:
             sh.warn(error.line())
         done = restoring.put_back(records)
