@@ -19,6 +19,7 @@ from support import stand_in
 from support.corpus import shapes
 from support.corpus.photos import jpeg_bytes, picture
 from support.program import FACES, FIRST, program
+from support.sealing import public
 
 # Runs a whole scan, and reports everything that Python was asked to open for writing or to connect to.
 WATCHED = """
@@ -143,3 +144,34 @@ def test_a_crash_of_the_program_is_never_dumped(tmp_path: Path) -> None:
     unlimited = resource.getrlimit(resource.RLIMIT_CORE)[1] == resource.RLIM_INFINITY
     if unlimited and Path("/proc/sys/kernel/core_pattern").read_text() == "core\n":
         assert _dumps_core(tmp_path / "control", piped=False, forbid=False), "this proves nothing"
+
+
+@pytest.mark.long
+def test_a_seal_writes_nothing_but_its_ledger_and_its_vault(tmp_path: Path) -> None:
+    """Every file that is opened for writing is known, and none of them, nor the output, has a piece of the picture."""
+    media, vault, scratch = tmp_path / "media", tmp_path / "vault", tmp_path / "scratch"
+    for folder in (media, vault, scratch):
+        folder.mkdir()
+    body = jpeg_bytes("astronaut")
+    (media / "a").write_bytes(body)
+    (tmp_path / "faces.toml").write_text(FACES)
+    config = tmp_path / "config.toml"
+    config.write_text(f'policy = "{tmp_path / "faces.toml"}"\n[seal]\nrecipients = ["{public()}"]\nvault = "{vault}"\n')
+    arguments = ["scan", str(media), "--act", "seal", "--without-dry-run", "--resume-acts", "--log-level", "debug"]
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, *arguments, "--config", str(config), "--ledger", str(tmp_path / "ledger.db")],
+        capture_output=True,
+        check=True,
+        env={**_environment(), "TMPDIR": str(scratch)},
+    )
+    text, _, report = done.stderr.rpartition(b"\n")
+    seen = json.loads(report)
+    assert seen["code"] == 0 and not list(media.iterdir()), done.stderr
+    (sealed,) = vault.iterdir()
+    written = {Path(path).name for path in seen["written"] if path not in ("/dev/null",)}
+    beside = {re.sub(r"^ledger\.db(\.pass-\d+$)?", "", name) for name in written}
+    assert beside <= {"", ".lock", "?mode=rw", f"{sealed.name}.part"} and f"{sealed.name}.part" in written, written
+    assert seen["network"] == [] and list(scratch.iterdir()) == []
+    everything = b"".join(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()) + done.stdout + text
+    for at in range(0, len(body) - 16, 101):
+        assert body[at : at + 16] not in everything
