@@ -49,7 +49,11 @@ def _lines(chosen: FirstSettings) -> Iterator[str]:
     yield f"store = {quoted(chosen.store)}"
     yield "# What is done about what the policy condemns: report leaves it as it is, and records it; delete removes it"
     yield "# from the store, purge through pict-rs, both for good. Nothing is removed before a complete dry run."
-    yield f"act = {quoted(chosen.act)}" if chosen.preset is None else "#act = ...  # as `law.preset` says, below"
+    if chosen.preset is None:
+        yield f"act = {quoted(chosen.act)}"
+    else:
+        yield "# Left out: as `law.preset` says, below."
+        yield '#act = "seal"'
     yield "# Which detectors judge: embedded comes along; clip needs a model (docs/models.md)."
     yield f"detectors = [{', '.join(map(quoted, chosen.detectors))}]"
     yield "# How strict: cautious, balanced, strict, or a file of your own (docs/policy.md)."
