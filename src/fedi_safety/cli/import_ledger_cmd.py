@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fedi_safety.cli.options import ConfigOption, JsonOption, LedgerOption, LogLevelOption, QuietOption, YesOption
 from fedi_safety.cli.shell import shell, write_json
+
+if TYPE_CHECKING:
+    from fedi_safety.core.ledger.records import Imported
 
 
 def import_ledger(
@@ -58,10 +61,14 @@ def import_ledger(
     if json_output:
         write_json(asdict(counts) | {"ledger": records.name})
     else:
-        sh.say(
-            f"{counts.rows:,} rows: {counts.condemned:,} condemned (now history), {counts.trusted:,} trusted as clear, "
-            f"{counts.to_judge:,} to be judged again, {counts.failures:,} that it never judged, "
-            f"{counts.already_known:,} known already, {counts.outside:,} outside the store"
-        )
+        sh.say(_told(counts))
         sh.say(ledger_line(records.name))
     return 0
+
+
+def _told(counts: Imported) -> str:
+    return (
+        f"{counts.rows:,} rows: {counts.condemned:,} condemned (now history), {counts.trusted:,} trusted as clear, "
+        f"{counts.to_judge:,} to be judged again, {counts.failures:,} that it never judged, "
+        f"{counts.already_known:,} known already, {counts.outside:,} outside the store"
+    )

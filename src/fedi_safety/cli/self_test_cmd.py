@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,9 @@ from fedi_safety.cli.options import ConfigOption, LedgerOption, LogLevelOption, 
 from fedi_safety.cli.shell import Shell, shell
 from fedi_safety.core.errors import SelfTestError, UsageError
 from fedi_safety.core.wording.hints import hint
+
+if TYPE_CHECKING:
+    from fedi_safety.app.engine import Engine
 
 
 def self_test(
@@ -49,6 +53,20 @@ def _write_card(path: Path) -> None:
         raise UsageError(str(path), error.strerror or "it cannot be written", "name a writable place") from error
 
 
+def _answers(engine: Engine) -> Iterator[str]:
+    """Ask each detector, and the lists of known images, about examples; tell that they answered."""
+    from fedi_safety.detectors.examples import check_examples
+    from fedi_safety.detectors.known import examples as known_examples
+
+    for detector in engine.detectors:
+        wrong = check_examples(detector)
+        _expect(not wrong, f"detector {detector.name}", "; ".join(wrong))
+        yield f"detector {detector.name} answers its examples: {detector.version}"
+    wrong = known_examples.check()
+    _expect(not wrong, "lists of known images", "; ".join(wrong))
+    yield "a drawn picture is found on a list, mirrored, and by its bytes; another one is not"
+
+
 def _steps(sh: Shell, folder: Path) -> list[str]:
     """Do the whole test in `folder` and return what was shown. Raises `SelfTestError` at the first failure."""
     from fedi_safety.app.apply import apply
@@ -59,11 +77,9 @@ def _steps(sh: Shell, folder: Path) -> list[str]:
     from fedi_safety.core.ledger.records import Filters
     from fedi_safety.core.runs import ScanRequest
     from fedi_safety.core.testcard import TEST_CARD_NAME, TEST_CARD_SHA256, draw_test_card
-    from fedi_safety.detectors.examples import check_examples
-    from fedi_safety.detectors.known import examples as known_examples
     from fedi_safety.policies import load_policy
 
-    done = []
+    done: list[str] = []
     media = folder / "media"
     media.mkdir()
     (media / TEST_CARD_NAME).write_bytes(draw_test_card())
@@ -72,13 +88,7 @@ def _steps(sh: Shell, folder: Path) -> list[str]:
     policy = load_policy(sh.settings.policy)
     engine = open_engine(sh.settings)
     try:
-        for detector in engine.detectors:
-            wrong = check_examples(detector)
-            _expect(not wrong, f"detector {detector.name}", "; ".join(wrong))
-            done.append(f"detector {detector.name} answers its examples: {detector.version}")
-        wrong = known_examples.check()
-        _expect(not wrong, "lists of known images", "; ".join(wrong))
-        done.append("a drawn picture is found on a list, mirrored, and by its bytes; another one is not")
+        done += _answers(engine)
         settings = sh.settings.model_copy(update={"ledger": str(folder / "ledger.db")})
         records = open_settings_ledger(settings)
         store = named_store(settings, str(media))

@@ -244,15 +244,10 @@ def rescored(connection: Connection, page: Page, rescorer: Rescorer) -> Page:
     for part in (*fresh, *again):
         values[np.ix_(part.places, owned)] = np.nan
         values[np.ix_(part.places, given)], frames[np.ix_(part.places, given)] = part.values, part.frames
-    renewed: dict[int, Mapping[str, str]] = {}
-    for i in places.tolist():
-        before = detectors[i]
-        detectors[i] = renewed.setdefault(id(before), {**before, rescorer.detector: rescorer.version})
+    _renew(detectors, places.tolist(), rescorer)
     if table is not None:
         _take_away(table, values, owned)
-    before_values = np.full_like(values, np.nan)
-    before_values[:, : len(page.names)] = page.values
-    altered = ~((values == before_values) | (np.isnan(values) & np.isnan(before_values))).all(axis=1)
+    altered = _altered(page.values, values)
     altered[places] = True
     return replace(
         page,
@@ -266,6 +261,22 @@ def rescored(connection: Connection, page: Page, rescorer: Rescorer) -> Page:
         renewed=frozenset(names[i] for i in owned),
         computed=len(places),
     )
+
+
+def _altered(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return in which rows something is other than before; what was not measured before has no column there."""
+    first = np.full_like(after, np.nan)
+    first[:, : before.shape[1]] = before
+    altered: NDArray[np.bool_] = ~((after == first) | (np.isnan(after) & np.isnan(first))).all(axis=1)
+    return altered
+
+
+def _renew(detectors: list[Mapping[str, str]], places: Sequence[int], rescorer: Rescorer) -> None:
+    """Write down that these contents have the rescorer's version. What rows share stays shared."""
+    renewed: dict[int, Mapping[str, str]] = {}
+    for i in places:
+        before = detectors[i]
+        detectors[i] = renewed.setdefault(id(before), {**before, rescorer.detector: rescorer.version})
 
 
 def _widened(table: FrameTable, columns: int) -> FrameTable:

@@ -97,6 +97,21 @@ def _port(argument: Any) -> Port:
     return Port(argument.name, shape, _TYPES.get(argument.type))
 
 
+def _options(threads: int, *, keep_memory: bool) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only; warnings speak of graph optimisation
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1  # the graphs are chains; nothing runs side by side
+    # Threads that spin while they wait take the processor from decoding, which runs at the same time.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    # The arena never gives memory back and grows to the largest batch ever seen.
+    options.enable_cpu_mem_arena = keep_memory
+    # Patterns are kept for every batch size that occurs, and DirectML cannot work with them.
+    options.enable_mem_pattern = False
+    return options
+
+
 def open_session(
     source: Path | bytes,
     device: DeviceChoice,
@@ -114,17 +129,7 @@ def open_session(
     where the network is small. `half` says that the graph is in fp16.
     """
     named = name or str(source)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only; warnings speak of graph optimisation
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1  # the graphs are chains; nothing runs side by side
-    # Threads that spin while they wait take the processor from decoding, which runs at the same time.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    # The arena never gives memory back and grows to the largest batch ever seen.
-    options.enable_cpu_mem_arena = keep_memory
-    # Patterns are kept for every batch size that occurs, and DirectML cannot work with them.
-    options.enable_mem_pattern = False
+    options = _options(threads, keep_memory=keep_memory)
     if device.providers[0] in ("CUDAExecutionProvider", "TensorrtExecutionProvider"):
         _preload_cuda()
     graph = source if isinstance(source, bytes) else str(source)
