@@ -19,6 +19,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -31,8 +32,9 @@ from typing import Any
 
 FIXED_AT_THE_START = ("LC_", "LANG", "PYTHON", "LD_", "MALLOC_", "GLIBC_", "OMP_", "OPENBLAS_")
 # What a command imports at some point. Nothing of these starts a thread, which a fork would not have.
-LIBRARIES = ("sqlalchemy.dialects.sqlite", "alembic.command", "onnxruntime", "PIL.Image", "rich.progress", "httpx",
-             "starlette.applications", "uvicorn", "botocore.session", "asyncssh", "dlib")  # fmt: skip
+LIBRARIES = ("sqlalchemy.dialects.sqlite", "alembic.command", "onnxruntime", "openvino", "PIL.Image", "rich.progress",
+             "rich.markdown", "rich._emoji_codes", "typer.rich_utils", "httpx", "starlette.applications", "uvicorn",
+             "botocore.session", "asyncssh", "dlib")  # fmt: skip
 _STATUS = struct.Struct("i")
 
 
@@ -140,11 +142,21 @@ def main(control: int) -> None:
                 continue  # an extra that is not installed
     if _threads() != of_numpy:
         raise SystemExit(f"an import started {_threads() - of_numpy} threads, which no fork would have")
+    _make_a_ledger()
     gc.collect()
     gc.freeze()
     request = _forked(socket.socket(fileno=control))
     if request is not None:
         _become(*request)
+
+
+def _make_a_ledger() -> None:
+    """Let SQLAlchemy learn what it learns from the first statements."""
+    from fedi_safety.app.ledger import SystemClock
+    from fedi_safety.ledger.ledger import open_ledger
+
+    with tempfile.TemporaryDirectory() as folder:
+        open_ledger(Path(folder) / "ledger.db", clock=SystemClock()).dispose()
 
 
 def _threads() -> int:
