@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from support import needs, run, soak
+from support import needs, run, soak, workers
 from support.needs import Choice
 from support.servers import debian, prepare
 from support.servers.debian import Unready, wait_unlocked
@@ -318,3 +318,43 @@ def test_the_worst_of_all_parts_counts(codes: list[int], options: list[str], cod
     parts = run.Parts(options)
     parts.codes = codes
     assert (parts.code, parts.over) == (code, over)
+
+
+# --- how it forks its workers
+
+_MODULE = """
+import os
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+with (FOLDER / "made").open("a") as made:
+    made.write(f"{__name__} {os.getpid()}\\n")
+
+def test_runs():
+    (FOLDER / f"ran-{__name__}").write_text(f"{os.getpid()} {os.environ['PYTEST_XDIST_WORKER']}")
+    assert "two" not in __name__
+"""
+
+
+def test_the_modules_of_the_tests_are_made_once_for_all_workers(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"test_{name}.py").write_text(_MODULE)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    options = ["-c", str(tmp_path / "pytest.ini"), "-p", "xdist", str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}/src:{ROOT}/tests", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    with workers.forked_workers(options, 2, environment) as forking:
+        command = [sys.executable, "-m", "pytest", *forking, "--dist", "load", *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1 and "1 failed, 1 passed" in done.stdout, done
+    made = dict(line.split() for line in (tmp_path / "made").read_text().splitlines())
+    assert made.keys() == {"test_one", "test_two"}
+    assert len((tmp_path / "made").read_text().splitlines()) == 2
+    ran = dict((tmp_path / f"ran-{name}").read_text().split() for name in made)
+    assert len(ran) == 2 and not ran.keys() & set(made.values())
+
+
+def test_where_nothing_forks_a_worker_is_started(tmp_path: Path) -> None:
+    code = f"from support import workers; workers.join({str(tmp_path / 'none')!r})"
+    command = [sys.executable, "-S", "-c", code, "-u", "-c", "import sys; print(1); sys.exit(7)"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PYTHONPATH": f"{ROOT}/tests"})
+    assert (done.returncode, done.stdout) == (7, "1\n"), done

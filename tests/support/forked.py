@@ -23,8 +23,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from io import FileIO
 from pathlib import Path
@@ -143,9 +143,7 @@ def main(control: int) -> None:
     if _threads() != of_numpy:
         raise SystemExit(f"an import started {_threads() - of_numpy} threads, which no fork would have")
     _make_a_ledger()
-    gc.collect()
-    gc.freeze()
-    request = _forked(socket.socket(fileno=control))
+    request = fork_each(socket.socket(fileno=control))
     if request is not None:
         _become(*request)
 
@@ -163,8 +161,14 @@ def _threads() -> int:
     return sum(1 for _ in Path("/proc/self/task").iterdir())
 
 
-def _forked(control: socket.socket) -> tuple[list[str], dict[str, str], str, int] | None:
-    """Fork for each request and tell how forks end. Returns the request in a fork, None when nobody asks any more."""
+def fork_each(control: socket.socket) -> tuple[list[str], dict[str, str], str, int] | None:
+    """Fork for each request and tell how forks end. Returns the request in a fork, None when nobody asks any more.
+
+    A request comes with what is to be the fork's output and errors, before them its input if it shall have one, and at
+    last with a socket for whoever asks.
+    """
+    gc.collect()
+    gc.freeze()
     running: dict[int, tuple[int, socket.socket]] = {}
     waiting = selectors.DefaultSelector()
     waiting.register(control, selectors.EVENT_READ)
@@ -178,23 +182,24 @@ def _forked(control: socket.socket) -> tuple[list[str], dict[str, str], str, int
                 with asking, suppress(BrokenPipeError):  # who asked may have waited long enough
                     asking.send(_STATUS.pack(code))
                 continue
-            data, descriptors, _, _ = socket.recv_fds(control, 1 << 20, 3)
+            data, descriptors, _, _ = socket.recv_fds(control, 1 << 20, 4)
             if not data:
                 return None
+            *ends, theirs = descriptors
             pid = os.fork()
             if pid == 0:
                 waiting.close()
                 for one in [control, *(asking for _, asking in running.values())]:
                     one.close()
-                os.close(descriptors[2])
-                for target, descriptor in enumerate(descriptors[:2], 1):
+                os.close(theirs)
+                for target, descriptor in enumerate(ends, 3 - len(ends)):
                     os.dup2(descriptor, target)
                     os.close(descriptor)
                 request: Any = pickle.loads(data)
                 return request  # type: ignore[no-any-return]
-            os.close(descriptors[0])
-            os.close(descriptors[1])
-            asking = socket.socket(fileno=descriptors[2])
+            for descriptor in ends:
+                os.close(descriptor)
+            asking = socket.socket(fileno=theirs)
             asking.send(_STATUS.pack(pid))
             watched = os.pidfd_open(pid)
             running[watched] = pid, asking
@@ -203,6 +208,15 @@ def _forked(control: socket.socket) -> tuple[list[str], dict[str, str], str, int
 
 def _become(command: list[str], environment: dict[str, str], folder: str, mask: int) -> None:
     """Be the program from here on."""
+    enter(environment, folder, mask)
+    sys.orig_argv[:] = command
+    sys.argv[1:] = command[command.index("fedi_safety") + 1 :]
+    with ending_as_python_does():
+        runpy.run_module("fedi_safety", run_name="__main__", alter_sys=True)
+
+
+def enter(environment: Mapping[str, str], folder: str, mask: int) -> None:
+    """Have in a fork the surroundings of a process that was started there."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(environment)
@@ -217,16 +231,20 @@ def _become(command: list[str], environment: dict[str, str], folder: str, mask: 
         )  # fmt: skip
         setattr(sys, name, fresh)
         setattr(sys, f"__{name}__", fresh)
-    sys.orig_argv[:] = command
-    sys.argv[1:] = command[command.index("fedi_safety") + 1 :]
+
+
+@contextmanager
+def ending_as_python_does() -> Iterator[None]:
+    """End this process behind the block, but without taking every module apart, which touches all that forks share."""
+    code = 0
     try:
-        runpy.run_module("fedi_safety", run_name="__main__", alter_sys=True)
+        yield
     except SystemExit as end:
         if not (end.code is None or isinstance(end.code, int)):
             raise
-        # As Python ends, but for taking every module apart, which would touch all that is shared with other forks.
-        threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(end.code or 0)
+        code = end.code or 0
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -17,7 +17,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ import psutil
 from support import needs
 from support.servers import prepare
 from support.servers.debian import Unready
+from support.workers import forked_workers
 
 ROOT = Path(__file__).parents[2]
 MOST_JOBS = 8
@@ -122,9 +123,12 @@ class Parts:
 
     def run(self, *arguments: str, jobs: int) -> None:
         """Run one part; whatever it leaves out is what is left out by all."""
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, ExitStack() as collected:
             figures = Path(folder) / "figures.json"
-            command = [sys.executable, "-m", "pytest", "-n", str(jobs), "--dist", "loadfile", *arguments]
+            workers = ["-n", "0"]
+            if jobs:
+                workers = collected.enter_context(forked_workers([*arguments, *self.options], jobs))
+            command = [sys.executable, "-m", "pytest", "--dist", "loadfile", *workers, *arguments]
             done = subprocess.run([*command, f"--figures={figures}", *self.options], cwd=ROOT, check=False)
             self.codes.append(done.returncode)
             if not figures.exists():
@@ -205,7 +209,9 @@ def jobs_of(options: Sequence[str], *, beside_servers: bool = False) -> int:
     Two more than cores; one more where servers and long fault injection want their time as well.
     """
     more = 1 if beside_servers else 2
-    return 0 if "--pdb" in options else min(len(os.sched_getaffinity(0)) + more, MOST_JOBS)
+    if "--pdb" in options or any(option.startswith(("-n", "--numprocesses")) for option in options):
+        return 0  # or as many as pytest is told
+    return min(len(os.sched_getaffinity(0)) + more, MOST_JOBS)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -137,7 +137,7 @@ def create_tables(connection: Connection) -> None:
 
 @cache
 def _statements(dialect: type[Dialect]) -> tuple[str, ...]:
-    """Return what makes the tables and their indexes, written once a process: to write it takes longer than to do it."""
+    """Return what makes the tables and their indexes, written once a process, for that takes longer than to do it."""
     tables = metadata.sorted_tables
     indexes = sorted((index for table in tables for index in table.indexes), key=lambda index: str(index.name))
     made, words = (*map(CreateTable, tables), *map(CreateIndex, indexes)), dialect()
