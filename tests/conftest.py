@@ -19,7 +19,7 @@ import pytest
 from fedi_safety.core.runs import ACTED_LOGGER
 from fedi_safety.core.wording.hints import Called, call
 from support import ledgers, needs
-from support.share import SEED, SOAK_TIMES, USUAL_EXAMPLES, Share
+from support.share import QUICK_SHARE, SEED, SOAK_TIMES, USUAL_EXAMPLES, Share
 
 SRC = Path(__file__).parent.parent / "src"
 KINDS = ("beside", "alone")
@@ -50,7 +50,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_LEFT] = {"needs": {}, "tests": 0, "alone": 0}
     os.umask(0o022)
     # No deadline for an example: the machine may be busy.
-    examples = USUAL_EXAMPLES * (SOAK_TIMES if config.option.soak else 1)
+    may = _names(config.option.needs)
+    quick = may is not None and "long" not in may
+    examples = USUAL_EXAMPLES * SOAK_TIMES if config.option.soak else USUAL_EXAMPLES // (QUICK_SHARE if quick else 1)
     hypothesis.settings.register_profile("fedi-safety", max_examples=examples, deadline=None)
     hypothesis.settings.load_profile("fedi-safety")
 
@@ -65,6 +67,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     The summary counts a second try as rerun, and what is wrong fails twice. Everything else must pass at once.
     """
+    needs.sample(items)
     option = config.option
     choice = needs.Choice(_names(option.needs), _names(option.had), option.only)
     left: Counter[str] = Counter()

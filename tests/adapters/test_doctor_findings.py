@@ -12,6 +12,7 @@ from fedi_safety.cli import doctor_cmd
 from fedi_safety.core.errors import ExitCode
 from fedi_safety.policies import PRESETS
 from support.program import program, without_power
+from support.stand_in import write_config
 
 
 @pytest.fixture
@@ -58,8 +59,9 @@ def test_a_store_that_cannot_be_removed_from_is_wrong_unless_it_is_left_as_it_is
     (media / "a.jpg").write_bytes(b"a")
     media.chmod(0o555)
     try:
-        wrong = program("doctor", str(media), "--json", prefix=without_power())
-        left = program("doctor", str(media), "--json", prefix=without_power(), env={"FEDI_SAFETY_ACT": "report"})
+        asked = ("doctor", str(media), "--json", "--config", str(write_config(tmp_path)))
+        wrong = program(*asked, prefix=without_power())
+        left = program(*asked, prefix=without_power(), env={"FEDI_SAFETY_ACT": "report"})
     finally:
         media.chmod(0o755)
     (found,) = [f for f in wrong.json["findings"] if f["thing"] == "store"]

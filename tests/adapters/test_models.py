@@ -237,6 +237,7 @@ def test_a_clip_tokenizer_is_what_the_library_reads() -> None:
 # --- variants
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("variant", ["int8", "int8w", "fp16"])
 def test_a_variant_answers_nearly_the_same(variant: str, copy: Path) -> None:
     folder = open_model_folder(copy)

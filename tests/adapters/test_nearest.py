@@ -50,6 +50,7 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     return line
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(
     ("arguments", "config", "said"),
     [

@@ -52,6 +52,7 @@ def assert_shows(decoded: Decoded, sample: Sample) -> None:
         assert difference <= sample.tolerance, f"{found} for {expected}"
 
 
+@pytest.mark.sampled(56)
 @pytest.mark.parametrize("sample", media_zoo.good(), ids=name)
 def test_colours_and_orientation(decoder: Decoder, sample: Sample) -> None:
     """Each format is told by its content and comes out upright and in its true colours."""
@@ -94,6 +95,7 @@ def test_other_media_are_unsupported() -> None:
     assert caught.value.reason is Reason.UNSUPPORTED
 
 
+@pytest.mark.sampled(20)
 @pytest.mark.parametrize("told", media_zoo.whole())
 @pytest.mark.parametrize("truly", media_zoo.whole())
 def test_a_wrong_type_is_harmless(decoder: Decoder, told: MediaType, truly: MediaType) -> None:

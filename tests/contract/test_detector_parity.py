@@ -107,6 +107,7 @@ def test_nudenet_scores_stay_close_at_other_sizes(nudenet: NudeNet, package_nude
     assert count >= 4
 
 
+@pytest.mark.long
 def test_letterbox_pixels_are_those_of_the_package() -> None:
     from nudenet import nudenet as package
 

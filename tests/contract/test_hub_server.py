@@ -9,6 +9,7 @@ import pytest
 from support.servers.hub import hub_server
 
 
+@pytest.mark.long
 def test_the_hubs_own_library_fetches_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
     monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -185,6 +185,7 @@ def test_more_objects_than_one_statement_takes(ledger: WholeLedger, run: int) ->
     assert len(ledger.contents([sha(key) for key in keys])) == 2500
 
 
+@pytest.mark.long
 def test_many_threads_may_read_while_one_writes(ledger: WholeLedger, run: int) -> None:
     ledger.record(run, STORE, [judged("a")])
 

@@ -145,6 +145,7 @@ def test_it_is_done_once_and_read_back(tried: Tried, name: str, offer: Offer) ->
     assert len(tried.server.writes) == 1
 
 
+@pytest.mark.sampled(8)
 @case
 def test_another_process_finds_it_done(tried: Tried, name: str, offer: Offer) -> None:
     tried.perform()
@@ -157,6 +158,7 @@ def test_another_process_finds_it_done(tried: Tried, name: str, offer: Offer) ->
     other.close()
 
 
+@pytest.mark.sampled(8)
 @case
 def test_what_is_gone_is_gone_and_no_error(tried: Tried, name: str, offer: Offer) -> None:
     for held in (tried.server.posts, tried.server.comments, tried.server.people, tried.server.files):
@@ -170,6 +172,7 @@ def test_what_is_gone_is_gone_and_no_error(tried: Tried, name: str, offer: Offer
         assert tried.standing() is Standing.GONE
 
 
+@pytest.mark.sampled(8)
 @case
 def test_a_token_that_is_not_known_is_said_without_it(tried: Tried, name: str, offer: Offer) -> None:
     wrong = opened(name, tried.server.url, "another-s3cret")
@@ -181,6 +184,7 @@ def test_a_token_that_is_not_known_is_said_without_it(tried: Tried, name: str, o
     wrong.close()
 
 
+@pytest.mark.sampled(8)
 @case
 def test_a_refusal_of_one_is_no_word_about_others(tried: Tried, name: str, offer: Offer) -> None:
     tried.standing()  # which asks for the version first
@@ -191,6 +195,7 @@ def test_a_refusal_of_one_is_no_word_about_others(tried: Tried, name: str, offer
     assert "may not" in str(caught.value)
 
 
+@pytest.mark.sampled(8)
 @case
 def test_a_server_that_is_not_there_or_hangs_is_down_in_time(tried: Tried, name: str, offer: Offer) -> None:
     nowhere = opened(name, "http://127.0.0.1:9")
@@ -204,6 +209,7 @@ def test_a_server_that_is_not_there_or_hangs_is_down_in_time(tried: Tried, name:
     assert time.monotonic() - began < 0.5
 
 
+@pytest.mark.sampled(8)
 @case
 def test_an_answer_that_says_nothing_is_not_believed(tried: Tried, name: str, offer: Offer) -> None:
     tried.perform()
@@ -215,6 +221,7 @@ def test_an_answer_that_says_nothing_is_not_believed(tried: Tried, name: str, of
         tried.standing()
 
 
+@pytest.mark.sampled(8)
 @case
 def test_no_redirect_is_followed_with_the_token(tried: Tried, name: str, offer: Offer) -> None:
     tried.server.answer = lambda _asked: (302, {})
@@ -222,6 +229,7 @@ def test_no_redirect_is_followed_with_the_token(tried: Tried, name: str, offer: 
         tried.perform()
 
 
+@pytest.mark.long
 def test_every_case_ran_for_every_action() -> None:
     if not ran:
         pytest.skip("cases were chosen by name")

@@ -58,6 +58,7 @@ def test_yes_answers_it_and_it_is_named_all_the_same(media: Path) -> None:
     check_named(done.out, media)
 
 
+@pytest.mark.long
 def test_without_a_terminal_it_is_named_and_written_down_and_done(media: Path, tmp_path: Path) -> None:
     check_one_line_error(program("apply", str(media), "--names", str(tmp_path)), 2, "--names", "directory", "names.tsv")
     assert left(media) == 24

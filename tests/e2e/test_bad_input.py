@@ -93,6 +93,7 @@ def test_ledgers_that_cannot_be_used(media: Path, tmp_path: Path) -> None:
     check_one_line_error(program("scan", str(media), "--dry-run", "--ledger", str(newer)), 2, str(newer), "newer")
 
 
+@pytest.mark.long
 def test_a_ledger_that_another_run_holds(media: Path, tmp_path: Path) -> None:
     from fedi_safety.app.ledger import SystemClock
     from fedi_safety.ledger.ledger import open_ledger
@@ -121,6 +122,7 @@ def test_a_read_only_ledger(media: Path, tmp_path: Path) -> None:
         folder.chmod(0o755)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "arguments",
     [

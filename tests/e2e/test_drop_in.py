@@ -122,6 +122,7 @@ def test_remote_storage(clone: Path) -> None:
         shutil.rmtree(base, ignore_errors=True)
 
 
+@pytest.mark.long
 def test_local_storage(clone: Path, tmp_path: Path) -> None:
     media = tmp_path / "files"
     media.mkdir()

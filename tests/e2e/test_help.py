@@ -17,6 +17,7 @@ HEAVY = ("pydantic", "numpy", "PIL", "onnxruntime", "sqlalchemy", "alembic", "dl
          "fedi_safety.core.types", "fedi_safety.core.ledger.records")  # fmt: skip
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("names", NAMES, ids=" ".join)
 def test_help_is_what_the_parser_shows(names: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run([*names, "--help"]) == 0
@@ -34,6 +35,7 @@ def test_help_of_no_such_command_is_an_error(capsys: pytest.CaptureFixture[str])
     assert "sacn" in capsys.readouterr().err
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("names", [[], ["scan"], ["serve"], ["ledger", "verify"]], ids=" ".join)
 def test_help_loads_nothing_that_parsing_or_working_needs(names: list[str]) -> None:
     asked = [*names, "--help"]
@@ -42,6 +44,7 @@ def test_help_loads_nothing_that_parsing_or_working_needs(names: list[str]) -> N
     assert done.stdout.splitlines()[-1] == ""
 
 
+@pytest.mark.long
 def test_a_first_scan_loads_nothing_that_it_does_not_need(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "notes.txt").write_text("no picture")

@@ -84,6 +84,7 @@ def pictrs(key: str = KEY) -> Iterator[str]:
 # --- what it writes
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("server", SERVERS)
 def test_for_each_server_what_it_writes_is_loaded_and_doctor_is_content(
     server: str, home: Path, media: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -109,6 +110,7 @@ def test_for_each_server_what_it_writes_is_loaded_and_doctor_is_content(
     assert "clip" not in json.dumps(findings), "nobody switched it on"
 
 
+@pytest.mark.long
 def test_the_usual_place_is_taken_by_every_command_and_nothing_is_removed(home: Path, media: Path) -> None:
     done = program("init", *GIVEN, "--store", str(media))
     assert done.code == 0, done
@@ -138,6 +140,7 @@ def test_a_name_that_is_not_utf8_is_written_as_a_url(home: Path) -> None:
 # --- on a terminal
 
 
+@pytest.mark.long
 def test_four_questions_and_a_secret_asked_again_until_they_hold(home: Path) -> None:
     with pictrs() as url:
         done = on_terminal(
@@ -230,6 +233,7 @@ def test_what_is_there_already_is_never_overwritten(home: Path, media: Path) -> 
     assert place.is_symlink() and list(place.parent.iterdir()) == [place]
 
 
+@pytest.mark.long
 def test_a_store_that_may_not_be_removed_from_is_said_before_anything_is_written(home: Path, media: Path) -> None:
     media.chmod(0o555)
     config = str(home / "config.toml")

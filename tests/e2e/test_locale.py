@@ -63,6 +63,7 @@ def test_every_locale_and_every_starter_sees_the_same_objects(tmp_path: Path, la
         assert "\U0001f418.jpg" in text
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("encoding", ["ascii", "utf-16", "utf-8:strict"])
 def test_what_is_typed_and_said_is_no_internal_error_whatever_the_encoding(tmp_path: Path, encoding: str) -> None:
     """A key that is no UTF-8, in an argument, in a question and in an answer: said with escapes, never a bug."""

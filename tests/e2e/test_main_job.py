@@ -95,6 +95,7 @@ def test_dry_run_then_apply_removes_exactly_what_was_condemned(media: Path, face
     assert again.json["planned"] == 0
 
 
+@pytest.mark.long
 def test_a_first_real_run_needs_a_word_without_a_terminal(media: Path, faces: str) -> None:
     before = digests(media)
     refused = program("scan", str(media), "--policy", faces, "--yes")

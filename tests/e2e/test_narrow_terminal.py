@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from support.corpus.photos import jpeg_bytes
 from support.program import program
 
 
+@pytest.mark.long
 def test_no_stores_url_is_broken_over_lines(tmp_path: Path) -> None:
     """Of several stores with long names, one of which failed; in the report and in what doctor and a scan say."""
     ledger = str(tmp_path / "ledger.db")

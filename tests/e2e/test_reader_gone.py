@@ -39,6 +39,7 @@ def unread(*arguments: str, streams: tuple[str, ...] = ("stdout",)) -> tuple[int
     return done.returncode, "".join(text for text in (done.stdout, done.stderr) if text)
 
 
+@pytest.mark.long
 def test_what_only_tells_something_ends_with_0(ledger: str) -> None:
     for line in TELLING:
         arguments = line.split()
@@ -47,6 +48,7 @@ def test_what_only_tells_something_ends_with_0(ledger: str) -> None:
         assert unread(*arguments) == (0, ""), line
 
 
+@pytest.mark.long
 def test_work_is_finished_and_its_code_is_its_own(ledger: str, tmp_path: Path) -> None:
     (tmp_path / "media/notes.jpg").write_bytes(jpeg_bytes("coffee", size=200)[:300])  # cut short: a gap
     arguments = ("scan", str(tmp_path / "media"), "--dry-run", "--json", "--ledger", ledger)

@@ -96,6 +96,7 @@ def test_every_console_block_is_run() -> None:
     assert re.findall(r"^\$ (?!export |\./fedi-safety ).*", text, re.MULTILINE) == []
 
 
+@pytest.mark.long
 def test_commands_end_and_print_as_documented(folder: Path) -> None:
     folders = dict(zip(PLACES, (folder, folder.with_name("system")), strict=True))
     (folders[PLACES[1]] / AVATAR).parent.mkdir(parents=True)

@@ -94,6 +94,7 @@ def test_an_empty_ledger_makes_an_empty_report(tmp_path: Path) -> None:
     assert "The ledger is empty" in (tmp_path / "e.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -113,6 +114,7 @@ def test_misuse_is_refused_in_one_line(ledger: Path, arguments: list[str], said:
     assert done.stderr.startswith(f"fedi-safety: {said}") and done.stderr.count("\n") == 1
 
 
+@pytest.mark.long
 def test_a_link_is_followed_and_stays_a_link(ledger: Path, tmp_path: Path) -> None:
     target, link = tmp_path / "target.html", tmp_path / "link.html"
     link.symlink_to(target)

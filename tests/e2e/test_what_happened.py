@@ -71,6 +71,7 @@ def test_what_was_removed_this_week_is_listed_with_times(media: Path) -> None:
     check_one_line_error(program("list", "--since", "soon"), 2, "--since soon", "7d")
 
 
+@pytest.mark.long
 def test_a_report_of_a_week_is_short_and_fits_a_mail(media: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     done = program("report", "--since", "7d", "--html", str(page))

@@ -103,6 +103,7 @@ def test_from_a_picture_to_the_post_and_by_a_persons_word_to_the_person(sh: Shel
     assert len(sh.server.writes) == 3, "nothing is done twice"
 
 
+@pytest.mark.long
 def test_the_breaker_has_its_code_and_its_word(sh: Shell) -> None:
     sh.configure(more="max_actions = 1\n")
     code, said = sh.real()
@@ -118,6 +119,7 @@ def test_the_breaker_has_its_code_and_its_word(sh: Shell) -> None:
     assert len(sh.server.writes) == 2
 
 
+@pytest.mark.long
 def test_a_server_that_refuses_is_said_and_the_run_ends_with_3(sh: Shell) -> None:
     sh.server.answer = lambda _asked: (503, {"error": "busy"})
     code, said = sh.real()
@@ -129,6 +131,7 @@ def test_a_server_that_refuses_is_said_and_the_run_ends_with_3(sh: Shell) -> Non
     assert sh.server.posts["11"]["removed"] is True
 
 
+@pytest.mark.long
 def test_while_the_breaker_of_removals_holds_nothing_is_done_through_the_app(sh: Shell) -> None:
     sh.server.answer = lambda _asked: (503, {"error": "busy"})
     assert sh.real()[0] == 3
@@ -147,6 +150,7 @@ def test_a_store_that_is_left_as_it_is_has_no_actions(sh: Shell) -> None:
     assert sh.server.asked == []
 
 
+@pytest.mark.long
 def test_confirm_of_what_is_not_condemned_is_one_line_and_2(sh: Shell) -> None:
     sh("scan", "--dry-run", "--act", "delete")
     for key, word in (("fine.png", "not condemned"), ("no.png", "knows no such object")):

@@ -81,6 +81,7 @@ def test_misskey_and_pixelfed_say_whose_it_is() -> None:
         assert checked(server, "pixelfed", "moderate").ok is False
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("kind", "version"),
     [("lemmy", "lemmy19"), ("lemmy", "lemmy10"), *((k, k) for k in ("mastodon", "misskey", "pixelfed"))],

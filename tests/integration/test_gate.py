@@ -203,6 +203,7 @@ def test_a_proxy_that_is_not_listed_lets_nobody_in_by_its_own_address(tmp_path: 
             assert g.upload(RED, "/validate/s3cret", headers={"X-Forwarded-For": header}).status == 200
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("sign", PROXY_SIGNS)
 def test_whatever_else_tells_of_a_proxy_takes_the_networks_exemption_away(sign: str, tmp_path: Path) -> None:
     """A web server on this machine that sends no X-Forwarded-For would make the world this machine."""
@@ -301,6 +302,7 @@ def test_too_large_is_said_before_and_while_it_is_sent(tmp_path: Path) -> None:
         assert g.metric("held_bytes") == 0
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "body",
     [
@@ -431,6 +433,7 @@ def test_a_connection_is_used_again_after_errors(tmp_path: Path) -> None:
 # --- what cannot be judged
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("data", "code", "default"),
     [

@@ -247,6 +247,7 @@ def test_a_ledger_that_is_locked_changes_no_verdict(tmp_path: Path, faces: str) 
         assert program("ledger", "verify", "--ledger", running.ledger).code == 0
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("jump_s", [-1e8, -3600.0, 3600.0, 1e8])
 def test_a_clock_that_jumps_changes_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump_s: float) -> None:
     """Set by hand, or by NTP after a sleep: deadlines, queues and the backlog go on by the clock that does not jump."""

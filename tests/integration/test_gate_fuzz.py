@@ -170,6 +170,7 @@ def test_garbage_of_every_kind_gets_an_answer(server: Gate, share: Share) -> Non
     assert server.upload(RED).status == 200
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "raw",
     [

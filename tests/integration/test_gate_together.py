@@ -84,6 +84,7 @@ def by_worker(g: Gate) -> float:
     return g.metric("answers_total", by="worker", reason="", said="accepted", verdict="clear")
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("count", [30, 80])
 def test_under_a_burst_both_judge_and_none_runs_into_the_deadline(tmp_path: Path, count: int) -> None:
     with gate(tmp_path, jobs=1, deadline_s=10.0, **KEY) as g:

@@ -225,6 +225,7 @@ def test_an_object_that_changed_between_verdict_and_act_is_left_alone(bench: Ben
     assert bench.row("a").act_state is PlanState.CHANGED
 
 
+@pytest.mark.long
 def test_a_halt_finishes_what_is_in_hand_and_acts_no_further(bench: Bench) -> None:
     for i in range(2000):
         fake(bench).put(f"m{i:04d}", b"pic red=0.1 n=%d" % i)

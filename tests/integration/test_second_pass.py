@@ -223,6 +223,7 @@ def test_a_part_is_judged_again_by_another_decoder(bench: Bench, clips: Clips) -
 # --- failures
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("reason", [reason for reason in Reason if reason.of_decoder])
 def test_failures_are_tried_again_by_another_decoder(bench: Bench, clips: Clips, reason: Reason) -> None:
     """An upgrade, or another limit, may do better; the same decoder is not asked again before its time."""

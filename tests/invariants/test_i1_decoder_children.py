@@ -34,6 +34,7 @@ def test_i1_a_child_holds_nothing_but_memory_and_its_socket(hostile: SandboxDeco
             assert name.startswith(("/dev/null", "socket:", "/memfd:frame", "(deleted)")), name
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "way", ["create a file", "open a file to write", "internet socket", "unix socket", "exec", "fork"]
 )
@@ -42,6 +43,7 @@ def test_i1_a_child_has_no_way_out(hostile: SandboxDecoder, way: str) -> None:
     assert told(hostile, f"try:{way}") == "the decoder was killed for a forbidden system call"
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.skipif(not landlock.version(), reason="this kernel has no Landlock")
 @pytest.mark.parametrize("what", ["a file of the system", "what its parent was told", "its parent's memory"])
 def test_i1_a_child_has_nothing_to_tell(hostile: SandboxDecoder, what: str) -> None:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import pytest
 
 from invariants.test_i1_private import WATCHED
 from support.corpus.photos import jpeg_bytes
@@ -20,6 +21,7 @@ from support.program import FACES
 from support.servers.pictrs import free_port
 
 
+@pytest.mark.long
 def test_the_gate_writes_nothing_but_its_ledger_and_speaks_to_nobody(tmp_path: Path) -> None:
     scratch, ledger, port = tmp_path / "scratch", tmp_path / "ledger.db", free_port()
     scratch.mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +27,7 @@ verdict = "block"
 """
 
 
+@pytest.mark.long
 def test_under_a_policy_that_condemns_everything_damaged_files_stay(tmp_path: Path) -> None:
     media = tmp_path / "media"
     media.mkdir()

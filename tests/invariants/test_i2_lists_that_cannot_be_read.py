@@ -53,6 +53,7 @@ def unanswered(images: Images) -> str:
     return caught.value.detail
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("damage", [one_bit, shorter, zeros, Path.unlink])
 @pytest.mark.parametrize("file", FILES)
 def test_a_damaged_index_is_no_answer_until_it_is_repaired(

@@ -45,6 +45,7 @@ def all_at_once(g: Gate, uploads: Iterator[bytes], chunked: bool = False) -> lis
         return list(threads.map(lambda one: sent(g, one, chunked), data))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("chunked", [True, False])
 def test_size_forces_nothing(tmp_path: Path, chunked: bool) -> None:
     """Eighteen condemned pictures, padded so that three fill the memory: each waits for its turn, and is refused."""

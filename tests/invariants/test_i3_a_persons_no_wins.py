@@ -103,6 +103,7 @@ def scan_for_real(bench: Bench) -> list[str]:
     return store_of(bench).removed
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("by", [apply_everything, scan_for_real])
 @pytest.mark.parametrize("leave", STATES)
 def test_dismissed_is_never_removed_whatever_the_plans_state(
@@ -115,6 +116,7 @@ def test_dismissed_is_never_removed_whatever_the_plans_state(
     assert plans_of(bench) == [] and bench.ledger.verify().problem is None
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("by", [apply_everything, scan_for_real])
 @pytest.mark.parametrize("leave", STATES)
 def test_a_milder_policy_is_heard_whatever_the_plans_state(
@@ -156,6 +158,7 @@ def test_a_no_in_the_middle_of_the_acts_is_heard(bench: Bench) -> None:
 # --- stop means stop
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("after", range(len(KEYS)))
 def test_after_a_stop_at_most_the_act_in_hand_is_finished(after: int, bench: Bench) -> None:
     stopped: list[bool] = []
@@ -194,6 +197,7 @@ def test_a_scan_that_is_stopped_while_it_acts_finishes_one(bench: Bench) -> None
     assert {plan.state for plan in plans_of(bench)} == {PlanState.PLANNED}
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("how", [KeyboardInterrupt, SystemExit, ConnectionError])
 def test_what_ends_at_once_leaves_the_acts_that_were_done_closed(how: type[BaseException], bench: Bench) -> None:
     """The second signal does not wait; what it broke off is done again by the next run, the rest waits."""

@@ -459,6 +459,7 @@ def test_killed_at_any_step_no_action_is_done_twice_or_without_record(tmp_path: 
     assert fatal > 30, "there were steps to be killed at"
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("seen", "done"),
     [

@@ -110,6 +110,7 @@ def test_a_change_that_is_killed_at_any_step_is_made_or_is_not(
     assert seen[0] == "old" and seen[-1] == after
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("work", [put, change, merge])
 def test_a_full_disk_at_any_point_of_a_change_leaves_everything_as_it_was(
     folder: Path, tmp_path: Path, work: Callable[[Path], None]

@@ -103,6 +103,7 @@ def check_finished(folder: Path, bad: int = BAD) -> None:
     bench.close()
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("killed_again", [False, True])
 def test_what_killed_runs_removed_is_no_loss_at_which_the_breaker_trips(tmp_path: Path, killed_again: bool) -> None:
     """Not even where it is most of the store, and the run after the first was killed as well."""

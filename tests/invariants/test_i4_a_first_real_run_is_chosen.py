@@ -135,6 +135,7 @@ def test_what_a_dry_run_planned_by_default_is_carried_out_as_somebody_chose(tmp_
 # --- on a terminal
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("answers", "why"),
     [

@@ -6,6 +6,8 @@ import os
 import random
 from pathlib import Path
 
+import pytest
+
 from fedi_safety.core.enums import Reason
 from support.corpus.photos import jpeg_bytes
 from support.fakes import FakeStore
@@ -31,6 +33,7 @@ def test_over_many_runs_of_a_changing_store(tmp_path: Path) -> None:
     bench.close()
 
 
+@pytest.mark.long
 def test_the_report_names_the_gaps(tmp_path: Path) -> None:
     media = tmp_path / "media"
     media.mkdir()

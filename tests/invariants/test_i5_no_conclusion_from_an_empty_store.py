@@ -554,6 +554,7 @@ def test_the_gates_pass_over_a_few_objects_marks_nothing_gone(bench: Bench) -> N
     assert {row.state for row in bench.rows()} == {"judged"}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("part", ["prefix", "limit", "interrupted", "store down"])
 def test_a_pass_over_a_part_marks_nothing_gone(bench: Bench, part: str) -> None:
     store = cast(FakeStore, bench.store)

@@ -176,6 +176,7 @@ def test_of_a_bucket_whose_keys_are_any_bytes(bucket: Callable[[bytes], S3Store]
     assert found == [name.decode("utf-8", "surrogateescape"), "plain"]
 
 
+@pytest.mark.long
 @settings(deadline=None)
 @given(times | numbers | st.none() | st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 2**48 - 1))
 def test_of_a_pictrs(created: object, size: int) -> None:

@@ -21,6 +21,7 @@ NO_MEDIA = {Reason.NOT_MEDIA, Reason.EMPTY, Reason.SYMLINK, Reason.SPECIAL_FILE}
 GAPS = set(Reason) - NO_MEDIA
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("reason", Reason)
 def test_each_reason_stands_on_one_side_in_every_count(tmp_path: Path, reason: Reason) -> None:
     """In the run, in the next one that opens nothing, in the figures, in the list, and for `apply`."""
@@ -69,6 +70,7 @@ def healthy(tmp_path: Path) -> Path:
 EACH = {reason.value: 1 for reason in sorted(NO_MEDIA)}
 
 
+@pytest.mark.long
 def test_a_healthy_server_exits_with_0(healthy: Path) -> None:
     done = program("scan", str(healthy), "--dry-run", "--json")
     assert (done.code, done.json["listed"], done.json["skipped"], done.json["unscanned"]) == (0, 5, EACH, {})

@@ -52,6 +52,7 @@ def _pixels_begin(data: bytes, kind: MediaType) -> int:
     return data.index(b"IDAT") + 6 if kind is MediaType.PNG else 54
 
 
+@pytest.mark.sampled(60)
 @pytest.mark.parametrize("odd", SHOWN, ids=lambda odd: odd.name)
 def test_what_viewers_show_is_judged(decoder: SandboxDecoder, odd: Odd) -> None:
     """The circle is among the frames, and what is missing beside it is said."""

@@ -30,6 +30,7 @@ def test_rule_factor_signal_detector_weights_and_frame_are_on_record(tmp_path: P
         assert re.search(r"\d+\.\d+.* sha256:[0-9a-f]{12}", judgement["detectors"][name])
 
 
+@pytest.mark.long
 def test_a_new_policy_needs_no_file_any_more(tmp_path: Path) -> None:
     """The files are taken away: deciding anew must not notice."""
     media = tmp_path / "media"
@@ -74,6 +75,7 @@ verdict = "block"
 """
 
 
+@pytest.mark.long
 def test_show_tells_of_every_condemned_or_reviewed_content_what_each_factor_rests_on(tmp_path: Path) -> None:
     """Without looking: a region with its class, size and place, or which frame as a whole; also from a second pass."""
     media = tmp_path / "media"

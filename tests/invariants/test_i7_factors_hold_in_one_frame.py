@@ -112,6 +112,7 @@ def explains(policy: Policy, scores: Scores, judgement_rules: dict[str, set[int]
         judgement_rules[hit.rule] = frames
 
 
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("cascade", [True, False])
 @pytest.mark.parametrize("seed", range(60))
 def test_what_the_cascade_leaves_out_changes_no_verdict(seed: int, cascade: bool) -> None:
@@ -129,6 +130,7 @@ def test_what_the_cascade_leaves_out_changes_no_verdict(seed: int, cascade: bool
         explains(policy, scores, {}, medium)
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("seed", range(40))
 def test_what_is_near_does_not_rest_on_what_the_cascade_left_out(seed: int) -> None:
     """The second pass is made of the same media whether detectors were left out or not."""
@@ -303,6 +305,7 @@ def kept(ledger: SqlLedger, policy: Policy, media: Sequence[Medium], scores: Seq
     return names
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("seed", range(12))
 def test_deciding_anew_says_what_judging_would_say(seed: int, ledger: SqlLedger) -> None:
     """By the page and one by one: a verdict only where it is that of a scan, else undecided; never silently clear."""
@@ -337,6 +340,7 @@ def test_deciding_anew_says_what_judging_would_say(seed: int, ledger: SqlLedger)
     assert [found[name][1].verdict for name in names] == [oracle(third, medium)[0] for medium in media]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("cascade", [True, False])
 def test_pages_leave_no_verdict_to_chance(cascade: bool, ledger: SqlLedger) -> None:
     """Whatever the page says holds nowhere is clear one by one, with clips that were measured in part among them."""
@@ -418,6 +422,7 @@ def test_an_older_ledger_acts_on_nothing_that_different_frames_made(tmp_path: Pa
 # --- the real program
 
 
+@pytest.mark.long
 def test_a_slideshow_of_harmless_pictures_is_harmless(tmp_path: Path) -> None:
     """A red square, then a blue circle: each is clear as a still, and so is what shows one after the other."""
     media = tmp_path / "media"

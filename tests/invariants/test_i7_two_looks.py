@@ -145,6 +145,7 @@ def word(judgement: Judgement | None) -> tuple[Verdict, tuple[str, ...]] | None:
     return None if judgement is None else (judgement.verdict, judgement.labels)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("seed", range(25))
 def test_the_cascade_changes_no_verdict_where_bounds_hold_always(seed: int) -> None:
     random = np.random.default_rng(seed)
@@ -156,6 +157,7 @@ def test_the_cascade_changes_no_verdict_where_bounds_hold_always(seed: int) -> N
         assert anew == judgement, "what a scan under a policy left is decided under that policy"
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("seed", range(25))
 def test_what_was_scanned_under_one_policy_is_decided_under_another_as_it_would_scan(seed: int) -> None:
     random = np.random.default_rng(1000 + seed)
@@ -171,6 +173,7 @@ def test_what_was_scanned_under_one_policy_is_decided_under_another_as_it_would_
             assert all(found[i] is not None for i in range(len(media)) if looked[i]), "all is known of these"
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("seed", range(6))
 def test_a_ledger_says_of_them_what_is_said_one_by_one(seed: int, tmp_path: Path) -> None:
     """Recorded, read by the page, decided anew and previewed."""
@@ -319,6 +322,7 @@ def preset_signals(random: np.random.Generator, loud: str | None) -> dict[str, f
     return found | {name: 0.0 for name in SEXUAL if loud not in (None, name)}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("loud", SEXUAL)
 def test_no_preset_condemns_by_one_detectors_word_that_a_picture_is_sexual(preset: str, loud: str) -> None:
@@ -337,6 +341,7 @@ def test_every_preset_condemns_what_two_detectors_plainly_say(preset: str) -> No
     assert judge(policy, {name: Signal(value) for name, value in plain.items()}).verdict is Verdict.BLOCK
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("preset", PRESETS)
 def test_no_preset_condemns_by_a_second_look(preset: str) -> None:
     """Nor leaves anything to the cascade: what its bounds rule out is ruled out, whatever was measured."""
@@ -392,6 +397,7 @@ def ledger(tmp_path: Path) -> Iterator[SqlLedger]:
     made.dispose()
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("seed", range(4))
 def test_pages_of_older_rows_say_what_is_said_one_by_one(seed: int, ledger: SqlLedger) -> None:
     random = np.random.default_rng(3000 + seed)

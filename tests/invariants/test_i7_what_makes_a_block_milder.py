@@ -113,6 +113,7 @@ def random_medium(random: np.random.Generator, policy: Policy) -> Medium:
     return medium
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("cascade", [True, False])
 @pytest.mark.parametrize("seed", range(60))
 def test_the_cascade_ends_with_the_verdict_of_who_knows_every_number(seed: int, cascade: bool) -> None:

@@ -157,6 +157,7 @@ def stream(rate: float, seconds: float, seed: int, sender: str = "flood") -> Ite
         at += dice.expovariate(rate)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("times", "deadline_s"), [(1.5, DEADLINE_S), (4, DEADLINE_S), (2, PATIENCE_S + 1.0)])
 def test_what_is_judged_is_judged_in_time_and_no_judge_stands_idle(
     times: float, deadline_s: float, monkeypatch: pytest.MonkeyPatch
@@ -175,6 +176,7 @@ def test_what_is_judged_is_judged_in_time_and_no_judge_stands_idle(
     virtual_time.run(test(), monkeypatch)
 
 
+@pytest.mark.long
 def test_when_the_judges_slow_down_what_is_late_costs_no_other_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """For ten seconds they take six times as long: what waits then cannot all be done, and is not tried in turn."""
 

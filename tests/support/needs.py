@@ -85,6 +85,20 @@ def of(item: pytest.Item) -> frozenset[str]:
     return frozenset(found)
 
 
+def sample(items: Iterable[pytest.Item]) -> None:
+    """Mark as long what the quick tests leave out of a test's many cases; of few that were asked for, nothing."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("sampled") is not None:
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for found in cases.values():
+        (count,) = found[0].get_closest_marker("sampled").args
+        taken = {round(number * (len(found) - 1) / max(1, count - 1)) for number in range(count)}
+        for number, item in enumerate(found):
+            if number not in taken:
+                item.add_marker(pytest.mark.long)
+
+
 def begin(needed: Iterable[str] | None) -> None:
     """Note what the test that begins may start; None lets everything."""
     global _running

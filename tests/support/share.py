@@ -8,6 +8,7 @@ import hypothesis
 
 SEED = 2026
 USUAL_EXAMPLES = 100  # of a property, as hypothesis has it
+QUICK_SHARE = 4  # one in so many of them, of every property, where nothing long is asked for
 SOAK_TIMES = 100  # as many examples of every property
 
 
@@ -15,7 +16,7 @@ def examples(some: int) -> int:
     """Return how many examples of a property are tried, for one that tries another number than all others."""
     profile = hypothesis.settings.default
     assert profile is not None
-    return some * profile.max_examples // USUAL_EXAMPLES
+    return max(1, some * profile.max_examples // USUAL_EXAMPLES)
 
 
 @dataclass(slots=True)

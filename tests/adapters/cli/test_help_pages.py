@@ -38,6 +38,7 @@ def test_every_command_is_shown_under_a_task_once(capsys: pytest.CaptureFixture[
     assert " Commands " not in text
 
 
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_types_are_words_of_the_field(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, *words)
@@ -45,6 +46,7 @@ def test_types_are_words_of_the_field(words: list[str], capsys: pytest.CaptureFi
     assert "range>" not in text and "[[" not in text
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("shell", "asked", "heard"),
     [

@@ -39,6 +39,7 @@ def wait(request: httpx.Request) -> httpx.Response:
     raise httpx.ReadTimeout(TOKEN, request=request)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("answer", "status", "code", "line"),
     [

@@ -101,6 +101,7 @@ def test_a_content_is_found_in_whatever_format() -> None:
     assert len(set(asked)) == len(asked)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("answer", "words", "code"),
     [

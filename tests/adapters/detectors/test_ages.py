@@ -136,6 +136,7 @@ def test_a_dark_face_is_told_the_age_that_it_has_in_the_light(age: Age) -> None:
     assert {"dlib under 18", "dlib under 18, lit"} <= scored.findings[0].ages.keys()
 
 
+@pytest.mark.long
 def test_of_a_thousand_faces_few_are_looked_at_twice_those_that_look_youngest(
     age: Age, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +194,7 @@ def test_every_face_of_a_frame_that_was_turned_is_passed_over(age: Age) -> None:
     assert "turned" in scored.findings[0].why
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("weights", [faceres.WEIGHTS, FINDER], ids=lambda weights: weights.file)
 @pytest.mark.parametrize("broken", [b"", b"other bytes"])
 def test_a_file_of_ours_that_is_missing_or_another_is_one_line_with_its_remedy(

@@ -50,6 +50,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.long
 def test_neither_cv2_nor_the_packages_code_is_loaded_and_dlib_only_where_ages_are_asked_for() -> None:
     code = (
         "import sys\n"

@@ -48,6 +48,7 @@ def test_a_converted_graph_answers_as_the_graph_itself(
         assert (each.input, each.outputs) == (plain.input, plain.outputs)
 
 
+@pytest.mark.long
 def test_another_content_takes_the_place_of_the_first(graph: Path, cache: Path) -> None:
     opened(graph, cache, "one")
     (before,) = cache.iterdir()
@@ -56,6 +57,7 @@ def test_another_content_takes_the_place_of_the_first(graph: Path, cache: Path) 
     assert before != after
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("file", ["graph.bin", "graph.xml"])
 def test_what_was_altered_is_made_anew(graph: Path, cache: Path, caplog: pytest.LogCaptureFixture, file: str) -> None:
     expected = opened(graph, cache).run(BATCH)
@@ -67,6 +69,7 @@ def test_what_was_altered_is_made_anew(graph: Path, cache: Path, caplog: pytest.
     assert (place / file).read_bytes() == data
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("file", ["graph.bin", "graph.xml", "record.json"])
 def test_what_is_half_there_is_made_anew(graph: Path, cache: Path, file: str) -> None:
     expected = opened(graph, cache).run(BATCH)

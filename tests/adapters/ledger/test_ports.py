@@ -25,11 +25,15 @@ def _imports(source: str) -> Iterator[str]:
 
 def _behind(source: str) -> set[str]:
     """Return what of the ledger's own package a module's source imports, wherever in it."""
+    if "ledger" not in source:  # most have no word of it, and to parse takes time
+        return set()
     return {name for name in _imports(source) if name.startswith("fedi_safety.ledger")}
 
 
 def _databases(source: str) -> set[int]:
     """Return the lines that take a ledger's database."""
+    if ".database" not in source:
+        return set()
     found = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute))
     return {
         node.lineno

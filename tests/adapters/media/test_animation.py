@@ -105,6 +105,7 @@ def test_every_frame_at_its_time(kind: MediaType) -> None:
     assert found[9].place.text == "at 0:01.80"
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("kind", [*MAKERS, MediaType.AVIF, MediaType.JXL])
 @pytest.mark.parametrize("seed", range(3))
 def test_chosen_frames_are_what_they_are_called(kind: MediaType, seed: int) -> None:

@@ -102,6 +102,7 @@ def test_of_huge_animations_the_first_frame_is_looked_at() -> None:
     assert went.problem.detail.startswith("only the first of 20 frames")
 
 
+@pytest.mark.long
 def test_animations_of_usual_size_have_no_such_bound() -> None:
     """Nor have those of few frames that are large."""
     for data in (gif(1920, 1080, 16), gif(4000, 4000, 2)):

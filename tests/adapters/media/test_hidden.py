@@ -49,6 +49,7 @@ def test_what_is_hidden_is_shown(decoder: SandboxDecoder, sample: Compound) -> N
         assert again.frames[-1].index == found[0].index
 
 
+@pytest.mark.sampled(40)
 @pytest.mark.parametrize("sample", media_zoo.good(), ids=lambda sample: sample.name)
 def test_ordinary_files_have_nothing_further(sample: media_zoo.Sample) -> None:
     """No file of the zoo is taken for more than one thing."""
@@ -76,6 +77,7 @@ THUMBNAILS: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", THUMBNAILS)
 def test_a_thumbnail_of_the_same_picture_is_not_judged_again(decoder: SandboxDecoder, kind: str) -> None:
     """However cameras make them, of photographs with fine detail as well."""
@@ -203,6 +205,7 @@ def _hostile() -> Iterator[tuple[str, bytes, MediaType]]:
 HOSTILE = tuple(_hostile())
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("data", "kind"), [entry[1:] for entry in HOSTILE], ids=[entry[0] for entry in HOSTILE])
 def test_hostile_structure_costs_little(data: bytes, kind: MediaType) -> None:
     """Looking through it is bounded by steps, whatever it says."""
@@ -229,6 +232,7 @@ def test_a_jpeg_of_a_million_pieces_is_too_large(decoder: SandboxDecoder) -> Non
         assert time.monotonic() - begun < 2.0
 
 
+@pytest.mark.sampled(20)
 @pytest.mark.parametrize("signature", [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"OggS", b"\x1aE\xdf\xa3"])
 @pytest.mark.parametrize("more", range(0, 40, 3))
 def test_a_medium_that_breaks_off_in_its_head_is_none(signature: bytes, more: int) -> None:

@@ -69,6 +69,7 @@ def assert_works(decoder: SandboxDecoder) -> None:
     assert do(decoder, "grey").frames[0].rgb == b"\x80" * 6
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("deed", "detail"),
     [
@@ -105,6 +106,7 @@ def test_the_processor_limit_is_a_backstop(hostile: SandboxDecoder) -> None:
     assert "SIGXCPU" in detail
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("deed", "reasons"),
     [
@@ -197,6 +199,7 @@ def test_lies_are_not_believed(hostile: SandboxDecoder, deed: str, detail: str) 
     assert_works(hostile)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("deed", "partly"),
     [
@@ -280,6 +283,7 @@ def test_a_medium_is_sealed() -> None:
             os.close(source)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("what", _FATAL)
 def test_who_tries_this_is_killed(hostile: SandboxDecoder, what: str) -> None:
     """No process, no network, no file: the attempt is the child's last act, and the next medium gets a fresh one."""
@@ -292,6 +296,7 @@ def test_who_tries_this_is_killed(hostile: SandboxDecoder, what: str) -> None:
     assert not left(os.getpid()).exists()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("what", _FORBIDDEN)
 def test_what_a_child_cannot_do(hostile: SandboxDecoder, what: str) -> None:
     """Each attempt fails."""
@@ -300,6 +305,7 @@ def test_what_a_child_cannot_do(hostile: SandboxDecoder, what: str) -> None:
     assert detail in ("PermissionError", "OSError", "ValueError"), detail
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.skipif(not landlock.version(), reason="this kernel has no Landlock")
 @pytest.mark.parametrize("what", _READING)
 def test_what_a_child_cannot_read(hostile: SandboxDecoder, what: str) -> None:

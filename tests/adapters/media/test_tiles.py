@@ -309,6 +309,7 @@ def test_an_ordinary_picture_is_one_frame_at_a_first_look() -> None:
         assert (went.total, went.closer) == (1, True)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("size", [(1072, 24), (2000, 1), (4000, 2), (20_000, 16), (1, 5000), (640, 63)])
 def test_a_second_look_bears_lines(size: tuple[int, int]) -> None:
     with SandboxDecoder(jobs=1) as decoder:

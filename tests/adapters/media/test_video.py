@@ -73,6 +73,7 @@ def numbers(frames: Sequence[Frame]) -> list[int]:
     return [number(picture(frame)) for frame in frames]
 
 
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("form", FORMS)
 def test_every_frame_is_found_at_its_time(form: str) -> None:
     """Each format is told by its content; within the budget nothing is left out, and each frame says where it is."""
@@ -88,6 +89,7 @@ def test_every_frame_is_found_at_its_time(form: str) -> None:
     assert all(moving.upright(frame) for frame in frames)
 
 
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("seed", range(4))
 def test_chosen_frames_are_what_they_are_called(form: str, seed: int) -> None:

@@ -74,6 +74,7 @@ def said(request: Any) -> dict[str, str]:
     return kept
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("token", [None, "a session/token=="])
 @pytest.mark.parametrize(("endpoint", "region", "style"), PLACES)
 def test_it_is_botocores_request(

@@ -130,6 +130,7 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("twist", [no_permissions, no_type, no_time, no_size, nothing_at_all, every_other])
 def test_what_a_listing_leaves_out_is_asked_for(tmp_path: Path, root: Path, twist: Twist) -> None:
     with opened(tmp_path, root, twist) as (store, looks):

@@ -70,6 +70,7 @@ def test_a_new_object_is_traced_removed_and_acted_on_once(rig: Rig, server: Fake
     assert rig.watch.health.state == "ok"
 
 
+@pytest.mark.long
 def test_a_server_that_is_down_is_said_and_asked_again_when_it_is_due(
     rig: Rig, server: FakeModerator, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -82,6 +82,7 @@ def test_the_health_tells_gaps_from_what_is_no_media(rig: Rig) -> None:
     assert (rig.watch.health.counts["unscanned"], rig.watch.health.counts["skipped"]) == (2, 0)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("hours", [0.1, 0.5, 3, 20, 70, 2000])
 def test_an_outage_of_any_length_leaves_no_gap(rig: Rig, hours: float) -> None:
     rig.step()
@@ -314,6 +315,7 @@ def test_a_watch_that_does_nothing_is_recorded_by_the_word_that_people_choose(tm
     rig.ledger.dispose()
 
 
+@pytest.mark.long
 def test_idle_cycles_leave_the_ledger_as_it_is(rig: Rig) -> None:
     rig.step()
     with rig.ledger.database.read() as connection:
@@ -381,6 +383,7 @@ def test_many_small_cycles_together_trip_the_breaker(tmp_path: Path, caplog: pyt
     rig.ledger.dispose()
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("whole", [False, True])
 def test_the_breaker_survives_a_kill(whole: bool, tmp_path: Path) -> None:
     """I6: the day that it counts over is in the ledger, so that a daemon that dies every minute removes no more."""
