@@ -49,6 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_FIGURES] = []
     config.stash[_LEFT] = {"needs": {}, "tests": 0, "alone": 0}
     os.umask(0o022)
+    ledgers.share_compiled()
     # No deadline for an example: the machine may be busy.
     may = _names(config.option.needs)
     quick = may is not None and "long" not in may

@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, Engine, create_engine, event
 
 from fedi_safety.core.ports import Clock
 from fedi_safety.ledger.embeddings import Keep
@@ -36,6 +36,29 @@ def make_older(path: Path, revision: str) -> None:
             older.execute(f"DELETE FROM main.{table}")
             older.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM newer.{table}")
     newer.unlink()
+
+
+class _Compiled(dict[tuple[Any, ...], Any]):
+    """What SQLAlchemy made of statements, by the kind of dialect instead of an engine's own."""
+
+    def get(self, key: tuple[Any, ...], default: Any = None) -> Any:
+        return super().get((type(key[0]), *key[1:]), default)
+
+    def __setitem__(self, key: tuple[Any, ...], compiled: Any) -> None:
+        super().__setitem__((type(key[0]), *key[1:]), compiled)
+
+
+def share_compiled() -> None:
+    """Let all ledgers of this process share what SQLAlchemy makes of statements, as all statements of one ledger do.
+
+    A process of the program opens one ledger, and a process of the tests a thousand.
+    """
+    compiled = _Compiled()
+
+    @event.listens_for(Engine, "engine_connect")
+    def share(connection: Connection) -> None:
+        if connection.dialect.name == "sqlite":
+            connection.execution_options(compiled_cache=compiled)
 
 
 KINDS = ("sqlite",)
