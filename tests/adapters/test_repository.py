@@ -7,6 +7,7 @@ import re
 import zipfile
 from pathlib import Path
 
+import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 from fedi_safety.detectors.embedded import dlib_faces, faceres
@@ -36,6 +37,7 @@ def test_hosted_ci_runs_ci_run_with_pinned_actions_and_few_rights() -> None:
         assert re.search(r"^ *- run: \.ci/run$", text, flags=re.MULTILINE), path.name
 
 
+@pytest.mark.long
 def test_the_wheel_carries_its_types_and_the_weights_that_no_other_package_has(tmp_path: Path) -> None:
     built = list(WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"]))
     with zipfile.ZipFile(built[0]) as wheel:

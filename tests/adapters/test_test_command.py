@@ -113,6 +113,12 @@ def test_of_two_kinds(kind): pass
 @pytest.mark.long
 @pytest.mark.needs("s3", "sftp")
 def test_of_everything(): pass
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("case", range(8))
+def test_of_cases(case): pass
+def test_examples():
+    from hypothesis import settings
+    assert settings.default.max_examples == 25
 def test_that_forgot_to_say_so():
     from support import needs
     needs.started("sftp")
@@ -133,11 +139,12 @@ def suite(folder: Path, *options: str) -> tuple[str, dict[str, Any]]:
 def test_a_run_leaves_out_what_needs_more_and_starts_nothing_unasked(tmp_path: Path) -> None:
     said, figures = suite(tmp_path, "--needs=s3", "--only=beside")
     passed = set(re.findall(r"::test_(\S+) PASSED", said))
-    assert passed == {"free", "by_its_fixture", "of_two_kinds[local]"}
+    sampled = {f"of_cases[{number}]" for number in (0, 4, 7)}
+    assert passed == {"free", "by_its_fixture", "of_two_kinds[local]", "examples"} | sampled
     assert re.findall(r"::test_(\S+) FAILED", said) == ["that_forgot_to_say_so"]
     assert "this test starts OpenSSH's sshd, and is not marked by needs('sftp')" in said
-    assert figures["outcomes"] == {"passed": 3, "failed": 1, "deselected": 3}
-    assert figures["left"] == {"needs": {"sftp": 2, "long": 1}, "tests": 2, "alone": 1}
+    assert figures["outcomes"] == {"passed": 7, "failed": 1, "deselected": 8}
+    assert figures["left"] == {"needs": {"sftp": 2, "long": 6}, "tests": 7, "alone": 1}
     assert [name.rpartition("_")[2] for name in figures["failed"]] == ["so"]
     assert len(figures["slowest"]) == 10
 

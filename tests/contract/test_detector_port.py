@@ -185,6 +185,7 @@ def test_the_youngest_face_counts() -> None:
         assert both.signals[name] == pytest.approx(max(s[name] for s in alone), abs=1e-5)
 
 
+@pytest.mark.long
 def test_a_crowd_takes_several_runs_and_keeps_its_order() -> None:
     age = _OPENED["age"]
     whole = (Box("FACE_MALE", 0.9, 0.0, 0.0, 1.0, 1.0),)

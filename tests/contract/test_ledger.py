@@ -177,6 +177,7 @@ def test_a_content_comes_back_as_it_was_given(ledger: WholeLedger, run: int) -> 
     assert ledger.contents([sha("a")]) == {sha("a"): (item.content, item.judgement, True)}
 
 
+@pytest.mark.long
 def test_more_objects_than_one_statement_takes(ledger: WholeLedger, run: int) -> None:
     keys = [f"{i:05}" for i in range(2500)]
     ledger.record(run, STORE, [judged(key) for key in keys])

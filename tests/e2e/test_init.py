@@ -247,6 +247,7 @@ def test_a_store_that_may_not_be_removed_from_is_said_before_anything_is_written
         media.chmod(0o755)
 
 
+@pytest.mark.long
 def test_a_place_that_cannot_be_written_to_and_a_mistake_in_a_variable_leave_nothing(home: Path, media: Path) -> None:
     shut = home / "shut"
     shut.mkdir(mode=0o555)

@@ -91,6 +91,7 @@ def test_without_all_it_runs_until_stopped_and_misses_nothing(media: Path) -> No
     assert (media / "portrait.jpg").exists()
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["fedi_safety_object_storage", "fedi_safety_remote_storage", "lemmy_safety_pictrs"])
 def test_the_other_script_names_say_what_they_need(name: str, empty_home: Path) -> None:
     needed = {

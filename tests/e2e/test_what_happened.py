@@ -56,6 +56,7 @@ def narrow(text: str, store: str) -> None:
         assert len(line) <= 80 or store in line or f"{TYPED} " in line or line.startswith("ledger: "), line
 
 
+@pytest.mark.long
 def test_what_was_removed_this_week_is_listed_with_times(media: Path) -> None:
     began = time.time()
     (row,) = program("list", "--since", "7d", "--state", "removed", "--json").lines

@@ -144,6 +144,7 @@ def test_while_the_breaker_of_removals_holds_nothing_is_done_through_the_app(sh:
     assert len(sh.server.asked) == before
 
 
+@pytest.mark.long
 def test_a_store_that_is_left_as_it_is_has_no_actions(sh: Shell) -> None:
     code, _ = sh("scan", "--act", "report")
     assert code == 0
@@ -170,6 +171,7 @@ def test_an_action_that_there_is_not_is_said_before_anything(sh: Shell, command:
     assert len(said.splitlines()) == 1
 
 
+@pytest.mark.long
 def test_where_there_is_no_call_it_is_said_what_to_press(sh: Shell) -> None:
     section = '[trace]\nserver = "mastodon"\nurl = "https://social.example"\n'
     sh.config = str(stand_in.write_config(sh.folder, sh.media, section))

@@ -167,6 +167,7 @@ def test_what_is_set_up_wrongly_is_named(doctor: Doctor) -> None:
     assert doctor("") == (0, []), "nothing to say where nothing is traced"
 
 
+@pytest.mark.long
 def test_each_store_has_its_own_and_what_they_share_is_looked_at_once(doctor: Doctor, tmp_path: Path) -> None:
     stores = []
     for name in ("media", "cache", "other"):

@@ -198,6 +198,7 @@ def test_what_was_refused_is_traced_by_the_next_pass_and_again_until_a_record_ap
     assert len(tracer.asked) == 2, "what is found is found"
 
 
+@pytest.mark.long
 def test_a_record_that_never_comes_is_not_waited_for_for_ever(bench: Bench) -> None:
     refuse(bench, RED_CIRCLE)
     tracer = trace_by(bench, lambda _subject: Traced())

@@ -208,6 +208,7 @@ def test_ages_are_not_told_of_turned_frames(embedded: Sequence[Detector]) -> Non
     assert set(turned.signals.values()) == {0.0}
 
 
+@pytest.mark.long
 def test_one_decoding_serves_every_detector(tmp_path: Path, embedded: Sequence[Detector], clip: Detector) -> None:
     """Every object is decoded once, however many detectors look at it; twice only for a second pass."""
     rules = stand_in.POLICY + FACES.replace("[factors]\n", "").replace("[[rules]]", "", 0)

@@ -279,6 +279,7 @@ def test_a_gate_that_is_down_disturbs_no_other_and_is_reached_when_it_comes() ->
         work_on([link_to(f"http://127.0.0.1:{port}", "our key"), link_to(up.url, "our key")], RedJudge(), meanwhile)
 
 
+@pytest.mark.long
 def test_a_gate_may_be_swapped_for_the_other_kind_and_back() -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -395,6 +396,7 @@ def test_leases_are_renewed_while_the_engine_is_slow() -> None:
 # --- a pictrs-safety, which lets everything pass that nobody judges in time
 
 
+@pytest.mark.long
 def test_a_gate_that_was_away_for_long_is_served_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     """However long: the pauses do not grow beyond two seconds, in which everything would pass."""
     slept: list[float] = []

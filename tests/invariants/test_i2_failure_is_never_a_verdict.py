@@ -55,6 +55,7 @@ objects = st.dictionaries(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=examples(40))
 @given(objects=objects, failing=st.dictionaries(st.text("abcdef", min_size=1, max_size=4), st.sampled_from(Reason)))
 def test_whatever_fails_only_judged_contents_are_removed(objects: dict[str, bytes], failing: dict[str, Reason]) -> None:

@@ -108,6 +108,7 @@ def test_trouble_here_lets_in_nothing_that_is_no_media(tmp_path: Path, trouble: 
         assert (reply.status, reply.code) == (406, "not_media")
 
 
+@pytest.mark.long
 def test_a_caller_that_floods_keeps_others_neither_from_memory_nor_from_their_turn(tmp_path: Path) -> None:
     with gate(tmp_path, queue=8, jobs=1, tokens={"flood": "f", "quiet": "q"}, **SMALL) as g:
         g.slow.pause_s = 0.1
@@ -124,6 +125,7 @@ def test_a_caller_that_floods_keeps_others_neither_from_memory_nor_from_their_tu
             assert {future.result().code for future in flood} == {"block"}
 
 
+@pytest.mark.long
 def test_what_only_predecessors_workers_are_there_for_is_not_let_in_unseen(tmp_path: Path) -> None:
     """As pictrs-safety refused it: no clip passes because nobody here can open it."""
     mp4 = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(100)

@@ -85,6 +85,7 @@ def test_every_command_of_every_user_prefers_the_systems_place(config: Path, sys
     assert str(system) in doctor and str(config) in doctor
 
 
+@pytest.mark.long
 @pytest.mark.sampled(1)
 @pytest.mark.usefixtures("closed")
 @pytest.mark.parametrize(

@@ -141,6 +141,7 @@ def test_purge_waits_for_the_server_and_goes_on_once_it_answers(bench: Bench) ->
     assert [record.state for record in store(bench).known_at_removal["a"]] == [TraceState.FAILED, TraceState.FOUND]
 
 
+@pytest.mark.long
 def test_purge_waits_no_longer_than_it_was_told_and_says_that_it_was_not_traced(bench: Bench) -> None:
     trace_by(bench, FakeTracer(down))
     for _ in range(59):

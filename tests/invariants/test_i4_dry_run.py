@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from support.corpus.photos import jpeg_bytes
 from support.program import FACES, FIRST, digests, program
 
@@ -15,6 +17,7 @@ def fill(media: Path) -> None:
     (media / "notes.txt").write_text("notes")
 
 
+@pytest.mark.long
 def test_plan_of_the_dry_run_equals_what_the_real_run_removes(tmp_path: Path) -> None:
     policy = tmp_path / "faces.toml"
     policy.write_text(FACES)

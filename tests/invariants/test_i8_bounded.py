@@ -74,6 +74,7 @@ def test_a_stuck_engine_stops_listing_and_fetching(tmp_path: Path) -> None:
     bench.close()
 
 
+@pytest.mark.long
 def test_a_childs_shared_memory_counts_towards_its_cap() -> None:
     """What a decoder maps, and what it can write for its parent without mapping it, are within the cap together."""
     caps = Caps(max_memory_bytes=512 << 20)

@@ -32,7 +32,7 @@ from typing import Any
 
 FIXED_AT_THE_START = ("LC_", "LANG", "PYTHON", "LD_", "MALLOC_", "GLIBC_", "OMP_", "OPENBLAS_")
 # What a command imports at some point. Nothing of these starts a thread, which a fork would not have.
-LIBRARIES = ("sqlalchemy.dialects.sqlite", "alembic.command", "onnxruntime", "openvino", "PIL.Image", "rich.progress",
+LIBRARIES = ("sqlalchemy.dialects.sqlite", "alembic.command", "onnxruntime", "PIL.Image", "rich.progress",
              "rich.markdown", "rich._emoji_codes", "typer.rich_utils", "httpx", "starlette.applications", "uvicorn",
              "botocore.session", "asyncssh", "dlib")  # fmt: skip
 _STATUS = struct.Struct("i")
@@ -140,12 +140,22 @@ def main(control: int) -> None:
                 importlib.import_module(module.name)
             except ImportError:
                 continue  # an extra that is not installed
+    _load_openvino()
     if _threads() != of_numpy:
         raise SystemExit(f"an import started {_threads() - of_numpy} threads, which no fork would have")
     _make_a_ledger()
     request = fork_each(socket.socket(fileno=control))
     if request is not None:
         _become(*request)
+
+
+def _load_openvino() -> None:
+    """As the program does; who imports it by its name, without the guard, has it report to its makers."""
+    from fedi_safety.core.errors import ModelError
+    from fedi_safety.detectors.sessions.openvino_library import load_openvino
+
+    with suppress(ModelError):
+        load_openvino()
 
 
 def _make_a_ledger() -> None:
@@ -167,6 +177,10 @@ def fork_each(control: socket.socket) -> tuple[list[str], dict[str, str], str, i
     A request comes with what is to be the fork's output and errors, before them its input if it shall have one, and at
     last with a socket for whoever asks.
     """
+    if threading.active_count() != 1:
+        raise SystemExit(f"no fork would have the threads {threading.enumerate()[1:]}")
+    if sys.modules.get("openvino_telemetry") is not None:
+        raise SystemExit("OpenVINO was imported without the program's guard, and reports that to its makers")
     gc.collect()
     gc.freeze()
     running: dict[int, tuple[int, socket.socket]] = {}

@@ -212,6 +212,7 @@ def test_a_file_of_ours_that_is_missing_or_another_is_one_line_with_its_remedy(
     assert "reinstall the package fedi-safety" in message
 
 
+@pytest.mark.long
 def test_the_finder_of_faces_is_the_librarys_own() -> None:
     """`frontal_faces.svm` is what the pinned dlib saves: made anew where that changes."""
     subprocess.run([sys.executable, str(ROOT / "packaging/frontal_faces.py"), "--check"], check=True, timeout=60)

@@ -95,6 +95,7 @@ def found(share: float = 0.01, count: int = 2000) -> Calibration:
     return calibrate(policy, some(count), share=share)
 
 
+@pytest.mark.long
 def test_shares_are_those_of_the_rules() -> None:
     pictures = some(2000)
     held = sum(p["a.red"] >= 0.5 and p["b.circle"] >= 0.5 for p in pictures.values())

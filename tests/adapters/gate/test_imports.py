@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.long
 def test_numpy_is_imported_before_the_gate_has_threads() -> None:
     """Two threads that import it by different ways find half of it: the engine then fails, now and then."""
     code = "import sys, threading, fedi_safety.gate.service; print('numpy' in sys.modules, threading.active_count())"

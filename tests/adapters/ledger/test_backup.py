@@ -256,6 +256,7 @@ def test_what_can_be_written_no_further_leaves_nothing(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.long
 def test_the_documented_way_back_works(ledger: Path, tmp_path: Path) -> None:
     """The commands of docs/operations.md, as they stand; only places and systemctl are this test's own."""
     text = (ROOT / "docs/operations.md").read_text("utf-8")

@@ -118,6 +118,7 @@ class _Other:
         self.guard, self.copy_to = within.guard, within.copy_to
 
 
+@pytest.mark.long
 def test_a_further_kind_of_database_is_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(database.KINDS, "other", lambda _url, readonly, _busy_s: _Other(tmp_path / "file", readonly))
     ledger = open_ledger("other://somewhere", clock=CLOCK)
@@ -448,6 +449,7 @@ def test_older_runs_keep_what_they_said_of_being_whole(tmp_path: Path) -> None:
     assert found == [True, False, None, None] * 400
 
 
+@pytest.mark.long
 def test_an_up_to_date_ledger_opens_without_alembic(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     _make(path)

@@ -69,6 +69,7 @@ def _pieces(draw: st.DrawFn, kind: MediaType) -> list[Piece]:
     return found
 
 
+@pytest.mark.long
 @settings(max_examples=examples(60))
 @given(st.sampled_from(list(MAKERS)), st.data(), st.integers(1, 4), st.integers(0, 99))
 def test_drawn_as_a_viewer_does(kind: MediaType, data: st.DataObject, budget: int, seed: int) -> None:

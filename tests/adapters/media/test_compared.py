@@ -71,6 +71,7 @@ def test_a_transparent_picture_has_its_colours_too(decoder: SandboxDecoder) -> N
     assert len({frame.index for frame in (*found.frames, colours)}) == len(found.frames) + 1
 
 
+@pytest.mark.long
 def test_of_what_moves_the_same_moments_whatever_is_drawn(decoder: SandboxDecoder) -> None:
     pictures = [Image.fromarray(drawn(i, 60, 40)) for i in range(60)]
     data = io.BytesIO()

@@ -99,6 +99,7 @@ def test_too_slow() -> None:
         assert_works(decoder)
 
 
+@pytest.mark.long
 def test_the_processor_limit_is_a_backstop(hostile: SandboxDecoder) -> None:
     """A child that outlives its parent's attention ends by itself."""
     reason, detail = refusal(hostile, "spin")
@@ -247,6 +248,7 @@ def test_there_is_more_to_see_only_if_a_second_look_would_show_it(bits: int, cap
     assert child._more(bits, Detail.FINE) is False
 
 
+@pytest.mark.long
 def test_memory_of_many_frames_is_given_back(hostile: SandboxDecoder) -> None:
     """What a clip's frames took is not held until the next clip."""
     assert len(do(hostile, "large:100").frames) == 100

@@ -65,6 +65,7 @@ def test_it_is_said_where_a_server_has_questions_without_an_index() -> None:
         assert ("**Without an index:**" in section) == scans, kind.name
 
 
+@pytest.mark.long
 def test_paths_alone_load_no_http_client_and_no_driver_of_a_database() -> None:
     program = (
         "import sys; from fedi_safety.tracing import KINDS, open_tracer; from fedi_safety.config.schema import Trace\n"

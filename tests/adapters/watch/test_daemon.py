@@ -96,6 +96,7 @@ def test_an_outage_of_any_length_leaves_no_gap(rig: Rig, hours: float) -> None:
     assert judged_once(rig) and len(rig.decoder.decoded) == 20
 
 
+@pytest.mark.long
 def test_a_store_that_is_down_for_hours_is_said_and_backed_off(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     rig.step()
     before = rig.mark
@@ -261,6 +262,7 @@ def test_what_a_dry_run_planned_or_the_breaker_holds_is_left_alone(rig: Rig) -> 
     assert rig.store.removed == [] and rig.watch.health.state == "breaker"
 
 
+@pytest.mark.long
 def test_an_object_that_disappears_meanwhile_is_fine(rig: Rig) -> None:
     rig.step()
     rig.store.put("k", RED_CIRCLE)
