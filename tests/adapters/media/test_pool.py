@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -509,9 +510,20 @@ def test_kill_9_of_the_parent_leaves_no_orphan() -> None:
 
 def test_the_parent_imports_no_imaging_library() -> None:
     """Untrusted bytes meet no codec in the process that holds the credentials."""
-    check = "import sys, fedi_safety.media; sys.exit(any(name in sys.modules for name in ('PIL', 'numpy')))"
+    assert loaded_with("fedi_safety.media.pool", "PIL", "numpy") == []
+
+
+def test_a_child_imports_nothing_of_its_parents_side() -> None:
+    """A third of its start, which a pass waits for."""
+    assert loaded_with("fedi_safety.media.decoder.main", "fedi_safety.media.pool", "importlib.metadata") == []
+
+
+def loaded_with(module: str, *others: str) -> list[str]:
+    """Return which of the others a module loads."""
+    check = f"import json, sys, {module}; print(json.dumps([name for name in {others} if name in sys.modules]))"
     environment = {"PYTHONPATH": ":".join(entry for entry in sys.path if entry)}
-    assert subprocess.run([sys.executable, "-c", check], env=environment, check=False).returncode == 0
+    said = subprocess.run([sys.executable, "-c", check], env=environment, check=True, capture_output=True, text=True)
+    return list(json.loads(said.stdout))
 
 
 @pytest.mark.parametrize(
