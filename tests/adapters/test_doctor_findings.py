@@ -53,6 +53,7 @@ def test_what_somebody_left_out_or_wrote_themselves_is_said(doctor: Any, tmp_pat
     assert "clip.minor" in " ".join(note["detail"] for note in notes), "it was switched on, and does not look for that"
 
 
+@pytest.mark.long
 def test_a_store_that_cannot_be_removed_from_is_wrong_unless_it_is_left_as_it_is(tmp_path: Path) -> None:
     media = tmp_path / "media"
     media.mkdir()

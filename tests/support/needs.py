@@ -87,12 +87,11 @@ def of(item: pytest.Item) -> frozenset[str]:
 
 def sample(items: Iterable[pytest.Item]) -> None:
     """Mark as long what the quick tests leave out of a test's many cases; of few that were asked for, nothing."""
-    cases: dict[str, list[pytest.Item]] = {}
+    cases: dict[tuple[str, int], list[pytest.Item]] = {}
     for item in items:
-        if item.get_closest_marker("sampled") is not None:
-            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    for found in cases.values():
-        (count,) = found[0].get_closest_marker("sampled").args
+        for mark in item.iter_markers("sampled"):
+            cases.setdefault((item.nodeid.partition("[")[0], *mark.args), []).append(item)
+    for (_, count), found in cases.items():
         taken = {round(number * (len(found) - 1) / max(1, count - 1)) for number in range(count)}
         for number, item in enumerate(found):
             if number not in taken:

@@ -80,8 +80,8 @@ def serve(control: int) -> None:
     strategies.characters().validate()  # seconds, of what its tables are not written down yet
     request = forked.fork_each(socket.socket(fileno=control))
     if request is not None:
-        arguments, *surroundings = request
-        forked.enter(*surroundings)
+        arguments, environment, folder, mask = request
+        forked.enter(environment, folder, mask)
         sys.stdin = open(0)  # noqa: SIM115 - as Python opens it at its start
         sys.argv[:] = ["-c"]
         with forked.ending_as_python_does():

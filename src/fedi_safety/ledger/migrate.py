@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from functools import cache
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Column, Connection, Dialect, MetaData, String, Table, insert, inspect, select
+from sqlalchemy import URL, Column, Connection, MetaData, String, Table, insert, inspect, select
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from fedi_safety.core.errors import LedgerError, LedgerUsageError
@@ -128,7 +128,7 @@ def _refuse_newer(revision: str | None, name: str) -> None:
 
 def create_tables(connection: Connection) -> None:
     """Make the newest tables in an empty database, as all migrations one after another would."""
-    for statement in (*_statements(type(connection.dialect)), *PARTIAL_INDEXES):
+    for statement in (*_statements(connection.engine.url.drivername), *PARTIAL_INDEXES):
         connection.exec_driver_sql(statement)
     connection.execute(insert(chain).values(id=1, length=0, head=bytes(32)))
     _version.create(connection)
@@ -136,12 +136,15 @@ def create_tables(connection: Connection) -> None:
 
 
 @cache
-def _statements(dialect: type[Dialect]) -> tuple[str, ...]:
+def _statements(driver: str) -> tuple[str, ...]:
     """Return what makes the tables and their indexes, written once a process, for that takes longer than to do it."""
+    words = URL.create(driver).get_dialect()()
     tables = metadata.sorted_tables
     indexes = sorted((index for table in tables for index in table.indexes), key=lambda index: str(index.name))
-    made, words = (*map(CreateTable, tables), *map(CreateIndex, indexes)), dialect()
-    return tuple(str(statement.compile(dialect=words)) for statement in made)
+    return (
+        *(str(CreateTable(table).compile(dialect=words)) for table in tables),
+        *(str(CreateIndex(index).compile(dialect=words)) for index in indexes),
+    )
 
 
 def upgrade_tables(connection: Connection, revision: str = "head") -> None:

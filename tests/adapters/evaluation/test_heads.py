@@ -87,6 +87,7 @@ def test_the_optimum_is_found_from_wherever_the_search_begins() -> None:
 # --- areas
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(4))
 def test_an_area_is_scikit_learns_ties_and_all(seed: int) -> None:
     from sklearn.metrics import roc_auc_score
