@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ MOST_HITS = 100
 _WAIT_S = 30.0
 _RACES = 10
 _EXACT = (HashKind.SHA256, HashKind.SHA1, HashKind.MD5)
+Answer = TypeVar("Answer")
 _NOTHING = np.empty((0, 4), np.int64)
 HIT_COLUMNS = "row, kind, hash, id, clip, expires_s"
 
@@ -89,14 +91,17 @@ class Images:
 
     def exact(self, fingerprints: Fingerprints) -> list[Hit]:
         """Return every entry with one of these hashes. Raises `Unscannable` where the lists cannot be read."""
-        with _unscannable():
-            live = self.view().live(self._now())
-            hashes = {
-                HashKind.SHA256: fingerprints.sha256,
-                HashKind.SHA1: fingerprints.sha1,
-                HashKind.MD5: fingerprints.md5,
-            }
+        hashes = {
+            HashKind.SHA256: fingerprints.sha256,
+            HashKind.SHA1: fingerprints.sha1,
+            HashKind.MD5: fingerprints.md5,
+        }
+
+        def asked(view: View) -> list[Hit]:
+            live = view.live(self._now())
             return [hit for number in live for hit in self._exact(number, live[number], hashes)] if live else []
+
+        return self._steady(self.view, asked)
 
     def near(self, hashes: NDArray[np.uint8]) -> list[Sequence[Hit]]:
         """Return for each PDQ, a row of 32 bytes, the entries within their list's distance, the nearest first.
@@ -104,17 +109,30 @@ class Images:
         Exact within the distance: no list is missed that has such an entry; of one list at most `MOST_HITS` are named.
         Raises `Unscannable` where the lists cannot be read.
         """
+        return self._steady(self._whole, partial(self._near, words(hashes)))
+
+    def _steady(self, seen: Callable[[], View], asked: Callable[[View], Answer]) -> Answer:
+        """Return what is asked of the lists as they are `seen`; once more where they changed before it was answered.
+
+        An entry that is written anew is another row: by the index of before and the tables of now it would be missed.
+        """
         with _unscannable():
-            view = self._whole()
-            asked = words(hashes)
-            live = view.live(self._now())
-            hits: list[list[Hit]] = [[] for _ in range(len(asked))]
-            if live and len(asked):
-                columns = [self._found(part, asked, live) for part in view.index]
-                for query, number, rows, distances in _groups([found for found in columns if len(found)]):
-                    found = self._hits(live[number], rows, distances)
-                    hits[query] += islice(found, MOST_HITS)
-            return [sorted(found, key=lambda hit: (hit.distance, hit.list, hit.entry)) for found in hits]
+            for _ in range(_RACES):
+                view = seen()
+                answer = asked(view)
+                if self.view() is view:
+                    return answer
+            raise KnownError(str(self._path), "changes faster than it can be read", "try again when that is over")
+
+    def _near(self, asked: NDArray[np.uint64], view: View) -> list[Sequence[Hit]]:
+        live = view.live(self._now())
+        hits: list[list[Hit]] = [[] for _ in range(len(asked))]
+        if live and len(asked):
+            columns = [self._found(part, asked, live) for part in view.index]
+            for query, number, rows, distances in _groups([found for found in columns if len(found)]):
+                found = self._hits(live[number], rows, distances)
+                hits[query] += islice(found, MOST_HITS)
+        return [sorted(found, key=lambda hit: (hit.distance, hit.list, hit.entry)) for found in hits]
 
     def view(self) -> View:
         """Return the lists as they are now. Raises `KnownError`."""

@@ -20,6 +20,9 @@ from fedi_safety.known import tables, upkeep
 from fedi_safety.known.catalog import MOST_DISTANCE, Catalog
 from fedi_safety.known.images import MOST_HITS
 from fedi_safety.known.index import segment
+from fedi_safety.known.index.chunks import Words
+from fedi_safety.known.index.search import Found
+from fedi_safety.known.index.segment import Segment
 from fedi_safety.known.records import WHOLE_BITS, Imported, Refusal
 from support.known import Hashes, altered, distance, entries, pdqs
 
@@ -319,6 +322,25 @@ def test_what_is_merged_away_while_it_is_read_is_no_damage(
     else:
         assert [len(hits) for hits in catalog.images().near(MANY[[0, 60]])] == [0, 1]
     assert segment.check is check
+
+
+def test_what_is_written_anew_while_it_is_looked_up_is_met(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog.put(KnownList("a"), entries(MANY[:9]))
+    images = catalog.images()
+    assert len(images.near(MANY[:1])[0]) == 1
+    near = Segment.near
+
+    def meanwhile(self: Segment, queries: Words, wide: Mapping[int, int]) -> Found:
+        monkeypatch.setattr(Segment, "near", near)
+        with Catalog(tmp_path / "known") as other:
+            other.put(KnownList("a"), [replace(entry, expires_s=5000.0) for entry in entries(MANY[:9])])
+        return near(self, queries, wide)
+
+    monkeypatch.setattr(Segment, "near", meanwhile)
+    assert [[hit.entry for hit in hits] for hits in images.near(MANY[:1])] == [["0"]]
+    assert Segment.near is near
 
 
 def test_lists_of_a_later_version_or_another_program_are_left_alone(catalog: Catalog, tmp_path: Path) -> None:
