@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from fedi_safety.cli import run
+from fedi_safety.core.known.types import Entry, HashKind, KnownList
 from support.judged_before import World, flipped, md5, pdq, sha
 from support.program import Done, check_one_line_error, program
 
@@ -119,3 +122,20 @@ def test_bad_input_is_one_line_and_changes_nothing(world: World, capsys: pytest.
     for file in (world.folder / "known").glob("lists.sqlite*"):
         file.write_bytes(b"no database" * 100)
     refused(3, "list", words=("lists.sqlite",))
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_ledger_that_cannot_be_read_is_not_taken_for_one_without_hits(world: World, there: bool) -> None:
+    world.take(KnownList("friends"), Entry(HashKind.PDQ, pdq(), "1"))
+    other = world.folder / "other.db"
+    if there:
+        with closing(sqlite3.connect(other)) as database:
+            database.execute("CREATE TABLE of_another_program (x)")
+    config = written_config(world)
+    text = config.read_text().replace("ledger.db", "other.db")
+    config.write_text(f"{text}[known]\nfolder = {json.dumps(str(world.folder / 'known'))}\n")
+    listed = program("hashes", "list", "--config", str(config))
+    if there:
+        check_one_line_error(listed, 2, "another program")
+    else:
+        assert (listed.code, "friends" in listed.out, "no hit" in listed.out) == (0, True, True)

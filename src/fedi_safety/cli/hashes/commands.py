@@ -330,12 +330,12 @@ def verify(
 def _hits(sh: Shell) -> dict[str, ListHits]:
     """Return what the ledger counts by list; nothing where there is no ledger yet."""
     from fedi_safety.app.ledger import open_settings_ledger
-    from fedi_safety.core.errors import LedgerUsageError
+    from fedi_safety.config.locations import expanded, ledger_path
 
-    try:
-        records = open_settings_ledger(sh.settings, readonly=True)
-    except LedgerUsageError:
+    file = ledger_path(sh.settings).removeprefix("sqlite:///")
+    if "://" not in file and not expanded(file).exists():
         return {}
+    records = open_settings_ledger(sh.settings, readonly=True)
     try:
         return dict(records.hits_by_list())
     finally:
