@@ -321,11 +321,20 @@ def test_a_clip_is_met_backwards_as_a_scan_meets_it(world: World) -> None:
     assert world.planned() == ["slow"]
 
 
+def moved(digest: bytes, bits: int) -> bytes:
+    """Change so many bits, half of them set ones: with fewer than 128 set it would be met by itself alone."""
+    number = int.from_bytes(digest, "big")
+    chosen = [[place for place in range(256) if number >> place & 1 == value][: bits // 2] for value in (0, 1)]
+    for place in (*chosen[0], *chosen[1]):
+        number ^= 1 << place
+    return number.to_bytes(32, "big")
+
+
 def test_a_no_holds_for_a_copy_although_what_was_dismissed_meets_no_list(world: World) -> None:
     one = pdq()
     world.judged("cat", [one])
-    world.judged("copy", [flipped(one, 10)])
-    world.take(THEIRS, Entry(HashKind.PDQ, flipped(one, 40), "1"))
+    world.judged("copy", [moved(one, 10)])
+    world.take(THEIRS, Entry(HashKind.PDQ, moved(one, 40), "1"))
     assert world.planned() == ["copy"]
     world.ledger.dismiss(sha("cat"), "a cat")
     remember_dismissal(world.settings, world.ledger)
