@@ -29,8 +29,10 @@ from fedi_safety.core.types import (
     Scores,
     Signal,
 )
-from fedi_safety.sharing.change import Kind, Word
+from fedi_safety.sharing.change import Change, Entry, Kind, Retraction, Word, link_of, read_change
 from fedi_safety.sharing.log import Log, Wanted
+from fedi_safety.sharing.minisign import PublicKey, Signature, digest_of
+from fedi_safety.sharing.signed import What, read_head, read_statement, split
 from support.judged_before import World, md5, sha
 
 
@@ -196,3 +198,39 @@ class Subscriber(Instance):
         if all(each.name != name for each in self.catalog.lists()):
             return set()
         return {entry.hash.hex() for entry in self.catalog.entries(name)}
+
+
+def snapshot_of(log: Log) -> bytes:
+    """The snapshot as it is signed."""
+    state = log.state()
+    assert state is not None
+    with log.snapshot(state) as file:
+        return gzip.decompress(file.read())
+
+
+def verified(log: Log) -> list[Change]:
+    """Every change, held to its chain and to the signed head and snapshot."""
+    state = log.state()
+    assert state is not None
+    lines = log.page(0, state.seq).split(b"\n")[:-1]
+    found = [read_change(line) for line in lines]
+    for at, change in enumerate(found):
+        assert change.seq == at + 1
+        assert at == 0 or change.prev == link_of(lines[at - 1])
+    head = read_head(state.head).check(PublicKey.of_text(state.key))
+    assert (head.seq, head.link, head.name) == (len(found), state.link, state.name)
+    if lines:
+        assert head.link == link_of(lines[-1])
+    text, body = split(snapshot_of(log))
+    Signature.of_text(text).check(PublicKey.of_text(state.key), digest_of(body))
+    first, *rest = body.split(b"\n")[:-1]
+    snapshot = read_statement(first, What.SNAPSHOT)
+    assert (snapshot.seq, snapshot.link, snapshot.entries) == (head.seq, head.link, len(rest))
+    in_force: dict[tuple[str, str, str], bytes] = {}
+    for change, line in zip(found, lines, strict=True):
+        if isinstance(change, Entry):
+            in_force[change.named] = line
+        elif isinstance(change, Retraction):
+            del in_force[change.named]
+    assert sorted(in_force.values()) == sorted(line for line in rest)
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import time
 from collections.abc import Iterator
 from itertools import count
@@ -16,13 +15,13 @@ from fedi_safety.config.locations import sharing_folder
 from fedi_safety.core.errors import SharingError, SharingUsageError
 from fedi_safety.core.known.types import Entry as Listed
 from fedi_safety.core.known.types import HashKind, KnownList
-from fedi_safety.sharing.change import LIFE_S, Change, Entry, KeyChange, Kind, Retraction, Word, link_of, read_change
+from fedi_safety.sharing.change import LIFE_S, Entry, KeyChange, Kind, Retraction, Word, read_change
 from fedi_safety.sharing.log import HEAD_S, PAGE, Log, Wanted
-from fedi_safety.sharing.minisign import PublicKey, Signature, digest_of
-from fedi_safety.sharing.signed import What, read_head, read_statement, split
+from fedi_safety.sharing.minisign import PublicKey
+from fedi_safety.sharing.signed import split
 from fedi_safety.sharing.subscribers import Subscribers
 from support.judged_before import md5, pdq, sha
-from support.shared import Instance
+from support.shared import Instance, snapshot_of, verified
 
 AT = 1_800_000_000.0
 
@@ -45,41 +44,6 @@ def wanted(value: bytes, content: bytes = b"c" * 32, since: int = int(AT), **how
     return Wanted(hash=value.hex(), content=content, quality=80, seen=0, since=since, **told)  # type: ignore[arg-type]
 
 
-def snapshot_of(log: Log) -> bytes:
-    state = log.state()
-    assert state is not None
-    with log.snapshot(state) as file:
-        return gzip.decompress(file.read())
-
-
-def changes(log: Log) -> list[Change]:
-    """Every change, held to its chain and to the signed head and snapshot."""
-    state = log.state()
-    assert state is not None
-    lines = log.page(0, state.seq).split(b"\n")[:-1]
-    found = [read_change(line) for line in lines]
-    for at, change in enumerate(found):
-        assert change.seq == at + 1
-        assert at == 0 or change.prev == link_of(lines[at - 1])
-    head = read_head(state.head).check(PublicKey.of_text(state.key))
-    assert (head.seq, head.link, head.name) == (len(found), state.link, state.name)
-    if lines:
-        assert head.link == link_of(lines[-1])
-    text, body = split(snapshot_of(log))
-    Signature.of_text(text).check(PublicKey.of_text(state.key), digest_of(body))
-    first, *rest = body.split(b"\n")[:-1]
-    snapshot = read_statement(first, What.SNAPSHOT)
-    assert (snapshot.seq, snapshot.link, snapshot.entries) == (head.seq, head.link, len(rest))
-    in_force: dict[tuple[str, str, str], bytes] = {}
-    for change, line in zip(found, lines, strict=True):
-        if isinstance(change, Entry):
-            in_force[change.named] = line
-        elif isinstance(change, Retraction):
-            del in_force[change.named]
-    assert sorted(in_force.values()) == sorted(line for line in rest)
-    return found
-
-
 # --- what is published
 
 
@@ -93,7 +57,7 @@ def test_only_what_was_removed_here_and_confirmed_is_published(one: Instance) ->
     done = one.publish()
     assert (done.done.added, done.done.entries, dict(done.contents)) == (2, 2, {"recommendation": 1})
     assert dict(done.left_out) == {"no person confirmed it": 1}
-    found = changes(open_log(one.settings))
+    found = verified(open_log(one.settings))
     assert {(each.kind, each.hash) for each in found if isinstance(each, Entry)} == {
         ("sha256", sha("mine").hex()), ("pdq", picture.hex()),
     }  # fmt: skip
@@ -123,7 +87,7 @@ def test_a_second_rule_of_the_operators_lets_a_models_word_out_as_an_advisory(tm
     confirmed = one.removed("confirmed", [pdq()], red=0.1)
     done = one.publish()
     assert dict(done.contents) == {"advisory": 1, "recommendation": 1}
-    kinds = {each.hash: each.type for each in changes(open_log(one.settings)) if isinstance(each, Entry)}
+    kinds = {each.hash: each.type for each in verified(open_log(one.settings)) if isinstance(each, Entry)}
     assert kinds[confirmed.hex()] == "recommendation" and kinds[sha("very red").hex()] == "advisory"
     assert sha("rather red").hex() not in kinds
     one.ledger.confirm(sha("very red"), "", "a person")
@@ -136,7 +100,7 @@ def test_a_no_later_takes_it_back(one: Instance) -> None:
     one.publish()
     one.ledger.dismiss(sha256, "a cat")
     assert (one.publish().done.retracted, one.publish().done.retracted) == (2, 0)
-    assert [type(each) for each in changes(open_log(one.settings))] == [Entry, Entry, Retraction, Retraction]
+    assert [type(each) for each in verified(open_log(one.settings))] == [Entry, Entry, Retraction, Retraction]
 
 
 def test_what_moves_is_listed_as_a_clip_and_what_shows_little_is_left_out(one: Instance) -> None:
@@ -147,7 +111,7 @@ def test_what_moves_is_listed_as_a_clip_and_what_shows_little_is_left_out(one: I
     one.removed("blank", [bytes(31) + b"\1"])
     one.removed("bare and opaque", [pdq(), pdq(), pdq()])
     one.publish()
-    found = [each for each in changes(open_log(one.settings)) if isinstance(each, Entry)]
+    found = [each for each in verified(open_log(one.settings)) if isinstance(each, Entry)]
     by_kind = {kind: {each.hash for each in found if each.kind == kind} for kind in ("md5", "sha256", "pdq")}
     assert by_kind["md5"] == {md5("clip").hex(), md5("short").hex()}
     assert len(by_kind["sha256"]) == 5
@@ -224,10 +188,10 @@ def test_a_process_that_ends_amid_a_publication_leaves_the_log_as_it_was(
         with pytest.raises(ZeroDivisionError):
             log.publish([wanted(pdq())])
     assert log.state() == before
-    assert len(changes(log)) == 1
+    assert len(verified(log)) == 1
     log.publish([wanted(pdq())])
     assert len(list(tmp_path.glob("snapshot-*"))) == 1
-    assert len(changes(log)) == 3
+    assert len(verified(log)) == 3
 
 
 def test_a_key_is_changed_by_a_change_that_the_old_one_signs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,18 +200,18 @@ def test_a_key_is_changed_by_a_change_that_the_old_one_signs(tmp_path: Path, mon
     log.publish([wanted(pdq())])
     after = log.change_key()
     assert after.key != before.key
-    *_, change = changes(log)
+    *_, change = verified(log)
     assert isinstance(change, KeyChange) and change.key == after.key
     assert change.is_signed_by(PublicKey.of_text(before.key))
     log.publish([])
-    assert len(changes(log)) == 3
+    assert len(verified(log)) == 3
     assert not (tmp_path / "key.new").exists()
     with monkeypatch.context() as patched:  # killed between naming the new key and putting it into the old one's place
         patched.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             log.change_key()
     assert log.publish([wanted(pdq())]).added == 1
-    assert len(changes(log)) == 5
+    assert len(verified(log)) == 5
 
 
 def test_without_its_key_nothing_is_signed_and_the_sentence_says_what_to_do(tmp_path: Path) -> None:

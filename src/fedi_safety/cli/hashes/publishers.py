@@ -165,7 +165,7 @@ def brought_lines(brought: Brought) -> Iterator[str]:
         f"its head holds until {day(brought.publisher.expires)}"
     )
     for each in brought.held[:_MOST_NAMED]:
-        yield f"held: {each.entry}, for {each.why}"
+        yield f"held: {each.entry}: {each.why}"
     if brought.held:
         yield f"{len(brought.held):,} held now; {hint('hashes publishers {}', name)} shows all of them"
     if brought.applied is not None:
@@ -199,7 +199,7 @@ def _standing_lines(each: Standing, *, held: bool) -> Iterator[str]:
     if publisher.failure:
         yield f"  the last time it was refused, and stayed as it was: {publisher.failure}"
     for entry in each.held if held else ():
-        yield f"  held: {entry.id}, {entry.kind} {entry.hash[:16]}..., for {entry.held}"
+        yield f"  held: {entry.id}, {entry.kind} {entry.hash[:16]}...: {entry.held}"
     if each.held and not held:
         yield f"  {hint('hashes publishers {}', publisher.name)} says why some are held"
 

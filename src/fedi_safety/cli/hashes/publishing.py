@@ -50,6 +50,7 @@ def publish(
     if new_key:
         begun(sh.settings, log)
         log.change_key()
+        sh.note("the old key signed that; subscribers take the new one at their next fetch")
     with opened_ledger(sh) as records:
         done = published(sh.settings, records, dry_run=dry_run)
     if json_output:
@@ -116,7 +117,7 @@ def _say(sh: Shell, done: Publication, dry_run: bool) -> None:
     if done.contents:
         sh.say(f"contents by word: {counts(done.contents)}")
     for cause, number in sorted(done.left_out.items()):
-        sh.say(f"left out: {number_of(number, 'content')}, for {cause}")
+        sh.say(f"left out: {number_of(number, 'content')}: {cause}")
     if not dry_run:
         sh.say(f"change {done.log.seq:,}, link {done.log.link[:16]}; signed until {day(done.log.expires)}")
         sh.say(f"key: {done.log.key}")
