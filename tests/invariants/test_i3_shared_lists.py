@@ -65,7 +65,6 @@ def install(steps: Steps) -> None:
     sqlite3.connect = counted
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(("work", "after"), [(publish, "new"), (change_key, "key")])
 def test_a_publication_that_is_killed_at_any_step_is_made_or_is_not(
     folder: Path, tmp_path: Path, work: Callable[[Path], None], after: str
@@ -114,7 +113,6 @@ def test_a_full_disk_amid_a_publication_leaves_everything_as_it_was(folder: Path
     assert state(folder) == "new"
 
 
-@pytest.mark.long
 def test_reading_on_that_is_killed_at_any_step_is_done_or_is_not(tmp_path: Path) -> None:
     one = Published(tmp_path / "log", "one.example", [AT])
     one.lists(OLD)
