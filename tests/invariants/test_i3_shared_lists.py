@@ -57,12 +57,13 @@ def install(steps: Steps) -> None:
         setattr(os, name, steps.around(getattr(os, name)))
     connect = sqlite3.connect
 
-    def counted(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+    def counted(*args: Any, **kwargs: Any) -> Any:
         connection = connect(*args, **kwargs)
         connection.set_trace_callback(lambda said: None if "temp" in said.lower() else steps.step())
         return connection
 
-    sqlite3.connect = counted
+    for name in ("connect",):
+        setattr(sqlite3, name, counted)
 
 
 @pytest.mark.parametrize(("work", "after"), [(publish, "new"), (change_key, "key")])
