@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +13,13 @@ from fedi_safety.cli.shell import on_stop, shell, worst, write_json
 from fedi_safety.core.errors import ExitCode, FediSafetyError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from fedi_safety.app.known.sources import Brought
+    from fedi_safety.cli.shell import Shell
+    from fedi_safety.core.ledger.ports import WholeLedger
+    from fedi_safety.known.catalog import Catalog
+    from fedi_safety.known.sources import ListSource
 
 
 def fetch(
@@ -31,19 +38,8 @@ def fetch(
     from threading import Event
 
     from fedi_safety.app.known.lists import open_catalog
-    from fedi_safety.app.known.sources import bring, named_sources
-    from fedi_safety.app.sharing.subscribing import fetch as read_on
-    from fedi_safety.app.sharing.subscribing import open_publishers
-    from fedi_safety.cli.hashes.publishers import brought_json, brought_lines
-    from fedi_safety.cli.hashes.words import fetched_lines
 
     sh = shell(config, ledger, log_level, quiet, yes)
-    publishers = [each.name for each in open_publishers(sh.settings).all() if name in (None, each.name)]
-    # Who subscribes need not have a source configured.
-    bare = publishers and (name is not None or not sh.settings.known.sources)
-    sources = [] if bare else named_sources(sh.settings, name)
-    said: list[dict[str, Any]] = []
-    codes: list[int] = []
     stop = Event()
 
     def halt() -> None:
@@ -51,41 +47,57 @@ def fetch(
             raise KeyboardInterrupt
         stop.set()
 
+    said: list[dict[str, Any]] = []
+    codes: list[int] = []
     with opened_ledger(sh) as records, open_catalog(sh.settings) as catalog, on_stop(halt):
-        for source in sources:
+        places = _places(sh, records, catalog, name, lambda: not stop.is_set(), anew)
+        for told, fetched in places:
             if stop.is_set():
                 break
             try:
-                brought = bring(sh.settings, records, catalog, source, keep_going=lambda: not stop.is_set(), anew=anew)
+                as_json, lines = fetched()
             except FediSafetyError as error:
-                if len(publishers) + len(sources) == 1 and not json_output:
+                if len(places) == 1 and not json_output:
                     raise
                 sh.warn(error.line())
                 codes.append(error.exit_code)
-                said.append({"source": source.name, "error": error.line()})
+                said.append({**told, "error": error.line()})
                 continue
-            said.append(_json(brought))
-            for line in () if json_output else fetched_lines(brought):
-                sh.say(line)
-        for publisher in publishers:
-            if stop.is_set():
-                break
-            try:
-                read = read_on(sh.settings, records, catalog, publisher)
-            except FediSafetyError as error:
-                if len(publishers) + len(sources) == 1 and not json_output:
-                    raise
-                sh.warn(error.line())
-                codes.append(error.exit_code)
-                said.append({"publisher": publisher, "error": error.line()})
-                continue
-            said.append(brought_json(read))
-            for line in () if json_output else brought_lines(read):
+            said.append(as_json)
+            for line in () if json_output else lines:
                 sh.say(line)
         catalog.merge()
     if json_output:
         write_json({"sources": said})
     return ExitCode.INTERRUPTED if stop.is_set() else worst(codes)
+
+
+def _places(
+    sh: Shell, ledger: WholeLedger, catalog: Catalog, name: str | None, keep_going: Callable[[], bool], anew: bool
+) -> list[tuple[dict[str, str], Callable[[], tuple[dict[str, Any], Iterable[str]]]]]:
+    """Return what is fetched, each with what fetches it and tells of it: for programs, and for people."""
+    from fedi_safety.app.known.sources import bring, named_sources
+    from fedi_safety.app.sharing.subscribing import fetch as read_on
+    from fedi_safety.app.sharing.subscribing import open_publishers
+    from fedi_safety.cli.hashes.publishers import brought_json, brought_lines
+    from fedi_safety.cli.hashes.words import fetched_lines
+
+    def of_source(source: ListSource) -> tuple[dict[str, Any], Iterable[str]]:
+        brought = bring(sh.settings, ledger, catalog, source, keep_going=keep_going, anew=anew)
+        return _json(brought), fetched_lines(brought)
+
+    def of_publisher(publisher: str) -> tuple[dict[str, Any], Iterable[str]]:
+        read = read_on(sh.settings, ledger, catalog, publisher)
+        return brought_json(read), brought_lines(read)
+
+    publishers = [each.name for each in open_publishers(sh.settings).all() if name in (None, each.name)]
+    # Who subscribes need not have a source configured.
+    bare = publishers and (name is not None or not sh.settings.known.sources)
+    sources = [] if bare else named_sources(sh.settings, name)
+    return [
+        *(({"source": each.name}, partial(of_source, each)) for each in sources),
+        *(({"publisher": each}, partial(of_publisher, each)) for each in publishers),
+    ]
 
 
 def _json(brought: Brought) -> dict[str, Any]:
