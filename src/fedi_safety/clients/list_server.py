@@ -10,7 +10,7 @@ import logging
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -98,19 +98,21 @@ class ListServer:
         headers: Mapping[str, str] | None = None,
         secret: Mapping[str, str] | None = None,
         body: Any = None,
+        form: Mapping[str, str] | None = None,
         redirects: bool = False,
         most_bytes: int = MOST_BYTES,
     ) -> Answer:
-        """Bring the answer to a GET, or to a POST of `body` as JSON, into the file `to`.
+        """Bring the answer to a GET, or to a POST of `body` as JSON or of a `form`, into the file `to`.
 
-        `secret` are headers with credentials; they follow no redirect to another host. What may pass (429, 5xx, a
-        connection that broke) is tried again, a POST that was answered is not. Raises `ListServerError`.
+        `secret` are headers with credentials; they, and what is posted, follow no redirect to another host. What may
+        pass (429, 5xx, a connection that broke) is tried again. Raises `ListServerError`.
         """
-        self._check(url, secret)
+        self._check(url, secret, posted=body is not None or form is not None)
+        request = _Request(url, params, {**(headers or {})}, {**(secret or {})}, body, form)
         pause_s = self._pause_s
         for left in reversed(range(TRIES)):
             try:
-                return self._once(url, to, params, {**(headers or {})}, {**(secret or {})}, body, redirects, most_bytes)
+                return self._once(request, to, redirects=redirects, most_bytes=most_bytes)
             except httpx.InvalidURL:
                 raise self._usage("the address is none", f"check its url in {self._where}") from None
             except _Again as again:
@@ -120,22 +122,10 @@ class ListServer:
             pause_s *= 2
         raise AssertionError("unreachable")
 
-    def _once(
-        self,
-        url: str,
-        to: Path,
-        params: Mapping[str, str] | None,
-        headers: dict[str, str],
-        secret: dict[str, str],
-        body: Any,
-        redirects: bool,
-        most_bytes: int,
-    ) -> Answer:
-        method = "GET" if body is None else "POST"
+    def _once(self, request: _Request, to: Path, *, redirects: bool, most_bytes: int) -> Answer:
         for _ in range(1 + _REDIRECTS):
-            request = self._http.build_request(method, url, params=params, json=body, headers=headers | secret)
             try:
-                response = self._http.send(request, stream=True)
+                response = self._http.send(request.built(self._http), stream=True)
             except httpx.TransportError as error:
                 raise self._unreachable(error) from None
             try:
@@ -144,11 +134,13 @@ class ListServer:
             finally:
                 response.close()
             following = str(response.url.join(response.headers["location"]))
-            if urlsplit(url).scheme == "https" and urlsplit(following).scheme != "https":
+            if urlsplit(request.url).scheme == "https" and urlsplit(following).scheme != "https":
                 raise self._error("it redirects to an address without encryption", "check its address")
-            if urlsplit(following)[:2] != urlsplit(url)[:2]:
-                secret = {}
-            url, params = following, None
+            elsewhere = urlsplit(following)[:2] != urlsplit(request.url)[:2]
+            if elsewhere and request.posted:
+                raise self._usage("it redirects elsewhere", "give the address that it redirects to")
+            secret = {} if elsewhere else request.secret
+            request = replace(request, url=following, params=None, secret=secret)
         raise self._error("too many redirects", "check its address")
 
     def _taken(self, response: httpx.Response, to: Path, most_bytes: int) -> Answer:
@@ -179,13 +171,13 @@ class ListServer:
             raise _Again("its answer was cut off", "try again later")
         return Answer(to, response.headers)
 
-    def _check(self, url: str, secret: Mapping[str, str] | None) -> None:
+    def _check(self, url: str, secret: Mapping[str, str] | None, *, posted: bool) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise self._usage("the address is no http address", "write it as https://host/...")
         if parts.username is not None or parts.password is not None:
             raise self._usage("its address has a user in it", "give credentials_file or credentials_variable instead")
-        if secret and parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+        if (secret or posted) and parts.scheme != "https" and parts.hostname not in _LOOPBACK:
             raise self._usage("credentials would be sent unencrypted", "write its address with https")
         if secret and not all(value.isascii() and value.isprintable() for value in secret.values()):
             raise self._usage("its credentials have characters that no header can carry", "copy them anew")
@@ -216,6 +208,26 @@ class ListServer:
 
     def _usage(self, cause: str, remedy: str) -> ListServerUsageError:
         return ListServerUsageError(self._said, cause, remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    url: str
+    params: Mapping[str, str] | None
+    headers: Mapping[str, str]
+    secret: Mapping[str, str]
+    body: Any
+    form: Mapping[str, str] | None
+
+    @property
+    def posted(self) -> bool:
+        return self.body is not None or self.form is not None
+
+    def built(self, http: httpx.Client) -> httpx.Request:
+        headers = {**self.headers, **self.secret}
+        if not self.posted:
+            return http.build_request("GET", self.url, params=self.params, headers=headers)
+        return http.build_request("POST", self.url, json=self.body, data=self.form, headers=headers)
 
 
 class _Again(Exception):

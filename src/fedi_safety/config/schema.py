@@ -29,7 +29,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 Device = Literal["auto", "cpu", "cuda", "tensorrt", "rocm", "openvino", "coreml", "directml"]
 
 
-SourceWord = Literal["url"]
+SourceWord = Literal["url", "ncmec", "stopncii", "tech_against_terrorism", "hma", "arachnid_shield"]
 
 
 class _Section(BaseModel):

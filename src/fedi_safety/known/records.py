@@ -22,7 +22,7 @@ class Withdrawn:
 
     It is named by its `id`, whatever kinds of hashes it has unless `kind` says one; or by kind and hash where it has no
     id. `at_s` is when that was said, in seconds since 1970 in UTC: what is younger stays, wherever it stands. Without
-    it what comes after stays.
+    it what comes after stays. `again`: what follows takes its place, and nothing is withdrawn but what of it is left.
     """
 
     id: str = ""
@@ -30,6 +30,7 @@ class Withdrawn:
     kind: HashKind | None = None
     hash: bytes = b""
     clip: str = ""
+    again: bool = False
 
 
 class Refusal(StrEnum):

@@ -7,6 +7,7 @@ refuse, or answer with what was made to harm.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import threading
 import zlib
@@ -14,9 +15,11 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email.message import Message
+from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,203 @@ class File(Publisher):
         return Reply(200, self.data, {"ETag": tag})
 
 
+@dataclass
+class Record:
+    """An entry of a publisher, as it stands now."""
+
+    at_s: int
+    hashes: dict[str, str]
+    gone: bool = False
+    word: str = "A1"
+
+
+def _moment(at_s: int) -> str:
+    return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _basic(asked: Asked, pair: str) -> bool:
+    scheme, _, said = asked.headers.get("Authorization", "").partition(" ")
+    return scheme == "Basic" and b64decode(said).decode() == pair
+
+
+class Ncmec(Publisher):
+    """NCMEC's version 2: entries of a span in no order, a page leads to the next, and what is deleted is said so."""
+
+    packs = True
+
+    def __init__(self, records: dict[str, Record], *, page: int = 2) -> None:
+        super().__init__()
+        self.records = records
+        self.page = page
+        self.counted = 0  # that it says a span has, where it is more
+
+    def answer(self, asked: Asked) -> Reply:
+        """Answer with a page of a span."""
+        if not _basic(asked, "me:secret"):
+            return Reply(401)
+        if asked.path != "/hashsharing/v2/entries":
+            return Reply(404)
+        since, until = (
+            datetime.fromisoformat(asked.query[end].replace("Z", "+00:00")).timestamp() for end in ("from", "to")
+        )
+        found = sorted(
+            ((name, each) for name, each in self.records.items() if since <= each.at_s <= until),
+            key=lambda each: hashlib.md5(each[0].encode()).digest(),
+        )
+        start = int(asked.query.get("start", "1")) - 1
+        some = found[start : start + self.page]
+        images = "".join(self._image(name, each) for name, each in some)
+        following = ""
+        if start + self.page < len(found):
+            more = urlencode(
+                {
+                    "from": asked.query["from"],
+                    "to": asked.query["to"],
+                    "start": start + self.page + 1,
+                    "size": self.page,
+                    "max": max(self.counted, len(found)),
+                }
+            )
+            following = f"<paging><next>{escape('/v2/entries?' + more)}</next></paging>"
+        latest = _moment(max((each.at_s for _, each in some), default=int(until)))
+        return Reply(
+            200,
+            f'<?xml version="1.0" encoding="UTF-8"?><queryResult xmlns="https://hashsharing.ncmec.org/hashsharing/v2">'
+            f'<images count="{len(some)}" maxTimestamp="{latest}">{images}</images><videos count="0"/>{following}'
+            "</queryResult>".encode(),
+        )
+
+    @staticmethod
+    def _image(name: str, each: Record) -> str:
+        head = f'<member id="42">Example Member</member><timestamp>{_moment(each.at_s)}</timestamp><id>{name}</id>'
+        if each.gone:
+            return f"<deletedImage>{head}</deletedImage>"
+        hashes = "".join(f"<{kind}>{text}</{kind}>" for kind, text in each.hashes.items())
+        said = f"<classification>{each.word}</classification><fingerprints>{hashes}</fingerprints>"
+        return f"<image>{head}{said}</image>"
+
+
+class StopNcii(Publisher):
+    """StopNCII's FetchHashes: records that changed since a moment, and a token that leads on."""
+
+    def __init__(self, records: dict[str, Record], *, page: int = 2) -> None:
+        super().__init__()
+        self.records = records
+        self.page = page
+
+    def answer(self, asked: Asked) -> Reply:
+        """Answer with a page."""
+        keys = asked.headers.get("x-functions-key"), asked.headers.get("Ocp-Apim-Subscription-Key")
+        if keys != ("function", "subscription"):
+            return Reply(401)
+        if asked.path != "/v1/FetchHashes":
+            return Reply(404)
+        since = int(asked.query["startTimestamp"])
+        found = sorted((r for r in self.records.values() if r.at_s >= since), key=lambda r: r.at_s)
+        start = int(asked.query.get("nextPageToken", "token-0").removeprefix("token-"))
+        some = found[start : start + self.page]
+        more = start + self.page < len(found)
+        latest = max((r.at_s for r in found), default=since)
+        records = [
+            {
+                "lastModtimestamp": each.at_s,
+                "signalType": kind,
+                "hashValue": text,
+                "hashStatus": "Withdrawn" if each.gone else "Active",
+                "caseNumbers": {"1": "Active"},
+                "CSPFeedbacks": [{"feedbackValue": "Blocked", "tags": [], "source": "somebody"}],
+            }
+            for each in some
+            for kind, text in each.hashes.items()
+        ]
+        said = {
+            "count": len(records),
+            "nextPageToken": f"token-{start + self.page}" if more else "",
+            "nextSetTimestamp": latest,
+            "hasMoreRecords": more,
+            "hashRecords": records,
+        }
+        return Reply(200, json.dumps(said).encode())
+
+
+class Terrorism(Publisher):
+    """Tech Against Terrorism's list: entries in the order of their changes, after any of them."""
+
+    packs = True
+
+    def __init__(self, records: dict[str, Record], *, page: int = 2) -> None:
+        super().__init__()
+        self.records = records
+        self.page = page
+        self.tokens = 0
+
+    def answer(self, asked: Asked) -> Reply:
+        """Answer with a token, or a page for one."""
+        if asked.path == "/token-auth/tcap/":
+            if asked.method != "POST" or parse_qs(asked.body.decode()).get("password") != ["secret"]:
+                return Reply(401)
+            self.tokens += 1
+            return Reply(200, json.dumps({"user": {"username": "me"}, "token": f"token-{self.tokens}"}).encode())
+        if asked.headers.get("Authorization") != f"Bearer token-{self.tokens}":
+            return Reply(401)
+        if asked.path != "/api/hash-list/v2/all" or asked.query.get("order") != "asc":
+            return Reply(404)
+        since = tuple(int(part) for part in asked.query["after"].split(",")) if asked.query.get("after") else (0, 0)
+        found = sorted((r.at_s, int(name), r) for name, r in self.records.items() if (r.at_s, int(name)) > since)
+        some = found[: self.page]
+        results = [
+            {
+                "hash_digest": text,
+                "algorithm": kind,
+                "ideology": each.word,
+                "file_type": "image/png",
+                "deleted": each.gone,
+                "updated_on": at_s,
+                "created_on": at_s,
+                "id": number,
+            }
+            for at_s, number, each in some
+            for kind, text in each.hashes.items()
+        ]
+        said = {
+            "count": len(found),
+            "next": f"{self.url}/api/hash-list/v2/all?limit=2" if len(found) > self.page else None,
+            "previous": None,
+            "checkpoint": f"{some[-1][0]},{some[-1][1]}" if some else None,
+            "results": results,
+        }
+        return Reply(200, json.dumps(said).encode())
+
+
+class Arachnid(Publisher):
+    """Arachnid Shield's question about PDQs: which of these are known, and as what."""
+
+    def __init__(self, known: dict[bytes, str]) -> None:
+        super().__init__()
+        self.known = known
+
+    def answer(self, asked: Asked) -> Reply:
+        """Answer about each hash."""
+        if not _basic(asked, "me:secret"):
+            return Reply(401)
+        if (asked.method, asked.path) != ("POST", "/v1/pdq/"):
+            return Reply(404)
+        said = {}
+        for text in json.loads(asked.body)["hashes"]:
+            word = self.known.get(b64decode(text))
+            near = {"timestamp": 0.0, "sha1_base32": "A" * 32, "sha256_hex": "0" * 64, "classification": word}
+            said[text] = {
+                "classification": word or "no-known-match",
+                "match_type": word and "near",
+                "near_match_details": [near] if word else None,
+            }
+        return Reply(200, json.dumps({"scanned_hashes": said}).encode())
+
+    def told(self) -> list[bytes]:
+        """Return every hash that it was told."""
+        return [b64decode(text) for asked in self.asked for text in json.loads(asked.body)["hashes"]]
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     publisher: Publisher
@@ -151,6 +351,3 @@ def serving(publisher: Publisher) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join(5)
-
-
-__all__ = ["Asked", "File", "Publisher", "Reply", "b64decode", "bomb", "cut", "json", "serving", "status"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fedi_safety.app.known.compared import Current
@@ -13,6 +14,7 @@ from fedi_safety.app.known.lists import apply, keep_dismissals
 from fedi_safety.config.locations import expanded
 from fedi_safety.config.schema import KnownSource, Settings
 from fedi_safety.core.errors import ConfigError, FediSafetyError, KnownUsageError
+from fedi_safety.core.known.effects import LEAST_QUALITY
 from fedi_safety.core.known.types import Effect, HashKind
 from fedi_safety.core.wording.nearest import did_you_mean
 
@@ -135,11 +137,28 @@ def bring(
 
     try:
         with server or ListServer(source.name) as asked:
-            fetched = fetch(catalog, source, KINDS[source.kind], asked, keep_going=keep_going, anew=anew, now=now)
+            fetched = fetch(
+                catalog,
+                source,
+                KINDS[source.kind],
+                asked,
+                own=partial(_own, ledger),
+                keep_going=keep_going,
+                anew=anew,
+                now=now,
+            )
     except FediSafetyError:
         _apply_new(settings, ledger, catalog, source.name)
         raise
     return Brought(fetched, _apply_new(settings, ledger, catalog, source.name))
+
+
+def _own(ledger: WholeLedger, after: str) -> Iterator[tuple[str, bytes]]:
+    """Yield the hash of each stored picture that has enough to see, with the number of its content."""
+    for page in ledger.picture_pages(int(after) if after.isdigit() else 0):
+        enough = page.qualities >= LEAST_QUALITY
+        for content, pdq in zip(page.contents[enough].tolist(), page.hashes[enough], strict=True):
+            yield str(content), pdq.tobytes()
 
 
 def _apply_new(settings: Settings, ledger: WholeLedger, catalog: Catalog, name: str) -> Applied | None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from xml.parsers import expat
 
-from fedi_safety.core.errors import KnownUsageError
-from fedi_safety.known.formats.items import Flaw, Item, Source, entry_of, withdrawn
+from fedi_safety.core.errors import KnownUsageError, printable
+from fedi_safety.known.formats.items import MOST_TEXT, Flaw, Item, Source, entry_of, withdrawn
 from fedi_safety.known.formats.stream import MOST_LINE, pieces
+from fedi_safety.known.records import Withdrawn
 
 _THINGS = frozenset({"image", "video", "deletedImage", "deletedVideo"})
 _DEEPEST = 32
@@ -26,7 +27,7 @@ class _Thing:
     hashes: list[tuple[str, str]] = field(default_factory=list)
     opinions: dict[tuple[str, str], int] = field(default_factory=dict)
 
-    def items(self) -> Iterator[Item]:
+    def items(self, *, anew: bool) -> Iterator[Item]:
         kind = self.name.removeprefix("deleted").lower()
         at = self.texts.get("timestamp", "")
         # Members number their own entries.
@@ -34,6 +35,8 @@ class _Thing:
         if self.name.startswith("deleted"):
             yield withdrawn(self.place, name if self.texts.get("id") else "", at)
             return
+        if anew and self.texts.get("id") and len(name) <= MOST_TEXT:
+            yield Withdrawn(printable(name), again=True)
         if not self.hashes:
             yield Flaw(self.place, "no hash")
         for each, text in self.hashes:
@@ -53,7 +56,9 @@ class _Thing:
 class _Reader:
     """Takes XML by the piece, and gives what is complete."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, anew: bool = False) -> None:
+        self.following = ""
+        self._anew = anew
         self._source = source
         self._path: list[str] = []
         self._text: list[str] = []
@@ -113,9 +118,11 @@ class _Reader:
         self._text, self._length = [], 0
         thing = self._thing
         if thing is None:
+            if name == "next" and self._path[-1:] == ["paging"]:
+                self.following = text
             return
         if name == thing.name:
-            self._done.extend(thing.items())
+            self._done.extend(thing.items(anew=self._anew))
             self._thing = self._side = None
         elif name in ("affirmativeFeedback", "negativeFeedback"):
             self._side = None
@@ -125,9 +132,21 @@ class _Reader:
             thing.texts[name] = text
 
 
-def read_ncmec(source: Source) -> Iterator[Item]:
-    """Yield every fingerprint of images and videos, and what was deleted. Document types and entities are refused."""
-    reader = _Reader(source)
+def read_ncmec(source: Source, *, anew: bool = False) -> Iterator[Item]:
+    """Yield every fingerprint of images and videos, and what was deleted. Document types and entities are refused.
+
+    With `anew` each takes the place of all that its list had of it, also of kinds of hashes that it has no more.
+    """
+    reader = _Reader(source, anew=anew)
     for piece in pieces(source.path):
         yield from reader.take(piece)
     yield from reader.take(b"", final=True)
+
+
+def next_page(source: Source) -> str:
+    """Return what an answer says of the next one, as it says it; empty where it is the last."""
+    reader = _Reader(source)
+    for piece in pieces(source.path):
+        reader.take(piece)
+    reader.take(b"", final=True)
+    return reader.following

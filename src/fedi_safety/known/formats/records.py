@@ -47,22 +47,24 @@ def read_stopncii(source: Source) -> Iterator[Item]:
 
 
 def read_tat(source: Source) -> Iterator[Item]:
-    """Yield the records of Tech Against Terrorism's hash list; deleted ones go."""
-    for _, number, record in elements(source.path):
+    """Yield the records of Tech Against Terrorism's hash list, a file or a page; deleted ones go."""
+    for name, number, record in elements(source.path):
+        if name not in ("", "results") or not number:
+            continue
         place = f"record {number}"
         if not isinstance(record, dict):
             yield Flaw(place, "no record")
             continue
-        name = _text(record, "id")
+        own = _text(record, "id")
         seen = _text(record, "updated_on") or _text(record, "created_on")
         if record.get("deleted") is True:
-            yield withdrawn(place, name, seen)
+            yield withdrawn(place, own, seen)
             continue
         yield entry_of(
             place,
             _text(record, "algorithm"),
             _text(record, "hash_digest"),
-            id=name,
+            id=own,
             category=_text(record, "ideology"),
             seen=seen,
         )
@@ -113,7 +115,7 @@ def format_of(source: Source) -> str:
             return "stopncii"
         if name == "@odata.context" or (name == "value" and number):
             return "vics"
-        if not name and isinstance(value, dict) and "hash_digest" in value:
+        if name in ("", "results") and isinstance(value, dict) and "hash_digest" in value:
             return "tat"
     raise KnownUsageError(
         str(source.path), "it is JSON, but no list of hashes that is known here", "name the format with --format"

@@ -177,7 +177,7 @@ class _Run:
                     self.fetched.flaws[item.cause] += 1
                     self.fetched.first.setdefault(item.cause, item)
                 elif isinstance(item, Withdrawn):
-                    self.fetched.withdrawn += 1
+                    self.fetched.withdrawn += not item.again
                     yield item
                 elif source.categories and item.category not in source.categories:
                     self.fetched.left_out += 1

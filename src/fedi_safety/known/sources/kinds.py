@@ -7,12 +7,13 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fedi_safety.core.errors import KnownError, KnownUsageError
 from fedi_safety.core.known.types import DISTANCE, Effect, HashKind
 from fedi_safety.known.formats.items import Item, ReadFn
 from fedi_safety.known.formats.items import Source as FileSource
+from fedi_safety.known.formats.json_stream import elements
 
 if TYPE_CHECKING:
     from fedi_safety.clients.list_server import ListServer
@@ -96,6 +97,13 @@ class Asking:
             yield from read(FileSource(self.answer, kind))
         except KnownUsageError as error:
             # Of the file that it was brought into nobody knows.
+            raise self.strange(error.cause) from error
+
+    def values(self) -> dict[str, Any]:
+        """Return what an answer that is one JSON object has besides its arrays. Raises `KnownError`."""
+        try:
+            return {name: value for name, number, value in elements(self.answer) if not number}
+        except KnownUsageError as error:
             raise self.strange(error.cause) from error
 
     def told(self, hashes: int) -> None:
