@@ -324,6 +324,7 @@ def _known(settings: Settings) -> Iterator[Finding]:
     else:
         named = ", ".join(f"{known.name} ({known.effect.value})" for known in lists)
         yield Finding("known images", True if lists else None, f"{folder}: {named}" if lists else "no list is imported")
+    yield from _sources(settings)
     if wrong := check():
         yield Finding("known images", False, "; ".join(wrong), ExitCode.SELF_TEST)
 
@@ -352,6 +353,24 @@ def _sharing(settings: Settings) -> Iterator[Finding]:
             yield Finding("publisher", False, refused, ExitCode.OUTSIDE)
         else:
             yield Finding("publisher", True, text)
+
+
+def _sources(settings: Settings) -> Iterator[Finding]:
+    """Look at each source that lists are fetched from: its credentials, and how its fetches went. Nothing is asked."""
+    from fedi_safety.app.known.figures import source_figures
+    from fedi_safety.app.known.sources import sources_of
+
+    sources = sources_of(settings)
+    for source, found in zip(sources, source_figures(settings), strict=False):
+        thing = f"source {source.name}"
+        try:
+            source.credentials()
+        except FediSafetyError as error:
+            yield Finding(thing, False, error.line(), error.exit_code)
+            continue
+        ok = None if found.fetched_s is None and not found.failures else not (found.failures or found.late)
+        late = "; that is long ago: does `watch` run?" if found.late and not found.failures else ""
+        yield Finding(thing, ok, found.line() + late, ExitCode.DONE if ok is not False else ExitCode.OUTSIDE)
 
 
 def _decoder(settings: Settings) -> Iterator[Finding]:

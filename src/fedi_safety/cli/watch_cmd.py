@@ -35,9 +35,12 @@ from fedi_safety.core.errors import ExitCode, FediSafetyError, StoreError, Usage
 
 if TYPE_CHECKING:
     from fedi_safety.app.stores import Target
+    from fedi_safety.config.schema import Settings
+    from fedi_safety.core.ledger.ports import WholeLedger
     from fedi_safety.core.policy import Policy
     from fedi_safety.core.ports import Store
     from fedi_safety.watch.cycles import Rhythm, Shared, StoreWatch, Wanted
+    from fedi_safety.watch.lists import ListWatch
 
 
 def watch(
@@ -131,13 +134,14 @@ def run_watch(
                 settle=partial(settle, ask=False),
             )
             watches = [StoreWatch(target, shared, store) for target, store in opened]
+            lists = _lists(settings, ledger, shared)
             if once:
-                return _once(sh, watches, shared)
+                return _once(sh, watches, shared, lists)
 
             def reload() -> Policy:
                 return engine.in_force(load_policy(settings.policy))
 
-            daemon = Daemon(watches, shared, reload=reload, health_file=health_file)
+            daemon = Daemon(watches, shared, reload=reload, health_file=health_file, lists=lists)
             names = ", ".join(target.name for target in chosen)
             sh.note(f"watching {names} every {rhythm.every_s:g} s; ledger {ledger.name}; stop with Ctrl-C or SIGTERM")
             return ExitCode.INTERRUPTED if daemon.run() else ExitCode.DONE
@@ -157,8 +161,17 @@ def _open(target: Target, *, alone: bool) -> Store | None:
         return None
 
 
-def _once(sh: Shell, watches: list[StoreWatch], shared: Shared) -> int:
-    """Make one cycle of each store, one after another, and tell how it went."""
+def _lists(settings: Settings, ledger: WholeLedger, shared: Shared) -> ListWatch:
+    """Return what fetches lists beside the stores' cycles."""
+    from fedi_safety.watch.lists import ListWatch
+
+    return ListWatch(
+        settings, ledger, shared.clock, keep_going=lambda: not shared.stop.is_set(), changed=lambda: shared.changed()
+    )
+
+
+def _once(sh: Shell, watches: list[StoreWatch], shared: Shared, lists: ListWatch) -> int:
+    """Fetch the lists that are due, make one cycle of each store, one after another, and tell how it went."""
     from fedi_safety.cli.text.summary import ledger_line
 
     codes: list[int] = []
@@ -171,6 +184,7 @@ def _once(sh: Shell, watches: list[StoreWatch], shared: Shared) -> int:
             watch.halt()
 
     with on_stop(stop):
+        lists.step()
         for watch in watches:
             try:
                 for report in watch.cycle():

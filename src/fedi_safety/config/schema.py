@@ -190,7 +190,9 @@ class KnownSource(_Section):
     distance: int = Field(31, ge=0, le=64, description="Bits of 256 by which a PDQ may differ from one on its list.")
     redistribute: bool = Field(False, description="Whether its list may be passed on.")
     every_s: float = Field(3600.0, ge=60, le=2_592_000, description="How often `watch` fetches it, in seconds.")
-    categories: tuple[str, ...] = Field((), description="Only entries of these categories; empty: all.")
+    categories: tuple[str, ...] = Field(
+        (), description="Only entries of these categories, for `hma` banks; empty: all."
+    )
     format: str | None = Field(None, min_length=1, description="For `url`: the file's format; left out, as it looks.")
     hash_kind: Literal["sha256", "sha1", "md5", "pdq"] | None = Field(
         None, description="For `url`: what hashes are that stand without a kind."

@@ -70,6 +70,7 @@ class Parts:
     page: str = ""
     tally: Tally = field(default_factory=Tally)
     stopping: bool = False
+    late_sources: Callable[[], bool] = lambda: False  # whether a source of a list was not read for too long
 
 
 def create_app(parts: Parts) -> Starlette:
@@ -291,7 +292,8 @@ class _Api:
         why = "stopping" if parts.stopping else parts.judge.ready()
         if why is None and parts.writer.failing is not None:
             why = "ledger_failing"
-        alerts = ["debt"] if parts.backlog.overdue else []
+        # Of a source anybody may know that there is one which is late, and not which.
+        alerts = [word for word, true in (("debt", parts.backlog.overdue), ("sources", parts.late_sources())) if true]
         response = {"ready": why is None, "code": why or "ready", "alerts": alerts}
         return JSONResponse(response, 200 if why is None else 503)
 

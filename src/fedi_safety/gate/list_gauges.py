@@ -1,4 +1,7 @@
-"""Figures of the lists of known images among the gate's: read beside the serving, for a large list takes seconds."""
+"""Figures of the lists of known images among the gate's: read beside the serving, for a large list takes seconds.
+
+And of the sources that lists are fetched from, which somebody else fetches.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from fedi_safety.app.known.figures import ListFigures
+from fedi_safety.app.known.figures import ListFigures, SourceFigures
 from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.judging.metrics import Metrics
 
@@ -15,14 +18,25 @@ log = logging.getLogger(__name__)
 
 _EVERY_S = 900.0
 _LABELS = ("list", "effect")
+_SOURCE = ("source", "kind")
 
 
 class ListGauges:
-    """Gauges by list, brought up to date every quarter of an hour."""
+    """Gauges by list and by source, brought up to date every quarter of an hour.
 
-    def __init__(self, m: Metrics, read: Callable[[], Sequence[ListFigures]]) -> None:
+    `late` is whether a source was not read for too long.
+    """
+
+    def __init__(
+        self,
+        m: Metrics,
+        read: Callable[[], Sequence[ListFigures]],
+        sources: Callable[[], Sequence[SourceFigures]] = tuple,
+    ) -> None:
         """Register them; nothing is read yet."""
         self._read = read
+        self._read_sources = sources
+        self.late = False
         self._gauges = (
             m.labelled("known_entries", "Entries on a list of known images.", _LABELS),
             m.labelled("known_age_seconds", "Since a list of known images last changed.", _LABELS),
@@ -30,12 +44,19 @@ class ListGauges:
             m.labelled("known_confirmed", "Of these, confirmed by a person.", _LABELS),
             m.labelled("known_dismissed", "Of these, dismissed by a person.", _LABELS),
         )
+        self._source_gauges = (
+            m.labelled("known_source_age_seconds", "Since a source of a list was last read to its end.", _SOURCE),
+            m.labelled("known_source_failures", "Fetches of it that failed since.", _SOURCE),
+            m.labelled("known_source_calls", "Requests that told it hashes of stored pictures.", _SOURCE),
+            m.labelled("known_source_sent_hashes", "Hashes that it was told.", _SOURCE),
+        )
 
     async def run(self) -> None:
         """Read now, and again and again, until cancelled."""
         while True:
             try:
                 self.show(await asyncio.to_thread(self._read))
+                self.show_sources(await asyncio.to_thread(self._read_sources))
             except FediSafetyError as error:
                 log.warning("figures of lists: %s", error.line())
             await asyncio.sleep(_EVERY_S)
@@ -50,3 +71,18 @@ class ListGauges:
             said = (each.hits.confirmed, each.hits.dismissed)
             for gauge, value in zip(self._gauges, (*values, *said), strict=True):
                 gauge.labels(each.name, each.effect.value).set(value)
+
+    def show_sources(self, figures: Sequence[SourceFigures]) -> None:
+        """Show these sources and no others. One that was never read has no age; one that sends nothing, no calls."""
+        now = time.time()
+        self.late = any(each.late for each in figures)
+        for gauge in self._source_gauges:
+            gauge.clear()
+        age, failures, calls, sent = self._source_gauges
+        for each in figures:
+            if each.fetched_s is not None:
+                age.labels(each.name, each.kind).set(max(0.0, now - each.fetched_s))
+            failures.labels(each.name, each.kind).set(each.failures)
+            if each.sends:
+                calls.labels(each.name, each.kind).set(each.calls)
+                sent.labels(each.name, each.kind).set(each.sent)

@@ -23,7 +23,7 @@ import numpy as np  # noqa: F401
 from starlette.routing import BaseRoute, Route
 
 from fedi_safety.app.engine import Engine, measurable, open_decoder, open_engine
-from fedi_safety.app.known.figures import list_figures
+from fedi_safety.app.known.figures import list_figures, source_figures
 from fedi_safety.app.sharing.publishing import open_log
 from fedi_safety.config.locations import sharing_folder
 from fedi_safety.config.schema import Gate, Settings
@@ -127,6 +127,9 @@ class Serving:
             mastodon=gate.mastodon_secret is not None,
             sharing=settings.sharing.name is not None,
         )
+        self._list_gauges = ListGauges(
+            self._metrics, lambda: list_figures(settings, self._ledger), lambda: source_figures(settings)
+        )
         self._parts = Parts(
             gate,
             admission,
@@ -141,9 +144,9 @@ class Serving:
             described,
             openapi.page(described),
             self._tally,
+            late_sources=lambda: self._list_gauges.late,
         )
         self._add_gauges()
-        self._list_gauges = ListGauges(self._metrics, lambda: list_figures(settings, self._ledger))
         guard = edge.Edge(edge.affordable(gate.connections), admission.knows)
         app_ = create_app(self._parts)
         self.routes = tuple(route for route in app_.routes if isinstance(route, Route))

@@ -19,7 +19,7 @@ from fedi_safety.core.presence import remedy
 from fedi_safety.core.wording.hints import command, hint
 
 if TYPE_CHECKING:
-    from fedi_safety.app.known.figures import ListFigures
+    from fedi_safety.app.known.figures import ListFigures, SourceFigures
     from fedi_safety.core.ledger.history import History
     from fedi_safety.core.ledger.progress import Progress
     from fedi_safety.core.ledger.records import Figures, StoreActs, StoreFigures
@@ -63,6 +63,7 @@ class Report:
     history: History | None = None  # what happened since the time that was asked for
     under_way: Sequence[Progress] = ()  # passes that run now
     lists: Sequence[ListFigures] = ()  # of known images
+    list_sources: Sequence[SourceFigures] = ()  # where these are fetched from
 
 
 def thresholds_of(policy: Policy) -> dict[str, tuple[Threshold, ...]]:

@@ -241,7 +241,7 @@ def _sources(report: Report) -> str:
 
 
 def _lists(report: Report) -> str:
-    if not report.lists:
+    if not (report.lists or report.list_sources):
         return ""
     rows = []
     for each in report.lists:
@@ -250,8 +250,14 @@ def _lists(report: Report) -> str:
     headings = ("list", "effect", "entries#", "changed", "hits#", "confirmed#", "dismissed#")
     return (
         '<section><h2>Lists of known images</h2><p class="dim">Hits are contents in the ledger that met an entry, '
-        f"removed ones as well; people confirmed or dismissed some of them.</p>{table(headings, rows)}</section>"
+        f"removed ones as well; people confirmed or dismissed some of them.</p>{table(headings, rows)}"
+        f"{_fetched(report)}</section>"
     )
+
+
+def _fetched(report: Report) -> str:
+    said = [f"<li>{text(each.name)}: {text(each.line())}</li>" for each in report.list_sources]
+    return f"<p>Fetched from:</p><ul>{''.join(said)}</ul>" if said else ""
 
 
 def _days(report: Report) -> str:

@@ -19,6 +19,7 @@ from fedi_safety.service.systemd import Notifier
 from fedi_safety.watch import health
 from fedi_safety.watch.cycles import Shared, StoreWatch
 from fedi_safety.watch.file_events import MOST_KEYS, TreeEvents
+from fedi_safety.watch.lists import ListWatch, ListWatcher
 
 log = logging.getLogger(__name__)
 
@@ -87,14 +88,20 @@ class Daemon:
         reload: Callable[[], Policy],
         health_file: Path | None = None,
         notifier: Notifier | None = None,
+        lists: ListWatch | None = None,
     ) -> None:
-        """Prepare; `reload` reads the policy again and raises `FediSafetyError` if it is not valid."""
+        """Prepare; `reload` reads the policy again and raises `FediSafetyError` if it is not valid.
+
+        `lists` are the sources that are fetched meanwhile.
+        """
         self._watches = watches
         self._shared = shared
         self._reload = reload
         self._health_file = health_file
         self._notifier = notifier or Notifier()
         self._watchers = [Watcher(watch, shared) for watch in watches]
+        self._lists = lists
+        self._lister = None if lists is None else ListWatcher(lists, shared.stop)
         self._event = threading.Event()
         self._hung_up = False
         self._error: str | None = None
@@ -105,6 +112,8 @@ class Daemon:
         with self._signals():
             for watcher in self._watchers:
                 watcher.start()
+            if self._lister is not None:
+                self._lister.start()
             self._listen()
             self._notifier.send("READY=1", f"STATUS={self._status()}")
             while not self._shared.stop.is_set():
@@ -118,6 +127,9 @@ class Daemon:
                     watcher.wake()
                     watcher.watch.halt()
                     watcher.join(0.5)
+                self._notifier.send("WATCHDOG=1")
+            while self._lister is not None and self._lister.is_alive():
+                self._lister.join(0.5)
                 self._notifier.send("WATCHDOG=1")
         for watch in self._watches:
             watch.close()
@@ -174,7 +186,8 @@ class Daemon:
     def _write_health(self) -> None:
         if self._health_file is None:
             return
-        said = health.snapshot(self._watches, self._shared.clock.now(), self._shared.policy.id, self._error)
+        states = () if self._lists is None else self._lists.states
+        said = health.snapshot(self._watches, self._shared.clock.now(), self._shared.policy.id, self._error, states)
         try:
             health.write(self._health_file, said)
         except OSError as error:

@@ -7,9 +7,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedi_safety.watch.cycles import StoreWatch
+
+if TYPE_CHECKING:
+    from fedi_safety.known.progress import SourceState
 
 
 def overall(watches: Sequence[StoreWatch]) -> str:
@@ -18,11 +21,23 @@ def overall(watches: Sequence[StoreWatch]) -> str:
     return next((state for state in ("failing", "breaker", "starting") if state in states), "ok")
 
 
-def snapshot(watches: Sequence[StoreWatch], now: float, policy: str, error: str | None) -> dict[str, Any]:
+def snapshot(
+    watches: Sequence[StoreWatch], now: float, policy: str, error: str | None, sources: Sequence[SourceState] = ()
+) -> dict[str, Any]:
     """Return what the file says. `error` is the daemon's own, such as a policy that could not be reloaded."""
     stores = [{"store": watch.target.name} | asdict(watch.health) for watch in watches]
     said = {"state": overall(watches), "written": now, "pid": os.getpid(), "policy": policy}
-    return said | {"error": error, "stores": stores}
+    lists = [
+        {
+            "source": each.name,
+            "fetched": each.fetched_s,
+            "tried": each.tried_s,
+            "failures": each.failures,
+            "error": each.failure or None,
+        }
+        for each in sources
+    ]
+    return said | {"error": error, "stores": stores, "sources": lists}
 
 
 def write(path: Path, value: Mapping[str, Any]) -> None:

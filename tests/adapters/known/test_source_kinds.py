@@ -85,7 +85,8 @@ def fetched(world: World, source: ListSource, *, anew: bool = False, later_s: fl
 
 
 def listed(world: World) -> set[bytes]:
-    return {entry.hash for entry in world.catalog.entries("theirs")}
+    there = {known.name for known in world.catalog.lists()}
+    return {entry.hash for entry in world.catalog.entries("theirs")} if "theirs" in there else set()
 
 
 @pytest.mark.parametrize("kind", MAKES)
@@ -183,7 +184,7 @@ def test_a_span_with_far_too_much_is_asked_for_in_parts_that_each_count(
     publisher, source, there = published(stack, "ncmec")
     for number in range(40):
         there[str(number)] = Record(LONG_AGO + 7 * number, {"pdq": pdq().hex()})
-    publisher.spoil(status(500), times=4, after=60)
+    publisher.spoil(lambda reply: Reply(500) if len(listed(world)) > 9 else reply, times=10_000)
     with pytest.raises(KnownError):
         fetched(world, source)
     (state,) = world.catalog.sources()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from fedi_safety.known.catalog import Catalog
 
 Done = TypeVar("Done")
+
+
+class Halted(Exception):
+    """Comparing was stopped before its end; what was compared until then stands, and comparing again finds the rest."""
 
 
 class Lists(Protocol):
@@ -47,13 +52,15 @@ class Lists(Protocol):
 class Current:
     """The lists of a catalog as they are now.
 
-    Stored contents are to be compared with the entries that came `after` a mark of the catalog: 0 for all.
+    Stored contents are to be compared with the entries that came `after` a mark of the catalog: 0 for all. Comparing
+    raises `Halted` once `keep_going` says no.
     """
 
-    def __init__(self, catalog: Catalog, *, after: int = 0) -> None:
+    def __init__(self, catalog: Catalog, *, after: int = 0, keep_going: Callable[[], bool] = lambda: True) -> None:
         """Open a reader."""
         self._catalog = catalog
         self._after = after
+        self._keep_going = keep_going
         self.images: KnownImages = catalog.images()
 
     def named(self) -> Mapping[str, KnownList]:
@@ -70,7 +77,13 @@ class Current:
 
     def join(self, name: str, pages: Pages[Page]) -> Iterator[tuple[Page, int, Hit]]:
         """Give each stored PDQ that meets an entry of a list that came after the mark."""
-        return self._catalog.join(pages, name=name, after=self._after)
+        return self._catalog.join(partial(self._until_halted, pages), name=name, after=self._after)
+
+    def _until_halted(self, pages: Pages[Page]) -> Iterator[tuple[Page, Any]]:
+        for page in pages():
+            if not self._keep_going():
+                raise Halted
+            yield page
 
 
 class Exchanged:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fedi_safety.app.known.backwards import Applied, apply_lists
-from fedi_safety.app.known.compared import Current, Exchanged, Lists, tried
+from fedi_safety.app.known.compared import Current, Exchanged, Halted, Lists, tried
 from fedi_safety.config.locations import known_folder
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import FediSafetyError, KnownError, KnownUsageError, Unscannable
@@ -178,7 +178,7 @@ def apply(
             applied = apply_lists(settings, policy, ledger, lists, run=run, names=names)
         except BaseException as error:
             said = error.line() if isinstance(error, FediSafetyError) else type(error).__name__
-            stopped = isinstance(error, KeyboardInterrupt)
+            stopped = isinstance(error, KeyboardInterrupt | Halted)
             ledger.end_run(run, "interrupted" if stopped else "failed", {"error": said})
             raise
         ledger.end_run(run, "done", applied.as_json())

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fedi_safety.app.known.compared import Current
+from fedi_safety.app.known.compared import Current, Halted
 from fedi_safety.app.known.lists import apply, keep_dismissals
 from fedi_safety.config.locations import expanded
 from fedi_safety.config.schema import KnownSource, Settings
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fedi_safety.clients.list_server import ListServer
     from fedi_safety.core.ledger.ports import WholeLedger
     from fedi_safety.known.catalog import Catalog
+    from fedi_safety.known.progress import SourceState
     from fedi_safety.known.sources import ListSource
     from fedi_safety.known.sources.fetching import Fetched
 
@@ -148,9 +149,9 @@ def bring(
                 now=now,
             )
     except FediSafetyError:
-        _apply_new(settings, ledger, catalog, source.name)
+        _apply_new(settings, ledger, catalog, source.name, keep_going)
         raise
-    return Brought(fetched, _apply_new(settings, ledger, catalog, source.name))
+    return Brought(fetched, _apply_new(settings, ledger, catalog, source.name, keep_going))
 
 
 def _own(ledger: WholeLedger, after: str) -> Iterator[tuple[str, bytes]]:
@@ -161,13 +162,27 @@ def _own(ledger: WholeLedger, after: str) -> Iterator[tuple[str, bytes]]:
             yield str(content), pdq.tobytes()
 
 
-def _apply_new(settings: Settings, ledger: WholeLedger, catalog: Catalog, name: str) -> Applied | None:
-    """Compare what came onto a source's list since it was last compared with what was judged before."""
+def _apply_new(
+    settings: Settings, ledger: WholeLedger, catalog: Catalog, name: str, keep_going: Callable[[], bool]
+) -> Applied | None:
+    """Compare what came onto a source's list since it was last compared with what was judged before.
+
+    None where nothing did, or where it was stopped: then the next fetch does it.
+    """
     state = next(iter(catalog.sources(name)), None)
     if state is None or not state.pending or all(known.name != name for known in catalog.lists()):
         return None
     mark = catalog.mark()
     keep_dismissals(ledger, catalog)
-    applied = apply(settings, ledger, Current(catalog, after=state.applied), (name,), about=name)
-    catalog.note(name, lambda now: replace(now or state, applied=mark, pending=False))
+    lists = Current(catalog, after=state.applied, keep_going=keep_going)
+    try:
+        applied = apply(settings, ledger, lists, (name,), about=name)
+    except Halted:
+        return None
+
+    def compared(now: SourceState | None) -> SourceState:
+        now = now or state
+        return replace(now, applied=mark, pending=now.checkpoint != state.checkpoint)
+
+    catalog.note(name, compared)
     return applied

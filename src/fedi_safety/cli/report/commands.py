@@ -91,7 +91,7 @@ def _print(sh: Shell, found: Report, since: str | None) -> None:
 def _read(sh: Shell, named: str | None, since: float | None, *, histograms: bool, policy: bool) -> Report:
     from fedi_safety import __version__
     from fedi_safety.app.engine import measurable
-    from fedi_safety.app.known.figures import list_figures
+    from fedi_safety.app.known.figures import list_figures, source_figures
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.cli.text.lookup import known_store
     from fedi_safety.core.sightings import SourceKind
@@ -120,6 +120,7 @@ def _read(sh: Shell, named: str | None, since: float | None, *, histograms: bool
             None if since is None else records.history(since, url),
             [one for one in records.under_way() if url in (None, one.store)],
             list_figures(sh.settings, records) if url is None else (),
+            source_figures(sh.settings) if url is None else (),
         )
     finally:
         records.dispose()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fedi_safety.core.errors import printable
 
 if TYPE_CHECKING:
-    from fedi_safety.app.known.figures import ListFigures
+    from fedi_safety.app.known.figures import ListFigures, SourceFigures
     from fedi_safety.core.ledger.history import History
     from fedi_safety.core.ledger.records import StoreActs, StoreFigures
     from fedi_safety.core.ledger.uploads import UploadFigures
@@ -61,6 +61,7 @@ def as_json(found: Report) -> dict[str, Any]:
         "gate": None if found.gate is None else _gate_json(found.gate),
         "sources": {by.value: [source_json(by, one) for one in sources_shown(found, by)[0]] for by in SourceKind},
         "lists": [_list_json(each) for each in found.lists],
+        "list_sources": [_list_source_json(each) for each in found.list_sources],
         "runs": found.figures.runs,
         "bins": BINS,
         "histograms": found.figures.histograms,
@@ -78,6 +79,20 @@ def _list_json(found: ListFigures) -> dict[str, Any]:
         "hits": found.hits.contents,
         "confirmed": found.hits.confirmed,
         "dismissed": found.hits.dismissed,
+    }
+
+
+def _list_source_json(found: SourceFigures) -> dict[str, Any]:
+    read = None if found.fetched_s is None else datetime.fromtimestamp(found.fetched_s, UTC)
+    return {
+        "name": found.name,
+        "kind": found.kind,
+        "read": None if read is None else read.isoformat(timespec="seconds"),
+        "late": found.late,
+        "failures": found.failures,
+        "failure": found.failure,
+        "calls": found.calls,
+        "sent": found.sent,
     }
 
 
@@ -160,6 +175,9 @@ def csv_rows(found: Report) -> Iterator[tuple[str, str, str, str]]:
     for each in found.lists:
         hits = {"hits": each.hits.contents, "confirmed": each.hits.confirmed, "dismissed": each.hits.dismissed}
         yield from _csv_figures("", {f"list {figure}": {each.name: count} for figure, count in hits.items()})
+    for source in found.list_sources:
+        told = {"failures": source.failures, "calls": source.calls, "sent": source.sent}
+        yield from _csv_figures("", {f"list source {figure}": {source.name: count} for figure, count in told.items()})
     for by in SourceKind:
         counts = {source.name: source.contents for source in sources_shown(found, by)[0]}
         yield from _csv_figures(found.store or "", {f"condemned by {by.value}": counts})

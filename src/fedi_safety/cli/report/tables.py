@@ -56,6 +56,10 @@ def print_tables(sh: Shell, found: Report) -> None:
     if found.lists:
         out.print(_lists_table(found.lists))
         out.print()
+    for source in found.list_sources:
+        out.print(Text(printable(f"source {source.name}: {source.line()}")), soft_wrap=True)
+    if found.list_sources:
+        out.print()
     if found.figures.runs:
         print_runs(out, found.figures, {one.run for one in found.under_way})
 

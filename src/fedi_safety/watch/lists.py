@@ -1,0 +1,118 @@
+"""Sources of lists, each fetched as often as it says, in one thread beside the stores'; and the index kept quick.
+
+A source that fails is asked again later and later, at the latest after its own time; no store waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from fedi_safety.app.known.lists import open_catalog
+from fedi_safety.app.known.sources import bring, sources_of
+from fedi_safety.config.schema import Settings
+from fedi_safety.core.errors import FediSafetyError
+from fedi_safety.core.ports import Clock
+
+if TYPE_CHECKING:
+    from fedi_safety.core.ledger.ports import WholeLedger
+    from fedi_safety.known.catalog import Catalog
+    from fedi_safety.known.progress import SourceState
+    from fedi_safety.known.sources import ListSource
+
+log = logging.getLogger(__name__)
+
+_SOON_S = 60.0  # after a first failure; doubled with each
+_LOOK_S = 600.0  # so often it is looked whether somebody else fetched, and whether the index wants merging
+_BACK_S = 1.0  # a time further ahead than this means that the clock was set back
+
+
+class ListWatch:
+    """Fetches the configured sources when they are due. Used by one thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: WholeLedger,
+        clock: Clock,
+        *,
+        keep_going: Callable[[], bool] = lambda: True,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take the configuration; nothing is asked yet. Raises `ConfigError` for a source that cannot be one."""
+        self._settings = settings
+        self._ledger = ledger
+        self._clock = clock
+        self._keep_going = keep_going
+        self._changed = changed
+        self._later: dict[str, float] = {}  # by source, until when it asked not to be asked
+        self.sources: Sequence[ListSource] = sources_of(settings)
+        self.states: tuple[SourceState, ...] = ()
+
+    def step(self) -> float:
+        """Fetch what is due, and return the seconds to rest. No error gets out: it is logged, and kept in `states`."""
+        try:
+            with open_catalog(self._settings) as catalog:
+                for source in self.sources:
+                    if self._keep_going() and self._due(catalog, source) <= 0:
+                        self._fetch(catalog, source)
+                if self._keep_going() and catalog.lists():
+                    catalog.merge()
+                self.states = catalog.sources()
+                return max(1.0, min([_LOOK_S, *(self._due(catalog, source) for source in self.sources)]))
+        except FediSafetyError as error:
+            log.warning("lists of known images: %s", error.line())
+        except Exception as error:  # a bug in one fetch must not end the watch: it is said
+            log.debug("internal error", exc_info=error)
+            log.warning("lists of known images: internal error: %s: %s", type(error).__name__, error)
+        finally:
+            self._changed()
+        return _LOOK_S
+
+    def _fetch(self, catalog: Catalog, source: ListSource) -> None:
+        self._later.pop(source.name, None)
+        try:
+            brought = bring(
+                self._settings, self._ledger, catalog, source, keep_going=self._keep_going, now=self._clock.now
+            )
+        except FediSafetyError as error:
+            log.warning("%s", error.line())
+            self._later[source.name] = self._clock.now() + getattr(error, "retry_s", 0.0)
+            return
+        done = brought.fetched.imported
+        if brought.fetched.changed:
+            numbers = (source.name, done.added, done.replaced, done.removed)
+            log.info("list %s: %d new, %d replaced, %d removed", *numbers)
+        if brought.applied is not None and brought.applied.planned:
+            log.warning("list %s: planned for %d objects", source.name, brought.applied.planned)
+
+    def _due(self, catalog: Catalog, source: ListSource) -> float:
+        """Return in how many seconds a source is to be fetched; nothing or less: now."""
+        state = next(iter(catalog.sources(source.name)), None)
+        now = self._clock.now()
+        later = self._later.get(source.name, 0.0) - now
+        if state is None or state.tried_s is None or state.tried_s > now + _BACK_S:
+            return later
+        rest = source.every_s
+        if state.failures:
+            rest = min(rest, _SOON_S * 2.0 ** min(state.failures - 1, 20))
+        elif state.place != source.place or state.terms != source.terms:
+            rest = 0.0
+        return max(later, state.tried_s + rest - now)
+
+
+class ListWatcher(threading.Thread):
+    """The thread of the sources."""
+
+    def __init__(self, lists: ListWatch, stop: threading.Event) -> None:
+        """Prepare the thread."""
+        super().__init__(name="watch-lists", daemon=True)
+        self._lists = lists
+        self._stop_event = stop
+
+    def run(self) -> None:
+        """Fetch what is due until the daemon stops."""
+        while not self._stop_event.is_set():
+            self._stop_event.wait(self._lists.step())
