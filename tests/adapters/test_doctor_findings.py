@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 from fedi_safety.cli import doctor_cmd
 from fedi_safety.core.errors import ExitCode
+from fedi_safety.known.catalog import Catalog
+from fedi_safety.known.progress import SourceState
 from fedi_safety.policies import PRESETS
 from support.program import program, without_power
 from support.stand_in import write_config
@@ -89,3 +92,26 @@ def test_sql_that_is_long_is_shown_when_it_is_asked_for(
     assert "GRANT" not in shown[0]
     assert f"the SQL, {len(found['sql'])} lines: fedi-safety doctor --sql --config {config}" in shown[0]
     assert all(line in shown[1] for line in found["sql"]) and "doctor --sql" not in shown[1]
+
+
+def test_of_each_source_it_is_said_when_it_was_read_why_it_failed_and_what_it_was_told(
+    doctor: Any, tmp_path: Path
+) -> None:
+    table = "[[known.sources]]\nname = 'friends'\nkind = 'url'\nurl = 'https://social.example/list.txt'\n"
+    code, (found,) = doctor(table, thing="source friends")
+    assert (code, found["ok"], found["detail"]) == (0, None, "url, never read to its end")
+    code, (found,) = doctor(table + "credentials_variable = 'NOT_SET_HERE'", thing="source friends")
+    assert (code, found["ok"]) == (ExitCode.USAGE, False) and "NOT_SET_HERE is not set" in found["detail"]
+    state = SourceState("friends", "url", "", fetched_s=1_700_000_000.0, failures=3, failure="it answered 500")
+    shield = SourceState("shield", "arachnid_shield", "", fetched_s=time.time(), calls=2, sent=90)
+    with Catalog(tmp_path / "known") as catalog:
+        for each in (state, shield):
+            catalog.note(each.name, lambda _before, each=each: each)  # type: ignore[misc]
+    code, (found,) = doctor(table, thing="source friends")
+    assert (code, found["ok"]) == (ExitCode.OUTSIDE, False)
+    assert found["detail"] == "url, read 2023-11-14 22:13 UTC; failed 3 times since: it answered 500"
+    sending = "[[known.sources]]\nname = 'shield'\nkind = 'arachnid_shield'\n"
+    code, (found,) = doctor(sending, thing="known images")
+    assert (code, found["ok"]) == (ExitCode.USAGE, False) and "send_hashes = true" in found["detail"]
+    _, (found,) = doctor(sending + "send_hashes = true", thing="source shield")
+    assert found["ok"] and found["detail"].endswith("told hashes of stored pictures: 90 in 2 calls")

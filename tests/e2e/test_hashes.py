@@ -14,6 +14,7 @@ from fedi_safety.cli import run
 from fedi_safety.core.known.types import Entry, HashKind, KnownList
 from support.judged_before import World, flipped, md5, pdq, sha
 from support.program import Done, check_one_line_error, program
+from support.servers.publishers import File, serving, status
 
 
 @pytest.fixture
@@ -139,3 +140,27 @@ def test_a_ledger_that_cannot_be_read_is_not_taken_for_one_without_hits(world: W
         check_one_line_error(listed, 2, "another program")
     else:
         assert (listed.code, "friends" in listed.out, "no hit" in listed.out) == (0, True, True)
+
+
+def test_a_source_is_fetched_and_what_is_wrong_with_one_is_a_line(world: World) -> None:
+    one = pdq()
+    world.judged("near", [flipped(one, 9)])
+    published = File(b"pdq " + one.hex().encode())
+    with serving(published):
+        config = written_config(world)
+        none = program("hashes", "fetch", "--config", str(config))
+        check_one_line_error(none, 2)
+        assert "[[known.sources]]" in none.err
+        table = f'[[known.sources]]\nname = "friends"\nkind = "url"\nurl = "{published.url}"\n'
+        config.write_text(config.read_text() + table)
+        done = program("hashes", "fetch", "friends", "--config", str(config))
+        assert done.code == 0, done
+        assert "friends (url): 1 new, 0 replaced, 0 removed" in done.out and "planned: 1 object" in done.out
+        assert "nothing new" in program("hashes", "fetch", "--config", str(config)).out
+        wrong = program("hashes", "fetch", "freinds", "--config", str(config))
+        check_one_line_error(wrong, 2)
+        assert "friends" in wrong.err
+        published.spoil(status(403), times=9)
+        refused = program("hashes", "fetch", "--config", str(config))
+        check_one_line_error(refused, 2)
+        assert "source friends: it does not accept the credentials (403)" in refused.err

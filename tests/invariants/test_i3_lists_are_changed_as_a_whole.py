@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from fedi_safety.core.errors import KnownError
-from fedi_safety.core.known.types import KnownList
+from fedi_safety.core.known.types import HashKind, KnownList
 from fedi_safety.known import tables, upkeep
 from fedi_safety.known.catalog import Catalog
+from fedi_safety.known.progress import SourceState
+from fedi_safety.known.records import Withdrawn
 from support.killing import Steps, killed_at
 from support.known import entries, pdqs
 
@@ -47,6 +49,20 @@ def put(folder: Path) -> None:
 def change(folder: Path) -> None:
     with Catalog(folder) as catalog:
         catalog.change("a", entries(NEW, named=False), entries(OLD[:60], named=False))
+
+
+def absorb(folder: Path) -> None:
+    """What a source gave: entries, withdrawals, and how far it was read."""
+    gone = [Withdrawn(kind=HashKind.PDQ, hash=each.tobytes()) for each in OLD[:60]]
+    reached = SourceState("a", "url", "somewhere", checkpoint="here")
+    with Catalog(folder) as catalog:
+        catalog.absorb(KnownList("a"), [*gone, *entries(NEW, named=False)], lambda: reached)
+
+
+def is_reached(folder: Path) -> bool:
+    """Whether it is kept that the source was read."""
+    with Catalog(folder) as catalog:
+        return [state.checkpoint for state in catalog.sources()] == ["here"]
 
 
 def merge(folder: Path) -> None:
@@ -86,7 +102,9 @@ def install(steps: Steps) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("work", "after"), [(put, "new"), (change, "new"), (drop, "none"), (merge, "old")])
+@pytest.mark.parametrize(
+    ("work", "after"), [(put, "new"), (change, "new"), (absorb, "new"), (drop, "none"), (merge, "old")]
+)
 def test_a_change_that_is_killed_at_any_step_is_made_or_is_not(
     folder: Path, tmp_path: Path, work: Callable[[Path], None], after: str
 ) -> None:
@@ -97,6 +115,7 @@ def test_a_change_that_is_killed_at_any_step_is_made_or_is_not(
         shutil.copytree(folder, copy)
         killed = killed_at(step, lambda: work(copy), install)
         seen.append(state(copy))
+        assert is_reached(copy) == (work is absorb and seen[-1] == "new"), "a source is as far as its list"
         merge(copy)  # the next who writes tidies up
         with Catalog(copy) as catalog:
             parts = {part.folder for part in catalog.images().view().parts}
@@ -111,7 +130,7 @@ def test_a_change_that_is_killed_at_any_step_is_made_or_is_not(
 
 
 @pytest.mark.sampled(1)
-@pytest.mark.parametrize("work", [put, change, merge])
+@pytest.mark.parametrize("work", [put, change, absorb, merge])
 def test_a_full_disk_at_any_point_of_a_change_leaves_everything_as_it_was(
     folder: Path, tmp_path: Path, work: Callable[[Path], None]
 ) -> None:
@@ -135,6 +154,7 @@ def test_a_full_disk_at_any_point_of_a_change_leaves_everything_as_it_was(
         if code == 0:
             break
         refused += 1
-        assert state(folder) == "old"
+        assert (state(folder), is_reached(folder)) == ("old", False)
     assert refused > 2 and code == 0
     assert state(folder) == ("old" if work is merge else "new")
+    assert is_reached(folder) == (work is absorb)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from fedi_safety.core.known.effects import LEAST_QUALITY
 from fedi_safety.core.known.types import Entry, HashKind
@@ -21,10 +22,13 @@ from fedi_safety.known.tables import ENTRY_COLUMNS
 
 _BATCH = 10_000
 _MOST_NUMBER = 1 << 53  # what every format's numbers hold
-_INTO = {
-    "staged": (f"place, {ENTRY_COLUMNS}", 1 + len(ENTRY_COLUMNS.split(","))),
-    "leaving": ("place, kind, hash, id, clip, at_s", 6),
+_INTO = {  # by what is said: the table, its columns and how many; most of some lists say nothing but a hash
+    "bare": ("staged", "place, kind, hash, id, bits", 5),
+    "full": ("staged", f"place, {ENTRY_COLUMNS}", 1 + len(ENTRY_COLUMNS.split(","))),
+    "leaving": ("leaving", "place, kind, hash, id, clip, at_s", 6),
 }
+Row = tuple[Any, ...]
+_PDQ = HashKind.PDQ
 _SIZES = {kind: kind.size_bytes for kind in HashKind}
 _SAME_NAME = "s.kind = e.kind AND s.clip = e.clip AND ifnull(s.id, s.hash) = ifnull(e.id, e.hash)"
 _KINDS = f"(VALUES {', '.join(f'({number})' for number in tables.KINDS)}) k"
@@ -59,11 +63,11 @@ def stage(connection: sqlite3.Connection, items: Iterable[Entry | Withdrawn], pa
         connection.execute("BEGIN")
     try:
         while batch := list(islice(given, _BATCH)):
-            rows = {"staged": list(_taken(batch, refused)), "leaving": list(_leaving(batch))}
+            rows = _rows(batch, refused)
             with tables.explained(path):
-                for table, (columns, count) in _INTO.items():
+                for into, (table, columns, count) in _INTO.items():
                     insert = f"INSERT INTO temp.{table} ({columns}) VALUES ({', '.join('?' * count)})"
-                    connection.executemany(insert, rows[table])
+                    connection.executemany(insert, rows[into])
         with tables.explained(path):
             connection.execute("COMMIT")
     except BaseException:
@@ -73,35 +77,43 @@ def stage(connection: sqlite3.Connection, items: Iterable[Entry | Withdrawn], pa
     return refused
 
 
-def _taken(items: Iterable[tuple[int, Entry | Withdrawn]], refused: Counter[Refusal]) -> Iterator[tuple[object, ...]]:
-    """Give the rows of the entries that are taken, and count the others."""
-    for place, entry in items:
-        if isinstance(entry, Withdrawn):
-            continue
-        row = tables.entry_row(entry)
-        refusal = _refusal(entry, row[-1])
-        if refusal is None:
-            yield place, *row
-        else:
-            refused[refusal] += 1
-
-
-def _leaving(items: Iterable[tuple[int, Entry | Withdrawn]]) -> Iterator[tuple[object, ...]]:
-    for place, item in items:
+def _rows(batch: Iterable[tuple[int, Entry | Withdrawn]], refused: Counter[Refusal]) -> dict[str, list[Row]]:
+    """Return the rows of the items that are taken, by where they go, and count the others."""
+    bare: list[Row] = []
+    full: list[Row] = []
+    leaving: list[Row] = []
+    for place, item in batch:
         if isinstance(item, Withdrawn):
             kind = None if item.kind is None else tables.NUMBERS[item.kind]
-            yield place, kind, item.hash, item.id or None, item.clip, item.at_s
+            leaving.append((place, kind, item.hash, item.id or None, item.clip, item.at_s))
+            continue
+        bits = int.from_bytes(item.hash, "big").bit_count() if item.kind is _PDQ else None
+        alone = item.quality is item.seen_s is item.expires_s is None and not (
+            item.category or item.clip or item.positive or item.negative
+        )
+        refusal = _refusal(item, bits, alone=alone)
+        if refusal is not None:
+            refused[refusal] += 1
+        elif alone:
+            bare.append((place, tables.NUMBERS[item.kind], item.hash, item.id or None, bits))
+        else:
+            full.append((place, *tables.entry_row(item, bits)))
+    return {"bare": bare, "full": full, "leaving": leaving}
 
 
-def _refusal(entry: Entry, bits: int | None) -> Refusal | None:
-    """Return why an entry is not taken onto a list; None where it is. `bits` are those set in a PDQ."""
+def _refusal(entry: Entry, bits: int | None, *, alone: bool) -> Refusal | None:
+    """Return why an entry is not taken onto a list; None where it is.
+
+    `bits` are those set in a PDQ; `alone` is whether it has nothing but a hash and perhaps an id.
+    """
     if len(entry.hash) != _SIZES[entry.kind]:
         return Refusal.LENGTH
     if not (entry.id + entry.category + entry.clip).isascii() and not _encodable(entry):
         return Refusal.VALUES
-    for number in (entry.positive, entry.negative, entry.quality, entry.seen_s, entry.expires_s):
-        if number and not -_MOST_NUMBER < number < _MOST_NUMBER:
-            return Refusal.VALUES
+    if not alone:
+        for number in (entry.positive, entry.negative, entry.quality, entry.seen_s, entry.expires_s):
+            if number and not -_MOST_NUMBER < number < _MOST_NUMBER:
+                return Refusal.VALUES
     if bits is not None:
         if bits < FEWEST_BITS:
             return Refusal.BLANK
@@ -197,8 +209,9 @@ def clear(connection: sqlite3.Connection) -> None:
 def _make(connection: sqlite3.Connection) -> None:
     # In files of SQLite's own that vanish with the connection; of the lists nothing is locked meanwhile.
     columns = (
-        "place INTEGER PRIMARY KEY, kind INTEGER, hash BLOB, id TEXT, category TEXT, seen_s REAL, expires_s REAL, "
-        "quality INTEGER, positive INTEGER, negative INTEGER, clip TEXT, bits INTEGER"
+        "place INTEGER PRIMARY KEY, kind INTEGER, hash BLOB, id TEXT, category TEXT DEFAULT '', seen_s REAL, "
+        "expires_s REAL, quality INTEGER, positive INTEGER DEFAULT 0, negative INTEGER DEFAULT 0, "
+        "clip TEXT DEFAULT '', bits INTEGER"
     )
     connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS staged ({columns})")
     leaving = "place INTEGER PRIMARY KEY, kind INTEGER, hash BLOB, id TEXT, clip TEXT, at_s REAL"

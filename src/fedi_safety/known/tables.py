@@ -212,8 +212,8 @@ def list_of(row: tuple[Any, ...]) -> KnownList:
     return KnownList(name, Effect(effect), distance, share, *told)
 
 
-def entry_row(entry: Entry) -> tuple[Any, ...]:
-    """Return an entry as the columns `ENTRY_COLUMNS`."""
+def entry_row(entry: Entry, bits: int | None) -> tuple[Any, ...]:
+    """Return an entry as the columns `ENTRY_COLUMNS`; `bits` are those set in a PDQ."""
     return (
         NUMBERS[entry.kind],
         entry.hash,
@@ -225,7 +225,7 @@ def entry_row(entry: Entry) -> tuple[Any, ...]:
         entry.positive,
         entry.negative,
         entry.clip,
-        int.from_bytes(entry.hash, "big").bit_count() if entry.kind is HashKind.PDQ else None,
+        bits,
     )
 
 

@@ -154,14 +154,21 @@ def _replace(connection: sqlite3.Connection, folder: Path, old: list[Part], firs
 
 def _rows(connection: sqlite3.Connection, first: int, last: int | None) -> tuple[Numbers, Numbers, Words]:
     """Return the PDQs among the rows from `first` to `last`, upwards: their numbers, their lists' and their hashes."""
-    query = "SELECT row, list, hash FROM entries WHERE kind = ? AND row >= ? AND row <= ? ORDER BY row"
-    cursor = connection.execute(query, (PDQ, first, last if last is not None else 1 << 62))
+    # A page is read as three texts, which takes a third of the time of as many rows.
+    page = "SELECT row, list, hash FROM entries WHERE kind = ? AND row >= ? AND row <= ? ORDER BY row LIMIT ?"
+    query = f"SELECT group_concat(row), group_concat(list), group_concat(hex(hash), '') FROM ({page})"
     rows, lists, hashes = [], [], []
-    while page := cursor.fetchmany(_PAGE):
-        numbers, owners, values = zip(*page, strict=True)
-        rows.append(np.array(numbers, np.int64))
-        lists.append(np.array(owners, np.int64))
-        hashes.append(words(np.frombuffer(b"".join(values), np.uint8)))
+    while True:
+        values = (PDQ, first, last if last is not None else 1 << 62, _PAGE)
+        numbers, owners, digits = connection.execute(query, values).fetchone()
+        if numbers is None:
+            break
+        rows.append(np.fromstring(numbers, np.int64, sep=","))
+        lists.append(np.fromstring(owners, np.int64, sep=","))
+        hashes.append(words(np.frombuffer(bytes.fromhex(digits), np.uint8)))
+        first = int(rows[-1].max()) + 1
     if not rows:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 4), np.uint64)
-    return np.concatenate(rows), np.concatenate(lists), np.concatenate(hashes)
+    found = np.concatenate(rows)
+    upwards = np.argsort(found, kind="stable")  # in which order texts are put together is nowhere promised
+    return found[upwards], np.concatenate(lists)[upwards], np.concatenate(hashes)[upwards]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from fedi_safety.app.known.figures import ListFigures
+from fedi_safety.app.known.figures import ListFigures, SourceFigures
 from fedi_safety.core.known.types import Effect
 from fedi_safety.core.ledger.matches import ListHits
 from fedi_safety.core.ledger.records import Figures, StoreFigures
@@ -28,6 +28,32 @@ def test_figures_by_list_go_with_the_list() -> None:
         assert f"fedi_safety_gate_known_{name}{labels} {value:.1f}\n" in page
     assert float(page.split(f"fedi_safety_gate_known_age_seconds{labels} ")[1].split()[0]) > 1e6
     assert "gone" not in page
+
+
+def test_figures_by_source_tell_its_age_and_what_it_was_told_and_one_that_is_late() -> None:
+    metrics = Metrics()
+    gauges = ListGauges(metrics, list)
+    read = SourceFigures("shield", "arachnid_shield", time.time() - 60, sends=True, calls=3, sent=130)
+    failing = SourceFigures("friends", "url", None, 7, "it answered 500", late=True)
+    gauges.show_sources([read, failing])
+    assert gauges.late
+    page = metrics.page().decode()
+    labels = '{kind="arachnid_shield",source="shield"}'
+    assert f"fedi_safety_gate_known_source_sent_hashes{labels} 130.0\n" in page
+    assert f"fedi_safety_gate_known_source_calls{labels} 3.0\n" in page
+    assert 'fedi_safety_gate_known_source_failures{kind="url",source="friends"} 7.0\n' in page
+    assert 'age_seconds{kind="url"' not in page and 'calls{kind="url"' not in page
+    gauges.show_sources([read])
+    assert not gauges.late and "friends" not in metrics.page().decode()
+
+
+def test_a_reports_page_shows_where_they_are_from() -> None:
+    figures = Figures([StoreFigures("file:///x", judged=1)])
+    failing = SourceFigures("friends", "url", 1_700_000_000.0, 2, "source friends: <it> answered 500")
+    page = render(Report(figures, {}, time.time(), "1", list_sources=[failing]))
+    assert (
+        "friends: url, read 2023-11-14 22:13 UTC; failed 2 times since: source friends: &lt;it&gt; answered 500" in page
+    )
 
 
 def test_a_reports_page_shows_them() -> None:

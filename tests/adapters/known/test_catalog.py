@@ -23,7 +23,8 @@ from fedi_safety.known.index import segment
 from fedi_safety.known.index.chunks import Words
 from fedi_safety.known.index.search import Found
 from fedi_safety.known.index.segment import Segment
-from fedi_safety.known.records import WHOLE_BITS, Imported, Refusal
+from fedi_safety.known.progress import SourceState
+from fedi_safety.known.records import WHOLE_BITS, Imported, Refusal, Withdrawn
 from support.known import Hashes, altered, distance, entries, pdqs
 
 MANY = pdqs(400)
@@ -371,3 +372,56 @@ def test_lists_of_an_earlier_version_are_read_and_brought_up_to_date(tmp_path: P
         (hits,) = images.near(pdqs(1))
         images.close()
         assert [(hit.group, hit.agreeing, hit.waiting) for hit in hits] == [("friends", 2, True)]
+
+
+def absorbed(
+    catalog: Catalog, *items: Entry | Withdrawn, after: str = "", to: str = "1", whole: bool = False
+) -> set[str]:
+    reached = SourceState("theirs", "url", "", checkpoint=to)
+    catalog.absorb(KnownList("theirs"), items, lambda: reached, after=after, whole=whole)
+    return {entry.id for entry in catalog.entries("theirs")}
+
+
+def test_what_is_withdrawn_goes_by_the_publishers_clock_else_by_the_order(tmp_path: Path) -> None:
+    def entry(number: int, seen_s: float | None) -> Entry:
+        return Entry(HashKind.PDQ, MANY[number].tobytes(), id=str(number), seen_s=seen_s)
+
+    with Catalog(tmp_path) as catalog:
+        there = absorbed(
+            catalog,
+            entry(0, 10.0),
+            Withdrawn("0", 20.0),
+            Withdrawn("1", 20.0),
+            entry(1, 10.0),
+            entry(2, 30.0),
+            Withdrawn("2", 20.0),
+            entry(3, None),
+            Withdrawn("3", 20.0),
+            Withdrawn("4"),
+            entry(4, None),
+            Entry(HashKind.MD5, bytes(16), id="5"),
+            Entry(HashKind.MD5, bytes(16)),
+            Withdrawn("5"),
+            Withdrawn(kind=HashKind.MD5, hash=bytes(16)),
+            Withdrawn("4", kind=HashKind.SHA1),
+        )
+        assert there == {"2", "4"}
+        assert absorbed(catalog, Withdrawn("4"), Withdrawn("9"), after="1", to="2") == {"2"}
+        with pytest.raises(KnownError, match="another process fetched it"):
+            absorbed(catalog, Withdrawn("2"), after="1", to="2")
+        assert absorbed(catalog, entry(5, None), after="2", to="3", whole=True) == {"5"}
+        assert [state.checkpoint for state in catalog.sources()] == ["3"]
+
+
+def test_lists_of_the_first_version_are_read_and_learn_of_sources_when_they_are_changed(tmp_path: Path) -> None:
+    with Catalog(tmp_path) as catalog:
+        catalog.put(KnownList("mine"), entries(MANY[:3]))
+    with closing(sqlite3.connect(tmp_path / tables.FILE, isolation_level=None)) as connection:
+        for column in ("circle", "agreeing", "waiting"):
+            connection.execute(f"ALTER TABLE lists DROP COLUMN {column}")
+        connection.execute("DROP TABLE sources")
+        connection.execute("PRAGMA user_version = 1")
+    with Catalog(tmp_path) as catalog:
+        assert (catalog.sources(), [known.name for known in catalog.lists()]) == ((), ["mine"])
+        assert absorbed(catalog, Entry(HashKind.PDQ, MANY[5].tobytes(), id="5")) == {"5"}
+        assert [state.name for state in catalog.sources()] == ["theirs"]

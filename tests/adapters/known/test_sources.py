@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from fedi_safety.app.known.sources import Brought, bring, sources_of
 from fedi_safety.clients.list_server import ListServer, ListServerError
 from fedi_safety.config.schema import Known, KnownSource, Settings
 from fedi_safety.core.enums import Verdict
-from fedi_safety.core.errors import KnownError, KnownUsageError
+from fedi_safety.core.errors import ConfigError, KnownError, KnownUsageError
 from fedi_safety.core.known.types import Effect, KnownList
 from fedi_safety.known.formats import read
 from fedi_safety.known.sources import ListSource
@@ -192,3 +193,47 @@ def test_credentials_come_from_a_file_or_a_variable_and_stand_in_no_message(
 
 def configured(world: World, *sources: KnownSource) -> Settings:
     return world.settings.model_copy(update={"known": Known(sources=list(sources))})
+
+
+def test_credentials_follow_no_redirect_to_another_host_and_what_is_told_goes_to_none(
+    world: World, published: File
+) -> None:
+    other = File(text(pdq()))
+    with serving(other):
+        published.spoil(status(302, Location=f"{other.url}/moved"), times=9)
+        fetched(world, at(published, credentials=lambda: "me:secret"))
+        assert [(asked.path, asked.headers["Authorization"]) for asked in other.asked] == [("/moved", None)]
+        world.judged("one", [pdq()])
+        published.spoils.clear()
+        published.spoil(status(307, Location=f"{other.url}/v1/pdq/"), times=9)
+        shield = ListSource("shield", "arachnid_shield", published.url, credentials=lambda: "me:secret")
+        with pytest.raises(KnownUsageError, match="redirects elsewhere"):
+            fetched(world, shield)
+        assert len(other.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ({"kind": "ncmec"}, "wants an url"),
+        ({"kind": "arachnid_shield"}, "send_hashes = true"),
+        ({"kind": "url", "url": "https://a.example", "send_hashes": True}, "sends nothing"),
+        ({"kind": "stopncii", "redistribute": True}, "agreement"),
+        ({"kind": "url", "url": "https://a.example", "name": "twice"}, "two of that name"),
+    ],
+)
+def test_a_source_that_cannot_be_one_is_refused_before_anybody_is_asked(
+    world: World, said: dict[str, Any], cause: str
+) -> None:
+    first = KnownSource(name="twice", kind="url", url="https://b.example")
+    with pytest.raises(ConfigError, match=cause):
+        sources_of(configured(world, first, KnownSource(**{"name": "theirs", **said})))
+
+
+def test_only_entries_of_the_wanted_categories_come_and_one_that_is_none_of_them_any_more_goes(
+    world: World, published: File
+) -> None:
+    one, two = pdq(), pdq()
+    published.data = f"kind,hash,id,category\npdq,{one.hex()},1,A1\npdq,{two.hex()},2,B2\n".encode()
+    came = fetched(world, at(published, categories=("A1",)))
+    assert (hashes(world), came.fetched.left_out) == ({one}, 1)

@@ -23,7 +23,7 @@ RADIUS = 31
 _WORDS = 4
 _CUTS = ((0, 22, 2), (22, 21, 2), (43, 21, 1))  # of each 64-bit word: the first bit, how many, and the radius
 CHUNKS = len(_CUTS) * _WORDS
-_FULL_ROWS = 1 << 20  # from so many hashes on, chunks are looked up by all of their bits
+_FULL_ROWS = 1 << 19  # from so many hashes on, chunks are looked up by all of their bits
 _LEAST_BITS = 10
 
 
@@ -67,12 +67,24 @@ class Layout:
         return masks
 
 
+def layout_of(size: int) -> Layout:
+    """Return the layout with so many buckets, by which a segment was written. Raises `ValueError` if there is none."""
+    for dropped in range(_CUTS[0][1] - _LEAST_BITS + 1):
+        if _size(dropped) == size:
+            return _layout(dropped)
+    raise ValueError("no layout has so many buckets")
+
+
 def layout(rows: int) -> Layout:
     """Return the layout for so many hashes: for few of them a chunk's lower bits are left out, for a small table."""
     dropped = 0
     while rows << dropped < _FULL_ROWS and _CUTS[0][1] - dropped > _LEAST_BITS:
         dropped += 1
     return _layout(dropped)
+
+
+def _size(dropped: int) -> int:
+    return sum(_WORDS << bits - dropped for _, bits, _ in _CUTS)
 
 
 @cache

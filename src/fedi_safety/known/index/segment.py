@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from fedi_safety.core.errors import KnownError
 from fedi_safety.core.wording.hints import hint
-from fedi_safety.known.index.chunks import CHUNKS, RADIUS, Numbers, Words, layout
+from fedi_safety.known.index.chunks import CHUNKS, RADIUS, Numbers, Words, layout, layout_of
 from fedi_safety.known.index.search import Found, Halves, Table, by_chunks, halves, joined, one_by_one, ranges
 
 _NEW = ".new-"
@@ -192,14 +192,14 @@ def _mapped(path: Path) -> NDArray[Any]:
 def _segment(arrays: Mapping[str, NDArray[Any]]) -> Segment:
     low, high, runs, offsets, rows = (arrays[file] for file in _FILES)
     count = len(low)
-    cut = layout(count)
+    cut = layout_of(len(offsets) - 1)
     whole = (
         low.shape == high.shape == (count, 2)
         and low.dtype == high.dtype == np.dtype("<u8")
         and runs.dtype == np.dtype("<i8")
         and runs.shape[1:] == (3,)
         and len(runs) > 0
-        and offsets.shape == (cut.size + 1,)
+        and offsets.ndim == 1
         and rows.shape == (CHUNKS * count,)
         and offsets.dtype == rows.dtype == np.dtype("<u4")
         and offsets[0] == 0
