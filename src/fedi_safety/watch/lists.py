@@ -1,6 +1,7 @@
 """Sources of lists, each fetched as often as it says, in one thread beside the stores'; and the index kept quick.
 
-A source that fails is asked again later and later, at the latest after its own time; no store waits for it.
+Publishers that are subscribed to are read on every hour. A source that fails is asked again later and later, at the
+latest after its own time; no store waits for it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from fedi_safety.app.known.lists import open_catalog
 from fedi_safety.app.known.sources import bring, sources_of
+from fedi_safety.app.sharing.subscribing import fetch as read_on
+from fedi_safety.app.sharing.subscribing import open_publishers
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.core.ports import Clock
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_PUBLISHERS_S = 3600.0
 _SOON_S = 60.0  # after a first failure; doubled with each
 _LOOK_S = 600.0  # so often it is looked whether somebody else fetched, and whether the index wants merging
 _BACK_S = 1.0  # a time further ahead than this means that the clock was set back
@@ -58,6 +62,7 @@ class ListWatch:
                 for source in self.sources:
                     if self._keep_going() and self._due(catalog, source) <= 0:
                         self._fetch(catalog, source)
+                self._read_on(catalog)
                 if self._keep_going() and catalog.lists():
                     catalog.merge()
                 self.states = catalog.sources()
@@ -87,6 +92,18 @@ class ListWatch:
             log.info("list %s: %d new, %d replaced, %d removed", *numbers)
         if brought.applied is not None and brought.applied.planned:
             log.warning("list %s: planned for %d objects", source.name, brought.applied.planned)
+
+    def _read_on(self, catalog: Catalog) -> None:
+        """Read on in the logs of publishers whose time has come. Each keeps itself why it could not be read."""
+        for publisher in open_publishers(self._settings, self._clock.now).all():
+            now = self._clock.now()
+            tried = publisher.tried_s
+            if not self._keep_going() or (tried is not None and now - _PUBLISHERS_S < tried <= now + _BACK_S):
+                continue
+            try:
+                read_on(self._settings, self._ledger, catalog, publisher.name, now=self._clock.now)
+            except FediSafetyError as error:
+                log.warning("%s", error.line())
 
     def _due(self, catalog: Catalog, source: ListSource) -> float:
         """Return in how many seconds a source is to be fetched; nothing or less: now."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from fedi_safety.app.known.figures import source_figures
 from fedi_safety.clients import list_server
 from fedi_safety.config.schema import Known, KnownSource
+from fedi_safety.core.errors import SharingError
+from fedi_safety.core.known.types import KnownList
 from fedi_safety.known.catalog import Catalog
 from fedi_safety.watch import lists as watched
 from fedi_safety.watch.lists import ListWatch, ListWatcher
@@ -146,8 +149,32 @@ def test_the_index_is_merged_while_nothing_is_fetched(world: World, monkeypatch:
     lists = watch(world, TickingClock())
     lists.step()
     assert (merged, (world.folder / "known").exists()) == ([], False), "where there is no list nothing is made"
-    from fedi_safety.core.known.types import KnownList
-
     world.catalog.put(KnownList("mine"), [])
     lists.step()
     assert len(merged) == 1
+
+
+def test_publishers_are_read_on_every_hour_and_one_that_is_refused_holds_nobody_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, asked = TickingClock(), []
+    tried: dict[str, float | None] = {"one": None, "two": None}
+
+    def read_on(_settings: object, _ledger: object, _catalog: object, name: str, **_: object) -> None:
+        asked.append(name)
+        tried[name] = clock.now()
+        raise SharingError(name, "another history than before")
+
+    def publishers(*_: object) -> SimpleNamespace:
+        return SimpleNamespace(all=lambda: [SimpleNamespace(name=name, tried_s=at) for name, at in tried.items()])
+
+    monkeypatch.setattr(watched, "open_publishers", publishers)
+    monkeypatch.setattr(watched, "read_on", read_on)
+    lists = watch(world, clock)
+    lists.step()
+    clock.advance(HOUR_S - 1)
+    lists.step()
+    assert asked == ["one", "two"]
+    clock.advance(1)
+    lists.step()
+    assert asked == ["one", "two"] * 2
