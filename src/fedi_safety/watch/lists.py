@@ -84,7 +84,8 @@ class ListWatch:
             )
         except FediSafetyError as error:
             log.warning("%s", error.line())
-            self._later[source.name] = self._clock.now() + getattr(error, "retry_s", 0.0)
+            # Not all of what may be wrong is kept beside the lists.
+            self._later[source.name] = self._clock.now() + max(_SOON_S, getattr(error, "retry_s", 0.0))
             return
         done = brought.fetched.imported
         if brought.fetched.changed:

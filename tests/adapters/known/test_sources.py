@@ -17,7 +17,7 @@ from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import ConfigError, KnownError, KnownUsageError
 from fedi_safety.core.known.types import Effect, KnownList
 from fedi_safety.known.formats import read
-from fedi_safety.known.sources import ListSource
+from fedi_safety.known.sources import ListSource, fetching
 from support.judged_before import World, flipped, pdq
 from support.servers.publishers import File, Publisher, bomb, cut, serving, status
 
@@ -237,3 +237,13 @@ def test_only_entries_of_the_wanted_categories_come_and_one_that_is_none_of_them
     published.data = f"kind,hash,id,category\npdq,{one.hex()},1,A1\npdq,{two.hex()},2,B2\n".encode()
     came = fetched(world, at(published, categories=("A1",)))
     assert (hashes(world), came.fetched.left_out) == ({one}, 1)
+
+
+def test_more_than_anybody_publishes_is_not_taken_in(
+    world: World, published: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "MOST_ITEMS", 3)
+    published.data = text(*(pdq() for _ in range(4)))
+    with pytest.raises(KnownError, match="more than 3 entries"):
+        fetched(world, at(published))
+    assert world.catalog.lists() == ()

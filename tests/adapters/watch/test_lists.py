@@ -178,3 +178,16 @@ def test_publishers_are_read_on_every_hour_and_one_that_is_refused_holds_nobody_
     clock.advance(1)
     lists.step()
     assert asked == ["one", "two"] * 2
+
+
+def test_what_cannot_be_a_sources_list_is_said_now_and_then_and_not_every_second(
+    world: World, published: File, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = TickingClock()
+    world.catalog.put(KnownList("list 0"), [])
+    lists = watch(world, clock, published)
+    assert lists.step() == pytest.approx(60, abs=1)
+    clock.advance(30)
+    lists.step()
+    assert sum("from no source" in message for message in caplog.messages) == 1
+    assert published.asked == []

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from fedi_safety.clients.list_server import ListServer
     from fedi_safety.known.catalog import Catalog
 
+MOST_ITEMS = 100_000_000
+"""So much comes onto a list in one step: several times as many hashes as anybody publishes."""
+
 _MOST_FAILURE = 500  # characters
 
 
@@ -169,10 +172,13 @@ class _Run:
 
     def _items(self, page: Page | None, pages: Iterator[Page], reached: list[str]) -> Iterator[Entry | Withdrawn]:
         """Yield what pages have up to the one with a checkpoint, and count it."""
-        usable = 0
+        usable = taken = 0
         source = self.asking.source
         while page is not None:
             for item in page.items:
+                taken += 1
+                if taken > MOST_ITEMS:
+                    raise self.asking.strange(f"it gives more than {MOST_ITEMS:,} entries and withdrawals in one step")
                 if isinstance(item, Flaw):
                     self.fetched.flaws[item.cause] += 1
                     self.fetched.first.setdefault(item.cause, item)
