@@ -111,7 +111,7 @@ def test_of_each_source_it_is_said_when_it_was_read_why_it_failed_and_what_it_wa
     assert (code, found["ok"]) == (ExitCode.OUTSIDE, False)
     assert found["detail"] == "url, read 2023-11-14 22:13 UTC; failed 3 times since: it answered 500"
     sending = "[[known.sources]]\nname = 'shield'\nkind = 'arachnid_shield'\n"
-    code, (found,) = doctor(sending, thing="known images")
+    code, (found,) = doctor(sending, thing="sources")
     assert (code, found["ok"]) == (ExitCode.USAGE, False) and "send_hashes = true" in found["detail"]
     _, (found,) = doctor(sending + "send_hashes = true", thing="source shield")
     assert found["ok"] and found["detail"].endswith("told hashes of stored pictures: 90 in 2 calls")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,7 @@ def test_what_its_banks_match_with_is_the_list(world: World, server: PostgresqlS
     bring(world.settings, world.ledger, world.catalog, ours)
     assert {entry.hash for entry in world.catalog.entries("hma")} == {md5("a")}
     for where, said in ((url, "nobody:secret"), ("postgresql://127.0.0.1:1/postgres", "reader:secret")):
-        wrong = replace(source, url=where, credentials=lambda said=said: said)
+        wrong = replace(source, url=where, credentials=partial(str, said))
         with pytest.raises(KnownError, match="source hma: ") as raised:
             bring(world.settings, world.ledger, world.catalog, wrong)
         assert "secret" not in raised.value.line()

@@ -164,6 +164,7 @@ def _findings(sh: Shell, store: str | None, reached: list[Speed]) -> Iterator[Fi
         ("seal", lambda: _sealing(settings)),
         ("detectors", lambda: _detectors(settings, reached)),
         ("known images", lambda: _known(settings)),
+        ("sources", lambda: _sources(settings)),
         ("sharing", lambda: _sharing(settings)),
         ("decoder", lambda: _decoder(settings)),
     ]
@@ -324,7 +325,6 @@ def _known(settings: Settings) -> Iterator[Finding]:
     else:
         named = ", ".join(f"{known.name} ({known.effect.value})" for known in lists)
         yield Finding("known images", True if lists else None, f"{folder}: {named}" if lists else "no list is imported")
-    yield from _sources(settings)
     if wrong := check():
         yield Finding("known images", False, "; ".join(wrong), ExitCode.SELF_TEST)
 
