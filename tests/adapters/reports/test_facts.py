@@ -99,6 +99,7 @@ def test_json_fields(ledger: LedgerReader) -> None:
         "gate": None,
         "sources": {"instance": [], "person": []},
         "lists": [],
+        "list_sources": [],
         "bins": 20,
         "histograms": {"red": [0] * 10 + [4] + [0] * 9},
         "judged_by_day": {"2023-11-14": 4},
