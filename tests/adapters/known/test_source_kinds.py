@@ -278,3 +278,11 @@ def test_kinds_of_the_configuration_are_those_that_there_are() -> None:
 
     assert get_args(SourceWord) == tuple(KINDS)
     assert [kind.name for kind in KINDS.values() if kind.sends] == ["arachnid_shield"]
+
+
+def test_of_another_publisher_nothing_is_left_of_the_one_before(world: World, stack: ExitStack) -> None:
+    _, before, _ = published(stack, "stopncii", ONE, TWO)
+    fetched(world, before)
+    _, other, _ = published(stack, "stopncii", THREE)
+    fetched(world, other)
+    assert listed(world) == {THREE}
