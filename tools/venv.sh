@@ -2,8 +2,8 @@
 # as a wheel in tools/, because Debian's python3 has neither pip nor ensurepip.
 
 # ensure_venv DIR LOCK [VENV [SIZE]]: DIR/.venv, or DIR/VENV, holds exactly what DIR/LOCK pins. Silent and instant when
-# it already does; else it says how much will be installed. The program's own is compiled at once, for whoever starts it
-# later may not write there; a developer's is compiled as it is used, which is half the time.
+# it already does; else it says how much will be installed, and how far it is. The program's own is compiled at once,
+# for whoever starts it later may not write there; a developer's is compiled as it is used, which is half the time.
 ensure_venv() {
     local dir=$1 lock=$2 venv=${3:-.venv} compile=--no-compile
     [ "$lock" = requirements.lock ] && compile=--compile
@@ -27,14 +27,22 @@ ensure_venv() {
             }
         fi
         echo "fedi-safety: installing what $lock pins, with checked hashes (${4:-about 700 MB on disk})" >&2
-        "$dir/$venv/bin/python" "$(echo "$dir"/tools/pip-*.whl)/pip" install --quiet --no-input \
-            --disable-pip-version-check $compile --no-deps --only-binary :all: --require-hashes -r "$dir/$lock" >&2 || {
+        "$dir/$venv/bin/python" -I "$dir/tools/install.py" "$dir/$lock" \
+            "$dir/$venv/bin/python" "$(echo "$dir"/tools/pip-*.whl)/pip" install --no-input \
+            --disable-pip-version-check $compile --no-deps --only-binary :all: --require-hashes -r "$dir/$lock" || {
+            if [ $? = 130 ]; then
+                echo "fedi-safety: interrupted; run this again and it is installed" >&2
+                exit 130
+            fi
             echo "fedi-safety: the installation failed; check the network and the disk, then run this again" >&2
             exit 2
         }
         cp "$dir/$lock" "$stamp"
         echo "fedi-safety: ready" >&2
-    ) 9>"$dir/$venv.lock" || return 2
+    ) 9>"$dir/$venv.lock" || {
+        [ $? = 130 ] && return 130
+        return 2
+    }
 }
 
 # fits VENV: its packages are for the Python that it starts now. A system's upgrade puts another one in that one's place.
