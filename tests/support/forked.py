@@ -52,9 +52,12 @@ def worth_it(environment: Mapping[str, str]) -> bool:
     return sys.platform == "linux" and _asked[fixed] > 1
 
 
-def run(command: Sequence[str], environment: Mapping[str, str], timeout_s: float) -> tuple[int, bytes, bytes]:
+def run(
+    command: Sequence[str], environment: Mapping[str, str], timeout_s: float, folder: str | None = None
+) -> tuple[int, bytes, bytes]:
     """Run the program as `command` would, without a terminal; return what it ended with, its output and its errors.
 
+    It runs in `folder`, by default in that of this process.
     Raises `subprocess.TimeoutExpired`, as `subprocess.run` does; then it was killed.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -63,7 +66,7 @@ def run(command: Sequence[str], environment: Mapping[str, str], timeout_s: float
         readers = [reading.enter_context(FileIO(read)) for read, _ in pipes]
         with theirs, ExitStack() as giving:
             ends = [giving.enter_context(FileIO(write, "w")).fileno() for _, write in pipes]
-            request = pickle.dumps((list(command), dict(environment), str(Path.cwd()), _umask()))
+            request = pickle.dumps((list(command), dict(environment), folder or str(Path.cwd()), _umask()))
             socket.send_fds(_server(_fixed(environment)), [request], [*ends, theirs.fileno()])
         (pid,) = _STATUS.unpack(ours.recv(_STATUS.size))
         try:
