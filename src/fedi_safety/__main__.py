@@ -1,6 +1,10 @@
 """Entry point of the program: `fedi-safety`, `python -m fedi_safety`."""
 
-from fedi_safety.cli import main
+import signal
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # while the imports below last there is nobody who says that it ended
+
+from fedi_safety.cli import main  # noqa: E402
 
 if __name__ == "__main__":
     main()

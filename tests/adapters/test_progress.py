@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from fedi_safety.app import progress as app_progress
-from fedi_safety.app.progress import Pace, PassProgress
+from fedi_safety.app.progress import Pace, PassProgress, RemovalProgress
 from fedi_safety.cli.text import progress as shown_progress
-from fedi_safety.cli.text.progress import lines, shown
+from fedi_safety.cli.text.progress import lines, shown, waiting
+from fedi_safety.core.enums import ActKind, PlanState
 from fedi_safety.core.ledger.progress import Progress
 from fedi_safety.core.runs import RunReport, ScanRequest
+from fedi_safety.core.types import Object, Outcome, Plan
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from fedi_safety.reports.progress import how_far, pass_line, progress_json, summed, under_way_text
 from fedi_safety.stores.local import LocalStore
@@ -55,6 +57,35 @@ def test_several_passes_are_one_sum() -> None:
     assert (both.done, both.total, both.counted, both.rate, both.counts["judged"]) == (2474, 5000, False, 40.0, 2400)
     assert summed([ONE, replace(ONE, total=None)]).total is None
     assert summed([ONE]) == ONE
+
+
+def test_removals_are_counted_of_what_was_planned() -> None:
+    clock = FakeClock()
+    progress = RemovalProgress("file:///srv/a", 3, clock)
+    assert how_far(progress.now()) == "0 of 3 (0.0 %)"
+    for key, state in (("a/1.png", PlanState.DONE), ("a/2.png", PlanState.FAILED)):
+        clock.advance(2.0)
+        plan = Plan(1, "file:///srv/a", Object(key, 1, 0.0, None), bytes(32), ActKind.DELETE, PlanState.PLANNED)
+        progress.note(Outcome(plan, state))
+    assert pass_line(progress.now()) == "2 of 3 (66.7 %), 0.5/s, about 2 s left: 1 removed; at a/"
+    for _ in range(2):
+        progress.note(Outcome(plan, PlanState.GONE))
+    assert progress.now().total == 4, "what an earlier run left open comes on top"
+
+
+def test_a_terminal_is_told_what_is_waited_for_and_others_are_not(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for term, quiet, said in (("xterm", False, True), ("xterm", True, False), ("dumb", False, False)):
+        monkeypatch.setenv("TERM", term)
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        with waiting("loading models", quiet=quiet):
+            pass
+        assert ("loading models" in capfd.readouterr().err) == said, term
+    monkeypatch.delenv("FORCE_COLOR")
+    with waiting("loading models", quiet=False):
+        pass
+    assert capfd.readouterr().err == ""
 
 
 def test_a_terminal_is_never_too_narrow() -> None:

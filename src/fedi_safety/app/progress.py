@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from fedi_safety.app.ledger import SystemClock
+from fedi_safety.core.enums import PlanState
 from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.core.ledger.ports import Ledger
 from fedi_safety.core.ledger.progress import Progress
 from fedi_safety.core.pipeline import Result
 from fedi_safety.core.ports import Clock, Countable, Store
 from fedi_safety.core.runs import RunReport, ScanRequest, Tally
+from fedi_safety.core.types import Outcome
 
 _TICK_S = 1.0  # how often it is told, and how long a pass lasts before it is worth telling
 _WINDOW_S = 60.0  # over which the rate is taken: no longer than a person remembers
@@ -40,6 +42,38 @@ class Pace:
         return max(0, done - before) / (now - then) if now > then else 0.0
 
 
+class RemovalProgress:
+    """How far the removals of one store are. One thread notes, any reads."""
+
+    def __init__(self, store: str, planned: int, clock: Clock | None = None) -> None:
+        """Begin with nothing done of what is planned for a store, whose URL it is."""
+        self._store, self._planned = store, planned
+        self._clock = clock or SystemClock()
+        self._started_at = self._clock.now()
+        self._pace = Pace(self._clock.monotonic())
+        self._place = ""
+        self._done = self._removed = 0
+
+    def note(self, outcome: Outcome) -> None:
+        """Note how one ended."""
+        self._done += 1
+        self._removed += outcome.state is PlanState.DONE
+        self._place = _directory(outcome.plan.object.key)
+        self._pace.note(self._clock.monotonic(), self._done)
+
+    def now(self) -> Progress:
+        """Return how far it is."""
+        rate = self._pace.rate(self._clock.monotonic(), self._done)
+        total = max(self._planned, self._done)
+        at, counts = self._clock.now(), {"acted": self._removed}
+        return Progress(0, self._store, False, self._started_at, at, self._done, total, True, rate, self._place, counts)
+
+
+def _directory(key: str) -> str:
+    directory, slash, _ = key.rpartition("/")
+    return directory + slash
+
+
 class PassProgress:
     """The progress of one pass. `note` is called by the pass alone; `now` by anyone at any time."""
 
@@ -60,8 +94,7 @@ class PassProgress:
     def note(self, batch: Sequence[Result]) -> None:
         """Note the results that were just counted."""
         if batch:
-            directory, slash, _ = batch[-1].object.key.rpartition("/")
-            self._place = directory + slash
+            self._place = _directory(batch[-1].object.key)
         self._pace.note(self._clock.monotonic(), self.tally.listed)
 
     def now(self) -> Progress:

@@ -65,12 +65,15 @@ _COMMANDS = {
     "self-test": "self_test_cmd:self_test",
     "completion": "completion_cmd:completion",
 }
+_GOES_ON = "interrupted; nothing is lost, and what was done is on record: the same command goes on from there"
 # What has work to finish though nobody reads what it says; its exit code tells how that ended.
 _WORK = frozenset(
     {"init", "scan", "apply", "watch", "worker", "serve", "confirm", "dismiss", "trace", "models", "import-ledger"}
     | {"calibrate", "hashes", "ledger", "doctor", "self-test", "restore", "hold", "release", "filed"}
     | {name for name, place in _COMMANDS.items() if place.startswith("predecessor")}
 )
+# Of that what leaves something behind where it is cut short.
+_LASTING = _WORK - {"init", "calibrate", "ledger", "doctor", "self-test"}
 
 
 def build(only: str | None = None) -> typer.Typer:
@@ -131,8 +134,12 @@ def _words_of(command: Any) -> Any:
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the program and exit with its code."""
     speak_utf8()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _stop)  # as Ctrl-C; commands that have work in hand finish it first
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments, program_name()))
+    code = run(sys.argv[1:] if arguments is None else arguments, program_name())
+    if code == ExitCode.INTERRUPTED:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one is for what still ends, and needs no words
+    sys.exit(code)
 
 
 def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -166,7 +173,7 @@ def _run(arguments: list[str]) -> int:
     except FediSafetyError as error:
         return _fail(error.line(), error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        return _fail("interrupted", ExitCode.INTERRUPTED)
+        return _interrupted(arguments[0])
     except typer.Exit as error:
         return error.exit_code
     except typer.TyperException as error:
@@ -183,6 +190,10 @@ def _run(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the outermost frame: a bug must not show media or a wall of text
         return _bug(error)
     return int(result) if isinstance(result, int) else ExitCode.DONE
+
+
+def _interrupted(command: str) -> int:
+    return _fail(_GOES_ON if command in _LASTING else "interrupted; nothing was changed", ExitCode.INTERRUPTED)
 
 
 def _help_on(path: str) -> str:

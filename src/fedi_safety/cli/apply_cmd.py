@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fedi_safety.app.apply import Removable
     from fedi_safety.app.stores import Target
     from fedi_safety.core.ledger.ports import Ledger
+    from fedi_safety.core.ledger.progress import Progress
     from fedi_safety.core.ports import Store
     from fedi_safety.core.runs import RunReport
 
@@ -147,12 +148,20 @@ def _apply(
     resume_actions: bool,
 ) -> list[tuple[str, RunReport]]:
     from fedi_safety.app.apply import apply as apply_plans
+    from fedi_safety.app.progress import RemovalProgress
+    from fedi_safety.cli.text.progress import shown
 
     stop = threading.Event()
     reports: list[tuple[str, RunReport]] = []
-    with on_stop(lambda: _stop(sh, stop)):
+    under_way: list[RemovalProgress] = []
+
+    def now() -> list[Progress]:
+        return [progress.now() for progress in under_way[-1:]]
+
+    with on_stop(lambda: _stop(sh, stop)), nullcontext() if sh.quiet else shown(now, sh.note):
         # One after another: acts are few, and their order in the ledger stays plain.
         for target, store in chosen:
+            under_way.append(RemovalProgress(store.url, ledger.store_counts(store.url).open_removals))
             report = apply_plans(
                 target.settings,
                 ledger=ledger,
@@ -160,6 +169,7 @@ def _apply(
                 resume_acts=resume_acts,
                 resume_actions=resume_actions,
                 keep_going=lambda: not stop.is_set(),
+                on_outcome=under_way[-1].note,
             )
             reports.append((target.name, report))
             if stop.is_set():

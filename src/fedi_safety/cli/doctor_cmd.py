@@ -71,7 +71,11 @@ def doctor(
 
     sh = shell(config, ledger, log_level, quiet, yes)
     reached: list[Speed] = []
-    findings = list(_findings(sh, store, reached))
+    findings = []
+    for finding in _findings(sh, store, reached):
+        findings.append(finding)
+        if not json_output:
+            _say(sh, finding, store, sql=sql)
     if speeds:
         reached += _clip_speeds(sh.settings)
     facts = device_facts()
@@ -93,15 +97,17 @@ def doctor(
             }
         )
     else:
-        for finding in findings:
-            mark = {True: "ok   ", False: "WRONG", None: "     "}[finding.ok]
-            sh.say(f"{mark} {finding.thing}: {finding.detail}")
-            for line in _sql_lines(finding.sql, store, whole=sql):
-                sh.say(f"        {line}")
         _print_abilities(sh, facts, reached)
         wrong = sum(finding.ok is False for finding in findings)
         sh.say(f"{wrong} of these must be put right" if wrong else "all is in order")
     return max((f.code for f in findings), default=ExitCode.DONE)
+
+
+def _say(sh: Shell, finding: Finding, store: str | None, *, sql: bool) -> None:
+    mark = {True: "ok   ", False: "WRONG", None: "     "}[finding.ok]
+    sh.say(f"{mark} {finding.thing}: {finding.detail}")
+    for line in _sql_lines(finding.sql, store, whole=sql):
+        sh.say(f"        {line}")
 
 
 def _sql_lines(sql: Sequence[str], store: str | None, *, whole: bool) -> Sequence[str]:

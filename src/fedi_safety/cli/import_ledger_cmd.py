@@ -52,8 +52,8 @@ def import_ledger(
             run = records.begin_run("import", opened.url, {"file": path.name, "trust": trust})
             try:
                 counts = records.import_predecessor(run, path, opened.url, trust=trust)
-            except BaseException:
-                records.end_run(run, "failed", {})
+            except BaseException as error:
+                records.end_run(run, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed", {})
                 raise
             records.end_run(run, "done", asdict(counts))
     finally:

@@ -141,6 +141,7 @@ def run_scan(
     from fedi_safety.app.acts import act_for
     from fedi_safety.app.engine import open_engine
     from fedi_safety.app.ledger import SharedRunLock, open_settings_ledger
+    from fedi_safety.cli.text.progress import waiting
     from fedi_safety.core.runs import ScanRequest
     from fedi_safety.policies import load_policy
 
@@ -157,7 +158,8 @@ def run_scan(
             act = act_for(each.target.settings, store)
             each.request = ScanRequest(store.url, act=act, beside=len(passes), keys=keys, **wanted)
         judging = sh.settings.model_copy(update={"detectors": ["known"]}) if wanted.get("hashes_only") else sh.settings
-        engine = open_engine(judging)
+        with waiting("loading models", quiet=sh.quiet):
+            engine = open_engine(judging)
         closing.callback(engine.close)
         lock = SharedRunLock(ledger)
         with _live(sh) as live:

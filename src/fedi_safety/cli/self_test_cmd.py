@@ -67,8 +67,8 @@ def _answers(engine: Engine) -> Iterator[str]:
     yield "a drawn picture is found on a list, mirrored, and by its bytes; another one is not"
 
 
-def _steps(sh: Shell, folder: Path) -> list[str]:
-    """Do the whole test in `folder` and return what was shown. Raises `SelfTestError` at the first failure."""
+def _steps(sh: Shell, folder: Path) -> Iterator[str]:
+    """Do the whole test in `folder` and yield what was shown, as it is. Raises `SelfTestError` at the first failure."""
     from fedi_safety.app.apply import apply
     from fedi_safety.app.engine import open_engine
     from fedi_safety.app.ledger import open_settings_ledger
@@ -79,7 +79,6 @@ def _steps(sh: Shell, folder: Path) -> list[str]:
     from fedi_safety.core.testcard import TEST_CARD_NAME, TEST_CARD_SHA256, draw_test_card
     from fedi_safety.policies import load_policy
 
-    done: list[str] = []
     media = folder / "media"
     media.mkdir()
     (media / TEST_CARD_NAME).write_bytes(draw_test_card())
@@ -88,7 +87,7 @@ def _steps(sh: Shell, folder: Path) -> list[str]:
     policy = load_policy(sh.settings.policy)
     engine = open_engine(sh.settings)
     try:
-        done += _answers(engine)
+        yield from _answers(engine)
         settings = sh.settings.model_copy(update={"ledger": str(folder / "ledger.db")})
         records = open_settings_ledger(settings)
         store = named_store(settings, str(media))
@@ -98,24 +97,23 @@ def _steps(sh: Shell, folder: Path) -> list[str]:
             _expect(found.tally.accounted and found.tally.listed == 3, "scan", f"saw {found.tally}")
             _expect(found.tally.block == 1, "scan", f"condemned {found.tally.block} objects instead of the card alone")
             _expect((media / TEST_CARD_NAME).exists(), "dry run", "it removed the card")
-            done.append("a dry run condemns the card, and nothing else, and removes nothing")
+            yield "a dry run condemns the card, and nothing else, and removes nothing"
             (row,) = records.list_objects(Filters(sha256=TEST_CARD_SHA256))
             _expect(row.reasons[0].rule == "test card", "reasons", "the verdict does not name its rule")
-            done.append("its verdict names the rule and its plan waits in the ledger")
+            yield "its verdict names the rule and its plan waits in the ledger"
             acted = apply(settings, ledger=records, store=store)
             _expect(acted.tally.acted == 1 and acted.tally.failed == 0, "apply", f"acted on {acted.tally.acted}")
             left = sorted(path.name for path in media.iterdir())
             _expect(left == ["neighbour.png", "notes.csv"], "removal", f"left {', '.join(left)}")
-            done.append("the card is removed, verified by reading back; its neighbours are untouched")
+            yield "the card is removed, verified by reading back; its neighbours are untouched"
             proof = records.verify()
             _expect(proof.problem is None, "ledger", proof.problem or "")
-            done.append(f"the ledger's chain of {proof.length} events is whole")
+            yield f"the ledger's chain of {proof.length} events is whole"
         finally:
             store.close()
             records.dispose()
     finally:
         engine.close()
-    return done
 
 
 def _expect(holds: bool, thing: str, cause: str) -> None:

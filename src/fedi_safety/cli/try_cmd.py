@@ -48,6 +48,7 @@ def try_object(
 ) -> int:
     """Judge one file, and show every signal, factor and rule. It is not shown; nothing is written or removed."""
     from fedi_safety.app.stores import object_target
+    from fedi_safety.cli.text.progress import waiting
     from fedi_safety.evaluation import trial
     from fedi_safety.policies import load_policy
 
@@ -58,7 +59,8 @@ def try_object(
     target, key = object_target(sh.settings, file)
     store = target.open()
     try:
-        found = trial.try_object(target.settings, store, key, in_file)
+        with waiting("loading models", quiet=sh.quiet):
+            found = trial.try_object(target.settings, store, key, in_file)
     finally:
         store.close()
     if json_output:

@@ -105,6 +105,7 @@ def run_watch(
     from fedi_safety.app.engine import open_engine
     from fedi_safety.app.ledger import SharedRunLock, SystemClock, open_settings_ledger
     from fedi_safety.app.stores import targets
+    from fedi_safety.cli.text.progress import waiting
     from fedi_safety.policies import load_policy
     from fedi_safety.watch.cycles import Shared, StoreWatch
     from fedi_safety.watch.daemon import Daemon
@@ -120,7 +121,8 @@ def run_watch(
             chosen[0].open()  # says what is wrong
         settle = partial(settled, sh, ledger, dry_run=wanted.dry_run, given=given)
         opened = [(target if store is None else settle(target, store), store) for target, store in opened]
-        engine = open_engine(settings)
+        with waiting("loading models", quiet=sh.quiet):
+            engine = open_engine(settings)
         try:
             shared = Shared(
                 ledger,

@@ -92,11 +92,11 @@ def test_a_crash_is_named_and_mended(hostile: SandboxDecoder, deed: str, detail:
 
 def test_too_slow() -> None:
     """A child that hangs is ended at the time cap."""
-    with SandboxDecoder(Caps(max_seconds=0.3), jobs=1, child_module="support.hostile.child") as decoder:
+    with SandboxDecoder(Caps(max_seconds=1.0), jobs=1, child_module="support.hostile.child") as decoder:
         assert_works(decoder)
         start = time.monotonic()
         assert refusal(decoder, "sleep")[0] is Reason.TOO_SLOW
-        assert time.monotonic() - start < 2.0
+        assert time.monotonic() - start < 20.0  # and not at the end of what it would do
         assert_works(decoder)
 
 
@@ -110,22 +110,23 @@ def test_the_processor_limit_is_a_backstop(hostile: SandboxDecoder) -> None:
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize(
-    ("deed", "reasons"),
+    ("deed", "seconds", "reasons"),
     [
-        ("burn", {Reason.TOO_SLOW}),
-        ("allocate without end", {Reason.TOO_LARGE}),
-        # Which of them comes first is the machine's to say: there is no more memory, or no more time.
-        ("start threads without end", {Reason.TOO_LARGE, Reason.TOO_SLOW, Reason.DECODER_CRASHED}),
+        ("burn", 1.0, {Reason.TOO_SLOW}),
+        # The time that half a gigabyte takes is the machine's to say, and what else runs there.
+        ("allocate without end", 60.0, {Reason.TOO_LARGE}),
+        # Likewise which of them comes first: there is no more memory, or no more time.
+        ("start threads without end", 1.0, {Reason.TOO_LARGE, Reason.TOO_SLOW, Reason.DECODER_CRASHED}),
     ],
 )
-def test_without_end(deed: str, reasons: set[Reason]) -> None:
+def test_without_end(deed: str, seconds: float, reasons: set[Reason]) -> None:
     """What grows or runs without end is ended at a cap, and the next medium is decoded."""
-    caps = Caps(max_memory_bytes=512 * MIB, max_seconds=1.0)
+    caps = Caps(max_memory_bytes=512 * MIB, max_seconds=seconds)
     with SandboxDecoder(caps, jobs=1, child_module="support.hostile.child") as decoder:
         assert_works(decoder)
         start = time.monotonic()
         assert refusal(decoder, deed)[0] in reasons
-        assert time.monotonic() - start < 5.0
+        assert time.monotonic() - start < seconds + 20.0
         assert_works(decoder)
 
 
@@ -207,16 +208,15 @@ def test_lies_are_not_believed(hostile: SandboxDecoder, deed: str, detail: str) 
     [
         ("tell:the rest is garbled", "corrupt: the rest is garbled"),
         ("segfault", "decoder_crashed: the decoder was killed by SIGSEGV"),
-        ("sleep", "too_slow: not decoded within 1 s"),
+        ("sleep", "too_slow: not decoded within 2 s"),
         ("say:00", "decoder_crashed: the decoder's answer is too short"),
         ("allocate:1024", "too_large: decoding it needs more memory than the cap allows"),
     ],
 )
 def test_what_came_before_the_end_is_judged(deed: str, partly: str) -> None:
     """A frame that came is worth a verdict, whatever becomes of the rest, and it is said that this is a part."""
-    with SandboxDecoder(
-        Caps(max_memory_bytes=512 * MIB, max_seconds=1.0), jobs=1, child_module="support.hostile.child"
-    ) as pool:
+    caps = Caps(max_memory_bytes=512 * MIB, max_seconds=2.0 if deed == "sleep" else 60.0)
+    with SandboxDecoder(caps, jobs=1, child_module="support.hostile.child") as pool:
         decoded = do(pool, f"grey then {deed}")
         assert decoded.partly == partly
         assert [(f.rgb, f.place.time_s) for f in decoded.frames] == [(b"\x80" * 6, 1.5)]

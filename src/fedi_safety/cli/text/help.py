@@ -36,6 +36,13 @@ class Command(typer.core.TyperCommand):
 class Group(typer.core.TyperGroup):
     """A group of commands whose own options are shown like those of a command."""
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. Raises `typer.Abort` for Ctrl-C, of which the library makes an exit without a word."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise typer.Abort from error
+
     def get_params(self, ctx: Any) -> list[Any]:
         """Return what the library has, each parameter with its word."""
         return [_worded(parameter) for parameter in super().get_params(ctx)]

@@ -90,6 +90,19 @@ def shown(passes: Callable[[], Sequence[Progress]], say: Callable[[str], None]) 
 
 
 @contextmanager
+def waiting(for_what: str, *, quiet: bool) -> Iterator[None]:
+    """Say on a terminal what is waited for while the block runs; elsewhere nothing."""
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    if quiet or not console.is_terminal or console.is_dumb_terminal:
+        yield
+        return
+    with console.status(for_what), _logs_above():
+        yield
+
+
+@contextmanager
 def _logs_above() -> Iterator[None]:
     """Have what is logged go above what is drawn, as everything else does that is written to standard error now."""
     before = [(each, each.stream) for each in logging.root.handlers if isinstance(each, logging.StreamHandler)]
