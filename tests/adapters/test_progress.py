@@ -21,7 +21,7 @@ from fedi_safety.core.types import Object, Outcome, Plan
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from fedi_safety.reports.progress import how_far, pass_line, progress_json, summed, under_way_text
 from fedi_safety.stores.local import LocalStore
-from support.fakes import FakeClock, FakeStore
+from support.fakes import FakeClock, FakeStore, TickingClock
 
 COUNTS = {"judged": 1200, "already_judged": 30, "block": 4, "acted": 0, "unscanned": 2, "skipped": 1}
 ONE = Progress(3, "file:///srv/a", False, 0.0, 90.0, 1237, 4800, True, 38.25, "media/files/109/", COUNTS)
@@ -60,14 +60,14 @@ def test_several_passes_are_one_sum() -> None:
 
 
 def test_removals_are_counted_of_what_was_planned() -> None:
-    clock = FakeClock()
+    clock = TickingClock()
     progress = RemovalProgress("file:///srv/a", 3, clock)
     assert how_far(progress.now()) == "0 of 3 (0.0 %)"
     for key, state in (("a/1.png", PlanState.DONE), ("a/2.png", PlanState.FAILED)):
         clock.advance(2.0)
-        plan = Plan(1, "file:///srv/a", Object(key, 1, 0.0, None), bytes(32), ActKind.DELETE, PlanState.PLANNED)
+        plan = Plan(1, Object(key, 1, 0), bytes(32), ActKind.DELETE, PlanState.PLANNED)
         progress.note(Outcome(plan, state))
-    assert pass_line(progress.now()) == "2 of 3 (66.7 %), 0.5/s, about 2 s left: 1 removed; at a/"
+    assert pass_line(progress.now()) == "2 of 3 (66.6 %), 0.5/s, about 2 s left: 1 removed; at a/"
     for _ in range(2):
         progress.note(Outcome(plan, PlanState.GONE))
     assert progress.now().total == 4, "what an earlier run left open comes on top"
@@ -76,13 +76,14 @@ def test_removals_are_counted_of_what_was_planned() -> None:
 def test_a_terminal_is_told_what_is_waited_for_and_others_are_not(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     for term, quiet, said in (("xterm", False, True), ("xterm", True, False), ("dumb", False, False)):
         monkeypatch.setenv("TERM", term)
         monkeypatch.setenv("FORCE_COLOR", "1")
         with waiting("loading models", quiet=quiet):
             pass
         assert ("loading models" in capfd.readouterr().err) == said, term
-    monkeypatch.delenv("FORCE_COLOR")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
     with waiting("loading models", quiet=False):
         pass
     assert capfd.readouterr().err == ""

@@ -92,10 +92,13 @@ def shown(passes: Callable[[], Sequence[Progress]], say: Callable[[str], None]) 
 @contextmanager
 def waiting(for_what: str, *, quiet: bool) -> Iterator[None]:
     """Say on a terminal what is waited for while the block runs; elsewhere nothing."""
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
-    if quiet or not console.is_terminal or console.is_dumb_terminal:
+    if console.is_dumb_terminal:
         yield
         return
     with console.status(for_what), _logs_above():
