@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from fedi_safety.app import progress as app_progress
+from fedi_safety.app.ledger import SystemClock
 from fedi_safety.app.progress import Pace, PassProgress, RemovalProgress
 from fedi_safety.cli.text import progress as shown_progress
 from fedi_safety.cli.text.progress import lines, shown, waiting
@@ -221,3 +223,21 @@ def test_a_line_a_minute_where_no_terminal_is(monkeypatch: pytest.MonkeyPatch) -
     count = len(said)
     time.sleep(0.1)
     assert said[:2] == [pass_line(ONE)] * 2 and len(said) == count, "and none after it"
+
+
+def test_the_page_tells_of_a_pass_that_is_under_way_and_breaks_its_place(
+    tmp_path: Path,
+) -> None:
+    """A directory is one long word: on a phone it went over the edge of the page."""
+    from fedi_safety.cli import run
+
+    page, ledger = tmp_path / "report.html", open_ledger(tmp_path / "ledger.db", clock=SystemClock())
+    with ledger.run_lock(), ledger.pass_under_way() as tell:
+        tell(replace(ONE, place="<b>/" + "a" * 90 + "/", at=time.time(), dry_run=True))
+        assert run(["report", "--html", str(page), "--ledger", str(tmp_path / "ledger.db")]) == 0
+    ledger.dispose()
+    found = page.read_text("utf-8")
+    section = found[found.index('<section class="now">') :].partition("</section>")[0]
+    assert "<h2>A dry run is under way</h2><p><strong>1,237 of 4,800 (25.7 %)" in section
+    assert 'value="0.2577"' in section and "1,200 judged" in section and "at &lt;b&gt;/" in section
+    assert re.search(r"\.now \{[^}]*overflow-wrap: anywhere", found)

@@ -30,7 +30,7 @@ from fedi_safety.reports.facts import (
 )
 from fedi_safety.reports.period import HEADINGS, day_cells, happened_rows, span_of
 from fedi_safety.reports.plots import Part, text
-from fedi_safety.reports.progress import under_way_lines
+from fedi_safety.reports.progress import counts_text, how_far, under_way_parts
 from fedi_safety.reports.style import STYLE
 
 if TYPE_CHECKING:
@@ -102,7 +102,16 @@ def _header(report: Report, title: str) -> str:
 
 
 def _under_way(report: Report) -> str:
-    return "".join(f"<section><p><strong>{text(line)}</strong></p></section>" for line in under_way_lines(report))
+    sections = []
+    for one in report.under_way:
+        heading, where, since = under_way_parts(one, report.made_at)
+        bar = "" if one.share is None else f'<progress aria-label="done" max="1" value="{one.share:.4f}"></progress>'
+        beside = "<br/>".join(text(line) for line in (*filter(None, (counts_text(one),)), where, since))
+        sections.append(
+            f'<section class="now"><h2>{text(heading)}</h2><p><strong>{text(how_far(one))}</strong></p>{bar}'
+            f'<p class="dim">{beside}</p></section>'
+        )
+    return "".join(sections)
 
 
 def _warnings(report: Report) -> str:

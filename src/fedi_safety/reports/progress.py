@@ -82,6 +82,15 @@ def under_way_text(one: Progress, now: float) -> str:
     return f"{what} is under way (run {one.run}, since {began}): {pass_line(one)}{told}"
 
 
+def under_way_parts(one: Progress, now: float) -> tuple[str, str, str]:
+    """Return a heading for a pass that is under way, where it is, and which run it is and since when."""
+    heading = "A dry run is under way" if one.dry_run else "A pass is under way"
+    told = f", told {span_text(now - one.at)} ago" if now - one.at >= _SILENT_S else ""
+    began = f"{datetime.fromtimestamp(one.started_at, UTC):%Y-%m-%d %H:%M} UTC"
+    place = f", at {printable(one.place)}" if one.place else ""
+    return heading, f"{printable(one.store)}{place}", f"run {one.run}, since {began}{told}"
+
+
 def under_way_lines(report: Report) -> list[str]:
     """Return a line for each pass that runs now."""
     return [f"{printable(one.store)}: {under_way_text(one, report.made_at)}" for one in report.under_way]

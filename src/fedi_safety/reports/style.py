@@ -27,6 +27,8 @@ p { margin: .25rem 0 .75rem; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 1.25rem; }
 section { margin-top: 1.25rem; }
 .warn { background: var(--warn); border-color: var(--mark); }
+.now { overflow-wrap: anywhere; }
+.now progress { width: 100%; height: .6rem; accent-color: var(--bar); }
 .warn ul, .marks { margin: .4rem 0 0; padding-left: 1.2rem; overflow-wrap: anywhere; }
 .marks { font-size: .87rem; color: var(--dim); }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .75rem; }

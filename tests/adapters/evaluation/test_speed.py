@@ -40,7 +40,7 @@ class Slow(FakeDetector):
 
 def test_the_rate_is_that_of_all_hands_together() -> None:
     """Five pictures in at least ten milliseconds; a machine that is busy just then is asked again."""
-    rates = []
+    rates: list[tuple[float, float]] = []
     while not (rates and rates[-1][0] > 100 and rates[-1][1] > 1.3 * rates[-1][0]):
         assert len(rates) < 20, rates
         one, two = Slow(), Slow()
