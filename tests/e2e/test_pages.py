@@ -89,6 +89,13 @@ NOT_RUN = {
     "docs/migrating.md: docker run -d -v ./env:/opt/fedi-safety/.env:ro -v fedi-safety-ledger:/var/lib/fedi-safety"
     " fedi-safety:latest fedi_safety_object_storage": "a container; tests/integration/test_docker.py",
     "docs/models.md: fedi-safety models export ViT-L-14__openai": "needs torch; tests/parity/test_export.py",
+    "docs/seal.md: fedi-safety init --recipient age1... --recipient age1... --vault /var/lib/fedi-safety/vault": (
+        "asks, and needs keys; tests/e2e/test_sealed.py"
+    ),
+    "docs/seal.md: age -d -i key.txt 5f0c....age | tar x": "needs age and a sealed copy; tests/e2e/test_sealed.py",
+    "docs/seal.md: fedi-safety restore media_attachments/files/1/2/original.jpg --identity key.txt": (
+        "needs a sealed copy; tests/e2e/test_sealed.py"
+    ),
     "docs/trace.md: jq -c '.[]' blocks.json | while read -r block; do"
     ' curl --fail -H "Authorization: Bearer $TOKEN" --json "$block" https://lemmy.example/api/v4/admin/instance/block;'
     " done": "asks a Lemmy 1.0, which is nowhere to be had",
