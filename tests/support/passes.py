@@ -78,7 +78,8 @@ class Bench:
         )
         tally = Tally()
         presence = Presence(self.store, self.ledger, accepted=accept_gone)
-        acts: dict[ActKind, Act] = {ActKind.DELETE: Remove(self.store), ActKind.PURGE: RemovePurging(self.store)}
+        acts: dict[ActKind, Act] = dict.fromkeys(ActKind, Remove(self.store))
+        acts[ActKind.PURGE] = RemovePurging(self.store)
         with self.ledger.run_lock():
             run = self.ledger.begin_run("scan", self.store.url, {"dry_run": dry_run, "whole": whole})
             if recheck is Recheck.POLICY:

@@ -218,9 +218,18 @@ class Examiner:
         return replace(second, frames=frames), again
 
 
+@contextmanager
+def _in_memory() -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:
+        raise out_of_memory("hashed") from None
+
+
 class _Known:
     """What a content's hashes tell of it, as far as they are made."""
 
+    @_in_memory()
     def __init__(self, examiner: Examiner, sha256: bytes, data: bytes) -> None:
         """Hash the bytes, and compare them. Raises `Unscannable` where lists cannot be read."""
         cascade = examiner.cascade
@@ -238,16 +247,17 @@ class _Known:
         self.scores = cascade.score_content(sha256, prints)
         if self._recognizer is not None and prints is not None:
             self.hashes = Hashes(prints.sha1, prints.md5)
-            with self._stages.timed(self._recognizer.name, self._clock), _in_memory():
+            with self._stages.timed(self._recognizer.name, self._clock):
                 self._exact = self._recognizer.exact(prints)
                 self._say({}, {})
 
+    @_in_memory()
     def compare(self, decoded: Decoded) -> None:
         """Hash what it shows, and compare that too. Raises `Unscannable` where lists cannot be read."""
         frames = _hashed_frames(decoded)
         if self._recognizer is None or self.hashes is None or not frames:
             return
-        with self._stages.timed(self._recognizer.name, self._clock), _in_memory():
+        with self._stages.timed(self._recognizer.name, self._clock):
             found = self._recognizer.pictures(frames)
             self.hashes = replace(self.hashes, pictures=tuple(each.hash for each in found))
             met = counted((each.hash, each.hits) for each in found)
@@ -264,14 +274,6 @@ class _Known:
         said = signals(effects(self._exact, pictures), where)
         ran = {**self.scores.detectors, self._recognizer.name: self._recognizer.version}
         self.scores = replace(self.scores, signals={**self.scores.signals, **said}, detectors=ran)
-
-
-@contextmanager
-def _in_memory() -> Iterator[None]:
-    try:
-        yield
-    except MemoryError:
-        raise out_of_memory("hashed") from None
 
 
 def _hashed_frames(decoded: Decoded) -> list[Frame]:
