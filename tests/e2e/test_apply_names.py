@@ -79,6 +79,7 @@ def test_without_a_terminal_it_is_named_and_written_down_and_done(media: Path, t
 
 
 @pytest.mark.long
-def test_quiet_names_nothing_where_nobody_is_asked(media: Path) -> None:
+def test_quiet_leaves_the_log_alone_where_nobody_is_asked(media: Path) -> None:
     done = program("apply", str(media), "--quiet")
-    assert (done.code, done.err, left(media)) == (0, "", 0), done
+    assert (done.code, done.out, left(media)) == (0, "", 0), done
+    assert [" fedi_safety.acted: removed " in line for line in done.err.splitlines()] == [True] * 24, done
