@@ -10,6 +10,7 @@ import random
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from fedi_safety.cli.called import LAUNCHER
 from support import needs, stand_in
 from support.corpus import shapes
 from support.program import program
@@ -52,7 +53,7 @@ def main() -> None:
             done = program(*words, *about)
             assert done.code in (0, 1), done
         page = folder / "report.html"
-        assert program("report", "--html", str(page), *about).code == 0
+        assert program("report", "--html", str(page), *about, env={LAUNCHER: "./fedi-safety"}).code == 0
         page.write_text(page.read_text("utf-8").replace(str(folder), "/path/to"), "utf-8")
         with chromium() as browser:
             browser.page.set_viewport_size({"width": _WIDTH, "height": _HEIGHT})
