@@ -78,6 +78,7 @@ def modules() -> Iterator[tuple[str, str]]:
         yield path.relative_to(SOURCES).as_posix(), path.read_text("utf-8")
 
 
+@pytest.mark.long
 def test_no_hint_is_written_by_hand() -> None:
     """It would lack how the program is called here, and the configuration and ledger that were named."""
     found = [

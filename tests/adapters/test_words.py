@@ -42,6 +42,7 @@ def read() -> Iterator[tuple[str, str]]:
         yield str(path.relative_to(ROOT)), path.read_text("utf-8")
 
 
+@pytest.mark.long
 def test_every_text_has_the_words_of_the_glossary() -> None:
     assert [(place, *found) for place, text in read() for found in wrong(text)] == []
 

@@ -69,6 +69,7 @@ def sh(tmp_path: Path, server: Moderated, monkeypatch: pytest.MonkeyPatch, capsy
     return Shell(tmp_path, server, capsys)
 
 
+@pytest.mark.long
 def test_from_a_picture_to_the_post_and_by_a_persons_word_to_the_person(sh: Shell) -> None:
     code, said = sh("scan", "--dry-run", "--act", "delete")
     assert code == 0

@@ -46,6 +46,7 @@ def publisher(folder: Path, **sharing: object) -> Iterator[Publisher]:
         yield Publisher(g)
 
 
+@pytest.mark.long
 def test_the_list_is_handed_out_as_it_was_signed_by_the_page_packed_or_not(tmp_path: Path) -> None:
     with publisher(tmp_path) as p:
         token = p.subscribers.add("two")

@@ -81,6 +81,7 @@ def test_a_pass_every_night_is_as_locked_in_and_starts(tmp_path: Path) -> None:
     assert analyze(*asked, place).returncode == 0
 
 
+@pytest.mark.long
 def test_a_pass_every_night_has_the_daemons_rights_and_the_program_takes_its_words() -> None:
     def rights(text: str) -> list[str]:
         kinds = "Protect|Private|Restrict|ReadWrite|Capability|Lock|NoNew|System|UMask|MemorySwap|StateDir|Limit"

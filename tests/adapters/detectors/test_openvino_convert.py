@@ -32,6 +32,7 @@ def opened(graph: Path, cache: Path | None, key: str = "one") -> OpenVino:
 BATCH = np.random.default_rng(0).random((5, 3, 16, 16), np.float32)
 
 
+@pytest.mark.long
 def test_a_converted_graph_answers_as_the_graph_itself(
     graph: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,6 +118,7 @@ def test_what_changed_since_is_asked_for_and_what_was_taken_back_goes(
         world.catalog.describe(type(made)("theirs", redistribute=True))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", MAKES)
 @pytest.mark.parametrize(
     "spoil", [cut, bomb, status(500), status(401), status(429)], ids=["cut", "bomb", "500", "401", "429"]
@@ -177,6 +178,7 @@ def test_ncmecs_deletion_counts_by_its_time_wherever_it_stands(world: World, sta
     assert len(listed(world)) == 3
 
 
+@pytest.mark.long
 def test_a_span_with_far_too_much_is_asked_for_in_parts_that_each_count(
     world: World, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,6 +258,7 @@ def test_arachnid_shield_is_told_hashes_once_and_what_it_knows_is_condemned(worl
     assert (state.calls, state.sent, len(publisher.told())) == (2, 5, 5)
 
 
+@pytest.mark.long
 def test_a_call_that_failed_counts_and_what_it_asked_is_asked_again(world: World, stack: ExitStack) -> None:
     publisher, source = shield(stack, {ONE: "csam"})
     for number in range(70):

@@ -353,6 +353,7 @@ def test_damage_never_surprises(decoder: SandboxDecoder) -> None:
             assert refusal.reason in (Reason.CORRUPT, Reason.TRUNCATED, Reason.UNSUPPORTED, Reason.NOT_MEDIA)
 
 
+@pytest.mark.long
 def test_an_operator_may_leave_drawings_out() -> None:
     """`limits.svg` closes the door, and another version of the decoder's mark says so."""
     with SandboxDecoder(Caps(svg="unsupported")) as closed, SandboxDecoder() as open_:

@@ -79,6 +79,7 @@ def test_one_publisher_sends_to_review_and_two_of_different_groups_condemn(three
     me.whole()
 
 
+@pytest.mark.long
 def test_publishers_of_one_group_count_as_one(three: Three) -> None:
     me, one, two = three.me, three.one, three.two
     picture = pdq()
@@ -94,6 +95,7 @@ def test_publishers_of_one_group_count_as_one(three: Three) -> None:
     assert (me.verdict("both"), me.planned()) == (BLOCK, ["both"])
 
 
+@pytest.mark.long
 def test_bytes_and_looks_of_one_picture_agree_and_two_frames_of_a_clip_do_not(three: Three) -> None:
     me, one, two = three.me, three.one, three.two
     picture, first, second = pdq(), pdq(), pdq()
@@ -109,6 +111,7 @@ def test_bytes_and_looks_of_one_picture_agree_and_two_frames_of_a_clip_do_not(th
     assert (me.verdict("picture"), me.verdict("clip")) == (BLOCK, REVIEW)
 
 
+@pytest.mark.long
 def test_a_harmless_entry_of_one_turns_block_into_review_and_never_into_clear(three: Three) -> None:
     me, one, two = three.me, three.one, three.two
     hostile = Published(three.folder / "hostile", "hostile.example", three.clock)
@@ -129,6 +132,7 @@ def test_a_harmless_entry_of_one_turns_block_into_review_and_never_into_clear(th
     assert me.verdict("both") == BLOCK
 
 
+@pytest.mark.long
 def test_advisories_are_reviewed_and_agree_with_nobody(three: Three) -> None:
     me, one, two = three.me, three.one, three.two
     picture = pdq()
@@ -141,6 +145,7 @@ def test_advisories_are_reviewed_and_agree_with_nobody(three: Three) -> None:
     assert (me.verdict("both"), me.listed("one.example/advice")) == (REVIEW, {picture.hex()})
 
 
+@pytest.mark.long
 def test_the_agreement_of_one_is_enough_where_the_operator_says_so(tmp_path: Path) -> None:
     clock = [AT]
     me = Subscriber(tmp_path / "me", clock, agreeing=1)
@@ -172,6 +177,7 @@ def test_a_persons_no_stands_above_any_agreement(three: Three) -> None:
 # --- waiting
 
 
+@pytest.mark.long
 def test_new_entries_wait_a_day_by_the_clock_here_unless_enough_agree(three: Three) -> None:
     me, one = three.me, three.one
     picture = pdq()
@@ -186,6 +192,7 @@ def test_new_entries_wait_a_day_by_the_clock_here_unless_enough_agree(three: Thr
     assert (me.verdict("both"), me.listed("one.example")) == (REVIEW, {picture.hex()})
 
 
+@pytest.mark.long
 def test_an_entry_that_says_something_else_now_waits_anew(three: Three) -> None:
     me, one = three.me, three.one
     picture = pdq()
@@ -202,6 +209,7 @@ def test_an_entry_that_says_something_else_now_waits_anew(three: Three) -> None:
     assert me.listed("one.example") == set()
 
 
+@pytest.mark.long
 def test_waiting_is_over_although_the_publisher_has_vanished(three: Three) -> None:
     me, one = three.me, three.one
     picture = pdq()
@@ -245,6 +253,7 @@ def test_entries_end_after_two_years(three: Three) -> None:
     assert (me.listed("one.example"), me.verdict("both")) == (set(), CLEAR)
 
 
+@pytest.mark.long
 def test_leaving_a_publisher_undoes_its_entries(three: Three) -> None:
     me, one, two = three.me, three.one, three.two
     picture = pdq()
@@ -266,6 +275,7 @@ def test_leaving_a_publisher_undoes_its_entries(three: Three) -> None:
     me.whole()
 
 
+@pytest.mark.long
 def test_a_publishers_lists_are_nobody_elses_to_fill_or_to_pass_on(three: Three) -> None:
     me, one = three.me, three.one
     one.lists(pdq())
@@ -289,6 +299,7 @@ def test_a_publishers_lists_are_nobody_elses_to_fill_or_to_pass_on(three: Three)
 # --- poison
 
 
+@pytest.mark.long
 def test_what_meets_many_clear_contents_is_held_shown_and_let_go_by_a_person(three: Three) -> None:
     me, one, two = three.me, three.one, three.two
     popular, rare = pdq(), pdq()
@@ -312,6 +323,7 @@ def test_what_meets_many_clear_contents_is_held_shown_and_let_go_by_a_person(thr
     assert (me.listed("one.example"), me.verdict("meme 1")) == ({popular.hex(), rare.hex()}, REVIEW)
 
 
+@pytest.mark.long
 def test_it_is_looked_at_again_when_its_time_to_wait_is_over(three: Three) -> None:
     me, one = three.me, three.one
     popular = pdq()
@@ -323,6 +335,7 @@ def test_it_is_looked_at_again_when_its_time_to_wait_is_over(three: Three) -> No
     assert (me.listed("one.example"), me.verdict("meme 1")) == (set(), CLEAR)
 
 
+@pytest.mark.long
 def test_what_meets_something_that_was_dismissed_is_held_by_looks_and_by_bytes(three: Three) -> None:
     me, one = three.me, three.one
     picture = pdq()
@@ -337,6 +350,7 @@ def test_what_meets_something_that_was_dismissed_is_held_by_looks_and_by_bytes(t
     assert me.listed("one.example") == {more(picture, 32).hex()}
 
 
+@pytest.mark.long
 def test_a_clip_is_held_for_what_three_of_its_frames_meet_and_no_single_frame_is(three: Three) -> None:
     me, one = three.me, three.one
     title, frames = pdq(), [pdq() for _ in range(3)]
@@ -351,6 +365,7 @@ def test_a_clip_is_held_for_what_three_of_its_frames_meet_and_no_single_frame_is
     assert title.hex() in me.listed("one.example") and not {each.hex() for each in frames} & me.listed("one.example")
 
 
+@pytest.mark.long
 def test_a_picture_of_the_harmless_benchmark_is_held(three: Three) -> None:
     from skimage import data
 
@@ -400,6 +415,7 @@ def test_a_second_history_is_refused_at_the_same_number_and_further_on(three: Th
     assert me.fetch(one).read.added == 1
 
 
+@pytest.mark.long
 def test_a_broken_chain_is_refused_wherever_it_breaks(three: Three) -> None:
     me, one = three.me, three.one
     one.lists(pdq())
@@ -428,6 +444,7 @@ def test_a_broken_chain_is_refused_wherever_it_breaks(three: Three) -> None:
     assert me.fetch(one).read.added == 3
 
 
+@pytest.mark.long
 def test_a_snapshot_is_believed_as_a_whole_or_not_at_all(three: Three) -> None:
     me, one = three.me, three.one
     one.lists(*(pdq() for _ in range(4)))
@@ -467,6 +484,7 @@ def test_an_expired_head_is_refused_and_says_since_when(three: Three) -> None:
     assert open_publishers(me.settings).get(one.name).failure == ""
 
 
+@pytest.mark.long
 def test_a_clock_that_is_a_day_off_changes_nothing_and_more_is_said(tmp_path: Path) -> None:
     for off in (-86_400.0, 86_400.0):
         clock = [AT]
@@ -505,6 +523,7 @@ def test_a_key_is_followed_by_the_old_ones_word_alone(three: Three) -> None:
     three.refused(thief, "signed by the key")
 
 
+@pytest.mark.long
 def test_a_lost_key_is_told_from_an_attack_by_a_person(three: Three) -> None:
     me, one = three.me, three.one
     one.lists(pdq())
@@ -523,6 +542,7 @@ def test_a_lost_key_is_told_from_an_attack_by_a_person(three: Three) -> None:
     assert me.subscribe(one, key=state.key).read.added == 3
 
 
+@pytest.mark.long
 def test_a_new_key_that_the_old_one_did_not_sign_is_refused(three: Three) -> None:
     me, one = three.me, three.one
     one.lists(pdq())
@@ -552,6 +572,7 @@ def test_another_publishers_head_is_refused(three: Three) -> None:
     three.refused(one, "more than 4096 bytes")
 
 
+@pytest.mark.long
 def test_a_flood_is_refused_whole(tmp_path: Path) -> None:
     clock = [AT]
     me = Subscriber(tmp_path / "me", clock, max_entries=30, max_entries_per_day=5)
@@ -574,6 +595,7 @@ def test_a_flood_is_refused_whole(tmp_path: Path) -> None:
     me.end()
 
 
+@pytest.mark.long
 def test_a_bomb_is_not_unpacked_beyond_what_was_asked_for(three: Three) -> None:
     me, one = three.me, three.one
     one.lists(pdq())
@@ -584,6 +606,7 @@ def test_a_bomb_is_not_unpacked_beyond_what_was_asked_for(three: Three) -> None:
     three.refused(one, "longer than it should be")
 
 
+@pytest.mark.long
 def test_a_foreign_token_gets_nothing_and_is_told_so(three: Three) -> None:
     me, one = three.me, three.one
     one.lists(pdq())
@@ -592,6 +615,7 @@ def test_a_foreign_token_gets_nothing_and_is_told_so(three: Three) -> None:
     assert open_publishers(me.settings).all() == []
 
 
+@pytest.mark.long
 def test_a_token_is_never_sent_in_the_clear(three: Three) -> None:
     from fedi_safety.app.sharing.subscribing import subscribe
 
@@ -601,6 +625,7 @@ def test_a_token_is_never_sent_in_the_clear(three: Three) -> None:
     assert one.asked == []
 
 
+@pytest.mark.long
 def test_what_ends_amid_it_is_gone_on_with(three: Three, monkeypatch: pytest.MonkeyPatch) -> None:
     me, one, two = three.me, three.one, three.two
     picture = pdq()
@@ -619,6 +644,7 @@ def test_what_ends_amid_it_is_gone_on_with(three: Three, monkeypatch: pytest.Mon
     assert me.verdict("both") == BLOCK
 
 
+@pytest.mark.long
 def test_a_publisher_cannot_take_the_place_of_a_list_of_this_instances_own(three: Three) -> None:
     me = three.me
     for name in ("dismissed", "me.example"):
@@ -636,6 +662,7 @@ def test_a_publisher_cannot_take_the_place_of_a_list_of_this_instances_own(three
     assert me.listed("one.example") == own
 
 
+@pytest.mark.long
 def test_two_entries_of_one_id_are_refused(three: Three) -> None:
     me, one = three.me, three.one
     one.log._random = lambda size: b"\x07" * size
@@ -645,6 +672,7 @@ def test_two_entries_of_one_id_are_refused(three: Three) -> None:
     assert open_publishers(me.settings).all() == []
 
 
+@pytest.mark.long
 def test_what_was_dismissed_here_and_a_publisher_lists_is_published_as_harmless_and_nothing_else(three: Three) -> None:
     me, one = three.me, three.one
     cat, hat = pdq(), pdq()
@@ -661,6 +689,7 @@ def test_what_was_dismissed_here_and_a_publisher_lists_is_published_as_harmless_
     assert me.publish().done.retracted == 2
 
 
+@pytest.mark.long
 def test_other_terms_are_applied_to_entries_that_were_there(three: Three) -> None:
     me, one, two = three.me, three.one, three.two
     picture = pdq()
@@ -675,6 +704,7 @@ def test_other_terms_are_applied_to_entries_that_were_there(three: Three) -> Non
     assert me.verdict("both") == BLOCK
 
 
+@pytest.mark.long
 def test_doctor_says_how_publishers_were_read_and_until_when_the_own_list_is_signed(three: Three) -> None:
     from fedi_safety.cli.doctor_cmd import _sharing
 

@@ -74,6 +74,7 @@ def test_a_source_is_fetched_when_its_time_has_come_and_what_it_brings_is_planne
     assert len(published.asked) == 2, "a daemon that starts anew asks for nothing that is not due"
 
 
+@pytest.mark.long
 def test_a_source_that_fails_is_asked_later_and_later_and_the_others_are_fetched(world: World, published: File) -> None:
     clock, other = TickingClock(), File(text(pdq()))
     published.spoil(status(500), times=99)
