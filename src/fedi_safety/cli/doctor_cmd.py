@@ -375,7 +375,7 @@ def _sources(settings: Settings) -> Iterator[Finding]:
             yield Finding(thing, False, error.line(), error.exit_code)
             continue
         ok = None if found.fetched_s is None and not found.failures else not (found.failures or found.late)
-        late = "; that is long ago: does `watch` run?" if found.late and not found.failures else ""
+        late = f"; that is long ago: does {hint('watch')} run?" if found.late and not found.failures else ""
         yield Finding(thing, ok, found.line() + late, ExitCode.DONE if ok is not False else ExitCode.OUTSIDE)
 
 
