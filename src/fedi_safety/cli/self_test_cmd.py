@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,11 +31,14 @@ def self_test(
     yes: YesOption = False,
 ) -> int:
     """Scan, plan, remove and verify a harmless test card in a directory of its own, with the configured detectors."""
+    from fedi_safety.core.runs import ACTED_LOGGER
+
     sh = shell(config, ledger, log_level, quiet, yes)
     if card is not None:
         _write_card(Path(card))
         sh.say(f"{card}: written; put it where your media are: the next scan must condemn it")
         return 0
+    logging.getLogger(ACTED_LOGGER).setLevel(logging.ERROR)  # what it condemns and removes is its own
     with tempfile.TemporaryDirectory(prefix="fedi-safety-self-test-") as name:
         for step in _steps(sh, Path(name)):
             sh.say(f"ok  {step}")
