@@ -181,12 +181,19 @@ def called_by_its_name() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def levels_as_they_were() -> Iterator[None]:
-    """Let the next test hear what is logged, whatever level the program set, called in this process."""
+def logging_as_it_was() -> Iterator[None]:
+    """Let the next test hear what is logged, whatever the program set, called in this process.
+
+    The handler that it made writes to this test's standard error, which is closed when the next one begins.
+    """
     loggers = {logger: logger.level for logger in map(logging.getLogger, (None, "fedi_safety", ACTED_LOGGER))}
+    before = set(logging.root.handlers)
     yield
     for logger, level in loggers.items():
         logger.setLevel(level)
+    for handler in [each for each in logging.root.handlers if type(each) is logging.StreamHandler]:
+        if handler not in before:
+            logging.root.removeHandler(handler)
 
 
 @pytest.fixture(params=ledgers.KINDS)

@@ -58,6 +58,7 @@ def ensure(clone: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=clone, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.long
 def test_a_failure_ends_in_one_clear_line_and_the_next_start_installs_once(clone: Path) -> None:
     lock = clone / "requirements.lock"
     whole = lock.read_text()

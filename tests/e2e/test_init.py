@@ -172,6 +172,7 @@ def test_four_questions_and_a_secret_asked_again_until_they_hold(home: Path) -> 
     assert max(map(len, (line for line in done.out.splitlines() if "http" not in line and str(home) not in line))) < 160
 
 
+@pytest.mark.long
 def test_enter_four_times_changes_nothing_and_ctrl_d_writes_nothing(home: Path, media: Path) -> None:
     done = on_terminal("init", answers=(("Number or name", ""), ("Path or URL", "\x04")))
     assert done.code == 130 and left(home) == [], done.out

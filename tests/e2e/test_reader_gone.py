@@ -58,6 +58,7 @@ def test_work_is_finished_and_its_code_is_its_own(ledger: str, tmp_path: Path) -
     assert code == 2 and "knows no such object" in said
 
 
+@pytest.mark.long
 def test_a_stream_that_was_closed_before_is_no_error(ledger: str) -> None:
     closed = ["sh", "-c", 'exec "$@" >&-', "sh", *command("list", "--ledger", ledger)]
     done = subprocess.run(closed, capture_output=True, text=True, timeout=60, check=False)

@@ -141,6 +141,7 @@ def test_a_year_counts_from_the_day_that_it_was_filed(instance: Instance) -> Non
     assert f"{len(instance.seals()) - 1} were never filed" in doctor.out
 
 
+@pytest.mark.long
 def test_opened_into_a_file_that_nobody_else_can_read(sealed: Instance, tmp_path: Path) -> None:
     seal = sealed.seals()[-1]
     out = tmp_path / "out.png"
@@ -175,6 +176,7 @@ def test_age_and_tar_open_it_without_us(sealed: Instance, tmp_path: Path) -> Non
 # --- what bad input gets: one line, the right code, and nothing written or lost
 
 
+@pytest.mark.long
 def test_a_sealed_file_that_is_not_what_it_was_restores_nothing(sealed: Instance, tmp_path: Path) -> None:
     seal = sealed.seals()[0]
     file, out = sealed.folder / "vault" / seal.name, tmp_path / "out"

@@ -373,6 +373,7 @@ class TestBreaker:
         assert enforcement.tripped == "20 objects would be removed, more than 19"
         assert tally.acted == 0
 
+    @pytest.mark.long
     def test_many_unscanned_stop_the_acts(self, bench: Bench) -> None:
         for i in range(250):
             fake(bench).put(f"y{i}", b"bad corrupt %d" % i)

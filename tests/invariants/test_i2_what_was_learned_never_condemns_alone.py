@@ -148,6 +148,7 @@ rules = st.fixed_dictionaries(
 pictures = st.fixed_dictionaries({signal: st.sampled_from([0.0, 0.1, 0.2, 0.4, 0.6, 1.0]) for signal in SIGNALS})
 
 
+@pytest.mark.long
 @settings(max_examples=100, deadline=None)
 @given(st.lists(rules, min_size=1, max_size=3), st.lists(pictures, min_size=1, max_size=3), st.data())
 def test_a_policy_with_learned_factors_condemns_no_more_and_clears_nothing(

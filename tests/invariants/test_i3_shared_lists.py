@@ -66,6 +66,7 @@ def install(steps: Steps) -> None:
         setattr(sqlite3, name, counted)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("work", "after"), [(publish, "new"), (change_key, "key")])
 def test_a_publication_that_is_killed_at_any_step_is_made_or_is_not(
     folder: Path, tmp_path: Path, work: Callable[[Path], None], after: str
@@ -89,6 +90,7 @@ def test_a_publication_that_is_killed_at_any_step_is_made_or_is_not(
     assert (seen[0], seen[-1]) == ("old", after)
 
 
+@pytest.mark.long
 def test_a_full_disk_amid_a_publication_leaves_everything_as_it_was(folder: Path) -> None:
     refused, code = 0, -1
     for limit in [0, *(1 << power for power in range(9, 20))]:

@@ -96,6 +96,7 @@ def test_dropping_one_byte_hides_no_picture(decoder: SandboxDecoder, kind: Media
         assert decoded.frames, at
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [MediaType.JPEG, MediaType.PNG, MediaType.GIF])
 def test_nothing_is_not_shown(decoder: SandboxDecoder, kind: MediaType) -> None:
     """A file that breaks off before its first pixel has a reason, and no verdict on an empty picture."""
