@@ -233,9 +233,7 @@ def rescored(connection: Connection, page: Page, rescorer: Rescorer) -> Page:
         theirs = np.array([v == version for v in versions])
         values[np.ix_(theirs, gone)] = np.nan
     given = np.array([names.index(name) for name in rescorer.signals])
-    several = np.zeros(len(page), bool)
-    if table is not None:
-        several[table.owners] = True
+    several = _of_several(page)
     fresh = _computed(connection, page, rescorer, outdated & ~several)
     again = (
         [] if table is None else _tables_computed(connection, page, table, rescorer, outdated & several, owned, given)
@@ -261,6 +259,14 @@ def rescored(connection: Connection, page: Page, rescorer: Rescorer) -> Page:
         renewed=frozenset(names[i] for i in owned),
         computed=len(places),
     )
+
+
+def _of_several(page: Page) -> NDArray[np.bool_]:
+    """Return which contents have scores by frame."""
+    found = np.zeros(len(page), bool)
+    if page.table is not None:
+        found[page.table.owners] = True
+    return found
 
 
 def _altered(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.bool_]:
