@@ -136,6 +136,7 @@ def suite(folder: Path, *options: str) -> tuple[str, dict[str, Any]]:
     return done.stdout, json.loads((folder / "figures.json").read_text())
 
 
+@pytest.mark.long
 def test_a_run_leaves_out_what_needs_more_and_starts_nothing_unasked(tmp_path: Path) -> None:
     said, figures = suite(tmp_path, "--needs=s3", "--only=beside")
     passed = set(re.findall(r"::test_(\S+) PASSED", said))
@@ -343,6 +344,7 @@ def test_runs():
 """
 
 
+@pytest.mark.long
 def test_the_modules_of_the_tests_are_made_once_for_all_workers(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / f"test_{name}.py").write_text(_MODULE)

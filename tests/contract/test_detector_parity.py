@@ -118,6 +118,7 @@ def test_letterbox_pixels_are_those_of_the_package() -> None:
         assert apart.max() < 1.01, "more than a rounding step apart"
 
 
+@pytest.mark.long
 def test_nudenet_suppression_is_that_of_cv2() -> None:
     """Random boxes, many overlapping, some beyond the frame, through the package's own postprocessing and ours."""
     from nudenet import nudenet as package

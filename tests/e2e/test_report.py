@@ -60,6 +60,7 @@ def test_the_tables_name_the_gaps(ledger: Path) -> None:
     assert _report("--quiet", ledger=ledger).stdout == ""
 
 
+@pytest.mark.long
 def test_json_and_a_page_at_once(ledger: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     done = _report("--json", "--html", str(page), ledger=ledger)

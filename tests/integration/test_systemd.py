@@ -63,6 +63,7 @@ def test_the_service_is_locked_in_as_far_as_it_can_be(unit: str, tmp_path: Path)
     assert analyze(*asked, written(tmp_path, re.sub(r"(?m)^(Protect|Restrict|Private).*$", "", unit))).returncode != 0
 
 
+@pytest.mark.long
 def test_the_program_takes_what_the_unit_gives_it(unit: str) -> None:
     (line,) = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
     place, *arguments = shlex.split(line)

@@ -145,6 +145,7 @@ def test_learning_is_the_same_every_time_and_in_fewer_numbers_than_rows() -> Non
     assert learned.line.weights == pytest.approx(plain.weights, abs=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("frames", [1, 3])
 def test_cross_validation_finds_nothing_where_there_is_nothing(frames: int) -> None:
     """Dismissed and condemned ones are alike. Frames of a content are nearly one: none teaches what judges another."""

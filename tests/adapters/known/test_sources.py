@@ -78,6 +78,7 @@ def test_a_list_at_an_address_is_taken_in_and_applied_and_asked_for_again_only_w
     world.whole()
 
 
+@pytest.mark.long
 def test_what_breaks_off_changes_nothing_and_the_next_fetch_brings_it(world: World, published: File) -> None:
     one, two = pdq(), pdq()
     published.data = text(one)

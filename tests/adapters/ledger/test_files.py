@@ -259,6 +259,7 @@ def test_a_full_disk_keeps_nothing_of_the_batch_and_all_before_it(tmp_path: Path
     ledger.dispose()
 
 
+@pytest.mark.long
 def test_a_full_disk_at_the_first_start(tmp_path: Path) -> None:
     """A real limit of the kernel's: files of this process may not grow beyond 16 KiB."""
     script = (

@@ -515,6 +515,7 @@ def test_a_row_that_nobody_here_wrote_costs_only_its_content(opened: Opened) -> 
     assert set(kept(ledger)) == {sha("b")}
 
 
+@pytest.mark.long
 def test_a_ledger_of_the_version_before_gets_the_tables(tmp_path: Path) -> None:
     from alembic import command
 

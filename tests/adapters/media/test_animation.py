@@ -299,6 +299,7 @@ def test_too_many_frames(kind: MediaType, monkeypatch: pytest.MonkeyPatch) -> No
     assert went.problem.reason is Reason.TOO_LARGE
 
 
+@pytest.mark.long
 def test_a_million_frames_cost_little() -> None:
     """A bomb of frames is read up to a bound, and the frames within it are judged."""
     data = make_gif([Piece(flat(RED, (1, 1)))] * 2, (1, 1))
@@ -340,6 +341,7 @@ def test_a_patch_larger_than_it_says() -> None:
     assert drawn.image.getpixel((19, 11)) == RED
 
 
+@pytest.mark.long
 @settings(max_examples=examples(150))
 @given(st.sampled_from([*MAKERS, MediaType.AVIF, MediaType.JXL]), st.data())
 def test_flipped_bytes_give_frames_or_a_reason(kind: MediaType, draw: st.DataObject) -> None:

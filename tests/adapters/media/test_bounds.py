@@ -84,6 +84,7 @@ def test_what_frames_are_paid_for(frames: int, pixels: int, paid: int) -> None:
     assert affordable(frames, pixels) == paid
 
 
+@pytest.mark.long
 def test_of_large_animations_fewer_frames_are_looked_at() -> None:
     """The first is among them, and it is said that this is not all."""
     found, went = shown(gif(6000, 4000, 20), MediaType.GIF, frames=16)

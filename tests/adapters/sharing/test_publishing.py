@@ -149,6 +149,7 @@ def test_entries_end_after_two_years_unless_they_are_confirmed_again(tmp_path: P
     assert [read_change(line).hash for line in body.split(b"\n")[1:-1]] == [one.hex()]  # type: ignore[union-attr]
 
 
+@pytest.mark.long
 def test_a_log_is_handed_out_by_the_page_and_signed_anew_each_time(tmp_path: Path) -> None:
     now = [AT]
     log = log_of(tmp_path, now)
