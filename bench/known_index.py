@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.measure import machine, machine_line, run, write_result
 
+from fedi_safety.core import sqlite_files
 from fedi_safety.core.known.types import Effect, Entry, HashKind, KnownList
 from fedi_safety.known import tables, upkeep
 from fedi_safety.known.catalog import Catalog
@@ -125,7 +126,7 @@ def measured(folder: Path, many: Hashes, options: argparse.Namespace) -> dict[st
     """Put the hashes onto a list and measure all of a catalog's rows but the join."""
     catalog = Catalog(folder)
     imported, imported_wall, _ = spent(lambda: catalog.put(KnownList(NAMES, Effect.BLOCK), entries(many)))
-    with tables.writing(writer := tables.create(folder, wait_s=60)):
+    with sqlite_files.writing(writer := tables.create(folder, wait_s=60)):
         built, built_wall, _ = spent(lambda: upkeep.rebuild(writer, folder))
     writer.close()
     catalog.merge()

@@ -17,6 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from fedi_safety.core import sqlite_files
 from fedi_safety.core.errors import KnownError, KnownUsageError
 from fedi_safety.core.known.types import Entry, HashKind, Hit, KnownList
 from fedi_safety.core.wording.hints import hint
@@ -147,13 +148,13 @@ class Catalog:
 
     def note(self, name: str, change: Callable[[SourceState | None], SourceState]) -> None:
         """Keep how a source is where no entry comes with it: what `change` makes of it, None where nothing is kept."""
-        with self._changing() as connection, tables.explained(self._path), tables.writing(connection):
+        with self._changing() as connection, tables.explained(self._path), sqlite_files.writing(connection):
             progress.write(connection, change(next(iter(progress.states(connection, name)), None)))
 
     def describe(self, known_list: KnownList) -> None:
         """Change what a list does and says of itself; its entries stay. The list must be there."""
         _check(known_list)
-        with self._changing() as connection, tables.explained(self._path), tables.writing(connection):
+        with self._changing() as connection, tables.explained(self._path), sqlite_files.writing(connection):
             self._number(connection, known_list.name)
             if known_list.redistribute and any(each.agreement for each in progress.states(connection, known_list.name)):
                 raise KnownUsageError(known_list.name, "it is had under an agreement", "such a list is not passed on")
@@ -222,7 +223,7 @@ class Catalog:
 
         Readers do not wait meanwhile, writers do: about a second for each million hashes.
         """
-        with self._changing() as connection, tables.explained(self._path), tables.writing(connection):
+        with self._changing() as connection, tables.explained(self._path), sqlite_files.writing(connection):
             return upkeep.merge(connection, self._folder)
 
     def verify(self, *, repair: bool = False) -> tuple[KnownError, ...]:
@@ -235,7 +236,7 @@ class Catalog:
                 return (KnownError(str(self._path), f"is damaged: {said}", tables.RESTORE),)
         wrong = self._damage()
         if wrong and repair:
-            with self._changing() as connection, tables.explained(self._path), tables.writing(connection):
+            with self._changing() as connection, tables.explained(self._path), sqlite_files.writing(connection):
                 upkeep.rebuild(connection, self._folder)
             wrong = self._damage()
         return wrong
@@ -279,7 +280,7 @@ class Catalog:
                 # What was committed is, whether or not this succeeds; the next change tries again.
                 with suppress(sqlite3.Error, OSError):
                     staging.clear(self._writer)
-                    with tables.writing(self._writer):
+                    with sqlite_files.writing(self._writer):
                         upkeep.sweep(self._writer, self._folder)
 
     def _apply(
@@ -294,7 +295,7 @@ class Catalog:
     ) -> Imported:
         with tables.explained(self._path):
             doubled = staging.unique(connection)
-            with tables.writing(connection):
+            with sqlite_files.writing(connection):
                 changed = False
                 if isinstance(target, KnownList):
                     changed = self._describe(connection, target)

@@ -9,11 +9,12 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from fedi_safety.core import sqlite_files
 from fedi_safety.core.errors import KnownError, KnownUsageError
 from fedi_safety.core.known.types import Effect, Entry, HashKind, KnownList
 from fedi_safety.known import progress
@@ -79,7 +80,7 @@ def create(folder: Path, *, wait_s: float) -> sqlite3.Connection:
             if (before := _version(connection, path)) < VERSION:
                 if not before:
                     connection.execute("PRAGMA journal_mode=WAL")
-                with writing(connection):
+                with sqlite_files.writing(connection):
                     for version in range(_version(connection, path), VERSION):
                         for statement in _STEPS[version]:
                             connection.execute(statement)
@@ -133,19 +134,6 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 @contextmanager
-def writing(connection: sqlite3.Connection) -> Iterator[None]:
-    """Hold the one write transaction: committed on leaving, rolled back on any error."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-@contextmanager
 def reading(connection: sqlite3.Connection) -> Iterator[None]:
     """Hold one read transaction: every statement sees the same state."""
     connection.execute("BEGIN")
@@ -173,19 +161,9 @@ _MEANINGS: dict[int, tuple[type[KnownError], str, str]] = {
 }
 
 
-@contextmanager
-def explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> AbstractContextManager[None]:
     """Turn what SQLite and the system say into a `KnownError` about `path`; what only a programmer mends stays."""
-    try:
-        yield
-    except OSError as error:
-        raise KnownError(str(path), error.strerror or str(error), "check the disk and the folder's rights") from error
-    except sqlite3.Error as error:
-        meaning = _MEANINGS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
-        if meaning is None:
-            raise
-        kind, cause, remedy = meaning
-        raise kind(str(path), cause, remedy) from error
+    return sqlite_files.explained(path, _MEANINGS, KnownError)
 
 
 def list_row(known_list: KnownList) -> tuple[object, ...]:

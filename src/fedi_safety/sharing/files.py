@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from fedi_safety.core import sqlite_files
 from fedi_safety.core.errors import SharingError, SharingUsageError
 
 _WAIT_S = 60.0
@@ -27,19 +28,9 @@ _MEANINGS: dict[int, tuple[type[SharingError], str, str]] = {
 }
 
 
-@contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn what SQLite and the system say into a `SharingError` about `path`."""
-    try:
-        yield
-    except OSError as error:
-        raise SharingError(str(path), error.strerror or str(error), "check the disk and the folder's rights") from error
-    except sqlite3.Error as error:
-        meaning = _MEANINGS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
-        if meaning is None:
-            raise
-        kind, cause, remedy = meaning
-        raise kind(str(path), cause, remedy) from error
+def explained(path: Path) -> AbstractContextManager[None]:
+    """Turn what SQLite and the system say into a `SharingError` about `path`; what only a programmer mends stays."""
+    return sqlite_files.explained(path, _MEANINGS, SharingError)
 
 
 @contextmanager
@@ -52,7 +43,7 @@ def opened(path: Path, schema: str, application: int) -> Iterator[sqlite3.Connec
         try:
             if _application(connection) == 0:
                 connection.execute("PRAGMA journal_mode=WAL")
-                with writing(connection):
+                with sqlite_files.writing(connection):
                     if _application(connection) == 0:
                         for statement in schema.split(";\n"):
                             connection.execute(statement)
@@ -63,19 +54,6 @@ def opened(path: Path, schema: str, application: int) -> Iterator[sqlite3.Connec
             yield connection
         finally:
             connection.close()
-
-
-@contextmanager
-def writing(connection: sqlite3.Connection) -> Iterator[None]:
-    """Hold the one write transaction: committed on leaving, rolled back on any error."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 def write_secret(path: Path, text: str) -> None:

@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
+from fedi_safety.core import sqlite_files
 from fedi_safety.core.errors import SharingError, SharingUsageError
 from fedi_safety.core.wording.hints import hint
 from fedi_safety.sharing import files
@@ -157,7 +158,7 @@ class Log:
         if not NAME.fullmatch(name):
             remedy = "take your domain: small letters, digits, dots and dashes"
             raise SharingUsageError(f"the name {name!r}", "is not fit for a list that is shared", remedy)
-        with files.opened(self._path, _SCHEMA, _APPLICATION) as connection, files.writing(connection):
+        with files.opened(self._path, _SCHEMA, _APPLICATION) as connection, sqlite_files.writing(connection):
             if _state(connection) is None:
                 if not self._key_path.exists():
                     files.write_secret(self._key_path, SecretKey(self._random(32)).text)
@@ -180,7 +181,7 @@ class Log:
         with files.opened(self._path, _SCHEMA, _APPLICATION) as connection:
             now = int(self._now())
             connection.execute(_WANTED)
-            with files.writing(connection):
+            with sqlite_files.writing(connection):
                 given = iter(each for each in wanted if each.expires > now)
                 while batch := list(islice(given, _BATCH)):
                     rows = [_row(each) for each in batch]
@@ -202,7 +203,7 @@ class Log:
     def change_key(self) -> LogState:
         """Make a new key, named by a change that the old one signs, and sign the head with it."""
         with files.opened(self._path, _SCHEMA, _APPLICATION) as connection:
-            with files.writing(connection):
+            with sqlite_files.writing(connection):
                 old = self._key(connection)
                 self._next_key_path.unlink(missing_ok=True)
                 new = SecretKey(self._random(32))

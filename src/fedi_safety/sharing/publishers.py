@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedi_safety.core import sqlite_files
 from fedi_safety.core.errors import SharingError, SharingUsageError
 from fedi_safety.core.wording.hints import hint
 from fedi_safety.sharing import files
@@ -137,7 +138,7 @@ class Publishers:
         self, publisher: Callable[[], Publisher], changes: Iterable[Change], bounds: Bounds
     ) -> tuple[Publisher, Read]:
         """Keep a new publisher with what its log has, in one step. `publisher` is asked when all was read."""
-        with self._open() as connection, files.writing(connection):
+        with self._open() as connection, sqlite_files.writing(connection):
             done = self._take(connection, "", changes, bounds, first=True)
             made = publisher()
             if connection.execute("SELECT 1 FROM publishers WHERE name = ?", (made.name,)).fetchone():
@@ -156,7 +157,7 @@ class Publishers:
         self, before: Publisher, changes: Iterable[Change], reached: Callable[[], Known], expires: int, bounds: Bounds
     ) -> Read:
         """Keep what is new of a publisher and how far that was, in one step: all of it, or nothing."""
-        with self._open() as connection, files.writing(connection):
+        with self._open() as connection, sqlite_files.writing(connection):
             row = connection.execute("SELECT seq FROM publishers WHERE name = ?", (before.name,)).fetchone()
             if row is None or row[0] != before.seq:
                 raise SharingError(before.name, "another process read it meanwhile", "nothing is lost; fetch it again")
@@ -171,25 +172,25 @@ class Publishers:
 
     def failed(self, name: str, why: str) -> None:
         """Note that a publisher could not be asked, or was refused."""
-        with self._open() as connection, files.writing(connection):
+        with self._open() as connection, sqlite_files.writing(connection):
             query = "UPDATE publishers SET tried_s = ?, failure = ? WHERE name = ?"
             connection.execute(query, (self._now(), why, name))
 
     def set_mark(self, name: str, mark: int | None) -> None:
         """Note from where on its entries on the lists were not compared with what was judged before."""
-        with self._open() as connection, files.writing(connection):
+        with self._open() as connection, sqlite_files.writing(connection):
             connection.execute("UPDATE publishers SET mark = ? WHERE name = ?", (mark, name))
 
     def set_group(self, name: str, group: str) -> None:
         """Put a publisher into another group."""
         self.get(name)
-        with self._open() as connection, files.writing(connection):
+        with self._open() as connection, sqlite_files.writing(connection):
             connection.execute("UPDATE publishers SET circle = ? WHERE name = ?", (group, name))
 
     def leave(self, name: str) -> int:
         """Forget a publisher and its entries; return how many these were."""
         self.get(name)
-        with self._open() as connection, files.writing(connection):
+        with self._open() as connection, sqlite_files.writing(connection):
             connection.execute("DELETE FROM publishers WHERE name = ?", (name,))
             return connection.execute("DELETE FROM entries WHERE publisher = ?", (name,)).rowcount
 
@@ -202,7 +203,7 @@ class Publishers:
 
     def looked(self, name: str, ids: Iterable[str], held: dict[str, str]) -> None:
         """Note of entries, by their id, that they were looked at once more, and why some are held."""
-        with self._open() as connection, files.writing(connection):
+        with self._open() as connection, sqlite_files.writing(connection):
             query = "UPDATE entries SET looked = looked + 1 WHERE publisher = ? AND id = ?"
             connection.executemany(query, ((name, each) for each in ids))
             query = "UPDATE entries SET held = ? WHERE publisher = ? AND id = ? AND held <> ?"
@@ -210,7 +211,7 @@ class Publishers:
 
     def release(self, name: str, entry: str) -> None:
         """Let an entry count that was held, by a person's word. Raises `SharingUsageError` where none is held."""
-        with self._open() as connection, files.writing(connection):
+        with self._open() as connection, sqlite_files.writing(connection):
             query = "UPDATE entries SET held = ? WHERE publisher = ? AND id = ? AND held NOT IN ('', ?)"
             if not connection.execute(query, (RELEASED, name, entry, RELEASED)).rowcount:
                 raise SharingUsageError(

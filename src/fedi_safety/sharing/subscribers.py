@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedi_safety.core import sqlite_files
 from fedi_safety.core.errors import SharingUsageError
 from fedi_safety.core.wording.hints import hint
 from fedi_safety.sharing import files
@@ -58,7 +59,7 @@ class Subscribers:
             cause = f"a subscriber's name has 1 to {_NAME_CHARACTERS} printable characters"
             raise SharingUsageError(name or "subscriber", cause, "take the instance's domain")
         token = "fss_" + secrets.token_urlsafe(_TOKEN_BYTES)
-        with files.opened(self._path, _SCHEMA, _APPLICATION) as connection, files.writing(connection):
+        with files.opened(self._path, _SCHEMA, _APPLICATION) as connection, sqlite_files.writing(connection):
             query = "SELECT 1 FROM subscribers WHERE name = ? AND revoked_s IS NULL"
             if connection.execute(query, (name,)).fetchone():
                 remedy = f"{hint('hashes subscribers --revoke {}', name)} first takes the old token back"
@@ -69,7 +70,7 @@ class Subscribers:
 
     def revoke(self, name: str) -> None:
         """Let nobody in by this subscriber's token any more."""
-        with files.opened(self._path, _SCHEMA, _APPLICATION) as connection, files.writing(connection):
+        with files.opened(self._path, _SCHEMA, _APPLICATION) as connection, sqlite_files.writing(connection):
             query = "UPDATE subscribers SET revoked_s = ? WHERE name = ? AND revoked_s IS NULL"
             if not connection.execute(query, (self._now(), name)).rowcount:
                 remedy = f"{hint('hashes subscribers')} names those who have one"
@@ -92,7 +93,7 @@ class Subscribers:
 
 
 def _asked(connection: sqlite3.Connection, name: str, at_s: float) -> None:
-    with files.writing(connection):
+    with sqlite_files.writing(connection):
         query = "UPDATE subscribers SET asked_s = ?, requests = requests + 1 WHERE name = ?"
         connection.execute(query, (at_s, name))
 

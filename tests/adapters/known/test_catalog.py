@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedi_safety.core import sqlite_files
 from fedi_safety.core.errors import KnownError, KnownUsageError
 from fedi_safety.core.known.types import Effect, Entry, HashKind, Hit, KnownList
 from fedi_safety.core.types import Fingerprints
@@ -294,7 +295,7 @@ def test_a_reader_never_waits_for_a_writer(catalog: Catalog, tmp_path: Path, sma
     catalog.put(KnownList("a"), entries(MANY[:60]))
     images = catalog.images()
     writer = tables.create(tmp_path / "known", wait_s=1)
-    with tables.writing(writer):
+    with sqlite_files.writing(writer):
         writer.execute("DELETE FROM entries")
         assert len(images.near(MANY[:1])[0]) == 1 and len(catalog.images().near(MANY[:1])[0]) == 1
         with Catalog(tmp_path / "known", wait_s=0.05) as other, pytest.raises(KnownError, match="another process"):
