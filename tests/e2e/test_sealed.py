@@ -117,7 +117,9 @@ def test_what_is_over_is_destroyed_and_what_is_held_stays(instance: Instance) ->
     names = {seal.key: seal.name for seal in instance.seals()}
     held, *over = sorted(names)
     assert instance.run("hold", held, "--reason", "the police asked").code == 0
-    time.sleep(max(0.0, max(seal.expires_at or 0.0 for seal in instance.seals()) - time.time()))  # a quick machine waits
+    time.sleep(
+        max(0.0, max(seal.expires_at or 0.0 for seal in instance.seals()) - time.time())
+    )  # a quick machine waits
     done = instance.run("apply", "--yes")
     assert done.code == 0, done
     assert [p.name for p in (instance.folder / "vault").iterdir()] == [names[held]]
@@ -270,6 +272,14 @@ def test_init_proposes_seal_and_hold_first_where_a_key_is_named(
     settings = load_settings(str(place))
     assert (settings.act, settings.law.preset, settings.seal.recipients) == (None, "seal-and-hold", (public(),))
     assert settings.seal.vault == str(vault) and list(vault.iterdir()) == []
+    place.unlink()
+    asked = (("Enter: report", "seal-and-hold"), ("choose again", ""), ("Your choice", "seal-and-hold"))
+    keys = (("choose again", str(key())), ("choose again", public()))
+    done = on_terminal("init", *given, answers=(*asked, *keys))
+    assert done.code == 0 and "or choose report for now" in done.out and "it is a secret key" in done.out, done.out
+    settings = load_settings(str(place))
+    assert (settings.act, settings.law.preset, settings.seal.recipients) == (None, "seal-and-hold", (public(),))
+    assert settings.seal.vault == str(tmp_path / "data" / "fedi-safety" / "vault")
     place.unlink()
     check_one_line_error(program("init", *given, "--act", "seal-and-hold"), 2, "give --recipient")
     check_one_line_error(program("init", *given, "--act", "report", "--recipient", str(key())), 2, "it is a secret key")

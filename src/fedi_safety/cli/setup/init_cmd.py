@@ -78,7 +78,7 @@ def init(
     word = questions.server(sh, given.server)
     where = questions.store(sh, given.store, word)
     names = questions.detectors(sh, given.detectors)
-    done = questions.act(sh, given.act, where, seal)
+    done, seal = questions.act(sh, given.act, where, seal)
     chosen = FirstSettings(
         word,
         where.written,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fedi_safety.app.stores import Target
     from fedi_safety.cli.shell import Shell
     from fedi_safety.config.schema import Seal, Settings
+    from fedi_safety.core.ports import Store
 
 T = TypeVar("T")
 _COLUMNS = 78
@@ -255,40 +256,32 @@ def sealing(sh: Shell, recipients: Sequence[str], vault: str | None) -> Seal | N
     return Seal(recipients=keys, vault=place)
 
 
-def act(sh: Shell, given: str | None, place: Place, seal: Seal | None = None) -> str:
-    """Return what is done about condemned objects, tried as far as it removes: an action, or a preset of law.
+def act(sh: Shell, given: str | None, place: Place, seal: Seal | None = None) -> tuple[str, Seal | None]:
+    """Return what is done about condemned objects, an action or a preset of law, and for whose keys copies are sealed.
 
-    Where a key is named that opens sealed copies, the presets that seal come first: a removal by a machine should be
-    one that can be undone.
+    It is tried as far as it removes. The presets that seal come first: a removal by a machine should be one that can be
+    undone. Where nobody named a key yet, whoever chooses one on a terminal is asked for it.
     """
     from fedi_safety.app.consent import possible_acts
-    from fedi_safety.app.store_rights import store_rights
     from fedi_safety.core.sealing.law import PRESETS, Preset
 
     opened = place.target.open()
-    settings = place.settings if seal is None else place.settings.model_copy(update={"seal": seal})
-    presets = [] if seal is None else [preset for preset in Preset if PRESETS[preset].seals]
-    acts = [kind.value for kind in possible_acts(settings, opened)]
+    presets = [preset for preset in Preset if PRESETS[preset].seals] if seal is not None or given is None else []
+    acts = [kind.value for kind in possible_acts(_with_seal(place.settings, seal), opened)]
     words = (*presets, NO_ACT, *(word for word in acts if seal is None or word != "seal"))
-    first = str(words[0])
+    first = NO_ACT if seal is None else str(words[0])
 
-    def take(word: str) -> str:
+    def take(word: str) -> tuple[str, Seal | None]:
         word = word.lower() or first
         if word not in words:
             remedy = f"use one of: {', '.join(words)}{did_you_mean(word, words)}"
             if word in [*Preset, "seal"] and seal is None:
                 remedy = "give --recipient, a public key whose secret half is not on this machine (docs/seal.md)"
             raise UsageError(f"act {word}", f"it cannot be had for {opened.url}", remedy)
+        sealed = _asked_key(sh, word) if word in presets and seal is None else seal
         if word != NO_ACT:
-            tried = "seal" if word in presets else word
-            rights = store_rights(opened, settings.model_copy(update={"act": tried}))
-            if rights.removed.held is False:
-                remedy = f"or choose {NO_ACT}"
-                raise StoreUsageError(opened.url, f"act {word}: {rights.removed.detail}", remedy)
-            if tried == "seal":
-                _tell(sh, _try_vault(settings, opened.url))
-            _tell(sh, rights.text)
-        return word
+            _try_removal(sh, opened, _with_seal(place.settings, sealed), word, "seal" if word in presets else word)
+        return word, sealed
 
     wide = max(7, *map(len, words))
     meanings = (
@@ -299,6 +292,35 @@ def act(sh: Shell, given: str | None, place: Place, seal: Seal | None = None) ->
         return ask(sh, given, before, f"Your choice (Enter: {first}):", take)
     finally:
         opened.close()
+
+
+def _with_seal(settings: Settings, seal: Seal | None) -> Settings:
+    return settings if seal is None else settings.model_copy(update={"seal": seal})
+
+
+def _asked_key(sh: Shell, word: str) -> Seal:
+    """Ask for the public key that a preset needs. Raises `UsageError` where none is given."""
+    before = ("Whose key opens the sealed copies? Made on another machine by: age-keygen -o key.txt",)
+
+    def take(key: str) -> Seal | None:
+        return sealing(sh, [key], None) if key else None
+
+    seal = ask(sh, None, before, "Its public half, age1... (Enter: choose again):", take)
+    if seal is None:
+        raise UsageError(f"act {word}", "nobody is named who could open what is sealed", f"or choose {NO_ACT} for now")
+    return seal
+
+
+def _try_removal(sh: Shell, store: Store, settings: Settings, word: str, tried: str) -> None:
+    """Try what is chosen as far as it removes, and say what was found. Raises `StoreUsageError` where it cannot be."""
+    from fedi_safety.app.store_rights import store_rights
+
+    rights = store_rights(store, settings.model_copy(update={"act": tried}))
+    if rights.removed.held is False:
+        raise StoreUsageError(store.url, f"act {word}: {rights.removed.detail}", f"or choose {NO_ACT}")
+    if tried == "seal":
+        _tell(sh, _try_vault(settings, store.url))
+    _tell(sh, rights.text)
 
 
 def _try_vault(settings: Settings, store: str) -> str:
