@@ -20,6 +20,7 @@ import pytest
 from fedi_safety.core.runs import ACTED_LOGGER
 from fedi_safety.core.wording.hints import Called, call
 from support import ledgers, needs
+from support.program import ENVIRONMENT
 from support.share import QUICK_SHARE, SEED, SOAK_TIMES, USUAL_EXAMPLES, Share
 
 SRC = Path(__file__).parent.parent / "src"
@@ -39,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--needs", metavar="NAMES", help="leave out what needs more than these (support/needs.py)")
     group.addoption("--had", metavar="NAMES", help="leave out what needs no more than these: it ran before")
     group.addoption("--only", choices=KINDS, help="what may run beside others, or what must run alone (`quiet`)")
+    group.addoption("--files", metavar="FILES", help="collect no others: nothing else that is wanted is elsewhere")
     group.addoption("--figures", type=Path, metavar="FILE", help="write what came of the run into a file")
     group.addoption("--soak", action="store_true", help="large counts in full, instead of a share")
     group.addoption("--seed", type=int, default=SEED, help="what the shares are drawn by")
@@ -48,7 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if (SRC.parent / ".env").exists():
         raise pytest.UsageError(f"{SRC.parent / '.env'} configures what the tests start; move it away")
     config.stash[_FIGURES] = []
-    config.stash[_LEFT] = {"needs": {}, "tests": 0, "alone": 0}
+    config.stash[_LEFT] = {"needs": {}, "tests": 0, "lacking": [], "alone": []}
     os.umask(0o022)
     ledgers.share_compiled()
     # No deadline for an example: the machine may be busy.
@@ -63,6 +65,14 @@ def _names(said: str | None) -> frozenset[str] | None:
     return None if said is None else frozenset(filter(None, said.split(",")))
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Make no module of what a former part has seen whole."""
+    files = _names(config.option.files)
+    if files is None or collection_path.suffix != ".py":
+        return None
+    return None if str(collection_path.relative_to(config.rootpath)) in files else True
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what was not asked for, and try once more what failed among real servers, where time is real.
@@ -75,17 +85,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left: Counter[str] = Counter()
     chosen: list[pytest.Item] = []
     others: list[pytest.Item] = []
-    lacking = alone = 0
+    tests = 0
+    lacking: set[str] = set()
+    alone: set[str] = set()
     for item in items:
         needed, quiet = needs.of(item), item.get_closest_marker("quiet") is not None
         lacks = choice.lacking(needed)
         left.update(lacks)
-        lacking += bool(lacks)
-        alone += quiet and not lacks
+        tests += bool(lacks)
+        if lacks or quiet:
+            (lacking if lacks else alone).add(item.nodeid.partition("::")[0])
         (chosen if choice.takes(needed, quiet) else others).append(item)
         if needed & needs.SERVERS.keys():
             item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=2))
-    config.stash[_LEFT] = {"needs": dict(left), "tests": lacking, "alone": alone}
+    config.stash[_LEFT] = {"needs": dict(left), "tests": tests, "lacking": sorted(lacking), "alone": sorted(alone)}
     if others:
         config.hook.pytest_deselected(items=others)
         items[:] = chosen
@@ -163,10 +176,10 @@ def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             monkeypatch.delenv(name)
     for name in ("no_proxy", "NO_PROXY"):  # a proxy is for the world, not for what the tests start
         monkeypatch.setenv(name, "localhost,127.0.0.1,::1")
-    monkeypatch.setenv("LC_ALL", "C.UTF-8")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("FEDI_SAFETY_ROOT", str(tmp_path / "root"))  # no /etc and no /var/lib of this machine
-    monkeypatch.setenv("PYTHONPATH", str(SRC))
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(home)
     return home

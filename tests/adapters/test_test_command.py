@@ -145,9 +145,38 @@ def test_a_run_leaves_out_what_needs_more_and_starts_nothing_unasked(tmp_path: P
     assert re.findall(r"::test_(\S+) FAILED", said) == ["that_forgot_to_say_so"]
     assert "this test starts OpenSSH's sshd, and is not marked by needs('sftp')" in said
     assert figures["outcomes"] == {"passed": 7, "failed": 1, "deselected": 8}
-    assert figures["left"] == {"needs": {"sftp": 2, "long": 6}, "tests": 7, "alone": 1}
+    here = ["test_suite.py"]
+    assert figures["left"] == {"needs": {"sftp": 2, "long": 6}, "tests": 7, "lacking": here, "alone": here}
     assert [name.rpartition("_")[2] for name in figures["failed"]] == ["so"]
     assert len(figures["slowest"]) == 10
+    (tmp_path / "test_whole.py").write_text("raise AssertionError('this was seen whole before')")
+    said, figures = suite(tmp_path, "--needs=s3,sftp", "--had=s3", "--only=beside", "--files=test_suite.py")
+    assert re.findall(r"::test_(\S+) PASSED", said) == ["of_two_kinds[far]"]
+
+
+def test_a_later_part_looks_only_where_the_former_left_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    left = [
+        {"needs": {"s3": 1}, "tests": 1, "lacking": ["a.py", "b.py"], "alone": ["c.py"]},
+        {"needs": {}, "tests": 0, "lacking": [], "alone": ["b.py"]},
+        {"needs": {}, "tests": 0, "lacking": [], "alone": []},
+    ]
+
+    def part(self: run.Parts, *arguments: str, jobs: int) -> dict[str, Any]:
+        ran.append(" ".join(arguments))
+        self.codes.append(0)
+        return {"left": left[len(ran) - 1]}
+
+    monkeypatch.setattr(run.Parts, "_run", part)
+    parts = run.Parts([])
+    parts.beside("first", jobs=2)
+    assert parts.left == left[0]
+    parts.beside("second", jobs=2)
+    parts.by_themselves("last")
+    assert ran == [
+        *("first --only=beside", "second --only=beside --files=a.py,b.py", "last --only=alone --files=b.py,c.py"),
+    ]
+    assert parts.left == left[1]  # what the last part saw was not all
 
 
 FREE, S3, BOTH = frozenset[str](), frozenset({"s3"}), frozenset({"s3", "sftp"})
@@ -183,12 +212,12 @@ def test_a_need_that_nobody_knows_is_refused(request: pytest.FixtureRequest) -> 
 
 
 def test_what_was_left_out_is_named_with_its_count_and_what_runs_it() -> None:
-    lines = run.left_out({"needs": {"long": 3, "s3": 12}, "tests": 14, "alone": 0})
+    lines = run.left_out({"needs": {"long": 3, "s3": 12}, "tests": 14})
     assert lines[0].startswith("not run: 14 tests")
     assert lines[1] == f"    12  s3          {needs.SERVERS['s3']}: ./dev test --servers s3"
     assert lines[2] == f"     3  long        {needs.GROUPS['long']}: ./dev test --all"
     assert lines[3].endswith("./dev parity")
-    assert run.left_out({"needs": {}, "tests": 0, "alone": 0}) == lines[3:]
+    assert run.left_out({"needs": {}, "tests": 0}) == lines[3:]
 
 
 # --- what a machine without a thing gets
@@ -273,7 +302,7 @@ def test_without_a_dockerd_all_else_runs_and_the_last_line_says_why(
     steps = {name: replace(step, check=partial(check, name)) for name, step in prepare.STEPS.items()}
     monkeypatch.setattr(prepare, "STEPS", steps)
     monkeypatch.setattr(prepare, "make", make)
-    monkeypatch.setattr(run.Parts, "run", part)
+    monkeypatch.setattr(run.Parts, "_run", part)
     assert run.main(["--all"]) == 0
     assert ran and all("docker" not in arguments[0] for arguments in ran)  # not run, and so not counted as passed
     last = capsys.readouterr().out.splitlines()[-1]
@@ -334,12 +363,16 @@ _MODULE = """
 import os
 from pathlib import Path
 
+from support import forked
+
 FOLDER = Path(__file__).parent
 with (FOLDER / "made").open("a") as made:
     made.write(f"{__name__} {os.getpid()}\\n")
 
 def test_runs():
     (FOLDER / f"ran-{__name__}").write_text(f"{os.getpid()} {os.environ['PYTEST_XDIST_WORKER']}")
+    (forks,) = forked._servers.values()
+    (FOLDER / f"forks-{__name__}").write_text(str(os.fstat(forks.fileno()).st_ino))
     assert "two" not in __name__
 """
 
@@ -360,6 +393,7 @@ def test_the_modules_of_the_tests_are_made_once_for_all_workers(tmp_path: Path) 
     assert len((tmp_path / "made").read_text().splitlines()) == 2
     ran = dict((tmp_path / f"ran-{name}").read_text().split() for name in made)
     assert len(ran) == 2 and not ran.keys() & set(made.values())
+    assert len({path.read_text() for path in tmp_path.glob("forks-*")}) == 1  # and what forks the program, too
 
 
 def test_where_nothing_forks_a_worker_is_started(tmp_path: Path) -> None:

@@ -25,7 +25,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cache
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -43,13 +42,20 @@ def _fixed(environment: Mapping[str, str]) -> frozenset[tuple[str, str]]:
 
 
 _asked: Counter[frozenset[tuple[str, str]]] = Counter()
+_servers: dict[frozenset[tuple[str, str]], socket.socket] = {}
 
 
 def worth_it(environment: Mapping[str, str]) -> bool:
     """Whether a process that forks is to be had for this environment; not for the first that begins like it."""
     fixed = _fixed(environment)
     _asked[fixed] += 1
-    return sys.platform == "linux" and _asked[fixed] > 1
+    return sys.platform == "linux" and (fixed in _servers or _asked[fixed] > 1)
+
+
+def begin(environment: Mapping[str, str]) -> None:
+    """Have a process that forks make its imports from now on, for this one and for all that fork from it hereafter."""
+    if sys.platform == "linux":
+        _server(_fixed(environment))
 
 
 def run(
@@ -103,9 +109,14 @@ def _umask() -> int:
     return mask
 
 
-@cache
 def _server(fixed: frozenset[tuple[str, str]]) -> socket.socket:
-    """Start a process that forks; it ends with this one."""
+    """Return the way to a process that forks, started if need be; it ends when nobody holds that way any more."""
+    if fixed not in _servers:
+        _servers[fixed] = _start(fixed)
+    return _servers[fixed]
+
+
+def _start(fixed: frozenset[tuple[str, str]]) -> socket.socket:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     environment = {**dict(os.environ.items() - _fixed(os.environ)), **dict(fixed)}
     paths = [str(Path(__file__).parents[1]), environment.get("PYTHONPATH", "")]
@@ -117,9 +128,12 @@ def _server(fixed: frozenset[tuple[str, str]]) -> socket.socket:
             env=environment | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
         )
 
+    started_by = os.getpid()
+
     def end() -> None:
         ours.close()
-        serving.wait(10)
+        if os.getpid() == started_by:
+            serving.wait(10)
 
     atexit.register(end)
     return ours

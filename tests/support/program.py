@@ -32,6 +32,9 @@ label = "nsfw"
 
 TIMEOUT_S = 120.0
 
+ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+"""What every test has set, of what a process is given before Python begins."""
+
 FIRST = ("--act", "delete", "--without-dry-run")
 """What a first real run on a store is told where no dry run was made."""
 

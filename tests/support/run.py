@@ -117,12 +117,26 @@ class Parts:
         self.outcomes: Counter[str] = Counter()
         self.failed: list[str] = []
         self.slowest: list[tuple[float, str]] = []
-        self.left: dict[str, Any] = {"needs": {}, "tests": 0, "alone": 0}
+        self.left: dict[str, Any] = {"needs": {}, "tests": 0, "lacking": []}
+        self.alone: set[str] = set()
         self.codes: list[int] = []
         self.began = time.monotonic()
 
-    def run(self, *arguments: str, jobs: int) -> None:
-        """Run one part; whatever it leaves out is what is left out by all."""
+    def beside(self, *arguments: str, jobs: int) -> None:
+        """Run one part, of what can run beside others; whatever it leaves out is what is left out by all."""
+        if found := self._run(*arguments, "--only=beside", *self._in(self.left["lacking"]), jobs=jobs):
+            self.left = found["left"]
+            self.alone.update(self.left["alone"])
+
+    def by_themselves(self, *arguments: str) -> None:
+        """Run what must be alone."""
+        self._run(*arguments, "--only=alone", *self._in(sorted(self.alone)), jobs=0)
+
+    def _in(self, files: Sequence[str]) -> list[str]:
+        """Return the option to look into these files alone, where a part ran before: that saves its imports."""
+        return [f"--files={','.join(files)}"] if self.codes else []
+
+    def _run(self, *arguments: str, jobs: int) -> dict[str, Any] | None:
         with tempfile.TemporaryDirectory() as folder, ExitStack() as collected:
             figures = Path(folder) / "figures.json"
             workers = ["-n", "0"]
@@ -132,12 +146,12 @@ class Parts:
             done = subprocess.run([*command, f"--figures={figures}", *self.options], cwd=ROOT, check=False)
             self.codes.append(done.returncode)
             if not figures.exists():
-                return
-            found = json.loads(figures.read_text())
+                return None
+            found: dict[str, Any] = json.loads(figures.read_text())
         self.outcomes.update(found["outcomes"])
         self.failed += found["failed"]
         self.slowest = sorted([*self.slowest, *map(tuple, found["slowest"])], reverse=True)[:10]
-        self.left = found["left"]
+        return found
 
     @property
     def over(self) -> bool:
@@ -243,7 +257,7 @@ def run(wanted: set[str], preparing: Preparing, parts: Parts, jobs: int) -> int:
         ready = wanted - set(preparing.waiting) - preparing.absent.keys()
         before = () if had is None else (f"--had={','.join(sorted(had))}",)
         preparing.hush(True)
-        parts.run(f"--needs={','.join(sorted(ready))}", *before, "--only=beside", jobs=jobs)
+        parts.beside(f"--needs={','.join(sorted(ready))}", *before, jobs=jobs)
         preparing.hush(False)
         had = ready
         if ready == wanted - preparing.absent.keys() or parts.over:
@@ -255,9 +269,9 @@ def run(wanted: set[str], preparing: Preparing, parts: Parts, jobs: int) -> int:
             break
     for line in preparing.refusals:
         say(f"./dev test: {line}")
-    if parts.left["alone"] and not parts.over:
+    if parts.alone and not parts.over:
         say("\nalone, for they measure time or memory:")
-        parts.run(f"--needs={','.join(sorted(had))}", "--only=alone", jobs=0)
+        parts.by_themselves(f"--needs={','.join(sorted(had))}")
     for line in [*parts.text(), *(f"not run: what needs {line}" for line in preparing.absent.values())]:
         say(line)
     return MISUSE if preparing.refusals else parts.code

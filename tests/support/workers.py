@@ -67,10 +67,11 @@ def serve(control: int) -> None:
     import pytest
     from hypothesis import strategies
 
-    from support import forked
+    from support import forked, program
 
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    forked.begin({**os.environ, **program.ENVIRONMENT})  # meanwhile, on another core
     with (
         Path(os.devnull).open("w") as nowhere,
         contextlib.redirect_stdout(nowhere),
