@@ -13,25 +13,29 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 EVERY_S = 10.0
 """How often a line is written where no terminal is."""
 _DRAWN_S = 0.25
-_PINNED = re.compile(r"^[A-Za-z0-9][\w.-]*==", re.MULTILINE)
+_MOST_AT_ONCE = 4
+_LEAST_EACH = 20  # packages, for which one more start of pip is worth it
+_PINNED = re.compile(r"^[A-Za-z0-9][\w.-]*(\[.*\])?==", re.MULTILINE)
 _COLLECTING = re.compile(r"Collecting ([A-Za-z0-9][\w.-]*)==")
 _HAD = "Requirement already satisfied: "
 _SIZE = re.compile(r"\s+Downloading \S+ \((.+)\)")
 
 
 class Progress:
-    """What pip has done so far, read off what it prints and of what lies in the environment."""
+    """What pip has done so far, or several together, read off what they print and of what lies in the environment."""
 
-    def __init__(self, pinned: int) -> None:
-        """Begin with nothing done of so many."""
+    def __init__(self, pinned: int, pips: int = 1) -> None:
+        """Begin with nothing done of so many, by so many pips."""
         self._lock = threading.Lock()
         self._total = pinned
         self._fetched = 0
@@ -39,7 +43,7 @@ class Progress:
         self._name = ""
         self._size = ""
         self._began = time.time()
-        self._installing = False
+        self._fetching = pips
 
     def read(self, line: str) -> None:
         """Take a line of pip's."""
@@ -54,13 +58,18 @@ class Progress:
             elif found := _SIZE.match(line):
                 self._size = f", {found[1]}"
             elif line.startswith("Installing collected packages"):
-                self._installing = True
+                self._fetching -= 1
+
+    def follow(self, lines: Iterable[str]) -> None:
+        """Take all that a pip says."""
+        for line in lines:
+            self.read(line.rstrip("\n"))
 
     def text(self) -> str:
         """Return how far it is, in a few words."""
         with self._lock:
             total = self._total - self._had
-            if self._installing:
+            if self._fetching <= 0:
                 return f"installing: {min(self._installed(), total)} of {total} packages"
             now = f" ({self._name}{self._size})" if self._name else ""
             return f"fetching: {self._fetched} of {total} packages{now}"
@@ -103,34 +112,60 @@ class Line:
 
 
 def install(lock: Path, command: list[str]) -> int:
-    """Run pip with `command` and say how far it is; return what it ended with."""
-    progress, line, over = Progress(len(_PINNED.findall(lock.read_text("utf-8")))), Line(), threading.Event()
+    """Run pip with `command` and say how far it is; return what it ended with.
+
+    Of a long lock several pips install a share each: most of their time is a processor's, and each takes one.
+    """
+    text = lock.read_text("utf-8")
+    pinned = len(_PINNED.findall(text))
+    shares = split(text, max(1, min(_MOST_AT_ONCE, len(os.sched_getaffinity(0)), pinned // _LEAST_EACH)))
+    progress, line, over = Progress(pinned, len(shares)), Line(), threading.Event()
 
     def draw() -> None:
         while not over.wait(line.every_s):
             line.show(progress.text())
 
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([*command, "--progress-bar", "off"], text=True, errors="replace", **pipes) as pip:
-        faults = threading.Thread(target=_pass_on, args=(pip.stderr, line, over), daemon=True)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+        pips = []
+        for number, share in enumerate(shares):
+            (place := Path(folder) / str(number) / lock.name).parent.mkdir()
+            place.write_text(share, "utf-8")
+            mine = [str(place) if word == str(lock) else word for word in command]
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            begun = subprocess.Popen([*mine, "--progress-bar", "off"], text=True, errors="replace", **pipes)
+            pips.append(running.enter_context(begun))
+        reading = [threading.Thread(target=progress.follow, args=(pip.stdout,), daemon=True) for pip in pips]
+        reading += [threading.Thread(target=_pass_on, args=(pip.stderr, line, over), daemon=True) for pip in pips]
         drawing = threading.Thread(target=draw, daemon=True)
-        faults.start()
-        drawing.start()
+        for thread in (*reading, drawing):
+            thread.start()
         try:
-            for text in pip.stdout or ():
-                progress.read(text.rstrip("\n"))
-            faults.join()
-            code = pip.wait()
+            for thread in reading:
+                thread.join()
+            code = next(filter(None, [pip.wait() for pip in pips]), 0)
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             over.set()
-            pip.terminate()
+            for pip in pips:
+                pip.terminate()
             code = 130
         over.set()
-        for thread in (faults, drawing):
+        for thread in (*reading, drawing):
             thread.join()
     line.say()
     return code
+
+
+def split(lock: str, count: int) -> list[str]:
+    """Deal what a lock pins, each with its hashes, into so many locks; whatever is no pin is in all of them."""
+    shares, pins = [""] * count, 0
+    for entry in re.split(r"(?m)^(?=\S)", lock):
+        if _PINNED.match(entry):
+            shares[pins % count] += entry
+            pins += 1
+        else:
+            shares = [share + entry for share in shares]
+    return shares
 
 
 def _pass_on(faults: Iterable[str], line: Line, over: threading.Event) -> None:

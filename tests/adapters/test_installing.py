@@ -127,6 +127,45 @@ def test_without_a_terminal_a_plain_line_comes_now_and_then(
     assert [line for line in told if line in DONE] == DONE, told
 
 
+def test_a_long_lock_is_installed_in_shares_that_have_every_pin_once(tmp_path: Path) -> None:
+    """As many as there are processors; what one of them ends with is what it all ends with."""
+    module = runpy.run_path(str(ROOT / "tools/install.py"))
+    for name in ("requirements.lock", "requirements-dev.lock"):
+        text = (ROOT / name).read_text("utf-8")
+        for count in (1, 2, 3):
+            shares = module["split"](text, count)
+            pins = [[line for line in share.splitlines() if "==" in line] for share in shares]
+            assert sorted(pin for share in pins for pin in share) == sorted(
+                line for line in text.splitlines() if "==" in line
+            )
+            assert all("--hash=sha256:" in share for share in shares)
+            assert max(map(len, pins)) - min(map(len, pins)) <= 1
+    (tmp_path / "requirements.lock").write_text("".join(f"p{number}==1.0\n" for number in range(5)))
+    said = tmp_path / "said"
+    pip = [
+        *(sys.executable, "-c", "import pathlib, sys\n"
+          "names = pathlib.Path(sys.argv[2]).read_text().split()\n"
+          "pathlib.Path(sys.argv[1], names[0]).write_text(' '.join(names))\n"
+          "sys.exit(7 if 'p1==1.0' in names else 0)"),
+        *(str(said), str(tmp_path / "requirements.lock")),
+    ]  # fmt: skip
+    said.mkdir()
+    install = module["install"]
+    install.__globals__.update(_LEAST_EACH=2, _MOST_AT_ONCE=2, os=Cores())
+    assert install(tmp_path / "requirements.lock", pip) == 7
+    shares = sorted(path.read_text() for path in said.iterdir())
+    assert shares == ["p0==1.0 p2==1.0 p4==1.0", "p1==1.0 p3==1.0"]
+
+
+class Cores:
+    """A machine with four of them."""
+
+    environ = os.environ
+
+    def sched_getaffinity(self, _pid: int) -> set[int]:
+        return set(range(4))
+
+
 class Site:
     """Where packages lie, for the one that counts them."""
 
