@@ -36,10 +36,10 @@ from bench.measure import ROOT, fedi_safety, machine, machine_line, run, write_r
 from fedi_safety.app.engine import measurable
 from fedi_safety.app.ledger import SystemClock
 from fedi_safety.app.replay import Rejudge
-from fedi_safety.cli.text.lookup import reason_text
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.types import Scores
+from fedi_safety.core.wording.reasons import reason_text
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.policies import PRESETS, load_policy
 

@@ -62,6 +62,14 @@ PLANTED: dict[str, tuple[str, Callable[[Path], None]]] = {
         "The ledger is behind its ports",
         add("app/scan", "import fedi_safety.ledger.database.sqlite"),
     ),
+    "a notification reports to an authority": (
+        "Nothing is sent to an authority but by a person's command",
+        add("watch/daemon", "def late():\n    from fedi_safety.app.cybertip import send"),
+    ),
+    "a scan speaks with an authority": (
+        "Nothing is sent to an authority but by a person's command",
+        add("app/scan", "import fedi_safety.clients.cybertipline"),
+    ),
     "the core counts": ("The core uses the standard library only", add("core/policy/rules", "import numpy")),
     "the parent decodes": (
         "The parent never decodes",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from fedi_safety.cli.text.lookup import reason_json, reason_text
+from fedi_safety.cli.text.lookup import reason_json
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.types import FactorHit, RuleHit
+from fedi_safety.core.wording.reasons import reason_text
 from fedi_safety.ledger import codec
 
 HIT = RuleHit(

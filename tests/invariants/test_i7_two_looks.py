@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from fedi_safety.app.replay import Rejudge, preview
-from fedi_safety.cli.text.lookup import reason_json, reason_text
+from fedi_safety.cli.text.lookup import reason_json
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.enums import Detail, MediaType, Reason, Verdict
 from fedi_safety.core.errors import Unscannable
@@ -26,6 +26,7 @@ from fedi_safety.core.pictures import VIEW_BITS
 from fedi_safety.core.pipeline import Stages
 from fedi_safety.core.policy import ClearingBound, Policy, Rule, decide, judge, nearly
 from fedi_safety.core.types import Content, Decoded, Frame, Judged, Judgement, Object, Scores, Signal
+from fedi_safety.core.wording.reasons import reason_text
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from fedi_safety.policies import PRESETS, load_policy
 from support.fakes import FakeClock, FakeDecoder, FakeDetector, red_circles, text_frame

@@ -50,6 +50,7 @@ _COMMANDS = {
     "hold": "sealed.keeping:hold",
     "release": "sealed.keeping:release",
     "filed": "sealed.keeping:filed",
+    "evidence": "evidence.commands:evidence",
     "calibrate": "calibrate_cmd:calibrate",
     "policy": "policy_cmd:commands",
     "concepts": "concepts.commands:commands",
@@ -69,7 +70,7 @@ _GOES_ON = "interrupted; nothing is lost, and what was done is on record: the sa
 # What has work to finish though nobody reads what it says; its exit code tells how that ended.
 _WORK = frozenset(
     {"init", "scan", "apply", "watch", "worker", "serve", "confirm", "dismiss", "trace", "models", "import-ledger"}
-    | {"calibrate", "hashes", "ledger", "doctor", "self-test", "restore", "hold", "release", "filed"}
+    | {"calibrate", "hashes", "ledger", "doctor", "self-test", "restore", "hold", "release", "filed", "evidence"}
     | {name for name, place in _COMMANDS.items() if place.startswith("predecessor")}
 )
 # Of that what leaves something behind where it is cut short.

@@ -77,9 +77,10 @@ def list_objects(
     """List objects with times, verdicts, reasons and actions: time, key, verdict, reasons, store, with tabs between."""
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.cli.scan_cmd import parse_since
-    from fedi_safety.cli.text.lookup import iso_time, known_store, reason_text, row_json
+    from fedi_safety.cli.text.lookup import iso_time, known_store, row_json
     from fedi_safety.cli.text.sources import list_sources, policy_file
     from fedi_safety.core.ledger.records import STATES, Filters
+    from fedi_safety.core.wording.reasons import reason_text
 
     sh = shell(config, ledger, log_level, quiet, yes)
     if state is not None and state not in STATES:

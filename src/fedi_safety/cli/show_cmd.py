@@ -150,7 +150,8 @@ def _lines(found: Shown) -> list[str]:
 def _judgement(past: PastJudgement, explanation: Explanation | None, *, in_force: bool) -> list[str]:
     """Return one judgement with its reasons; of that in force also what each factor rests on."""
     from fedi_safety.cli.text.findings import basis_lines
-    from fedi_safety.cli.text.lookup import iso_time, reason_text
+    from fedi_safety.cli.text.lookup import iso_time
+    from fedi_safety.core.wording.reasons import reason_text
 
     lines = [f"{iso_time(past.at)}  {past.judgement.verdict.value} under {past.judgement.policy}"]
     for hit in past.judgement.reasons:

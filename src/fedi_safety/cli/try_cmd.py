@@ -110,7 +110,7 @@ def _lines(named: str, found: Trial) -> Iterator[str]:
 def _rules(policy: Policy, result: Judged) -> Iterator[str]:
     """Yield each rule, whether it holds, and by what; the test card's own where it does."""
     from fedi_safety.cli.text.findings import basis_lines
-    from fedi_safety.cli.text.lookup import reason_text
+    from fedi_safety.core.wording.reasons import reason_text
 
     explanation = result.content.scores.explanation
     hits = {hit.rule: hit for hit in result.judgement.reasons}

@@ -16,6 +16,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from fedi_safety.config.evidence import Evidence
 from fedi_safety.core.enums import ACT_WORDS
 from fedi_safety.core.sealing.copies import SECRET_MARKS
 from fedi_safety.core.sealing.law import Preset
@@ -450,6 +451,7 @@ class Settings(BaseSettings):
     sharing: Sharing = Field(default_factory=Sharing)
     seal: Seal = Field(default_factory=Seal)
     law: LawOfThePlace = Field(default_factory=LawOfThePlace)
+    evidence: Evidence = Field(default_factory=Evidence)
     gate: Gate = Field(default_factory=Gate)
     worker: Worker = Field(default_factory=Worker)
     stores: list[NamedStore] = Field(default_factory=list, description="Several stores, each a [[stores]] table.")

@@ -206,3 +206,15 @@ class Detail(Enum):
 
     COARSE = "coarse"  # the first pass over a medium
     FINE = "fine"  # the second, because the first came near to a rule: more frames, and other views of them
+
+
+class IncidentType(StrEnum):
+    """What a report is about, in short words for people; NCMEC's own are in `reports.evidence.cybertip`."""
+
+    CSAM = "csam"
+    TRAFFICKING = "trafficking"
+    TOURISM = "tourism"
+    MOLESTATION = "molestation"
+    ENTICEMENT = "enticement"
+    OBSCENE_TO_CHILD = "obscene-to-child"
+    MISLEADING_WORDS = "misleading-words"

@@ -48,6 +48,10 @@ class Kind(StrEnum):
     SEAL_UNSEALED = "seal.unsealed"
     SEAL_EXPIRING = "seal.expiring"
     SEAL_DESTROYED = "seal.destroyed"
+    SUBMISSION_BEGUN = "submission.begun"  # a report to an authority is about to be sent
+    SUBMISSION_OPENED = "submission.opened"
+    SUBMISSION_DONE = "submission.done"
+    SUBMISSION_FAILED = "submission.failed"
     REDECIDED = "redecided"
     GONE = "gone"  # how many objects a pass over all of a store did not meet any more
     IMPORTED = "imported"
@@ -72,10 +76,14 @@ class Event:
         return dumps(full)
 
 
+def entry_body(seq: int, at: float, kind: str, payload: str) -> str:
+    """Return the canonical JSON of an entry."""
+    return f'{{"at":{dumps(at)},"kind":{dumps(kind)},"payload":{payload},"seq":{seq}}}'
+
+
 def entry_hash(prev_hash: bytes, seq: int, at: float, kind: str, payload: str) -> bytes:
     """Return the hash of an entry: SHA-256 of the one before it and of its own canonical JSON."""
-    body = f'{{"at":{dumps(at)},"kind":{dumps(kind)},"payload":{payload},"seq":{seq}}}'
-    return hashlib.sha256(prev_hash + body.encode("ascii")).digest()
+    return hashlib.sha256(prev_hash + entry_body(seq, at, kind, payload).encode("ascii")).digest()
 
 
 def append(connection: Connection, at: float, new: Sequence[Event]) -> list[int]:

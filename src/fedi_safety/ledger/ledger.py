@@ -53,10 +53,7 @@ from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S, Database
 from fedi_safety.ledger.embeddings import Keep
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.followup import app_actions
-from fedi_safety.ledger.followup.app_actions import ActionSide
-from fedi_safety.ledger.followup.history import HistorySide
-from fedi_safety.ledger.followup.seals import SealSide
-from fedi_safety.ledger.followup.traces import TraceSide
+from fedi_safety.ledger.followup.sides import FollowUp
 from fedi_safety.ledger.known.hashes import HashSide
 from fedi_safety.ledger.known.matches import MatchSide
 from fedi_safety.ledger.known.removals import RemovalSide
@@ -94,9 +91,7 @@ def open_ledger(
     return SqlLedger(database, clock, keep)
 
 
-class SqlLedger(
-    UploadSide, TraceSide, ActionSide, HistorySide, HashSide, MatchSide, RemovalSide, ProgressSide, SealSide
-):
+class SqlLedger(UploadSide, FollowUp, HashSide, MatchSide, RemovalSide, ProgressSide):
     """The durable memory in one database: `WholeLedger`. Reads from any thread; writes queue up on a lock."""
 
     def __init__(self, database: Database, clock: Clock, keep: Keep = Keep.NO) -> None:

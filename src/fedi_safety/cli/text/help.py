@@ -12,6 +12,7 @@ TASKS = {
     "See what was found": ("report", "history", "list", "show", "try", "trace"),
     "Say what you think of it": ("confirm", "dismiss"),
     "Open and keep sealed copies": ("restore", "unseal", "hold", "release", "filed"),
+    "Tell an authority": ("evidence",),
     "Decide what is looked for": ("policy", "hashes", "calibrate", "concepts", "models"),
     "Set up and check": ("init", "doctor", "self-test", "ledger", "import-ledger", "completion"),
 }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fedi_safety.core.ledger.records import Row, Shown
     from fedi_safety.core.moderation import AppAction
     from fedi_safety.core.sightings import Sighting, TraceRecord
-    from fedi_safety.core.types import FactorHit, RuleHit
+    from fedi_safety.core.types import RuleHit
 
 _WIDEST = 48  # characters of a column; what is longer moves its own line only
 
@@ -94,18 +94,6 @@ def reason_json(hit: RuleHit) -> dict[str, Any]:
         "second_look": hit.second_look,
         "factors": [asdict(factor) for factor in hit.factors],
     }
-
-
-def reason_text(hit: RuleHit) -> str:
-    """Return the same as a short sentence."""
-    factors = ", ".join(f"{f.factor} {f.value:.2f} >= {f.threshold:g} ({_source(f)})" for f in hit.factors)
-    apart = ", in different frames" if hit.across_frames else ""
-    late = ", seen by a second look only" if hit.second_look else ""
-    return f"{hit.rule}: {factors}{apart}{late}" if factors else hit.rule
-
-
-def _source(hit: FactorHit) -> str:
-    return " ".join((hit.signal, *([hit.where] if hit.where else []), *(match.text for match in hit.matches)))
 
 
 def trace_json(record: TraceRecord) -> dict[str, Any]:

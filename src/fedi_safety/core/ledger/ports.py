@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from fedi_safety.core.enums import ActKind
 from fedi_safety.core.ledger.actions import ActionLedger, ActionReader, Confirming
 from fedi_safety.core.ledger.census import Census
+from fedi_safety.core.ledger.evidence import EvidenceKeeper, EvidenceReader
 from fedi_safety.core.ledger.hashes import HashReader
 from fedi_safety.core.ledger.history import HistoryReader
 from fedi_safety.core.ledger.matches import MatchLedger, MatchReader
@@ -318,7 +319,15 @@ class UploadLedger(Ledger, MatchReader, Protocol):
 
 
 class LedgerReader(
-    ActionReader, HistoryReader, HashReader, MatchReader, ProgressReader, RemovalReader, SealReader, Protocol
+    ActionReader,
+    EvidenceReader,
+    HistoryReader,
+    HashReader,
+    MatchReader,
+    ProgressReader,
+    RemovalReader,
+    SealReader,
+    Protocol,
 ):
     """What people look at; reads only. Errors: `LedgerError`, `LedgerUsageError`."""
 
@@ -387,7 +396,9 @@ class LedgerReader(
         ...
 
 
-class WholeLedger(WatchLedger, UploadLedger, LedgerReader, MatchLedger, Confirming, SealKeeper, Protocol):
+class WholeLedger(
+    WatchLedger, UploadLedger, LedgerReader, MatchLedger, Confirming, EvidenceKeeper, SealKeeper, Protocol
+):
     """Every side of a ledger, as opening one gives it; and what only a person does to it."""
 
     def dismiss(self, sha256: bytes, reason: str, run: int | None = None) -> int:

@@ -1,0 +1,13 @@
+"""What follows a verdict, as one side of a ledger."""
+
+from __future__ import annotations
+
+from fedi_safety.ledger.followup.app_actions import ActionSide
+from fedi_safety.ledger.followup.evidence import EvidenceSide
+from fedi_safety.ledger.followup.history import HistorySide
+from fedi_safety.ledger.followup.seals import SealSide
+from fedi_safety.ledger.followup.traces import TraceSide
+
+
+class FollowUp(TraceSide, ActionSide, HistorySide, SealSide, EvidenceSide):
+    """Whose a content is, what is done through the app, what is kept of it, what was told, and what happened."""
