@@ -90,7 +90,7 @@ def check_schema(document: bytes, schema: bytes, environment: Environment) -> No
         checker = xmlschema.XMLSchema(schema.decode("utf-8"), allow="none", defuse="always")
         found = next(checker.iter_errors(document.decode("utf-8")), None)
     except (xmlschema.XMLSchemaException, UnicodeDecodeError, SyntaxError) as error:
-        cause = f"NCMEC's schema cannot be used: {str(error).splitlines()[0][:200]}"
+        cause = f"NCMEC's schema cannot be used: {str(error)[:200]}"
         raise UsageError("evidence submit", cause, "nothing was sent; a newer fedi-safety may know it") from error
     if found is not None:
         cause = f"the report does not fit NCMEC's schema at {found.path}: {str(found.reason)[:200]}"

@@ -12,6 +12,7 @@ from fedi_safety.core.enums import IncidentType
 from fedi_safety.core.errors import UsageError, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from fedi_safety.cli.shell import Shell
@@ -86,12 +87,23 @@ def _write(sh: Shell, key: str | None, run: int | None, out: str) -> int:
     finally:
         records.dispose()
     sh.say(f"{printable(str(place))}: {files} files, for you alone; the picture is in none of them")
-    for draft in lacking:
-        sh.say(f"  {draft.name} lacks {'; '.join(draft.missing)}")
+    for what, names in lacking.items():
+        sh.say(f"  lacking {what}: {', '.join(names)}")
     return 0
 
 
-def _one(sh: Shell, records: WholeLedger, key: str, out: str, place: Path) -> tuple[int, list[Draft]]:
+def _lacking(written: Iterable[Draft]) -> dict[str, dict[str, None]]:
+    """Return what drafts must have and have not, with the names of the drafts, each once."""
+    from fedi_safety.reports.evidence.cybertip import FILE_DETAILS
+
+    found: dict[str, dict[str, None]] = {}
+    for draft in written:
+        for what in draft.missing if draft.name != FILE_DETAILS else ():  # which nobody can complete here
+            found.setdefault(what, {})[draft.name] = None
+    return found
+
+
+def _one(sh: Shell, records: WholeLedger, key: str, out: str, place: Path) -> tuple[int, dict[str, dict[str, None]]]:
     from fedi_safety.cli.evidence.folder import whole_folder
     from fedi_safety.cli.evidence.gathering import content_of, gathered
     from fedi_safety.reports.evidence.pack import drafts, pack
@@ -103,10 +115,12 @@ def _one(sh: Shell, records: WholeLedger, key: str, out: str, place: Path) -> tu
     with whole_folder(out, place) as folder:
         for name, text in pack(found, written).items():
             folder.write(name, text)
-    return folder.files, [draft for draft in written if draft.missing]
+    return folder.files, _lacking(written)
 
 
-def _all(sh: Shell, records: WholeLedger, run: int | None, out: str, place: Path) -> tuple[int, list[Draft]]:
+def _all(
+    sh: Shell, records: WholeLedger, run: int | None, out: str, place: Path
+) -> tuple[int, dict[str, dict[str, None]]]:
     """Write a folder for each content of a run, and a list of them."""
     import time
 
@@ -120,7 +134,7 @@ def _all(sh: Shell, records: WholeLedger, run: int | None, out: str, place: Path
     if run is None or not contents:
         cause = "there is no such run" if contents is None else "it condemned nothing, and removed nothing"
         raise UsageError(f"--run {run}", cause, f"{hint('report')} names the last runs")
-    lacking: dict[str, Draft] = {}
+    lacking: dict[str, dict[str, None]] = {}
     rows: list[Listed] = []
     with whole_folder(out, place) as folder:
         for sha256 in contents:
@@ -128,12 +142,13 @@ def _all(sh: Shell, records: WholeLedger, run: int | None, out: str, place: Path
             written = drafts(found)
             for name, text in pack(found, written).items():
                 folder.write(name, text, below=sha256.hex())
-            lacking |= {draft.name: draft for draft in written if draft.missing}
+            for what, names in _lacking(written).items():
+                lacking.setdefault(what, {}).update(names)
             rows.append(Listed.of(found))
         parts = listing(run, rows, time.time())
         folder.write("index.html", listing_html(run, parts))
         folder.write("index.txt", listing_text(run, parts))
-    return folder.files, list(lacking.values())
+    return folder.files, lacking
 
 
 def _roots(sh: Shell, records: WholeLedger) -> list[Path]:

@@ -60,7 +60,9 @@ def _draft(key: str, found: Evidence, incident: IncidentType) -> Draft:
         raise UsageError(key, cause, f"if that was a mistake: {hint('dismiss {} --undo', key)}")
     if not found.stands:
         cause = "it does not stand condemned under the policy in force"
-        raise UsageError(key, cause, f"look at {hint('show {}', key)}; a draft to send yourself is in what --out writes")
+        raise UsageError(
+            key, cause, f"look at {hint('show {}', key)}; a draft to send yourself is in what --out writes"
+        )
     draft = report(found, incident)
     if draft.missing:
         raise UsageError("evidence submit", f"the report lacks {'; '.join(draft.missing)}", "see docs/evidence.md")
