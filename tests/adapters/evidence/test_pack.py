@@ -86,6 +86,9 @@ class Tags(HTMLParser):
 def test_page_and_text_say_what_when_where_who_which_rule_and_which_scores(found: Evidence) -> None:
     files = pack(found, drafts(found))
     assert sorted(files) == sorted(FILES)
+    assert str(Path.cwd()) not in "".join(files.values()) and "ledger.db" not in "".join(files.values()), (
+        "no places here"
+    )
     page = Tags()
     page.feed(files["evidence.html"])
     ElementTree.fromstring(files["evidence.html"].removeprefix("<!DOCTYPE html>"))  # no escape is forgotten

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fedi_safety.cli.shell import Shell
-    from fedi_safety.core.ledger.ports import WholeLedger
+    from fedi_safety.core.ledger.ports import LedgerReader
     from fedi_safety.reports.evidence.facts import Draft
 
 _SUBMIT = "submit"
@@ -103,7 +103,7 @@ def _lacking(written: Iterable[Draft]) -> dict[str, dict[str, None]]:
     return found
 
 
-def _one(sh: Shell, records: WholeLedger, key: str, out: str, place: Path) -> tuple[int, dict[str, dict[str, None]]]:
+def _one(sh: Shell, records: LedgerReader, key: str, out: str, place: Path) -> tuple[int, dict[str, dict[str, None]]]:
     from fedi_safety.cli.evidence.folder import whole_folder
     from fedi_safety.cli.evidence.gathering import content_of, gathered
     from fedi_safety.reports.evidence.pack import drafts, pack
@@ -119,7 +119,7 @@ def _one(sh: Shell, records: WholeLedger, key: str, out: str, place: Path) -> tu
 
 
 def _all(
-    sh: Shell, records: WholeLedger, run: int | None, out: str, place: Path
+    sh: Shell, records: LedgerReader, run: int | None, out: str, place: Path
 ) -> tuple[int, dict[str, dict[str, None]]]:
     """Write a folder for each content of a run, and a list of them."""
     import time
@@ -151,7 +151,7 @@ def _all(
     return folder.files, lacking
 
 
-def _roots(sh: Shell, records: WholeLedger) -> list[Path]:
+def _roots(sh: Shell, records: LedgerReader) -> list[Path]:
     """Return the directories of this machine that are stores, configured ones and those that were ever scanned."""
     from pathlib import Path
 

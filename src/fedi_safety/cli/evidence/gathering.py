@@ -10,7 +10,7 @@ from fedi_safety.core.wording.hints import hint
 
 if TYPE_CHECKING:
     from fedi_safety.config.schema import Settings
-    from fedi_safety.core.ledger.ports import LedgerReader, WholeLedger
+    from fedi_safety.core.ledger.ports import LedgerReader
     from fedi_safety.reports.evidence.facts import Evidence, Reporter
 
 
@@ -24,7 +24,7 @@ def content_of(ledger: LedgerReader, key: str) -> bytes:
     return found.sha256
 
 
-def gathered(settings: Settings, ledger: WholeLedger, sha256: bytes, key: str) -> Evidence:
+def gathered(settings: Settings, ledger: LedgerReader, sha256: bytes, key: str) -> Evidence:
     """Return everything that is known of a content. Raises `UsageError` for one that nothing was ever wrong with."""
     from fedi_safety import __version__
     from fedi_safety.reports.evidence.facts import Evidence
@@ -42,7 +42,6 @@ def gathered(settings: Settings, ledger: WholeLedger, sha256: bytes, key: str) -
         reporter_of(settings),
         time.time(),
         __version__,
-        ledger.name,
     )
     if found.judgement is None:
         cause = "nothing is wrong with it: it was never condemned, nor sent to review"

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from fedi_safety.core.enums import Verdict
+from fedi_safety.core.errors import printable
 from fedi_safety.core.ledger.evidence import Custody, Submission
 from fedi_safety.core.ledger.records import PastJudgement, Shown
 from fedi_safety.core.sealing.copies import Seal
@@ -18,6 +19,8 @@ VIEWED = "viewed"
 """The kind of the event by which a person's view of the picture is on record, before it is shown."""
 
 NOT_ADVICE = "This is not legal advice. Nobody who wrote this program is your lawyer."
+_ENGLISH = ("person", "of", "this server's own account", "another server's account")
+_GERMAN = ("Person", "von", "Konto dieses Servers", "Konto eines anderen Servers")
 _SURE = (Certainty.CERTAIN, Certainty.LIKELY, Certainty.POSSIBLE)
 
 
@@ -60,7 +63,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything that is known of one content. `made_at` is epoch seconds; `ledger` is what a person knows it by."""
+    """Everything that is known of one content. `made_at` is epoch seconds."""
 
     sha256: bytes
     shown: Shown
@@ -71,7 +74,6 @@ class Evidence:
     reporter: Reporter
     made_at: float
     version: str
-    ledger: str
 
     @property
     def judgement(self) -> PastJudgement | None:
@@ -134,7 +136,7 @@ class Evidence:
         found = [row.key for row in self.shown.rows]
         found += [upload["told"].get("file_name") for upload in self.shown.uploads]
         found += [alias for record in self.shown.traces for alias in record.subject.aliases]
-        return list(dict.fromkeys(name for name in found if name))
+        return list(dict.fromkeys(printable(name) for name in found if name))
 
 
 def moment(at: float) -> str:
@@ -147,15 +149,18 @@ def timestamp(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%S}Z"
 
 
-def whose(sighting: Sighting) -> str:
+def whose(sighting: Sighting, german: bool = False) -> str:
     """Return who is behind a sighting, in one line; empty where nobody is named."""
-    who = sighting.person or (f"person {sighting.person_id}" if sighting.person_id else "")
+    person, of, own, other = _GERMAN if german else _ENGLISH
+    who = sighting.person or (f"{person} {sighting.person_id}" if sighting.person_id else "")
+    if not who and not sighting.instance:
+        return ""
     parts = [who]
     if sighting.person and sighting.person_id:
         parts.append(f"id {sighting.person_id}")
     if sighting.instance:
-        parts.append(f"of {host_name(sighting.instance)}")
-    parts.append({True: "this server's own account", False: "another server's account", None: ""}[sighting.local])
+        parts.append(f"{of} {host_name(sighting.instance)}")
+    parts.append({True: own, False: other, None: ""}[sighting.local])
     return ", ".join(part for part in parts if part)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from fedi_safety.core.errors import printable
+from fedi_safety.core.sightings import Certainty
 from fedi_safety.core.wording.reasons import reason_text
 from fedi_safety.reports.evidence.facts import Draft, Evidence, Known, hash_lines, moment, whose
 
@@ -155,6 +156,7 @@ _TITLES = {
     "done": ("What we did", "Was wir getan haben"),
     "custody": ("What our records can prove", "Was unsere Aufzeichnungen belegen"),
 }
+_SURE = {Certainty.CERTAIN: "sicher", Certainty.LIKELY: "wahrscheinlich", Certainty.POSSIBLE: "möglich"}
 _KNOWN = {
     Known.IN_USE: "Damals war es zuerst auf dem Server in Gebrauch, nach den Aufzeichnungen des Servers selbst.",
     Known.ASKED: "Damals wurde dieser Server zuerst gebeten, es aufzunehmen.",
@@ -238,11 +240,10 @@ def _where(evidence: Evidence, lang: int) -> Iterator[str]:
 
 
 def _who(evidence: Evidence, lang: int) -> Iterator[str]:
-    sure = ("how sure", "wie sicher")[lang]
     for s in evidence.sightings():
-        if said := whose(s):
+        if said := whose(s, german=lang == 1):
             at = f", {moment(s.at)}" if s.at is not None else ""
-            yield f"{said}{at} ({sure}: {s.certainty.value})"
+            yield f"{said}{at} ({('how sure', 'wie sicher')[lang]}: {(s.certainty.value, _SURE[s.certainty])[lang]})"
     for upload in evidence.shown.uploads:
         if address := upload["told"].get("address"):
             yield (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fedi_safety.core.errors import printable
@@ -14,6 +14,7 @@ from fedi_safety.reports.page import page, table
 from fedi_safety.reports.plots import text
 
 _WIDTH = 100
+_WIDEST = 140  # of a row in columns: a hash and what stands beside it
 
 
 def as_html(evidence: Evidence, parts: Sequence[Section]) -> str:
@@ -92,18 +93,20 @@ def _text(title: str, parts: Sequence[Section]) -> str:
         lines += [part.title, "-" * len(part.title)]
         for note in part.notes:
             lines += textwrap.wrap(printable(note), _WIDTH, break_long_words=False, break_on_hyphens=False)
-        for row in part.rows:
-            lines += _row(part.headings, [printable(cell) for cell in row])
-        lines.append("")
+        lines += [*_rows(part.headings, [[printable(cell) for cell in row] for row in part.rows]), ""]
     return "\n".join(lines)
 
 
-def _row(headings: Sequence[str], row: Sequence[str]) -> list[str]:
-    """Return a row: on one line, or where it is long, each cell on its own with its heading."""
-    filled = [(heading, cell) for heading, cell in zip(headings, row, strict=True) if cell]
-    if not any(heading for heading, _ in filled):
-        return [": ".join(row)]
-    line = "  ".join(cell for _, cell in filled)
-    if len(line) <= _WIDTH:
-        return [line]
-    return [f"{'  ' if at else ''}{heading}: {cell}" for at, (heading, cell) in enumerate(filled)]
+def _rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield rows: facts by name, columns, or, where a row is too long for a line, each cell with its heading."""
+    if not any(headings):
+        yield from (": ".join(row) for row in rows)
+        return
+    widths = [max((len(row[at]) for row in rows), default=0) for at in range(len(headings))]
+    narrow = sum(widths) + 2 * len(widths) <= _WIDEST
+    for row in rows:
+        if narrow:
+            yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            continue
+        filled = [(heading, cell) for heading, cell in zip(headings, row, strict=True) if cell]
+        yield from (f"{'  ' if at else ''}{heading}: {cell}" for at, (heading, cell) in enumerate(filled))

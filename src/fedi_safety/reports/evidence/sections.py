@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from fedi_safety.core.errors import printable
 from fedi_safety.core.sealing.copies import Seal, SealState
-from fedi_safety.core.wording.hints import command
 from fedi_safety.core.wording.reasons import reason_text
 from fedi_safety.reports.evidence.facts import NOT_ADVICE, Draft, Evidence, hash_lines, moment, whose
 
@@ -56,8 +56,8 @@ def sections(evidence: Evidence, drafts: Sequence[Draft]) -> list[Section]:
 def _head(evidence: Evidence) -> Section:
     notes = [
         NOT_ADVICE,
-        f"Made at {moment(evidence.made_at)} by fedi-safety {evidence.version} from the ledger {evidence.ledger}. The "
-        "picture is not here, and no file here shows it.",
+        f"Made at {moment(evidence.made_at)} by fedi-safety {evidence.version} from its ledger. The picture "
+        "is not here, and no file here shows it.",
         "The verdict is a program's, by the rule and the scores below."
         + (" A person confirmed it." if evidence.shown.confirmation is not None else "")
         + (" The log of views knows of no person here who looked at it." if evidence.viewed_at is None else ""),
@@ -88,10 +88,7 @@ def _what(evidence: Evidence) -> Section:
 def _unhashed(evidence: Evidence) -> tuple[str, ...]:
     if evidence.hashes is not None:
         return ()
-    return (
-        "It was judged by a version that made no other hashes, or by a worker; where it is still stored, "
-        f"{command('scan --hashes-only')} makes them.",
-    )
+    return ("The ledger has no other hashes of it: it was judged by an older version, or by a worker.",)
 
 
 def _moments(evidence: Evidence) -> Iterator[tuple[str, str]]:
@@ -102,9 +99,10 @@ def _moments(evidence: Evidence) -> Iterator[tuple[str, str]]:
         yield moment(upload["at"]), f"upload at the gate: {upload['state']}"
     for past in evidence.shown.judgements:
         yield moment(past.at), f"judged: {past.judgement.verdict.value}"
+    done = {plan["id"]: plan["act"] for plan in evidence.shown.plans}
     for act in evidence.shown.acts:
         if act["closed_at"] is not None:
-            yield moment(act["closed_at"]), f"action: {act['outcome']}"
+            yield moment(act["closed_at"]), f"action {done[act['plan_id']]}: {act['outcome']}"
     if (word := evidence.shown.confirmation) is not None:
         yield moment(word.at), "confirmed by a person"
 
@@ -120,7 +118,7 @@ def _where(evidence: Evidence) -> Iterator[tuple[str, str]]:
         for origin in record.subject.origins:
             yield "copied from", origin
     for name in evidence.names():
-        if name not in {row.key for row in evidence.shown.rows}:
+        if name not in {printable(row.key) for row in evidence.shown.rows}:
             yield "called", name
 
 
@@ -134,7 +132,7 @@ def _who(evidence: Evidence) -> Iterator[tuple[str, str, str, str]]:
 def _nobody(evidence: Evidence) -> tuple[str, ...]:
     if evidence.person() is not None:
         return ()
-    return (f"Nobody was found who put it there. {command('trace KEY')} asks the server, where one is configured.",)
+    return ("Nobody was found who put it there.",)
 
 
 def _uploads(evidence: Evidence) -> Iterator[tuple[str, str, str, str]]:
@@ -199,7 +197,7 @@ def _custody(evidence: Evidence) -> Section:
         f"when this was written; the hash of the last is {custody.head.hex()}. Note both down: only "
         "who knew them then can show later that nothing was changed.",
         f"{CUSTODY_FILE} has each event of this content as it is hashed: `hash` is the SHA-256 of `prev_hash` (as "
-        f"bytes) followed by `body`. {command('ledger verify')} checks the whole chain where the ledger is.",
+        "bytes) followed by `body`. That nothing beside it was changed the whole ledger shows, on the server.",
     ]
     if altered := [str(e.seq) for e in custody.entries if not e.intact]:
         notes.append(f"NOT INTACT: event {', '.join(altered)} does not have the hash that it should have.")
