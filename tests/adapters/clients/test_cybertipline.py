@@ -75,9 +75,9 @@ def test_what_broke_off_may_have_arrived(ncmec: Ncmec, line: Cybertipline) -> No
 
 def test_what_never_arrived_is_said_to_be_so(ncmec: Ncmec) -> None:
     with serving(ncmec) as url, closing(Cybertipline(url, USER, "wrong")) as line:
-        with pytest.raises(CybertipUsageError, match="does not accept the credentials") as caught:
+        with pytest.raises(CybertipUsageError, match="does not accept the credentials") as refused:
             line.submit(GOOD)
-        assert not caught.value.unclear and "wrong" not in caught.value.line()
+        assert not refused.value.unclear and "wrong" not in refused.value.line()
     with closing(Cybertipline(url, USER, PASSWORD)) as line:  # nobody listens there any more
         with pytest.raises(CybertipError, match="cannot be reached") as caught:
             line.submit(GOOD)

@@ -87,8 +87,8 @@ class Desk:
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Desk]:
     test, production = Ncmec(), Ncmec(real=True)
     with serving(test) as test_url, serving(production) as production_url:
-        monkeypatch.setitem(BASES, Environment.TEST, test_url)  # type: ignore[arg-type]
-        monkeypatch.setitem(BASES, Environment.PRODUCTION, production_url)  # type: ignore[arg-type]
+        monkeypatch.setitem(BASES, Environment.TEST, test_url)
+        monkeypatch.setitem(BASES, Environment.PRODUCTION, production_url)
         yield Desk(tmp_path, capsys, test=test, production=production)
 
 
@@ -103,7 +103,10 @@ def test_a_test_is_sent_to_the_test_environment_and_counts_as_nothing(desk: Desk
     assert desk.submit("--production") == 2 and "the configuration does not say production" in desk.err
 
 
-def test_in_earnest_only_where_configuration_and_command_say_so(desk: Desk) -> None:
+def test_in_earnest_only_where_configuration_and_command_say_so(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDI_SAFETY_EVIDENCE__NCMEC__ENVIRONMENT", "production")
+    desk.refused(2, "production is for the configuration file to say", options=("--production",))
+    monkeypatch.delenv("FEDI_SAFETY_EVIDENCE__NCMEC__ENVIRONMENT")
     desk.configure("production")
     assert desk.submit() == 0 and desk.test.finished == ["4711"] and desk.production.asked == []
     assert desk.submit("--production") == 0, desk.err
@@ -111,7 +114,23 @@ def test_in_earnest_only_where_configuration_and_command_say_so(desk: Desk) -> N
     (seal,) = desk.seals()
     assert (seal.authority, seal.reference) == ("NCMEC", "4711") and seal.filed_at is not None
     assert seal.expires_at == pytest.approx(seal.filed_at + 365 * 86_400), "the year counts from the report"
-    assert "filed at" in desk.out and "recorded with 1 sealed copies" in desk.out
+    assert "filed at" in desk.out and "reference 4711" in desk.out
+
+
+@pytest.mark.long
+def test_a_report_that_was_filed_is_recorded_with_the_copies_after_a_kill_as_well(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.configure("production")
+    with monkeypatch.context() as killed:
+        killed.setattr("fedi_safety.cli.evidence.submitting._file", lambda *_: (_ for _ in ()).throw(MemoryError()))
+        assert desk.submit("--production") != 0 and desk.states()[-1] is DONE
+    assert desk.seals()[0].filed_at is None
+    desk.refused(2, "it was reported already", options=("--production",))
+    assert desk.seals()[0].reference == "4711" and desk.seals()[0].filed_at == desk.steps()[-1].at
+    events = len(desk.steps())
+    desk.refused(2, "it was reported already", options=("--production",))
+    assert len(desk.steps()) == events and desk.production.finished == ["4711"]
 
 
 @pytest.mark.long

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fedi_safety.cli.evidence.gathering import content_of, gathered
 from fedi_safety.core.errors import UsageError, printable
-from fedi_safety.core.wording.hints import command, hint
+from fedi_safety.core.wording.hints import hint
 
 if TYPE_CHECKING:
     from fedi_safety.cli.shell import Shell
@@ -22,8 +22,11 @@ def submit(sh: Shell, key: str, incident: IncidentType, *, production: bool, aga
     from fedi_safety.app.cybertip import before, check_schema, environment_of, opened_line, refuse_twice, send
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.clients.cybertipline import BASES, Environment
+    from fedi_safety.core.ledger.evidence import SubmissionState
     from fedi_safety.reports.evidence.cybertip import INCIDENT_TYPES
 
+    if production:
+        _of_the_file()
     environment = environment_of(sh.settings.evidence.ncmec, production)
     records = open_settings_ledger(sh.settings)
     try:
@@ -31,8 +34,11 @@ def submit(sh: Shell, key: str, incident: IncidentType, *, production: bool, aga
             sha256 = content_of(records, key)
             found = gathered(sh.settings, records, sha256, key)
             draft = _draft(key, found, incident)
+            last = before(found.submissions, environment)
+            if environment is Environment.PRODUCTION and last is not None and last.state is SubmissionState.DONE:
+                _file(sh, records, sha256, last.reference, last.at)  # which a kill may have left open
             if not again:
-                refuse_twice(key, before(found.submissions, environment))
+                refuse_twice(key, last)
             sh.confirm(
                 f"this reports {key} to NCMEC's {environment.value} environment ({BASES[environment]}) as "
                 f'"{INCIDENT_TYPES[incident]}", in the name of {found.reporter.email}',
@@ -43,12 +49,22 @@ def submit(sh: Shell, key: str, incident: IncidentType, *, production: bool, aga
             sent = send(line, records, sha256, document, environment, found.submissions, sh.note)
         sh.say(f"{key}: report {sent.report} is filed with NCMEC's {environment.value} environment")
         if environment is Environment.PRODUCTION:
-            _file(sh, records, sha256, sent.report)
+            _file(sh, records, sha256, sent.report, time.time())
         else:
             sh.say("that was a test: nobody was told anything, and nothing counts as filed")
     finally:
         records.dispose()
     return 0
+
+
+def _of_the_file() -> None:
+    """Raise `UsageError` where a variable says production: one that was left over must not file anything."""
+    from fedi_safety.config.loading import variables
+    from fedi_safety.config.schema import ENV_PREFIX
+
+    name = f"{ENV_PREFIX}EVIDENCE__NCMEC__ENVIRONMENT"
+    if name in variables():
+        raise UsageError(name, "production is for the configuration file to say", "write it there, and unset this")
 
 
 def _draft(key: str, found: Evidence, incident: IncidentType) -> Draft:
@@ -69,7 +85,7 @@ def _draft(key: str, found: Evidence, incident: IncidentType) -> Draft:
     return draft
 
 
-def _file(sh: Shell, records: WholeLedger, sha256: bytes, report: str) -> None:
+def _file(sh: Shell, records: WholeLedger, sha256: bytes, report: str, at: float) -> None:
     """Record the report with each sealed copy of the content, so that it is kept as long as the law asks."""
     from fedi_safety.app.cybertip import AUTHORITY
     from fedi_safety.cli.sealed.copies import line
@@ -79,9 +95,8 @@ def _file(sh: Shell, records: WholeLedger, sha256: bytes, report: str) -> None:
     keep_s = keep_filed_s(sh.settings.law.preset, None)
     copies = records.seals(sha256=sha256, states=(SealState.SEALED,))
     for seal in copies:
-        filed = records.file_seal(seal, AUTHORITY, report, time.time(), keep_s)
-        sh.say(printable(f"{filed.key}: {line(filed)}"))
+        if (seal.authority, seal.reference) != (AUTHORITY, report):
+            filed = records.file_seal(seal, AUTHORITY, report, at, keep_s)
+            sh.say(printable(f"{filed.key}: {line(filed)}"))
     if not copies:
         sh.say("no sealed copy of it is kept; what the report asks to preserve is for you to see to")
-    else:
-        sh.say(f"recorded with {len(copies)} sealed copies, as {command('filed KEY')} would")

@@ -19,7 +19,7 @@ _WIDEST = 140  # of a row in columns: a hash and what stands beside it
 
 def as_html(evidence: Evidence, parts: Sequence[Section]) -> str:
     """Return the page. It stands alone: no script, no network, no picture."""
-    title = f"fedi-safety evidence: {evidence.sha256.hex()[:16]}"
+    title = f"Evidence: {evidence.sha256.hex()[:16]}"
     return _html(title, evidence.sha256.hex(), parts)
 
 
@@ -58,7 +58,7 @@ def listing(run: int, contents: Sequence[Listed], made_at: float) -> list[Sectio
 
 def listing_html(run: int, parts: Sequence[Section]) -> str:
     """Return the page of several contents."""
-    return _html(f"fedi-safety evidence of run {run}", "", parts)
+    return _html(f"Evidence of run {run}", "", parts)
 
 
 def listing_text(run: int, parts: Sequence[Section]) -> str:
