@@ -123,14 +123,17 @@ def test_what_is_printed_suffices(place: Place) -> None:
 
 
 def test_each_column_that_is_printed_is_needed_and_missed(place: Place) -> None:
+    mended: set[str] = set()
     for table, column in place.columns:
         with place.without(table, column):
             assert any("(42501)" in line for line in place.closed()), f"{table}.{column} is read by nothing"
             (found,) = place.doctor()
             assert (found.ok, found.code) == (False, ExitCode.USAGE)
             assert f"may not read {table}.{column};" in found.detail
-            place.run(*found.sql)  # which mends it
-            assert all(found.ok for found in place.doctor())
+            if table not in mended:
+                place.run(*found.sql)
+                assert all(found.ok for found in place.doctor())
+                mended.add(table)
 
 
 def test_a_role_that_may_do_more_is_told(place: Place) -> None:

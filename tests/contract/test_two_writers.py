@@ -73,7 +73,8 @@ def test_two_writers_one_act(writers: int, tmp_path: Path, share: Share) -> None
     path = tmp_path / "ledger.db"
     first = opened(path)
     first.record(first.begin_run("scan", STORE, {}), STORE, [judged(n) for n in range(COUNT)])
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["fedi_safety.app.ledger", "fedi_safety.ledger.ledger", "pytest", "support.share"])
     barrier, log = context.Barrier(writers), context.Queue()
     seeds = range(share.seed * 1000, share.seed * 1000 + writers)
     processes = [context.Process(target=work, args=(path, barrier, seed, log)) for seed in seeds]

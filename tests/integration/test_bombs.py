@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,12 @@ def decoder() -> Iterator[SandboxDecoder]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def made() -> Callable[[Bomb], bytes]:
+    """Return what makes each bomb once, which costs more than some of them do."""
+    return cache(lambda bomb: bomb.make())
+
+
 def outcome(decoder: SandboxDecoder, bomb: Bomb, data: bytes) -> Decoded | Unscannable:
     try:
         return decoder.decode(data, bomb.media_type)
@@ -97,9 +104,9 @@ def outcome(decoder: SandboxDecoder, bomb: Bomb, data: bytes) -> Decoded | Unsca
 
 
 @pytest.mark.parametrize("bomb", BOMBS, ids=str)
-def test_a_bomb_costs_little(decoder: SandboxDecoder, bomb: Bomb) -> None:
+def test_a_bomb_costs_little(decoder: SandboxDecoder, made: Callable[[Bomb], bytes], bomb: Bomb) -> None:
     """Seconds of processor time and address space are bounded, the reason is the right one, and the next is decoded."""
-    data = bomb.make()
+    data = made(bomb)
     assert len(data) <= decoder.caps.max_bytes
     assert decoder.sniff(data[:4096]) is bomb.media_type
     decoder.decode(grey(), MediaType.PNG)
@@ -128,10 +135,14 @@ def swept(tmp_path: Path, decoder: SandboxDecoder, objects: dict[str, bytes]) ->
         bench.close()
 
 
-def test_a_pass_over_bombs_judges_their_neighbours(tmp_path: Path) -> None:
-    """All bombs, a harmless picture between each two: nothing is lost, and nobody is condemned."""
-    objects = {f"{number:03} b {bomb}": bomb.make() for number, bomb in enumerate(BOMBS)}
-    objects |= {f"{number:03} a neighbour": grey(number) for number in range(len(BOMBS))}
+def test_a_pass_over_bombs_judges_their_neighbours(tmp_path: Path, made: Callable[[Bomb], bytes]) -> None:
+    """Bombs, a harmless picture between each two: nothing is lost, and nobody is condemned.
+
+    Of those that are decoded, which takes long, one in three: that others follow each of them is tried above.
+    """
+    bombs = [bomb for number, bomb in enumerate(BOMBS) if not bomb.judged or number % 3 == 0]
+    objects = {f"{number:03} b {bomb}": made(bomb) for number, bomb in enumerate(bombs)}
+    objects |= {f"{number:03} a neighbour": grey(number) for number in range(len(bombs))}
     with SandboxDecoder(Caps(max_seconds=60), jobs=2) as decoder:
         tally, rows = swept(tmp_path, decoder, objects)
     assert tally.accounted

@@ -465,13 +465,13 @@ def test_an_interrupted_exchange_leaves_no_answer_behind(
 
 
 @pytest.mark.long
-def test_fifty_crashes_leak_nothing(others: Others) -> None:
+def test_twenty_crashes_leak_nothing(others: Others) -> None:
     """Descriptors, processes and zombies: as many after as before."""
     with SandboxDecoder(CAPS, jobs=2, child_module="support.hostile.child") as decoder:
         assert_works(decoder)
         before = len(list(Path("/proc/self/fd").iterdir()))
         with ThreadPoolExecutor(2) as pool:
-            reasons = {reason for reason, _ in pool.map(lambda _: refusal(decoder, "segfault"), range(50))}
+            reasons = {reason for reason, _ in pool.map(lambda _: refusal(decoder, "segfault"), range(20))}
         assert reasons == {Reason.DECODER_CRASHED}
         assert not others.children()
         assert_works(decoder)

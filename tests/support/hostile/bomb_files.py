@@ -26,12 +26,18 @@ def _ihdr(width: int, height: int, depth: int = 8, colour: int = 2, interlace: i
 
 
 @cache
+def _block_of_zeros() -> bytes:
+    """Return a MiB of zeros, deflated up to a byte's boundary: such blocks may follow each other as often as wanted."""
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return deflate.compress(bytes(1 << 20)) + deflate.flush(zlib.Z_FULL_FLUSH)
+
+
 def zeros(size: int) -> bytes:
     """Return so many zeros, deflated: a thousandth of them."""
-    deflate, block = zlib.compressobj(9), bytes(1 << 20)
-    parts = [deflate.compress(block) for _ in range(size >> 20)]
-    parts += [deflate.compress(bytes(size & ((1 << 20) - 1))), deflate.flush()]
-    return b"".join(parts)
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+    end = deflate.compress(bytes(size & ((1 << 20) - 1))) + deflate.flush()
+    adler = (size % 65521) << 16 | 1
+    return b"\x78\xda" + _block_of_zeros() * (size >> 20) + end + struct.pack(">I", adler)
 
 
 def _small_png(*before: bytes, after: tuple[bytes, ...] = (), pixels: bytes | None = None) -> bytes:
@@ -60,10 +66,7 @@ def png_4_gib() -> bytes:
 
 @cache
 def zeros_4_gib() -> bytes:
-    # A deflate block of zeros repeats itself: 128 MiB are compressed once, at a byte's boundary, and then copied.
-    deflate, block = zlib.compressobj(9, zlib.DEFLATED, -15), bytes(1 << 20)
-    parts = [deflate.compress(block) for _ in range(128)] + [deflate.flush(zlib.Z_FULL_FLUSH)]
-    return b"\x78\xda" + b"".join(parts) * 32 + b"\x03\x00" + struct.pack(">I", 0)
+    return zeros(4 << 30)
 
 
 def png_text(kind: bytes, before: bool) -> bytes:
