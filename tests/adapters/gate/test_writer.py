@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
@@ -21,8 +22,12 @@ class Ledger:
 
     def __init__(self) -> None:
         self.transactions: list[list[str]] = []
+        self.begun, self.free = threading.Event(), threading.Event()
+        self.free.set()
 
     def record_uploads(self, _run: int, _judged: Any, notes: Sequence[UploadNote], _moves: Any) -> None:
+        self.begun.set()
+        assert self.free.wait(30)
         if notes:
             self.transactions.append([note.upload for note in notes])
 
@@ -45,7 +50,7 @@ def note(number: int) -> UploadNote:
 def test_those_of_a_moment_share_a_transaction_and_each_is_told_when_it_is_durable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(writer_module, "_MOMENT_S", 0.5)
+    monkeypatch.setattr(writer_module, "_MOMENT_S", 2.0)
     with writing() as (writer, ledger):
         first = writer.enqueue_note(note(0))
         wait([first], 5)
@@ -59,15 +64,25 @@ def test_those_of_a_moment_share_a_transaction_and_each_is_told_when_it_is_durab
         assert [len(names) for names in ledger.transactions] == [1, 30]
 
 
+def test_what_is_being_written_is_not_written_yet() -> None:
+    with writing() as (writer, ledger):
+        ledger.free.clear()
+        asked = writer.enqueue_note(note(0))
+        assert ledger.begun.wait(10)
+        assert not writer.flush(0.2)
+        ledger.free.set()
+        assert writer.flush(10) and asked.done()
+
+
 def test_one_alone_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer_module, "_MOMENT_S", 0.2)
-    monkeypatch.setattr(writer_module, "_PATIENT_S", 0.2)
+    monkeypatch.setattr(writer_module, "_MOMENT_S", 0.8)
+    monkeypatch.setattr(writer_module, "_PATIENT_S", 0.8)
     with writing() as (writer, _):
         for number in range(3):
-            time.sleep(0.3)
+            time.sleep(0.9)
             begun = time.monotonic()
             wait([writer.enqueue_note(note(number), patient=number == 2)], 5)
-            assert time.monotonic() - begun < 0.15
+            assert time.monotonic() - begun < 0.7
 
 
 def test_who_has_time_waits_for_more_and_is_taken_along_by_who_has_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,7 @@ class LedgerWriter:
         self._metrics = metrics
         self._changed = threading.Condition()
         self._waiting = _Waiting()
+        self._in_hand = False  # something is being written
         self._closing = False
         self._written_at = 0.0
         self._failing: str | None = None
@@ -134,9 +135,9 @@ class LedgerWriter:
         with self._changed:
             self._waiting.urgent = self._waiting.awaited = True
             self._changed.notify_all()
-            while self._waiting.entries and time.monotonic() < until:
+            while (self._waiting.entries or self._in_hand) and time.monotonic() < until:
                 self._changed.wait(0.1)
-            return not self._waiting.entries
+            return not self._waiting.entries and not self._in_hand
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Write what is waiting and end. What cannot be written is said."""
@@ -187,6 +188,8 @@ class LedgerWriter:
     def _next(self) -> list[_Write] | None:
         """Wait for something to write. None means the end; an empty list that there was nothing after all."""
         with self._changed:
+            self._in_hand = False
+            self._changed.notify_all()
             while True:
                 waiting, now = self._waiting, time.monotonic()
                 if self._closing and (not waiting.entries or self._given_up):
@@ -199,6 +202,7 @@ class LedgerWriter:
             waiting.awaited = waiting.urgent = False
             self._count(waiting.entries)
             waiting.since = now
+            self._in_hand = bool(batch)
         return [entry for entry in batch if entry.done is None or entry.done.set_running_or_notify_cancel()]
 
     def _pause(self, now: float) -> float:
@@ -227,8 +231,6 @@ class LedgerWriter:
                 self.counts.refused += not entry.note.state.open
             if entry.done is not None:
                 entry.done.set_result(None)
-        with self._changed:
-            self._changed.notify_all()
 
     def _one_by_one(self, batch: Sequence[_Write], error: Exception) -> None:
         """Find the entry that cannot be written by itself, and do without it."""
