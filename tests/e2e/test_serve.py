@@ -34,7 +34,7 @@ def test_the_policy_is_read_again_the_log_is_json_and_the_report_tells_it(tmp_pa
         assert gate.send(face).json()["code"] == "review"
         began = time.monotonic()
         assert gate.stop() == 0
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 20
         lines = [json.loads(line) for line in gate.log.splitlines() if line.startswith("{")]
         answers = [line for line in lines if line["logger"] == "fedi_safety.gate.access"]
         assert [line["code"] for line in answers] == ["block", "clear", "review", "review"]

@@ -27,7 +27,7 @@ from fedi_safety.gate.admission import PROXY_SIGNS
 from fedi_safety.judging.types import Unjudged
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.policies import load_policy
-from support.serving import RED, RED_CIRCLE, gate
+from support.serving import RED, RED_CIRCLE, Gate, gate
 
 
 def form(
@@ -332,7 +332,7 @@ def test_a_slow_body_ends_at_its_time_out(tmp_path: Path) -> None:
         began = time.monotonic()
         answer = b"".join(iter(lambda: caller.recv(65536), b""))  # until the connection is over
         assert b"408" in answer.splitlines()[0] and b"body_timeout" in answer
-        assert 0.3 < time.monotonic() - began < 3
+        assert 0.3 < time.monotonic() - began < 9  # its time is 0.5 s, and what waits for it here gives up after 10
         assert g.metric("held_bytes") == 0
 
 
@@ -461,7 +461,7 @@ def test_past_the_deadline_it_is_accepted_owed_and_judged_later(tmp_path: Path) 
         g.slow.free.clear()
         began = time.monotonic()
         reply = g.upload(RED_CIRCLE)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 8  # its engine would never have answered
         assert (reply.status, reply.code) == (200, "deadline")
         assert g.figures().owed == {"deadline": 1}
         g.slow.free.set()
@@ -562,6 +562,15 @@ def test_an_uploader_that_goes_away_leaves_nothing(tmp_path: Path) -> None:
 # --- stopping
 
 
+def reachable(g: Gate) -> bool:
+    """Whether it answers anybody new."""
+    try:
+        g.get("/healthz", timeout=2)
+    except OSError:
+        return False
+    return True
+
+
 def test_a_stop_answers_what_is_in_hand(tmp_path: Path) -> None:
     with gate(tmp_path) as g:
         g.slow.free.clear()
@@ -570,9 +579,7 @@ def test_a_stop_answers_what_is_in_hand(tmp_path: Path) -> None:
             g.wait_for(lambda: len(g.decoder.decoded) == 1)
             stopping = threading.Thread(target=g.stop)
             stopping.start()
-            time.sleep(0.5)
-            with pytest.raises(OSError):
-                g.get("/healthz", timeout=2)
+            g.wait_for(lambda: not reachable(g))
             g.slow.free.set()
             assert asked.result().status == 406
             stopping.join(20)

@@ -266,7 +266,7 @@ def test_a_clock_that_jumps_changes_no_answer(tmp_path: Path, monkeypatch: pytes
         begun = time.monotonic()
         g.slow.free.clear()
         late = g.upload(b"pic red=0.7")
-        assert (late.status, late.code) == (200, "deadline") and time.monotonic() - begun < 4
+        assert (late.status, late.code) == (200, "deadline") and time.monotonic() - begun < 12
         g.slow.free.set()
         g.wait_for(lambda: not g.figures().owed, 20)
         assert g.upload(b"pic red=0.2").status == 200

@@ -109,7 +109,7 @@ def test_while_the_engine_stands_still_a_free_worker_judges_all_of_it(tmp_path: 
 
 
 def test_what_a_worker_that_died_held_the_engine_judges(tmp_path: Path) -> None:
-    with gate(tmp_path, jobs=1, worker_missing_s=2.0, **KEY) as g:
+    with gate(tmp_path, jobs=1, worker_missing_s=2.0, deadline_s=30.0, **KEY) as g:
         g.slow.free.clear()  # so that the worker gets some
         with ThreadPoolExecutor(20) as threads:
             asked = [threads.submit(g.upload, RED_CIRCLE + b" n=%d" % i) for i in range(20)]
@@ -126,19 +126,19 @@ def test_without_a_worker_the_engine_judges_alone_and_says_what_failed(tmp_path:
         assert g.upload(RED_CIRCLE).code == "block"
         begun = time.monotonic()
         assert g.upload(b"pic poison").code == "engine_failed"
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 8
         assert g.upload(RED_CIRCLE).code == "block"
         assert g.metric("answers_total", by="memory", reason="", said="refused", verdict="block") == 1
         assert g.get("/readyz").status == 200
 
 
 def test_a_worker_judges_while_the_models_load(tmp_path: Path) -> None:
-    with gate(tmp_path, load_s=4.0, ready=False, **KEY) as g:
+    with gate(tmp_path, load_s=6.0, ready=False, **KEY) as g:
         with worker(g, 0.01):
             assert g.get("/readyz").status == 200
             begun = time.monotonic()
             assert g.upload(b"pic red=0.2").code == "clear"
-            assert time.monotonic() - begun < 2
+            assert time.monotonic() - begun < 5
         g.wait_for(lambda: g.serving._engine is not None and g.serving._engine.engine is not None)
         assert g.upload(RED_CIRCLE).code == "block"
 

@@ -113,6 +113,7 @@ def test_a_caller_that_floods_keeps_others_neither_from_memory_nor_from_their_tu
     with gate(tmp_path, queue=8, jobs=1, tokens={"flood": "f", "quiet": "q"}, **SMALL) as g:
         g.slow.pause_s = 0.1
         with ThreadPoolExecutor(64) as threads:
+            began = time.monotonic()
             flood = [threads.submit(sent, g, padded(i, 60 << 10), True, "/validate/f") for i in range(60)]
             time.sleep(0.5)
             waited = []
@@ -121,8 +122,8 @@ def test_a_caller_that_floods_keeps_others_neither_from_memory_nor_from_their_tu
                 assert sent(g, padded(1000 + i, 60 << 10), True, "/validate/q").code == "block"
                 waited.append(time.monotonic() - begun)
             assert not all(future.done() for future in flood), "the flood was over too soon to tell"
-            assert max(waited) < 3.5, waited
             assert {future.result().code for future in flood} == {"block"}
+            assert max(waited) < 0.6 * (time.monotonic() - began), waited  # who came last waits for all of it
 
 
 @pytest.mark.long
@@ -154,7 +155,7 @@ def test_uploads_of_a_worker_that_died_end_as_no_worker_after_the_configured_sec
             g.wait_for(lambda: g.metric("worker_queue") == 2)
             assert len(g.request(*ask).body) > 100
             assert [future.result().code for future in asked] == ["no_worker"] * 2
-            assert 1.5 < time.monotonic() - begun < 6  # of a deadline of 20
+            assert 1.5 < time.monotonic() - begun < 15  # of a deadline of 20
 
 
 @pytest.mark.parametrize(

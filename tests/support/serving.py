@@ -128,9 +128,9 @@ class Gate:
         return self.ledger.upload_figures(time.time())
 
     def flush(self) -> None:
-        assert self.serving.writer.flush(5)
+        assert self.serving.writer.flush(30)
 
-    def wait_for(self, condition: Any, seconds: float = 10.0) -> None:
+    def wait_for(self, condition: Any, seconds: float = 30.0) -> None:
         until = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < until, "it did not happen in time"
@@ -195,7 +195,7 @@ def gate(
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    assert started.wait(10) and "serving" in box
+    assert started.wait(30) and "serving" in box
     found = Gate(
         box["serving"], configured, ledger, listener.getsockname()[1], decoder, all_detectors, slow, thread,
         box["loop"], errors,

@@ -241,7 +241,7 @@ def test_a_page_over_the_cap(decoder: SandboxDecoder) -> None:
     data = paged.tiff([numbered(0), bomb, numbered(2)], compression="tiff_deflate")
     start = time.monotonic()
     decoded = decoder.decode(data, MediaType.TIFF)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 15
     assert [number(picture(frame)) for frame in decoded.frames] == [0, 2]
     assert decoded.partly is not None
     assert decoded.partly.startswith("too_large: picture 2: 1600.0 megapixels")
@@ -270,7 +270,7 @@ def test_pages_without_end(decoder: SandboxDecoder) -> None:
     empty = b"".join(struct.pack("<HI", 0, at + 6) for at in places)
     began = time.monotonic()
     decoded = decoder.decode(paged.chained(page, first, start) + empty, MediaType.TIFF)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert [number(picture(frame)) for frame in decoded.frames] == [0]
     assert decoded.total == 20_000
     assert decoded.partly is not None
@@ -287,7 +287,7 @@ def test_directories_that_share_their_entries(decoder: SandboxDecoder) -> None:
     entries = b"".join(entry for _ in places)
     began = time.monotonic()
     decoded = decoder.decode(paged.chained(page, first, start) + entries, MediaType.TIFF)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert number(picture(decoded.frames[0])) == 0
 
 
