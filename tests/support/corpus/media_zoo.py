@@ -135,11 +135,15 @@ def png(
 ) -> bytes:
     """Write a PNG of any depth and colour type; `sample` gives a pixel's channels."""
 
+    digits = [format(value, f"0{depth}b") for value in range(1 << min(depth, 8))]
+
     def row(xs: range, y: int) -> bytes:
         values = [value for x in xs for value in sample(x, y)]
         if depth == 16:
             return b"\0" + struct.pack(f">{len(values)}H", *values)
-        bits = "".join(format(value, f"0{depth}b") for value in values)
+        if depth == 8:
+            return b"\0" + bytes(values)
+        bits = "".join(map(digits.__getitem__, values))
         bits += "0" * (-len(bits) % 8)
         return b"\0" + int(bits, 2).to_bytes(len(bits) // 8, "big")
 

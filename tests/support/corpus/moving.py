@@ -234,7 +234,8 @@ def _lzw(pixels: bytes) -> bytes:
     for at in range(0, len(pixels), 200):
         codes += [256, *pixels[at : at + 200]]
     codes.append(257)
-    value = int("".join(f"{code:09b}" for code in reversed(codes)), 2)  # a sum would take a pixel's time for each pixel
+    digits = [f"{code:09b}" for code in range(258)]
+    value = int("".join(map(digits.__getitem__, reversed(codes))), 2)  # a sum would take a pixel's time for each pixel
     data = value.to_bytes((9 * len(codes) + 7) // 8, "little")
     blocks = b"".join(bytes([len(data[at : at + 255])]) + data[at : at + 255] for at in range(0, len(data), 255))
     return b"\x08" + blocks + b"\0"
