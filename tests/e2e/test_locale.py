@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from support import stand_in
 from support.corpus.photos import jpeg_bytes
 
 REPOSITORY = Path(__file__).parents[2]
@@ -46,12 +47,23 @@ def test_every_locale_and_every_starter_sees_the_same_objects(tmp_path: Path, la
     media.mkdir()
     for number, name in enumerate(NAMES):
         Path(os.fsdecode(os.fsencode(media) + b"/" + name)).write_bytes(jpeg_bytes("coffee", size=200 + number))
-    ledger = str(tmp_path / "ledger.db")
+    ledger, config = str(tmp_path / "ledger.db"), str(stand_in.write_config(tmp_path))
     runs = [(starter, PLAIN) for starter in STARTERS]
     runs += [("module", {"LC_ALL": "C.UTF-8"}), ("module", {"PYTHONIOENCODING": "ascii"} | PLAIN)]
     runs += [] if latin_1 is None else [("module", latin_1)]
     for turn, (starter, environment) in enumerate(runs):
-        done = run(STARTERS[starter], environment, "scan", str(media), "--dry-run", "--json", "--ledger", ledger)
+        done = run(
+            STARTERS[starter],
+            environment,
+            "scan",
+            str(media),
+            "--dry-run",
+            "--json",
+            "--ledger",
+            ledger,
+            "--config",
+            config,
+        )
         assert done.returncode == 0, (starter, environment, done.stderr)
         said = json.loads(done.stdout.splitlines()[-1])
         assert (said["listed"], said["already_judged"]) == (3, 3 if turn else 0), (starter, environment)

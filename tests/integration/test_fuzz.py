@@ -15,7 +15,7 @@ from fuzz.pieces import mended, pieces
 from fuzz.run import Crashed, Fuzzing, check
 from support.share import Share
 
-SECONDS = 60.0
+SECONDS = 40.0
 INPUTS = 200_000  # of a soak
 
 
