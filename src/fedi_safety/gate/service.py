@@ -35,7 +35,7 @@ from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Decoder
 from fedi_safety.gate import edge, openapi
 from fedi_safety.gate.admission import Admission, check
-from fedi_safety.gate.app import Parts, create_app
+from fedi_safety.gate.app import create_app
 from fedi_safety.gate.backlog.backlog import Backlog
 from fedi_safety.gate.backlog.writer import LedgerWriter
 from fedi_safety.gate.fetching import Fetcher, Hosts
@@ -44,6 +44,7 @@ from fedi_safety.gate.hooks.pdq import PdqHook
 from fedi_safety.gate.keys import Keyring
 from fedi_safety.gate.list_gauges import ListGauges
 from fedi_safety.gate.memory import Memory
+from fedi_safety.gate.parts import Parts
 from fedi_safety.gate.shared_list import SharedList
 from fedi_safety.gate.tally import Tally
 from fedi_safety.gate.worker_api import WorkerApi

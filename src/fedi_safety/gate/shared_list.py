@@ -19,7 +19,8 @@ from starlette.routing import BaseRoute, Route
 
 from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.gate.admission import Caller, block, recognise
-from fedi_safety.gate.app import new_id, presented
+from fedi_safety.gate.answering import new_id
+from fedi_safety.gate.app import presented
 from fedi_safety.gate.responses import Refusal
 from fedi_safety.judging import logs
 from fedi_safety.sharing.log import PAGE, Log, LogState

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 _DISCARD_BYTES, _DISCARD_S = 1 << 20, 1.0
@@ -46,11 +46,18 @@ async def discard(request: Request) -> bool:
     return await _read_on(request.receive, _DISCARD_S, most_bytes=_DISCARD_BYTES)
 
 
-class LastWord(JSONResponse):
-    """An answer to a request whose body may still be coming, after which the connection is closed.
+def last_word(response: Response) -> Response:
+    """Return an answer to a request whose body may still be coming, after which the connection is closed.
 
     What comes is let go of for a moment after the answer is sent: the caller can read it before it sees the end.
     """
+    return _LastWord(response)
+
+
+class _LastWord(Response):
+    def __init__(self, said: Response) -> None:
+        super().__init__(said.body, said.status_code)
+        self.raw_headers = said.raw_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer, let come what still comes, and end."""

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from fedi_safety.clients.mastodon import MAX_BYTES, announced, signed
 from fedi_safety.core.ledger.uploads import Told, UploadNote, UploadState
-from fedi_safety.gate.app import new_id
+from fedi_safety.gate.answering import new_id
 from fedi_safety.gate.backlog.writer import LedgerWriter
 from fedi_safety.gate.body import read_small
 from fedi_safety.gate.fetching import FetchError, Hosts

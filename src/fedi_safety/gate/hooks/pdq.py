@@ -13,7 +13,8 @@ from fedi_safety.core.errors import FediSafetyError, Unscannable
 from fedi_safety.core.ports import Decoder
 from fedi_safety.core.types import Decoded
 from fedi_safety.gate.admission import Admission
-from fedi_safety.gate.app import admitted, new_id
+from fedi_safety.gate.answering import new_id
+from fedi_safety.gate.app import admitted
 from fedi_safety.gate.fetching import Fetcher, FetchError
 from fedi_safety.gate.responses import Refusal
 from fedi_safety.judging import logs
