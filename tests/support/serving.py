@@ -98,11 +98,18 @@ class Gate:
     thread: threading.Thread
     loop: asyncio.AbstractEventLoop
     error: list[BaseException] = field(default_factory=list)
+    upstream_ports: Mapping[str, int] = field(default_factory=dict)
 
     def request(
-        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, timeout: float = 30
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 30,
+        port: int | None = None,
     ) -> Reply:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=timeout)
         try:
             connection.request(method, path, body, dict(headers or {}), encode_chunked=False)
             answer = connection.getresponse()
@@ -172,6 +179,7 @@ def gate(
         return Engine(decoder, list(all_detectors), "fake", jobs)
 
     listener = edge.bind("127.0.0.1", 0)
+    others = {name: edge.bind("127.0.0.1", 0) for name in configured.gate.upstream}
     chosen = policy or red_circles()
     errors: list[BaseException] = []
     started = threading.Event()
@@ -182,7 +190,7 @@ def gate(
             box["loop"] = asyncio.get_running_loop()
             box["serving"] = serving = Serving(
                 configured, ledger, chosen, listener, reload=lambda: chosen, load=load, sniff=sniff_fakes,
-                extra_routes=extra_routes,
+                extra_routes=extra_routes, upstream_listeners=others,
             )  # fmt: skip
             started.set()
             await serving.run()
@@ -198,7 +206,7 @@ def gate(
     assert started.wait(30) and "serving" in box
     found = Gate(
         box["serving"], configured, ledger, listener.getsockname()[1], decoder, all_detectors, slow, thread,
-        box["loop"], errors,
+        box["loop"], errors, {name: other.getsockname()[1] for name, other in others.items()},
     )  # fmt: skip
     try:
         if ready:
@@ -208,5 +216,6 @@ def gate(
         slow.free.set()
         if thread.is_alive():
             found.stop()
-        listener.close()
+        for one in (listener, *others.values()):
+            one.close()
         ledger.dispose()

@@ -80,6 +80,7 @@ def serve(
 def run_serve(sh: Shell) -> int:
     """Serve as configured."""
     import asyncio
+    from contextlib import ExitStack
 
     from fedi_safety.app.acts import act_for
     from fedi_safety.app.consent import remembered
@@ -108,12 +109,22 @@ def run_serve(sh: Shell) -> int:
     logs.set_up(gate.log)
     records = open_upload_ledger(settings)
     try:
-        with edge.bind(gate.host, gate.port) as listener:
-            serving = Serving(settings, records, policy, listener, reload=lambda: load_policy(settings.policy))
+        with edge.bind(gate.host, gate.port) as listener, ExitStack() as others:
+            upstreams = {
+                name: others.enter_context(edge.bind(gate.host, upstream.port))
+                for name, upstream in gate.upstream.items()
+            }
+            serving = Serving(
+                settings, records, policy, listener, reload=lambda: load_policy(settings.policy),
+                upstream_listeners=upstreams,
+            )  # fmt: skip
             sh.note(
                 f"the gate listens on {edge.shown(listener)}; policy {policy.name}; ledger {records.name}; "
                 "stop with Ctrl-C or SIGTERM"
             )
+            for name, socket in upstreams.items():
+                upstream = gate.upstream[name]
+                sh.note(f"uploads to {name} ({upstream.kind}, {upstream.url}) come in on {edge.shown(socket)}")
             if (unused := unused_database(variables())) is not None:
                 sh.warn(unused)
             for line in warnings(gate, findable=target is not None):

@@ -25,7 +25,9 @@ BY_ADDRESS = "IPADDR"
 
 _MOST_BUCKETS = 10_000
 _BURST_S = 5.0  # what a caller may save up of its rate
-_NARROWEST = {4: 8, 6: 16}  # a network wider than this is as good as the world
+NARROWEST = {4: 8, 6: 16}
+"""By version: a network wider than this is as good as the world."""
+
 _NOT_IN_PATHS = "/?#"  # pict-rs sends a token as a part of its URL's path, where these end it
 
 Address = IPv4Address | IPv6Address
@@ -35,10 +37,10 @@ Network = IPv4Network | IPv6Network
 def check(gate: Gate, *, host: str) -> None:
     """Refuse settings that would let in the whole world, or nobody. Raises `ConfigError`."""
     for network in gate.networks:
-        if network.prefixlen < _NARROWEST[network.version]:
+        if network.prefixlen < NARROWEST[network.version]:
             raise ConfigError("gate.networks", f"{network} is open to the world", "name the networks of your servers")
     for network in gate.trusted_proxies:
-        if network.prefixlen < _NARROWEST[network.version]:
+        if network.prefixlen < NARROWEST[network.version]:
             raise ConfigError("gate.trusted_proxies", f"{network} would believe anybody", "name your proxy's address")
     for names, secrets in (("gate.tokens", gate.tokens), ("gate.worker_keys", gate.worker_keys)):
         for name, secret in secrets.items():

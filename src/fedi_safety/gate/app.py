@@ -200,4 +200,3 @@ class _Api:
 
 def _json(status: int, response: dict[str, Any], upload_id: str) -> JSONResponse:
     return JSONResponse(response, status, headers={"X-Request-Id": upload_id})
-

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from python_multipart.exceptions import FormParserError
@@ -23,7 +23,8 @@ FIELD = "file"
 _FORM_BYTES = 64 << 10  # what a form may have around the file
 _HEADER_BYTES = 8 << 10
 _PARTS = 16
-_MOST_NAME = 200
+MOST_NAME = 200
+"""Characters of a file's name that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,32 +38,63 @@ class Body:
     file_name: str | None = None
 
 
-class _Sink:
-    """Takes the upload's bytes in pieces."""
+class Arriving:
+    """Counts a body while it arrives, and waits for memory for what came."""
 
     def __init__(self, holding: Holding, max_bytes: int) -> None:
+        """Take at most `max_bytes` into `holding`."""
         self._holding = holding
         self._max_bytes = max_bytes
-        self._hash = hashlib.sha256()
-        self._pieces: list[bytes] = []
         self.size = 0
-        self.claimed_type: str | None = None
-        self.file_name: str | None = None
         self.waits = False
 
-    def add(self, piece: bytes) -> None:
-        self.size += len(piece)
+    def count(self, size: int) -> None:
+        """Count so many bytes more. Raises `Refusal` 413."""
+        self.size += size
         if self.size > self._max_bytes:
             raise too_large(self._max_bytes)
-        self._hash.update(piece)
-        self._pieces.append(bytes(piece))
 
     async def settle(self) -> None:
-        """Wait until there is memory for what was added."""
+        """Wait until there is memory for what was counted."""
         self.waits = True
         if size := self.size - self._holding.size:
             await self._holding.take(size)
         self.waits = False
+
+
+async def arrive(
+    stream: AsyncIterator[bytes], arriving: Arriving, add: Callable[[bytes], None], seconds: float
+) -> None:
+    """Hand all pieces of a body to `add`, which counts them. Raises `Refusal`.
+
+    408 when it takes too long, 503 when there was no memory for it within that time.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            async for piece in stream:
+                if piece:
+                    add(piece)
+                    await arriving.settle()
+    except TimeoutError:
+        if arriving.waits:
+            raise Refusal(503, "busy", f"there was no memory for it within {seconds:g} s", close=True) from None
+        raise body_timeout(seconds) from None
+
+
+class _Sink(Arriving):
+    """Takes the upload's bytes in pieces."""
+
+    def __init__(self, holding: Holding, max_bytes: int) -> None:
+        super().__init__(holding, max_bytes)
+        self._hash = hashlib.sha256()
+        self._pieces: list[bytes] = []
+        self.claimed_type: str | None = None
+        self.file_name: str | None = None
+
+    def add(self, piece: bytes) -> None:
+        self.count(len(piece))
+        self._hash.update(piece)
+        self._pieces.append(bytes(piece))
 
     def body(self) -> Body:
         self._holding.whole()
@@ -135,7 +167,7 @@ class _Form:
                 raise bad_form(f"its form has several fields {FIELD!r}")
             self.found = True
             name = options.get(b"filename", b"").decode("utf-8", "replace")
-            self._sink.file_name = name[:_MOST_NAME] or None
+            self._sink.file_name = name[:MOST_NAME] or None
             self._sink.claimed_type = plain_type(self._headers.get(b"content-type", b"").decode("latin-1"))
 
     def _data(self, data: bytes, start: int, end: int) -> None:
@@ -176,18 +208,9 @@ async def read(
         form = _Form(boundary, sink)
     else:
         sink.claimed_type = plain_type(content_type)
-    try:
-        async with asyncio.timeout(seconds):
-            async for piece in stream:
-                if piece:
-                    (sink if form is None else form).add(piece)
-                    await sink.settle()
-        if form is not None and not (form.found and form.ended):
-            raise bad_form("its form is cut short" if form.found else f"its form has no field {FIELD!r}")
-    except TimeoutError:
-        if sink.waits:
-            raise Refusal(503, "busy", f"there was no memory for it within {seconds:g} s", close=True) from None
-        raise body_timeout(seconds) from None
+    await arrive(stream, sink, (sink if form is None else form).add, seconds)
+    if form is not None and not (form.found and form.ended):
+        raise bad_form("its form is cut short" if form.found else f"its form has no field {FIELD!r}")
     return sink.body()
 
 

@@ -23,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from fedi_safety.core.errors import UsageError
 from fedi_safety.gate.admission import FORWARDED_FOR, PROXY_SIGNS, RECOGNISED, block
+from fedi_safety.gate.proxy.forwarding import RAW_HEAD
 from fedi_safety.gate.responses import RETRY_AFTER_S
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class Edge:
 
     connections: int
     listed: Callable[[str], bool]
+    handed_on: frozenset[int] = frozenset()  # ports whose requests go on to another server as they came
     held: int = 0  # but for those that are turned away and may send on for a moment: these are `lingering`
     lingering: int = 0
     strangers: Counter[str] = field(default_factory=Counter)  # of those that are held, by `block`
@@ -165,6 +167,7 @@ class _Protocol(HttpToolsProtocol):
         super().on_message_begin()
         headers = self.headers
         self.scope["state"][RECOGNISED] = lambda: self._recognise(headers)
+        self._raw_headers: list[tuple[bytes, bytes]] = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_bytes += len(name) + len(value) + _BETWEEN_BYTES
@@ -172,12 +175,18 @@ class _Protocol(HttpToolsProtocol):
             self._too_large = True
             raise ValueError  # which ends the parser, and comes back as an error of the request's
         if self._in_head:  # a trailer is nobody's to read
+            self._raw_headers.append((name, value))
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._stop_timer()
+        handed_on = self.server is not None and self.server[1] in self.edge.handed_on
+        if handed_on:
+            self.scope["state"][RAW_HEAD] = self.url, self._raw_headers
         super().on_headers_complete()
+        if handed_on:
+            self.cycle.default_headers = []  # the answer has a date of its own
 
     def on_chunk_header(self) -> None:
         """Note that the size of a chunk was read; httptools calls it."""

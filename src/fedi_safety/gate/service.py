@@ -13,7 +13,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -45,6 +45,9 @@ from fedi_safety.gate.keys import Keyring
 from fedi_safety.gate.list_gauges import ListGauges
 from fedi_safety.gate.memory import Memory
 from fedi_safety.gate.parts import Parts
+from fedi_safety.gate.proxy.server import UpstreamProxy
+from fedi_safety.gate.proxy.upstreams import Ports
+from fedi_safety.gate.proxy.upstreams import check as check_upstreams
 from fedi_safety.gate.shared_list import SharedList
 from fedi_safety.gate.tally import Tally
 from fedi_safety.gate.worker_api import WorkerApi
@@ -86,11 +89,13 @@ class Serving:
         load: Callable[[], Engine] | None = None,
         sniff: Callable[[bytes], MediaType] = sniff,
         extra_routes: Sequence[BaseRoute] = (),
+        upstream_listeners: Mapping[str, socket.socket] | None = None,
     ) -> None:
         """Take over the ledger's use and the listening socket; `load` and `sniff` replace the engine's in tests.
 
         `extra_routes` are other rooms', served beside the gate's own: usually a `Mount`, whose middleware (sessions,
         headers) and error pages are its own and touch no upload. The gate does not ask who calls them.
+        `upstream_listeners` are the sockets of the servers behind it, by their names in `gate.upstream`.
         """
         self._settings = settings
         self._ledger = ledger
@@ -102,6 +107,7 @@ class Serving:
         self._metrics = Metrics()
         self._notifier = Notifier()
         self._extra_routes = tuple(extra_routes)
+        self._upstream_listeners = dict(upstream_listeners or {})
         self._own_decoder: SandboxDecoder | None = None
         self._stop = asyncio.Event()
         self.ready = asyncio.Event()
@@ -148,10 +154,18 @@ class Serving:
             late_sources=lambda: self._list_gauges.late,
         )
         self._add_gauges()
-        guard = edge.Edge(edge.affordable(gate.connections), admission.knows)
         app_ = create_app(self._parts)
         self.routes = tuple(route for route in app_.routes if isinstance(route, Route))
-        self._server = edge.make_server(app_, guard)
+        self._proxies = {
+            listener.getsockname()[1]: UpstreamProxy(name, gate.upstream[name], self._parts)
+            for name, listener in self._upstream_listeners.items()
+        }
+        guard = edge.Edge(
+            edge.affordable(gate.connections),
+            lambda peer: admission.knows(peer) or any(proxy.knows(peer) for proxy in self._proxies.values()),
+            frozenset(self._proxies),
+        )
+        self._server = edge.make_server(Ports(app_, self._proxies), guard)
 
     def _make_judge(self, spare_bytes: int) -> Judge:
         """Make the engine and the queue for workers, as configured, and return who is asked."""
@@ -233,7 +247,9 @@ class Serving:
         self._build(run)
         self.writer.start()
         with self._signals():
-            serving = asyncio.ensure_future(self._server.serve(sockets=[self._listener]))
+            serving = asyncio.ensure_future(
+                self._server.serve(sockets=[self._listener, *self._upstream_listeners.values()])
+            )
             await self._judge.start()
             self._backlog.start()
             watching = asyncio.ensure_future(self._watch())
@@ -286,6 +302,7 @@ class Serving:
         # The server waits for its answers, which wait for the judges, whose engine the backlog may be using.
         await self._backlog.stop()
         await asyncio.gather(serving, self._judge.stop(), return_exceptions=True)
+        await asyncio.gather(*(proxy.close() for proxy in self._proxies.values()), return_exceptions=True)
 
     def _close(self, run: int, status: str) -> None:
         self.writer.close()
@@ -340,5 +357,6 @@ class Serving:
 def checked(gate: Gate, host: str) -> None:
     """Refuse settings that cannot be served. Raises `ConfigError`."""
     check(gate, host=host)
+    check_upstreams(gate)
     Hosts("gate.pdq_hosts", gate.pdq_hosts)
     Hosts("gate.mastodon_hosts", gate.mastodon_hosts)

@@ -37,6 +37,8 @@ class Metrics:
     batch: Histogram = field(init=False)
     stages: Counter = field(init=False)
     ledger_failures: Counter = field(init=False)
+    upstream_requests: Counter = field(init=False)
+    upstream_seconds: Histogram = field(init=False)
 
     def __post_init__(self) -> None:
         """Register what is counted as it happens."""
@@ -63,6 +65,19 @@ class Metrics:
             f"{_PREFIX}_stage_seconds", "Seconds that threads spent in each stage of judging.", ("stage",), registry=r
         )
         self.ledger_failures = Counter(f"{_PREFIX}_ledger_failures", "Failed writes to the ledger.", registry=r)
+        self.upstream_requests = Counter(
+            f"{_PREFIX}_upstream_requests",
+            "Requests on their way to a server, by what became of them (passed, accepted, refused, error, gone).",
+            ("upstream", "outcome"),
+            registry=r,
+        )
+        self.upstream_seconds = Histogram(
+            f"{_PREFIX}_upstream_seconds",
+            "From such a request to the beginning of the server's answer.",
+            ("upstream",),
+            buckets=_SECONDS,
+            registry=r,
+        )
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Add a figure that is read when somebody asks."""

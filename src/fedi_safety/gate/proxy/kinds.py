@@ -1,0 +1,198 @@
+"""Which servers the gate can stand in front of: where uploads come in, and what of a server it never sees.
+
+One row adds one. The rows are data; what is done with them is `server`'s.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from urllib.parse import unquote_to_bytes
+
+_FORMAT = re.compile(r"\.[A-Za-z0-9]{1,10}\Z")  # Rails takes `/media.json` for `/media`
+
+
+class Shape(StrEnum):
+    """In which form a server tells its clients that something went wrong."""
+
+    MASTODON = "mastodon"
+    MISSKEY = "misskey"
+    PIXELFED = "pixelfed"
+    PIEFED = "piefed"
+    MBIN = "mbin"
+    LEMMY = "lemmy"
+    PAGE = "page"  # what a browser shows after a form was sent
+    ANY = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRoute:
+    """A place where uploads come in. `path` is a regular expression for all of a path; `fields` are where files are.
+
+    All files of a request are judged, whatever their fields are called. `shape` is the kind's unless it is named here.
+    """
+
+    methods: tuple[str, ...]
+    path: str
+    fields: tuple[str, ...]
+    shape: Shape | None = None
+
+    def leads(self, paths: frozenset[str]) -> bool:
+        """Whether any of these spellings of a path is this place. The method plays no part: servers let one override it."""
+        return any(re.fullmatch(self.path, path) for path in paths)
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """How a server says whose credentials these are: where the answer has the name and the id.
+
+    `by_token`: the token is sent as `i` in JSON, as Misskey takes it; else the request's own `Authorization` is.
+    """
+
+    method: str
+    path: str
+    name: tuple[str, ...]
+    id: tuple[str, ...]
+    by_token: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamKind:
+    """A kind of server. `everywhere`: each form on each path is judged, because uploads come in at too many of them.
+
+    `unseen` is what reaches its store by other ways; `watch` sees that.
+    """
+
+    name: str
+    routes: tuple[UploadRoute, ...]
+    shape: Shape
+    unseen: tuple[str, ...]
+    who: Who | None = None
+    everywhere: bool = False
+    reencodes: bool = True  # so that its store has other bytes than were uploaded
+    verified: str = field(default="", repr=False)  # in which source, at which commit
+
+    def route(self, raw_path: bytes) -> UploadRoute | None:
+        """Return the place that a path leads to, None if no uploads come in there."""
+        paths = spellings(raw_path)
+        return next((route for route in self.routes if route.leads(paths)), None)
+
+
+def spellings(raw_path: bytes) -> frozenset[str]:
+    """Return a path as servers may read it: percent signs resolved, no double or last slash, no dots, no format."""
+    found = set()
+    for text in (raw_path, unquote_to_bytes(raw_path)):
+        path = text.decode("latin-1").partition("?")[0].partition(";")[0].replace("\\", "/")
+        steps: list[str] = []
+        for step in path.split("/"):
+            if step == "..":
+                steps = steps[:-1]
+            elif step not in ("", "."):
+                steps.append(step)
+        plain = "/" + "/".join(steps)
+        found |= {plain, _FORMAT.sub("", plain)}
+    return frozenset(found)
+
+
+_FEDERATION = "what other servers send (federation)"
+_BY_URL = "what is fetched by its address"
+_OAUTH = Who("GET", "/api/v1/accounts/verify_credentials", ("acct",), ("id",))
+_MISSKEY = Who("POST", "/api/i", ("username",), ("id",), by_token=True)
+_PERSON = ("my_user", "local_user_view", "person")
+
+# mastodon/mastodon: config/routes/api.rb, settings.rb, admin.rb. `Paperclip::DataUriAdapter` is registered there, so
+# that a `data:` address in any of these fields is a file as well.
+_MASTODON_API = (
+    UploadRoute(("POST",), r"/api/v[12]/media", ("file", "thumbnail")),
+    UploadRoute(("PUT", "PATCH"), r"/api/v1/media/[^/]+", ("thumbnail",)),
+    UploadRoute(("PATCH",), r"/api/v1/accounts/update_credentials", ("avatar", "header")),
+)
+_MASTODON_FORMS = (
+    UploadRoute(("POST", "PUT", "PATCH"), r"/settings/profile", ("account[avatar]", "account[header]"), Shape.PAGE),
+    UploadRoute(("POST",), r"/admin/custom_emojis", ("custom_emoji[image]",), Shape.PAGE),
+    UploadRoute(
+        ("POST", "PUT", "PATCH"),
+        r"/admin/settings/branding",
+        ("form_admin_settings[thumbnail]", "form_admin_settings[mascot]", "form_admin_settings[favicon]"),
+        Shape.PAGE,
+    ),
+)
+_MASTODON_UNSEEN = (_FEDERATION, "pictures of link previews", "emoji that are copied from other servers")
+_DRIVE = (UploadRoute(("POST",), r"/api/drive/files/create", ("file",)),)
+_GOTOSOCIAL = (
+    UploadRoute(("POST",), r"/api/v[12]/media", ("file",)),
+    UploadRoute(("PATCH",), r"/api/v1/accounts/update_credentials", ("avatar", "header")),
+    UploadRoute(("POST",), r"/api/v1/admin/custom_emojis", ("image",)),
+    UploadRoute(("PATCH",), r"/api/v1/admin/custom_emojis/[^/]+", ("image",)),
+    UploadRoute(("PATCH",), r"/api/v1/instance", ("thumbnail",)),
+)
+_PLEROMA = (
+    *_MASTODON_API,
+    UploadRoute(("PUT",), r"/api/v1/pleroma/mascot", ("file",)),
+    UploadRoute(("PATCH",), r"/api/v1/pleroma/accounts/update_(avatar|banner|background)", ("img", "banner")),
+    UploadRoute(("POST", "PATCH"), r"/api(/v1)?/pleroma/emoji/packs(/[^/]+)?/files", ("file",)),
+    UploadRoute(("POST",), r"/api/ap/upload_media", ("file",)),
+)
+_PIXELFED = (
+    *_MASTODON_API,
+    UploadRoute(("POST",), r"/api/compose/v0/media/(upload|update)", ("file",)),
+    UploadRoute(("POST",), r"/api/direct/thread/media", ("file",)),
+    UploadRoute(("POST",), r"(/api/v1)?/avatar/update", ("avatar",)),
+    UploadRoute(("POST",), r"/settings/(home|avatar)", ("avatar",), Shape.PAGE),
+    UploadRoute(("POST",), r"/api/(local/)?import/ig/media", ("file[]",)),
+)
+_PIEFED = (UploadRoute(("POST",), r"/api/alpha/upload/(image|community_image|user_image)", ("file",)),)
+_MBIN = (
+    UploadRoute(("POST",), r"/api/users/(avatar|cover)", ("uploadImage",)),
+    UploadRoute(("POST",), r"/api/(entry|posts?)/.+/image", ("uploadImage",)),
+    UploadRoute(("POST",), r"/api/magazine/[^/]+/(image|posts?/image)", ("uploadImage",)),
+)
+_LEMMY = (
+    UploadRoute(("POST",), r"/pictrs/image", ("images[]",)),
+    UploadRoute(("POST",), r"/api/v4/(image|.+/(avatar|banner|icon))", ("images[]",)),
+)
+
+KINDS: dict[str, UpstreamKind] = {
+    kind.name: kind
+    for kind in (
+        UpstreamKind("mastodon", _MASTODON_API + _MASTODON_FORMS, Shape.MASTODON, _MASTODON_UNSEEN, _OAUTH),
+        UpstreamKind("glitch-soc", _MASTODON_API + _MASTODON_FORMS, Shape.MASTODON, _MASTODON_UNSEEN, _OAUTH),
+        UpstreamKind("pixelfed", _PIXELFED, Shape.PIXELFED, (_FEDERATION,), _OAUTH, everywhere=True),
+        UpstreamKind(
+            "misskey", _DRIVE, Shape.MISSKEY, ("/api/drive/files/upload-from-url", _FEDERATION), _MISSKEY,
+            reencodes=False,
+        ),
+        UpstreamKind(
+            "sharkey",
+            _DRIVE + tuple(UploadRoute(r.methods, r.path, r.fields, Shape.MASTODON) for r in _MASTODON_API),
+            Shape.MISSKEY,
+            ("/api/drive/files/upload-from-url", _FEDERATION),
+            _MISSKEY,
+            reencodes=False,
+        ),
+        UpstreamKind("gotosocial", _GOTOSOCIAL, Shape.MASTODON, (_FEDERATION,), _OAUTH),
+        UpstreamKind("pleroma", _PLEROMA, Shape.MASTODON, (_FEDERATION,), _OAUTH, reencodes=False),
+        UpstreamKind("akkoma", _PLEROMA, Shape.MASTODON, (_FEDERATION,), _OAUTH, reencodes=False),
+        UpstreamKind(
+            "piefed", _PIEFED, Shape.PIEFED, (_BY_URL, _FEDERATION),
+            Who("GET", "/api/alpha/site", (*_PERSON, "user_name"), (*_PERSON, "id")), everywhere=True,
+        ),
+        UpstreamKind(
+            "mbin", _MBIN, Shape.MBIN, (_BY_URL, _FEDERATION), Who("GET", "/api/users/me", ("username",), ("userId",)),
+            everywhere=True,
+        ),
+        UpstreamKind(
+            "lemmy", _LEMMY, Shape.LEMMY, ("pictures of link previews", _FEDERATION),
+            Who("GET", "/api/v3/site", (*_PERSON, "name"), (*_PERSON, "id")),
+        ),
+        UpstreamKind("any", (), Shape.ANY, (_BY_URL, _FEDERATION), None, everywhere=True),
+    )
+}  # fmt: skip
+"""All kinds, by the word that the configuration has for each."""
+
+
+def paths(kind: UpstreamKind) -> Iterator[str]:
+    """Yield the expressions for the paths where uploads come in, for a web server's configuration."""
+    yield from (route.path for route in kind.routes)
