@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.servers.echo import Came, EchoServer, echo_server
 from support.serving import RED, RED_CIRCLE, Gate, Reply, gate
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.requests import Request
 
@@ -73,7 +74,8 @@ class Answering:
         judging = asyncio.gather(*(self._answer(upload) for upload in taken))
         leaving = asyncio.ensure_future(left(request))
         try:
-            await asyncio.wait({judging, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            either: list[asyncio.Future[Any]] = [judging, leaving]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             return judging.result() if judging.done() else None
         finally:
             for task in (judging, leaving):

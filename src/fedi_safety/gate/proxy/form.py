@@ -31,7 +31,7 @@ _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "iso-8859-1"})
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part: where its data lie in the body, and what its header says. `is_file` unless every server reads a text."""
+    """One part: where its data lie in the body, and its header. `is_file` unless every server reads a text."""
 
     start: int
     end: int

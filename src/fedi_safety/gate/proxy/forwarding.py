@@ -102,7 +102,7 @@ def _target(scope: Scope) -> bytes:
 
 
 def onward(headers: Headers) -> Headers:
-    """Return the headers that are handed on, in their order. Raises `Refusal` where `Connection` takes too much away."""
+    """Return the headers that go on, in their order. Raises `Refusal` where `Connection` takes too much away."""
     named = {
         word.strip().lower()
         for name, value in headers
@@ -123,12 +123,6 @@ class _Stream(httpx.AsyncByteStream):
         async for piece in self._pieces:
             if piece:
                 yield piece
-
-
-async def nothing() -> AsyncIterator[bytes]:
-    """Yield the body of a request that has none."""
-    for piece in ():
-        yield piece
 
 
 @dataclass(slots=True)
@@ -185,7 +179,7 @@ class Upstream:
 
     async def _send(self, head: Head, headers: Headers, pieces: AsyncIterator[bytes] | None) -> Reply:
         extensions = {"timeout": self._timeout.as_dict(), "target": head.target}
-        stream = _Stream(nothing() if pieces is None else pieces)
+        stream = httpx.ByteStream(b"") if pieces is None else _Stream(pieces)
         request = httpx.Request("GET", self._origin, headers=headers, stream=stream, extensions=extensions)
         request.method = head.method
         try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote_to_bytes
 
@@ -40,7 +40,7 @@ class UploadRoute:
     shape: Shape | None = None
 
     def leads(self, paths: frozenset[str]) -> bool:
-        """Whether any of these spellings of a path is this place. The method plays no part: servers let one override it."""
+        """Whether any of these spellings of a path is this place. Servers let a client override the method."""
         return any(re.fullmatch(self.path, path) for path in paths)
 
 
@@ -71,8 +71,7 @@ class UpstreamKind:
     unseen: tuple[str, ...]
     who: Who | None = None
     everywhere: bool = False
-    reencodes: bool = True  # so that its store has other bytes than were uploaded
-    verified: str = field(default="", repr=False)  # in which source, at which commit
+    reencodes: bool = True  # so that its store may have other bytes than were uploaded
 
     def route(self, raw_path: bytes) -> UploadRoute | None:
         """Return the place that a path leads to, None if no uploads come in there."""
@@ -102,12 +101,15 @@ _OAUTH = Who("GET", "/api/v1/accounts/verify_credentials", ("acct",), ("id",))
 _MISSKEY = Who("POST", "/api/i", ("username",), ("id",), by_token=True)
 _PERSON = ("my_user", "local_user_view", "person")
 
-# mastodon/mastodon: config/routes/api.rb, settings.rb, admin.rb. `Paperclip::DataUriAdapter` is registered there, so
-# that a `data:` address in any of these fields is a file as well.
+# Read: mastodon/mastodon config/routes/api.rb @e91ede5b, settings.rb @0bf4dc60 and admin.rb @00c21009, where the API's
+# paths have no format and the forms' have one, and config/initializers/paperclip.rb @d6bc7471, which registers
+# `Paperclip::DataUriAdapter`: a `data:` address in any of these fields is a file as well. Newer versions have
+# `/api/v1/profile`, which was not read.
 _MASTODON_API = (
     UploadRoute(("POST",), r"/api/v[12]/media", ("file", "thumbnail")),
     UploadRoute(("PUT", "PATCH"), r"/api/v1/media/[^/]+", ("thumbnail",)),
     UploadRoute(("PATCH",), r"/api/v1/accounts/update_credentials", ("avatar", "header")),
+    UploadRoute(("PUT", "PATCH"), r"/api/v1/profile", ("avatar", "header")),
 )
 _MASTODON_FORMS = (
     UploadRoute(("POST", "PUT", "PATCH"), r"/settings/profile", ("account[avatar]", "account[header]"), Shape.PAGE),
@@ -120,7 +122,12 @@ _MASTODON_FORMS = (
     ),
 )
 _MASTODON_UNSEEN = (_FEDERATION, "pictures of link previews", "emoji that are copied from other servers")
+# Read: misskey-dev/misskey packages/backend/src/server/api/endpoints/drive/files/create.ts @0b2dd3a5, the one endpoint
+# that requires a file; emoji, avatars and banners are chosen from the drive. Sharkey's own source was not read: it adds
+# Mastodon's API, whose paths are taken to be Mastodon's.
 _DRIVE = (UploadRoute(("POST",), r"/api/drive/files/create", ("file",)),)
+# Read: superseriousbusiness/gotosocial internal/api/client/media/media.go @0884f894, client/admin/admin.go @34130b74;
+# the other paths as its API documents them.
 _GOTOSOCIAL = (
     UploadRoute(("POST",), r"/api/v[12]/media", ("file",)),
     UploadRoute(("PATCH",), r"/api/v1/accounts/update_credentials", ("avatar", "header")),
@@ -128,6 +135,8 @@ _GOTOSOCIAL = (
     UploadRoute(("PATCH",), r"/api/v1/admin/custom_emojis/[^/]+", ("image",)),
     UploadRoute(("PATCH",), r"/api/v1/instance", ("thumbnail",)),
 )
+# Read: pleroma-social/pleroma lib/pleroma/web/router.ex @0ab69da1. Akkoma's is taken to be the same; its own router was
+# not read. Avatars may be `data:` addresses.
 _PLEROMA = (
     *_MASTODON_API,
     UploadRoute(("PUT",), r"/api/v1/pleroma/mascot", ("file",)),
@@ -135,20 +144,28 @@ _PLEROMA = (
     UploadRoute(("POST", "PATCH"), r"/api(/v1)?/pleroma/emoji/packs(/[^/]+)?/files", ("file",)),
     UploadRoute(("POST",), r"/api/ap/upload_media", ("file",)),
 )
+# Read: pixelfed/pixelfed routes/api.php @f78aa1f6, routes/web-api.php @d4198b32. A PHP server takes each path behind
+# `/index.php` as well, and has forms elsewhere: so all of its forms are judged.
 _PIXELFED = (
     *_MASTODON_API,
     UploadRoute(("POST",), r"/api/compose/v0/media/(upload|update)", ("file",)),
-    UploadRoute(("POST",), r"/api/direct/thread/media", ("file",)),
-    UploadRoute(("POST",), r"(/api/v1)?/avatar/update", ("avatar",)),
+    UploadRoute(("POST",), r"/api/direct/(thread/)?media", ("file",)),
+    UploadRoute(("POST",), r"(/api/v1|/api/pixelfed/v1)?/avatar/update", ("avatar",)),
+    UploadRoute(("POST",), r"/api/(web/)?stories/v1/add", ("file",)),
     UploadRoute(("POST",), r"/settings/(home|avatar)", ("avatar",), Shape.PAGE),
     UploadRoute(("POST",), r"/api/(local/)?import/ig/media", ("file[]",)),
 )
+# Read: blentz/pyfedi app/api/alpha/utils/upload.py @236a03cc, whose upstream is elsewhere. Its forms are all over.
 _PIEFED = (UploadRoute(("POST",), r"/api/alpha/upload/(image|community_image|user_image)", ("file",)),)
+# Read: MbinOrg/mbin config/mbin_routes/user_api.yaml @3a5dd9aa, entry_api.yaml @d4c0fc1b, post_api.yaml @3306fc0d,
+# magazine_api.yaml @14959f26, moderation_api.yaml @121c84f7. Its forms are all over.
 _MBIN = (
     UploadRoute(("POST",), r"/api/users/(avatar|cover)", ("uploadImage",)),
-    UploadRoute(("POST",), r"/api/(entry|posts?)/.+/image", ("uploadImage",)),
-    UploadRoute(("POST",), r"/api/magazine/[^/]+/(image|posts?/image)", ("uploadImage",)),
+    UploadRoute(("POST",), r"/api/(entry|posts)/.+/image", ("uploadImage",)),
+    UploadRoute(("POST",), r"/api/magazine/[^/]+/(image|entries|posts/image)", ("uploadImage",)),
+    UploadRoute(("POST", "PUT"), r"/api/moderate/magazine/[^/]+/(theme|banner)", ("uploadImage",)),
 )
+# Read: LemmyNet/lemmy crates/routes/src/images/upload.rs @058c33d9; the paths as its API documents them.
 _LEMMY = (
     UploadRoute(("POST",), r"/pictrs/image", ("images[]",)),
     UploadRoute(("POST",), r"/api/v4/(image|.+/(avatar|banner|icon))", ("images[]",)),

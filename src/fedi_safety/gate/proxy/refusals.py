@@ -39,7 +39,9 @@ _TEXTS = {
 }
 # What a verdict's refusal has for a status: what the server's own clients take for "this file is not accepted".
 _STATUS = {Shape.MISSKEY: 400, Shape.PIEFED: 400, Shape.LEMMY: 400}
-_IDS = UUID("8f7c1d3e-6a0b-4a44-9f0e-0d6a3f5b2c11")  # Misskey's clients tell errors by a fixed id
+# Misskey's clients tell errors by a fixed id: this is its own for such a file (drive/files/create), others are ours.
+_INAPPROPRIATE = "bec5bd69-fba3-43c9-b4fb-2894b66ad5d2"
+_IDS = UUID("8f7c1d3e-6a0b-4a44-9f0e-0d6a3f5b2c11")
 
 
 def refusal(
@@ -64,8 +66,8 @@ def _object(shape: Shape, code: str, said: str, status: int) -> dict[str, Any]:
     match shape:
         case Shape.MISSKEY:
             kind = "server" if status >= 500 else "client"
-            word = "INAPPROPRIATE" if code == REFUSED else code.upper()
-            return {"error": {"message": said, "code": word, "id": str(uuid5(_IDS, word)), "kind": kind}}
+            word, own = ("INAPPROPRIATE", _INAPPROPRIATE) if code == REFUSED else (code.upper(), str(uuid5(_IDS, code)))
+            return {"error": {"message": said, "code": word, "id": own, "kind": kind}}
         case Shape.PIXELFED:
             return {"error": said, "message": said}
         case Shape.PIEFED:

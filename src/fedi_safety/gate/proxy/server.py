@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -245,7 +246,8 @@ class UpstreamProxy:
         asking = asyncio.ensure_future(self._upstream.send(head, coming() if head.has_body else None))
         leaving = asyncio.ensure_future(_left_after(whole, request))
         try:
-            await asyncio.wait({asking, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            either: list[asyncio.Future[Any]] = [asking, leaving]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not asking.done():
                 return self._gone(exchange)
             reply = asking.result()

@@ -79,5 +79,5 @@ class Ports:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand a request to the application of the port that it came in at."""
-        server = scope.get("server") or ("", None)
-        await self._others.get(server[1], self._own)(scope, receive, send)
+        server = scope.get("server") or ("", 0)
+        await self._others.get(int(server[1] or 0), self._own)(scope, receive, send)
