@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import get_args, get_origin
 
 import pytest
 import typer
@@ -71,8 +72,10 @@ def settings(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tu
     """Every key with dots, and its default; sections are gone into."""
     for name, field in model.model_fields.items():
         annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            yield from settings(annotation, f"{prefix}{name}.")
+        values = get_args(annotation)[-1:] if get_origin(annotation) is dict else (annotation,)
+        if values and isinstance(values[0], type) and issubclass(values[0], BaseModel):
+            own = "" if values[0] is annotation else "NAME."
+            yield from settings(values[0], f"{prefix}{name}.{own}")
         else:
             yield f"{prefix}{name}", field.default
 

@@ -173,6 +173,7 @@ def _findings(sh: Shell, store: str | None, reached: list[Speed]) -> Iterator[Fi
         ("sources", lambda: _sources(settings)),
         ("sharing", lambda: _sharing(settings)),
         ("decoder", lambda: _decoder(settings)),
+        ("upstream", lambda: _upstreams(settings)),
     ]
     for thing, check in checks:
         try:
@@ -377,6 +378,42 @@ def _sources(settings: Settings) -> Iterator[Finding]:
         ok = None if found.fetched_s is None and not found.failures else not (found.failures or found.late)
         late = f"; that is long ago: does {hint('watch')} run?" if found.late and not found.failures else ""
         yield Finding(thing, ok, found.line() + late, ExitCode.DONE if ok is not False else ExitCode.OUTSIDE)
+
+
+def _upstreams(settings: Settings) -> Iterator[Finding]:
+    """Look whether each server behind the gate answers, and who sees what does not come in through the gate."""
+    from fedi_safety.gate.proxy.kinds import KINDS
+    from fedi_safety.gate.proxy.upstreams import answers, check
+
+    check(settings.gate)
+    for name, upstream in settings.gate.upstream.items():
+        problem = answers(upstream.url)
+        said = f"{upstream.kind} at {upstream.url}, port {upstream.port}: {problem or 'it answers'}"
+        yield Finding(f"upstream {name}", not problem, said, ExitCode.OUTSIDE if problem else ExitCode.DONE)
+        unseen = ", ".join(KINDS[upstream.kind].unseen)
+        yield Finding(f"upstream {name}", None, f"the gate does not see {unseen}; {_who_sees_it(settings)}")
+
+
+def _who_sees_it(settings: Settings) -> str:
+    """Say whether `watch` sees what ends in the store by other ways than through the gate."""
+    from datetime import UTC, datetime
+
+    from fedi_safety.app.ledger import open_settings_ledger
+    from fedi_safety.app.stores import upload_store
+    from fedi_safety.stores import canonical_url
+
+    target = upload_store(settings)
+    if target is None:
+        return "nor does anybody else: no store is configured; set gate.store"
+    records = open_settings_ledger(settings, readonly=True)
+    try:
+        mark = records.watermark(canonical_url(target.url, target.settings))
+    finally:
+        records.dispose()
+    if mark is None:
+        return f"nor does {command('watch {}', target.name)}, which never passed over the store with this ledger"
+    last = datetime.fromtimestamp(mark.high_water, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return f"{command('watch {}', target.name)} does, up to {last}"
 
 
 def _decoder(settings: Settings) -> Iterator[Finding]:

@@ -145,12 +145,20 @@ def warnings(gate: Gate, *, findable: bool) -> Iterator[str]:
 
     `findable`: what is let in without a verdict is found again in a store.
     """
+    from fedi_safety.gate.proxy.kinds import KINDS
+
     accepted = [name for name, said in gate.unjudged if said == "accept" and name != "partly"]
     if not findable and accepted:
         yield (
             f"WARNING: no store is configured. What is let in without a verdict ({', '.join(accepted)}) is published, "
             "judged later only while memory still has it, and never found again; set `gate.store`, or `refuse` in "
             "[gate.unjudged]"
+        )
+    anew = sorted({up.kind for up in gate.upstream.values() if KINDS[up.kind].reencodes})
+    if anew and accepted:
+        yield (
+            f"note: {', '.join(anew)} may write pictures anew. What is let in without a verdict is then judged in the "
+            "store as whatever lies there, and not found again as this upload"
         )
     if not gate.engine:
         does = "lets in unseen" if gate.unjudged.unopened == "accept" else "refuses"

@@ -90,6 +90,8 @@ def head_of(scope: Scope) -> Head:
         raise ambiguous("it has a length, and none")
     if len(head.values(b"host")) > 1:
         raise ambiguous("it has several hosts")
+    if taken := sorted(_named(head.headers) & _NEVER_TAKEN):
+        raise ambiguous(f"its Connection header takes {taken[0].decode()} away")
     hops = sum(value.count(b",") + 1 for value in head.values(b"x-forwarded-for"))
     if hops > _HOPS:
         raise Refusal(508, "loop", f"it came through more than {_HOPS} proxies", close=True)
@@ -102,17 +104,15 @@ def _target(scope: Scope) -> bytes:
 
 
 def onward(headers: Headers) -> Headers:
-    """Return the headers that go on, in their order. Raises `Refusal` where `Connection` takes too much away."""
-    named = {
-        word.strip().lower()
-        for name, value in headers
-        if name.lower() == b"connection"
-        for word in value.split(b",")
-        if word.strip()
-    }
-    if taken := sorted(named & _NEVER_TAKEN):
-        raise ambiguous(f"its Connection header takes {taken[0].decode()} away")
+    """Return the headers that go on, in their order."""
+    named = _named(headers)
     return [(name, value) for name, value in headers if name.lower() not in _HOP_BY_HOP | named]
+
+
+def _named(headers: Headers) -> set[bytes]:
+    """Return the names that `Connection` takes away, in small letters."""
+    values = [value for name, value in headers if name.lower() == b"connection"]
+    return {word.strip().lower() for value in values for word in value.split(b",") if word.strip()}
 
 
 class _Stream(httpx.AsyncByteStream):
@@ -204,8 +204,7 @@ class Upstream:
 
 def _backward(response: httpx.Response) -> Headers:
     headers = list(response.headers.raw)
-    named = {w.strip().lower() for n, v in headers if n.lower() == b"connection" for w in v.split(b",") if w.strip()}
-    dropped = _HOP_BY_HOP | (named - _NEVER_TAKEN)
+    dropped = _HOP_BY_HOP | (_named(headers) - _NEVER_TAKEN)
     if response.status_code in (204, 304):
         dropped |= {b"content-length"}  # of the answer that it is in the place of
     return [(name, value) for name, value in headers if name.lower() not in dropped]

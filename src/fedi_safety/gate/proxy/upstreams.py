@@ -35,6 +35,18 @@ def check(gate: Gate) -> None:
             raise ConfigError(f"gate.upstream.{name}.url", cause, "give the address of the server behind it")
 
 
+def answers(url: str, seconds: float = 5.0) -> str:
+    """Return why a server gives no answer to HTTP; empty if it gives any."""
+    import httpx
+
+    try:
+        with httpx.Client(trust_env=False, timeout=seconds) as client:
+            client.get(url)
+    except httpx.HTTPError as error:
+        return f"it gives no answer ({type(error).__name__})"
+    return ""
+
+
 def _place(url: str, key: str) -> tuple[str, int]:
     try:
         parts = urlsplit(url)
