@@ -292,13 +292,11 @@ def test_an_upload_that_the_server_did_not_take_waits_for_nothing(tmp_path: Path
     upstream = {"m": {"url": echo.url, "kind": "mastodon"}}
     with gate(tmp_path, upstream=upstream, unjudged={"decoder_failed": "accept"}) as running:
         assert upload(running, "m", "/api/v1/media", b"bad corrupt 1").status == 200
-        running.flush()
-        assert running.figures().held.total() == 1
+        running.wait_for(lambda: running.figures().held.total() == 1)
         with answering(echo, b"HTTP/1.1 422 No\r\nContent-Length: 0\r\n\r\n"):
             assert upload(running, "m", "/api/v1/media", b"bad corrupt 2").status == 422
-        running.flush()
-        figures = running.figures()
-        assert figures.held.total() == 1 and figures.settled["not found"] == 1
+        running.wait_for(lambda: running.figures().settled["not found"] == 1)
+        assert running.figures().held.total() == 1
 
 
 @pytest.mark.parametrize(

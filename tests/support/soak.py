@@ -43,9 +43,17 @@ SOAKS = {
         "scan and apply killed at every single step over 61 condemned files",
         ("tests/invariants/test_i3_recorded_before_done.py", "-k", "every_step"),
     ),
+    "multipart": Soak(
+        "5,000 forms that can be read in two ways, as the parsers of five servers read them",
+        ("tests/adapters/gate/test_proxy_forms.py", "-k", "no_server_finds"),
+    ),
     "properties": Soak(
         "a hundred times as many examples of every property",
         ("tests/core", "tests/adapters", "tests/invariants", "-m", "hypothesis"),
+    ),
+    "proxy": Soak(
+        "10,000 requests of up to 100 MB byte for byte through the proxy, and 100 uploads of 40 MB in its memory",
+        ("tests/integration/test_proxy_exact.py",),
     ),
     "queue": Soak(
         "1,000 rounds of uploads among workers that misbehave",
