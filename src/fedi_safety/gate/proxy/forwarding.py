@@ -6,8 +6,11 @@ By httpx' transport alone: no redirect is followed, no cookie kept, nothing unpa
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+import sys
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -54,11 +57,18 @@ class Head:
     method: str
     target: bytes
     headers: Headers
-    version: str = "1.1"
+    _named: dict[bytes, list[bytes]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Find the headers by their names."""
+        named: dict[bytes, list[bytes]] = {}
+        for name, value in self.headers:
+            named.setdefault(name.lower(), []).append(value)
+        object.__setattr__(self, "_named", named)
 
     def values(self, name: bytes) -> list[bytes]:
         """Return the values of all headers of this name, which is in small letters."""
-        return [value for known, value in self.headers if known.lower() == name]
+        return self._named.get(name, [])
 
     @property
     def path(self) -> bytes:
@@ -82,7 +92,7 @@ def head_of(scope: Scope) -> Head:
     target, headers = kept or (_target(scope), list(scope["headers"]))
     if not target.startswith(b"/"):  # the absolute form, which is for proxies that are asked for other hosts
         target = _target(scope)
-    head = Head(scope["method"], bytes(target), list(headers), scope.get("http_version", "1.1"))
+    head = Head(scope["method"], bytes(target), list(headers))
     encodings = head.values(b"transfer-encoding")
     if encodings and [value.strip().lower() for value in encodings] != [b"chunked"]:
         raise ambiguous("its Transfer-Encoding is not chunked alone")
@@ -90,7 +100,7 @@ def head_of(scope: Scope) -> Head:
         raise ambiguous("it has a length, and none")
     if len(head.values(b"host")) > 1:
         raise ambiguous("it has several hosts")
-    if taken := sorted(_named(head.headers) & _NEVER_TAKEN):
+    if taken := sorted(_taken_away(head.values(b"connection")) & _NEVER_TAKEN):
         raise ambiguous(f"its Connection header takes {taken[0].decode()} away")
     hops = sum(value.count(b",") + 1 for value in head.values(b"x-forwarded-for"))
     if hops > _HOPS:
@@ -103,16 +113,15 @@ def _target(scope: Scope) -> bytes:
     return bytes(scope.get("raw_path") or b"/") + (b"?" + query if query else b"")
 
 
-def onward(headers: Headers) -> Headers:
+def onward(head: Head) -> Headers:
     """Return the headers that go on, in their order."""
-    named = _named(headers)
-    return [(name, value) for name, value in headers if name.lower() not in _HOP_BY_HOP | named]
+    dropped = _HOP_BY_HOP | _taken_away(head.values(b"connection"))
+    return [header for header in head.headers if header[0].lower() not in dropped]
 
 
-def _named(headers: Headers) -> set[bytes]:
-    """Return the names that `Connection` takes away, in small letters."""
-    values = [value for name, value in headers if name.lower() == b"connection"]
-    return {word.strip().lower() for value in values for word in value.split(b",") if word.strip()}
+def _taken_away(connection: Sequence[bytes]) -> set[bytes]:
+    """Return the names that the values of `Connection` headers take away, in small letters."""
+    return {word.strip().lower() for value in connection for word in value.split(b",") if word.strip()}
 
 
 class _Stream(httpx.AsyncByteStream):
@@ -161,10 +170,13 @@ class Upstream:
         self._timeout = httpx.Timeout(seconds, connect=min(_CONNECT_S, seconds))
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=_KEPT, keepalive_expiry=_KEPT_S)
         self._transport = httpx.AsyncHTTPTransport(trust_env=False, limits=limits)
+        if "sniffio" not in sys.modules and find_spec("sniffio") is None:
+            # httpcore asks four times a request for this module, which nothing needs, and it is looked for on disk.
+            cast("dict[str, Any]", sys.modules)["sniffio"] = None
 
     async def send(self, head: Head, pieces: AsyncIterator[bytes] | None) -> Reply:
         """Hand a request on, and return the beginning of the answer. Raises `UpstreamError` and `Refusal`."""
-        headers = onward(head.headers)
+        headers = onward(head)
         if head.values(b"transfer-encoding"):
             headers.append((b"Transfer-Encoding", b"chunked"))
         if not head.values(b"host"):
@@ -204,7 +216,8 @@ class Upstream:
 
 def _backward(response: httpx.Response) -> Headers:
     headers = list(response.headers.raw)
-    dropped = _HOP_BY_HOP | (_named(headers) - _NEVER_TAKEN)
+    connection = [value for name, value in headers if name.lower() == b"connection"]
+    dropped = _HOP_BY_HOP | (_taken_away(connection) - _NEVER_TAKEN)
     if response.status_code in (204, 304):
         dropped |= {b"content-length"}  # of the answer that it is in the place of
     return [(name, value) for name, value in headers if name.lower() not in dropped]

@@ -25,7 +25,7 @@ from fedi_safety.gate.answering import BODY_SHARE, Answering, Taken, new_id, sin
 from fedi_safety.gate.memory import Holding
 from fedi_safety.gate.parts import Parts
 from fedi_safety.gate.proxy.forwarding import Head, Reply, Upstream, UpstreamError, head_of
-from fedi_safety.gate.proxy.kinds import KINDS, Shape, UploadRoute
+from fedi_safety.gate.proxy.kinds import KINDS, Shape
 from fedi_safety.gate.proxy.media_type import BodyKind, MediaTypeHeader, ambiguous, content_type, mentions_form
 from fedi_safety.gate.proxy.package import Package, take_in
 from fedi_safety.gate.proxy.refusals import REFUSED, UNCHECKED, UNJUDGED, refusal, shape_for
@@ -50,7 +50,6 @@ class _Exchange:
     started: float
     at: float
     head: Head = field(init=False)
-    shape: Shape = Shape.ANY
     caller: Caller = field(default_factory=lambda: Caller(""))
     begun: bool = False  # its answer
     waiting: list[str] = field(default_factory=list)  # uploads of it that are let in without a verdict
@@ -105,14 +104,9 @@ class UpstreamProxy:
 
     async def _handle(self, exchange: _Exchange, send: Send) -> Response | None:
         request = exchange.request
-        exchange.shape = shape_for(self._kind.shape, None, request.headers.get("accept", ""))
         exchange.caller = self._let_in(request)
         exchange.head = head = head_of(request.scope)
-        route = self._kind.route(head.path)
-        exchange.shape = shape_for(
-            self._kind.shape, None if route is None else route.shape, request.headers.get("accept", "")
-        )
-        if not self._may_have_files(head, route):
+        if not self._may_have_files(head):
             return await self._pass(exchange, send)
         return await self._judge(exchange, send)
 
@@ -125,8 +119,11 @@ class UpstreamProxy:
         address = self._admission.address(peer, request.headers)
         return Caller(self.name, None if address is None else str(address))
 
-    def _may_have_files(self, head: Head, route: UploadRoute | None) -> bool:
+    def _may_have_files(self, head: Head) -> bool:
         """Whether a request has to be read whole before it is handed on. Raises `Refusal` for a file in a query."""
+        if not head.has_body and not head.query:
+            return False
+        route = self._kind.route(head.path)
         if route is not None and speaks_of_a_file(head.query):
             raise ambiguous("a file is written out in its query")
         if not head.has_body:
@@ -222,12 +219,19 @@ class UpstreamProxy:
         """Return what refuses a request, in the server's form: whether by a verdict, and nothing more."""
         self._count("refused")
         if any(response.code == "block" for response in refused):
-            return refusal(exchange.shape, REFUSED, text=self._settings.refusal, upload=exchange.id)
-        return refusal(exchange.shape, UNJUDGED, text=UNCHECKED, upload=exchange.id)
+            return refusal(self._shape(exchange), REFUSED, text=self._settings.refusal, upload=exchange.id)
+        return refusal(self._shape(exchange), UNJUDGED, text=UNCHECKED, upload=exchange.id)
 
     def _move(self, exchange: _Exchange, state: UploadState, outcome: str | None = None) -> None:
         """Note that nothing of a request was let in after all: the server did not take it."""
         self._parts.writer.enqueue_moves([Move(upload, state, outcome) for upload in exchange.waiting])
+
+    def _shape(self, exchange: _Exchange) -> Shape:
+        """Return the form in which this client is told that something went wrong."""
+        raw_path = exchange.request.scope.get("raw_path") or b"/"
+        route = self._kind.route(raw_path)
+        accept = exchange.request.headers.get("accept", "")
+        return shape_for(self._kind.shape, None if route is None else route.shape, accept)
 
     # --- handing on
 
@@ -297,14 +301,14 @@ class UpstreamProxy:
         close = error.close or not await discard(exchange.request)
         self._note(exchange, error.code, error.why, kind=error.kind)
         text = None if error.code != "refused" else self._settings.refusal
-        response = refusal(exchange.shape, error.code, status=error.status, text=text, upload=exchange.id)
+        response = refusal(self._shape(exchange), error.code, status=error.status, text=text, upload=exchange.id)
         return last_word(response) if close else response
 
     def _failed(self, exchange: _Exchange, error: UpstreamError) -> Response:
         self._parts.metrics.refusals.labels(error.code).inc()
         self._count("error")
         self._note(exchange, error.code, f"gate.upstream.{self.name}: {error.detail}")
-        response = refusal(exchange.shape, error.code, status=_STATUS[error.code], upload=exchange.id)
+        response = refusal(self._shape(exchange), error.code, status=_STATUS[error.code], upload=exchange.id)
         return last_word(response)
 
     def _gone(self, exchange: _Exchange) -> Response:

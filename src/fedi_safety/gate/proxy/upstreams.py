@@ -55,7 +55,9 @@ def _place(url: str, key: str) -> tuple[str, int]:
         host, port, parts = "", None, urlsplit("")
     if parts.scheme not in _SCHEMES or not host:
         raise ConfigError(key, f"{url!r} is no http or https address", "write http://127.0.0.1:3000, or the like")
-    if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
+    if "@" in parts.netloc:
+        raise ConfigError(key, "has a user in it", "leave it out: credentials are the clients' own, and go through")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
         cause = f"{url!r} has more than a host and a port"
         raise ConfigError(key, cause, "leave the rest out: paths are handed on as they come")
     return host, port or _SCHEMES[parts.scheme]
