@@ -22,7 +22,6 @@ from fedi_safety.core.ledger.uploads import NOT_FOUND, Move, UploadState
 from fedi_safety.gate import responses
 from fedi_safety.gate.admission import Admission, Caller, block, parse
 from fedi_safety.gate.answering import BODY_SHARE, Answering, Taken, new_id, since
-from fedi_safety.gate.memory import Holding
 from fedi_safety.gate.parts import Parts
 from fedi_safety.gate.proxy.forwarding import Head, Reply, Upstream, UpstreamError, head_of
 from fedi_safety.gate.proxy.kinds import KINDS, Shape
@@ -148,9 +147,11 @@ class UpstreamProxy:
             response = await self._judged(exchange, package, turn) if package.files else None
             if response is not None:
                 return response
-            return await self._hand_on(exchange, send, package.stream(), holding)
+            reply = await self._hand_on(exchange, package)
+            del package  # nothing of it is needed for the answer, which may take long
         finally:
             holding.let_go()
+        return await self._answer(exchange, send, reply, "accepted")
 
     def _check_length(self, head: Head, header: MediaTypeHeader) -> None:
         """Refuse at once what says that it is too large."""
@@ -262,20 +263,17 @@ class UpstreamProxy:
             await asyncio.gather(asking, leaving, return_exceptions=True)
         return await self._answer(exchange, send, reply, "passed")
 
-    async def _hand_on(
-        self, exchange: _Exchange, send: Send, body: AsyncIterator[bytes], holding: Holding
-    ) -> Response | None:
+    async def _hand_on(self, exchange: _Exchange, package: Package) -> Reply:
         """Hand on what is whole in memory. That is finished whatever the client does: half an upload is none."""
         try:
-            reply = await self._upstream.send(exchange.head, body)
+            reply = await self._upstream.send(exchange.head, package.stream())
         except UpstreamError as error:
             if error.code == "upstream_down":
                 self._move(exchange, UploadState.SETTLED, NOT_FOUND)
             raise
-        holding.let_go()
         if reply.status >= 400:
             self._move(exchange, UploadState.SETTLED, NOT_FOUND)
-        return await self._answer(exchange, send, reply, "accepted")
+        return reply
 
     async def _answer(self, exchange: _Exchange, send: Send, reply: Reply, outcome: str) -> Response | None:
         """Send the server's answer back as it comes."""
