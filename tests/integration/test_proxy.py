@@ -244,6 +244,17 @@ def test_a_client_that_leaves_hands_nothing_on(served: Gate, echo: EchoServer) -
     assert len(echo.came) == before
 
 
+def test_whoever_leaves_before_the_answer_keeps_nothing_waiting(served: Gate, echo: EchoServer) -> None:
+    gone = served.metric("upstream_requests_total", outcome="gone", upstream="any")
+    echo.free.clear()
+    try:
+        with socket.create_connection(("127.0.0.1", served.upstream_ports["any"])) as client:
+            client.sendall(b"GET /api/v1/streaming HTTP/1.1\r\nHost: x\r\n\r\n")
+        served.wait_for(lambda: served.metric("upstream_requests_total", outcome="gone", upstream="any") > gone)
+    finally:
+        echo.free.set()
+
+
 def test_strangers_may_not_send_anything(tmp_path: Path, echo: EchoServer) -> None:
     upstream = {"m": {"url": echo.url, "kind": "mastodon", "networks": ["192.0.2.0/24"]}}
     with gate(tmp_path, upstream=upstream) as running:

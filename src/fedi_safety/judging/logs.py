@@ -70,6 +70,8 @@ def set_up(form: str) -> None:
         handler.setFormatter(formatter)
     # It would write errors with all their text; the gate has named them already.
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
+    # What it writes of an answer are all of its headers, cookies among them.
+    logging.getLogger("httpcore").setLevel(logging.WARNING)
 
 
 def _word(value: Any) -> str:
