@@ -181,7 +181,7 @@ def check(client: Client, drawn: Drawn, seed: int) -> int:
     came = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in headers]
     assert [h for h in came if h[0].lower() not in _HOP] == [h for h in drawn.headers if h[0].lower() not in _HOP], seed
     assert ((b"Transfer-Encoding", b"chunked") in came) == drawn.chunked, seed
-    return size
+    return drawn.size
 
 
 @pytest.fixture(scope="module")

@@ -72,6 +72,8 @@ def set_up(form: str) -> None:
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     # What it writes of an answer are all of its headers, cookies among them.
     logging.getLogger("httpcore").setLevel(logging.WARNING)
+    # It writes a line for each form that is malformed, which anybody can send.
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 def _word(value: Any) -> str:

@@ -67,7 +67,7 @@ class Metrics:
         self.ledger_failures = Counter(f"{_PREFIX}_ledger_failures", "Failed writes to the ledger.", registry=r)
         self.upstream_requests = Counter(
             f"{_PREFIX}_upstream_requests",
-            "Requests on their way to a server, by what became of them (passed, accepted, refused, error, gone).",
+            "Requests on their way to a server, by what became of them.",
             ("upstream", "outcome"),
             registry=r,
         )

@@ -270,7 +270,7 @@ def rack(request: Request) -> list[bytes]:
         if line == delimiter:
             break
     pattern = re.compile(rb"\r\n" + re.escape(delimiter) + rb"(\r\n|--)")
-    files = []
+    files: list[bytes] = []
     while True:
         blank = body.find(b"\r\n\r\n", at)
         ends = pattern.search(body, max(at - 2, 0) if blank == -1 else blank + 2)
@@ -294,7 +294,8 @@ def php(request: Request) -> list[bytes]:
     rest = value[equals + 1 :]
     name = rest[1:].partition(b'"')[0] if rest.startswith(b'"') else re.split(rb"[,;]", rest)[0]
     delimiter = b"--" + name
-    files, body, at = [], request.body, 0
+    files: list[bytes] = []
+    body, at = request.body, 0
     while True:
         while True:  # lines are read until one is the boundary
             end = body.find(b"\n", at)
@@ -328,7 +329,7 @@ def busboy(request: Request) -> list[bytes]:
     name = re.sub(r"\\(.)", r"\1", found[1]) if found[1] is not None else found[2]
     delimiter = b"\r\n--" + name.encode("latin-1")
     pieces = (b"\r\n" + request.body).split(delimiter)
-    files = []
+    files: list[bytes] = []
     for piece in pieces[1:]:
         if piece.startswith(b"--"):
             break
@@ -352,7 +353,7 @@ def go(request: Request) -> list[bytes]:
         return []
     end = first[1]
     pieces = re.split(re.escape(end) + delimiter + rb"(?=[ \t]*\r?\n|--)", request.body[first.end() - len(end) :])
-    files = []
+    files: list[bytes] = []
     for piece in pieces:
         if piece.startswith(b"--"):
             break
@@ -372,7 +373,7 @@ def werkzeug(request: Request) -> list[bytes]:
     marks = list(
         re.finditer(rb"(?:\A|" + ends + rb")" + delimiter + rb"(--[^\S\n\r]*|[^\S\n\r]*" + ends + rb")", request.body)
     )
-    files = []
+    files: list[bytes] = []
     for mark, following in pairwise(marks):
         if mark[1].startswith(b"--"):
             break
