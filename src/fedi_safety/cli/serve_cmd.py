@@ -23,6 +23,9 @@ from fedi_safety.core.errors import ExitCode
 from fedi_safety.core.wording.hints import hint
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from socket import socket
+
     from fedi_safety.config.schema import Gate
 
 
@@ -118,13 +121,8 @@ def run_serve(sh: Shell) -> int:
                 settings, records, policy, listener, reload=lambda: load_policy(settings.policy),
                 upstream_listeners=upstreams,
             )  # fmt: skip
-            sh.note(
-                f"the gate listens on {edge.shown(listener)}; policy {policy.name}; ledger {records.name}; "
-                "stop with Ctrl-C or SIGTERM"
-            )
-            for name, socket in upstreams.items():
-                upstream = gate.upstream[name]
-                sh.note(f"uploads to {name} ({upstream.kind}, {upstream.url}) come in on {edge.shown(socket)}")
+            for line in _beginning(gate, listener, upstreams, policy.name, records.name):
+                sh.note(line)
             if (unused := unused_database(variables())) is not None:
                 sh.warn(unused)
             for line in warnings(gate, findable=target is not None):
@@ -138,6 +136,18 @@ def run_serve(sh: Shell) -> int:
     finally:
         records.dispose()
     return ExitCode.DONE
+
+
+def _beginning(
+    gate: Gate, listener: socket, upstreams: Mapping[str, socket], policy: str, ledger: str
+) -> Iterator[str]:
+    """Yield what is said at the start: where it listens, and for what."""
+    from fedi_safety.gate.edge import shown
+
+    yield f"the gate listens on {shown(listener)}; policy {policy}; ledger {ledger}; stop with Ctrl-C or SIGTERM"
+    for name, other in upstreams.items():
+        upstream = gate.upstream[name]
+        yield f"uploads to {name} ({upstream.kind}, {upstream.url}) come in on {shown(other)}"
 
 
 def warnings(gate: Gate, *, findable: bool) -> Iterator[str]:

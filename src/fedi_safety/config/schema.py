@@ -5,10 +5,9 @@ Unknown keys are refused and every problem is listed at once. It opens no store,
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -17,6 +16,9 @@ from pydantic_settings import (
 )
 
 from fedi_safety.config.evidence import Evidence
+from fedi_safety.config.section import THIS_MACHINE, Network, OnUnjudged
+from fedi_safety.config.section import Section as _Section
+from fedi_safety.config.upstream import GateUpstream
 from fedi_safety.core.enums import ACT_WORDS
 from fedi_safety.core.sealing.copies import SECRET_MARKS
 from fedi_safety.core.sealing.law import Preset
@@ -31,10 +33,6 @@ Device = Literal["auto", "cpu", "cuda", "tensorrt", "rocm", "openvino", "coreml"
 
 
 SourceWord = Literal["url", "ncmec", "stopncii", "tech_against_terrorism", "hma", "arachnid_shield"]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Breaker(_Section):
@@ -309,11 +307,6 @@ class NamedStore(_Section):
     trace: Trace | None = None
 
 
-Network = Annotated[IPv4Network | IPv6Network, PlainValidator(ip_network)]
-_THIS_MACHINE: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
-OnUnjudged = Literal["accept", "refuse"]
-
-
 class GateUnjudged(_Section):
     """What the gate answers, by the reason, when it could not judge an upload. What it accepts waits for a verdict."""
 
@@ -339,47 +332,6 @@ class GateUnjudged(_Section):
     )
 
 
-UpstreamWord = Literal[
-    "mastodon", "glitch-soc", "pixelfed", "misskey", "sharkey", "gotosocial", "pleroma", "akkoma", "piefed", "mbin",
-    "lemmy", "any",
-]  # fmt: skip
-
-
-class GateUpstream(_Section):
-    """A server that uploads are handed on to once they are judged: a port of the gate's own stands in front of it."""
-
-    url: str = Field(min_length=1, description="The server's own address, such as http://127.0.0.1:3000.")
-    kind: UpstreamWord = Field(
-        description="What server it is, which says where uploads come in and how they are refused; `any` judges every "
-        "file of every form."
-    )
-    port: int = Field(14052, ge=1, le=65535, description="The port that stands for this server; on `gate.host`.")
-    networks: tuple[Network, ...] = Field(
-        _THIS_MACHINE,
-        description="Networks of the web servers that send requests here, and whose X-Forwarded-For is believed. "
-        "Default: this machine.",
-    )
-    refusal: str = Field(
-        "This file cannot be uploaded here.",
-        min_length=1,
-        max_length=500,
-        description="What an uploader is told of a refused upload.",
-    )
-    who: bool = Field(
-        False,
-        description="On a refusal, ask the server once, with the uploader's own credentials, whose they are.",
-    )
-    other_files: OnUnjudged = Field(
-        "accept", description="What is neither picture nor clip, such as music; `not_media` does not count here."
-    )
-    body_s: float = Field(
-        120.0, gt=0, le=3600, description="Seconds within which all of an upload must have arrived from the uploader."
-    )
-    answer_s: float = Field(
-        120.0, gt=0, le=3600, description="Seconds that the server may take before its answer begins, or goes on."
-    )
-
-
 class Gate(_Section):
     """The gate: where it listens, who may ask, how much and how long."""
 
@@ -395,7 +347,7 @@ class Gate(_Section):
         default_factory=dict, description="Names of callers, with the secret that each has in its URL."
     )
     networks: tuple[Network, ...] = Field(
-        _THIS_MACHINE,
+        THIS_MACHINE,
         description="Networks whose callers need no token. Default: this machine.",
     )
     trusted_proxies: tuple[Network, ...] = Field((), description="Proxies whose X-Forwarded-For is believed.")

@@ -154,6 +154,11 @@ class Serving:
             late_sources=lambda: self._list_gauges.late,
         )
         self._add_gauges()
+        self._server = self._make_server(admission)
+
+    def _make_server(self, admission: Admission) -> edge.Server:
+        """Make the server of all ports: the gate's own, and one for each server behind it."""
+        gate = self._settings.gate
         app_ = create_app(self._parts)
         self.routes = tuple(route for route in app_.routes if isinstance(route, Route))
         self._proxies = {
@@ -165,7 +170,7 @@ class Serving:
             lambda peer: admission.knows(peer) or any(proxy.knows(peer) for proxy in self._proxies.values()),
             frozenset(self._proxies),
         )
-        self._server = edge.make_server(Ports(app_, self._proxies), guard)
+        return edge.make_server(Ports(app_, self._proxies), guard)
 
     def _make_judge(self, spare_bytes: int) -> Judge:
         """Make the engine and the queue for workers, as configured, and return who is asked."""

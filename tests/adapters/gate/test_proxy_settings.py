@@ -8,7 +8,7 @@ import pytest
 
 from fedi_safety.cli.serve_cmd import warnings
 from fedi_safety.config.loading import load_settings
-from fedi_safety.config.schema import UpstreamWord
+from fedi_safety.config.upstream import UpstreamWord
 from fedi_safety.core.errors import ConfigError
 from fedi_safety.gate.proxy.kinds import KINDS, spellings
 from fedi_safety.gate.service import checked

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from fedi_safety.config.schema import GateUpstream
+from fedi_safety.config.upstream import GateUpstream
 from fedi_safety.core.ledger.uploads import NOT_FOUND, Move, UploadState
 from fedi_safety.gate import responses
 from fedi_safety.gate.admission import Admission, Caller, block, parse

@@ -1,0 +1,18 @@
+"""What sections of the configuration are made of."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, PlainValidator
+
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(ip_network)]
+THIS_MACHINE: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+OnUnjudged = Literal["accept", "refuse"]
+
+
+class Section(BaseModel):
+    """A table of keys; others than these are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
