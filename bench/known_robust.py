@@ -43,9 +43,12 @@ from fedi_safety.core.known.ports import Compared
 from fedi_safety.core.known.types import DISTANCE, Entry, HashKind, KnownList
 from fedi_safety.core.pipeline import Stages
 from fedi_safety.core.types import Fingerprints, Frame
+from fedi_safety.detectors.known.descriptor import CopyDescriptor
 from fedi_safety.detectors.known.pdq import turns, upright
 from fedi_safety.detectors.known.recognizer import Known
+from fedi_safety.detectors.sessions.devices import choose_device
 from fedi_safety.known.catalog import Catalog
+from fedi_safety.models.descriptor import open_descriptor_folder
 from fedi_safety.policies import load_policy
 
 PHOTOGRAPHS = ("people", "photographs", "galleries")
@@ -55,7 +58,7 @@ NO_PHOTOGRAPHS = re.compile(r"/illustrations/|/data/color\.png$|/curved-images/c
 LEAST_SIDE_PX = 256
 MOST_PIXELS = 40_000_000
 SEED = 16
-OURS, OTHERS = "as hashed here", "as hashed by others"
+OURS, OTHERS, REMOVED = "as hashed here", "as hashed by others", "removed"
 FAR = 64  # bits: what is measured; found is what is within 31
 Hashes = NDArray[np.uint8]
 
@@ -66,6 +69,7 @@ class Found:
 
     ours: list[int] = field(default_factory=list)
     others: list[int] = field(default_factory=list)
+    near: list[bool] = field(default_factory=list)  # whether the descriptor of the original was met
     mistaken: list[str] = field(default_factory=list)
     faint: int = 0  # copies in which there is too little to see, which are compared with nothing
     missed: dict[str, int] = field(default_factory=dict)  # and how many bits off; `FAR` + 1 stands for more
@@ -80,6 +84,7 @@ class Found:
             "of": len(self.ours),
             "found": self.share(self.ours),
             "found_by_others_hash": self.share(self.others),
+            "near": sum(self.near) / len(self.near) if self.near else None,
             "median_bits": median(self.ours) if self.ours else None,
             "mistaken": self.mistaken,
             "faint": self.faint,
@@ -93,7 +98,7 @@ class Listening:
     def __init__(self, known: Known) -> None:
         """Ask this one."""
         self._known = known
-        self.name, self.version, self.active = known.name, known.version, True
+        self.name, self.version, self.model, self.active = known.name, known.version, known.model, True
         self.said: list[Compared] = []
 
     def exact(self, _: Fingerprints) -> Sequence[Any]:
@@ -113,10 +118,11 @@ class Listening:
 class Reader:
     """Files as a scan decodes, hashes and compares them."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, describer: CopyDescriptor | None) -> None:
         """Start the decoder's process, and compare with the catalog's lists."""
         self._decoder = open_decoder(Settings(), 1)
-        self._known = Listening(Known(catalog.images()))
+        self.model = "" if describer is None else describer.model
+        self._known = Listening(Known(catalog.images(), describer))
         policy = load_policy("balanced")
         cascade = Cascade([], policy, recognizer=self._known)
         self._examiner = Examiner(self._decoder, cascade, policy, Stages(), SystemClock())
@@ -175,20 +181,26 @@ def original(path: Path) -> Image.Image:
 
 def listed(catalog: Catalog, chosen: Sequence[tuple[str, Path]], reader: Reader) -> list[tuple[str, Path]]:
     """Put the originals onto both lists; return those in which there is enough to see."""
-    kept, ours, others = [], [], []
+    kept, ours, others, near = [], [], [], []
     for name, path in chosen:
         image = original(path)
-        hashes = [each.hash for each in reader.compared(jpeg(image, 95))]
+        compared = reader.compared(jpeg(image, 95))
+        hashes = [each.hash for each in compared]
         if hashes[0].quality < LEAST_QUALITY:
             continue
         kept.append((name, path))
         for each in hashes:
             if each.quality >= LEAST_QUALITY:
                 ours.append(Entry(HashKind.PDQ, each.pdq, f"{name}@{each.frame}", quality=each.quality))
+        for told in compared:
+            if told.descriptor is not None:
+                name_there = f"{name}@{told.hash.frame}"
+                near.append(Entry(HashKind.NEAR, told.descriptor, name_there, category=reader.model))
         whole, quality = upright(image.tobytes(), *image.size)
         others.append(Entry(HashKind.PDQ, whole.tobytes(), name, quality=quality))
     catalog.put(KnownList(OURS, distance=FAR), ours)
     catalog.put(KnownList(OTHERS, distance=FAR), others)
+    catalog.put(KnownList(REMOVED), near)
     return kept
 
 
@@ -212,9 +224,10 @@ def _note(found: Found, name: str, compared: Sequence[Compared]) -> None:
     for known_list, distances in ((OURS, found.ours), (OTHERS, found.others)):
         of_list = [hit for hit in hits if hit.list == known_list]
         distances.append(min((hit.distance for hit in of_list if _picture(hit.entry) == name), default=FAR + 1))
+    found.near.append(any(hit.list == REMOVED and _picture(hit.entry) == name for hit in hits))
     if found.ours[-1] > DISTANCE:
         found.missed[name] = found.ours[-1]
-    other = {_picture(hit.entry) for hit in hits if hit.distance <= DISTANCE} - {name}
+    other = {_picture(hit.entry) for hit in hits if hit.distance <= DISTANCE or hit.list == REMOVED} - {name}
     found.mistaken += [f"{name} for {entry}" for entry in sorted(other)]
 
 
@@ -222,9 +235,14 @@ def _picture(entry: str) -> str:
     return entry.rpartition("@")[0] or entry
 
 
-def pairs(chosen: Sequence[tuple[str, Path]]) -> dict[str, Any]:
+def pairs(chosen: Sequence[tuple[str, Path]], describer: CopyDescriptor | None) -> dict[str, Any]:
     """Return how many distinct pictures match, upright and in any turn, and how near the nearest are."""
-    made = [turns(image.tobytes(), *image.size) for image in (original(path) for _, path in chosen)]
+    made, described = [], []
+    for _, path in chosen:
+        image = original(path)
+        made.append(turns(image.tobytes(), *image.size))
+        if describer is not None and made[-1][1] >= LEAST_QUALITY:
+            described.append(describer.describe([Frame(0, *image.size, image.tobytes())])[0])
     seen = [
         (name, hashes) for (name, _), (hashes, quality) in zip(chosen, made, strict=True) if quality >= LEAST_QUALITY
     ]
@@ -236,7 +254,8 @@ def pairs(chosen: Sequence[tuple[str, Path]]) -> dict[str, Any]:
         upright_ones += int((off[0] <= DISTANCE).sum())
         turned += int((off[1:] <= DISTANCE).sum())
         met += [f"{name}, {seen[at + 1 + i][0]}" for i in np.flatnonzero(off.min(axis=0) <= DISTANCE)]
-    return {
+    near = _near_pairs(np.stack(described), describer.distance) if describer is not None else {}
+    return near | {
         "pictures": len(seen),
         "faint": len(chosen) - len(seen),
         "pairs": len(seen) * (len(seen) - 1) // 2,
@@ -247,6 +266,11 @@ def pairs(chosen: Sequence[tuple[str, Path]]) -> dict[str, Any]:
     }
 
 
+def _near_pairs(described: Hashes, distance: int) -> dict[str, Any]:
+    off = np.concatenate([_bits(one[None], described[at + 1 :])[0] for at, one in enumerate(described[:-1])])
+    return {"near_match": int((off <= distance).sum()), "near_nearest_bits": int(off.min())}
+
+
 def _bits(some: Hashes, others: Hashes) -> NDArray[np.int64]:
     differing = np.bitwise_count(some[:, None, :] ^ others[None, :, :])
     return np.asarray(differing.sum(axis=2, dtype=np.int64))
@@ -254,8 +278,9 @@ def _bits(some: Hashes, others: Hashes) -> NDArray[np.int64]:
 
 def lines(table: Sequence[Row], kinds: Mapping[str, Mapping[str, Found]]) -> Iterator[str]:
     """Give the table, in Markdown; a row has the lowest share of its changes and that of all of them."""
-    yield "| change | must | photographs found | the least of these | listed by others | drawings found | too faint |"
-    yield "|---|---|---|---|---|---|---|"
+    heads = "change", "must", "photographs found", "the least of these", "listed by others", "drawings found", "near"
+    yield f"| {' | '.join(heads)} | too faint |"
+    yield "|---|---|---|---|---|---|---|---|"
     photographs, drawings = (kinds.get(kind, {}) for kind in ("photographs", "drawings"))
     for row in table:
         shown = [photographs[change] for change in row.changes]
@@ -264,7 +289,9 @@ def lines(table: Sequence[Row], kinds: Mapping[str, Mapping[str, Found]]) -> Ite
         drawn = [drawings[change] for change in row.changes if change in drawings]
         must = "" if row.must is None else f"{100 * row.must:.0f} %"
         weakest = f"{_percent([least], 'ours')} ({named})" if len(shown) > 1 else ""
-        shares = _percent(shown, "ours"), weakest, _percent(shown, "others"), _percent(drawn, "ours")
+        near = [met for found in shown for met in found.near]
+        by_near = f"{100 * sum(near) / len(near):.1f} %" if any(near) else ""
+        shares = _percent(shown, "ours"), weakest, _percent(shown, "others"), _percent(drawn, "ours"), by_near
         faint = sum(found.faint for found in (*shown, *drawn))
         yield f"| {' | '.join((row.name, must, *shares, str(faint) if faint else ''))} |"
 
@@ -290,6 +317,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photographs", type=int, default=120, help="that are changed (default: %(default)s)")
     parser.add_argument("--drawings", type=int, default=25, help="that are changed (default: %(default)s)")
+    parser.add_argument("--near", type=Path, help="a copy descriptor's folder (docs/known.md), to be measured as well")
     parser.add_argument("--only", help="changes whose name matches, a regular expression")
     parser.add_argument("--installed", action="store_true", help="fetch no package")
     parser.add_argument("--out", type=Path, help="where the figures go as JSON")
@@ -299,6 +327,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for row in rows()
         if (changes := {n: c for n, c in row.changes.items() if not options.only or re.match(options.only, n)})
     ]
+    describer = None
+    if options.near is not None:
+        described = open_descriptor_folder(options.near)
+        describer = CopyDescriptor(described, Settings().known.near_distance, choose_device("cpu"), 1)
     started = time.process_time()
     kinds: dict[str, dict[str, Found]] = {}
     alike: dict[str, Any] = {}
@@ -309,9 +341,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         every = pictures(corpora, None, fetched=not options.installed)
         if not every:
             continue
-        alike[kind] = pairs(every)
+        alike[kind] = pairs(every, describer)
         with tempfile.TemporaryDirectory(prefix="fedi-safety-bench-") as folder, Catalog(Path(folder)) as catalog:
-            reader = Reader(catalog)
+            reader = Reader(catalog, describer)
             try:
                 kinds[kind] = changed(listed(catalog, spread(every, most), reader), table, reader)
             finally:

@@ -260,6 +260,6 @@ def test_a_preset_condemns_what_blocks_and_asks_about_what_is_for_review() -> No
         policy = load_policy(name)
         known, review = rules["known image"], rules["image listed for review"]
         assert {s for f in known.when for s in policy.factors[f]} == {"known.block"}
-        assert {s for f in review.when for s in policy.factors[f]} == {"known.review"}
+        assert {s for f in review.when for s in policy.factors[f]} == {"known.review", "known.near"}
         assert (known.verdict, review.verdict) == (Verdict.BLOCK, Verdict.REVIEW)
         assert not any("known.match" in signals for signals in policy.factors.values())

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fedi_safety.concepts.rescoring import ConceptRescorer, rescorer_of
-from fedi_safety.config.locations import known_folder
+from fedi_safety.config.locations import known_folder, model_dir
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.errors import FediSafetyError
@@ -21,6 +21,8 @@ from fedi_safety.core.wording.hints import hint
 from fedi_safety.service.cpus import cpu_count
 
 if TYPE_CHECKING:
+    from fedi_safety.detectors.known.descriptor import CopyDescriptor
+    from fedi_safety.detectors.sessions.devices import DeviceChoice
     from fedi_safety.media import Caps, SandboxDecoder
 
 log = logging.getLogger(__name__)
@@ -111,13 +113,26 @@ def open_engine(settings: Settings) -> Engine:
         starting = pool.submit(open_decoder, settings, jobs)
         try:
             opened = open_detectors(settings, 1)
+            describer = open_describer(settings, device)
         except BaseException:
             with suppress(FediSafetyError):
                 starting.result().close()
             raise
         decoder = starting.result()
-    known = Known(Catalog(known_folder(settings)).images())
+    known = Known(Catalog(known_folder(settings)).images(), describer)
     return Engine(decoder, opened.frames, device.name, jobs, opened.contents, known)
+
+
+def open_describer(settings: Settings, device: DeviceChoice) -> CopyDescriptor | None:
+    """Load the configured copy descriptor; None where there is none. Raises `ModelError` or `DeviceError`."""
+    if settings.known.near is None:
+        return None
+    from fedi_safety.detectors.known.descriptor import CopyDescriptor
+    from fedi_safety.models.descriptor import open_descriptor_folder
+    from fedi_safety.models.names import folder_name
+
+    folder = open_descriptor_folder(model_dir(settings.clip) / folder_name(settings.known.near))
+    return CopyDescriptor(folder, settings.known.near_distance, device, 1)
 
 
 def open_decoder(settings: Settings, jobs: int) -> SandboxDecoder:

@@ -207,6 +207,12 @@ class Known(_Section):
     folder: str | None = Field(
         None, description="Where lists of known images are kept. Default: known beside the ledger."
     )
+    near: str | None = Field(
+        None, min_length=1, description="A copy descriptor's name, for `known.near`: its folder in `clip.model_dir`."
+    )
+    near_distance: int = Field(
+        140, ge=0, le=200, description="Bits of 512 by which a descriptor may differ from one of your own removals."
+    )
     min_dismissed: int = Field(
         3, ge=1, description="A list is believed less only after this many of its hits were dismissed."
     )

@@ -17,10 +17,21 @@ from fedi_safety.core.errors import Unscannable, out_of_memory
 from fedi_safety.core.explained.account import lasting, with_second_pass
 from fedi_safety.core.frames.scores import closed
 from fedi_safety.core.known.effects import counted, effects, signals
+from fedi_safety.core.known.ports import Compared
 from fedi_safety.core.known.types import Hit
 from fedi_safety.core.policy import Policy, condemned_by_lists, dismissal, judge, nearly
 from fedi_safety.core.ports import Clock, Decoder
-from fedi_safety.core.types import Content, Decoded, Explanation, Fingerprints, Frame, Hashes, Judgement, Scores
+from fedi_safety.core.types import (
+    Content,
+    Decoded,
+    Descriptors,
+    Explanation,
+    Fingerprints,
+    Frame,
+    Hashes,
+    Judgement,
+    Scores,
+)
 
 Dismissed = Callable[[Sequence[bytes]], set[bytes]]
 """Asks which of some contents, by SHA-256, a person has dismissed as judged wrongly."""
@@ -259,7 +270,10 @@ class _Known:
             return
         with self._stages.timed(self._recognizer.name, self._clock):
             found = self._recognizer.pictures(frames)
-            self.hashes = replace(self.hashes, pictures=tuple(each.hash for each in found))
+            pictures = tuple(each.hash for each in found)
+            self.hashes = replace(
+                self.hashes, pictures=pictures, descriptors=_descriptors(self._recognizer.model, found)
+            )
             met = counted((each.hash, each.hits) for each in found)
             self._say(met, {frame.index: frame.place.text for frame in frames})
 
@@ -274,6 +288,11 @@ class _Known:
         said = signals(effects(self._exact, pictures), where)
         ran = {**self.scores.detectors, self._recognizer.name: self._recognizer.version}
         self.scores = replace(self.scores, signals={**self.scores.signals, **said}, detectors=ran)
+
+
+def _descriptors(model: str, found: Sequence[Compared]) -> Descriptors | None:
+    made = tuple((each.hash.frame, each.descriptor) for each in found if each.descriptor is not None)
+    return Descriptors(model, made) if made else None
 
 
 def _hashed_frames(decoded: Decoded) -> list[Frame]:

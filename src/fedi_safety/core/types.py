@@ -197,15 +197,28 @@ class PictureHash:
 
 
 @dataclass(frozen=True, slots=True)
+class Descriptors:
+    """What a network for finding copies made of a content's pictures: 64 bytes each, by the index of the `Frame`.
+
+    `model` names network and weights; what different ones made does not compare.
+    """
+
+    model: str
+    of: tuple[tuple[int, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Hashes:
     """What a content is found again by, beside its SHA-256: of its bytes, and of what it shows.
 
-    Of what moves, `pictures` are at whole seconds, so that they are the same wherever it is read.
+    Of what moves, `pictures` are at whole seconds, so that they are the same wherever it is read. `descriptors` are
+    None where no network for them is configured.
     """
 
     sha1: bytes
     md5: bytes
     pictures: tuple[PictureHash, ...] = ()
+    descriptors: Descriptors | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from fedi_safety.core.enums import MediaType, Verdict
 from fedi_safety.core.explained.text import MAX_TEXT, explanation_from, text_of
 from fedi_safety.core.frames.scores import ONE_PICTURE, FrameScores
-from fedi_safety.core.known.packing import MAX_PICTURES, ROW, checked, packed
+from fedi_safety.core.known.packing import (
+    DESCRIPTOR,
+    MAX_PICTURES,
+    ROW,
+    checked,
+    packed,
+    packed_descriptors,
+    unpacked_descriptors,
+)
 from fedi_safety.core.pictures import same_moment
 from fedi_safety.core.types import Content, Explanation, Hashes, Judgement, Match, RuleHit, Scores, Signal
 from fedi_safety.judging.types import Answer, Unjudged
@@ -31,6 +39,7 @@ _MAX_WORDS = 1000
 _MAX_MATCHES = 20
 _MAX_EXPLANATION = 4 * MAX_TEXT  # characters: a newer worker may have more to tell
 _MAX_PICTURES = 4 * ROW.size * MAX_PICTURES // 3 + 4  # characters
+_MAX_DESCRIPTORS = 4 * DESCRIPTOR.size * MAX_PICTURES // 3 + 4
 _MAX_TABLE = 400_000  # characters: twice what 256 frames, on white and on black, with as many tiles have to say
 
 Word = Annotated[str, Field(max_length=200)]
@@ -115,6 +124,8 @@ class ContentWord(_Message):
     sha1: str | None = Field(None, pattern="^[0-9a-f]{40}$")
     md5: str | None = Field(None, pattern="^[0-9a-f]{32}$")
     pictures: str = Field("", max_length=_MAX_PICTURES)
+    descriptor_model: Word = ""
+    descriptors: str = Field("", max_length=_MAX_DESCRIPTORS)
 
     @model_validator(mode="after")
     def _agrees(self) -> ContentWord:
@@ -133,7 +144,11 @@ class ContentWord(_Message):
         if self.sha1 is None or self.md5 is None:
             return None
         pictures = checked(binascii.a2b_base64(self.pictures, strict_mode=True))
-        return Hashes(bytes.fromhex(self.sha1), bytes.fromhex(self.md5), pictures)
+        descriptors = None
+        if self.descriptor_model:
+            rows = binascii.a2b_base64(self.descriptors, strict_mode=True)
+            descriptors = unpacked_descriptors(self.descriptor_model, rows)
+        return Hashes(bytes.fromhex(self.sha1), bytes.fromhex(self.md5), pictures, descriptors)
 
     def table(self) -> FrameScores | None:
         """Return what each frame was given; None where that is not told. Raises `ValueError`."""
@@ -269,9 +284,17 @@ def result_of(lease_id: str, answer: Answer) -> Result:
             explanation=None if content.scores.explanation is None else text_of(content.scores.explanation),
             sha1=None if hashes is None else hashes.sha1.hex(),
             md5=None if hashes is None else hashes.md5.hex(),
-            pictures="" if hashes is None else binascii.b2a_base64(packed(hashes.pictures), newline=False).decode(),
+            pictures="" if hashes is None else _base64(packed(hashes.pictures)),
+            descriptor_model="" if hashes is None or hashes.descriptors is None else hashes.descriptors.model,
+            descriptors=""
+            if hashes is None or hashes.descriptors is None
+            else _base64(packed_descriptors(hashes.descriptors)),
         )
     return Result(id=lease_id, outcome="judged", judgement=answer.judgement, content=word, detail=detail)
+
+
+def _base64(data: bytes) -> str:
+    return binascii.b2a_base64(data, newline=False).decode()
 
 
 def _table_text(table: FrameScores | None) -> str | None:

@@ -38,6 +38,7 @@ _RACES = 10
 _EXACT = (HashKind.SHA256, HashKind.SHA1, HashKind.MD5)
 Answer = TypeVar("Answer")
 _NOTHING = np.empty((0, 4), np.int64)
+_Described = tuple[list[tuple[Any, ...]], NDArray[np.uint8]]
 HIT_COLUMNS = "row, kind, hash, id, clip, expires_s"
 
 
@@ -69,6 +70,7 @@ class Images:
         self._version = -1
         self._view = View({}, _digest([]))
         self._checked: dict[str, KnownError | None] = {}
+        self._descriptors: tuple[object, dict[int, _Described]] = None, {}
 
     def close(self) -> None:
         """Let go of the files."""
@@ -133,6 +135,39 @@ class Images:
                 found = self._hits(live[number], rows, distances)
                 hits[query] += islice(found, MOST_HITS)
         return [sorted(found, key=lambda hit: (hit.distance, hit.list, hit.entry)) for found in hits]
+
+    def alike(self, descriptors: NDArray[np.uint8], model: str, distance: int) -> list[Sequence[Hit]]:
+        """Return for each descriptor, a row of 64 bytes, the entries that this model made within the distance.
+
+        Every one is compared: they are of an operator's own removals and dismissals, of which there are thousands.
+        Raises `Unscannable` where the lists cannot be read.
+        """
+        with _unscannable():
+            now_s = self._now()
+            live = self.view().live(now_s)
+            found: list[list[Hit]] = [[] for _ in range(len(descriptors))]
+            for number, known_list in live.items():
+                rows, bits = self._described(number, model)
+                for query, one in enumerate(descriptors if rows else ()):
+                    off = np.bitwise_count(bits ^ one).sum(axis=1, dtype=np.int64)
+                    within = np.flatnonzero(off <= distance)
+                    nearest = within[np.argsort(off[within], kind="stable")][:MOST_HITS]
+                    there = [at for at in nearest if rows[at][5] is None or rows[at][5] > now_s]
+                    found[query] += [hit_of(known_list, rows[at], int(off[at])) for at in there]
+            return [sorted(hits, key=lambda hit: (hit.distance, hit.list, hit.entry)) for hits in found]
+
+    def _described(self, number: int, model: str) -> _Described:
+        """Return a list's entries that a model made, read once for each state of the lists."""
+        with self._lock:
+            state = self._identity, self._version, model
+            if self._descriptors[0] != state:
+                self._descriptors = state, {}
+            of_list = self._descriptors[1]
+            if number not in of_list:
+                query = f"SELECT {HIT_COLUMNS} FROM entries WHERE list = ? AND kind = ? AND category = ?"
+                rows = self._select(query, (number, tables.NUMBERS[HashKind.NEAR], model))
+                of_list[number] = rows, np.frombuffer(b"".join([row[2] for row in rows]), np.uint8).reshape(-1, 64)
+            return of_list[number]
 
     def view(self) -> View:
         """Return the lists as they are now. Raises `KnownError`."""

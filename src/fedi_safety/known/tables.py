@@ -24,7 +24,7 @@ VERSION = 3
 _APPLICATION = 0x46534B4E  # "FSKN"
 _CACHE_KIB = 64 * 1024
 
-NUMBERS = {HashKind.SHA256: 1, HashKind.SHA1: 2, HashKind.MD5: 3, HashKind.PDQ: 4}
+NUMBERS = {HashKind.SHA256: 1, HashKind.SHA1: 2, HashKind.MD5: 3, HashKind.PDQ: 4, HashKind.NEAR: 5}
 KINDS = {number: kind for kind, number in NUMBERS.items()}
 PDQ = NUMBERS[HashKind.PDQ]
 _A_HASH = re.compile(r"[0-9a-f]{64}")

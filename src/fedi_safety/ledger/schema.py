@@ -23,7 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0018"
+REVISION = "0019"
 """The newest revision in migrations/; a test holds it to the script directory's head."""
 
 
@@ -166,6 +166,8 @@ hashes = Table(
     Column("sha1", LargeBinary(20), nullable=False),
     Column("md5", LargeBinary(16), nullable=False),
     Column("pictures", LargeBinary, nullable=False),
+    Column("descriptor_model", Text),
+    Column("descriptors", LargeBinary),
 )
 
 judgements = Table(

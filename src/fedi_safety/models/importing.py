@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from fedi_safety.core.errors import ModelError
+from fedi_safety.models.descriptor import is_descriptor, open_descriptor_folder
 from fedi_safety.models.folder import file_sha256, model_files, open_model_folder
 from fedi_safety.models.lock import Locked, only_writer, read_lock, write_entry
 from fedi_safety.models.names import folder_name
@@ -20,7 +21,7 @@ def import_folder(source: Path, models: Path, name: str | None = None, *, replac
     """
     source = source.absolute()
     called = folder_name(name or source.name)
-    open_model_folder(source)
+    _check(source)
     if source.parent == models.absolute():
         return _record(source, models, called, replace)
     with only_writer(models):
@@ -50,11 +51,18 @@ def _record(folder: Path, models: Path, called: str, replace: bool) -> Path:
         _refuse_another(models, called, folder, replace)
         digests = digests_of(folder)
         known = read_lock(models).get(called)
-        if known is not None and dict(known.files) != digests:
+        if known is not None and dict(known.files) != digests and not is_descriptor(folder):
             for variant in open_model_folder(folder).variants:  # they were made of what is no more
                 forget(folder, variant)
         write_entry(models, called, Locked(f"import {folder}", "", digests))
     return folder
+
+
+def _check(folder: Path) -> None:
+    if is_descriptor(folder):
+        open_descriptor_folder(folder)
+    else:
+        open_model_folder(folder)
 
 
 def digests_of(folder: Path) -> dict[str, str]:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
-from fedi_safety.core.known.types import HashKind
+from fedi_safety.core.known.types import EXCHANGED, HashKind
 
 MAX_LINE = 1024
 """Bytes of a line at most, without its end."""
@@ -239,7 +239,7 @@ def _check(change: Change) -> None:
         if type(change.signature) is not str or not _SIGNATURE.fullmatch(change.signature):
             raise Malformed("the signature of a new key is no base64 of 64 bytes")
         return
-    if change.kind not in set(HashKind):
+    if change.kind not in EXCHANGED:
         raise Malformed("a hash is of no kind that is known here")
     read_digest(change.hash, "hash", HashKind(change.kind).size_bytes)
     if change.clip != "":

@@ -97,7 +97,7 @@ def apply_lists(
     decide = Rejudge(measured.in_force(policy), measured.signals)
     counts = ledger.hash_counts()
     applied = Applied(counts.contents, counts.hashed if names else counts.contents)
-    changing = _Changing(ledger, lists, decide)
+    changing = _Changing(ledger, lists, decide, settings.known.near_distance)
     acts = _acts(settings, ledger)
     numbers = _each_once(chain(ledger.matched(), _by_bytes(ledger, lists, names), _by_pictures(ledger, lists, names)))
     while some := list(islice(numbers, _AT_ONCE)):
@@ -159,8 +159,9 @@ def _plan(
 class _Changing:
     """Says of contents what the lists make of them."""
 
-    def __init__(self, ledger: WholeLedger, lists: Lists, decide: Rejudge) -> None:
+    def __init__(self, ledger: WholeLedger, lists: Lists, decide: Rejudge, near_distance: int) -> None:
         self._ledger = ledger
+        self._near_distance = near_distance
         self._images = lists.images
         self._lists = lists
         self._now_s = time.time()
@@ -206,13 +207,26 @@ class _Changing:
             for picture in each.pictures
             if picture.quality >= LEAST_QUALITY
         ]
+        alike = self._alike(hashes)
         found: defaultdict[bytes, list[tuple[PictureHash, Sequence[Hit]]]] = defaultdict(list)
         for first in range(0, len(pictures), _PICTURES_AT_ONCE):
             some = pictures[first : first + _PICTURES_AT_ONCE]
             asked = np.frombuffer(b"".join(picture.pdq for _, picture in some), np.uint8).reshape(-1, 32)
             for (sha256, picture), hits in zip(some, self._images.near(asked), strict=True):
-                found[sha256].append((picture, hits))
+                found[sha256].append((picture, [*hits, *alike.get((sha256, picture.frame), ())]))
         return {sha256: counted(of_content) for sha256, of_content in found.items()}
+
+    def _alike(self, hashes: Mapping[bytes, Hashes]) -> dict[tuple[bytes, int], Sequence[Hit]]:
+        """Return by content and frame what each picture meets by its descriptor."""
+        import numpy as np
+
+        found: dict[tuple[bytes, int], Sequence[Hit]] = {}
+        for sha256, each in hashes.items():
+            if (made := each.descriptors) is not None:
+                asked = np.frombuffer(b"".join(bits for _, bits in made.of), np.uint8).reshape(-1, 64)
+                hits = self._images.alike(asked, made.model, self._near_distance)
+                found |= {(sha256, frame): met for (frame, _), met in zip(made.of, hits, strict=True)}
+        return found
 
     def _kept(
         self, known: Mapping[bytes, tuple[Content, Any, bool]]

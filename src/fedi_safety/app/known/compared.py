@@ -148,6 +148,13 @@ class _ExchangedImages:
         pairs = zip(kept, self._other.near(hashes), strict=True)
         return [sorted([*one, *other], key=lambda hit: hit.distance) for one, other in pairs]
 
+    def alike(self, descriptors: Any, model: str, distance: int) -> list[Sequence[Hit]]:
+        kept = [self._kept(hits) for hits in self._current.alike(descriptors, model, distance)]
+        if self._other is None:
+            return [list(hits) for hits in kept]
+        pairs = zip(kept, self._other.alike(descriptors, model, distance), strict=True)
+        return [sorted([*one, *other], key=lambda hit: hit.distance) for one, other in pairs]
+
     def _kept(self, hits: Sequence[Hit]) -> list[Hit]:
         return [hit for hit in hits if hit.list not in self._names]
 

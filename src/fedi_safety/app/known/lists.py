@@ -22,7 +22,8 @@ from fedi_safety.policies import load_policy
 
 if TYPE_CHECKING:
     from fedi_safety.core.ledger.matches import ListHits
-    from fedi_safety.core.ledger.ports import WholeLedger
+    from fedi_safety.core.ledger.ports import Ledger, WholeLedger
+    from fedi_safety.core.types import Hashes
     from fedi_safety.known.catalog import Catalog
     from fedi_safety.known.formats import Reading
     from fedi_safety.known.records import Imported
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 
 DISMISSED = "dismissed"
 """The list of what people dismissed on this machine: harmless, whatever other lists say of its like."""
+
+REMOVED = "removed"
+"""The list of what was condemned and removed on this machine, by its descriptors alone."""
 
 DISMISSED_DISTANCE = 15
 """As wide as a picture that was encoded or scaled anew, and hardly wider."""
@@ -143,14 +147,14 @@ def describe(settings: Settings, ledger: WholeLedger, catalog: Catalog, known: K
 
 
 def _refuse_own(catalog: Catalog, name: str) -> None:
-    """Keep the list of dismissals, and those of publishers, what they are. Raises `KnownUsageError`."""
+    """Keep the lists that are made here, and those of publishers, what they are. Raises `KnownUsageError`."""
     known = find_list(catalog, name)
     if known is not None and known.group:
         publisher = name.partition("/")[0]
         remedy = f"take another name, or leave the publisher: {hint('hashes leave {}', publisher)}"
         raise KnownUsageError(name, f"is a list of the publisher {publisher}, kept as that one says", remedy)
-    if name == DISMISSED:
-        cause = "that list is made from what was dismissed here, and is not given away"
+    if name in (DISMISSED, REMOVED):
+        cause = f"that list is made from what was {name} here, and is not given away"
         raise KnownUsageError(name, cause, f"take another name, or see {hint('dismiss KEY')}")
 
 
@@ -265,6 +269,38 @@ def _dismissed_entries(ledger: WholeLedger) -> Iterator[Entry]:
                 if picture.quality >= LEAST_QUALITY:
                     name = f"{sha256.hex()}@{picture.frame}"
                     yield Entry(HashKind.PDQ, picture.pdq, id=name, quality=picture.quality)
+            yield from _described(sha256, hashes.get(sha256))
+
+
+def keep_removals(settings: Settings, ledger: Ledger) -> None:
+    """Make the own list of removals what the ledger says, where a copy descriptor is configured to compare with them.
+
+    Lists that cannot be changed are a warning: what was removed is removed and on record.
+    """
+    if settings.known.near is None:
+        return
+    try:
+        with open_catalog(settings) as catalog:
+            entries = list(_removed_entries(ledger))
+            if entries or find_list(catalog, REMOVED) is not None:
+                known = KnownList(REMOVED, Effect.REVIEW, origin="removals on this machine")
+                catalog.put(find_list(catalog, REMOVED) or known, entries)
+    except KnownError as error:
+        log.warning("%s; what was removed is not compared with yet", error.line())
+
+
+def _removed_entries(ledger: Ledger) -> Iterator[Entry]:
+    for some in _pages(each.sha256 for each in ledger.removals()):
+        hashes = ledger.hashes_of(some)
+        for sha256 in some:
+            yield from _described(sha256, hashes.get(sha256))
+
+
+def _described(sha256: bytes, hashes: Hashes | None) -> Iterator[Entry]:
+    """Give a content's descriptors as entries. Their category names the model, as no other's compare with them."""
+    if hashes is not None and (made := hashes.descriptors) is not None:
+        for frame, bits in made.of:
+            yield Entry(HashKind.NEAR, bits, id=f"{sha256.hex()}@{frame}", category=made.model)
 
 
 def _pages(sha256s: Iterable[bytes], size: int = 500) -> Iterator[list[bytes]]:

@@ -368,13 +368,13 @@ def _new(name: str) -> KnownList:
 
 
 def _kind(named: str | None) -> HashKind | None:
-    from fedi_safety.core.known.types import HashKind
+    from fedi_safety.core.known.types import EXCHANGED, HashKind
 
     if named is None:
         return None
-    if named not in set(HashKind):
+    if named not in EXCHANGED:
         raise UsageError(
-            f"--kind {named}", "there is no such kind", f"one of {', '.join(HashKind)}{did_you_mean(named, HashKind)}"
+            f"--kind {named}", "there is no such kind", f"one of {', '.join(EXCHANGED)}{did_you_mean(named, EXCHANGED)}"
         )
     return HashKind(named)
 

@@ -89,9 +89,10 @@ def _of_hash(images: KnownImages, digest: bytes) -> list[tuple[Hit, int | None]]
 
 def _of_file(sh: Shell, images: KnownImages, named: str) -> list[tuple[Hit, int | None]]:
     """Compare a file's bytes, and what it shows as far as it can be decoded."""
-    from fedi_safety.app.engine import open_decoder
+    from fedi_safety.app.engine import open_decoder, open_describer
     from fedi_safety.core.types import Fingerprints
     from fedi_safety.detectors.known.recognizer import Known
+    from fedi_safety.detectors.sessions.devices import choose_device
 
     path = Path(named)
     if not path.is_file():
@@ -110,12 +111,17 @@ def _of_file(sh: Shell, images: KnownImages, named: str) -> list[tuple[Hit, int 
         return found
     finally:
         decoder.close()
-    compared = Known(images).pictures([*decoded.frames, *decoded.compared])
+    describer = open_describer(sh.settings, choose_device(sh.settings.device))
+    compared = Known(images, describer).pictures([*decoded.frames, *decoded.compared])
     return found + [(hit, each.hash.frame) for each in compared for hit in each.hits]
 
 
 def _text(hit: Hit, frame: int | None) -> str:
-    where = "by its bytes" if frame is None or hit.kind != "pdq" else f"at distance {hit.distance}, frame {frame}"
+    where = (
+        "by its bytes"
+        if frame is None or hit.kind not in ("pdq", "near")
+        else f"at distance {hit.distance}, frame {frame}"
+    )
     turned = f", {hit.turn}" if hit.turn else ""
     return f"{hit.list} ({hit.effect.value}): entry {hit.entry}, {hit.kind.value} {where}{turned}"
 

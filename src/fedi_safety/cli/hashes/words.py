@@ -25,7 +25,10 @@ _FEW = 10
 
 def terms(known: KnownList) -> str:
     """Return what a list does, in words."""
-    parts = [f"{known.effect.value} within {known.distance} bits"]
+    from fedi_safety.app.known.lists import REMOVED
+
+    how = "by descriptors" if known.name == REMOVED else f"within {known.distance} bits"
+    parts = [f"{known.effect.value} {how}"]
     if known.expires_s is not None:
         ended = "expired" if known.expires_s <= time.time() else "until"
         parts.append(f"{ended} {day(known.expires_s)}")

@@ -144,7 +144,7 @@ def fetch_model(
 
 @commands.command("import")
 def import_model(
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="A folder in Immich's layout.")],
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="A folder in Immich's layout, or a copy descriptor's.")],
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="What it is to be called; left out, as the folder is.")
     ] = None,
@@ -260,11 +260,12 @@ def _present(models: Path) -> Iterator[tuple[str, Locked | None]]:
 
 
 def _describe(path: Path, entry: Locked | None, sh: Shell) -> dict[str, Any]:
+    from fedi_safety.models.descriptor import is_descriptor, open_descriptor_folder
     from fedi_safety.models.folder import open_model_folder
 
     row: dict[str, Any] = {
         "name": path.name,
-        "configured": path.name == sh.settings.clip.model,
+        "configured": path.name in (sh.settings.clip.model, sh.settings.known.near),
         "pixels": None,
         "mb": round(sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) / 1e6) if path.is_dir() else 0,
         "source": f"{entry.source} {entry.revision[:12]}".strip() if entry else "",
@@ -272,6 +273,8 @@ def _describe(path: Path, entry: Locked | None, sh: Shell) -> dict[str, Any]:
         "wrong": "" if entry else _UNRECORDED,
     }
     try:
+        if is_descriptor(path):
+            return {**row, "pixels": open_descriptor_folder(path).size}
         folder = open_model_folder(path)
     except FediSafetyError as error:
         return {**row, "wrong": error.line()}
@@ -281,21 +284,34 @@ def _describe(path: Path, entry: Locked | None, sh: Shell) -> dict[str, Any]:
 
 def _verify(path: Path, entry: Locked | None, sh: Shell) -> tuple[list[str], str]:
     """Return what is wrong with a model, and what there is to say if nothing is."""
+    from fedi_safety.models.descriptor import is_descriptor
     from fedi_safety.models.folder import FULL, open_model_folder
     from fedi_safety.models.lock import altered
 
     wrong = [f"{file} is missing or altered" for file in (altered(path, entry) if entry else [])]
     parts: list[str] = []
     try:
-        folder = open_model_folder(path)
-        if not wrong:
-            parts = [_run_once(folder, precision, sh) for precision in (FULL, *_precisions(folder))]
+        if is_descriptor(path):
+            parts = [] if wrong else [_describe_once(path, sh)]
+        else:
+            folder = open_model_folder(path)
+            parts = [] if wrong else [_run_once(folder, precision, sh) for precision in (FULL, *_precisions(folder))]
     except FediSafetyError as error:
         wrong.append(error.line())
     record = (
         f"{len(entry.files)} files as recorded" if entry else f"NOT on record: {hint('models import DIR')} records it"
     )
     return wrong, "; ".join([record, *parts])
+
+
+def _describe_once(path: Path, sh: Shell) -> str:
+    """Run a picture through a copy descriptor. Raises what is wrong."""
+    from fedi_safety.detectors.known.descriptor import CopyDescriptor
+    from fedi_safety.detectors.sessions.devices import choose_device
+    from fedi_safety.models.descriptor import open_descriptor_folder
+
+    CopyDescriptor(open_descriptor_folder(path), 0, choose_device(sh.settings.device), cpu_count())
+    return "a copy descriptor, runs"
 
 
 def _precisions(folder: ModelFolder) -> list[str]:

@@ -9,9 +9,12 @@ from fedi_safety.core.enums import KNOWN_PREFIX
 from fedi_safety.core.known.types import Effect, HashKind, Hit
 from fedi_safety.core.types import Match, PictureHash, Signal
 
-BLOCK, REVIEW, MATCH = (KNOWN_PREFIX + name for name in ("block", "review", "match"))
-SIGNALS = (BLOCK, REVIEW, MATCH)
-"""What lists say of a content, in the words of policies; the last is the highest of the others."""
+BLOCK, REVIEW, NEAR, MATCH = (KNOWN_PREFIX + name for name in ("block", "review", "near", "match"))
+SIGNALS = (BLOCK, REVIEW, NEAR, MATCH)
+"""What lists say of a content, in the words of policies; the last is the highest of the first two.
+
+`known.near` is all that comes of descriptors, whatever the list does.
+"""
 
 LEAST_QUALITY = 50
 """A picture with less to see is compared with nothing: all blank ones have one and the same hash."""
@@ -49,7 +52,8 @@ def effects(exact: Iterable[Hit], pictures: Mapping[int, Sequence[Hit]]) -> dict
 
     `exact` are the hits of the content's bytes; `pictures` has for every picture that was compared, by its frame's
     index, its hits, empty where there are none. Where bytes or a picture meet a negative entry, no perceptual match of
-    that picture counts; an exact hit of another list still does. A listed clip is met where its `share` of all
+    that picture counts; an exact hit of another list still does. A negative descriptor, which sees likeness from
+    farther off, holds back descriptors alone. A listed clip is met where its `share` of all
     pictures, and three of them, meet it.
 
     What publishers list blocks where so many groups of them list the same picture as their lists want, else it is for
@@ -62,9 +66,7 @@ def effects(exact: Iterable[Hit], pictures: Mapping[int, Sequence[Hit]]) -> dict
     clips = _clips(pictures)
     widest: tuple[Hit, ...] = ()
     for frame, hits in pictures.items():
-        counted = tuple(hit for hit in hits if not hit.clip or (hit.list, hit.clip) in clips)
-        if harmless or any(map(_is_own_no, counted)):
-            counted = tuple(hit for hit in counted if hit.effect is Effect.NEGATIVE)
+        counted = _not_held_back(tuple(hit for hit in hits if not hit.clip or (hit.list, hit.clip) in clips), harmless)
         for hit in _weighed(counted, of_bytes):
             found[hit.effect].append(Met(hit, frame))
         widest = max(widest, counted, key=lambda some: len(_groups((*some, *of_bytes))))
@@ -104,12 +106,27 @@ def signals(found: Mapping[Effect, Sequence[Met]], where: Mapping[int, str] | No
     `where` says in words which frame it was, by its index. A signal names the entries that its frame met, and those
     that the bytes did. Where a negative entry holds others back, what would block is 0 and names that entry.
     """
-    block, review, harmless = (found[effect] for effect in (Effect.BLOCK, Effect.REVIEW, Effect.NEGATIVE))
-    named = {BLOCK: block, REVIEW: review, MATCH: sorted((*block, *review), key=_nearest)}
+    block, review, harmless = (_split(found[effect])[0] for effect in (Effect.BLOCK, Effect.REVIEW, Effect.NEGATIVE))
+    near = sorted((*_split(found[Effect.BLOCK])[1], *_split(found[Effect.REVIEW])[1]), key=_nearest)
+    named = {BLOCK: block, REVIEW: review, NEAR: near, MATCH: sorted((*block, *review), key=_nearest)}
     said = {name: _signal(met, 1.0, where or {}) for name, met in named.items() if met}
     if harmless and BLOCK not in said:
         said[BLOCK] = _signal(harmless, 0.0, where or {})
     return said
+
+
+def _not_held_back(hits: tuple[Hit, ...], harmless: bool) -> tuple[Hit, ...]:
+    """Return what counts of a picture's hits beside a no of one's own, of which `harmless` is one by the bytes."""
+    own = [hit for hit in hits if _is_own_no(hit)]
+    if harmless or any(hit.kind is not HashKind.NEAR for hit in own):
+        return tuple(hit for hit in hits if hit.effect is Effect.NEGATIVE)
+    return tuple(hit for hit in hits if not own or hit.kind is not HashKind.NEAR or hit.effect is Effect.NEGATIVE)
+
+
+def _split(met: Sequence[Met]) -> tuple[list[Met], list[Met]]:
+    """Return what was met by hashes, and what by descriptors."""
+    near = [each for each in met if each.hit.kind is HashKind.NEAR]
+    return [each for each in met if each.hit.kind is not HashKind.NEAR], near
 
 
 def _signal(met: Sequence[Met], value: float, where: Mapping[int, str]) -> Signal:
@@ -120,7 +137,7 @@ def _signal(met: Sequence[Met], value: float, where: Mapping[int, str]) -> Signa
 
 
 def _nearest(met: Met) -> tuple[bool, int, int]:
-    return met.hit.kind is HashKind.PDQ, met.hit.distance, met.frame if met.frame is not None else -1
+    return met.hit.kind in (HashKind.PDQ, HashKind.NEAR), met.hit.distance, met.frame if met.frame is not None else -1
 
 
 def _clips(pictures: Mapping[int, Sequence[Hit]]) -> set[tuple[str, str]]:

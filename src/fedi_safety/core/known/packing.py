@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from struct import Struct
 
-from fedi_safety.core.types import PictureHash
+from fedi_safety.core.types import Descriptors, PictureHash
 
 ROW = Struct("<iB32s")
 """Frame, quality, PDQ."""
+
+DESCRIPTOR = Struct("<i64s")
+"""Frame, 512 bits."""
 
 MAX_PICTURES = 1024
 """Of one content; of more the first ones are kept. Decoders hand over a few hundred."""
@@ -32,3 +35,15 @@ def checked(data: bytes) -> tuple[PictureHash, ...]:
     if any(each.frame < 0 or each.quality > 100 for each in pictures):
         raise ValueError("impossible hashes")
     return pictures
+
+
+def packed_descriptors(descriptors: Descriptors) -> bytes:
+    """Return descriptors as rows; their model is kept beside them."""
+    return b"".join(DESCRIPTOR.pack(frame, bits) for frame, bits in descriptors.of[:MAX_PICTURES])
+
+
+def unpacked_descriptors(model: str, data: bytes) -> Descriptors:
+    """Return the descriptors of whole rows. Raises `ValueError` where they are none."""
+    if len(data) % DESCRIPTOR.size or len(data) > MAX_PICTURES * DESCRIPTOR.size:
+        raise ValueError("not rows of descriptors")
+    return Descriptors(model, tuple(DESCRIPTOR.iter_unpack(data)))

@@ -37,6 +37,13 @@ class KnownImages(Protocol):
         """
         ...
 
+    def alike(self, descriptors: Array, model: str, distance: int) -> list[Sequence[Hit]]:
+        """Return for each descriptor, a row of 64 bytes (uint8), the entries that this model made within the distance.
+
+        The nearest come first; bits of 512. Raises `Unscannable` where the lists cannot be read.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of the files. May be called twice."""
         ...
@@ -44,10 +51,14 @@ class KnownImages(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A picture that was hashed, and the entries that it meets, turned and mirrored as well."""
+    """A picture that was hashed, and the entries that it meets, turned and mirrored as well.
+
+    `descriptor` is what a network for finding copies made of it, where there is one and enough to see.
+    """
 
     hash: PictureHash
     hits: Sequence[Hit] = ()
+    descriptor: bytes | None = None
 
 
 class Recognizer(Protocol):
@@ -61,6 +72,11 @@ class Recognizer(Protocol):
     @property
     def version(self) -> str:
         """What made the hashes. The lists are no part of it: a match names its list and entry."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """What makes the descriptors of pictures; empty where nothing does."""
         ...
 
     @property

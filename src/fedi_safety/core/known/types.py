@@ -16,17 +16,25 @@ class Effect(StrEnum):
 
 
 class HashKind(StrEnum):
-    """A kind of hash that can be compared here. All but PDQ tell whether bytes are the same, and nothing else."""
+    """A kind of hash that can be compared here. All but the last two tell whether bytes are the same, and nothing else.
+
+    `near` is what a network for finding copies makes of a picture (512 bits); lists are not exchanged in it.
+    """
 
     SHA256 = "sha256"
     SHA1 = "sha1"
     MD5 = "md5"
     PDQ = "pdq"
+    NEAR = "near"
 
     @property
     def size_bytes(self) -> int:
         """Return the length of such a hash."""
-        return {HashKind.SHA256: 32, HashKind.SHA1: 20, HashKind.MD5: 16, HashKind.PDQ: 32}[self]
+        return {HashKind.SHA256: 32, HashKind.SHA1: 20, HashKind.MD5: 16, HashKind.PDQ: 32, HashKind.NEAR: 64}[self]
+
+
+EXCHANGED = tuple(kind for kind in HashKind if kind is not HashKind.NEAR)
+"""The kinds that lists are read and written in."""
 
 
 DISTANCE = 31
@@ -89,8 +97,8 @@ class Hit:
     """An entry that a content or one of its pictures meets. `distance` is in bits, 0 for an exact hash.
 
     `turn` says how the picture was turned or mirrored to meet it, in words; empty where it was not. `clip` names the
-    listed clip whose frame it is; such a hit counts only where `share` of a clip's frames have one of that clip.
-    `group`, `agreeing` and `waiting` are the list's.
+    listed clip whose frame it is; such a hit counts only where `share` of a clip's frames have one of that clip. Of
+    `near` there are 512 bits. `group`, `agreeing` and `waiting` are the list's.
     """
 
     list: str

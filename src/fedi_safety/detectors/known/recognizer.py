@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from fedi_safety.core.known.effects import LEAST_QUALITY
 from fedi_safety.core.known.ports import Compared, KnownImages
@@ -16,15 +16,35 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+class Describer(Protocol):
+    """A network for finding copies, where one is configured; see `descriptor.CopyDescriptor`."""
+
+    @property
+    def model(self) -> str:
+        """Network and weights."""
+        ...
+
+    @property
+    def distance(self) -> int:
+        """Bits of 512 by which a copy differs at most."""
+        ...
+
+    def describe(self, frames: Sequence[Frame]) -> NDArray[np.uint8]:
+        """Return the descriptors of pictures, rows of 64 bytes. Raises `Unscannable`."""
+        ...
+
+
 class Known:
     """The detector `known`: a `Recognizer` over the lists that there are."""
 
     name = "known"
-    version = "PDQ in eight turns, 1"
 
-    def __init__(self, images: KnownImages) -> None:
-        """Compare with these lists, which may change meanwhile."""
+    def __init__(self, images: KnownImages, describer: Describer | None = None) -> None:
+        """Compare with these lists, which may change meanwhile; by descriptors too where something makes them."""
         self._images = images
+        self._describer = describer
+        self.model = "" if describer is None else describer.model
+        self.version = "PDQ in eight turns, 1" + (f"; {self.model}" if self.model else "")
 
     @property
     def active(self) -> bool:
@@ -36,7 +56,25 @@ class Known:
         return self._images.exact(fingerprints) if self.active else ()
 
     def pictures(self, frames: Sequence[Frame]) -> list[Compared]:
-        """Hash pictures, and compare those in which there is enough to see. Repeats are looked up once."""
+        """Hash pictures, and compare those in which there is enough to see."""
+        compared = self._hashed(frames)
+        return compared if self._describer is None else self._described(self._describer, frames, compared)
+
+    def _described(self, describer: Describer, frames: Sequence[Frame], compared: Sequence[Compared]) -> list[Compared]:
+        """Add the descriptors, and what they meet."""
+        seen = [i for i, each in enumerate(compared) if each.hash.quality >= LEAST_QUALITY]
+        if not seen:
+            return list(compared)
+        made = describer.describe([frames[i] for i in seen])
+        hits = self._images.alike(made, describer.model, describer.distance) if self.active else [()] * len(seen)
+        met = {i: (bits.tobytes(), found) for i, bits, found in zip(seen, made, hits, strict=True)}
+        return [
+            replace(each, descriptor=met[i][0], hits=(*each.hits, *met[i][1])) if i in met else each
+            for i, each in enumerate(compared)
+        ]
+
+    def _hashed(self, frames: Sequence[Frame]) -> list[Compared]:
+        """Hash pictures and compare the hashes. Repeats are looked up once."""
         from fedi_safety.detectors.known.pdq import turns, upright
 
         if not self.active:

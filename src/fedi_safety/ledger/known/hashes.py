@@ -7,13 +7,14 @@ as ten million rows. What keeps them works in the caller's transaction.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
-from fedi_safety.core.known.packing import ROW, packed, unpacked
+from fedi_safety.core.known.packing import ROW, packed, packed_descriptors, unpacked, unpacked_descriptors
 from fedi_safety.core.ledger.hashes import BytesPage, HashCounts, PicturePage
-from fedi_safety.core.types import Hashes
+from fedi_safety.core.types import Descriptors, Hashes
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.schema import contents, hashes
@@ -43,10 +44,24 @@ def put(connection: Connection, found: Mapping[int, Hashes]) -> None:
         return
     connection.execute(_FORGET, [{"row": row} for row in found])
     rows = [
-        {"content_id": row, "sha1": each.sha1, "md5": each.md5, "pictures": packed(each.pictures)}
+        {
+            "content_id": row,
+            "sha1": each.sha1,
+            "md5": each.md5,
+            "pictures": packed(each.pictures),
+            "descriptor_model": None if each.descriptors is None else each.descriptors.model,
+            "descriptors": None if each.descriptors is None else packed_descriptors(each.descriptors),
+        }
         for row, each in found.items()
     ]
     connection.execute(insert(hashes), rows)
+
+
+def _descriptors(model: str | None, rows: bytes | None) -> Descriptors | None:
+    """Return what was kept; what is no whole number of them is none."""
+    with suppress(ValueError):
+        return unpacked_descriptors(model, rows) if model and rows else None
+    return None
 
 
 def picture_page(rows: Sequence[Any]) -> PicturePage:
@@ -113,12 +128,13 @@ class HashSide:
 
     def hashes_of(self, sha256s: Sequence[bytes]) -> dict[bytes, Hashes]:
         """Return the hashes of those of these contents that were hashed."""
-        query = select(_c.sha256, _h.sha1, _h.md5, _h.pictures).join(hashes, _h.content_id == _c.id)
+        columns = _h.sha1, _h.md5, _h.pictures, _h.descriptor_model, _h.descriptors
+        query = select(_c.sha256, *columns).join(hashes, _h.content_id == _c.id)
         found: dict[bytes, Hashes] = {}
         with self.database.read() as connection:
             for part in codec.chunks(sha256s):
-                for sha256, sha1, md5, pictures in connection.execute(query.where(_c.sha256.in_(part))):
-                    found[sha256] = Hashes(sha1, md5, unpacked(pictures))
+                for sha256, sha1, md5, pictures, model, rows in connection.execute(query.where(_c.sha256.in_(part))):
+                    found[sha256] = Hashes(sha1, md5, unpacked(pictures), _descriptors(model, rows))
         return found
 
     def hashed_among(self, sha256s: Sequence[bytes]) -> set[bytes]:

@@ -1,0 +1,195 @@
+"""Copies that no hash finds: by a copy descriptor, against what was removed here; never more than a review."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedi_safety.app.engine import open_describer
+from fedi_safety.app.known.lists import DISMISSED, REMOVED, describe, find_list, keep_dismissals, keep_removals
+from fedi_safety.config.schema import Clip, Settings
+from fedi_safety.config.schema import Known as KnownSettings
+from fedi_safety.core.enums import ActKind, MediaType, PlanState, Verdict
+from fedi_safety.core.errors import KnownUsageError, ModelError
+from fedi_safety.core.known.effects import effects, signals
+from fedi_safety.core.known.types import Effect, Entry, HashKind, KnownList
+from fedi_safety.core.policy import judge
+from fedi_safety.core.types import Content, Descriptors, Frame, Hashes, Judged, Judgement, Object, Outcome, Scores
+from fedi_safety.detectors.known.recognizer import Known
+from fedi_safety.detectors.sessions.devices import choose_device
+from fedi_safety.judging.messages import ContentWord, result_of
+from fedi_safety.judging.types import Answer
+from fedi_safety.models.importing import import_folder
+from fedi_safety.policies import PRESETS, load_policy
+from support.descriptor import NAME, write_descriptor
+from support.judged_before import World, pdq, sha
+from support.stand_in_lists import Pixels, drawn
+
+
+def frame(pixels: Pixels) -> Frame:
+    return Frame(0, pixels.shape[1], pixels.shape[0], np.ascontiguousarray(pixels).tobytes())
+
+
+ORIGINAL = drawn(1, 400, 300)
+CROPPED = ORIGINAL[24:282, 30:376]  # far beyond what PDQ finds
+CAPTIONED = np.vstack([np.full((30, 400, 3), 255, np.uint8), ORIGINAL])
+
+
+class Place(World):
+    """A world with a copy descriptor, and a recognizer over its lists."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        models = folder / "models"
+        import_folder(write_descriptor(folder / NAME), models)
+        clip = Clip(model_dir=str(models))
+        self.settings: Settings = self.settings.model_copy(update={"clip": clip, "known": KnownSettings(near=NAME)})
+        self.known = self.opened()
+
+    def opened(self) -> Known:
+        return Known(self.catalog.images(), open_describer(self.settings, choose_device("cpu")))
+
+    def removed(self, key: str, pixels: Pixels) -> None:
+        """Condemn a content and remove its object, as a scan and `apply` do."""
+        (compared,) = self.known.pictures([frame(pixels)])
+        assert compared.descriptor is not None
+        made = Descriptors(self.known.model, ((0, compared.descriptor),))
+        hashes = Hashes(bytes(20), bytes(16), (compared.hash,), made)
+        content = Content(sha(key), 9, MediaType.PNG, 400, 300, 1, Scores({}, {}), hashes=hashes)
+        obj = Object(key, 9, 1)
+        run = self.ledger.begin_run("scan", self.url, {})
+        self.ledger.record(run, self.url, [Judged(obj, content, Judgement(Verdict.BLOCK, (), (), "before"))])
+        plans = self.ledger.plan(run, self.url, [(obj, sha(key))], ActKind.DELETE)
+        self.ledger.close(run, [Outcome(plan, PlanState.DONE) for plan in self.ledger.start(run, plans)])
+        keep_removals(self.settings, self.ledger)
+
+    def said(self, pixels: Pixels) -> dict[str, float]:
+        """Return what lists say of a picture."""
+        (compared,) = self.known.pictures([frame(pixels)])
+        return {name: signal.value for name, signal in signals(effects((), {0: compared.hits})).items()}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path)
+    yield made
+    made.known.close()
+    made.catalog.close()
+    made.ledger.dispose()
+
+
+def test_what_was_cut_from_a_removed_picture_is_for_review_in_every_preset(place: Place) -> None:
+    place.removed("original", ORIGINAL)
+    for copy in (CROPPED, CAPTIONED):
+        (compared,) = place.known.pictures([frame(copy)])
+        (hit,) = compared.hits
+        assert (hit.list, hit.kind, hit.entry) == (REMOVED, HashKind.NEAR, f"{sha('original').hex()}@0")
+        told = signals(effects((), {0: compared.hits}))
+        assert set(told) == {"known.near"} and "removed at distance" in told["known.near"].matches[0].text
+        for preset in PRESETS:
+            assert judge(load_policy(preset), told).verdict is Verdict.REVIEW, preset
+    assert place.said(drawn(2, 400, 300)) == {}
+
+
+def test_a_no_is_remembered_and_holds_back_no_hash(place: Place) -> None:
+    place.removed("original", ORIGINAL)
+    place.removed("mistaken", CROPPED)
+    place.ledger.dismiss(sha("mistaken"), "harmless")
+    keep_removals(place.settings, place.ledger)
+    keep_dismissals(place.ledger, place.catalog)
+    assert [entry.id for entry in place.catalog.entries(REMOVED)] == [f"{sha('original').hex()}@0"]
+    assert HashKind.NEAR in {entry.kind for entry in place.catalog.entries(DISMISSED)}
+    assert place.said(CROPPED[4:, 4:]) == {}
+    place.catalog.put(KnownList("theirs"), [Entry(HashKind.PDQ, place.known.pictures([frame(ORIGINAL)])[0].hash.pdq)])
+    assert place.said(ORIGINAL)["known.block"] == 1.0
+
+
+def test_descriptors_of_another_model_are_compared_with_nothing(place: Place) -> None:
+    place.removed("original", ORIGINAL)
+    own = find_list(place.catalog, REMOVED)
+    assert own is not None and own.effect is Effect.REVIEW
+    place.catalog.put(own, [replace(each, category="another") for each in place.catalog.entries(REMOVED)])
+    assert place.said(ORIGINAL) == {}
+    keep_removals(place.settings, place.ledger)
+    assert place.said(ORIGINAL) == {"known.near": 1.0}
+
+
+def test_a_changed_list_leaves_what_descriptors_said(place: Place) -> None:
+    place.removed("original", ORIGINAL)
+    (compared,) = place.known.pictures([frame(CROPPED)])
+    assert compared.descriptor is not None
+    made = Descriptors(place.known.model, ((0, compared.descriptor),))
+    said = signals(effects((), {0: compared.hits}))
+    hashes = Hashes(bytes(20), bytes(16), (compared.hash,), made)
+    content = Content(sha("cut"), 9, MediaType.PNG, 346, 258, 1, Scores(said, {}), hashes=hashes)
+    item = Judged(Object("cut", 9, 1), content, Judgement(Verdict.REVIEW, (), (), "before"))
+    place.ledger.record(place.ledger.begin_run("scan", place.url, {}), place.url, [item])
+    assert place.ledger.hashes_of([sha("cut")])[sha("cut")] == hashes
+    applied = place.take(KnownList("theirs"), Entry(HashKind.PDQ, pdq(), "1"))
+    assert not applied.moves
+    ((stored, _, _),) = place.ledger.contents([sha("cut")]).values()
+    assert stored.scores.signals["known.near"].value == 1.0
+
+
+def test_the_list_of_removals_is_never_given_away(place: Place) -> None:
+    place.removed("original", ORIGINAL)
+    own = find_list(place.catalog, REMOVED)
+    assert own is not None and not own.redistribute
+    with pytest.raises(KnownUsageError, match="not given away"):
+        describe(place.settings, place.ledger, place.catalog, replace(own, redistribute=True))
+
+
+def test_without_a_descriptor_no_list_is_made(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    keep_removals(world.settings, world.ledger)
+    assert world.catalog.lists() == () and open_describer(world.settings, choose_device("cpu")) is None
+    world.catalog.close()
+    world.ledger.dispose()
+
+
+@pytest.mark.parametrize(
+    ("told", "cause"),
+    [
+        ({"size": 8}, "size is not"),
+        ({"size": 32, "layout": "CHWN"}, "layout not"),
+        ({"size": 32, "mean": [0, 0]}, "three numbers"),
+        ({"size": 32, "std": [0, 1, 1]}, "not above 0"),
+        ([], "no copy descriptor"),
+    ],
+)
+def test_a_folder_that_is_none_is_refused(tmp_path: Path, told: object, cause: str) -> None:
+    folder = write_descriptor(tmp_path / "wrong")
+    (folder / "config.json").write_text(json.dumps({"copy_descriptor": told}))
+    with pytest.raises(ModelError, match=cause):
+        import_folder(folder, tmp_path / "models")
+
+
+def test_a_network_of_another_kind_or_an_altered_one_is_refused(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    settings = Settings(clip=Clip(model_dir=str(models)), known=KnownSettings(near="few"))
+    path = import_folder(write_descriptor(tmp_path / "few", bits=256), models)
+    with pytest.raises(ModelError, match="not 512"):
+        open_describer(settings, choose_device("cpu"))
+    (path / "visual/model.onnx").write_bytes(b"another")
+    with pytest.raises(ModelError, match="altered"):
+        open_describer(settings, choose_device("cpu"))
+    with pytest.raises(ModelError, match="no such folder"):
+        open_describer(settings.model_copy(update={"known": KnownSettings(near="none")}), choose_device("cpu"))
+
+
+def test_a_worker_tells_the_gate_what_it_made_and_an_older_one_nothing() -> None:
+    hashes = Hashes(bytes(20), bytes(16), (), Descriptors("a model", ((0, bytes(range(64))), (7, bytes(64)))))
+    content = Content(bytes(32), 9, MediaType.PNG, 1, 1, 1, Scores({}, {}), hashes=hashes)
+    judgement = Judgement(Verdict.CLEAR, (), (), "a policy")
+    word = result_of("1", Answer("clear", bytes(32), "a worker", judgement=judgement, content=content)).content
+    assert word is not None and word.hashes() == hashes
+    told = word.model_dump(mode="json")
+    older = {name: value for name, value in told.items() if not name.startswith("descriptor")}
+    assert ContentWord.model_validate(older).hashes() == replace(hashes, descriptors=None)
+    with pytest.raises(ValueError, match="not rows"):
+        ContentWord.model_validate(told | {"descriptors": "AAAA"})
