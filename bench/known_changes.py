@@ -76,7 +76,8 @@ def rows() -> Iterator[Row]:
         yield Row(f"caption of {share} %", None, {f"caption {share} %": _seen(partial(_captioned, share=share))})
     for degrees in (2, 5):
         yield Row(f"rotated by {degrees}°", None, {f"rotated {degrees}°": _seen(partial(_rotated, degrees=degrees))})
-    yield Row("screenshot of a post", None, {"screenshot": _seen(_screenshot)})
+    screens: dict[str, Change] = {"on a telephone": _seen(_screenshot), "in a dark window": _seen(_dark_screenshot)}
+    yield Row("screenshot of a post", None, {f"screenshot {name}": change for name, change in screens.items()})
 
 
 def _plain(make: Callable[[Image.Image], bytes]) -> Change:
@@ -171,4 +172,24 @@ def _screenshot(image: Image.Image) -> Image.Image:
     draw.text((24, below), "12 replies   34 boosts   56 favourites", (96, 100, 110), font_size=24)
     for line in range(below + 60, 1240, 44):
         draw.text((24, line), "another post that says something else", (32, 36, 44), font_size=24)
+    return screen
+
+
+def _dark_screenshot(image: Image.Image) -> Image.Image:
+    """Show a picture as a card on a wide page, between columns, with the colours of the night."""
+    screen = Image.new("RGB", (1440, 900), (21, 22, 30))
+    draw = ImageDraw.Draw(screen)
+    draw.rectangle((0, 0, 1440, 52), fill=(40, 43, 58))
+    draw.text((24, 12), "example.social", (220, 222, 232), font_size=24)
+    for line in range(96, 480, 48):
+        draw.text((40, line), "Somewhere else", (150, 154, 170), font_size=22)
+        draw.text((1150, line), "# something", (150, 154, 170), font_size=22)
+    draw.rounded_rectangle((380, 84, 1080, 880), 12, fill=(32, 34, 46), outline=(58, 61, 78))
+    draw.ellipse((404, 104, 452, 152), fill=(112, 160, 208))
+    draw.text((466, 112), "somebody", (232, 234, 242), font_size=24)
+    draw.text((404, 168), "look at what I found today", (210, 212, 222), font_size=22)
+    shown = image.copy()
+    shown.thumbnail((652, 560))
+    screen.paste(shown, (404, 212))
+    draw.text((404, 212 + shown.height + 22), "12 replies   34 boosts", (150, 154, 170), font_size=22)
     return screen

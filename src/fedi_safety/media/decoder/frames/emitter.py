@@ -14,10 +14,20 @@ from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.frames.places import Part, Place
 from fedi_safety.core.pictures import VIEW_BITS
 from fedi_safety.core.types import Frame
+from fedi_safety.media.decoder.frames.screens import screen_box
 from fedi_safety.media.decoder.frames.similarity import SMALL, alike, repeats
 from fedi_safety.media.decoder.frames.still import OnWhiteAndBlack, Source, Still
 from fedi_safety.media.decoder.frames.tiles import Box
-from fedi_safety.media.decoder.frames.views import BARE, OPAQUE, UNFRAMED, Views, border_box, frame_box
+from fedi_safety.media.decoder.frames.views import (
+    BARE,
+    ON_SCREEN,
+    OPAQUE,
+    UNFRAMED,
+    Views,
+    border_box,
+    frame_box,
+    tile_at,
+)
 
 Emit = Callable[[Frame, int, int], None]
 
@@ -144,13 +154,15 @@ class Emitter:
         self._compared(index, 0, place, image, still)
 
     def _compare_further(self, index: int, place: Place, still: Still) -> None:
-        """Hand on what else of a still is compared: within its borders, and its colours where it is transparent."""
+        """Hand on what else of a still is compared: within its borders, the picture on a screen, its hidden colours."""
         size = still.width, still.height
         bare = border_box(still.image, *size)
         unframed = None if bare is None else frame_box(still.image, *size)
-        for view, box in ((BARE, bare), (UNFRAMED, unframed if unframed != bare else None)):
+        screen = screen_box(still.image, *size)
+        for view, box in ((BARE, bare), (UNFRAMED, unframed if unframed != bare else None), (ON_SCREEN, screen)):
             if box is not None and still.source is not None:
-                self._compared(index, view, replace(place, bare=True), _cut(still.image, still.source, box), still)
+                how = replace(place, tile=tile_at(1, 1, box)) if view == ON_SCREEN else replace(place, bare=True)
+                self._compared(index, view, how, _cut(still.image, still.source, box), still)
         if still.opaque is not None:
             self._compared(index, OPAQUE, replace(place, opaque=True), still.opaque, still)
 

@@ -35,7 +35,7 @@ _TURNS = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: 
 
 # Numbers of views: those of a tiling come after those of the kinds before it. There are fewer than 512 (emitter).
 BARE, _TURNED, _TILES = 1, 2, 8
-UNFRAMED, OPAQUE = 510, 511
+ON_SCREEN, UNFRAMED, OPAQUE = 509, 510, 511
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Views:
         self.of += tiling.of
         for cut in tiling.cuts:
             box = cut.box.within(inner)
-            place = replace(self.place, tile=_tile(cut.number, tiling.of, box))
+            place = replace(self.place, tile=tile_at(cut.number, tiling.of, box))
             yield View(_TILES + MAX_TILES * tiling.kind + cut.number, place, source.frame(box))
 
 
@@ -130,7 +130,7 @@ def frame_box(image: Image.Image, width: int, height: int) -> Box | None:
     return None
 
 
-_Edges = tuple[int, int, int, int]
+Edges = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +142,10 @@ class _Reduced:
     of: tuple[int, int]
 
     @property
-    def whole(self) -> _Edges:
+    def whole(self) -> Edges:
         return (0, 0, *self.image.size)
 
-    def within(self, part: _Edges, corner: int, differs: list[int]) -> _Edges | None:
+    def within(self, part: Edges, corner: int, differs: list[int]) -> Edges | None:
         """Return the smallest part of a part that holds everything of another colour than its corner's."""
         left, top, right, bottom = part
         colour = self.image.getpixel((right - 1 if corner % 2 else left, bottom - 1 if corner >= 2 else top))
@@ -154,7 +154,7 @@ class _Reduced:
         found = ImageChops.difference(cut, even).point(differs).getbbox()
         return None if found is None else (left + found[0], top + found[1], left + found[2], top + found[3])
 
-    def box(self, part: _Edges, width: int, height: int) -> Box | None:
+    def box(self, part: Edges, width: int, height: int) -> Box | None:
         """Return a part in shares of the picture, whose true size is given; None if it is all, or too little."""
         if part == self.whole:
             return None
@@ -167,17 +167,17 @@ class _Reduced:
 
 def _reduced(image: Image.Image) -> _Reduced | None:
     """Return a picture reduced; None where it cannot have a border."""
-    if not any(_perhaps_even(image.crop(line)) for line in _edge_lines(*image.size)):
+    if not any(perhaps_even(image.crop(line)) for line in edge_lines(*image.size)):
         return None
     factor = max(1, max(image.size) // _REDUCED_SIDE)
     return _Reduced(image.reduce(factor) if factor > 1 else image, factor, image.size)
 
 
-def _edge_lines(width: int, height: int) -> tuple[tuple[int, int, int, int], ...]:
+def edge_lines(width: int, height: int) -> tuple[tuple[int, int, int, int], ...]:
     return (0, 0, width, 1), (0, height - 1, width, height), (0, 0, 1, height), (width - 1, 0, width, height)
 
 
-def _perhaps_even(line: Image.Image) -> bool:
+def perhaps_even(line: Image.Image) -> bool:
     """Whether a line could be a border's, noise and all. Of most photographs none could, which is told at once."""
     bands = cast("tuple[tuple[int, int], ...]", line.getextrema())
     return all(highest - lowest <= _NOISY for lowest, highest in bands)
@@ -188,7 +188,7 @@ def _transposed(pair: OnWhiteAndBlack, turn: Image.Transpose) -> OnWhiteAndBlack
     return image.transpose(turn), None if black is None else black.transpose(turn)
 
 
-def _tile(number: int, of: int, box: Box) -> Tile:
+def tile_at(number: int, of: int, box: Box) -> Tile:
     """Name a tile by whole thousandths, of which it has at least one in both directions."""
     left, top = (min(999, math.floor(1000 * share + 1e-6)) for share in (box.left, box.top))
     right, bottom = (math.ceil(1000 * share - 1e-6) for share in (box.right, box.bottom))
