@@ -26,14 +26,16 @@ _GROUND = 0.2  # of the edges have one colour; a picture may reach to all of the
 _SOLID = 0.6  # of a picture is not of the ground's colour; of lines of text less is
 _LEAST = 0.04  # of a screen: what is smaller is a sign or a face
 _SMALLEST_SIDE = 64  # pixels of what is inside, as stored
-_NESTED = 3  # a card on a page in a window
+_NESTED = 4  # a card on a page below a bar in a window
+_LINE = 2  # pixels of the reduced picture: what is drawn around a card
 _MOST_CUTS = 512  # a screen has a few dozen parts; a pattern on a ground would have thousands
-_SAMPLES = 24
+_MOST_GROUNDS = 2
+_SAMPLES = 24  # of the edges, whose colours may be a ground's
 
 
 def screen_box(image: Image.Image, width: int, height: int) -> Box | None:
     """Return the picture that a screenshot shows, whose true size is given; None where it looks like none."""
-    if not any(perhaps_even(image.crop(line)) for line in edge_lines(*image.size)):
+    if min(width, height) < _SMALLEST_SIDE or not any(perhaps_even(image.crop(line)) for line in edge_lines(*image.size)):
         return None
     factor = max(1, max(image.size) // _REDUCED_SIDE)
     small = image.reduce(factor) if factor > 1 else image
@@ -55,15 +57,30 @@ def screen_box(image: Image.Image, width: int, height: int) -> Box | None:
 def _largest(image: Image.Image, of: Edges, ground: Colour) -> tuple[bool, int, Edges]:
     """Return whether an area falls apart on a ground, and the size and edges of its largest part that is solid."""
     other = _differing(image.crop(of), ground)
-    apart = _fallen_apart(other)
-    solid = [part for part in apart if other.crop(part).histogram()[255] >= _SOLID * _area(part)]
-    left, top, right, bottom = max(solid, key=_area, default=(0, 0, 0, 0))
+    apart = list(_opened(other, _fallen_apart(other)))
+    left, top, right, bottom = max((part for part in apart if _is_solid(other, part)), key=_area, default=(0, 0, 0, 0))
     size = (right - left) * (bottom - top)
     return len(apart) > 1 and size > 0, size, (of[0] + left, of[1] + top, of[0] + right, of[1] + bottom)
 
 
+def _opened(other: Image.Image, apart: Sequence[Edges]) -> Iterator[Edges]:
+    """Give these parts; in place of the largest, where it has a line around it, what that is around."""
+    largest = max(apart, key=_area, default=None)
+    for part in apart:
+        left, top, right, bottom = part[0] + _LINE, part[1] + _LINE, part[2] - _LINE, part[3] - _LINE
+        if part != largest or _is_solid(other, part) or min(right - left, bottom - top) < _LINE:
+            yield part
+        else:
+            for within in _fallen_apart(other.crop((left, top, right, bottom))):
+                yield left + within[0], top + within[1], left + within[2], top + within[3]
+
+
+def _is_solid(other: Image.Image, part: Edges) -> bool:
+    return other.crop(part).histogram()[255] >= _SOLID * _area(part)
+
+
 def _grounds(image: Image.Image) -> list[Colour]:
-    """Return the colours that enough of an area's edges have, a few at most."""
+    """Return the colours that enough of an area's edges have, the most common first."""
     across = [image.crop(line) for line in edge_lines(*image.size)]
     turned = [line if line.height == 1 else line.transpose(Image.Transpose.ROTATE_90) for line in across]
     edges = Image.new("RGB", (sum(line.width for line in turned), 1))
@@ -75,13 +92,13 @@ def _grounds(image: Image.Image) -> list[Colour]:
     colours = {cast("Colour", sampled.getpixel((at, 0))) for at in range(sampled.width)}
     found: list[Colour] = []
     for share, colour in sorted(((_differing(edges, each).histogram()[0], each) for each in colours), reverse=True):
-        if share >= _GROUND * edges.width and all(_far(colour, other) for other in found):
+        if share >= _GROUND * edges.width and all(_apart(colour, other) > _EVEN for other in found):
             found.append(colour)
-    return found
+    return found[:_MOST_GROUNDS]
 
 
-def _far(colour: Colour, other: Colour) -> bool:
-    return max(abs(a - b) for a, b in zip(colour, other, strict=True)) > _EVEN
+def _apart(colour: Colour, other: Colour) -> int:
+    return max(abs(a - b) for a, b in zip(colour, other, strict=True))
 
 
 def _differing(image: Image.Image, colour: Colour) -> Image.Image:
@@ -128,6 +145,7 @@ def _exact(image: Image.Image, part: Edges, factor: int, ground: Colour) -> Box:
     right, bottom = min(right, image.width), min(bottom, image.height)
     before, above = max(0, left - factor), max(0, top - factor)
     cut = image.crop((before, above, min(right + factor, image.width), min(bottom + factor, image.height)))
+    ground = min(_grounds(cut), key=lambda colour: _apart(colour, ground), default=ground)
     across = cut.resize((cut.width, 1), Image.Resampling.BOX, (0, top - above, cut.width, bottom - above))
     down = cut.resize((1, cut.height), Image.Resampling.BOX, (left - before, 0, right - before, cut.height))
     columns, rows = (_difference(line, ground).tobytes() for line in (across, down))
