@@ -9,7 +9,6 @@ from itertools import islice
 from fedi_safety.app.actions import act_through_app, opened_actions, pressed_by_hand
 from fedi_safety.app.acts import act_for, opened_acts
 from fedi_safety.app.consent import chosen_act
-from fedi_safety.app.known.lists import keep_removals
 from fedi_safety.app.ledger import SystemClock
 from fedi_safety.app.passes import breaker_limits, noting, recorded_run
 from fedi_safety.app.sealing import destroy_ended
@@ -158,7 +157,6 @@ def apply(
                 tracing.again(report.run_id, keep_going)
             report.held = tracing.held
         destroy_ended(settings, ledger, report.run_id, keep_going)
-        keep_removals(settings, ledger)
         report.by_hand = pressed_by_hand(settings, tracing.seen)
         act_through_app(actions, report, keep_going, resume=resume_actions)
     return report

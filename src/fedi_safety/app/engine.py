@@ -69,6 +69,11 @@ class Engine:
         return rescorer_of(self.detectors)
 
     @property
+    def describes_by(self) -> str:
+        """Return the model that describes pictures, by which their copies are found; empty where none does."""
+        return "" if self.recognizer is None else self.recognizer.model
+
+    @property
     def media_at_once(self) -> int:
         """How many media are scored together: 8, or more where every network runs on a GPU, which needs them."""
         return max(8, min((d.max_batch for d in self.detectors), default=0))

@@ -15,7 +15,6 @@ from fedi_safety.app.actions import act_through_app, opened_actions, pressed_by_
 from fedi_safety.app.acts import opened_acts
 from fedi_safety.app.consent import chosen_act
 from fedi_safety.app.engine import Engine, measurable
-from fedi_safety.app.known.lists import keep_removals
 from fedi_safety.app.ledger import SystemClock
 from fedi_safety.app.passes import breaker_limits, noting, part_of_run, recorded_run
 from fedi_safety.app.progress import PassProgress
@@ -68,7 +67,7 @@ def scan(
         options=_options(settings, request, store, engine),
         clock=clock,
         census=partial(ledger.census, store.url) if request.whole and run is None else None,
-        hashed=ledger.hashed_among if request.hashes_only else None,
+        hashed=partial(ledger.hashed_among, model=engine.describes_by) if request.hashes_only else None,
     )
     report = RunReport(0, store.url, request.dry_run, request.act, device=engine.device, policy=policy.id)
     report.named, report.detectors, report.ledger = spoken_name(store), cascade.versions, ledger.name
@@ -97,8 +96,6 @@ def scan(
             tracing.again(report.run_id, lambda: not pipeline.halted)
             destroy_ended(settings, ledger, report.run_id, lambda: not pipeline.halted)
         _tell(report, request, pipeline, enforcement, tracing)
-        if not request.dry_run:
-            keep_removals(settings, ledger)
         report.by_hand = pressed_by_hand(settings, tracing.seen)
         if enforcement.mode.removes:
             act_through_app(actions, report, lambda: not pipeline.halted, only_due=not request.retry_acts)

@@ -62,6 +62,7 @@ def apply(
     yes: YesOption = False,
 ) -> int:
     """Name what dry runs planned for a store and nobody dismissed, and do it. Opens no picture but what it removes."""
+    from fedi_safety.app.known.lists import keep_removals
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.app.stores import targets
 
@@ -79,6 +80,7 @@ def apply(
             sh.note(f"wrote {place}")
         chosen = [(_settled(sh, records, target, opened, names), opened) for target, opened in found]
         reports = _apply(sh, records, chosen, resume_acts=resume_acts, resume_actions=resume_actions)
+        keep_removals(sh.settings, records)
         return _tell(sh, reports, records.name, json_output=json_output)
 
 

@@ -140,6 +140,7 @@ def run_scan(
     """
     from fedi_safety.app.acts import act_for
     from fedi_safety.app.engine import open_engine
+    from fedi_safety.app.known.lists import keep_removals
     from fedi_safety.app.ledger import SharedRunLock, open_settings_ledger
     from fedi_safety.cli.text.progress import waiting
     from fedi_safety.core.runs import ScanRequest
@@ -166,6 +167,8 @@ def run_scan(
             _side_by_side(
                 [partial(each.run, live, ledger=ledger, engine=engine, policy=policy, lock=lock) for each in passes]
             )
+        if not wanted["dry_run"]:
+            keep_removals(sh.settings, ledger)
     if skipped_as_unscanned:
         for each in passes:
             if each.report is not None:

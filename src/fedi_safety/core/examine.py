@@ -16,7 +16,7 @@ from fedi_safety.core.enums import KNOWN_PREFIX, Detail, MediaType, Reason, Verd
 from fedi_safety.core.errors import Unscannable, out_of_memory
 from fedi_safety.core.explained.account import lasting, with_second_pass
 from fedi_safety.core.frames.scores import closed
-from fedi_safety.core.known.effects import counted, effects, signals
+from fedi_safety.core.known.effects import counted, effects, of_others, signals
 from fedi_safety.core.known.ports import Compared
 from fedi_safety.core.known.types import Hit
 from fedi_safety.core.policy import Policy, condemned_by_lists, dismissal, judge, nearly
@@ -244,6 +244,7 @@ class _Known:
     def __init__(self, examiner: Examiner, sha256: bytes, data: bytes) -> None:
         """Hash the bytes, and compare them. Raises `Unscannable` where lists cannot be read."""
         cascade = examiner.cascade
+        self._sha256 = sha256
         self._policy = examiner.policy
         self._stages, self._clock = examiner.stages, examiner.clock
         self._recognizer = cascade.recognizer
@@ -274,7 +275,7 @@ class _Known:
             self.hashes = replace(
                 self.hashes, pictures=pictures, descriptors=_descriptors(self._recognizer.model, found)
             )
-            met = counted((each.hash, each.hits) for each in found)
+            met = counted((each.hash, of_others(self._sha256, each.hits)) for each in found)
             self._say(met, {frame.index: frame.place.text for frame in frames})
 
     def condemns(self) -> bool:
@@ -292,7 +293,7 @@ class _Known:
 
 def _descriptors(model: str, found: Sequence[Compared]) -> Descriptors | None:
     made = tuple((each.hash.frame, each.descriptor) for each in found if each.descriptor is not None)
-    return Descriptors(model, made) if made else None
+    return Descriptors(model, made) if model else None
 
 
 def _hashed_frames(decoded: Decoded) -> list[Frame]:

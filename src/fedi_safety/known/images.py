@@ -27,6 +27,7 @@ from fedi_safety.core.types import Fingerprints
 from fedi_safety.known import tables, upkeep
 from fedi_safety.known.index import segment
 from fedi_safety.known.index.chunks import RADIUS, Numbers, words
+from fedi_safety.known.index.descriptors import meet, rows_of
 from fedi_safety.known.index.segment import Segment
 from fedi_safety.known.records import WHOLE_BITS
 
@@ -35,10 +36,11 @@ MOST_HITS = 100
 
 _WAIT_S = 30.0
 _RACES = 10
+_AT_ONCE = 10_000
 _EXACT = (HashKind.SHA256, HashKind.SHA1, HashKind.MD5)
 Answer = TypeVar("Answer")
 _NOTHING = np.empty((0, 4), np.int64)
-_Described = tuple[list[tuple[Any, ...]], NDArray[np.uint8]]
+_Described = tuple[NDArray[np.int64], NDArray[np.uint8]]
 HIT_COLUMNS = "row, kind, hash, id, clip, expires_s"
 
 
@@ -70,7 +72,7 @@ class Images:
         self._version = -1
         self._view = View({}, _digest([]))
         self._checked: dict[str, KnownError | None] = {}
-        self._descriptors: tuple[object, dict[int, _Described]] = None, {}
+        self._descriptors: tuple[View | None, dict[tuple[int, str], _Described]] = None, {}
 
     def close(self) -> None:
         """Let go of the files."""
@@ -142,32 +144,35 @@ class Images:
         Every one is compared: they are of an operator's own removals and dismissals, of which there are thousands.
         Raises `Unscannable` where the lists cannot be read.
         """
-        with _unscannable():
-            now_s = self._now()
-            live = self.view().live(now_s)
-            found: list[list[Hit]] = [[] for _ in range(len(descriptors))]
-            for number, known_list in live.items():
-                rows, bits = self._described(number, model)
-                for query, one in enumerate(descriptors if rows else ()):
-                    off = np.bitwise_count(bits ^ one).sum(axis=1, dtype=np.int64)
-                    within = np.flatnonzero(off <= distance)
-                    nearest = within[np.argsort(off[within], kind="stable")][:MOST_HITS]
-                    there = [at for at in nearest if rows[at][5] is None or rows[at][5] > now_s]
-                    found[query] += [hit_of(known_list, rows[at], int(off[at])) for at in there]
-            return [sorted(hits, key=lambda hit: (hit.distance, hit.list, hit.entry)) for hits in found]
+        return self._steady(self.view, partial(self._alike, descriptors, model, distance))
 
-    def _described(self, number: int, model: str) -> _Described:
-        """Return a list's entries that a model made, read once for each state of the lists."""
+    def _alike(self, asked: NDArray[np.uint8], model: str, distance: int, view: View) -> list[Sequence[Hit]]:
+        hits: list[list[Hit]] = [[] for _ in range(len(asked))]
+        for number, known_list in view.live(self._now()).items():
+            rows, stored = self._described(view, number, model)
+            met = [
+                np.stack([query, np.full(len(query), number), rows[place], off], axis=1)
+                for query, place, off in meet(asked, stored, distance)
+            ]
+            for query, _, some, distances in _groups([found for found in met if len(found)]):
+                hits[query] += islice(self._hits(known_list, some, distances), MOST_HITS)
+        return [sorted(found, key=lambda hit: (hit.distance, hit.list, hit.entry)) for found in hits]
+
+    def _described(self, view: View, number: int, model: str) -> _Described:
+        """Return a list's entries that a model made, by their rows; read once for each state of the lists."""
+        query = "SELECT row, hash FROM entries WHERE list = ? AND kind = ? AND category = ? AND row > ? ORDER BY row LIMIT ?"
         with self._lock:
-            state = self._identity, self._version, model
-            if self._descriptors[0] != state:
-                self._descriptors = state, {}
-            of_list = self._descriptors[1]
-            if number not in of_list:
-                query = f"SELECT {HIT_COLUMNS} FROM entries WHERE list = ? AND kind = ? AND category = ?"
-                rows = self._select(query, (number, tables.NUMBERS[HashKind.NEAR], model))
-                of_list[number] = rows, np.frombuffer(b"".join([row[2] for row in rows]), np.uint8).reshape(-1, 64)
-            return of_list[number]
+            if self._descriptors[0] is not view:
+                self._descriptors = view, {}
+            known = self._descriptors[1]
+            if (number, model) not in known:
+                rows, stored, after = [np.empty(0, np.int64)], [rows_of(b"")], -1
+                while some := self._select(query, (number, tables.NUMBERS[HashKind.NEAR], model, after, _AT_ONCE)):
+                    after = some[-1][0]
+                    rows.append(np.array([row for row, _ in some], np.int64))
+                    stored.append(rows_of(b"".join([bits for _, bits in some])))
+                known[number, model] = np.concatenate(rows), np.concatenate(stored)
+            return known[number, model]
 
     def view(self) -> View:
         """Return the lists as they are now. Raises `KnownError`."""

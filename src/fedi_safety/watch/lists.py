@@ -1,5 +1,6 @@
 """Sources of lists, each fetched as often as it says, in one thread beside the stores'; and the index kept quick.
 
+The own list of removals, where copies of these are looked for, is kept up here as well.
 Publishers that are subscribed to are read on every hour. A source that fails is asked again later and later, at the
 latest after its own time; no store waits for it.
 """
@@ -11,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from fedi_safety.app.known.lists import open_catalog
+from fedi_safety.app.known.lists import keep_removals, open_catalog
 from fedi_safety.app.known.sources import bring, sources_of
 from fedi_safety.app.sharing.subscribing import fetch as read_on
 from fedi_safety.app.sharing.subscribing import open_publishers
@@ -63,6 +64,7 @@ class ListWatch:
                     if self._keep_going() and self._due(catalog, source) <= 0:
                         self._fetch(catalog, source)
                 self._read_on(catalog)
+                keep_removals(self._settings, self._ledger)
                 if self._keep_going() and catalog.lists():
                     catalog.merge()
                 self.states = catalog.sources()

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 
 from fedi_safety.app.engine import open_describer
-from fedi_safety.app.known.lists import DISMISSED, REMOVED, describe, find_list, keep_dismissals, keep_removals
+from fedi_safety.app.known.lists import (
+    DISMISSED,
+    REMOVED,
+    describe,
+    find_list,
+    keep_dismissals,
+    keep_removals,
+    remember_dismissal,
+)
 from fedi_safety.config.schema import Clip, Settings
 from fedi_safety.config.schema import Known as KnownSettings
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Verdict
@@ -19,11 +27,24 @@ from fedi_safety.core.errors import KnownUsageError, ModelError
 from fedi_safety.core.known.effects import effects, signals
 from fedi_safety.core.known.types import Effect, Entry, HashKind, KnownList
 from fedi_safety.core.policy import judge
-from fedi_safety.core.types import Content, Descriptors, Frame, Hashes, Judged, Judgement, Object, Outcome, Scores
+from fedi_safety.core.types import (
+    Content,
+    Descriptors,
+    Frame,
+    Hashes,
+    Judged,
+    Judgement,
+    Object,
+    Outcome,
+    PictureHash,
+    Scores,
+    Signal,
+)
 from fedi_safety.detectors.known.recognizer import Known
 from fedi_safety.detectors.sessions.devices import choose_device
 from fedi_safety.judging.messages import ContentWord, result_of
 from fedi_safety.judging.types import Answer
+from fedi_safety.known.index import descriptors
 from fedi_safety.models.importing import import_folder
 from fedi_safety.policies import PRESETS, load_policy
 from support.descriptor import NAME, write_descriptor
@@ -40,6 +61,18 @@ CROPPED = ORIGINAL[24:282, 30:376]  # far beyond what PDQ finds
 CAPTIONED = np.vstack([np.full((30, 400, 3), 255, np.uint8), ORIGINAL])
 
 
+POLICY = """
+[factors]
+red = ["pixels.red"]
+alike = ["known.near"]
+
+[[rules]]
+name = "like what was removed"
+when = { alike = 1.0 }
+verdict = "review"
+"""
+
+
 class Place(World):
     """A world with a copy descriptor, and a recognizer over its lists."""
 
@@ -48,22 +81,34 @@ class Place(World):
         models = folder / "models"
         import_folder(write_descriptor(folder / NAME), models)
         clip = Clip(model_dir=str(models))
+        (folder / "policy.toml").write_text(POLICY)
         self.settings: Settings = self.settings.model_copy(update={"clip": clip, "known": KnownSettings(near=NAME)})
         self.known = self.opened()
 
     def opened(self) -> Known:
         return Known(self.catalog.images(), open_describer(self.settings, choose_device("cpu")))
 
-    def removed(self, key: str, pixels: Pixels) -> None:
-        """Condemn a content and remove its object, as a scan and `apply` do."""
+    def seen(self, key: str, pixels: Pixels, verdict: Verdict = Verdict.CLEAR) -> tuple[int, Object]:
+        """Record a content as it is judged and described, before anything like it was removed."""
         (compared,) = self.known.pictures([frame(pixels)])
         assert compared.descriptor is not None
         made = Descriptors(self.known.model, ((0, compared.descriptor),))
         hashes = Hashes(bytes(20), bytes(16), (compared.hash,), made)
-        content = Content(sha(key), 9, MediaType.PNG, 400, 300, 1, Scores({}, {}), hashes=hashes)
+        scores = Scores({"pixels.red": Signal(0.1, 0)}, {"pixels": "1"})
+        content = Content(sha(key), 9, MediaType.PNG, 400, 300, 1, scores, hashes=hashes)
         obj = Object(key, 9, 1)
         run = self.ledger.begin_run("scan", self.url, {})
-        self.ledger.record(run, self.url, [Judged(obj, content, Judgement(Verdict.BLOCK, (), (), "before"))])
+        self.ledger.record(run, self.url, [Judged(obj, content, Judgement(verdict, (), (), "before"))])
+        return run, obj
+
+    def verdict(self, key: str) -> Verdict:
+        """Return what stands of a content in the ledger."""
+        ((_, judgement, _),) = self.ledger.contents([sha(key)]).values()
+        return judgement.verdict
+
+    def removed(self, key: str, pixels: Pixels) -> None:
+        """Condemn a content and remove its object, as a scan and `apply` do."""
+        run, obj = self.seen(key, pixels, Verdict.BLOCK)
         plans = self.ledger.plan(run, self.url, [(obj, sha(key))], ActKind.DELETE)
         self.ledger.close(run, [Outcome(plan, PlanState.DONE) for plan in self.ledger.start(run, plans)])
         keep_removals(self.settings, self.ledger)
@@ -107,6 +152,60 @@ def test_a_no_is_remembered_and_holds_back_no_hash(place: Place) -> None:
     assert place.said(CROPPED[4:, 4:]) == {}
     place.catalog.put(KnownList("theirs"), [Entry(HashKind.PDQ, place.known.pictures([frame(ORIGINAL)])[0].hash.pdq)])
     assert place.said(ORIGINAL)["known.block"] == 1.0
+
+
+def test_what_was_judged_before_is_for_review_once_its_like_is_removed_and_clear_once_that_is_dismissed(
+    place: Place,
+) -> None:
+    """Backwards, from stored descriptors alone: no object is opened, and a person's no wins."""
+    for key, pixels in (("cut", CROPPED), ("words", CAPTIONED), ("another", drawn(3, 400, 300))):
+        place.seen(key, pixels)
+    place.removed("original", ORIGINAL)
+    assert [place.verdict(key) for key in ("cut", "words", "another")] == [Verdict.REVIEW, Verdict.REVIEW, Verdict.CLEAR]
+    ((removed, _, _),) = place.ledger.contents([sha("original")]).values()
+    assert "known.near" not in removed.scores.signals  # that it looks like itself says nothing
+    place.ledger.dismiss(sha("original"), "harmless")
+    remember_dismissal(place.settings, place.ledger)
+    assert place.verdict("cut") is Verdict.CLEAR and list(place.catalog.entries(REMOVED)) == []
+
+
+def test_a_dismissed_content_stays_clear_whatever_like_it_is_removed(place: Place) -> None:
+    place.seen("cut", CROPPED)
+    place.ledger.dismiss(sha("cut"), "harmless")
+    place.removed("original", ORIGINAL)
+    assert place.verdict("cut") is Verdict.CLEAR
+
+
+def test_what_changes_nothing_compares_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.removed("original", ORIGINAL)
+    monkeypatch.setattr(place.ledger, "begin_run", lambda *_: pytest.fail("a run was begun"))
+    keep_removals(place.settings, place.ledger)
+
+
+@pytest.mark.parametrize(("few", "many"), [(1, 3000), (3000, 1), (700, 2100)])
+def test_descriptors_that_meet_are_those_of_brute_force_whatever_the_blocks(
+    monkeypatch: pytest.MonkeyPatch, few: int, many: int
+) -> None:
+    monkeypatch.setattr(descriptors, "_PAIRS", 10_000)
+    random = np.random.default_rng(few)
+    asked, stored = (random.integers(0, 256, (size, 64), np.uint8) for size in (few, many))
+    stored[::97] = asked[0]
+    stored[::97, 0] ^= 1
+    found = [np.stack(each, axis=1) for each in descriptors.meet(asked, stored, 225)]
+    by_force = np.stack([np.bitwise_count(stored ^ one).sum(axis=1, dtype=np.int64) for one in asked])
+    expected = {(i, j, by_force[i, j]) for i, j in zip(*np.nonzero(by_force <= 225), strict=True)}
+    assert {tuple(row) for row in np.concatenate(found).tolist()} == expected and len(expected) >= many // 97
+
+
+def test_contents_that_were_hashed_and_not_described_are_read_once_more(place: Place) -> None:
+    run, _ = place.seen("cut", CROPPED)
+    bare = Content(sha("old"), 9, MediaType.PNG, 1, 1, 1, Scores({}, {}), hashes=Hashes(bytes(20), bytes(16)))
+    pictured = replace(bare, sha256=sha("older"), hashes=Hashes(bytes(20), bytes(16), (PictureHash(0, 90, pdq()),)))
+    clear = Judgement(Verdict.CLEAR, (), (), "before")
+    place.ledger.record(run, place.url, [Judged(Object(c.sha256.hex(), 9, 1), c, clear) for c in (bare, pictured)])
+    every = [sha("cut"), sha("old"), sha("older")]
+    assert place.ledger.hashed_among(every) == set(every)
+    assert place.ledger.hashed_among(every, model=place.known.model) == {sha("cut"), sha("old")}
 
 
 def test_descriptors_of_another_model_are_compared_with_nothing(place: Place) -> None:

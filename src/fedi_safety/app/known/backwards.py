@@ -24,7 +24,7 @@ from fedi_safety.app.stores import Target, targets
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.enums import ActKind, Verdict
 from fedi_safety.core.errors import StoreUsageError, UsageError
-from fedi_safety.core.known.effects import BLOCK, LEAST_QUALITY, MATCH, SIGNALS, counted, effects, signals
+from fedi_safety.core.known.effects import BLOCK, LEAST_QUALITY, MATCH, NEAR, SIGNALS, counted, effects, of_others, signals
 from fedi_safety.core.known.types import Effect, HashKind, Hit
 from fedi_safety.core.ledger.matches import Rematch
 from fedi_safety.core.policy import Policy
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 _AT_ONCE = 500
 _PICTURES_AT_ONCE = 1024
+_DESCRIPTORS_AT_ONCE = 100_000
 _MOST_NAMED = 20
 _EXACT = (HashKind.SHA256, HashKind.SHA1, HashKind.MD5)
 
@@ -99,7 +100,12 @@ def apply_lists(
     applied = Applied(counts.contents, counts.hashed if names else counts.contents)
     changing = _Changing(ledger, lists, decide, settings.known.near_distance)
     acts = _acts(settings, ledger)
-    numbers = _each_once(chain(ledger.matched(), _by_bytes(ledger, lists, names), _by_pictures(ledger, lists, names)))
+    met = (
+        _by_bytes(ledger, lists, names),
+        _by_pictures(ledger, lists, names),
+        _by_descriptors(ledger, lists, names, settings.known.near_distance),
+    )
+    numbers = _each_once(chain(ledger.matched(), *met))
     while some := list(islice(numbers, _AT_ONCE)):
         found, standing = changing.of(list(ledger.numbered(some).values()), applied)
         _count(ledger, found, applied)
@@ -180,21 +186,25 @@ class _Changing:
         for sha256, (content, judgement, decided) in known.items():
             hits = near.get(sha256, {}), kept.get(sha256, [])
             told = self._signals(content, hashes.get(sha256), *hits, spoken=sha256 in dismissed)
-            if MATCH in told:
+            if MATCH in told or NEAR in told:
                 applied.hits += 1
                 if sha256 in dismissed:
                     applied.dismissed.append(sha256)
-            if _said(content.scores.signals) == _said(told):
-                if decided and judgement.verdict is Verdict.BLOCK and BLOCK in told:
+            condemned = decided and judgement.verdict is Verdict.BLOCK
+            before, then = _said(content.scores.signals), _said(told)
+            if before == then:
+                if condemned and BLOCK in told:
                     standing.append(sha256)
                 continue
+            if condemned and NEAR in then and _besides_near(before) == _besides_near(then):
+                continue  # it is like something else that was removed, which says nothing new of it
             scores = _with(content.scores, told)
             if sha256 in dismissed:
                 anew: Judgement | None = judgement
             else:
                 anew = None if sha256 in untold else self._decide(sha256, scores)
-            before = judgement.verdict.value if decided else UNDECIDED
-            found.append((Rematch(sha256, scores, anew), before))
+            stood = judgement.verdict.value if decided else UNDECIDED
+            found.append((Rematch(sha256, scores, anew), stood))
         return found, standing
 
     def _near(self, hashes: Mapping[bytes, Hashes]) -> dict[bytes, dict[int, Sequence[Hit]]]:
@@ -225,7 +235,7 @@ class _Changing:
             if (made := each.descriptors) is not None:
                 asked = np.frombuffer(b"".join(bits for _, bits in made.of), np.uint8).reshape(-1, 64)
                 hits = self._images.alike(asked, made.model, self._near_distance)
-                found |= {(sha256, frame): met for (frame, _), met in zip(made.of, hits, strict=True)}
+                found |= {(sha256, frame): of_others(sha256, met) for (frame, _), met in zip(made.of, hits, strict=True)}
         return found
 
     def _kept(
@@ -325,6 +335,10 @@ def _said(told: Mapping[str, Signal]) -> dict[str, tuple[float, frozenset[tuple[
     }
 
 
+def _besides_near(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: each for name, each in said.items() if name != NEAR}
+
+
 def _with(scores: Scores, told: Mapping[str, Signal]) -> Scores:
     """Return scores with what lists say now in place of what they said; it holds for every picture."""
     return replace(scores, signals={n: s for n, s in scores.signals.items() if n not in SIGNALS} | dict(told))
@@ -353,6 +367,27 @@ def _by_pictures(ledger: WholeLedger, lists: Lists, names: Collection[str]) -> I
     for name in names:
         for contents, position, _ in lists.join(name, pages):
             yield int(contents[position])
+
+
+def _by_descriptors(ledger: WholeLedger, lists: Lists, names: Collection[str], distance: int) -> Iterator[int]:
+    """Yield contents of which a picture is alike to an entry of these lists, by the model that made both.
+
+    All that is stored streams past a part of the entries at a time.
+    """
+    import numpy as np
+
+    from fedi_safety.known.index.descriptors import meet, rows_of
+
+    entries = (entry for name in names for entry in lists.added(name, HashKind.NEAR))
+    while some := list(islice(entries, _DESCRIPTORS_AT_ONCE)):
+        made: defaultdict[str, list[bytes]] = defaultdict(list)
+        for entry in some:
+            made[entry.category].append(entry.hash)
+        for model, hashes in made.items():
+            asked = rows_of(b"".join(hashes))
+            for page in ledger.descriptor_pages(model):
+                for _, places, _ in meet(asked, page.descriptors, distance):
+                    yield from np.unique(page.contents[places]).tolist()
 
 
 def _by_bytes(ledger: WholeLedger, lists: Lists, names: Collection[str]) -> Iterator[int]:

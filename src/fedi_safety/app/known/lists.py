@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from fedi_safety.app.known.backwards import Applied, apply_lists
@@ -22,7 +23,7 @@ from fedi_safety.policies import load_policy
 
 if TYPE_CHECKING:
     from fedi_safety.core.ledger.matches import ListHits
-    from fedi_safety.core.ledger.ports import Ledger, WholeLedger
+    from fedi_safety.core.ledger.ports import WholeLedger
     from fedi_safety.core.types import Hashes
     from fedi_safety.known.catalog import Catalog
     from fedi_safety.known.formats import Reading
@@ -194,6 +195,8 @@ def apply_all(settings: Settings, ledger: WholeLedger, catalog: Catalog, *, dry_
 
     Raises `KnownError` where contents met a list and there is no folder of lists: that it is gone says nothing of them.
     """
+    if not dry_run and (catalog.exists or next(ledger.matched(), None) is None):
+        _put_removals(settings, ledger, catalog)
     names = [known.name for known in catalog.lists()]
     if not names:
         if not catalog.exists and next(ledger.matched(), None) is not None:
@@ -230,6 +233,7 @@ def remember_dismissal(settings: Settings, ledger: WholeLedger, *, undo: bool = 
         if not catalog.lists():
             return []
         keep_dismissals(ledger, catalog)
+        _put_removals(settings, ledger, catalog)
         said = [] if undo else _doubted(settings, ledger, catalog)
         applied = apply(settings, ledger, Current(catalog), about=DISMISSED)
     if applied.moves:
@@ -272,24 +276,36 @@ def _dismissed_entries(ledger: WholeLedger) -> Iterator[Entry]:
             yield from _described(sha256, hashes.get(sha256))
 
 
-def keep_removals(settings: Settings, ledger: Ledger) -> None:
+def keep_removals(settings: Settings, ledger: WholeLedger) -> None:
     """Make the own list of removals what the ledger says, where a copy descriptor is configured to compare with them.
 
-    Lists that cannot be changed are a warning: what was removed is removed and on record.
+    What was judged before and is like something that was removed since is decided anew. Lists that cannot be changed
+    are a warning: what was removed is removed and on record.
     """
     if settings.known.near is None:
         return
     try:
         with open_catalog(settings) as catalog:
-            entries = list(_removed_entries(ledger))
-            if entries or find_list(catalog, REMOVED) is not None:
-                known = KnownList(REMOVED, Effect.REVIEW, origin="removals on this machine")
-                catalog.put(find_list(catalog, REMOVED) or known, entries)
+            mark = catalog.mark()
+            imported = _put_removals(settings, ledger, catalog)
+            if imported is not None and imported.added + imported.replaced + imported.removed:
+                apply(settings, ledger, Current(catalog, after=mark), (REMOVED,), about=REMOVED)
     except KnownError as error:
         log.warning("%s; what was removed is not compared with yet", error.line())
 
 
-def _removed_entries(ledger: Ledger) -> Iterator[Entry]:
+def _put_removals(settings: Settings, ledger: WholeLedger, catalog: Catalog, into: Catalog | None = None) -> Imported | None:
+    """Put what was removed onto the own list; None where nothing was, or no descriptor is configured."""
+    known = find_list(catalog, REMOVED)
+    entries = _removed_entries(ledger)
+    first = next(entries, None)
+    if settings.known.near is None or (first is None and known is None):
+        return None
+    known = known or KnownList(REMOVED, Effect.REVIEW, origin="removals on this machine")
+    return (into or catalog).put(known, entries if first is None else chain((first,), entries))
+
+
+def _removed_entries(ledger: WholeLedger) -> Iterator[Entry]:
     for some in _pages(each.sha256 for each in ledger.removals()):
         hashes = ledger.hashes_of(some)
         for sha256 in some:

@@ -115,6 +115,12 @@ def signals(found: Mapping[Effect, Sequence[Met]], where: Mapping[int, str] | No
     return said
 
 
+def of_others(sha256: bytes, hits: Iterable[Hit]) -> list[Hit]:
+    """Return what a picture of this content meets, but its own descriptor: that it looks like itself says nothing."""
+    own = f"{sha256.hex()}@"
+    return [hit for hit in hits if hit.kind is not HashKind.NEAR or not hit.entry.startswith(own)]
+
+
 def _not_held_back(hits: tuple[Hit, ...], harmless: bool) -> tuple[Hit, ...]:
     """Return what counts of a picture's hits beside a no of one's own, of which `harmless` is one by the bytes."""
     own = [hit for hit in hits if _is_own_no(hit)]

@@ -27,6 +27,17 @@ class PicturePage:
 
 
 @dataclass(frozen=True, slots=True)
+class DescriptorPage:
+    """What a network for finding copies made of some pictures, a row each.
+
+    `contents` as in `PicturePage`; `descriptors` (pictures, 64) uint8.
+    """
+
+    contents: Array
+    descriptors: Array
+
+
+@dataclass(frozen=True, slots=True)
 class BytesPage:
     """What some contents have by their bytes, a row each.
 
@@ -56,6 +67,10 @@ class HashReader(Protocol):
         """Yield the hashes of all pictures of contents whose number is above `after`."""
         ...
 
+    def descriptor_pages(self, model: str, after: int = 0) -> Iterator[DescriptorPage]:
+        """Yield what this model made of all pictures of contents whose number is above `after`."""
+        ...
+
     def bytes_pages(self, after: int = 0) -> Iterator[BytesPage]:
         """Yield the hashes of the bytes of all contents whose number is above `after`, hashed or not."""
         ...
@@ -68,8 +83,8 @@ class HashReader(Protocol):
         """Return the hashes of those of these contents that were hashed."""
         ...
 
-    def hashed_among(self, sha256s: Sequence[bytes]) -> set[bytes]:
-        """Return which of these contents were hashed."""
+    def hashed_among(self, sha256s: Sequence[bytes], model: str = "") -> set[bytes]:
+        """Return which of these contents were hashed; with a `model`, which it described too as far as it can."""
         ...
 
     def hash_counts(self) -> HashCounts:

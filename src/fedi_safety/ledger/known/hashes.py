@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select
 
-from fedi_safety.core.known.packing import ROW, packed, packed_descriptors, unpacked, unpacked_descriptors
-from fedi_safety.core.ledger.hashes import BytesPage, HashCounts, PicturePage
+from fedi_safety.core.known.packing import DESCRIPTOR, ROW, packed, packed_descriptors, unpacked, unpacked_descriptors
+from fedi_safety.core.ledger.hashes import BytesPage, DescriptorPage, HashCounts, PicturePage
 from fedi_safety.core.types import Descriptors, Hashes
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.database.base import Database
@@ -26,6 +26,12 @@ _FORGET = delete(hashes).where(_h.content_id == bindparam("row"))
 _PICTURES = (
     select(_h.content_id, _h.pictures)
     .where(_h.content_id > bindparam("after"))
+    .order_by(_h.content_id)
+    .limit(_PAGE_CONTENTS)
+)
+_DESCRIPTORS = (
+    select(_h.content_id, _h.descriptors)
+    .where(_h.content_id > bindparam("after"), _h.descriptor_model == bindparam("model"))
     .order_by(_h.content_id)
     .limit(_PAGE_CONTENTS)
 )
@@ -60,7 +66,7 @@ def put(connection: Connection, found: Mapping[int, Hashes]) -> None:
 def _descriptors(model: str | None, rows: bytes | None) -> Descriptors | None:
     """Return what was kept; what is no whole number of them is none."""
     with suppress(ValueError):
-        return unpacked_descriptors(model, rows) if model and rows else None
+        return unpacked_descriptors(model, rows) if model and rows is not None else None
     return None
 
 
@@ -76,6 +82,17 @@ def picture_page(rows: Sequence[Any]) -> PicturePage:
     return PicturePage(
         np.repeat(owners, counts), table["frame"].copy(), table["quality"].copy(), np.ascontiguousarray(table["hash"])
     )
+
+
+def descriptor_page(rows: Sequence[Any]) -> DescriptorPage:
+    """Return rows of contents and their descriptors as arrays; what is no whole number of them is left out."""
+    import numpy as np
+
+    kept = [row for row in rows if row[1] and len(row[1]) % DESCRIPTOR.size == 0]
+    owners = np.fromiter((row[0] for row in kept), np.int64, len(kept))
+    counts = np.fromiter((len(row[1]) // DESCRIPTOR.size for row in kept), np.int64, len(kept))
+    table = np.frombuffer(b"".join([row[1] for row in kept]), [("frame", "<i4"), ("bits", "u1", (64,))])
+    return DescriptorPage(np.repeat(owners, counts), np.ascontiguousarray(table["bits"]))
 
 
 def bytes_page(rows: Sequence[Any]) -> BytesPage:
@@ -103,15 +120,20 @@ class HashSide:
             if len(page.contents):
                 yield page
 
+    def descriptor_pages(self, model: str, after: int = 0) -> Iterator[DescriptorPage]:
+        """Yield what this model made of all pictures of contents whose number is above `after`."""
+        for rows in self._pages(_DESCRIPTORS, after, model=model):
+            yield descriptor_page(rows)
+
     def bytes_pages(self, after: int = 0) -> Iterator[BytesPage]:
         """Yield the hashes of the bytes of all contents whose number is above `after`, hashed or not."""
         for rows in self._pages(_BYTES, after):
             yield bytes_page(rows)
 
-    def _pages(self, query: Any, after: int) -> Iterator[Sequence[Any]]:
+    def _pages(self, query: Any, after: int, **asked: str) -> Iterator[Sequence[Any]]:
         while True:
             with self.database.read() as connection:
-                rows = connection.execute(query, {"after": after}).all()
+                rows = connection.execute(query, {"after": after, **asked}).all()
             if not rows:
                 return
             yield rows
@@ -137,9 +159,11 @@ class HashSide:
                     found[sha256] = Hashes(sha1, md5, unpacked(pictures), _descriptors(model, rows))
         return found
 
-    def hashed_among(self, sha256s: Sequence[bytes]) -> set[bytes]:
-        """Return which of these contents were hashed."""
+    def hashed_among(self, sha256s: Sequence[bytes], model: str = "") -> set[bytes]:
+        """Return which of these contents were hashed; with a `model`, which it described too as far as it can."""
         query = select(_c.sha256).join(hashes, _h.content_id == _c.id)
+        if model:
+            query = query.where(or_(_h.descriptor_model == model, _h.pictures == b""))
         found: set[bytes] = set()
         with self.database.read() as connection:
             for part in codec.chunks(sha256s):
