@@ -38,6 +38,7 @@ class Engine:
     jobs: int
     content_detectors: list[ContentDetector] = field(default_factory=list)
     recognizer: Recognizer | None = None
+    describer: CopyDescriptor | None = None
 
     @property
     def signals(self) -> frozenset[str]:
@@ -67,11 +68,6 @@ class Engine:
     def rescorer(self) -> ConceptRescorer | None:
         """Return what computes signals from kept embeddings, if a detector's signals can be."""
         return rescorer_of(self.detectors)
-
-    @property
-    def describes_by(self) -> str:
-        """Return the model that describes pictures, by which their copies are found; empty where none does."""
-        return "" if self.recognizer is None else self.recognizer.model
 
     @property
     def media_at_once(self) -> int:
@@ -125,7 +121,7 @@ def open_engine(settings: Settings) -> Engine:
             raise
         decoder = starting.result()
     known = Known(Catalog(known_folder(settings)).images(), describer)
-    return Engine(decoder, opened.frames, device.name, jobs, opened.contents, known)
+    return Engine(decoder, opened.frames, device.name, jobs, opened.contents, known, describer)
 
 
 def open_describer(settings: Settings, device: DeviceChoice) -> CopyDescriptor | None:

@@ -58,6 +58,7 @@ def scan(
     # Without detectors what was judged by the configured ones stays as they have it.
     policy = (measurable(settings) if request.hashes_only else engine).in_force(policy)
     cascade = engine.cascade(policy, enabled=request.cascade)
+    describer = "" if engine.recognizer is None else engine.recognizer.model
     pipeline = Pipeline(
         store=store,
         decoder=engine.decoder,
@@ -67,7 +68,7 @@ def scan(
         options=_options(settings, request, store, engine),
         clock=clock,
         census=partial(ledger.census, store.url) if request.whole and run is None else None,
-        hashed=partial(ledger.hashed_among, model=engine.describes_by) if request.hashes_only else None,
+        hashed=partial(ledger.hashed_among, model=describer) if request.hashes_only else None,
     )
     report = RunReport(0, store.url, request.dry_run, request.act, device=engine.device, policy=policy.id)
     report.named, report.detectors, report.ledger = spoken_name(store), cascade.versions, ledger.name

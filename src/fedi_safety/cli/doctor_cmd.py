@@ -170,6 +170,7 @@ def _findings(sh: Shell, store: str | None, reached: list[Speed]) -> Iterator[Fi
         ("seal", lambda: _sealing(settings)),
         ("detectors", lambda: _detectors(settings, reached)),
         ("known images", lambda: _known(settings)),
+        ("copies", lambda: _copies(settings)),
         ("sources", lambda: _sources(settings)),
         ("sharing", lambda: _sharing(settings)),
         ("decoder", lambda: _decoder(settings)),
@@ -334,6 +335,21 @@ def _known(settings: Settings) -> Iterator[Finding]:
         yield Finding("known images", True if lists else None, f"{folder}: {named}" if lists else "no list is imported")
     if wrong := check():
         yield Finding("known images", False, "; ".join(wrong), ExitCode.SELF_TEST)
+
+
+def _copies(settings: Settings) -> Iterator[Finding]:
+    """Look whether a copy descriptor is configured, and whether it finds a part of a drawn picture."""
+    from fedi_safety.app.engine import open_describer
+    from fedi_safety.detectors.known.examples import check_near
+    from fedi_safety.detectors.sessions.devices import choose_device
+
+    describer = open_describer(settings, choose_device(settings.device))
+    if describer is None:
+        yield Finding("copies", None, "cropped ones are not looked for: `known.near` names no copy descriptor")
+    elif wrong := check_near(describer):
+        yield Finding("copies", False, f"{describer.model}: {'; '.join(wrong)}", ExitCode.SELF_TEST)
+    else:
+        yield Finding("copies", True, f"looked for by {describer.model}, within {describer.distance} of 512 bits")
 
 
 def _sharing(settings: Settings) -> Iterator[Finding]:

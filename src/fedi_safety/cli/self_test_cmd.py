@@ -69,6 +69,10 @@ def _answers(engine: Engine) -> Iterator[str]:
     wrong = known_examples.check()
     _expect(not wrong, "lists of known images", "; ".join(wrong))
     yield "a drawn picture is found on a list, mirrored, and by its bytes; another one is not"
+    if engine.describer is not None:
+        wrong = known_examples.check_near(engine.describer)
+        _expect(not wrong, f"copy descriptor {engine.describer.model}", "; ".join(wrong))
+        yield f"a part of a drawn picture is found by {engine.describer.model}; another picture is not"
 
 
 def _steps(sh: Shell, folder: Path) -> Iterator[str]:

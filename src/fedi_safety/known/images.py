@@ -160,7 +160,8 @@ class Images:
 
     def _described(self, view: View, number: int, model: str) -> _Described:
         """Return a list's entries that a model made, by their rows; read once for each state of the lists."""
-        query = "SELECT row, hash FROM entries WHERE list = ? AND kind = ? AND category = ? AND row > ? ORDER BY row LIMIT ?"
+        entries = "SELECT row, hash FROM entries WHERE list = ? AND kind = ? AND category = ?"
+        query = f"{entries} AND row > ? ORDER BY row LIMIT ?"
         with self._lock:
             if self._descriptors[0] is not view:
                 self._descriptors = view, {}

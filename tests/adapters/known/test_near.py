@@ -20,6 +20,7 @@ from fedi_safety.app.known.lists import (
     keep_removals,
     remember_dismissal,
 )
+from fedi_safety.cli.doctor_cmd import _copies
 from fedi_safety.config.schema import Clip, Settings
 from fedi_safety.config.schema import Known as KnownSettings
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Verdict
@@ -40,6 +41,7 @@ from fedi_safety.core.types import (
     Scores,
     Signal,
 )
+from fedi_safety.detectors.known.examples import check_near
 from fedi_safety.detectors.known.recognizer import Known
 from fedi_safety.detectors.sessions.devices import choose_device
 from fedi_safety.judging.messages import ContentWord, result_of
@@ -101,7 +103,7 @@ class Place(World):
         self.ledger.record(run, self.url, [Judged(obj, content, Judgement(verdict, (), (), "before"))])
         return run, obj
 
-    def verdict(self, key: str) -> Verdict:
+    def stands(self, key: str) -> Verdict:
         """Return what stands of a content in the ledger."""
         ((_, judgement, _),) = self.ledger.contents([sha(key)]).values()
         return judgement.verdict
@@ -161,19 +163,23 @@ def test_what_was_judged_before_is_for_review_once_its_like_is_removed_and_clear
     for key, pixels in (("cut", CROPPED), ("words", CAPTIONED), ("another", drawn(3, 400, 300))):
         place.seen(key, pixels)
     place.removed("original", ORIGINAL)
-    assert [place.verdict(key) for key in ("cut", "words", "another")] == [Verdict.REVIEW, Verdict.REVIEW, Verdict.CLEAR]
+    assert [place.stands(key) for key in ("cut", "words", "another")] == [
+        Verdict.REVIEW,
+        Verdict.REVIEW,
+        Verdict.CLEAR,
+    ]
     ((removed, _, _),) = place.ledger.contents([sha("original")]).values()
     assert "known.near" not in removed.scores.signals  # that it looks like itself says nothing
     place.ledger.dismiss(sha("original"), "harmless")
     remember_dismissal(place.settings, place.ledger)
-    assert place.verdict("cut") is Verdict.CLEAR and list(place.catalog.entries(REMOVED)) == []
+    assert place.stands("cut") is Verdict.CLEAR and list(place.catalog.entries(REMOVED)) == []
 
 
 def test_a_dismissed_content_stays_clear_whatever_like_it_is_removed(place: Place) -> None:
     place.seen("cut", CROPPED)
     place.ledger.dismiss(sha("cut"), "harmless")
     place.removed("original", ORIGINAL)
-    assert place.verdict("cut") is Verdict.CLEAR
+    assert place.stands("cut") is Verdict.CLEAR
 
 
 def test_what_changes_nothing_compares_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,6 +255,19 @@ def test_without_a_descriptor_no_list_is_made(tmp_path: Path) -> None:
     assert world.catalog.lists() == () and open_describer(world.settings, choose_device("cpu")) is None
     world.catalog.close()
     world.ledger.dispose()
+
+
+def test_doctor_and_self_test_see_whether_it_finds_a_part_of_a_picture(place: Place) -> None:
+    """What finds nothing, and what takes everything for everything, is told."""
+    describer = open_describer(place.settings, choose_device("cpu"))
+    assert describer is not None and check_near(describer) == []
+    (found,) = _copies(place.settings)
+    assert found.ok is True and NAME in found.detail
+    for distance, cause in ((0, "was not found within 0 bits"), (512, "stripes are within 512 bits")):
+        describer.distance = distance
+        assert any(cause in each for each in check_near(describer))
+    (off,) = _copies(place.settings.model_copy(update={"known": KnownSettings()}))
+    assert off.ok is None and "known.near" in off.detail
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,17 @@ from fedi_safety.app.stores import Target, targets
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.enums import ActKind, Verdict
 from fedi_safety.core.errors import StoreUsageError, UsageError
-from fedi_safety.core.known.effects import BLOCK, LEAST_QUALITY, MATCH, NEAR, SIGNALS, counted, effects, of_others, signals
+from fedi_safety.core.known.effects import (
+    BLOCK,
+    LEAST_QUALITY,
+    MATCH,
+    NEAR,
+    SIGNALS,
+    counted,
+    effects,
+    of_others,
+    signals,
+)
 from fedi_safety.core.known.types import Effect, HashKind, Hit
 from fedi_safety.core.ledger.matches import Rematch
 from fedi_safety.core.policy import Policy
@@ -235,7 +245,9 @@ class _Changing:
             if (made := each.descriptors) is not None:
                 asked = np.frombuffer(b"".join(bits for _, bits in made.of), np.uint8).reshape(-1, 64)
                 hits = self._images.alike(asked, made.model, self._near_distance)
-                found |= {(sha256, frame): of_others(sha256, met) for (frame, _), met in zip(made.of, hits, strict=True)}
+                found |= {
+                    (sha256, frame): of_others(sha256, met) for (frame, _), met in zip(made.of, hits, strict=True)
+                }
         return found
 
     def _kept(

@@ -294,7 +294,9 @@ def keep_removals(settings: Settings, ledger: WholeLedger) -> None:
         log.warning("%s; what was removed is not compared with yet", error.line())
 
 
-def _put_removals(settings: Settings, ledger: WholeLedger, catalog: Catalog, into: Catalog | None = None) -> Imported | None:
+def _put_removals(
+    settings: Settings, ledger: WholeLedger, catalog: Catalog, into: Catalog | None = None
+) -> Imported | None:
     """Put what was removed onto the own list; None where nothing was, or no descriptor is configured."""
     known = find_list(catalog, REMOVED)
     entries = _removed_entries(ledger)

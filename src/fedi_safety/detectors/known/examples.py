@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ import numpy as np
 from fedi_safety.core.errors import FediSafetyError, Unscannable
 from fedi_safety.core.known.types import Effect, Entry, HashKind, KnownList
 from fedi_safety.core.types import Fingerprints, Frame
+from fedi_safety.detectors.examples import drawn_face
 from fedi_safety.detectors.known.pdq import TURNS, turns
-from fedi_safety.detectors.known.recognizer import Known
+from fedi_safety.detectors.known.recognizer import Describer, Known
 from fedi_safety.known.catalog import Catalog
 
 _WIDTH, _HEIGHT = 128, 96
@@ -22,9 +24,18 @@ _MIRRORED = TURNS.index("mirrored")
 
 def check() -> list[str]:
     """Return what is wrong; nothing where all is well."""
+    return _tried(_wrong)
+
+
+def check_near(describer: Describer) -> list[str]:
+    """Return what is wrong with a copy descriptor: it must find a part of a drawn picture, and take no other for it."""
+    return _tried(partial(_wrong_near, describer))
+
+
+def _tried(wrong: Callable[[Path], Iterator[str]]) -> list[str]:
     try:
         with tempfile.TemporaryDirectory(prefix="fedi-safety-known-") as folder:
-            return list(_wrong(Path(folder)))
+            return list(wrong(Path(folder)))
     except (FediSafetyError, Unscannable, OSError) as error:
         return [str(error)]
 
@@ -49,6 +60,37 @@ def _wrong(folder: Path) -> Iterator[str]:
             yield "a file was not found by its MD5"
     finally:
         known.close()
+
+
+def _wrong_near(describer: Describer, folder: Path) -> Iterator[str]:
+    whole = drawn_face().frame
+    listed = describer.describe([whole])[0].tobytes()
+    with Catalog(folder) as catalog:
+        catalog.put(KnownList("example", Effect.REVIEW), [Entry(HashKind.NEAR, listed, "1", category=describer.model)])
+    known = Known(catalog.images(), describer)
+    try:
+        part, other = known.pictures([_inner(whole), _stripes(whole)])
+        if "1" not in [hit.entry for hit in part.hits if hit.kind is HashKind.NEAR]:
+            yield f"a part of a drawn picture was not found within {describer.distance} bits of the whole"
+        if any(hit.kind is HashKind.NEAR for hit in other.hits):
+            yield f"drawn stripes are within {describer.distance} bits of a drawn face"
+    finally:
+        known.close()
+
+
+def _inner(frame: Frame) -> Frame:
+    """Return a picture without a twentieth at each of its sides."""
+    pixels = np.frombuffer(frame.rgb, np.uint8).reshape(frame.height, frame.width, 3)
+    down, across = frame.height // 20, frame.width // 20
+    inner = np.ascontiguousarray(pixels[down : frame.height - down, across : frame.width - across])
+    return Frame(0, inner.shape[1], inner.shape[0], inner.tobytes())
+
+
+def _stripes(like: Frame) -> Frame:
+    """Return a picture of as many pixels with blue stripes across."""
+    down, across = np.mgrid[0 : like.height, 0 : like.width]
+    pixels = np.where(((down + across) % 24 < 9)[..., None], (30, 60, 160), (240, 240, 230)).astype(np.uint8)
+    return Frame(1, like.width, like.height, pixels.tobytes())
 
 
 def _drawn(seed: int) -> Frame:

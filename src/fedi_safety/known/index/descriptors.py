@@ -21,9 +21,7 @@ def rows_of(descriptors: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(descriptors, np.uint8).reshape(-1, BYTES)
 
 
-def meet(
-    asked: NDArray[np.uint8], stored: NDArray[np.uint8], distance: int
-) -> Iterator[tuple[Column, Column, Column]]:
+def meet(asked: NDArray[np.uint8], stored: NDArray[np.uint8], distance: int) -> Iterator[tuple[Column, Column, Column]]:
     """Give the pairs within a distance in bits: places in `asked`, places in `stored`, and how far apart they are."""
     if not len(asked) or not len(stored):
         return

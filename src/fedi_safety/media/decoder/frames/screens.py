@@ -35,7 +35,9 @@ _SAMPLES = 24  # of the edges, whose colours may be a ground's
 
 def screen_box(image: Image.Image, width: int, height: int) -> Box | None:
     """Return the picture that a screenshot shows, whose true size is given; None where it looks like none."""
-    if min(width, height) < _SMALLEST_SIDE or not any(perhaps_even(image.crop(line)) for line in edge_lines(*image.size)):
+    if min(width, height) < _SMALLEST_SIDE or not any(
+        perhaps_even(image.crop(line)) for line in edge_lines(*image.size)
+    ):
         return None
     factor = max(1, max(image.size) // _REDUCED_SIDE)
     small = image.reduce(factor) if factor > 1 else image
@@ -114,11 +116,11 @@ def _difference(image: Image.Image, colour: Colour) -> Image.Image:
 def _fallen_apart(other: Image.Image) -> list[Edges]:
     """Return the parts between which lines of ground run from side to side, or from top to bottom; none of too many."""
     waiting: list[Edges] = [(0, 0, *other.size)]
-    found = []
+    found: list[Edges] = []
     for _ in range(_MOST_CUTS):
         if not waiting:
             return found
-        left, top, right, bottom = area = waiting.pop()
+        left, top, right, _ = area = waiting.pop()
         across, down = other.crop(area).getprojection()
         rows = list(_runs(down))
         columns = list(_runs(across)) if len(rows) == 1 else [(0, right - left)]
