@@ -294,9 +294,7 @@ def keep_removals(settings: Settings, ledger: WholeLedger) -> None:
         log.warning("%s; what was removed is not compared with yet", error.line())
 
 
-def _put_removals(
-    settings: Settings, ledger: WholeLedger, catalog: Catalog, into: Catalog | None = None
-) -> Imported | None:
+def _put_removals(settings: Settings, ledger: WholeLedger, catalog: Catalog) -> Imported | None:
     """Put what was removed onto the own list; None where nothing was, or no descriptor is configured."""
     known = find_list(catalog, REMOVED)
     entries = _removed_entries(ledger)
@@ -304,7 +302,7 @@ def _put_removals(
     if settings.known.near is None or (first is None and known is None):
         return None
     known = known or KnownList(REMOVED, Effect.REVIEW, origin="removals on this machine")
-    return (into or catalog).put(known, entries if first is None else chain((first,), entries))
+    return catalog.put(known, entries if first is None else chain((first,), entries))
 
 
 def _removed_entries(ledger: WholeLedger) -> Iterator[Entry]:
