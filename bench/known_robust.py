@@ -82,6 +82,7 @@ class Found:
     ours: list[int] = field(default_factory=list)
     others: list[int] = field(default_factory=list)
     near: list[bool] = field(default_factory=list)  # whether the descriptor of the original was met
+    met_near: set[str] = field(default_factory=set)
     mistaken: list[str] = field(default_factory=list)
     faint: int = 0  # copies in which there is too little to see, which are compared with nothing
     missed: dict[str, int] = field(default_factory=dict)  # and how many bits off; `FAR` + 1 stands for more
@@ -97,6 +98,7 @@ class Found:
             "found": self.share(self.ours),
             "found_by_others_hash": self.share(self.others),
             "near": sum(self.near) / len(self.near) if self.near else None,
+            "by_neither": sorted(self.missed.keys() - self.met_near),
             "median_bits": median(self.ours) if self.ours else None,
             "mistaken": self.mistaken,
             "faint": self.faint,
@@ -237,6 +239,7 @@ def _note(found: Found, name: str, compared: Sequence[Compared]) -> None:
         of_list = [hit for hit in hits if hit.list == known_list]
         distances.append(min((hit.distance for hit in of_list if _picture(hit.entry) == name), default=FAR + 1))
     found.near.append(any(hit.list == REMOVED and _picture(hit.entry) == name for hit in hits))
+    found.met_near.update([name] if found.near[-1] else [])
     if found.ours[-1] > DISTANCE:
         found.missed[name] = found.ours[-1]
     other = {_picture(hit.entry) for hit in hits if hit.distance <= DISTANCE or hit.list == REMOVED} - {name}

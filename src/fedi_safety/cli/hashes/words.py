@@ -27,7 +27,7 @@ def terms(known: KnownList) -> str:
     """Return what a list does, in words."""
     from fedi_safety.app.known.lists import REMOVED
 
-    how = "by descriptors" if known.name == REMOVED else f"within {known.distance} bits"
+    how = "by descriptors of 512 bits" if known.name == REMOVED else f"within {known.distance} bits"
     parts = [f"{known.effect.value} {how}"]
     if known.expires_s is not None:
         ended = "expired" if known.expires_s <= time.time() else "until"
