@@ -25,8 +25,8 @@ from fedi_safety.config.schema import Clip, Settings
 from fedi_safety.config.schema import Known as KnownSettings
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Verdict
 from fedi_safety.core.errors import KnownUsageError, ModelError
-from fedi_safety.core.known.effects import effects, signals
-from fedi_safety.core.known.types import Effect, Entry, HashKind, KnownList
+from fedi_safety.core.known.effects import effects, of_others, signals
+from fedi_safety.core.known.types import Effect, Entry, HashKind, Hit, KnownList
 from fedi_safety.core.policy import judge
 from fedi_safety.core.types import (
     Content,
@@ -173,6 +173,12 @@ def test_what_was_judged_before_is_for_review_once_its_like_is_removed_and_clear
     place.ledger.dismiss(sha("original"), "harmless")
     remember_dismissal(place.settings, place.ledger)
     assert place.stands("cut") is Verdict.CLEAR and list(place.catalog.entries(REMOVED)) == []
+
+
+def test_that_a_content_looks_like_itself_says_nothing_and_that_a_list_has_it_does() -> None:
+    own, other = (Hit(REMOVED, Effect.REVIEW, f"{sha(key).hex()}@0", HashKind.NEAR) for key in ("own", "other"))
+    listed = replace(own, list="theirs", kind=HashKind.PDQ)
+    assert of_others(sha("own"), [own, other, listed]) == [other, listed]
 
 
 def test_a_dismissed_content_stays_clear_whatever_like_it_is_removed(place: Place) -> None:

@@ -35,7 +35,7 @@ def window(shown: Image.Image) -> Image.Image:
     for line in range(80, 400, 40):
         draw.text((40, line), "elsewhere", (150, 154, 170), font_size=20)
         draw.text((960, line), "# something", (150, 154, 170), font_size=20)
-    draw.rectangle((340, 70, 860, 620), fill=CARD, outline=(58, 61, 78))
+    draw.rectangle((340, 70, 860, 620), fill=CARD, outline=(58, 61, 78), width=4)
     draw.text((370, 90), "something that somebody wrote here", (210, 212, 222), font_size=20)
     screen.paste(shown, (370, 140))
     return screen

@@ -117,11 +117,11 @@ def _of_file(sh: Shell, images: KnownImages, named: str) -> list[tuple[Hit, int 
 
 
 def _text(hit: Hit, frame: int | None) -> str:
-    where = (
-        "by its bytes"
-        if frame is None or hit.kind not in ("pdq", "near")
-        else f"at distance {hit.distance}, frame {frame}"
-    )
+    if frame is None or hit.kind not in ("pdq", "near"):
+        where = "by its bytes"
+    else:
+        of = " of 512 bits" if hit.kind == "near" else ""
+        where = f"at distance {hit.distance}{of}, frame {frame}"
     turned = f", {hit.turn}" if hit.turn else ""
     return f"{hit.list} ({hit.effect.value}): entry {hit.entry}, {hit.kind.value} {where}{turned}"
 
