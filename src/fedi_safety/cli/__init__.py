@@ -32,6 +32,7 @@ _HELP = ("--help", "-h")
 # By name: where the command stands. A group has its own commands, and stands as `commands`.
 _COMMANDS = {
     "init": "setup.init_cmd:init",
+    "gate-config": "setup.gate_config_cmd:gate_config",
     "scan": "scan_cmd:scan",
     "apply": "apply_cmd:apply",
     "watch": "watch_cmd:watch",

@@ -8,7 +8,7 @@ import typer
 
 TASKS = {
     "Look through what is stored": ("scan", "apply", "watch"),
-    "Judge uploads": ("serve", "worker"),
+    "Judge uploads": ("serve", "worker", "gate-config"),
     "See what was found": ("report", "history", "list", "show", "try", "trace"),
     "Say what you think of it": ("confirm", "dismiss"),
     "Open and keep sealed copies": ("restore", "unseal", "hold", "release", "filed"),
