@@ -93,7 +93,6 @@ _NGINX_PASSED = """\
     client_max_body_size {most}m;\
 """
 _NGINX_CLOSED = """
-    recursive_error_pages on;
     error_page 502 504 =503 @fedi_safety_down;"""
 _NGINX_DOWN = """
 location @fedi_safety_down {{  # closed: while the gate cannot be reached, nothing is uploaded
@@ -102,6 +101,7 @@ location @fedi_safety_down {{  # closed: while the gate cannot be reached, nothi
     return 503 '{said}';
 }}"""
 _NGINX_METHODS = """\
+recursive_error_pages on;
 error_page 418 = @fedi_safety_gate;
 if ($request_method ~ "{methods}") {{
     return 418;
