@@ -1,6 +1,6 @@
 """What `gate-config` prints, in real web servers: uploads go to the gate whole, all else to the server, and what then.
 
-The gate and the server are two small servers that tell what reached them; tests/e2e has real ones.
+The gate and the server are two small servers that tell what reached them; test_gate_servers.py has real ones.
 """
 
 from __future__ import annotations
