@@ -7,7 +7,10 @@ them, as one host with several servers would have it.
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import shutil
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,15 +20,18 @@ import pytest
 
 from support.corpus.photos import jpeg_bytes
 from support.needs import needs
-from support.program import program
+from support.program import TYPED, program
 from support.servers import clients
-from support.servers.fronts import front_server, place_for
+from support.servers.fronts import Site, front_server, place_for, refused
 from support.servers.gate import GateServer, gate_server
 from support.servers.mastodon_mock import MastodonMock, Person, mastodon_mock
 from support.servers.misskey_drive import MisskeyDrive, misskey_drive
 from support.servers.misskey_types import problems
 from support.servers.sshd import free_port
 
+ROOT = Path(__file__).parents[2]
+RUN = re.compile(r"^<!-- run -->\n```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NGINX = re.compile(r"^<!-- nginx -->\n```nginx\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TOKEN = "a-token-that-nobody-is-to-see"
 FRONTS = {"mastodon": "nginx", "misskey": "caddy", "pixelfed": "apache", "pleroma": "nginx", "akkoma": "nginx"}
 REFUSED = "This file cannot be uploaded here."
@@ -148,6 +154,54 @@ def test_the_same_picture_by_federation_is_found_by_watch(world: World) -> None:
     assert done.code == 0, done
     assert [card for card in cards if card.exists()] == []
     assert all(card.with_name("photo.jpg").exists() for card in cards)
+
+
+def commands(page: str) -> list[tuple[str, str]]:
+    """Return the commands of a page that ask a running gate, with what they print."""
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    parts = [part.partition("\n") for block in RUN.findall(text) for part in block.split("$ ")[1:]]
+    return [(command, output) for command, _, output in parts if not command.startswith("fedi-safety gate-config")]
+
+
+def comparable(text: str) -> str:
+    """Return an output without what is another each time."""
+    text = re.sub(r"\d{4}-\d\d-\d\dT\S+", "TIME", text.strip())
+    text = re.sub(r"upload [0-9a-f]{32}", "upload ID", text)
+    text = re.sub(r"at (127\.0\.0\.1|192\.0\.2\.7)", "at ADDRESS", text)
+    text = re.sub(r"by \S+ \(person [\w-]+\)", "by PERSON", text)
+    return re.sub(r'"id": "[^"]+"', '"id": "ID"', text)
+
+
+@pytest.mark.long
+@pytest.mark.needs("curl")
+@pytest.mark.parametrize("kind", ["mastodon", "misskey", "pixelfed", "pleroma"])
+def test_what_the_pages_tell_to_type_does_as_shown(world: World, kind: str) -> None:
+    shown = commands(f"gate-{kind}.md")
+    assert len(shown) >= 3
+    (world.folder / "bin").mkdir(exist_ok=True)
+    ours = world.folder / "bin/fedi-safety"
+    ours.write_text(f'#!/bin/sh\nexec {TYPED} "$@"\n')
+    ours.chmod(0o755)
+    settings = {"TOKEN": TOKEN, "PATH": f"{ours.parent}:{os.environ['PATH']}", **world.gate.environment}
+    for command, output in shown:
+        here = re.sub(r"https://(social|misskey|pixelfed|pleroma)\.example", world.fronts[kind], command)
+        assert here != command or command.startswith("fedi-safety show "), command
+        done = subprocess.run(
+            ["sh", "-c", here], cwd=world.folder, env={**os.environ, **settings}, capture_output=True, text=True,
+            timeout=120, check=False,
+        )  # fmt: skip
+        assert comparable(done.stdout) == comparable(output), (command, done)
+
+
+@pytest.mark.long
+@pytest.mark.needs("nginx")
+def test_the_web_server_of_its_own_for_php_is_understood(tmp_path: Path) -> None:
+    (block,) = NGINX.findall((ROOT / "docs/gate-pixelfed.md").read_text("utf-8"))
+    place = place_for(tmp_path / "place")
+    (place / "fastcgi_params").write_text("fastcgi_param REQUEST_METHOD $request_method;\n")
+    site = Site("", f"# 1.\n{block}\n# 2. \nreturn 204;", 20000)
+    assert refused("nginx", place, [site]) is None
+    assert refused("nginx", place, [Site("", site.snippet.replace("real_ip_header", "real_header"), 20000)]) is not None
 
 
 @pytest.mark.long

@@ -16,7 +16,6 @@ from fedi_safety.gate.proxy.refusals import refusal
 _DOWN = "Files are not taken at the moment. Please try again later."
 _METHODS = ("POST", "PUT", "PATCH")
 _AGAIN_S = 60
-_FORM_BYTES = 1 << 20  # what a form has beside its file
 
 
 class Front(StrEnum):
@@ -90,7 +89,7 @@ _NGINX_PASSED = """\
     proxy_request_buffering off;  # uploads touch no disk
     proxy_connect_timeout 2s;
     proxy_read_timeout 180s;
-    client_max_body_size {most}m;\
+    client_max_body_size {most}m;  # more than the gate takes, which says so in the server's words\
 """
 _NGINX_CLOSED = """
     error_page 502 504 =503 @fedi_safety_down;"""
@@ -118,7 +117,7 @@ location ~ "{pattern}" {{
 def _nginx(place: Place, when_down: WhenDown) -> str:
     opened = when_down is WhenDown.OPEN
     said, media_type = place.down
-    most = -(-(place.max_bytes + _FORM_BYTES) >> 20)
+    most = -(-2 * place.max_bytes >> 20)
     passed = _NGINX_PASSED.format(to="fedi_safety_gate" if opened else place.gate, most=most)
     passed += "" if opened else _NGINX_CLOSED
     location = _NGINX_METHODS if place.pattern is None else _NGINX_PATHS

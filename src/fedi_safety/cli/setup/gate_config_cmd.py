@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -63,7 +64,8 @@ def gate_config(
         sh.settings.gate.max_bytes,
     )
     lines = [] if found is not None else _lacking(known, place)
-    lines.append(f"# Never comes by here: {'; '.join(known.unseen)}. `watch` on the store sees that.\n")
+    seen = f"Never comes by here: {'; '.join(known.unseen)}. `watch` on the store sees that."
+    lines += [f"# {line}\n" for line in textwrap.wrap(seen, 110)] + ["\n"]
     sys.stdout.write("".join(lines) + front_text(chosen, place, down))
     return 0
 
