@@ -64,7 +64,7 @@ def gate_config(
         sh.settings.gate.max_bytes,
     )
     lines = [] if found is not None else _lacking(known, place)
-    seen = f"Never comes by here: {'; '.join(known.unseen)}. `watch` on the store sees that."
+    seen = f"Never comes by here, and is seen in the store alone: {'; '.join(known.unseen)}."
     lines += [f"# {line}\n" for line in textwrap.wrap(seen, 110)] + ["\n"]
     sys.stdout.write("".join(lines) + front_text(chosen, place, down))
     return 0
