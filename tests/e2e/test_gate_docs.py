@@ -75,6 +75,7 @@ def test_every_curl_example_does_as_shown(folder: Path, gate: GateServer) -> Non
 
 # --- nginx
 
+
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     return place_for(tmp_path / "nginx")

@@ -1,4 +1,4 @@
-"""What a web server is told so that uploads go through the gate, and nothing else does: nginx, Caddy, Apache. Text alone.
+"""What a web server is told so that uploads, and nothing else, go through the gate: nginx, Caddy, Apache. Text alone.
 
 Where uploads come in is the table's of kinds. Whatever the gate takes for one of these places must be sent to it, so a
 place is meant with all that the gate is lenient about: a format or a slash behind it. A kind that takes files in forms
@@ -35,7 +35,7 @@ class WhenDown(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What stands where, as the web server reaches it: `host:port` each. `max_bytes`: the largest file that is taken."""
+    """What stands where, as the web server reaches it: `host:port` each. `max_bytes`: the largest file taken."""
 
     kind: UpstreamKind
     gate: str
@@ -196,7 +196,9 @@ def _apache(place: Place, when_down: WhenDown) -> str:
     if place.pattern is None:
         modules.append("rewrite")
         begin, end = f'<If "%{{REQUEST_METHOD}} =~ /{place.methods}/">', "</If>"
-        sent = f'RewriteEngine On\nRewriteCond "%{{REQUEST_METHOD}}" "{place.methods}"\nRewriteRule "^(.*)$" "{to}$1" [P]'
+        sent = (
+            f'RewriteEngine On\nRewriteCond "%{{REQUEST_METHOD}}" "{place.methods}"\nRewriteRule "^(.*)$" "{to}$1" [P]'
+        )
     else:
         begin, end = f'<LocationMatch "{place.pattern}">', "</LocationMatch>"
         sent = f'ProxyPassMatch "^({place.pattern.removeprefix("^").removesuffix("$")})$" "{to}$1"'

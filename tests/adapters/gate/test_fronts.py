@@ -1,4 +1,4 @@
-"""What web servers are told: all that the gate takes for an upload is sent to it, and the pages show what is printed."""
+"""What web servers are told: what the gate takes for an upload is sent to it, and the pages show what is printed."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from support.hostile.multipart import PICTURE, READERS, SPOILS, Request, hostile
 from support.hostile.reading import read
 from support.share import Share
 
+
 def form(*parts: bytes, boundary: bytes = b"b0undary", header: bytes | None = None) -> Request:
     body = b"".join(b"--" + boundary + b"\r\n" + part + b"\r\n" for part in parts) + b"--" + boundary + b"--\r\n"
     return Request((header or b"multipart/form-data; boundary=" + boundary,), body)

@@ -1,4 +1,4 @@
-"""nginx, Caddy and Apache in front of a server on loopback, with what `gate-config` prints, or the pages show, in them."""
+"""nginx, Caddy and Apache in front of a server on loopback, with what `gate-config` prints or the pages show."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ from support.servers.sshd import free_port
 _READY_S = 60
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 """Where nginx puts down what it does not hold in memory, below its place."""
-_MODULES = (
-    "mpm_event authz_core headers proxy proxy_http proxy_balancer lbmethod_byrequests slotmem_shm rewrite".split()
-)
+_MODULES = "mpm_event authz_core headers proxy proxy_http proxy_balancer lbmethod_byrequests slotmem_shm rewrite"
 _APACHE = Path("/usr/lib/apache2/modules")
 
 _NGINX = """\
@@ -115,7 +113,7 @@ def written(front: str, place: Path, sites: Sequence[Site]) -> list[str]:
         (place / "Caddyfile").write_text(_CADDY.format(sites="\n".join(shown)))
         return [str(debian.path_of("caddy")), "run", "--config", f"{place}/Caddyfile", "--adapter", "caddyfile"]
     hosts = (_APACHE_HOST.format(port=s.port, snippet=s.snippet, server=s.server) for s in sites)
-    modules = "\n".join(f"LoadModule {name}_module {_APACHE}/mod_{name}.so" for name in _MODULES)
+    modules = "\n".join(f"LoadModule {name}_module {_APACHE}/mod_{name}.so" for name in _MODULES.split())
     (place / "apache.conf").write_text(_APACHE_CONF.format(place=place, modules=modules, hosts="\n".join(hosts)))
     return [str(debian.path_of("apache2")), "-f", f"{place}/apache.conf", "-DFOREGROUND"]
 

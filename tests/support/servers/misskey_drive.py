@@ -74,8 +74,8 @@ def _taken(own: str, name: str, data: bytes, url: str) -> dict[str, Any]:
 
 
 _NUMBERS = (
-    "mentionLimit inviteLimit inviteLimitCycle inviteExpirationTime driveCapacityMb maxFileSizeMb pinLimit antennaLimit "
-    "wordMuteLimit webhookLimit clipLimit noteEachClipsLimit userListLimit userEachUserListsLimit rateLimitFactor "
+    "mentionLimit inviteLimit inviteLimitCycle inviteExpirationTime driveCapacityMb maxFileSizeMb pinLimit "
+    "antennaLimit wordMuteLimit webhookLimit clipLimit noteEachClipsLimit userListLimit userEachUserListsLimit rateLimitFactor "
     "avatarDecorationLimit noteDraftLimit scheduledNoteLimit"
 )
 _MAY = (

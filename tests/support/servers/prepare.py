@@ -13,7 +13,18 @@ from functools import partial
 
 from support import needs
 from support.servers import (
-    clients, debian, disk, docker, form_parsers, lemmy, mastodon_mock, misskey_types, pictrs, s3, site, trixie,
+    clients,
+    debian,
+    disk,
+    docker,
+    form_parsers,
+    lemmy,
+    mastodon_mock,
+    misskey_types,
+    pictrs,
+    s3,
+    site,
+    trixie,
 )  # fmt: skip
 from support.servers.debian import Unready
 

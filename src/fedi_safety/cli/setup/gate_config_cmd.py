@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fedi_safety.gate.proxy.kinds import UpstreamKind
 
 _ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - said of where the gate listens
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
 
 def gate_config(
@@ -28,18 +28,23 @@ def gate_config(
     when_down: Annotated[
         str,
         typer.Option(
-            "--when-down", metavar="HOW",
+            "--when-down",
+            metavar="HOW",
             help="While the gate cannot be reached: closed refuses uploads, open lets them by, unjudged.",
         ),
     ] = "closed",
     upstream: Annotated[
-        str | None, typer.Option("--upstream", metavar="NAME", help="Which of the configured upstreams, where several are of this kind.")
+        str | None,
+        typer.Option(
+            "--upstream", metavar="NAME", help="Which of the configured upstreams, where several are of this kind."
+        ),
     ] = None,
     gate: Annotated[
         str | None, typer.Option("--gate", metavar="HOST:PORT", help="Where the web server reaches the gate.")
     ] = None,
     server: Annotated[
-        str | None, typer.Option("--server", metavar="HOST:PORT", help="Where the web server reaches the server itself.")
+        str | None,
+        typer.Option("--server", metavar="HOST:PORT", help="Where the web server reaches the server itself."),
     ] = None,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
@@ -82,7 +87,9 @@ def _upstream(gate: Gate, kind: UpstreamKind, name: str | None) -> tuple[str, Ga
         there = f"name one of {', '.join(gate.upstream)}" if gate.upstream else "leave it out: none is configured"
         raise UsageError(f"--upstream {name}", f"there is no [gate.upstream.{name}]", there)
     if name is not None and gate.upstream[name].kind != kind.name:
-        raise UsageError(f"--upstream {name}", f"its kind is {gate.upstream[name].kind}", f"name it instead of {kind.name}")
+        raise UsageError(
+            f"--upstream {name}", f"its kind is {gate.upstream[name].kind}", f"name it instead of {kind.name}"
+        )
     found = [each for each, upstream in gate.upstream.items() if upstream.kind == kind.name and name in (None, each)]
     if len(found) > 1:
         raise UsageError(kind.name, f"{' and '.join(found)} are of this kind", "name one by --upstream")

@@ -176,7 +176,9 @@ KINDS: dict[str, UpstreamKind] = {
     kind.name: kind
     for kind in (
         UpstreamKind("mastodon", _MASTODON_API + _MASTODON_FORMS, Shape.MASTODON, _MASTODON_UNSEEN, _OAUTH, port=3000),
-        UpstreamKind("glitch-soc", _MASTODON_API + _MASTODON_FORMS, Shape.MASTODON, _MASTODON_UNSEEN, _OAUTH, port=3000),
+        UpstreamKind(
+            "glitch-soc", _MASTODON_API + _MASTODON_FORMS, Shape.MASTODON, _MASTODON_UNSEEN, _OAUTH, port=3000
+        ),
         UpstreamKind("pixelfed", _PIXELFED, Shape.PIXELFED, (_FEDERATION,), _OAUTH, everywhere=True),
         UpstreamKind(
             "misskey", _DRIVE, Shape.MISSKEY, ("/api/drive/files/upload-from-url", _FEDERATION), _MISSKEY,

@@ -3,7 +3,7 @@
 import json
 import sys
 
-from mastodon import Mastodon, MastodonError
+from mastodon import Mastodon, MastodonError  # type: ignore[import-not-found]
 
 url, token, file = sys.argv[1:]
 try:
@@ -11,4 +11,4 @@ try:
     said = {"id": str(sent["id"])}
 except MastodonError as error:
     said = {"error": type(error).__name__, "message": " ".join(map(str, error.args))}
-print(json.dumps(said))
+sys.stdout.write(json.dumps(said))

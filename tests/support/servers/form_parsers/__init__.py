@@ -100,13 +100,21 @@ def form_parsers() -> Iterator[dict[str, FormParser]]:
     needs.started("form-parsers")
     if not check():
         raise RuntimeError(f"the parsers are not installed: run `{_COMMAND}` once")
-    modules = {"NODE_PATH": str(npm.place("form-parsers", _NODE) / "node_modules"), "PATH": "/usr/local/bin:/usr/bin:/bin"}
+    modules = {
+        "NODE_PATH": str(npm.place("form-parsers", _NODE) / "node_modules"),
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+    }
     with ExitStack() as until:
         folder = until.enter_context(tempfile.TemporaryDirectory(prefix="form-parsers-"))
 
         def piped(*command: str) -> _Piped:
             process = subprocess.Popen(
-                command, cwd=folder, env=modules, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+                command,
+                cwd=folder,
+                env=modules,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
             )
             until.callback(_end, process)
             return _Piped(process)
