@@ -75,8 +75,8 @@ def _taken(own: str, name: str, data: bytes, url: str) -> dict[str, Any]:
 
 _NUMBERS = (
     "mentionLimit inviteLimit inviteLimitCycle inviteExpirationTime driveCapacityMb maxFileSizeMb pinLimit "
-    "antennaLimit wordMuteLimit webhookLimit clipLimit noteEachClipsLimit userListLimit userEachUserListsLimit rateLimitFactor "
-    "avatarDecorationLimit noteDraftLimit scheduledNoteLimit"
+    "antennaLimit wordMuteLimit webhookLimit clipLimit noteEachClipsLimit userListLimit userEachUserListsLimit "
+    "rateLimitFactor avatarDecorationLimit noteDraftLimit scheduledNoteLimit"
 )
 _MAY = (
     "gtlAvailable ltlAvailable canPublicNote canInvite canManageCustomEmojis canManageAvatarDecorations canSearchNotes "
