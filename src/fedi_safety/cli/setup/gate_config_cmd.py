@@ -14,7 +14,8 @@ from fedi_safety.cli.shell import shell
 from fedi_safety.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from fedi_safety.config.schema import Gate, GateUpstream
+    from fedi_safety.config.schema import Gate
+    from fedi_safety.config.upstream import GateUpstream
     from fedi_safety.gate.fronts import Place
     from fedi_safety.gate.proxy.kinds import UpstreamKind
 
@@ -97,7 +98,7 @@ def _upstream(gate: Gate, kind: UpstreamKind, name: str | None) -> tuple[str, Ga
 
 
 def _port(upstream: GateUpstream | None) -> int:
-    from fedi_safety.config.schema import GateUpstream as Model
+    from fedi_safety.config.upstream import GateUpstream as Model
 
     return int(Model.model_fields["port"].default) if upstream is None else upstream.port
 
