@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine, create_engine, event
 
+from fedi_safety.core.ledger.notices import Channel
 from fedi_safety.core.ports import Clock
 from fedi_safety.ledger.embeddings import Keep
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
@@ -68,7 +69,9 @@ KINDS = ("sqlite",)
 class Opener(Protocol):
     """Opens the one ledger of a test, again if wanted: what was not committed is then not there."""
 
-    def __call__(self, *, clock: Clock | None = None, keep: Keep = Keep.NO) -> SqlLedger:
+    def __call__(
+        self, *, clock: Clock | None = None, keep: Keep = Keep.NO, channels: Sequence[Channel] = ()
+    ) -> SqlLedger:
         """Open it; left out, its clock stands still."""
         ...
 
@@ -79,8 +82,8 @@ def ledger_opener(kind: str, folder: Path) -> Iterator[Opener]:
     place = {"sqlite": folder / "ledger.db"}[kind]
     opened: list[SqlLedger] = []
 
-    def opener(*, clock: Clock | None = None, keep: Keep = Keep.NO) -> SqlLedger:
-        opened.append(open_ledger(place, clock=clock or FakeClock(), keep=keep))
+    def opener(*, clock: Clock | None = None, keep: Keep = Keep.NO, channels: Sequence[Channel] = ()) -> SqlLedger:
+        opened.append(open_ledger(place, clock=clock or FakeClock(), keep=keep, channels=channels))
         return opened[-1]
 
     yield opener

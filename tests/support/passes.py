@@ -15,6 +15,7 @@ from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.decide import BreakerLimits, Mode
 from fedi_safety.core.enforcement import Acting, Enforcement
 from fedi_safety.core.enums import ActKind, Listing, Recheck
+from fedi_safety.core.ledger.notices import Channel
 from fedi_safety.core.ledger.records import Filters, Row
 from fedi_safety.core.pipeline import Options, Pipeline
 from fedi_safety.core.policy import Policy
@@ -43,9 +44,10 @@ class Bench:
     limits: BreakerLimits = field(default_factory=BreakerLimits)
     tracing: Tracing | None = None
     actions: Actions | None = None
+    channels: Sequence[Channel] = ()
 
     def __post_init__(self) -> None:
-        self.ledger: SqlLedger = open_ledger(self.path, clock=self.clock)
+        self.ledger: SqlLedger = open_ledger(self.path, clock=self.clock, channels=self.channels)
 
     def close(self) -> None:
         self.ledger.dispose()

@@ -47,6 +47,10 @@ SOAKS = {
         "5,000 forms that can be read in two ways, as the parsers of servers read them, by their rules and for real",
         ("tests/adapters/gate/test_proxy_forms.py", "tests/integration/test_form_parsers.py", "-k", "no_server_finds"),
     ),
+    "notify": Soak(
+        "10,000 changes told to a receiver that fails half the time, with restarts in between",
+        ("tests/invariants/test_i3_told_once.py",),
+    ),
     "properties": Soak(
         "a hundred times as many examples of every property",
         ("tests/core", "tests/adapters", "tests/invariants", "-m", "hypothesis"),

@@ -12,6 +12,7 @@ from fedi_safety.app.ledger import SharedRunLock
 from fedi_safety.app.stores import Target
 from fedi_safety.config.loading import load_settings
 from fedi_safety.config.schema import Settings
+from fedi_safety.core.ledger.notices import Channel
 from fedi_safety.core.ledger.records import Filters, Watermark
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Store
@@ -72,13 +73,14 @@ class Rig:
     rhythm: Rhythm = field(default_factory=Rhythm)
     wanted: Wanted = field(default_factory=Wanted)
     policy: Policy = field(default_factory=red_circles)
+    channels: Sequence[Channel] = ()
 
     def __post_init__(self) -> None:
         self.clock = TickingClock()
         self.store = TimedStore(self.clock)
         self.decoder = FakeDecoder()
         self.engine = Engine(self.decoder, list(detectors()), "fake", 2)
-        self.ledger = open_ledger(self.path, clock=self.clock)
+        self.ledger = open_ledger(self.path, clock=self.clock, channels=self.channels)
         self.restart()
 
     def restart(self) -> None:

@@ -10,6 +10,7 @@ from fedi_safety.app.actions import act_through_app, opened_actions, pressed_by_
 from fedi_safety.app.acts import act_for, opened_acts
 from fedi_safety.app.consent import chosen_act
 from fedi_safety.app.ledger import SystemClock
+from fedi_safety.app.notices.conditions import say_ending
 from fedi_safety.app.passes import breaker_limits, noting, recorded_run
 from fedi_safety.app.sealing import destroy_ended
 from fedi_safety.app.stores import spoken_name
@@ -157,6 +158,7 @@ def apply(
                 tracing.again(report.run_id, keep_going)
             report.held = tracing.held
         destroy_ended(settings, ledger, report.run_id, keep_going)
+        say_ending(settings, ledger)
         report.by_hand = pressed_by_hand(settings, tracing.seen)
         act_through_app(actions, report, keep_going, resume=resume_actions)
     return report

@@ -7,6 +7,7 @@ import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from fedi_safety.app.notices.channels import channels
 from fedi_safety.config.locations import default_ledgers, expanded, ledger_path
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import LedgerUsageError
@@ -34,7 +35,9 @@ def open_settings_ledger(settings: Settings, *, readonly: bool = False) -> Whole
     from fedi_safety.ledger.ledger import open_ledger
 
     keep = Keep(settings.clip.keep_embeddings)
-    return open_ledger(ledger_path(settings), clock=SystemClock(), readonly=readonly, keep=keep)
+    return open_ledger(
+        ledger_path(settings), clock=SystemClock(), readonly=readonly, keep=keep, channels=channels(settings)
+    )
 
 
 def copy_settings_ledger(settings: Settings, file: Path, called: str) -> Verification | None:
@@ -66,7 +69,8 @@ def open_upload_ledger(settings: Settings) -> UploadLedger:
     """
     from fedi_safety.ledger.ledger import open_ledger
 
-    return open_ledger(ledger_path(settings), clock=SystemClock(), busy_timeout_s=_UPLOAD_BUSY_S)
+    told = channels(settings)
+    return open_ledger(ledger_path(settings), clock=SystemClock(), busy_timeout_s=_UPLOAD_BUSY_S, channels=told)
 
 
 def other_ledgers(settings: Settings, store_url: str, configured: str | None = None) -> list[str]:

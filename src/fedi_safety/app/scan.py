@@ -16,6 +16,7 @@ from fedi_safety.app.acts import opened_acts
 from fedi_safety.app.consent import chosen_act
 from fedi_safety.app.engine import Engine, measurable
 from fedi_safety.app.ledger import SystemClock
+from fedi_safety.app.notices.conditions import say_coverage, say_ending
 from fedi_safety.app.passes import breaker_limits, noting, part_of_run, recorded_run
 from fedi_safety.app.progress import PassProgress
 from fedi_safety.app.replay import Rejudge
@@ -25,7 +26,7 @@ from fedi_safety.app.tracing import opened_tracing
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.decide import BreakerLimits, Mode, breaker_opinion
 from fedi_safety.core.enforcement import Acting, Enforcement
-from fedi_safety.core.enums import ActKind, Recheck, act_word
+from fedi_safety.core.enums import ActKind, Listing, Recheck, act_word
 from fedi_safety.core.ledger.ports import Ledger
 from fedi_safety.core.pipeline import Options, Pipeline
 from fedi_safety.core.policy import Policy
@@ -96,7 +97,10 @@ def scan(
         if not request.dry_run:
             tracing.again(report.run_id, lambda: not pipeline.halted)
             destroy_ended(settings, ledger, report.run_id, lambda: not pipeline.halted)
+            say_ending(settings, ledger)
         _tell(report, request, pipeline, enforcement, tracing)
+        if report.listing is Listing.COMPLETE:
+            say_coverage(settings, ledger, report)
         report.by_hand = pressed_by_hand(settings, tracing.seen)
         if enforcement.mode.removes:
             act_through_app(actions, report, lambda: not pipeline.halted, only_due=not request.retry_acts)

@@ -53,6 +53,7 @@ _COMMANDS = {
     "release": "sealed.keeping:release",
     "filed": "sealed.keeping:filed",
     "evidence": "evidence.commands:evidence",
+    "notify": "notify.commands:commands",
     "calibrate": "calibrate_cmd:calibrate",
     "policy": "policy_cmd:commands",
     "concepts": "concepts.commands:commands",
@@ -74,6 +75,7 @@ _WORK = frozenset(
     {"init", "scan", "apply", "watch", "worker", "serve", "confirm", "dismiss", "trace", "models", "import-ledger"}
     | {"calibrate", "hashes", "ledger", "doctor", "self-test", "restore", "hold", "release", "filed", "evidence"}
     | {"review"}
+    | {"notify"}
     | {name for name, place in _COMMANDS.items() if place.startswith("predecessor")}
 )
 # Of that what leaves something behind where it is cut short.

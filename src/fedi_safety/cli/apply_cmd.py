@@ -31,6 +31,7 @@ from fedi_safety.core.wording.hints import hint
 
 if TYPE_CHECKING:
     from fedi_safety.app.apply import Removable
+    from fedi_safety.app.notices.telling import Telling
     from fedi_safety.app.stores import Target
     from fedi_safety.core.ledger.ports import Ledger
     from fedi_safety.core.ledger.progress import Progress
@@ -62,11 +63,27 @@ def apply(
     yes: YesOption = False,
 ) -> int:
     """Name what dry runs planned for a store and nobody dismissed, and do it. Opens no picture but what it removes."""
+    from fedi_safety.app.notices.telling import telling
+
+    sh = shell(config, ledger, log_level, quiet, yes, act=act)
+    with telling(sh.settings, sh.note) as told:
+        return _apply_named(sh, store, names, told, json_output, resume_acts=resume_acts, resume_actions=resume_actions)
+
+
+def _apply_named(
+    sh: Shell,
+    store: str | None,
+    names: str | None,
+    told: Telling,
+    json_output: bool,
+    *,
+    resume_acts: bool,
+    resume_actions: bool,
+) -> int:
     from fedi_safety.app.known.lists import keep_removals
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.app.stores import targets
 
-    sh = shell(config, ledger, log_level, quiet, yes, act=act)
     place = None if names is None else checked_place(names, _TO_NAME, "names.tsv")
     with ExitStack() as closing:
         records = open_settings_ledger(sh.settings)
@@ -81,6 +98,7 @@ def apply(
         chosen = [(_settled(sh, records, target, opened, names), opened) for target, opened in found]
         reports = _apply(sh, records, chosen, resume_acts=resume_acts, resume_actions=resume_actions)
         keep_removals(sh.settings, records)
+        told.completed([report for _, report in reports])
         return _tell(sh, reports, records.name, json_output=json_output)
 
 

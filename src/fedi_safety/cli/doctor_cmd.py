@@ -173,6 +173,7 @@ def _findings(sh: Shell, store: str | None, reached: list[Speed]) -> Iterator[Fi
         ("copies", lambda: _copies(settings)),
         ("sources", lambda: _sources(settings)),
         ("sharing", lambda: _sharing(settings)),
+        ("notify", lambda: _notify(settings)),
         ("decoder", lambda: _decoder(settings)),
         ("upstream", lambda: _upstreams(settings)),
     ]
@@ -376,6 +377,38 @@ def _sharing(settings: Settings) -> Iterator[Finding]:
             yield Finding("publisher", False, refused, ExitCode.OUTSIDE)
         else:
             yield Finding("publisher", True, text)
+
+
+def _notify(settings: Settings) -> Iterator[Finding]:
+    """Look whether every address can be one, every hook be run, and all was told. Nobody is asked."""
+    import os
+
+    from fedi_safety.app.ledger import open_settings_ledger
+    from fedi_safety.app.notices.channels import checked
+    from fedi_safety.core.notices.transitions import Transition
+
+    lines = checked(settings)
+    if not lines:
+        yield Finding("notify", None, "nobody is told when something happens; set `notify.urls` (docs/notify.md)")
+        return
+    for transition in Transition:
+        command = settings.hooks.command(transition)
+        if command and not os.access(command[0], os.X_OK):
+            cause = f"hooks.on_{transition.value}: {command[0]} cannot be run"
+            yield Finding("notify", False, f"{cause}; check its name and rights", ExitCode.USAGE)
+    records = open_settings_ledger(settings)
+    try:
+        figures = {each.name: each for each in records.notice_figures()}
+    finally:
+        records.dispose()
+    for line in lines:
+        each = figures.pop(line.channel.name, None)
+        late = each is not None and each.late
+        text = each.line() if each is not None and late else f"{line.channel.name}: {hint('notify test')} tries it"
+        yield Finding("notify", not late, text, ExitCode.OUTSIDE if late else ExitCode.DONE)
+    for each in figures.values():
+        if each.waiting:
+            yield Finding("notify", None, f"{each.line()}; it is not configured any more")
 
 
 def _sources(settings: Settings) -> Iterator[Finding]:

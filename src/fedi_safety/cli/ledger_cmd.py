@@ -100,16 +100,19 @@ def verify(
 ) -> int:
     """Follow the chain of events from the first to the last and check verdicts, plans and actions against it."""
     from fedi_safety.app.ledger import open_settings_ledger
+    from fedi_safety.app.notices.telling import telling
     from fedi_safety.cli.text.summary import ledger_line
 
     sh = shell(config, ledger, log_level, quiet, yes)
-    records = open_settings_ledger(sh.settings, readonly=True)
-    try:
-        result = records.verify()
-    finally:
-        records.dispose()
-    if result.problem is not None:
-        raise LedgerError(records.name, result.problem, "compare it with a backup; do not trust it as evidence")
+    with telling(sh.settings, sh.note) as told:
+        records = open_settings_ledger(sh.settings, readonly=True)
+        try:
+            result = records.verify()
+        finally:
+            records.dispose()
+        told.chain(result.problem)
+        if result.problem is not None:
+            raise LedgerError(records.name, result.problem, "compare it with a backup; do not trust it as evidence")
     sh.say(f"the chain of {result.length:,} events is whole; head {result.head}")
     sh.say(f"not covered by it: {'; '.join(result.not_covered)}")
     sh.say(ledger_line(records.name))

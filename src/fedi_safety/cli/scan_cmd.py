@@ -42,6 +42,7 @@ from fedi_safety.core.errors import ExitCode, FediSafetyError, UsageError
 from fedi_safety.core.wording.hints import command
 
 if TYPE_CHECKING:
+    from fedi_safety.app.notices.telling import Telling
     from fedi_safety.app.progress import PassProgress
     from fedi_safety.app.stores import Target
     from fedi_safety.core.ledger.progress import Progress
@@ -138,6 +139,42 @@ def run_scan(
 
     Also serves the predecessor's script names.
     """
+    from fedi_safety.app.notices.telling import telling
+
+    with telling(sh.settings, sh.note) as told:
+        chosen, keys = _chosen(sh, named, wanted)
+        passes: list[_Pass] = []
+        try:
+            _scan(sh, chosen, passes, {"keys": keys, **wanted}, given, told)
+            if skipped_as_unscanned:
+                for each in passes:
+                    if each.report is not None:
+                        each.report.tally.take_skipped_as_unscanned()
+            code = _tell(sh, passes, json_output=json_output)
+        finally:
+            _note(told, passes)
+    condemned = any(each.report is not None and each.report.tally.block for each in passes)
+    return worst([code, ExitCode.CONDEMNED]) if fail_on is FailOn.CONDEMNED and condemned else code
+
+
+def _note(told: Telling, passes: Sequence[_Pass]) -> None:
+    """Note how every pass ended that was begun."""
+    for each in passes:
+        if each.report is not None or isinstance(each.error, FediSafetyError):
+            told.ended(each.target.name, each.error if isinstance(each.error, FediSafetyError) else None)
+    if all(each.error is None for each in passes):
+        told.completed([each.report for each in passes if each.report is not None])
+
+
+def _scan(
+    sh: Shell,
+    chosen: Sequence[Target],
+    passes: list[_Pass],
+    wanted: dict[str, Any],
+    given: Given,
+    told: Telling,
+) -> None:
+    """Make the passes, each with its store open."""
     from fedi_safety.app.acts import act_for
     from fedi_safety.app.engine import open_engine
     from fedi_safety.app.known.lists import keep_removals
@@ -147,17 +184,15 @@ def run_scan(
     from fedi_safety.policies import load_policy
 
     policy = load_policy(sh.settings.policy)
-    chosen, keys = _chosen(sh, named, wanted)
-    passes: list[_Pass] = []
     with ExitStack() as closing:
-        passes.extend(_Pass(target, closing.enter_context(_opened(target))) for target in chosen)
+        passes.extend(_Pass(target, closing.enter_context(_opened(target, told))) for target in chosen)
         ledger = open_settings_ledger(sh.settings)
         closing.callback(ledger.dispose)
         for each in passes:
             store = each.store
             each.target = settled(sh, ledger, each.target, store, dry_run=wanted["dry_run"], given=given)
             act = act_for(each.target.settings, store)
-            each.request = ScanRequest(store.url, act=act, beside=len(passes), keys=keys, **wanted)
+            each.request = ScanRequest(store.url, act=act, beside=len(passes), **wanted)
         judging = sh.settings.model_copy(update={"detectors": ["known"]}) if wanted.get("hashes_only") else sh.settings
         with waiting("loading models", quiet=sh.quiet):
             engine = open_engine(judging)
@@ -169,13 +204,6 @@ def run_scan(
             )
         if not wanted["dry_run"]:
             keep_removals(sh.settings, ledger)
-    if skipped_as_unscanned:
-        for each in passes:
-            if each.report is not None:
-                each.report.tally.take_skipped_as_unscanned()
-    code = _tell(sh, passes, json_output=json_output)
-    condemned = any(each.report is not None and each.report.tally.block for each in passes)
-    return worst([code, ExitCode.CONDEMNED]) if fail_on is FailOn.CONDEMNED and condemned else code
 
 
 def _chosen(sh: Shell, named: str | None, wanted: dict[str, Any]) -> tuple[Sequence[Target], tuple[str, ...]]:
@@ -193,8 +221,12 @@ def _chosen(sh: Shell, named: str | None, wanted: dict[str, Any]) -> tuple[Seque
 
 
 @contextmanager
-def _opened(target: Target) -> Iterator[Store]:
-    store = target.open()
+def _opened(target: Target, told: Telling) -> Iterator[Store]:
+    try:
+        store = target.open()
+    except FediSafetyError as error:
+        told.ended(target.name, error)
+        raise
     try:
         yield store
     finally:

@@ -91,6 +91,8 @@ def run_serve(sh: Shell) -> int:
     from fedi_safety.app.acts import act_for
     from fedi_safety.app.consent import remembered
     from fedi_safety.app.ledger import open_upload_ledger
+    from fedi_safety.app.notices.channels import checked as checked_lines
+    from fedi_safety.app.notices.sending import sending
     from fedi_safety.app.stores import upload_store
     from fedi_safety.cli.consent import tell_others
     from fedi_safety.config.loading import variables
@@ -105,6 +107,7 @@ def run_serve(sh: Shell) -> int:
     settings = sh.settings
     gate = settings.gate
     checked(gate, gate.host)
+    lines = checked_lines(settings)
     policy = load_policy(settings.policy)
     target = upload_store(settings)
     if target is not None:
@@ -135,7 +138,8 @@ def run_serve(sh: Shell) -> int:
                 if remembered(target, records, store).settings.act is None:
                     sh.warn(f"no action is chosen for {store}: what is let in without a verdict and condemned later is "
                             f"planned, and waits for {hint('apply {}', store)}; set `act`")  # fmt: skip
-            asyncio.run(serving.run())
+            with sending(records, lines, settings.notify.name):
+                asyncio.run(serving.run())
     finally:
         records.dispose()
     return ExitCode.DONE

@@ -34,11 +34,15 @@ from fedi_safety.cli.shell import Shell, on_stop, shell, worst
 from fedi_safety.core.errors import ExitCode, FediSafetyError, StoreError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fedi_safety.app.notices.telling import Telling
     from fedi_safety.app.stores import Target
     from fedi_safety.config.schema import Settings
     from fedi_safety.core.ledger.ports import WholeLedger
     from fedi_safety.core.policy import Policy
     from fedi_safety.core.ports import Store
+    from fedi_safety.core.runs import RunReport
     from fedi_safety.watch.cycles import Rhythm, Shared, StoreWatch, Wanted
     from fedi_safety.watch.lists import ListWatch
 
@@ -102,8 +106,28 @@ def run_watch(
     health_file: Path | None = None,
 ) -> int:
     """Watch as asked. Also serves the predecessor's script names."""
+    from fedi_safety.app.notices.telling import telling
+
+    if not once:
+        return _run_watch(sh, named, rhythm, wanted, given, health_file, None)
+    with telling(sh.settings, sh.note) as told:
+        return _run_watch(sh, named, rhythm, wanted, given, health_file, told)
+
+
+def _run_watch(
+    sh: Shell,
+    named: str | None,
+    rhythm: Rhythm,
+    wanted: Wanted,
+    given: Given,
+    health_file: Path | None,
+    once: Telling | None,
+) -> int:
+    """Watch until stopped; make one cycle of each store where it is to be `once`."""
     from fedi_safety.app.engine import open_engine
     from fedi_safety.app.ledger import SharedRunLock, SystemClock, open_settings_ledger
+    from fedi_safety.app.notices.channels import checked
+    from fedi_safety.app.notices.sending import sending
     from fedi_safety.app.stores import targets
     from fedi_safety.cli.text.progress import waiting
     from fedi_safety.policies import load_policy
@@ -112,6 +136,7 @@ def run_watch(
 
     settings = sh.settings
     policy = load_policy(settings.policy)
+    lines = [] if once is not None else checked(settings)
     chosen = targets(settings, named)
     _check_place(health_file)
     ledger = open_settings_ledger(settings)
@@ -137,16 +162,18 @@ def run_watch(
             )
             watches = [StoreWatch(target, shared, store) for target, store in opened]
             lists = _lists(settings, ledger, shared)
-            if once:
-                return _once(sh, watches, shared, lists)
+            if once is not None:
+                return _once(sh, watches, shared, lists, once)
 
             def reload() -> Policy:
                 return engine.in_force(load_policy(settings.policy))
 
+            shared.completed = _heart(settings, watches)
             daemon = Daemon(watches, shared, reload=reload, health_file=health_file, lists=lists)
             names = ", ".join(target.name for target in chosen)
             sh.note(f"watching {names} every {rhythm.every_s:g} s; ledger {ledger.name}; stop with Ctrl-C or SIGTERM")
-            return ExitCode.INTERRUPTED if daemon.run() else ExitCode.DONE
+            with sending(ledger, lines, settings.notify.name):
+                return ExitCode.INTERRUPTED if daemon.run() else ExitCode.DONE
         finally:
             engine.close()
     finally:
@@ -172,11 +199,25 @@ def _lists(settings: Settings, ledger: WholeLedger, shared: Shared) -> ListWatch
     )
 
 
-def _once(sh: Shell, watches: list[StoreWatch], shared: Shared, lists: ListWatch) -> int:
+def _heart(settings: Settings, watches: Sequence[StoreWatch]) -> Callable[[], None]:
+    """Return what is called after each completed pass: it asks the heartbeat's address while all stores are well."""
+    from fedi_safety.watch.health import overall
+
+    if settings.notify.heartbeat_url is None:
+        return lambda: None
+    from fedi_safety.notify.heartbeat import Heartbeat
+
+    heart = Heartbeat(settings.notify.heartbeat_url.get_secret_value())
+    return lambda: heart.beat() if overall(watches) == "ok" else None
+
+
+def _once(sh: Shell, watches: list[StoreWatch], shared: Shared, lists: ListWatch, told: Telling) -> int:
     """Fetch the lists that are due, make one cycle of each store, one after another, and tell how it went."""
     from fedi_safety.cli.text.summary import ledger_line
 
     codes: list[int] = []
+    made: list[RunReport] = []
+    failed = False
 
     def stop() -> None:
         if shared.stop.is_set():
@@ -190,6 +231,7 @@ def _once(sh: Shell, watches: list[StoreWatch], shared: Shared, lists: ListWatch
         for watch in watches:
             try:
                 for report in watch.cycle():
+                    made.append(report)
                     tally = report.tally
                     sh.say(
                         f"{watch.target.name}: {tally.listed:,} seen, {tally.judged:,} judged, {tally.block:,} "
@@ -197,13 +239,18 @@ def _once(sh: Shell, watches: list[StoreWatch], shared: Shared, lists: ListWatch
                         f"{tally.unscanned_total:,} unscanned, {tally.skipped_total:,} skipped"
                     )
                     codes.append(report.exit_code)
+                told.ended(watch.target.name, None)
             except FediSafetyError as error:
+                told.ended(watch.target.name, error)
                 if len(watches) == 1:
                     raise
                 sh.warn(f"{watch.target.name}: {error.line()}")
                 codes.append(error.exit_code)
+                failed = True
             finally:
                 watch.close()
+    if not failed:
+        told.completed(made)
     sh.say(ledger_line(shared.ledger.name))
     return worst(codes)
 

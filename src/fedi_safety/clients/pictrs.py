@@ -311,7 +311,7 @@ class PictrsClient:
                 self.url,
                 f"the API key is not accepted ({response.status_code})",
                 "set `pictrs.api_key` to pict-rs' PICTRS__SERVER__API_KEY (without one it has no internal API)",
-            )
+            ).as_refused()
         if response.status_code == 404:
             return None
         if response.status_code // 100 == 3:

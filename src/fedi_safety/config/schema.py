@@ -16,6 +16,7 @@ from pydantic_settings import (
 )
 
 from fedi_safety.config.evidence import Evidence
+from fedi_safety.config.notices import Hooks, Notify
 from fedi_safety.config.review import Review
 from fedi_safety.config.section import THIS_MACHINE, Network, OnUnjudged
 from fedi_safety.config.section import Section as _Section
@@ -456,6 +457,8 @@ class Settings(BaseSettings):
     seal: Seal = Field(default_factory=Seal)
     law: LawOfThePlace = Field(default_factory=LawOfThePlace)
     evidence: Evidence = Field(default_factory=Evidence)
+    notify: Notify = Field(default_factory=Notify)
+    hooks: Hooks = Field(default_factory=Hooks)
     gate: Gate = Field(default_factory=Gate)
     review: Review = Field(default_factory=Review)
     worker: Worker = Field(default_factory=Worker)

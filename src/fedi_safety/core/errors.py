@@ -7,7 +7,7 @@ An object that could not be judged is *not* an error of the program: see `Unscan
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from fedi_safety.core.enums import Reason
 
@@ -29,6 +29,8 @@ class FediSafetyError(Exception):
     """Something went wrong that a person can mend."""
 
     exit_code: ClassVar[ExitCode] = ExitCode.USAGE
+    refused = False
+    """Whether credentials were refused, so that nothing works until a person corrects them."""
 
     def __init__(self, thing: str = "", cause: str = "", remedy: str = "") -> None:
         """Name the `thing` that failed, the `cause`, and the `remedy`; each is a short phrase."""
@@ -36,6 +38,11 @@ class FediSafetyError(Exception):
         self.cause = cause or (type(self).__doc__ or "").strip().rstrip(".")
         self.remedy = remedy
         super().__init__(self.line())
+
+    def as_refused(self) -> Self:
+        """Return this error as one of credentials that were refused."""
+        self.refused = True
+        return self
 
     def line(self) -> str:
         """Return the whole message on one line, with control characters made visible."""

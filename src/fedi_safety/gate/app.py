@@ -141,7 +141,8 @@ class _Api:
         if why is None and parts.writer.failing is not None:
             why = "ledger_failing"
         # Of a source anybody may know that there is one which is late, and not which.
-        alerts = [word for word, true in (("debt", parts.backlog.overdue), ("sources", parts.late_sources())) if true]
+        looked = (("debt", parts.backlog.overdue), ("sources", parts.late_sources()), ("notices", parts.late_notices()))
+        alerts = [word for word, true in looked if true]
         response = {"ready": why is None, "code": why or "ready", "alerts": alerts}
         return JSONResponse(response, 200 if why is None else 503)
 

@@ -39,3 +39,4 @@ class Parts:
     tally: Tally = field(default_factory=Tally)
     stopping: bool = False
     late_sources: Callable[[], bool] = lambda: False  # whether a source of a list was not read for too long
+    late_notices: Callable[[], bool] = lambda: False  # whether the operator is not told of everything

@@ -44,6 +44,7 @@ from fedi_safety.gate.hooks.pdq import PdqHook
 from fedi_safety.gate.keys import Keyring
 from fedi_safety.gate.list_gauges import ListGauges
 from fedi_safety.gate.memory import Memory
+from fedi_safety.gate.notice_gauges import NoticeGauges
 from fedi_safety.gate.parts import Parts
 from fedi_safety.gate.proxy.server import UpstreamProxy
 from fedi_safety.gate.proxy.upstreams import Ports
@@ -137,6 +138,9 @@ class Serving:
         self._list_gauges = ListGauges(
             self._metrics, lambda: list_figures(settings, self._ledger), lambda: source_figures(settings)
         )
+        self._notice_gauges = NoticeGauges(
+            self._metrics, self._ledger, lambda: not self._is_ready, lambda: self._backlog.overdue
+        )
         self._parts = Parts(
             gate,
             admission,
@@ -152,6 +156,7 @@ class Serving:
             openapi.page(described),
             self._tally,
             late_sources=lambda: self._list_gauges.late,
+            late_notices=lambda: self._notice_gauges.late,
         )
         self._add_gauges()
         self._server = self._make_server(admission)
@@ -259,6 +264,7 @@ class Serving:
             self._backlog.start()
             watching = asyncio.ensure_future(self._watch())
             counting = asyncio.ensure_future(self._list_gauges.run())
+            telling = asyncio.ensure_future(self._notice_gauges.run())
             failure: FediSafetyError | None = None
             try:
                 await self._until_stopped(serving)
@@ -266,9 +272,9 @@ class Serving:
                 failure = error
             await self._end(serving)
             self._tally.close()
-            for task in (watching, counting):
+            for task in (watching, counting, telling):
                 task.cancel()
-            await asyncio.gather(watching, counting, return_exceptions=True)
+            await asyncio.gather(watching, counting, telling, return_exceptions=True)
             status = "failed" if failure is not None else "done"
             await asyncio.to_thread(self._close, run, status)
         if failure is not None:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from fedi_safety.ledger.codec import dumps
+from fedi_safety.ledger.database.base import LISTENER
 from fedi_safety.ledger.schema import chain, events
 
 CHAIN_START = bytes(32)
@@ -59,12 +60,16 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One entry to be: `payload` is plain JSON; the content and the plan it concerns join it by themselves."""
+    """One entry to be: `payload` is plain JSON; the content and the plan it concerns join it by themselves.
+
+    `condemning` names the rules that condemn its content, for who listens; it is no part of the entry.
+    """
 
     kind: Kind
     payload: Mapping[str, Any] = field(default_factory=dict)
     sha256: bytes | None = None
     plan: int | None = None
+    condemning: tuple[str, ...] = ()
 
     def text(self) -> str:
         """Return the payload as it is stored."""
@@ -111,4 +116,7 @@ def append(connection: Connection, at: float, new: Sequence[Event]) -> list[int]
         head = digest
     connection.execute(insert(events), rows)
     connection.execute(update(chain).values(length=length + len(rows), head=head))
+    told = connection.get_execution_options().get(LISTENER)
+    if told is not None:
+        told(connection, at, new)
     return list(range(length + 1, length + 1 + len(rows)))

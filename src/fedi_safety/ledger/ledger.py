@@ -15,6 +15,7 @@ from sqlalchemy import Connection, insert, select, update
 from fedi_safety.core.enums import ActKind, PlanState
 from fedi_safety.core.errors import LedgerUsageError, printable
 from fedi_safety.core.ledger.census import Census
+from fedi_safety.core.ledger.notices import Channel
 from fedi_safety.core.ledger.records import (
     Figures,
     Filters,
@@ -58,6 +59,8 @@ from fedi_safety.ledger.known.hashes import HashSide
 from fedi_safety.ledger.known.matches import MatchSide
 from fedi_safety.ledger.known.removals import RemovalSide
 from fedi_safety.ledger.migrate import bring_up_to_date
+from fedi_safety.ledger.notices.outbox import Outbox
+from fedi_safety.ledger.notices.sending import NoticeSide
 from fedi_safety.ledger.results import record as record_results
 from fedi_safety.ledger.results import record_contents
 from fedi_safety.ledger.runs import ProgressSide
@@ -76,11 +79,12 @@ def open_ledger(
     readonly: bool = False,
     busy_timeout_s: float = BUSY_TIMEOUT_S,
     keep: Keep = Keep.NO,
+    channels: Sequence[Channel] = (),
 ) -> SqlLedger:
     """Open a ledger, made or upgraded where needed; with `readonly` it must exist and nothing is written.
 
-    `keep` says whether embeddings that come with scores are kept. Raises `LedgerUsageError` (place, rights, version) or
-    `LedgerError` (damaged, locked, disk full).
+    `keep` says whether embeddings that come with scores are kept; `channels` are told of changes. Raises
+    `LedgerUsageError` (place, rights, version) or `LedgerError` (damaged, locked, disk full).
     """
     database = open_database(url_or_path, readonly=readonly, busy_timeout_s=busy_timeout_s)
     try:
@@ -88,17 +92,22 @@ def open_ledger(
     except BaseException:
         database.dispose()
         raise
-    return SqlLedger(database, clock, keep)
+    return SqlLedger(database, clock, keep, channels)
 
 
-class SqlLedger(UploadSide, FollowUp, HashSide, MatchSide, RemovalSide, ProgressSide):
+class SqlLedger(UploadSide, FollowUp, HashSide, MatchSide, RemovalSide, ProgressSide, NoticeSide):
     """The durable memory in one database: `WholeLedger`. Reads from any thread; writes queue up on a lock."""
 
-    def __init__(self, database: Database, clock: Clock, keep: Keep = Keep.NO) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, keep: Keep = Keep.NO, channels: Sequence[Channel] = ()
+    ) -> None:
         """Take over an up-to-date database."""
         self.database = database
         self.clock = clock
         self.keep = keep
+        self.outbox = Outbox(channels)
+        if channels:
+            database.listen(self.outbox.hear)
         self._store_ids: dict[str, int] = {}
 
     @property

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import URL, Column, Connection, MetaData, String, Table, insert, inspect, select
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+import fedi_safety.ledger.notices.tables  # noqa: F401  # they are of the same metadata
 from fedi_safety.core.errors import LedgerError, LedgerUsageError
 from fedi_safety.core.wording.hints import hint
 from fedi_safety.ledger.database.base import Database

@@ -48,12 +48,13 @@ metadata = MetaData(
 )
 
 # SQLite numbers rows by itself only in a column declared INTEGER, which has 64 bits there anyway.
-_Id = BigInteger().with_variant(Integer(), "sqlite")
+Id = BigInteger().with_variant(Integer(), "sqlite")
+"""The type of a row's number."""
 
 stores = Table(
     "stores",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("url", Text, nullable=False, unique=True),
     Column("breaker", Text),
     Column("action_breaker", Text),  # of its own for actions through the app
@@ -64,7 +65,7 @@ stores = Table(
 watermarks = Table(
     "watermarks",
     metadata,
-    Column("store_id", _Id, ForeignKey("stores.id"), primary_key=True, autoincrement=False),
+    Column("store_id", Id, ForeignKey("stores.id"), primary_key=True, autoincrement=False),
     Column("high_water", Double, nullable=False),
     Column("swept_at", Double, nullable=False),
     # What the looking rested on (act, policy, detectors); with another basis older objects must be met again.
@@ -74,7 +75,7 @@ watermarks = Table(
 runs = Table(
     "runs",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("store", Text, nullable=False),
     Column("dry_run", Boolean, nullable=False),
@@ -94,14 +95,14 @@ runs = Table(
 detector_sets = Table(
     "detector_sets",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("body", Text, nullable=False, unique=True),
 )
 
 contents = Table(
     "contents",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("sha256", LargeBinary(32), nullable=False, unique=True),
     Column("size", BigInteger, nullable=False),
     Column("media_type", Text, nullable=False),
@@ -117,7 +118,7 @@ contents = Table(
     Column("decided", Boolean, nullable=False),
     Column("dismissed_at", Double),
     Column("scored_at", Double, nullable=False),
-    Column("detectors_id", _Id, ForeignKey("detector_sets.id"), nullable=False),
+    Column("detectors_id", Id, ForeignKey("detector_sets.id"), nullable=False),
     Column("labels", Text, nullable=False),
     # The long columns last: a lookup then need not read past them.
     Column("reasons", Text, nullable=False),
@@ -132,7 +133,7 @@ contents = Table(
 embedding_models = Table(
     "embedding_models",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
 )
 
@@ -141,8 +142,8 @@ embedding_models = Table(
 embeddings = Table(
     "embeddings",
     metadata,
-    Column("content_id", _Id, ForeignKey("contents.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
-    Column("model_id", _Id, ForeignKey("embedding_models.id"), primary_key=True, autoincrement=False),
+    Column("content_id", Id, ForeignKey("contents.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("model_id", Id, ForeignKey("embedding_models.id"), primary_key=True, autoincrement=False),
     Column("frame", Integer, primary_key=True, autoincrement=False),
     Column("encoding", Text, nullable=False),
     Column("data", LargeBinary, nullable=False),
@@ -153,7 +154,7 @@ embeddings = Table(
 explanations = Table(
     "explanations",
     metadata,
-    Column("content_id", _Id, ForeignKey("contents.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("content_id", Id, ForeignKey("contents.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
     Column("body", Text, nullable=False),
 )
 
@@ -162,7 +163,7 @@ explanations = Table(
 hashes = Table(
     "hashes",
     metadata,
-    Column("content_id", _Id, ForeignKey("contents.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("content_id", Id, ForeignKey("contents.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
     Column("sha1", LargeBinary(20), nullable=False),
     Column("md5", LargeBinary(16), nullable=False),
     Column("pictures", LargeBinary, nullable=False),
@@ -173,9 +174,9 @@ hashes = Table(
 judgements = Table(
     "judgements",
     metadata,
-    Column("id", _Id, primary_key=True),
-    Column("content_id", _Id, ForeignKey("contents.id"), nullable=False),
-    Column("run_id", _Id, ForeignKey("runs.id")),
+    Column("id", Id, primary_key=True),
+    Column("content_id", Id, ForeignKey("contents.id"), nullable=False),
+    Column("run_id", Id, ForeignKey("runs.id")),
     Column("at", Double, nullable=False),
     Column("verdict", Text, nullable=False),
     Column("policy", Text, nullable=False),
@@ -183,7 +184,7 @@ judgements = Table(
     Column("reasons", Text, nullable=False),
     # A copy of the scores, kept unless the verdict is clear: that one is explained by the content's own.
     Column("signals", Text),
-    Column("detectors_id", _Id, ForeignKey("detector_sets.id"), nullable=False),
+    Column("detectors_id", Id, ForeignKey("detector_sets.id"), nullable=False),
     # The event that vouches for this row; null for a clear verdict that replaces none but clear ones.
     Column("event_seq", BigInteger),
     Index(None, "content_id", "id"),
@@ -192,15 +193,15 @@ judgements = Table(
 objects = Table(
     "objects",
     metadata,
-    Column("id", _Id, primary_key=True),
-    Column("store_id", _Id, ForeignKey("stores.id"), nullable=False),
+    Column("id", Id, primary_key=True),
+    Column("store_id", Id, ForeignKey("stores.id"), nullable=False),
     Column("key", LargeBinary, nullable=False),
     # Both -1 in rows taken over from the predecessor, which recorded names alone.
     Column("size", BigInteger, nullable=False),
     Column("mtime_ns", BigInteger, nullable=False),
     Column("tag", Text, nullable=False),
     Column("state", Text, nullable=False),
-    Column("content_id", _Id, ForeignKey("contents.id")),
+    Column("content_id", Id, ForeignKey("contents.id")),
     Column("sha256", LargeBinary(32)),  # of unscanned bytes; judged ones have a content
     Column("reason", Text),
     Column("detail", Text),
@@ -217,10 +218,10 @@ objects = Table(
 plans = Table(
     "plans",
     metadata,
-    Column("id", _Id, primary_key=True),
-    Column("run_id", _Id, ForeignKey("runs.id"), nullable=False),
-    Column("object_id", _Id, ForeignKey("objects.id"), nullable=False),
-    Column("content_id", _Id, ForeignKey("contents.id"), nullable=False),
+    Column("id", Id, primary_key=True),
+    Column("run_id", Id, ForeignKey("runs.id"), nullable=False),
+    Column("object_id", Id, ForeignKey("objects.id"), nullable=False),
+    Column("content_id", Id, ForeignKey("contents.id"), nullable=False),
     Column("act", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("open", Boolean, nullable=False),
@@ -240,9 +241,9 @@ plans = Table(
 acts = Table(
     "acts",
     metadata,
-    Column("id", _Id, primary_key=True),
-    Column("plan_id", _Id, ForeignKey("plans.id"), nullable=False),
-    Column("run_id", _Id, ForeignKey("runs.id"), nullable=False),
+    Column("id", Id, primary_key=True),
+    Column("plan_id", Id, ForeignKey("plans.id"), nullable=False),
+    Column("run_id", Id, ForeignKey("runs.id"), nullable=False),
     Column("started_at", Double, nullable=False),
     Column("started_seq", BigInteger, nullable=False),
     Column("closed_at", Double),
@@ -256,7 +257,7 @@ acts = Table(
 dismissals = Table(
     "dismissals",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("sha256", LargeBinary(32), nullable=False, unique=True),
     Column("at", Double, nullable=False),
     Column("reason", Text, nullable=False),
@@ -267,7 +268,7 @@ dismissals = Table(
 uploads = Table(
     "uploads",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("upload", Text, nullable=False, unique=True),  # the request's id
     Column("at", Double, nullable=False),
     Column("sender", Text, nullable=False),
@@ -295,11 +296,11 @@ uploads = Table(
 traces = Table(
     "traces",
     metadata,
-    Column("id", _Id, primary_key=True),
-    Column("run_id", _Id, ForeignKey("runs.id")),
-    Column("plan_id", _Id, ForeignKey("plans.id")),  # whose act it came before
+    Column("id", Id, primary_key=True),
+    Column("run_id", Id, ForeignKey("runs.id")),
+    Column("plan_id", Id, ForeignKey("plans.id")),  # whose act it came before
     Column("sha256", LargeBinary(32)),
-    Column("store_id", _Id, ForeignKey("stores.id")),
+    Column("store_id", Id, ForeignKey("stores.id")),
     Column("key", LargeBinary),
     Column("url", Text),  # where a person asked about an address
     Column("names", Text, nullable=False),  # aliases and origins
@@ -317,8 +318,8 @@ traces = Table(
 sightings = Table(
     "sightings",
     metadata,
-    Column("id", _Id, primary_key=True),
-    Column("trace_id", _Id, ForeignKey("traces.id"), nullable=False),
+    Column("id", Id, primary_key=True),
+    Column("trace_id", Id, ForeignKey("traces.id"), nullable=False),
     Column("kind", Text, nullable=False),
     Column("way", Text, nullable=False),
     Column("certainty", Text, nullable=False),
@@ -337,12 +338,12 @@ sightings = Table(
 app_actions = Table(
     "app_actions",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("sha256", LargeBinary(32), nullable=False),
-    Column("store_id", _Id, ForeignKey("stores.id"), nullable=False),
-    Column("trace_id", _Id, ForeignKey("traces.id"), nullable=False),  # the trace and sighting that it rests on
-    Column("sighting_id", _Id, ForeignKey("sightings.id"), nullable=False),
-    Column("run_id", _Id, ForeignKey("runs.id")),  # whose doing the last change was
+    Column("store_id", Id, ForeignKey("stores.id"), nullable=False),
+    Column("trace_id", Id, ForeignKey("traces.id"), nullable=False),  # the trace and sighting that it rests on
+    Column("sighting_id", Id, ForeignKey("sightings.id"), nullable=False),
+    Column("run_id", Id, ForeignKey("runs.id")),  # whose doing the last change was
     Column("server", Text, nullable=False),
     Column("action", Text, nullable=False),
     Column("target", Text, nullable=False),
@@ -366,7 +367,7 @@ app_actions = Table(
 confirmations = Table(
     "confirmations",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("sha256", LargeBinary(32), nullable=False, unique=True),
     Column("at", Double, nullable=False),
     Column("by", Text, nullable=False),
@@ -378,10 +379,10 @@ confirmations = Table(
 seals = Table(
     "seals",
     metadata,
-    Column("id", _Id, primary_key=True),
-    Column("plan_id", _Id, ForeignKey("plans.id"), nullable=False),
+    Column("id", Id, primary_key=True),
+    Column("plan_id", Id, ForeignKey("plans.id"), nullable=False),
     Column("sha256", LargeBinary(32), nullable=False),
-    Column("store_id", _Id, ForeignKey("stores.id"), nullable=False),
+    Column("store_id", Id, ForeignKey("stores.id"), nullable=False),
     Column("key", LargeBinary, nullable=False),
     Column("vault", Text, nullable=False),
     Column("name", Text, nullable=False, unique=True),
@@ -408,7 +409,7 @@ seals = Table(
 review_decisions = Table(
     "review_decisions",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("batch", Text, nullable=False),  # the same for what was decided at once
     Column("sha256", LargeBinary(32), nullable=False),
     Column("kind", Text, nullable=False),
@@ -440,13 +441,13 @@ review_sessions = Table(
 events = Table(
     "events",
     metadata,
-    Column("seq", _Id, primary_key=True, autoincrement=False),
+    Column("seq", Id, primary_key=True, autoincrement=False),
     Column("at", Double, nullable=False),
     Column("kind", Text, nullable=False),
     Column("payload", Text, nullable=False),
     # Copies of what the payload says, to find events by.
     Column("sha256", LargeBinary(32)),
-    Column("plan_id", _Id),
+    Column("plan_id", Id),
     Column("prev_hash", LargeBinary(32), nullable=False),
     Column("hash", LargeBinary(32), nullable=False),
     Index(None, "sha256"),

@@ -111,7 +111,8 @@ def write_judgements(connection: Connection, at: float, run: int | None, writes:
             }
             if write.content_id in explained:
                 payload["explanation"] = explanations.digest(explained[write.content_id])
-            new.append(Event(Kind.JUDGED, payload, write.sha256))
+            condemning = tuple(hit.rule for hit in judgement.reasons if hit.verdict is Verdict.BLOCK)
+            new.append(Event(Kind.JUDGED, payload, write.sha256, condemning=condemning))
             owners.append(row)
     for row, seq in zip(owners, append(connection, at, new), strict=True):
         row["event_seq"] = seq

@@ -88,6 +88,7 @@ def _not_covered(connection: Connection) -> tuple[str, ...]:
         f"labels, reasons, scores and explanations of {connection.execute(clear).scalar_one():,} clear contents",
         "which objects there are and where they lie, with the gaps",
         "uploads at the gate",
+        "what the operator was told of, and what waits to be told",
         "how far the daemon has looked, and when a failed trace is due again",
         "kept embeddings",
         "scores of single frames (the highest of each content are covered)",

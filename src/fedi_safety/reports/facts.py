@@ -21,6 +21,7 @@ from fedi_safety.core.wording.hints import command, hint
 if TYPE_CHECKING:
     from fedi_safety.app.known.figures import ListFigures, SourceFigures
     from fedi_safety.core.ledger.history import History
+    from fedi_safety.core.ledger.notices import ChannelFigures
     from fedi_safety.core.ledger.progress import Progress
     from fedi_safety.core.ledger.records import Figures, StoreActs, StoreFigures
     from fedi_safety.core.ledger.uploads import UploadFigures
@@ -64,6 +65,7 @@ class Report:
     under_way: Sequence[Progress] = ()  # passes that run now
     lists: Sequence[ListFigures] = ()  # of known images
     list_sources: Sequence[SourceFigures] = ()  # where these are fetched from
+    notices: Sequence[ChannelFigures] = ()  # how the telling goes
 
 
 def thresholds_of(policy: Policy) -> dict[str, tuple[Threshold, ...]]:
@@ -271,6 +273,7 @@ def _action_warnings(store: StoreFigures) -> Iterator[str]:
 def warnings(report: Report) -> list[str]:
     """Return what the operator must look at, gravest first, each with what to do."""
     found = list(_gate_warnings(report))
+    found += [f"{capitalized(each.line())}. See {hint('notify list')}." for each in report.notices if each.late]
     for store in report.figures.stores:
         if store.breaker is not None:
             look, resume = hint("list {} --verdict block", store.store), hint("apply {} --resume-acts", store.store)

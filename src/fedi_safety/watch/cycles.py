@@ -15,6 +15,7 @@ from fedi_safety.app.acts import act_for
 from fedi_safety.app.apply import carry_out
 from fedi_safety.app.engine import Engine
 from fedi_safety.app.ledger import SharedRunLock
+from fedi_safety.app.notices.conditions import kind_of, say, say_error
 from fedi_safety.app.passes import breaker_limits
 from fedi_safety.app.scan import scan
 from fedi_safety.app.stores import Target
@@ -23,6 +24,7 @@ from fedi_safety.core.enums import ActKind, Listing, act_word
 from fedi_safety.core.errors import FediSafetyError, StoreError
 from fedi_safety.core.ledger.ports import WatchLedger
 from fedi_safety.core.ledger.records import Watermark
+from fedi_safety.core.notices.transitions import Condition
 from fedi_safety.core.pipeline import Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Store
@@ -35,6 +37,7 @@ log = logging.getLogger(__name__)
 BACK_OFF_MOST_S = 600.0
 _RETRIES = 64  # failed objects, and failed acts, that one cycle tries again
 _EVER = -float(2**33)  # before everything: times are counted in 64 bits of nanoseconds
+_TOLD_FAILURES = 2  # in a row, before the operator is told: one may pass by itself
 _BACK_S = 1.0  # a mark further ahead than this means that the clock was set back
 
 
@@ -78,6 +81,7 @@ class Shared:
     settle: Callable[[Target, Store], Target] = lambda target, _store: target
     stop: threading.Event = field(default_factory=threading.Event)
     changed: Callable[[], None] = lambda: None  # something that the health file shows
+    completed: Callable[[], None] = lambda: None  # a pass came to its end, and nothing was wrong with it
 
 
 @dataclass(slots=True)
@@ -140,11 +144,15 @@ class StoreWatch:
         try:
             self.cycle(touched)
         except FediSafetyError as error:
-            return self._failed(error.line())
+            return self._failed(error.line(), error)
         except Exception as error:  # a bug in one cycle must not end the watch: it is said and backed off
             log.debug("internal error", exc_info=error)
-            return self._failed(f"internal error: {type(error).__name__}: {error}")
+            return self._failed(f"internal error: {type(error).__name__}: {error}", error)
         self._errors = 0
+        if self.health.state == "failing":
+            say(self._shared.ledger, Condition.FAILING, self.target.name, "removals failed, and are tried again")
+        else:
+            say_error(self._shared.ledger, self.target.name, None)
         took = self._shared.clock.monotonic() - began
         every = self._shared.rhythm.every_s
         # Where a cycle is long, no more than a quarter of the time goes into cycles.
@@ -155,8 +163,12 @@ class StoreWatch:
         """Whether the last cycle failed; then file events do not shorten the back-off."""
         return self._errors > 0
 
-    def _failed(self, why: str) -> float:
+    def _failed(self, why: str, error: Exception) -> float:
         self._errors += 1
+        if isinstance(error, FediSafetyError) and error.refused:
+            say_error(self._shared.ledger, self.target.name, error)
+        elif self._errors >= _TOLD_FAILURES:
+            say(self._shared.ledger, Condition.FAILING, self.target.name, kind_of(error))
         rest = min(BACK_OFF_MOST_S, max(1.0, self._shared.rhythm.every_s) * 2.0 ** min(self._errors - 1, 20))
         self._close_store()  # the next cycle connects anew
         self._tell("failing", f"failing: {why}")
@@ -211,6 +223,8 @@ class StoreWatch:
         self._finished(reports, moved=mark is not None)
         if store.local_root is not None:
             self._close_store()  # an open root would show the old tree after a new mount
+        if self.health.state == "ok" and all(report.status == "done" for report in reports):
+            shared.completed()
         return reports
 
     def _check(self, store: Store, report: RunReport) -> None:

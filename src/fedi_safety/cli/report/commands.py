@@ -121,6 +121,7 @@ def _read(sh: Shell, named: str | None, since: float | None, *, histograms: bool
             [one for one in records.under_way() if url in (None, one.store)],
             list_figures(sh.settings, records) if url is None else (),
             source_figures(sh.settings) if url is None else (),
+            records.notice_figures() if url is None else (),
         )
     finally:
         records.dispose()

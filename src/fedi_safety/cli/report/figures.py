@@ -12,6 +12,7 @@ from fedi_safety.core.errors import printable
 if TYPE_CHECKING:
     from fedi_safety.app.known.figures import ListFigures, SourceFigures
     from fedi_safety.core.ledger.history import History
+    from fedi_safety.core.ledger.notices import ChannelFigures
     from fedi_safety.core.ledger.records import StoreActs, StoreFigures
     from fedi_safety.core.ledger.uploads import UploadFigures
     from fedi_safety.reports.facts import Report
@@ -61,6 +62,7 @@ def as_json(found: Report) -> dict[str, Any]:
         "gate": None if found.gate is None else _gate_json(found.gate),
         "sources": {by.value: [source_json(by, one) for one in sources_shown(found, by)[0]] for by in SourceKind},
         "lists": [_list_json(each) for each in found.lists],
+        "notices": [_channel_json(each) for each in found.notices],
         "list_sources": [_list_source_json(each) for each in found.list_sources],
         "runs": found.figures.runs,
         "bins": BINS,
@@ -93,6 +95,21 @@ def _list_source_json(found: SourceFigures) -> dict[str, Any]:
         "failure": found.failure,
         "calls": found.calls,
         "sent": found.sent,
+    }
+
+
+def _channel_json(found: ChannelFigures) -> dict[str, Any]:
+    oldest, since = (
+        None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+        for at in (found.oldest, found.failing_since)
+    )
+    return {
+        "channel": found.name,
+        "waiting": found.waiting,
+        "given_up": found.given_up,
+        "oldest": oldest,
+        "failing_since": since,
+        "error": found.error,
     }
 
 

@@ -14,7 +14,7 @@ TASKS = {
     "Open and keep sealed copies": ("restore", "unseal", "hold", "release", "filed"),
     "Tell an authority": ("evidence",),
     "Decide what is looked for": ("policy", "hashes", "calibrate", "concepts", "models"),
-    "Set up and check": ("init", "doctor", "self-test", "ledger", "import-ledger", "completion"),
+    "Set up and check": ("init", "doctor", "self-test", "notify", "ledger", "import-ledger", "completion"),
 }
 """Every command that is not hidden, by what somebody wants to do; in this order help on the whole shows them."""
 

@@ -18,6 +18,7 @@ from fedi_safety.core.ledger.evidence import EvidenceKeeper, EvidenceReader
 from fedi_safety.core.ledger.hashes import HashReader
 from fedi_safety.core.ledger.history import HistoryReader
 from fedi_safety.core.ledger.matches import MatchLedger, MatchReader
+from fedi_safety.core.ledger.notices import ConditionLedger, NoticeLedger, NoticeReader
 from fedi_safety.core.ledger.progress import ProgressLedger, ProgressReader
 from fedi_safety.core.ledger.records import (
     Figures,
@@ -104,7 +105,9 @@ class TraceLedger(UploadsToTrace, Protocol):
         ...
 
 
-class Ledger(Memory, TraceLedger, ActionLedger, ProgressLedger, HashReader, SealLedger, Protocol):
+class Ledger(
+    Memory, TraceLedger, ActionLedger, ProgressLedger, HashReader, SealLedger, ConditionLedger, NoticeLedger, Protocol
+):
     """The durable memory. Reads may come from several threads; writes come from one.
 
     Every method that writes has committed, durably, when it returns. Errors: `LedgerError`, `LedgerUsageError`.
@@ -324,6 +327,7 @@ class LedgerReader(
     EvidenceReader,
     HistoryReader,
     HashReader,
+    NoticeReader,
     MatchReader,
     ProgressReader,
     RemovalReader,

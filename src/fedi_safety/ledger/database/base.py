@@ -6,10 +6,10 @@ is in its own file beside this.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
@@ -17,6 +17,9 @@ from fedi_safety.core.ledger.progress import Progress
 
 BUSY_TIMEOUT_S = 30.0
 """How long a write waits for another program's before it gives up."""
+
+LISTENER = "ledger_listener"
+"""The option of a writing connection that has what is called with every event, in its transaction (`listen`)."""
 
 
 class Database(Protocol):
@@ -67,6 +70,13 @@ class Database(Protocol):
 
     def guard(self, check: Callable[[Connection], None]) -> None:
         """Have `check` called at the beginning of every write from now on, inside its transaction.
+
+        What it raises ends that write.
+        """
+        ...
+
+    def listen(self, told: Callable[[Connection, float, Sequence[Any]], None]) -> None:
+        """Have `told` called with all events that a write appends from now on, in its transaction, with their time.
 
         What it raises ends that write.
         """

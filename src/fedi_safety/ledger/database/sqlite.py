@@ -10,9 +10,10 @@ import os
 import sqlite3
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
@@ -22,7 +23,7 @@ from fedi_safety.config.locations import expanded
 from fedi_safety.core.errors import LedgerError, LedgerUsageError
 from fedi_safety.core.ledger.progress import Progress
 from fedi_safety.core.wording.hints import hint
-from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S
+from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S, LISTENER
 from fedi_safety.ledger.database.progress_files import ProgressFiles
 
 _CACHE_KIB = 32 * 1024
@@ -59,6 +60,7 @@ class SqliteDatabase:
         self._identity = _identity(path)
         self._progress = ProgressFiles(path)
         self._check: Callable[[Connection], None] | None = None
+        self._told: Callable[[Connection, float, Sequence[Any]], None] | None = None
         self.engine = _engine(path, readonly, busy_timeout_s, copy_of)
 
     @contextmanager
@@ -75,7 +77,7 @@ class SqliteDatabase:
         a name is lost, and with it the record of what is done next.
         """
         with self._writing, self.engine.connect() as plain:
-            connection = plain.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+            connection = plain.execution_options(**{_BEGIN: "BEGIN IMMEDIATE", LISTENER: self._told})
             with connection.begin():
                 if _identity(self.path) != self._identity:
                     raise LedgerError(
@@ -90,6 +92,10 @@ class SqliteDatabase:
     def guard(self, check: Callable[[Connection], None]) -> None:
         """Have `check` called at the beginning of every write from now on, inside its transaction."""
         self._check = check
+
+    def listen(self, told: Callable[[Connection, float, Sequence[Any]], None]) -> None:
+        """Have `told` called with all events that a write appends from now on, in its transaction."""
+        self._told = told
 
     def copy_to(self, file: Path, called: str) -> SqliteDatabase:
         """Write all that this holds at one moment to a new file, by SQLite's own way; return it, for reading only."""

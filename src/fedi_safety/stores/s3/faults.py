@@ -60,7 +60,8 @@ class S3Fault(Exception):
             if self.kind in (Kind.USAGE, Kind.DENIED, Kind.GONE, Kind.UNSUPPORTED, Kind.REFUSED)
             else StoreError
         )
-        return kind(url, self.cause, self.remedy)
+        error = kind(url, self.cause, self.remedy)
+        return error.as_refused() if self.code in _REFUSED_CODES or self.kind is Kind.DENIED else error
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,12 @@ _SETUP: dict[str, tuple[Kind, str, str]] = {
     ),
     "InvalidObjectState": (Kind.DENIED, "the object is archived (cold storage)", "restore it to read it"),
 }
+_REFUSED_CODES = frozenset(
+    {
+        "InvalidAccessKeyId", "SignatureDoesNotMatch", "Unauthorized", "UnauthorizedAccess", "InvalidToken",
+        "InvalidClientTokenId", "ExpiredToken", "TokenRefreshRequired", "401",
+    }
+)  # fmt: skip
 _GONE_CODES = frozenset({"NoSuchKey", "NoSuchVersion", "NotFound", "404"})
 _AGAIN_CODES = frozenset(
     {
@@ -170,7 +177,7 @@ def _answered(response: dict[str, Any]) -> S3Fault:
         cause, remedy = "the service sends us elsewhere", "check endpoint and region"
         return S3Fault(Kind.USAGE, cause, f"set region={region}" if region else remedy, code, region)
     if status == 401:
-        return S3Fault(Kind.USAGE, "the service refuses the credentials", _CHECK_KEYS, code)
+        return S3Fault(Kind.USAGE, "the service refuses the credentials", _CHECK_KEYS, code or "401")
     if status == 403:
         return _denied(code, message)
     if status == 404:

@@ -390,7 +390,7 @@ class Pool:
                 server,
                 f"the login as {self._place.user} was refused; tried {'; '.join(tried)}",
                 "load the right key with ssh-add or name it as ssh.identity_file, and check the user's authorized_keys",
-            )
+            ).as_refused()
         if isinstance(error, asyncssh.DisconnectError) and "authentication failures" in str(error):
             return StoreUsageError(
                 server, f"too many keys were offered: {'; '.join(tried)}", "name the right one as ssh.identity_file"

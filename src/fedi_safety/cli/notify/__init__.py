@@ -1,0 +1,1 @@
+"""`notify ...`: who is told, and what waits to be told."""

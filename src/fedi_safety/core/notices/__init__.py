@@ -1,0 +1,1 @@
+"""What the operator is told once: which changes, and in which words. Sends nothing."""

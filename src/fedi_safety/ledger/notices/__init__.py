@@ -1,0 +1,1 @@
+"""What the operator is told: written with what it tells of, sent by whoever takes it."""

@@ -1,0 +1,122 @@
+"""Messages through apprise, which knows how a hundred services are spoken to. It is loaded when it is needed.
+
+It reaches the one place that the address names: it follows no redirect, loads no plugin, attachment or configuration
+from elsewhere, keeps nothing on the disk, and puts no picture of its own into a message.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fedi_safety.core.errors import ConfigError
+from fedi_safety.core.ledger.notices import Sent
+from fedi_safety.core.notices.text import Words
+from fedi_safety.notify.addresses import shown
+
+if TYPE_CHECKING:
+    from apprise import Apprise
+
+LIMIT_S = 30.0
+_STATUS = re.compile(r"\berror[=:]\s*(\d{3})\b", re.IGNORECASE)
+_LIBRARIES = ("apprise", "requests", "requests_oauthlib", "urllib3")  # what they log has addresses with secrets in it
+_EXCEPTION = re.compile(r"[A-Za-z ]{0,40}Exception: ")
+# Of what apprise logs these words alone are told on, for the rest may be secret; with whether it may have arrived.
+_CAUSES: tuple[tuple[str, str, bool], ...] = (
+    ("refused", "the connection is refused", False),
+    ("resolve", "there is no such host", False),
+    ("name or service not known", "there is no such host", False),
+    ("certificate", "its TLS certificate is not trusted", False),
+    ("authentic", "it does not accept the login", False),
+    ("connect timeout", "no connection in time", False),
+    ("connecttimeout", "no connection in time", False),
+    ("read timed out", "the answer did not come in time", True),
+    ("aborted", "the connection broke off before the answer", True),
+    ("reset by peer", "the connection broke off before the answer", True),
+    ("unexpectedly closed", "the connection broke off before the answer", True),
+)
+_loading = threading.Lock()
+
+
+class UrlSender:
+    """One address."""
+
+    def __init__(self, url: str, setting: str) -> None:
+        """Take the address; nothing is asked. Raises `ConfigError` for one that apprise does not know.
+
+        `setting` is what an error calls it.
+        """
+        self._name = shown(url)
+        self._apprise = _opened(url, setting)
+
+    def send(self, said: Words, facts: Mapping[str, Any]) -> Sent:  # noqa: ARG002
+        """Send a message, to all that the address names."""
+        from apprise import AppriseResultStatus, NotifyFormat
+
+        logged: list[tuple[str, str]] = []
+        result = self._apprise.notify(
+            title=said.title,
+            body=said.text,
+            body_format=NotifyFormat.TEXT,
+            interpret_escapes=False,
+            timeout=LIMIT_S,
+            log_callback=lambda entry, _service: logged.append((entry.level, entry.message)),
+            log_level=logging.DEBUG,
+        )
+        if result.status == AppriseResultStatus.SUCCESS:
+            return Sent(True)
+        if result.status == AppriseResultStatus.TIMEOUT:
+            return Sent(False, f"no answer within {LIMIT_S:g} s", lost=True)
+        return _failure(logged)
+
+
+def _failure(logged: Sequence[tuple[str, str]]) -> Sent:
+    """Return what may be said of a failure: a status, or known words. The message itself is among what is logged."""
+    warned = [line for level, line in logged if level in ("WARNING", "ERROR")]
+    status = next((match[1] for line in warned if (match := _STATUS.search(line))), None)
+    if status is not None:
+        return Sent(False, f"it answered {status}")
+    text = "\n".join([*warned, *(line for _, line in logged if _EXCEPTION.match(line))]).lower()
+    for word, cause, lost in _CAUSES:
+        if word in text:
+            return Sent(False, cause, lost=lost)
+    return Sent(False, "it did not accept it")
+
+
+def _opened(url: str, setting: str) -> Apprise:
+    with _loading, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # its own imports', of what later Pythons lack
+        for name in _LIBRARIES:
+            library = logging.getLogger(name)
+            library.propagate = False
+            if not library.handlers:
+                library.addHandler(logging.NullHandler())
+        logging.getLogger("apprise").setLevel(logging.DEBUG)  # for `_failure`, which reads what nobody else does
+        from apprise import Apprise, AppriseAsset
+
+        asset = AppriseAsset(
+            app_id="fedi-safety",
+            app_desc="fedi-safety",
+            app_url="",
+            image_url_mask="",
+            image_url_logo="",
+            async_mode=False,
+            http_redirects=False,
+            pgp_autogen=False,
+            pem_autogen=False,
+            allow_templates=False,
+            secure_logging=True,
+            service_timeout=LIMIT_S,
+        )
+        service = Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
+        if service is None:
+            remedy = "write it as apprise does (https://appriseit.com/services/), such as ntfys://host/topic"
+            raise ConfigError(setting, f"{shown(url)}... is no address that apprise knows, or lacks a part", remedy)
+        service.redirects = False
+        sender = Apprise(asset=asset)
+        sender.add(service)
+        return sender
