@@ -103,17 +103,18 @@ class Catalog:
                 known_list.name, "that list is fetched from a source", "give the file's list another name"
             )
 
-    def put(self, known_list: KnownList, entries: Iterable[Entry]) -> Imported:
+    def put(self, known_list: KnownList, items: Iterable[Entry | Withdrawn], *, some: bool = False) -> Imported:
         """Make this list what is given, in the place of whatever was on it; entries that stay keep their place.
 
         An entry is named by its kind, clip and id, or by its hash where it has no id; of several with one name the last
-        one counts. Blank pictures and hashes of the wrong length are refused and counted, not an error. A list that is
-        fetched from a source takes nothing else.
+        one counts, and none that is taken back. Blank pictures and hashes of the wrong length are refused and counted,
+        not an error. With `some` it is one if nothing at all is left. A list that is fetched from a source takes
+        nothing else.
         """
         self.check(known_list)
         with self._changing() as connection:
-            refused = staging.stage(connection, entries, self._path)
-            return self._apply(connection, known_list, refused, whole=True)
+            refused = staging.stage(connection, items, self._path)
+            return self._apply(connection, known_list, refused, whole=True, some=some)
 
     def change(self, name: str, added: Iterable[Entry], removed: Iterable[Entry] = ()) -> Imported:
         """Take entries off a list, then put others onto it; `removed` need only name theirs. The list must be there."""
@@ -135,16 +136,18 @@ class Catalog:
         *,
         after: str = "",
         whole: bool = False,
+        some: bool = False,
     ) -> Imported:
         """Bring onto a list what its source gave, and keep how far that was, in one step: both or nothing.
 
         `items` are taken in their order; what is withdrawn goes. With `whole` they are all of the list from now on.
-        `reached` is asked once they are at an end. Refused where the source was read on from `after` by somebody else.
+        `reached` is asked once they are at an end. Refused where the source was read on from `after` by somebody else,
+        and with `some` where nothing at all is left of them.
         """
         _check(known_list)
         with self._changing() as connection:
             refused = staging.stage(connection, items, self._path)
-            return self._apply(connection, known_list, refused, whole=whole, source=(after, reached()))
+            return self._apply(connection, known_list, refused, whole=whole, some=some, source=(after, reached()))
 
     def note(self, name: str, change: Callable[[SourceState | None], SourceState]) -> None:
         """Keep how a source is where no entry comes with it: what `change` makes of it, None where nothing is kept."""
@@ -290,17 +293,21 @@ class Catalog:
         refused: Counter[Refusal],
         *,
         whole: bool,
+        some: bool = False,
         drop: bool = False,
         source: tuple[str, SourceState] | None = None,
     ) -> Imported:
         with tables.explained(self._path):
-            doubled = staging.unique(connection)
+            doubled, withdrawn = staging.unique(connection)
             with sqlite_files.writing(connection):
                 changed = False
                 if isinstance(target, KnownList):
                     changed = self._describe(connection, target)
                 number = self._number(connection, target.name if isinstance(target, KnownList) else target)
                 done = staging.apply(connection, number, whole=whole)
+                if some and not done.accepted:
+                    name = target.name if isinstance(target, KnownList) else target
+                    raise KnownUsageError(name, _nothing(refused, withdrawn), "the lists are as they were")
                 upkeep.extend(connection, self._folder, done.fresh)
                 if source is not None:
                     self._reach(connection, *source, done)
@@ -309,7 +316,7 @@ class Catalog:
                     progress.forget(connection, str(target))
                 else:
                     self._touch(connection, number, changed or done.fresh or done.gone)
-        return Imported(done.accepted, done.added, done.replaced + doubled, done.removed, dict(refused))
+        return Imported(done.accepted, done.added, done.replaced + doubled, done.removed, withdrawn, dict(refused))
 
     def _reach(self, connection: sqlite3.Connection, after: str, state: SourceState, done: staging.Applied) -> None:
         """Keep how far a source was read. Raises `KnownError` if that was not from where it had been read to."""
@@ -363,6 +370,14 @@ class Catalog:
             exact_only=sum(few or 0 for _, _, few, _ in counted),
             expired=sum(expired or 0 for _, _, _, expired in counted),
         )
+
+
+def _nothing(refused: Counter[Refusal], withdrawn: int) -> str:
+    """Return why nothing of what was given is on a list."""
+    if not refused:
+        return f"all that was given is taken back in it ({withdrawn})" if withdrawn else "nothing was given"
+    refusal, count = refused.most_common(1)[0]
+    return f"nothing that was given can be on it: {count} refused, {refusal.value}"
 
 
 def _no_list(name: str) -> KnownUsageError:

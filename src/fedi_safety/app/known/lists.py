@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fedi_safety.core.types import Hashes
     from fedi_safety.known.catalog import Catalog
     from fedi_safety.known.formats import Reading
-    from fedi_safety.known.records import Imported
+    from fedi_safety.known.records import Imported, Withdrawn
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,9 @@ DISMISSED = "dismissed"
 
 REMOVED = "removed"
 """The list of what was condemned and removed on this machine, by its descriptors alone."""
+
+OWN = (DISMISSED, REMOVED)
+"""The lists that this machine makes itself; no file, source or publisher may have such a name."""
 
 DISMISSED_DISTANCE = 15
 """As wide as a picture that was encoded or scaled anew, and hardly wider."""
@@ -69,12 +72,15 @@ def find_list(catalog: Catalog, name: str) -> KnownList | None:
     return next((known for known in catalog.lists() if known.name == name), None)
 
 
-def entries_of(reading: Reading, taken: Taken, categories: Sequence[str] = ()) -> Iterator[Entry]:
-    """Yield a reading's entries and count them, those of the wanted categories where some are named.
+def items_of(reading: Reading, taken: Taken, categories: Sequence[str] = ()) -> Iterator[Entry | Withdrawn]:
+    """Yield what a reading has and count its entries, those of the wanted categories where some are named.
 
     Raises `KnownUsageError` at the end of a file that has none, so that the list stays as it was.
     """
     for entry in reading:
+        if not isinstance(entry, Entry):
+            yield entry
+            continue
         if categories and entry.category not in categories:
             taken.left_out += 1
             continue
@@ -112,18 +118,18 @@ def take_in(
     _refuse_own(catalog, known.name)
     catalog.check(known)
     taken = Taken(known)
-    entries = entries_of(reading, taken, categories)
+    items = items_of(reading, taken, categories)
     if dry_run:
 
         def put(beside: Catalog) -> Imported:
-            imported = beside.put(known, entries)
+            imported = beside.put(known, items, some=True)
             keep_dismissals(ledger, catalog, into=beside)
             return imported
 
         with tried(catalog, put) as (lists, taken.imported):
             taken.applied = apply(settings, ledger, lists, (known.name,), dry_run=True)
         return taken
-    taken.imported = catalog.put(known, entries)
+    taken.imported = catalog.put(known, items, some=True)
     keep_dismissals(ledger, catalog)
     taken.applied = apply(settings, ledger, Current(catalog), (known.name,), about=known.name)
     catalog.merge()  # last: what was found is on record, and who looks up meanwhile does not wait
@@ -154,9 +160,13 @@ def _refuse_own(catalog: Catalog, name: str) -> None:
         publisher = name.partition("/")[0]
         remedy = f"take another name, or leave the publisher: {hint('hashes leave {}', publisher)}"
         raise KnownUsageError(name, f"is a list of the publisher {publisher}, kept as that one says", remedy)
-    if name in (DISMISSED, REMOVED):
-        cause = f"that list is made from what was {name} here, and is not given away"
-        raise KnownUsageError(name, cause, f"take another name, or see {hint('dismiss KEY')}")
+    if name in OWN:
+        raise KnownUsageError(name, own_cause(name), f"take another name, or see {hint('dismiss KEY')}")
+
+
+def own_cause(name: str) -> str:
+    """Return why nothing else may have the name of an own list."""
+    return f"that list is made from what was {name} here, and is not given away"
 
 
 def apply(

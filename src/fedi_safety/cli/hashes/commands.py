@@ -111,7 +111,7 @@ def import_list(
                 "removed": done.removed,
                 "refused": {refusal.name.lower(): number for refusal, number in done.refused.items()},
                 "unusable": dict(reading.flaws),
-                "withdrawn": reading.withdrawn,
+                "withdrawn": done.withdrawn,
                 "applied": taken.applied.as_json(),
             }
         )
