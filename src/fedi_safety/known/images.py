@@ -9,11 +9,10 @@ import hashlib
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,7 +31,10 @@ from fedi_safety.known.index.segment import Segment
 from fedi_safety.known.records import WHOLE_BITS
 
 MOST_HITS = 100
-"""So many entries of one list are named for one picture, the nearest ones; every list that has one is named."""
+"""So many pictures of one list are named for one picture, the nearest ones; every list that has one is named."""
+
+MOST_CLIPS = 10_000
+"""Of so many clips of one list a frame is named for one picture, the nearest one of each."""
 
 _WAIT_S = 30.0
 _RACES = 10
@@ -110,8 +112,9 @@ class Images:
     def near(self, hashes: NDArray[np.uint8]) -> list[Sequence[Hit]]:
         """Return for each PDQ, a row of 32 bytes, the entries within their list's distance, the nearest first.
 
-        Exact within the distance: no list is missed that has such an entry; of one list at most `MOST_HITS` are named.
-        Raises `Unscannable` where the lists cannot be read.
+        Exact within the distance: no list is missed that has such an entry, and no listed clip that has such a frame.
+        Of one list at most `MOST_HITS` pictures are named, however many frames of clips are nearer, and of clips one
+        frame each. Raises `Unscannable` where the lists cannot be read.
         """
         return self._steady(self._whole, partial(self._near, words(hashes)))
 
@@ -134,8 +137,7 @@ class Images:
         if live and len(asked):
             columns = [self._found(part, asked, live) for part in view.index]
             for query, number, rows, distances in _groups([found for found in columns if len(found)]):
-                found = self._hits(live[number], rows, distances)
-                hits[query] += islice(found, MOST_HITS)
+                hits[query] += _bounded(self._hits(live[number], rows, distances))
         return [sorted(found, key=lambda hit: (hit.distance, hit.list, hit.entry)) for found in hits]
 
     def alike(self, descriptors: NDArray[np.uint8], model: str, distance: int) -> list[Sequence[Hit]]:
@@ -293,6 +295,23 @@ def _groups(columns: list[NDArray[np.int64]]) -> Iterator[tuple[int, int, Number
     starts = np.flatnonzero(np.diff(query, prepend=-1) | np.diff(lists, prepend=-1))
     for first, last in zip(starts, [*starts[1:], len(query)], strict=True):
         yield int(query[first]), int(lists[first]), rows[first:last], distances[first:last]
+
+
+def _bounded(hits: Iterable[Hit]) -> Iterator[Hit]:
+    """Give of one list's hits, the nearest first, so many that none is hidden by others that decide something else.
+
+    A picture is met by any one of its entries; a clip by a frame for each of the content's, so that one suffices.
+    """
+    pictures = 0
+    clips: set[str] = set()
+    for hit in hits:
+        if hit.clip:
+            if hit.clip not in clips and len(clips) < MOST_CLIPS:
+                clips.add(hit.clip)
+                yield hit
+        elif pictures < MOST_HITS:
+            pictures += 1
+            yield hit
 
 
 def hit_of(known_list: KnownList, row: Sequence[Any], distance: int) -> Hit:

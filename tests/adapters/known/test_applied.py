@@ -316,9 +316,20 @@ def test_a_clip_is_met_backwards_as_a_scan_meets_it(world: World) -> None:
     world.judged("flicker", shown[:2] * 4)
     world.judged("slow", [each for each in shown[:4] for _ in range(2)] + [pdq()])
     world.judged("part", [*shown[:3], *(pdq() for _ in range(2))])
+    world.judged("covered", shown[:3], cover=pdq())
+    world.judged("cover of it", [*shown[:2], *(pdq() for _ in range(1))], cover=shown[2])
     frames = [Entry(HashKind.PDQ, each, f"c@{i}", clip="c") for i, each in enumerate(shown)]
     world.take(THEIRS, *frames)
-    assert world.planned() == ["slow"]
+    assert world.planned() == ["covered", "slow"]
+
+
+def test_a_listed_picture_is_met_by_the_cover_of_a_clip(world: World) -> None:
+    one = pdq()
+    world.judged("covered", [pdq(), pdq()], cover=flipped(one, 5))
+    world.take(THEIRS, Entry(HashKind.PDQ, one, "1"))
+    assert world.planned() == ["covered"]
+    (content, _, _) = world.ledger.contents([sha("covered")])[sha("covered")]
+    assert content.scores.signals["known.block"].frame == 4
 
 
 def moved(digest: bytes, bits: int) -> bytes:

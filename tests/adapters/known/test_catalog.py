@@ -229,6 +229,22 @@ def test_of_very_many_hits_the_nearest_are_named_and_no_list_is_missed(catalog: 
     assert hits[-1].effect is Effect.NEGATIVE
 
 
+def test_no_picture_and_no_clip_of_a_list_is_hidden_by_nearer_frames_of_its_clips(
+    catalog: Catalog, small_segments: None
+) -> None:
+    """A frame that very many clips show, such as a maker's sign, would hide what is listed as a picture."""
+    frames = [
+        Entry(HashKind.PDQ, altered(MANY[0], n % 3, seed=n).tobytes(), f"{n}", clip=f"c{n // 3}")
+        for n in range(3 * (MOST_HITS + 20))
+    ]
+    whole = [each for each in frames if int.from_bytes(each.hash).bit_count() >= WHOLE_BITS]
+    catalog.put(KnownList("both"), [*frames, *entries(altered(MANY[0], 30)[None])])
+    (hits,) = catalog.images().near(MANY[:1])
+    assert [hit.distance for hit in hits if not hit.clip] == [30]
+    clips = [hit.clip for hit in hits if hit.clip]
+    assert sorted(clips) == sorted({each.clip for each in whole}) and len(clips) > MOST_HITS
+
+
 def test_after_any_changes_the_answers_are_those_of_the_lists_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_segments: None
 ) -> None:

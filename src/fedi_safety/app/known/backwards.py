@@ -327,7 +327,7 @@ class _Changing:
         met = {(hit.list, hit.entry) for hits in pictures.values() for hit in hits}
         for frame, hit in kept:
             if (hit.list, hit.entry) not in met:
-                pictures.setdefault(frame, []).append(hit)
+                pictures.setdefault(~frame if ~frame in pictures else frame, []).append(hit)  # of a cover: ~frame
         if spoken:
             exact, pictures = _accusing(exact), {frame: _accusing(hits) for frame, hits in pictures.items()}
         rows = content.scores.frames.rows() if content.scores.frames is not None else ()

@@ -281,7 +281,7 @@ def _dismissed_entries(ledger: WholeLedger) -> Iterator[Entry]:
             yield Entry(HashKind.SHA256, sha256, id=sha256.hex())
             for picture in hashes[sha256].pictures if sha256 in hashes else ():
                 if picture.quality >= LEAST_QUALITY:
-                    name = f"{sha256.hex()}@{picture.frame}"
+                    name = f"{sha256.hex()}@{picture.index}"
                     yield Entry(HashKind.PDQ, picture.pdq, id=name, quality=picture.quality)
             yield from _described(sha256, hashes.get(sha256))
 
