@@ -378,15 +378,34 @@ def test_of_two_dismissals_at_once_none_is_lost(world: World, monkeypatch: pytes
     assert names == {sha("a").hex(), sha("b").hex()}
 
 
+def met_turned(world: World, key: str, entry: str, frame: int = 0) -> None:
+    """Write down what a scan does that found a content's frame mirrored on the list `theirs`."""
+    content, judgement, _ = world.ledger.contents([sha(key)])[sha(key)]
+    hit = Signal(1.0, frame, matches=(Match("theirs", entry, 6, "mirrored"),))
+    scores = replace(content.scores, signals={**content.scores.signals, "known.block": hit, "known.match": hit})
+    condemned = Rematch(sha(key), scores, replace(judgement, verdict=Verdict.BLOCK))
+    world.ledger.rematch(world.ledger.begin_run("scan", world.url, {}), [condemned])
+
+
+def test_a_cover_that_met_an_entry_turned_is_no_moment_either(world: World) -> None:
+    shown = [pdq() for _ in range(3)]
+    world.judged("covered", shown, cover=pdq())
+    world.take(THEIRS, Entry(HashKind.PDQ, pdq(), "1"))
+    met_turned(world, "covered", "1", frame=6)
+    clip = [Entry(HashKind.PDQ, each, f"c@{i}", clip="c") for i, each in enumerate(shown)]
+    world.take(KnownList("clips"), *clip)
+    (content, _, _) = world.ledger.contents([sha("covered")])[sha("covered")]
+    signal = content.scores.signals["known.block"]
+    assert {match.list for match in signal.matches} == {"clips"}, "all of its three moments, each at distance 0"
+    world.take(THEIRS, Entry(HashKind.PDQ, pdq(), "2"))
+    assert (world.verdict("covered"), world.planned()) == (BLOCK, ["covered"]), "for the clip alone"
+
+
 def test_a_clip_that_met_an_entry_turned_stays_as_long_as_its_entry(world: World) -> None:
     frames = [Entry(HashKind.PDQ, pdq(), f"c@{i}", clip="c") for i in range(4)]
     world.judged("mirrored", [pdq() for _ in range(4)])
     world.take(THEIRS, *frames)
-    content, judgement, _ = world.ledger.contents([sha("mirrored")])[sha("mirrored")]
-    hit = Signal(1.0, 0, matches=(Match("theirs", "c", 6, "mirrored"),))
-    scores = replace(content.scores, signals={**content.scores.signals, "known.block": hit, "known.match": hit})
-    condemned = Rematch(sha("mirrored"), scores, replace(judgement, verdict=Verdict.BLOCK))
-    world.ledger.rematch(world.ledger.begin_run("scan", world.url, {}), [condemned])
+    met_turned(world, "mirrored", "c")
     world.take(THEIRS, *frames)
     assert (world.verdict("mirrored"), world.planned()) == (BLOCK, ["mirrored"])
     world.take(THEIRS, Entry(HashKind.PDQ, pdq(), "1"))
