@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, select, update
+from sqlalchemy import Connection, TextClause, and_, bindparam, func, select, text, update
 
 from fedi_safety.core.decide import lists_behind
 from fedi_safety.core.enums import PlanState, Verdict
@@ -17,6 +17,7 @@ from fedi_safety.core.types import Object
 from fedi_safety.ledger import codec, planning, verdicts
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.schema import (
+    NAMES_AN_ENTRY,
     State,
     acts,
     confirmations,
@@ -40,9 +41,9 @@ _SCORES = (
 _UNDECIDED = update(contents).where(_c.id == bindparam("row")).values(decided=False)
 
 
-def names_an_entry() -> ColumnElement[bool]:
-    """Return the condition that a signal's cell has matches: only these are arrays in an array (`codec.further`)."""
-    return _c.signals.like('%[["%')
+def names_an_entry() -> TextClause:
+    """Return the condition that a content meets a list, in the words of the index of those that do."""
+    return text(f"contents.{NAMES_AN_ENTRY}")
 
 
 def rematch(connection: Connection, at: float, run: int, found: Sequence[Rematch]) -> None:
