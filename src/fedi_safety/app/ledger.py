@@ -59,7 +59,7 @@ def known_stores(settings: Settings) -> list[str]:
         ledger.dispose()
 
 
-def open_upload_ledger(settings: Settings) -> UploadLedger:
+def open_upload_ledger(settings: Settings) -> WholeLedger:
     """Open the configured ledger for the gate. Raises `LedgerError` or `LedgerUsageError`.
 
     Embeddings are not kept: they would go with the last object that has a content, and an upload has none yet.

@@ -62,7 +62,7 @@ def apply(
     yes: YesOption = False,
 ) -> int:
     """Name what dry runs planned for a store and nobody dismissed, and do it. Opens no picture but what it removes."""
-    from fedi_safety.app.known.lists import keep_removals
+    from fedi_safety.app.known.lists import apply_ended, keep_removals
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.app.stores import targets
 
@@ -71,6 +71,7 @@ def apply(
     with ExitStack() as closing:
         records = open_settings_ledger(sh.settings)
         closing.callback(records.dispose)
+        apply_ended(sh.settings, records)
         found = []
         for target in targets(sh.settings, store):
             found.append((target, target.open()))

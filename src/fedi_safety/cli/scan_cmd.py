@@ -140,7 +140,7 @@ def run_scan(
     """
     from fedi_safety.app.acts import act_for
     from fedi_safety.app.engine import open_engine
-    from fedi_safety.app.known.lists import keep_removals
+    from fedi_safety.app.known.lists import apply_ended, keep_removals
     from fedi_safety.app.ledger import SharedRunLock, open_settings_ledger
     from fedi_safety.cli.text.progress import waiting
     from fedi_safety.core.runs import ScanRequest
@@ -153,6 +153,7 @@ def run_scan(
         passes.extend(_Pass(target, closing.enter_context(_opened(target))) for target in chosen)
         ledger = open_settings_ledger(sh.settings)
         closing.callback(ledger.dispose)
+        apply_ended(sh.settings, ledger)
         for each in passes:
             store = each.store
             each.target = settled(sh, ledger, each.target, store, dry_run=wanted["dry_run"], given=given)
@@ -160,7 +161,7 @@ def run_scan(
             each.request = ScanRequest(store.url, act=act, beside=len(passes), keys=keys, **wanted)
         judging = sh.settings.model_copy(update={"detectors": ["known"]}) if wanted.get("hashes_only") else sh.settings
         with waiting("loading models", quiet=sh.quiet):
-            engine = open_engine(judging)
+            engine = open_engine(judging, ledger.had_lists)
         closing.callback(engine.close)
         lock = SharedRunLock(ledger)
         with _live(sh) as live:

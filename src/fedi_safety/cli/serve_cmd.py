@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -87,6 +88,7 @@ def run_serve(sh: Shell) -> int:
 
     from fedi_safety.app.acts import act_for
     from fedi_safety.app.consent import remembered
+    from fedi_safety.app.known.lists import apply_ended
     from fedi_safety.app.ledger import open_upload_ledger
     from fedi_safety.app.stores import upload_store
     from fedi_safety.cli.consent import tell_others
@@ -119,7 +121,7 @@ def run_serve(sh: Shell) -> int:
             }
             serving = Serving(
                 settings, records, policy, listener, reload=lambda: load_policy(settings.policy),
-                upstream_listeners=upstreams,
+                upstream_listeners=upstreams, ended=partial(apply_ended, settings, records),
             )  # fmt: skip
             for line in _beginning(gate, listener, upstreams, policy.name, records.name):
                 sh.note(line)

@@ -21,7 +21,7 @@ from fedi_safety.core import sqlite_files
 from fedi_safety.core.errors import KnownError, KnownUsageError
 from fedi_safety.core.known.types import Entry, HashKind, Hit, KnownList
 from fedi_safety.core.wording.hints import hint
-from fedi_safety.known import backwards, progress, staging, tables, upkeep
+from fedi_safety.known import backwards, ending, progress, staging, tables, upkeep
 from fedi_safety.known.backwards import Page, Pages
 from fedi_safety.known.images import Images
 from fedi_safety.known.progress import SourceState
@@ -67,9 +67,12 @@ class Catalog:
                 self._writer.close()
                 self._writer = None
 
-    def images(self) -> Images:
-        """Return an open reader of all lists, which sees what changes."""
-        return Images(self._folder, now=self._now)
+    def images(self, *, expected: bool = False) -> Images:
+        """Return an open reader of all lists, which sees what changes.
+
+        Where lists are `expected`, and there never were any in the folder, that is an error and not none.
+        """
+        return Images(self._folder, now=self._now, expected=expected)
 
     def lists(self) -> tuple[KnownList, ...]:
         """Return the lists, by their names; those that have expired as well."""
@@ -94,6 +97,26 @@ class Catalog:
         """Whether there ever was a list here, one that was dropped since as well. Raises `KnownError`."""
         with tables.explained(self._path):
             return tables.identity(self._path) is not None
+
+    def begin(self) -> None:
+        """Make the folder for lists where there is none. What had met lists that are not there meets none then."""
+        with self._changing():
+            pass
+
+    def ended(self, ledger: str) -> bool:
+        """Whether a list or an entry ended since `note_ended` for this ledger."""
+        with self._reading() as connection:
+            return connection is not None and ending.any_ended(connection, ledger, self._now())
+
+    def next_end(self) -> float | None:
+        """Return when the next list or entry ends, in seconds since 1970; None where none does."""
+        with self._reading() as connection:
+            return None if connection is None else ending.next_end(connection, self._now())
+
+    def note_ended(self, ledger: str, until_s: float) -> None:
+        """Note that what ended up to then was applied to what this ledger has."""
+        with self._changing() as connection, tables.explained(self._path), sqlite_files.writing(connection):
+            ending.note(connection, ledger, until_s)
 
     def check(self, known_list: KnownList) -> None:
         """Refuse what cannot be put: a list with impossible terms, or one that is fetched. Raises `KnownUsageError`."""

@@ -23,6 +23,7 @@ from fedi_safety.core.enums import Reason
 from fedi_safety.core.errors import KnownError, Unscannable
 from fedi_safety.core.known.types import HashKind, Hit, KnownList
 from fedi_safety.core.types import Fingerprints
+from fedi_safety.core.wording.hints import hint
 from fedi_safety.known import tables, upkeep
 from fedi_safety.known.index import segment
 from fedi_safety.known.index.chunks import RADIUS, Numbers, words
@@ -35,6 +36,14 @@ MOST_HITS = 100
 
 MOST_CLIPS = 10_000
 """Of so many clips of one list a frame is named for one picture, the nearest one of each."""
+
+GONE = "is not there any more, and there were lists"
+
+
+def begin_anew() -> str:
+    """Return what a person is to do about lists that are gone."""
+    return f"bring the folder back, import lists again, or begin without any: {hint('hashes verify --repair')}"
+
 
 _WAIT_S = 30.0
 _RACES = 10
@@ -61,10 +70,14 @@ class View:
 
 
 class Images:
-    """The lists in a folder, open for reading. `now` gives seconds since 1970, for what expires."""
+    """The lists in a folder, open for reading. `now` gives seconds since 1970, for what expires.
 
-    def __init__(self, folder: Path, *, now: Callable[[], float] = time.time) -> None:
+    Where lists are `expected`, a folder without any says nothing of what is on them: it is gone, or not mounted.
+    """
+
+    def __init__(self, folder: Path, *, now: Callable[[], float] = time.time, expected: bool = False) -> None:
         """Open nothing yet: where there is no list now there may be one later."""
+        self._expected = expected
         self._folder = folder
         self._path = folder / tables.FILE
         self._now = now
@@ -181,10 +194,8 @@ class Images:
         """Return the lists as they are now. Raises `KnownError`."""
         with self._lock, tables.explained(self._path):
             identity = tables.identity(self._path)
-            if identity is None and self._identity is not None:
-                raise KnownError(
-                    str(self._path), "is not there any more", "bring the folder back, or start anew without it"
-                )
+            if identity is None and (self._expected or self._identity is not None):
+                raise KnownError(str(self._path), GONE, begin_anew())
             if identity != self._identity or (self._connection is None and identity is not None):
                 self.close()
                 self._connection = tables.connect(self._folder, wait_s=_WAIT_S)

@@ -26,6 +26,7 @@ from fedi_safety.ledger.schema import (
     judgements,
     objects,
     plans,
+    runs,
     stores,
 )
 from fedi_safety.ledger.statistics import let_go
@@ -97,6 +98,14 @@ class MatchSide:
         """Yield the contents, by their numbers, whose scores name an entry of a list."""
         for row in self._numbered_rows(select(_c.id).where(names_an_entry()), _c.id):
             yield row.id
+
+    def had_lists(self) -> bool:
+        """Whether what was judged was ever compared with a list, or met one."""
+        of_a_list = runs.c.settings.like('%"list":"%'), runs.c.settings.not_like('%"list":""%')
+        compared = select(runs.c.id).where(runs.c.kind == "hashes", *of_a_list).limit(1)
+        met = select(_c.id).where(names_an_entry()).limit(1)
+        with self.database.read() as connection:
+            return any(connection.execute(query).first() is not None for query in (met, compared))
 
     def hits_by_list(self) -> dict[str, ListHits]:
         """Count the contents that meet entries, by list."""
