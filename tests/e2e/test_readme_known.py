@@ -22,8 +22,10 @@ from support.serving import gate
 
 PICTRS, GATE = "pictrs+http://127.0.0.1:8080", "https://safety.one.example"
 KEY = "the-key-of-your-pict-rs"
-NAMES = re.compile(r"[0-9a-f]{64,80}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|RW[\w+/]{54}|fss_[\w-]{20,}|(?<=link )[0-9a-f]{16}")
-"""What the program names its own way each time: stored pictures by their bytes, entries, keys, tokens, links of a chain."""
+NAMES = re.compile(
+    r"[0-9a-f]{64,80}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|RW[\w+/]{54}|fss_[\w-]{20,}|(?<=link )[0-9a-f]{16}"
+)
+"""What is named another way each time: stored pictures by their bytes, entries, keys, tokens, links of a chain."""
 
 
 class Story:
@@ -123,7 +125,9 @@ def test_the_story_of_a_known_picture_goes_as_the_readme_tells_it(tmp_path: Path
     with Image.open(BytesIO(draw_test_card())) as card:
         (two / "files" / "copy.webp").write_bytes(saved(card.convert("RGB"), "WEBP", 60))
     home = Path.home() / ".local/share/fedi-safety"
-    with gate(tmp_path / "gate", whole={"sharing": {"name": "one.example"}, "ledger": str(home / "ledger.db")}) as serving:
+    with gate(
+        tmp_path / "gate", whole={"sharing": {"name": "one.example"}, "ledger": str(home / "ledger.db")}
+    ) as serving:
         story.places = {**story.places, GATE: f"http://127.0.0.1:{serving.port}"}
         story.follow(1)
         (two / "files" / "copy.webp").unlink()  # so that nothing could read it

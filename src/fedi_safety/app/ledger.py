@@ -10,7 +10,7 @@ from pathlib import Path
 from fedi_safety.config.locations import default_ledgers, expanded, ledger_path
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import LedgerUsageError
-from fedi_safety.core.ledger.ports import Ledger, UploadLedger, WholeLedger
+from fedi_safety.core.ledger.ports import Ledger, WholeLedger
 from fedi_safety.core.ledger.records import Verification
 
 _UPLOAD_BUSY_S = 1.5  # how long a write waits for another program's: somebody waits for the answer

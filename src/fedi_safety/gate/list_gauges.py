@@ -60,10 +60,14 @@ class ListGauges:
         )
         self._publisher_gauges = (
             m.labelled("known_publisher_age_seconds", "Since a publisher's list was last read.", _PUBLISHER),
-            m.labelled("known_publisher_failing", "1 if it could not be read, or was refused, the last time.", _PUBLISHER),
+            m.labelled(
+                "known_publisher_failing", "1 if it could not be read, or was refused, the last time.", _PUBLISHER
+            ),
             m.labelled("known_publisher_entries", "Its entries in force, those that wait too.", _PUBLISHER),
             m.labelled("known_publisher_waiting", "Of these, those that wait.", _PUBLISHER),
-            m.labelled("known_publisher_held", "Its entries that are held, for they meet what is harmless.", _PUBLISHER),
+            m.labelled(
+                "known_publisher_held", "Its entries that are held, for they meet what is harmless.", _PUBLISHER
+            ),
         )
 
     async def run(self) -> None:

@@ -64,7 +64,9 @@ def test_blank_pictures_are_hashed_and_compared_with_nothing() -> None:
 
 
 @pytest.mark.parametrize("lists", [[], [listed("b", Effect.BLOCK, picture_entry(drawn(9), "9"))]])
-def test_a_picture_that_comes_with_what_moves_is_told_from_its_moments(lists: list[tuple[KnownList, list[Entry]]]) -> None:
+def test_a_picture_that_comes_with_what_moves_is_told_from_its_moments(
+    lists: list[tuple[KnownList, list[Entry]]],
+) -> None:
     known = Known(StandInLists(*lists))
     cover, moment = replace(frame(8, drawn(1)), place=Place(part=Part.COVER)), frame(2, drawn(2))
     moving = known.pictures([cover, replace(moment, place=Place(time_s=1.0))])

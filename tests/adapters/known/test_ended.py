@@ -198,9 +198,7 @@ def test_where_lists_are_gone_no_source_makes_others_in_their_place(
     assert any("there were lists" in message for message in caplog.messages)
 
 
-def test_a_person_can_begin_without_the_lists_that_are_gone(
-    world: World, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_person_can_begin_without_the_lists_that_are_gone(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     gone(world)
     for command in (["hashes", "verify"], ["hashes", "match"], ["hashes", "fetch"]):
         assert called(world, *command) == 3

@@ -21,7 +21,6 @@ from fedi_safety.known.sources import ListSource, fetching
 from support.judged_before import World, flipped, pdq
 from support.servers.publishers import File, Publisher, bomb, cut, serving, status
 
-
 BLANK = b"pdq " + b"0" * 64 + b"\n"
 
 

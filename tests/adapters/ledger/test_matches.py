@@ -101,9 +101,7 @@ def test_hits_count_once_for_each_list(ledger: SqlLedger) -> None:
 
 
 @pytest.mark.parametrize("name", ["matched", "hits_by_list", "cleared"])
-def test_what_met_a_list_is_found_without_a_look_at_what_did_not(
-    ledger: SqlLedger, name: str
-) -> None:
+def test_what_met_a_list_is_found_without_a_look_at_what_did_not(ledger: SqlLedger, name: str) -> None:
     """Reports and metrics ask for it; ten million contents that met nothing must cost them nothing."""
     record(ledger, "a", HITTING, BLOCK)
     record(ledger, "b", PLAIN, CLEAR)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fedi_safety.app.known.lists import describe, drop, find_list
 from fedi_safety.app.sharing.figures import publisher_figures
-from fedi_safety.app.sharing.subscribing import fetch, leave, open_publishers, settled, standings
+from fedi_safety.app.sharing.subscribing import Brought, fetch, leave, open_publishers, settled, standings
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import KnownError, KnownUsageError, SharingError
 from fedi_safety.core.known.types import Effect, HashKind, KnownList
@@ -75,10 +76,11 @@ def test_a_watch_says_what_publishers_bring_what_is_held_and_what_is_planned(
         publisher.lists(more(picture, 2) if publisher is two else picture)
     two.lists(cat)
     servers = {each.name: each for each in (one, two)}
-    monkeypatch.setattr(
-        watched, "read_on",
-        lambda *given, now: fetch(*given, now=me.now, server=servers[given[-1]].server()),
-    )  # fmt: skip
+
+    def read_on(*given: Any, **_: object) -> Brought:
+        return fetch(*given, now=me.now, server=servers[given[-1]].server())
+
+    monkeypatch.setattr(watched, "read_on", read_on)
     clock = TickingClock(AT + 7200)
     three.clock[0] = AT + 7200
     for publisher in (one, two):

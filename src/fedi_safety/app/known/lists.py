@@ -236,9 +236,9 @@ def apply_ended(settings: Settings, ledger: WholeLedger, *, now: Callable[[], fl
         if not catalog.ended(ledger.name):
             return None
         until_s = now()
-        changed = next(ledger.matched(), None) is not None and apply(
-            settings, ledger, Current(catalog), dry_run=True
-        ).changed
+        changed = (
+            next(ledger.matched(), None) is not None and apply(settings, ledger, Current(catalog), dry_run=True).changed
+        )
         applied = apply(settings, ledger, Current(catalog)) if changed else None
         catalog.note_ended(ledger.name, until_s)
         return applied

@@ -70,7 +70,7 @@ class Segment:
         """
         for path, inode, size in self.files:
             try:
-                now = os.stat(path)
+                now = path.stat()
             except OSError:
                 continue
             if now.st_ino == inode and now.st_size < size:
