@@ -433,7 +433,7 @@ def test_what_is_withdrawn_goes_by_the_publishers_clock_else_by_the_order(tmp_pa
 @pytest.mark.parametrize("taken_back", [False, True])
 def test_a_list_of_which_nothing_is_left_does_not_take_the_place_of_one(tmp_path: Path, taken_back: bool) -> None:
     blank, whole = (Entry(HashKind.PDQ, value, "1") for value in (bytes(32), MANY[0].tobytes()))
-    given = [whole, Withdrawn("1")] if taken_back else [blank]
+    given: list[Entry | Withdrawn] = [whole, Withdrawn("1")] if taken_back else [blank]
     with Catalog(tmp_path) as catalog:
         catalog.put(KnownList("mine"), entries(MANY[:3]))
         with pytest.raises(KnownUsageError, match="taken back" if taken_back else "1 refused, fewer than 100"):
