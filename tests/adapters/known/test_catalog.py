@@ -372,15 +372,23 @@ def test_lists_of_a_later_version_or_another_program_are_left_alone(catalog: Cat
     writer.close()
 
 
+def without_ends(connection: sqlite3.Connection) -> None:
+    """Take away what the fourth version has."""
+    connection.execute("DROP INDEX entries_ending")
+    connection.execute("DROP TABLE ended")
+
+
 def test_lists_of_an_earlier_version_are_read_and_brought_up_to_date(tmp_path: Path) -> None:
     with Catalog(tmp_path) as catalog:
         catalog.put(KnownList("old"), entries(pdqs(3)))
     with closing(sqlite3.connect(tmp_path / tables.FILE, isolation_level=None)) as connection:
         for column in ("circle", "agreeing", "waiting"):
             connection.execute(f"ALTER TABLE lists DROP COLUMN {column}")
+        without_ends(connection)
         connection.execute("PRAGMA user_version = 2")
     with Catalog(tmp_path) as catalog:
         assert catalog.lists() == (KnownList("old"),)
+        assert catalog.next_end() is None and not catalog.ended("ledger")
         assert len(list(catalog.entries("old"))) == 3
         told = KnownList("old", group="friends", agreeing=2, waiting=True)
         catalog.describe(told)
@@ -450,6 +458,7 @@ def test_lists_of_the_first_version_are_read_and_learn_of_sources_when_they_are_
         for column in ("circle", "agreeing", "waiting"):
             connection.execute(f"ALTER TABLE lists DROP COLUMN {column}")
         connection.execute("DROP TABLE sources")
+        without_ends(connection)
         connection.execute("PRAGMA user_version = 1")
     with Catalog(tmp_path) as catalog:
         assert (catalog.sources(), [known.name for known in catalog.lists()]) == ((), ["mine"])
