@@ -170,7 +170,7 @@ class Images:
                 for query, place, off in meet(asked, stored, distance)
             ]
             for query, _, some, distances in _groups([found for found in met if len(found)]):
-                hits[query] += islice(self._hits(known_list, some, distances), MOST_HITS)
+                hits[query] += _bounded(self._hits(known_list, some, distances))
         return [sorted(found, key=lambda hit: (hit.distance, hit.list, hit.entry)) for found in hits]
 
     def _described(self, view: View, number: int, model: str) -> _Described:

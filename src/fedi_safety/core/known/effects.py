@@ -51,12 +51,10 @@ def effects(exact: Iterable[Hit], pictures: Mapping[int, Sequence[Hit]]) -> dict
     """Return by effect what counts, the nearest first.
 
     `exact` are the hits of the content's bytes; `pictures` has for every picture that was compared, by its frame as in
-    `PictureHash`, its hits, empty where there are none. Where bytes or a picture meet a negative entry, no perceptual match of
-    that picture counts; an exact hit of another list still does. A negative descriptor, which sees likeness from
-    farther off, holds back descriptors alone. A listed clip is met where its `share` of all
     `PictureHash`, its hits, empty where there are none. Where bytes or a picture meet a negative entry, no perceptual
-    match of that picture counts; an exact hit of another list still does. A listed clip is met where its `share` of all
-    moments, and three of them, meet it; what is attached is compared with listed pictures alone.
+    match of that picture counts; an exact hit of another list still does. A negative descriptor, which sees likeness
+    from farther off, holds back descriptors alone. A listed clip is met where its `share` of all moments, and three of
+    them, meet it; what is attached is compared with listed pictures alone.
 
     What publishers list blocks where so many groups of them list the same picture as their lists want, else it is for
     review; entries that wait do nothing then. What one of them calls harmless is for review instead of blocked, and
