@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import socket
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ import pytest
 
 from support.corpus.photos import jpeg_bytes
 from support.program import FACES, program
+from support.servers.fronts import TEMPORARY, front_server, place_for
 from support.servers.gate import GateServer, gate_server, worker_process
-from support.servers.pictrs import free_port
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("gate.md", "api.md")
@@ -76,51 +75,10 @@ def test_every_curl_example_does_as_shown(folder: Path, gate: GateServer) -> Non
 
 # --- nginx
 
-_NGINX = """\
-daemon off;
-pid {place}/pid;
-error_log {place}/error.log;
-events {{}}
-http {{
-    {paths}
-    server {{
-        listen 127.0.0.1:{port};
-        {snippet}
-    }}
-}}
-"""
-_TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A directory that nginx' workers, which are another user, can write to."""
-    folder = tmp_path / "nginx"
-    folder.mkdir()
-    for parent in (folder, *folder.parents):
-        if parent.stat().st_uid == folder.stat().st_uid and parent != Path("/"):
-            parent.chmod(parent.stat().st_mode | 0o055)
-    return folder
-
-
-@contextmanager
-def nginx(place: Path, snippet: str) -> Iterator[str]:
-    """Run one in front, with a location of the documentation, and yield its URL."""
-    port = free_port()
-    paths = "".join(f"{name}_temp_path {place}/{name}; " for name in _TEMPORARY)
-    (place / "nginx.conf").write_text(_NGINX.format(place=place, port=port, paths=paths, snippet=snippet))
-    command = ["nginx", "-p", str(place), "-c", str(place / "nginx.conf"), "-e", str(place / "error.log")]
-    process = subprocess.Popen(command)
-    try:
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            time.sleep(0.02)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
+    return place_for(tmp_path / "nginx")
 
 
 def send(front: str, path: str, data: bytes, *, source: str = "127.0.0.1", **headers: str) -> httpx.Response:
@@ -152,28 +110,28 @@ def test_the_nginx_configuration_writes_nothing_and_names_the_caller(tmp_path: P
     with gate_server(tmp_path / "gate", wait="no_worker", **settings) as gate:
         documented = snippet.replace(AT, gate.url)
         with (
-            nginx(place, documented) as front,
+            front_server("nginx", place, "", documented) as before,
             _Watcher(place) as watcher,
-            worker_process(tmp_path / "worker", front, worker__key="k", policy=str(policy)) as worker,
+            worker_process(tmp_path / "worker", before, worker__key="k", policy=str(policy)) as worker,
         ):
             worker.said("judging for")
             gate.ready()
             for data, status in ((jpeg_bytes("astronaut"), 406), (jpeg_bytes("coffee"), 200), (large, 200)):
-                answer = send(front, "/api/v1/scan/s3cret", data)
+                answer = send(before, "/api/v1/scan/s3cret", data)
                 assert answer.status_code == status, answer.text
                 assert answer.json()["verdict"] is not None
             # Whom the caller claims to be does not count, only whom nginx saw.
             forged = {"X-Forwarded-For": "192.0.2.1"}
             coffee = jpeg_bytes("coffee")
-            assert send(front, "/validate", coffee, source="127.0.0.2", **forged).status_code == 401
-            assert send(front, "/validate", coffee, **forged).status_code == 200  # nginx' own machine
+            assert send(before, "/validate", coffee, source="127.0.0.2", **forged).status_code == 401
+            assert send(before, "/validate", coffee, **forged).status_code == 200  # nginx' own machine
             time.sleep(2)
             assert "reached again" not in worker.log  # a worker that waits is not cut off
             assert watcher.found == set()
         # The same without the two words about buffers, to see that this would be seen.
         careless = re.sub(r"proxy_(request_)?buffering off;|proxy_max_temp_file_size 0;", "", documented)
-        with nginx(place, careless) as front, _Watcher(place) as watcher:
-            send(front, "/api/v1/scan/s3cret", large)
+        with front_server("nginx", place, "", careless) as before, _Watcher(place) as watcher:
+            send(before, "/api/v1/scan/s3cret", large)
             assert watcher.found != set()
 
 
@@ -195,7 +153,7 @@ class _Watcher:
         self._thread.join(10)
 
     def _look(self) -> None:
-        folders = [self._place / name for name in _TEMPORARY]
+        folders = [self._place / name for name in TEMPORARY]
         while not self._ended.wait(0.001):
             # nginx unlinks at once what it has opened: what it holds open counts as well.
             with suppress(OSError, ValueError, psutil.Error):

@@ -25,6 +25,19 @@ from support.corpus.photos import jpeg_bytes
 from support.servers import debian, trixie
 
 ROOT = Path(__file__).parent.parent.parent
+COMPOSE_FILES = ("compose.yaml", "compose.gate.yaml", "compose.lemmy-ansible.yaml", "compose.mastodon.yaml")
+# As Mastodon's own has them, with the parts that matter here.
+MASTODON = """\
+services:
+  web:
+    image: ghcr.example/mastodon
+    networks: [external_network, internal_network]
+    ports: ["127.0.0.1:3000:3000"]
+networks:
+  external_network:
+  internal_network:
+    internal: true
+"""
 RECIPES = ("Containerfile", "Containerfile.cuda", "Containerfile.gate")
 
 
@@ -55,7 +68,7 @@ def test_it_runs_unprivileged_with_one_volume_and_a_health_check(recipe: str) ->
     assert json.loads(found["ENTRYPOINT"]) == ["fedi-safety"]
 
 
-@pytest.mark.parametrize("name", ["compose.yaml", "compose.gate.yaml", "compose.lemmy-ansible.yaml"])
+@pytest.mark.parametrize("name", COMPOSE_FILES)
 def test_the_compose_files_take_every_right_away(name: str) -> None:
     text = (ROOT / "packaging" / name).read_text("utf-8")
     for line in ("read_only: true", "cap_drop: [ALL]", "no-new-privileges:true", 'user: "991:991"'):
@@ -139,12 +152,21 @@ def compose(*files: Path, variables: dict[str, str]) -> subprocess.CompletedProc
 
 
 @pytest.mark.needs("trixie")
-@pytest.mark.parametrize("name", ["compose.yaml", "compose.gate.yaml", "compose.lemmy-ansible.yaml"])
+@pytest.mark.parametrize("name", COMPOSE_FILES)
 def test_docker_compose_takes_the_files_and_each_builds_by_itself(name: str, tmp_path: Path) -> None:
     """With the variables that they ask for; one that lacks is named. Where a dockerd is, test_docker.py builds them."""
     variables = {"PICTRS_API_KEY": "the-stack-s-key", "LEMMY_NETWORK": "examplenet"}
     files = [ROOT / "packaging" / name]
-    if name != "compose.yaml":
+    words = ["image: fedi-safety:latest", "name: fedi-safety-ledger", "read_only: true"]
+    if name == "compose.mastodon.yaml":
+        variables = {"SAFETY_CLONE": str(ROOT)}
+        stack = tmp_path / "docker-compose.yml"
+        stack.write_text(MASTODON)
+        files.insert(0, stack)
+        words += [f"source: {tmp_path}/public/system", "host_ip: 127.0.0.1", 'published: "14052"', "http://web:3000"]
+    else:
+        words.append("name: examplenet")
+    if name in ("compose.gate.yaml", "compose.lemmy-ansible.yaml"):
         variables["GATE_TOKEN"] = "a-secret"
     if name == "compose.lemmy-ansible.yaml":
         variables["SAFETY_CLONE"] = str(ROOT)
@@ -162,8 +184,8 @@ def test_docker_compose_takes_the_files_and_each_builds_by_itself(name: str, tmp
     (context,) = set(re.findall(r"^ +context: (.+)$", said, re.MULTILINE))
     (recipe,) = set(re.findall(r"^ +dockerfile: (.+)$", said, re.MULTILINE))
     assert (Path(context) / recipe).resolve() == ROOT / "packaging/Containerfile", said
-    for words in ("name: examplenet", "image: fedi-safety:latest", "name: fedi-safety-ledger", "read_only: true"):
-        assert words in said, (words, said)
+    for word in words:
+        assert word in said, (word, said)
     assert "registry.example" not in said
 
 

@@ -18,6 +18,7 @@ from uvicorn.server import ServerState
 
 from fedi_safety.gate import edge, tally
 from fedi_safety.gate.admission import block
+from fedi_safety.judging import logs
 from support.serving import RED, Gate, gate
 
 OPEN: dict[str, Any] = {"networks": ["127.0.0.1/32"], "tokens": {"lemmy": "s3cret"}}
@@ -311,3 +312,13 @@ def test_whose_upload_is_not_taken_reads_why_and_meets_no_reset(tmp_path: Path) 
             answers = [one.result() for one in asked]
         busy = [said for said in answers if b" 503 " in said]
         assert len(busy) >= 6 and all(b'"busy"' in said and b"retry-after: 5" in said.lower() for said in busy)
+
+
+def test_forms_that_are_not_well_formed_do_not_fill_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The parser would write a line of its own for each."""
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    logs.set_up("text")
+    with gate(tmp_path) as g:
+        for _ in range(3):
+            assert g.request("POST", "/api/v1/scan/IPADDR", b"no boundary", form).status == 400
+    assert {record.name.partition(".")[0] for record in caplog.records} == {"fedi_safety"}

@@ -20,6 +20,8 @@ SERVERS = {
     "lemmy": "Lemmy's tables and types from its crates, beside a Debian with PostgreSQL 17",
     "age": "age, the program, which opens what is sealed",
     "nginx": "nginx",
+    "caddy": "Caddy",
+    "apache": "Apache",
     "curl": "curl, for the examples of the documentation",
     "minisign": "minisign, for signatures of shared lists",
     "systemd": "systemd-analyze, for the unit",
@@ -29,6 +31,8 @@ SERVERS = {
     "docker": "a dockerd, for the images and compose files",
     "mastodon-mock": "mastodon-mock, a double of Mastodon's API from PyPI",
     "misskey-js": "misskey-js, Misskey's types from npm, and TypeScript's compiler",
+    "clients": "clients of Mastodon's API: Mastodon.py and toot from PyPI, masto and megalodon from npm",
+    "form-parsers": "parsers of forms: Rack, PHP, Node's busboy and Fastify's",
     "site": "mkdocs, for the documentation as a site",
     "disk": "a small disk, which root mounts, to be filled",
 }

@@ -44,8 +44,8 @@ SOAKS = {
         ("tests/invariants/test_i3_recorded_before_done.py", "-k", "every_step"),
     ),
     "multipart": Soak(
-        "5,000 forms that can be read in two ways, as the parsers of five servers read them",
-        ("tests/adapters/gate/test_proxy_forms.py", "-k", "no_server_finds"),
+        "5,000 forms that can be read in two ways, as the parsers of servers read them, by their rules and for real",
+        ("tests/adapters/gate/test_proxy_forms.py", "tests/integration/test_form_parsers.py", "-k", "no_server_finds"),
     ),
     "properties": Soak(
         "a hundred times as many examples of every property",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from fedi_safety.app.actions import act_through_app, opened_actions, pressed_by_hand
@@ -15,7 +15,7 @@ from fedi_safety.app.sealing import destroy_ended
 from fedi_safety.app.stores import spoken_name
 from fedi_safety.app.tracing import opened_tracing
 from fedi_safety.config.schema import Settings
-from fedi_safety.core.decide import breaker_opinion
+from fedi_safety.core.decide import DAY_S, breaker_opinion
 from fedi_safety.core.enforcement import Acting
 from fedi_safety.core.enums import ActKind, Verdict
 from fedi_safety.core.errors import UsageError
@@ -159,6 +159,51 @@ def apply(
         destroy_ended(settings, ledger, report.run_id, keep_going)
         report.by_hand = pressed_by_hand(settings, tracing.seen)
         act_through_app(actions, report, keep_going, resume=resume_actions)
+    return report
+
+
+def remove_contents(
+    settings: Settings,
+    contents: Collection[bytes],
+    *,
+    ledger: Ledger,
+    store: Store,
+    by: str,
+    keep_going: Callable[[], bool] = lambda: True,
+    on_outcome: Callable[[Outcome], None] | None = None,
+) -> RunReport:
+    """Carry out what is planned for these contents in a store, on the word of the person that `by` names.
+
+    As `apply`, but for the rest of the store, whose plans wait on; and the breaker looks at what was removed within a
+    day as well, so that a store is not emptied piece by piece.
+    """
+    act = act_for(settings, store)
+    if act is None:
+        raise UsageError(store.url, f"`act = {settings.act}` is configured", "configure another action")
+    report = RunReport(0, store.url, named=spoken_name(store), ledger=ledger.name)
+    recorded = {"act": act.value, "chosen_act": chosen_act(settings), "by": by, "contents": len(contents)}
+    with (
+        opened_tracing(settings, store, ledger, SystemClock()) as tracing,
+        opened_acts(settings, store, ledger) as acts,
+        ledger.run_lock(),
+        recorded_run(ledger, "apply", report, recorded),
+    ):
+        ledger.take_back(report.run_id, store.url)
+        wanted = [plan for plan in ledger.open_plans(store.url) if plan.sha256 in contents]
+        planned = ledger.plan(report.run_id, store.url, [(plan.object, plan.sha256) for plan in wanted], act)
+        report.tally.planned = len(planned)
+        counts = ledger.store_counts(store.url)
+        lately = ledger.removed_since(store.url, SystemClock().now() - DAY_S)
+        asked = replace(counts, open_removals=lately + len(planned))
+        report.breaker = _apply_breaker(settings, ledger, report, asked, resume_acts=False)
+        if report.breaker is None:
+            noted = _noting(report, on_outcome)
+            acting = _acting(settings, acts, ledger, store, report, noted, tracing)
+            if acting.refuses(planned):
+                report.breaker = acting.tripped
+            else:
+                _carry_out(acting, planned, keep_going, report)
+            report.held = tracing.held
     return report
 
 

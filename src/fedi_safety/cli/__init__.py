@@ -32,6 +32,7 @@ _HELP = ("--help", "-h")
 # By name: where the command stands. A group has its own commands, and stands as `commands`.
 _COMMANDS = {
     "init": "setup.init_cmd:init",
+    "gate-config": "setup.gate_config_cmd:gate_config",
     "scan": "scan_cmd:scan",
     "apply": "apply_cmd:apply",
     "watch": "watch_cmd:watch",
@@ -43,6 +44,7 @@ _COMMANDS = {
     "show": "show_cmd:show",
     "try": "try_cmd:try_object",
     "trace": "trace_cmd:trace",
+    "review": "review.commands:review",
     "confirm": "confirm_cmd:confirm",
     "dismiss": "dismiss_cmd:dismiss",
     "restore": "sealed.restore_cmd:restore",
@@ -71,6 +73,7 @@ _GOES_ON = "interrupted; nothing is lost, and what was done is on record: the sa
 _WORK = frozenset(
     {"init", "scan", "apply", "watch", "worker", "serve", "confirm", "dismiss", "trace", "models", "import-ledger"}
     | {"calibrate", "hashes", "ledger", "doctor", "self-test", "restore", "hold", "release", "filed", "evidence"}
+    | {"review"}
     | {name for name, place in _COMMANDS.items() if place.startswith("predecessor")}
 )
 # Of that what leaves something behind where it is cut short.

@@ -31,7 +31,7 @@ def confirm(
         found = find(records, key)
         if found.sha256 is None:
             raise UsageError(key, "it has no content on record to confirm", "only what was read and judged can be")
-        allowed = records.confirm(found.sha256, reason, _who())
+        allowed = records.confirm(found.sha256, reason, who())
     finally:
         records.dispose()
     sh.say(f"{found.sha256.hex()}: confirmed; to be done by the next run: {len(allowed)}")
@@ -41,7 +41,7 @@ def confirm(
     return 0
 
 
-def _who() -> str:
+def who() -> str:
     """Return the name of the account that this runs as, as far as the system has one."""
     import getpass
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,8 @@ from fedi_safety.core.wording.hints import hint
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from socket import socket
+
+    from starlette.routing import BaseRoute
 
     from fedi_safety.config.schema import Gate
 
@@ -114,14 +117,15 @@ def run_serve(sh: Shell) -> int:
     logs.set_up(gate.log)
     records = open_upload_ledger(settings)
     try:
-        with edge.bind(gate.host, gate.port) as listener, ExitStack() as others:
+        with edge.bind(gate.host, gate.port) as listener, _review_pages(sh) as further, ExitStack() as others:
             upstreams = {
                 name: others.enter_context(edge.bind(gate.host, upstream.port))
                 for name, upstream in gate.upstream.items()
             }
             serving = Serving(
                 settings, records, policy, listener, reload=lambda: load_policy(settings.policy),
-                upstream_listeners=upstreams, ended=partial(apply_ended, settings, records),
+                upstream_listeners=upstreams, extra_routes=further,
+                ended=partial(apply_ended, settings, records),
             )  # fmt: skip
             for line in _beginning(gate, listener, upstreams, policy.name, records.name):
                 sh.note(line)
@@ -150,6 +154,32 @@ def _beginning(
     for name, other in upstreams.items():
         upstream = gate.upstream[name]
         yield f"uploads to {name} ({upstream.kind}, {upstream.url}) come in on {shown(other)}"
+
+
+@contextmanager
+def _review_pages(sh: Shell) -> Iterator[Sequence[BaseRoute]]:
+    """Give what the gate serves of the review pages: nothing where they are off, or have a port of their own."""
+    review = sh.settings.review
+    if not review.enabled:
+        yield ()
+        return
+    from fedi_safety.gate import edge
+    from fedi_safety.review.people import People
+    from fedi_safety.review.serving import PLACE, OwnServer, opened, routes
+
+    with opened(sh.settings, People.configured(review)) as pages:
+        if review.port is None:
+            sh.note(f"the review pages are under {PLACE}/, beside the gate")
+            yield routes(pages)
+            return
+        with edge.bind(review.host, review.port) as listener:
+            server = OwnServer(pages, listener)
+            server.start()
+            sh.note(f"the review pages are at {edge.shown(listener)}{PLACE}/")
+            try:
+                yield ()
+            finally:
+                server.stop()
 
 
 def warnings(gate: Gate, *, findable: bool) -> Iterator[str]:

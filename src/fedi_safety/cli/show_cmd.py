@@ -70,8 +70,8 @@ def _by_hand(sh: Shell, found: Shown) -> list[str]:
 
 
 def _as_json(found: Shown) -> dict[str, Any]:
-    from fedi_safety.cli.text.findings import explanation_json, unexplained
     from fedi_safety.cli.text.lookup import action_json, iso_time, reason_json, row_json, trace_json, upload_json
+    from fedi_safety.reports.findings import explanation_json, unexplained
 
     return {
         "sha256": None if found.sha256 is None else found.sha256.hex(),
@@ -112,8 +112,8 @@ def _as_json(found: Shown) -> dict[str, Any]:
 
 
 def _lines(found: Shown) -> list[str]:
-    from fedi_safety.cli.text.findings import explanation_lines
     from fedi_safety.cli.text.lookup import action_line, iso_time, upload_lines
+    from fedi_safety.reports.findings import explanation_lines
 
     lines = []
     for row in found.rows:
@@ -149,9 +149,9 @@ def _lines(found: Shown) -> list[str]:
 
 def _judgement(past: PastJudgement, explanation: Explanation | None, *, in_force: bool) -> list[str]:
     """Return one judgement with its reasons; of that in force also what each factor rests on."""
-    from fedi_safety.cli.text.findings import basis_lines
     from fedi_safety.cli.text.lookup import iso_time
     from fedi_safety.core.wording.reasons import reason_text
+    from fedi_safety.reports.findings import basis_lines
 
     lines = [f"{iso_time(past.at)}  {past.judgement.verdict.value} under {past.judgement.policy}"]
     for hit in past.judgement.reasons:

@@ -73,8 +73,8 @@ def try_object(
 
 
 def _lines(named: str, found: Trial) -> Iterator[str]:
-    from fedi_safety.cli.text.findings import found_lines
     from fedi_safety.core.types import Unscanned
+    from fedi_safety.reports.findings import found_lines
 
     if isinstance(found.result, Unscanned):
         reason = found.result.reason
@@ -109,8 +109,8 @@ def _lines(named: str, found: Trial) -> Iterator[str]:
 
 def _rules(policy: Policy, result: Judged) -> Iterator[str]:
     """Yield each rule, whether it holds, and by what; the test card's own where it does."""
-    from fedi_safety.cli.text.findings import basis_lines
     from fedi_safety.core.wording.reasons import reason_text
+    from fedi_safety.reports.findings import basis_lines
 
     explanation = result.content.scores.explanation
     hits = {hit.rule: hit for hit in result.judgement.reasons}
@@ -156,9 +156,9 @@ def _values(names: list[str], signals: dict[str, Signal] | Any) -> Iterator[str]
 
 
 def _as_json(found: Trial) -> dict[str, Any]:
-    from fedi_safety.cli.text.findings import found_json
     from fedi_safety.cli.text.lookup import reason_json
     from fedi_safety.core.types import Unscanned
+    from fedi_safety.reports.findings import found_json
 
     policy = found.policy
     said: dict[str, Any] = {

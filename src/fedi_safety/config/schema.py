@@ -16,6 +16,7 @@ from pydantic_settings import (
 )
 
 from fedi_safety.config.evidence import Evidence
+from fedi_safety.config.review import Review
 from fedi_safety.config.section import THIS_MACHINE, Network, OnUnjudged
 from fedi_safety.config.section import Section as _Section
 from fedi_safety.config.upstream import GateUpstream
@@ -456,6 +457,7 @@ class Settings(BaseSettings):
     law: LawOfThePlace = Field(default_factory=LawOfThePlace)
     evidence: Evidence = Field(default_factory=Evidence)
     gate: Gate = Field(default_factory=Gate)
+    review: Review = Field(default_factory=Review)
     worker: Worker = Field(default_factory=Worker)
     stores: list[NamedStore] = Field(default_factory=list, description="Several stores, each a [[stores]] table.")
 

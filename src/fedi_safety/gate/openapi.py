@@ -31,7 +31,7 @@ SCHEMAS: Json = {
         "required": ["accepted", "code", "message", "id", "verdict", "labels", "rules", "sha256"],
         "properties": {
             "accepted": {"type": "boolean"},
-            "code": {"type": "string", "description": "`clear`, `review`, `block`, or why there is no verdict"},
+            "code": {"type": "string", "description": "clear, review, block, or why there is no verdict"},
             "message": _TEXT,
             "id": _ID,
             "verdict": {"type": ["string", "null"], "enum": ["clear", "review", "block", None]},

@@ -86,6 +86,11 @@ def reasons_from(text: str) -> tuple[RuleHit, ...]:
     return tuple(_rule_hit(item) for item in json.loads(text)) if text != "[]" else ()
 
 
+def rule_names(text: str) -> list[str]:
+    """Return the names of the rules of a stored row alone."""
+    return [item["rule"] for item in json.loads(text)] if text != "[]" else []
+
+
 def _rule_hit(item: Mapping[str, Any]) -> RuleHit:
     verdict = item["verdict"]
     factors = tuple(

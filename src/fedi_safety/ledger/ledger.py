@@ -405,29 +405,29 @@ class SqlLedger(UploadSide, FollowUp, HashSide, MatchSide, RemovalSide, Progress
 
     # --- people
 
-    def dismiss(self, sha256: bytes, reason: str, run: int | None = None) -> int:
+    def dismiss(self, sha256: bytes, reason: str, run: int | None = None, *, by: str | None = None) -> int:
         """Record a person's word that this content is judged wrongly; close its waiting plans and return how many.
 
-        It is clear from then on, whatever a policy says.
+        It is clear from then on, whatever a policy says. `by` names the person, where that is known.
         """
         now = self.clock.now()
         with self.database.write() as connection:
             row = self._content(connection, sha256)
             if row["dismissed_at"] is not None:
                 return 0
-            verdicts.dismiss(connection, now, run, sha256, printable(reason), row)
+            verdicts.dismiss(connection, now, run, sha256, printable(reason), row, by)
             app_actions.dismiss(connection, now, run, sha256)
             of_it = plans.c.content_id == row["id"]
             return planning.close_waiting(connection, now, run, of_it, PlanState.DISMISSED)
 
-    def restore(self, sha256: bytes, reason: str = "", run: int | None = None) -> bool:
+    def restore(self, sha256: bytes, reason: str = "", run: int | None = None, *, by: str | None = None) -> bool:
         """Undo a dismissal; return whether there was one. The next scan judges the content anew."""
         now = self.clock.now()
         with self.database.write() as connection:
             row = self._content(connection, sha256)
             if row["dismissed_at"] is None:
                 return False
-            verdicts.restore(connection, now, run, sha256, printable(reason), row)
+            verdicts.restore(connection, now, run, sha256, printable(reason), row, by)
             return True
 
     def import_predecessor(self, run: int, file: Path, store: str, *, trust: bool) -> Imported:

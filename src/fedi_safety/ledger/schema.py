@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0022"
+REVISION = "0023"
 """The newest revision in migrations/; a test holds it to the script directory's head."""
 
 
@@ -409,6 +409,39 @@ seals = Table(
     Index(None, "state", "expires_at"),
 )
 
+# What was decided on the review pages: written before it is carried out, so that it can be undone until then.
+review_decisions = Table(
+    "review_decisions",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("batch", Text, nullable=False),  # the same for what was decided at once
+    Column("sha256", LargeBinary(32), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("due_at", Double, nullable=False),
+    Column("state", Text, nullable=False),  # see `DecisionState`
+    Column("open", Boolean, nullable=False),
+    Column("detail", Text, nullable=False),
+    Index(None, "batch"),
+    Index(None, "sha256"),
+    Index(None, "open", "due_at"),
+)
+
+# Who is signed in on the review pages: of the secret in the browser only the hash.
+review_sessions = Table(
+    "review_sessions",
+    metadata,
+    Column("digest", LargeBinary(32), primary_key=True),
+    Column("person", Text, nullable=False),
+    Column("stamp", Text, nullable=False),
+    Column("begun_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    Column("proved_at", Double, nullable=False),
+    Index(None, "seen_at"),
+)
+
 events = Table(
     "events",
     metadata,
@@ -437,6 +470,8 @@ chain = Table(
 PARTIAL_INDEXES = (
     # Two writers cannot plan two acts on one object.
     "CREATE UNIQUE INDEX uq_plans_one_open ON plans (object_id) WHERE open",
+    # Two people cannot decide about one content at once.
+    "CREATE UNIQUE INDEX uq_review_decisions_one_open ON review_decisions (sha256) WHERE open",
 )
 """Indexes beside those of the tables, in words of all databases: SQLAlchemy's would load PostgreSQL's dialect at every
 start."""

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 
 from fedi_safety.core.enums import Verdict
+from fedi_safety.core.errors import printable
 from fedi_safety.core.policy import dismissal
 from fedi_safety.core.types import Judgement
 from fedi_safety.ledger import codec, explanations
@@ -140,9 +141,17 @@ def content_row(connection: Connection, sha256: bytes) -> RowMapping | None:
     return connection.execute(query).mappings().one_or_none()
 
 
-def dismiss(connection: Connection, at: float, run: int | None, sha256: bytes, reason: str, row: RowMapping) -> None:
+def dismiss(
+    connection: Connection,
+    at: float,
+    run: int | None,
+    sha256: bytes,
+    reason: str,
+    row: RowMapping,
+    by: str | None = None,
+) -> None:
     """Make a content clear on a person's word, for good. Its plans are the caller's to close."""
-    append(connection, at, [Event(Kind.DISMISSED, {"run": run, "reason": reason}, sha256)])
+    append(connection, at, [Event(Kind.DISMISSED, _said(run, reason, by), sha256)])
     known = connection.execute(select(dismissals.c.id).where(dismissals.c.sha256 == sha256)).scalar_one_or_none()
     values = {"at": at, "reason": reason, "undone_at": None}
     if known is None:
@@ -153,9 +162,17 @@ def dismiss(connection: Connection, at: float, run: int | None, sha256: bytes, r
     _put_on_record(connection, at, run, sha256, row, dismissal(row["policy"]))
 
 
-def restore(connection: Connection, at: float, run: int | None, sha256: bytes, reason: str, row: RowMapping) -> None:
+def restore(
+    connection: Connection,
+    at: float,
+    run: int | None,
+    sha256: bytes,
+    reason: str,
+    row: RowMapping,
+    by: str | None = None,
+) -> None:
     """Undo a dismissal: the judgement before it is in force again, and the next scan judges the content anew."""
-    append(connection, at, [Event(Kind.RESTORED, {"run": run, "reason": reason}, sha256)])
+    append(connection, at, [Event(Kind.RESTORED, _said(run, reason, by), sha256)])
     connection.execute(update(dismissals).where(dismissals.c.sha256 == sha256).values(undone_at=at))
     j = judgements.c
     own = dismissal("").reasons
@@ -170,6 +187,11 @@ def restore(connection: Connection, at: float, run: int | None, sha256: bytes, r
         _put_on_record(connection, at, run, sha256, row, codec.judgement_from(*earlier))
     # Scores may have been renewed while it was dismissed, without a verdict.
     connection.execute(update(contents).where(contents.c.id == row["id"]).values(dismissed_at=None, decided=False))
+
+
+def _said(run: int | None, reason: str, by: str | None) -> dict[str, Any]:
+    """Return what an event of a person's word says; `by` only where that is known, as in all earlier ones it is not."""
+    return {"run": run, "reason": reason} | ({} if by is None else {"by": printable(by)})
 
 
 def _put_on_record(

@@ -7,15 +7,6 @@ from dataclasses import replace
 import pytest
 
 from fedi_safety.cli.show_cmd import _lines
-from fedi_safety.cli.text.findings import (
-    WIDTH,
-    basis_lines,
-    basis_text,
-    explanation_json,
-    finding_text,
-    thing,
-    unexplained,
-)
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.ledger.records import PastJudgement, Shown
 from fedi_safety.core.types import (
@@ -30,6 +21,15 @@ from fedi_safety.core.types import (
     RuleHit,
 )
 from fedi_safety.judging.messages import bare_judgement
+from fedi_safety.reports.findings import (
+    WIDTH,
+    basis_lines,
+    basis_text,
+    explanation_json,
+    finding_text,
+    thing,
+    unexplained,
+)
 
 TILE = 1 << 22
 FACE = Finding(

@@ -14,8 +14,8 @@ from fedi_safety.config.loading import load_settings
 from fedi_safety.config.schema import Settings
 
 EXAMPLE = Path(__file__).parents[3] / "examples/config.toml"
-NAMED = "mastodon"
-"""What the example calls the one table whose name is the operator's own."""
+NAMED = {"gate.upstream": "mastodon", "review.people": "ada"}
+"""What the example calls each table whose name is the operator's own."""
 # A key or a table that is not set; prose has a blank after its `#`.
 UNSET = re.compile(r"^#(?=[\w\[])", flags=re.MULTILINE)
 
@@ -34,7 +34,7 @@ def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
         if sections and field.annotation in (sections[0], list[sections[0]]):  # type: ignore[valid-type]
             yield from keys(sections[0], f"{prefix}{name}.")
         elif sections and field.annotation == dict[str, sections[0]]:  # type: ignore[valid-type]
-            yield from keys(sections[0], f"{prefix}{name}.{NAMED}.")
+            yield from keys(sections[0], f"{prefix}{name}.{NAMED[prefix + name]}.")
         else:
             yield f"{prefix}{name}", field
 

@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
 from urllib.parse import urlencode
 
 import pytest
 
-from fedi_safety.gate.memory import Memory
-from fedi_safety.gate.proxy.media_type import content_type
-from fedi_safety.gate.proxy.package import Package, take_in
+from fedi_safety.gate.proxy.package import Package
 from fedi_safety.gate.responses import Refusal
 from support.hostile.multipart import PICTURE, READERS, SPOILS, Request, hostile, plain, seeds
+from support.hostile.reading import read
 from support.share import Share
-
-_BYTES = 1 << 20
-
-
-def read(request: Request, at_once: int = 0) -> Package:
-    """Read a request as the proxy does; `at_once` bytes come in one piece."""
-
-    async def pieces() -> AsyncIterator[bytes]:
-        size = at_once or len(request.body) or 1
-        for start in range(0, len(request.body), size):
-            yield request.body[start : start + size]
-
-    async def main() -> Package:
-        holding = Memory(4 * _BYTES, _BYTES).hold("somebody")
-        return await take_in(pieces(), content_type(request.content_types), holding, max_bytes=_BYTES, seconds=10)
-
-    return asyncio.run(main())
 
 
 def form(*parts: bytes, boundary: bytes = b"b0undary", header: bytes | None = None) -> Request:

@@ -6,7 +6,6 @@ the documentation says.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from typing import Any
 import httpx
 
 from support import needs
-from support.servers import debian
+from support.servers import debian, venvs
 from support.servers.sshd import free_port
 
 VERSION = "0.6.1"
@@ -33,19 +32,12 @@ _READY_S = 60
 
 def check() -> bool:
     """Whether it is installed."""
-    return (_PLACE / ".complete").exists()
+    return venvs.check(_PLACE)
 
 
 def build(_say: Callable[[str], None]) -> None:
     """Install it."""
-    debian.CACHE.mkdir(parents=True, exist_ok=True)
-    with (debian.CACHE / "mastodon-mock.lock").open("w") as lock:  # two at once install once
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not check():
-            debian.run([sys.executable, "-m", "venv", "--clear", str(_PLACE)], "python -m venv")
-            install = [str(_PLACE / "bin/python"), "-m", "pip", "install", "-q", f"mastodon_mock=={VERSION}"]
-            debian.run(install, "pip install mastodon_mock")
-            (_PLACE / ".complete").touch()
+    venvs.build(_PLACE, [f"mastodon_mock=={VERSION}"])
 
 
 @dataclass(frozen=True)
@@ -64,6 +56,8 @@ class MastodonMock:
 
     url: str
     http: httpx.Client
+    media: Path
+    """Where it keeps what is uploaded."""
 
     def ask(self, token: str, method: str, path: str, **more: Any) -> Any:
         """Ask it directly, beside the client under test, and return what it answers."""
@@ -81,14 +75,14 @@ def mastodon_mock(people: Sequence[Person]) -> Iterator[MastodonMock]:
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="mastodon-mock-") as folder:
         config = Path(folder) / "mastodon_mock.toml"
-        config.write_text(_config(people))
+        config.write_text(_config(people, Path(folder) / "media"))
         command = [str(_PLACE / "bin/mastodon_mock"), "serve", "--config", str(config), "--in-memory"]
         command += ["--host", "127.0.0.1", "--port", str(port), "--domain", DOMAIN, "--log-level", "error"]
         with (Path(folder) / "log").open("wb") as log:
             process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
         try:
             with httpx.Client(timeout=60, trust_env=False) as http:
-                server = MastodonMock(f"http://127.0.0.1:{port}", http)
+                server = MastodonMock(f"http://127.0.0.1:{port}", http, Path(folder) / "media")
                 _wait(server, process, Path(folder) / "log")
                 sys.stderr.write(f"mastodon-mock: {VERSION} on port {port}\n")
                 yield server
@@ -97,8 +91,8 @@ def mastodon_mock(people: Sequence[Person]) -> Iterator[MastodonMock]:
             process.wait(30)
 
 
-def _config(people: Sequence[Person]) -> str:
-    lines = [f"domain = {json.dumps(DOMAIN)}"]
+def _config(people: Sequence[Person], media: Path) -> str:
+    lines = [f"domain = {json.dumps(DOMAIN)}", f"media_storage_path = {json.dumps(str(media))}"]
     for person in people:
         lines += ["[[seed.accounts]]", f"username = {json.dumps(person.username)}", f"role = {json.dumps(person.role)}"]
         for name, value in (("domain", person.domain), ("access_token", person.token)):

@@ -6,10 +6,8 @@ but what these types allow stands in for it.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -18,43 +16,42 @@ from pathlib import Path
 from typing import Any
 
 from support import needs
-from support.servers import debian
+from support.servers import npm
 
 VERSION = "2026.5.1"
 TYPESCRIPT = "5.9.3"
-_PLACE = debian.CACHE / f"misskey-js-{VERSION}-{TYPESCRIPT}"
+_PACKAGES = {"misskey-js": VERSION, "typescript": TYPESCRIPT}
 _COMMAND = "./dev test --servers misskey-js"
 _SECONDS = 300
 
 
 def check() -> bool:
     """Whether it is installed; raises Unready if it cannot be."""
-    there = debian.check(("node", "npm"), "npm")
-    return there and (_PLACE / ".complete").exists()
+    return npm.check("misskey-js", _PACKAGES)
 
 
 def build(say: Callable[[str], None]) -> None:
     """Install it, without running anything of it."""
-    debian.need(("node", "npm"), "npm", say)
-    debian.CACHE.mkdir(parents=True, exist_ok=True)
-    with (debian.CACHE / "misskey-js.lock").open("w") as lock:  # two at once install once
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (_PLACE / ".complete").exists():
-            shutil.rmtree(_PLACE, ignore_errors=True)
-            _PLACE.mkdir()
-            install = ["npm", "install", "--prefix", str(_PLACE), "--ignore-scripts", "--no-audit", "--no-fund"]
-            debian.run([*install, f"misskey-js@{VERSION}", f"typescript@{TYPESCRIPT}"], "npm install misskey-js")
-            (_PLACE / ".complete").touch()
+    npm.build("misskey-js", _PACKAGES, say)
+
+
+def modules() -> Path:
+    """Return where its modules lie."""
+    return npm.place("misskey-js", _PACKAGES) / "node_modules"
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """A question to an endpoint, without a leading `/api/`, and what was answered. `failed`: with an error."""
+    """A question to an endpoint, without a leading `/api/`, and what was answered. `failed`: with an error.
+
+    `file`: the field of the form in which a file was.
+    """
 
     endpoint: str
     asked: Any
     answered: Any
     failed: bool = False
+    file: str | None = None
 
 
 _HEADER = """\
@@ -76,15 +73,17 @@ def problems(exchanges: Sequence[Exchange], permissions: Sequence[str] = ()) -> 
     for at, exchange in enumerate(exchanges):
         endpoint = json.dumps(exchange.endpoint)
         answer = "E" if exchange.failed else f"Usual<Endpoints[{endpoint}]['res']>"
-        lines.append(f"const q{at}: Endpoints[{endpoint}]['req'] = {json.dumps(exchange.asked)};")
+        asked = json.dumps(exchange.asked)
+        asked = asked if exchange.file is None else f"{{...{asked}, {exchange.file}: new Blob()}}"
+        lines.append(f"const q{at}: Endpoints[{endpoint}]['req'] = {asked};")
         lines.append(f"const a{at}: {answer} = {json.dumps(exchange.answered)};")
     for at, permission in enumerate(permissions):
         lines += [f"const p{at}: (typeof permissions)[number] = {json.dumps(permission)};", ""]
     with tempfile.TemporaryDirectory(prefix="misskey-types-") as folder:
         place = Path(folder)
-        (place / "node_modules").symlink_to(_PLACE / "node_modules")
+        (place / "node_modules").symlink_to(modules())
         (place / "exchanges.ts").write_text(_HEADER + "\n".join(lines) + "\n")
-        command = ["node", str(_PLACE / "node_modules/typescript/bin/tsc"), "--noEmit", "--strict", "--skipLibCheck"]
+        command = ["node", str(modules() / "typescript/bin/tsc"), "--noEmit", "--strict", "--skipLibCheck"]
         command += ["--target", "es2022", "--module", "nodenext", "--moduleResolution", "nodenext", "exchanges.ts"]
         done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=_SECONDS, check=False)
     found = re.findall(r"^exchanges\.ts\((\d+),\d+\): error (.*)$", done.stdout, re.MULTILINE)

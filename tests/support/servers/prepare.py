@@ -12,7 +12,20 @@ from dataclasses import dataclass
 from functools import partial
 
 from support import needs
-from support.servers import debian, disk, docker, lemmy, mastodon_mock, misskey_types, pictrs, s3, site, trixie
+from support.servers import (
+    clients,
+    debian,
+    disk,
+    docker,
+    form_parsers,
+    lemmy,
+    mastodon_mock,
+    misskey_types,
+    pictrs,
+    s3,
+    site,
+    trixie,
+)  # fmt: skip
 from support.servers.debian import Unready
 
 Say = Callable[[str], None]
@@ -39,12 +52,16 @@ STEPS = {
         _package("postgresql", "postgresql", "initdb", "postgres"),
         _package("age", "age", "age", "age-keygen"),
         _package("nginx", "nginx-light", "nginx"),
+        _package("caddy", "caddy", "caddy"),
+        _package("apache", "apache2-bin", "apache2"),  # no service comes with it
         _package("curl", "curl", "curl"),
         _package("minisign", "minisign", "minisign"),
         _package("systemd", "systemd", "systemd-analyze"),
         _package("chromium", "chromium", "chromium"),
         Step("mastodon-mock", mastodon_mock.check, mastodon_mock.build),
         Step("misskey-js", misskey_types.check, misskey_types.build),
+        Step("clients", clients.check, clients.build),
+        Step("form-parsers", form_parsers.check, form_parsers.build),
         Step("site", site.check, site.install),
         Step("disk", disk.check, lambda _: disk.check()),
         Step("s3", s3.check, lambda _: s3.build()),

@@ -8,9 +8,9 @@ import typer
 
 TASKS = {
     "Look through what is stored": ("scan", "apply", "watch"),
-    "Judge uploads": ("serve", "worker"),
+    "Judge uploads": ("serve", "worker", "gate-config"),
     "See what was found": ("report", "history", "list", "show", "try", "trace"),
-    "Say what you think of it": ("confirm", "dismiss"),
+    "Say what you think of it": ("review", "confirm", "dismiss"),
     "Open and keep sealed copies": ("restore", "unseal", "hold", "release", "filed"),
     "Tell an authority": ("evidence",),
     "Decide what is looked for": ("policy", "hashes", "calibrate", "concepts", "models"),

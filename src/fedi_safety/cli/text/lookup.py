@@ -166,11 +166,18 @@ def upload_lines(upload: dict[str, Any]) -> list[str]:
     told = upload["told"]
     who = upload["sender"] + (f" at {told['address']}" if told.get("address") not in (None, upload["sender"]) else "")
     why = ", ".join(filter(None, (upload["state"], upload["reason"], upload["detail"])))
-    more = (("called", told.get("file_name")), ("at", upload["url"]))
+    more = (("sent by", _person(told.get("sighting"))), ("called", told.get("file_name")), ("at", upload["url"]))
     return [
         f"{iso_time(upload['at'])}  upload {upload['upload']} from {who}: {why}",
         *(f"    {name} {said}" for name, said in more if said),
     ]
+
+
+def _person(sighting: dict[str, Any] | None) -> str:
+    """Return whose an upload is, where that was learnt: by name, and by the server's own id."""
+    found = sighting or {}
+    name, own = found.get("person") or "", found.get("person_id")
+    return f"{name} (person {own})".strip() if own else name
 
 
 def _sighting_cells(sighting: Sighting) -> tuple[str, ...]:

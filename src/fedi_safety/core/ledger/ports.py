@@ -35,6 +35,7 @@ from fedi_safety.core.ledger.records import (
     Watermark,
 )
 from fedi_safety.core.ledger.removals import RemovalReader
+from fedi_safety.core.ledger.review import ReviewLedger
 from fedi_safety.core.ledger.seals import SealKeeper, SealLedger, SealReader
 from fedi_safety.core.ledger.stored_scores import NoRuleHoldsFn, RedecideFn, Rescorer, ScorePage
 from fedi_safety.core.ledger.uploads import BacklogEntry, Move, UploadFigures, UploadNote, UploadState, UploadsToTrace
@@ -397,18 +398,19 @@ class LedgerReader(
 
 
 class WholeLedger(
-    WatchLedger, UploadLedger, LedgerReader, MatchLedger, Confirming, EvidenceKeeper, SealKeeper, Protocol
+    WatchLedger, UploadLedger, LedgerReader, MatchLedger, Confirming, EvidenceKeeper, SealKeeper, ReviewLedger, Protocol
 ):
     """Every side of a ledger, as opening one gives it; and what only a person does to it."""
 
-    def dismiss(self, sha256: bytes, reason: str, run: int | None = None) -> int:
+    def dismiss(self, sha256: bytes, reason: str, run: int | None = None, *, by: str | None = None) -> int:
         """Record a person's word that this content is judged wrongly; close its waiting plans and return how many.
 
-        It is clear from then on, whatever a policy says. Raises `LedgerUsageError` for a content that is not known.
+        It is clear from then on, whatever a policy says. `by` names the person, where that is known. Raises
+        `LedgerUsageError` for a content that is not known.
         """
         ...
 
-    def restore(self, sha256: bytes, reason: str = "", run: int | None = None) -> bool:
+    def restore(self, sha256: bytes, reason: str = "", run: int | None = None, *, by: str | None = None) -> bool:
         """Undo a dismissal; return whether there was one. The next scan judges the content anew."""
         ...
 

@@ -72,6 +72,7 @@ class UpstreamKind:
     who: Who | None = None
     everywhere: bool = False
     reencodes: bool = True  # so that its store may have other bytes than were uploaded
+    port: int = 8080  # where it listens out of the box; of PHP's, where a web server on this machine might
 
     def route(self, raw_path: bytes) -> UploadRoute | None:
         """Return the place that a path leads to, None if no uploads come in there."""
@@ -174,12 +175,14 @@ _LEMMY = (
 KINDS: dict[str, UpstreamKind] = {
     kind.name: kind
     for kind in (
-        UpstreamKind("mastodon", _MASTODON_API + _MASTODON_FORMS, Shape.MASTODON, _MASTODON_UNSEEN, _OAUTH),
-        UpstreamKind("glitch-soc", _MASTODON_API + _MASTODON_FORMS, Shape.MASTODON, _MASTODON_UNSEEN, _OAUTH),
+        UpstreamKind("mastodon", _MASTODON_API + _MASTODON_FORMS, Shape.MASTODON, _MASTODON_UNSEEN, _OAUTH, port=3000),
+        UpstreamKind(
+            "glitch-soc", _MASTODON_API + _MASTODON_FORMS, Shape.MASTODON, _MASTODON_UNSEEN, _OAUTH, port=3000
+        ),
         UpstreamKind("pixelfed", _PIXELFED, Shape.PIXELFED, (_FEDERATION,), _OAUTH, everywhere=True),
         UpstreamKind(
             "misskey", _DRIVE, Shape.MISSKEY, ("/api/drive/files/upload-from-url", _FEDERATION), _MISSKEY,
-            reencodes=False,
+            reencodes=False, port=3000,
         ),
         UpstreamKind(
             "sharkey",
@@ -188,13 +191,14 @@ KINDS: dict[str, UpstreamKind] = {
             ("/api/drive/files/upload-from-url", _FEDERATION),
             _MISSKEY,
             reencodes=False,
+            port=3000,
         ),
         UpstreamKind("gotosocial", _GOTOSOCIAL, Shape.MASTODON, (_FEDERATION,), _OAUTH),
-        UpstreamKind("pleroma", _PLEROMA, Shape.MASTODON, (_FEDERATION,), _OAUTH, reencodes=False),
-        UpstreamKind("akkoma", _PLEROMA, Shape.MASTODON, (_FEDERATION,), _OAUTH, reencodes=False),
+        UpstreamKind("pleroma", _PLEROMA, Shape.MASTODON, (_FEDERATION,), _OAUTH, reencodes=False, port=4000),
+        UpstreamKind("akkoma", _PLEROMA, Shape.MASTODON, (_FEDERATION,), _OAUTH, reencodes=False, port=4000),
         UpstreamKind(
             "piefed", _PIEFED, Shape.PIEFED, (_BY_URL, _FEDERATION),
-            Who("GET", "/api/alpha/site", (*_PERSON, "user_name"), (*_PERSON, "id")), everywhere=True,
+            Who("GET", "/api/alpha/site", (*_PERSON, "user_name"), (*_PERSON, "id")), everywhere=True, port=5000,
         ),
         UpstreamKind(
             "mbin", _MBIN, Shape.MBIN, (_BY_URL, _FEDERATION), Who("GET", "/api/users/me", ("username",), ("userId",)),
@@ -202,7 +206,7 @@ KINDS: dict[str, UpstreamKind] = {
         ),
         UpstreamKind(
             "lemmy", _LEMMY, Shape.LEMMY, ("pictures of link previews", _FEDERATION),
-            Who("GET", "/api/v3/site", (*_PERSON, "name"), (*_PERSON, "id")),
+            Who("GET", "/api/v3/site", (*_PERSON, "name"), (*_PERSON, "id")), port=8536,
         ),
         UpstreamKind("any", (), Shape.ANY, (_BY_URL, _FEDERATION), None, everywhere=True),
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from fedi_safety.ledger.followup.app_actions import ActionSide
 from fedi_safety.ledger.followup.evidence import EvidenceSide
 from fedi_safety.ledger.followup.history import HistorySide
+from fedi_safety.ledger.followup.review import ReviewSide
 from fedi_safety.ledger.followup.seals import SealSide
 from fedi_safety.ledger.followup.traces import TraceSide
 
 
-class FollowUp(TraceSide, ActionSide, HistorySide, SealSide, EvidenceSide):
-    """Whose a content is, what is done through the app, what is kept of it, what was told, and what happened."""
+class FollowUp(TraceSide, ActionSide, HistorySide, SealSide, EvidenceSide, ReviewSide):
+    """Whose a content is, what people decide, what is done through the app, what is kept, told and happened."""

@@ -1,0 +1,1 @@
+"""`review`: the pages on this machine, and passwords for elsewhere."""

@@ -1,0 +1,6 @@
+"""The pages themselves, one file each. Who may open which their rules say; how a request comes here is `app`'s."""
+
+from fedi_safety.review.pages import audit, breaker, deciding, entry, queues, sealed, signing
+
+RULES = (*signing.RULES, *queues.RULES, *entry.RULES, *deciding.RULES, *breaker.RULES, *sealed.RULES, *audit.RULES)
+"""Every route there is, with the right that it asks for. What is not here does not exist."""

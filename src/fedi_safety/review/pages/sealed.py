@@ -1,0 +1,48 @@
+"""Sealed copies: which there are, until when, and a person's word that one is kept."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from fedi_safety.core.sealing.copies import Seal, SealState
+from fedi_safety.review.rules import Right, Rule
+from fedi_safety.review.visit import Refused, Visit
+
+_SHOWN = 200
+_LONGEST = 500  # letters of a reason
+
+
+def sealed(visit: Visit) -> Response:
+    """Show the copies that lie in a vault, the newest first."""
+    copies = visit.pages.ledger.seals(states=[SealState.SEALED, SealState.EXPIRING])[::-1]
+    return visit.page("sealed.html", copies=copies[:_SHOWN], more=max(0, len(copies) - _SHOWN))
+
+
+def hold(visit: Visit) -> Response:
+    """Keep a copy whatever its time is."""
+    reason = visit.form.get("reason", "").strip()[:_LONGEST]
+    if not reason:
+        raise Refused(400, "Why?", "A copy is held for a reason, which is kept with the record.", way="sealed")
+    visit.pages.ledger.hold_seal(_copy(visit), f"{reason} (by {visit.who.person.name})")
+    return visit.go("sealed")
+
+
+def release(visit: Visit) -> Response:
+    """Let a copy end by itself again."""
+    visit.pages.ledger.release_seal(_copy(visit))
+    return visit.go("sealed")
+
+
+def _copy(visit: Visit) -> Seal:
+    name = visit.form.get("name", "")
+    for seal in visit.pages.ledger.seals(states=[SealState.SEALED]):
+        if seal.name == name:
+            return seal
+    raise Refused(404, "There is no such copy", "Its time may be over.", way="sealed")
+
+
+RULES = (
+    Rule("/sealed", "GET", Right.SEE, sealed),
+    Rule("/sealed/hold", "POST", Right.HOLD, hold, proved=True),
+    Rule("/sealed/release", "POST", Right.HOLD, release, proved=True),
+)

@@ -1,0 +1,124 @@
+"""The review pages in a real browser: decided by keys and without JavaScript, nothing fetched that shows anything."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedi_safety.core.enums import Verdict
+from fedi_safety.core.ledger.review import DecisionState, QueueKind
+from fedi_safety.gate import edge
+from fedi_safety.review.people import People
+from fedi_safety.review.serving import OwnServer
+from support.reviewing import PASSWORD, Reviewing, reviewing
+from support.servers.chromium import chromium
+
+OBJECTS = 20
+MOST_S = 60.0
+PLACES = ("queue/review", "queue/planned", "queue/failed", "decisions", "breaker", "sealed", "audit", "nothing")
+
+
+@contextmanager
+def served(here: Reviewing) -> Iterator[str]:
+    """The pages at an address of their own, and their decisions carried out."""
+    here.pages.carrier.start()
+    with edge.bind("127.0.0.1", 0) as listener:
+        server = OwnServer(here.pages, listener)
+        server.start()
+        try:
+            yield f"{edge.shown(listener)}/review"
+        finally:
+            server.stop()
+
+
+class Watched:
+    """A page of a browser, what it asked for, and what it complained of."""
+
+    def __init__(self, browser: Any, **how: Any) -> None:
+        self.page = browser.page.context.browser.new_context(**how).new_page()
+        self.kinds: set[str] = set()
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.kinds.add(request.resource_type))
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    @property
+    def wide(self) -> int:
+        """By how much something sticks out of the page."""
+        return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+
+@pytest.mark.long
+@pytest.mark.needs("chromium")
+def test_twenty_objects_are_decided_by_keys_alone_and_no_picture_is_asked_for(tmp_path: Path) -> None:
+    with reviewing(tmp_path, {"ada": ["reviewer"]}) as here, served(here) as root, chromium() as browser:
+        for number in range(OBJECTS):
+            here.put(f"{number}.png", Verdict.BLOCK)
+        ada = Watched(browser)
+        page = ada.page
+        page.goto(f"{root}/login")
+        page.keyboard.type("ada")
+        page.keyboard.press("Tab")
+        page.keyboard.type(PASSWORD)
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/queue/planned")
+        began = time.monotonic()
+        page.keyboard.press("j")
+        page.keyboard.press("j")
+        page.keyboard.press("k")
+        page.keyboard.press("Enter")
+        for number in range(OBJECTS):
+            page.wait_for_url("**/object/**")
+            shown = page.url
+            page.keyboard.press("d" if number % 2 else "r")
+            page.keyboard.press("Enter")
+            page.wait_for_url(lambda url, shown=shown: url != shown)
+        took = time.monotonic() - began
+        page.wait_for_url("**/queue/planned?done=*")
+        ended = {one.state for one in here.ledger.decisions(limit=OBJECTS)}
+        while not ended <= {DecisionState.DONE}:
+            assert not ended & {DecisionState.FAILED, DecisionState.LAPSED}
+            page.wait_for_timeout(50)
+            ended = {one.state for one in here.ledger.decisions(limit=OBJECTS)}
+        assert here.ledger.queue_counts()[QueueKind.PLANNED] == 0
+        left = sorted(int(path.stem) for path in here.folder.iterdir())
+        assert len(left) == OBJECTS // 2, "every other one was removed, and the others stay"
+        assert took < MOST_S
+        assert (ada.complaints, ada.kinds) == ([], {"document", "stylesheet", "script"})
+
+
+@pytest.mark.long
+@pytest.mark.needs("chromium")
+def test_every_page_fits_a_phone_in_both_languages_and_works_without_javascript(tmp_path: Path) -> None:
+    with reviewing(tmp_path, undo_s=600) as here, served(here) as root, chromium() as browser:
+        sha256 = here.put(f"{'long name ' * 12}.png", Verdict.BLOCK, "a rule with a name that does not end " * 4)
+        here.put("two.png", Verdict.REVIEW, "<img src=x onerror=alert(1)>")
+        here.pages.people = People.of_this_machine("me")
+        for locale, scheme in (("en-GB", "light"), ("de-DE", "dark")):
+            here.pages.people = People.of_this_machine("me")
+            phone = Watched(browser, locale=locale, color_scheme=scheme, viewport={"width": 320, "height": 700})
+            phone.page.goto(f"{root}/enter?key={here.pages.people.key}")
+            phone.page.locator("form button").click()
+            phone.page.wait_for_url("**/queue/planned")
+            for place in (*PLACES, f"object/{sha256.hex()}", f"many?queue=planned&decision=dismiss&store={here.store}"):
+                phone.page.goto(f"{root}/{place}")
+                assert phone.wide == 0, place
+                assert phone.page.locator("html").get_attribute("lang") == locale[:2]
+            assert [said for said in phone.complaints if "404" not in said] == []
+            assert phone.kinds == {"document", "stylesheet", "script"}
+        here.pages.people = People.of_this_machine("me")
+        plain = Watched(browser, java_script_enabled=False)
+        page = plain.page
+        page.goto(f"{root}/enter?key={here.pages.people.key}")
+        page.locator("form button").click()
+        page.locator("a.entry").first.click()
+        page.get_by_role("button", name=re.compile("^Dismiss")).click()
+        page.locator("section.notice button").first.click()
+        assert [one.state for one in here.ledger.decisions()] == [DecisionState.UNDONE]
+        assert plain.kinds == {"document", "stylesheet"}
