@@ -60,6 +60,20 @@ def test_a_clip_is_met_by_its_share_of_all_pictures_and_by_three(
     assert {met.hit.clip for met in found} <= {"c"}
 
 
+def test_what_is_attached_to_a_clip_is_no_moment_of_it_and_is_compared_with_pictures_alone() -> None:
+    frame = Hit("b", Effect.BLOCK, "c@1", HashKind.PDQ, 3, clip="c", share=0.8)
+    cover = PictureHash(~8, 90, bytes([9]) * 32)
+    assert (cover.index, cover.attached) == (8, True)
+    moments = [PictureHash(i, 90, bytes([i]) * 32) for i in range(4)]
+    shown = counted([(cover, [BLOCK, frame]), *((each, [frame]) for each in moments)])
+    found = effects([], shown)[Effect.BLOCK]
+    assert [(met.hit.entry, met.frame) for met in found if not met.hit.clip] == [("1", 8)]
+    assert {met.frame for met in found if met.hit.clip} == {0, 1, 2, 3}, "4 of 4, the cover is none of them"
+    assert effects([], {0: [frame], 1: [frame], ~8: [frame]})[Effect.BLOCK] == ()
+    alike = PictureHash(~9, 90, moments[0].pdq)
+    assert set(counted((each, []) for each in (alike, *moments))) == {~9, 0, 1, 2, 3}
+
+
 def test_of_pictures_with_one_hash_one_counts_and_of_those_with_too_little_to_see_none() -> None:
     one, other = bytes(32), bytes([1]) * 32
     shown = [PictureHash(i, quality, pdq) for i, (quality, pdq) in enumerate(((50, one), (90, other), (50, one)))]

@@ -7,7 +7,6 @@ import re
 import shlex
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,35 +14,10 @@ import pytest
 
 from support.corpus.photos import jpeg_bytes
 from support.program import Done
+from support.readme import README, ROOT, comparable, documented, runs
 
-ROOT = Path(__file__).parents[2]
 PLACES = ("/path/to/files", "/path/to/system")
 AVATAR = "cache/accounts/avatars/000/123/456/original/c0ffee.png"
-RUN = re.compile(r"^<!-- run: exits (\d+) -->\n```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-COMMAND = re.compile(r"^\$ ([^\n]+)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Step:
-    """A command of a marked block, with the variables that the block has set before it, and what it says of it."""
-
-    code: int
-    command: str
-    output: str
-    variables: dict[str, str]
-
-
-def documented() -> list[Step]:
-    """Return every command of the marked blocks, in order. All of a block end as its mark says."""
-    steps = []
-    for code, block in RUN.findall((ROOT / "README.md").read_text("utf-8")):
-        variables: dict[str, str] = {}
-        for command, output in COMMAND.findall(block):
-            if command.startswith("export "):
-                variables |= dict(word.split("=", 1) for word in shlex.split(command)[1:])
-            else:
-                steps.append(Step(int(code), command, output, dict(variables)))
-    return steps
 
 
 def launch(command: str, variables: Mapping[str, str] = MappingProxyType({})) -> Done:
@@ -61,16 +35,6 @@ def launch(command: str, variables: Mapping[str, str] = MappingProxyType({})) ->
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)
-
-
-def comparable(text: str, folders: Mapping[str, Path]) -> list[str]:
-    """Return the lines without what differs from machine to machine: widths, speed, device, day, the folders."""
-    for place, folder in folders.items():
-        text = text.replace(str(folder), place)
-    text = text.replace(os.environ["HOME"], "/path/to/home")
-    lines = [re.sub(r"[ \t]+", " ", line).strip() for line in text.splitlines()]
-    varying = re.compile(r"[\d,.]+ a second on \w+|seconds [\d,.]+|\b20\d\d-\d\d-\d\d(T[\d:]+\+00:00)?\b")
-    return [varying.sub("VARYING", line) for line in lines if line]
 
 
 @pytest.fixture
@@ -91,9 +55,9 @@ def test_the_readme_shows_the_whole_way() -> None:
 
 
 def test_every_console_block_is_run() -> None:
-    text = (ROOT / "README.md").read_text("utf-8")
-    assert text.count("```console") == len(RUN.findall(text))
-    assert re.findall(r"^\$ (?!export |\./fedi-safety ).*", text, re.MULTILINE) == []
+    # The others are followed by tests/e2e/test_readme_known.py.
+    assert README.count("```console") == len(runs()) + len(runs("with pict-rs"))
+    assert re.findall(r"^\$ (?!export |\./fedi-safety ).*", README, re.MULTILINE) == []
 
 
 @pytest.mark.long
@@ -131,7 +95,7 @@ def test_commands_end_and_print_as_documented(folder: Path) -> None:
 
 def test_the_first_command_of_the_readme_removes_nothing(folder: Path) -> None:
     """The block that people copy first, but for the clone: it must be harmless and work from a fresh home."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     clone, enter, scan = blocks[0].splitlines()
     assert clone.startswith("git clone ")
     assert enter == "cd fedi-safety"

@@ -75,8 +75,18 @@ class World:
         self.ledger: WholeLedger = open_settings_ledger(self.settings)
         self.catalog: Catalog = open_catalog(self.settings)
 
-    def judged(self, key: str, pictures: Sequence[bytes] = (), *, hashed: bool = True, quality: int = 90) -> None:
+    def judged(
+        self,
+        key: str,
+        pictures: Sequence[bytes] = (),
+        *,
+        hashed: bool = True,
+        quality: int = 90,
+        cover: bytes | None = None,
+    ) -> None:
         made = tuple(PictureHash(i, quality, each) for i, each in enumerate(pictures))
+        if cover is not None:
+            made = (PictureHash(~(2 * len(pictures)), quality, cover), *made)
         hashes = Hashes(hashlib.sha1(key.encode()).digest(), md5(key), made) if hashed else None
         rows = [FrameScore(i, i, signals={"pixels.red": 0.0}) for i in range(len(pictures))]
         frames = FrameScores.of(rows, closed=True)

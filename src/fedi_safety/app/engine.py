@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -100,8 +100,11 @@ def measurable(settings: Settings) -> Measured:
     return Measured(signals_of(settings), definitions_of(settings))
 
 
-def open_engine(settings: Settings) -> Engine:
-    """Load detectors and start the decoder. Raises `ModelError`, `UsageError` or `DecoderError` here, not later."""
+def open_engine(settings: Settings, had_lists: Callable[[], bool] = lambda: False) -> Engine:
+    """Load detectors and start the decoder. Raises `ModelError`, `UsageError` or `DecoderError` here, not later.
+
+    Where the ledger says that it `had_lists` of known images and there are none, nothing is judged until they are back.
+    """
     from fedi_safety.detectors import open_detectors
     from fedi_safety.detectors.known.recognizer import Known
     from fedi_safety.detectors.sessions.devices import choose_device
@@ -120,7 +123,7 @@ def open_engine(settings: Settings) -> Engine:
                 starting.result().close()
             raise
         decoder = starting.result()
-    known = Known(Catalog(known_folder(settings)).images(), describer)
+    known = Known(Catalog(known_folder(settings)).images(expected=had_lists()), describer)
     return Engine(decoder, opened.frames, device.name, jobs, opened.contents, known, describer)
 
 

@@ -11,7 +11,7 @@ from fedi_safety.app.notices.channels import channels
 from fedi_safety.config.locations import default_ledgers, expanded, ledger_path
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import LedgerUsageError
-from fedi_safety.core.ledger.ports import Ledger, UploadLedger, WholeLedger
+from fedi_safety.core.ledger.ports import Ledger, WholeLedger
 from fedi_safety.core.ledger.records import Verification
 
 _UPLOAD_BUSY_S = 1.5  # how long a write waits for another program's: somebody waits for the answer
@@ -62,7 +62,7 @@ def known_stores(settings: Settings) -> list[str]:
         ledger.dispose()
 
 
-def open_upload_ledger(settings: Settings) -> UploadLedger:
+def open_upload_ledger(settings: Settings) -> WholeLedger:
     """Open the configured ledger for the gate. Raises `LedgerError` or `LedgerUsageError`.
 
     Embeddings are not kept: they would go with the last object that has a content, and an upload has none yet.

@@ -80,7 +80,7 @@ def _apply_named(
     resume_acts: bool,
     resume_actions: bool,
 ) -> int:
-    from fedi_safety.app.known.lists import keep_removals
+    from fedi_safety.app.known.lists import apply_ended, keep_removals
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.app.stores import targets
 
@@ -88,6 +88,7 @@ def _apply_named(
     with ExitStack() as closing:
         records = open_settings_ledger(sh.settings)
         closing.callback(records.dispose)
+        apply_ended(sh.settings, records)
         found = []
         for target in targets(sh.settings, store):
             found.append((target, target.open()))

@@ -322,13 +322,15 @@ def _detectors(settings: Settings, reached: list[Speed]) -> Iterator[Finding]:
 
 def _known(settings: Settings) -> Iterator[Finding]:
     """Look whether the lists are whole, and whether pictures are found on lists at all."""
+    from fedi_safety.app.known.lists import missing
     from fedi_safety.config.locations import known_folder
     from fedi_safety.detectors.known.examples import check
     from fedi_safety.known.catalog import Catalog
 
     folder = known_folder(settings)
     with Catalog(folder) as catalog:
-        lists, damage = catalog.lists(), catalog.verify()
+        gone = missing(settings)
+        lists, damage = catalog.lists(), catalog.verify() if gone is None else (gone,)
     if damage:
         yield Finding("known images", False, damage[0].line(), damage[0].exit_code)
     else:

@@ -177,7 +177,7 @@ def _scan(
     """Make the passes, each with its store open."""
     from fedi_safety.app.acts import act_for
     from fedi_safety.app.engine import open_engine
-    from fedi_safety.app.known.lists import keep_removals
+    from fedi_safety.app.known.lists import apply_ended, keep_removals
     from fedi_safety.app.ledger import SharedRunLock, open_settings_ledger
     from fedi_safety.cli.text.progress import waiting
     from fedi_safety.core.runs import ScanRequest
@@ -188,6 +188,7 @@ def _scan(
         passes.extend(_Pass(target, closing.enter_context(_opened(target, told))) for target in chosen)
         ledger = open_settings_ledger(sh.settings)
         closing.callback(ledger.dispose)
+        apply_ended(sh.settings, ledger)
         for each in passes:
             store = each.store
             each.target = settled(sh, ledger, each.target, store, dry_run=wanted["dry_run"], given=given)
@@ -195,7 +196,7 @@ def _scan(
             each.request = ScanRequest(store.url, act=act, beside=len(passes), **wanted)
         judging = sh.settings.model_copy(update={"detectors": ["known"]}) if wanted.get("hashes_only") else sh.settings
         with waiting("loading models", quiet=sh.quiet):
-            engine = open_engine(judging)
+            engine = open_engine(judging, ledger.had_lists)
         closing.callback(engine.close)
         lock = SharedRunLock(ledger)
         with _live(sh) as live:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -90,6 +91,7 @@ def run_serve(sh: Shell) -> int:
 
     from fedi_safety.app.acts import act_for
     from fedi_safety.app.consent import remembered
+    from fedi_safety.app.known.lists import apply_ended
     from fedi_safety.app.ledger import open_upload_ledger
     from fedi_safety.app.notices.channels import checked as checked_lines
     from fedi_safety.app.notices.sending import sending
@@ -126,6 +128,7 @@ def run_serve(sh: Shell) -> int:
             serving = Serving(
                 settings, records, policy, listener, reload=lambda: load_policy(settings.policy),
                 upstream_listeners=upstreams, extra_routes=further,
+                ended=partial(apply_ended, settings, records),
             )  # fmt: skip
             for line in _beginning(gate, listener, upstreams, policy.name, records.name):
                 sh.note(line)

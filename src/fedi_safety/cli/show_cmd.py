@@ -201,10 +201,15 @@ def _receipt(act: dict[str, Any]) -> list[str]:
 
 
 def _scores(signals: dict[str, Signal]) -> list[str]:
+    """Return each signal with where it is from: of lists the entries too, also those that hold others back."""
     return [
-        f"    {name} = {signal.value:.4f} ({signal.where or f'frame {signal.frame}'})"
+        f"    {name} = {signal.value:.4f} ({', '.join((_where(signal), *(match.text for match in signal.matches)))})"
         for name, signal in sorted(signals.items())
     ]
+
+
+def _where(signal: Signal) -> str:
+    return signal.where or f"frame {signal.frame}"
 
 
 def _brief(payload: dict[str, Any]) -> str:

@@ -147,7 +147,7 @@ def _run_watch(
         settle = partial(settled, sh, ledger, dry_run=wanted.dry_run, given=given)
         opened = [(target if store is None else settle(target, store), store) for target, store in opened]
         with waiting("loading models", quiet=sh.quiet):
-            engine = open_engine(settings)
+            engine = open_engine(settings, ledger.had_lists)
         try:
             shared = Shared(
                 ledger,

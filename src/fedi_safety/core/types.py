@@ -188,12 +188,28 @@ class Fingerprints:
 class PictureHash:
     """The PDQ of one picture of a content, 32 bytes, and how much there was to see (`quality`, 0 to 100).
 
-    `frame` is the index of the `Frame`, which is the same at every reading; a content has one hash of each.
+    `frame` is the index of the `Frame`, which is the same at every reading; a content has one hash of each. A picture
+    that is attached to what moves, such as a clip's cover, has the complement of its index, below 0: it is no moment.
     """
 
     frame: int
     quality: int
     pdq: bytes
+
+    @property
+    def index(self) -> int:
+        """The index of the `Frame`."""
+        return index_of(self.frame)
+
+    @property
+    def attached(self) -> bool:
+        """Whether it is no moment of what moves, but comes with it."""
+        return self.frame < 0
+
+
+def index_of(frame: int) -> int:
+    """Return the index of the frame that a hash is of, by its number there (`PictureHash.frame`)."""
+    return frame if frame >= 0 else ~frame
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Figures of the lists of known images among the gate's: read beside the serving, for a large list takes seconds.
 
-And of the sources that lists are fetched from, which somebody else fetches.
+And of the sources and publishers that lists are from, which somebody else reads. At the same times what rests on
+entries that ended is decided anew, for a gate may be all that runs.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from fedi_safety.app.known.figures import ListFigures, SourceFigures
+from fedi_safety.app.sharing.figures import PublisherFigures
 from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.judging.metrics import Metrics
 
@@ -19,6 +21,7 @@ log = logging.getLogger(__name__)
 _EVERY_S = 900.0
 _LABELS = ("list", "effect")
 _SOURCE = ("source", "kind")
+_PUBLISHER = ("publisher",)
 
 
 class ListGauges:
@@ -32,9 +35,14 @@ class ListGauges:
         m: Metrics,
         read: Callable[[], Sequence[ListFigures]],
         sources: Callable[[], Sequence[SourceFigures]] = tuple,
+        publishers: Callable[[], Sequence[PublisherFigures]] = tuple,
+        *,
+        ended: Callable[[], object] = lambda: None,
     ) -> None:
         """Register them; nothing is read yet."""
         self._read = read
+        self._read_publishers = publishers
+        self._ended = ended
         self._read_sources = sources
         self.late = False
         self._gauges = (
@@ -50,13 +58,29 @@ class ListGauges:
             m.labelled("known_source_calls", "Requests that told it hashes of stored pictures.", _SOURCE),
             m.labelled("known_source_sent_hashes", "Hashes that it was told.", _SOURCE),
         )
+        self._publisher_gauges = (
+            m.labelled("known_publisher_age_seconds", "Since a publisher's list was last read.", _PUBLISHER),
+            m.labelled(
+                "known_publisher_failing", "1 if it could not be read, or was refused, the last time.", _PUBLISHER
+            ),
+            m.labelled("known_publisher_entries", "Its entries in force, those that wait too.", _PUBLISHER),
+            m.labelled("known_publisher_waiting", "Of these, those that wait.", _PUBLISHER),
+            m.labelled(
+                "known_publisher_held", "Its entries that are held, for they meet what is harmless.", _PUBLISHER
+            ),
+        )
 
     async def run(self) -> None:
         """Read now, and again and again, until cancelled."""
         while True:
             try:
+                await asyncio.to_thread(self._ended)
+            except FediSafetyError as error:
+                log.warning("lists of known images: %s", error.line())
+            try:
                 self.show(await asyncio.to_thread(self._read))
                 self.show_sources(await asyncio.to_thread(self._read_sources))
+                self.show_publishers(await asyncio.to_thread(self._read_publishers))
             except FediSafetyError as error:
                 log.warning("figures of lists: %s", error.line())
             await asyncio.sleep(_EVERY_S)
@@ -86,3 +110,16 @@ class ListGauges:
             if each.sends:
                 calls.labels(each.name, each.kind).set(each.calls)
                 sent.labels(each.name, each.kind).set(each.sent)
+
+    def show_publishers(self, figures: Sequence[PublisherFigures]) -> None:
+        """Show these publishers and no others. One that was never read has no age."""
+        now = time.time()
+        for gauge in self._publisher_gauges:
+            gauge.clear()
+        age, *others = self._publisher_gauges
+        for each in figures:
+            if each.fetched_s is not None:
+                age.labels(each.name).set(max(0.0, now - each.fetched_s))
+            values = (float(bool(each.failure)), each.entries, each.waiting, each.held)
+            for gauge, value in zip(others, values, strict=True):
+                gauge.labels(each.name).set(value)

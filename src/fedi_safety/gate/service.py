@@ -24,6 +24,7 @@ from starlette.routing import BaseRoute, Route
 
 from fedi_safety.app.engine import Engine, measurable, open_decoder, open_engine
 from fedi_safety.app.known.figures import list_figures, source_figures
+from fedi_safety.app.sharing.figures import publisher_figures
 from fedi_safety.app.sharing.publishing import open_log
 from fedi_safety.config.locations import sharing_folder
 from fedi_safety.config.schema import Gate, Settings
@@ -91,8 +92,11 @@ class Serving:
         sniff: Callable[[bytes], MediaType] = sniff,
         extra_routes: Sequence[BaseRoute] = (),
         upstream_listeners: Mapping[str, socket.socket] | None = None,
+        ended: Callable[[], object] = lambda: None,
     ) -> None:
         """Take over the ledger's use and the listening socket; `load` and `sniff` replace the engine's in tests.
+
+        `ended` is called now and then, beside the serving: it decides anew what rests on entries whose time is over.
 
         `extra_routes` are other rooms', served beside the gate's own: usually a `Mount`, whose middleware (sessions,
         headers) and error pages are its own and touch no upload. The gate does not ask who calls them.
@@ -104,11 +108,12 @@ class Serving:
         self._listener = listener
         self._reload = reload
         self._sniff = sniff
-        self._load = load or partial(open_engine, engine_settings(settings))
+        self._load = load or partial(open_engine, engine_settings(settings), ledger.had_lists)
         self._metrics = Metrics()
         self._notifier = Notifier()
         self._extra_routes = tuple(extra_routes)
         self._upstream_listeners = dict(upstream_listeners or {})
+        self._ended = ended
         self._own_decoder: SandboxDecoder | None = None
         self._stop = asyncio.Event()
         self.ready = asyncio.Event()
@@ -136,7 +141,11 @@ class Serving:
             sharing=settings.sharing.name is not None,
         )
         self._list_gauges = ListGauges(
-            self._metrics, lambda: list_figures(settings, self._ledger), lambda: source_figures(settings)
+            self._metrics,
+            lambda: list_figures(settings, self._ledger),
+            lambda: source_figures(settings),
+            lambda: publisher_figures(settings),
+            ended=self._ended,
         )
         self._notice_gauges = NoticeGauges(
             self._metrics, self._ledger, lambda: not self._is_ready, lambda: self._backlog.overdue

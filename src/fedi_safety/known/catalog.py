@@ -21,7 +21,7 @@ from fedi_safety.core import sqlite_files
 from fedi_safety.core.errors import KnownError, KnownUsageError
 from fedi_safety.core.known.types import Entry, HashKind, Hit, KnownList
 from fedi_safety.core.wording.hints import hint
-from fedi_safety.known import backwards, progress, staging, tables, upkeep
+from fedi_safety.known import backwards, ending, progress, staging, tables, upkeep
 from fedi_safety.known.backwards import Page, Pages
 from fedi_safety.known.images import Images
 from fedi_safety.known.progress import SourceState
@@ -67,9 +67,12 @@ class Catalog:
                 self._writer.close()
                 self._writer = None
 
-    def images(self) -> Images:
-        """Return an open reader of all lists, which sees what changes."""
-        return Images(self._folder, now=self._now)
+    def images(self, *, expected: bool = False) -> Images:
+        """Return an open reader of all lists, which sees what changes.
+
+        Where lists are `expected`, and there never were any in the folder, that is an error and not none.
+        """
+        return Images(self._folder, now=self._now, expected=expected)
 
     def lists(self) -> tuple[KnownList, ...]:
         """Return the lists, by their names; those that have expired as well."""
@@ -95,6 +98,26 @@ class Catalog:
         with tables.explained(self._path):
             return tables.identity(self._path) is not None
 
+    def begin(self) -> None:
+        """Make the folder for lists where there is none. What had met lists that are not there meets none then."""
+        with self._changing():
+            pass
+
+    def ended(self, ledger: str) -> bool:
+        """Whether a list or an entry ended since `note_ended` for this ledger."""
+        with self._reading() as connection:
+            return connection is not None and ending.any_ended(connection, ledger, self._now())
+
+    def next_end(self) -> float | None:
+        """Return when the next list or entry ends, in seconds since 1970; None where none does."""
+        with self._reading() as connection:
+            return None if connection is None else ending.next_end(connection, self._now())
+
+    def note_ended(self, ledger: str, until_s: float) -> None:
+        """Note that what ended up to then was applied to what this ledger has."""
+        with self._changing() as connection, tables.explained(self._path), sqlite_files.writing(connection):
+            ending.note(connection, ledger, until_s)
+
     def check(self, known_list: KnownList) -> None:
         """Refuse what cannot be put: a list with impossible terms, or one that is fetched. Raises `KnownUsageError`."""
         _check(known_list)
@@ -103,17 +126,18 @@ class Catalog:
                 known_list.name, "that list is fetched from a source", "give the file's list another name"
             )
 
-    def put(self, known_list: KnownList, entries: Iterable[Entry]) -> Imported:
+    def put(self, known_list: KnownList, items: Iterable[Entry | Withdrawn], *, some: bool = False) -> Imported:
         """Make this list what is given, in the place of whatever was on it; entries that stay keep their place.
 
         An entry is named by its kind, clip and id, or by its hash where it has no id; of several with one name the last
-        one counts. Blank pictures and hashes of the wrong length are refused and counted, not an error. A list that is
-        fetched from a source takes nothing else.
+        one counts, and none that is taken back. Blank pictures and hashes of the wrong length are refused and counted,
+        not an error. With `some` it is one if nothing at all is left. A list that is fetched from a source takes
+        nothing else.
         """
         self.check(known_list)
         with self._changing() as connection:
-            refused = staging.stage(connection, entries, self._path)
-            return self._apply(connection, known_list, refused, whole=True)
+            refused = staging.stage(connection, items, self._path)
+            return self._apply(connection, known_list, refused, whole=True, some=some)
 
     def change(self, name: str, added: Iterable[Entry], removed: Iterable[Entry] = ()) -> Imported:
         """Take entries off a list, then put others onto it; `removed` need only name theirs. The list must be there."""
@@ -135,16 +159,18 @@ class Catalog:
         *,
         after: str = "",
         whole: bool = False,
+        some: bool = False,
     ) -> Imported:
         """Bring onto a list what its source gave, and keep how far that was, in one step: both or nothing.
 
         `items` are taken in their order; what is withdrawn goes. With `whole` they are all of the list from now on.
-        `reached` is asked once they are at an end. Refused where the source was read on from `after` by somebody else.
+        `reached` is asked once they are at an end. Refused where the source was read on from `after` by somebody else,
+        and with `some` where nothing at all is left of them.
         """
         _check(known_list)
         with self._changing() as connection:
             refused = staging.stage(connection, items, self._path)
-            return self._apply(connection, known_list, refused, whole=whole, source=(after, reached()))
+            return self._apply(connection, known_list, refused, whole=whole, some=some, source=(after, reached()))
 
     def note(self, name: str, change: Callable[[SourceState | None], SourceState]) -> None:
         """Keep how a source is where no entry comes with it: what `change` makes of it, None where nothing is kept."""
@@ -290,17 +316,21 @@ class Catalog:
         refused: Counter[Refusal],
         *,
         whole: bool,
+        some: bool = False,
         drop: bool = False,
         source: tuple[str, SourceState] | None = None,
     ) -> Imported:
         with tables.explained(self._path):
-            doubled = staging.unique(connection)
+            doubled, withdrawn = staging.unique(connection)
             with sqlite_files.writing(connection):
                 changed = False
                 if isinstance(target, KnownList):
                     changed = self._describe(connection, target)
                 number = self._number(connection, target.name if isinstance(target, KnownList) else target)
                 done = staging.apply(connection, number, whole=whole)
+                if some and not done.accepted:
+                    name = target.name if isinstance(target, KnownList) else target
+                    raise KnownUsageError(name, _nothing(refused, withdrawn), "the lists are as they were")
                 upkeep.extend(connection, self._folder, done.fresh)
                 if source is not None:
                     self._reach(connection, *source, done)
@@ -309,7 +339,7 @@ class Catalog:
                     progress.forget(connection, str(target))
                 else:
                     self._touch(connection, number, changed or done.fresh or done.gone)
-        return Imported(done.accepted, done.added, done.replaced + doubled, done.removed, dict(refused))
+        return Imported(done.accepted, done.added, done.replaced + doubled, done.removed, withdrawn, dict(refused))
 
     def _reach(self, connection: sqlite3.Connection, after: str, state: SourceState, done: staging.Applied) -> None:
         """Keep how far a source was read. Raises `KnownError` if that was not from where it had been read to."""
@@ -363,6 +393,14 @@ class Catalog:
             exact_only=sum(few or 0 for _, _, few, _ in counted),
             expired=sum(expired or 0 for _, _, _, expired in counted),
         )
+
+
+def _nothing(refused: Counter[Refusal], withdrawn: int) -> str:
+    """Return why nothing of what was given is on a list."""
+    if not refused:
+        return f"all that was given is taken back in it ({withdrawn})" if withdrawn else "nothing was given"
+    refusal, count = refused.most_common(1)[0]
+    return f"nothing that was given can be on it: {count} refused, {refusal.value}"
 
 
 def _no_list(name: str) -> KnownUsageError:

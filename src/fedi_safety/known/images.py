@@ -9,11 +9,10 @@ import hashlib
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +23,7 @@ from fedi_safety.core.enums import Reason
 from fedi_safety.core.errors import KnownError, Unscannable
 from fedi_safety.core.known.types import HashKind, Hit, KnownList
 from fedi_safety.core.types import Fingerprints
+from fedi_safety.core.wording.hints import hint
 from fedi_safety.known import tables, upkeep
 from fedi_safety.known.index import segment
 from fedi_safety.known.index.chunks import RADIUS, Numbers, words
@@ -32,7 +32,18 @@ from fedi_safety.known.index.segment import Segment
 from fedi_safety.known.records import WHOLE_BITS
 
 MOST_HITS = 100
-"""So many entries of one list are named for one picture, the nearest ones; every list that has one is named."""
+"""So many pictures of one list are named for one picture, the nearest ones; every list that has one is named."""
+
+MOST_CLIPS = 10_000
+"""Of so many clips of one list a frame is named for one picture, the nearest one of each."""
+
+GONE = "is not there any more, and there were lists"
+
+
+def begin_anew() -> str:
+    """Return what a person is to do about lists that are gone."""
+    return f"bring the folder back, import lists again, or begin without any: {hint('hashes verify --repair')}"
+
 
 _WAIT_S = 30.0
 _RACES = 10
@@ -59,10 +70,14 @@ class View:
 
 
 class Images:
-    """The lists in a folder, open for reading. `now` gives seconds since 1970, for what expires."""
+    """The lists in a folder, open for reading. `now` gives seconds since 1970, for what expires.
 
-    def __init__(self, folder: Path, *, now: Callable[[], float] = time.time) -> None:
+    Where lists are `expected`, a folder without any says nothing of what is on them: it is gone, or not mounted.
+    """
+
+    def __init__(self, folder: Path, *, now: Callable[[], float] = time.time, expected: bool = False) -> None:
         """Open nothing yet: where there is no list now there may be one later."""
+        self._expected = expected
         self._folder = folder
         self._path = folder / tables.FILE
         self._now = now
@@ -110,8 +125,9 @@ class Images:
     def near(self, hashes: NDArray[np.uint8]) -> list[Sequence[Hit]]:
         """Return for each PDQ, a row of 32 bytes, the entries within their list's distance, the nearest first.
 
-        Exact within the distance: no list is missed that has such an entry; of one list at most `MOST_HITS` are named.
-        Raises `Unscannable` where the lists cannot be read.
+        Exact within the distance: no list is missed that has such an entry, and no listed clip that has such a frame.
+        Of one list at most `MOST_HITS` pictures are named, however many frames of clips are nearer, and of clips one
+        frame each. Raises `Unscannable` where the lists cannot be read.
         """
         return self._steady(self._whole, partial(self._near, words(hashes)))
 
@@ -134,8 +150,7 @@ class Images:
         if live and len(asked):
             columns = [self._found(part, asked, live) for part in view.index]
             for query, number, rows, distances in _groups([found for found in columns if len(found)]):
-                found = self._hits(live[number], rows, distances)
-                hits[query] += islice(found, MOST_HITS)
+                hits[query] += _bounded(self._hits(live[number], rows, distances))
         return [sorted(found, key=lambda hit: (hit.distance, hit.list, hit.entry)) for found in hits]
 
     def alike(self, descriptors: NDArray[np.uint8], model: str, distance: int) -> list[Sequence[Hit]]:
@@ -155,7 +170,7 @@ class Images:
                 for query, place, off in meet(asked, stored, distance)
             ]
             for query, _, some, distances in _groups([found for found in met if len(found)]):
-                hits[query] += islice(self._hits(known_list, some, distances), MOST_HITS)
+                hits[query] += _bounded(self._hits(known_list, some, distances))
         return [sorted(found, key=lambda hit: (hit.distance, hit.list, hit.entry)) for found in hits]
 
     def _described(self, view: View, number: int, model: str) -> _Described:
@@ -179,10 +194,8 @@ class Images:
         """Return the lists as they are now. Raises `KnownError`."""
         with self._lock, tables.explained(self._path):
             identity = tables.identity(self._path)
-            if identity is None and self._identity is not None:
-                raise KnownError(
-                    str(self._path), "is not there any more", "bring the folder back, or start anew without it"
-                )
+            if identity is None and (self._expected or self._identity is not None):
+                raise KnownError(str(self._path), GONE, begin_anew())
             if identity != self._identity or (self._connection is None and identity is not None):
                 self.close()
                 self._connection = tables.connect(self._folder, wait_s=_WAIT_S)
@@ -293,6 +306,23 @@ def _groups(columns: list[NDArray[np.int64]]) -> Iterator[tuple[int, int, Number
     starts = np.flatnonzero(np.diff(query, prepend=-1) | np.diff(lists, prepend=-1))
     for first, last in zip(starts, [*starts[1:], len(query)], strict=True):
         yield int(query[first]), int(lists[first]), rows[first:last], distances[first:last]
+
+
+def _bounded(hits: Iterable[Hit]) -> Iterator[Hit]:
+    """Give of one list's hits, the nearest first, so many that none is hidden by others that decide something else.
+
+    A picture is met by any one of its entries; a clip by a frame for each of the content's, so that one suffices.
+    """
+    pictures = 0
+    clips: set[str] = set()
+    for hit in hits:
+        if hit.clip:
+            if hit.clip not in clips and len(clips) < MOST_CLIPS:
+                clips.add(hit.clip)
+                yield hit
+        elif pictures < MOST_HITS:
+            pictures += 1
+            yield hit
 
 
 def hit_of(known_list: KnownList, row: Sequence[Any], distance: int) -> Hit:

@@ -48,12 +48,14 @@ class Imported:
 
     `accepted` are on the list now, each once; of these `added` were not there before, and `replaced` took the place of
     an entry of the same name, of the list as it was or earlier among those given. `removed` are on it no more.
+    `withdrawn` were taken back by what was given itself.
     """
 
     accepted: int = 0
     added: int = 0
     replaced: int = 0
     removed: int = 0
+    withdrawn: int = 0
     refused: Mapping[Refusal, int] = field(default_factory=dict)
 
 

@@ -131,16 +131,15 @@ def _encodable(entry: Entry) -> bool:
     return True
 
 
-def unique(connection: sqlite3.Connection) -> int:
-    """Keep the last of those staged under one name; return how many were not kept for that.
+def unique(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Keep the last of those staged under one name; return how many were not kept for that, and how many withdrawn.
 
     What was withdrawn after it was said is not kept either, by the publisher's clock, else by the order.
     """
     doubled = _doubled(connection)
     after = "CASE WHEN l.at_s IS NULL OR e.seen_s IS NULL THEN l.place > e.place ELSE l.at_s >= e.seen_s END"
     withdrawn = f"SELECT e.place FROM {_LEAVING.format(table='temp.staged')} WHERE {after}"
-    connection.execute(f"DELETE FROM temp.staged WHERE place IN ({withdrawn})")
-    return doubled
+    return doubled, connection.execute(f"DELETE FROM temp.staged WHERE place IN ({withdrawn})").rowcount
 
 
 def _doubled(connection: sqlite3.Connection) -> int:

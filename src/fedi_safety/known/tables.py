@@ -17,10 +17,10 @@ from urllib.parse import quote
 from fedi_safety.core import sqlite_files
 from fedi_safety.core.errors import KnownError, KnownUsageError
 from fedi_safety.core.known.types import Effect, Entry, HashKind, KnownList
-from fedi_safety.known import progress
+from fedi_safety.known import ending, progress
 
 FILE = "lists.sqlite"
-VERSION = 3
+VERSION = 4
 _APPLICATION = 0x46534B4E  # "FSKN"
 _CACHE_KIB = 64 * 1024
 
@@ -65,6 +65,7 @@ _STEPS = {
         "ALTER TABLE lists ADD COLUMN waiting INTEGER NOT NULL DEFAULT 0",
         "PRAGMA user_version = 3",
     ),
+    3: (*ending.STEPS, "PRAGMA user_version = 4"),
 }
 """By the version that a file has, what makes the next one of it."""
 

@@ -21,9 +21,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
-REVISION = "0022"
+REVISION = "0023"
 """The newest revision in migrations/; a test holds it to the script directory's head."""
 
 
@@ -99,6 +100,9 @@ detector_sets = Table(
     Column("body", Text, nullable=False, unique=True),
 )
 
+NAMES_AN_ENTRY = "signals LIKE '%[[\"%'"
+"""That a content meets a list: only a signal's matches are arrays in an array in its cell (`codec.further`)."""
+
 contents = Table(
     "contents",
     metadata,
@@ -127,6 +131,7 @@ contents = Table(
     # kept although there are several.
     Column("frame_scores", LargeBinary),
     Index(None, "verdict", "id"),
+    Index("ix_contents_matched", "id", sqlite_where=text(NAMES_AN_ENTRY)),
 )
 
 # Networks whose embeddings are kept: their names are long and the same for millions of frames.

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from fedi_safety.app.known.lists import keep_removals, open_catalog
+from fedi_safety.app.known.lists import apply_ended, check_there, keep_removals, open_catalog
 from fedi_safety.app.known.sources import bring, sources_of
 from fedi_safety.app.sharing.subscribing import fetch as read_on
 from fedi_safety.app.sharing.subscribing import open_publishers
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.core.ports import Clock
+from fedi_safety.core.wording.hints import hint
 
 if TYPE_CHECKING:
+    from fedi_safety.app.known.backwards import Applied
     from fedi_safety.core.ledger.ports import WholeLedger
     from fedi_safety.known.catalog import Catalog
     from fedi_safety.known.progress import SourceState
@@ -60,6 +64,8 @@ class ListWatch:
         """Fetch what is due, and return the seconds to rest. No error gets out: it is logged, and kept in `states`."""
         try:
             with open_catalog(self._settings) as catalog:
+                check_there(self._settings, self._ledger, catalog)
+                self._end()
                 for source in self.sources:
                     if self._keep_going() and self._due(catalog, source) <= 0:
                         self._fetch(catalog, source)
@@ -68,7 +74,9 @@ class ListWatch:
                 if self._keep_going() and catalog.lists():
                     catalog.merge()
                 self.states = catalog.sources()
-                return max(1.0, min([_LOOK_S, *(self._due(catalog, source) for source in self.sources)]))
+                ends_s = catalog.next_end()
+                rests = [] if ends_s is None else [ends_s - time.time()]
+                return max(1.0, min([_LOOK_S, *rests, *(self._due(catalog, source) for source in self.sources)]))
         except FediSafetyError as error:
             log.warning("lists of known images: %s", error.line())
         except Exception as error:  # a bug in one fetch must not end the watch: it is said
@@ -93,8 +101,14 @@ class ListWatch:
         if brought.fetched.changed:
             numbers = (source.name, done.added, done.replaced, done.removed)
             log.info("list %s: %d new, %d replaced, %d removed", *numbers)
-        if brought.applied is not None and brought.applied.planned:
-            log.warning("list %s: planned for %d objects", source.name, brought.applied.planned)
+        _tell_planned(source.name, brought.applied)
+
+    def _end(self) -> None:
+        """Decide anew what rests on lists and entries whose time is over."""
+        applied = apply_ended(self._settings, self._ledger)
+        if applied is not None:
+            log.info("entries ended; contents decided anew for it: %d", applied.changed)
+            _tell_planned("of what ended", applied)
 
     def _read_on(self, catalog: Catalog) -> None:
         """Read on in the logs of publishers whose time has come. Each keeps itself why it could not be read."""
@@ -104,9 +118,19 @@ class ListWatch:
             if not self._keep_going() or (tried is not None and now - _PUBLISHERS_S < tried <= now + _BACK_S):
                 continue
             try:
-                read_on(self._settings, self._ledger, catalog, publisher.name, now=self._clock.now)
+                brought = read_on(self._settings, self._ledger, catalog, publisher.name, now=self._clock.now)
             except FediSafetyError as error:
                 log.warning("%s", error.line())
+                continue
+            read = brought.read
+            if read.added or read.renewed or read.retracted:
+                numbers = (publisher.name, read.added, read.renewed, read.retracted, brought.in_force, brought.waits)
+                log.info("publisher %s: %d new, %d renewed, %d retracted; %d in force, of which %d wait", *numbers)
+            if brought.held:
+                why, _ = Counter(each.why for each in brought.held).most_common(1)[0]
+                shown = hint("hashes publishers {}", publisher.name)
+                log.warning("publisher %s: held: %d (%s); see %s", publisher.name, len(brought.held), why, shown)
+            _tell_planned(publisher.name, brought.applied)
 
     def _due(self, catalog: Catalog, source: ListSource) -> float:
         """Return in how many seconds a source is to be fetched; nothing or less: now."""
@@ -121,6 +145,11 @@ class ListWatch:
         elif state.place != source.place or state.terms != source.terms:
             rest = 0.0
         return max(later, state.tried_s + rest - now)
+
+
+def _tell_planned(name: str, applied: Applied | None) -> None:
+    if applied is not None and applied.planned:
+        log.warning("list %s: planned for %d objects", name, applied.planned)
 
 
 class ListWatcher(threading.Thread):

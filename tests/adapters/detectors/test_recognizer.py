@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.known.types import Effect
+from fedi_safety.core.frames.places import Part, Place
+from fedi_safety.core.known.packing import checked, packed
+from fedi_safety.core.known.types import Effect, Entry, KnownList
 from fedi_safety.core.types import Frame
 from fedi_safety.detectors.known.pdq import TURNS
 from fedi_safety.detectors.known.recognizer import Known
@@ -57,6 +61,18 @@ def test_blank_pictures_are_hashed_and_compared_with_nothing() -> None:
     lists = StandInLists(listed("b", Effect.BLOCK, picture_entry(blank, "blank")))
     (found,) = Known(lists).pictures([frame(0, blank)])
     assert found.hash.quality < 50 and not found.hits and not lists.asked
+
+
+@pytest.mark.parametrize("lists", [[], [listed("b", Effect.BLOCK, picture_entry(drawn(9), "9"))]])
+def test_a_picture_that_comes_with_what_moves_is_told_from_its_moments(
+    lists: list[tuple[KnownList, list[Entry]]],
+) -> None:
+    known = Known(StandInLists(*lists))
+    cover, moment = replace(frame(8, drawn(1)), place=Place(part=Part.COVER)), frame(2, drawn(2))
+    moving = known.pictures([cover, replace(moment, place=Place(time_s=1.0))])
+    assert [(each.hash.frame, each.hash.index, each.hash.attached) for each in moving] == [(~8, 8, True), (2, 2, False)]
+    assert checked(packed([each.hash for each in moving])) == tuple(each.hash for each in moving)
+    assert [each.hash.frame for each in known.pictures([cover, moment])] == [8, 2], "of what does not move all count"
 
 
 def test_without_lists_pictures_are_hashed_alone() -> None:

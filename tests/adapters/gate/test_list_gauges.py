@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from fedi_safety.app.known.figures import ListFigures, SourceFigures
+from fedi_safety.app.sharing.figures import PublisherFigures
 from fedi_safety.core.known.types import Effect
 from fedi_safety.core.ledger.matches import ListHits
 from fedi_safety.core.ledger.records import Figures, StoreFigures
@@ -46,6 +47,21 @@ def test_figures_by_source_tell_its_age_and_what_it_was_told_and_one_that_is_lat
     gauges.show_sources([read])
     page = metrics.page().decode()
     assert "friends" not in page and not bool(gauges.late)
+
+
+def test_figures_by_publisher_go_with_the_publisher() -> None:
+    metrics = Metrics()
+    gauges = ListGauges(metrics, list)
+    read = PublisherFigures("one.example", time.time() - 60, "", 12, 5, 1)
+    gauges.show_publishers([read, PublisherFigures("two.example", None, "it has a second history", 0, 0, 0)])
+    page = metrics.page().decode()
+    for name, value in (("entries", 12), ("waiting", 5), ("held", 1), ("failing", 0)):
+        assert f'fedi_safety_gate_known_publisher_{name}{{publisher="one.example"}} {value:.1f}\n' in page
+    assert 'known_publisher_failing{publisher="two.example"} 1.0\n' in page
+    assert 60 <= float(page.split('publisher_age_seconds{publisher="one.example"} ')[1].split()[0]) < 6e4
+    assert 'age_seconds{publisher="two.example"' not in page
+    gauges.show_publishers([])
+    assert "example" not in metrics.page().decode()
 
 
 def test_a_reports_page_shows_where_they_are_from() -> None:

@@ -316,9 +316,20 @@ def test_a_clip_is_met_backwards_as_a_scan_meets_it(world: World) -> None:
     world.judged("flicker", shown[:2] * 4)
     world.judged("slow", [each for each in shown[:4] for _ in range(2)] + [pdq()])
     world.judged("part", [*shown[:3], *(pdq() for _ in range(2))])
+    world.judged("covered", shown[:3], cover=pdq())
+    world.judged("cover of it", [*shown[:2], *(pdq() for _ in range(1))], cover=shown[2])
     frames = [Entry(HashKind.PDQ, each, f"c@{i}", clip="c") for i, each in enumerate(shown)]
     world.take(THEIRS, *frames)
-    assert world.planned() == ["slow"]
+    assert world.planned() == ["covered", "slow"]
+
+
+def test_a_listed_picture_is_met_by_the_cover_of_a_clip(world: World) -> None:
+    one = pdq()
+    world.judged("covered", [pdq(), pdq()], cover=flipped(one, 5))
+    world.take(THEIRS, Entry(HashKind.PDQ, one, "1"))
+    assert world.planned() == ["covered"]
+    (content, _, _) = world.ledger.contents([sha("covered")])[sha("covered")]
+    assert content.scores.signals["known.block"].frame == 4
 
 
 def moved(digest: bytes, bits: int) -> bytes:
@@ -367,15 +378,34 @@ def test_of_two_dismissals_at_once_none_is_lost(world: World, monkeypatch: pytes
     assert names == {sha("a").hex(), sha("b").hex()}
 
 
+def met_turned(world: World, key: str, entry: str, frame: int = 0) -> None:
+    """Write down what a scan does that found a content's frame mirrored on the list `theirs`."""
+    content, judgement, _ = world.ledger.contents([sha(key)])[sha(key)]
+    hit = Signal(1.0, frame, matches=(Match("theirs", entry, 6, "mirrored"),))
+    scores = replace(content.scores, signals={**content.scores.signals, "known.block": hit, "known.match": hit})
+    condemned = Rematch(sha(key), scores, replace(judgement, verdict=Verdict.BLOCK))
+    world.ledger.rematch(world.ledger.begin_run("scan", world.url, {}), [condemned])
+
+
+def test_a_cover_that_met_an_entry_turned_is_no_moment_either(world: World) -> None:
+    shown = [pdq() for _ in range(3)]
+    world.judged("covered", shown, cover=pdq())
+    world.take(THEIRS, Entry(HashKind.PDQ, pdq(), "1"))
+    met_turned(world, "covered", "1", frame=6)
+    clip = [Entry(HashKind.PDQ, each, f"c@{i}", clip="c") for i, each in enumerate(shown)]
+    world.take(KnownList("clips"), *clip)
+    (content, _, _) = world.ledger.contents([sha("covered")])[sha("covered")]
+    signal = content.scores.signals["known.block"]
+    assert {match.list for match in signal.matches} == {"clips"}, "all of its three moments, each at distance 0"
+    world.take(THEIRS, Entry(HashKind.PDQ, pdq(), "2"))
+    assert (world.verdict("covered"), world.planned()) == (BLOCK, ["covered"]), "for the clip alone"
+
+
 def test_a_clip_that_met_an_entry_turned_stays_as_long_as_its_entry(world: World) -> None:
     frames = [Entry(HashKind.PDQ, pdq(), f"c@{i}", clip="c") for i in range(4)]
     world.judged("mirrored", [pdq() for _ in range(4)])
     world.take(THEIRS, *frames)
-    content, judgement, _ = world.ledger.contents([sha("mirrored")])[sha("mirrored")]
-    hit = Signal(1.0, 0, matches=(Match("theirs", "c", 6, "mirrored"),))
-    scores = replace(content.scores, signals={**content.scores.signals, "known.block": hit, "known.match": hit})
-    condemned = Rematch(sha("mirrored"), scores, replace(judgement, verdict=Verdict.BLOCK))
-    world.ledger.rematch(world.ledger.begin_run("scan", world.url, {}), [condemned])
+    met_turned(world, "mirrored", "c")
     world.take(THEIRS, *frames)
     assert (world.verdict("mirrored"), world.planned()) == (BLOCK, ["mirrored"])
     world.take(THEIRS, Entry(HashKind.PDQ, pdq(), "1"))
@@ -389,7 +419,7 @@ def test_lists_that_are_not_there_prove_nothing(world: World) -> None:
     world.take(THEIRS, Entry(HashKind.PDQ, one, "1"))
     (world.folder / "known").rename(world.folder / "elsewhere")
     for dry_run in (True, False):
-        with open_catalog(world.settings) as gone, pytest.raises(KnownError, match="contents have met some"):
+        with open_catalog(world.settings) as gone, pytest.raises(KnownError, match="there were lists"):
             apply_all(world.settings, world.ledger, gone, dry_run=dry_run)
     assert (world.verdict("a"), world.planned()) == (BLOCK, ["a"])
     (world.folder / "elsewhere").rename(world.folder / "known")

@@ -229,6 +229,22 @@ def test_of_very_many_hits_the_nearest_are_named_and_no_list_is_missed(catalog: 
     assert hits[-1].effect is Effect.NEGATIVE
 
 
+def test_no_picture_and_no_clip_of_a_list_is_hidden_by_nearer_frames_of_its_clips(
+    catalog: Catalog, small_segments: None
+) -> None:
+    """A frame that very many clips show, such as a maker's sign, would hide what is listed as a picture."""
+    frames = [
+        Entry(HashKind.PDQ, altered(MANY[0], n % 3, seed=n).tobytes(), f"{n}", clip=f"c{n // 3}")
+        for n in range(3 * (MOST_HITS + 20))
+    ]
+    whole = [each for each in frames if int.from_bytes(each.hash).bit_count() >= WHOLE_BITS]
+    catalog.put(KnownList("both"), [*frames, *entries(altered(MANY[0], 30)[None])])
+    (hits,) = catalog.images().near(MANY[:1])
+    assert [hit.distance for hit in hits if not hit.clip] == [30]
+    clips = [hit.clip for hit in hits if hit.clip]
+    assert sorted(clips) == sorted({each.clip for each in whole}) and len(clips) > MOST_HITS
+
+
 def test_after_any_changes_the_answers_are_those_of_the_lists_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_segments: None
 ) -> None:
@@ -356,15 +372,23 @@ def test_lists_of_a_later_version_or_another_program_are_left_alone(catalog: Cat
     writer.close()
 
 
+def without_ends(connection: sqlite3.Connection) -> None:
+    """Take away what the fourth version has."""
+    connection.execute("DROP INDEX entries_ending")
+    connection.execute("DROP TABLE ended")
+
+
 def test_lists_of_an_earlier_version_are_read_and_brought_up_to_date(tmp_path: Path) -> None:
     with Catalog(tmp_path) as catalog:
         catalog.put(KnownList("old"), entries(pdqs(3)))
     with closing(sqlite3.connect(tmp_path / tables.FILE, isolation_level=None)) as connection:
         for column in ("circle", "agreeing", "waiting"):
             connection.execute(f"ALTER TABLE lists DROP COLUMN {column}")
+        without_ends(connection)
         connection.execute("PRAGMA user_version = 2")
     with Catalog(tmp_path) as catalog:
         assert catalog.lists() == (KnownList("old"),)
+        assert catalog.next_end() is None and not catalog.ended("ledger")
         assert len(list(catalog.entries("old"))) == 3
         told = KnownList("old", group="friends", agreeing=2, waiting=True)
         catalog.describe(told)
@@ -414,6 +438,19 @@ def test_what_is_withdrawn_goes_by_the_publishers_clock_else_by_the_order(tmp_pa
         assert [state.checkpoint for state in catalog.sources()] == ["3"]
 
 
+@pytest.mark.parametrize("taken_back", [False, True])
+def test_a_list_of_which_nothing_is_left_does_not_take_the_place_of_one(tmp_path: Path, taken_back: bool) -> None:
+    blank, whole = (Entry(HashKind.PDQ, value, "1") for value in (bytes(32), MANY[0].tobytes()))
+    given: list[Entry | Withdrawn] = [whole, Withdrawn("1")] if taken_back else [blank]
+    with Catalog(tmp_path) as catalog:
+        catalog.put(KnownList("mine"), entries(MANY[:3]))
+        with pytest.raises(KnownUsageError, match="taken back" if taken_back else "1 refused, fewer than 100"):
+            catalog.put(KnownList("mine"), given, some=True)
+        assert len(list(catalog.entries("mine"))) == 3
+        done = catalog.put(KnownList("mine"), given)
+        assert (done.accepted, done.removed, done.withdrawn) == (0, 3, int(taken_back))
+
+
 def test_lists_of_the_first_version_are_read_and_learn_of_sources_when_they_are_changed(tmp_path: Path) -> None:
     with Catalog(tmp_path) as catalog:
         catalog.put(KnownList("mine"), entries(MANY[:3]))
@@ -421,6 +458,7 @@ def test_lists_of_the_first_version_are_read_and_learn_of_sources_when_they_are_
         for column in ("circle", "agreeing", "waiting"):
             connection.execute(f"ALTER TABLE lists DROP COLUMN {column}")
         connection.execute("DROP TABLE sources")
+        without_ends(connection)
         connection.execute("PRAGMA user_version = 1")
     with Catalog(tmp_path) as catalog:
         assert (catalog.sources(), [known.name for known in catalog.lists()]) == ((), ["mine"])

@@ -18,13 +18,16 @@ import pytest
 
 from fedi_safety.core.errors import KnownUsageError
 from fedi_safety.core.known.types import Effect, Entry, HashKind, KnownList
+from fedi_safety.known.catalog import Catalog
 from fedi_safety.known.formats import FORMATS, Reading, read
 from fedi_safety.known.formats.items import Source
 from fedi_safety.known.formats.stream import pieces
 from fedi_safety.known.formats.writing import WRITERS, Writing
+from fedi_safety.known.records import FEWEST_BITS
 
 RANDOM = random.Random(16)
 PDQ = [RANDOM.randbytes(32) for _ in range(4)]
+assert all(int.from_bytes(each).bit_count() >= FEWEST_BITS for each in PDQ)
 SHA256 = [hashlib.sha256(bytes([i])).digest() for i in range(4)]
 SHA1 = hashlib.sha1(b"x").digest()
 MD5 = hashlib.md5(b"x").digest()
@@ -40,7 +43,19 @@ def written(folder: Path, text: str | bytes, name: str = "list") -> Path:
 
 def entries(path: Path, named: str | None = None, kind: HashKind | None = None) -> tuple[list[Entry], Reading]:
     reading = read(path, named, kind)
-    return list(reading), reading
+    return [item for item in reading if isinstance(item, Entry)], reading
+
+
+def standing(path: Path) -> tuple[list[Entry], Reading, int]:
+    """What of a file is on a list once it was read, in the file's order; and how much it takes back itself."""
+    given, _ = entries(path)
+    reading = read(path)
+    with Catalog(path.parent / "known") as catalog:
+        done = catalog.put(KnownList("x"), reading)
+        there = list(catalog.entries("x"))
+        catalog.drop("x")
+    assert len(there) == done.accepted
+    return [entry for entry in given if entry in there], reading, done.withdrawn
 
 
 def refusal(do: Callable[[], object]) -> str:
@@ -131,7 +146,7 @@ NCMEC = f"""<?xml version="1.0" encoding="UTF-8"?>
 
 
 def test_ncmec_members_deletions_and_opinions_count(tmp_path: Path) -> None:
-    found, reading = entries(written(tmp_path, NCMEC))
+    found, reading, withdrawn = standing(written(tmp_path, NCMEC))
     assert reading.format.name == "ncmec"
     at = 1767312000.0
     assert found == [
@@ -140,7 +155,7 @@ def test_ncmec_members_deletions_and_opinions_count(tmp_path: Path) -> None:
         Entry(HashKind.SHA1, SHA1, "43-image-b", "", at),
     ]
     assert reading.flaws == {"PhotoDNA hashes": 1, "TMK hashes": 1}
-    assert reading.withdrawn == 1
+    assert withdrawn == 1
 
 
 def test_what_a_file_takes_back_does_not_stand_wherever_it_says_so(tmp_path: Path) -> None:
@@ -159,11 +174,11 @@ def test_what_a_file_takes_back_does_not_stand_wherever_it_says_so(tmp_path: Pat
         record(MD5.hex(), "Active", "VideoMD5"),
     ]
     path = written(tmp_path, json.dumps({"count": 7, "hasMoreRecords": False, "hashRecords": rows}))
-    found, reading = entries(path)
+    found, reading, withdrawn = standing(path)
     assert reading.format.name == "stopncii"
     assert [entry.hash for entry in found] == [PDQ[0], PDQ[2], MD5]
     assert (found[0].positive, found[0].negative, found[0].seen_s) == (2, 1, 1767312000.0)
-    assert (reading.withdrawn, reading.flaws) == (1, {"TMK hashes": 1})
+    assert (withdrawn, reading.flaws) == (1, {"TMK hashes": 1})
 
 
 def test_tat_and_vics_and_vpdq(tmp_path: Path) -> None:
@@ -172,7 +187,7 @@ def test_tat_and_vics_and_vpdq(tmp_path: Path) -> None:
         {"id": 2, "hash_digest": MD5.hex(), "algorithm": "MD5", "deleted": True, "updated_on": "2026-01-02"},
         {"id": 2, "hash_digest": MD5.hex(), "algorithm": "MD5", "deleted": False, "updated_on": "2026-01-01"},
     ]
-    found, reading = entries(written(tmp_path, json.dumps(tat)))
+    found, reading, _ = standing(written(tmp_path, json.dumps(tat)))
     assert (reading.format.name, found) == ("tat", [Entry(HashKind.PDQ, PDQ[0], "1", "x")])
     medium = {"MediaID": 5, "Category": 1, "MD5": MD5.hex().upper(), "SHA1": SHA1.hex().upper(), "PhotoDNA": "AA=="}
     vics = {"@odata.context": "http://x/2.0.xml/$metadata#Media", "value": [medium, {"MediaID": 6}]}
@@ -251,10 +266,10 @@ def test_what_may_not_be_passed_on_is_written_in_no_format() -> None:
         (b'[{"hash_digest": "00"},]', "comma"),
         (NCMEC[:700].encode(), "unclosed token"),
         (b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', "document type"),
-        (f'<queryResult xmlns="{NAMESPACE}">'.encode() + b"<a>" * 100, "lie in each other"),
+        (f'<queryResult xmlns="{NAMESPACE}">'.encode() + b"<a>" * 100, "in each other"),
         (b"<queryResult><images><image><id>" + b"a" * 200_000, "more than 65536 characters"),
         (b"<html></html>", "queryResult"),
-        (b'kind,hash\nmd5,"unclosed\n' + b"x\n" * 80_000, "field larger"),
+        (b'kind,hash\nmd5,"unclosed\n' + b"x\n" * 80_000, "a row of more than 1000 lines"),
         (b"md5 " + b"0" * 200_000, "more than 65536 characters"),
         (gzip.compress(TEXT.encode())[:-9], "cut off"),
         (b"\x1f\x8b\x08" + b"\xff" * 100, "damaged gzip"),
@@ -265,6 +280,47 @@ def test_bad_files_are_one_line_with_place_cause_and_remedy(tmp_path: Path, text
     line = refusal(lambda: list(read(path)))
     assert said in line
     assert str(path) in line
+
+
+_OPINION = b'<negativeFeedback type="%d"><member/></negativeFeedback>'
+_ONE = "<queryResult><images><image><id>a</id><fingerprints>"
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "endless"),
+    [
+        ("text", b"", b"0"),
+        ("csv", b"kind,hash\n", b'md5,"\n",' * 1_000),
+        ("csv", b"kind,hash\nmd5,", b"0"),
+        ("ncmec", _ONE.encode(), b"<md5>00</md5>" * 1_000),
+        ("ncmec", b"<queryResult><images><image>", b"".join(b"<p%d/>" % i for i in range(5_000))),
+        ("ncmec", _ONE.encode() + b"</fingerprints>", b"".join(_OPINION % i for i in range(5_000))),
+        ("ncmec", b"<queryResult><images><image", b' a="0"'),
+        ("ncmec", b"<queryResult><images><!-- ", b"0"),
+        ("stopncii", b'{"hashRecords": [{"a": "', b"0"),
+        ("stopncii", b'{"hashRecords": [{"CSPFeedbacks": [', b"{}, "),
+        ("vics", b'{"value": [{', b'"MD5": "00", '),
+        ("vpdq", b'["', b"0"),
+        ("vpdq", b'{"', b"0"),
+    ],
+)  # fmt: skip
+def test_no_record_of_any_format_is_held_that_does_not_end(
+    tmp_path: Path, name: str, head: bytes, endless: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = 0
+
+    def without_end(_path: Path) -> Iterator[bytes]:
+        nonlocal given
+        yield head
+        while given < 64 << 20:
+            piece = endless * (1 + (1 << 16) // len(endless))
+            given += len(piece)
+            yield piece
+
+    monkeypatch.setattr("fedi_safety.known.formats.stream.pieces", without_end)
+    monkeypatch.setattr("fedi_safety.known.formats.ncmec.pieces", without_end)
+    assert "list" in refusal(lambda: list(FORMATS[name].read(Source(tmp_path / "list"))))
+    assert given < 8 << 20
 
 
 def test_a_gzip_file_made_to_burst_is_not_unpacked(tmp_path: Path) -> None:
@@ -292,7 +348,7 @@ def test_places_that_are_no_file(tmp_path: Path) -> None:
 def test_whatever_time_is_read_can_be_written(tmp_path: Path, seen: str) -> None:
     path = tmp_path / "list.csv"
     path.write_text(f"kind,hash,seen,expires\nmd5,{32 * 'a'},{seen},{seen}\n")
-    (entry,) = read(path)
+    (entry,), _ = entries(path)
     assert "".join(Writing(KnownList("x", redistribute=True), [entry], "csv"))
 
 

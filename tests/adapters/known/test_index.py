@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -87,6 +91,47 @@ def test_lists_of_a_wider_distance_are_compared_as_a_whole(tmp_path: Path) -> No
     near, wide = plain(MANY, QUERIES, RADIUS), {p for p in plain(MANY, QUERIES, 40) if p[1] < 100}
     assert pairs(found) == near | wide
     assert wide - near
+
+
+_CUT = """
+import sys
+from pathlib import Path
+import numpy as np
+from fedi_safety.core.errors import KnownError
+from fedi_safety.known.index import segment
+from fedi_safety.known.index.chunks import words
+from support.known import pdqs
+many = pdqs(6_000)
+rows = np.arange(len(many))
+folder = Path(sys.argv[1])
+name, _ = segment.write(folder, rows + 1, np.ones_like(rows), words(many))
+opened = segment.read(folder / name)
+assert len(opened.near(words(many[:1]), {}).row) == 1
+path = folder / name / f"{sys.argv[2]}.npy"
+with path.open("r+b") as file:
+    file.truncate(100)
+for ask in (lambda: opened.near(words(many[4_000:4_010]), {}), lambda: segment.read(folder / name)):
+    try:
+        ask()
+    except KnownError as error:
+        print(error.line())
+"""
+
+
+@pytest.mark.parametrize("file", segment._FILES)
+def test_a_file_that_is_cut_short_while_it_is_mapped_is_said_and_kills_nobody(tmp_path: Path, file: str) -> None:
+    command = [sys.executable, "-c", _CUT, str(tmp_path), file]
+    here = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=here)
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    cut, damaged = done.stdout.splitlines()
+    assert "was cut short while it was in use" in cut and file in cut and "is damaged" in damaged
+
+
+def test_what_is_merged_away_while_it_is_mapped_is_looked_up_as_before(tmp_path: Path) -> None:
+    opened = stored(tmp_path, MANY)
+    shutil.rmtree(next(tmp_path.iterdir()))
+    assert pairs(opened.near(words(QUERIES), {})) == plain(MANY, QUERIES, RADIUS)
 
 
 def test_entries_that_crowd_a_chunk_are_never_dearer_than_brute_force(

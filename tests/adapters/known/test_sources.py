@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fedi_safety.app.known.lists import describe, drop, find_list, take_in
+from fedi_safety.app.known.lists import OWN, describe, drop, find_list, take_in
 from fedi_safety.app.known.sources import Brought, bring, sources_of
 from fedi_safety.clients.list_server import ListServer, ListServerError
 from fedi_safety.config.schema import Known, KnownSource, Settings
@@ -20,6 +20,8 @@ from fedi_safety.known.formats import read
 from fedi_safety.known.sources import ListSource, fetching
 from support.judged_before import World, flipped, pdq
 from support.servers.publishers import File, Publisher, bomb, cut, serving, status
+
+BLANK = b"pdq " + b"0" * 64 + b"\n"
 
 
 @pytest.fixture
@@ -44,6 +46,20 @@ def text(*hashes: bytes) -> bytes:
 def fetched(world: World, source: ListSource, anew: bool = False) -> Brought:
     server = ListServer(source.name, pause_s=0.0)
     return bring(world.settings, world.ledger, world.catalog, source, server=server, anew=anew)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_no_source_and_no_file_makes_a_list_that_this_machine_makes_itself(
+    world: World, published: File, name: str
+) -> None:
+    source = KnownSource(name=name, kind="url", url=published.url)
+    with pytest.raises(ConfigError, match=f"made from what was {name} here"):
+        sources_of(world.settings.model_copy(update={"known": Known(sources=[source])}))
+    path = world.folder / "list.txt"
+    path.write_bytes(text(pdq()))
+    with pytest.raises(KnownUsageError, match=f"made from what was {name} here"):
+        take_in(world.settings, world.ledger, world.catalog, KnownList(name), read(path))
+    assert find_list(world.catalog, name) is None
 
 
 def at(publisher: Publisher, **more: object) -> ListSource:
@@ -99,13 +115,13 @@ def test_what_breaks_off_changes_nothing_and_the_next_fetch_brings_it(world: Wor
     assert (hashes(world), state.failures, state.failure) == ({two}, 0, "")
 
 
-@pytest.mark.parametrize("data", [b"", b"<html><body>Log in</body></html>", b"pdq 00\n", b"\x1f\x8b cut"])
+@pytest.mark.parametrize("data", [b"", b"<html><body>Log in</body></html>", b"pdq 00\n", b"\x1f\x8b cut", BLANK])
 def test_an_answer_without_a_hash_leaves_the_list(world: World, published: File, data: bytes) -> None:
     one = pdq()
     published.data = text(one)
     fetched(world, at(published))
     published.data = data
-    with pytest.raises(KnownError, match=r"^source theirs: ") as raised:
+    with pytest.raises(KnownError, match=r"^(source )?theirs: ") as raised:
         fetched(world, at(published))
     assert hashes(world) == {one}
     assert "/tmp" not in raised.value.line()

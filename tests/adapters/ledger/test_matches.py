@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import event
 
 from fedi_safety.core.enums import ActKind, MediaType, Verdict
 from fedi_safety.core.ledger.matches import ListHits, Rematch
@@ -97,3 +98,22 @@ def test_hits_count_once_for_each_list(ledger: SqlLedger) -> None:
     record(ledger, "b", HITTING, BLOCK)
     ledger.confirm(sha("b"), "me", "seen")
     assert ledger.hits_by_list() == {"theirs": ListHits(2, 1, 0), "ours": ListHits(1, 0, 0)}
+
+
+@pytest.mark.parametrize("name", ["matched", "hits_by_list", "cleared"])
+def test_what_met_a_list_is_found_without_a_look_at_what_did_not(ledger: SqlLedger, name: str) -> None:
+    """Reports and metrics ask for it; ten million contents that met nothing must cost them nothing."""
+    record(ledger, "a", HITTING, BLOCK)
+    record(ledger, "b", PLAIN, CLEAR)
+    asked: list[str] = []
+    engine = ledger.database.engine  # type: ignore[attr-defined]
+    event.listen(engine, "before_cursor_execute", lambda _c, _cursor, statement, *_: asked.append(statement))
+    found = getattr(ledger, name)()
+    dict(found) if name == "hits_by_list" else list(found)
+    scans = [statement for statement in asked if "LIKE" in statement]
+    assert scans
+    with ledger.database.read() as connection:
+        for statement in scans:
+            values = tuple([0] * statement.count("?"))
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+            assert any("ix_contents_matched" in row[-1] for row in plan), (statement, plan)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fedi_safety.app.known.lists import describe, drop, find_list
-from fedi_safety.app.sharing.subscribing import leave, open_publishers, settled, standings
+from fedi_safety.app.sharing.figures import publisher_figures
+from fedi_safety.app.sharing.subscribing import Brought, fetch, leave, open_publishers, settled, standings
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import KnownError, KnownUsageError, SharingError
 from fedi_safety.core.known.types import Effect, HashKind, KnownList
@@ -17,6 +19,9 @@ from fedi_safety.core.known.types import Entry as Listed
 from fedi_safety.sharing.change import Kind, Word, canonical, link_of, read_object
 from fedi_safety.sharing.minisign import SecretKey
 from fedi_safety.sharing.signed import Statement, What, signed_head
+from fedi_safety.watch import lists as watched
+from fedi_safety.watch.lists import ListWatch
+from support.fakes import TickingClock
 from support.judged_before import flipped, md5, pdq, sha
 from support.shared import Published, Subscriber, more
 
@@ -55,6 +60,41 @@ def three(tmp_path: Path) -> Iterator[Three]:
     made = Three(tmp_path)
     yield made
     made.me.end()
+
+
+def test_a_watch_says_what_publishers_bring_what_is_held_and_what_is_planned(
+    three: Three, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    me, one, two = three.me, three.one, three.two
+    picture, cat = pdq(), pdq()
+    me.judged("copy", [flipped(picture, 9)])
+    me.judged("cat", [cat])
+    me.ledger.dismiss(sha("cat"), "a cat")
+    for publisher in (one, two):
+        publisher.lists(pdq())
+        me.subscribe(publisher)
+        publisher.lists(more(picture, 2) if publisher is two else picture)
+    two.lists(cat)
+    servers = {each.name: each for each in (one, two)}
+
+    def read_on(*given: Any, **_: object) -> Brought:
+        return fetch(*given, now=me.now, server=servers[given[-1]].server())
+
+    monkeypatch.setattr(watched, "read_on", read_on)
+    clock = TickingClock(AT + 7200)
+    three.clock[0] = AT + 7200
+    for publisher in (one, two):
+        publisher.lists()
+    caplog.set_level("INFO")
+    ListWatch(me.settings, me.ledger, clock).step()
+    said = [record.getMessage() for record in caplog.records if record.name == "fedi_safety.watch.lists"]
+    assert "publisher one.example: 1 new, 0 renewed, 0 retracted; 2 in force, of which 2 wait" in said
+    assert any(each.startswith("publisher two.example: 2 new") for each in said)
+    assert any("two.example: held: 1 (" in each and "a person dismissed" in each for each in said), said
+    assert "list two.example: planned for 1 objects" in said
+    assert me.planned() == ["copy"]
+    figures = {each.name: each for each in publisher_figures(me.settings)}
+    assert (figures["two.example"].held, figures["one.example"].waiting) == (1, 2)
 
 
 # --- k of n

@@ -61,7 +61,8 @@ class Applied:
     that have them in a store. `named` says the keys of objects that are condemned now, a few of them; `dismissed` are
     contents that meet a list and that a person dismissed: they stay clear. `hashed` of `contents` could be compared by
     what they show, all others by their SHA-256 alone; where only those were looked at that met a list, that is all.
-    `planned` are objects, `unplanned` such for which no act can be had as it is configured.
+    `planned` are objects, `unplanned` such for which no act can be had as it is configured. `changed` are contents of
+    which lists say something else, whatever their verdict.
     """
 
     contents: int = 0
@@ -73,6 +74,7 @@ class Applied:
     named: list[str] = field(default_factory=list)
     planned: int = 0
     unplanned: int = 0
+    changed: int = 0
 
     @property
     def condemned(self) -> int:
@@ -130,6 +132,7 @@ def _condemned(found: Sequence[tuple[Rematch, str]]) -> list[bytes]:
 
 
 def _count(ledger: WholeLedger, found: Sequence[tuple[Rematch, str]], applied: Applied) -> None:
+    applied.changed += len(found)
     moved: dict[bytes, tuple[str, str]] = {}
     for rematch, before in found:
         then = UNDECIDED if rematch.judgement is None else rematch.judgement.verdict.value
@@ -327,7 +330,7 @@ class _Changing:
         met = {(hit.list, hit.entry) for hits in pictures.values() for hit in hits}
         for frame, hit in kept:
             if (hit.list, hit.entry) not in met:
-                pictures.setdefault(frame, []).append(hit)
+                pictures.setdefault(~frame if ~frame in pictures else frame, []).append(hit)  # of a cover: ~frame
         if spoken:
             exact, pictures = _accusing(exact), {frame: _accusing(hits) for frame, hits in pictures.items()}
         rows = content.scores.frames.rows() if content.scores.frames is not None else ()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -15,19 +16,19 @@ from fedi_safety.app.known.backwards import Applied, apply_lists
 from fedi_safety.app.known.compared import Current, Exchanged, Halted, Lists, tried
 from fedi_safety.config.locations import known_folder
 from fedi_safety.config.schema import Settings
-from fedi_safety.core.errors import FediSafetyError, KnownError, KnownUsageError, Unscannable
+from fedi_safety.core.errors import FediSafetyError, KnownError, KnownUsageError, LedgerUsageError, Unscannable
 from fedi_safety.core.known.effects import LEAST_QUALITY
 from fedi_safety.core.known.types import Effect, Entry, HashKind, KnownList
 from fedi_safety.core.wording.hints import hint
 from fedi_safety.policies import load_policy
 
 if TYPE_CHECKING:
-    from fedi_safety.core.ledger.matches import ListHits
+    from fedi_safety.core.ledger.matches import ListHits, MatchReader
     from fedi_safety.core.ledger.ports import WholeLedger
     from fedi_safety.core.types import Hashes
     from fedi_safety.known.catalog import Catalog
     from fedi_safety.known.formats import Reading
-    from fedi_safety.known.records import Imported
+    from fedi_safety.known.records import Imported, Withdrawn
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,9 @@ DISMISSED = "dismissed"
 
 REMOVED = "removed"
 """The list of what was condemned and removed on this machine, by its descriptors alone."""
+
+OWN = (DISMISSED, REMOVED)
+"""The lists that this machine makes itself; no file, source or publisher may have such a name."""
 
 DISMISSED_DISTANCE = 15
 """As wide as a picture that was encoded or scaled anew, and hardly wider."""
@@ -69,12 +73,15 @@ def find_list(catalog: Catalog, name: str) -> KnownList | None:
     return next((known for known in catalog.lists() if known.name == name), None)
 
 
-def entries_of(reading: Reading, taken: Taken, categories: Sequence[str] = ()) -> Iterator[Entry]:
-    """Yield a reading's entries and count them, those of the wanted categories where some are named.
+def items_of(reading: Reading, taken: Taken, categories: Sequence[str] = ()) -> Iterator[Entry | Withdrawn]:
+    """Yield what a reading has and count its entries, those of the wanted categories where some are named.
 
     Raises `KnownUsageError` at the end of a file that has none, so that the list stays as it was.
     """
     for entry in reading:
+        if not isinstance(entry, Entry):
+            yield entry
+            continue
         if categories and entry.category not in categories:
             taken.left_out += 1
             continue
@@ -112,18 +119,18 @@ def take_in(
     _refuse_own(catalog, known.name)
     catalog.check(known)
     taken = Taken(known)
-    entries = entries_of(reading, taken, categories)
+    items = items_of(reading, taken, categories)
     if dry_run:
 
         def put(beside: Catalog) -> Imported:
-            imported = beside.put(known, entries)
+            imported = beside.put(known, items, some=True)
             keep_dismissals(ledger, catalog, into=beside)
             return imported
 
         with tried(catalog, put) as (lists, taken.imported):
             taken.applied = apply(settings, ledger, lists, (known.name,), dry_run=True)
         return taken
-    taken.imported = catalog.put(known, entries)
+    taken.imported = catalog.put(known, items, some=True)
     keep_dismissals(ledger, catalog)
     taken.applied = apply(settings, ledger, Current(catalog), (known.name,), about=known.name)
     catalog.merge()  # last: what was found is on record, and who looks up meanwhile does not wait
@@ -154,9 +161,13 @@ def _refuse_own(catalog: Catalog, name: str) -> None:
         publisher = name.partition("/")[0]
         remedy = f"take another name, or leave the publisher: {hint('hashes leave {}', publisher)}"
         raise KnownUsageError(name, f"is a list of the publisher {publisher}, kept as that one says", remedy)
-    if name in (DISMISSED, REMOVED):
-        cause = f"that list is made from what was {name} here, and is not given away"
-        raise KnownUsageError(name, cause, f"take another name, or see {hint('dismiss KEY')}")
+    if name in OWN:
+        raise KnownUsageError(name, own_cause(name), f"take another name, or see {hint('dismiss KEY')}")
+
+
+def own_cause(name: str) -> str:
+    """Return why nothing else may have the name of an own list."""
+    return f"that list is made from what was {name} here, and is not given away"
 
 
 def apply(
@@ -190,18 +201,59 @@ def apply(
         return applied
 
 
+def check_there(settings: Settings, ledger: MatchReader, catalog: Catalog) -> None:
+    """Raise `KnownError` where there were lists and the folder has none: that they are gone says nothing of them."""
+    if not catalog.exists and ledger.had_lists():
+        from fedi_safety.known.images import GONE, begin_anew
+
+        raise KnownError(str(known_folder(settings)), GONE, begin_anew())
+
+
+def missing(settings: Settings) -> KnownError | None:
+    """Return what is wrong where the configured ledger knows of lists and there are none; None where all is well."""
+    from fedi_safety.app.ledger import open_settings_ledger
+
+    try:
+        ledger = open_settings_ledger(settings, readonly=True)
+    except LedgerUsageError:  # where nothing was judged yet there is nothing to miss
+        return None
+    try:
+        with open_catalog(settings) as catalog:
+            check_there(settings, ledger, catalog)
+    except KnownError as error:
+        return error
+    finally:
+        ledger.dispose()
+    return None
+
+
+def apply_ended(settings: Settings, ledger: WholeLedger, *, now: Callable[[], float] = time.time) -> Applied | None:
+    """Decide anew what rests on lists and entries whose time is over; None where that changes nothing.
+
+    To be called before anything is done that plans say: an entry that ended condemns nothing any more.
+    """
+    with open_catalog(settings) as catalog:
+        if not catalog.ended(ledger.name):
+            return None
+        until_s = now()
+        changed = (
+            next(ledger.matched(), None) is not None and apply(settings, ledger, Current(catalog), dry_run=True).changed
+        )
+        applied = apply(settings, ledger, Current(catalog)) if changed else None
+        catalog.note_ended(ledger.name, until_s)
+        return applied
+
+
 def apply_all(settings: Settings, ledger: WholeLedger, catalog: Catalog, *, dry_run: bool = False) -> Applied:
     """Compare all that was judged before with all lists, after the own one was made anew from the ledger.
 
-    Raises `KnownError` where contents met a list and there is no folder of lists: that it is gone says nothing of them.
+    Raises `KnownError` where there were lists and there is no folder of them: that it is gone says nothing of them.
     """
+    check_there(settings, ledger, catalog)
     if not dry_run and (catalog.exists or next(ledger.matched(), None) is None):
         _put_removals(settings, ledger, catalog)
     names = [known.name for known in catalog.lists()]
     if not names:
-        if not catalog.exists and next(ledger.matched(), None) is not None:
-            cause = "there are no lists, and contents have met some"
-            raise KnownError(str(known_folder(settings)), cause, "bring the folder back, or import the lists again")
         return apply(settings, ledger, Current(catalog), dry_run=dry_run)
     if dry_run:
         with tried(catalog, lambda beside: keep_dismissals(ledger, catalog, into=beside)) as (lists, _):
@@ -271,7 +323,7 @@ def _dismissed_entries(ledger: WholeLedger) -> Iterator[Entry]:
             yield Entry(HashKind.SHA256, sha256, id=sha256.hex())
             for picture in hashes[sha256].pictures if sha256 in hashes else ():
                 if picture.quality >= LEAST_QUALITY:
-                    name = f"{sha256.hex()}@{picture.frame}"
+                    name = f"{sha256.hex()}@{picture.index}"
                     yield Entry(HashKind.PDQ, picture.pdq, id=name, quality=picture.quality)
             yield from _described(sha256, hashes.get(sha256))
 
@@ -286,6 +338,7 @@ def keep_removals(settings: Settings, ledger: WholeLedger) -> None:
         return
     try:
         with open_catalog(settings) as catalog:
+            check_there(settings, ledger, catalog)
             mark = catalog.mark()
             imported = _put_removals(settings, ledger, catalog)
             if imported is not None and imported.added + imported.replaced + imported.removed:

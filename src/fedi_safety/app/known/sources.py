@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fedi_safety.app.known.compared import Current, Halted
-from fedi_safety.app.known.lists import apply, keep_dismissals
+from fedi_safety.app.known.lists import OWN, apply, keep_dismissals, own_cause
 from fedi_safety.config.locations import expanded
 from fedi_safety.config.schema import KnownSource, Settings
 from fedi_safety.core.errors import ConfigError, FediSafetyError, KnownUsageError
@@ -48,6 +48,8 @@ def sources_of(settings: Settings) -> list[ListSource]:
         thing = f"source {wanted.name}"
         if any(wanted.name == other.name for other in found):
             raise ConfigError(thing, "there are two of that name", "give each [[known.sources]] its own")
+        if wanted.name in OWN:
+            raise ConfigError(thing, own_cause(wanted.name), "give the source another name")
         if not (wanted.url or kind.url):
             raise ConfigError(thing, f"kind {kind.name} wants an url", "write where it is into [[known.sources]]")
         if kind.sends and not wanted.send_hashes:

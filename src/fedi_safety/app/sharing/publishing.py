@@ -175,13 +175,13 @@ def entries_of(
     if hashes is None:
         return
     telling = [each for each in hashes.pictures if tells_enough(each)]
-    moments = {each.frame & ((1 << VIEW_BITS) - 1) for each in hashes.pictures}
+    moments = {each.index & ((1 << VIEW_BITS) - 1) for each in hashes.pictures}
     if len(moments) <= 1:
         for each in telling:
             yield wanted(HashKind.PDQ, each.pdq, quality=each.quality)
         return
     yield wanted(HashKind.MD5, hashes.md5)
-    frames = {each.pdq: each for each in telling}
+    frames = {each.pdq: each for each in telling if not each.attached}
     if len(frames) >= FEWEST_FRAMES:
         for each in frames.values():
             yield wanted(HashKind.PDQ, each.pdq, sha256.hex(), each.quality)

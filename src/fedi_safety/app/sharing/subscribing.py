@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from fedi_safety.app.known.compared import Current
-from fedi_safety.app.known.lists import DISMISSED, apply, find_list, keep_dismissals
+from fedi_safety.app.known.lists import OWN, apply, find_list, keep_dismissals
 from fedi_safety.app.sharing.asking import Asked
 from fedi_safety.app.sharing.looking import Suspicion, suspicions
 from fedi_safety.config.locations import sharing_folder
@@ -251,7 +251,7 @@ def _check_new(settings: Settings, catalog: Catalog, publishers: Publishers, nam
         raise SharingUsageError(name, "is this instance's own list", "subscribe to others")
     if any(each.name == name for each in publishers.all()):
         raise SharingUsageError(name, "is subscribed to already", f"{hint('hashes leave {}', name)} ends that first")
-    own = [DISMISSED, *(each.name for each in settings.known.sources)]
+    own = [*OWN, *(each.name for each in settings.known.sources)]
     own += [each.name for each in catalog.lists() if not each.group]
     taken = [each for each in own if each in _names(name)]
     if taken:

@@ -111,7 +111,7 @@ def import_list(
                 "removed": done.removed,
                 "refused": {refusal.name.lower(): number for refusal, number in done.refused.items()},
                 "unusable": dict(reading.flaws),
-                "withdrawn": reading.withdrawn,
+                "withdrawn": done.withdrawn,
                 "applied": taken.applied.as_json(),
             }
         )
@@ -313,10 +313,16 @@ def verify(
     yes: YesOption = False,
 ) -> int:
     """Read all lists and their index, and say what is damaged."""
-    from fedi_safety.app.known.lists import open_catalog
+    from fedi_safety.app.known.lists import missing, open_catalog
 
     sh = shell(config, ledger, log_level, quiet, yes)
+    gone = missing(sh.settings)
+    if gone is not None and not repair:
+        raise gone
     with open_catalog(sh.settings) as catalog:
+        if gone is not None:
+            catalog.begin()
+            sh.note(f"begun without any list; {hint('hashes match')} decides anew what met some")
         wrong = catalog.verify(repair=repair)
         entries = sum(sum(each.entries.values()) for each in catalog.statistics()) if not wrong else 0
     for error in wrong:

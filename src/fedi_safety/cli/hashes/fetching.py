@@ -37,7 +37,7 @@ def fetch(
     """Fetch lists from configured sources and publishers, and apply what is new to what was judged before."""
     from threading import Event
 
-    from fedi_safety.app.known.lists import open_catalog
+    from fedi_safety.app.known.lists import check_there, open_catalog
 
     sh = shell(config, ledger, log_level, quiet, yes)
     stop = Event()
@@ -50,6 +50,7 @@ def fetch(
     said: list[dict[str, Any]] = []
     codes: list[int] = []
     with opened_ledger(sh) as records, open_catalog(sh.settings) as catalog, on_stop(halt):
+        check_there(sh.settings, records, catalog)
         places = _places(sh, records, catalog, name, lambda: not stop.is_set(), anew)
         for told, fetched in places:
             if stop.is_set():

@@ -113,7 +113,7 @@ def _of_file(sh: Shell, images: KnownImages, named: str) -> list[tuple[Hit, int 
         decoder.close()
     describer = open_describer(sh.settings, choose_device(sh.settings.device))
     compared = Known(images, describer).pictures([*decoded.frames, *decoded.compared])
-    return found + [(hit, each.hash.frame) for each in compared for hit in each.hits]
+    return found + [(hit, each.hash.index) for each in compared for hit in each.hits]
 
 
 def _text(hit: Hit, frame: int | None) -> str:

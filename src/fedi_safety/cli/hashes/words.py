@@ -67,8 +67,8 @@ def read_lines(reading: Reading, taken: Taken) -> Iterator[str]:
         yield f"by category: {counts(taken.categories)}"
     if taken.left_out:
         yield f"left out for their category: {taken.left_out:,}"
-    if reading.withdrawn:
-        yield f"taken back by the file itself: {reading.withdrawn:,}"
+    if taken.imported is not None and taken.imported.withdrawn:
+        yield f"taken back by the file itself: {taken.imported.withdrawn:,}"
     yield from unusable_lines(reading.flaws, reading.first, taken.imported)
 
 

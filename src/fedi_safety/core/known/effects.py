@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from fedi_safety.core.enums import KNOWN_PREFIX
 from fedi_safety.core.known.types import Effect, HashKind, Hit
-from fedi_safety.core.types import Match, PictureHash, Signal
+from fedi_safety.core.types import Match, PictureHash, Signal, index_of
 
 BLOCK, REVIEW, NEAR, MATCH = (KNOWN_PREFIX + name for name in ("block", "review", "near", "match"))
 SIGNALS = (BLOCK, REVIEW, NEAR, MATCH)
@@ -38,23 +38,23 @@ class Met:
 def counted(pictures: Iterable[tuple[PictureHash, Sequence[Hit]]]) -> dict[int, Sequence[Hit]]:
     """Return the pictures that count, by their frame, with what they meet: such with enough to see, equal ones once.
 
-    So a clip's share is of what it shows, however long it shows one thing.
+    So a clip's share is of what it shows, however long it shows one thing. What is attached is not one with a moment.
     """
-    kept: dict[bytes, tuple[int, Sequence[Hit]]] = {}
+    kept: dict[tuple[bytes, bool], tuple[int, Sequence[Hit]]] = {}
     for picture, hits in pictures:
         if picture.quality >= LEAST_QUALITY:
-            kept.setdefault(picture.pdq, (picture.frame, hits))
+            kept.setdefault((picture.pdq, picture.attached), (picture.frame, hits))
     return dict(kept.values())
 
 
 def effects(exact: Iterable[Hit], pictures: Mapping[int, Sequence[Hit]]) -> dict[Effect, tuple[Met, ...]]:
     """Return by effect what counts, the nearest first.
 
-    `exact` are the hits of the content's bytes; `pictures` has for every picture that was compared, by its frame's
-    index, its hits, empty where there are none. Where bytes or a picture meet a negative entry, no perceptual match of
-    that picture counts; an exact hit of another list still does. A negative descriptor, which sees likeness from
-    farther off, holds back descriptors alone. A listed clip is met where its `share` of all
-    pictures, and three of them, meet it.
+    `exact` are the hits of the content's bytes; `pictures` has for every picture that was compared, by its frame as in
+    `PictureHash`, its hits, empty where there are none. Where bytes or a picture meet a negative entry, no perceptual
+    match of that picture counts; an exact hit of another list still does. A negative descriptor, which sees likeness
+    from farther off, holds back descriptors alone. A listed clip is met where its `share` of all moments, and three of
+    them, meet it; what is attached is compared with listed pictures alone.
 
     What publishers list blocks where so many groups of them list the same picture as their lists want, else it is for
     review; entries that wait do nothing then. What one of them calls harmless is for review instead of blocked, and
@@ -66,9 +66,10 @@ def effects(exact: Iterable[Hit], pictures: Mapping[int, Sequence[Hit]]) -> dict
     clips = _clips(pictures)
     widest: tuple[Hit, ...] = ()
     for frame, hits in pictures.items():
-        counted = _not_held_back(tuple(hit for hit in hits if not hit.clip or (hit.list, hit.clip) in clips), harmless)
+        met = (hit for hit in hits if not hit.clip or (frame >= 0 and (hit.list, hit.clip) in clips))
+        counted = _not_held_back(tuple(met), harmless)
         for hit in _weighed(counted, of_bytes):
-            found[hit.effect].append(Met(hit, frame))
+            found[hit.effect].append(Met(hit, index_of(frame)))
         widest = max(widest, counted, key=lambda some: len(_groups((*some, *of_bytes))))
     for hit in _weighed(of_bytes, widest):
         found[hit.effect].append(Met(hit))
@@ -147,12 +148,13 @@ def _nearest(met: Met) -> tuple[bool, int, int]:
 
 
 def _clips(pictures: Mapping[int, Sequence[Hit]]) -> set[tuple[str, str]]:
-    """Return the listed clips, with their list, that these pictures meet."""
+    """Return the listed clips, with their list, that the moments among these pictures meet."""
     frames: dict[tuple[str, str], int] = {}
     shares: dict[tuple[str, str], float] = {}
-    for hits in pictures.values():
+    moments = [hits for frame, hits in pictures.items() if frame >= 0]
+    for hits in moments:
         for clip, share in {(hit.list, hit.clip): hit.share for hit in hits if hit.clip}.items():
             frames[clip] = frames.get(clip, 0) + 1
             shares[clip] = share
-    least = {clip: shares[clip] * len(pictures) - _ROUNDING for clip in frames}
+    least = {clip: shares[clip] * len(moments) - _ROUNDING for clip in frames}
     return {clip for clip, count in frames.items() if count >= max(FEWEST_FRAMES, least[clip])}

@@ -8,7 +8,7 @@ from struct import Struct
 from fedi_safety.core.types import Descriptors, PictureHash
 
 ROW = Struct("<iB32s")
-"""Frame, quality, PDQ."""
+"""Frame (see `PictureHash`), quality, PDQ."""
 
 DESCRIPTOR = Struct("<i64s")
 """Frame, 512 bits."""
@@ -32,7 +32,7 @@ def checked(data: bytes) -> tuple[PictureHash, ...]:
     pictures = unpacked(data)
     if len(data) % ROW.size or len(pictures) > MAX_PICTURES:
         raise ValueError("not rows of hashes")
-    if any(each.frame < 0 or each.quality > 100 for each in pictures):
+    if any(each.quality > 100 for each in pictures):
         raise ValueError("impossible hashes")
     return pictures
 

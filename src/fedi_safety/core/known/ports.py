@@ -92,7 +92,7 @@ class Recognizer(Protocol):
         ...
 
     def pictures(self, frames: Sequence[Frame]) -> list[Compared]:
-        """Hash pictures and compare them, one result for each. Raises `Unscannable` as `exact` does."""
+        """Hash the pictures of one content and compare them, one result for each. Raises as `exact` does."""
         ...
 
     def close(self) -> None:

@@ -34,6 +34,10 @@ class MatchReader(Protocol):
         """Yield the contents, by their numbers here, whose scores name an entry of a list, dismissed ones as well."""
         ...
 
+    def had_lists(self) -> bool:
+        """Whether what was judged was ever compared with a list, or met one."""
+        ...
+
     def hits_by_list(self) -> Mapping[str, ListHits]:
         """Count the contents that meet entries, by list. Contents count that are removed already."""
         ...

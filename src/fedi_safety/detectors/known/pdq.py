@@ -20,7 +20,8 @@ BYTES = BITS // 8
 _SIDE = 64  # the picture is reduced to 64 by 64
 _TERMS = 16  # and its 16 by 16 lowest waves are looked at
 _BRIGHTNESS = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue (ITU-R BT.601)
-_AT_ONCE = 1 << 17  # numbers
+_AT_ONCE = 1 << 18  # products; of more at once the library would wake threads of its own
+_PLACES_AT_ONCE = (8, 4, 2, 1)
 
 TURNS = (
     "",
@@ -44,7 +45,9 @@ def pdq(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], int]:
 
 def upright(rgb: bytes, width: int, height: int) -> tuple[NDArray[np.uint8], int]:
     """Return the hash of a picture as it is, 32 bytes, and its quality: quicker than `turns`."""
-    small = _reduced(rgb, width, height)[0, 0]
+    colours = _filtered(np.frombuffer(rgb, np.uint8).reshape(height, 3 * width), 1)[:, 0]
+    rows = colours.reshape(_SIDE, width, 3) @ _BRIGHTNESS
+    small = _filtered(np.ascontiguousarray(rows.T), 1)[:, 0].T
     waves = _cosines()
     terms = np.asarray(waves @ small @ waves.T, np.float32)
     return _hashes([terms])[0], _quality(small)
@@ -89,30 +92,52 @@ def _reduced(rgb: bytes, width: int, height: int) -> Floats:
     Four times: as it is, mirrored, upside down, and both; (2, 2, 64, 64), upside down first, mirrored second.
     Colours are reduced before they are weighted: there are fewer of them then, and the sums are the same.
     """
-    colours = _filtered(np.frombuffer(rgb, np.uint8).reshape(height, 3 * width))
+    colours = _filtered(np.frombuffer(rgb, np.uint8).reshape(height, 3 * width), 2)
     rows = _from_both_ends(colours.reshape(_SIDE, 2, width, 3) @ _BRIGHTNESS)
-    places = _filtered(np.ascontiguousarray(rows.reshape(2 * _SIDE, width).T)).reshape(_SIDE, 2, 2, _SIDE)
+    places = _filtered(np.ascontiguousarray(rows.reshape(2 * _SIDE, width).T), 2).reshape(_SIDE, 2, 2, _SIDE)
     return _from_both_ends(places).transpose(2, 0, 3, 1)
 
 
-def _filtered(lines: NDArray[np.uint8] | Floats) -> Floats:
-    """Reduce lines to 64, and to the counterpart of each from the other end; (64, 2, length of a line).
+def _filtered(lines: NDArray[np.uint8] | Floats, ends: int) -> Floats:
+    """Reduce lines to 64, with 2 `ends` to the counterpart of each from the other one too; (64, ends, a line's length).
 
-    As much at once as the processor's cache holds as numbers: each call costs a turn of the interpreter's lock.
+    A few places at once, which share most of their lines: each line becomes numbers once, and stays in the processor's
+    cache. Each call costs a turn of the interpreter's lock.
     """
-    places, weights = _filter(lines.shape[0])
-    found = np.empty((_SIDE, 2, lines.shape[1]), np.float32)
-    step = max(1, _AT_ONCE // (places.shape[1] * lines.shape[1]))
-    for first in range(0, _SIDE, step):
-        some = slice(first, first + step)
-        # Each product is small, or the library would wake threads of its own.
-        np.matmul(weights[some], lines[places[some]].astype(np.float32, copy=False), out=found[some])
-    return found
+    length, width = lines.shape
+    found = np.empty((_SIDE * ends, width), np.float32)
+    for at_once in _PLACES_AT_ONCE:
+        blocks = _blocks(length, ends, at_once)
+        most = _AT_ONCE // max(block.size for _, block in blocks)
+        if most >= width:
+            break
+    for number, (first, block) in enumerate(blocks):
+        rows = slice(number * len(block), (number + 1) * len(block))
+        for left in range(0, width, most):
+            part = slice(left, left + most)
+            some = lines[first : first + block.shape[1], part].astype(np.float32)
+            np.matmul(block, some, out=found[rows, part])
+    return found.reshape(_SIDE, ends, width)
 
 
 def _from_both_ends(places: Floats) -> Floats:
     """Return places from one end, then from the other: (64, 2, ...) becomes (2, 64, ...)."""
     return np.stack([places[:, 0], places[::-1, 1]])
+
+
+@lru_cache(1024)
+def _blocks(length: int, ends: int, at_once: int) -> tuple[tuple[int, Floats], ...]:
+    """Return for so many places each time their first line, and their weights for it and those that follow."""
+    places, weights = _filter(length)
+    found = []
+    for first in range(0, _SIDE, at_once):
+        begins = places[first : first + at_once, 0]
+        low = int(begins.min())
+        block = np.zeros((at_once, ends, int(begins.max()) - low + places.shape[1]), np.float32)
+        for row, begin in enumerate(begins - low):
+            block[row, :, begin : begin + places.shape[1]] = weights[first + row, :ends]
+        found.append((low, block.reshape(at_once * ends, -1)))
+    return tuple(found)
 
 
 @lru_cache(256)

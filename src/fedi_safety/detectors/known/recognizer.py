@@ -56,7 +56,7 @@ class Known:
         return self._images.exact(fingerprints) if self.active else ()
 
     def pictures(self, frames: Sequence[Frame]) -> list[Compared]:
-        """Hash pictures, and compare those in which there is enough to see."""
+        """Hash the pictures of one content, and compare those in which there is enough to see."""
         compared = self._hashed(frames)
         return compared if self._describer is None else self._described(self._describer, frames, compared)
 
@@ -77,13 +77,17 @@ class Known:
         """Hash pictures and compare the hashes. Repeats are looked up once."""
         from fedi_safety.detectors.known.pdq import turns, upright
 
+        numbers = _numbers(frames)
         if not self.active:
-            alone = [(frame.index, upright(frame.rgb, frame.width, frame.height)) for frame in frames]
-            return [Compared(PictureHash(index, quality, pdq.tobytes())) for index, (pdq, quality) in alone]
+            alone = [upright(frame.rgb, frame.width, frame.height) for frame in frames]
+            return [
+                Compared(PictureHash(number, quality, pdq.tobytes()))
+                for number, (pdq, quality) in zip(numbers, alone, strict=True)
+            ]
         found = [turns(frame.rgb, frame.width, frame.height) for frame in frames]
         hashed = [
-            PictureHash(frame.index, quality, hashes[0].tobytes())
-            for frame, (hashes, quality) in zip(frames, found, strict=True)
+            PictureHash(number, quality, hashes[0].tobytes())
+            for number, (hashes, quality) in zip(numbers, found, strict=True)
         ]
         asked = [i for i, each in enumerate(hashed) if each.quality >= LEAST_QUALITY]
         hits = self._near([found[i][0] for i in asked])
@@ -104,6 +108,12 @@ class Known:
             return []
         found = iter(self._images.near(np.concatenate(pictures)))
         return [_nearest([replace(hit, turn=turn) for turn in TURNS for hit in next(found)]) for _ in pictures]
+
+
+def _numbers(frames: Sequence[Frame]) -> list[int]:
+    """Return the frames as `PictureHash` has them: of what moves, what is no moment of it is attached."""
+    moves = any(frame.place.time_s is not None for frame in frames)
+    return [~frame.index if moves and frame.place.time_s is None else frame.index for frame in frames]
 
 
 def _nearest(hits: Sequence[Hit]) -> list[Hit]:

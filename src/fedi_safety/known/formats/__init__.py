@@ -19,12 +19,11 @@ from fedi_safety.known.records import Withdrawn
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How files of a format are read. `withdraws`: they also say which earlier entries are to go."""
+    """How files of a format are read."""
 
     name: str
     about: str
     read: ReadFn
-    withdraws: bool = False
 
 
 FORMATS = {
@@ -32,9 +31,9 @@ FORMATS = {
     for each in (
         Format("text", "plain text, a hash a line", text.read_text),
         Format("csv", "a table with a header line", table.read_csv),
-        Format("ncmec", "NCMEC's hash sharing, version 2 (XML)", read_ncmec, withdraws=True),
-        Format("stopncii", "StopNCII (JSON)", records.read_stopncii, withdraws=True),
-        Format("tat", "Tech Against Terrorism (JSON)", records.read_tat, withdraws=True),
+        Format("ncmec", "NCMEC's hash sharing, version 2 (XML)", read_ncmec),
+        Format("stopncii", "StopNCII (JSON)", records.read_stopncii),
+        Format("tat", "Tech Against Terrorism (JSON)", records.read_tat),
         Format("vics", "Project VIC, VICS 2.0 (JSON)", records.read_vics),
         Format("vpdq", "vPDQ, the frames of clips (JSON)", records.read_vpdq),
         Format("piefed", "PieFed's table blocked_image (CSV)", table.read_piefed),
@@ -43,51 +42,27 @@ FORMATS = {
 }
 
 
-_Gone = dict[str | tuple[HashKind | None, bytes], tuple[float | None, int]]
-
-
 @dataclass(slots=True)
 class Reading:
-    """A list's file: to be iterated once for its entries, streaming; then it has counted what was not usable.
+    """A list's file: to be iterated once for what it says, streaming; then it has counted what was not usable.
 
-    `flaws` are counts by cause, `first` says of each where it was met first, `withdrawn` counts the entries that the
-    file takes back itself. Raises `KnownUsageError` while it is read, where the file is damaged.
+    `flaws` are counts by cause, `first` says of each where it was met first. Raises `KnownUsageError` while it is read,
+    where the file is damaged.
     """
 
     source: Source
     format: Format
     flaws: Counter[str] = field(default_factory=Counter)
     first: dict[str, Flaw] = field(default_factory=dict)
-    withdrawn: int = 0
 
-    def __iter__(self) -> Iterator[Entry]:
-        """Yield the entries that stand at the end of the file."""
-        gone = self._gone() if self.format.withdraws else {}
-        for number, item in enumerate(self.format.read(self.source)):
+    def __iter__(self) -> Iterator[Entry | Withdrawn]:
+        """Yield its entries, and what it takes back of them: which of both counts is the catalog's to tell."""
+        for item in self.format.read(self.source):
             if isinstance(item, Flaw):
                 self.flaws[item.cause] += 1
                 self.first.setdefault(item.cause, item)
-            elif isinstance(item, Entry):
-                if _is_gone(item, number, gone):
-                    self.withdrawn += 1
-                else:
-                    yield item
-
-    def _gone(self) -> _Gone:
-        """Return what is withdrawn anywhere in the file, with when, and where in it."""
-        return {
-            item.id or (item.kind, item.hash): (item.at_s, number)
-            for number, item in enumerate(self.format.read(self.source))
-            if isinstance(item, Withdrawn)
-        }
-
-
-def _is_gone(entry: Entry, number: int, gone: _Gone) -> bool:
-    known = gone.get(entry.id or (entry.kind, entry.hash))
-    if known is None:
-        return False
-    at_s, place = known
-    return entry.seen_s <= at_s if at_s is not None and entry.seen_s is not None else number < place
+            else:
+                yield item
 
 
 def read(path: Path, named: str | None = None, kind: HashKind | None = None) -> Reading:

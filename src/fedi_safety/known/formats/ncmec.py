@@ -14,6 +14,8 @@ from fedi_safety.known.records import Withdrawn
 
 _THINGS = frozenset({"image", "video", "deletedImage", "deletedVideo"})
 _DEEPEST = 32
+_MOST_OF_THING = 1_000  # fingerprints, texts and opinions, each; real ones have a dozen
+_MOST_TAG = 1 << 20  # bytes that belong to one tag
 
 
 @dataclass(slots=True)
@@ -71,6 +73,7 @@ class _Reader:
         self._parser.EndElementHandler = self._end
         self._parser.CharacterDataHandler = self._characters
         self._parser.StartDoctypeDeclHandler = self._refuse
+        self._taken = 0
 
     def take(self, piece: bytes, final: bool = False) -> list[Item]:
         try:
@@ -78,12 +81,18 @@ class _Reader:
         except expat.ExpatError as error:
             cause = f"line {error.lineno}, column {error.offset}: {expat.ErrorString(error.code)}"
             raise KnownUsageError(str(self._source.path), cause, "it is damaged or cut off; get it anew") from None
+        self._taken += len(piece)
+        if self._taken - self._parser.CurrentByteIndex > _MOST_TAG:
+            raise self._strange(f"a tag of more than {_MOST_TAG} bytes")
         done, self._done = self._done, []
         return done
 
+    def _strange(self, what: str) -> KnownUsageError:
+        cause = f"line {self._parser.CurrentLineNumber}: {what}"
+        return KnownUsageError(str(self._source.path), cause, "NCMEC's answers have none; get it anew")
+
     def _refuse(self, *_: Any) -> None:
-        cause = f"line {self._parser.CurrentLineNumber}: it declares a document type, which may hold entities"
-        raise KnownUsageError(str(self._source.path), cause, "NCMEC's answers have none; get it anew")
+        raise self._strange("a document type, which may hold entities")
 
     def _begin(self, tag: str, attributes: dict[str, str]) -> None:
         name = tag.rpartition(" ")[2]
@@ -93,8 +102,7 @@ class _Reader:
         self._path.append(name)
         self._text, self._length = [], 0
         if len(self._path) > _DEEPEST:
-            cause = f"line {self._parser.CurrentLineNumber}: more than {_DEEPEST} elements lie in each other"
-            raise KnownUsageError(str(self._source.path), cause, "NCMEC's answers do not; get it anew")
+            raise self._strange(f"more than {_DEEPEST} elements in each other")
         if self._thing is None:
             if name in _THINGS:
                 self._thing = _Thing(name, f"line {self._parser.CurrentLineNumber}")
@@ -108,8 +116,7 @@ class _Reader:
     def _characters(self, text: str) -> None:
         self._length += len(text)
         if self._length > MOST_LINE:
-            cause = f"line {self._parser.CurrentLineNumber}: a text of more than {MOST_LINE} characters"
-            raise KnownUsageError(str(self._source.path), cause, "NCMEC's answers have none; get it anew")
+            raise self._strange(f"a text of more than {MOST_LINE} characters")
         self._text.append(text)
 
     def _end(self, _tag: str) -> None:
@@ -130,6 +137,8 @@ class _Reader:
             thing.hashes.append((name, text))
         elif self._path[-1] == thing.name:
             thing.texts[name] = text
+        if max(map(len, (thing.hashes, thing.texts, thing.opinions))) > _MOST_OF_THING:
+            raise self._strange(f"an image or video with more than {_MOST_OF_THING} fingerprints or properties")
 
 
 def read_ncmec(source: Source, *, anew: bool = False) -> Iterator[Item]:

@@ -21,6 +21,7 @@ _CATEGORY = ("category", "classification", "reason")
 _SEEN = ("seen", "updated_on", "updated", "timestamp", "created_on", "created")
 _EXPIRES = ("expires", "expires_on")
 _OFF = ("f", "false", "0", "no")
+_MOST_LINES = 1_000  # that one row may have; a quote that is never closed makes one of them all
 
 
 def header(path: Path) -> list[str]:
@@ -80,17 +81,21 @@ def read_pixelfed(source: Source) -> Iterator[Item]:
 def _rows(path: Path) -> Iterator[tuple[int, Row]]:
     names: list[str] = []
     delimiter = ","
-    skipped = 0
+    skipped = row_lines = 0
 
     def kept() -> Iterator[str]:
-        nonlocal delimiter, skipped
+        nonlocal delimiter, skipped, row_lines
         seen = False
-        for _, line in lines(path):
+        for number, line in lines(path):
             if not seen and (not line.strip() or line.startswith("#")):
                 skipped += 1
                 continue
             if not seen:
                 seen, delimiter = True, _delimiter(line)
+            row_lines += 1
+            if row_lines > _MOST_LINES:
+                cause = f"line {number}: a row of more than {_MOST_LINES} lines"
+                raise KnownUsageError(str(path), cause, "is a quote missing before it?")
             yield line + "\n"
 
     given = kept()
@@ -101,6 +106,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
     reader = csv.reader(given, delimiter=delimiter)
     try:
         for cells in reader:
+            row_lines = 0
             if cells:
                 yield skipped + 1 + reader.line_num, dict(zip(names, (cell.strip() for cell in cells), strict=False))
     except csv.Error as error:

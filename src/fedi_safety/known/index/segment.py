@@ -37,11 +37,15 @@ def repair() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Some rows with their hashes. `runs` says which: first position, number of the row there, number of its list."""
+    """Some rows with their hashes. `runs` says which: first position, number of the row there, number of its list.
+
+    `files` are those that it is mapped from, each with its inode and its size in bytes.
+    """
 
     hashes: Halves
     runs: Numbers
     table: Table | None = None
+    files: tuple[tuple[Path, int, int], ...] = ()
 
     def __len__(self) -> int:
         """Return how many rows it has."""
@@ -52,10 +56,25 @@ class Segment:
 
         Raises `KnownError` where what is in the file cannot be.
         """
+        self._refuse_cut()
         try:
             return self._near(queries, wide)
         except (IndexError, ValueError) as error:
             raise KnownError("the index of known images", DAMAGED, repair()) from error
+
+    def _refuse_cut(self) -> None:
+        """Raise `KnownError` where a file was cut short: whoever reads what is mapped and gone is killed by the system.
+
+        What is cut off in the instant between this and the look-up still is. A file that was merged away meanwhile is
+        whole as long as it is mapped.
+        """
+        for path, inode, size in self.files:
+            try:
+                now = path.stat()
+            except OSError:
+                continue
+            if now.st_ino == inode and now.st_size < size:
+                raise KnownError(str(path), "was cut short while it was in use", repair())
 
     def _near(self, queries: Words, wide: Mapping[int, int]) -> Found:
         if self.table is None:
@@ -122,8 +141,9 @@ def write(folder: Path, rows: Numbers, lists: Numbers, hashes: Words) -> tuple[s
 def read(folder: Path) -> Segment:
     """Map a segment into memory. Raises `KnownError` where it is not whole by its sizes; `check` reads all of it."""
     try:
-        arrays = {file: _mapped(folder / f"{file}.npy") for file in _FILES}
-        segment = _segment(arrays)
+        paths = [folder / f"{file}.npy" for file in _FILES]
+        sizes = [(path, found.st_ino, found.st_size) for path in paths for found in (path.stat(),)]
+        segment = _segment({path.stem: _mapped(path) for path in paths}, tuple(sizes))
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise KnownError(str(folder), DAMAGED, repair()) from error
     return segment
@@ -189,7 +209,7 @@ def _mapped(path: Path) -> NDArray[Any]:
     return mapped.view(np.ndarray)
 
 
-def _segment(arrays: Mapping[str, NDArray[Any]]) -> Segment:
+def _segment(arrays: Mapping[str, NDArray[Any]], files: tuple[tuple[Path, int, int], ...]) -> Segment:
     low, high, runs, offsets, rows = (arrays[file] for file in _FILES)
     count = len(low)
     cut = layout_of(len(offsets) - 1)
@@ -207,7 +227,7 @@ def _segment(arrays: Mapping[str, NDArray[Any]]) -> Segment:
     )
     if not whole:
         raise ValueError("shapes")
-    return Segment(Halves(low, high), runs, Table(cut, offsets, rows))
+    return Segment(Halves(low, high), runs, Table(cut, offsets, rows), files)
 
 
 @contextmanager

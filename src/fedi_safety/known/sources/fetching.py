@@ -157,6 +157,7 @@ class _Run:
                 partial(self._reached, reached),
                 after=self.state.checkpoint,
                 whole=whole or first.whole,
+                some=first.whole,  # a list of all that a source has, of which nothing can be used, is a mistake
             )
             (self.state,) = self.catalog.sources(self.known.name)
             self.fetched.imported = _sum(self.fetched.imported, done)
@@ -246,5 +247,6 @@ def _sum(one: Imported, other: Imported) -> Imported:
         one.added + other.added,
         one.replaced + other.replaced,
         one.removed + other.removed,
+        one.withdrawn + other.withdrawn,
         dict(refused),
     )

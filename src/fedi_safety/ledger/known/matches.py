@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, select, update
+from sqlalchemy import Connection, TextClause, and_, bindparam, func, select, text, update
 
 from fedi_safety.core.decide import lists_behind
 from fedi_safety.core.enums import PlanState, Verdict
@@ -17,6 +17,7 @@ from fedi_safety.core.types import Object
 from fedi_safety.ledger import codec, planning, verdicts
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.schema import (
+    NAMES_AN_ENTRY,
     State,
     acts,
     confirmations,
@@ -25,6 +26,7 @@ from fedi_safety.ledger.schema import (
     judgements,
     objects,
     plans,
+    runs,
     stores,
 )
 from fedi_safety.ledger.statistics import let_go
@@ -40,9 +42,9 @@ _SCORES = (
 _UNDECIDED = update(contents).where(_c.id == bindparam("row")).values(decided=False)
 
 
-def names_an_entry() -> ColumnElement[bool]:
-    """Return the condition that a signal's cell has matches: only these are arrays in an array (`codec.further`)."""
-    return _c.signals.like('%[["%')
+def names_an_entry() -> TextClause:
+    """Return the condition that a content meets a list, in the words of the index of those that do."""
+    return text(f"contents.{NAMES_AN_ENTRY}")
 
 
 def rematch(connection: Connection, at: float, run: int, found: Sequence[Rematch]) -> None:
@@ -96,6 +98,14 @@ class MatchSide:
         """Yield the contents, by their numbers, whose scores name an entry of a list."""
         for row in self._numbered_rows(select(_c.id).where(names_an_entry()), _c.id):
             yield row.id
+
+    def had_lists(self) -> bool:
+        """Whether what was judged was ever compared with a list, or met one."""
+        of_a_list = runs.c.settings.like('%"list":"%'), runs.c.settings.not_like('%"list":""%')
+        compared = select(runs.c.id).where(runs.c.kind == "hashes", *of_a_list).limit(1)
+        met = select(_c.id).where(names_an_entry()).limit(1)
+        with self.database.read() as connection:
+            return any(connection.execute(query).first() is not None for query in (met, compared))
 
     def hits_by_list(self) -> dict[str, ListHits]:
         """Count the contents that meet entries, by list."""
