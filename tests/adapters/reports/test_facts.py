@@ -100,6 +100,7 @@ def test_json_fields(ledger: LedgerReader) -> None:
         "sources": {"instance": [], "person": []},
         "lists": [],
         "list_sources": [],
+        "notices": [],
         "bins": 20,
         "histograms": {"red": [0] * 10 + [4] + [0] * 9},
         "judged_by_day": {"2023-11-14": 4},

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from fedi_safety.config.locations import expanded
 from fedi_safety.core.errors import UsageError
 
 _NAME = "name a folder that is not there yet, or is empty"
@@ -43,7 +44,7 @@ class Folder:
 def checked_folder(out: str, stores: Sequence[Path]) -> Path:
     """Return where the folder goes. Raises `UsageError` for one that is not empty, or lies in a store."""
     named = f"--out {out}"
-    place = Path(os.path.realpath(Path(out).expanduser()))
+    place = Path(os.path.realpath(expanded(out)))
     if place.exists() and not place.is_dir():
         raise UsageError(named, "is a file", _NAME)
     if place.is_dir() and any(place.iterdir()):
