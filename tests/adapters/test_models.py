@@ -122,6 +122,7 @@ def test_the_digest_of_a_variant_is_another(copy: Path) -> None:
 # --- the lock
 
 
+@pytest.mark.long
 def test_a_variant_is_held_to_its_own_digest_and_the_rest_to_the_record(copy: Path) -> None:
     digests = {file: file_sha256(copy / file) for file in model_files(copy)}
     write_entry(copy.parent, "tiny", Locked("test", "", digests))
@@ -276,6 +277,7 @@ def test_int8_is_what_the_runtimes_are_quick_with(copy: Path) -> None:
     assert open_model_folder(copy).variants.keys() == {"int8w"}
 
 
+@pytest.mark.long
 def test_without_vnni_the_range_is_reduced(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On older processors two products may saturate a 16-bit sum, so that weights get seven bits."""
     largest = {}

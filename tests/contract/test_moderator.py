@@ -146,7 +146,7 @@ def test_it_is_done_once_and_read_back(tried: Tried, name: str, offer: Offer) ->
     assert len(tried.server.writes) == 1
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(3)
 @case
 def test_another_process_finds_it_done(tried: Tried, name: str, offer: Offer) -> None:
     tried.perform()
@@ -159,7 +159,7 @@ def test_another_process_finds_it_done(tried: Tried, name: str, offer: Offer) ->
     other.close()
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(3)
 @case
 def test_what_is_gone_is_gone_and_no_error(tried: Tried, name: str, offer: Offer) -> None:
     for held in (tried.server.posts, tried.server.comments, tried.server.people, tried.server.files):
@@ -173,7 +173,7 @@ def test_what_is_gone_is_gone_and_no_error(tried: Tried, name: str, offer: Offer
         assert tried.standing() is Standing.GONE
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(3)
 @case
 def test_a_token_that_is_not_known_is_said_without_it(tried: Tried, name: str, offer: Offer) -> None:
     wrong = opened(name, tried.server.url, "another-s3cret")
@@ -185,7 +185,7 @@ def test_a_token_that_is_not_known_is_said_without_it(tried: Tried, name: str, o
     wrong.close()
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(3)
 @case
 def test_a_refusal_of_one_is_no_word_about_others(tried: Tried, name: str, offer: Offer) -> None:
     tried.standing()  # which asks for the version first

@@ -6,7 +6,7 @@ import itertools
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedi_safety.core.enums import Verdict
@@ -24,6 +24,7 @@ from fedi_safety.core.policy import (
 from fedi_safety.core.types import Signal
 from fedi_safety.policies import PRESETS, load_policy, parse_policy, warnings
 from support.fakes import red_circles
+from support.share import examples
 
 ALL = frozenset({"a.red", "b.circle", "c.round"})
 
@@ -347,6 +348,7 @@ def test_any_broken_text_is_a_policy_error(text: str) -> None:
         parse_policy(text, source="x", name="x")
 
 
+@settings(max_examples=examples(60))
 @given(st.text(max_size=200))
 def test_no_text_escapes_as_another_error(text: str) -> None:
     with suppress(PolicyError):

@@ -306,6 +306,7 @@ def test_the_breaker_exits_with_4_and_resume_goes_on(tmp_path: Path, faces: str)
     assert not (folder / "p.jpg").exists()
 
 
+@pytest.mark.long
 def test_an_empty_folder_is_done(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     done = program("scan", str(tmp_path / "empty"), "--dry-run", "--json")

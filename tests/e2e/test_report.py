@@ -76,6 +76,7 @@ def test_json_and_a_page_at_once(ledger: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".fedi")) == []
 
 
+@pytest.mark.long
 def test_csv(ledger: Path) -> None:
     done = _report("--csv", "--quiet", TWO, ledger=ledger)
     rows = list(csv.DictReader(io.StringIO(done.stdout)))

@@ -200,6 +200,7 @@ def test_a_sealed_file_that_is_not_what_it_was_restores_nothing(sealed: Instance
     assert not (sealed.folder / "media" / seal.key).exists()
 
 
+@pytest.mark.long
 def test_keys_that_are_none(sealed: Instance, tmp_path: Path) -> None:
     seal = sealed.seals()[0]
     other = tmp_path / "other.txt"

@@ -78,6 +78,7 @@ def test_two_warn_a_third_whose_copy_is_found_without_a_read(tmp_path: Path) -> 
         each.instance.end()
 
 
+@pytest.mark.long
 def test_bad_input_gets_one_line_with_its_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     me = Administrator(tmp_path / "me", "me.example")
     token = tmp_path / "token"

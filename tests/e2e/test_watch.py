@@ -38,6 +38,7 @@ def healthy(path: Path, state: str = "ok") -> Callable[[], bool]:
     return lambda: path.exists() and json.loads(path.read_text())["state"] == state
 
 
+@pytest.mark.long
 def test_a_dropped_card_is_removed_within_seconds_and_a_stop_is_in_order(tmp_path: Path) -> None:
     data = card(tmp_path / "card.png")
     folder = tmp_path / "media"

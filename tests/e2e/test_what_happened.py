@@ -125,6 +125,7 @@ def test_the_history_goes_by_day(media: Path) -> None:
 # --- one file
 
 
+@pytest.mark.long
 def test_one_file_is_tried_and_nothing_is_written(tmp_path: Path) -> None:
     faces = tmp_path / "faces.toml"
     faces.write_text(FACES)

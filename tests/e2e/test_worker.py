@@ -104,6 +104,7 @@ def test_a_wrong_key_or_address_ends_it_with_one_line(tmp_path: Path, faces: str
     check_one_line_error(program("worker", gate.url, env=env), 2, "no header can carry")
 
 
+@pytest.mark.long
 def test_the_policy_is_read_again(tmp_path: Path, faces: str) -> None:
     with loop_gate() as gate, worker_process(tmp_path / "w", gate.url, worker__key="our key", policy=faces) as worker:
         worker.said("judging for")

@@ -93,6 +93,7 @@ def test_what_was_judged_before_is_answered_from_the_ledger(tmp_path: Path) -> N
         assert g.metric("answers_total", by="ledger", reason="", said="refused", verdict="block") == 1
 
 
+@pytest.mark.long
 def test_without_an_engine_known_contents_need_no_worker_whatever_the_concepts(tmp_path: Path) -> None:
     """The concepts' wording is part of the policy in force, which workers with the same configuration judged by."""
     settings = load_settings(None, detectors=["embedded", "clip"], gate={"engine": False, "worker_keys": {"home": "k"}})
@@ -326,6 +327,7 @@ def test_a_bad_form_is_the_callers_mistake(tmp_path: Path, body: bytes) -> None:
         assert g.upload(body, headers={"Content-Type": "multipart/form-data"}, timeout=5).code == "bad_multipart"
 
 
+@pytest.mark.long
 def test_a_slow_body_ends_at_its_time_out(tmp_path: Path) -> None:
     with gate(tmp_path, body_s=0.5) as g, socket.create_connection(("127.0.0.1", g.port), 10) as caller:
         caller.sendall(b"POST /validate HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\npic")
@@ -336,6 +338,7 @@ def test_a_slow_body_ends_at_its_time_out(tmp_path: Path) -> None:
         assert g.metric("held_bytes") == 0
 
 
+@pytest.mark.long
 def test_a_slow_or_endless_head_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from fedi_safety.gate import edge
 
@@ -434,6 +437,7 @@ def test_a_connection_is_used_again_after_errors(tmp_path: Path) -> None:
 
 
 @pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("data", "code", "default"),
     [
@@ -456,6 +460,7 @@ def test_each_reason_has_a_policy_of_its_own(tmp_path: Path, data: bytes, code: 
         assert (reply.status, reply.code) == ({200: 406, 406: 200}[default], code)
 
 
+@pytest.mark.long
 def test_past_the_deadline_it_is_accepted_owed_and_judged_later(tmp_path: Path) -> None:
     with gate(tmp_path, deadline_s=1.0) as g:
         g.slow.free.clear()

@@ -168,6 +168,7 @@ def test_an_answer_that_breaks_off_breaks_off(served: Gate, echo: EchoServer) ->
         served.request("GET", "/x", port=served.upstream_ports["mastodon"])
 
 
+@pytest.mark.long
 def test_a_server_that_is_slow_is_told_as_such(tmp_path: Path, echo: EchoServer) -> None:
     with gate(tmp_path, upstream={"m": {"url": echo.url, "kind": "pixelfed", "answer_s": 0.2}}) as running:
         echo.free.clear()

@@ -262,6 +262,7 @@ def test_two_busy_gates_share_alike() -> None:
     assert 0.4 < both.count("other") / len(both) < 0.6
 
 
+@pytest.mark.long
 def test_a_gate_that_is_down_disturbs_no_other_and_is_reached_when_it_comes() -> None:
     port = free_port()
     with ExitStack() as stack, loop_gate() as up:
@@ -305,6 +306,7 @@ def test_a_gate_may_be_swapped_for_the_other_kind_and_back() -> None:
     work_on([link_to(url, "our key")], RedJudge(), meanwhile)
 
 
+@pytest.mark.long
 def test_a_gate_that_restarts_amid_uploads_loses_what_it_held_and_nothing_after() -> None:
     port = free_port()
     judge = RedJudge(0.3)
@@ -323,6 +325,7 @@ def test_a_gate_that_restarts_amid_uploads_loses_what_it_held_and_nothing_after(
     work_on([link_to(f"http://127.0.0.1:{port}", "our key")], judge, meanwhile)
 
 
+@pytest.mark.long
 def test_a_key_that_is_changed_is_tried_again() -> None:
     port = free_port()
 
@@ -341,6 +344,7 @@ def test_a_key_that_is_changed_is_tried_again() -> None:
 # --- workers that go
 
 
+@pytest.mark.long
 def test_a_worker_that_is_stopped_hands_back_and_another_goes_on() -> None:
     judge, other = RedJudge(0.2), RedJudge()
     with loop_gate(limits=QueueLimits(max_waiting=0, lease_s=30)) as gate:
@@ -385,6 +389,7 @@ def test_what_a_lost_worker_held_is_judged_by_another() -> None:
         work_on([link_to(gate.url, "our key")], RedJudge(), meanwhile)
 
 
+@pytest.mark.long
 def test_leases_are_renewed_while_the_engine_is_slow() -> None:
     judge = RedJudge(2.5)
     with loop_gate(limits=QueueLimits(max_waiting=0, lease_s=1)) as gate:
@@ -470,6 +475,7 @@ def test_a_worker_without_room_does_not_pass_for_gone(monkeypatch: pytest.Monkey
         work_on([link_to(gate.url, gate.key)], judge, meanwhile, room=3)
 
 
+@pytest.mark.long
 def test_a_worker_that_is_stopped_says_no_null_of_what_a_pictrs_safety_gave_it() -> None:
     """It would let it pass; what was fetched, or is on its way, is judged first."""
     judge = RedJudge(0.4)

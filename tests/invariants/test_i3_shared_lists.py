@@ -116,6 +116,7 @@ def test_a_full_disk_amid_a_publication_leaves_everything_as_it_was(folder: Path
     assert state(folder) == "new"
 
 
+@pytest.mark.long
 def test_reading_on_that_is_killed_at_any_step_is_done_or_is_not(tmp_path: Path) -> None:
     one = Published(tmp_path / "log", "one.example", [AT])
     one.lists(OLD)

@@ -14,7 +14,7 @@ from support.passes import RED, RED_CIRCLE, Bench
 from support.share import examples
 
 
-@settings(max_examples=examples(40))
+@settings(max_examples=examples(30))
 @given(
     clean=st.integers(0, 60),
     condemned=st.integers(0, 30),

@@ -75,6 +75,7 @@ def _source() -> str:
     return str(Path(next(iter(spec))).parent)
 
 
+@pytest.mark.long
 def test_embedded_stands_for_its_members_once_and_in_order_of_need() -> None:
     assert [d.name for d in opened("age", "nudenet", "embedded")] == ["nudenet", "open_nsfw", "age"]
     assert [d.name for d in opened("embedded", threads=0)] == list(EMBEDDED)

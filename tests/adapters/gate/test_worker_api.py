@@ -191,6 +191,7 @@ def test_v1_a_body_that_is_no_object_is_400(body: bytes) -> None:
     with_gate(test)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("word", ["false", "true", "", 2, [], {}])
 def test_v1_what_is_no_boolean_condemns_nothing(word: object) -> None:
     """pictrs-safety takes the text "false" for true; that slip is not copied."""

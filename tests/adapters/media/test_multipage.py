@@ -20,6 +20,7 @@ from support.corpus import paged
 from support.corpus.media_zoo import saved
 from support.corpus.moving import number, numbered, picture, shown
 from support.corpus.paged import Paged
+from support.share import examples
 
 CAPS = Caps(frames=8, more_frames=32, tiles=0, more_tiles=0)  # pages alone, not their parts
 
@@ -297,7 +298,7 @@ def test_damage_never_surprises(decoder: SandboxDecoder) -> None:
     samples = [(kind, make(numbers(3))) for kind, make in MAKERS.items()]
     samples.append((MediaType.AVIF, paged.avif(numbered(5), numbered(9))))
     samples.append((MediaType.TIFF, paged.tiff(numbers(3), big_tiff=True)))
-    for _ in range(150):
+    for _ in range(examples(150)):
         kind, data = random.choice(samples)
         changed = bytearray(data)
         for _ in range(random.randrange(1, 6)):

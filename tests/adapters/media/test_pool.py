@@ -223,6 +223,7 @@ def test_what_came_before_the_end_is_judged(deed: str, partly: str) -> None:
         assert_works(pool)
 
 
+@pytest.mark.long
 def test_too_many_frames_are_not_believed(hostile: SandboxDecoder) -> None:
     """A child cannot fill the parent's memory."""
     most = hostile.caps.most_frames
@@ -493,6 +494,7 @@ decoder.decode(b"sleep", MediaType.PNG)
 """
 
 
+@pytest.mark.long
 def test_kill_9_of_the_parent_leaves_no_orphan() -> None:
     """Not even one that is busy and does not look at its socket."""
     environment = {"PYTHONPATH": ":".join(entry for entry in sys.path if entry)}

@@ -21,6 +21,7 @@ from fedi_safety.media import Caps, SandboxDecoder
 from support.corpus.media_zoo import saved
 from support.corpus.moving import number, numbered, picture
 from support.corpus.paged import CIRCLE, address, embedded, svg
+from support.share import examples
 
 RED, WHITE = (220, 30, 30), (255, 255, 255)
 
@@ -343,7 +344,7 @@ def test_damage_never_surprises(decoder: SandboxDecoder) -> None:
     """Flipped bytes give frames or a reason, and no child is lost."""
     random = Random(7)
     sample = svg(CIRCLE + embedded(saved(numbered(1), "PNG")) + "<g style='fill:red'><path d='M0 0L9 9Z'/></g>")
-    for _ in range(120):
+    for _ in range(examples(120)):
         changed = bytearray(sample)
         for _ in range(random.randrange(1, 6)):
             changed[random.randrange(len(changed))] = random.randrange(256)

@@ -99,6 +99,7 @@ def test_nobody_there_is_said(place: str) -> None:
     assert send(place) == Sent(False, "the connection is refused")
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("answer", ["accept", "fail", "lose", "redirect"])
 @pytest.mark.parametrize("kind", ["webhook", "ntfy", "matrix"])
 def test_no_secret_is_logged_or_said(other: Receiver, kind: str, answer: Answer) -> None:

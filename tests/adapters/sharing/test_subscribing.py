@@ -62,6 +62,7 @@ def three(tmp_path: Path) -> Iterator[Three]:
     made.me.end()
 
 
+@pytest.mark.long
 def test_a_watch_says_what_publishers_bring_what_is_held_and_what_is_planned(
     three: Three, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -200,6 +201,7 @@ def test_the_agreement_of_one_is_enough_where_the_operator_says_so(tmp_path: Pat
     me.end()
 
 
+@pytest.mark.long
 def test_a_persons_no_stands_above_any_agreement(three: Three) -> None:
     me, one, two = three.me, three.one, three.two
     picture = pdq()
@@ -282,6 +284,7 @@ def test_a_retraction_concerns_the_publishers_own_entries_alone(three: Three) ->
     assert (me.verdict("both"), me.planned()) == (REVIEW, [])
 
 
+@pytest.mark.long
 def test_entries_end_after_two_years(three: Three) -> None:
     me, one = three.me, three.one
     picture = pdq()
@@ -430,6 +433,7 @@ def test_a_picture_of_the_harmless_benchmark_is_held(three: Three) -> None:
 # --- a log that is not the one that is known
 
 
+@pytest.mark.long
 def test_a_replayed_head_is_refused(three: Three) -> None:
     me, one = three.me, three.one
     one.lists(pdq())
@@ -547,6 +551,7 @@ def test_a_clock_that_is_a_day_off_changes_nothing_and_more_is_said(tmp_path: Pa
     me.end()
 
 
+@pytest.mark.long
 def test_a_key_is_followed_by_the_old_ones_word_alone(three: Three) -> None:
     me, one = three.me, three.one
     one.lists(pdq())
@@ -598,6 +603,7 @@ def test_a_new_key_that_the_old_one_did_not_sign_is_refused(three: Three) -> Non
     three.refused(one, "a new key that the old one did not sign")
 
 
+@pytest.mark.long
 def test_another_publishers_head_is_refused(three: Three) -> None:
     me, one, two = three.me, three.one, three.two
     one.lists(pdq())
