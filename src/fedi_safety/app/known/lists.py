@@ -19,6 +19,7 @@ from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import FediSafetyError, KnownError, KnownUsageError, LedgerUsageError, Unscannable
 from fedi_safety.core.known.effects import LEAST_QUALITY
 from fedi_safety.core.known.types import Effect, Entry, HashKind, KnownList
+from fedi_safety.core.types import index_of
 from fedi_safety.core.wording.hints import hint
 from fedi_safety.policies import load_policy
 
@@ -369,7 +370,7 @@ def _described(sha256: bytes, hashes: Hashes | None) -> Iterator[Entry]:
     """Give a content's descriptors as entries. Their category names the model, as no other's compare with them."""
     if hashes is not None and (made := hashes.descriptors) is not None:
         for frame, bits in made.of:
-            yield Entry(HashKind.NEAR, bits, id=f"{sha256.hex()}@{frame}", category=made.model)
+            yield Entry(HashKind.NEAR, bits, id=f"{sha256.hex()}@{index_of(frame)}", category=made.model)
 
 
 def _pages(sha256s: Iterable[bytes], size: int = 500) -> Iterator[list[bytes]]:
