@@ -80,27 +80,24 @@ def doctor(
         reached += _clip_speeds(sh.settings)
     facts = device_facts()
     if json_output:
-        write_json(
-            {
-                "findings": [{"thing": f.thing, "ok": f.ok, "detail": f.detail, "sql": list(f.sql)} for f in findings],
-                "devices": [{"device": f.name, "available": f.available, "by": f.by} for f in facts],
-                "speeds": [
-                    {
-                        "detector": s.detector,
-                        "how": s.how,
-                        "batch": s.batch,
-                        "images_per_second": round(s.images_per_second, 2),
-                        "problem": s.problem,
-                    }
-                    for s in reached
-                ],
-            }
-        )
+        things = [{"thing": f.thing, "ok": f.ok, "detail": f.detail, "sql": list(f.sql)} for f in findings]
+        devices = [{"device": f.name, "available": f.available, "by": f.by} for f in facts]
+        write_json({"findings": things, "devices": devices, "speeds": [_speed_row(speed) for speed in reached]})
     else:
         _print_abilities(sh, facts, reached)
         wrong = sum(finding.ok is False for finding in findings)
         sh.say(f"{wrong} of these must be put right" if wrong else "all is in order")
     return max((f.code for f in findings), default=ExitCode.DONE)
+
+
+def _speed_row(speed: Speed) -> dict[str, object]:
+    return {
+        "detector": speed.detector,
+        "how": speed.how,
+        "batch": speed.batch,
+        "images_per_second": round(speed.images_per_second, 2),
+        "problem": speed.problem,
+    }
 
 
 def _say(sh: Shell, finding: Finding, store: str | None, *, sql: bool) -> None:

@@ -57,16 +57,15 @@ def evidence(
     """
     sh = shell(config, ledger, log_level, quiet, yes)
     given = words or []
-    if len(given) == 2 and given[0] == _SUBMIT:
+    if given[:1] == [_SUBMIT] and len(given) == 2:
         if out is not None or run is not None:
             raise UsageError("evidence submit", "it writes no folder, and takes one KEY", "leave --out and --run away")
         from fedi_safety.cli.evidence.submitting import submit
 
         return submit(sh, given[1], incident, production=production, again=again)
     if production or again or incident is not IncidentType.CSAM:
-        raise UsageError(
-            "evidence", "--production, --again and --incident are for submit", "write: evidence submit KEY"
-        )
+        cause = "--production, --again and --incident are for submit"
+        raise UsageError("evidence", cause, "write: evidence submit KEY")
     if len(given) > 1:
         raise UsageError(" ".join(given), "that is more than one KEY", "give one, or --run N")
     if (not given) == (run is None):

@@ -62,10 +62,9 @@ def gate_config(
     down = WhenDown(_one_of("--when-down", when_down, [word.value for word in WhenDown]))
     sh = shell(config, ledger, log_level, quiet, yes)
     name, found = _upstream(sh.settings.gate, known, upstream)
-    host = _EVERYWHERE.get(sh.settings.gate.host, sh.settings.gate.host)
     place = Place(
         known,
-        _address("--gate", gate or f"{f'[{host}]' if ':' in host and host[0] != '[' else host}:{_port(found)}"),
+        _address("--gate", gate or f"{_host(sh.settings.gate.host)}:{_port(found)}"),
         _address("--server", server or _server(known, found, name)),
         sh.settings.gate.max_bytes,
     )
@@ -74,6 +73,12 @@ def gate_config(
     lines += [f"# {line}\n" for line in textwrap.wrap(seen, 110)] + ["\n"]
     sys.stdout.write("".join(lines) + front_text(chosen, place, down))
     return 0
+
+
+def _host(listening: str) -> str:
+    """Return the host by which an address that the gate listens on is reached from this machine, as in a URL."""
+    host = _EVERYWHERE.get(listening, listening)
+    return f"[{host}]" if ":" in host and host[0] != "[" else host
 
 
 def _one_of(what: str, word: str, words: list[str]) -> str:
