@@ -23,15 +23,16 @@ HELD_S = 120.0
 """How long a sender has a channel without another word; longer than any sending may take."""
 
 GIVE_UP_S = 86_400.0
-_FIRST_REST_S = 30.0
+_FIRST_REST_S = 30.0  # of what was not accepted
+_FIRST_CHANNEL_REST_S = 2.0  # of the others that wait: one that fails half the time must keep up with what comes
 _LONGEST_REST_S = 3600.0
 _n, _c = notices.c, notice_channels.c
 _ENDED = (NoticeState.SENT.value, NoticeState.GIVEN_UP.value)
 
 
-def rest_s(failures: int) -> float:
-    """Return how long a channel rests after so many failures in a row."""
-    return float(min(_LONGEST_REST_S, _FIRST_REST_S * 2.0 ** min(failures - 1, 20)))
+def _rest_s(failures: int, first_s: float) -> float:
+    """Return how long a channel or a notice rests after so many failures in a row."""
+    return float(min(_LONGEST_REST_S, first_s * 2.0 ** min(failures - 1, 20)))
 
 
 def take(connection: Connection, now: float, channel: str, holder: str, *, at_once: bool) -> Notice | None:
@@ -105,10 +106,10 @@ def close(connection: Connection, now: float, notice: Notice, holder: str, sent:
 def _failed(connection: Connection, now: float, notice: Notice, own: Row[Any], error: str) -> None:
     """Let the channel rest, this notice longest, and give up what could not be sent for a day."""
     since = now if own.failing_since is None else own.failing_since
-    rest = rest_s(own.failures + 1)
+    rest = _rest_s(own.failures + 1, _FIRST_CHANNEL_REST_S)
     failing = {"failures": own.failures + 1, "failing_since": since, "retry_at": now + rest, "error": error}
     connection.execute(update(notice_channels).where(_c.name == notice.channel).values(failing))
-    again = update(notices).where(_n.id == notice.id).values(due_at=now + rest_s(notice.attempts))
+    again = update(notices).where(_n.id == notice.id).values(due_at=now + _rest_s(notice.attempts, _FIRST_REST_S))
     connection.execute(again)
     over = _n.tried_at <= now - GIVE_UP_S
     if since <= now - GIVE_UP_S:  # what waits behind it would fare no better
