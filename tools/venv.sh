@@ -26,7 +26,7 @@ ensure_venv() {
                 exit 2
             }
         fi
-        echo "fedi-safety: installing what $lock pins, with checked hashes (${4:-about 700 MB on disk})" >&2
+        echo "fedi-safety: installing what $lock pins, with checked hashes (${4:-about 800 MB on disk})" >&2
         "$dir/$venv/bin/python" -I "$dir/tools/install.py" "$dir/$lock" \
             "$dir/$venv/bin/python" "$(echo "$dir"/tools/pip-*.whl)/pip" install --no-input \
             --disable-pip-version-check $compile --no-deps --only-binary :all: --require-hashes -r "$dir/$lock" || {
