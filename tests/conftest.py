@@ -17,6 +17,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from fedi_safety.core.notices.access import ACCESS
 from fedi_safety.core.runs import ACTED_LOGGER
 from fedi_safety.core.wording.hints import Called, call
 from support import ledgers, needs
@@ -183,6 +184,12 @@ def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(home)
     return home
+
+
+@pytest.fixture(autouse=True)
+def nothing_heard() -> None:
+    """Let no test be told of credentials that were refused in another one."""
+    ACCESS.forget()
 
 
 @pytest.fixture(autouse=True)

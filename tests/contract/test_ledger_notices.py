@@ -128,6 +128,38 @@ def test_one_sender_at_a_time_and_the_next_one_when_it_is_gone(opener: Opener) -
     assert other.notices(OPEN, 9) == []
 
 
+@pytest.mark.parametrize("how", ["lost", "dies"])
+def test_what_got_no_answer_is_sent_once_more_and_then_never(opener: Opener, how: str) -> None:
+    clock = FakeClock()
+    ledger = opener(clock=clock, channels=(A,))
+    trip(ledger)
+
+    def unsure(holder: str) -> Notice:
+        notice = take(ledger, holder)
+        if how == "lost":
+            assert ledger.close_notice(notice, holder, Sent(False, "no answer", lost=True))
+            assert ledger.take_notice(A.name, holder) is None, "a receiver that hangs is not asked again at once"
+            clock.advance(301)
+        else:
+            clock.advance(HELD_S + 1)
+        return notice
+
+    unsure("one")
+    refused = take(ledger, "two")  # what did not arrive for certain is no repetition
+    assert ledger.close_notice(refused, "two", Sent(False, "the connection is refused"))
+    clock.advance(HELD_S + 1)
+    assert unsure("three").lost == 1
+    assert ledger.take_notice(A.name, "four") is None
+    (ended,) = ledger.notices((NoticeState.UNCONFIRMED,), 9)
+    assert (ended.lost, ended.attempts) == (2, 3)
+    assert ledger.next_notice(A.name) is None
+    (figures,) = ledger.notice_figures()
+    assert figures.late and figures.unconfirmed == 1 and "1 was sent twice without an answer" in figures.line()
+    clock.advance(KEPT_S + 1)
+    ledger.tend_notices([A.name])
+    assert ledger.notices(tuple(NoticeState), 9) == []
+
+
 def test_a_sender_that_leaves_lets_the_next_one_in_at_once(opener: Opener) -> None:
     one, other = (opener(channels=(A,)) for _ in range(2))
     trip(one)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
-Answer = Literal["accept", "fail", "lose", "redirect", "hang"]
+Answer = Literal["accept", "fail", "proxy", "lose", "redirect", "hang"]
 """`lose`: the message is taken, and the connection ends without an answer."""
 
 
@@ -79,7 +79,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if answer == "hang":
             self.receiver.released.wait(60)
-        self._say({"accept": 200, "redirect": 307}.get(answer, 500), {"event_id": "$1", "id": "x", "event": "message"})
+        said = {"accept": 200, "redirect": 307, "proxy": 504}.get(answer, 500)
+        self._say(said, {"event_id": "$1", "id": "x", "event": "message"})
 
     def _say(self, status: int, answer: dict[str, Any]) -> None:
         data = json.dumps(answer).encode()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.enums import ActKind
 from fedi_safety.core.errors import FediSafetyError, StoreUsageError, UsageError
 from fedi_safety.core.ledger.seals import SealLedger
+from fedi_safety.core.notices.access import ACCESS
 from fedi_safety.core.ports import Store
 from fedi_safety.core.sealing.copies import Restorer, Vault
 
@@ -52,7 +53,43 @@ def opened_vault(settings: Settings, store: Store | None = None, url: str | None
     place = url or settings.seal.vault
     if place is None:
         raise UsageError("seal", "no vault is configured", "set `seal.vault`")
-    return open_vault(place, settings, scanned_urls(settings, *([] if store is None else [store.url])))
+    with _heard(f"vault {place}"):
+        vault = open_vault(place, settings, scanned_urls(settings, *([] if store is None else [store.url])))
+    return _HeardVault(vault, f"vault {place}")
+
+
+@contextmanager
+def _heard(about: str) -> Iterator[None]:
+    """Say whether the credentials for a vault are refused or accepted."""
+    try:
+        yield
+    except FediSafetyError as error:
+        if error.refused:
+            ACCESS.refused(about, "it refuses the credentials, or their rights", error)
+        raise
+    ACCESS.accepted(about)
+
+
+class _HeardVault:
+    """A vault of which is said whether it lets us in: what fails there becomes a line about one object elsewhere."""
+
+    def __init__(self, vault: Vault, about: str) -> None:
+        self._vault, self._about = vault, about
+        self.url = vault.url
+
+    def put(self, name: str, data: bytes | bytearray | memoryview) -> None:
+        with _heard(self._about):
+            self._vault.put(name, data)
+
+    def get(self, name: str) -> bytes | None:
+        return self._vault.get(name)
+
+    def remove(self, name: str) -> bool:
+        with _heard(self._about):
+            return self._vault.remove(name)
+
+    def close(self) -> None:
+        self._vault.close()
 
 
 def opened_restorer(settings: Settings, store: Store, *, through_pictrs: bool | None = None) -> Restorer:

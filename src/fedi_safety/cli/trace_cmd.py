@@ -33,6 +33,7 @@ def trace(
 ) -> int:
     """Find out who put an object there: person, instance and post, as far as the server tells. It is kept."""
     from fedi_safety.app.ledger import open_settings_ledger
+    from fedi_safety.app.notices.conditions import say_heard
     from fedi_safety.app.tracing import trace as trace_all
     from fedi_safety.cli.text.lookup import sighting_lines, trace_json, trace_text
 
@@ -48,6 +49,7 @@ def trace(
                 for line in (trace_text(record), *sighting_lines(record)):
                     typer.echo(f"  {printable(line)}")
     finally:
+        say_heard(records)
         records.dispose()
     if json_output:
         write_json({"traces": [trace_json(record) for record in made]})

@@ -17,6 +17,7 @@ import httpx
 
 from fedi_safety import __version__
 from fedi_safety.core.errors import ExitCode, FediSafetyError, printable
+from fedi_safety.core.notices.access import ACCESS
 
 NAME = "NCMEC's CyberTipline"
 """What messages call it."""
@@ -30,6 +31,7 @@ NO_REPORT = 5001
 _MOST_BYTES = 8 << 20
 _TIMEOUT = httpx.Timeout(60.0, connect=15.0)
 _CREDENTIALS = (2000, 3100)
+_OWN = "each environment has its own credentials; check them"
 _MEANINGS = {
     1000: "a fault of theirs",
     1100: "they could not save it",
@@ -112,7 +114,13 @@ class Cybertipline:
 
     def schema(self) -> bytes:
         """Return the XML schema that reports must fit. Raises `CybertipError`."""
-        body = self._body(self._http.build_request("GET", "/xsd"))
+        try:
+            body = self._body(self._http.build_request("GET", "/xsd"))
+        except CybertipUsageError:
+            raise
+        except CybertipError as error:  # nothing was filed yet, so that nothing can be unclear
+            cause = f"its schema, which a report is checked against first, cannot be had: {error.cause}"
+            raise CybertipError(cause, "nothing was sent; try again later", code=error.code) from None
         if b"schema" not in body[:4096]:
             raise CybertipError("it gave no schema", "try again later")
         return body
@@ -134,12 +142,14 @@ class Cybertipline:
         body = self._body(request)
         answer = _read(body)
         if answer.code == 0:
+            ACCESS.accepted(NAME)
             return answer
         meaning = _MEANINGS.get(answer.code, "a code that its documentation does not have")
         said = f": {answer.description[:200]}" if answer.description else ""
         cause = f"it answers {answer.code}, {meaning}{said}"
         if answer.code in _CREDENTIALS:
-            raise CybertipUsageError(cause, "each environment has its own credentials; check them", code=answer.code)
+            error = CybertipUsageError(cause, _OWN, code=answer.code)
+            raise ACCESS.refused(NAME, f"it answers {answer.code}, {meaning}", error)
         raise CybertipError(cause, "nothing was filed; see what it says", code=answer.code)
 
     def _body(self, request: httpx.Request) -> bytes:
@@ -169,8 +179,8 @@ class Cybertipline:
                 raise CybertipError("its answer is larger than any that it has", "try again later", unclear=True)
         status = response.status_code
         if status in (401, 403):
-            remedy = "each environment has its own credentials; check them"
-            raise CybertipUsageError(f"it does not accept the credentials ({status})", remedy)
+            error = CybertipUsageError(f"it does not accept the credentials ({status})", _OWN)
+            raise ACCESS.refused(NAME, error.cause, error)
         if status >= 500 and not _is_answer(bytes(body)):
             raise CybertipError(f"it answered {status}", "whether it arrived is not known", unclear=True)
         if not 200 <= status < 300 and not _is_answer(bytes(body)):

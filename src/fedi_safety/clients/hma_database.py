@@ -47,7 +47,7 @@ class HmaDatabase:
     def __init__(self, dsn: str, name: str) -> None:
         """Take the connection string, and the source's name for messages; nothing is opened yet."""
         self._name = name
-        self._database = ReadOnlyPostgresql(dsn, self._fault)
+        self._database = ReadOnlyPostgresql(dsn, f"source {name}", self._fault)
 
     def signals(self, now_s: float) -> Iterator[list[Signal]]:
         """Yield all hashes of contents that are enabled, in banks that are, some at a time. Raises `KnownError`."""

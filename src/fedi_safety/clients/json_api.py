@@ -11,10 +11,12 @@ import ssl
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
 from fedi_safety.core.errors import ApiError, printable
+from fedi_safety.core.notices.access import ACCESS
 
 __all__ = ["MAX_BYTES", "ApiError", "JsonApi", "fits_header"]  # who asks catches as well
 
@@ -32,14 +34,24 @@ class JsonApi:
     """The API of one server. May be used from several threads."""
 
     def __init__(
-        self, root: str, name: str, token: str | None = None, *, transport: httpx.BaseTransport | None = None
+        self,
+        root: str,
+        name: str,
+        token: str | None = None,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        accepts: bool = True,
     ) -> None:
         """Take the server's address without a trailing slash, its `name` for messages, and a token; nothing is sent.
 
-        Raises `ApiError` for a token that no header can carry.
+        `accepts`: a server of this kind answers nothing well that comes with a token which it does not know. Raises
+        `ApiError` for a token that no header can carry.
         """
         self.root = root
         self.name = name
+        self.about = f"API of {name} at {urlsplit(root).hostname}"
+        self._has_token = token is not None
+        self._accepts = accepts and token is not None
         if token is not None and not fits_header(token):
             raise ApiError(
                 f"API of {name}", "the token has characters that no header can carry", "copy it anew, without line ends"
@@ -115,6 +127,8 @@ class JsonApi:
         except (ValueError, RecursionError):
             found = text
         if 200 <= status < 300:
+            if self._accepts:
+                ACCESS.accepted(self.about)
             if isinstance(found, bytes):
                 kind = printable(response.headers.get("content-type", "nothing").partition(";")[0][:_MOST_CODE])
                 raise self._error(
@@ -125,7 +139,8 @@ class JsonApi:
             return found
         code = _code(found)
         if status == 401:
-            raise self._error("it does not accept the token", "make a new token", status, code)
+            error = self._error("it does not accept the token", "make a new token", status, code)
+            raise ACCESS.refused(self.about, error.cause, error) if self._has_token else error
         if status == 403:
             raise self._error(
                 "the token may not do this", "check the token's scopes and its account's role", status, code

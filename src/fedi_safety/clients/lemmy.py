@@ -17,6 +17,7 @@ import httpx
 
 from fedi_safety.clients.json_api import JsonApi
 from fedi_safety.core.errors import ApiError
+from fedi_safety.core.notices.access import ACCESS
 
 PAGE = 50  # the most that a page may have
 MOST_PAGES = 100  # 0.19 gives no more, and so only the newest 5000 uploads
@@ -103,7 +104,7 @@ class LemmyClient:
     def __init__(self, root: str, token: str, *, transport: httpx.BaseTransport | None = None) -> None:
         """Take the server's address and the token; nothing is sent. Raises `ApiError` for a token that is none."""
         self.root = root
-        self._api = JsonApi(root, "Lemmy", token, transport=transport)
+        self._api = JsonApi(root, "Lemmy", token, transport=transport, accepts=False)
         self._version: Version | None = None
 
     def close(self) -> None:
@@ -125,10 +126,12 @@ class LemmyClient:
             page = int(cursor or 1)
             params: dict[str, str | int | bool] = {"page": page, "limit": PAGE}
             answer = self.ask(version, "GET", "admin/list_all_media", within_s=within_s, params=params)
+            ACCESS.accepted(self._api.about)  # it is an admin's question; others are answered to everybody
             found = tuple(_read(answer, "images", _media))
             return MediaPage(found, str(page + 1) if len(found) == PAGE and page < MOST_PAGES else None)
         params = {"limit": PAGE} | ({} if cursor is None else {"page_cursor": cursor})
         answer = self.ask(version, "GET", "image/list", within_s=within_s, params=params)
+        ACCESS.accepted(self._api.about)
         following = answer.get("next_page")
         return MediaPage(tuple(_read(answer, "items", _media)), following if isinstance(following, str) else None)
 
@@ -174,7 +177,8 @@ class LemmyClient:
         except ApiError as error:
             if error.code in _NOT_ADMIN:  # also what a token gets that is none any more
                 cause = f"the token is not accepted as an admin's ({error.code})"
-                raise ApiError(error.thing, cause, "set the token of an admin", status=error.status) from None
+                refused = ApiError(error.thing, cause, "set the token of an admin", status=error.status)
+                raise ACCESS.refused(self._api.about, cause, refused) from None
             raise
 
 

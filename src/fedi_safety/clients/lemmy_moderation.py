@@ -11,6 +11,7 @@ from urllib.parse import quote
 from fedi_safety.clients.json_api import JsonApi
 from fedi_safety.clients.lemmy import Version, tell_version
 from fedi_safety.core.errors import ApiError
+from fedi_safety.core.notices.access import ACCESS
 
 _NOT_THERE = frozenset({"couldnt_find_post", "couldnt_find_comment", "couldnt_find_person", "not_found"})
 _BAN = {3: "/user/ban", 4: "/admin/ban"}
@@ -23,7 +24,7 @@ class LemmyModeration:
 
     def __init__(self, root: str, token: str) -> None:
         """Take the server's address and a token; nothing is sent yet. Raises `ApiError` for a token that is none."""
-        self._api = JsonApi(root, "Lemmy", token)
+        self._api = JsonApi(root, "Lemmy", token, accepts=False)
         self._version: int | None = None
 
     def version(self, within_s: float) -> int:
@@ -46,7 +47,9 @@ class LemmyModeration:
                 raise
             known = False
         if not known or (version == 3 and not isinstance(_at(site, "my_user"), dict)):
-            raise ApiError("API of Lemmy", "it does not accept the token", "make a new token", status=401)
+            refused = ApiError("API of Lemmy", "it does not accept the token", "make a new token", status=401)
+            raise ACCESS.refused(self._api.about, refused.cause, refused)
+        ACCESS.accepted(self._api.about)
 
     def own_account(self, within_s: float) -> tuple[str, bool | None]:
         """Return the address of the token's account, and whether it is an admin's; None where that is not told."""

@@ -20,6 +20,7 @@ import httpx
 
 from fedi_safety import __version__
 from fedi_safety.core.errors import KnownError, KnownUsageError
+from fedi_safety.core.notices.access import ACCESS
 
 MOST_BYTES = 1 << 30
 """The largest answer, as it comes."""
@@ -130,7 +131,7 @@ class ListServer:
                 raise self._unreachable(error) from None
             try:
                 if not (redirects and response.has_redirect_location):
-                    return self._taken(response, to, most_bytes)
+                    return self._taken(response, to, most_bytes, secret=bool(request.secret))
             finally:
                 response.close()
             following = str(response.url.join(response.headers["location"]))
@@ -143,13 +144,17 @@ class ListServer:
             request = replace(request, url=following, params=None, secret=secret)
         raise self._error("too many redirects", "check its address")
 
-    def _taken(self, response: httpx.Response, to: Path, most_bytes: int) -> Answer:
+    def _taken(self, response: httpx.Response, to: Path, most_bytes: int, *, secret: bool) -> Answer:
         """Write an answer's body as it comes. Raises what its status means."""
         status = response.status_code
         if status == 304:
+            if secret:
+                ACCESS.accepted(self._said)
             return Answer(to, response.headers, changed=False)
         if not 200 <= status < 300:
             raise self._refusal(response)
+        if secret:
+            ACCESS.accepted(self._said)
         packing = response.headers.get("content-encoding", "identity").strip().lower()
         if packing not in ("identity", "gzip", "x-gzip", ""):
             raise self._error("its answer is packed in a way that was not asked for", "see whether a proxy answers")
@@ -186,7 +191,8 @@ class ListServer:
         """Say what a status other than success means. Nothing of the answer is repeated."""
         status = response.status_code
         if status in (401, 403):
-            return self._usage(f"it does not accept the credentials ({status})", "check them, and what they are for")
+            error = self._usage(f"it does not accept the credentials ({status})", "check them, and what they are for")
+            return ACCESS.refused(self._said, error.cause, error)
         if status in (404, 410):
             return self._usage(f"there is nothing at this address ({status})", f"check its url in {self._where}")
         if status == 429:

@@ -22,6 +22,7 @@ import httpx
 
 from fedi_safety.core.bounds import ns_of
 from fedi_safety.core.errors import StoreError, StoreUsageError
+from fedi_safety.core.notices.access import ACCESS
 
 log = logging.getLogger(__name__)
 
@@ -307,11 +308,12 @@ class PictrsClient:
         """Return the JSON of an internal endpoint, None for a 404."""
         response = self._send(method, path, params, self._key)
         if response.status_code in (401, 403):
-            raise StoreUsageError(
+            error = StoreUsageError(
                 self.url,
                 f"the API key is not accepted ({response.status_code})",
                 "set `pictrs.api_key` to pict-rs' PICTRS__SERVER__API_KEY (without one it has no internal API)",
-            ).as_refused()
+            )
+            raise ACCESS.refused(f"pict-rs at {self.url}", error.cause, error)
         if response.status_code == 404:
             return None
         if response.status_code // 100 == 3:
@@ -322,6 +324,7 @@ class PictrsClient:
         if body is None:
             kind = response.headers.get("content-type", "nothing").partition(";")[0]
             raise self._stranger(f"it does not answer like a pict-rs but with {kind}", "check host and port")
+        ACCESS.accepted(f"pict-rs at {self.url}")
         return body
 
     def _send(

@@ -78,7 +78,7 @@ class PictrsDatabase:
             raise self._failed("its hashes are not understood") from error
 
     def _rows(self, query: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        with ReadOnlyPostgresql(self._dsn, self._fault).session(_WITHIN_S) as session:
+        with ReadOnlyPostgresql(self._dsn, "database of pict-rs", self._fault).session(_WITHIN_S) as session:
             return session.rows(query, params)
 
     def _fault(self, trouble: Trouble, cause: str) -> StoreError:

@@ -148,7 +148,7 @@ def checked_key(url: str, key: str) -> str:
 def refusal(url: str, code: int) -> StoreError:
     """Return the error that an unexpected status stands for."""
     if code in (401, 403):
-        return KeyRefused(url, f"the worker's key is not accepted ({code})", "compare it with the gate's")
+        return KeyRefused(url, f"the worker's key is not accepted ({code})", "compare it with the gate's").as_refused()
     if code >= 500 or code in (408, 429):
         return GateUnreachable(url, f"it answered {code}", "see its log")
     return NotAGate(url, f"it answered {code}, not like a gate", "check host and port")

@@ -15,6 +15,9 @@ from contextlib import contextmanager, suppress
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
+from fedi_safety.core.errors import FediSafetyError
+from fedi_safety.core.notices.access import ACCESS
+
 if TYPE_CHECKING:
     import psycopg
 
@@ -41,14 +44,18 @@ Fault = Callable[[Trouble, str], Exception]
 class ReadOnlyPostgresql:
     """A database that somebody else writes. A connection for each session: the server may be restarted in between."""
 
-    def __init__(self, dsn: str, fault: Fault) -> None:
-        """Take the connection string; nothing is opened yet. Raises what `fault` makes for one that is none."""
+    def __init__(self, dsn: str, name: str, fault: Fault) -> None:
+        """Take the connection string, and what messages call it; nothing is opened yet.
+
+        Raises what `fault` makes for a connection string that is none.
+        """
         try:
             import psycopg
             from psycopg.conninfo import conninfo_to_dict
         except ImportError:  # libpq is not there, say
             raise fault(Trouble.SETUP, "psycopg cannot be loaded") from None
         self._dsn = dsn
+        self._name = name
         self._fault = fault
         try:
             conninfo_to_dict(dsn)
@@ -80,7 +87,12 @@ class ReadOnlyPostgresql:
                 fallback_application_name="fedi-safety",
             )
         except (psycopg.Error, UnicodeError) as error:
-            raise self._fault(*_refusal(error)) from None
+            trouble, cause = _refusal(error)
+            made = self._fault(trouble, cause)
+            if trouble is Trouble.CREDENTIALS and isinstance(made, FediSafetyError):
+                made = ACCESS.refused(self._name, cause, made)
+            raise made from None
+        ACCESS.accepted(self._name)
         # Of each transaction, not of the session: that holds behind a pooler as well.
         connection.read_only = True
         return connection

@@ -31,6 +31,8 @@ class FediSafetyError(Exception):
     exit_code: ClassVar[ExitCode] = ExitCode.USAGE
     refused = False
     """Whether credentials were refused, so that nothing works until a person corrects them."""
+    heard = False
+    """Whether that is noted already, by whom these credentials are for (`core.notices.access`)."""
 
     def __init__(self, thing: str = "", cause: str = "", remedy: str = "") -> None:
         """Name the `thing` that failed, the `cause`, and the `remedy`; each is a short phrase."""

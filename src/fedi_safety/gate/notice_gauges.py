@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from fedi_safety.app.notices.conditions import say
+from fedi_safety.app.notices.conditions import say, say_heard
 from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.core.ledger.ports import UploadLedger
 from fedi_safety.core.notices.transitions import Condition
@@ -28,7 +28,7 @@ class NoticeGauges:
         self._ledger = ledger
         self._unready, self._overdue = unready, overdue
         self._looks = 0
-        self.waiting = self.given_up = 0
+        self.waiting = self.given_up = self.unconfirmed = 0
         self.failing = False
         m.gauge("notices_waiting", "Messages to the operator that wait to be sent.", lambda: float(self.waiting))
         m.gauge(
@@ -36,11 +36,16 @@ class NoticeGauges:
             "Messages to the operator that could not be sent for a day, within a month.",
             lambda: float(self.given_up),
         )
+        m.gauge(
+            "notices_unconfirmed",
+            "Messages to the operator that were sent twice without an answer, within a month.",
+            lambda: float(self.unconfirmed),
+        )
 
     @property
     def late(self) -> bool:
         """Whether the operator is not told of everything."""
-        return self.failing or self.given_up > 0
+        return self.failing or self.given_up > 0 or self.unconfirmed > 0
 
     async def run(self) -> None:
         """Look, again and again, until cancelled."""
@@ -53,6 +58,7 @@ class NoticeGauges:
     def look(self, unready: bool, overdue: bool) -> None:
         """Say whether the gate keeps up, and read how the telling goes."""
         why = "nobody judges uploads" if unready else "an upload waits for its verdict for too long"
+        say_heard(self._ledger)
         say(self._ledger, Condition.GATE_STALE, "", why if unready or overdue else None)
         try:
             found = self._ledger.notice_figures()
@@ -61,4 +67,5 @@ class NoticeGauges:
             return
         self.waiting = sum(each.waiting for each in found)
         self.given_up = sum(each.given_up for each in found)
+        self.unconfirmed = sum(each.unconfirmed for each in found)
         self.failing = any(each.failing_since is not None and each.waiting for each in found)

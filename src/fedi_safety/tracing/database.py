@@ -61,7 +61,7 @@ class ServerDatabase:
         if kind is not None and kind[1] not in ("postgresql", "postgres"):
             # Another kind would be chosen here: a class like `ReadOnlyPostgresql`, with sessions like its.
             raise TraceUsageError(setting, "only PostgreSQL is read", "leave it out: other ways remain")
-        self._database = ReadOnlyPostgresql(dsn, self._fault)
+        self._database = ReadOnlyPostgresql(dsn, f"database of {name}", self._fault)
 
     @contextmanager
     def session(self, within_s: float) -> Iterator[Session]:

@@ -15,7 +15,7 @@ from fedi_safety.app.acts import act_for
 from fedi_safety.app.apply import carry_out
 from fedi_safety.app.engine import Engine
 from fedi_safety.app.ledger import SharedRunLock
-from fedi_safety.app.notices.conditions import kind_of, say, say_error
+from fedi_safety.app.notices.conditions import kind_of, say, say_error, say_heard
 from fedi_safety.app.passes import breaker_limits
 from fedi_safety.app.scan import scan
 from fedi_safety.app.stores import Target
@@ -153,6 +153,7 @@ class StoreWatch:
             say(self._shared.ledger, Condition.FAILING, self.target.name, "removals failed, and are tried again")
         else:
             say_error(self._shared.ledger, self.target.name, None)
+        say_heard(self._shared.ledger)
         took = self._shared.clock.monotonic() - began
         every = self._shared.rhythm.every_s
         # Where a cycle is long, no more than a quarter of the time goes into cycles.

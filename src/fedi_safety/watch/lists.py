@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from fedi_safety.app.known.lists import apply_ended, check_there, keep_removals, open_catalog
 from fedi_safety.app.known.sources import bring, sources_of
+from fedi_safety.app.notices.conditions import say_heard
 from fedi_safety.app.sharing.subscribing import fetch as read_on
 from fedi_safety.app.sharing.subscribing import open_publishers
 from fedi_safety.config.schema import Settings
@@ -83,6 +84,7 @@ class ListWatch:
             log.debug("internal error", exc_info=error)
             log.warning("lists of known images: internal error: %s: %s", type(error).__name__, error)
         finally:
+            say_heard(self._ledger)
             self._changed()
         return _LOOK_S
 

@@ -187,6 +187,19 @@ def test_a_store_that_refuses_credentials_is_told_by_a_scan(other: Receiver, led
     assert not any("heartbeat" in asked for asked in other.asked), "a pass that failed is no heartbeat"
 
 
+@pytest.mark.long
+def test_a_token_that_is_refused_is_told_though_the_command_tells_nothing_itself(ledger: Path) -> None:
+    access = {"FEDI_SAFETY_TRACE__SERVER": "mastodon", "FEDI_SAFETY_TRACE__TOKEN": "s3cr3t"}
+    with refusing() as port:
+        access["FEDI_SAFETY_TRACE__URL"] = root = f"http://127.0.0.1:{port}"
+        avatar = f"{root}/system/accounts/avatars/000/000/001/original/0123456789abcdef.png"
+        done = program("trace", avatar, "--ledger", str(ledger), env=env("json://127.0.0.1:1/x", **access))
+        assert done.code == 3 and "it does not accept the token" in done.err, done
+    listed = program("notify", "list", "--ledger", str(ledger), env=env("json://127.0.0.1:1/x"))
+    assert "credentials_refused API of Mastodon at 127.0.0.1" in listed.out
+    assert "s3cr3t" not in listed.out + done.err
+
+
 def refusing() -> Refusing:
     return Refusing()
 

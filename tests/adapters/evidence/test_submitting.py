@@ -14,7 +14,7 @@ from fedi_safety.core.ledger.evidence import Submission, SubmissionState
 from fedi_safety.core.sealing.copies import Seal
 from support import reported
 from support.servers.ncmec import PASSWORD, USER, Ncmec
-from support.servers.publishers import Reply, cut, serving
+from support.servers.publishers import Reply, cut, serving, status
 
 CONFIG = """\
 [law]
@@ -140,6 +140,8 @@ def test_without_ncmecs_own_schema_nothing_is_filed_in_earnest(desk: Desk) -> No
     desk.refused(2, "an excerpt for tests, not NCMEC's own", options=("--production",))
     desk.production.xsd = b"<html>come back later</html>"
     desk.refused(3, "it gave no schema", options=("--production",))
+    desk.production.spoil(status(404), contains="/xsd")
+    desk.refused(3, "its schema, which a report is checked against first, cannot be had", options=("--production",))
     desk.production.xsd = b"<xs:schema xmlns:xs='http://www.w3.org/2001/XMLSchema'><xs:nonsense/></xs:schema>"
     desk.refused(2, "NCMEC's schema cannot be used", options=("--production",))
     assert desk.production.reports == {} and desk.steps() == []

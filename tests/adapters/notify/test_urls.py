@@ -75,6 +75,7 @@ def test_a_mail_arrives() -> None:
     [
         ("fail", Sent(False, "it answered 500")),
         ("redirect", Sent(False, "it answered 307")),
+        ("proxy", Sent(False, "it answered 504", lost=True)),
         ("lose", Sent(False, "the connection broke off before the answer", lost=True)),
     ],
 )
@@ -97,6 +98,46 @@ def test_an_answer_that_does_not_come_is_waited_for_so_long_and_no_longer(
 )
 def test_nobody_there_is_said(place: str) -> None:
     assert send(place) == Sent(False, "the connection is refused")
+
+
+@pytest.mark.parametrize("kind", ["webhook", "ntfy", "matrix"])
+def test_what_got_no_answer_was_sent_once_and_is_said_to_be_unsure(other: Receiver, kind: str) -> None:
+    """Whoever counts how often it may have arrived is not to be cheated: an address cannot ask for more tries."""
+    other.answers = lambda: "lose"
+    sent = send(f"{getattr(other, kind)}?retry=3&wait=0")
+    assert sent.lost and not sent.ok
+    assert len(other.taken) == 1
+
+
+def test_one_of_several_addressees_that_does_not_accept_it_is_no_reason_to_tell_the_others_for_a_day(
+    other: Receiver,
+) -> None:
+    answers: Iterator[Answer] = iter(["accept", "fail"])
+    other.answers = lambda: next(answers)
+    sent = send(f"{other.ntfy}/another-s3cr3t-topic")
+    assert sent == Sent(False, "not all that the address names accepted it: it answered 500", lost=True)
+
+
+@pytest.mark.parametrize(
+    ("logged", "sent"),
+    [
+        ([("DEBUG", "Socket Exception: {'a@b': (550, b'no such user')}")], Sent(False, "it answered 550")),
+        (
+            [("DEBUG", "Socket Exception: [Errno 101] Network is unreachable")],
+            Sent(False, "there is no way to the host"),
+        ),
+        ([("DEBUG", "Socket Exception: [SSL] what nobody knows")], Sent(False, "the connection failed", lost=True)),
+        ([("ERROR", "Unhandled Notification Exception")], Sent(False, "the connection failed", lost=True)),
+        ([("WARNING", "it said ok=false")], Sent(False, "it did not accept it")),
+        (
+            [("WARNING", "failed: error=500"), ("DEBUG", "Socket Exception: read timed out")],
+            Sent(False, "it answered 500", lost=True),
+        ),
+        ([("DEBUG", "read timed out is what the message says")], Sent(False, "it did not accept it")),
+    ],
+)
+def test_what_nobody_knows_of_a_connection_counts_as_lost(logged: list[tuple[str, str]], sent: Sent) -> None:
+    assert urls._failure(logged) == sent
 
 
 @pytest.mark.sampled(4)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fedi_safety.core.errors import StoreError, StoreUsageError
+from fedi_safety.core.errors import ApiError, StoreError, StoreUsageError
 from fedi_safety.core.ledger.notices import Channel, NoticeState
+from fedi_safety.core.notices.access import ACCESS
 from fedi_safety.core.notices.transitions import Transition
 from support.passes import RED
 from support.watches import Rig
@@ -58,6 +59,17 @@ def test_refused_credentials_are_told_at_once_and_as_that(rig: Rig, monkeypatch:
     assert told(rig) == ["credentials_refused fake"]
     rig.step()
     assert told(rig) == ["credentials_refused fake", "well_again fake"]
+
+
+def test_what_is_refused_deep_inside_a_cycle_is_told_after_it(rig: Rig) -> None:
+    about = "API of Mastodon at m.example"
+    for _ in range(2):
+        ACCESS.refused(about, "it does not accept the token", ApiError("API", "no"))
+        rig.step()
+    assert told(rig) == [f"credentials_refused {about}"]
+    ACCESS.accepted(about)
+    rig.step()
+    assert told(rig) == [f"credentials_refused {about}", f"well_again {about}"]
 
 
 def test_only_a_completed_pass_beats(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

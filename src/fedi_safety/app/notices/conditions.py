@@ -10,6 +10,7 @@ import logging
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.core.ledger.notices import ConditionLedger
+from fedi_safety.core.notices.access import ACCESS
 from fedi_safety.core.notices.transitions import Condition
 from fedi_safety.core.runs import RunReport
 
@@ -18,20 +19,34 @@ log = logging.getLogger(__name__)
 _DAY_S = 86_400.0
 
 
-def say(ledger: ConditionLedger, condition: Condition, about: str, detail: str | None) -> None:
-    """Say that something is so (`detail` given), or that it is not."""
+def say(ledger: ConditionLedger, condition: Condition, about: str, detail: str | None) -> bool:
+    """Say that something is so (`detail` given), or that it is not; return whether that could be written."""
     try:
         ledger.set_condition(condition, about, detail)
     except FediSafetyError as error:
         log.warning("that it changed is not recorded: %s: %s", condition.value, error.line())
+        return False
+    return True
+
+
+def say_heard(ledger: ConditionLedger) -> None:
+    """Say whose credentials were refused, or accepted, since this was last called: tokens, keys, passwords."""
+    for about, why in ACCESS.take().items():
+        if not say(ledger, Condition.CREDENTIALS_REFUSED, about, why):
+            ACCESS.again(about, why)
 
 
 def say_error(ledger: ConditionLedger, about: str, error: FediSafetyError | None, *, failing: bool = False) -> None:
     """Say whether credentials were refused, and with `failing` else whether this fails at all; None: all is well.
 
+    What its own server's part of the program has heard already is not said again in the name of a store.
+
     Of an error its kind alone is told: its words may name a file.
     """
     refused = error is not None and error.refused
+    say_heard(ledger)
+    if error is not None and error.heard:
+        return
     say(ledger, Condition.CREDENTIALS_REFUSED, about, kind_of(error) if error is not None and refused else None)
     if error is None or (failing and not refused):
         say(ledger, Condition.FAILING, about, None if error is None else kind_of(error))

@@ -81,9 +81,12 @@ class ChannelSender:
 class Senders:
     """The threads of what runs long: `watch` and `serve`."""
 
-    def __init__(self, ledger: NoticeLedger, lines: Sequence[Line], name: str | None) -> None:
-        """Prepare a thread for each channel."""
+    def __init__(
+        self, ledger: NoticeLedger, lines: Sequence[Line], name: str | None, *, look_s: float = _LOOK_S
+    ) -> None:
+        """Prepare a thread for each channel, which looks at least so often whether there is something to send."""
         self._ledger = ledger
+        self._look_s = look_s
         self._stop = threading.Event()
         self._names = [line.channel.name for line in lines]
         self._threads = [
@@ -106,7 +109,7 @@ class Senders:
     def _run(self, sender: ChannelSender) -> None:
         tended = 0.0
         while not self._stop.is_set():
-            rest = _LOOK_S
+            rest = self._look_s
             try:
                 if time.monotonic() >= tended:
                     self._ledger.tend_notices(self._names)
@@ -115,7 +118,7 @@ class Senders:
                 if due is not None and due <= 0 and sender.step():
                     continue
                 if due is not None and due > 0:
-                    rest = min(_LOOK_S, due)
+                    rest = min(self._look_s, due)
             except FediSafetyError as error:
                 log.warning("notices to %s: %s", sender.channel, error.line())
             self._stop.wait(rest)
@@ -166,9 +169,11 @@ def _send_all(sender: ChannelSender, until: float) -> None:
 
 
 @contextmanager
-def sending(ledger: NoticeLedger, lines: Sequence[Line], name: str | None) -> Iterator[None]:
+def sending(
+    ledger: NoticeLedger, lines: Sequence[Line], name: str | None, *, look_s: float = _LOOK_S
+) -> Iterator[None]:
     """Send while the block runs."""
-    senders = Senders(ledger, lines, name)
+    senders = Senders(ledger, lines, name, look_s=look_s)
     senders.start()
     try:
         yield

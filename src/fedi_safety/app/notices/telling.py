@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from fedi_safety.app.ledger import open_settings_ledger
 from fedi_safety.app.notices.channels import Line, checked
-from fedi_safety.app.notices.conditions import say, say_error
+from fedi_safety.app.notices.conditions import say, say_error, say_heard
 from fedi_safety.app.notices.sending import send_rest
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import FediSafetyError
@@ -62,6 +62,7 @@ class Telling:
         try:
             for about, ended in self._errors:
                 say_error(ledger, about, ended)
+            say_heard(ledger)
             for problem in self._broken:
                 say(ledger, Condition.CHAIN_BROKEN, "", problem)
             if not self.hurried:

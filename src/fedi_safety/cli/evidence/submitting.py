@@ -21,6 +21,7 @@ def submit(sh: Shell, key: str, incident: IncidentType, *, production: bool, aga
     """Report a content, and say what the report is called there."""
     from fedi_safety.app.cybertip import before, check_schema, environment_of, opened_line, refuse_twice, send
     from fedi_safety.app.ledger import open_settings_ledger
+    from fedi_safety.app.notices.conditions import say_heard
     from fedi_safety.clients.cybertipline import BASES, Environment
     from fedi_safety.core.ledger.evidence import SubmissionState
     from fedi_safety.reports.evidence.cybertip import INCIDENT_TYPES
@@ -53,6 +54,7 @@ def submit(sh: Shell, key: str, incident: IncidentType, *, production: bool, aga
         else:
             sh.say("that was a test: nobody was told anything, and nothing counts as filed")
     finally:
+        say_heard(records)
         records.dispose()
     return 0
 

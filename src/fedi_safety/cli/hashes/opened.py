@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 def opened_ledger(sh: Shell) -> Iterator[WholeLedger]:
     """Give the configured ledger, and close it."""
     from fedi_safety.app.ledger import open_settings_ledger
+    from fedi_safety.app.notices.conditions import say_heard
 
     records = open_settings_ledger(sh.settings)
     try:
         yield records
     finally:
+        say_heard(records)
         records.dispose()

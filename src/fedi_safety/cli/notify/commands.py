@@ -55,7 +55,7 @@ def test(
 @commands.command("list")
 def list_notices(
     every: Annotated[
-        bool, typer.Option("--all", help="Also what was sent, and what was given up, within a month.")
+        bool, typer.Option("--all", help="Also what was sent, given up or left without an answer, within a month.")
     ] = False,
     json_output: JsonOption = False,
     config: ConfigOption = None,

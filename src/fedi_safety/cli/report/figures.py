@@ -107,6 +107,7 @@ def _channel_json(found: ChannelFigures) -> dict[str, Any]:
         "channel": found.name,
         "waiting": found.waiting,
         "given_up": found.given_up,
+        "unconfirmed": found.unconfirmed,
         "oldest": oldest,
         "failing_since": since,
         "error": found.error,

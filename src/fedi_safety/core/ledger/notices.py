@@ -1,7 +1,8 @@
 """What is said to the ledger about notices to the operator, and what it answers; a part of its ports.
 
 A notice is written in the transaction of the change that it tells of, once for each channel that wants it. One process
-at a time sends a channel's notices; what it took and never closed is sent again by the next one.
+at a time sends a channel's notices. What it took and never closed, and what got no answer, is sent once more and then
+never again: nobody can know whether it arrived.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from typing import Protocol
 from fedi_safety.core.notices.transitions import Condition, Transition
 
 KEPT_S = 30 * 86_400.0
-"""How long notices are kept that were sent or given up."""
+"""How long notices are kept that were sent, given up or stayed unconfirmed."""
+
+MOST_LOST = 2
+"""After so many attempts whose answer was lost a notice is not sent again."""
 
 
 class NoticeState(StrEnum):
@@ -24,6 +28,7 @@ class NoticeState(StrEnum):
     SENDING = "sending"  # somebody has taken it
     SENT = "sent"
     GIVEN_UP = "given_up"
+    UNCONFIRMED = "unconfirmed"  # sent `MOST_LOST` times, and each time the answer was lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +66,25 @@ class ChannelFigures:
     name: str
     waiting: int = 0
     given_up: int = 0  # within `KEPT_S`
+    unconfirmed: int = 0  # within `KEPT_S`
     oldest: float | None = None  # when the longest waiting one was written
     failing_since: float | None = None
     error: str = ""
 
     @property
     def late(self) -> bool:
-        """Whether not everything is told that should be."""
-        return self.given_up > 0 or (self.waiting > 0 and self.failing_since is not None)
+        """Whether not everything is told that should be, as far as anybody can know."""
+        return self.given_up > 0 or self.unconfirmed > 0 or (self.waiting > 0 and self.failing_since is not None)
 
     def line(self) -> str:
         """Return it in words."""
         said = [f"{self.waiting:,} {'waits' if self.waiting == 1 else 'wait'}"]
         if self.given_up:
             said.append(f"{self.given_up:,} {'was' if self.given_up == 1 else 'were'} given up after a day")
+        if self.unconfirmed:
+            said.append(
+                f"{self.unconfirmed:,} {'was' if self.unconfirmed == 1 else 'were'} sent twice without an answer"
+            )
         if self.failing_since is not None and self.error:
             said.append(f"the last failure: {self.error}")
         return f"messages to {self.name}: {'; '.join(said)}"
@@ -82,7 +92,7 @@ class ChannelFigures:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """How an attempt ended. `lost`: nobody knows whether it arrived."""
+    """How an attempt ended. `lost`: something was sent and no answer came, so that nobody knows whether it arrived."""
 
     ok: bool
     error: str = ""
@@ -130,7 +140,8 @@ class NoticeLedger(NoticeReader, Protocol):
     def close_notice(self, notice: Notice, holder: str, sent: Sent) -> bool:
         """Commit how the sending ended; return False where another sender has taken the notice over meanwhile.
 
-        What failed is tried again, later and later; what could not be sent for a day is given up.
+        What failed is tried again, later and later; what could not be sent for a day is given up. What got no answer is
+        tried once more, and after that it is unconfirmed.
         """
         ...
 

@@ -44,7 +44,7 @@ _SAID: dict[Transition, tuple[str, str]] = {
     Transition.WELL_AGAIN: ("well again", "It is over: {}."),
     Transition.GATE_STALE: ("the gate does not keep up", "Uploads are not judged as they should be."),
     Transition.COVERAGE_LOW: ("coverage is low", "Many media have no verdict."),
-    Transition.CREDENTIALS_REFUSED: ("credentials are refused", "Nothing is looked at until that is corrected."),
+    Transition.CREDENTIALS_REFUSED: ("credentials are refused", "What needs them is not done until that is corrected."),
     Transition.CHAIN_BROKEN: ("the ledger's chain is broken", "What the ledger says of the past was altered."),
     Transition.HOLD_ENDING: ("{} will end soon", "Soon to be destroyed, unless held: {}."),
     Transition.ACTION_FAILED: ("{} failed", "Through the server's API failed, and is tried again: {}."),
@@ -83,7 +83,7 @@ def words(told: Told, *, number: int | None = None, again: bool = False, name: s
     further = _command(told)
     lines.append(f"Look further: {further}")
     if again:
-        lines.append("It is sent again, for nobody knows whether it arrived the last time.")
+        lines.append("It is sent again, this once: nobody knows whether it arrived the first time.")
     if number is not None:
         lines.append(f"(notice {number})")
     return Words(f"{'' if name is None else f'{name}: '}fedi-safety: {title.format(what)}", "\n".join(lines), further)
@@ -94,9 +94,11 @@ def _command(told: Told) -> str:
     match told.transition:
         case Transition.CONDEMNED | Transition.BREAKER_TRIPPED:
             return command("list {} --verdict block", about) if about else command("list --verdict block")
-        case Transition.REMOVED | Transition.SEALED:
+        case Transition.SEALED | Transition.HOLD_ENDING:
+            return command("list {} --sealed", about) if about else command("list --sealed")
+        case Transition.REMOVED:
             return command("list {} --act done", about) if about else command("list --act done")
-        case Transition.FAILING | Transition.CREDENTIALS_REFUSED | Transition.HOLD_ENDING:
+        case Transition.FAILING | Transition.CREDENTIALS_REFUSED:
             return command("doctor")
         case Transition.CHAIN_BROKEN:
             return command("ledger verify")

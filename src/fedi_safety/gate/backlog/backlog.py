@@ -20,6 +20,7 @@ from fedi_safety.app.acts import act_for
 from fedi_safety.app.consent import remembered
 from fedi_safety.app.engine import Engine
 from fedi_safety.app.ledger import SystemClock
+from fedi_safety.app.notices.conditions import say_error
 from fedi_safety.app.scan import scan
 from fedi_safety.app.stores import upload_store
 from fedi_safety.app.tracing import opened_tracing
@@ -111,6 +112,7 @@ class Backlog:
         self._tended_at = float("-inf")
         self._said_at = float("-inf")
         self._trouble = ""
+        self._refused = True  # as far as is known: an earlier process may have said so
         self._halt = threading.Event()
         self._halt_scan: Callable[[], None] = lambda: None
 
@@ -141,8 +143,12 @@ class Backlog:
             try:
                 full = await self._round()
                 self._trouble = ""
+                if self._refused:
+                    await self._say_refused(None)
             except FediSafetyError as error:
                 self._say(error.line())
+                if error.refused:
+                    await self._say_refused(error)
             except Exception as error:  # noqa: BLE001 - a bug in one round must not end the counting
                 self._say(f"internal error: {named(error)}")
             with suppress(TimeoutError):
@@ -154,6 +160,11 @@ class Backlog:
         if trouble != self._trouble:
             log.warning("waiting uploads are not judged now: %s", trouble)
         self._trouble = trouble
+
+    async def _say_refused(self, error: FediSafetyError | None) -> None:
+        """Say that the store of the uploads refuses the credentials, or accepts them again."""
+        self._refused = error is not None
+        await asyncio.to_thread(say_error, self._ledger, "the store of the uploads", error)
 
     @property
     def overdue(self) -> bool:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
 
 from fedi_safety.core.errors import printable
-from fedi_safety.core.ledger.notices import KEPT_S, ChannelFigures, Notice, NoticeState, Sent
+from fedi_safety.core.ledger.notices import KEPT_S, MOST_LOST, ChannelFigures, Notice, NoticeState, Sent
 from fedi_safety.core.notices.transitions import Condition, Transition
 from fedi_safety.core.ports import Clock
 from fedi_safety.ledger.database.base import Database
@@ -26,8 +27,9 @@ GIVE_UP_S = 86_400.0
 _FIRST_REST_S = 30.0  # of what was not accepted
 _FIRST_CHANNEL_REST_S = 2.0  # of the others that wait: one that fails half the time must keep up with what comes
 _LONGEST_REST_S = 3600.0
+_LOST_REST_S = 300.0  # of what got no answer: it has one try more, which had better meet a receiver that is well again
 _n, _c = notices.c, notice_channels.c
-_ENDED = (NoticeState.SENT.value, NoticeState.GIVEN_UP.value)
+_ENDED = (NoticeState.SENT.value, NoticeState.GIVEN_UP.value, NoticeState.UNCONFIRMED.value)
 
 
 def _rest_s(failures: int, first_s: float) -> float:
@@ -40,11 +42,10 @@ def take(connection: Connection, now: float, channel: str, holder: str, *, at_on
     if not _hold(connection, now, channel, holder):
         return None
     # Whoever had taken these is gone, or gave up waiting for an answer: nobody knows whether they arrived.
-    connection.execute(
-        update(notices)
-        .where(_n.channel == channel, _n.state == NoticeState.SENDING.value)
-        .values(state=NoticeState.WAITING.value, lost=_n.lost + 1)
-    )
+    left = update(notices).where(_n.channel == channel, _n.state == NoticeState.SENDING.value)
+    over = {"state": NoticeState.UNCONFIRMED.value, "ended_at": now, "error": "its sender ended before the answer"}
+    connection.execute(left.where(_n.lost >= MOST_LOST - 1).values(lost=_n.lost + 1, **over))
+    connection.execute(left.values(lost=_n.lost + 1, state=NoticeState.WAITING.value))
     rests = connection.execute(select(_c.retry_at).where(_c.name == channel)).scalar_one()
     if rests is not None and now < rests <= now + _LONGEST_REST_S:  # later: the clock was set back
         return None
@@ -83,10 +84,13 @@ def close(connection: Connection, now: float, notice: Notice, holder: str, sent:
     """See `NoticeLedger.close_notice`."""
     error = printable(sent.error)[:200]
     ended: dict[str, Any] = {"error": error}
+    lost = notice.lost + int(sent.lost)
     if sent.ok:
         ended |= {"state": NoticeState.SENT.value, "ended_at": now}
+    elif sent.lost and lost >= MOST_LOST:
+        ended |= {"state": NoticeState.UNCONFIRMED.value, "ended_at": now, "lost": lost}
     else:
-        ended |= {"state": NoticeState.WAITING.value, "lost": _n.lost + int(sent.lost)}
+        ended |= {"state": NoticeState.WAITING.value, "lost": lost}
     taken = and_(_n.id == notice.id, _n.state == NoticeState.SENDING.value, _n.attempts == notice.attempts)
     if connection.execute(update(notices).where(taken).values(ended).returning(_n.id)).first() is None:
         return False
@@ -99,22 +103,22 @@ def close(connection: Connection, now: float, notice: Notice, holder: str, sent:
         well = {"failures": 0, "failing_since": None, "retry_at": None, "error": ""}
         connection.execute(update(notice_channels).where(_c.name == notice.channel).values(well))
         return True
-    _failed(connection, now, notice, own, error)
+    _failed(connection, now, notice, own, replace(sent, error=error))
     return True
 
 
-def _failed(connection: Connection, now: float, notice: Notice, own: Row[Any], error: str) -> None:
+def _failed(connection: Connection, now: float, notice: Notice, own: Row[Any], sent: Sent) -> None:
     """Let the channel rest, this notice longest, and give up what could not be sent for a day."""
     since = now if own.failing_since is None else own.failing_since
     rest = _rest_s(own.failures + 1, _FIRST_CHANNEL_REST_S)
-    failing = {"failures": own.failures + 1, "failing_since": since, "retry_at": now + rest, "error": error}
+    failing = {"failures": own.failures + 1, "failing_since": since, "retry_at": now + rest, "error": sent.error}
     connection.execute(update(notice_channels).where(_c.name == notice.channel).values(failing))
-    again = update(notices).where(_n.id == notice.id).values(due_at=now + _rest_s(notice.attempts, _FIRST_REST_S))
-    connection.execute(again)
+    rest = max(_rest_s(notice.attempts, _FIRST_REST_S), _LOST_REST_S if sent.lost else 0.0)
+    connection.execute(update(notices).where(_n.id == notice.id).values(due_at=now + rest))
     over = _n.tried_at <= now - GIVE_UP_S
     if since <= now - GIVE_UP_S:  # what waits behind it would fare no better
         over = or_(over, _n.created_at <= now - GIVE_UP_S)
-    given_up = {"state": NoticeState.GIVEN_UP.value, "ended_at": now, "error": error}
+    given_up = {"state": NoticeState.GIVEN_UP.value, "ended_at": now, "error": sent.error}
     waits = and_(_n.channel == notice.channel, _n.state == NoticeState.WAITING.value)
     connection.execute(update(notices).where(waits, over).values(given_up))
 
@@ -146,6 +150,7 @@ def figures(connection: Connection) -> list[ChannelFigures]:
         _n.channel,
         func.count().filter(waits).label("waiting"),
         func.count().filter(_n.state == NoticeState.GIVEN_UP.value).label("given_up"),
+        func.count().filter(_n.state == NoticeState.UNCONFIRMED.value).label("unconfirmed"),
         func.min(_n.created_at).filter(waits).label("oldest"),
     ).group_by(_n.channel)
     found = {row.channel: row for row in connection.execute(counts)}
@@ -153,7 +158,7 @@ def figures(connection: Connection) -> list[ChannelFigures]:
     made = []
     for name in sorted(found.keys() | channels.keys()):
         row, own = found.get(name), channels.get(name)
-        counted = (0, 0, None) if row is None else (row.waiting, row.given_up, row.oldest)
+        counted = (0, 0, 0, None) if row is None else (row.waiting, row.given_up, row.unconfirmed, row.oldest)
         made.append(ChannelFigures(name, *counted, *((None, "") if own is None else (own.failing_since, own.error))))
     return made
 

@@ -61,7 +61,12 @@ class S3Fault(Exception):
             else StoreError
         )
         error = kind(url, self.cause, self.remedy)
-        return error.as_refused() if self.code in _REFUSED_CODES or self.kind is Kind.DENIED else error
+        return error.as_refused() if self.refuses else error
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it is the credentials that are refused, or their rights."""
+        return self.code in _REFUSED_CODES or self.kind is Kind.DENIED
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,4 +88,5 @@ class S3Vault:
 
     def _failed(self, fault: S3Fault) -> StoreError:
         remedy = fault.remedy or "grant s3:PutObject, s3:GetObject and s3:DeleteObject on the vault's bucket"
-        return StoreError(f"vault {self.url}", fault.cause, remedy)
+        error = StoreError(f"vault {self.url}", fault.cause, remedy)
+        return error.as_refused() if fault.refuses else error
