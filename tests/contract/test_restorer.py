@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -24,6 +26,7 @@ from fedi_safety.core.sealing.copies import Restorer
 from fedi_safety.core.types import Object, Plan
 from fedi_safety.stores import open_store
 from fedi_safety.stores.restoring import restorer_of
+from fedi_safety.stores.restoring import s3 as s3_restoring
 from support.corpus.photos import jpeg_bytes
 from support.fakes import FakeClock
 from support.needs import needs
@@ -165,8 +168,6 @@ def test_an_object_comes_back_with_all_its_headers(tmp_path: Path, service: S3Se
     running = service
     bucket = running.make_bucket(f"restored-{versions}".lower(), versions=versions)
     client = running.client()
-    if versions:
-        running.put(bucket, "dir/picture é.jpg", b"an older version")
     client.put_object(
         Bucket=bucket,
         Key="dir/picture é.jpg",
@@ -197,9 +198,166 @@ def test_an_object_comes_back_with_all_its_headers(tmp_path: Path, service: S3Se
     assert seen() == was
     assert after == []
     assert before[0].startswith("the time of storing is new")
-    assert (len(before) > 1) is versions
+    assert len(before) == 1
     with pytest.raises(StoreUsageError, match="something stands there already"):
         restored(store, manifest, PICTURE)
+    store.close()
+
+
+KEY = "dir/picture é.jpg"
+
+
+def versions_of(client: Any, bucket: str) -> list[dict[str, Any]]:
+    """All of a bucket's only key, the newest first by their own names: bytes, headers, tags, and marks of deletion."""
+    answer = client.list_object_versions(Bucket=bucket)
+    listed = [*answer.get("Versions", []), *answer.get("DeleteMarkers", [])]
+    found: list[dict[str, Any]] = []
+    for each in sorted(listed, key=lambda one: one["VersionId"], reverse=True):
+        if "ETag" not in each:
+            found.append({"deleted": True})
+            continue
+        asked = {"Bucket": bucket, "Key": each["Key"], "VersionId": each["VersionId"]}
+        got = client.get_object(**asked)
+        names = ("ContentType", "CacheControl", "ContentDisposition", "Metadata", "StorageClass", "ETag")
+        tags = client.get_object_tagging(**asked)["TagSet"]
+        found.append({**{name: got.get(name) for name in names}, "data": got["Body"].read(), "tags": tags})
+    return found
+
+
+def new_bucket(service: S3Server, name: str) -> str:
+    return service.make_bucket(f"{name}-{secrets.token_hex(4)}", versions=True)
+
+
+def with_history(service: S3Server, name: str) -> tuple[str, Store]:
+    """A bucket that keeps versions, with two older ones of a key, a mark of deletion in between, and what stands."""
+    bucket, client = new_bucket(service, name), service.client()
+    for number, body in enumerate([b"the oldest", b"", b"a newer one", PICTURE]):
+        if number == 1:
+            client.delete_object(Bucket=bucket, Key=KEY)
+        else:
+            client.put_object(
+                Bucket=bucket,
+                Key=KEY,
+                Body=body,
+                ContentType=f"image/x-{number}",
+                CacheControl=f"max-age={number}",
+                Metadata={"number": str(number)},
+                Tagging=f"number={number}",
+            )
+        time.sleep(1.1)  # so that their times tell them apart
+    keys = {"access_key_id": service.access_key, "secret_access_key": service.secret_key}
+    return bucket, open_store(f"s3://{bucket}", Settings(s3=S3.model_validate({**keys, "endpoint": service.endpoint})))
+
+
+@pytest.mark.long
+def test_older_versions_are_sealed_with_it_and_come_back_in_order(tmp_path: Path, service: S3Server) -> None:
+    """A removal takes every version of a key: all are in the copy, with what each had, and come back byte for byte."""
+    bucket, store = with_history(service, "with-history")
+    client = service.client()
+    was = versions_of(client, bucket)
+    assert [version.get("data") for version in was] == [PICTURE, b"a newer one", None, b"the oldest"]
+    assert was[1]["Metadata"] == {"number": "2"}
+    manifest = sealed(store, tmp_path)
+    assert versions_of(client, bucket) == []
+    (copy,) = SealedFolder(tmp_path / "vault").opened().values()
+    assert [each.data for each in copy.older] == [b"the oldest", None, b"a newer one"]
+    assert manifest["format"] == 2
+    restorer = restorer_of(store)
+    assert isinstance(restorer, s3_restoring.S3Restorer)
+    assert any("3 older ones" in line for line in restorer.lost(manifest["described"], 3))
+    # Killed amid putting back: what is there is the beginning of it, and the next try goes on.
+    whole = restorer._client.ask
+    left = 2
+
+    def until_killed(name: str, **asked: Any) -> Any:
+        nonlocal left
+        left -= name in ("put_object", "delete_object")
+        if left < 0:
+            raise RuntimeError("killed")
+        return whole(name, **asked)
+
+    with pytest.MonkeyPatch.context() as killed, pytest.raises(RuntimeError, match="killed"):
+        killed.setattr(restorer._client, "ask", until_killed)
+        restorer.put_back(KEY, copy.data, manifest["described"], copy.older)
+    assert len(versions_of(client, bucket)) == 2
+    for _ in range(2):  # once more changes nothing
+        assert restorer.put_back(KEY, copy.data, manifest["described"], copy.older) == []
+        assert versions_of(client, bucket) == was
+    client.put_object(Bucket=bucket, Key=KEY, Body=b"another")
+    with pytest.raises(StoreUsageError, match="something stands there already"):
+        restorer.put_back(KEY, copy.data, manifest["described"], copy.older)
+    store.close()
+
+
+def test_older_versions_stay_in_the_copy_where_a_bucket_keeps_none_any_more(tmp_path: Path, service: S3Server) -> None:
+    bucket, store = with_history(service, "history-no-more")
+    manifest = sealed(store, tmp_path)
+    (copy,) = SealedFolder(tmp_path / "vault").opened().values()
+    service.set_versioning(bucket, "Suspended")
+    (differs,) = restorer_of(store).put_back(KEY, copy.data, manifest["described"], copy.older)
+    assert "the bucket keeps no versions now: 3 older ones stay in the copy" in differs
+    (left,) = service.client().list_object_versions(Bucket=bucket)["Versions"]
+    assert left["Size"] == len(PICTURE)
+    store.close()
+
+
+def test_no_version_goes_that_is_not_in_the_copy(tmp_path: Path, service: S3Server) -> None:
+    """What is stored under the key while it is sealed, or after a run that was killed, keeps the original there."""
+    bucket, client = new_bucket(service, "meanwhile"), service.client()
+    client.put_object(Bucket=bucket, Key=KEY, Body=PICTURE)
+    keys = {"access_key_id": service.access_key, "secret_access_key": service.secret_key}
+    store = open_store(f"s3://{bucket}", Settings(s3=S3.model_validate({**keys, "endpoint": service.endpoint})))
+    vault, seals = SealedFolder(tmp_path / "vault"), RememberedSeals()
+    obj = only(store)
+    plan = Plan(1, obj, hashlib.sha256(PICTURE).digest(), ActKind.SEAL, PlanState.STARTED)
+
+    def meanwhile() -> None:
+        client.put_object(Bucket=bucket, Key=KEY, Body=b"something else")
+        client.put_object(Bucket=bucket, Key=KEY, Body=PICTURE)
+
+    record = seals.record_seal
+
+    def and_then(*arguments: Any) -> bool:
+        free = record(*arguments)
+        meanwhile()
+        return free
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(seals, "record_seal", and_then)
+        outcome = vault.act(store, seals, FakeClock()).perform(plan)
+    assert outcome.state is PlanState.FAILED and "not in the sealed copy" in outcome.detail
+    assert len(versions_of(client, bucket)) == 3
+    (first,) = vault.opened().values()
+    assert first.older == ()
+    # The next run seals anew what is there, in the place of the first copy, and then it goes.
+    outcome = vault.act(store, seals, FakeClock()).perform(plan)
+    assert outcome.state is PlanState.DONE, outcome.detail
+    (second,) = vault.opened().values()
+    assert sorted(each.data or b"" for each in second.older) == sorted([PICTURE, b"something else"])
+    assert versions_of(client, bucket) == []
+    # Half gone, and something new came: nothing is sealed over what was, and nothing goes.
+    meanwhile()
+    plan = Plan(1, only(store), plan.sha256, ActKind.SEAL, PlanState.STARTED)
+    outcome = vault.act(store, seals, FakeClock()).perform(plan)
+    assert outcome.state is PlanState.FAILED and "some that were are gone" in outcome.detail
+    assert vault.opened() == {next(iter(vault.opened())): second}
+    assert len(versions_of(client, bucket)) == 2
+    store.close()
+
+
+def test_more_older_versions_than_fit_are_no_removal(
+    tmp_path: Path, service: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket, client = new_bucket(service, "too-many"), service.client()
+    for body in (b"older" * 10, PICTURE):
+        client.put_object(Bucket=bucket, Key=KEY, Body=body)
+    monkeypatch.setattr(s3_restoring, "MOST_OLDER_BYTES", 49)
+    keys = {"access_key_id": service.access_key, "secret_access_key": service.secret_key}
+    store = open_store(f"s3://{bucket}", Settings(s3=S3.model_validate({**keys, "endpoint": service.endpoint})))
+    plan = Plan(1, only(store), hashlib.sha256(PICTURE).digest(), ActKind.SEAL, PlanState.STARTED)
+    outcome = SealedFolder(tmp_path / "vault").act(store, RememberedSeals(), FakeClock()).perform(plan)
+    assert outcome.state is PlanState.FAILED and "1 older versions of it have 0 MiB" in outcome.detail
+    assert len(versions_of(client, bucket)) == 2
     store.close()
 
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,9 @@ from pathlib import Path
 import pyrage
 import pytest
 
+from fedi_safety.cli.sealed.unseal_cmd import _write
 from fedi_safety.config.loading import load_settings
+from fedi_safety.core.errors import UsageError
 from fedi_safety.core.sealing.copies import Seal
 from fedi_safety.ledger.ledger import open_ledger
 from support import needs, stand_in
@@ -99,9 +102,14 @@ def test_a_removal_is_taken_back_byte_for_byte_and_stays(instance: Instance) -> 
     done = instance.run("restore", gone[0], "--identity", instance.identity)
     assert done.code == 2 and "what will not come back:\n  the change time and the inode are new" in done.out
     assert not (instance.folder / "media" / gone[0]).exists()
+    path = instance.folder / "media" / gone[0]
+    path.write_bytes(b"another")
+    done = instance.run("restore", gone[0], "--identity", instance.identity, "--yes")
+    assert done.code == 2 and "something stands there already" in done.err, done
+    assert "nothing was put back; its verdict is dismissed" in done.err and path.read_bytes() == b"another"
+    path.unlink()
     done = instance.run("restore", gone[0], "--identity", instance.identity, "--yes")
     assert done.code == 0 and "restored, as it was" in done.out, done
-    path = instance.folder / "media" / gone[0]
     assert path.read_bytes() == PICTURES[gone[0]] and path.stat().st_mtime_ns == instance.stamps[gone[0]]
     done = instance.run("restore", gone[0], "--identity", instance.identity, "--yes")
     assert done.code == 0 and "it is there already" in done.out
@@ -158,6 +166,18 @@ def test_opened_into_a_file_that_nobody_else_can_read(sealed: Instance, tmp_path
     file = sealed.folder / "vault" / seal.name
     alone = program("unseal", str(file), "--identity", sealed.identity, "--out", str(tmp_path / "two.png"))
     assert alone.code == 0 and (tmp_path / "two.png").read_bytes() == PICTURES[seal.key], alone
+
+
+def test_copies_are_listed(sealed: Instance) -> None:
+    seals = sealed.seals()
+    lines = sealed.run("list", "--sealed").out.splitlines()
+    assert [line.split("\t")[1] for line in lines] == [seal.key for seal in seals]
+    assert all(
+        f"sealed copy {seal.name}" in line and "kept until" in line for seal, line in zip(seals, lines, strict=True)
+    )
+    one = sealed.run("list", "--sealed", "--prefix", seals[0].key, "--limit", "1", "--json").json
+    assert (one["key"], one["state"]) == (seals[0].key, "sealed")
+    check_one_line_error(sealed.run("list", "--sealed", "--act", "done"), 2, "--sealed: it lists copies")
 
 
 @pytest.mark.needs("age")
@@ -249,6 +269,13 @@ def test_a_hold_on_what_was_never_sealed(sealed: Instance) -> None:
     there = next(name for name in PICTURES if name not in {seal.key for seal in sealed.seals()})
     check_one_line_error(sealed.run("hold", there, "--reason", "x"), 2, "there is no sealed copy of it")
     check_one_line_error(sealed.run("hold", "nothing", "--reason", "x"), 2, "the ledger knows no such object")
+    check_one_line_error(sealed.run("hold", sealed.seals()[0].key, "--reason", " "), 2, "--reason: it says nothing")
+
+
+def test_a_terminal_shows_no_picture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    with pytest.raises(UsageError, match="standard output is a terminal"):
+        _write("-", b"a picture")
 
 
 # --- setting it up

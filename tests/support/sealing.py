@@ -46,10 +46,10 @@ class RememberedSeals:
         made = Seal(plan.id, plan.id, "store", plan.object.key, plan.sha256, vault, name, SealState.RESERVED)
         return self.kept.setdefault(plan.id, made)
 
-    def record_seal(self, seal: Seal, size: int, digest: bytes, keep_s: float | None) -> bool:
+    def record_seal(self, seal: Seal, size: int, digest: bytes, keep_s: float | None, detail: str = "") -> bool:
         """Record it; everything may be removed."""
         assert keep_s is None
-        self.kept[seal.id] = replace(seal, state=SealState.SEALED, size=size, digest=digest)
+        self.kept[seal.id] = replace(seal, state=SealState.SEALED, size=size, digest=digest, detail=detail)
         return True
 
     def may_go(self, seal: Seal) -> bool:

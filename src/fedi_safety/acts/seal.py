@@ -19,13 +19,14 @@ from fedi_safety.core.enums import ActKind, PlanState, Reason
 from fedi_safety.core.errors import FediSafetyError, SealError, Unscannable
 from fedi_safety.core.ledger.seals import SealWriter
 from fedi_safety.core.ports import Act, Clock, Store
-from fedi_safety.core.sealing.copies import Restorer, Seal, SealState, Vault
+from fedi_safety.core.sealing.copies import Restorer, Seal, SealState, Vault, said_versions, versions_in
 from fedi_safety.core.types import Outcome, Plan
 
 if TYPE_CHECKING:
     from fedi_safety.acts.sealed_file import Contents, Recipient
 
 _LEFT = "it is left where it is"
+_MORE = "versions of its key are there that are not in the sealed copy"
 
 
 class SealFirst:
@@ -94,11 +95,25 @@ class SealFirst:
             vault.close()
 
     def _free(self, plan: Plan, seal: Seal, vault: Vault, restorer: Restorer) -> bool | Outcome:
-        """See that a copy stands in the vault and is recorded; return whether the original may go, or how it ended."""
+        """See that a copy stands in the vault and is recorded; return whether the original may go, or how it ended.
+
+        A removal takes every version of a key: none may go that is not in the copy.
+        """
         if self._stands(vault, seal):
-            return self._seals.may_go(seal)
+            there, known = restorer.marks(plan.object), versions_in(seal.detail)
+            if there <= known:
+                return self._seals.may_go(seal)
+            if not known <= there:
+                return Outcome(plan, PlanState.FAILED, f"{_MORE}, and some that were are gone; {_LEFT}")
+            # Nothing of it has gone yet: it is sealed anew, with what came, in the place of the first copy.
         made = self._made(plan, seal, vault, restorer)
-        return made if isinstance(made, Outcome) else self._seals.record_seal(seal, *made, self._keep_s)
+        if isinstance(made, Outcome):
+            return made
+        size, digest, marks = made
+        free = self._seals.record_seal(seal, size, digest, self._keep_s, said_versions(marks))
+        if free and not restorer.marks(plan.object) <= marks:
+            return Outcome(plan, PlanState.FAILED, f"{_MORE}; {_LEFT}, and the next run tries again")
+        return free
 
     def _stands(self, vault: Vault, seal: Seal) -> bool:
         """Whether the copy was recorded before, by an act that did not come to its end, and lies there unchanged."""
@@ -109,22 +124,27 @@ class SealFirst:
         there = vault.get(seal.name)
         return there is not None and len(there) == seal.size and digest_of(there) == seal.digest
 
-    def _made(self, plan: Plan, seal: Seal, vault: Vault, restorer: Restorer) -> tuple[int, bytes] | Outcome:
-        """Read, seal, sync and prove; return size and digest of the sealed file, or how it ended before."""
+    def _made(
+        self, plan: Plan, seal: Seal, vault: Vault, restorer: Restorer
+    ) -> tuple[int, bytes, frozenset[str]] | Outcome:
+        """Read, seal, sync and prove; return size, digest and versions of the sealed file, or how it ended before."""
         from fedi_safety.acts.sealed_file import Contents
 
         try:
+            marks = restorer.marks(plan.object)
             data = self._store.fetch(plan.object, _anything)
             described = restorer.describe(plan.object, plan.sha256)
+            older = restorer.older(plan.object) if len(marks) > 1 else ()
         except Unscannable as error:
             return _unread(plan, error)
         at = self._clock.now()
-        contents = Contents(_manifest(self._store.url, plan, described, at), data, at)
+        contents = Contents(_manifest(self._store.url, plan, described, at), data, at, older)
         with ThreadPoolExecutor(1) as beside:  # both take as long, and neither needs the other's processor
             digest = beside.submit(hashlib.sha256, data)
-            return self._proved(contents, lambda: digest.result().digest() == plan.sha256, seal, vault) or Outcome(
-                plan, PlanState.CHANGED, "the content differs from what was judged"
-            )
+            proved = self._proved(contents, lambda: digest.result().digest() == plan.sha256, seal, vault)
+        if proved is None:
+            return Outcome(plan, PlanState.CHANGED, "the content differs from what was judged")
+        return *proved, marks
 
     def _proved(
         self, contents: Contents, is_judged: Callable[[], bool], seal: Seal, vault: Vault
@@ -138,13 +158,15 @@ class SealFirst:
         sealed = contents.sealed([*self._recipients, once.to_public()])
         if not is_judged():
             return None
-        size, digest = len(sealed), digest_of(sealed)
         vault.put(seal.name, sealed)
         del sealed
         there = vault.get(seal.name)
-        if there is None or not contents.opens(there, once):
-            raise SealError(f"{vault.url}: {seal.name}", "what was read back does not open", "check the vault's disk")
-        return size, digest
+        with ThreadPoolExecutor(1) as beside:
+            digest = None if there is None else beside.submit(digest_of, there)
+            if there is None or digest is None or not contents.opens(there, once):
+                cause = "what was read back does not open"
+                raise SealError(f"{vault.url}: {seal.name}", cause, "check the vault's disk")
+            return len(there), digest.result()
 
 
 class SealUnavailable:

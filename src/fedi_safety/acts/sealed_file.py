@@ -15,7 +15,7 @@ from hashlib import sha256 as sha256_of
 from typing import Any, TypeAlias
 
 from fedi_safety.core.errors import SealError, SealUsageError
-from fedi_safety.core.sealing.copies import MANIFEST_NAME, OBJECT_NAME, SECRET_MARKS
+from fedi_safety.core.sealing.copies import MANIFEST_NAME, OBJECT_NAME, OLDER_NAME, SECRET_MARKS, Older
 
 Recipient: TypeAlias = Any
 """A public key of age or ssh, as pyrage has it: the library has no types."""
@@ -30,19 +30,29 @@ _KEYS = "make one where nobody else works: age-keygen -o key.txt; its public hal
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What was in a sealed file. `manifest` is as `Contents` was given it."""
+    """What was in a sealed file. `manifest` is as `Contents` was given it; `older` versions are the oldest first."""
 
     manifest: Mapping[str, Any]
     data: bytes
+    older: tuple[Older, ...] = ()
 
 
 class Contents:
     """The tar of one object: a stream over bytes that are in memory already, and what a copy is compared with."""
 
-    def __init__(self, manifest: Mapping[str, Any], data: bytes, at: float) -> None:
-        """Take an object with its manifest, which must be plain JSON; `at` (epoch seconds) is when it is sealed."""
+    def __init__(self, manifest: Mapping[str, Any], data: bytes, at: float, older: Sequence[Older] = ()) -> None:
+        """Take an object with its manifest, which must be plain JSON; `at` (epoch seconds) is when it is sealed.
+
+        What is known of `older` versions of its key comes into the manifest.
+        """
+        if older:
+            manifest = {**manifest, "format": 2, "older": [_told(each) for each in older]}
         text = json.dumps(manifest, indent=1, sort_keys=True).encode("ascii")
-        self._parts = [*_entry(MANIFEST_NAME, text, at), *_entry(OBJECT_NAME, data, at), memoryview(bytes(2 * _BLOCK))]
+        self._parts = [*_entry(MANIFEST_NAME, text, at), *_entry(OBJECT_NAME, data, at)]
+        for number, each in enumerate(older, start=1):
+            if each.data is not None:
+                self._parts += _entry(OLDER_NAME.format(number), each.data, at)
+        self._parts.append(memoryview(bytes(2 * _BLOCK)))
         self.size = sum(map(len, self._parts))
 
     def pieces(self) -> Iterator[memoryview]:
@@ -96,15 +106,30 @@ def opened(name: str, sealed: bytes, identities: Sequence[Identity]) -> Opened:
         with tarfile.open(fileobj=written, mode="r:") as tar:
             manifest = json.loads(_member(tar, MANIFEST_NAME))
             data = _member(tar, OBJECT_NAME)
-        if sha256_of(data).hexdigest() != manifest["sha256"]:
+            older = tuple(_older(tar, *each) for each in enumerate(manifest.get("older", ()), start=1))
+        told = [manifest, *(each for each in manifest.get("older", ()) if "sha256" in each)]
+        there = [data, *(each.data for each in older if each.data is not None)]
+        if [sha256_of(each).hexdigest() for each in there] != [each["sha256"] for each in told]:
             raise _damaged(name)
     except (tarfile.TarError, KeyError, TypeError, ValueError) as error:
         raise SealError(name, "it opens, and is no sealed copy of ours", "`age -d FILE | tar x` unpacks it") from error
-    return Opened(manifest, data)
+    return Opened(manifest, data, older)
 
 
 def _damaged(name: str) -> SealError:
     return SealError(name, "it is cut or changed: it does not open as it was sealed", "get it from a copy of the vault")
+
+
+def _told(version: Older) -> dict[str, Any]:
+    if version.data is None:
+        return {"deleted": True, "described": dict(version.described)}
+    known = {"sha256": sha256_of(version.data).hexdigest(), "size": len(version.data)}
+    return {**known, "described": dict(version.described)}
+
+
+def _older(tar: tarfile.TarFile, number: int, told: Mapping[str, Any]) -> Older:
+    data = None if told.get("deleted") else _member(tar, OLDER_NAME.format(number))
+    return Older(told["described"], data)
 
 
 def _member(tar: tarfile.TarFile, name: str) -> bytes:

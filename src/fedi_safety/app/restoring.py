@@ -62,14 +62,14 @@ class Restoring:
     @property
     def lost(self) -> Sequence[str]:
         """What will not come back, a phrase each."""
-        return self._restorer.lost(self._copy.manifest["described"])
+        return self._restorer.lost(self._copy.manifest["described"], len(self._copy.older))
 
     def put_back(self, ledger: WholeLedger) -> Restored:
         """Put the object back, and record it. Nothing is overwritten; what is there already is left as it is."""
         key, data = str(self._copy.manifest["key"]), self._copy.data
-        if self._is_there(key, data):
+        if not self._copy.older and self._is_there(key, data):
             return Restored(self.seal, (), already=True)
-        differs = self._restorer.put_back(key, data, self._copy.manifest["described"])
+        differs = self._restorer.put_back(key, data, self._copy.manifest["described"], self._copy.older)
         ledger.note_opened(self.seal, "restored", "; ".join(differs) or "as it was")
         return Restored(self.seal, differs)
 

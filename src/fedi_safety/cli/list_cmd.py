@@ -40,6 +40,9 @@ def list_objects(
     ] = None,
     partly: Annotated[bool, typer.Option("--partly", help="Only what could be judged in part only.")] = False,
     act: Annotated[PlanState | None, typer.Option("--act", help="Only with the latest plan in this state.")] = None,
+    sealed: Annotated[
+        bool, typer.Option("--sealed", help="Instead of objects: the sealed copies that are kept, and until when.")
+    ] = False,
     prefix: Annotated[
         str | None, typer.Option("--prefix", metavar="KEY", help="Only keys that begin like this.")
     ] = None,
@@ -77,6 +80,7 @@ def list_objects(
     """List objects with times, verdicts, reasons and actions: time, key, verdict, reasons, store, with tabs between."""
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.cli.scan_cmd import parse_since
+    from fedi_safety.cli.sealed.copies import list_copies
     from fedi_safety.cli.text.lookup import iso_time, known_store, row_json
     from fedi_safety.cli.text.sources import list_sources, policy_file
     from fedi_safety.core.ledger.records import STATES, Filters
@@ -103,6 +107,11 @@ def list_objects(
             partly=partly,
             since=moment,
         )
+        if sealed:
+            if by is not None or filters != Filters(store=url, prefix=prefix):
+                raise UsageError("--sealed", "it lists copies", "leave all but STORE, --prefix, --limit and --json out")
+            list_copies(records, url, prefix, limit, json_output=json_output)
+            return 0
         if by is not None:
             if filters != Filters(store=url):
                 raise UsageError(f"--by {by}", "it counts all that is condemned", "leave the other filters out")

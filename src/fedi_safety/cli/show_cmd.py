@@ -14,7 +14,6 @@ from fedi_safety.core.errors import printable
 
 if TYPE_CHECKING:
     from fedi_safety.core.ledger.records import PastJudgement, Shown
-    from fedi_safety.core.sealing.copies import Seal
     from fedi_safety.core.sightings import TraceRecord
     from fedi_safety.core.types import Explanation, Signal
 
@@ -32,6 +31,7 @@ def show(
 ) -> int:
     """Show all that is known of one object: verdicts, scores, detectors, plans, actions and events."""
     from fedi_safety.app.ledger import open_settings_ledger
+    from fedi_safety.cli.sealed.copies import as_json as copy_json
     from fedi_safety.cli.sealed.copies import line as copy_line
     from fedi_safety.cli.text.lookup import find
 
@@ -44,21 +44,12 @@ def show(
         records.dispose()
     pressed = _by_hand(sh, found)
     if json_output:
-        write_json(_as_json(found) | {"by_hand": pressed, "sealed": [_seal_json(seal) for seal in sealed]})
+        write_json(_as_json(found) | {"by_hand": pressed, "sealed": [copy_json(seal) for seal in sealed]})
     else:
         copies = (copy_line(seal) for seal in sealed)
         for line in [*_lines(found), *copies, *(f"by hand: {line}" for line in pressed)]:
             typer.echo(printable(line))
     return 0
-
-
-def _seal_json(seal: Seal) -> dict[str, Any]:
-    from fedi_safety.cli.text.lookup import iso_time
-
-    times = ("made_at", "expires_at", "filed_at", "restored_at", "ended_at")
-    when = {name: None if (at := getattr(seal, name)) is None else iso_time(at) for name in times}
-    plain = ("store", "key", "vault", "name", "size", "held", "authority", "reference", "detail")
-    return {name: getattr(seal, name) for name in plain} | when | {"state": seal.state.value}
 
 
 def _by_hand(sh: Shell, found: Shown) -> list[str]:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedi_safety.core.errors import UsageError
+from fedi_safety.cli.shell import write_json
+from fedi_safety.core.errors import UsageError, printable
+from fedi_safety.core.sealing.copies import versions_in
 from fedi_safety.core.wording.hints import hint
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def copies(ledger: LedgerReader, target: str, *, every: bool = False) -> list[Se
     if there or (every and known):
         return there or known
     gone = [seal for seal in known if seal.state in (SealState.EXPIRING, SealState.DESTROYED)]
-    cause = f"its sealed copy is gone: {gone[-1].detail or 'destroyed'}" if gone else "there is no sealed copy of it"
+    cause = f"its sealed copy is gone: {_end(gone[-1]) or 'destroyed'}" if gone else "there is no sealed copy of it"
     raise UsageError(target, cause, f"see {hint('show {}', target)}")
 
 
@@ -66,6 +68,38 @@ def identities(name: str) -> list[Identity]:
     return identities_of(name, text)
 
 
+def list_copies(
+    records: LedgerReader, store: str | None, prefix: str | None, limit: int | None, *, json_output: bool
+) -> None:
+    """Print the copies that are kept, the oldest first: when made, the object's key, how long, and its store."""
+    from fedi_safety.cli.text.lookup import iso_time
+    from fedi_safety.core.sealing.copies import SealState
+
+    kept = records.seals(states=[SealState.SEALED])
+    wanted = [seal for seal in kept if store in (None, seal.store) and seal.key.startswith(prefix or "")]
+    for seal in wanted[:limit]:
+        if json_output:
+            write_json(as_json(seal))
+            continue
+        made = "-" if seal.made_at is None else iso_time(seal.made_at)
+        sys.stdout.write("\t".join(map(printable, (made, seal.key, line(seal), seal.store))) + "\n")
+
+
+def as_json(seal: Seal) -> dict[str, object]:
+    """Return a copy as `show --json` and `list --sealed --json` tell it."""
+    from fedi_safety.cli.text.lookup import iso_time
+
+    plain = ("store", "key", "vault", "name", "size", "held", "authority", "reference", "detail")
+    times = ("made_at", "expires_at", "filed_at", "restored_at", "ended_at")
+    shown = {name: None if (at := getattr(seal, name)) is None else iso_time(at) for name in times}
+    return {name: getattr(seal, name) for name in plain} | shown | {"state": seal.state.value}
+
+
+def _end(seal: Seal) -> str:
+    """Return what is said of a copy's end; before it the same place has which versions are in it."""
+    return "" if versions_in(seal.detail) else seal.detail
+
+
 def line(seal: Seal) -> str:
     """Return a copy in one line: where, until when, held or filed, or what became of it."""
     from fedi_safety.cli.text.lookup import iso_time
@@ -79,9 +113,11 @@ def line(seal: Seal) -> str:
             parts.append("kept until a person says otherwise")
         else:
             parts.append(f"kept until {iso_time(seal.expires_at)}")
+        if older := len(versions_in(seal.detail)) - 1 if seal.detail else 0:
+            parts.append(f"with older versions of its key: {older}")
     else:
         ended = "" if seal.ended_at is None else f" at {iso_time(seal.ended_at)}"
-        parts.append(f"{seal.state.value}{ended}{f': {seal.detail}' if seal.detail else ''}")
+        parts.append(f"{seal.state.value}{ended}{f': {_end(seal)}' if _end(seal) else ''}")
     if seal.filed_at is not None:
         parts.append(f"filed at {iso_time(seal.filed_at)} with {seal.authority}, reference {seal.reference}")
     if seal.restored_at is not None:

@@ -31,6 +31,8 @@ def hold(
 ) -> int:
     """Keep a sealed copy whatever its time is, until `release`."""
     sh = shell(config, ledger, log_level, quiet, yes)
+    if not reason.strip():
+        raise UsageError("--reason", "it says nothing", "write who asked for it, or why; it is kept with the record")
     return _each(sh, key, lambda records, seal: records.hold_seal(seal, reason))
 
 

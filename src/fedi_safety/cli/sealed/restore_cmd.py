@@ -9,6 +9,8 @@ import typer
 from fedi_safety.cli.options import ConfigOption, LedgerOption, LogLevelOption, QuietOption, YesOption
 from fedi_safety.cli.sealed.copies import CopyArgument, IdentityOption
 from fedi_safety.cli.shell import shell
+from fedi_safety.core.errors import FediSafetyError
+from fedi_safety.core.wording.hints import hint
 
 if TYPE_CHECKING:
     from fedi_safety.acts.sealed_file import Identity
@@ -63,7 +65,7 @@ def _restored(sh: Shell, records: WholeLedger, seal: Seal, keys: list[Identity],
         for line in restoring.lost:
             sh.say(f"  {printable(line)}")
         sh.confirm(
-            f"Put it back, and dismiss its verdict everywhere, so that it stays ({len(copy.data):,} bytes)?",
+            f"it is put back ({len(copy.data):,} bytes), and its verdict dismissed everywhere, so that it stays",
             "give --yes, or answer yes",
         )
         # First: a scan, or a gate that is asked by pict-rs, would else condemn it at once.
@@ -72,7 +74,13 @@ def _restored(sh: Shell, records: WholeLedger, seal: Seal, keys: list[Identity],
             remember_dismissal(sh.settings, records)
         except KnownError as error:
             sh.warn(error.line())
-        done = restoring.put_back(records)
+        try:
+            done = restoring.put_back(records)
+        except FediSafetyError:
+            sh.warn(
+                f"nothing was put back; its verdict is dismissed: {hint('dismiss {} --undo', seal.key)} undoes that"
+            )
+            raise
     if done.already:
         sh.say(f"{place}: it is there already, with the same content; nothing was written")
         return

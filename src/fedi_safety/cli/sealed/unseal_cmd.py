@@ -41,8 +41,12 @@ def unseal(
     keys = identities(identity)
     opened = _of_file(key, keys) if key.endswith(".age") and Path(key).is_file() else _of_ledger(sh, key, keys)
     _write(out, opened.data)
-    told = opened.manifest
-    sh.note(printable(f"{told['store']} {told['key']}: {told['size']:,} bytes, SHA-256 {told['sha256']}, in {out}"))
+    told, where = opened.manifest, "on standard output" if out == "-" else f"in {out}"
+    sh.note(printable(f"{told['store']} {told['key']}: {told['size']:,} bytes, SHA-256 {told['sha256']}, {where}"))
+    if opened.older:
+        sh.note(
+            f"older versions of its key are in the copy as well: {len(opened.older)}; `age -d FILE | tar x` unpacks"
+        )
     return 0
 
 
@@ -74,6 +78,8 @@ def _of_ledger(sh: Shell, key: str, keys: list[Identity]) -> Opened:
 
 def _write(out: str, data: bytes) -> None:
     """Write what was opened, readable for this user alone."""
+    if out == "-" and sys.stdout.isatty():
+        raise UsageError("--out -", "standard output is a terminal, which would show it", "pipe it, or name a file")
     if out == "-":
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()

@@ -19,8 +19,10 @@ class SealWriter(Protocol):
         """
         ...
 
-    def record_seal(self, seal: Seal, size: int, digest: bytes, keep_s: float | None) -> bool:
+    def record_seal(self, seal: Seal, size: int, digest: bytes, keep_s: float | None, detail: str = "") -> bool:
         """Commit that the file was read back and opens; return whether its content may still be removed.
+
+        `detail` says which versions of a key are in it, where a store keeps several.
 
         It may not where a person dismissed it meanwhile, or the plan is not under way any more.
         """

@@ -20,7 +20,11 @@ SECRET_MARKS = ("AGE-SECRET-KEY-", "AGE-PLUGIN-", "PRIVATE KEY")
 
 OBJECT_NAME = "object"
 MANIFEST_NAME = "manifest.json"
-"""What lies in the tar inside a sealed file."""
+OLDER_NAME = "older-{}"
+"""What lies in the tar inside a sealed file; the last once for each older version of the object's key, from 1 on."""
+
+
+_VERSIONS = "versions: "
 
 
 class SealState(StrEnum):
@@ -61,6 +65,24 @@ class Seal:
     detail: str = ""
 
 
+def said_versions(marks: frozenset[str]) -> str:
+    """Return what the ledger keeps of the versions in a copy; nothing where the store keeps none."""
+    return f"{_VERSIONS}{' '.join(sorted(marks))}" if marks else ""
+
+
+def versions_in(detail: str) -> frozenset[str]:
+    """Return the marks of the versions that a copy is recorded with; see `Restorer.marks`."""
+    return frozenset(detail.removeprefix(_VERSIONS).split()) if detail.startswith(_VERSIONS) else frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Older:
+    """An older version of an object's key, which a removal takes with it. `data` is None for a mark of deletion."""
+
+    described: Described
+    data: bytes | None
+
+
 class Vault(Protocol):
     """Where sealed files lie: a place that is no store that is scanned. It sees sealed bytes alone.
 
@@ -96,14 +118,33 @@ class Restorer(Protocol):
         """Return what an object has beside its bytes. Raises `Unscannable` where it is not there any more."""
         ...
 
-    def lost(self, described: Described) -> Sequence[str]:
-        """Return what of it will not come back, a phrase each, as far as that is known before."""
+    def older(self, obj: Object) -> Sequence[Older]:
+        """Return the older versions of its key, the oldest first; none where the store keeps none.
+
+        Raises `SealError` where they are more than can be sealed in one piece.
+        """
         ...
 
-    def put_back(self, key: str, data: bytes, described: Described) -> Sequence[str]:
-        """Store the object under its key, durably; return what is not as it was, a phrase each, after reading back.
+    def marks(self, obj: Object) -> frozenset[str]:
+        """Return a mark for each version of its key that a removal would take, the one that stands there included.
 
-        Raises `StoreUsageError` where something else stands there: it is left alone.
+        Empty where the store keeps no versions, or does not let this login see, and so remove, them.
+        """
+        ...
+
+    def lost(self, described: Described, older: int = 0) -> Sequence[str]:
+        """Return what of it will not come back, a phrase each, as far as that is known before.
+
+        `older` is how many older versions are in the copy.
+        """
+        ...
+
+    def put_back(self, key: str, data: bytes, described: Described, older: Sequence[Older] = ()) -> Sequence[str]:
+        """Store the object under its key, durably, older versions first and in order; return what is not as it was, a
+        phrase each, after reading back.
+
+        Raises `StoreUsageError` where something else stands there: it is left alone. What an interrupted putting back
+        has stored is gone on from.
         """
         ...
 

@@ -63,7 +63,9 @@ def reserve(connection: Connection, at: float, plan: Plan, vault: str) -> Seal:
     return _set(connection, at, None, row_id, Kind.SEAL_RESERVED, {})
 
 
-def record(connection: Connection, at: float, seal: Seal, size: int, of: bytes, keep_s: float | None) -> bool:
+def record(
+    connection: Connection, at: float, seal: Seal, size: int, of: bytes, keep_s: float | None, detail: str = ""
+) -> bool:
     """See `SealWriter.record_seal`."""
     values = {
         "state": SealState.SEALED.value,
@@ -71,6 +73,7 @@ def record(connection: Connection, at: float, seal: Seal, size: int, of: bytes, 
         "digest": of,
         "made_at": at,
         "expires_at": None if keep_s is None else at + keep_s,
+        "detail": detail,
     }
     _set(connection, at, None, seal.id, Kind.SEAL_MADE, values)
     return may_go(connection, seal)
@@ -187,10 +190,10 @@ class SealSide:
         with self.database.write() as connection:
             return reserve(connection, self.clock.now(), plan, vault)
 
-    def record_seal(self, seal: Seal, size: int, digest: bytes, keep_s: float | None) -> bool:
+    def record_seal(self, seal: Seal, size: int, digest: bytes, keep_s: float | None, detail: str = "") -> bool:
         """Commit that the file was read back and opens; return whether its content may still be removed."""
         with self.database.write() as connection:
-            return record(connection, self.clock.now(), seal, size, digest, keep_s)
+            return record(connection, self.clock.now(), seal, size, digest, keep_s, detail)
 
     def may_go(self, seal: Seal) -> bool:
         """Return whether the original of a copy that was made before may be removed now."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 
 from fedi_safety.core.errors import StoreError, StoreUsageError
 from fedi_safety.core.keys import OUR_NAME, key_bytes
-from fedi_safety.core.sealing.copies import Described
+from fedi_safety.core.sealing.copies import Described, Older
 from fedi_safety.core.types import Object
 from fedi_safety.stores.local import LocalStore
 
@@ -41,7 +41,15 @@ class LocalRestorer:
                 "xattrs": _xattrs(fd),
             }
 
-    def lost(self, described: Described) -> Sequence[str]:
+    def older(self, obj: Object) -> Sequence[Older]:  # noqa: ARG002
+        """Return nothing: a directory keeps no versions."""
+        return ()
+
+    def marks(self, obj: Object) -> frozenset[str]:  # noqa: ARG002
+        """Return nothing: a directory keeps no versions."""
+        return frozenset()
+
+    def lost(self, described: Described, older: int = 0) -> Sequence[str]:  # noqa: ARG002
         """Return what of a file does not come back; see the `Restorer` port."""
         found = ["the change time and the inode are new"]
         links = described.get("links", 1)
@@ -52,7 +60,13 @@ class LocalRestorer:
             found.append(f"the owner is this user, not {owner}, unless it is run as root")
         return found
 
-    def put_back(self, key: str, data: bytes, described: Described) -> Sequence[str]:
+    def put_back(
+        self,
+        key: str,
+        data: bytes,
+        described: Described,
+        older: Sequence[Older] = (),  # noqa: ARG002
+    ) -> Sequence[str]:
         """Write a file beside its name, make it what it was, sync it, and give it its name; see the `Restorer` port."""
         parent, _, name = key_bytes(key).rpartition(b"/")
         thing = f"{self._store.url}/{key}"

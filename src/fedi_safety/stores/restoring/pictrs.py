@@ -15,7 +15,7 @@ from fedi_safety.clients.pictrs_purging import describe, find_picture
 from fedi_safety.config.schema import Pictrs
 from fedi_safety.core.enums import Reason
 from fedi_safety.core.errors import StoreUsageError, Unscannable
-from fedi_safety.core.sealing.copies import Described, Restorer
+from fedi_safety.core.sealing.copies import Described, Older, Restorer
 from fedi_safety.core.types import Object
 
 
@@ -50,7 +50,15 @@ class PictrsRestorer:
         facts = asdict(describe(self._client, picture, self._database))
         return {"pictrs": {name: value for name, value in facts.items() if value is not None}}
 
-    def lost(self, described: Described) -> Sequence[str]:
+    def older(self, obj: Object) -> Sequence[Older]:  # noqa: ARG002
+        """Return nothing: its pict-rs shows none."""
+        return ()
+
+    def marks(self, obj: Object) -> frozenset[str]:  # noqa: ARG002
+        """Return nothing: its pict-rs shows none."""
+        return frozenset()
+
+    def lost(self, described: Described, older: int = 0) -> Sequence[str]:
         """Return what of a picture does not come back; see the `Restorer` port."""
         found = [
             "pict-rs may make the bytes anew, as of an upload",
@@ -58,9 +66,20 @@ class PictrsRestorer:
         ]
         if described["pictrs"].get("origins"):
             found.append("it was a proxied copy, and is a picture of its own then")
+        if older:
+            found.append(
+                f"{older} older versions of its file stay in the copy, for pict-rs gives it a new file: "
+                "`age -d FILE | tar x` unpacks them"
+            )
         return found
 
-    def put_back(self, key: str, data: bytes, described: Described) -> Sequence[str]:  # noqa: ARG002
+    def put_back(
+        self,
+        key: str,  # noqa: ARG002
+        data: bytes,
+        described: Described,
+        older: Sequence[Older] = (),  # noqa: ARG002
+    ) -> Sequence[str]:
         """Import the picture under each alias, and read back; see the `Restorer` port."""
         aliases = [str(alias) for alias in described["pictrs"]["aliases"]]
         taken = [alias for alias in aliases if self._client.has_alias(alias)]
@@ -108,6 +127,14 @@ class PictrsFiles(PictrsRestorer):
     def describe(self, obj: Object, sha256: bytes) -> Described:
         """Return what the file has, and pict-rs' names for it."""
         return {**self._files.describe(obj, sha256), **super().describe(obj, sha256)}
+
+    def older(self, obj: Object) -> Sequence[Older]:
+        """Return older versions of the file, where the store keeps some: they go once pict-rs has let go of it."""
+        return self._files.older(obj)
+
+    def marks(self, obj: Object) -> frozenset[str]:
+        """Return the marks of the file's versions."""
+        return self._files.marks(obj)
 
     def close(self) -> None:
         """Close the client."""

@@ -14,7 +14,7 @@ from asyncssh.sftp import SFTPAttrs
 from fedi_safety.core.enums import Reason
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.keys import OUR_NAME, key_bytes
-from fedi_safety.core.sealing.copies import Described
+from fedi_safety.core.sealing.copies import Described, Older
 from fedi_safety.core.types import Object
 from fedi_safety.stores.sftp.connections import BROKEN, Link
 from fedi_safety.stores.sftp.listing import info_of, untyped
@@ -50,14 +50,28 @@ class SftpRestorer:
 
         return self._attempt(work)
 
-    def lost(self, described: Described) -> Sequence[str]:
+    def older(self, obj: Object) -> Sequence[Older]:  # noqa: ARG002
+        """Return nothing: a directory keeps no versions."""
+        return ()
+
+    def marks(self, obj: Object) -> frozenset[str]:  # noqa: ARG002
+        """Return nothing: a directory keeps no versions."""
+        return frozenset()
+
+    def lost(self, described: Described, older: int = 0) -> Sequence[str]:  # noqa: ARG002
         """Return what of a file does not come back; see the `Restorer` port."""
         return [
             "times are in whole seconds, and extended attributes do not come over SFTP",
             *([] if "uid" not in described else ["the owner stays as it was where the server lets this login set it"]),
         ]
 
-    def put_back(self, key: str, data: bytes, described: Described) -> Sequence[str]:
+    def put_back(
+        self,
+        key: str,
+        data: bytes,
+        described: Described,
+        older: Sequence[Older] = (),  # noqa: ARG002
+    ) -> Sequence[str]:
         """Write a file beside its name, make it what it was, and give it its name; see the `Restorer` port."""
         path = self._files.path(key_bytes(key))
         part = path.rpartition(b"/")[0] + f"/{OUR_NAME}{secrets.token_hex(8)}".encode()

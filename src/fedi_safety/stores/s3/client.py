@@ -58,6 +58,7 @@ class Version:
     marker: bool
     size: int
     tag: str
+    mtime_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +210,7 @@ class Client:
         return _head(self.ask("head_object", Key=key, Bucket=self._bucket))
 
     def versions(self, key: str) -> list[Version]:
-        """Return all versions and delete markers of exactly this key, newest first."""
+        """Return all versions, newest first, and then all delete markers, newest first, of exactly this key."""
         found: list[Version] = []
         marks: dict[str, Any] = {}
         while True:
@@ -307,7 +308,8 @@ def _tag(etag: object) -> str:
 
 def _version(raw: dict[str, Any], *, marker: bool) -> Version:
     size, tag = size_of(raw.get("Size")) or 0, _tag(raw.get("ETag"))
-    return Version(str(raw.get("VersionId") or ""), bool(raw.get("IsLatest")), marker, size, tag)
+    latest, at = bool(raw.get("IsLatest")), _time_ns(raw.get("LastModified"))
+    return Version(str(raw.get("VersionId") or ""), latest, marker, size, tag, at)
 
 
 def _head(answer: dict[str, Any]) -> Head:
