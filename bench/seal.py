@@ -1,8 +1,9 @@
-"""What sealing adds to a removal, and how much memory it takes: `./dev bench seal [--count N] [--mb N] [--folder DIR]`.
+"""What sealing adds to a removal, and how much memory it takes: `./dev bench seal [--store KIND] [--count N] [--mb N]`.
 
 Side by side in one run, in turns: objects of random bytes are removed by `delete`, and by `seal` with the vault on the
-same disk. `removal` is the removal alone (start, remove, verify, close); `pass` is a whole scan that judges pictures of
-that size by the embedded detectors and removes them. Memory is what a process that seals one object takes above before.
+disk of this machine, from a directory there or from a server on loopback. `removal` is the removal alone (start,
+remove, verify, close); `pass` is a whole scan that judges pictures of that size by the embedded detectors and removes
+them; `steps` are those of sealing, one by one. Memory is what a process that seals one object takes above before.
 """
 
 from __future__ import annotations
@@ -12,35 +13,44 @@ import hashlib
 import io
 import json
 import os
+import secrets
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyrage
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from fedi_safety.acts.delete import Remove
+from fedi_safety.acts.sealed_file import Contents, digest_of
 from fedi_safety.app.engine import open_engine
 from fedi_safety.app.ledger import SystemClock, open_settings_ledger
 from fedi_safety.app.scan import scan
-from fedi_safety.config.schema import Seal, Settings
+from fedi_safety.config.schema import S3, Seal, Settings, Ssh
 from fedi_safety.core.enforcement import Acting
 from fedi_safety.core.enums import ActKind, Detail, MediaType, PlanState
-from fedi_safety.core.ports import Act
+from fedi_safety.core.ports import Act, Store
 from fedi_safety.core.runs import ScanRequest, Tally
 from fedi_safety.core.types import Decoded, Object, Plan
 from fedi_safety.policies import load_policy
+from fedi_safety.stores import open_store
 from fedi_safety.stores.local import LocalStore
+from fedi_safety.stores.vaults.local import LocalVault
 from support.fakes import FakeDecoder, text_frame
 from support.passes import RED_CIRCLE, Bench
-from support.sealing import RememberedSeals, SealedFolder, public
+from support.sealing import RememberedSeals, SealedFolder, key, public
+from support.servers.s3 import s3_server
+from support.servers.sshd import AS_ROOT, Sshd, new_base
 
 _POLICY = """\
 [factors]
@@ -61,14 +71,68 @@ class Condemning(FakeDecoder):
         return Decoded(media_type, 100, 50, (text_frame(0, RED_CIRCLE),), None)
 
 
-def removal(folder: Path, act: ActKind, data: Sequence[bytes]) -> float:
-    """Return the seconds that removing one object takes, record included."""
+Filled = Callable[[Path, Sequence[bytes]], Store]
+"""Puts objects into a new store, and opens it."""
+
+
+def local_store(folder: Path, data: Sequence[bytes]) -> Store:
+    """A directory beside the vault."""
     media = folder / "media"
     media.mkdir(parents=True)
     for number, body in enumerate(data):
         (media / f"{number}").write_bytes(body)
+    return LocalStore(str(media))
+
+
+@contextmanager
+def s3_store(versions: bool) -> Iterator[Filled]:
+    """Buckets of an S3 server on loopback."""
+    with s3_server() as running:
+
+        def filled(folder: Path, data: Sequence[bytes]) -> Store:
+            folder.mkdir(parents=True)
+            bucket = running.make_bucket(f"seal-{secrets.token_hex(4)}", versions=versions)
+            for number, body in enumerate(data):
+                running.put(bucket, f"{number}", body)
+            keys = {"access_key_id": running.access_key, "secret_access_key": running.secret_key}
+            access = S3.model_validate({**keys, "endpoint": running.endpoint})
+            return open_store(f"s3://{bucket}", Settings(s3=access))
+
+        yield filled
+
+
+@contextmanager
+def sftp_store() -> Iterator[Filled]:
+    """Directories of OpenSSH's sshd on loopback."""
+    base = new_base()
+    running = Sshd(base)
+    running.trust()
+    running.start()
+
+    def filled(folder: Path, data: Sequence[bytes]) -> Store:
+        folder.mkdir(parents=True)
+        media = running.media / secrets.token_hex(4)
+        media.mkdir()
+        for number, body in enumerate(data):
+            (media / f"{number}").write_bytes(body)
+        if AS_ROOT:
+            for each in (media, *media.iterdir()):
+                os.chown(each, running.media.stat().st_uid, -1)
+        access = {"known_hosts": str(running.known_hosts), "identity_file": str(running.identity)}
+        return open_store(f"{running.url}/{media.name}", Settings(ssh=Ssh.model_validate(access)))
+
+    try:
+        yield filled
+    finally:
+        running.stop()
+        shutil.rmtree(base)
+
+
+def removal(folder: Path, act: ActKind, data: Sequence[bytes], filled: Filled) -> float:
+    """Return the seconds that removing one object takes, record included."""
+    store = filled(folder, data)
     os.sync()
-    bench = Bench(folder / "ledger.db", LocalStore(str(media)), decoder=Condemning())
+    bench = Bench(folder / "ledger.db", store, decoder=Condemning())
     bench.scan(dry_run=True, act=act)
     run = bench.ledger.begin_run("apply", bench.store.url, {})
     vault = SealedFolder(folder / "vault")
@@ -86,7 +150,7 @@ def removal(folder: Path, act: ActKind, data: Sequence[bytes]) -> float:
     return took / len(data)
 
 
-def whole_pass(folder: Path, act: ActKind, pictures: Sequence[bytes]) -> float:
+def whole_pass(folder: Path, act: ActKind, pictures: Sequence[bytes], _filled: Filled) -> float:
     """Return the seconds that a scan takes for one picture, which it judges and removes."""
     media, rules = folder / "media", folder / "policy.toml"
     media.mkdir(parents=True)
@@ -140,6 +204,39 @@ def memory(folder: Path, size: int) -> float:
     return (most_held() - before) / size
 
 
+def steps(base: Path, data: bytes) -> dict[str, float]:
+    """Return the milliseconds of each step of sealing one object of this size, one after another; medians of nine."""
+    (base / "steps").mkdir()
+    vault, once = LocalVault(str(base / "steps")), pyrage.x25519.Identity.generate()
+    contents = Contents({}, data, 0.0)
+    keys = [once.to_public(), key().to_public()]
+    sealed = contents.sealed(keys)
+    doing: dict[str, Callable[[], object]] = {
+        "hash the object (SHA-256)": lambda: hashlib.sha256(data).digest(),
+        "seal (age, two keys)": lambda: contents.sealed(keys),
+        "write and sync": lambda: vault.put("steps", sealed),
+        "read back from the disk": lambda: vault.get("steps"),
+        "open and compare": lambda: contents.opens(bytes(sealed), once),
+        "hash the sealed file (BLAKE2b)": lambda: digest_of(sealed),
+    }
+    found: dict[str, list[float]] = {name: [] for name in doing}
+    for _ in range(9):
+        for name, step in doing.items():
+            began = time.perf_counter()
+            step()
+            found[name].append(time.perf_counter() - began)
+    vault.close()
+    return {name: round(statistics.median(took) * 1000, 1) for name, took in found.items()}
+
+
+STORES: dict[str, Callable[[], AbstractContextManager[Filled]]] = {
+    "local": lambda: nullcontext(local_store),
+    "s3": lambda: s3_store(False),
+    "s3-versions": lambda: s3_store(True),
+    "sftp": sftp_store,
+}
+
+
 def most_held() -> int:
     """Return the most bytes that this process has held in memory; what it was before it became this program aside."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
@@ -152,6 +249,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=12, help="objects of a turn (default: %(default)s)")
     parser.add_argument("--turns", type=int, default=4, help="turns of each (default: %(default)s)")
     parser.add_argument("--mb", type=float, default=10.0, help="megabytes of an object (default: %(default)s)")
+    parser.add_argument("--store", choices=STORES, default="local", help="where the objects are (default: %(default)s)")
     parser.add_argument("--folder", help="where it is measured; a folder of its own in the system's, if not given")
     parser.add_argument("--memory", type=int, metavar="BYTES", help="measure that of one object alone, in this process")
     options = parser.parse_args()
@@ -160,23 +258,26 @@ def main() -> None:
             print(round(memory(Path(temporary), options.memory), 2))
         return
     size = int(options.mb * 1_000_000)
-    found: dict[str, Any] = {"mb": options.mb, "count": options.count, "turns": options.turns}
+    found: dict[str, Any] = {"store": options.store, "mb": options.mb, "count": options.count, "turns": options.turns}
     data = [b"pic" + os.urandom(size - 3) for _ in range(options.count)]
     pictures = [noise_picture(options.mb) for _ in range(max(2, options.count // 3))]
     with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
         base = Path(temporary)
-        for name, measured, bodies in (("removal", removal, data), ("pass", whole_pass, pictures)):
-            took: dict[ActKind, list[float]] = {ActKind.DELETE: [], ActKind.SEAL: []}
-            for turn in range(options.turns):
-                for act in took:
-                    took[act].append(measured(base / f"{name}-{turn}-{act.value}", act, bodies))
-            alone, sealed = (statistics.median(took[act]) for act in took)
-            found[name] = {
-                "delete_ms": round(alone * 1000, 1),
-                "seal_ms": round(sealed * 1000, 1),
-                "added_ms": round((sealed - alone) * 1000, 1),
-                "added_share": round(sealed / alone - 1, 3),
-            }
+        with STORES[options.store]() as filled:
+            rows = [("removal", removal, data), ("pass", whole_pass, pictures)]
+            for name, measured, bodies in rows[: 2 if options.store == "local" else 1]:
+                took: dict[ActKind, list[float]] = {ActKind.DELETE: [], ActKind.SEAL: []}
+                for turn in range(options.turns):
+                    for act in list(took)[:: 1 if turn % 2 else -1]:
+                        took[act].append(measured(base / f"{name}-{turn}-{act.value}", act, bodies, filled))
+                alone, sealed = (statistics.median(took[act]) for act in (ActKind.DELETE, ActKind.SEAL))
+                found[name] = {
+                    "delete_ms": round(alone * 1000, 1),
+                    "seal_ms": round(sealed * 1000, 1),
+                    "added_ms": round((sealed - alone) * 1000, 1),
+                    "added_share": round(sealed / alone - 1, 3),
+                }
+        found["steps_ms"] = steps(base, data[0])
     child = subprocess.run([sys.executable, __file__, "--memory", "100000000"], capture_output=True, check=True)
     found["memory_times_size"] = float(child.stdout)
     print(json.dumps(found))
