@@ -53,9 +53,22 @@ def opened_vault(settings: Settings, store: Store | None = None, url: str | None
     place = url or settings.seal.vault
     if place is None:
         raise UsageError("seal", "no vault is configured", "set `seal.vault`")
-    with _heard(f"vault {place}"):
+    about = f"vault {_shown(settings, place)}"
+    with _heard(about):
         vault = open_vault(place, settings, scanned_urls(settings, *([] if store is None else [store.url])))
-    return _HeardVault(vault, f"vault {place}")
+    return _HeardVault(vault, about)
+
+
+def _shown(settings: Settings, place: str) -> str:
+    """Return what a vault is called: its canonical URL, which has no credentials, or of what is none its scheme."""
+    from fedi_safety.stores import canonical_url
+    from fedi_safety.stores.vaults import access_of
+
+    try:
+        return canonical_url(place, access_of(settings))
+    except StoreUsageError:
+        scheme, is_url, _ = place.partition("://")
+        return scheme if is_url else place
 
 
 @contextmanager

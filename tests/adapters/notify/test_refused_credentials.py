@@ -166,7 +166,7 @@ def test_refused_credentials_are_told_once_and_that_they_are_accepted_again(
         say_heard(ledger)
     told = ledger.notices(tuple(NoticeState), 9)
     assert [notice.transition for notice in told] == [Transition.CREDENTIALS_REFUSED, Transition.WELL_AGAIN]
-    assert {notice.about for notice in told} == {about if about != "vault" else f"vault {folder}"}
+    assert {notice.about for notice in told} == {about if about != "vault" else f"vault file://{folder}"}
     assert SECRET not in str(told)
 
 
