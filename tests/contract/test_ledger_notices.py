@@ -112,6 +112,26 @@ def test_counted_changes_are_gathered_until_somebody_takes_them(opener: Opener) 
     assert [n.count for n in ledger.notices(OPEN, 9)] == [8, 2]
 
 
+def test_two_processes_gather_into_one_notice_and_lose_no_count(opener: Opener) -> None:
+    """Each remembers how it left the notice; what the other did to it meanwhile, or what was rolled back, counts."""
+    one, other = (opener(channels=(A,)) for _ in range(2))
+
+    def more(ledger: SqlLedger, count: int, rule: str, *, fails: bool = False) -> None:
+        with suppress(RuntimeError), ledger.database.write() as connection:
+            ledger.outbox.write(connection, 0.0, Told(Transition.REMOVED, STORE, count, Counter({rule: count})))
+            if fails:
+                raise RuntimeError("the disk is gone")
+
+    more(one, 1, "a")
+    more(one, 2, "a", fails=True)
+    more(other, 2, "b")
+    more(one, 4, "a")
+    more(one, 8, "a")
+    more(other, 16, "a")
+    (notice,) = one.notices(OPEN, 9)
+    assert (notice.count, notice.rules) == (31, {"a": 29, "b": 2})
+
+
 def test_one_sender_at_a_time_and_the_next_one_when_it_is_gone(opener: Opener) -> None:
     clock = FakeClock()
     one, other = (opener(clock=clock, channels=(A,)) for _ in range(2))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, and_, delete, insert, select, update
 
 from fedi_safety.core.enums import PlanState, Verdict
 from fedi_safety.core.errors import printable
@@ -46,6 +46,7 @@ class Outbox:
         self.channels = tuple(channels)
         self._wanted = frozenset[Transition]().union(*(channel.on for channel in channels))
         self._run_stores: dict[int, str] = {}
+        self._gathering: dict[tuple[str, str, str], tuple[int, int, str]] = {}  # as they were when last written here
 
     def wants(self, transition: Transition) -> bool:
         """Whether anybody is told of this."""
@@ -103,24 +104,8 @@ class Outbox:
                 self._write_for(connection, at, told, channel)
 
     def _write_for(self, connection: Connection, at: float, told: Told, channel: Channel) -> None:
-        if told.transition.counted:
-            gathering = (
-                select(_n.id, _n.count, _n.rules)
-                .where(_n.channel == channel.name, _n.state == NoticeState.WAITING.value, _n.attempts == 0)
-                .where(_n.transition == told.transition.value, _n.about == told.about)
-                .order_by(_n.id.desc())
-                .limit(1)
-                .with_for_update()
-            )
-            known = connection.execute(gathering).one_or_none()
-            if known is not None:
-                number, count, rules = known
-                more = {
-                    "count": count + told.count,
-                    "rules": codec.dumps(most(Counter(json.loads(rules)) + told.rules)),
-                }
-                connection.execute(update(notices).where(_n.id == number).values(more))
-                return
+        if told.transition.counted and self._gathered(connection, told, channel):
+            return
         row = {
             "channel": channel.name,
             "transition": told.transition.value,
@@ -136,6 +121,41 @@ class Outbox:
             "error": "",
         }
         connection.execute(insert(notices), row)
+
+    def _gathered(self, connection: Connection, told: Told, channel: Channel) -> bool:
+        """Add to the notice that is still gathered; return whether there is one.
+
+        A pass that removes much adds to the same one each time: if it is as it was left, one statement does.
+        """
+        place = channel.name, told.transition.value, told.about
+        known = self._gathering.get(place)
+        if known is not None and self._added(connection, told, place, known):
+            return True
+        gathering = (
+            select(_n.id, _n.count, _n.rules)
+            .where(_n.channel == channel.name, _n.state == NoticeState.WAITING.value, _n.attempts == 0)
+            .where(_n.transition == told.transition.value, _n.about == told.about)
+            .order_by(_n.id.desc())
+            .limit(1)
+            .with_for_update()
+        )
+        found = connection.execute(gathering).one_or_none()
+        return found is not None and self._added(connection, told, place, (found.id, found.count, found.rules))
+
+    def _added(
+        self, connection: Connection, told: Told, place: tuple[str, str, str], known: tuple[int, int, str]
+    ) -> bool:
+        """Add to a notice that is as it is `known` to be, and not taken by a sender; return whether it is so."""
+        number, count, rules = known
+        more = {"count": count + told.count, "rules": codec.dumps(most(Counter(json.loads(rules)) + told.rules))}
+        same = and_(_n.id == number, _n.count == count, _n.rules == rules)
+        free = and_(_n.state == NoticeState.WAITING.value, _n.attempts == 0)
+        done = connection.execute(update(notices).where(same, free).values(more)).rowcount == 1
+        if done:
+            self._gathering[place] = number, more["count"], more["rules"]
+        else:
+            self._gathering.pop(place, None)
+        return done
 
     def stands(self, connection: Connection, condition: Condition, about: str) -> bool:
         """Whether a condition is held as being so."""
