@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedi_safety.known.index.chunks import RADIUS, Layout, Numbers, Words
+from fedi_safety.known.index.chunks import REACH, Layout, Numbers, Words
 
 _BLOCK_ROWS = 16_384  # so many first halves, 256 KB, stay in a core's cache
 _BLOCK_QUERIES = 8
 _CHEAP = 2_048
+_AT_ONCE = 1 << 20
 _PER_ROW = 16  # a hash that is looked at by chance costs as much as so many in a row
 
 
@@ -31,12 +33,29 @@ class Halves(NamedTuple):
     high: Words
 
 
-class Table(NamedTuple):
+@dataclass(slots=True)
+class Table:
     """The rows by their chunks: those in bucket k are `rows[offsets[k]:offsets[k + 1]]`."""
 
     layout: Layout
     offsets: NDArray[np.uint32]
     rows: NDArray[np.uint32]
+    _filled: NDArray[np.uint8] | None = None
+
+    def filled(self, buckets: Numbers) -> Numbers:
+        """Return which of these buckets have rows: their places; where few are empty, some of these as well.
+
+        Four megabytes say it of all buckets, which stay in the processor's cache, as the offsets do not.
+        """
+        if len(self.rows) > self.layout.size:
+            return np.arange(len(buckets))
+        if self._filled is None:
+            parts = (self.offsets[at : at + _AT_ONCE + 1] for at in range(0, self.layout.size, _AT_ONCE))
+            self._filled = np.concatenate([np.packbits(p[1:] != p[:-1], bitorder="little") for p in parts])
+        bits = self._filled.take(buckets >> 3)
+        bits >>= (buckets & 7).astype(np.uint8)
+        bits &= 1
+        return np.flatnonzero(bits.view(np.bool_))
 
 
 _NOTHING = Found(*(np.empty(0, np.int64) for _ in Found._fields))
@@ -60,8 +79,8 @@ def one_by_one(hashes: Halves, queries: Words, within: int) -> Found:
     return joined(pieces)
 
 
-def by_chunks(hashes: Halves, table: Table, queries: Words, within: int = RADIUS) -> Found:
-    """Compare every query with the rows that share a chunk with it. `within` is at most `RADIUS`.
+def by_chunks(hashes: Halves, table: Table, queries: Words, within: int = REACH) -> Found:
+    """Compare every query with the rows that share a chunk with it: up to `RADIUS` these are all that are near.
 
     Where so many share one that this would be dearer than comparing with every row, as where somebody filled a list
     with hashes made for that, every row is compared with.
@@ -84,23 +103,25 @@ def joined(pieces: list[Found]) -> Found:
 
 def _by_chunks(hashes: Halves, table: Table, queries: Words, within: int) -> Iterator[Found]:
     keys = table.layout.keys(queries)
-    flat = keys.ravel()
-    starts = table.offsets.take(flat)
-    counts = table.offsets.take(flat + 1)
-    counts -= starts
-    totals = counts.reshape(keys.shape).sum(axis=1, dtype=np.int64)
-    crowded = np.flatnonzero(totals > _CHEAP + len(hashes.low) // _PER_ROW)
-    for query in crowded:
-        found = one_by_one(hashes, queries[query : query + 1], within)
-        yield found._replace(query=found.query + query)
-    if len(crowded):
-        counts.reshape(keys.shape)[crowded] = 0
-    filled = np.flatnonzero(counts)
-    if not len(filled):
+    buckets = keys.ravel()
+    filled = table.filled(buckets)
+    owners = filled // keys.shape[1]
+    buckets = buckets.take(filled)
+    starts = table.offsets.take(buckets).astype(np.int64)
+    buckets += 1
+    counts = table.offsets.take(buckets) - starts
+    most = _CHEAP + len(hashes.low) // _PER_ROW
+    if counts.sum() > most:
+        totals = np.bincount(owners, counts, len(queries))
+        crowded = np.flatnonzero(totals > most)
+        for query in crowded:
+            found = one_by_one(hashes, queries[query : query + 1], within)
+            yield found._replace(query=found.query + query)
+        counts[np.isin(owners, crowded)] = 0
+    if not counts.any():
         return
-    many = counts.take(filled).astype(np.int64)
-    rows = table.rows.take(ranges(starts.take(filled).astype(np.int64), many)).astype(np.int64)
-    owners = np.repeat(filled // keys.shape[1], many)
+    rows = table.rows.take(ranges(starts, counts)).astype(np.int64)
+    owners = np.repeat(owners, counts)
     asked = halves(queries)
     differing = hashes.low.take(rows, axis=0)
     differing ^= asked.low.take(owners, axis=0)
@@ -112,7 +133,7 @@ def _by_chunks(hashes: Halves, table: Table, queries: Words, within: int) -> Ite
 
 
 def ranges(starts: Numbers, lengths: Numbers) -> Numbers:
-    """Return the numbers of several ranges, none of them empty, one after another."""
+    """Return the numbers of several ranges, not all of them empty, one after another."""
     ends = lengths.cumsum()
     numbers = np.arange(ends[-1])
     numbers += np.repeat(starts - (ends - lengths), lengths)
