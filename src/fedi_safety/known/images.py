@@ -117,9 +117,9 @@ class Images:
             HashKind.MD5: fingerprints.md5,
         }
 
-        def asked(view: View) -> list[Hit]:
+        def asked(view: View) -> tuple[list[Hit], bool]:
             live = view.live(self._now())
-            return [hit for number in live for hit in self._exact(number, live[number], hashes)] if live else []
+            return [hit for number in live for hit in self._exact(number, live[number], hashes)], bool(live)
 
         return self._steady(self.view, asked)
 
@@ -137,27 +137,28 @@ class Images:
         asked = words(hashes), None if surest is None else words(surest)
         return self._steady(self._whole, partial(self._near, *asked))
 
-    def _steady(self, seen: Callable[[], View], asked: Callable[[View], Answer]) -> Answer:
+    def _steady(self, seen: Callable[[], View], asked: Callable[[View], tuple[Answer, bool]]) -> Answer:
         """Return what is asked of the lists as they are `seen`; once more where they changed before it was answered.
 
         An entry that is written anew is another row: by the index of before and the tables of now it would be missed.
+        With its answer `asked` says whether it read the tables; what the index alone says is of one moment.
         """
         with _unscannable():
             for _ in range(_RACES):
                 view = seen()
-                answer = asked(view)
-                if self.view() is view:
+                answer, read = asked(view)
+                if not read or self.view() is view:
                     return answer
             raise KnownError(str(self._path), "changes faster than it can be read", "try again when that is over")
 
-    def _near(self, asked: Words, surest: Words | None, view: View) -> list[Sequence[Hit]]:
+    def _near(self, asked: Words, surest: Words | None, view: View) -> tuple[list[Sequence[Hit]], bool]:
         live = view.live(self._now())
+        columns = [self._found(part, asked, surest, live) for part in view.index] if live and len(asked) else []
+        columns = [found for found in columns if len(found)]
         hits: list[list[Hit]] = [[] for _ in range(len(asked))]
-        if live and len(asked):
-            columns = [self._found(part, asked, surest, live) for part in view.index]
-            for query, number, rows, distances, sure in _groups([found for found in columns if len(found)]):
-                hits[query] += _bounded(self._hits(live[number], rows, distances, sure))
-        return [sorted(found, key=lambda hit: (hit.distance, hit.list, hit.entry)) for found in hits]
+        for query, number, rows, distances, sure in _groups(columns):
+            hits[query] += _bounded(self._hits(live[number], rows, distances, sure))
+        return [sorted(found, key=lambda hit: (hit.distance, hit.list, hit.entry)) for found in hits], bool(columns)
 
     def alike(self, descriptors: NDArray[np.uint8], model: str, distance: int) -> list[Sequence[Hit]]:
         """Return for each descriptor, a row of 64 bytes, the entries that this model made within the distance.
@@ -167,7 +168,9 @@ class Images:
         """
         return self._steady(self.view, partial(self._alike, descriptors, model, distance))
 
-    def _alike(self, asked: NDArray[np.uint8], model: str, distance: int, view: View) -> list[Sequence[Hit]]:
+    def _alike(
+        self, asked: NDArray[np.uint8], model: str, distance: int, view: View
+    ) -> tuple[list[Sequence[Hit]], bool]:
         hits: list[list[Hit]] = [[] for _ in range(len(asked))]
         for number, known_list in view.live(self._now()).items():
             rows, stored = self._described(view, number, model)
@@ -177,7 +180,7 @@ class Images:
             ]
             for query, _, *some in _groups([found for found in met if len(found)]):
                 hits[query] += _bounded(self._hits(known_list, *some))
-        return [sorted(found, key=lambda hit: (hit.distance, hit.list, hit.entry)) for found in hits]
+        return [sorted(found, key=lambda hit: (hit.distance, hit.list, hit.entry)) for found in hits], True
 
     def _described(self, view: View, number: int, model: str) -> _Described:
         """Return a list's entries that a model made, by their rows; read once for each state of the lists."""

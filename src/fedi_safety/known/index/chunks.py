@@ -23,6 +23,9 @@ RADIUS = 31
 REACH = RADIUS + RADIUS // 2
 """Bits within which whatever shares a chunk is told of too, for who knows which of the bits are sure."""
 
+HALF_REACH = 39
+"""By so many the first 128 bits may differ then: of random ones more do, so that next to none needs a further look."""
+
 _WORDS = 4
 _CUTS = ((0, 22, 2), (22, 21, 2), (43, 21, 1))  # of each 64-bit word: the first bit, how many, and the radius
 CHUNKS = len(_CUTS) * _WORDS

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fedi_safety.known.index.chunks import REACH, Layout, Numbers, Words
+from fedi_safety.known.index.chunks import HALF_REACH, REACH, Layout, Numbers, Words
 
 _BLOCK_ROWS = 16_384  # so many first halves, 256 KB, stay in a core's cache
 _BLOCK_QUERIES = 8
@@ -66,28 +66,29 @@ def halves(hashes: Words) -> Halves:
     return Halves(np.ascontiguousarray(hashes[:, :2]), np.ascontiguousarray(hashes[:, 2:]))
 
 
-def one_by_one(hashes: Halves, queries: Words, within: int) -> Found:
-    """Compare every row with every query."""
+def one_by_one(hashes: Halves, queries: Words, within: int, half: int | None = None) -> Found:
+    """Compare every row with every query. By their first halves they may be asked to be nearer than by all."""
+    half = within if half is None else half
     asked = halves(queries)
     pieces = []
     for first in range(0, len(hashes.low), _BLOCK_ROWS):
         block = hashes.low[first : first + _BLOCK_ROWS]
         for query in range(len(queries)):
-            near = np.flatnonzero(set_bits(block ^ asked.low[query]) <= within)
+            near = np.flatnonzero(set_bits(block ^ asked.low[query]) <= half)
             if len(near):
                 pieces.append(confirmed(hashes, asked, np.full(len(near), query), near + first, within))
     return joined(pieces)
 
 
-def by_chunks(hashes: Halves, table: Table, queries: Words, within: int = REACH) -> Found:
-    """Compare every query with the rows that share a chunk with it: up to `RADIUS` these are all that are near.
+def by_chunks(hashes: Halves, table: Table, queries: Words) -> Found:
+    """Compare every query with the rows that share a chunk with it: within `REACH`, and `HALF_REACH` in a first half.
 
-    Where so many share one that this would be dearer than comparing with every row, as where somebody filled a list
-    with hashes made for that, every row is compared with.
+    Up to `RADIUS` these are all that are near. Where so many share a chunk that this would be dearer than comparing
+    with every row, as where somebody filled a list with hashes made for that, every row is compared with.
     """
     pieces = []
     for first in range(0, len(queries), _BLOCK_QUERIES):
-        for part in _by_chunks(hashes, table, queries[first : first + _BLOCK_QUERIES], within):
+        for part in _by_chunks(hashes, table, queries[first : first + _BLOCK_QUERIES]):
             pieces.append(part._replace(query=part.query + first))
     return joined(pieces)
 
@@ -101,35 +102,38 @@ def joined(pieces: list[Found]) -> Found:
     return Found(*(np.concatenate(columns) for columns in zip(*pieces, strict=True)))
 
 
-def _by_chunks(hashes: Halves, table: Table, queries: Words, within: int) -> Iterator[Found]:
+def _by_chunks(hashes: Halves, table: Table, queries: Words) -> Iterator[Found]:
     keys = table.layout.keys(queries)
     buckets = keys.ravel()
     filled = table.filled(buckets)
-    owners = filled // keys.shape[1]
     buckets = buckets.take(filled)
     starts = table.offsets.take(buckets).astype(np.int64)
     buckets += 1
     counts = table.offsets.take(buckets) - starts
-    most = _CHEAP + len(hashes.low) // _PER_ROW
-    if counts.sum() > most:
-        totals = np.bincount(owners, counts, len(queries))
-        crowded = np.flatnonzero(totals > most)
+    total, most = int(counts.sum()), _CHEAP + len(hashes.low) // _PER_ROW
+    if total > most:
+        owners = filled // keys.shape[1]
+        crowded = np.flatnonzero(np.bincount(owners, counts, len(queries)) > most)
         for query in crowded:
-            found = one_by_one(hashes, queries[query : query + 1], within)
+            found = one_by_one(hashes, queries[query : query + 1], REACH, HALF_REACH)
             yield found._replace(query=found.query + query)
         counts[np.isin(owners, crowded)] = 0
-    if not counts.any():
+        total = int(counts.sum())
+    if not total:
         return
     rows = table.rows.take(ranges(starts, counts)).astype(np.int64)
-    owners = np.repeat(owners, counts)
-    asked = halves(queries)
     differing = hashes.low.take(rows, axis=0)
-    differing ^= asked.low.take(owners, axis=0)
-    near = np.flatnonzero(set_bits(differing) <= within)
+    if len(queries) == 1:
+        differing ^= queries[0, :2]
+    else:
+        owners = np.repeat(filled // keys.shape[1], counts)
+        differing ^= queries[:, :2].take(owners, axis=0)
+    near = np.flatnonzero(set_bits(differing) <= HALF_REACH)
     if len(near):
         # The same row is met by several of its chunks.
-        pairs = np.unique(owners[near] * len(hashes.low) + rows[near])
-        yield confirmed(hashes, asked, pairs // len(hashes.low), pairs % len(hashes.low), within)
+        of = owners[near] if len(queries) > 1 else np.zeros_like(near)
+        pairs = np.unique(of * len(hashes.low) + rows[near])
+        yield confirmed(hashes, halves(queries), pairs // len(hashes.low), pairs % len(hashes.low), REACH)
 
 
 def ranges(starts: Numbers, lengths: Numbers) -> Numbers:
