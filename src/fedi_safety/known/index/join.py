@@ -116,12 +116,12 @@ def _parts(counts: Numbers) -> Iterator[slice]:
 
 def _expanded(hashes: Words, cut: Layout, chunk: int) -> _Chunk:
     buckets = int(cut.values[chunk]) + 1
-    near = (cut.of_chunk(hashes, chunk)[:, None] ^ cut.neighbours(chunk)).ravel()
-    counts = np.bincount(near, minlength=buckets)
-    # Sorted with its row below it in one number, as in the index.
-    near <<= 16
-    near |= np.repeat(np.arange(len(hashes)), len(near) // len(hashes))
+    # Sorted with its row below it in one number, as in the index; counted afterwards, when equal ones lie together.
+    own = cut.of_chunk(hashes, chunk) << 16
+    own |= np.arange(len(hashes))
+    near = (own[:, None] ^ (cut.neighbours(chunk) << 16)).ravel()
     near.sort()
+    counts = np.bincount(near >> 16, minlength=buckets)
     offsets = np.zeros(buckets + 1, np.uint32)
     offsets[1:] = counts.cumsum()
     return _Chunk(counts > 0, offsets, near.astype(np.uint16))
