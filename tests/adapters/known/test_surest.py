@@ -130,6 +130,7 @@ def test_a_copy_that_no_distance_finds_is_met_and_says_how(tmp_path: Path) -> No
     assert all(0 < hit.distance <= DISTANCE for each in hits for hit in each)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
 def test_no_copy_of_what_was_dismissed_is_condemned_for_the_list_that_it_was_on(tmp_path: Path, name: str) -> None:
     """JPEG, WebP, scaled to 75, 50 and 25 %: though some are 16 to 30 bits off. What is listed stays condemned."""

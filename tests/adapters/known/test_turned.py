@@ -59,6 +59,7 @@ def test_it_is_near_to_the_hash_of_the_turned_picture_and_of_no_other_turn(name:
         assert off[turn] <= DISTANCE and int(np.argmin(off)) == turn
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("turn", range(len(TURNS)))
 def test_a_turned_copy_is_found_backwards_without_a_read(world: World, turn: int) -> None:
     image = photograph("coffee")
