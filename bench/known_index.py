@@ -30,6 +30,7 @@ from fedi_safety.known import tables, upkeep
 from fedi_safety.known.catalog import Catalog
 from fedi_safety.known.images import Images
 from fedi_safety.known.index.segment import read
+from fedi_safety.known.index.turned import turned
 
 Hashes = NDArray[np.uint8]
 NAMES = "listed"
@@ -186,15 +187,17 @@ def many_lists(folder: Path, many: Hashes, lists: int) -> dict[str, Any]:
 
 
 def joined(folder: Path, stored: Hashes, sizes: Sequence[int]) -> list[dict[str, Any]]:
-    """Return what lists of these sizes cost against all stored hashes, 200 of which are made to meet each list."""
+    """Return what lists of these sizes cost against all stored hashes, 200 of which are made to meet it, turned."""
     random = np.random.default_rng(17)
     rows = []
     for size in sizes:
         many = stored.copy()
         listed = hashes(size, seed=size)
         at = random.choice(len(many), 200, replace=False)
+        ways = turned(listed[:200])
         for number, position in enumerate(at):
-            many[position] = altered(listed[number % size], number % (RADIUS + 1), random)
+            one = ways[number % len(ways), number % min(size, 200)]
+            many[position] = altered(one, number % (RADIUS + 1), random)
         np.save(folder / "stored.npy", many)
         del many
         with Catalog(folder / f"join-{size}") as catalog:

@@ -2,7 +2,7 @@
 
 Harmless pictures out of packages (benign.toml), read by the decoder's process and hashed as a scan does it. Two lists
 hold the originals: as this program keeps their hashes, also without a border, and as others do, from the whole picture
-alone. A copy is found where its own entry is within the distance; another's is a mistake. What is too faint to be
+alone. A copy is found where it meets its own entry; to meet another's is a mistake. What is too faint to be
 compared is counted apart. Photographs and drawings are told apart. Ends with 1 where a
 row finds fewer photographs than it must.
 """
@@ -40,11 +40,11 @@ from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.examine import Examiner
 from fedi_safety.core.known.effects import LEAST_QUALITY
 from fedi_safety.core.known.ports import Compared
-from fedi_safety.core.known.types import DISTANCE, Entry, HashKind, KnownList
+from fedi_safety.core.known.types import DISTANCE, PDQ_BITS, SURE_BITS, Entry, HashKind, KnownList
 from fedi_safety.core.pipeline import Stages
 from fedi_safety.core.types import Fingerprints, Frame
 from fedi_safety.detectors.known.descriptor import CopyDescriptor
-from fedi_safety.detectors.known.pdq import turns, upright
+from fedi_safety.detectors.known.pdq import turns_and_surest, upright
 from fedi_safety.detectors.known.recognizer import Known
 from fedi_safety.detectors.sessions.devices import choose_device
 from fedi_safety.known.catalog import Catalog
@@ -71,7 +71,8 @@ LEAST_SIDE_PX = 256
 MOST_PIXELS = 40_000_000
 SEED = 16
 OURS, OTHERS, REMOVED = "as hashed here", "as hashed by others", "removed"
-FAR = 64  # bits: what is measured; found is what is within 31
+MISSED = "as hashed here, from farther off"  # condemns nothing: it tells by how much a copy is missed
+FAR = 64  # bits
 Hashes = NDArray[np.uint8]
 
 
@@ -84,6 +85,7 @@ class Found:
     near: list[bool] = field(default_factory=list)  # whether the descriptor of the original was met
     met_near: set[str] = field(default_factory=set)
     mistaken: list[str] = field(default_factory=list)
+    by_surest: int = 0  # that are met by the surest bits of their hash alone
     faint: int = 0  # copies in which there is too little to see, which are compared with nothing
     missed: dict[str, int] = field(default_factory=dict)  # and how many bits off; `FAR` + 1 stands for more
 
@@ -101,6 +103,7 @@ class Found:
             "by_neither": sorted(self.missed.keys() - self.met_near),
             "median_bits": median(self.ours) if self.ours else None,
             "mistaken": self.mistaken,
+            "by_surest_bits": self.by_surest,
             "faint": self.faint,
             "missed": self.missed,
         }
@@ -212,8 +215,9 @@ def listed(catalog: Catalog, chosen: Sequence[tuple[str, Path]], reader: Reader)
                 near.append(Entry(HashKind.NEAR, told.descriptor, name_there, category=reader.model))
         whole, quality = upright(image.tobytes(), *image.size)
         others.append(Entry(HashKind.PDQ, whole.tobytes(), name, quality=quality))
-    catalog.put(KnownList(OURS, distance=FAR), ours)
-    catalog.put(KnownList(OTHERS, distance=FAR), others)
+    catalog.put(KnownList(OURS), ours)
+    catalog.put(KnownList(OTHERS), others)
+    catalog.put(KnownList(MISSED, distance=FAR), ours)
     catalog.put(KnownList(REMOVED), near)
     return kept
 
@@ -235,14 +239,17 @@ def _note(found: Found, name: str, compared: Sequence[Compared]) -> None:
         found.faint += 1
         return
     hits = [hit for each in compared for hit in each.hits]
+    own = [hit for hit in hits if _picture(hit.entry) == name]
+    off = min((hit.distance for hit in own if hit.list == MISSED), default=FAR + 1)
     for known_list, distances in ((OURS, found.ours), (OTHERS, found.others)):
-        of_list = [hit for hit in hits if hit.list == known_list]
-        distances.append(min((hit.distance for hit in of_list if _picture(hit.entry) == name), default=FAR + 1))
+        distances.append(min((hit.distance for hit in own if hit.list == known_list), default=max(off, DISTANCE + 1)))
+    met = next((hit for hit in own if hit.list == OURS), None)
+    found.by_surest += met is not None and off > DISTANCE
     found.near.append(any(hit.list == REMOVED and _picture(hit.entry) == name for hit in hits))
     found.met_near.update([name] if found.near[-1] else [])
     if found.ours[-1] > DISTANCE:
         found.missed[name] = found.ours[-1]
-    other = {_picture(hit.entry) for hit in hits if hit.distance <= DISTANCE or hit.list == REMOVED} - {name}
+    other = {_picture(hit.entry) for hit in hits if hit.list != MISSED} - {name}
     found.mistaken += [f"{name} for {entry}" for entry in sorted(other) if not _one_thing(name, entry)]
 
 
@@ -259,21 +266,23 @@ def pairs(chosen: Sequence[tuple[str, Path]], describer: CopyDescriptor | None) 
     made, described = [], []
     for _, path in chosen:
         image = original(path)
-        made.append(turns(image.tobytes(), *image.size))
-        if describer is not None and made[-1][1] >= LEAST_QUALITY:
+        made.append(turns_and_surest(image.tobytes(), *image.size))
+        if describer is not None and made[-1][2] >= LEAST_QUALITY:
             described.append(describer.describe([Frame(0, *image.size, image.tobytes())])[0])
-    seen = [
-        (name, hashes) for (name, _), (hashes, quality) in zip(chosen, made, strict=True) if quality >= LEAST_QUALITY
-    ]
-    stacked = np.stack([hashes for _, hashes in seen])
-    nearest, upright_ones, turned, met = 256, 0, 0, []
-    for at, (name, hashes) in enumerate(seen[:-1]):
-        off = _bits(hashes, stacked[at + 1 :, 0])
+    pairs = zip(chosen, made, strict=True)
+    seen = [(name, hashes, surest) for (name, _), (hashes, surest, quality) in pairs if quality >= LEAST_QUALITY]
+    names = [name for name, *_ in seen]
+    stacked = np.stack([hashes[0] for _, hashes, _ in seen])
+    nearest, upright_ones, turned, by_surest = 256, 0, 0, []
+    for at, (name, hashes, surest) in enumerate(seen):
+        off = _bits(hashes, stacked)
+        off[:, at] = 256
         nearest = min(nearest, int(off[0].min()))
-        upright_ones += int((off[0] <= DISTANCE).sum())
-        turned += int((off[1:] <= DISTANCE).sum())
-        met += [f"{name}, {seen[at + 1 + i][0]}" for i in np.flatnonzero(off.min(axis=0) <= DISTANCE)]
-    names = [name for name, _ in seen]
+        upright_ones += int((off[0, at + 1 :] <= DISTANCE).sum())
+        turned += int((off[1:, at + 1 :] <= DISTANCE).sum())
+        sure = np.bitwise_count((hashes[:, None] ^ stacked) & surest[:, None]).sum(axis=2, dtype=np.int64)
+        like = (off > DISTANCE) & (off <= DISTANCE + DISTANCE // 2) & (sure * PDQ_BITS <= DISTANCE * SURE_BITS)
+        by_surest += [f"{name}, {names[i]}" for i in np.flatnonzero(like.any(axis=0))]
     near = _near_pairs(names, np.stack(described), describer.distance) if describer is not None else {}
     return near | {
         "pictures": len(seen),
@@ -281,8 +290,9 @@ def pairs(chosen: Sequence[tuple[str, Path]], describer: CopyDescriptor | None) 
         "pairs": len(seen) * (len(seen) - 1) // 2,
         "match": upright_ones,
         "match_in_another_turn": turned,
+        "match_by_surest_bits": len(by_surest),
         "nearest_bits": nearest,
-        "which": met,
+        "by_surest_which": by_surest,
     }
 
 

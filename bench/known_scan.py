@@ -79,12 +79,19 @@ def compared(known: Known, frame: Frame, file: bytes) -> None:
     known.pictures([frame])
 
 
-def measured(count: int, shown: Sequence[tuple[Frame, bytes]], rounds: int) -> dict[str, Any]:
-    """Return what one length of list adds."""
-    with tempfile.TemporaryDirectory(prefix="fedi-safety-bench-") as folder, Catalog(Path(folder)) as catalog:
+def measured(count: int, shown: Sequence[tuple[Frame, bytes]], rounds: int, kept: Path | None) -> dict[str, Any]:
+    """Return what one length of list adds. Where lists are `kept`, one that is there is used again."""
+    with tempfile.TemporaryDirectory(prefix="fedi-safety-bench-") as scratch:
+        folder = Path(scratch) if kept is None else kept / f"random-{count}"
+        return _measured(folder, count, shown, rounds)
+
+
+def _measured(folder: Path, count: int, shown: Sequence[tuple[Frame, bytes]], rounds: int) -> dict[str, Any]:
+    with Catalog(folder) as catalog:
         start = time.process_time()
-        if count:
+        if count and not catalog.lists():
             catalog.put(KnownList("random"), entries(count))
+            catalog.merge()
         taken_in = time.process_time() - start
         known = Known(catalog.images())
         each = [milliseconds(partial(compared, known, frame, file), rounds) for frame, file in shown]
@@ -97,10 +104,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--entries", default="0,1000000", help="lengths of lists, with commas between")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--keep", type=Path, help="a folder in which long lists stay for the next time")
     parser.add_argument("--out", type=Path, help="where the figures go as JSON")
     chosen = parser.parse_args(arguments)
     shown = pictures()
-    rows = [measured(int(count), shown, chosen.rounds) for count in chosen.entries.split(",")]
+    rows = [measured(int(count), shown, chosen.rounds, chosen.keep) for count in chosen.entries.split(",")]
     opened = open_detectors(Settings(device="cpu", detectors=["open_nsfw"]), 1).frames[0]
     network_ms = milliseconds(lambda: opened.score([Evidence(shown[0][0])]), chosen.rounds)
     about = machine()

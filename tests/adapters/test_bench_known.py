@@ -11,7 +11,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from bench.known_changes import jpeg, rows
-from bench.known_robust import FAR, OTHERS, OURS, Found, _note, _subject, missed
+from bench.known_robust import FAR, MISSED, OTHERS, OURS, Found, _note, _subject, missed
 
 from fedi_safety.core.known.ports import Compared
 from fedi_safety.core.known.types import Effect, HashKind, Hit
@@ -40,10 +40,13 @@ def met(*hits: tuple[str, str, int], quality: int = 100) -> Compared:
 
 def test_the_own_entry_is_found_and_another_is_a_mistake() -> None:
     found = Found()
-    _note(found, "a", [met((OURS, "a@0", 31), (OTHERS, "a", 40)), met((OURS, "b@0", 20), (OURS, "c@0", 32))])
+    _note(found, "a", [met((OURS, "a@0", 31), (MISSED, "a@0", 31)), met((OURS, "b@0", 20), (MISSED, "c@0", 32))])
+    _note(found, "a", [met((OURS, "a@0", 16), (MISSED, "a@0", 40), (OTHERS, "a", 16))])
+    _note(found, "a", [met((MISSED, "a@0", 40))])
     _note(found, "a", [met()])
     _note(found, "a", [met(quality=49)])
-    assert (found.ours, found.others, found.faint) == ([31, FAR + 1], [40, FAR + 1], 1)
+    assert (found.ours, found.others, found.faint) == ([31, 16, 40, FAR + 1], [32, 16, 40, FAR + 1], 1)
+    assert found.by_surest == 1, "which all bits would not have met"
     assert found.mistaken == ["a for b"] and found.missed == {"a": FAR + 1}
     assert found.share(found.ours) == 0.5
 

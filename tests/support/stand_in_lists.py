@@ -64,7 +64,7 @@ class StandInLists:
         }
         return [self._hit(known, e, 0) for known, entries in self.lists for e in entries if own.get(e.kind) == e.hash]
 
-    def near(self, hashes: Pixels) -> list[Sequence[Hit]]:
+    def near(self, hashes: Pixels, surest: Pixels | None = None) -> list[Sequence[Hit]]:
         self._readable()
         self.asked.append(len(hashes))
         found: list[Sequence[Hit]] = []

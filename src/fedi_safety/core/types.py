@@ -241,7 +241,7 @@ class Hashes:
 class Match:
     """An entry of a list of known images that a content meets; `distance` is 0 where the list names it exactly.
 
-    `turn` says how the picture was turned or mirrored to meet it, in words; empty where it was not.
+    `turn` says how the picture was turned or mirrored to meet it, in words, and whether it did by its surest bits.
     """
 
     list: str

@@ -228,8 +228,10 @@ class Catalog:
     def join(self, pages: Pages[Page], *, name: str | None = None, after: int = 0) -> Iterator[tuple[Page, int, Hit]]:
         """Give each stored PDQ that meets an entry of a list, or of all: its page, its position there, and the hit.
 
+        Turned and mirrored it meets one too, as far as its bits alone tell; see `index.turned`.
+
         `pages` gives anew, each time that it is called, all pages with their hashes, rows of 32 bytes; it is called
-        once for every 65,536 entries. `after` a mark only what was put onto the lists since then is compared. Exact
+        once for every 8,192 entries. `after` a mark only what was put onto the lists since then is compared. Exact
         within each list's distance; lists and entries that have expired meet nothing. Memory does not grow with the
         pages.
         """

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from fedi_safety.core.enums import Reason
 from fedi_safety.core.errors import KnownError, Unscannable
-from fedi_safety.core.known.types import HashKind, Hit, KnownList
+from fedi_safety.core.known.types import BY_SUREST, PDQ_BITS, SURE_BITS, HashKind, Hit, KnownList
 from fedi_safety.core.types import Fingerprints
 from fedi_safety.core.wording.hints import hint
 from fedi_safety.known import tables, upkeep
 from fedi_safety.known.index import segment
-from fedi_safety.known.index.chunks import RADIUS, Numbers, words
+from fedi_safety.known.index.chunks import RADIUS, Numbers, Words, words
 from fedi_safety.known.index.descriptors import meet, rows_of
 from fedi_safety.known.index.segment import Segment
 from fedi_safety.known.records import WHOLE_BITS
@@ -50,7 +50,8 @@ _RACES = 10
 _AT_ONCE = 10_000
 _EXACT = (HashKind.SHA256, HashKind.SHA1, HashKind.MD5)
 Answer = TypeVar("Answer")
-_NOTHING = np.empty((0, 4), np.int64)
+_COLUMNS = ("query", "list", "row", "distance", "by the surest bits")
+_NOTHING = np.empty((0, len(_COLUMNS)), np.int64)
 _Described = tuple[NDArray[np.int64], NDArray[np.uint8]]
 HIT_COLUMNS = "row, kind, hash, id, clip, expires_s"
 
@@ -116,42 +117,48 @@ class Images:
             HashKind.MD5: fingerprints.md5,
         }
 
-        def asked(view: View) -> list[Hit]:
+        def asked(view: View) -> tuple[list[Hit], bool]:
             live = view.live(self._now())
-            return [hit for number in live for hit in self._exact(number, live[number], hashes)] if live else []
+            return [hit for number in live for hit in self._exact(number, live[number], hashes)], bool(live)
 
         return self._steady(self.view, asked)
 
-    def near(self, hashes: NDArray[np.uint8]) -> list[Sequence[Hit]]:
+    def near(self, hashes: NDArray[np.uint8], surest: NDArray[np.uint8] | None = None) -> list[Sequence[Hit]]:
         """Return for each PDQ, a row of 32 bytes, the entries within their list's distance, the nearest first.
 
         Exact within the distance: no list is missed that has such an entry, and no listed clip that has such a frame.
+        `surest` tells which `SURE_BITS` of each hash hang least on details: what differs by up to half as much again
+        as its list allows, and in these by their part of that alone, is met too, if it shares a chunk of the index.
+        Its distance is that of the surest bits, as of 256, and its `turn` says so.
+
         Of one list at most `MOST_HITS` pictures are named, however many frames of clips are nearer, and of clips one
         frame each. Raises `Unscannable` where the lists cannot be read.
         """
-        return self._steady(self._whole, partial(self._near, words(hashes)))
+        asked = words(hashes), None if surest is None else words(surest)
+        return self._steady(self._whole, partial(self._near, *asked))
 
-    def _steady(self, seen: Callable[[], View], asked: Callable[[View], Answer]) -> Answer:
+    def _steady(self, seen: Callable[[], View], asked: Callable[[View], tuple[Answer, bool]]) -> Answer:
         """Return what is asked of the lists as they are `seen`; once more where they changed before it was answered.
 
         An entry that is written anew is another row: by the index of before and the tables of now it would be missed.
+        With its answer `asked` says whether it read the tables; what the index alone says is of one moment.
         """
         with _unscannable():
             for _ in range(_RACES):
                 view = seen()
-                answer = asked(view)
-                if self.view() is view:
+                answer, read = asked(view)
+                if not read or self.view() is view:
                     return answer
             raise KnownError(str(self._path), "changes faster than it can be read", "try again when that is over")
 
-    def _near(self, asked: NDArray[np.uint64], view: View) -> list[Sequence[Hit]]:
+    def _near(self, asked: Words, surest: Words | None, view: View) -> tuple[list[Sequence[Hit]], bool]:
         live = view.live(self._now())
+        columns = [self._found(part, asked, surest, live) for part in view.index] if live and len(asked) else []
+        columns = [found for found in columns if len(found)]
         hits: list[list[Hit]] = [[] for _ in range(len(asked))]
-        if live and len(asked):
-            columns = [self._found(part, asked, live) for part in view.index]
-            for query, number, rows, distances in _groups([found for found in columns if len(found)]):
-                hits[query] += _bounded(self._hits(live[number], rows, distances))
-        return [sorted(found, key=lambda hit: (hit.distance, hit.list, hit.entry)) for found in hits]
+        for query, number, rows, distances, sure in _groups(columns):
+            hits[query] += _bounded(self._hits(live[number], rows, distances, sure))
+        return [sorted(found, key=lambda hit: (hit.distance, hit.list, hit.entry)) for found in hits], bool(columns)
 
     def alike(self, descriptors: NDArray[np.uint8], model: str, distance: int) -> list[Sequence[Hit]]:
         """Return for each descriptor, a row of 64 bytes, the entries that this model made within the distance.
@@ -161,17 +168,19 @@ class Images:
         """
         return self._steady(self.view, partial(self._alike, descriptors, model, distance))
 
-    def _alike(self, asked: NDArray[np.uint8], model: str, distance: int, view: View) -> list[Sequence[Hit]]:
+    def _alike(
+        self, asked: NDArray[np.uint8], model: str, distance: int, view: View
+    ) -> tuple[list[Sequence[Hit]], bool]:
         hits: list[list[Hit]] = [[] for _ in range(len(asked))]
         for number, known_list in view.live(self._now()).items():
             rows, stored = self._described(view, number, model)
             met = [
-                np.stack([query, np.full(len(query), number), rows[place], off], axis=1)
+                np.stack([query, np.full(len(query), number), rows[place], off, np.zeros_like(off)], axis=1)
                 for query, place, off in meet(asked, stored, distance)
             ]
-            for query, _, some, distances in _groups([found for found in met if len(found)]):
-                hits[query] += _bounded(self._hits(known_list, some, distances))
-        return [sorted(found, key=lambda hit: (hit.distance, hit.list, hit.entry)) for found in hits]
+            for query, _, *some in _groups([found for found in met if len(found)]):
+                hits[query] += _bounded(self._hits(known_list, *some))
+        return [sorted(found, key=lambda hit: (hit.distance, hit.list, hit.entry)) for found in hits], True
 
     def _described(self, view: View, number: int, model: str) -> _Described:
         """Return a list's entries that a model made, by their rows; read once for each state of the lists."""
@@ -255,8 +264,10 @@ class Images:
                 self._checked[part.folder] = error
         return self._checked[part.folder]
 
-    def _found(self, part: Segment, asked: NDArray[np.uint64], live: dict[int, KnownList]) -> NDArray[np.int64]:
-        """Return what of one segment is near enough to the queries by its list: query, list, row, distance."""
+    def _found(
+        self, part: Segment, asked: Words, surest: Words | None, live: dict[int, KnownList]
+    ) -> NDArray[np.int64]:
+        """Return what of one segment is near enough to the queries by its list: as `_COLUMNS`."""
         wide = {number: found.distance for number, found in live.items() if found.distance > RADIUS}
         found = part.near(asked, wide)
         if not len(found.row):
@@ -266,8 +277,14 @@ class Images:
         for number, known_list in live.items():
             within[lists == number] = known_list.distance
         within[part.bits(found.row) < WHOLE_BITS] = 0
-        keep = found.distance <= within
-        return np.stack([found.query, lists, rows, found.distance], axis=1)[keep]
+        distance, sure = found.distance.copy(), np.zeros(len(rows), np.int64)
+        beyond = np.flatnonzero((distance > within) & (distance <= within + within // 2))
+        if surest is not None and len(beyond):
+            query = found.query[beyond]
+            differing = (part.words(found.row[beyond]) ^ asked[query]) & surest[query]
+            distance[beyond] = -(-np.bitwise_count(differing).sum(axis=1, dtype=np.int64) * PDQ_BITS // SURE_BITS)
+            sure[beyond] = 1
+        return np.stack([found.query, lists, rows, distance, sure], axis=1)[distance <= within]
 
     def _exact(self, number: int, known_list: KnownList, hashes: dict[HashKind, bytes]) -> Iterator[Hit]:
         query = (
@@ -278,17 +295,19 @@ class Images:
         for row in self._select(query, values):
             yield hit_of(known_list, row, 0)
 
-    def _hits(self, known_list: KnownList, rows: Numbers, distances: Numbers) -> Iterator[Hit]:
+    def _hits(self, known_list: KnownList, rows: Numbers, distances: Numbers, sure: Numbers) -> Iterator[Hit]:
         """Give the entries of these rows of one list that are still there and have not expired, in the order given."""
         now_s = self._now()
         for first in range(0, len(rows), MOST_HITS):
             some = rows[first : first + MOST_HITS].tolist()
             query = f"SELECT {HIT_COLUMNS} FROM entries WHERE row IN ({', '.join('?' * len(some))})"
             found = {row[0]: row for row in self._select(query, some)}
-            for number, distance in zip(some, distances[first : first + MOST_HITS].tolist(), strict=True):
+            how = (column[first : first + MOST_HITS].tolist() for column in (distances, sure))
+            for number, distance, surest in zip(some, *how, strict=True):
                 row = found.get(number)
                 if row is not None and (row[5] is None or row[5] > now_s):
-                    yield hit_of(known_list, row, distance)
+                    hit = hit_of(known_list, row, distance)
+                    yield replace(hit, turn=BY_SUREST) if surest else hit
 
     def _select(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         with self._lock, tables.explained(self._path):
@@ -297,15 +316,15 @@ class Images:
             return self._connection.execute(query, values).fetchall()
 
 
-def _groups(columns: list[NDArray[np.int64]]) -> Iterator[tuple[int, int, Numbers, Numbers]]:
-    """Give for each query and list what was found: query, list, rows and their distances, the nearest first."""
+def _groups(columns: list[NDArray[np.int64]]) -> Iterator[tuple[int, int, Numbers, Numbers, Numbers]]:
+    """Give for each query and list what was found, the nearest first: its columns, of the first two the one value."""
     if not columns:
         return
     found = np.concatenate(columns)
-    query, lists, rows, distances = found[np.lexsort((found[:, 2], found[:, 3], found[:, 1], found[:, 0]))].T
+    query, lists, rows, distances, sure = found[np.lexsort((found[:, 2], found[:, 3], found[:, 1], found[:, 0]))].T
     starts = np.flatnonzero(np.diff(query, prepend=-1) | np.diff(lists, prepend=-1))
     for first, last in zip(starts, [*starts[1:], len(query)], strict=True):
-        yield int(query[first]), int(lists[first]), rows[first:last], distances[first:last]
+        yield int(query[first]), int(lists[first]), rows[first:last], distances[first:last], sure[first:last]
 
 
 def _bounded(hits: Iterable[Hit]) -> Iterator[Hit]:

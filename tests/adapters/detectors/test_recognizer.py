@@ -10,9 +10,8 @@ import pytest
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.frames.places import Part, Place
 from fedi_safety.core.known.packing import checked, packed
-from fedi_safety.core.known.types import Effect, Entry, KnownList
+from fedi_safety.core.known.types import TURNS, Effect, Entry, KnownList
 from fedi_safety.core.types import Frame
-from fedi_safety.detectors.known.pdq import TURNS
 from fedi_safety.detectors.known.recognizer import Known
 from support.stand_in_lists import Pixels, StandInLists, drawn, listed, pdq_of, picture_entry
 

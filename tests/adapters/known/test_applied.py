@@ -24,7 +24,7 @@ from fedi_safety.app.known.lists import (
 )
 from fedi_safety.core.enums import ActKind, Verdict
 from fedi_safety.core.errors import KnownError, KnownUsageError
-from fedi_safety.core.known.types import Effect, Entry, HashKind, KnownList
+from fedi_safety.core.known.types import BY_SUREST, DISTANCE, Effect, Entry, HashKind, KnownList
 from fedi_safety.core.ledger.matches import Rematch
 from fedi_safety.core.types import Match, Signal
 from fedi_safety.known import upkeep
@@ -116,12 +116,13 @@ def test_a_list_for_review_condemns_nothing_and_its_effect_can_be_changed(world:
     world.whole()
 
 
-def test_a_hit_by_a_turned_picture_stays_as_long_as_its_entry(world: World) -> None:
+@pytest.mark.parametrize("how", ["mirrored", BY_SUREST])
+def test_a_hit_that_stored_bits_do_not_tell_stays_as_long_as_its_entry(world: World, how: str) -> None:
     one, turned = pdq(), pdq()
     world.judged("a", [turned])
     world.take(THEIRS, Entry(HashKind.PDQ, one, "1"), Entry(HashKind.PDQ, pdq(), "2"))
     content, judgement, _ = world.ledger.contents([sha("a")])[sha("a")]
-    hit = Signal(1.0, 0, matches=(Match("theirs", "1", 6, "mirrored"),))
+    hit = Signal(1.0, 0, matches=(Match("theirs", "1", 6, how),))
     signals = {**content.scores.signals, "known.block": hit, "known.match": hit}
     condemned = replace(judgement, verdict=Verdict.BLOCK)
     rematch = Rematch(sha("a"), replace(content.scores, signals=signals), condemned)
@@ -158,7 +159,11 @@ def test_a_no_holds_for_the_next_copy_and_can_be_taken_back(world: World) -> Non
     world.judged("copy", [flipped(one, 10)])
     world.judged("other", [flipped(one, 25)])
     world.judged("very bytes", [flipped(one, 4)])
-    entries = Entry(HashKind.PDQ, one, "1"), Entry(HashKind.MD5, md5("very bytes"), "2")
+    entries = [
+        Entry(HashKind.PDQ, one, "1"),
+        Entry(HashKind.MD5, md5("very bytes"), "2"),
+        Entry(HashKind.PDQ, flipped(one, 25), "3"),  # to which the other is nearer than to what was dismissed
+    ]
     world.take(THEIRS, *entries)
     assert world.planned() == ["cat", "copy", "other", "very bytes"]
     world.ledger.dismiss(sha("cat"), "a cat")
@@ -167,7 +172,7 @@ def test_a_no_holds_for_the_next_copy_and_can_be_taken_back(world: World) -> Non
     assert world.verdict("very bytes") == BLOCK
     assert world.planned() == ["other", "very bytes"]
     own = find_list(world.catalog, DISMISSED)
-    assert own is not None and (own.effect, own.distance, own.redistribute) == (Effect.NEGATIVE, 15, False)
+    assert own is not None and (own.effect, own.distance, own.redistribute) == (Effect.NEGATIVE, DISTANCE, False)
     assert {entry.kind for entry in world.catalog.entries(DISMISSED)} == {HashKind.SHA256, HashKind.PDQ}
     again = world.take(THEIRS, *entries, dry_run=True)
     assert again.dismissed == [sha("cat")]
@@ -353,6 +358,19 @@ def test_a_no_holds_for_a_copy_although_what_was_dismissed_meets_no_list(world: 
     world.ledger.restore(sha("cat"))
     remember_dismissal(world.settings, world.ledger, undo=True)
     assert world.verdict("copy") == BLOCK
+
+
+def test_a_copy_that_only_its_surest_bits_tell_from_what_is_listed_waits_until_it_is_read_again(world: World) -> None:
+    """What met a dismissed picture by these was held back; they are not stored, so nothing is said without them."""
+    one = pdq()
+    world.judged("cat", [one])
+    world.judged("copy", [moved(one, 40)])
+    world.take(THEIRS, Entry(HashKind.PDQ, pdq(), "1"))
+    world.ledger.dismiss(sha("cat"), "a cat")
+    remember_dismissal(world.settings, world.ledger)
+    world.take(THEIRS, Entry(HashKind.PDQ, moved(one, 20), "2"))
+    assert world.verdict("copy") == (Verdict.CLEAR, False) and world.planned() == []
+    world.whole()
 
 
 def test_of_two_dismissals_at_once_none_is_lost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fedi_safety.known.index import join, search, segment
-from fedi_safety.known.index.chunks import CHUNKS, RADIUS, Layout, Numbers, layout, words
+from fedi_safety.known.index.chunks import CHUNKS, HALF_REACH, RADIUS, REACH, Layout, Numbers, layout, words
 from fedi_safety.known.index.search import Found, halves, one_by_one, ranges
 from support.known import Hashes, altered, distance, flipped, pdqs
 
@@ -24,6 +24,12 @@ QUERIES = np.stack([altered(MANY[number], bits, seed=number) for number, bits in
 
 def pairs(found: Found) -> set[tuple[int, int, int]]:
     return set(map(tuple, np.stack(found, axis=1).tolist()))
+
+
+def near(index: segment.Segment, queries: Hashes, wide: dict[int, int] | None = None) -> set[tuple[int, int, int]]:
+    """What an index finds within the distance that it promises, or a list's own."""
+    most = max(RADIUS, *(wide or {0: 0}).values())
+    return {pair for pair in pairs(index.near(words(queries), wide or {})) if pair[2] <= most}
 
 
 def plain(many: Hashes, queries: Hashes, within: int) -> set[tuple[int, int, int]]:
@@ -80,17 +86,49 @@ def own(cut: Layout, one: Hashes) -> list[int]:
 def test_a_look_up_is_what_comparing_with_every_row_is(tmp_path: Path) -> None:
     expected = plain(MANY, QUERIES, RADIUS)
     assert len(expected) == sum(bits <= RADIUS for bits in DISTANCES)
-    assert pairs(stored(tmp_path, MANY).near(words(QUERIES), {})) == expected
+    assert near(stored(tmp_path, MANY), QUERIES) == expected
     assert pairs(one_by_one(halves(words(MANY)), words(QUERIES), RADIUS)) == expected
+
+
+def is_told(one: Hashes, other: Hashes) -> bool:
+    """Whether the first half is near and a chunk: of a word's bits 22 or the next 21 within 2, or 21 within 1."""
+    bits = np.unpackbits((one ^ other).reshape(4, 8)[:, ::-1], axis=1)[:, ::-1]  # of a word the lowest first
+    parts = bits[:, :22].sum(axis=1), bits[:, 22:43].sum(axis=1), bits[:, 43:].sum(axis=1)
+    if distance(one[:16], other[:16]) > HALF_REACH:
+        return False
+    return bool((parts[0] <= 2).any() or (parts[1] <= 2).any() or (parts[2] <= 1).any())
+
+
+def test_farther_off_whatever_shares_a_chunk_is_told_of_in_every_layout(tmp_path: Path) -> None:
+    """In a file, before it is in one, and where so many share a chunk that all are looked at one by one."""
+    spread = [
+        _place(word, first + bit) for word in range(4) for first in (0, 22, 43) for bit in range(3 - (first == 43))
+    ]
+    queries = np.stack([altered(MANY[number], 32 + number % 18, seed=number) for number in range(40)])
+    queries[::4] = [flipped(MANY[number], spread) for number in range(0, 40, 4)]
+    queries[1::4] = [flipped(MANY[number], list(range(40))) for number in range(1, 40, 4)]
+    expected = {
+        (q, r, bits) for q, r, bits in plain(MANY, queries, REACH) if bits <= RADIUS or is_told(MANY[r], queries[q])
+    }
+    assert {q for q, *_ in expected} <= {*range(2, 40, 4), *range(3, 40, 4)} and len(expected) > 15
+    rows = np.arange(len(MANY))
+    indices = stored(tmp_path, MANY), segment.loose(rows, np.ones_like(rows), words(MANY))
+    assert [pairs(index.near(words(queries), {})) for index in indices] == [expected, expected]
+    crowd = np.concatenate([MANY, np.repeat(MANY[:1], 9_000, axis=0)])
+    crowd[len(MANY) :, 8:] = pdqs(9_000, seed=8)[:, 8:]
+    asked = queries[:20]
+    met = {pair for pair in pairs(stored(tmp_path, crowd).near(words(asked), {})) if pair[1] < len(MANY)}
+    assert met == {pair for pair in expected if pair[0] < 20}
 
 
 def test_lists_of_a_wider_distance_are_compared_as_a_whole(tmp_path: Path) -> None:
     rows = np.arange(len(MANY))
     name, _ = segment.write(tmp_path, rows, np.where(rows < 100, 7, 1), words(MANY))
     found = segment.read(tmp_path / name).near(words(QUERIES), {7: 40})
-    near, wide = plain(MANY, QUERIES, RADIUS), {p for p in plain(MANY, QUERIES, 40) if p[1] < 100}
-    assert pairs(found) == near | wide
-    assert wide - near
+    narrow, wide = plain(MANY, QUERIES, RADIUS), {p for p in plain(MANY, QUERIES, 40) if p[1] < 100}
+    assert {pair for pair in pairs(found) if pair[1] < 100 or pair[2] <= RADIUS} == narrow | wide
+    assert len(pairs(found)) == len(found.row), "each once"
+    assert wide - narrow
 
 
 _CUT = """
@@ -131,7 +169,7 @@ def test_a_file_that_is_cut_short_while_it_is_mapped_is_said_and_kills_nobody(tm
 def test_what_is_merged_away_while_it_is_mapped_is_looked_up_as_before(tmp_path: Path) -> None:
     opened = stored(tmp_path, MANY)
     shutil.rmtree(next(tmp_path.iterdir()))
-    assert pairs(opened.near(words(QUERIES), {})) == plain(MANY, QUERIES, RADIUS)
+    assert near(opened, QUERIES) == plain(MANY, QUERIES, RADIUS)
 
 
 def test_entries_that_crowd_a_chunk_are_never_dearer_than_brute_force(
@@ -144,7 +182,7 @@ def test_entries_that_crowd_a_chunk_are_never_dearer_than_brute_force(
     index = stored(tmp_path, crowd)
     looked_at = counted(monkeypatch, search)
     queries = np.stack([MANY[0], MANY[1]])
-    assert pairs(index.near(words(queries), {})) == plain(crowd, queries, RADIUS) != set()
+    assert near(index, queries) == plain(crowd, queries, RADIUS) != set()
     assert sum(looked_at) <= len(queries) * len(crowd)
 
 

@@ -151,7 +151,7 @@ def test_a_no_is_remembered_and_holds_back_no_hash(place: Place) -> None:
     keep_dismissals(place.ledger, place.catalog)
     assert [entry.id for entry in place.catalog.entries(REMOVED)] == [f"{sha('original').hex()}@0"]
     assert HashKind.NEAR in {entry.kind for entry in place.catalog.entries(DISMISSED)}
-    assert place.said(CROPPED[4:, 4:]) == {}
+    assert place.said(CROPPED[4:, 4:]) == {"known.block": 0.0}
     place.catalog.put(KnownList("theirs"), [Entry(HashKind.PDQ, place.known.pictures([frame(ORIGINAL)])[0].hash.pdq)])
     assert place.said(ORIGINAL)["known.block"] == 1.0
 

@@ -35,7 +35,7 @@ from fedi_safety.core.known.effects import (
     of_others,
     signals,
 )
-from fedi_safety.core.known.types import Effect, HashKind, Hit
+from fedi_safety.core.known.types import PDQ_BYTES, TURNS, Effect, HashKind, Hit
 from fedi_safety.core.ledger.matches import Rematch
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.types import Content, Fingerprints, Hashes, Judgement, Match, PictureHash, Scores, Signal
@@ -194,6 +194,7 @@ class _Changing:
         dismissed = self._ledger.dismissed(sha256s)
         near = self._near(hashes)
         kept, untold = self._kept(known)
+        untold |= self._perhaps_harmless(hashes, near)
         found: list[tuple[Rematch, str]] = []
         standing: list[bytes] = []
         for sha256, (content, judgement, decided) in known.items():
@@ -221,9 +222,7 @@ class _Changing:
         return found, standing
 
     def _near(self, hashes: Mapping[bytes, Hashes]) -> dict[bytes, dict[int, Sequence[Hit]]]:
-        """Return by content and frame what each picture meets."""
-        import numpy as np
-
+        """Return by content and frame what each picture meets, turned as far as the bits of its hash tell."""
         pictures = [
             (sha256, picture)
             for sha256, each in hashes.items()
@@ -234,10 +233,50 @@ class _Changing:
         found: defaultdict[bytes, list[tuple[PictureHash, Sequence[Hit]]]] = defaultdict(list)
         for first in range(0, len(pictures), _PICTURES_AT_ONCE):
             some = pictures[first : first + _PICTURES_AT_ONCE]
-            asked = np.frombuffer(b"".join(picture.pdq for _, picture in some), np.uint8).reshape(-1, 32)
-            for (sha256, picture), hits in zip(some, self._images.near(asked), strict=True):
+            for (sha256, picture), hits in zip(some, self._in_every_turn([p for _, p in some]), strict=True):
                 found[sha256].append((picture, [*hits, *alike.get((sha256, picture.frame), ())]))
         return {sha256: counted(of_content) for sha256, of_content in found.items()}
+
+    def _in_every_turn(self, pictures: Sequence[PictureHash]) -> list[list[Hit]]:
+        """Return what each picture meets, of each entry the nearest way."""
+        import numpy as np
+
+        from fedi_safety.known.index.turned import turned
+
+        asked = np.frombuffer(b"".join(picture.pdq for picture in pictures), np.uint8).reshape(-1, PDQ_BYTES)
+        found = iter(self._images.near(np.concatenate(turned(asked))))
+        best: list[dict[tuple[str, str, str], Hit]] = [{} for _ in pictures]
+        for turn in TURNS:
+            for of_picture in best:
+                for hit in next(found):
+                    named = hit.list, hit.clip, hit.entry
+                    if named not in of_picture or hit.distance < of_picture[named].distance:
+                        of_picture[named] = replace(hit, turn=turn)
+        return [list(of_picture.values()) for of_picture in best]
+
+    def _perhaps_harmless(
+        self, hashes: Mapping[bytes, Hashes], near: Mapping[bytes, Mapping[int, Sequence[Hit]]]
+    ) -> set[bytes]:
+        """Return contents with an accused picture that may be a copy of a harmless one by its surest bits.
+
+        Which these are is not stored: only reading the picture again tells.
+        """
+        import numpy as np
+
+        accused = [
+            (sha256, picture.pdq)
+            for sha256, of_content in near.items()
+            for picture in hashes[sha256].pictures
+            if _accusing(of_content.get(picture.frame, ()))
+        ]
+        if not accused or not any(each.effect is Effect.NEGATIVE for each in self._named.values()):
+            return set()
+        asked = np.frombuffer(b"".join(pdq for _, pdq in accused), np.uint8).reshape(-1, PDQ_BYTES)
+        found = zip(accused, self._images.near(asked, np.zeros_like(asked)), strict=True)
+        return {
+            sha256 for (sha256, _), hits in found
+            if any(hit.effect is Effect.NEGATIVE and hit.turn and not hit.group for hit in hits)
+        }  # fmt: skip
 
     def _alike(self, hashes: Mapping[bytes, Hashes]) -> dict[tuple[bytes, int], Sequence[Hit]]:
         """Return by content and frame what each picture meets by its descriptor."""
@@ -256,11 +295,11 @@ class _Changing:
     def _kept(
         self, known: Mapping[bytes, tuple[Content, Any, bool]]
     ) -> tuple[dict[bytes, list[tuple[int, Hit]]], set[bytes]]:
-        """Return the turned hits on record whose entry is still there, by content, with their frame.
+        """Return the hits on record by a turned picture or its surest bits, whose entry is still there, by content.
 
-        Of a picture one hash is stored, upright: what met an entry turned or mirrored does not meet it by that, nor a
-        harmless one. Where an entry is near to one that is called harmless, only reading the picture again tells: the
-        second part are contents of which that is so.
+        With their frame. Of a picture one hash is stored, upright, and not which bits are the surest: what met an entry
+        otherwise may not meet it by that, nor a harmless one. Where an entry is near to one that is called harmless,
+        only reading the picture again tells: the second part are contents of which that is so.
         """
         on_record = {
             sha256: {

@@ -141,11 +141,11 @@ class _ExchangedImages:
         other = [] if self._other is None else self._other.exact(fingerprints)
         return [*self._kept(self._current.exact(fingerprints)), *other]
 
-    def near(self, hashes: Any) -> list[Sequence[Hit]]:
-        kept = [self._kept(hits) for hits in self._current.near(hashes)]
+    def near(self, hashes: Any, surest: Any = None) -> list[Sequence[Hit]]:
+        kept = [self._kept(hits) for hits in self._current.near(hashes, surest)]
         if self._other is None:
             return [list(hits) for hits in kept]
-        pairs = zip(kept, self._other.near(hashes), strict=True)
+        pairs = zip(kept, self._other.near(hashes, surest), strict=True)
         return [sorted([*one, *other], key=lambda hit: hit.distance) for one, other in pairs]
 
     def alike(self, descriptors: Any, model: str, distance: int) -> list[Sequence[Hit]]:

@@ -18,7 +18,7 @@ from fedi_safety.config.locations import known_folder
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import FediSafetyError, KnownError, KnownUsageError, LedgerUsageError, Unscannable
 from fedi_safety.core.known.effects import LEAST_QUALITY
-from fedi_safety.core.known.types import Effect, Entry, HashKind, KnownList
+from fedi_safety.core.known.types import DISTANCE, Effect, Entry, HashKind, KnownList
 from fedi_safety.core.types import index_of
 from fedi_safety.core.wording.hints import hint
 from fedi_safety.policies import load_policy
@@ -42,8 +42,8 @@ REMOVED = "removed"
 OWN = (DISMISSED, REMOVED)
 """The lists that this machine makes itself; no file, source or publisher may have such a name."""
 
-DISMISSED_DISTANCE = 15
-"""As wide as a picture that was encoded or scaled anew, and hardly wider."""
+DISMISSED_DISTANCE = DISTANCE
+"""As wide as lists are, so that no copy is condemned that they meet; see `effects.NEARER_BITS` for what is listed."""
 
 _RUN = "hashes"
 _MOST_CATEGORIES = 1_000  # that are counted: a file may be made to have millions

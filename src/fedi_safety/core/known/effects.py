@@ -21,7 +21,11 @@ LEAST_QUALITY = 50
 
 FEWEST_FRAMES = 3
 """So many distinct pictures of a clip must meet a listed clip, whatever share of it that is."""
+NEARER_BITS = 15
+"""A picture that is nearer to what is listed than to what is harmless by more bits than this is taken for the former.
 
+Less tells nothing: so much a picture moves by being encoded and scaled anew.
+"""
 
 _MOST_MATCHES = 20
 _ROUNDING = 1e-6  # 0.28 times 25 is a little more than 7 in binary fractions
@@ -52,9 +56,10 @@ def effects(exact: Iterable[Hit], pictures: Mapping[int, Sequence[Hit]]) -> dict
 
     `exact` are the hits of the content's bytes; `pictures` has for every picture that was compared, by its frame as in
     `PictureHash`, its hits, empty where there are none. Where bytes or a picture meet a negative entry, no perceptual
-    match of that picture counts; an exact hit of another list still does. A negative descriptor, which sees likeness
-    from farther off, holds back descriptors alone. A listed clip is met where its `share` of all moments, and three of
-    them, meet it; what is attached is compared with listed pictures alone.
+    match of that picture counts, unless the picture is nearer to it by more than `NEARER_BITS`; an exact hit of another
+    list still does. A negative descriptor, which sees likeness from farther off, holds back descriptors alone. A listed
+    clip is met where its `share` of all moments, and three of them, meet it; what is attached is compared with listed
+    pictures alone.
 
     What publishers list blocks where so many groups of them list the same picture as their lists want, else it is for
     review; entries that wait do nothing then. What one of them calls harmless is for review instead of blocked, and
@@ -125,9 +130,14 @@ def of_others(sha256: bytes, hits: Iterable[Hit]) -> list[Hit]:
 def _not_held_back(hits: tuple[Hit, ...], harmless: bool) -> tuple[Hit, ...]:
     """Return what counts of a picture's hits beside a no of one's own, of which `harmless` is one by the bytes."""
     own = [hit for hit in hits if _is_own_no(hit)]
-    if harmless or any(hit.kind is not HashKind.NEAR for hit in own):
-        return tuple(hit for hit in hits if hit.effect is Effect.NEGATIVE)
-    return tuple(hit for hit in hits if not own or hit.kind is not HashKind.NEAR or hit.effect is Effect.NEGATIVE)
+    noes = [hit.distance for hit in own if hit.kind is not HashKind.NEAR]
+    if not harmless and not noes:
+        return tuple(hit for hit in hits if not own or hit.kind is not HashKind.NEAR or hit.effect is Effect.NEGATIVE)
+    least = 0 if harmless else min(noes) - NEARER_BITS  # what is listed must be nearer than this
+    return tuple(
+        hit for hit in hits
+        if hit.effect is Effect.NEGATIVE or (hit.kind is not HashKind.NEAR and hit.distance < least)
+    )  # fmt: skip
 
 
 def _split(met: Sequence[Met]) -> tuple[list[Met], list[Met]]:

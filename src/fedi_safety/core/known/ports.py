@@ -30,10 +30,11 @@ class KnownImages(Protocol):
         """Return every entry with one of these hashes. Raises `Unscannable` where the lists cannot be read."""
         ...
 
-    def near(self, hashes: Array) -> list[Sequence[Hit]]:
+    def near(self, hashes: Array, surest: Array | None = None) -> list[Sequence[Hit]]:
         """Return for each PDQ, a row of 32 bytes (uint8), every entry within its list's distance, the nearest first.
 
-        Exact within the distance: none is missed. Raises `Unscannable` where the lists cannot be read.
+        Exact within the distance: none is missed. Told which bits of each are the `surest`, it also gives entries that
+        are farther off for the other bits alone. Raises `Unscannable` where the lists cannot be read.
         """
         ...
 

@@ -37,6 +37,26 @@ EXCHANGED = tuple(kind for kind in HashKind if kind is not HashKind.NEAR)
 """The kinds that lists are read and written in."""
 
 
+PDQ_BITS = 256
+PDQ_BYTES = PDQ_BITS // 8
+SURE_BITS = 192
+"""Of a PDQ: the rest hang on details, those nearest to being otherwise, and differ by chance after a harsh change."""
+
+TURNS = (
+    "",
+    "turned by 90°",
+    "turned by 180°",
+    "turned by 270°",
+    "mirrored",
+    "mirrored and turned by 90°",
+    "mirrored and turned by 180°",
+    "mirrored and turned by 270°",
+)
+"""What is done to a picture before its hash is made, clockwise, in the order in which turned hashes are given."""
+
+BY_SUREST = "by its surest bits"
+"""How a hit that would be too far off by all bits is told, in the place of a turn or after it."""
+
 DISTANCE = 31
 """Bits of 256 by which a PDQ may differ, unless a list says otherwise: what those who publish such lists recommend."""
 
@@ -96,9 +116,9 @@ class Entry:
 class Hit:
     """An entry that a content or one of its pictures meets. `distance` is in bits, 0 for an exact hash.
 
-    `turn` says how the picture was turned or mirrored to meet it, in words; empty where it was not. `clip` names the
-    listed clip whose frame it is; such a hit counts only where `share` of a clip's frames have one of that clip. Of
-    `near` there are 512 bits. `group`, `agreeing` and `waiting` are the list's.
+    `turn` says how the picture was turned or mirrored to meet it, in words, and whether `BY_SUREST`; else it is empty.
+    `clip` names the listed clip whose frame it is; such a hit counts only where `share` of a clip's frames have one of
+    that clip. Of `near` there are 512 bits. `group`, `agreeing` and `waiting` are the list's.
     """
 
     list: str

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from fedi_safety.core.errors import FediSafetyError, Unscannable
-from fedi_safety.core.known.types import Effect, Entry, HashKind, KnownList
+from fedi_safety.core.known.types import TURNS, Effect, Entry, HashKind, KnownList
 from fedi_safety.core.types import Fingerprints, Frame
 from fedi_safety.detectors.examples import drawn_face
-from fedi_safety.detectors.known.pdq import TURNS, turns
+from fedi_safety.detectors.known.pdq import turns
 from fedi_safety.detectors.known.recognizer import Describer, Known
 from fedi_safety.known.catalog import Catalog
 

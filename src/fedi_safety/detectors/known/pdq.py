@@ -13,27 +13,17 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from fedi_safety.core.known.types import PDQ_BITS, SURE_BITS
+
 Floats = NDArray[np.float32]
 
-BITS = 256
+BITS = PDQ_BITS
 BYTES = BITS // 8
 _SIDE = 64  # the picture is reduced to 64 by 64
 _TERMS = 16  # and its 16 by 16 lowest waves are looked at
 _BRIGHTNESS = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue (ITU-R BT.601)
 _AT_ONCE = 1 << 18  # products; of more at once the library would wake threads of its own
 _PLACES_AT_ONCE = (8, 4, 2, 1)
-
-TURNS = (
-    "",
-    "turned by 90°",
-    "turned by 180°",
-    "turned by 270°",
-    "mirrored",
-    "mirrored and turned by 90°",
-    "mirrored and turned by 180°",
-    "mirrored and turned by 270°",
-)
-"""What is done to a picture before each of the hashes that `turns` returns is made, clockwise."""
 
 
 def pdq(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], int]:
@@ -50,7 +40,7 @@ def upright(rgb: bytes, width: int, height: int) -> tuple[NDArray[np.uint8], int
     small = _filtered(np.ascontiguousarray(rows.T), 1)[:, 0].T
     waves = _cosines()
     terms = np.asarray(waves @ small @ waves.T, np.float32)
-    return _hashes([terms])[0], _quality(small)
+    return _packed(_above_median([terms]) > 0)[0], _quality(small)
 
 
 def turns(rgb: bytes, width: int, height: int) -> tuple[NDArray[np.uint8], int]:
@@ -59,18 +49,32 @@ def turns(rgb: bytes, width: int, height: int) -> tuple[NDArray[np.uint8], int]:
     `rgb` is as in `core.types.Frame`. Each is the very hash that the turned picture has. To change the signs of waves
     would be cheaper and up to 52 bits off: the reference's filters lean to one side, and a mirror leans to the other.
     """
+    hashes, _, quality = turns_and_surest(rgb, width, height)
+    return hashes, quality
+
+
+def turns_and_surest(rgb: bytes, width: int, height: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
+    """Return what `turns` does, and between the two for each hash which `SURE_BITS` of its bits are the surest."""
     small = _reduced(rgb, width, height)
     waves = _cosines()
     terms = waves @ small @ waves.T
     turned = [terms[down, across].T if aside else terms[down, across] for down, across, aside in _WAYS]
-    return _hashes(turned), _quality(small[0, 0])
+    above = _above_median(turned)
+    sureness = np.abs(above)
+    least = np.partition(sureness, BITS - SURE_BITS, axis=1)[:, BITS - SURE_BITS]
+    return _packed(above > 0), _packed(sureness >= least[:, None]), _quality(small[0, 0])
 
 
-def _hashes(terms: Sequence[Floats]) -> NDArray[np.uint8]:
-    """Return which waves are above the median, as rows of bytes."""
+def _above_median(terms: Sequence[Floats]) -> Floats:
+    """Return by how much each wave is above the median, a row for each picture."""
     flat = np.stack([each.ravel() for each in terms])
     medians = np.partition(flat, BITS // 2 - 1, axis=1)[:, BITS // 2 - 1]
-    return np.packbits((flat > medians[:, None])[:, ::-1], axis=1)
+    return flat - medians[:, None]
+
+
+def _packed(bits: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return bits of waves as hashes have them, as rows of bytes."""
+    return np.packbits(bits[:, ::-1], axis=1)
 
 
 # For each of `TURNS` whether it is upside down, mirrored, and then transposed.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from fedi_safety.core.known.effects import LEAST_QUALITY
 from fedi_safety.core.known.ports import Compared, KnownImages
-from fedi_safety.core.known.types import Hit
+from fedi_safety.core.known.types import TURNS, Hit
 from fedi_safety.core.types import Fingerprints, Frame, PictureHash
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Known:
 
     def _hashed(self, frames: Sequence[Frame]) -> list[Compared]:
         """Hash pictures and compare the hashes. Repeats are looked up once."""
-        from fedi_safety.detectors.known.pdq import turns, upright
+        from fedi_safety.detectors.known.pdq import turns_and_surest, upright
 
         numbers = _numbers(frames)
         if not self.active:
@@ -84,13 +84,13 @@ class Known:
                 Compared(PictureHash(number, quality, pdq.tobytes()))
                 for number, (pdq, quality) in zip(numbers, alone, strict=True)
             ]
-        found = [turns(frame.rgb, frame.width, frame.height) for frame in frames]
+        found = [turns_and_surest(frame.rgb, frame.width, frame.height) for frame in frames]
         hashed = [
             PictureHash(number, quality, hashes[0].tobytes())
-            for number, (hashes, quality) in zip(numbers, found, strict=True)
+            for number, (hashes, _, quality) in zip(numbers, found, strict=True)
         ]
         asked = [i for i, each in enumerate(hashed) if each.quality >= LEAST_QUALITY]
-        hits = self._near([found[i][0] for i in asked])
+        hits = self._near([found[i][:2] for i in asked])
         met = dict(zip(asked, hits, strict=True))
         return [Compared(each, met.get(i, ())) for i, each in enumerate(hashed)]
 
@@ -98,22 +98,28 @@ class Known:
         """Let go of the lists."""
         self._images.close()
 
-    def _near(self, pictures: Sequence[NDArray[np.uint8]]) -> list[list[Hit]]:
-        """Return the entries that each picture meets in any turn, each of them once, the nearest first."""
-        import numpy as np
+    def _near(self, pictures: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> list[list[Hit]]:
+        """Return the entries that each picture meets in any turn, each of them once, the nearest first.
 
-        from fedi_safety.detectors.known.pdq import TURNS
+        Of each picture there are its hashes and their surest bits.
+        """
+        import numpy as np
 
         if not pictures:
             return []
-        found = iter(self._images.near(np.concatenate(pictures)))
-        return [_nearest([replace(hit, turn=turn) for turn in TURNS for hit in next(found)]) for _ in pictures]
+        found = iter(self._images.near(*(np.concatenate(each) for each in zip(*pictures, strict=True))))
+        return [_nearest([_turned(hit, turn) for turn in TURNS for hit in next(found)]) for _ in pictures]
 
 
 def _numbers(frames: Sequence[Frame]) -> list[int]:
     """Return the frames as `PictureHash` has them: of what moves, what is no moment of it is attached."""
     moves = any(frame.place.time_s is not None for frame in frames)
     return [~frame.index if moves and frame.place.time_s is None else frame.index for frame in frames]
+
+
+def _turned(hit: Hit, turn: str) -> Hit:
+    """Return a hit of the picture that was turned so, in words."""
+    return replace(hit, turn=", ".join(filter(None, (turn, hit.turn)))) if turn else hit
 
 
 def _nearest(hits: Sequence[Hit]) -> list[Hit]:

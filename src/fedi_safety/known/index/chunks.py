@@ -20,9 +20,16 @@ Numbers = NDArray[np.int64]
 RADIUS = 31
 """Bits within which nothing is missed by the chunks."""
 
+REACH = RADIUS + RADIUS // 2
+"""Bits within which whatever shares a chunk is told of too, for who knows which of the bits are sure."""
+
+HALF_REACH = 39
+"""By so many the first 128 bits may differ then: of random ones more do, so that next to none needs a further look."""
+
 _WORDS = 4
 _CUTS = ((0, 22, 2), (22, 21, 2), (43, 21, 1))  # of each 64-bit word: the first bit, how many, and the radius
 CHUNKS = len(_CUTS) * _WORDS
+_RADII = np.repeat([radius for _, _, radius in _CUTS], _WORDS)
 _FULL_ROWS = 1 << 19  # from so many hashes on, chunks are looked up by all of their bits
 _LEAST_BITS = 10
 
@@ -65,6 +72,14 @@ class Layout:
         """Return what brings a value of one chunk to all those within its radius, itself included."""
         masks: Numbers = self.masks[self.owner == chunk]
         return masks
+
+
+def chunk_shared(differing: Words) -> NDArray[np.bool_]:
+    """Return of which rows of differing bits some chunk, by all of its bits, is within its radius."""
+    cut = _layout(0)
+    counted = np.bitwise_count((differing[:, cut.word] >> cut.shift) & cut.values)
+    shared: NDArray[np.bool_] = (counted <= _RADII).any(axis=1)
+    return shared
 
 
 def layout_of(size: int) -> Layout:

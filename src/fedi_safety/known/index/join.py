@@ -19,8 +19,8 @@ SLICE = 1 << 16
 """So many hashes are compared at once: their table takes half a gigabyte, and a row's number in it two bytes."""
 
 _FEW = 64  # up to so many are compared one by one
-_BLOCK_ROWS = 1 << 14
-_PAIRS = 1 << 20  # in hand at once
+_BLOCK_ROWS = 1 << 16
+_PAIRS = 1 << 18  # in hand at once: some ten megabytes
 _DEAR = 8  # a pair that is met by chance costs as much as so many in a row
 
 
@@ -72,9 +72,9 @@ class Joiner:
         most = len(block) * len(self._near) // _DEAR
         met = []
         for chunk, table in enumerate(self._chunks):
-            values = self._layout.of_chunk(block, chunk)
-            passing = np.flatnonzero(table.met.take(values))
-            values = values.take(passing)
+            values, passing = _upwards(self._layout.of_chunk(block, chunk))
+            met_there = np.flatnonzero(table.met.take(values))
+            values, passing = values.take(met_there), passing.take(met_there)
             starts = table.offsets.take(values).astype(np.int64)
             counts = table.offsets.take(values + 1) - starts
             if counts.sum() > most:  # made to crowd: never dearer than one by one
@@ -88,6 +88,14 @@ class Joiner:
                 met.append(owners[near] * len(self._near) + rows[near])
         pairs = np.unique(np.concatenate(met)) if met else np.empty(0, np.int64)
         return confirmed(self._halves, asked, pairs // len(self._near), pairs % len(self._near), RADIUS)
+
+
+def _upwards(values: Numbers) -> tuple[Numbers, Numbers]:
+    """Return values sorted, and their places: looked up in this order a large table is walked through, not jumped."""
+    both = values << 32
+    both |= np.arange(len(values))
+    both.sort()
+    return both >> 32, both & 0xFFFFFFFF
 
 
 def _turned(found: Found) -> Found:
@@ -108,12 +116,12 @@ def _parts(counts: Numbers) -> Iterator[slice]:
 
 def _expanded(hashes: Words, cut: Layout, chunk: int) -> _Chunk:
     buckets = int(cut.values[chunk]) + 1
-    near = (cut.of_chunk(hashes, chunk)[:, None] ^ cut.neighbours(chunk)).ravel()
-    counts = np.bincount(near, minlength=buckets)
-    # Sorted with its row below it in one number, as in the index.
-    near <<= 16
-    near |= np.repeat(np.arange(len(hashes)), len(near) // len(hashes))
+    # Sorted with its row below it in one number, as in the index; counted afterwards, when equal ones lie together.
+    own = cut.of_chunk(hashes, chunk) << 16
+    own |= np.arange(len(hashes))
+    near = (own[:, None] ^ (cut.neighbours(chunk) << 16)).ravel()
     near.sort()
+    counts = np.bincount(near >> 16, minlength=buckets)
     offsets = np.zeros(buckets + 1, np.uint32)
     offsets[1:] = counts.cumsum()
     return _Chunk(counts > 0, offsets, near.astype(np.uint16))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedi_safety.known.index.chunks import RADIUS, Layout, Numbers, Words
+from fedi_safety.known.index.chunks import HALF_REACH, REACH, Layout, Numbers, Words
 
 _BLOCK_ROWS = 16_384  # so many first halves, 256 KB, stay in a core's cache
 _BLOCK_QUERIES = 8
 _CHEAP = 2_048
+_AT_ONCE = 1 << 20
 _PER_ROW = 16  # a hash that is looked at by chance costs as much as so many in a row
 
 
@@ -31,12 +33,29 @@ class Halves(NamedTuple):
     high: Words
 
 
-class Table(NamedTuple):
+@dataclass(slots=True)
+class Table:
     """The rows by their chunks: those in bucket k are `rows[offsets[k]:offsets[k + 1]]`."""
 
     layout: Layout
     offsets: NDArray[np.uint32]
     rows: NDArray[np.uint32]
+    _filled: NDArray[np.uint8] | None = None
+
+    def filled(self, buckets: Numbers) -> Numbers:
+        """Return which of these buckets have rows: their places; where few are empty, some of these as well.
+
+        Four megabytes say it of all buckets, which stay in the processor's cache, as the offsets do not.
+        """
+        if len(self.rows) > self.layout.size:
+            return np.arange(len(buckets))
+        if self._filled is None:
+            parts = (self.offsets[at : at + _AT_ONCE + 1] for at in range(0, self.layout.size, _AT_ONCE))
+            self._filled = np.concatenate([np.packbits(p[1:] != p[:-1], bitorder="little") for p in parts])
+        bits = self._filled.take(buckets >> 3)
+        bits >>= (buckets & 7).astype(np.uint8)
+        bits &= 1
+        return np.flatnonzero(bits.view(np.bool_))
 
 
 _NOTHING = Found(*(np.empty(0, np.int64) for _ in Found._fields))
@@ -47,28 +66,29 @@ def halves(hashes: Words) -> Halves:
     return Halves(np.ascontiguousarray(hashes[:, :2]), np.ascontiguousarray(hashes[:, 2:]))
 
 
-def one_by_one(hashes: Halves, queries: Words, within: int) -> Found:
-    """Compare every row with every query."""
+def one_by_one(hashes: Halves, queries: Words, within: int, half: int | None = None) -> Found:
+    """Compare every row with every query. By their first halves they may be asked to be nearer than by all."""
+    half = within if half is None else half
     asked = halves(queries)
     pieces = []
     for first in range(0, len(hashes.low), _BLOCK_ROWS):
         block = hashes.low[first : first + _BLOCK_ROWS]
         for query in range(len(queries)):
-            near = np.flatnonzero(set_bits(block ^ asked.low[query]) <= within)
+            near = np.flatnonzero(set_bits(block ^ asked.low[query]) <= half)
             if len(near):
                 pieces.append(confirmed(hashes, asked, np.full(len(near), query), near + first, within))
     return joined(pieces)
 
 
-def by_chunks(hashes: Halves, table: Table, queries: Words, within: int = RADIUS) -> Found:
-    """Compare every query with the rows that share a chunk with it. `within` is at most `RADIUS`.
+def by_chunks(hashes: Halves, table: Table, queries: Words) -> Found:
+    """Compare every query with the rows that share a chunk with it: within `REACH`, and `HALF_REACH` in a first half.
 
-    Where so many share one that this would be dearer than comparing with every row, as where somebody filled a list
-    with hashes made for that, every row is compared with.
+    Up to `RADIUS` these are all that are near. Where so many share a chunk that this would be dearer than comparing
+    with every row, as where somebody filled a list with hashes made for that, every row is compared with.
     """
     pieces = []
     for first in range(0, len(queries), _BLOCK_QUERIES):
-        for part in _by_chunks(hashes, table, queries[first : first + _BLOCK_QUERIES], within):
+        for part in _by_chunks(hashes, table, queries[first : first + _BLOCK_QUERIES]):
             pieces.append(part._replace(query=part.query + first))
     return joined(pieces)
 
@@ -82,37 +102,42 @@ def joined(pieces: list[Found]) -> Found:
     return Found(*(np.concatenate(columns) for columns in zip(*pieces, strict=True)))
 
 
-def _by_chunks(hashes: Halves, table: Table, queries: Words, within: int) -> Iterator[Found]:
+def _by_chunks(hashes: Halves, table: Table, queries: Words) -> Iterator[Found]:
     keys = table.layout.keys(queries)
-    flat = keys.ravel()
-    starts = table.offsets.take(flat)
-    counts = table.offsets.take(flat + 1)
-    counts -= starts
-    totals = counts.reshape(keys.shape).sum(axis=1, dtype=np.int64)
-    crowded = np.flatnonzero(totals > _CHEAP + len(hashes.low) // _PER_ROW)
-    for query in crowded:
-        found = one_by_one(hashes, queries[query : query + 1], within)
-        yield found._replace(query=found.query + query)
-    if len(crowded):
-        counts.reshape(keys.shape)[crowded] = 0
-    filled = np.flatnonzero(counts)
-    if not len(filled):
+    buckets = keys.ravel()
+    filled = table.filled(buckets)
+    buckets = buckets.take(filled)
+    starts = table.offsets.take(buckets).astype(np.int64)
+    buckets += 1
+    counts = table.offsets.take(buckets) - starts
+    total, most = int(counts.sum()), _CHEAP + len(hashes.low) // _PER_ROW
+    if total > most:
+        owners = filled // keys.shape[1]
+        crowded = np.flatnonzero(np.bincount(owners, counts, len(queries)) > most)
+        for query in crowded:
+            found = one_by_one(hashes, queries[query : query + 1], REACH, HALF_REACH)
+            yield found._replace(query=found.query + query)
+        counts[np.isin(owners, crowded)] = 0
+        total = int(counts.sum())
+    if not total:
         return
-    many = counts.take(filled).astype(np.int64)
-    rows = table.rows.take(ranges(starts.take(filled).astype(np.int64), many)).astype(np.int64)
-    owners = np.repeat(filled // keys.shape[1], many)
-    asked = halves(queries)
+    rows = table.rows.take(ranges(starts, counts)).astype(np.int64)
     differing = hashes.low.take(rows, axis=0)
-    differing ^= asked.low.take(owners, axis=0)
-    near = np.flatnonzero(set_bits(differing) <= within)
+    if len(queries) == 1:
+        differing ^= queries[0, :2]
+    else:
+        owners = np.repeat(filled // keys.shape[1], counts)
+        differing ^= queries[:, :2].take(owners, axis=0)
+    near = np.flatnonzero(set_bits(differing) <= HALF_REACH)
     if len(near):
         # The same row is met by several of its chunks.
-        pairs = np.unique(owners[near] * len(hashes.low) + rows[near])
-        yield confirmed(hashes, asked, pairs // len(hashes.low), pairs % len(hashes.low), within)
+        of = owners[near] if len(queries) > 1 else np.zeros_like(near)
+        pairs = np.unique(of * len(hashes.low) + rows[near])
+        yield confirmed(hashes, halves(queries), pairs // len(hashes.low), pairs % len(hashes.low), REACH)
 
 
 def ranges(starts: Numbers, lengths: Numbers) -> Numbers:
-    """Return the numbers of several ranges, none of them empty, one after another."""
+    """Return the numbers of several ranges, not all of them empty, one after another."""
     ends = lengths.cumsum()
     numbers = np.arange(ends[-1])
     numbers += np.repeat(starts - (ends - lengths), lengths)

@@ -21,7 +21,17 @@ from numpy.typing import NDArray
 
 from fedi_safety.core.errors import KnownError
 from fedi_safety.core.wording.hints import hint
-from fedi_safety.known.index.chunks import CHUNKS, RADIUS, Numbers, Words, layout, layout_of
+from fedi_safety.known.index.chunks import (
+    CHUNKS,
+    HALF_REACH,
+    RADIUS,
+    REACH,
+    Numbers,
+    Words,
+    chunk_shared,
+    layout,
+    layout_of,
+)
 from fedi_safety.known.index.search import Found, Halves, Table, by_chunks, halves, joined, one_by_one, ranges
 
 _NEW = ".new-"
@@ -45,7 +55,7 @@ class Segment:
     hashes: Halves
     runs: Numbers
     table: Table | None = None
-    files: tuple[tuple[Path, int, int], ...] = ()
+    files: tuple[tuple[str, int, int], ...] = ()
 
     def __len__(self) -> int:
         """Return how many rows it has."""
@@ -54,7 +64,8 @@ class Segment:
     def near(self, queries: Words, wide: Mapping[int, int]) -> Found:
         """Return the positions within `RADIUS` of each query, or within that of a list in `wide`, by its number.
 
-        Raises `KnownError` where what is in the file cannot be.
+        Also those within `REACH`, and `HALF_REACH` in their first half, of which a chunk is near, whatever the layout;
+        not of lists in `wide`. Raises `KnownError` where what is in the file cannot be.
         """
         self._refuse_cut()
         try:
@@ -70,18 +81,18 @@ class Segment:
         """
         for path, inode, size in self.files:
             try:
-                now = path.stat()
+                now = os.stat(path)  # noqa: PTH116 - a third of what Path.stat takes, at each look-up
             except OSError:
                 continue
             if now.st_ino == inode and now.st_size < size:
-                raise KnownError(str(path), "was cut short while it was in use", repair())
+                raise KnownError(path, "was cut short while it was in use", repair())
 
     def _near(self, queries: Words, wide: Mapping[int, int]) -> Found:
         if self.table is None:
-            found = one_by_one(self.hashes, queries, RADIUS)
+            found = one_by_one(self.hashes, queries, REACH, HALF_REACH)
         else:
             found = by_chunks(self.hashes, self.table, queries)
-        pieces = [found]
+        pieces = [self._told(found, queries, wide)]
         for number, distance in wide.items():
             places = self._places(number)
             if len(places):
@@ -90,6 +101,17 @@ class Segment:
                 new = further.distance > RADIUS
                 pieces.append(Found(further.query[new], places[further.row[new]], further.distance[new]))
         return joined(pieces)
+
+    def _told(self, found: Found, queries: Words, wide: Mapping[int, int]) -> Found:
+        """Return what was found without what is beyond `RADIUS` and shares no chunk, or is on a list in `wide`."""
+        beyond = np.flatnonzero(found.distance > RADIUS)
+        if not len(beyond):
+            return found
+        shared = chunk_shared(self.words(found.row[beyond]) ^ queries[found.query[beyond]])
+        shared &= ~np.isin(self.rows_of(found.row[beyond])[1], list(wide))
+        keep = np.ones(len(found.row), bool)
+        keep[beyond] = shared
+        return Found(*(column[keep] for column in found))
 
     def _places(self, number: int) -> Numbers:
         """Return the positions of the rows of one list."""
@@ -102,10 +124,13 @@ class Segment:
         run = self.runs[np.searchsorted(self.runs[:, 0], positions, side="right") - 1]
         return run[:, 1] + (positions - run[:, 0]), run[:, 2]
 
+    def words(self, positions: Numbers) -> Words:
+        """Return the hash of each row."""
+        return np.concatenate([self.hashes.low[positions], self.hashes.high[positions]], axis=1)
+
     def bits(self, positions: Numbers) -> NDArray[np.int64]:
         """Return how many bits are set in the hash of each row."""
-        counted: Numbers = np.bitwise_count(self.hashes.low[positions]).sum(axis=1, dtype=np.int64)
-        counted += np.bitwise_count(self.hashes.high[positions]).sum(axis=1, dtype=np.int64)
+        counted: Numbers = np.bitwise_count(self.words(positions)).sum(axis=1, dtype=np.int64)
         return counted
 
 
@@ -142,7 +167,7 @@ def read(folder: Path) -> Segment:
     """Map a segment into memory. Raises `KnownError` where it is not whole by its sizes; `check` reads all of it."""
     try:
         paths = [folder / f"{file}.npy" for file in _FILES]
-        sizes = [(path, found.st_ino, found.st_size) for path in paths for found in (path.stat(),)]
+        sizes = [(str(path), found.st_ino, found.st_size) for path in paths for found in (path.stat(),)]
         segment = _segment({path.stem: _mapped(path) for path in paths}, tuple(sizes))
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise KnownError(str(folder), DAMAGED, repair()) from error
@@ -209,7 +234,7 @@ def _mapped(path: Path) -> NDArray[Any]:
     return mapped.view(np.ndarray)
 
 
-def _segment(arrays: Mapping[str, NDArray[Any]], files: tuple[tuple[Path, int, int], ...]) -> Segment:
+def _segment(arrays: Mapping[str, NDArray[Any]], files: tuple[tuple[str, int, int], ...]) -> Segment:
     low, high, runs, offsets, rows = (arrays[file] for file in _FILES)
     count = len(low)
     cut = layout_of(len(offsets) - 1)
