@@ -153,8 +153,10 @@ def sighting_lines(record: TraceRecord) -> list[str]:
 def upload_json(upload: dict[str, Any]) -> dict[str, Any]:
     """Return what is kept of an upload that the gate refused, or let in without a verdict."""
     sighting = upload["told"].get("sighting")
-    told = {name: upload["told"].get(name) for name in ("address", "file_name", "came_as", "became")}
-    told["unlike"] = upload["told"].get("likeness", {}).get("why")
+    told = {name: upload["told"].get(name) for name in ("address", "file_name")}
+    anew = {name: upload["told"].get(name) for name in ("came_as", "became")}
+    anew["unlike"] = upload["told"].get("likeness", {}).get("why")
+    told |= {name: value for name, value in anew.items() if value is not None}
     when = None if sighting is None or sighting["at"] is None else iso_time(sighting["at"])
     return upload | {
         "at": iso_time(upload["at"]),
