@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from fedi_safety.config.loading import load_settings
 from support.corpus.photos import jpeg_bytes
 from support.needs import needs
 from support.servers.docker import Docker, docker_server
@@ -39,6 +40,16 @@ services:
       - "14051:14051"
     user: 991:991
     restart: always
+"""
+MASTODON = """\
+services:
+  web:
+    image: mastodon:v4.4
+    networks: [external_network, internal_network]
+networks:
+  external_network:
+  internal_network:
+    internal: true
 """
 HARDENED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--tmpfs=/tmp:size=16m,mode=1777")
 
@@ -113,6 +124,32 @@ def test_the_gate_s_image_answers(docker: Docker) -> None:
         assert answer.json()["verdict"] == "clear", answer.text
     finally:
         docker.run("docker", "rm", "--force", "gate")
+
+
+@pytest.mark.long
+def test_the_compose_file_beside_mastodon_builds_and_stands_before_it(docker: Docker, tmp_path: Path) -> None:
+    folder = tmp_path / "mastodon"
+    folder.mkdir()
+    (folder / "docker-compose.yml").write_text(MASTODON)
+    files = ["-f", "docker-compose.yml", "-f", str(ROOT / "packaging/compose.mastodon.yaml")]
+    refused = docker.run("docker-compose", *files, "config", env={}, cwd=folder)
+    assert refused.returncode != 0 and "SAFETY_CLONE" in refused.stderr, refused
+    variables = {"SAFETY_CLONE": str(ROOT)}
+    own = tmp_path / "network.yaml"
+    own.write_text("services:\n  gate:\n    build:\n      network: host\n")
+    done = docker.run("docker-compose", *files, "-f", str(own), "build", "gate", env=variables, cwd=folder)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    said = docker.run("docker-compose", *files, "config", "--format", "json", env=variables, cwd=folder)
+    assert said.returncode == 0, said
+    services = json.loads(said.stdout)["services"]
+    gate, web = services["gate"], services["web"]
+    assert set(gate["networks"]) == set(web["networks"]) == {"external_network", "internal_network"}
+    (port,) = gate["ports"]
+    upstream = json.loads(gate["environment"]["FEDI_SAFETY_GATE__UPSTREAM"])
+    settings = load_settings(None, gate={"upstream": upstream}).gate.upstream["mastodon"]
+    assert (port["host_ip"], int(port["published"]), port["target"]) == ("127.0.0.1", settings.port, settings.port)
+    assert (settings.kind, settings.url) == ("mastodon", "http://web:3000")
+    assert gate["image"] == "fedi-safety:latest"
 
 
 @pytest.mark.long

@@ -1,4 +1,4 @@
-"""Forms that are written to be read in two ways, read by the parsers that servers have: Rack, PHP, two of Node's.
+"""Forms that are written to be read in two ways, read by servers' parsers: Rack, PHP, Go, werkzeug, two of Node's.
 
 What two of them could read in two ways is refused; of what is not, none of them finds a file that ours did not.
 """

@@ -33,12 +33,25 @@ ROOT = Path(__file__).parents[2]
 RUN = re.compile(r"^<!-- run -->\n```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NGINX = re.compile(r"^<!-- nginx -->\n```nginx\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TOKEN = "a-token-that-nobody-is-to-see"
-FRONTS = {"mastodon": "nginx", "misskey": "caddy", "pixelfed": "apache", "pleroma": "nginx", "akkoma": "nginx"}
+FRONTS = {
+    "mastodon": "nginx",
+    "glitch-soc": "caddy",
+    "gotosocial": "caddy",
+    "misskey": "caddy",
+    "sharkey": "nginx",
+    "pixelfed": "apache",
+    "pleroma": "nginx",
+    "akkoma": "nginx",
+}
+MISSKEYS = ("misskey", "sharkey")
 REFUSED = "This file cannot be uploaded here."
 # Where each server keeps what comes from other servers; what Pleroma does not keep is below the proxy's cache.
 FEDERATED = {
     "mastodon": "public/system/cache/media_attachments/files/109/876/543/210/987/654/original/0123456789abcdef.png",
+    "glitch-soc": "public/system/cache/media_attachments/files/109/876/543/210/987/655/original/0123456789abcdef.png",
+    "gotosocial": "01F8MH1H7YV1Z7D2C8K2730QBF/attachment/original/01F8MH6NEM8D7527KZAECTCR76.png",
     "misskey": "files/0c1b2a39-4857-4665-9748-3f2e1d0c9b8a",
+    "sharkey": "files/0c1b2a39-4857-4665-9748-3f2e1d0c9b8a",
     "pixelfed": "storage/app/public/m/_v2/1/a-b/c/d.png",
     "pleroma": "uploads/ab/cd/ef.png",
     "akkoma": "uploads/ab/cd/ef.png",
@@ -61,7 +74,7 @@ class World:
 
     def stored(self, kind: str) -> set[str]:
         """Return the SHA-256 of all that a server keeps."""
-        where = self.misskey.folder if kind == "misskey" else self.mastodon.media
+        where = self.misskey.folder if kind in MISSKEYS else self.mastodon.media
         return {hashlib.sha256(path.read_bytes()).hexdigest() for path in where.rglob("*") if path.is_file()}
 
     @property
@@ -88,7 +101,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         upstream = {
             kind: {
                 "kind": kind,
-                "url": misskey.url if kind == "misskey" else mastodon.url,
+                "url": misskey.url if kind in MISSKEYS else mastodon.url,
                 "port": free_port(),
                 "who": True,
             }
@@ -110,10 +123,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     ("kind", "client", "error"),
     [
         ("mastodon", "Mastodon.py", "MastodonAPIError"),
+        ("glitch-soc", "Mastodon.py", "MastodonAPIError"),
+        ("gotosocial", "megalodon", "AxiosError"),
         ("pleroma", "masto", "MastoHttpError"),
         ("akkoma", "megalodon", "AxiosError"),
         ("pixelfed", "masto", "MastoHttpError"),
         ("misskey", "misskey-js", "INAPPROPRIATE"),
+        ("sharkey", "misskey-js", "INAPPROPRIATE"),
     ],
 )
 def test_a_photograph_is_posted_and_the_card_is_refused_in_the_client_s_own_words(

@@ -196,6 +196,7 @@ HEAD = "POST /api/v1/media HTTP/1.1\r\nHost: x\r\n"
         ("Content-Type: multipart/mixed; boundary=x\r\nContent-Length: 3\r\n", 400),
         ("Content-Type: image/png\r\nContent-Type: image/png\r\nContent-Length: 3\r\n", 400),
         (f"Content-Type: image/png\r\nContent-Length: 3\r\nX-Forwarded-For: {'127.0.0.1, ' * 20}1.2.3.4\r\n", 508),
+        ("Upgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 3\r\n", 501),
     ],
 )
 def test_a_request_that_can_be_read_in_two_ways_is_refused_and_goes_nowhere(
@@ -287,6 +288,60 @@ def test_a_form_of_a_browser_is_refused_by_a_page(served: Gate) -> None:
     reply = upload(served, "mastodon", "/settings/profile", RED_CIRCLE, Accept="text/html,application/xml;q=0.9")
     assert reply.status == 422 and b"This file cannot be uploaded here." in reply.body
     assert reply.headers["content-type"].startswith("text/html")
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "shape"),
+    [
+        ("mastodon", "/api/v1/media", {"error": "This file is too large."}),
+        ("pixelfed", "/api/v1/media", {"error": "This file is too large.", "message": "This file is too large."}),
+        ("misskey", "/api/drive/files/create", None),
+    ],
+)
+def test_a_body_over_the_limit_is_told_in_the_servers_shape(
+    tmp_path: Path, echo: EchoServer, kind: str, path: str, shape: dict[str, str] | None
+) -> None:
+    before = len(echo.came)
+    upstream = {"m": {"url": echo.url, "kind": kind}}
+    with gate(tmp_path, upstream=upstream, max_bytes=1 << 20, held_bytes=8 << 20) as running:
+        body, content_type = form(("file", RED + bytes(3 << 20)))
+        for sent in (body, iter([body[: 2 << 20], body[2 << 20 :]])):
+            more = {} if isinstance(sent, bytes) else {"Transfer-Encoding": "chunked"}
+            framed = sent if isinstance(sent, bytes) else (b"%x\r\n%s\r\n" % (len(p), p) for p in (*sent, b""))
+            reply = post(running, "m", path, framed, content_type, **more)
+            assert reply.status == 413
+            if shape is None:
+                assert {"code", "id", "kind", "message"} == set(reply.json["error"]), reply.json
+            else:
+                assert reply.json == shape
+    assert len(echo.came) == before
+
+
+def test_each_fault_is_one_line_of_the_log_whoever_repeats_it(
+    tmp_path: Path, echo: EchoServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    upstream = {
+        "down": {"url": "http://127.0.0.1:9", "kind": "mastodon"},
+        "odd": {"url": echo.url, "kind": "mastodon"},
+    }
+    with caplog.at_level("INFO"), gate(tmp_path, upstream=upstream) as running:
+        for _ in range(3):
+            assert running.request("GET", "/", port=running.upstream_ports["down"]).status == 502
+            with answering(echo, b"garbage\r\n\r\n"):
+                assert running.request("GET", "/", port=running.upstream_ports["odd"]).status == 502
+            upgrade = {"Upgrade": "websocket", "Connection": "Upgrade"}
+            assert running.request("GET", "/x", headers=upgrade, port=running.upstream_ports["odd"]).status == 501
+        head = f"{HEAD}Content-Type: image/png\r\nContent-Length: 9\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", running.upstream_ports["odd"])) as client:
+            client.sendall(head.encode() + b"abc")
+        running.wait_for(lambda: running.metric("upstream_requests_total", outcome="gone", upstream="odd") == 1)
+    facts = [record.facts for record in caplog.records if hasattr(record, "facts")]
+    first = [one["code"] for one in facts if "code" in one and "more" not in one]
+    assert sorted(first) == ["upstream_down", "upstream_garbage", "websocket"], facts
+    assert [one["more"] for one in facts if "more" in one] == [2, 2, 2]
+    assert sum(record.getMessage().startswith("gone") for record in caplog.records) == 1, caplog.text
+    loud = [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+    assert {record.name.partition(".")[0] for record in loud} == {"fedi_safety"}
 
 
 # --- what could not be judged, and whose it was

@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
@@ -240,7 +240,8 @@ def test_a_hundred_large_uploads_stay_within_the_gates_memory(tmp_path: Path, ec
         def watch() -> None:
             memory = running.serving._memory
             while not over.wait(0.002):
-                most[0] = max(most[0], memory.taken_bytes)
+                with suppress(RuntimeError):  # its callers came or went meanwhile; it belongs to another thread
+                    most[0] = max(most[0], memory.taken_bytes)
 
         def once(number: int) -> int:
             with closing(Client(running.upstream_ports["m"])) as client:

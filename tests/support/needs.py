@@ -32,7 +32,7 @@ SERVERS = {
     "mastodon-mock": "mastodon-mock, a double of Mastodon's API from PyPI",
     "misskey-js": "misskey-js, Misskey's types from npm, and TypeScript's compiler",
     "clients": "clients of Mastodon's API: Mastodon.py and toot from PyPI, masto and megalodon from npm",
-    "form-parsers": "parsers of forms: Rack, PHP, Node's busboy and Fastify's",
+    "form-parsers": "parsers of forms: Rack, PHP, Go, werkzeug, Node's busboy and Fastify's",
     "site": "mkdocs, for the documentation as a site",
     "disk": "a small disk, which root mounts, to be filled",
 }

@@ -69,7 +69,10 @@ def serve(
     quiet: QuietOption = False,
     yes: YesOption = False,
 ) -> int:
-    """Run until stopped: judge every upload before it is published, as pict-rs' external validator."""
+    """Run until stopped: judge every upload before it is published.
+
+    As pict-rs' external validator, and as a proxy before the servers of `gate.upstream`.
+    """
     if insecure and host is None:
         host = "0.0.0.0"
     own = {"host": host, "port": port, "engine": engine, "store": store, "log": log}
@@ -203,8 +206,8 @@ def warnings(gate: Gate, *, findable: bool) -> Iterator[str]:
     anew = sorted({up.kind for up in gate.upstream.values() if KINDS[up.kind].reencodes})
     if anew and accepted:
         yield (
-            f"note: {', '.join(anew)} may write pictures anew. What is let in without a verdict is then judged in the "
-            "store as whatever lies there, and not found again as this upload"
+            f"note: {', '.join(anew)} may write pictures anew. What is let in without a verdict is then found again in "
+            f"the store by time, shape and likeness (PDQ); what cannot be, {hint('report')} counts"
         )
     if not gate.engine:
         does = "lets in unseen" if gate.unjudged.unopened == "accept" else "refuses"

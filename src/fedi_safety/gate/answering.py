@@ -19,7 +19,15 @@ from starlette.requests import Request
 
 from fedi_safety.core.enums import Reason
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.ledger.uploads import Move, Told, UploadNote, UploadState
+from fedi_safety.core.ledger.uploads import (
+    NOT_DECODED,
+    NOT_HASHED,
+    Likeness,
+    Move,
+    Told,
+    UploadNote,
+    UploadState,
+)
 from fedi_safety.core.sightings import Sighting
 from fedi_safety.gate import responses
 from fedi_safety.gate.admission import Caller
@@ -49,7 +57,8 @@ _LASTING = frozenset({Unjudged.UNSUPPORTED, Unjudged.NOT_MEDIA, Unjudged.EMPTY, 
 class Taken:
     """An upload that is whole in memory. `at` is epoch seconds, the other times are `time.monotonic()`.
 
-    `turn` is whose turn it takes where many wait: of a web server's callers each has one of its own.
+    `turn` is whose turn it takes where many wait: of a web server's callers each has one of its own. `anew`: the server
+    that it goes to may write it anew.
     """
 
     id: str
@@ -60,6 +69,7 @@ class Taken:
     started: float
     deadline: float
     patience: float
+    anew: bool = False
 
 
 class Answering:
@@ -95,7 +105,7 @@ class Answering:
             taken.id, taken.turn, body.data, body.claimed_type, body.sha256, taken.started, until, taken.patience
         )
         answer = await self._judged(upload)
-        if answer.reason is None or not (answer.reason.passing or answer.reason is Unjudged.DEADLINE):
+        if answer.reason is None or not may_be_judged(answer):
             return answer
         try:
             parts.sniff(body.data[:_SNIFFED_BYTES])
@@ -178,6 +188,11 @@ class Answering:
         )
 
 
+def may_be_judged(answer: Answer) -> bool:
+    """Whether an upload without a verdict was not found wanting itself: it lacked a judge, or time."""
+    return answer.reason is not None and (answer.reason.passing or answer.reason is Unjudged.DEADLINE)
+
+
 def new_id() -> str:
     """Return a request's id: 32 hex digits that sort by time."""
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
@@ -197,6 +212,9 @@ def _note(
     sighting: Sighting | None,
 ) -> UploadNote:
     body = taken.body
+    likeness = None
+    if taken.anew and state.open:
+        likeness = Likeness(why=NOT_HASHED if state is UploadState.OWED else NOT_DECODED)
     rules = "" if answer.judgement is None else ", ".join(hit.rule for hit in answer.judgement.reasons)
     return UploadNote(
         taken.id,
@@ -210,7 +228,7 @@ def _note(
         body.claimed_type,
         detail=rules or answer.detail,
         decoder=decoder if state is UploadState.HELD else None,
-        told=Told(taken.caller.address, body.file_name, sighting),
+        told=Told(taken.caller.address, body.file_name, sighting, likeness),
     )
 
 

@@ -198,6 +198,9 @@ class _Protocol(HttpToolsProtocol):
         self._body_came = True
         super().on_body(body)
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing of it: no stranger writes the log. What asks for one is answered as any other request."""
+
     def _recognise(self, headers: list[tuple[bytes, bytes]]) -> None:
         """Take the caller for known from now on: it was let in."""
         if not self.lingers:

@@ -12,6 +12,7 @@ from fedi_safety.config.schema import Gate
 from fedi_safety.core.enums import MediaType
 from fedi_safety.gate.admission import Admission
 from fedi_safety.gate.backlog.backlog import Backlog
+from fedi_safety.gate.backlog.likeness import Likenesses
 from fedi_safety.gate.backlog.writer import LedgerWriter
 from fedi_safety.gate.memory import Memory
 from fedi_safety.gate.tally import Tally
@@ -32,6 +33,7 @@ class Parts:
     backlog: Backlog
     metrics: metrics.Metrics
     memory: Memory
+    likenesses: Likenesses
     sniff: Callable[[bytes], MediaType]
     more_routes: list[BaseRoute] = field(default_factory=list)
     description: dict[str, Any] = field(default_factory=dict)

@@ -12,6 +12,8 @@ import gc
 import logging
 import signal
 import socket
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -38,6 +40,7 @@ from fedi_safety.gate import edge, openapi
 from fedi_safety.gate.admission import Admission, check
 from fedi_safety.gate.app import create_app
 from fedi_safety.gate.backlog.backlog import Backlog
+from fedi_safety.gate.backlog.likeness import Likenesses
 from fedi_safety.gate.backlog.writer import LedgerWriter
 from fedi_safety.gate.fetching import Fetcher, Hosts
 from fedi_safety.gate.hooks.mastodon import MastodonHook
@@ -68,6 +71,9 @@ log = logging.getLogger(__name__)
 
 _BEAT_S = 10.0
 _WEBHOOK_SECONDS = 15.0
+# After which a thread that computes gives way to one that waits. Out of the box it is ten times that, and the event
+# loop, which gives way at each call of the system, would stand behind a computing thread several times in a request.
+_SWITCH_S = 0.0005
 
 
 def engine_settings(settings: Settings) -> Settings:
@@ -115,6 +121,7 @@ class Serving:
         self._upstream_listeners = dict(upstream_listeners or {})
         self._ended = ended
         self._own_decoder: SandboxDecoder | None = None
+        self._opening = threading.Lock()
         self._stop = asyncio.Event()
         self.ready = asyncio.Event()
 
@@ -126,6 +133,7 @@ class Serving:
         spare = gate.held_bytes // 4  # for what was answered already and is judged when there is time
         self._memory = Memory(gate.held_bytes - spare, gate.max_bytes)
         self._tally = Tally()
+        self._likenesses = Likenesses(self._hashing_decoder, self.writer)
         self._judge = self._make_judge(spare)
         media = Hosts("gate.mastodon_hosts", gate.mastodon_hosts)
         fetcher = Fetcher(media, gate.max_bytes, _WEBHOOK_SECONDS) if media else None
@@ -159,6 +167,7 @@ class Serving:
             self._backlog,
             self._metrics,
             self._memory,
+            self._likenesses,
             self._sniff,
             [*self._further_routes(admission, pictures, media), *self._extra_routes],
             described,
@@ -227,9 +236,17 @@ class Serving:
         """Return the engine's decoder; a gate without an engine has one of its own, for hashes."""
         if self._engine is not None:
             return None if self._engine.engine is None else self._engine.engine.decoder
-        if self._own_decoder is None:
-            self._own_decoder = open_decoder(engine_settings(self._settings), 1)
-        return self._own_decoder
+        return self._opened_decoder()
+
+    def _opened_decoder(self) -> Decoder:
+        with self._opening:
+            if self._own_decoder is None:
+                self._own_decoder = open_decoder(engine_settings(self._settings), 1)
+            return self._own_decoder
+
+    def _hashing_decoder(self) -> Decoder:
+        """Return a decoder also while the engine's is not there yet. It may be called in any thread."""
+        return self._decoder() or self._opened_decoder()
 
     def _add_gauges(self) -> None:
         m, backlog, engine, queue = self._metrics, self._backlog, self._engine, self._queue
@@ -264,6 +281,7 @@ class Serving:
         """Serve until a signal, or `stop`. Raises `FediSafetyError` where the models cannot be loaded."""
         run = await asyncio.to_thread(self._ledger.begin_run, GATE_RUN, self._store_name, {"policy": self._policy.id})
         self._build(run)
+        sys.setswitchinterval(_SWITCH_S)
         self.writer.start()
         with self._signals():
             serving = asyncio.ensure_future(
@@ -325,6 +343,7 @@ class Serving:
         await asyncio.gather(*(proxy.close() for proxy in self._proxies.values()), return_exceptions=True)
 
     def _close(self, run: int, status: str) -> None:
+        self._likenesses.close()
         self.writer.close()
         if self._own_decoder is not None:
             self._own_decoder.close()

@@ -22,15 +22,19 @@ def share(places: int) -> int:
 
 
 class Turns(Generic[T]):
-    """What waits. A caller with much waiting does not keep others from their turn. Not thread-safe by itself."""
+    """What waits. A caller with much waiting does not keep others from their turn.
+
+    Not thread-safe by itself, but for `len` and `of`, which any thread may ask while another one changes it.
+    """
 
     def __init__(self) -> None:
         """Hold nothing yet."""
         self._lines: OrderedDict[str, deque[T]] = OrderedDict()
+        self._length = 0
 
     def __len__(self) -> int:
         """Return how many wait."""
-        return sum(map(len, self._lines.values()))
+        return self._length
 
     def items(self) -> Iterator[tuple[str, T]]:
         """Yield callers and what waits, in the order in which it would be taken. It may change meanwhile."""
@@ -51,6 +55,7 @@ class Turns(Generic[T]):
     def put(self, caller: str, item: T, *, first: bool = False) -> None:
         """Add one, behind the caller's others; `first`: before everything."""
         line = self._lines.setdefault(caller, deque())
+        self._length += 1
         if first:
             line.appendleft(item)
             self._lines.move_to_end(caller, last=False)
@@ -68,6 +73,7 @@ class Turns(Generic[T]):
         if line is None or item not in line:
             return False
         line.remove(item)
+        self._length -= 1
         if not line:
             del self._lines[caller]
         return True
@@ -75,6 +81,7 @@ class Turns(Generic[T]):
     def clear(self) -> None:
         """Let go of everything."""
         self._lines.clear()
+        self._length = 0
 
 
 class _Waiter(NamedTuple):

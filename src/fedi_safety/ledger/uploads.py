@@ -7,7 +7,9 @@ recorded elsewhere.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, case, delete, func, insert, or_, select, update
@@ -17,8 +19,11 @@ from fedi_safety.core.errors import printable
 from fedi_safety.core.ledger.uploads import (
     GATE_RUN,
     NOT_FOUND,
+    UNTOLD,
     BacklogEntry,
+    Likeness,
     Move,
+    Stored,
     Told,
     UploadFigures,
     UploadNote,
@@ -29,6 +34,7 @@ from fedi_safety.core.sightings import Sighting, Subject
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.followup import traces
+from fedi_safety.ledger.known import stored
 from fedi_safety.ledger.schema import State, contents, judgements, objects, runs
 from fedi_safety.ledger.schema import traces as traced
 from fedi_safety.ledger.schema import uploads as table
@@ -41,6 +47,7 @@ _MOST_SHOWN = 100
 _u = table.c
 _ENTRIES = select(table, contents.c.verdict).outerjoin(contents, contents.c.sha256 == _u.sha256)
 _OPEN_STATES = sorted(state.value for state in UploadState if state.open)
+_UNLIKE = _u.told.like('%"why":%')  # in canonical JSON no text has quotation marks of its own
 
 
 def note(connection: Connection, notes: Sequence[UploadNote]) -> None:
@@ -51,6 +58,7 @@ def note(connection: Connection, notes: Sequence[UploadNote]) -> None:
     notes = [item for item in {item.upload: item for item in notes}.values() if item.upload not in known]
     if not notes:
         return
+    newest = stored.newest(connection) if any(item.told.likeness is not None for item in notes) else 0
     rows = [
         {
             "upload": item.upload,
@@ -66,7 +74,7 @@ def note(connection: Connection, notes: Sequence[UploadNote]) -> None:
             "url": item.url,
             "tries": 0,
             "decoder": item.decoder,
-            "told": _told_text(item.told),
+            "told": _told_text(_after(item.told, newest)),
             "record": item.told.record,
         }
         for item in notes
@@ -124,6 +132,8 @@ def move(connection: Connection, at: float, moves: Sequence[Move]) -> None:
         for name in ("outcome", "decoder", "sha256", "size"):
             if (value := getattr(item, name)) is not None:
                 values[name] = value
+        if item.sha256 is not None or item.likeness is not None:
+            values["told"] = _learnt(connection, item)
         if item.detail is not None:
             values["detail"] = printable(item.detail)[:500]
         # Somebody else may have judged it meanwhile: then it is not held any more.
@@ -167,7 +177,8 @@ def settle_swept(connection: Connection, at: float, store: str, margin_s: float)
         .where(contents.c.sha256 == _u.sha256, o.state.in_(there))
         .exists()
     )
-    values = {"state": UploadState.SETTLED.value, "outcome": NOT_FOUND, "settled_at": at}
+    outcome = case((_UNLIKE, UNTOLD), else_=NOT_FOUND)
+    values = {"state": UploadState.SETTLED.value, "outcome": outcome, "settled_at": at}
     gone = update(table).where(waiting, ~met, _u.sha256.not_in(unread))
     return connection.execute(gone.values(values)).rowcount
 
@@ -207,9 +218,37 @@ def _entry(row: Any) -> BacklogEntry:
 def _told_text(told: Told) -> str | None:
     if told == Told():
         return None
-    body = {name: None if text is None else printable(text) for name, text in _texts(told)}
-    sighting = None if told.sighting is None else traces.cells_of(told.sighting)
-    return codec.dumps({name: value for name, value in {**body, "sighting": sighting}.items() if value is not None})
+    body: dict[str, Any] = {name: None if text is None else printable(text) for name, text in _texts(told)}
+    body["sighting"] = None if told.sighting is None else traces.cells_of(told.sighting)
+    body["likeness"] = None if told.likeness is None else _cells(told.likeness)
+    body["came_as"] = None if told.came_as is None else told.came_as.hex()
+    return codec.dumps({name: value for name, value in body.items() if value is not None})
+
+
+def _cells(likeness: Likeness) -> dict[str, Any]:
+    values = {"pdq": None if likeness.pdq is None else likeness.pdq.hex(), "width": likeness.width,
+              "height": likeness.height, "why": likeness.why, "after": likeness.after}  # fmt: skip
+    return {name: value for name, value in values.items() if value}
+
+
+def _after(told: Told, newest: int) -> Told:
+    """Note beside a likeness which objects were there already."""
+    return told if told.likeness is None else replace(told, likeness=replace(told.likeness, after=newest))
+
+
+def _learnt(connection: Connection, item: Move) -> str | None:
+    """Return what is told of an upload with what was learnt since: its likeness, and that its bytes are others now."""
+    query = select(_u.told, _u.sha256).where(_u.upload == item.upload)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    told = _told(row.told)
+    if item.likeness is not None:
+        after = 0 if told.likeness is None else told.likeness.after
+        told = replace(told, likeness=replace(item.likeness, after=after))
+    if item.sha256 is not None and row.sha256 not in (None, item.sha256):
+        told = replace(told, came_as=told.came_as or row.sha256)
+    return _told_text(told)
 
 
 def _texts(told: Told) -> tuple[tuple[str, str | None], ...]:
@@ -221,14 +260,25 @@ def _told(text: str | None) -> Told:
         return Told()
     body = json.loads(text)
     sighting = None if "sighting" not in body else traces.sighting_from(body["sighting"])
-    return Told(body.get("address"), body.get("file_name"), sighting)
+    found = body.get("likeness")
+    likeness = None if found is None else Likeness(**found | {"pdq": bytes.fromhex(found.get("pdq", "")) or None})
+    came_as = bytes.fromhex(body.get("came_as", "")) or None
+    return Told(body.get("address"), body.get("file_name"), sighting, likeness, came_as)
 
 
 def of_content(connection: Connection, sha256: bytes) -> list[dict[str, Any]]:
-    """Return what is kept of uploads of a content, oldest first."""
-    rows = connection.execute(select(table).where(_u.sha256 == sha256).order_by(_u.id).limit(_MOST_SHOWN)).mappings()
+    """Return what is kept of uploads of a content, oldest first; also of what a server made another content of."""
+    came = _u.told.like(f'%"came_as":"{sha256.hex()}"%')
+    query = select(table).where(or_(_u.sha256 == sha256, came)).order_by(_u.id).limit(_MOST_SHOWN)
+    rows = connection.execute(query).mappings()
     names = ("upload", "at", "sender", "state", "reason", "detail", "by", "media_type", "url", "outcome")
-    return [{name: row[name] for name in names} | {"told": json.loads(row["told"] or "{}")} for row in rows]
+    return [{name: row[name] for name in names} | {"told": _shown(row["told"], row["sha256"])} for row in rows]
+
+
+def _shown(text: str | None, sha256: bytes | None) -> dict[str, Any]:
+    """Return what is told of an upload; where its server made another content of it, also which."""
+    told: dict[str, Any] = json.loads(text or "{}")
+    return told | {"became": sha256.hex()} if "came_as" in told and sha256 is not None else told
 
 
 def told_of(connection: Connection, sha256: bytes | None, records: Sequence[str]) -> list[Sighting]:
@@ -276,6 +326,7 @@ def figures(database: Database, now: float) -> UploadFigures:
                 found.settled[outcome or "unknown"] += count
         lately = (_u.state == UploadState.REFUSED.value) & (_u.at > now - 86_400)
         found.refused_day = connection.execute(select(func.count()).select_from(table).where(lately)).scalar_one()
+        found.unlike = _unlike(connection)
         waiting = _u.state.in_([UploadState.OWED.value, UploadState.CONDEMNED.value])
         found.oldest_at = connection.execute(select(func.min(_u.at)).where(waiting)).scalar_one()
         of_gate = select(func.count(), func.sum(case((judgements.c.verdict == Verdict.BLOCK.value, 1), else_=0)))
@@ -283,6 +334,12 @@ def figures(database: Database, now: float) -> UploadFigures:
         found.judged, blocked = connection.execute(query.select_from(judgements)).one()
         found.blocked = blocked or 0
     return found
+
+
+def _unlike(connection: Connection) -> Counter[str]:
+    """Count the open uploads that cannot be found again by what they show, by why."""
+    told = connection.execute(select(_u.told).where(_u.state.in_(_OPEN_STATES), _UNLIKE)).scalars()
+    return Counter(likeness.why for text in told if (likeness := _told(text).likeness) is not None)
 
 
 class UploadSide:
@@ -295,6 +352,11 @@ class UploadSide:
         """Return the uploads in this state that were not tried for the longest, those never tried first."""
         with self.database.read() as connection:
             return untried(connection, state, limit)
+
+    def stored_since(self, store: str, after: int, first: float, last: float) -> list[Stored]:
+        """Return what was stored between two moments of the store's clock, of objects that are newer than `after`."""
+        with self.database.read() as connection:
+            return stored.since(connection, store, after, first, last)
 
     def tend_uploads(self, store: str | None, decoder: str, margin_s: float) -> None:
         """Owe again what another version could not judge, settle what a whole pass did not meet, forget the old."""

@@ -224,6 +224,10 @@ def gate_rows(gate: UploadFigures, now: float) -> list[tuple[str, int, str]]:
     )
     rows.append(("held", gate.held.total(), "let in; this version cannot judge them" if gate.held else ""))
     rows += [(f"  {reason}", count, "") for reason, count in by(gate.held)]
+    said = "of all these, by what they show: their server may have written them anew"
+    if gate.unlike:
+        rows.append(("not found again", gate.unlike.total(), said))
+        rows += [(f"  {why}", count, "") for why, count in by(gate.unlike)]
     rows.append(("settled", gate.settled.total(), ""))
     rows += [(f"  {outcome}", count, "") for outcome, count in by(gate.settled)]
     return rows

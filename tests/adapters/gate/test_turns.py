@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import threading
 import time
 from functools import partial
 
@@ -28,6 +30,30 @@ def test_a_caller_with_much_waiting_does_not_keep_others() -> None:
     assert (len(turns), turns.of("a"), turns.of("nobody")) == (6, 4, 0)
     turns.put("b", "b-first", first=True)
     assert drained(turns) == ["b-first", "a0", "c0", "b0", "a1", "a2", "a3"]
+
+
+def test_any_thread_may_ask_how_many_wait_while_another_changes_that() -> None:
+    turns: Turns[str] = Turns()
+    turns.put("always", "x")
+    over = threading.Event()
+
+    def change() -> None:
+        while not over.is_set():
+            turns.put("sometimes", "y")
+            turns.drop("sometimes", "y")
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    changing = threading.Thread(target=change)
+    changing.start()
+    try:
+        until = time.monotonic() + 0.6
+        while time.monotonic() < until:
+            assert len(turns) in (1, 2) and turns.of("always") == 1
+    finally:
+        over.set()
+        changing.join()
+        sys.setswitchinterval(before)
 
 
 def test_what_is_dropped_was_nobodys_turn() -> None:

@@ -130,6 +130,7 @@ def _gate_json(gate: UploadFigures) -> dict[str, Any]:
         "condemned": gate.condemned,
         "held": _sorted(gate.held),
         "settled": _sorted(gate.settled),
+        "unlike": _sorted(gate.unlike),
         "oldest_debt_at": None
         if gate.oldest_at is None
         else datetime.fromtimestamp(gate.oldest_at, UTC).isoformat(timespec="seconds"),

@@ -154,6 +154,9 @@ def upload_json(upload: dict[str, Any]) -> dict[str, Any]:
     """Return what is kept of an upload that the gate refused, or let in without a verdict."""
     sighting = upload["told"].get("sighting")
     told = {name: upload["told"].get(name) for name in ("address", "file_name")}
+    anew = {name: upload["told"].get(name) for name in ("came_as", "became")}
+    anew["unlike"] = upload["told"].get("likeness", {}).get("why")
+    told |= {name: value for name, value in anew.items() if value is not None}
     when = None if sighting is None or sighting["at"] is None else iso_time(sighting["at"])
     return upload | {
         "at": iso_time(upload["at"]),
@@ -166,7 +169,14 @@ def upload_lines(upload: dict[str, Any]) -> list[str]:
     told = upload["told"]
     who = upload["sender"] + (f" at {told['address']}" if told.get("address") not in (None, upload["sender"]) else "")
     why = ", ".join(filter(None, (upload["state"], upload["reason"], upload["detail"])))
-    more = (("sent by", _person(told.get("sighting"))), ("called", told.get("file_name")), ("at", upload["url"]))
+    more = (
+        ("sent by", _person(told.get("sighting"))),
+        ("called", told.get("file_name")),
+        ("at", upload["url"]),
+        ("came as", told.get("came_as")),
+        ("kept by its server as", told.get("became")),
+        ("not found again by what it shows:", told.get("likeness", {}).get("why")),
+    )
     return [
         f"{iso_time(upload['at'])}  upload {upload['upload']} from {who}: {why}",
         *(f"    {name} {said}" for name, said in more if said),

@@ -39,7 +39,15 @@ from fedi_safety.core.ledger.removals import RemovalReader
 from fedi_safety.core.ledger.review import ReviewLedger
 from fedi_safety.core.ledger.seals import SealKeeper, SealLedger, SealReader
 from fedi_safety.core.ledger.stored_scores import NoRuleHoldsFn, RedecideFn, Rescorer, ScorePage
-from fedi_safety.core.ledger.uploads import BacklogEntry, Move, UploadFigures, UploadNote, UploadState, UploadsToTrace
+from fedi_safety.core.ledger.uploads import (
+    BacklogEntry,
+    Move,
+    Stored,
+    UploadFigures,
+    UploadNote,
+    UploadState,
+    UploadsToTrace,
+)
 from fedi_safety.core.moderation import Intended
 from fedi_safety.core.sightings import Source, SourceKind, TraceRecord
 from fedi_safety.core.types import Content, Judged, Judgement, Known, Object, Outcome, Plan, Unscanned
@@ -308,6 +316,10 @@ class UploadLedger(Ledger, MatchReader, Protocol):
 
     def untried_entries(self, state: UploadState, limit: int) -> list[BacklogEntry]:
         """Return the uploads in this state that were not tried for the longest, those never tried first."""
+        ...
+
+    def stored_since(self, store: str, after: int, first: float, last: float) -> list[Stored]:
+        """Return what was stored between two moments of the store's clock, of objects that are newer than `after`."""
         ...
 
     def tend_uploads(self, store: str | None, decoder: str, margin_s: float) -> None:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.sightings import Sighting, Subject
+from fedi_safety.core.types import PictureHash
 
 REMOVED = "removed"
 """The outcome of what was condemned and then removed by an act."""
@@ -19,6 +20,19 @@ GONE = "gone"
 
 NOT_FOUND = "not found"
 """The outcome of what was in the store no more, or never came to be."""
+
+UNTOLD = "not told apart"
+"""The outcome of what may be in the store, written anew, and cannot be told from what else lies there."""
+
+NOT_HASHED, NOT_DECODED, TOO_LITTLE, SEVERAL, UNDECIDED, OTHERWISE = (
+    "not hashed",
+    "not decoded",
+    "too little to see",
+    "several look like it",
+    "not judged as it is stored",
+    "judged otherwise as it is stored",
+)
+"""Why an upload cannot be found again by what it shows."""
 
 GATE_RUN = "gate"
 """The kind of the runs in which the gate judges."""
@@ -40,15 +54,50 @@ class UploadState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Likeness:
+    """By what an upload is found again where its server may write pictures anew, so that their bytes are others.
+
+    The PDQ of what it shows (32 bytes), its width and height in pixels; without a `pdq` `why` says why it cannot be
+    found, one of the words above. `after` is the newest object that the ledger knew when it came: the ledger's to say.
+    """
+
+    pdq: bytes | None = None
+    width: int = 0
+    height: int = 0
+    why: str = ""
+    after: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object that a store has had for a while, and what its content shows. `at` is epoch seconds, the store's word.
+
+    `verdict` is None while that is undecided. `outcome` is `REMOVED` or `GONE` where it is no longer there, else empty.
+    """
+
+    key: str
+    at: float
+    sha256: bytes
+    width: int
+    height: int
+    verdict: Verdict | None
+    pictures: tuple[PictureHash, ...] = ()
+    outcome: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """What came with an upload beside its bytes: names, ids and addresses, never what a post says.
 
-    None stands for what nobody said. pict-rs says nothing: there it is no more than from where it asked.
+    None stands for what nobody said. pict-rs says nothing: there it is no more than from where it asked. `likeness` is
+    None where the server keeps the bytes as they come; `came_as` is the SHA-256 that it had before it was written anew.
     """
 
     address: str | None = None  # from where the gate was asked
     file_name: str | None = None  # as the sender calls it, which is often an alias
     sighting: Sighting | None = None  # where the server's own hook says that it is in use
+    likeness: Likeness | None = None
+    came_as: bytes | None = None
 
     @property
     def record(self) -> str | None:
@@ -91,7 +140,10 @@ class BacklogEntry:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A waiting upload's next step: `settled` with an `outcome`, another state, or None: a try that led nowhere."""
+    """A waiting upload's next step: `settled` with an `outcome`, another state, or None: a try that led nowhere.
+
+    A `sha256` other than what it came as is that of what its server made of it.
+    """
 
     upload: str
     state: UploadState | None = None
@@ -100,11 +152,15 @@ class Move:
     decoder: str | None = None
     sha256: bytes | None = None  # learnt since
     size: int | None = None
+    likeness: Likeness | None = None  # learnt since; what of it is the ledger's stays
 
 
 @dataclass(slots=True)
 class UploadFigures:
-    """What the gate has refused and owes. `oldest_at` is of what is owed or condemned, not of what is held."""
+    """What the gate has refused and owes. `oldest_at` is of what is owed or condemned, not of what is held.
+
+    `unlike` counts, by why, what of all that cannot be found again by what it shows, although its bytes may be others.
+    """
 
     refused: Counter[str] = field(default_factory=Counter)
     refused_day: int = 0
@@ -112,6 +168,7 @@ class UploadFigures:
     held: Counter[str] = field(default_factory=Counter)
     condemned: int = 0
     settled: Counter[str] = field(default_factory=Counter)
+    unlike: Counter[str] = field(default_factory=Counter)
     oldest_at: float | None = None
     judged: int = 0
     blocked: int = 0

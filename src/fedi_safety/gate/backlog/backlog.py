@@ -38,6 +38,7 @@ from fedi_safety.core.runs import RunReport, ScanRequest
 from fedi_safety.core.types import Object
 from fedi_safety.core.wording.hints import hint
 from fedi_safety.gate.backlog.finder import Finder, StoreSubset
+from fedi_safety.gate.backlog.likeness import moves
 from fedi_safety.gate.backlog.relay import ELSEWHERE, Relay, bystander
 from fedi_safety.gate.backlog.writer import LedgerWriter
 from fedi_safety.gate.fetching import Fetcher, FetchError
@@ -56,6 +57,7 @@ _RETRY_FIRST_S, _RETRY_MOST_S = 10.0, 600.0
 _STOP_S = 4.0
 _BESIDE = 4  # a pass shares the memory with uploads that are waited for
 _MOST = 32  # waiting uploads of one round
+_MOST_ALIKE = 1000  # waiting uploads that are compared with what a store has got since
 _JUDGE_S = 60.0
 _SWEEP_MARGIN_S = 60.0
 _SAY_S = 3600.0
@@ -247,9 +249,21 @@ class Backlog:
         if self._finder is not None:
             with suppress(StoreError):  # those that need it say what is wrong
                 store = self._finder.open()
+        if store is not None:
+            self._find_alike(store.url)  # before what a whole pass has not met is settled
         self._ledger.tend_uploads(None if store is None else store.url, decoder, _SWEEP_MARGIN_S)
         if store is not None and self._finder is not None:
             self._trace(self._finder.target.settings, store)
+
+    def _find_alike(self, store: str) -> None:
+        """Find what the store has written anew by what it shows."""
+        waiting = [
+            entry
+            for state in (UploadState.CONDEMNED, UploadState.OWED)
+            for entry in self._ledger.untried_entries(state, _MOST_ALIKE)
+        ]
+        self._writer.enqueue_moves(moves(self._ledger, store, waiting, self._clock.now()))
+        self._writer.flush()
 
     def _trace(self, settings: Settings, store: Store) -> None:
         """Find out who sent what was refused, for a while: a server that is slow must not keep uploads waiting."""

@@ -1,27 +1,20 @@
 """Hands a request on to the server behind the gate, and its answer back: the same bytes, hop by hop headers aside.
 
-By httpx' transport alone: no redirect is followed, no cookie kept, nothing unpacked, no proxy of the environment asked.
+No redirect is followed, no cookie kept, nothing unpacked, no proxy of the environment asked.
 """
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
-from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpx
 from starlette.types import Scope
 
+from fedi_safety.gate.proxy.connections import Broken, Connection, Headers, Malformed, Place, Pool, Slow
 from fedi_safety.gate.proxy.media_type import ambiguous
 from fedi_safety.gate.responses import Refusal
-
-log = logging.getLogger(__name__)
-
-Headers = list[tuple[bytes, bytes]]
 
 RAW_HEAD = "raw_head"
 """Where the server's edge leaves a request's target and headers as they came, in its state."""
@@ -124,39 +117,41 @@ def _taken_away(connection: Sequence[bytes]) -> set[bytes]:
     return {word.strip().lower() for value in connection for word in value.split(b",") if word.strip()}
 
 
-class _Stream(httpx.AsyncByteStream):
-    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
-        self._pieces = pieces
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._pieces:
-            if piece:
-                yield piece
-
-
 @dataclass(slots=True)
 class Reply:
-    """The beginning of the server's answer; `response` streams the rest, and is to be closed."""
+    """The beginning of the server's answer; `pieces` streams the rest, and it is to be closed."""
 
     status: int
     headers: Headers
-    response: httpx.Response
+    _connection: Connection
+    _pool: Pool
+    _seconds: float
+    _closed: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it has come."""
+        return self._connection.whole
+
+    async def piece(self) -> bytes:
+        """Return more of the body, empty at its end. Raises `UpstreamError`."""
+        try:
+            return await self._connection.piece(self._seconds)
+        except Slow:
+            raise UpstreamError("upstream_slow", "it stopped in the middle of its answer") from None
+        except Broken as error:
+            raise UpstreamError("upstream_garbage", f"its answer broke off: {error}") from None
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the body as it is sent. Raises `UpstreamError`."""
-        stream = self.response.stream
-        assert isinstance(stream, httpx.AsyncByteStream)
-        try:
-            async for piece in stream:
-                yield piece
-        except httpx.TimeoutException:
-            raise UpstreamError("upstream_slow", "it stopped in the middle of its answer") from None
-        except httpx.TransportError as error:
-            raise UpstreamError("upstream_garbage", f"its answer broke off ({type(error).__name__})") from None
+        while piece := await self.piece():
+            yield piece
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Let go of the connection."""
-        await self.response.aclose()
+        if not self._closed:
+            self._closed = True
+            self._pool.give_back(self._connection)
 
 
 class Upstream:
@@ -165,59 +160,75 @@ class Upstream:
     def __init__(self, url: str, seconds: float, connections: int) -> None:
         """Hand on to `url`, each step of which may take `seconds`, by at most so many connections at once."""
         parts = urlsplit(url)
-        self._origin = f"{parts.scheme}://{parts.netloc}"
         self._host = parts.netloc.encode("idna" if not parts.netloc.isascii() else "ascii")
-        self._timeout = httpx.Timeout(seconds, connect=min(_CONNECT_S, seconds))
-        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=_KEPT, keepalive_expiry=_KEPT_S)
-        self._transport = httpx.AsyncHTTPTransport(trust_env=False, limits=limits)
-        if "sniffio" not in sys.modules and find_spec("sniffio") is None:
-            # httpcore asks four times a request for this module, which nothing needs, and it is looked for on disk.
-            cast("dict[str, Any]", sys.modules)["sniffio"] = None
+        self._seconds = seconds
+        tls = httpx.create_ssl_context(trust_env=False) if parts.scheme == "https" else None
+        place = Place(parts.hostname or "", parts.port or (80 if tls is None else 443), tls)
+        self._pool = Pool(place, connections, _KEPT, _KEPT_S)
 
     async def send(self, head: Head, pieces: AsyncIterator[bytes] | None) -> Reply:
         """Hand a request on, and return the beginning of the answer. Raises `UpstreamError` and `Refusal`."""
         headers = onward(head)
-        if head.values(b"transfer-encoding"):
+        chunked = bool(head.values(b"transfer-encoding"))
+        if chunked:
             headers.append((b"Transfer-Encoding", b"chunked"))
         if not head.values(b"host"):
             headers.insert(0, (b"Host", self._host))
+        lines = b"".join([b"%s: %s\r\n" % header for header in headers])
+        wire = b"%s %s HTTP/1.1\r\n%s\r\n" % (head.method.encode("latin-1"), head.target, lines)
+        length = None if chunked else int(next(iter(head.values(b"content-length")), b"0"))
         again = pieces is None and head.method in _SAFE
-        try:
-            return await self._send(head, headers, pieces)
-        except UpstreamError as error:
-            if not (again and error.code == "upstream_garbage"):  # most likely a kept connection that it closed
-                raise
-            return await self._send(head, headers, None)
+        while True:
+            connection = await self._connected()
+            try:
+                await connection.exchange(wire, pieces, length, self._seconds, of_head=head.method == "HEAD")
+                break
+            except BaseException as error:  # noqa: BLE001 - a client that leaves, too: what is half sent goes nowhere
+                connection.close()  # the request may be half sent
+                self._pool.give_back(connection)
+                if again and isinstance(error, Broken):  # most likely a kept connection that it closed
+                    again = False
+                    continue
+                raise _told(error) from None
+        reply = Reply(connection.status, _backward(connection), connection, self._pool, self._seconds)
+        if not 200 <= reply.status < 600:
+            connection.close()
+            reply.close()
+            raise UpstreamError("upstream_garbage", f"it answered {reply.status}")
+        return reply
 
-    async def _send(self, head: Head, headers: Headers, pieces: AsyncIterator[bytes] | None) -> Reply:
-        extensions = {"timeout": self._timeout.as_dict(), "target": head.target}
-        stream = httpx.ByteStream(b"") if pieces is None else _Stream(pieces)
-        request = httpx.Request("GET", self._origin, headers=headers, stream=stream, extensions=extensions)
-        request.method = head.method
+    async def _connected(self) -> Connection:
         try:
-            response = await self._transport.handle_async_request(request)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            return await self._pool.take(min(_CONNECT_S, self._seconds), self._seconds)
+        except Slow:
+            raise UpstreamError("upstream_slow", "all connections to it are in use") from None
+        except TimeoutError:
+            raise UpstreamError("upstream_down", "it cannot be reached in time") from None
+        except OSError as error:
             raise UpstreamError("upstream_down", f"it cannot be reached ({type(error).__name__})") from None
-        except httpx.TimeoutException as error:
-            raise UpstreamError("upstream_slow", f"it did not answer in time ({type(error).__name__})") from None
-        except httpx.LocalProtocolError:
-            raise Refusal(400, "bad_http", "its head is not valid HTTP", close=True) from None
-        except httpx.TransportError as error:
-            raise UpstreamError("upstream_garbage", f"its answer makes no sense ({type(error).__name__})") from None
-        if not 200 <= response.status_code < 600:
-            await response.aclose()
-            raise UpstreamError("upstream_garbage", f"it answered {response.status_code}")
-        return Reply(response.status_code, _backward(response), response)
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._transport.aclose()
+        self._pool.close()
 
 
-def _backward(response: httpx.Response) -> Headers:
-    headers = list(response.headers.raw)
+def _told(error: BaseException) -> BaseException:
+    """Return what a failed exchange is to the proxy."""
+    match error:
+        case Slow():
+            return UpstreamError("upstream_slow", "it did not answer in time")
+        case Broken():
+            return UpstreamError("upstream_garbage", f"its answer makes no sense: {error}")
+        case Malformed():
+            return Refusal(400, "bad_http", "its head is not valid HTTP", close=True)
+        case _:
+            return error
+
+
+def _backward(answer: Connection) -> Headers:
+    headers = answer.headers
     connection = [value for name, value in headers if name.lower() == b"connection"]
     dropped = _HOP_BY_HOP | (_taken_away(connection) - _NEVER_TAKEN)
-    if response.status_code in (204, 304):
+    if answer.status in (204, 304):
         dropped |= {b"content-length"}  # of the answer that it is in the place of
     return [(name, value) for name, value in headers if name.lower() not in dropped]

@@ -71,7 +71,7 @@ class UpstreamKind:
     unseen: tuple[str, ...]
     who: Who | None = None
     everywhere: bool = False
-    reencodes: bool = True  # so that its store may have other bytes than were uploaded
+    reencodes: bool = True  # so that its store may have other bytes than were uploaded; some only if it is told to
     port: int = 8080  # where it listens out of the box; of PHP's, where a web server on this machine might
 
     def route(self, raw_path: bytes) -> UploadRoute | None:
@@ -124,8 +124,9 @@ _MASTODON_FORMS = (
 )
 _MASTODON_UNSEEN = (_FEDERATION, "pictures of link previews", "emoji that are copied from other servers")
 # Read: misskey-dev/misskey packages/backend/src/server/api/endpoints/drive/files/create.ts @0b2dd3a5, the one endpoint
-# that requires a file; emoji, avatars and banners are chosen from the drive. Sharkey's own source was not read: it adds
-# Mastodon's API, whose paths are taken to be Mastodon's.
+# that requires a file; emoji, avatars and banners are chosen from the drive. And transfem-org/Sharkey
+# packages/backend/src/server/api/mastodon/MastodonApiServerService.ts @95df69b0: of Mastodon's API it takes files at
+# `/api/v1/media`, `/api/v2/media` (`file`) and, in later versions, at `update_credentials`; all end in the drive.
 _DRIVE = (UploadRoute(("POST",), r"/api/drive/files/create", ("file",)),)
 # Read: superseriousbusiness/gotosocial internal/api/client/media/media.go @0884f894, client/admin/admin.go @34130b74;
 # the other paths as its API documents them.
@@ -136,8 +137,8 @@ _GOTOSOCIAL = (
     UploadRoute(("PATCH",), r"/api/v1/admin/custom_emojis/[^/]+", ("image",)),
     UploadRoute(("PATCH",), r"/api/v1/instance", ("thumbnail",)),
 )
-# Read: pleroma-social/pleroma lib/pleroma/web/router.ex @0ab69da1. Akkoma's is taken to be the same; its own router was
-# not read. Avatars may be `data:` addresses.
+# Read: pleroma-social/pleroma lib/pleroma/web/router.ex @0ab69da1; and of Akkoma, in external-mirrors/akkoma, the same
+# file @108fbb0f, which has fewer of these places and no other. Avatars may be `data:` addresses.
 _PLEROMA = (
     *_MASTODON_API,
     UploadRoute(("PUT",), r"/api/v1/pleroma/mascot", ("file",)),
@@ -194,8 +195,8 @@ KINDS: dict[str, UpstreamKind] = {
             port=3000,
         ),
         UpstreamKind("gotosocial", _GOTOSOCIAL, Shape.MASTODON, (_FEDERATION,), _OAUTH),
-        UpstreamKind("pleroma", _PLEROMA, Shape.MASTODON, (_FEDERATION,), _OAUTH, reencodes=False, port=4000),
-        UpstreamKind("akkoma", _PLEROMA, Shape.MASTODON, (_FEDERATION,), _OAUTH, reencodes=False, port=4000),
+        UpstreamKind("pleroma", _PLEROMA, Shape.MASTODON, (_FEDERATION,), _OAUTH, port=4000),
+        UpstreamKind("akkoma", _PLEROMA, Shape.MASTODON, (_FEDERATION,), _OAUTH, port=4000),
         UpstreamKind(
             "piefed", _PIEFED, Shape.PIEFED, (_BY_URL, _FEDERATION),
             Who("GET", "/api/alpha/site", (*_PERSON, "user_name"), (*_PERSON, "id")), everywhere=True, port=5000,

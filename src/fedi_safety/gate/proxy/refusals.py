@@ -33,6 +33,7 @@ _TEXTS = {
     "upstream_down": "The server cannot be reached. Please try again later.",
     "upstream_slow": "The server did not answer in time. Please try again later.",
     "upstream_garbage": "The server's answer makes no sense.",
+    "websocket": "WebSockets do not go this way.",
     "loop": "This request goes round in circles.",
     "forbidden": "You may not send anything here.",
     "internal": "Something went wrong.",

@@ -10,8 +10,9 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -21,7 +22,8 @@ from fedi_safety.config.upstream import GateUpstream
 from fedi_safety.core.ledger.uploads import NOT_FOUND, Move, UploadState
 from fedi_safety.gate import responses
 from fedi_safety.gate.admission import Admission, Caller, block, parse
-from fedi_safety.gate.answering import BODY_SHARE, Answering, Taken, new_id, since
+from fedi_safety.gate.answering import BODY_SHARE, Answering, Taken, may_be_judged, new_id, since
+from fedi_safety.gate.memory import Holding
 from fedi_safety.gate.parts import Parts
 from fedi_safety.gate.proxy.forwarding import Head, Reply, Upstream, UpstreamError, head_of
 from fedi_safety.gate.proxy.kinds import KINDS, Shape
@@ -37,6 +39,7 @@ from fedi_safety.judging.types import Answer, Unjudged
 
 log = logging.getLogger(__name__)
 
+_SOON_S = 0.05
 _STATUS = {"upstream_down": 502, "upstream_garbage": 502, "upstream_slow": 504}
 
 
@@ -52,6 +55,7 @@ class _Exchange:
     caller: Caller = field(default_factory=lambda: Caller(""))
     begun: bool = False  # its answer
     waiting: list[str] = field(default_factory=list)  # uploads of it that are let in without a verdict
+    unseen: list[tuple[str, bytes]] = field(default_factory=list)  # of these, what may be found again by what it shows
 
 
 class UpstreamProxy:
@@ -105,6 +109,9 @@ class UpstreamProxy:
         request = exchange.request
         exchange.caller = self._let_in(request)
         exchange.head = head = head_of(request.scope)
+        if any(b"websocket" in value.lower() for value in head.values(b"upgrade")):
+            raise Refusal(501, "websocket", "WebSockets do not go this way", why="a WebSocket, which the web server is "
+                          "to send to the server itself", close=True)  # fmt: skip
         if not self._may_have_files(head):
             return await self._pass(exchange, send)
         return await self._judge(exchange, send)
@@ -150,7 +157,11 @@ class UpstreamProxy:
             reply = await self._hand_on(exchange, package)
             del package  # nothing of it is needed for the answer, which may take long
         finally:
-            holding.let_go()
+            unseen, exchange.unseen = exchange.unseen, []
+            if unseen:  # it is let go of when these are hashed
+                self._parts.likenesses.begin(unseen, partial(_let_go, asyncio.get_running_loop(), holding))
+            else:
+                holding.let_go()
         return await self._answer(exchange, send, reply, "accepted")
 
     def _check_length(self, head: Head, header: MediaTypeHeader) -> None:
@@ -175,9 +186,13 @@ class UpstreamProxy:
             ]
             refused = [response for response in said if not response.accepted]
             self._tell(taken, answers, said)
-            exchange.waiting = [
-                upload.id for upload, response in zip(taken, said, strict=True) if response.accepted and response.owed
+            let_in = [
+                (upload, answer)
+                for upload, answer, response in zip(taken, answers, said, strict=True)
+                if response.accepted and response.owed
             ]
+            exchange.waiting = [upload.id for upload, _ in let_in]
+            exchange.unseen = [(up.id, up.body.data) for up, answer in let_in if up.anew and may_be_judged(answer)]
             if refused:
                 self._move(exchange, UploadState.REFUSED)
             return self._refusal(exchange, refused) if refused else None
@@ -201,7 +216,7 @@ class UpstreamProxy:
         return [
             Taken(
                 exchange.id if not n else new_id(), exchange.at, exchange.caller, turn, body, now,
-                now + gate.deadline_s, patience,
+                now + gate.deadline_s, patience, self._kind.reencodes,
             )
             for n, body in enumerate(package.files)
         ]  # fmt: skip
@@ -225,6 +240,7 @@ class UpstreamProxy:
 
     def _move(self, exchange: _Exchange, state: UploadState, outcome: str | None = None) -> None:
         """Note that nothing of a request was let in after all: the server did not take it."""
+        exchange.unseen = []
         self._parts.writer.enqueue_moves([Move(upload, state, outcome) for upload in exchange.waiting])
 
     def _shape(self, exchange: _Exchange) -> Shape:
@@ -239,28 +255,23 @@ class UpstreamProxy:
     async def _pass(self, exchange: _Exchange, send: Send) -> Response | None:
         """Hand a request on as it comes; where its client goes away, nobody waits for the answer."""
         head, request = exchange.head, exchange.request
-        whole = asyncio.Event()
+        leaving = _Leaving(request)
 
         async def coming() -> AsyncIterator[bytes]:
             async for piece in pieces(request):
                 yield piece
-            whole.set()
+            leaving.watch()
 
         if not head.has_body:
-            whole.set()
-        asking = asyncio.ensure_future(self._upstream.send(head, coming() if head.has_body else None))
-        leaving = asyncio.ensure_future(_left_after(whole, request))
+            leaving.watch()
         try:
-            either: list[asyncio.Future[Any]] = [asking, leaving]
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not asking.done():
-                return self._gone(exchange)
-            reply = asking.result()
+            reply = await self._upstream.send(head, coming() if head.has_body else None)
+        except asyncio.CancelledError:
+            if not leaving.left:
+                raise
+            return self._gone(exchange)
         finally:
-            for task in (asking, leaving):
-                if not task.done():
-                    task.cancel()
-            await asyncio.gather(asking, leaving, return_exceptions=True)
+            leaving.over()
         return await self._answer(exchange, send, reply, "passed")
 
     async def _hand_on(self, exchange: _Exchange, package: Package) -> Reply:
@@ -282,13 +293,15 @@ class UpstreamProxy:
         exchange.begun = True
         try:
             await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
-            async for piece in reply.pieces():
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            more = True
+            while more:
+                piece = await reply.piece()
+                more = bool(piece) and not reply.whole
+                await send({"type": "http.response.body", "body": piece, "more_body": more})
         except RuntimeError:  # its length is not what it says: the connection is closed, as the server's was
             self._note(exchange, "upstream_garbage", "its answer is not as long as it says")
         finally:
-            await reply.close()
+            reply.close()
         return None
 
     # --- what went wrong
@@ -323,9 +336,44 @@ class UpstreamProxy:
         self._parts.metrics.upstream_requests.labels(self.name, outcome).inc()
 
 
-async def _left_after(whole: asyncio.Event, request: Request) -> None:
-    await whole.wait()
-    await left(request)
+def _let_go(loop: asyncio.AbstractEventLoop, holding: Holding) -> None:
+    with suppress(RuntimeError):  # the loop has ended
+        loop.call_soon_threadsafe(holding.let_go)
+
+
+class _Leaving:
+    """Cancels the task that made it when a client goes away which waits for an answer, from a moment on."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._task = asyncio.current_task()
+        self._timer: asyncio.TimerHandle | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._over = False
+        self.left = False
+
+    def watch(self) -> None:
+        """Begin, soon: its request is whole. Most answers are there before."""
+        self._timer = asyncio.get_running_loop().call_later(_SOON_S, self._watch)
+
+    def _watch(self) -> None:
+        self._watching = asyncio.get_running_loop().create_task(left(self._request))
+        self._watching.add_done_callback(self._gone)
+
+    def _gone(self, watching: asyncio.Task[None]) -> None:
+        if not (self._over or watching.cancelled()) and self._task is not None:
+            self.left = True
+            self._task.cancel()
+
+    def over(self) -> None:
+        """End it; whoever leaves from now on is not looked for."""
+        self._over = True
+        if self.left and self._task is not None:
+            self._task.uncancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
 
 
 def _is_picture(types: Sequence[bytes]) -> bool:

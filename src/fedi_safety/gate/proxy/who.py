@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from fedi_safety.core.sightings import Certainty, Sighting, SightingKind, SightingWay
-from fedi_safety.gate.proxy.forwarding import Head, Headers, Upstream, UpstreamError
+from fedi_safety.gate.proxy.connections import Headers
+from fedi_safety.gate.proxy.forwarding import Head, Upstream, UpstreamError
 from fedi_safety.gate.proxy.kinds import Who
 from fedi_safety.gate.responses import Refusal
 
@@ -69,7 +70,7 @@ async def _ask(upstream: Upstream, asked: Head, body: bytes) -> Any:
             if len(found) > _ANSWER_BYTES:
                 raise UpstreamError("upstream_garbage", "its answer is too long")
     finally:
-        await reply.close()
+        reply.close()
     if reply.status != 200:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Parsers of forms that servers of the fediverse have: Rack's, PHP's, and two of Node's, each in a process of its own.
+"""Parsers of forms that servers of the fediverse have: of Rack, PHP, Go, werkzeug and Node (two), a process each.
 
 `./dev test --servers form-parsers` installs them. A form is hostile where one of them finds a file that ours does not.
 """
@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import http.client
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -18,11 +20,15 @@ from pathlib import Path
 from typing import Protocol
 
 from support import needs
-from support.servers import debian, npm
+from support.servers import debian, npm, venvs
 from support.servers.sshd import free_port
 
 _HERE = Path(__file__).parent
 _NODE = {"busboy": "1.6.0", "@fastify/busboy": "3.2.0"}
+_PYTHON = {"werkzeug": "3.1.3"}
+_VENV = debian.CACHE / f"form-parsers-{'-'.join(_PYTHON.values())}"
+_GO = _HERE / "form.go"
+_GO_BUILT = debian.CACHE / f"form-parsers-go-{hashlib.sha256(_GO.read_bytes()).hexdigest()[:12]}"
 _COMMAND = "./dev test --servers form-parsers"
 _READY_S = 60
 _LIMITS = ("post_max_size=256M", "upload_max_filesize=256M", "max_file_uploads=1000", "memory_limit=1G")
@@ -30,15 +36,26 @@ _LIMITS = ("post_max_size=256M", "upload_max_filesize=256M", "max_file_uploads=1
 
 def check() -> bool:
     """Whether they are installed; raises Unready if they cannot be."""
-    there = [debian.check(("php",), "php-cli"), debian.check(("ruby",), "ruby-rack"), npm.check("form-parsers", _NODE)]
-    return all(there)
+    there = [
+        debian.check(("php",), "php-cli"),
+        debian.check(("ruby",), "ruby-rack"),
+        debian.check(("go",), "golang-go"),
+        npm.check("form-parsers", _NODE),
+    ]
+    return all(there) and venvs.check(_VENV) and _GO_BUILT.exists()
 
 
 def build(say: Callable[[str], None]) -> None:
     """Install them."""
     debian.need(("php",), "php-cli", say)
     debian.need(("ruby",), "ruby-rack", say)
+    debian.need(("go",), "golang-go", say)
     npm.build("form-parsers", _NODE, say)
+    venvs.build(_VENV, [f"{name}=={version}" for name, version in _PYTHON.items()])
+    if not _GO_BUILT.exists():
+        made = _GO_BUILT.with_suffix(f".{os.getpid()}")
+        debian.run([str(debian.path_of("go")), "build", "-o", str(made), str(_GO)], "go build")
+        made.rename(_GO_BUILT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +149,8 @@ def form_parsers() -> Iterator[dict[str, FormParser]]:
             "php": php,
             "busboy": piped(node, str(_HERE / "busboy.cjs"), "busboy"),
             "fastify": piped(node, str(_HERE / "busboy.cjs"), "fastify"),
+            "go": piped(str(_GO_BUILT)),
+            "werkzeug": piped(str(_VENV / "bin/python"), str(_HERE / "flask_form.py")),
         }
 
 
