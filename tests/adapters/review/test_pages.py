@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from fedi_safety.review.app import HEADERS
 from fedi_safety.review.pages import RULES
 from fedi_safety.review.templating import environment, plain, short
 from fedi_safety.review.words import preferred, sentences
+from support.review_markup import read
 from support.reviewing import CIRCLE, SQUARE, form_of, reviewing, send
 
 HOSTILE = (
@@ -28,46 +28,7 @@ HOSTILE = (
     "x" * 200 + " the end",
     "=cmd|' /C calc'!A0",
 )
-VOID = {"meta", "link", "input", "br"}
 MOST_BYTES = 60_000
-
-
-class Markup(HTMLParser):
-    """Reads a page as a browser does and notes what it must not have."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.problems: list[str] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        if tag in ("img", "picture", "video", "audio", "iframe", "object", "embed", "style", "image", "source"):
-            self.problems.append(f"<{tag}>")
-        if tag == "script" and not (given.get("src") or "").startswith("/review/"):
-            self.problems.append("a script in the page")
-        for name, value in attrs:
-            if name.startswith("on") or name == "style":
-                self.problems.append(f"{name} of <{tag}>")
-            if name in ("href", "src", "action") and not (value or "").startswith(("/review/", "#")):
-                self.problems.append(f"{name} {value!r}")
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self.open or self.open.pop() != tag:
-            self.problems.append(f"</{tag}> closes something else")
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-def read(page: str) -> Markup:
-    found = Markup()
-    found.feed(page)
-    assert (found.problems, found.open) == ([], [])
-    return found
 
 
 def test_what_others_wrote_shows_as_text_on_every_page(tmp_path: Path) -> None:
