@@ -45,7 +45,7 @@ from support.reviewing import Reviewing
 RED, BLUE, LISTED = "red circle", "blue square in two frames", "known drawing"
 OTHER = "s3://media.example/drawings"
 _DETECTORS = {"shapes": "stand-in 1, weights 0123abcd", "colours": "stand-in 3"}
-_MARK = Match("drawings.example", "entry 4711", 6, "mirrored")
+_MARK = Match("drawings.example", "4711", 6, "mirrored")
 _PEOPLE = ("https://far.example/users/painter", "https://near.example/users/collector", "@sketch@old.example")
 _PLANNED, _REVIEW, _CLEAR = 9, 7, 24
 
@@ -86,7 +86,7 @@ def judged(key: str, verdict: Verdict, rule: str, value: float) -> Judged:
         "shapes.circle": Signal(value * 0.9),
         "shapes.blue": Signal(0.02),
     }
-    face = Finding("CIRCLE", 0.8, 0.1, 0.1, 0.5, 0.5, 212, {"round": 0.31}, signals={"shapes.circle": value * 0.9})
+    face = Finding("CIRCLE", 0.8, 0.1, 0.1, 0.5, 0.5, 212, {}, signals={"shapes.circle": value * 0.9})
     found = Explanation(
         (Look(0, 0, "", 640, 480),), (Found(("shapes", "colours"), 0, face),), (LeftOut("clip", "was not asked"),)
     )

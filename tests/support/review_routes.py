@@ -29,6 +29,7 @@ _MOST_PAGES = 300
 class Form:
     """A form as it stands on a page: what it sends if nobody puts anything in. `choices` are of its lists."""
 
+    place: str  # the address of the page
     method: str
     action: str
     fields: Mapping[str, str]
@@ -44,8 +45,10 @@ class Form:
 class Reader(HTMLParser):
     """Reads a page's links and forms."""
 
-    def __init__(self, page: str) -> None:
+    def __init__(self, place: str, page: str) -> None:
+        """Read a page that was at this address."""
         super().__init__()
+        self._place = place
         self.links: list[str] = []
         self.forms: list[Form] = []
         self._form: tuple[str, str, dict[str, str], dict[str, tuple[str, ...]]] | None = None
@@ -72,7 +75,7 @@ class Reader(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "form" and self._form is not None:
-            self.forms.append(Form(*self._form))
+            self.forms.append(Form(self._place, *self._form))
             self._form = None
 
 
@@ -122,7 +125,7 @@ def crawl(browser: Any) -> Found:
         found.places.setdefault(rule, []).append(address)
         further = [answer.headers["location"]] if answer.status_code == 303 else []
         if answer.headers.get("content-type", "").startswith("text/html"):
-            page = Reader(answer.text)
+            page = Reader(address, answer.text)
             further += page.links
             for form in page.forms:
                 if form.method == "GET":
