@@ -225,6 +225,7 @@ class _Door:
             return _refusal(visit, refused)
         except FediSafetyError as error:
             log.warning("the review pages: %s", error.line())
+            visit.query = {}  # by which a page would ask the ledger again
             return visit.page("error.html", 409 if error.exit_code == 2 else 503, title=visit.say("It was not done"),
                               cause=error.line(), way="")  # fmt: skip
         except Exception:
@@ -291,6 +292,7 @@ def _host_name(host: str) -> str:
 
 
 def _refusal(visit: Visit, refused: Refused) -> Response:
+    visit.query = {}
     response = visit.page(
         "error.html", refused.status, title=visit.say(refused.title), cause=visit.say(refused.cause), way=refused.way
     )
