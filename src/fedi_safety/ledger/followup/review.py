@@ -116,7 +116,8 @@ def _entry(row: Row[*tuple[Any, ...]], confirmed: set[bytes], waiting: dict[byte
     had = row._mapping
     return Queued(
         row.place, row.sha256, row.url, codec.key_text(row.key), row.media_type,
-        tuple(codec.rule_names(row.reasons)), row.at, None if had.get("act") is None else ActKind(had["act"]), had.get("error"),
+        tuple(codec.rule_names(row.reasons)), row.at,
+        None if had.get("act") is None else ActKind(had["act"]), had.get("error"),
         row.sha256 in confirmed, waiting.get(row.sha256),
     )  # fmt: skip
 
