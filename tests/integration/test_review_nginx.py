@@ -25,7 +25,7 @@ from support.servers.sshd import free_port
 DOCS = Path(__file__).parents[2] / "docs/review.md"
 LOCATION, PEOPLE = re.findall(r"```nginx\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
 NAME, PROXY = "safety.example", "127.0.0.9"
-BEHIND = {"names": [NAME], "trusted_proxies": [f"{PROXY}/32"]}
+BEHIND: dict[str, Any] = {"names": [NAME], "trusted_proxies": [f"{PROXY}/32"]}
 pytestmark = [pytest.mark.long, pytest.mark.needs("nginx")]
 
 

@@ -21,6 +21,8 @@ from fedi_safety.review.serving import PLACE
 
 BY_HAND = {"/login": "login", "/enter": "enter?key=none", "/prove": "prove"}
 """Pages that no link leads to: where somebody is sent to."""
+NO_PAGES: frozenset[str] = frozenset()
+"""Routes to which no link may lead, for what they give is no page and is given once."""
 _MOST = 3  # addresses of one route with the same names in the query, of which there may be as many as contents
 _MOST_PAGES = 300
 

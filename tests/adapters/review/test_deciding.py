@@ -306,14 +306,13 @@ def test_a_ledger_that_cannot_be_read_is_a_page_with_the_cause(
 ) -> None:
     with reviewing(tmp_path, TWO) as here:
         ada = here.signed_in("ada")
-        session = here.ledger.session
+        kept = here.ledger.session(digest_of(ada.cookies["fedi_safety_review"]))
 
         def broken() -> None:
             raise LedgerError("ledger.db", "the disk failed", "look at the disk")
 
         database = here.ledger.database  # type: ignore[attr-defined]
         monkeypatch.setattr(here.ledger, "session", lambda _digest: kept)
-        kept = session(digest_of(ada.cookies["fedi_safety_review"]))
         monkeypatch.setattr(database, "read", broken)
         answer = ada.get(f"/review/{place}")
         assert (answer.status_code, "the disk failed" in answer.text) == (503, True)
