@@ -59,6 +59,23 @@ def test_axe_finds_nothing_on_any_page_light_or_dark_small_or_large(here: Review
             assert found == Counter(), (scheme, size)
 
 
+def test_what_the_pages_forbid_is_blocked_and_told_or_no_test_would_see_it(here: Reviewing) -> None:
+    planted = """() => {
+      document.body.append(Object.assign(document.createElement("style"), {textContent: "body { color: red }"}));
+      document.body.append(Object.assign(document.createElement("script"), {textContent: "document.title = 'run'"}));
+      document.body.append(Object.assign(document.createElement("img"), {src: "/review/style.css"}));
+    }"""
+    with served(here) as root, chromium() as browser:
+        all_ = Watched(browser, here, "all")
+        all_.page.goto(f"{root}/audit")
+        assert all_.complaints == []
+        all_.page.evaluate(planted)
+        all_.page.wait_for_timeout(200)
+        told = " ".join(all_.complaints)
+        assert all(f"violated: {each}" in told for each in ("style-src-elem", "script-src-elem", "img-src")), told
+        assert all_.page.title() != "run"
+
+
 def test_no_page_moves_by_itself_and_where_less_movement_is_asked_for_nothing_does(here: Reviewing) -> None:
     moving = """() => [...document.querySelectorAll("*")].filter((each) => {
       const style = getComputedStyle(each);
