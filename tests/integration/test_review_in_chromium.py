@@ -4,54 +4,20 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.ledger.review import DecisionState, QueueKind
-from fedi_safety.gate import edge
 from fedi_safety.review.people import People
-from fedi_safety.review.serving import OwnServer
-from support.reviewing import PASSWORD, Reviewing, reviewing
+from support.review_browser import Watched, served
+from support.reviewing import PASSWORD, reviewing
 from support.servers.chromium import chromium
 
 OBJECTS = 20
 MOST_S = 60.0
 PLACES = ("queue/review", "queue/planned", "queue/failed", "decisions", "breaker", "sealed", "audit", "nothing")
-
-
-@contextmanager
-def served(here: Reviewing) -> Iterator[str]:
-    """The pages at an address of their own, and their decisions carried out."""
-    here.pages.carrier.start()
-    with edge.bind("127.0.0.1", 0) as listener:
-        server = OwnServer(here.pages, listener)
-        server.start()
-        try:
-            yield f"{edge.shown(listener)}/review"
-        finally:
-            server.stop()
-
-
-class Watched:
-    """A page of a browser, what it asked for, and what it complained of."""
-
-    def __init__(self, browser: Any, **how: Any) -> None:
-        self.page = browser.page.context.browser.new_context(**how).new_page()
-        self.kinds: set[str] = set()
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.kinds.add(request.resource_type))
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-    @property
-    def wide(self) -> int:
-        """By how much something sticks out of the page."""
-        return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
 @pytest.mark.long

@@ -26,6 +26,7 @@ SERVERS = {
     "minisign": "minisign, for signatures of shared lists",
     "systemd": "systemd-analyze, for the unit",
     "chromium": "Chromium, and what it shows of files",
+    "axe": "axe-core from npm, which finds what keeps people out of a page",
     "debian": "a clean Debian, for the container's recipe",
     "trixie": "a Debian 13, for its Python 3.13 and its docker compose",
     "docker": "a dockerd, for the images and compose files",

@@ -63,6 +63,10 @@ SOAKS = {
         "1,000 rounds of uploads among workers that misbehave",
         ("tests/adapters/gate/test_worker_queue.py", "-k", "whatever_workers_do"),
     ),
+    "review-fuzz": Soak(
+        "8,000 requests, well and badly formed, at every route of the review pages",
+        ("tests/integration/test_review_fuzz.py",),
+    ),
     "seal": Soak(
         "acts that seal, killed 1,000 times between any two of their steps",
         ("tests/invariants/test_i3_sealed_before_removed.py", "-k", "killed"),

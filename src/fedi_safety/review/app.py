@@ -12,7 +12,7 @@ import hmac
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,7 +43,7 @@ from fedi_safety.review.words import preferred
 log = logging.getLogger(__name__)
 
 _THREADS = 4
-_RULES_S = 15.0  # how old the counts of rules may be, which are read from many rows
+_COUNTED_S = 15.0  # how old counts may be that are made of many rows
 _MOST_FORM_BYTES = 64 << 10
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]/@\s]+)(?::[0-9]*)?")
 _OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -84,7 +84,7 @@ class Pages:
     threads: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(_THREADS, thread_name_prefix="review")
     )
-    _rules: dict[QueueKind, tuple[float, dict[str, int]]] = field(default_factory=dict)
+    _counts: dict[str, tuple[float, dict[str, int]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Settings, ledger: WholeLedger, people: People, clock: Clock) -> Pages:
@@ -98,12 +98,19 @@ class Pages:
 
     def rules_of(self, kind: QueueKind) -> dict[str, int]:
         """Return how many entries of a queue each rule has, as it was a few seconds ago."""
-        made_at, rules = self._rules.get(kind, (float("-inf"), {}))
+        return self._lately(f"rules {kind}", lambda: self.ledger.queue_rules(kind))
+
+    def waiting_plans(self) -> dict[str, int]:
+        """Return how many open plans each store has, by its URL, as it was a few seconds ago."""
+        return self._lately("plans", self.ledger.waiting_plans)
+
+    def _lately(self, what: str, count: Callable[[], dict[str, int]]) -> dict[str, int]:
+        made_at, counts = self._counts.get(what, (float("-inf"), {}))
         now = time.monotonic()
-        if now - made_at > _RULES_S:
-            rules = self.ledger.queue_rules(kind)
-            self._rules[kind] = now, rules
-        return rules
+        if now - made_at > _COUNTED_S:
+            counts = count()
+            self._counts[what] = now, counts
+        return counts
 
     def close(self) -> None:
         """End in order: the decision in hand is finished, the others wait in the ledger."""
@@ -225,6 +232,7 @@ class _Door:
             return _refusal(visit, refused)
         except FediSafetyError as error:
             log.warning("the review pages: %s", error.line())
+            visit.query = {}  # by which a page would ask the ledger again
             return visit.page("error.html", 409 if error.exit_code == 2 else 503, title=visit.say("It was not done"),
                               cause=error.line(), way="")  # fmt: skip
         except Exception:
@@ -291,6 +299,7 @@ def _host_name(host: str) -> str:
 
 
 def _refusal(visit: Visit, refused: Refused) -> Response:
+    visit.query = {}
     response = visit.page(
         "error.html", refused.status, title=visit.say(refused.title), cause=visit.say(refused.cause), way=refused.way
     )

@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from fedi_safety.core.errors import printable
 
@@ -16,11 +17,22 @@ if TYPE_CHECKING:
     from fedi_safety.review.visit import Visit
 
 _SHORT = 90
+_MOST = 400  # letters of what somebody else wrote, anywhere
 
 
 def plain(text: object) -> str:
     """Return what somebody else wrote as one line of text that shows as it is: no marks that turn or hide letters."""
     return printable(str(text)).encode("utf-8", "backslashreplace").decode()
+
+
+def _shown(value: Any) -> Any:
+    """Return what a template puts into a page: whatever is text is shown `plain`, and not for pages on end."""
+    return short(value, _MOST) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def exact(value: object) -> Markup:
+    """Return what a form sends back as it is: for the values of fields and choices, which nobody reads."""
+    return escape(value)
 
 
 def short(text: object, most: int = _SHORT) -> str:
@@ -51,13 +63,15 @@ def environment() -> Environment:
         loader=PackageLoader("fedi_safety.review", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
     )
     made.filters.update(
-        plain=plain, line=plain, short=short, moment=moment, machine_time=machine_time, percent=percent, hex=bytes.hex
-    )
+        plain=plain, line=plain, exact=exact, short=short, moment=moment, machine_time=machine_time, percent=percent,
+        hex=bytes.hex,
+    )  # fmt: skip
     return made
 
 

@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 
 from fedi_safety.core.enums import PlanState, Verdict
+from fedi_safety.core.errors import LedgerError
 from fedi_safety.core.ledger.records import Filters
 from fedi_safety.core.ledger.review import DecisionKind, DecisionState, QueueFilter, QueueKind
+from fedi_safety.core.types import Outcome
+from fedi_safety.review.app import HEADERS
 from fedi_safety.review.carrying import LAPSE_S
+from fedi_safety.review.sessions import digest_of
 from support.fakes import FakeClock
 from support.reviewing import CIRCLE, SQUARE, Reviewing, form_of, reviewing, send
 
@@ -261,6 +265,60 @@ def test_a_store_that_is_not_there_fails_the_decision_and_nothing_else(tmp_path:
         states = {row.key: row.act_state for row in here.ledger.list_objects(Filters(store=here.store))}
         assert states == {"one.png": PlanState.PLANNED}, "its plan waits"
         assert here.ledger.verify().problem is None
+
+
+def test_an_object_that_is_gone_meanwhile_is_not_removed_and_the_decision_says_so(tmp_path: Path) -> None:
+    with reviewing(tmp_path, TWO) as here:
+        here.put("another.png", Verdict.CLEAR)  # an empty directory would prove nothing
+        sha256 = here.put("one.png", Verdict.BLOCK)
+        decide(here, here.signed_in("ada"), sha256, "remove")
+        (here.folder / "one.png").unlink()
+        assert here.pages.carrier.carry_due() == 1
+        (made,) = here.ledger.decisions(sha256=sha256)
+        assert (made.state, made.detail) == (DecisionState.DONE, "one.png: gone")
+        assert here.ledger.queue_counts()[QueueKind.PLANNED] == 0
+        assert here.ledger.verify().problem is None
+
+
+def test_a_plan_that_was_carried_out_meanwhile_is_not_carried_out_again(tmp_path: Path) -> None:
+    with reviewing(tmp_path, TWO) as here:
+        sha256 = here.put("one.png", Verdict.BLOCK)
+        ada = here.signed_in("ada")
+        decide(here, ada, sha256, "remove")
+        page = page_of(here, ada, sha256)
+        run = here.ledger.begin_run("apply", here.store, {})
+        started = here.ledger.start(run, list(here.ledger.open_plans(here.store)))
+        here.ledger.close(run, [Outcome(plan, PlanState.DONE) for plan in started])
+        here.ledger.end_run(run, "done", {})
+        kept = (here.folder / "one.png").read_bytes()
+        assert here.pages.carrier.carry_due() == 1
+        (made,) = here.ledger.decisions(sha256=sha256)
+        assert (made.state, made.detail) == (DecisionState.FAILED, "nothing was planned for it any more")
+        assert (here.folder / "one.png").read_bytes() == kept, "nor is what lies in its place now"
+        assert "Remove it" not in page_of(here, ada, sha256)
+        late = send(ada, "undo", form_of(page, "undo"))
+        assert (late.status_code, "too late to undo" in late.text) == (409, True)
+
+
+@pytest.mark.parametrize("place", ["queue/planned?done=x", "object/" + "0" * 64 + "?done=x", "audit?done=x", "sealed"])
+def test_a_ledger_that_cannot_be_read_is_a_page_with_the_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    with reviewing(tmp_path, TWO) as here:
+        ada = here.signed_in("ada")
+        kept = here.ledger.session(digest_of(ada.cookies["fedi_safety_review"]))
+
+        def broken() -> None:
+            raise LedgerError("ledger.db", "the disk failed", "look at the disk")
+
+        database = here.ledger.database  # type: ignore[attr-defined]
+        monkeypatch.setattr(here.ledger, "session", lambda _digest: kept)
+        monkeypatch.setattr(database, "read", broken)
+        answer = ada.get(f"/review/{place}")
+        assert (answer.status_code, "the disk failed" in answer.text) == (503, True)
+        assert answer.headers["content-security-policy"] == HEADERS["Content-Security-Policy"]
+        monkeypatch.undo()
+        assert ada.get(f"/review/{place.partition('?')[0]}").status_code in (200, 404)
 
 
 @pytest.mark.parametrize("field", ["sha256", "decision", "seen_at"])

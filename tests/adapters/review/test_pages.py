@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
+from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from jinja2.ext import extract_from_ast
@@ -18,6 +19,8 @@ from fedi_safety.review.app import HEADERS
 from fedi_safety.review.pages import RULES
 from fedi_safety.review.templating import environment, plain, short
 from fedi_safety.review.words import preferred, sentences
+from support.review_filled import fill
+from support.review_markup import read
 from support.reviewing import CIRCLE, SQUARE, form_of, reviewing, send
 
 HOSTILE = (
@@ -28,46 +31,7 @@ HOSTILE = (
     "x" * 200 + " the end",
     "=cmd|' /C calc'!A0",
 )
-VOID = {"meta", "link", "input", "br"}
 MOST_BYTES = 60_000
-
-
-class Markup(HTMLParser):
-    """Reads a page as a browser does and notes what it must not have."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.problems: list[str] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        if tag in ("img", "picture", "video", "audio", "iframe", "object", "embed", "style", "image", "source"):
-            self.problems.append(f"<{tag}>")
-        if tag == "script" and not (given.get("src") or "").startswith("/review/"):
-            self.problems.append("a script in the page")
-        for name, value in attrs:
-            if name.startswith("on") or name == "style":
-                self.problems.append(f"{name} of <{tag}>")
-            if name in ("href", "src", "action") and not (value or "").startswith(("/review/", "#")):
-                self.problems.append(f"{name} {value!r}")
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self.open or self.open.pop() != tag:
-            self.problems.append(f"</{tag}> closes something else")
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-def read(page: str) -> Markup:
-    found = Markup()
-    found.feed(page)
-    assert (found.problems, found.open) == ([], [])
-    return found
 
 
 def test_what_others_wrote_shows_as_text_on_every_page(tmp_path: Path) -> None:
@@ -146,6 +110,45 @@ def test_the_queue_is_found_by_index_and_stops_after_its_page(tmp_path: Path) ->
                     plan = [row[3] for row in connection.execute(text(f"EXPLAIN QUERY PLAN {words}"))]
                     assert not [step for step in plan if step.startswith("SCAN")], plan
                     assert not [step for step in plan if "TEMP B-TREE" in step], plan
+
+
+@pytest.mark.parametrize(
+    "narrowed", [{"rule": SQUARE}, {"since": "1d"}, {"store": "here"}, {"store": "file:///nowhere"}]
+)
+def test_a_page_of_a_narrowed_queue_reads_so_far_and_the_next_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, narrowed: dict[str, str]
+) -> None:
+    monkeypatch.setattr("fedi_safety.ledger.followup.review._MOST_ROWS", 4)
+    with reviewing(tmp_path) as here:
+        put = [here.put(f"{n}.png", Verdict.REVIEW, SQUARE if n == 1 else CIRCLE).hex() for n in range(10)]
+        wanted = narrowed if narrowed.get("store") != "here" else {"store": here.store}
+        viewer = here.signed_in("viewer")
+        place, seen, pages = "/review/queue/review?" + urlencode(wanted), [], 0
+        while True:
+            page = viewer.get(place).text
+            seen += re.findall(r'class="entry" href="/review/object/([0-9a-f]{64})', page)
+            pages += 1
+            further = re.search(r'href="([^"]*before=\d+[^"]*)"', page)
+            if further is None:
+                break
+            place = unescape(further[1])
+        assert seen == ([put[1]] if "rule" in narrowed else [] if "nowhere" in str(narrowed) else put[::-1])
+        assert pages == 3, "four rows, four, and two"
+
+
+def test_sealed_copies_are_shown_a_page_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedi_safety.review.pages.sealed.SHOWN", 2)
+    with reviewing(tmp_path) as here:
+        fill(here)
+        viewer = here.signed_in("viewer")
+        first = viewer.get("/review/sealed").text
+        older = re.search(r'href="(/review/sealed\?before=\d+)"', first)
+        assert older is not None
+        second = viewer.get(older[1]).text
+        copies = [re.findall(r'class="key">([^<]+)<', page) for page in (first, second)]
+        assert [len(page) for page in copies] == [2, 1]
+        assert len({*copies[0], *copies[1]}) == 3
+        assert "before=" not in second
 
 
 def test_the_chain_is_shown_by_the_page_filtered_and_as_a_file(tmp_path: Path) -> None:

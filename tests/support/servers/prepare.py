@@ -13,6 +13,7 @@ from functools import partial
 
 from support import needs
 from support.servers import (
+    axe,
     clients,
     debian,
     disk,
@@ -58,6 +59,7 @@ STEPS = {
         _package("minisign", "minisign", "minisign"),
         _package("systemd", "systemd", "systemd-analyze"),
         _package("chromium", "chromium", "chromium"),
+        Step("axe", axe.check, axe.build),
         Step("mastodon-mock", mastodon_mock.check, mastodon_mock.build),
         Step("misskey-js", misskey_types.check, misskey_types.build),
         Step("clients", clients.check, clients.build),

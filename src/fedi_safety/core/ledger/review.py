@@ -13,7 +13,6 @@ from typing import Protocol
 
 from fedi_safety.core.enums import ActKind
 from fedi_safety.core.ledger.records import PastEvent
-from fedi_safety.core.types import RuleHit
 
 
 class DecisionKind(StrEnum):
@@ -61,7 +60,7 @@ class QueueKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """One entry of a queue: a content, the object by which it is shown, and why it is there.
+    """One entry of a queue: a content, the object by which it is shown, and the rules that hold for it.
 
     `place` is where it stands in its queue, the newest highest.
     """
@@ -71,17 +70,12 @@ class Queued:
     store: str
     key: str
     media_type: str
-    reasons: tuple[RuleHit, ...]
+    rules: tuple[str, ...]
     at: float | None
     act: ActKind | None = None
     error: str | None = None
     confirmed: bool = False
     decision: Decision | None = None  # that is not carried out yet
-
-    @property
-    def rules(self) -> tuple[str, ...]:
-        """Return the rules that hold for it."""
-        return tuple(hit.rule for hit in self.reasons)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,14 @@ class SealReader(Protocol):
         """Return sealed copies, oldest first: of a content, or all; in these states, or in any."""
         ...
 
+    def seal_page(self, *, before: int | None = None, limit: int = 50) -> list[Seal]:
+        """Return the copies that lie in a vault, newest first, from the one before that number on."""
+        ...
+
+    def seal_named(self, name: str) -> Seal | None:
+        """Return the copy with this file name; None where there is none."""
+        ...
+
 
 class SealKeeper(Protocol):
     """What only a person does about sealed copies. Each is one event in the chain."""

@@ -115,26 +115,37 @@ def _narrowed(query: Select[*tuple[Any, ...]], wanted: QueueFilter, before: int 
 def _entry(row: Row[*tuple[Any, ...]], confirmed: set[bytes], waiting: dict[bytes, Decision]) -> Queued:
     had = row._mapping
     return Queued(
-        row.place, row.sha256, row.url, codec.key_text(row.key), row.media_type, codec.reasons_from(row.reasons),
-        row.at, None if had.get("act") is None else ActKind(had["act"]), had.get("error"),
+        row.place, row.sha256, row.url, codec.key_text(row.key), row.media_type,
+        tuple(codec.rule_names(row.reasons)), row.at,
+        None if had.get("act") is None else ActKind(had["act"]), had.get("error"),
         row.sha256 in confirmed, waiting.get(row.sha256),
     )  # fmt: skip
 
 
 def queue(connection: Connection, wanted: QueueFilter, before: int | None, limit: int) -> QueuePage:
     """See `ReviewLedger.queue`."""
+    floor = _floor(connection, wanted, before)
+    here = [] if floor is None else [_place(wanted.kind) >= floor]
     if wanted.rule is None:
-        rows = connection.execute(_rows_of(wanted, before).limit(limit + 1)).all()
-        older = rows[limit - 1].place if len(rows) > limit else None
+        rows = connection.execute(_rows_of(wanted, before).where(*here).limit(limit + 1)).all()
+        older = rows[limit - 1].place if len(rows) > limit else floor
         rows = rows[:limit]
     else:
-        read = connection.execute(_rules_of(wanted, before).limit(_MOST_ROWS)).all()
+        read = connection.execute(_rules_of(wanted, before).where(*here)).all()
         places = [row.place for row in read if wanted.rule in codec.rule_names(row.reasons)]
-        older = places[limit - 1] if len(places) > limit else read[-1].place if len(read) == _MOST_ROWS else None
+        older = places[limit - 1] if len(places) > limit else floor
         rows = connection.execute(_rows_of(wanted, before).where(_place(wanted.kind).in_(places[:limit]))).all()
     sha256s = [row.sha256 for row in rows]
     confirmed, waiting = _confirmed(connection, sha256s), _waiting(connection, sha256s)
     return QueuePage(tuple(_entry(row, confirmed, waiting) for row in rows), older)
+
+
+def _floor(connection: Connection, wanted: QueueFilter, before: int | None) -> int | None:
+    """Return how far down one page of a queue that is narrowed looks; None where that is to its end."""
+    if wanted == QueueFilter(wanted.kind):
+        return None
+    every = _rules_of(QueueFilter(wanted.kind), before).with_only_columns(_place(wanted.kind))
+    return connection.execute(every.offset(_MOST_ROWS - 1).limit(1)).scalar()
 
 
 def queue_counts(connection: Connection) -> dict[QueueKind, int]:

@@ -220,6 +220,20 @@ class SealSide:
         with self.database.read() as connection:
             return listed(connection, sha256, states)
 
+    def seal_page(self, *, before: int | None = None, limit: int = 50) -> list[Seal]:
+        """Return the copies that lie in a vault, newest first, from the one before that number on."""
+        # By what it is not, which no index has: their order is that of their numbers, and a page of it is read.
+        query = _ROWS.where(_s.state.not_in((SealState.RESERVED.value, SealState.DESTROYED.value)))
+        query = query if before is None else query.where(_s.id < before)
+        with self.database.read() as connection:
+            return [_seal(row) for row in connection.execute(query.order_by(_s.id.desc()).limit(limit))]
+
+    def seal_named(self, name: str) -> Seal | None:
+        """Return the copy with this file name; None where there is none."""
+        with self.database.read() as connection:
+            row = connection.execute(_ROWS.where(_s.name == name)).one_or_none()
+            return None if row is None else _seal(row)
+
     def hold_seal(self, seal: Seal, reason: str) -> Seal:
         """Stop that a copy ends by itself."""
         with self.database.write() as connection:

@@ -23,7 +23,7 @@ class Held:
 def breakers(visit: Visit) -> Response:
     """Show every store's breaker."""
     ledger = visit.pages.ledger
-    waiting = ledger.waiting_plans()
+    waiting = visit.pages.waiting_plans()
     stores = [
         Held(url, ledger.breaker(url), ledger.action_breaker(url), waiting.get(url, 0)) for url in ledger.store_urls()
     ]

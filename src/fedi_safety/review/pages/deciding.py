@@ -113,7 +113,7 @@ def _entries(visit: Visit, wanted: QueueFilter) -> tuple[list[Queued], bool]:
     found: dict[bytes, Queued] = {}
     before: int | None = None
     while True:
-        page = visit.pages.ledger.queue(wanted, before=before, limit=MOST_AT_ONCE)
+        page = visit.pages.ledger.queue(wanted, before=before, limit=MOST_AT_ONCE + 1)
         for one in page.entries:
             if one.decision is None and one.sha256 not in found:
                 if len(found) == MOST_AT_ONCE:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from fedi_safety.core.sealing.copies import Seal, SealState
+from fedi_safety.review.pages.queues import number
 from fedi_safety.review.rules import Right, Rule
 from fedi_safety.review.visit import Refused, Visit
 
-_SHOWN = 200
+SHOWN = 40
 _LONGEST = 500  # letters of a reason
 
 
 def sealed(visit: Visit) -> Response:
-    """Show the copies that lie in a vault, the newest first."""
-    copies = visit.pages.ledger.seals(states=[SealState.SEALED, SealState.EXPIRING])[::-1]
-    return visit.page("sealed.html", copies=copies[:_SHOWN], more=max(0, len(copies) - _SHOWN))
+    """Show a page of the copies that lie in a vault, the newest first."""
+    before = number(visit.query.get("before"))
+    copies = visit.pages.ledger.seal_page(before=before, limit=SHOWN + 1)
+    older = copies[SHOWN - 1].id if len(copies) > SHOWN else None
+    return visit.page("sealed.html", copies=copies[:SHOWN], before=before, older=older)
 
 
 def hold(visit: Visit) -> Response:
@@ -34,10 +37,9 @@ def release(visit: Visit) -> Response:
 
 
 def _copy(visit: Visit) -> Seal:
-    name = visit.form.get("name", "")
-    for seal in visit.pages.ledger.seals(states=[SealState.SEALED]):
-        if seal.name == name:
-            return seal
+    seal = visit.pages.ledger.seal_named(visit.form.get("name", ""))
+    if seal is not None and seal.state is SealState.SEALED:
+        return seal
     raise Refused(404, "There is no such copy", "Its time may be over.", way="sealed")
 
 
