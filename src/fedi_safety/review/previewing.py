@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 _KEPT_S = 120.0  # for how long a count stands, while scans go on
 _MOST_KEPT, _MOST_WAITING = 16, 8
 _MODULE = "fedi_safety.review.preview_child"
+_GIVEN_UP = "nobody waits for this count any more"
 _ENDED = "the count ended without an answer; the log says more"
 
 
@@ -97,7 +98,7 @@ class Previews:
                 count.asked_by.discard(who)
             if not count.asked_by:
                 del self._waiting[text]
-                count.ended.set()
+                _end(count, self._clock.now(), error=_GIVEN_UP)
         if self._running is not None and self._running is not wanted:
             self._running.asked_by.discard(who)
             if not self._running.asked_by and self._child is not None:
@@ -166,6 +167,10 @@ class Previews:
                 child.kill()
         if thread is not None:
             thread.join()
+        with self._guard:
+            for count in self._waiting.values():
+                _end(count, self._clock.now(), error=_GIVEN_UP)
+            self._waiting.clear()
 
 
 def _note(count: Count, said: dict[str, Any]) -> None:
