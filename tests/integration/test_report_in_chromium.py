@@ -47,8 +47,9 @@ def test_hostile_names_are_text_and_nothing_is_run_or_fetched(tmp_path: Path) ->
     assert wide == 0, "nothing sticks out of the page"
 
 
-_SMALLEST = """() => Math.min(...[...document.querySelectorAll("svg text")].filter(text => text.getClientRects().length).map(
-  text => parseFloat(getComputedStyle(text).fontSize) * text.ownerSVGElement.clientWidth
+_SMALLEST = """() => Math.min(...[...document.querySelectorAll("svg text")]
+  .filter(text => text.getClientRects().length)
+  .map(text => parseFloat(getComputedStyle(text).fontSize) * text.ownerSVGElement.clientWidth
     / text.ownerSVGElement.viewBox.baseVal.width))"""
 
 

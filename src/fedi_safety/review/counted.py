@@ -96,7 +96,7 @@ class Counted:
         The same name always means the same figure. Of those that nobody asked for lately some are forgotten.
         """
         with self._guard:
-            figure: Figure[T] = self._figures.pop(name, None) or Figure(count, self._clock)
+            figure: Figure[T] = self._figures.pop(name) if name in self._figures else Figure(count, self._clock)
             self._figures[name] = figure
             while len(self._figures) > _MOST:
                 self._figures.popitem(last=False)
