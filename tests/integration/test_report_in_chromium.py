@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fedi_safety.core.ledger.history import Condemned
 from fedi_safety.core.ledger.records import Figures, StoreFigures
 from fedi_safety.core.sightings import Source, SourceKind
 from fedi_safety.reports.facts import Report
@@ -44,3 +45,30 @@ def test_hostile_names_are_text_and_nothing_is_run_or_fetched(tmp_path: Path) ->
     assert title == "fedi-safety report"
     assert (count, fill) == (2 * len(HOSTILE), "rgb(61, 120, 184)")
     assert wide == 0, "nothing sticks out of the page"
+
+
+_SMALLEST = """() => Math.min(...[...document.querySelectorAll("svg text")]
+  .filter(text => text.getClientRects().length)
+  .map(text => parseFloat(getComputedStyle(text).fontSize) * text.ownerSVGElement.clientWidth
+    / text.ownerSVGElement.viewBox.baseVal.width))"""
+
+
+@pytest.mark.needs("chromium")
+@pytest.mark.parametrize("width", [320, 390, 1000])
+def test_the_words_of_charts_can_be_read_on_a_phone_and_nothing_sticks_out(tmp_path: Path, width: int) -> None:
+    figures = Figures([StoreFigures("file:///srv/a", judged=7)], histograms={"face.minor": [10**6, *[3] * 19]})
+    figures.judged_by_day = {f"2027-01-{n:02}": 10**n for n in range(1, 7)}
+    figures.runs = [
+        {"id": 7, "kind": "scan", "store": "file:///srv/a" * 9, "dry_run": True, "started_at": 0.0, "status": "done",
+         "summary": {"listed": 1, "judged": 5}}
+    ]  # fmt: skip
+    hit = Condemned("file:///srv/a", "key " * 40, bytes(32), ("rule",), 1.8e9, None, "planned")
+    place = tmp_path / "report.html"
+    place.write_text(render(Report(figures, {}, 1.8e9, "1", condemned=[hit])))
+    with chromium() as browser:
+        page = browser.page.context.browser.new_page(viewport={"width": width, "height": 700})
+        page.goto(place.as_uri(), wait_until="load")
+        smallest = float(page.evaluate(_SMALLEST))
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert smallest >= 11.9
+    assert wide == 0

@@ -17,7 +17,10 @@ from support.servers.chromium import chromium
 
 OBJECTS = 20
 MOST_S = 60.0
-PLACES = ("queue/review", "queue/planned", "queue/failed", "decisions", "breaker", "sealed", "audit", "nothing")
+PLACES = (
+    *("queue/review", "queue/planned", "queue/failed", "decisions", "breaker", "sealed", "audit", "nothing"),
+    *("coverage", "sources", "policy", "lists"),
+)
 
 
 @pytest.mark.long
@@ -77,7 +80,7 @@ def test_every_page_fits_a_phone_in_both_languages_and_works_without_javascript(
                 assert phone.wide == 0, place
                 assert phone.page.locator("html").get_attribute("lang") == locale[:2]
             assert [said for said in phone.complaints if "404" not in said] == []
-            assert phone.kinds == {"document", "stylesheet", "script"}
+            assert phone.kinds <= {"document", "stylesheet", "script", "fetch"}
         here.pages.people = People.of_this_machine("me")
         plain = Watched(browser, java_script_enabled=False)
         page = plain.page
@@ -88,3 +91,67 @@ def test_every_page_fits_a_phone_in_both_languages_and_works_without_javascript(
         page.locator("section.notice button").first.click()
         assert [one.state for one in here.ledger.decisions()] == [DecisionState.UNDONE]
         assert plain.kinds == {"document", "stylesheet"}
+
+
+@pytest.mark.long
+@pytest.mark.needs("chromium")
+@pytest.mark.parametrize("script", [True, False], ids=["with JavaScript", "without"])
+def test_a_threshold_is_moved_and_what_would_change_is_shown(tmp_path: Path, script: bool) -> None:
+    with reviewing(tmp_path) as here, served(here) as root, chromium() as browser:
+        here.pages.settings = here.settings.model_copy(update={"policy": str(tmp_path / "mine.toml")})
+        (tmp_path / "mine.toml").write_text(
+            '[factors]\nred = ["pixels.red"]\n[[rules]]\nname = "red"\nwhen = { red = 0.5 }\nverdict = "block"\n'
+        )
+        for number in range(4):
+            here.put(f"{number}.png", Verdict.BLOCK, value=0.9 if number else 0.1)
+        here.pages.people = People.of_this_machine("me")
+        me = Watched(browser, java_script_enabled=script)
+        page = me.page
+        page.goto(f"{root}/enter?key={here.pages.people.key}")
+        page.locator("form button").click()
+        page.goto(f"{root}/policy")
+        field, slider = page.locator('input[name="t0.0"]'), page.locator("input[type=range]")
+        assert slider.is_visible() is script
+        shown = page.url
+        if script:
+            page.wait_for_selector("#would table", timeout=60_000)
+            slider.focus()
+            page.keyboard.press("End")
+            page.keyboard.press("ArrowLeft")
+            assert field.input_value() == "0.99"
+            page.wait_for_selector('#would [data-threshold="0.99"]', state="attached", timeout=60_000)
+            assert page.url == shown, "in place"
+        else:
+            field.fill("0.99")
+            page.get_by_role("button", name="See what would change").click()
+            until = time.monotonic() + 60
+            while not page.locator("#would table").count() and time.monotonic() < until:
+                page.get_by_role("link", name="Load again").click()
+        rows = [row.inner_text().split("\t") for row in page.locator("#would table").first.locator("tbody tr").all()]
+        assert ["condemned", "clear", "1"] in rows and ["–", "undecided", "3"] in rows, rows
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Save as a file").click()
+        assert "red = 0.99" in Path(download.value.path()).read_text()
+        assert me.complaints == []
+
+
+@pytest.mark.long
+@pytest.mark.needs("chromium")
+def test_older_entries_come_onto_the_same_page_and_the_first_of_them_has_the_focus(tmp_path: Path) -> None:
+    with reviewing(tmp_path) as here, served(here) as root, chromium() as browser:
+        for number in range(45):
+            here.put(f"{number}.png", Verdict.BLOCK)
+        here.pages.people = People.of_this_machine("me")
+        me = Watched(browser)
+        page = me.page
+        page.goto(f"{root}/enter?key={here.pages.people.key}")
+        page.locator("form button").click()
+        page.wait_for_url("**/queue/planned")
+        assert page.locator("a.entry").count() == 40
+        page.get_by_role("link", name="Older").click()
+        page.wait_for_function("document.querySelectorAll('a.entry').length === 45")
+        page.wait_for_function("document.activeElement.textContent.includes('4.png')")
+        assert page.get_by_role("link", name="Older").count() == 0
+        page.keyboard.press("j")
+        assert "3.png" in str(page.evaluate("document.activeElement.textContent"))
+        assert (me.complaints, page.url.endswith("/queue/planned")) == ([], True)

@@ -6,7 +6,7 @@ Opens no store and loads no network.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import TYPE_CHECKING
@@ -224,9 +224,32 @@ def preview_ledger(
     on_changes: Callable[[list[Change]], None] = lambda _changes: None,
 ) -> Preview:
     """Decide the whole ledger anew under a policy, with the detectors that are configured. Changes nothing."""
+    rejudge, pages = preview_pages(settings, policy, ledger)
+    return preview(rejudge, pages, on_changes)
+
+
+def preview_pages(settings: Settings, policy: Policy, ledger: LedgerReader) -> tuple[Rejudge, Iterator[ScorePage]]:
+    """Return the policy as it is in force with the configured detectors, and the pages of scores that it is for."""
     from fedi_safety.detectors import concept_source
 
     known = measurable(settings)
     source = concept_source(settings)
     rescorer = None if source is None else ConceptRescorer(source)
-    return preview(Rejudge(known.in_force(policy), known.signals), ledger.score_pages(rescorer=rescorer), on_changes)
+    return Rejudge(known.in_force(policy), known.signals), ledger.score_pages(rescorer=rescorer)
+
+
+def factor_values(
+    policy: Policy, factor: str, names: Sequence[str], values: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return what each content reaches of a factor: its highest signal, or what so many of them agree on.
+
+    NaN where none of its signals was measured, or too few for them to agree. `values` are (contents, names).
+    """
+    import numpy as np
+
+    signals = policy.factors.get(factor, ())
+    columns = [values[:, i] for i, name in enumerate(names) if name in signals]
+    agree = policy.agree.get(factor, 1)
+    measured = sum((~np.isnan(column)).astype(int) for column in columns) if columns else np.zeros(len(values), int)
+    reached = _highest(columns, agree, len(values)) if len(columns) >= agree else np.zeros(len(values))
+    return np.where(measured >= agree, reached, np.nan)

@@ -20,7 +20,7 @@ from fedi_safety.core.wording.hints import command, hint
 
 if TYPE_CHECKING:
     from fedi_safety.app.known.figures import ListFigures, SourceFigures
-    from fedi_safety.core.ledger.history import History
+    from fedi_safety.core.ledger.history import Condemned, History
     from fedi_safety.core.ledger.notices import ChannelFigures
     from fedi_safety.core.ledger.progress import Progress
     from fedi_safety.core.ledger.records import Figures, StoreActs, StoreFigures
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 SHOWN_SOURCES = 20
 """How many sources of a kind a report shows."""
+
+SHOWN_CONDEMNED = 50
+"""How many condemned objects a report shows."""
 
 _Z_95 = 1.959963984540054  # of the normal distribution, two-sided
 
@@ -66,6 +69,7 @@ class Report:
     lists: Sequence[ListFigures] = ()  # of known images
     list_sources: Sequence[SourceFigures] = ()  # where these are fetched from
     notices: Sequence[ChannelFigures] = ()  # how the telling goes
+    condemned: Sequence[Condemned] = ()  # the newest objects that stand condemned, removed ones as well
 
 
 def thresholds_of(policy: Policy) -> dict[str, tuple[Threshold, ...]]:

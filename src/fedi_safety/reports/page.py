@@ -1,6 +1,7 @@
 """The report as one HTML page that stands alone: no script, no network, no picture but plots drawn from numbers.
 
-Pure: a `Report` in, text out. The page is also well-formed XML, which makes a forgotten escape a failing test.
+Pure: a `Report` in, text out, by the templates that the review pages share. The page is also well-formed XML, which
+makes a forgotten escape a failing test.
 """
 
 from __future__ import annotations
@@ -10,28 +11,28 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 from fedi_safety.core.wording.hints import command
-from fedi_safety.reports import plots
+from fedi_safety.reports import cells, plots
 from fedi_safety.reports.facts import (
     actions_text,
     by_count,
     coverage_text,
     gaps_of,
     gate_rows,
-    list_cells,
     list_command,
     objects_text,
     percent,
-    source_cells,
     sources_command,
     sources_shown,
     warnings,
-    wilson,
 )
 from fedi_safety.reports.period import HEADINGS, day_cells, happened_rows, span_of
 from fedi_safety.reports.plots import Part, text
 from fedi_safety.reports.progress import counts_text, how_far, under_way_parts
-from fedi_safety.reports.style import STYLE
+from fedi_safety.reports.style import report_style
+from fedi_safety.reports.templating import english, environment, rendered
 
 if TYPE_CHECKING:
     from fedi_safety.core.ledger.records import StoreFigures
@@ -53,7 +54,8 @@ def render(report: Report) -> str:
         body.append(_gate(report.gate, report.made_at))
     if report.figures.stores:
         body += [_tiles(report), *(_store(report, i) for i in range(len(report.figures.stores)))]
-        body += [_sources(report), _lists(report), _days(report), _histograms(report), _runs(report)]
+        body += [_condemned(report), _sources(report), _lists(report), _days(report), _histograms(report)]
+        body.append(_runs(report))
     elif report.gate is None:
         body.append("<section><p>The ledger is empty: nothing was scanned yet. Begin with <code>")
         body.append(f"{text(command('scan STORE --dry-run'))}</code>.</p></section>")
@@ -66,29 +68,23 @@ def render(report: Report) -> str:
 
 def page(title: str, body: Sequence[str]) -> str:
     """Return a page that stands alone, of ready markup; empty parts are left out."""
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/>'
-        f'<meta http-equiv="Content-Security-Policy" content="{text(_CSP)}"/>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"/>'
-        '<meta name="robots" content="noindex"/><meta name="referrer" content="no-referrer"/>'
-        f"<title>{text(title)}</title><style>{STYLE}</style></head>\n<body>\n"
-        + "\n".join(part for part in body if part)
-        + "\n</body></html>\n"
-    )
+    parts = [Markup(part) for part in body if part]
+    return rendered("page.html", title=title, policy=_CSP, style=Markup(report_style()), body=parts)
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:
-    """Return a table of ready markup. A heading that ends in `#` stands over numbers."""
-    kinds = ["n" if heading.endswith("#") else "t" for heading in headings]
-    names = [heading.removesuffix("#") for heading in headings]
-    head = "".join(f'<th scope="col" class="{k}">{text(h)}</th>' for h, k in zip(names, kinds, strict=True))
-    lines = [
-        "<tr>" + "".join(f'<td class="{k}">{cell}</td>' for cell, k in zip(row, kinds, strict=True)) + "</tr>"
-        for row in rows
-    ]
-    said = f"<caption>{text(caption)}</caption>" if caption else ""
-    body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
-    return f'<div class="scroll"><table>{said}{body}</table></div>'
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "", *, stack: bool = False) -> str:
+    """Return a table of ready markup. A heading that ends in `#` stands over numbers.
+
+    With `stack` its rows become cards on a phone; without it scrolls where it is too wide.
+    """
+    made = _macro("table", headings, [[Markup(cell) for cell in row] for row in rows], caption, stack=stack)
+    return made if stack else f'<div class="scroll">{made}</div>'
+
+
+def _macro(name: str, *values: Any, **named: Any) -> str:
+    """Return a part that the review pages have as well, in English."""
+    part = getattr(environment().get_template("figures.html").module, name)
+    return str(part(*values, **named))
 
 
 def _header(report: Report, title: str) -> str:
@@ -127,7 +123,9 @@ def _period(report: Report) -> str:
         return ""
     rows = [[text(name), f"{count:,}", text(note)] for name, count, note in happened_rows(report.history)]
     days = [[text(cell) for cell in day_cells(day, of_day)] for day, of_day in report.history.days.items()]
-    by_day = f"<h3>Day by day</h3>{table([HEADINGS[0], *(f'{h}#' for h in HEADINGS[1:])], days)}" if days else ""
+    by_day = (
+        f"<h3>Day by day</h3>{table([HEADINGS[0], *(f'{h}#' for h in HEADINGS[1:])], days, stack=True)}" if days else ""
+    )
     span = f'<p class="dim">{text(span_of(report.history, report.made_at))}</p>'
     return f"<section><h2>What happened</h2>{span}{table(('what', 'count#', ''), rows)}{by_day}</section>"
 
@@ -153,7 +151,7 @@ def _tiles(report: Report) -> str:
         ("removed", f"{sum(s.removed for s in stores):,}"),
         ("dismissed contents", f"{report.figures.dismissed:,}"),
     ]
-    return '<dl class="tiles">' + "".join(f"<div><dt>{k}</dt><dd>{v}</dd></div>" for k, v in tiles) + "</dl>"
+    return _macro("tiles", tiles)
 
 
 def _store(report: Report, index: int) -> str:
@@ -176,11 +174,7 @@ def _coverage(report: Report, store: StoreFigures, name: str) -> str:
     parts = [Part("judged", store.judged, "clear"), *(Part(reason, count, "gap") for reason, count in gaps)]
     parts += [Part(f"{reason} (no media)", count, "skipped") for reason, count in skipped]
     plot = plots.stacked_bar(name, f"Coverage of {store.store}", coverage_text(store), parts)
-    rows = [
-        [_key(p.style, p.name), f"{p.count:,}", _share(p.count, store.media) if p.style != "skipped" else "-"]
-        for p in parts
-    ]
-    listed = table(("state", "objects#", "of media#"), rows)
+    listed = _macro("parts_table", parts, store.media, ("state", "objects", "of media"))
     how = "".join(
         f'<p class="dim">{what}: <code>{text(list_command(report, store.store, "REASON", state))}</code></p>'
         for what, state, there in (("Lists a gap", "unscanned", gaps), ("Lists what is no media", "skipped", skipped))
@@ -193,14 +187,11 @@ def _verdicts(store: StoreFigures, name: str) -> str:
     parts = [Part(verdict, store.verdicts[verdict], verdict) for verdict in _VERDICTS]
     said = ", ".join(f"{part.count:,} {part.name}" for part in parts)
     plot = plots.stacked_bar(name, f"Verdicts in {store.store}", f"Of {objects_text(store.judged)}: {said}", parts)
-    rows = [[_key(p.style, p.name), f"{p.count:,}", _share(p.count, store.judged)] for p in parts]
+    listed = _macro("parts_table", parts, store.judged, ("verdict", "objects", "share"))
     caption = "<figcaption>A part that exists is drawn at least a few pixels wide.</figcaption>"
     labels = [[text(label), f"{count:,}", _share(count, store.judged)] for label, count in by_count(store.labels)]
     side = table(("label", "objects#", "share#"), labels) if labels else '<p class="dim">No labels.</p>'
-    return (
-        f"<h3>Verdicts and labels</h3><figure>{plot}{caption}</figure>"
-        f'<div class="pair">{table(("verdict", "objects#", "share#"), rows)}{side}</div>'
-    )
+    return f'<h3>Verdicts and labels</h3><figure>{plot}{caption}</figure><div class="pair">{listed}{side}</div>'
 
 
 def _rest(report: Report, store: StoreFigures) -> str:
@@ -225,21 +216,25 @@ def _all(what: str, counts: Sequence[tuple[str, int]]) -> str:
     return text(f"{what}: {', '.join(f'{n:,} {name}' for name, n in counts)}") if counts else ""
 
 
+def _condemned(report: Report) -> str:
+    if not report.condemned:
+        return ""
+    told = "" if report.history is None else f" since {_moment(report.history.since)}"
+    return (
+        f'<section><h2>Condemned and removed</h2><p class="dim">The newest{told}, with when each was condemned and '
+        f"when its removal was verified.</p>{_macro('hits_table', report.condemned, english)}</section>"
+    )
+
+
 def _sources(report: Report) -> str:
     parts = []
     for by in report.sources:
         shown, more = sources_shown(report, by)
         if not shown:
             continue
-        rows = []
-        for source in shown:
-            count, share, last, where, name = source_cells(source)
-            low, high = wilson(source.contents, source.of)
-            plot = plots.interval(low, source.contents / source.of, high)
-            rows.append([text(name), where, count, share, plot, f'<span class="named">{last}</span>'])
-        headings = (by.value, "from", "condemned#", "share at 95 %#", "", "last traced")
+        listed = _macro("sources_table", by.value, english, cells.sources(shown, english))
         command = f'<p class="dim">There are more: <code>{text(sources_command(report, by))}</code></p>' if more else ""
-        parts.append(f"<h3>By {by.value}</h3>{table(headings, rows)}{command}")
+        parts.append(f"<h3>By {by.value}</h3>{listed}{command}")
     if not parts:
         return ""
     return (
@@ -252,15 +247,10 @@ def _sources(report: Report) -> str:
 def _lists(report: Report) -> str:
     if not (report.lists or report.list_sources):
         return ""
-    rows = []
-    for each in report.lists:
-        entries, changed, hits, confirmed, dismissed, effect, name = list_cells(each)
-        rows.append([text(name), effect, entries, f'<span class="named">{changed}</span>', hits, confirmed, dismissed])
-    headings = ("list", "effect", "entries#", "changed", "hits#", "confirmed#", "dismissed#")
+    listed = _macro("lists_table", english, cells.lists(report.lists))
     return (
         '<section><h2>Lists of known images</h2><p class="dim">Hits are contents in the ledger that met an entry, '
-        f"removed ones as well; people confirmed or dismissed some of them.</p>{table(headings, rows)}"
-        f"{_fetched(report)}</section>"
+        f"removed ones as well; people confirmed or dismissed some of them.</p>{listed}{_fetched(report)}</section>"
     )
 
 
@@ -365,7 +355,7 @@ def _runs(report: Report) -> str:
             ]
         )
     headings = ("run#", "began", "store", "status", "listed#", "judged#", "unscanned#", "removed#", "per s#")
-    return f"<section><h2>Last runs</h2>{table(headings, rows)}</section>"
+    return f"<section><h2>Last runs</h2>{table(headings, rows, stack=True)}</section>"
 
 
 def run_kind(run: Mapping[str, Any]) -> str:
@@ -393,10 +383,6 @@ def _number(value: object) -> str:
 
 def _share(count: int, whole: int) -> str:
     return text(percent(count / whole)) if whole else "-"
-
-
-def _key(style: str, name: str) -> str:
-    return f'<span class="named"><i class="key {style}"></i>{text(name)}</span>'
 
 
 def _moment(seconds: float) -> str:

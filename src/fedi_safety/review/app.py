@@ -8,6 +8,7 @@ else the process does waits for none of them.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import hmac
 import logging
 import re
@@ -30,10 +31,13 @@ from fedi_safety.core.ledger.ports import WholeLedger
 from fedi_safety.core.ledger.review import QueueKind
 from fedi_safety.core.ports import Clock
 from fedi_safety.gate.admission import Admission, parse
+from fedi_safety.reports.style import SHARED, style
 from fedi_safety.review.carrying import Carrier
 from fedi_safety.review.checking import Checker
+from fedi_safety.review.counted import Counted
 from fedi_safety.review.pages import RULES
 from fedi_safety.review.people import Attempts, People, Person
+from fedi_safety.review.previewing import Previews
 from fedi_safety.review.rules import Right, Rule
 from fedi_safety.review.sessions import COOKIE, Sessions, Signed
 from fedi_safety.review.templating import environment
@@ -49,7 +53,7 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]/@\s]+)(?::[0-9]*)?")
 _OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _FORWARDED_PROTO = "x-forwarded-proto"
 _POLICY = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; form-action 'self'; base-uri 'none'; "
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
 HEADERS = {
@@ -65,7 +69,14 @@ HEADERS = {
     "X-Robots-Tag": "noindex",
 }
 """What every answer of the pages has."""
-_FILES = {"style.css": "text/css; charset=utf-8", "keys.js": "text/javascript; charset=utf-8"}
+_SCRIPT = "text/javascript; charset=utf-8"
+_FILES = {
+    "style.css": "text/css; charset=utf-8",
+    "keys.js": _SCRIPT,
+    "sliders.js": _SCRIPT,
+    "htmx.min.js": _SCRIPT,
+    "htmx.LICENSE": "text/plain; charset=utf-8",
+}
 
 
 @dataclass(slots=True)
@@ -79,6 +90,8 @@ class Pages:
     carrier: Carrier
     checker: Checker
     sessions: Sessions
+    counted: Counted
+    previews: Previews
     attempts: Attempts = field(default_factory=Attempts)
     names: frozenset[str] = frozenset(_OWN_NAMES)
     threads: ThreadPoolExecutor = field(
@@ -93,6 +106,7 @@ class Pages:
         return cls(
             settings, ledger, people, clock, Carrier(settings, ledger, clock), Checker(ledger, clock),
             Sessions(ledger, clock, idle_s=review.idle_s, session_s=review.session_s),
+            Counted(clock), Previews(settings, clock),
             names=frozenset(_OWN_NAMES) | {name.lower() for name in review.names},
         )  # fmt: skip
 
@@ -115,6 +129,8 @@ class Pages:
     def close(self) -> None:
         """End in order: the decision in hand is finished, the others wait in the ledger."""
         self.carrier.close()
+        self.previews.close()
+        self.counted.close()
         self.threads.shutdown(wait=True, cancel_futures=True)
 
 
@@ -142,6 +158,8 @@ class _Door:
         self._admission = Admission(Gate(networks=review.networks, trusted_proxies=review.trusted_proxies))
         static = resources.files("fedi_safety.review") / "static"
         self._files = {name: (static / name).read_bytes() for name in _FILES}
+        self._files["style.css"] = style(*SHARED).encode() + self._files["style.css"]
+        self._tags = {name: f'"{hashlib.sha256(data).hexdigest()[:32]}"' for name, data in self._files.items()}
 
     def asked_for(self, rules: Mapping[str, Rule]) -> Any:
         """Return what answers the requests of one path."""
@@ -161,7 +179,10 @@ class _Door:
         name = request.path_params["name"]
         if name not in self._files:
             return await self._answer(request, None)
-        headers = HEADERS | {"Cache-Control": "no-cache", "Content-Type": _FILES[name]}
+        # Kept by the browser, which asks each time whether it is still the same.
+        headers = HEADERS | {"Cache-Control": "no-cache", "Content-Type": _FILES[name], "ETag": self._tags[name]}
+        if request.headers.get("if-none-match") == self._tags[name]:
+            return Response(status_code=304, headers=headers)
         return Response(self._files[name], headers=headers)
 
     async def _answer(self, request: Request, rule: Rule | None) -> Response:
@@ -172,6 +193,7 @@ class _Door:
             response = await loop.run_in_executor(self._pages.threads, partial(self._through, visit, rule, form))
         except Refused as refused:
             response = _refusal(visit, refused)
+        response = _whole_page(visit, response)
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         self._set_cookie(visit, response)
@@ -296,6 +318,14 @@ def _host_name(host: str) -> str:
     """Return a Host header without its port; empty where it is none."""
     found = _HOST.fullmatch(host.strip().lower())
     return "" if found is None else found[1]
+
+
+def _whole_page(visit: Visit, response: Response) -> Response:
+    """Send what asked for a part of a page, and gets a refusal or another page, there as a whole."""
+    if "hx-request" not in visit.request.headers or response.status_code < 300:
+        return response
+    there = response.headers.get("location") or str(visit.request.url.replace(scheme="", netloc=""))
+    return Response(status_code=204, headers={"HX-Redirect": there})
 
 
 def _refusal(visit: Visit, refused: Refused) -> Response:

@@ -77,5 +77,5 @@ def test_a_reports_page_shows_them() -> None:
     figures = Figures([StoreFigures("file:///x", judged=1)])
     page = render(Report(figures, {}, time.time(), "1", lists=[FRIENDS]))
     assert "Lists of known images" in page and "1,200" in page and "2023-11-14" in page
-    assert "friends &quot;&lt;b&gt;" in page
+    assert "friends &#34;&lt;b&gt;" in page
     assert "Lists of known images" not in render(Report(figures, {}, time.time(), "1"))

@@ -206,7 +206,7 @@ def test_thresholds_reach_every_signal_of_a_factor_that_a_rule_uses() -> None:
 # --- plots
 
 
-def _svg(markup: str, shown: str = "wide") -> ElementTree.Element:
+def _svg(markup: str, shown: str = "wide-plot") -> ElementTree.Element:
     """Return a plot; of one that is drawn twice, that for wide or for narrow screens."""
     tree = ElementTree.fromstring(f"<div>{markup}</div>")
     found = tree.find("svg") if tree.find("svg") is not None else tree.find(f"div[@class='{shown}']/svg")
@@ -261,7 +261,7 @@ def test_the_page_marks_thresholds_only_where_the_policy_looks() -> None:
 
 
 def test_words_are_as_large_on_a_phone_as_on_a_desk_and_none_leaves_the_plot_or_runs_into_another() -> None:
-    """A plot that is scaled down takes its words with it; 340 px is what a phone's page leaves."""
+    """A plot that is scaled down takes its words with it; 272 px is what a phone's page leaves."""
     bins = [10 ** (n % 6) for n in range(20)]
     days = [(f"2027-01-{n:02}", 10**6) for n in range(60)]
     drawn = [
@@ -269,9 +269,9 @@ def test_words_are_as_large_on_a_phone_as_on_a_desk_and_none_leaves_the_plot_or_
         plots.columns("c", "t", "d", days, "bar"),
     ]
     for markup in drawn:
-        svg = _svg(markup, "narrow")
+        svg = _svg(markup, "narrow-plot")
         width, height = map(float, svg.attrib["viewBox"].split()[2:])
-        assert width <= 340
+        assert width <= 272
         boxes = []
         for text in svg.iter("text"):
             size = 7.0 * len(text.text or "")  # of 12 px, on the generous side
@@ -296,11 +296,11 @@ def test_a_stacked_bar_fills_its_width_and_hides_no_part() -> None:
     assert _svg(plots.stacked_bar("b", "t", "d", [Part("a", 0, "clear")])).find("rect[@class='empty']") is not None
 
 
-@pytest.mark.parametrize("shown", ["wide", "narrow"])
+@pytest.mark.parametrize("shown", ["wide-plot", "narrow-plot"])
 @pytest.mark.parametrize("days", [0, 1, 2, 8, 9, 60])
 def test_columns_stay_inside_the_plot(days: int, shown: str) -> None:
     svg = _svg(plots.columns("c", "t", "d", [(f"2027-01-{n:02}", n) for n in range(days)], "bar"), shown)
-    width = plots.WIDE_PX if shown == "wide" else plots.NARROW_PX
+    width = plots.WIDE_PX if shown == "wide-plot" else plots.NARROW_PX
     assert len(svg.findall("rect")) == days
     names = [float(t.attrib["x"]) for t in svg.findall("text") if (t.text or "").startswith("2027")]
     assert len(names) == min(days, len(names)) <= 8 and (days == 0 or names)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from fedi_safety.app.known.lists import open_catalog
+from fedi_safety.app.known.lists import is_doubtful, open_catalog
 from fedi_safety.app.known.sources import sources_of
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import ConfigError, KnownError
@@ -32,13 +32,22 @@ _MANY = 5
 
 @dataclass(frozen=True, slots=True)
 class ListFigures:
-    """One list. `changed_s` is when its entries or its terms last changed, in seconds since 1970 in UTC."""
+    """One list. `changed_s` is when its entries or its terms last changed, in seconds since 1970 in UTC.
+
+    `kinds` counts its entries by kind of hash. `doubtful`: so many of its hits were dismissed that a list that blocks
+    turns to review by itself.
+    """
 
     name: str
     effect: Effect
     entries: int
     changed_s: float
     hits: ListHits
+    kinds: Mapping[str, int] = field(default_factory=dict)
+    origin: str = ""
+    licence: str = ""
+    expires_s: float | None = None
+    doubtful: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +123,13 @@ def list_figures(settings: Settings, ledger: MatchReader) -> list[ListFigures]:
         log.warning("%s", error.line())
         return []
     hits = ledger.hits_by_list() if found else {}
-    return [_figures(each, hits) for each in found]
+    return [_figures(settings, each, hits.get(each.list.name, ListHits())) for each in found]
 
 
-def _figures(found: ListStatistics, hits: Mapping[str, ListHits]) -> ListFigures:
+def _figures(settings: Settings, found: ListStatistics, hits: ListHits) -> ListFigures:
     known = found.list
+    kinds = {kind.value: number for kind, number in sorted(found.entries.items())}
     return ListFigures(
-        known.name, known.effect, sum(found.entries.values()), found.changed_s, hits.get(known.name, ListHits())
-    )
+        known.name, known.effect, sum(kinds.values()), found.changed_s, hits, kinds, known.origin, known.licence,
+        known.expires_s, is_doubtful(settings, hits),
+    )  # fmt: skip

@@ -96,7 +96,7 @@ def _read(sh: Shell, named: str | None, since: float | None, *, histograms: bool
     from fedi_safety.cli.text.lookup import known_store
     from fedi_safety.core.sightings import SourceKind
     from fedi_safety.policies import load_policy
-    from fedi_safety.reports.facts import SHOWN_SOURCES, Report, thresholds_of
+    from fedi_safety.reports.facts import SHOWN_CONDEMNED, SHOWN_SOURCES, Report, thresholds_of
 
     chosen = measurable(sh.settings).in_force(load_policy(sh.settings.policy)) if policy else None
     records = open_settings_ledger(sh.settings, readonly=True)
@@ -122,6 +122,7 @@ def _read(sh: Shell, named: str | None, since: float | None, *, histograms: bool
             list_figures(sh.settings, records) if url is None else (),
             source_figures(sh.settings) if url is None else (),
             records.notice_figures() if url is None else (),
+            records.condemned(since, url, limit=SHOWN_CONDEMNED) if policy else (),
         )
     finally:
         records.dispose()

@@ -47,6 +47,32 @@ class History:
         return total
 
 
+@dataclass(frozen=True, slots=True)
+class Condemned:
+    """An object whose content stands condemned, with the times of it in epoch seconds (UTC).
+
+    `condemned_at` is when its verdict last became a block, `removed_at` when its removal was verified. `stands` is
+    `removed`, `gone` (by other hands), the state of its open plan, or empty where it is there and nothing is planned.
+    """
+
+    store: str
+    key: str
+    sha256: bytes
+    rules: tuple[str, ...]
+    condemned_at: float | None
+    removed_at: float | None
+    stands: str
+
+
+@dataclass(frozen=True, slots=True)
+class LastPass:
+    """The last pass that met all that a store holds: its run, and when it began and ended, in epoch seconds."""
+
+    run: int
+    began_at: float
+    ended_at: float
+
+
 class HistoryReader(Protocol):
     """What people ask about the past; reads only. See `LedgerReader`."""
 
@@ -55,6 +81,17 @@ class HistoryReader(Protocol):
 
         Without a store what the gate refused counts among the condemned, too.
         """
+        ...
+
+    def condemned(self, since: float | None, store: str | None = None, *, limit: int) -> list[Condemned]:
+        """Return what stands condemned, the newest contents first, at most `limit` objects; removed ones as well.
+
+        With `since` only what was condemned or removed since then. It reads a bounded number of contents.
+        """
+        ...
+
+    def last_passes(self) -> dict[str, LastPass]:
+        """Return for each store, by its URL, the last pass that met all that it holds; none where there was none."""
         ...
 
     def objects_with(self, sha256s: Sequence[bytes]) -> dict[bytes, list[tuple[str, str]]]:

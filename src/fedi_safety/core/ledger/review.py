@@ -13,6 +13,7 @@ from typing import Protocol
 
 from fedi_safety.core.enums import ActKind
 from fedi_safety.core.ledger.records import PastEvent
+from fedi_safety.core.types import RuleHit
 
 
 class DecisionKind(StrEnum):
@@ -58,9 +59,15 @@ class QueueKind(StrEnum):
     FAILED = "failed"  # removals that failed, and are tried again
 
 
+def score_of(reasons: Sequence[RuleHit]) -> float:
+    """Return how high reasons stand, from 0 to 1; 0 without any. Rules that only give a label do not count."""
+    lowest = (min((hit.value for hit in rule.factors), default=0.0) for rule in reasons if rule.verdict is not None)
+    return max(lowest, default=0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """One entry of a queue: a content, the object by which it is shown, and the rules that hold for it.
+    """One entry of a queue: a content, the object by which it is shown, and why it is there.
 
     `place` is where it stands in its queue, the newest highest.
     """
@@ -70,22 +77,39 @@ class Queued:
     store: str
     key: str
     media_type: str
-    rules: tuple[str, ...]
+    reasons: tuple[RuleHit, ...]
     at: float | None
     act: ActKind | None = None
     error: str | None = None
     confirmed: bool = False
     decision: Decision | None = None  # that is not carried out yet
 
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Return the rules that hold for it."""
+        return tuple(hit.rule for hit in self.reasons)
+
+    @property
+    def score(self) -> float:
+        """Return how high it stands: of each rule its lowest factor, for all must hold, and of these the highest."""
+        return score_of(self.reasons)
+
 
 @dataclass(frozen=True, slots=True)
 class QueueFilter:
-    """Which entries of a queue; what is None does not matter."""
+    """Which entries of a queue; what is None does not matter.
+
+    `source` is a person or an instance that a content was traced to. `least` is the lowest score that counts (see
+    `Queued.score`), and with `by_score` the highest come first: of the newest entries, as many as one page reads.
+    """
 
     kind: QueueKind
     store: str | None = None
     rule: str | None = None
     since: float | None = None
+    source: str | None = None
+    least: float | None = None
+    by_score: bool = False
 
 
 @dataclass(frozen=True, slots=True)

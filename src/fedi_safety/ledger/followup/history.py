@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Connection, Executable, cast, func, select
 
 from fedi_safety.core.enums import PlanState, Verdict
-from fedi_safety.core.ledger.history import Happened, History
+from fedi_safety.core.ledger.history import Condemned, Happened, History, LastPass
 from fedi_safety.core.policy import dismissal
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.database.base import Database
@@ -20,6 +20,8 @@ from fedi_safety.ledger.schema import State, acts, contents, events, judgements,
 _DAY_S = 86_400
 _OUTCOMES = {PlanState.DONE.value: "removed", PlanState.GONE.value: "gone", PlanState.FAILED.value: "failed"}
 _WORDS = {Kind.DISMISSED.value: "dismissed", Kind.RESTORED.value: "restored"}
+_MET = (State.JUDGED.value, State.REMOVED.value, State.GONE.value)
+_MOST_CONDEMNED = 2_000
 _PRESENT = (State.JUDGED.value, State.UNSCANNED.value, State.TRUSTED.value)
 
 
@@ -59,7 +61,7 @@ def history(connection: Connection, since: float, store: str | None) -> History:
         add(day, "runs", count)
     for day, count in connection.execute(_judged(since, store)):
         add(day, "judged", count)
-    for at, reasons in connection.execute(_condemned(since, store)):
+    for at, reasons in connection.execute(_turned_block(since, store)):
         add(int(at) // _DAY_S, "condemned", 1)
         found.rules.update({hit.rule for hit in codec.reasons_from(reasons) if hit.verdict is Verdict.BLOCK})
     for day, outcome, count in connection.execute(_acts(since, store)):
@@ -84,7 +86,7 @@ def _judged(since: float, store: str | None) -> Executable:
     return query if store is None else query.where(o.store_id == _store_id(store))
 
 
-def _condemned(since: float, store: str | None) -> Executable:
+def _turned_block(since: float, store: str | None) -> Executable:
     """Select the judgements that condemn what was not condemned before; a dismissal in between does not count."""
     j = judgements.c
     query = select(j.at, j.reasons).where(j.at >= since, j.verdict == Verdict.BLOCK.value)
@@ -127,6 +129,59 @@ def _lies_in(content_id: ColumnElement[Any], store: str) -> ColumnElement[bool]:
     )
 
 
+def condemned(connection: Connection, since: float | None, store: str | None, limit: int) -> list[Condemned]:
+    """See `HistoryReader.condemned`. Contents are found by the index of verdicts, from the newest on."""
+    c, o, j, p, a = contents.c, objects.c, judgements.c, plans.c, acts.c
+    newest = select(c.id).where(c.verdict == Verdict.BLOCK.value).order_by(c.id.desc()).limit(_MOST_CONDEMNED)
+    when = (
+        select(func.max(j.at))
+        .where(j.content_id == c.id, j.verdict == Verdict.BLOCK.value, is_turn(dismissals=False))
+        .scalar_subquery()
+        .label("condemned_at")
+    )
+    removed = (
+        select(func.max(a.closed_at))
+        .select_from(acts)
+        .where(a.outcome == PlanState.DONE.value, a.plan_id.in_(select(p.id).where(p.object_id == o.id)))
+        .scalar_subquery()
+        .label("removed_at")
+    )
+    waits = select(func.max(p.state)).where(p.object_id == o.id, p.open.is_(True)).scalar_subquery().label("waits")
+    query = (
+        select(stores.c.url, o.key, o.state, c.sha256, c.reasons, when, removed, waits)
+        .select_from(contents)
+        .join(objects, o.content_id == c.id)
+        .join(stores, stores.c.id == o.store_id)
+        .where(c.id.in_(newest), o.state.in_(_MET))
+    )
+    if store is not None:
+        query = query.where(stores.c.url == store)
+    rows = [row for row in connection.execute(query) if since is None or max(_times(row)) >= since]
+    rows.sort(key=lambda row: (-max(_times(row)), row.url, row.key))
+    return [_condemned_row(row) for row in rows[:limit]]
+
+
+def _times(row: Any) -> tuple[float, float]:
+    return row.condemned_at or 0.0, row.removed_at or 0.0
+
+
+def _condemned_row(row: Any) -> Condemned:
+    away = row.state in (State.REMOVED.value, State.GONE.value)
+    rules = tuple(hit.rule for hit in codec.reasons_from(row.reasons) if hit.verdict is Verdict.BLOCK)
+    return Condemned(
+        row.url, codec.key_text(row.key), row.sha256, rules, row.condemned_at,
+        row.removed_at, row.state if away else row.waits or "",
+    )  # fmt: skip
+
+
+def last_passes(connection: Connection) -> dict[str, LastPass]:
+    """See `HistoryReader.last_passes`."""
+    r = runs.c
+    last = select(func.max(r.id)).where(r.complete.is_(True), r.ended_at.is_not(None)).group_by(r.store)
+    rows = connection.execute(select(r.store, r.id, r.started_at, r.ended_at).where(r.id.in_(last)))
+    return {row.store: LastPass(row.id, row.started_at, row.ended_at) for row in rows}
+
+
 class HistorySide:
     """The side of a ledger that tells of the past; see the port `HistoryReader`."""
 
@@ -136,6 +191,16 @@ class HistorySide:
         """Return what happened since then, of all or of one store."""
         with self.database.read() as connection:
             return history(connection, since, store)
+
+    def condemned(self, since: float | None, store: str | None = None, *, limit: int) -> list[Condemned]:
+        """Return what stands condemned, the newest first."""
+        with self.database.read() as connection:
+            return condemned(connection, since, store, limit)
+
+    def last_passes(self) -> dict[str, LastPass]:
+        """Return for each store the last pass that met all that it holds."""
+        with self.database.read() as connection:
+            return last_passes(connection)
 
     def objects_with(self, sha256s: Sequence[bytes]) -> dict[bytes, list[tuple[str, str]]]:
         """Return by content the objects that are present and have it: store and key, oldest first."""

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, or_, select, update
 
 from fedi_safety.core.enums import ActKind, PlanState, Verdict
 from fedi_safety.core.errors import printable
@@ -26,8 +26,10 @@ from fedi_safety.core.ledger.review import (
     QueueKind,
     QueuePage,
     Session,
+    score_of,
 )
 from fedi_safety.core.ports import Clock
+from fedi_safety.core.sightings import host_name
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.schema import (
@@ -40,7 +42,9 @@ from fedi_safety.ledger.schema import (
     review_decisions,
     review_sessions,
     runs,
+    sightings,
     stores,
+    traces,
 )
 
 _MOST_ROWS = 2_000  # that one page of a queue reads
@@ -107,34 +111,67 @@ def _narrowed(query: Select[*tuple[Any, ...]], wanted: QueueFilter, before: int 
         query = query.where(stores.c.url == wanted.store)
     if wanted.since is not None:
         query = query.where((_o.judged_at if wanted.kind is QueueKind.REVIEW else _p.created_at) >= wanted.since)
+    if wanted.source is not None:
+        query = query.where(_comes_from(wanted.source))
     if before is not None:
         query = query.where(place < before)
     return query.order_by(place.desc())
+
+
+def _comes_from(source: str) -> ColumnElement[bool]:
+    """Return the condition that a content was seen at a person or an instance, by the index of its traces."""
+    t, s = traces.c, sightings.c
+    named = or_(s.person == source, s.person_id == source, s.instance == host_name(source))
+    return select(t.id).join(sightings, s.trace_id == t.id).where(t.sha256 == _c.sha256, named).exists()
 
 
 def _entry(row: Row[*tuple[Any, ...]], confirmed: set[bytes], waiting: dict[bytes, Decision]) -> Queued:
     had = row._mapping
     return Queued(
         row.place, row.sha256, row.url, codec.key_text(row.key), row.media_type,
-        tuple(codec.rule_names(row.reasons)), row.at,
+        codec.reasons_from(row.reasons), row.at,
         None if had.get("act") is None else ActKind(had["act"]), had.get("error"),
         row.sha256 in confirmed, waiting.get(row.sha256),
     )  # fmt: skip
 
 
+def _picked(
+    connection: Connection, wanted: QueueFilter, before: int | None, limit: int, floor: int | None
+) -> tuple[list[int], int | None]:
+    """Return the places of a page that is told by what stands in JSON, and where the next one begins.
+
+    By score the page begins behind so many entries as `before` says, and not at a place. Nothing below `floor` is read.
+    """
+    here = [] if floor is None else [_place(wanted.kind) >= floor]
+    read = connection.execute(_rules_of(wanted, None if wanted.by_score else before).where(*here)).all()
+    found: list[tuple[float, int]] = []
+    for row in read:
+        if wanted.rule is not None and wanted.rule not in codec.rule_names(row.reasons):
+            continue
+        score = 0.0 if wanted.least is None and not wanted.by_score else score_of(codec.reasons_from(row.reasons))
+        if score >= (wanted.least or 0.0):
+            found.append((score, row.place))
+    if wanted.by_score:
+        found.sort(key=lambda one: (-one[0], -one[1]))
+        first = before or 0
+        page = [place for _, place in found[first : first + limit]]
+        return page, first + limit if len(found) > first + limit else None
+    places = [place for _, place in found[:limit]]
+    return places, places[-1] if len(found) > limit else floor
+
+
 def queue(connection: Connection, wanted: QueueFilter, before: int | None, limit: int) -> QueuePage:
     """See `ReviewLedger.queue`."""
-    floor = _floor(connection, wanted, before)
-    here = [] if floor is None else [_place(wanted.kind) >= floor]
-    if wanted.rule is None:
+    floor = _floor(connection, wanted, None if wanted.by_score else before)
+    if wanted.rule is None and wanted.least is None and not wanted.by_score:
+        here = [] if floor is None else [_place(wanted.kind) >= floor]
         rows = connection.execute(_rows_of(wanted, before).where(*here).limit(limit + 1)).all()
         older = rows[limit - 1].place if len(rows) > limit else floor
         rows = rows[:limit]
     else:
-        read = connection.execute(_rules_of(wanted, before).where(*here)).all()
-        places = [row.place for row in read if wanted.rule in codec.rule_names(row.reasons)]
-        older = places[limit - 1] if len(places) > limit else floor
-        rows = connection.execute(_rows_of(wanted, before).where(_place(wanted.kind).in_(places[:limit]))).all()
+        places, older = _picked(connection, wanted, before, limit, floor)
+        rows = connection.execute(_rows_of(wanted, None).where(_place(wanted.kind).in_(places))).all()
+        rows = sorted(rows, key=lambda row: places.index(row.place))
     sha256s = [row.sha256 for row in rows]
     confirmed, waiting = _confirmed(connection, sha256s), _waiting(connection, sha256s)
     return QueuePage(tuple(_entry(row, confirmed, waiting) for row in rows), older)

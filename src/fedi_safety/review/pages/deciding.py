@@ -101,8 +101,8 @@ def _undo_s(visit: Visit) -> float:
 
 def _wanted(visit: Visit, given: Mapping[str, str]) -> QueueFilter:
     wanted = filter_of(visit, given.get("queue", ""), given)
-    if wanted.rule is None and wanted.store is None:
-        raise Refused(400, "Of what?", "Choose a rule or a store first: nothing here is about everything.")
+    if wanted.rule is None and wanted.store is None and wanted.source is None:
+        raise Refused(400, "Of what?", "Choose a rule, a source or a store first: nothing here is about everything.")
     if _kind(given) not in _FITTING[wanted.kind]:
         raise Refused(400, "This does not fit", "What was sent to review is not condemned: it can be dismissed alone.")
     return wanted
@@ -138,7 +138,7 @@ def _on(visit: Visit, form: Mapping[str, str], batch: str) -> Response:
     if form.get("queue") not in set(QueueKind):
         return visit.go("object", form["sha256"], done=batch)
     wanted = filter_of(visit, form["queue"], form)
-    page = visit.pages.ledger.queue(wanted, before=place, limit=20)
+    page = visit.pages.ledger.queue(wanted, before=None if wanted.by_score else place, limit=20)
     for one in page.entries:
         if one.decision is None and one.sha256.hex() != form["sha256"]:
             where = {"queue": wanted.kind.value, "place": one.place, "done": batch}

@@ -12,6 +12,9 @@ from fedi_safety.review.visit import Refused, Visit
 
 SHOWN = 40
 SPANS = {"1d": 86_400.0, "7d": 604_800.0, "30d": 2_592_000.0}
+LEAST = (0.5, 0.7, 0.9, 0.95)
+"""The lowest scores that a queue can be narrowed down to."""
+NARROWED = ("rule", "store", "since", "source", "least", "order")
 HEADINGS = {
     QueueKind.REVIEW: "Sent to review",
     QueueKind.PLANNED: "Would be removed",
@@ -49,6 +52,7 @@ def queue(visit: Visit) -> Response:
         what=WHAT[wanted.kind],
         kinds=list(QueueKind),
         narrowed=narrowed(visit.query),
+        least=LEAST,
     )
 
 
@@ -61,12 +65,20 @@ def filter_of(visit: Visit, kind: str, asked: Mapping[str, str]) -> QueueFilter:
         raise Refused(404, "There is no such page", "It may have been spelt otherwise.") from error
     span = SPANS.get(words.get("since", ""))
     since = None if span is None else visit.pages.clock.now() - span
-    return QueueFilter(queue_kind, words.get("store"), words.get("rule"), since)
+    return QueueFilter(
+        queue_kind, words.get("store"), words.get("rule"), since, words.get("source"), _least(words.get("least")),
+        words.get("order") == "score",
+    )  # fmt: skip
+
+
+def _least(text: str | None) -> float | None:
+    """Return a lowest score; None for what is none, or lets everything through."""
+    return next((value for value in LEAST if text == f"{value:g}"), None)
 
 
 def narrowed(asked: Mapping[str, str]) -> dict[str, str]:
     """Return the part of a query or form that narrows a queue down."""
-    return {name: asked[name] for name in ("rule", "store", "since") if asked.get(name)}
+    return {name: asked[name] for name in NARROWED if asked.get(name)}
 
 
 def number(text: str | None) -> int | None:

@@ -4,8 +4,8 @@
 (() => {
   const OFF = "fedi-safety-keys-off";
   const off = () => { try { return localStorage.getItem(OFF) === "1"; } catch { return false; } };
-  const entries = [...document.querySelectorAll("a.entry")];
   const move = (by) => {
+    const entries = [...document.querySelectorAll("a.entry")];  // more come by `Older`
     const at = entries.indexOf(document.activeElement);
     const next = entries[at < 0 ? (by > 0 ? 0 : entries.length - 1) : at + by];
     if (next) next.focus();
@@ -21,6 +21,13 @@
     }
     const wanted = "cdrhu".includes(event.key) && document.querySelector(`[data-key="${event.key}"]`);
     if (wanted) { wanted.focus(); event.preventDefault(); }
+  });
+  // Where more entries came by a button that is gone now, the first of them has the focus.
+  let shown = document.querySelectorAll("a.entry").length;
+  document.addEventListener("htmx:after:swap", () => {
+    const entries = document.querySelectorAll("a.entry");
+    if (entries.length > shown && shown) entries[shown].focus();
+    shown = entries.length;
   });
   const toggle = document.getElementById("keys-switch");
   if (toggle) {
