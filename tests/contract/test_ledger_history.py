@@ -162,3 +162,36 @@ def test_who_has_a_content_is_told_as_long_as_it_is_there(ledger: WholeLedger) -
     ended(ledger, run, one, PlanState.DONE)
     assert ledger.objects_with(asked) == {sha("a"): [(STORE, "b"), (OTHER, "c")]}
     assert ledger.objects_with([]) == {}
+
+
+def test_what_stands_condemned_is_told_with_its_times_the_latest_first(ledger: WholeLedger, clock: FakeClock) -> None:
+    start = clock.now()
+    run = ledger.begin_run("scan", STORE, {"whole": True})
+    removed, failed, wrong = judged("removed", "one", "two"), judged("failed", "one"), judged("wrong", "one")
+    ledger.record(run, STORE, [judged("good"), removed, failed, wrong, judged("idle", "one")])
+    ledger.record(run, OTHER, [judged("other", "one")])
+    ledger.dismiss(wrong.content.sha256, "harmless")
+    clock.advance(DAY)
+    ended(ledger, run, removed, PlanState.DONE)
+    ended(ledger, run, failed, PlanState.FAILED)
+    told = ledger.condemned(None, limit=9)
+    assert [(one.key, one.store, one.stands) for one in told] == [
+        ("removed", STORE, "removed"), ("failed", STORE, "failed"), ("idle", STORE, ""), ("other", OTHER, ""),
+    ]  # fmt: skip
+    assert (told[0].condemned_at, told[0].removed_at, told[0].rules) == (start, start + DAY, ("one", "two"))
+    assert (told[1].condemned_at, told[1].removed_at) == (start, None)
+    assert [one.key for one in ledger.condemned(start + 1, limit=9)] == ["removed"]
+    assert [one.key for one in ledger.condemned(None, OTHER, limit=9)] == ["other"]
+    assert len(ledger.condemned(None, limit=2)) == 2
+
+
+def test_the_last_pass_that_met_all_of_a_store_is_known(ledger: WholeLedger, clock: FakeClock) -> None:
+    assert ledger.last_passes() == {}
+    for complete in (True, True, False, None):
+        run = ledger.begin_run("scan", STORE, {"whole": True})
+        clock.advance(60)
+        ledger.end_run(run, "done", {}, complete=complete)
+    ledger.begin_run("scan", OTHER, {"whole": True})
+    (store, last), *none = ledger.last_passes().items()
+    assert (store, none, last.ended_at - last.began_at) == (STORE, [], 60)
+    assert last.ended_at == MONDAY + 3600 + 120
