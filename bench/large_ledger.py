@@ -23,7 +23,7 @@ from support.reviewing import reviewing
 
 PEOPLE, INSTANCES, STORES = 4_000, 700, 4
 OF_REVIEW, OF_BLOCK = 2, 9  # of a hundred
-_FIRST = 1_000_000  # rows of the drawn ledger have lower numbers
+_ROW = "n.i + 1000000"  # rows of the drawn ledger have lower numbers
 _STATES = "CASE WHEN n.i % 10 < 2 THEN 'planned' WHEN n.i % 1000 = 7 THEN 'failed' ELSE 'done' END"
 _VERDICT = (
     f"CASE WHEN n.i % 100 < {OF_REVIEW} THEN 'review' WHEN n.i % 100 < {OF_REVIEW + OF_BLOCK} THEN 'block' "
@@ -47,6 +47,10 @@ def large_ledger(work: Path, contents: int) -> Path:
     return place
 
 
+_Copies = tuple[str, str, str, dict[str, str]]
+"""A table, which of its rows are copied, for which numbers, and what else stands in the copies."""
+
+
 def _multiply(connection: sqlite3.Connection, contents: int) -> None:
     connection.create_function("digest", 1, lambda n: hashlib.sha256(str(n).encode()).digest(), deterministic=True)
     connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA cache_size=-400000; BEGIN")
@@ -58,94 +62,55 @@ def _multiply(connection: sqlite3.Connection, contents: int) -> None:
     for store in range(1, STORES):
         connection.execute("INSERT INTO stores (url) VALUES (?)", (f"s3://media-{store}.example/files",))
     (run,) = connection.execute("SELECT id FROM runs WHERE dry_run LIMIT 1").fetchone()
-    row, own = f"n.i + {_FIRST}", {"content_id": f"n.i + {_FIRST}", "run_id": str(run)}
-    at = f"1.75e9 + n.i * 3e6 / {contents}"
-    kind = {"verdict": _VERDICT, "sha256": "digest(n.i)"}
-    of_each = "t.id IN (SELECT max(id) FROM {} WHERE reasons NOT LIKE '%person%' GROUP BY verdict)"
-    same = f"t.verdict = {_VERDICT}"
-    _copy(
-        connection,
-        "contents",
-        of_each.format("contents"),
-        same,
-        {"id": row, "scored_at": at, "dismissed_at": "NULL"} | kind,
-    )
     (last,) = connection.execute("SELECT max(id) FROM stores").fetchone()
-    stores = f"{last - STORES + 1} + n.i % {STORES}"
-    _copy(
-        connection,
-        "objects",
-        "t.id = (SELECT min(id) FROM objects WHERE state = 'judged')",
-        "1",
-        {"id": row, "key": _KEY, "content_id": own["content_id"], "store_id": stores, "judged_at": at},
-    )
-    events = {"seq": row, "sha256": "digest(n.i)", "plan_id": "NULL", "at": at, "hash": "digest(n.i)"}
-    _copy(
-        connection,
-        "judgements",
-        of_each.format("judgements"),
-        same,
-        {"id": row, "at": at, "event_seq": "NULL"} | own | {"verdict": _VERDICT},
-    )
-    _copy(
-        connection,
-        "explanations",
-        "t.content_id = (SELECT max(content_id) FROM explanations)",
-        f"{_VERDICT} != 'clear'",
-        own,
-    )
-    _copy(
-        connection,
-        "plans",
-        "t.id = (SELECT min(id) FROM plans)",
-        _CONDEMNED,
-        {"id": row, "object_id": row, "state": _STATES, "open": f"{_STATES} != 'done'", "created_at": at} | own,
-    )
-    _copy(
-        connection,
-        "events",
-        "t.seq = (SELECT min(seq) FROM events WHERE kind = 'judged')",
-        f"{_VERDICT} != 'clear'",
-        events,
-    )
-    _copy(
-        connection,
-        "events",
-        "t.seq = (SELECT min(seq) FROM events WHERE kind = 'planned')",
-        _CONDEMNED,
-        events | {"seq": f"n.i + {_FIRST} + {contents}", "plan_id": row},
-    )
-    _copy(
-        connection,
-        "traces",
-        "t.id = (SELECT min(id) FROM traces)",
-        _CONDEMNED,
-        {"id": row, "plan_id": "NULL", "sha256": "digest(n.i)", "store_id": stores, "key": _KEY, "at": at},
-    )
-    _copy(
-        connection,
-        "sightings",
-        "t.id = (SELECT min(id) FROM sightings)",
-        _CONDEMNED,
-        {
-            "id": row,
-            "trace_id": row,
-            "instance": f"'i' || (n.i * n.i % {INSTANCES}) || '.example'",
-            "person": f"'https://i' || (n.i * n.i % {INSTANCES}) || '.example/users/p' || (n.i * n.i % {PEOPLE})",
-        },
-    )
-    _copy(
-        connection,
-        "seals",
-        "t.id = (SELECT max(id) FROM seals)",
-        f"{_CONDEMNED} AND n.i % 1000 < 40",
-        {"id": row, "plan_id": row, "sha256": "digest(n.i)", "name": "hex(digest(n.i)) || '.age'", "key": _KEY},
-    )
+    at, stores = f"1.75e9 + n.i * 3e6 / {contents}", f"{last - STORES + 1} + n.i % {STORES}"
+    for copies in (*_judged(at, stores, str(run)), *_condemned(at, stores, str(run), contents)):
+        _copy(connection, *copies)
     connection.execute(
         f"UPDATE contents SET reasons = replace(reasons, '{LISTED}', 'rule ' || id % 7) WHERE id % 3 = 0"
     )
     connection.execute("COMMIT")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _judged(at: str, stores: str, run: str) -> list[_Copies]:
+    of_each = "t.id IN (SELECT max(id) FROM {} WHERE reasons NOT LIKE '%person%' GROUP BY verdict)"
+    same, sha256 = f"t.verdict = {_VERDICT}", "digest(n.i)"
+    first_object = "t.id = (SELECT min(id) FROM objects WHERE state = 'judged')"
+    an_explanation = "t.content_id = (SELECT max(content_id) FROM explanations)"
+    content = {"id": _ROW, "scored_at": at, "dismissed_at": "NULL", "verdict": _VERDICT, "sha256": sha256}
+    judgement = {"id": _ROW, "at": at, "event_seq": "NULL", "content_id": _ROW, "run_id": run, "verdict": _VERDICT}
+    an_object = {"id": _ROW, "key": _KEY, "content_id": _ROW, "store_id": stores, "judged_at": at}
+    return [
+        ("contents", of_each.format("contents"), same, content),
+        ("objects", first_object, "1", an_object),
+        ("judgements", of_each.format("judgements"), same, judgement),
+        ("explanations", an_explanation, f"{_VERDICT} != 'clear'", {"content_id": _ROW}),
+    ]
+
+
+def _condemned(at: str, stores: str, run: str, contents: int) -> list[_Copies]:
+    of_kind = "t.seq = (SELECT min(seq) FROM events WHERE kind = '{}')"
+    sha256, host = "digest(n.i)", f"'i' || (n.i * n.i % {INSTANCES}) || '.example'"
+    event = {"seq": _ROW, "sha256": sha256, "plan_id": "NULL", "at": at, "hash": sha256}
+    plan = {"id": _ROW, "object_id": _ROW, "content_id": _ROW, "run_id": run, "created_at": at}
+    trace = {"id": _ROW, "plan_id": "NULL", "sha256": sha256, "store_id": stores, "key": _KEY, "at": at}
+    person = f"'https://' || {host} || '/users/p' || (n.i * n.i % {PEOPLE})"
+    sighting = {"id": _ROW, "trace_id": _ROW, "instance": host, "person": person}
+    seal = {"id": _ROW, "plan_id": _ROW, "sha256": sha256, "name": f"hex({sha256}) || '.age'", "key": _KEY}
+    return [
+        (
+            "plans",
+            "t.id = (SELECT min(id) FROM plans)",
+            _CONDEMNED,
+            plan | {"state": _STATES, "open": f"{_STATES} != 'done'"},
+        ),
+        ("events", of_kind.format("judged"), f"{_VERDICT} != 'clear'", event),
+        ("events", of_kind.format("planned"), _CONDEMNED, event | {"seq": f"{_ROW} + {contents}", "plan_id": _ROW}),
+        ("traces", "t.id = (SELECT min(id) FROM traces)", _CONDEMNED, trace),
+        ("sightings", "t.id = (SELECT min(id) FROM sightings)", _CONDEMNED, sighting),
+        ("seals", "t.id = (SELECT max(id) FROM seals)", f"{_CONDEMNED} AND n.i % 1000 < 40", seal),
+    ]
 
 
 def _copy(connection: sqlite3.Connection, table: str, template: str, which: str, other: Mapping[str, str]) -> None:
