@@ -24,8 +24,9 @@ from support.corpus.photos import jpeg_bytes, picture
 
 SOURCE = Path(fedi_safety.__file__).parent
 # Within the decoder's confined child formats are taken apart and put together; nothing of that leaves the machine. The
-# predecessor's network was trained on JPEGs, so that one makes one in memory and reads it back.
-KNOWN = {"media/thumbnail.py", "detectors/embedded/open_nsfw.py"}
+# predecessor's network was trained on JPEGs, so that one makes one in memory and reads it back. The test card is this
+# program's own drawing.
+KNOWN = {"media/thumbnail.py", "core/testcard.py", "detectors/embedded/open_nsfw.py"}
 _ENCODES = {"save", "imencode", "imwrite", "encode_jpeg", "encode_png", "jpeg_encode", "png_encode", "webp_encode"}
 _IMAGING = {"PIL", "imagecodecs", "cv2", "av", "pillow_heif", "pillow_jxl"}
 

@@ -139,7 +139,12 @@ def _decoded(settings: Settings, data: bytes, wanted: int | None) -> tuple[Decod
             media_type = decoder.sniff(data[:4096])
             best: tuple[Decoded, Frame] | None = None
             for detail in (Detail.COARSE, Detail.FINE):
-                decoded = decoder.decode(data, media_type, detail)
+                try:
+                    decoded = decoder.decode(data, media_type, detail)
+                except Unscannable:
+                    if best is None:
+                        raise
+                    break  # the first look has something to show
                 frame = next(_by_nearness(decoded.frames, wanted))
                 if best is None or _apart(frame, wanted) < _apart(best[1], wanted):
                     best = decoded, frame

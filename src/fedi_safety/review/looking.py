@@ -108,6 +108,9 @@ class Looking:
             until = self.clock() + LIVES_S
             self._held[word] = Held(sha256, who.person.name, who.session.digest, pixels, made, until)
             _cut(self._held, _MOST_HELD)
+        late = threading.Timer(LIVES_S, self._drop, (word,))  # also where nobody asks for anything any more
+        late.daemon = True
+        late.start()
         return word
 
     def page(self, who: Signed, word: str) -> Held | None:
@@ -144,6 +147,10 @@ class Looking:
         with self._guard:
             self._held.clear()
             self._asks.clear()
+
+    def _drop(self, word: str) -> None:
+        with self._guard:
+            self._held.pop(word, None)
 
     def _forget(self, now: float, session: bytes | None = None) -> None:
         """Let go of what is too old, and of whatever else a session asked for before."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -219,7 +220,7 @@ def test_an_animation_is_a_still_of_the_frame_that_the_verdict_rests_on(tmp_path
         assert (seen.payload["frame"], seen.payload["whole"]) == (2, False)
 
 
-def test_nothing_of_it_stays_in_memory_once_it_was_given(tmp_path: Path) -> None:
+def test_nothing_of_it_stays_in_memory_once_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with reviewing(tmp_path, LOOKERS) as here:
         sha256 = here.put("one.jpg", Verdict.REVIEW, data=jpeg_bytes("astronaut"))
         ada = here.signed_in("ada")
@@ -229,6 +230,10 @@ def test_nothing_of_it_stays_in_memory_once_it_was_given(tmp_path: Path) -> None
         assert len(looking._held) == 1, "an ask takes the place of the one before"
         ada.get(place)
         assert not looking._held
+        monkeypatch.setattr("fedi_safety.review.looking.LIVES_S", 0.05)
+        send(ada, "look", asked(ada, sha256))
+        time.sleep(0.3)
+        assert not looking._held, "nor of one that nobody fetched"
 
 
 def test_views_are_found_by_their_index_however_long_the_chain_is(tmp_path: Path) -> None:

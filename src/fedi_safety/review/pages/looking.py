@@ -67,10 +67,9 @@ def look(visit: Visit) -> Response:
 
 def shown(visit: Visit) -> Response:
     """Give the page with the picture, once; after ten seconds it leads away by itself."""
-    held = visit.pages.looking.page(visit.who, visit.request.path_params["word"])
-    if held is None or _ahead(visit):
-        raise _gone()
     word = visit.request.path_params["word"]
+    if _ahead(visit) or (held := visit.pages.looking.page(visit.who, word)) is None:
+        raise _gone()
     context = _context(visit.query)
     answer = visit.page("shown.html", held=held, word=word, seconds=SHOWN_S, context=context)
     answer.headers["Content-Security-Policy"] = WITH_PICTURE
@@ -80,8 +79,7 @@ def shown(visit: Visit) -> Response:
 
 def picture(visit: Visit) -> Response:
     """Give the picture, once: it is on record before its first byte leaves."""
-    headers = visit.request.headers
-    if visit.request.method == "HEAD" or _ahead(visit) or headers.get("sec-fetch-dest", "image") != "image":
+    if _ahead(visit) or visit.request.headers.get("sec-fetch-dest", "image") != "image":
         raise _gone()
     held = visit.pages.looking.picture(visit.who, visit.request.path_params["word"])
     if held is None:
@@ -97,10 +95,12 @@ def views(visit: Visit) -> Response:
     limits, counts = visit.pages.ledger.view_limits(), looking.counts()
     lookers = {name for name, person in visit.pages.people.known.items() if Right.LOOK in person.rights}
     names = sorted(lookers | limits.keys() | counts.keys())
-    rows = [
-        (name, counts.get(printable(name), 0), looking.limit_of(name), limits.get(printable(name))) for name in names
-    ]
-    return visit.page("views.html", rows=rows, own=visit.who.person.name, default=looking.settings.review.views_per_day)
+    rows = []
+    for name in names:
+        limit = limits.get(printable(name))
+        most = looking.settings.review.views_per_day if limit is None else limit.most
+        rows.append((name, counts.get(printable(name), 0), most, limit))
+    return visit.page("views.html", rows=rows, own=visit.who.person.name)
 
 
 def lower(visit: Visit) -> Response:
@@ -133,7 +133,9 @@ def _context(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _ahead(visit: Visit) -> bool:
-    return any("prefetch" in visit.request.headers.get(name, "") for name in _AHEAD)
+    """Whether nobody is there to see it: a browser loads ahead, or only the head is asked for. Nothing is used up."""
+    asked = visit.request
+    return asked.method == "HEAD" or any("prefetch" in asked.headers.get(name, "") for name in _AHEAD)
 
 
 def _gone() -> Refused:
