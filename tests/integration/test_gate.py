@@ -154,6 +154,23 @@ def test_a_dismissed_content_is_let_pass(tmp_path: Path) -> None:
         assert g.upload(RED_CIRCLE).status == 200
 
 
+def test_what_a_person_condemned_is_refused_whatever_the_policy_is_by_now(tmp_path: Path) -> None:
+    from fedi_safety.core.enums import Verdict
+    from fedi_safety.core.policy import Policy, Rule
+
+    reviewed = Policy("send-red", {"red": ("a.red",)}, (Rule("red", {"red": 0.5}, Verdict.REVIEW),))
+    with gate(tmp_path, policy=reviewed) as g:
+        assert g.upload(RED).status == 200
+        g.flush()
+        g.ledger.confirm(hashlib.sha256(RED).digest(), "", "ada")
+    with gate(tmp_path) as g:  # whose policy sees nothing in it
+        said = g.upload(RED)
+        assert (said.status, said.json["rules"]) == (406, ["condemned by a person", "red"])
+        assert g.decoder.decoded == []
+        g.ledger.unconfirm(hashlib.sha256(RED).digest(), "", "ada")
+        assert g.upload(RED).status == 200, "at once"
+
+
 def test_the_same_content_at_once_is_judged_once(tmp_path: Path) -> None:
     with gate(tmp_path) as g:
         g.slow.free.clear()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedi_safety.actions import switched_on
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.enums import ActKind
-from fedi_safety.core.errors import UsageError
+from fedi_safety.core.errors import FediSafetyError, UsageError
 from fedi_safety.core.ports import Store
 from fedi_safety.core.sealing.law import PRESETS
 from fedi_safety.core.wording.nearest import did_you_mean
@@ -91,6 +92,19 @@ def _refuse_misspelt(named: str, known: Collection[str]) -> None:
     cause = "no store of this name is configured, and there is no such directory"
     remedy = f"name one of: {', '.join(known)}{did_you_mean(named, known)}, or give a path or URL"
     raise UsageError(named, cause, remedy)
+
+
+def known_target(settings: Settings, url: str) -> Target:
+    """Return the configured store that the ledger knows by this URL, with its own access, else one without.
+
+    Raises `UsageError` where the configuration itself is wrong.
+    """
+    named = [*settings.stores, *([settings] if settings.store is not None else [])]
+    for target in targets(settings, None) if named else ():
+        with suppress(FediSafetyError):  # one that is not there is another one
+            if canonical_url(target.url, target.settings) == url:
+                return target
+    return next(iter(targets(settings, url)))
 
 
 def file_target(settings: Settings, named: str, known: Sequence[str] = ()) -> tuple[Target, str] | None:

@@ -20,7 +20,7 @@ from fedi_safety.core.errors import StoreError, Unscannable, out_of_memory
 from fedi_safety.core.examine import DecodedMedium, Examiner, decoder_mark
 from fedi_safety.core.ledger.census import Census
 from fedi_safety.core.ledger.ports import Memory
-from fedi_safety.core.policy import Policy
+from fedi_safety.core.policy import Policy, by_a_person
 from fedi_safety.core.ports import Clock, Decoder, ReadableStore
 from fedi_safety.core.queues import ByteBudget, Pipe, Stopped
 from fedi_safety.core.types import Content, Judged, Judgement, Known, Object, Unscanned
@@ -365,6 +365,7 @@ class Pipeline:
         content, judgement, decided = remembered
         whole = content.partly is None or content.decoder == self._decoder_mark
         current = (judgement.policy == self._policy.id and whole) or self._options.recheck is Recheck.NEVER
+        current = current or by_a_person(judgement)
         if not (decided and current):
             return True
         self._settle(content, judgement, fresh=False)
@@ -423,7 +424,8 @@ class Pipeline:
                 raise Unscannable(Reason.CHANGED, "these are not the bytes that were judged")
             content, judgement, _ = stored
             content, anew = self._examiner.rehash(content, item.data)
-            self._settle(content, anew or judgement, fresh=True)
+            said = judgement if anew is None or by_a_person(judgement) else anew
+            self._settle(content, said, fresh=True)
         except Unscannable as error:
             self._give_up(item.sha256, error)
         finally:
@@ -447,6 +449,7 @@ class Pipeline:
 
     def _judge(self, batch: Sequence[_Framed]) -> None:
         examined = self._examiner.examine([item.medium for item in batch], self._ledger.dismissed)
+        words = self._words([item.medium.sha256 for item in batch])
         for item, found in zip(batch, examined, strict=True):
             if isinstance(found, Unscannable):
                 self._give_up(item.medium.sha256, found)
@@ -454,4 +457,11 @@ class Pipeline:
             content, judgement = found
             with self._lock:
                 self.frames += content.frames
-            self._settle(content, judgement, fresh=True)
+            self._settle(content, words.get(content.sha256, judgement), fresh=True)
+
+    def _words(self, sha256s: Sequence[bytes]) -> dict[bytes, Judgement]:
+        """Return what a person condemned of these; only where all is judged anew can there be such among them."""
+        if self._options.recheck is not Recheck.ALL:
+            return {}
+        known = self._ledger.contents(sha256s)
+        return {sha256: judgement for sha256, (_, judgement, _) in known.items() if by_a_person(judgement)}

@@ -16,7 +16,7 @@ from fedi_safety.app.replay import Rejudge
 from fedi_safety.core.errors import FediSafetyError, LedgerError
 from fedi_safety.core.examine import Examiner
 from fedi_safety.core.ledger.ports import Verdicts
-from fedi_safety.core.policy import Policy, dismissal
+from fedi_safety.core.policy import Policy, by_a_person, dismissal
 from fedi_safety.core.types import Content, Judgement
 from fedi_safety.judging.engine_queue import Recent
 from fedi_safety.judging.types import Answer, Judge, Upload, judged
@@ -163,7 +163,7 @@ class Known:
         policy = examiner.policy
         found: dict[bytes, Answer] = {}
         for sha256, (content, judgement, decided) in self._ledger.contents(sha256s).items():
-            if not (decided and judgement.policy == policy.id):
+            if not by_a_person(judgement) and not (decided and judgement.policy == policy.id):
                 if self._ledger.dismissed([sha256]):
                     judgement = dismissal(policy.id)
                 else:
@@ -206,7 +206,7 @@ class LedgerFirst:
         for sha256, (content, judgement, decided) in remembered.items():
             if sha256 in dismissed:
                 found[sha256] = judged(dismissal(policy.id), content, "ledger")
-            elif decided and judgement.policy == policy.id:
+            elif by_a_person(judgement) or (decided and judgement.policy == policy.id):
                 found[sha256] = judged(judgement, content, "ledger")
         return found
 

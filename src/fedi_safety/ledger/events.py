@@ -33,7 +33,10 @@ class Kind(StrEnum):
     BREAKER_TRIPPED = "breaker.tripped"
     BREAKER_RESET = "breaker.reset"
     TRACED = "traced"  # an attempt to find out who put a content there
-    CONFIRMED = "confirmed"  # a person's word that a content is what it was condemned for; a dismissal takes it back
+    CONFIRMED = "confirmed"  # a person's word that a content is what a rule said; a dismissal takes it back
+    UNCONFIRMED = "unconfirmed"  # that word is taken back
+    VIEWED = "viewed"  # a person is about to be shown a small grey picture of it
+    VIEW_LIMIT = "view.limit"  # how many views a day a person may ask for
     ACTION_PLANNED = "action.planned"  # an action through the app
     ACTION_STARTED = "action.started"
     ACTION_CLOSED = "action.closed"  # done, gone or failed; or dismissed or superseded, without being done

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from fedi_safety.core.enums import MediaType, Reason, Verdict
 from fedi_safety.core.ledger.census import Census
+from fedi_safety.core.policy import PERSONS_WORD
 from fedi_safety.core.types import Content, Judgement, Known, Object
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.census import meet
@@ -78,8 +79,9 @@ def lookup(
             else:
                 found.append(None)
         elif state == _JUDGED:
-            settled = dismissed_at is not None or (bool(decided) and (policy is None or policy == given_by))
-            other = None if partly is None or dismissed_at is not None else shown_by or ""
+            spoken = dismissed_at is not None or given_by == PERSONS_WORD
+            settled = spoken or (bool(decided) and (policy is None or policy == given_by))
+            other = None if partly is None or spoken else shown_by or ""
             known = Known(sha256, _VERDICTS[verdict], None, None, settled, decoder=other, partly=partly is not None)
             found.append(known)
         elif state == _UNSCANNED:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 from fedi_safety.core.enums import PlanState, Verdict
 from fedi_safety.core.errors import printable
 from fedi_safety.core.explained.text import text_of
-from fedi_safety.core.policy import dismissal
+from fedi_safety.core.policy import by_a_person, dismissal
 from fedi_safety.core.types import Judged, Judgement, Object, Unscanned
 from fedi_safety.ledger import codec, embeddings, explanations, planning, verdicts
 from fedi_safety.ledger.embeddings import Keep
@@ -80,7 +80,7 @@ def record(
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A judged content on its way into the ledger; `judgement` is the dismissal where a person dismissed it."""
+    """A judged content on its way into the ledger; `judgement` is a person's word where there is one."""
 
     item: Judged
     judgement: Judgement
@@ -110,7 +110,7 @@ class _Found:
             return True
         if self.explains_anew(row) and self.judgement.verdict is not Verdict.CLEAR:
             return True  # so that an event vouches for it
-        return self.judgement != codec.judgement_from(row.verdict, row.policy, row.labels, row.reasons)
+        return self.judgement != _in_force(row)
 
     def write(self, content_id: int, before: Verdict) -> verdicts.VerdictWrite:
         """Return the judgement as it is to be written."""
@@ -124,7 +124,7 @@ def record_contents(
     if not judged:
         return {}
     known = _known_contents(connection, [item.content.sha256 for item in judged])
-    found = _found(connection, judged)
+    found = _found(connection, judged, known)
     new = [f for f in found if f.sha256 not in known]
     met = [(f, known[f.sha256]) for f in found if f.sha256 in known]
     ids = {sha256: row.id for sha256, row in known.items()} | _add_contents(connection, at, new)
@@ -145,7 +145,11 @@ def record_contents(
     return ids
 
 
-def _found(connection: Connection, judged: Sequence[Judged]) -> list[_Found]:
+def _in_force(row: _Row) -> Judgement:
+    return codec.judgement_from(row.verdict, row.policy, row.labels, row.reasons)
+
+
+def _found(connection: Connection, judged: Sequence[Judged], known: Mapping[bytes, _Row]) -> list[_Found]:
     dismissed = verdicts.dismissed_among(connection, [item.content.sha256 for item in judged])
     bodies = [codec.dumps(dict(item.content.scores.detectors)) for item in judged]
     sets = verdicts.detectors_ids(connection, bodies)
@@ -153,6 +157,9 @@ def _found(connection: Connection, judged: Sequence[Judged]) -> list[_Found]:
     for item, body in zip(judged, bodies, strict=True):
         gone = item.content.sha256 in dismissed
         judgement = dismissal(item.judgement.policy) if gone else item.judgement
+        row = known.get(item.content.sha256)
+        if row is not None and not gone and by_a_person(stands := _in_force(row)):
+            judgement = stands
         scores = item.content.scores
         explanation = None if scores.explanation is None else text_of(scores.explanation)
         found.append(_Found(item, judgement, gone, codec.signals_text(scores.signals), sets[body], explanation))

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, func, or_, select
 
 from fedi_safety.core.frames.scores import FrameScores
 from fedi_safety.core.ledger.stored_scores import Rescorer
+from fedi_safety.core.policy import PERSONS_WORD
 from fedi_safety.core.types import Judgement, Match, Scores, Signal
 from fedi_safety.ledger import embeddings
 from fedi_safety.ledger.codec import dumps, frames_from, further, judgement_from, matches_from
@@ -141,7 +142,7 @@ def pages(database: Database, policy: str | None, rescorer: Rescorer | None) -> 
 
 
 def read_page(connection: Connection, after: int, policy: str | None, *, count_objects: bool = False) -> Page | None:
-    """Return the next contents that nobody dismissed, behind the one numbered `after`; None at the end.
+    """Return the next contents that no person spoke of, behind the one numbered `after`; None at the end.
 
     With `policy` only contents that were judged under another one, or stand undecided. With `count_objects` the
     cells also have `objects`: how many judged objects have the content.
@@ -154,7 +155,12 @@ def read_page(connection: Connection, after: int, policy: str | None, *, count_o
         o = objects.c
         those = select(func.count()).select_from(objects).where(o.content_id == _c.id, o.state == State.JUDGED.value)
         columns.append(those.scalar_subquery().label("objects"))
-    query = select(*columns).where(_c.id > after, _c.dismissed_at.is_(None)).order_by(_c.id).limit(PAGE_ROWS)
+    query = (
+        select(*columns)
+        .where(_c.id > after, _c.dismissed_at.is_(None), _c.policy != PERSONS_WORD)
+        .order_by(_c.id)
+        .limit(PAGE_ROWS)
+    )
     if policy is not None:
         query = query.where(or_(_c.policy != policy, _c.decided.is_(False)))
     result = connection.execute(query)

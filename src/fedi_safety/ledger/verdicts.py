@@ -1,4 +1,4 @@
-"""Verdicts on contents: writing them, dismissing and restoring.
+"""Verdicts on contents: writing them, and those that rest on a person's word.
 
 Works inside the caller's transaction. Does not decide: a policy's word comes from the caller.
 """
@@ -14,7 +14,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import printable
-from fedi_safety.core.policy import dismissal
+from fedi_safety.core.policy import PERSONS_WORD, condemnation, dismissal
 from fedi_safety.core.types import Judgement
 from fedi_safety.ledger import codec, explanations
 from fedi_safety.ledger.events import Event, Kind, append
@@ -136,9 +136,10 @@ def put_in_force(connection: Connection, writes: Sequence[VerdictWrite]) -> None
 
 
 def content_row(connection: Connection, sha256: bytes) -> RowMapping | None:
-    """Return what dismissing and restoring need to know of a content, or None if there is none."""
+    """Return what a person's word needs to know of a content, or None if there is none."""
     c = contents.c
-    query = select(c.id, c.verdict, c.policy, c.signals, c.detectors_id, c.dismissed_at).where(c.sha256 == sha256)
+    judgement = c.verdict, c.policy, c.labels, c.reasons
+    query = select(c.id, *judgement, c.signals, c.detectors_id, c.dismissed_at).where(c.sha256 == sha256)
     return connection.execute(query).mappings().one_or_none()
 
 
@@ -160,7 +161,10 @@ def dismiss(
     else:
         connection.execute(update(dismissals).where(dismissals.c.id == known).values(values))
     connection.execute(update(contents).where(contents.c.id == row["id"]).values(dismissed_at=at))
-    _put_on_record(connection, at, run, sha256, row, dismissal(row["policy"]))
+    policy = row["policy"]
+    if policy == PERSONS_WORD and (earlier := _before_words(connection, row["id"])) is not None:
+        policy = earlier.policy
+    _put_on_record(connection, at, run, sha256, row, dismissal(policy))
 
 
 def restore(
@@ -175,19 +179,44 @@ def restore(
     """Undo a dismissal: the judgement before it is in force again, and the next scan judges the content anew."""
     append(connection, at, [Event(Kind.RESTORED, _said(run, reason, by), sha256)])
     connection.execute(update(dismissals).where(dismissals.c.sha256 == sha256).values(undone_at=at))
+    _as_before_words(connection, at, run, sha256, row)
+    connection.execute(update(contents).where(contents.c.id == row["id"]).values(dismissed_at=None))
+
+
+def condemn(connection: Connection, at: float, sha256: bytes, row: RowMapping) -> None:
+    """Condemn on a person's word what was sent to review. The event of that word is the caller's to append."""
+    sent = codec.judgement_from(row["verdict"], row["policy"], row["labels"], row["reasons"])
+    _put_on_record(connection, at, None, sha256, row, condemnation(sent))
+
+
+def uncondemn(connection: Connection, at: float, sha256: bytes, row: RowMapping) -> None:
+    """Undo `condemn`: the judgement before it is in force again, and the next scan judges the content anew.
+
+    Its plans are the caller's to close.
+    """
+    _as_before_words(connection, at, None, sha256, row)
+
+
+def _as_before_words(connection: Connection, at: float, run: int | None, sha256: bytes, row: RowMapping) -> None:
+    """Put in force what was judged before a person spoke, until it is judged anew: scores may be others by now."""
+    earlier = _before_words(connection, row["id"])
+    if earlier is not None:
+        _put_on_record(connection, at, run, sha256, row, earlier)
+    connection.execute(update(contents).where(contents.c.id == row["id"]).values(decided=False))
+
+
+def _before_words(connection: Connection, content_id: int) -> Judgement | None:
+    """Return the last judgement of a content that a policy gave, not a person."""
     j = judgements.c
-    own = dismissal("").reasons
+    dismissed = codec.reasons_text(dismissal("").reasons)
     query = (
         select(j.verdict, j.policy, j.labels, j.reasons)
-        .where(j.content_id == row["id"], j.reasons != codec.reasons_text(own))
+        .where(j.content_id == content_id, j.reasons != dismissed, j.policy != PERSONS_WORD)
         .order_by(j.id.desc())
         .limit(1)
     )
     earlier = connection.execute(query).one_or_none()
-    if earlier is not None:
-        _put_on_record(connection, at, run, sha256, row, codec.judgement_from(*earlier))
-    # Scores may have been renewed while it was dismissed, without a verdict.
-    connection.execute(update(contents).where(contents.c.id == row["id"]).values(dismissed_at=None, decided=False))
+    return None if earlier is None else codec.judgement_from(*earlier)
 
 
 def _said(run: int | None, reason: str, by: str | None) -> dict[str, Any]:

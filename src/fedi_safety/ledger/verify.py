@@ -43,6 +43,7 @@ from fedi_safety.ledger.schema import (
 from fedi_safety.ledger.verdicts import digest
 
 _OF_ACTIONS = (Kind.ACTION_PLANNED, Kind.ACTION_STARTED, Kind.ACTION_CLOSED, Kind.ACTION_WAITING)
+_TAKE_BACK = (Kind.UNCONFIRMED.value, Kind.DISMISSED.value)  # a person's word for a content
 _Rows = Sequence[Row[*tuple[Any, ...]]]
 
 
@@ -376,24 +377,26 @@ def _check_seals(connection: Connection, told_last: dict[int, int]) -> None:
 
 
 def _check_confirmations(connection: Connection) -> None:
-    """Compare every person's word for a content with its last event; a dismissal takes it back."""
-    c, e = confirmations.c, events.c
+    """Compare every person's word for a content with its last event; a dismissal takes it back as well."""
+    c, e, first = confirmations.c, events.c, events.alias("first").c
     of_it = select(func.max(e.seq)).where(e.sha256 == c.sha256).correlate(confirmations)
     given = of_it.where(e.kind == Kind.CONFIRMED.value).scalar_subquery()
-    last = of_it.where(e.kind.in_((Kind.CONFIRMED.value, Kind.DISMISSED.value))).scalar_subquery()
+    # The first that took it back since: what took it back once is not changed by another.
+    undoing = select(func.min(first.seq)).where(first.sha256 == c.sha256, first.kind.in_(_TAKE_BACK))
+    undoing = undoing.where(first.seq > given).correlate(confirmations)
     standing = 0
-    for page in _pages(connection, select(*c, given.label("given"), last.label("last")), c.id):
-        told = _told(connection, [seq for row in page for seq in (row.given, row.last) if seq is not None])
+    query = select(*c, given.label("given"), undoing.scalar_subquery().label("taken"))
+    for page in _pages(connection, query, c.id):
+        told = _told(connection, [seq for row in page for seq in (row.given, row.taken) if seq is not None])
         for row in page:
-            said, since = told.get(row.given, {}), told.get(row.last, {})
-            undone = None if row.given == row.last else since.get("at")
+            said = told.get(row.given, {})
+            undone = None if row.taken is None else told.get(row.taken, {}).get("at")
             own = row.at, row.by, row.reason, row.undone_at
             standing += row.undone_at is None
             if (said.get("at"), said.get("by"), said.get("reason"), undone) != own:
                 raise _Broken(f"the confirmation of content {row.sha256.hex()} is not what its events say")
-    later = select(func.max(e.seq).label("seq")).where(
-        e.kind.in_((Kind.CONFIRMED.value, Kind.DISMISSED.value))
-    ).group_by(e.sha256)  # fmt: skip
+    kinds = (Kind.CONFIRMED.value, *_TAKE_BACK)
+    later = select(func.max(e.seq).label("seq")).where(e.kind.in_(kinds)).group_by(e.sha256)
     stand = select(func.count()).select_from(events).where(e.seq.in_(later), e.kind == Kind.CONFIRMED.value)
     if connection.execute(stand).scalar_one() != standing:
         raise _Broken("the confirmation of a content is gone")

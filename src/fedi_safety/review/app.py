@@ -35,6 +35,7 @@ from fedi_safety.reports.style import SHARED, style
 from fedi_safety.review.carrying import Carrier
 from fedi_safety.review.checking import Checker
 from fedi_safety.review.counted import Counted
+from fedi_safety.review.looking import Looking
 from fedi_safety.review.pages import RULES
 from fedi_safety.review.people import Attempts, People, Person
 from fedi_safety.review.previewing import Previews
@@ -74,6 +75,7 @@ _FILES = {
     "style.css": "text/css; charset=utf-8",
     "keys.js": _SCRIPT,
     "sliders.js": _SCRIPT,
+    "look.js": _SCRIPT,
     "htmx.min.js": _SCRIPT,
     "htmx.LICENSE": "text/plain; charset=utf-8",
 }
@@ -92,6 +94,7 @@ class Pages:
     sessions: Sessions
     counted: Counted
     previews: Previews
+    looking: Looking
     attempts: Attempts = field(default_factory=Attempts)
     names: frozenset[str] = frozenset(_OWN_NAMES)
     threads: ThreadPoolExecutor = field(
@@ -106,7 +109,7 @@ class Pages:
         return cls(
             settings, ledger, people, clock, Carrier(settings, ledger, clock), Checker(ledger, clock),
             Sessions(ledger, clock, idle_s=review.idle_s, session_s=review.session_s),
-            Counted(clock), Previews(settings, clock),
+            Counted(clock), Previews(settings, clock), Looking(settings, ledger),
             names=frozenset(_OWN_NAMES) | {name.lower() for name in review.names},
         )  # fmt: skip
 
@@ -131,6 +134,7 @@ class Pages:
         self.carrier.close()
         self.previews.close()
         self.counted.close()
+        self.looking.close()
         self.threads.shutdown(wait=True, cancel_futures=True)
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from itertools import groupby
 
 from fedi_safety.app.apply import remove_contents
+from fedi_safety.app.confirming import plan_condemned
 from fedi_safety.app.consent import lacking, remembered
 from fedi_safety.app.known.lists import remember_dismissal
-from fedi_safety.app.stores import Target, targets
+from fedi_safety.app.stores import known_target
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.enums import PlanState
 from fedi_safety.core.errors import FediSafetyError, KnownError, UsageError
@@ -24,7 +24,6 @@ from fedi_safety.core.ledger.review import Decision, DecisionKind, DecisionState
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.types import Outcome
 from fedi_safety.core.wording.hints import hint
-from fedi_safety.stores import canonical_url
 
 log = logging.getLogger(__name__)
 
@@ -90,11 +89,11 @@ class Carrier:
         did = {DecisionKind.DISMISS: self._dismiss, DecisionKind.CONFIRM: self._confirm}[kind]
         for decision in group:
             self._closing(decision, did)
-        if kind is DecisionKind.DISMISS:
-            try:
+        try:
+            if kind is DecisionKind.DISMISS:
                 remember_dismissal(self._settings, self._ledger)
-            except KnownError as error:  # the word of the person stands all the same
-                log.warning("lists do not know of a dismissal yet: %s", error.line())
+        except KnownError as error:  # the word of the person stands all the same
+            log.warning("lists do not know of a dismissal yet: %s", error.line())
 
     def _closing(self, decision: Decision, did: Callable[[Decision], str]) -> None:
         state, detail = DecisionState.FAILED, "it was cut off"
@@ -111,7 +110,9 @@ class Carrier:
 
     def _confirm(self, decision: Decision) -> str:
         allowed = self._ledger.confirm(decision.sha256, decision.reason, decision.by)
-        return f"confirmed; to be done by the next run: {len(allowed)}"
+        planned = plan_condemned(self._settings, self._ledger, decision.sha256, decision.by)
+        told = [f"confirmed; to be done by the next run: {len(allowed)}", *(one.text for one in planned)]
+        return "; ".join(told)
 
     # --- removing
 
@@ -143,7 +144,7 @@ class Carrier:
         for url in self._ledger.store_urls():
             if not any(plan.sha256 in wanted for plan in self._ledger.open_plans(url)):
                 continue
-            target = remembered(self._target(url), self._ledger, url)
+            target = remembered(known_target(self._settings, url), self._ledger, url)
             if lacking(target.settings, self._ledger, url).act:
                 cause = "nobody has chosen what is done about condemned objects"
                 raise UsageError(url, cause, f"set `act`, or choose with {hint('apply {} --act ACT', url)}")
@@ -160,12 +161,3 @@ class Carrier:
             elif report.interrupted:
                 why = "it was stopped before this one; its plan waits"
         return why
-
-    def _target(self, url: str) -> Target:
-        """Return the configured store that the ledger knows by this URL, with its own access, else one without."""
-        named = [*self._settings.stores, *([self._settings] if self._settings.store is not None else [])]
-        for target in targets(self._settings, None) if named else ():
-            with suppress(FediSafetyError):  # one that is not there is another one
-                if canonical_url(target.url, target.settings) == url:
-                    return target
-        return next(iter(targets(self._settings, url)))

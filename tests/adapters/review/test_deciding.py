@@ -185,21 +185,55 @@ def test_a_decision_that_nobody_carried_out_in_time_lapses_and_frees_the_content
         assert (len(written), in_the_way) == (1, [])
 
 
-def test_what_is_not_condemned_can_be_dismissed_alone(tmp_path: Path) -> None:
+def test_what_is_not_condemned_cannot_be_removed(tmp_path: Path) -> None:
     with reviewing(tmp_path, TWO) as here:
         sha256 = here.put("one.png", Verdict.REVIEW, SQUARE)
         ada = here.signed_in("ada")
         page = page_of(here, ada, sha256)
         form = form_of(page, "decide", decision="dismiss")
         assert "Remove it" not in page
-        for decision in ("remove", "confirm"):
-            answer = send(ada, "decide", form | {"decision": decision})
-            assert (answer.status_code, "nothing left to decide" in answer.text) == (409, True)
+        answer = send(ada, "decide", form | {"decision": "remove"})
+        assert (answer.status_code, "nothing left to decide" in answer.text) == (409, True)
         assert send(ada, "decide", form).status_code == 303
         here.pages.carrier.carry_due()
         assert here.ledger.queue_counts()[QueueKind.REVIEW] == 0
         gone = send(ada, "decide", form | {"seen_at": "9e12"})
         assert (gone.status_code, "nothing left to decide" in gone.text) == (409, True)
+
+
+def test_what_was_sent_to_review_is_condemned_by_a_persons_word_and_then_removed(tmp_path: Path) -> None:
+    with reviewing(tmp_path, TWO) as here:
+        sha256 = here.put("one.png", Verdict.REVIEW, SQUARE)
+        ada = here.signed_in("ada")
+        assert "Condemn it" in page_of(here, ada, sha256)
+        assert decide(here, ada, sha256, "confirm", reason="I know it").status_code == 303
+        assert here.ledger.confirmation(sha256) is None, "not before it is due"
+        here.pages.carrier.carry_due()
+        (made,) = here.ledger.decisions(sha256=sha256)
+        assert (made.state, "planned in" in made.detail) == (DecisionState.DONE, True)
+        page = page_of(here, ada, sha256)
+        for said in ("condemned by a person", "confirmed by ada", "No policy decides it anew", SQUARE):
+            assert said in page, said
+        assert (here.folder / "one.png").exists(), "it is planned, and waits like anything else"
+        counts = here.ledger.queue_counts()
+        assert (counts[QueueKind.REVIEW], counts[QueueKind.PLANNED]) == (0, 1)
+        decide(here, ada, sha256, "remove")
+        here.pages.carrier.carry_due()
+        assert not (here.folder / "one.png").exists()
+        assert here.ledger.verify().problem is None
+
+
+def test_all_that_one_rule_sent_to_review_is_condemned_at_once_and_undone_until_then(tmp_path: Path) -> None:
+    with reviewing(tmp_path, TWO, undo_s=600) as here:
+        for number in range(3):
+            here.put(f"{number}.png", Verdict.REVIEW, SQUARE)
+        ada = here.signed_in("ada")
+        assert "decision=confirm" in ada.get("/review/queue/review?rule=blue+square").text
+        page = ada.get("/review/many?queue=review&decision=confirm&rule=blue+square").text
+        answer = send(ada, "many", form_of(page, "many"))
+        assert send(ada, "undo", form_of(ada.get(answer.headers["location"]).text, "undo")).status_code == 303
+        assert here.pages.carrier.carry_due() == 0
+        assert here.ledger.queue_counts()[QueueKind.REVIEW] == 3
 
 
 def test_one_rule_is_decided_at_once_with_the_count_first(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from fedi_safety.core.known.effects import (
 )
 from fedi_safety.core.known.types import PDQ_BYTES, TURNS, Effect, HashKind, Hit
 from fedi_safety.core.ledger.matches import Rematch
-from fedi_safety.core.policy import Policy
+from fedi_safety.core.policy import Policy, by_a_person
 from fedi_safety.core.types import Content, Fingerprints, Hashes, Judgement, Match, PictureHash, Scores, Signal
 from fedi_safety.stores import canonical_url
 
@@ -213,7 +213,7 @@ class _Changing:
             if condemned and NEAR in then and _besides_near(before) == _besides_near(then):
                 continue  # it is like something else that was removed, which says nothing new of it
             scores = _with(content.scores, told)
-            if sha256 in dismissed:
+            if sha256 in dismissed or by_a_person(judgement):
                 anew: Judgement | None = judgement
             else:
                 anew = None if sha256 in untold else self._decide(sha256, scores)

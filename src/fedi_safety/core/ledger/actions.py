@@ -64,11 +64,21 @@ class ActionReader(Protocol):
 
 
 class Confirming(Protocol):
-    """What only a person says of a content that was condemned."""
+    """What only a person says of a content that a rule found."""
 
     def confirm(self, sha256: bytes, reason: str, by: str) -> list[AppAction]:
-        """Record a person's word that this content is what it was condemned for; return what may be done by it now.
+        """Record a person's word that this content is what a rule said; return what may be done by it now.
 
-        A dismissal takes it back. Raises `LedgerUsageError` for a content that is not known, or not condemned.
+        What was sent to review is condemned by that, whatever a policy says from then on; what is done about it is not
+        planned by this. `unconfirm` and a dismissal take it back. Raises `LedgerUsageError` for a content that is not
+        known, was dismissed, or is clear.
+        """
+        ...
+
+    def unconfirm(self, sha256: bytes, reason: str, by: str) -> bool:
+        """Take such a word back; return whether there was one.
+
+        What was condemned by it alone stands as it did before, its waiting plans are closed, and the next scan decides
+        it anew. What was removed stays removed.
         """
         ...

@@ -23,6 +23,9 @@ from fedi_safety.core.testcard import TEST_CARD_SHA256
 from fedi_safety.core.types import Judgement, RuleHit, Signal
 
 DISMISSED_RULE = "dismissed by a person"
+CONDEMNED_RULE = "condemned by a person"
+PERSONS_WORD = "a person's word"
+"""Under what a content stands that a person condemned, in the place of a policy: no policy decides it anew."""
 
 
 def open_signals(
@@ -98,3 +101,14 @@ def marks(sha256: bytes) -> dict[str, Signal]:
 def dismissal(policy: str) -> Judgement:
     """Return the judgement of a content that a person dismissed: clear, under the policy of this id."""
     return Judgement(Verdict.CLEAR, (), (RuleHit(DISMISSED_RULE, Verdict.CLEAR, None, ()),), policy)
+
+
+def condemnation(sent: Judgement) -> Judgement:
+    """Return the judgement of a content that a person condemned; what had sent it to them is told as well."""
+    by_word = RuleHit(CONDEMNED_RULE, Verdict.BLOCK, None, ())
+    return Judgement(Verdict.BLOCK, sent.labels, (by_word, *sent.reasons), PERSONS_WORD)
+
+
+def by_a_person(judgement: Judgement) -> bool:
+    """Whether a content is condemned by a person's word, which stands until it is taken back."""
+    return judgement.policy == PERSONS_WORD and judgement.verdict is Verdict.BLOCK

@@ -51,6 +51,10 @@ _MOST_ROWS = 2_000  # that one page of a queue reads
 _MOST_EVENTS = 20_000
 
 _c, _o, _p, _d, _s = contents.c, objects.c, plans.c, review_decisions.c, review_sessions.c
+_DECIDABLE = {  # what the verdict must be; anything can be dismissed
+    DecisionKind.CONFIRM: (Verdict.BLOCK.value, Verdict.REVIEW.value),
+    DecisionKind.REMOVE: (Verdict.BLOCK.value,),
+}
 _STATES = {QueueKind.PLANNED: PlanState.PLANNED.value, QueueKind.FAILED: PlanState.FAILED.value}
 
 
@@ -287,8 +291,7 @@ def decide(
         for row in connection.execute(of_these.where(_d.open.is_(True) | (_d.at > seen_at)).order_by(_d.id)):
             in_the_way[row.sha256] = _decision(row)
         known = select(_c.sha256).where(_c.sha256.in_(part), _c.dismissed_at.is_(None))
-        if kind is not DecisionKind.DISMISS:
-            known = known.where(_c.verdict == Verdict.BLOCK.value)
+        known = known.where(_c.verdict.in_(_DECIDABLE[kind])) if kind in _DECIDABLE else known
         decidable.update(connection.execute(known).scalars())
     rows = [
         {

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, TextClause, and_, bindparam, func, select, te
 from fedi_safety.core.decide import lists_behind
 from fedi_safety.core.enums import PlanState, Verdict
 from fedi_safety.core.ledger.matches import ListHits, Rematch
+from fedi_safety.core.policy import by_a_person
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.types import Object
 from fedi_safety.ledger import codec, planning, verdicts
@@ -62,9 +63,10 @@ def rematch(connection: Connection, at: float, run: int, found: Sequence[Rematch
         scores.append({"row": row.id, "signals": signals, "frame_scores": frames})
         if row.dismissed_at is not None:
             continue
-        judgement = each.judgement
+        stands = codec.judgement_from(row.verdict, row.policy, row.labels, row.reasons)
+        judgement = stands if by_a_person(stands) else each.judgement
         if judgement is None:  # the old one stands until it is read again, and is vouched for with the scores of now
-            judgement = codec.judgement_from(row.verdict, row.policy, row.labels, row.reasons)
+            judgement = stands
             undecided.append({"row": row.id})
         before = Verdict(row.verdict)
         writes.append(VerdictWrite(row.id, each.sha256, judgement, signals, row.detectors_id, before))

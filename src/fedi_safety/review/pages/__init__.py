@@ -7,24 +7,18 @@ from fedi_safety.review.pages import (
     deciding,
     entry,
     lists,
+    looking,
     policy,
     queues,
     sealed,
     signing,
     sources,
+    uploads,
 )
 
 RULES = (
-    *signing.RULES,
-    *queues.RULES,
-    *entry.RULES,
-    *deciding.RULES,
-    *coverage.RULES,
-    *sources.RULES,
-    *policy.RULES,
-    *lists.RULES,
-    *breaker.RULES,
-    *sealed.RULES,
-    *audit.RULES,
+    *(*signing.RULES, *queues.RULES, *entry.RULES, *looking.RULES, *deciding.RULES),
+    *(*uploads.RULES, *coverage.RULES, *sources.RULES, *policy.RULES, *lists.RULES),
+    *(*breaker.RULES, *sealed.RULES, *audit.RULES),
 )
 """Every route there is, with the right that it asks for. What is not here does not exist."""

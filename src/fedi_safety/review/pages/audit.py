@@ -16,7 +16,19 @@ from fedi_safety.review.visit import Visit
 
 SHOWN = 50
 KINDS = (
-    *("dismissed", "restored", "confirmed", "judged", "planned", "plan.closed", "act.started", "act.closed"),
+    *(
+        "dismissed",
+        "restored",
+        "confirmed",
+        "unconfirmed",
+        "viewed",
+        "view.limit",
+        "judged",
+        "planned",
+        "plan.closed",
+        "act.started",
+        "act.closed",
+    ),
     *("breaker.tripped", "breaker.reset", "run.begun", "run.ended", "traced", "seal.made", "seal.held"),
     *("seal.released", "seal.destroyed", "redecided", "gone", "imported"),
 )

@@ -15,7 +15,7 @@ from fedi_safety.review.visit import Refused, Visit
 MOST_AT_ONCE = 500
 _LONGEST = 500  # letters of a reason
 _FITTING = {
-    QueueKind.REVIEW: (DecisionKind.DISMISS,),
+    QueueKind.REVIEW: (DecisionKind.CONFIRM, DecisionKind.DISMISS),
     QueueKind.PLANNED: (DecisionKind.REMOVE, DecisionKind.CONFIRM, DecisionKind.DISMISS),
     QueueKind.FAILED: (DecisionKind.REMOVE, DecisionKind.DISMISS),
 }
@@ -104,7 +104,9 @@ def _wanted(visit: Visit, given: Mapping[str, str]) -> QueueFilter:
     if wanted.rule is None and wanted.store is None and wanted.source is None:
         raise Refused(400, "Of what?", "Choose a rule, a source or a store first: nothing here is about everything.")
     if _kind(given) not in _FITTING[wanted.kind]:
-        raise Refused(400, "This does not fit", "What was sent to review is not condemned: it can be dismissed alone.")
+        raise Refused(
+            400, "This does not fit", "What was sent to review is not condemned: it can be confirmed or dismissed."
+        )
     return wanted
 
 
@@ -129,7 +131,7 @@ def _not_written(visit: Visit, in_the_way: list[Decision], form: Mapping[str, st
     if in_the_way:
         return visit.page("sooner.html", 409, decisions=in_the_way, still=DecisionState.WAITING, form=form)
     raise Refused(409, "There is nothing left to decide here", "It was dismissed or judged otherwise meanwhile, or it "
-                  "is not condemned, so that nothing can be confirmed or removed.")  # fmt: skip
+                  "is not condemned, so that nothing can be removed.")  # fmt: skip
 
 
 def _on(visit: Visit, form: Mapping[str, str], batch: str) -> Response:

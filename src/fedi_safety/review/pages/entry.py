@@ -11,6 +11,7 @@ from starlette.responses import Response
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.ledger.records import PastEvent, Shown
 from fedi_safety.core.ledger.review import DecisionState
+from fedi_safety.core.policy import by_a_person
 from fedi_safety.core.types import FactorHit, RuleHit
 from fedi_safety.reports.findings import basis_text, found_lines, unexplained
 from fedi_safety.review.pages.queues import narrowed
@@ -59,6 +60,8 @@ def entry(visit: Visit) -> Response:
         decisions=made,
         waiting=waiting,
         condemned=condemned,
+        confirmable=condemned or (last is not None and last.verdict is Verdict.REVIEW and found.dismissal is None),
+        by_a_person=last is not None and by_a_person(last),
         removable=condemned and any(plan["state"] in ("planned", "failed") for plan in found.plans),
         reasons=REASONS,
         context=context,
