@@ -100,6 +100,7 @@ def run_scan(folder: Path, scratch: Path, *arguments: str) -> dict[str, Any]:
         "seconds": report["seconds"],
         "files": report["judged"],
         "unscanned": report["unscanned"],
+        "device": report["device"],
         "stages": stages,
         "signals": signals,
         "verdicts": verdicts,
@@ -184,7 +185,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     print(machine_line(about))
     print(f"{options.files} files, {size / 1e6:.0f} MB, {options.rounds} rounds, seconds without loading the models")
     runs: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
-    extra = options.arguments.split()
+    extra = [*options.arguments.split(), *(["--device", options.device] if options.device else [])]
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         for number in range(options.rounds):
@@ -250,6 +251,7 @@ def summary(
         "megabytes": round(size / 1e6, 1),
         "rounds": options.rounds,
         "arguments": options.arguments,
+        "device": runs["b"][-1]["device"],
         "images_per_second": {way: spread.as_json() for way, spread in rate.items()},
         "ratio_to_loop": {way: spread.as_json() for way, spread in ratio.items()},
         "cpu_ms_per_image": {way: spread.as_json() for way, spread in cpu.items()},
@@ -269,6 +271,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="60 files, one round: does it run at all")
+    parser.add_argument("--device", help="what (b) and (c) run on: cpu, cuda, ...; the loop runs on the processor")
     parser.add_argument("--arguments", default="", help="more arguments for (b) and (c), e.g. '--jobs 1'")
     parser.add_argument("--work", type=Path, default=default_work(), help="folder for corpora (default: user's cache)")
     parser.add_argument("--out", type=Path, help="where the JSON goes (default: bench/results/)")

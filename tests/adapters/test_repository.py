@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
-from fedi_safety.detectors.embedded import dlib_faces, faceres
+from fedi_safety.detectors.embedded import dlib_faces, faceres, open_nsfw
 
 ROOT = Path(__file__).parents[2]
 GITHUB = ROOT / ".github"
@@ -42,7 +42,7 @@ def test_the_wheel_carries_its_types_and_the_weights_that_no_other_package_has(t
     built = list(WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"]))
     with zipfile.ZipFile(built[0]) as wheel:
         assert "fedi_safety/py.typed" in wheel.namelist()
-        for weights in (faceres.WEIGHTS, dlib_faces.FINDER):
+        for weights in (faceres.WEIGHTS, dlib_faces.FINDER, open_nsfw.EIGHT_BITS):
             data = wheel.read(f"fedi_safety/{weights.file}")
             assert hashlib.sha256(data).hexdigest() == weights.sha256
             assert len(data) < 8 << 20

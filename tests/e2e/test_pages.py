@@ -73,6 +73,7 @@ NOT_RUN = {
     "docs/evidence.md: fedi-safety evidence submit media_attachments/files/1/2/original.jpg": (
         "asks an authority; tests/adapters/evidence/test_submitting.py"
     ),
+    "docs/gpu.md: ./dev bench scan --device cuda --files 2000": "needs a GPU",
     "docs/gate.md: fedi-safety serve": "runs until it is stopped; tests/e2e/test_serve.py",
     "docs/gate.md: PICTRS__MEDIA__EXTERNAL_VALIDATION=http://127.0.0.1:14051/validate": (
         "a variable of pict-rs; tests/integration/test_gate_pictrs.py"

@@ -19,6 +19,7 @@ from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import ContentDetector, Decoder, Detector, Embedder
 from fedi_safety.core.wording.hints import hint
 from fedi_safety.service.cpus import cpu_count
+from fedi_safety.service.heap import bound_heap, give_memory_back
 
 if TYPE_CHECKING:
     from fedi_safety.detectors.known.descriptor import CopyDescriptor
@@ -112,6 +113,7 @@ def open_engine(settings: Settings, had_lists: Callable[[], bool] = lambda: Fals
 
     jobs = settings.jobs or cpu_count()
     device = choose_device(settings.device)
+    bound_heap()
     # The decoder's first process starts while networks are loaded.
     with ThreadPoolExecutor(1, "decoder") as pool:
         starting = pool.submit(open_decoder, settings, jobs)
@@ -123,6 +125,7 @@ def open_engine(settings: Settings, had_lists: Callable[[], bool] = lambda: Fals
                 starting.result().close()
             raise
         decoder = starting.result()
+    give_memory_back()  # of what was read and rearranged while networks were loaded
     known = Known(Catalog(known_folder(settings)).images(expected=had_lists()), describer)
     return Engine(decoder, opened.frames, device.name, jobs, opened.contents, known, describer)
 

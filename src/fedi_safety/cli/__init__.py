@@ -21,7 +21,7 @@ from fedi_safety import __version__
 from fedi_safety.cli.called import program_name
 from fedi_safety.cli.completion_cmd import VARIABLE, complete
 from fedi_safety.cli.predecessor.names import translated
-from fedi_safety.cli.text.help import Command, Group, task_of, with_words
+from fedi_safety.cli.text.help import Command, Group, light_pages, task_of, with_words
 from fedi_safety.cli.text.streams import ReaderGone, ends_unread, speak_utf8
 from fedi_safety.core import coredumps
 from fedi_safety.core.errors import ExitCode, FediSafetyError, printable
@@ -218,7 +218,8 @@ def _help_shown(program: typer.Typer, arguments: list[str]) -> bool:
         if inner is None:
             return False
         command, context = inner, inner.context_class(inner, info_name=name, parent=context, **inner.context_settings)
-    sys.stdout.write(command.get_help(context) + "\n")
+    with light_pages():
+        sys.stdout.write(command.get_help(context) + "\n")
     return True
 
 

@@ -19,6 +19,7 @@ from fedi_safety.cli.options import (
     JsonOption,
     LedgerOption,
     LogLevelOption,
+    PrecisionOption,
     QuietOption,
     StoreArgument,
     YesOption,
@@ -52,6 +53,7 @@ def calibrate(
     detectors: DetectorsOption = None,
     concepts: ConceptsOption = None,
     device: DeviceOption = None,
+    precision: PrecisionOption = None,
     jobs: JobsOption = None,
     html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="Also write a page with plots.")] = None,
     json_output: JsonOption = False,
@@ -81,6 +83,7 @@ def calibrate(
         policy=policy,
         detectors=names,
         device=device,
+        precision=precision,
         jobs=jobs,
         clip={"concepts": concepts},
     )

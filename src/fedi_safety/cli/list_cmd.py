@@ -82,7 +82,6 @@ def list_objects(
     from fedi_safety.cli.scan_cmd import parse_since
     from fedi_safety.cli.sealed.copies import list_copies
     from fedi_safety.cli.text.lookup import iso_time, known_store, row_json
-    from fedi_safety.cli.text.sources import list_sources, policy_file
     from fedi_safety.core.ledger.records import STATES, Filters
     from fedi_safety.core.wording.reasons import reason_text
 
@@ -92,7 +91,11 @@ def list_objects(
         raise UsageError(f"--state {state}", "no such state", remedy)
     reason = _reason(unscanned, skipped)
     moment = None if since is None else parse_since(since)
-    policy = policy_file(sh, by, domain_policy, output, least_contents, least_share)
+    policy = None
+    if (by, domain_policy, output, least_contents, least_share) != (None,) * 5:
+        from fedi_safety.cli.text.sources import list_sources, policy_file
+
+        policy = policy_file(sh, by, domain_policy, output, least_contents, least_share)
     records = open_settings_ledger(sh.settings, readonly=True)
     try:
         url = known_store(sh.settings, records, store)

@@ -79,6 +79,10 @@ PolicyOption = Annotated[
     typer.Option("--policy", metavar="NAME|FILE", help="A preset (cautious, balanced, strict) or a policy file."),
 ]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="What the detectors run on: auto, cpu, cuda, ...")]
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option("--precision", help="In which number format open_nsfw is asked first: auto, fp32 or int8."),
+]
 JobsOption = Annotated[
     int | None, typer.Option("--jobs", min=0, help="Decoder processes and scoring threads; 0: one per core.")
 ]

@@ -28,6 +28,7 @@ from fedi_safety.cli.options import (
     LedgerOption,
     LogLevelOption,
     PolicyOption,
+    PrecisionOption,
     PrefixOption,
     QuietOption,
     ResumeOption,
@@ -77,6 +78,7 @@ def scan(
     detectors: DetectorsOption = None,
     policy: PolicyOption = None,
     device: DeviceOption = None,
+    precision: PrecisionOption = None,
     jobs: JobsOption = None,
     frames: FramesOption = None,
     cascade: CascadeOption = True,
@@ -102,7 +104,7 @@ def scan(
     names = None if detectors is None else [name.strip() for name in detectors.split(",") if name.strip()]
     limits = None if frames is None else {"frames": frames}
     clip = {"concepts": concepts, "keep_embeddings": keep_embeddings}
-    chosen = {"act": act, "detectors": names, "policy": policy, "device": device, "jobs": jobs}
+    chosen = {"act": act, "detectors": names, "policy": policy, "device": device, "precision": precision, "jobs": jobs}
     sh = shell(config, ledger, log_level, quiet, yes, **chosen, limits=limits, clip=clip)
     return run_scan(
         sh,

@@ -17,6 +17,7 @@ from fedi_safety.cli.options import (
     LedgerOption,
     LogLevelOption,
     PolicyOption,
+    PrecisionOption,
     QuietOption,
     YesOption,
 )
@@ -62,6 +63,7 @@ def serve(
     detectors: DetectorsOption = None,
     policy: PolicyOption = None,
     device: DeviceOption = None,
+    precision: PrecisionOption = None,
     jobs: JobsOption = None,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
@@ -79,9 +81,8 @@ def serve(
     given: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
     log_level = log_level or {0: None, 1: "info"}.get(verbosity, "debug")
     names = None if detectors is None else [name.strip() for name in detectors.split(",") if name.strip()]
-    sh = shell(
-        config, ledger, log_level, quiet, yes, gate=given, detectors=names, policy=policy, device=device, jobs=jobs
-    )
+    judged = {"detectors": names, "policy": policy, "device": device, "precision": precision, "jobs": jobs}
+    sh = shell(config, ledger, log_level, quiet, yes, gate=given, **judged)
     if color:
         sh.note("note: --color has no effect; logs are written plain")
     return run_serve(sh)

@@ -18,6 +18,7 @@ from fedi_safety.cli.options import (
     LedgerOption,
     LogLevelOption,
     PolicyOption,
+    PrecisionOption,
     QuietOption,
     YesOption,
 )
@@ -38,6 +39,7 @@ def try_object(
     detectors: DetectorsOption = None,
     policy: PolicyOption = None,
     device: DeviceOption = None,
+    precision: PrecisionOption = None,
     concepts: ConceptsOption = None,
     json_output: JsonOption = False,
     config: ConfigOption = None,
@@ -53,7 +55,7 @@ def try_object(
     from fedi_safety.policies import load_policy
 
     names = None if detectors is None else [name.strip() for name in detectors.split(",") if name.strip()]
-    chosen = {"detectors": names, "policy": policy, "device": device, "jobs": 1}
+    chosen = {"detectors": names, "policy": policy, "device": device, "precision": precision, "jobs": 1}
     sh = shell(config, ledger, log_level, quiet, yes, **chosen, clip={"concepts": concepts})
     in_file = load_policy(sh.settings.policy)
     target, key = object_target(sh.settings, file)

@@ -23,6 +23,7 @@ from fedi_safety.cli.options import (
     LedgerOption,
     LogLevelOption,
     PolicyOption,
+    PrecisionOption,
     PrefixOption,
     QuietOption,
     SkippedOption,
@@ -69,6 +70,7 @@ def watch(
     detectors: DetectorsOption = None,
     policy: PolicyOption = None,
     device: DeviceOption = None,
+    precision: PrecisionOption = None,
     jobs: JobsOption = None,
     frames: FramesOption = None,
     cascade: CascadeOption = True,
@@ -87,7 +89,7 @@ def watch(
     names = None if detectors is None else [name.strip() for name in detectors.split(",") if name.strip()]
     limits = None if frames is None else {"frames": frames}
     clip = {"concepts": concepts, "keep_embeddings": keep_embeddings}
-    chosen = {"act": act, "detectors": names, "policy": policy, "device": device, "jobs": jobs}
+    chosen = {"act": act, "detectors": names, "policy": policy, "device": device, "precision": precision, "jobs": jobs}
     sh = shell(config, ledger, log_level, quiet, yes, **chosen, limits=limits, clip=clip)
     rhythm = Rhythm(parse_span("--every", every), 60.0 * minutes, parse_span("--sweep", sweep))
     wanted = Wanted(dry_run, cascade, tuple(prefix or ()), skipped_as_unscanned)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr
+
+from fedi_safety.config.section import Section
 
 
-class Ncmec(BaseModel):
+class Ncmec(Section):
     """The access to NCMEC's CyberTipline, which it gives to registered providers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     environment: Literal["test", "production"] = Field(
         "test", description="Where reports go. Production counts only where the command says so as well."
@@ -19,10 +19,8 @@ class Ncmec(BaseModel):
     password: SecretStr | None = Field(None, description="Its password.")
 
 
-class Evidence(BaseModel):
+class Evidence(Section):
     """Who reports to an authority. What is left out a draft names as missing where the authority needs it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     organization: str | None = Field(None, min_length=1, description="Who runs the server, as an authority knows it.")
     service: str | None = Field(

@@ -443,6 +443,9 @@ class Settings(BaseSettings):
         ["embedded"], min_length=1, description="Which detectors judge; in a variable, with commas between."
     )
     device: Device = Field("auto", description="What the detectors run on.")
+    precision: Literal["auto", "fp32", "int8"] = Field(
+        "auto", description="The number format in which open_nsfw is asked first, on a processor."
+    )
     jobs: int = Field(0, ge=0, le=256, description="Decoder processes and scoring threads; 0 means one per core.")
     log_level: LogLevel = Field("warning", description="How much is logged.")
     breaker: Breaker = Field(default_factory=Breaker)

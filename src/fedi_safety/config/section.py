@@ -15,4 +15,5 @@ OnUnjudged = Literal["accept", "refuse"]
 class Section(BaseModel):
     """A table of keys; others than these are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # What checks a section is made as a part of what checks the whole; by itself only where somebody asks for it.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)

@@ -58,10 +58,10 @@ def _fixed(*signals: str) -> Callable[[Settings], frozenset[str]]:
     return lambda _settings: frozenset(signals)
 
 
-def _open_nsfw(_settings: Settings, device: DeviceChoice, threads: int) -> Detector:
+def _open_nsfw(settings: Settings, device: DeviceChoice, threads: int) -> Detector:
     from fedi_safety.detectors.embedded.open_nsfw import OpenNsfw
 
-    return OpenNsfw(device, threads)
+    return OpenNsfw(device, threads, settings.precision)
 
 
 def _nudenet(_settings: Settings, device: DeviceChoice, threads: int) -> Detector:

@@ -37,6 +37,7 @@ def _provide(monkeypatch: pytest.MonkeyPatch, *providers: str, openvino: tuple[s
     """Let ONNX Runtime report these providers, and OpenVINO these units."""
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(providers))
     monkeypatch.setattr(devices, "openvino_units", lambda: openvino)
+    monkeypatch.setattr(devices, "_may_have_gpu", lambda: True)
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

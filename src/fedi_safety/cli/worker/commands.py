@@ -18,6 +18,7 @@ from fedi_safety.cli.options import (
     LedgerOption,
     LogLevelOption,
     PolicyOption,
+    PrecisionOption,
     QuietOption,
     YesOption,
 )
@@ -45,6 +46,7 @@ def worker(
     detectors: DetectorsOption = None,
     policy: PolicyOption = None,
     device: DeviceOption = None,
+    precision: PrecisionOption = None,
     jobs: JobsOption = None,
     config: ConfigOption = None,
     ledger: LedgerOption = None,
@@ -54,7 +56,8 @@ def worker(
 ) -> int:
     """Run until stopped: fetch uploads from gates elsewhere, judge them here, and bring the verdicts back."""
     names = None if detectors is None else [word.strip() for word in detectors.split(",") if word.strip()]
-    sh = shell(config, ledger, log_level, quiet, yes, detectors=names, policy=policy, device=device, jobs=jobs)
+    judged = {"detectors": names, "policy": policy, "device": device, "precision": precision, "jobs": jobs}
+    sh = shell(config, ledger, log_level, quiet, yes, **judged)
     return run_worker(sh, gate or [], name=name, room=room)
 
 

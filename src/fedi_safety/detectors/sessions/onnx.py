@@ -9,6 +9,7 @@ import contextlib
 import io
 import logging
 from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -97,6 +98,24 @@ def _port(argument: Any) -> Port:
     return Port(argument.name, shape, _TYPES.get(argument.type))
 
 
+@cache
+def _arena_shared() -> bool:
+    """Make the memory that the runs of all small networks take turns in; False where the library refuses.
+
+    It grows by what is missing, to what runs at once take, and no further.
+    """
+    size = {"initial_chunk_size_bytes": 1 << 20, "max_dead_bytes_per_chunk": 1 << 20}
+    kind = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+    where = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, onnxruntime.OrtMemType.DEFAULT)
+    how = onnxruntime.OrtArenaCfg({"max_mem": 0, "arena_extend_strategy": 1, **size})
+    try:
+        onnxruntime.create_and_register_allocator(where, how)
+    except _ORT_ERRORS as error:
+        log.debug("networks have no memory in common: %s", first_line(error))
+        return False
+    return True
+
+
 def _options(threads: int, *, keep_memory: bool) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only; warnings speak of graph optimisation
@@ -105,8 +124,11 @@ def _options(threads: int, *, keep_memory: bool) -> onnxruntime.SessionOptions:
     # Threads that spin while they wait take the processor from decoding, which runs at the same time.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    # The arena never gives memory back and grows to the largest batch ever seen.
+    # An arena of one's own never gives memory back and grows to the largest batch ever seen.
     options.enable_cpu_mem_arena = keep_memory
+    if not keep_memory and _arena_shared():
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")  # weights stay outside
     # Patterns are kept for every batch size that occurs, and DirectML cannot work with them.
     options.enable_mem_pattern = False
     return options
@@ -125,8 +147,8 @@ def open_session(
     """Load a graph from a file or from bytes. Raises `ModelError` or `DeviceError`.
 
     `threads` is the number of processor threads of one `run`; `name` is how messages call the graph. With
-    `keep_memory` what one run has used is kept for the next; without, every run gets fresh pages, which costs little
-    where the network is small. `half` says that the graph is in fp16.
+    `keep_memory` what one run has used is kept for the next; without, it is left to the runs of all such networks.
+    `half` says that the graph is in fp16.
     """
     named = name or str(source)
     options = _options(threads, keep_memory=keep_memory)
@@ -137,6 +159,8 @@ def open_session(
     extra: dict[str, Any] = {"disabled_optimizers": ["NchwcTransformer"]} if half else {}
     try:
         loaded = onnxruntime.InferenceSession(graph, options, providers=list(device.providers), **extra)
+        # The library keeps the file's bytes for a fallback that is not used here: as much again as the weights take.
+        loaded._model_bytes = None
         session = Session(loaded, device.name)
     except _ORT_ERRORS as error:
         what = failure(error, device.name)

@@ -1,0 +1,30 @@
+"""How much freed memory the C library keeps. Only glibc can be told; with any other these do nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+
+# Numbers of mallopt(3).
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+_LARGE_BYTES = 1 << 20
+
+
+def bound_heap() -> None:
+    """Let all threads share one heap, large blocks come from the system and go back to it, and give back the rest.
+
+    With a heap for each thread, as is usual, each keeps its own highest mark, and what others need goes on top of it.
+    Blocks from 1 MB on are media, frames and weights: each would leave a hole that the next one does not fit into.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(_ARENA_MAX, 1)
+        library.mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
+        library.mallopt(_TRIM_THRESHOLD, 4 * _LARGE_BYTES)
+    give_memory_back()
+
+
+def give_memory_back() -> None:
+    """Return what was freed to the system. Without this the C library keeps what a dropped network took: half of it."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
