@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Executable, cast, func, select
+from sqlalchemy import ColumnElement, Connection, Executable, func, select
 
 from fedi_safety.core.enums import PlanState, Verdict
 from fedi_safety.core.ledger.history import Happened, History
 from fedi_safety.core.policy import dismissal
 from fedi_safety.ledger import codec
+from fedi_safety.ledger.compact.vocabulary import AS_STORED, REASONS, Vocabulary
+from fedi_safety.ledger.counts.tallies import day_number
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import Kind
 from fedi_safety.ledger.schema import State, acts, contents, events, judgements, objects, plans, runs, stores
@@ -21,11 +23,6 @@ _DAY_S = 86_400
 _OUTCOMES = {PlanState.DONE.value: "removed", PlanState.GONE.value: "gone", PlanState.FAILED.value: "failed"}
 _WORDS = {Kind.DISMISSED.value: "dismissed", Kind.RESTORED.value: "restored"}
 _PRESENT = (State.JUDGED.value, State.UNSCANNED.value, State.TRUSTED.value)
-
-
-def day_number(moment: ColumnElement[Any]) -> ColumnElement[int]:
-    """Return the day of a column of epoch seconds, in days since the epoch (UTC)."""
-    return cast(moment, BigInteger) // _DAY_S
 
 
 def day_text(number: int) -> str:
@@ -59,9 +56,11 @@ def history(connection: Connection, since: float, store: str | None) -> History:
         add(day, "runs", count)
     for day, count in connection.execute(_judged(since, store)):
         add(day, "judged", count)
-    for at, reasons in connection.execute(_condemned(since, store)):
+    vocabulary = Vocabulary(connection)
+    for at, reasons, *own in connection.execute(_condemned(since, store)).all():
         add(int(at) // _DAY_S, "condemned", 1)
-        found.rules.update({hit.rule for hit in codec.reasons_from(reasons) if hit.verdict is Verdict.BLOCK})
+        said = vocabulary.said(*own) if reasons == AS_STORED else vocabulary.said(None, reasons)
+        found.rules.update({rule for rule, verdict in said if verdict is Verdict.BLOCK})
     for day, outcome, count in connection.execute(_acts(since, store)):
         add(day, _OUTCOMES[outcome], count)
     for at, name, count in _told(connection, since, store):
@@ -87,7 +86,9 @@ def _judged(since: float, store: str | None) -> Executable:
 def _condemned(since: float, store: str | None) -> Executable:
     """Select the judgements that condemn what was not condemned before; a dismissal in between does not count."""
     j = judgements.c
-    query = select(j.at, j.reasons).where(j.at >= since, j.verdict == Verdict.BLOCK.value)
+    query = select(j.at, j.reasons, *(contents.c[name] for name in REASONS))
+    query = query.join(contents, contents.c.id == j.content_id)
+    query = query.where(j.at >= since, j.verdict == Verdict.BLOCK.value)
     query = query.where(is_turn(dismissals=False)).order_by(j.id)
     return query if store is None else query.where(_lies_in(j.content_id, store))
 

@@ -29,8 +29,12 @@ from fedi_safety.core.ledger.review import (
 )
 from fedi_safety.core.ports import Clock
 from fedi_safety.ledger import codec
+from fedi_safety.ledger.compact.vocabulary import REASONS, SCORES, Vocabulary
+from fedi_safety.ledger.counts import tallies
+from fedi_safety.ledger.counts.tallies import What
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.schema import (
+    NOT_CLEAR,
     State,
     confirmations,
     contents,
@@ -60,7 +64,7 @@ def _place(kind: QueueKind) -> ColumnElement[Any]:
 
 def _rules_of(wanted: QueueFilter, before: int | None) -> Select[*tuple[Any, ...]]:
     """Return places and reasons of a queue in its order, and no more than is needed for that."""
-    columns = (_place(wanted.kind).label("place"), _c.reasons)
+    columns = (_place(wanted.kind).label("place"), *(_c[name] for name in REASONS))
     if wanted.kind is QueueKind.REVIEW:
         query: Select[*tuple[Any, ...]] = select(*columns).select_from(contents)
         if wanted.store is not None or wanted.since is not None:
@@ -74,7 +78,8 @@ def _rules_of(wanted: QueueFilter, before: int | None) -> Select[*tuple[Any, ...
 
 def _rows_of(wanted: QueueFilter, before: int | None) -> Select[*tuple[Any, ...]]:
     """Return all that is shown of the entries of a queue, in its order."""
-    columns = (_place(wanted.kind).label("place"), _c.sha256, _c.media_type, _c.reasons, stores.c.url, _o.key)
+    told = (_c[name] for name in ("sha256", "media_type", *REASONS, *SCORES))
+    columns = (_place(wanted.kind).label("place"), *told, stores.c.url, _o.key)
     if wanted.kind is QueueKind.REVIEW:
         query: Select[*tuple[Any, ...]] = select(*columns, _o.judged_at.label("at")).select_from(contents)
     else:
@@ -98,7 +103,7 @@ def _narrowed(query: Select[*tuple[Any, ...]], wanted: QueueFilter, before: int 
     """Put the conditions of a queue, and its order; the rule is looked for in what they bring."""
     place = _place(wanted.kind)
     if wanted.kind is QueueKind.REVIEW:
-        query = query.where(_c.verdict == Verdict.REVIEW.value)
+        query = query.where(_c.verdict == Verdict.REVIEW.value, NOT_CLEAR)
     else:
         query = query.where(_p.open.is_(True), _p.state == _STATES[wanted.kind])
     if wanted.kind is QueueKind.PLANNED:
@@ -112,10 +117,14 @@ def _narrowed(query: Select[*tuple[Any, ...]], wanted: QueueFilter, before: int 
     return query.order_by(place.desc())
 
 
-def _entry(row: Row[*tuple[Any, ...]], confirmed: set[bytes], waiting: dict[bytes, Decision]) -> Queued:
+def _entry(
+    row: Row[*tuple[Any, ...]], vocabulary: Vocabulary, confirmed: set[bytes], waiting: dict[bytes, Decision]
+) -> Queued:
     had = row._mapping
+    reasons = row.shape_id, row.reasons
+    signals = {} if row.shape_id is None else vocabulary.signals(row.names_id, row.scores, row.signals)
     return Queued(
-        row.place, row.sha256, row.url, codec.key_text(row.key), row.media_type, codec.reasons_from(row.reasons),
+        row.place, row.sha256, row.url, codec.key_text(row.key), row.media_type, vocabulary.reasons(*reasons, signals),
         row.at, None if had.get("act") is None else ActKind(had["act"]), had.get("error"),
         row.sha256 in confirmed, waiting.get(row.sha256),
     )  # fmt: skip
@@ -123,23 +132,25 @@ def _entry(row: Row[*tuple[Any, ...]], confirmed: set[bytes], waiting: dict[byte
 
 def queue(connection: Connection, wanted: QueueFilter, before: int | None, limit: int) -> QueuePage:
     """See `ReviewLedger.queue`."""
+    vocabulary = Vocabulary(connection)
     if wanted.rule is None:
         rows = connection.execute(_rows_of(wanted, before).limit(limit + 1)).all()
         older = rows[limit - 1].place if len(rows) > limit else None
         rows = rows[:limit]
     else:
         read = connection.execute(_rules_of(wanted, before).limit(_MOST_ROWS)).all()
-        places = [row.place for row in read if wanted.rule in codec.rule_names(row.reasons)]
+        places = [row.place for row in read if wanted.rule in vocabulary.rules(row.shape_id, row.reasons)]
         older = places[limit - 1] if len(places) > limit else read[-1].place if len(read) == _MOST_ROWS else None
         rows = connection.execute(_rows_of(wanted, before).where(_place(wanted.kind).in_(places[:limit]))).all()
     sha256s = [row.sha256 for row in rows]
     confirmed, waiting = _confirmed(connection, sha256s), _waiting(connection, sha256s)
-    return QueuePage(tuple(_entry(row, confirmed, waiting) for row in rows), older)
+    return QueuePage(tuple(_entry(row, vocabulary, confirmed, waiting) for row in rows), older)
 
 
 def queue_counts(connection: Connection) -> dict[QueueKind, int]:
     """Return how many entries each queue has."""
-    review = select(func.count()).select_from(contents).where(_c.verdict == Verdict.REVIEW.value)
+    review = select(func.count()).select_from(contents)
+    review = review.where(_c.verdict == Verdict.REVIEW.value, NOT_CLEAR)
     of_plans = select(func.count()).select_from(plans).where(_p.open.is_(True))
     planned = (
         of_plans.join(runs, runs.c.id == _p.run_id)
@@ -153,22 +164,19 @@ def queue_counts(connection: Connection) -> dict[QueueKind, int]:
 def queue_rules(connection: Connection, kind: QueueKind) -> dict[str, int]:
     """Return how many of the newest entries each rule has, the most first."""
     counts: Counter[str] = Counter()
-    for row in connection.execute(_rules_of(QueueFilter(kind), None).limit(_MOST_ROWS)):
-        counts.update(set(codec.rule_names(row.reasons)))
+    vocabulary = Vocabulary(connection)
+    for row in connection.execute(_rules_of(QueueFilter(kind), None).limit(_MOST_ROWS)).all():
+        counts.update(set(vocabulary.rules(row.shape_id, row.reasons)))
     return dict(counts.most_common())
 
 
 def waiting_plans(connection: Connection) -> dict[str, int]:
     """Return how many open plans each store has, by its URL."""
-    query = (
-        select(stores.c.url, func.count())
-        .select_from(plans)
-        .join(objects, _o.id == _p.object_id)
-        .join(stores, stores.c.id == _o.store_id)
-        .where(_p.open.is_(True))
-        .group_by(stores.c.url)
-    )
-    return {row.url: row[1] for row in connection.execute(query)}
+    found: Counter[str] = Counter()
+    for url, state, _, count in tallies.every(connection, What.PLANS):
+        if PlanState(state).open:
+            found[url] += count
+    return dict(found)
 
 
 def _confirmed(connection: Connection, sha256s: Sequence[bytes]) -> set[bytes]:
