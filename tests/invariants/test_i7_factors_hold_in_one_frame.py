@@ -6,7 +6,9 @@ Media here are tables of numbers, pictures by signals; an oracle says of each wh
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -392,17 +394,14 @@ def test_an_older_ledger_acts_on_nothing_that_different_frames_made(tmp_path: Pa
     store.put("still", b"pic red=0.8 circle=0.8")
     bench = Bench(tmp_path / "ledger.db", store)
     bench.scan(dry_run=True)
-    with bench.ledger.database.write() as connection:
-        reasons = '[{"factors":[],"label":null,"rule":"red circle","verdict":"block"}]'
-        joined = text("UPDATE contents SET verdict = 'block', reasons = :reasons WHERE frames > 1")
-        connection.execute(joined, {"reasons": reasons})
-        both = '{"a.red":[0.9,0],"b.circle":[0.9,1],"c.round":[0.0,0]}'  # every frame was measured then
-        connection.execute(
-            text("UPDATE contents SET signals = :both WHERE verdict = 'block' AND signals LIKE :apart"),
-            {"both": both, "apart": '%"b.circle":[0.0,%'},
-        )
     bench.close()
     make_older(tmp_path / "ledger.db", "0008")
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as older, older:
+        reasons = '[{"factors":[],"label":null,"rule":"red circle","verdict":"block"}]'
+        older.execute("UPDATE contents SET verdict = 'block', reasons = ? WHERE frames > 1", (reasons,))
+        both = '{"a.red":[0.9,0],"b.circle":[0.9,1],"c.round":[0.0,0]}'  # every frame was measured then
+        apart = "UPDATE contents SET signals = ? WHERE verdict = 'block' AND signals LIKE ?"
+        assert older.execute(apart, (both, '%"b.circle":[0.0,%')).rowcount
     bench = Bench(tmp_path / "ledger.db", store)
     run = bench.ledger.begin_run("apply", store.url, {})
     wanted = [(row.key, row.sha256) for row in bench.rows(verdict=Verdict.BLOCK)]

@@ -8,14 +8,20 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, select
 
 from fedi_safety.core.ledger.notices import Channel
 from fedi_safety.core.ports import Clock
+from fedi_safety.ledger import codec, verdicts
+from fedi_safety.ledger.compact.vocabulary import Vocabulary
 from fedi_safety.ledger.embeddings import Keep
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from fedi_safety.ledger.migrate import upgrade_tables
+from fedi_safety.ledger.schema import contents, judgements
 from support.fakes import FakeClock
+
+COMPACT = "0027"
+"""From this revision on scores and reasons are compact."""
 
 
 def make_older(path: Path, revision: str) -> None:
@@ -36,7 +42,29 @@ def make_older(path: Path, revision: str) -> None:
             columns = ", ".join(f'"{name}"' for name in sorted(kept & known))
             older.execute(f"DELETE FROM main.{table}")
             older.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM newer.{table}")
+    if revision < COMPACT:
+        _write_out(newer, path)
     newer.unlink()
+
+
+def _write_out(newer: Path, path: Path) -> None:
+    """Give an older ledger scores, reasons and first verdicts as its version has them."""
+    engine = create_engine(f"sqlite:///{newer}")
+    c, j = contents.c, judgements.c
+    with engine.connect() as connection, closing(sqlite3.connect(path)) as older, older:
+        verdicts.keep_earlier(connection, list(connection.execute(select(c.id)).scalars()))
+        vocabulary = Vocabulary(connection)
+        for row in connection.execute(select(contents)).all():
+            signals = vocabulary.signals(row.names_id, row.scores, row.signals)
+            reasons = vocabulary.reasons(row.shape_id, row.reasons, signals)
+            told = codec.signals_text(signals), codec.reasons_text(reasons), row.id
+            older.execute("UPDATE contents SET signals = ?, reasons = ? WHERE id = ?", told)
+        older.execute("DELETE FROM judgements")
+        names = [row[1] for row in older.execute("PRAGMA table_info(judgements)")]
+        for row in connection.execute(select(*(j[name] for name in names))):
+            older.execute(f"INSERT INTO judgements VALUES ({', '.join('?' * len(names))})", tuple(row))
+        connection.rollback()
+    engine.dispose()
 
 
 class _Compiled(dict[tuple[Any, ...], Any]):

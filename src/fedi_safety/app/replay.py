@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import compress
 from typing import TYPE_CHECKING
 
 from fedi_safety.app.engine import measurable
@@ -18,6 +17,7 @@ from fedi_safety.core.enums import Verdict
 from fedi_safety.core.ledger.ports import LedgerReader
 from fedi_safety.core.ledger.stored_scores import PictureScores, ScorePage, SecondPass
 from fedi_safety.core.policy import NEAR_SHARE, Policy, Rule, decide, marks
+from fedi_safety.core.testcard import TEST_CARD_SHA256
 from fedi_safety.core.types import Judgement, Scores
 
 if TYPE_CHECKING:
@@ -53,31 +53,64 @@ def preview(
     found = Preview(rejudge.policy.id)
     for page in pages:
         found.computed += page.computed
-        sha256s, verdicts, counts = page.cells["sha256"], page.cells["verdict"], page.cells["objects"]
-        no_rule_holds = rejudge.no_rule_holds(sha256s, page.names, page.values, page.pictures, page.second_passes)
-        found.objects += sum(counts)
-        changed: list[Change] = []
-        cleared = (compress(column, no_rule_holds) for column in (sha256s, verdicts, counts))
-        for sha256, verdict, count in zip(*cleared, strict=True):
-            found.changes[verdict, Verdict.CLEAR.value] += count
-            if count and verdict != Verdict.CLEAR.value:
-                changed.append((sha256, verdict, Verdict.CLEAR.value))
-        for i in (~no_rule_holds).nonzero()[0].tolist():
-            if not counts[i]:
-                continue
-            decided = rejudge(sha256s[i], page.scores(i))
-            then = UNDECIDED if decided is None else decided.verdict.value
-            if then != verdicts[i]:
-                changed.append((sha256s[i], verdicts[i], then))
-            if decided is None:
-                found.undecided += counts[i]
-            else:
-                found.changes[verdicts[i], then] += counts[i]
-                found.rules.update({hit.rule: counts[i] for hit in decided.reasons})
+        found.objects += int(sum(page.cells["objects"]))
+        changed = _count_page(found, rejudge, page)
         if changed:
             on_changes(changed)
     found.changes = Counter({change: count for change, count in found.changes.items() if count})
+    found.rules = Counter({rule: count for rule, count in found.rules.items() if count})
     return found
+
+
+def _count_page(found: Preview, rejudge: Rejudge, page: ScorePage) -> list[Change]:
+    """Count what becomes of a page's contents; return the changes, in the order of the page."""
+    import numpy as np
+
+    sha256s, verdicts = page.cells["sha256"], page.cells["verdict"]
+    counts = np.array(page.cells["objects"], np.int64)
+    outcome = rejudge.outcomes(page)
+    code = {verdict.value: verdict.rank for verdict in Verdict}
+    now = np.fromiter(map(code.__getitem__, verdicts), np.int8, len(verdicts))
+    words = {verdict.rank: verdict.value for verdict in Verdict} | {_UNSETTLED: UNDECIDED}
+    told = outcome.words != _ONE_BY_ONE
+    pairs, places = np.unique(np.stack([now[told], outcome.words[told]]), axis=1, return_inverse=True)
+    totals = np.bincount(places.ravel(), counts[told], pairs.shape[1])
+    for before, then, count in zip(*pairs.tolist(), totals.tolist(), strict=True):
+        if then == _UNSETTLED:
+            found.undecided += int(count)
+        else:
+            found.changes[words[before], words[then]] += int(count)
+    for rule, holds in outcome.rules.items():
+        found.rules[rule] += int(counts[holds].sum())
+    changed: dict[int, Change] = {}
+    for i in np.flatnonzero(told & (counts > 0) & (now != outcome.words)).tolist():
+        changed[i] = sha256s[i], verdicts[i], words[int(outcome.words[i])]
+    for i in np.flatnonzero(~told & (counts > 0)).tolist():
+        decided, count = rejudge(sha256s[i], page.scores(i)), int(counts[i])
+        then_word = UNDECIDED if decided is None else decided.verdict.value
+        if then_word != verdicts[i]:
+            changed[i] = sha256s[i], verdicts[i], then_word
+        if decided is None:
+            found.undecided += count
+        else:
+            found.changes[verdicts[i], then_word] += count
+            found.rules.update({hit.rule: count for hit in decided.reasons})
+    return [changed[i] for i in sorted(changed)]
+
+
+_UNSETTLED = -1
+_ONE_BY_ONE = -2
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """What becomes of a page's contents: for each a verdict's rank, or that it is undecided, or is to be looked at.
+
+    `rules` are those that hold, with the contents of which that is told here.
+    """
+
+    words: NDArray[np.int8]
+    rules: dict[str, NDArray[np.bool_]]
 
 
 class Rejudge:
@@ -93,6 +126,47 @@ class Rejudge:
         """Decide one content; None where its scores do not suffice."""
         known = dict(scores.signals) | marks(sha256)
         return decide(self.policy, known, self.available, scores.frames, cascade=self.cascade)
+
+    def outcomes(self, page: ScorePage) -> Outcomes:
+        """Decide a page by arithmetic; left to `__call__` is what several pictures, or two looks, make doubtful.
+
+        Where it says something `__call__` would say the same.
+        """
+        import numpy as np
+
+        sha256s = page.cells["sha256"]
+        second_passes = page.second_passes
+        clear = self.no_rule_holds(sha256s, page.names, page.values, page.pictures, second_passes)
+        words = np.where(clear, np.int8(Verdict.CLEAR.rank), np.int8(_ONE_BY_ONE))
+        left = np.flatnonzero(page.one_picture & ~clear & (second_passes != SecondPass.MADE))
+        states = _States(self.policy, page.names, page.values[left], self.available, cascade=self.cascade)
+        settled = states.nothing_missing & np.array([not marks(sha256s[i]) for i in left.tolist()], bool)
+        held: dict[str, NDArray[np.bool_]] = {}
+        rank = np.full(len(left), Verdict.CLEAR.rank, np.int8)
+        for rule in self.policy.rules:
+            holds = states.holds(rule)
+            settled &= holds | states.ruled_out(rule)
+            held[rule.name] = held.get(rule.name, np.zeros(len(left), bool)) | holds
+            if rule.verdict is None:
+                continue
+            own = np.full(len(left), rule.verdict.rank, np.int8)
+            if rule.may_relent:
+                milder, never = states.relents(rule)
+                settled &= ~holds | milder | never
+                own[milder] = Verdict.REVIEW.rank
+            rank = np.where(holds, np.maximum(rank, own), rank)
+        looked = second_passes[left] == SecondPass.OVER
+        doubtful = np.zeros(len(left), bool)  # a severer rule is so near that a second look would be made
+        for rule in self.policy.rules:
+            if rule.verdict is not None:
+                doubtful |= (rule.verdict.rank > rank) & ~states.ruled_out(rule, near=True)
+        rank = np.where(doubtful & ~looked, np.int8(_UNSETTLED), rank)
+        words[left[settled]] = rank[settled]
+        rules = {}
+        for name, holds in held.items():
+            rules[name] = np.zeros(len(words), bool)
+            rules[name][left[settled & holds & (rank != _UNSETTLED)]] = True
+        return Outcomes(words, rules)
 
     def no_rule_holds(
         self,
@@ -111,7 +185,9 @@ class Rejudge:
         """
         import numpy as np
 
-        answer = np.array([not marks(sha256) for sha256 in sha256s], bool)
+        answer = np.ones(len(sha256s), bool)
+        if TEST_CARD_SHA256 in sha256s:
+            answer = np.array([not marks(sha256) for sha256 in sha256s], bool)
         whole = _States(self.policy, names, values, self.available, cascade=self.cascade)
         if pictures is not None:
             owners, starts = np.unique(pictures.owners, return_index=True)
@@ -149,6 +225,7 @@ class _States:
 
         self._policy = policy
         self._cascade = cascade
+        self._available = available
         self._column = {name: values[:, i] for i, name in enumerate(names)}
         self._nowhere = np.full(len(values), np.nan)
         self._unmeasured = {s: np.isnan(self._of(s)) for s in policy.signals & available}
@@ -156,14 +233,19 @@ class _States:
         if not cascade:
             for missing in self._unmeasured.values():
                 self.nothing_missing &= ~missing
-        used = sorted({f for rule in policy.rules for f in rule.when})
-        self._most = {f: self._of_factor(f, policy.agree.get(f, 1)) for f in used}
-        self._most_near = {f: self._of_factor(f, 1) if policy.agree.get(f, 1) > 1 else self._most[f] for f in used}
+        used = sorted({f for rule in policy.rules for f in (*rule.when, *rule.review_if)})
+        both = {f: self._of_factor(f, policy.agree.get(f, 1)) for f in used}
+        self._least = {f: least for f, (least, _) in both.items()}
+        self._most = {f: most for f, (_, most) in both.items()}
+        self._most_near = {
+            f: self._of_factor(f, 1)[1] if policy.agree.get(f, 1) > 1 else most for f, most in self._most.items()
+        }
 
     def _of(self, signal: str) -> NDArray[np.float64]:
         return self._column.get(signal, self._nowhere)
 
-    def _of_factor(self, factor: str, agree: int) -> NDArray[np.float64]:
+    def _of_factor(self, factor: str, agree: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return what a factor comes to by what was measured, and what it could be at most (`Reading._factor`)."""
         import numpy as np
 
         signals = self._policy.factors.get(factor, ())
@@ -175,14 +257,22 @@ class _States:
                 for s in signals
             ]
             most = _highest(cells, agree, len(self._nowhere))
+        value = known
+        ruled_out = np.zeros(len(known), bool)
         for bound in self._policy.cascade.get(factor, ()):
             if not bound.always and not self._cascade:
                 continue
-            below = np.ones(len(self._nowhere), bool)
+            below, perhaps = np.ones(len(known), bool), np.ones(len(known), bool)
             for signal in bound.by:
-                below &= self._of(signal) < bound.below  # False for NaN
-            most = np.where(below, 0.0 if bound.always else np.minimum(most, known), most)
-        return most
+                under = self._of(signal) < bound.below  # False for NaN
+                below &= under
+                perhaps &= under | (np.isnan(self._of(signal)) & (signal in self._available))
+            if bound.always:
+                ruled_out |= below
+                value = np.where(perhaps, 0.0, value)  # it may be ruled out yet
+            else:
+                most = np.where(below, value, most)
+        return np.where(ruled_out, 0.0, value), np.where(ruled_out, 0.0, most)
 
     def take_most(self, rows: NDArray[np.intp], each: _States, starts: NDArray[np.intp]) -> None:
         """Let these rows have what any of their pictures in `each` could have at most, which begin at `starts`."""
@@ -192,6 +282,25 @@ class _States:
         for own, theirs in ((self._most, each._most), (self._most_near, each._most_near)):
             for factor, most in own.items():
                 most[rows] = np.maximum.reduceat(theirs[factor], starts)
+
+    def holds(self, rule: Rule) -> NDArray[np.bool_]:
+        """Return in which rows a rule holds, whatever was not measured."""
+        import numpy as np
+
+        found = np.ones(len(self._nowhere), bool)
+        for factor, threshold in rule.when.items():
+            found &= self._least[factor] >= threshold
+        return found
+
+    def relents(self, rule: Rule) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return in which rows something makes a rule milder, and in which nothing can."""
+        import numpy as np
+
+        milder, never = np.zeros(len(self._nowhere), bool), np.ones(len(self._nowhere), bool)
+        for factor, threshold in rule.review_if.items():
+            milder |= self._least[factor] >= threshold
+            never &= self._most[factor] < threshold
+        return milder, never
 
     def ruled_out(self, rule: Rule, *, near: bool = False) -> NDArray[np.bool_]:
         """Return in which rows a rule cannot hold, or with `near` not even come near to that."""

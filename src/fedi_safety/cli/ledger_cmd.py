@@ -1,4 +1,4 @@
-"""`ledger backup`: a checked copy. `ledger verify`: proof that events are whole. `ledger embeddings`: what is kept."""
+"""`ledger backup`: a checked copy; `verify`: proof that events are whole; `recount`, `embeddings`: what is kept."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from fedi_safety.cli.options import ConfigOption, JsonOption, LedgerOption, LogLevelOption, QuietOption, YesOption
 from fedi_safety.cli.shell import shell, write_json
 from fedi_safety.core.errors import LedgerError, UsageError
+from fedi_safety.core.wording.hints import hint
 
 if TYPE_CHECKING:
     from fedi_safety.config.schema import Settings
@@ -113,8 +114,35 @@ def verify(
         told.chain(result.problem)
         if result.problem is not None:
             raise LedgerError(records.name, result.problem, "compare it with a backup; do not trust it as evidence")
+        if result.miscounted is not None:
+            cause = f"the chain is whole, but counters do not add up: {result.miscounted}"
+            raise LedgerError(records.name, cause, f"{hint('ledger recount')} makes them anew")
     sh.say(f"the chain of {result.length:,} events is whole; head {result.head}")
     sh.say(f"not covered by it: {'; '.join(result.not_covered)}")
+    sh.say(ledger_line(records.name))
+    return 0
+
+
+@commands.command()
+def recount(
+    config: ConfigOption = None,
+    ledger: LedgerOption = None,
+    log_level: LogLevelOption = None,
+    quiet: QuietOption = False,
+    yes: YesOption = False,
+) -> int:
+    """Make the counters anew that reports and lists read, where `ledger verify` says that they do not add up."""
+    from fedi_safety.app.ledger import open_settings_ledger
+    from fedi_safety.cli.text.summary import ledger_line
+
+    sh = shell(config, ledger, log_level, quiet, yes)
+    records = open_settings_ledger(sh.settings)
+    try:
+        with records.run_lock():
+            count = records.recount()
+    finally:
+        records.dispose()
+    sh.say(f"counted anew: {count:,} object{'' if count == 1 else 's'}")
     sh.say(ledger_line(records.name))
     return 0
 

@@ -6,6 +6,7 @@ A gone object keeps its content, its judgements and its history; one that is met
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from fedi_safety.core.ledger.census import Census
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.types import Object
 from fedi_safety.ledger import codec, embeddings, planning
+from fedi_safety.ledger.counts import groups
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.schema import State, objects, plans, stores
@@ -33,9 +35,12 @@ def begin(database: Database, store: str) -> Census:
     """Return the census of a store with nothing met yet."""
     with database.read() as connection:
         last = connection.execute(select(func.max(_o.id))).scalar_one() or 0
-        by_state = select(_o.state, func.count()).where(_o.store_id == _store_id(connection, store))
-        counts: dict[str, int] = {row[0]: row[1] for row in connection.execute(by_state.group_by(_o.state))}
-    return Census(store, last, sum(counts.get(state, 0) for state in _KNOWN), counts.get(_TRUSTED, 0))
+        counts: Counter[str] = Counter()
+        store_id = _store_id(connection, store)
+        for _, group, count in groups.every(connection):
+            if group.store_id == store_id:
+                counts[group.state] += count
+    return Census(store, last, sum(counts[state] for state in _KNOWN), counts[_TRUSTED])
 
 
 def meet(census: Census, rows: Iterable[tuple[int, str]]) -> None:
@@ -122,6 +127,7 @@ def _mark(connection: Connection, at: float, run: int, rows: _Rows) -> int:
             .returning(_o.id)
         )
         marked += connection.execute(statement).scalars()
+        groups.restate(connection, rows=part)
         planning.close_waiting(connection, at, run, plans.c.object_id.in_(part), PlanState.GONE)
     embeddings.forget_orphans(connection, [row.content_id for row in rows if row.content_id is not None])
     return len(marked)

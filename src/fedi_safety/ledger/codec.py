@@ -33,7 +33,8 @@ def dumps(value: object) -> str:
 
 def signals_text(signals: Mapping[str, Signal]) -> str:
     """Return signals as `{name: [value, frame, place, matches]}`; the last two only where there is something to say."""
-    return dumps({name: [s.value, s.frame, *further(s.where, s.matches)] for name, s in signals.items()})
+    cells = {name: [float(s.value), int(s.frame), *further(s.where, s.matches)] for name, s in signals.items()}
+    return dumps(cells)
 
 
 def further(where: str, matches: Sequence[Match]) -> list[Any]:
@@ -76,6 +77,7 @@ def _reason_cell(reason: RuleHit) -> dict[str, Any]:
             del cell[key]
     for factor, hit in zip(cell["factors"], reason.factors, strict=True):
         factor.pop("matches")
+        factor["value"], factor["threshold"] = float(hit.value), float(hit.threshold)
         if hit.matches:
             factor["matches"] = further("", hit.matches)[1]
     return cell
@@ -84,11 +86,6 @@ def _reason_cell(reason: RuleHit) -> dict[str, Any]:
 def reasons_from(text: str) -> tuple[RuleHit, ...]:
     """Return the rules of a stored row."""
     return tuple(_rule_hit(item) for item in json.loads(text)) if text != "[]" else ()
-
-
-def rule_names(text: str) -> list[str]:
-    """Return the names of the rules of a stored row alone."""
-    return [item["rule"] for item in json.loads(text)] if text != "[]" else []
 
 
 def _rule_hit(item: Mapping[str, Any]) -> RuleHit:
@@ -118,7 +115,7 @@ def receipt_digest(text: str | None) -> str | None:
 
 
 def judgement_from(verdict: str, policy: str, labels: str, reasons: str) -> Judgement:
-    """Return the judgement that stored columns hold."""
+    """Return the judgement that columns hold which are written out."""
     return Judgement(Verdict(verdict), labels_from(labels), reasons_from(reasons), policy)
 
 
@@ -134,8 +131,3 @@ def frames_from(frames: int, data: bytes | None) -> FrameScores | None:
     if data is None:
         return ONE_PICTURE if frames < 2 else None
     return FrameScores(data)
-
-
-def scores_from(signals: str, detectors: str, frames: int, frame_scores: bytes | None) -> Scores:
-    """Return the scores that stored columns hold."""
-    return Scores(signals_from(signals), json.loads(detectors), frames=frames_from(frames, frame_scores))

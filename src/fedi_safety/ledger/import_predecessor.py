@@ -6,6 +6,7 @@ It only ever reads that file. No plan is made of what it says: a predecessor's v
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -19,6 +20,9 @@ from sqlalchemy import Connection, insert, select
 from fedi_safety.core.errors import LedgerUsageError
 from fedi_safety.core.ledger.records import Imported
 from fedi_safety.ledger import codec
+from fedi_safety.ledger.counts import tallies
+from fedi_safety.ledger.counts.groups import Groups, group_of
+from fedi_safety.ledger.counts.tallies import Tally, What
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.database.sqlite import open_foreign
 from fedi_safety.ledger.events import Event, Kind, append
@@ -96,8 +100,11 @@ def _take_over(
         store_id = store_row(connection, store)
         known = _known(connection, store_id, list(wanted))
         new = [item for key, item in wanted.items() if codec.key_bytes(key) not in known]
+        counted, days = Groups(connection), Counter[Tally]()
         for part in codec.chunks(new):
-            connection.execute(insert(objects), [_columns(item, store_id, at) for item in part])
+            connection.execute(insert(objects), [_counted(item, store_id, at, counted, days) for item in part])
+        counted.write()
+        tallies.add(connection, days)
     total.already_known += len(wanted) - len(new)
     total.condemned += sum(item.csam for item in new)
     total.trusted += sum(not item.csam for item in new)
@@ -110,6 +117,16 @@ def _known(connection: Connection, store_id: int, keys: Sequence[str]) -> set[by
         query = select(objects.c.key).where(objects.c.store_id == store_id, objects.c.key.in_(raw))
         found.update(connection.execute(query).scalars())
     return found
+
+
+def _counted(item: _Legacy, store_id: int, now: float, counted: Groups, days: Counter[Tally]) -> dict[str, Any]:
+    """Return an object's columns with its group, and count it."""
+    columns = _columns(item, store_id, now)
+    number = counted.number(group_of(store_id, columns["state"], None, columns["detail"], None, None, False))
+    counted.move(None, number)
+    if item.created is not None:
+        days[Tally(What.JUDGED, store_id, "", tallies.day_of(item.created))] += 1
+    return columns | {"group_id": number}
 
 
 def _columns(item: _Legacy, store_id: int, now: float) -> dict[str, Any]:

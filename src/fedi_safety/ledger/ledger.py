@@ -49,6 +49,7 @@ from fedi_safety.ledger import (
     watermarks,
 )
 from fedi_safety.ledger import runs as earlier
+from fedi_safety.ledger.counts import upkeep
 from fedi_safety.ledger.database import open_database
 from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S, Database
 from fedi_safety.ledger.embeddings import Keep
@@ -477,6 +478,10 @@ class SqlLedger(UploadSide, FollowUp, HashSide, MatchSide, RemovalSide, Progress
     def verify(self) -> Verification:
         """Check the event chain, and the tables against it; see `fedi_safety.ledger.verify`."""
         return verify(self.database)
+
+    def recount(self) -> int:
+        """Make every kept counter anew from what it counts; return how many objects there are."""
+        return upkeep.recount(self.database)
 
     # --- stores
 

@@ -5,6 +5,7 @@ Writes only what it adopts, and a store's row.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,9 +14,10 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from fedi_safety.core.enums import MediaType, Reason, Verdict
 from fedi_safety.core.ledger.census import Census
 from fedi_safety.core.policy import PERSONS_WORD
-from fedi_safety.core.types import Content, Judgement, Known, Object
+from fedi_safety.core.types import Content, Judgement, Known, Object, Scores
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.census import meet
+from fedi_safety.ledger.compact.vocabulary import REASONS, SCORES, Vocabulary
 from fedi_safety.ledger.schema import State, contents, detector_sets, objects, stores
 
 _VERDICTS = {verdict.value: verdict for verdict in Verdict}
@@ -106,19 +108,21 @@ def contents_of(connection: Connection, sha256s: Sequence[bytes]) -> dict[bytes,
     """See `Ledger.contents`."""
     query = (
         select(
-            _c.sha256, _c.size, _c.media_type, _c.width, _c.height, _c.frames, _c.signals, _c.frame_scores,
-            detector_sets.c.body,
-            _c.verdict, _c.policy, _c.labels, _c.reasons, _c.decided, _c.partly, _c.total, _c.decoder,
+            _c.sha256, _c.size, _c.media_type, _c.width, _c.height, _c.frames, _c.frame_scores,
+            *(_c[name] for name in (*SCORES, *REASONS)), detector_sets.c.body,
+            _c.verdict, _c.policy, _c.labels, _c.decided, _c.partly, _c.total, _c.decoder,
         )
         .join(detector_sets, detector_sets.c.id == _c.detectors_id)
         .where(_c.sha256.in_(sha256s))
     )  # fmt: skip
     found: dict[bytes, tuple[Content, Judgement, bool]] = {}
-    for row in connection.execute(query):
-        scores = codec.scores_from(row.signals, row.body, row.frames, row.frame_scores)
+    vocabulary = Vocabulary(connection)
+    for row in connection.execute(query).all():
+        signals = vocabulary.signals(row.names_id, row.scores, row.signals)
+        scores = Scores(signals, json.loads(row.body), frames=codec.frames_from(row.frames, row.frame_scores))
         media_type = MediaType(row.media_type)
         shape = (row.size, media_type, row.width, row.height, row.frames)
         content = Content(row.sha256, *shape, scores, row.partly, row.total or 0, row.decoder or "")
-        judgement = codec.judgement_from(row.verdict, row.policy, row.labels, row.reasons)
+        judgement = vocabulary.judgement(row, signals)
         found[row.sha256] = content, judgement, row.decided
     return found

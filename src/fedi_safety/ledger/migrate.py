@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, Column, Connection, MetaData, String, Table, insert, inspect, select
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+import fedi_safety.ledger.compact.tables
+import fedi_safety.ledger.counts.tables
 import fedi_safety.ledger.notices.tables  # noqa: F401  # they are of the same metadata
 from fedi_safety.core.errors import LedgerError, LedgerUsageError
 from fedi_safety.core.wording.hints import hint
+from fedi_safety.ledger.compact import conversion
+from fedi_safety.ledger.counts import upkeep
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.schema import PARTIAL_INDEXES, REVISION, chain, metadata
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
+log = logging.getLogger(__name__)
+
 MIGRATIONS = "fedi_safety.ledger:migrations"
 _UPGRADE_WAIT_S = 3.0
 _UPGRADE_STEP_S = 0.1
+_ROOM = 0.25  # of the ledger's own size: what an upgrade may take on the disk beside it
+_TELLS_EVERY_S = 5.0
 
 _version = Table(
     "alembic_version",
@@ -31,11 +41,32 @@ _version = Table(
 )
 
 
-def bring_up_to_date(database: Database) -> None:
-    """Create the tables, or upgrade them, in one transaction. Refuses newer ledgers and other programs' files.
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """Work on every row that lies between two revisions, by the page: each page is a transaction of its own.
 
-    Nothing is upgraded below a run: that would go on to write what it knows into tables that it does not know. Who uses
-    the ledger without the right to runs, as a gate does, is refused its next write.
+    How far it is follows from the rows, so that one that was cut off goes on where it was.
+    """
+
+    revision: str  # with whose tables it works
+    then: str  # to which the ledger is brought with the end of it
+    begin: Callable[[Connection], int]  # returns the place behind which it goes on
+    step: Callable[[Connection, int], int | None]  # does the page behind that place; returns the last, None at the end
+    finish: Callable[[Connection], None]
+
+
+CONVERSIONS = (
+    Conversion("0025", "0026", upkeep.begin, upkeep.step, upkeep.finish),
+    Conversion("0027", "0028", conversion.begin, conversion.step, conversion.finish),
+)
+
+
+def bring_up_to_date(database: Database) -> None:
+    """Create the tables, or upgrade them. Refuses newer ledgers and other programs' files.
+
+    What is work on every row is done page by page, and goes on where it was if it is cut off; all else is one
+    transaction. Nothing is upgraded below a run: that would go on to write what it knows into tables that it does not
+    know. Who uses the ledger without the right to runs, as a gate does, is refused its next write.
     """
     with database.read() as connection:
         revision = revision_of(connection, database.name)
@@ -62,12 +93,50 @@ def _make_or_upgrade(database: Database) -> None:
     with database.write() as connection:
         # Another process may have been faster.
         revision = revision_of(connection, database.name)
-        if revision != REVISION:
-            _refuse_newer(revision, database.name)
-            if revision is None:
-                create_tables(connection)
-            else:
-                upgrade_tables(connection)
+        if revision == REVISION:
+            return
+        _refuse_newer(revision, database.name)
+        if revision is None:
+            create_tables(connection)
+            return
+    _refuse_full(database)
+    for work in CONVERSIONS:
+        with database.write() as connection:
+            revision = revision_of(connection, database.name) or ""
+            if revision < work.revision:
+                upgrade_tables(connection, work.revision)
+        if revision <= work.revision:
+            _convert(database, work)
+    with database.write() as connection:
+        upgrade_tables(connection)
+
+
+def _convert(database: Database, work: Conversion) -> None:
+    with database.read() as connection:
+        place: int | None = work.begin(connection)
+    told = time.monotonic()
+    while place is not None:
+        with database.write() as connection:
+            done, place = place, work.step(connection, place)
+            if place is None:
+                work.finish(connection)
+                upgrade_tables(connection, work.then)
+        if time.monotonic() - told > _TELLS_EVERY_S:
+            told = time.monotonic()
+            log.warning(
+                "%s: being upgraded; %s rows are done; it goes on there if it is stopped", database.name, f"{done:,}"
+            )
+
+
+def _refuse_full(database: Database) -> None:
+    """Refuse to begin what would end on a full disk. Raises `LedgerError`; nothing is changed."""
+    size, free = database.room()
+    if free < size * _ROOM:
+        cause = (
+            f"was written by an older version and must be upgraded, for which {size * _ROOM / 1e6:,.0f} MB must be free"
+            f" beside it, and {free / 1e6:,.0f} MB are; nothing was changed"
+        )
+        raise LedgerError(database.name, cause, "free some space, and run this again")
 
 
 def _alone(held: ExitStack, database: Database) -> bool:

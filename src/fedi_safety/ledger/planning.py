@@ -6,16 +6,19 @@ Every change of a plan's state appends an event, so that the last event of a pla
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, case, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, case, insert, or_, select, update
 
 from fedi_safety.core.enums import ActKind, PlanState, Verdict
 from fedi_safety.core.errors import printable
 from fedi_safety.core.types import Object, Outcome, Plan
 from fedi_safety.ledger import codec, embeddings
+from fedi_safety.ledger.counts import groups, tallies
+from fedi_safety.ledger.counts.tallies import Tally, What, acts_counted, plans_counted
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.schema import State, acts, contents, events, objects, plans, runs, stores
 
@@ -123,6 +126,7 @@ def _insert(
         )
         new.append(Event(Kind.PLANNED, payload, sha256, plan_id))
     append(connection, at, new)
+    tallies.add(connection, tallies.plans_of(connection, [plan_id for plan_id, _ in inserted]))
     return made
 
 
@@ -164,6 +168,10 @@ def start(connection: Connection, at: float, run: int, wanted: Sequence[Plan]) -
         for plan, seq in zip(begun, seqs, strict=True)
     ]
     connection.execute(insert(acts), rows)
+    opened = Counter[Tally]()
+    for tally, count in tallies.plans_of(connection, [plan.id for plan in begun]).items():
+        opened[Tally(What.ACTS, tally.store_id, "open")] += count
+    tallies.add(connection, opened)
     return [replace(plan, state=PlanState.STARTED) for plan in begun]
 
 
@@ -185,16 +193,18 @@ def _take(connection: Connection, at: float, plan_ids: Sequence[int]) -> set[int
     """Make waiting plans started, each for one taker alone; return those that are the caller's now."""
     c = contents.c
     condemned = select(c.id).where(c.verdict == Verdict.BLOCK.value, c.decided.is_(True), c.dismissed_at.is_(None))
+    condemned = condemned.where(c.id == plans.c.content_id).correlate(plans)
     taken: set[int] = set()
     for part in codec.chunks(plan_ids):
         statement = (
             update(plans)
             .where(plans.c.id.in_(part), plans.c.open.is_(True), plans.c.state.in_(WAITING))
-            .where(plans.c.content_id.in_(condemned))
+            .where(condemned.exists())
             .values(state=PlanState.STARTED.value, updated_at=at)
             .returning(plans.c.id)
         )
-        taken.update(connection.execute(statement).scalars())
+        with plans_counted(connection, part):
+            taken.update(connection.execute(statement).scalars())
     return taken
 
 
@@ -225,7 +235,8 @@ def give_back(connection: Connection, at: float, run: int, where: ColumnElement[
             for (act, _), seq in zip(lost, append(connection, at, new), strict=True)
         ]
         if rows:
-            connection.execute(_CLOSE_ACT, rows)
+            with acts_counted(connection, [act for act, _ in lost]):
+                connection.execute(_CLOSE_ACT, rows)
         _set_states(connection, at, list(owners), PlanState.PLANNED)
 
 
@@ -296,14 +307,21 @@ def close(connection: Connection, at: float, run: int, outcomes: Sequence[Outcom
             emptied.append(content_id)
     for row, seq in zip(act_rows, append(connection, at, new), strict=True):
         row["closed_seq"] = seq
-    for statement, rows in (
-        (_CLOSE_ACT, act_rows),
-        (_SET_CLOSED, plan_rows),
-        (_AWAY, away),
-        (_FORGOTTEN, forgotten),
+    changed = [row["row"] for row in (*away, *forgotten)]
+    with (
+        acts_counted(connection, [row["row"] for row in act_rows]),
+        plans_counted(connection, [row["row"] for row in plan_rows]),
+        tallies.judged_counted(connection, [row["row"] for row in forgotten]),
     ):
-        if rows:
-            connection.execute(statement, rows)
+        for statement, rows in (
+            (_CLOSE_ACT, act_rows),
+            (_SET_CLOSED, plan_rows),
+            (_AWAY, away),
+            (_FORGOTTEN, forgotten),
+        ):
+            if rows:
+                connection.execute(statement, rows)
+    groups.restate(connection, rows=changed)
     embeddings.forget_orphans(connection, emptied)
     return ended_as[State.REMOVED], ended_as[State.GONE]
 
@@ -362,7 +380,8 @@ def _close_without_act(
 def _set_states(connection: Connection, at: float, ids: Sequence[int], state: PlanState) -> None:
     rows = [{"row": row, "state": state.value, "open": state.open, "updated_at": at} for row in ids]
     if rows:
-        connection.execute(_SET_STATE, rows)
+        with plans_counted(connection, ids):
+            connection.execute(_SET_STATE, rows)
 
 
 _PLAN_COLUMNS = (
@@ -429,14 +448,7 @@ def due_page(connection: Connection, now: float, store: str, act: ActKind, limit
 
 def failed_count(connection: Connection, store: str) -> int:
     """Return how many acts on a store have failed and are still to be done."""
-    query = (
-        select(func.count())
-        .select_from(plans)
-        .join(objects, objects.c.id == plans.c.object_id)
-        .join(stores, stores.c.id == objects.c.store_id)
-        .where(plans.c.open.is_(True), plans.c.state == PlanState.FAILED.value, stores.c.url == store)
-    )
-    return connection.execute(query).scalar_one()
+    return tallies.by_name(connection, What.PLANS, store)[PlanState.FAILED.value]
 
 
 def _open_of_objects(connection: Connection, object_ids: Sequence[int]) -> list[tuple[int, int, Plan]]:

@@ -11,7 +11,11 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from fedi_safety.core.enums import SKIPPED, ActKind, PlanState, Reason, Verdict
 from fedi_safety.core.ledger.records import Filters, PastEvent, PastJudgement, Row, Shown
+from fedi_safety.core.types import RuleHit, Signal
 from fedi_safety.ledger import codec, explanations, uploads
+from fedi_safety.ledger.compact.vocabulary import PAST, REASONS, SCORES, Vocabulary
+from fedi_safety.ledger.counts.candidates import Pick, candidates, prefixed
+from fedi_safety.ledger.counts.groups import IMPORTED_LABEL
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.followup import app_actions, traces
 from fedi_safety.ledger.followup.history import is_turn
@@ -29,7 +33,7 @@ from fedi_safety.ledger.schema import (
     stores,
 )
 
-IMPORTED_LABEL = "imported"
+_FIRST_ROWS = 50
 _SKIPPED_STATE = "skipped"
 _SKIPPED = tuple(sorted(reason.value for reason in SKIPPED))
 
@@ -44,7 +48,8 @@ _ENDED = (PlanState.DONE.value, PlanState.GONE.value)
 _ROWS = (
     select(
         _o.id, stores.c.url, _o.key, _o.state, _o.size, _o.sha256.label("own_sha256"), _o.reason, _o.detail,
-        _o.judged_at, _c.sha256, _c.verdict, _c.labels, _c.reasons, _c.signals, _c.policy, _c.dismissed_at,
+        _o.judged_at, _c.sha256, _c.verdict, _c.labels, *(_c[name] for name in (*REASONS, *SCORES)), _c.policy,
+        _c.dismissed_at,
         _p.act, _p.state.label("plan_state"), _p.error, _c.partly, _o.first_seen, _p.updated_at.label("plan_at"),
         _last_turn.label("turned_at"),
     )
@@ -55,20 +60,25 @@ _ROWS = (
 
 
 def list_objects(database: Database, filters: Filters | None = None, limit: int | None = None) -> Iterator[Row]:
-    """Yield the objects that `filters` lets through, oldest first, page by page, at most `limit`."""
+    """Yield the objects that `filters` lets through, oldest first, page by page, at most `limit`.
+
+    An index tells which objects may be meant (`counts.candidates`); the first page is short, so that it is soon there.
+    """
     wanted = filters or Filters()
     conditions = _conditions(wanted)
-    after, left = 0, limit
+    after, left, size = 0, limit, _FIRST_ROWS
+    pick: Pick | None = None
     while left is None or left > 0:
-        size = codec.BATCH_ROWS if left is None else min(codec.BATCH_ROWS, left)
-        query = _ROWS.where(_o.id > after, *conditions).order_by(_o.id).limit(size)
         with database.read() as connection:
-            page = connection.execute(query).all()
-        for row in page:
-            yield _row(row._mapping)
-        if len(page) < size:
+            pick = pick or candidates(connection, wanted)
+            ids = list(connection.execute(pick(after, size)).scalars())
+            found = _ROWS.where(_o.id.in_(ids), *conditions).order_by(_o.id).limit(left)
+            vocabulary = Vocabulary(connection)
+            page = [_row(row, vocabulary) for row in connection.execute(found).mappings().all()] if ids else []
+        yield from page
+        if len(ids) < size:
             return
-        after = page[-1].id
+        after, size = ids[-1], codec.BATCH_ROWS
         left = None if left is None else left - len(page)
 
 
@@ -79,9 +89,7 @@ def _conditions(wanted: Filters) -> list[ColumnElement[bool]]:
     if wanted.state is not None:
         found.append(_in_state(wanted.state))
     if wanted.verdict is not None:
-        # A subquery on the verdict's index: blocked contents are few among millions.
-        of_content = _o.content_id.in_(select(_c.id).where(_c.verdict == wanted.verdict.value))
-        clauses = [and_(of_content, _o.state != State.UNSCANNED.value)]
+        clauses = [and_(_c.verdict == wanted.verdict.value, _o.state != State.UNSCANNED.value)]
         if wanted.verdict is not Verdict.REVIEW:
             taken_over = State.HISTORY if wanted.verdict is Verdict.BLOCK else State.TRUSTED
             clauses.append(_o.state == taken_over.value)
@@ -98,11 +106,7 @@ def _conditions(wanted: Filters) -> list[ColumnElement[bool]]:
     if wanted.plan_state is not None:
         found.append(_p.state == wanted.plan_state.value)
     if wanted.prefix:
-        low = codec.key_bytes(wanted.prefix)
-        found.append(_o.key >= low)
-        high = low.rstrip(b"\xff")
-        if high:
-            found.append(_o.key < high[:-1] + bytes([high[-1] + 1]))
+        found += prefixed(wanted.prefix)
     if wanted.partly:
         found += [_c.partly.is_not(None), _o.state == State.JUDGED.value]
     if wanted.since is not None:
@@ -146,7 +150,7 @@ def _at(row: Any) -> float | None:
     return float(row["first_seen"])
 
 
-def _row(row: Any) -> Row:
+def _row(row: Any, vocabulary: Vocabulary) -> Row:
     state = State(row["state"])
     verdict = None if row["verdict"] is None else Verdict(row["verdict"])
     labels = codec.labels_from(row["labels"]) if row["labels"] is not None else ()
@@ -156,6 +160,11 @@ def _row(row: Any) -> Row:
     unscanned = state is State.UNSCANNED
     reason = Reason(row["reason"]) if unscanned else None
     skipped = reason is not None and reason.skipped
+    signals: dict[str, Signal] = {}
+    reasons: tuple[RuleHit, ...] = ()
+    if row["verdict"] is not None:
+        signals = vocabulary.signals(*(row[name] for name in SCORES))
+        reasons = () if unscanned else vocabulary.reasons(row["shape_id"], row["reasons"], signals)
     known_as = _SKIPPED_STATE if skipped else State.JUDGED.value if state is State.TRUSTED else state.value
     return Row(
         store=row["url"],
@@ -165,8 +174,8 @@ def _row(row: Any) -> Row:
         sha256=row["sha256"] or row["own_sha256"],
         verdict=None if unscanned else verdict,
         labels=() if unscanned else labels,
-        reasons=codec.reasons_from(row["reasons"]) if row["reasons"] is not None and not unscanned else (),
-        signals=codec.signals_from(row["signals"]) if row["signals"] is not None else {},
+        reasons=reasons,
+        signals=signals,
         policy=row["policy"],
         dismissed=row["dismissed_at"] is not None,
         unscanned=None if skipped else reason,
@@ -196,14 +205,14 @@ def show(database: Database, target: str | bytes, store: str | None = None) -> S
     query = _ROWS.where(o_where, *([stores.c.url == store] if store is not None else [])).order_by(_o.id)
     with database.read() as connection:
         found = connection.execute(query.limit(codec.BATCH_ROWS)).mappings().all()
-        rows = [_row(row) for row in found]
+        vocabulary = Vocabulary(connection)
+        rows = [_row(row, vocabulary) for row in found]
         sha256 = target if isinstance(target, bytes) else next((row["sha256"] for row in found if row["sha256"]), None)
         content = None
         if sha256 is not None:
-            columns = (
-                *(_c.id, _c.media_type, _c.width, _c.height, _c.frames, _c.total, _c.partly),
-                detector_sets.c.body,
-            )
+            shape = (_c.id, _c.media_type, _c.width, _c.height, _c.frames, _c.total, _c.partly, _c.scored_at, _c.run_id)
+            judged = (_c[name] for name in ("verdict", "policy", "labels", *REASONS, *SCORES))
+            columns = (*shape, *judged, detector_sets.c.body)
             joined = select(*columns).join(detector_sets, detector_sets.c.id == _c.detectors_id)
             content = connection.execute(joined.where(_c.sha256 == sha256)).one_or_none()
         refused = [] if sha256 is None else uploads.of_content(connection, sha256)
@@ -229,31 +238,33 @@ def show(database: Database, target: str | bytes, store: str | None = None) -> S
             partly=content.partly,
             detectors=json.loads(content.body),
             dismissal=dismissal.scalar_one_or_none(),
-            judgements=_judgements_of(connection, content.id),
+            judgements=_judgements_of(connection, content, vocabulary),
             explanation=explanations.of_content(connection, content.id),
             actions=app_actions.of_content(connection, sha256),
             confirmation=app_actions.confirmation(connection, sha256),
         )
 
 
-def _judgements_of(connection: Connection, content_id: int) -> list[PastJudgement]:
+def _judgements_of(connection: Connection, content: Any, vocabulary: Vocabulary) -> list[PastJudgement]:
+    """Return the history of a content; a first verdict that is clear and has no row there is told by the content's."""
     j = judgements.c
     query = (
-        select(j.at, j.run_id, j.verdict, j.policy, j.labels, j.reasons, j.signals, detector_sets.c.body)
+        select(j.at, j.run_id, j.verdict, j.policy, *PAST, detector_sets.c.body)
+        .join(contents, _c.id == j.content_id)
         .join(detector_sets, detector_sets.c.id == j.detectors_id)
-        .where(j.content_id == content_id)
+        .where(j.content_id == content.id)
         .order_by(j.id)
     )
-    return [
-        PastJudgement(
-            at,
-            run,
-            codec.judgement_from(verdict, policy, labels, reasons),
-            None if signals is None else codec.signals_from(signals),
-            json.loads(body),
-        )
-        for at, run, verdict, policy, labels, reasons, signals, body in connection.execute(query)
-    ]
+    found = []
+    for row in connection.execute(query).all():
+        told = vocabulary.past(row)
+        judgement = codec.judgement_from(row.verdict, row.policy, told["labels"], told["reasons"])
+        signals = None if told["signals"] is None else codec.signals_from(told["signals"])
+        found.append(PastJudgement(row.at, row.run_id, judgement, signals, json.loads(row.body)))
+    if not found:
+        first = vocabulary.judgement(content)
+        found.append(PastJudgement(content.scored_at, content.run_id, first, None, json.loads(content.body)))
+    return found
 
 
 def _plans_of(connection: Connection, object_ids: Sequence[int], content_id: int | None) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from fedi_safety.core.ledger.stored_scores import NoRuleHoldsFn, RedecideFn, Res
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.types import Judgement
 from fedi_safety.ledger import codec, planning, verdicts
+from fedi_safety.ledger.compact.vocabulary import SCORES, Vocabulary
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.schema import contents, plans
@@ -27,7 +28,7 @@ from fedi_safety.ledger.verdicts import VerdictWrite
 _row = contents.c.id == bindparam("row")
 _UNDECIDED = update(contents).where(_row).values(decided=False)
 _SCORES = (
-    update(contents).where(_row).values({name: bindparam(name) for name in ("signals", "detectors_id", "frame_scores")})
+    update(contents).where(_row).values({name: bindparam(name) for name in (*SCORES, "detectors_id", "frame_scores")})
 )
 _SCORES_STILL_CLEAR = _SCORES.values(policy=bindparam("policy"), decided=True)
 
@@ -112,13 +113,15 @@ def redecide_page(
                 undecided.append(cells["id"][i])
     total.last_id = cells["id"][-1]
     total.decided += len(still_clear) + len(decided)
-    columns = _columns(connection, page, [i for i in (*still_clear, *decided) if page.altered[i]])
+    altered = [i for i in (*still_clear, *decided) if page.altered[i]]
+    verdicts.keep_earlier(connection, [cells["id"][i] for i in {*altered, *decided}])
+    columns = _columns(connection, page, altered)
     _keep_clear(connection, page, still_clear, columns, policy)
     _execute(
         connection, _SCORES, [{"row": cells["id"][i]} | _scores(page, i, columns[i]) for i in decided if i in columns]
     )
     _execute(connection, _UNDECIDED, [{"row": row} for row in undecided])
-    writes = {i: _verdict_write(page, i, judgement, columns.get(i)) for i, judgement in decided.items()}
+    writes = {i: _verdict_write(page, i, judgement, columns.get(i, {})) for i, judgement in decided.items()}
     # Scores that explain what is not clear are vouched for as well, where they alone are new.
     said_anew = [
         write
@@ -135,7 +138,7 @@ def redecide_page(
 
 
 def _keep_clear(
-    connection: Connection, page: Page, places: Sequence[int], columns: Mapping[int, tuple[str, int]], policy: str
+    connection: Connection, page: Page, places: Sequence[int], columns: Mapping[int, dict[str, Any]], policy: str
 ) -> None:
     """Put the policy's name on contents that stay clear, and their scores where these are new."""
     ids = page.cells["id"]
@@ -146,31 +149,33 @@ def _keep_clear(
     _execute(connection, _SCORES_STILL_CLEAR, rows)
 
 
-def _scores(page: Page, at: int, columns: tuple[str, int]) -> dict[str, Any]:
+def _scores(page: Page, at: int, columns: Mapping[str, Any]) -> dict[str, Any]:
     """Return the columns of scores that were computed anew."""
     kept = page.frame_scores(at)
     data = page.cells["frame_scores"][at]
-    return {
-        "signals": columns[0],
-        "detectors_id": columns[1],
-        "frame_scores": None if data is None or kept is None else kept.data,
-    }
+    return {**columns, "frame_scores": None if data is None or kept is None else kept.data}
 
 
-def _columns(connection: Connection, page: Page, places: Sequence[int]) -> dict[int, tuple[str, int]]:
+def _columns(connection: Connection, page: Page, places: Sequence[int]) -> dict[int, dict[str, Any]]:
     """Return signals and detectors' row, as they are to be written, by place."""
     if not places:
         return {}
-    columns = dict(zip(places, page.columns(places), strict=True))
-    sets = verdicts.detectors_ids(connection, {detectors for _, detectors in columns.values()})
-    return {i: (signals, sets[detectors]) for i, (signals, detectors) in columns.items()}
+    vocabulary = Vocabulary(connection)
+    bodies = {i: codec.dumps(dict(page.detectors[i])) for i in places}
+    sets = verdicts.detectors_ids(connection, set(bodies.values()))
+    return {i: vocabulary.columns(page.scores(i).signals) | {"detectors_id": sets[body]} for i, body in bodies.items()}
 
 
-def _verdict_write(page: Page, at: int, judgement: Judgement, columns: tuple[str, int] | None) -> VerdictWrite:
+def _verdict_write(page: Page, at: int, judgement: Judgement, columns: Mapping[str, Any]) -> VerdictWrite:
     cells = page.cells
-    signals, detectors_id = columns or (cells["signals"][at], cells["detectors_id"][at])
+    needed = judgement.verdict is not Verdict.CLEAR or judgement.reasons
     return VerdictWrite(
-        cells["id"][at], cells["sha256"][at], judgement, signals, detectors_id, Verdict(cells["verdict"][at])
+        cells["id"][at],
+        cells["sha256"][at],
+        judgement,
+        page.scores(at).signals if needed else {},
+        columns.get("detectors_id", cells["detectors_id"][at]),
+        Verdict(cells["verdict"][at]),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +12,12 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 from fedi_safety.core.enums import PlanState, Verdict
 from fedi_safety.core.errors import printable
 from fedi_safety.core.explained.text import text_of
-from fedi_safety.core.policy import by_a_person, dismissal
+from fedi_safety.core.policy import PERSONS_WORD, by_a_person, dismissal
 from fedi_safety.core.types import Judged, Judgement, Object, Unscanned
 from fedi_safety.ledger import codec, embeddings, explanations, planning, verdicts
+from fedi_safety.ledger.compact.vocabulary import REASONS, SCORES, Vocabulary
+from fedi_safety.ledger.counts import groups, tallies
+from fedi_safety.ledger.counts.tallies import Tally, What
 from fedi_safety.ledger.embeddings import Keep
 from fedi_safety.ledger.known import hashes
 from fedi_safety.ledger.schema import State, contents, objects, plans
@@ -24,7 +28,7 @@ RETRY_MOST_S = 24 * 3600.0
 
 _SHAPE = (
     *("size", "media_type", "width", "height", "frames", "total", "partly", "decoder"),
-    *("scored_at", "detectors_id", "signals", "frame_scores"),
+    *("scored_at", "detectors_id", "names_id", "scores", "signals", "frame_scores"),
 )
 _RESCORE = update(contents).where(contents.c.id == bindparam("row")).values({n: bindparam(n) for n in _SHAPE})
 
@@ -35,7 +39,7 @@ _FOUND = (
 _REFIND = (
     update(objects)
     .where(objects.c.id == bindparam("row"))
-    .values({name: bindparam(name) for name in (*_FOUND, "judged_at")})
+    .values({name: bindparam(name) for name in (*_FOUND, "judged_at", "group_id")})
 )
 
 
@@ -61,6 +65,7 @@ class _Stored:
     content_sha256: bytes | None
     attempts: int
     judged_at: float | None
+    group_id: int | None
 
 
 def record(
@@ -85,7 +90,7 @@ class _Found:
     item: Judged
     judgement: Judgement
     dismissed: bool
-    signals: str
+    columns: dict[str, Any]  # of its scores (`vocabulary.SCORES`)
     detectors_id: int
     explanation: str | None
 
@@ -96,25 +101,33 @@ class _Found:
 
     def explains_anew(self, row: _Row) -> bool:
         """Whether what is kept of what it rests on is another now. Who tells nothing takes nothing of it back."""
-        same_scores = (self.signals, self.detectors_id) == (row.signals, row.detectors_id)
-        return self.item.fresh and self.explanation != row.body and not (self.explanation is None and same_scores)
+        same = self.same_scores(row)
+        return self.item.fresh and self.explanation != row.body and not (self.explanation is None and same)
 
-    def says_new(self, row: _Row) -> bool:
+    def same_scores(self, row: _Row) -> bool:
+        """Whether the ledger has these scores of it, by these detectors."""
+        own = (*(self.columns[name] for name in SCORES), self.detectors_id)
+        return own == (row.names_id, row.scores, row.signals, row.detectors_id)
+
+    def says_new(self, row: _Row, vocabulary: Vocabulary) -> bool:
         """Whether the judgement belongs into the history.
 
         One that was read from the ledger says nothing new unless another policy gave it.
         """
         if not self.item.fresh:
             return self.judgement.policy != str(row.policy)
-        if (self.signals, self.detectors_id) != (row.signals, row.detectors_id):
+        if not self.same_scores(row):
             return True
         if self.explains_anew(row) and self.judgement.verdict is not Verdict.CLEAR:
             return True  # so that an event vouches for it
-        return self.judgement != _in_force(row)
+        return self.judgement != vocabulary.judgement(row, self.item.content.scores.signals)
 
-    def write(self, content_id: int, before: Verdict) -> verdicts.VerdictWrite:
+    def write(self, content_id: int, before: Verdict, *, as_stored: bool = True) -> verdicts.VerdictWrite:
         """Return the judgement as it is to be written."""
-        return verdicts.VerdictWrite(content_id, self.sha256, self.judgement, self.signals, self.detectors_id, before)
+        signals = self.item.content.scores.signals
+        return verdicts.VerdictWrite(
+            content_id, self.sha256, self.judgement, signals, self.detectors_id, before, as_stored
+        )
 
 
 def record_contents(
@@ -124,16 +137,24 @@ def record_contents(
     if not judged:
         return {}
     known = _known_contents(connection, [item.content.sha256 for item in judged])
-    found = _found(connection, judged, known)
+    vocabulary = Vocabulary(connection)
+    found = _found(connection, judged, known, vocabulary)
     new = [f for f in found if f.sha256 not in known]
     met = [(f, known[f.sha256]) for f in found if f.sha256 in known]
-    ids = {sha256: row.id for sha256, row in known.items()} | _add_contents(connection, at, new)
-    if rescored := list(_rescored(at, met)):
+    ids = {sha256: row.id for sha256, row in known.items()} | _add_contents(connection, at, run, new, vocabulary)
+    history, in_force = _verdict_writes(met, vocabulary)
+    rescored = list(_rescored(at, met))
+    verdicts.keep_earlier(connection, [w.content_id for w in history] + [columns["row"] for columns in rescored])
+    if rescored:
         connection.execute(_RESCORE, rescored)
+        groups.restate(connection, contents_of=[columns["row"] for columns in rescored])
     explanations.put(connection, {ids[f.sha256]: f.explanation for f in new if f.explanation is not None}, new=True)
     explanations.put(connection, {row.id: f.explanation for f, row in met if f.explains_anew(row)}, new=False)
-    history, in_force = _verdict_writes(met)
-    history += [f.write(ids[f.sha256], Verdict.CLEAR) for f in new]
+    # A first verdict that is clear stands in its content alone.
+    told = [f for f in new if f.judgement.verdict is not Verdict.CLEAR or f.dismissed]
+    history += [f.write(ids[f.sha256], Verdict.CLEAR) for f in told]
+    if len(told) < len(new):
+        tallies.add_verdicts(connection, run, {Verdict.CLEAR.value: len(new) - len(told)})
     verdicts.write_judgements(connection, at, run, history)
     verdicts.put_in_force(connection, in_force)
     freed = [w.content_id for w in in_force if w.before is Verdict.BLOCK and w.judgement.verdict is not Verdict.BLOCK]
@@ -145,11 +166,9 @@ def record_contents(
     return ids
 
 
-def _in_force(row: _Row) -> Judgement:
-    return codec.judgement_from(row.verdict, row.policy, row.labels, row.reasons)
-
-
-def _found(connection: Connection, judged: Sequence[Judged], known: Mapping[bytes, _Row]) -> list[_Found]:
+def _found(
+    connection: Connection, judged: Sequence[Judged], known: Mapping[bytes, _Row], vocabulary: Vocabulary
+) -> list[_Found]:
     dismissed = verdicts.dismissed_among(connection, [item.content.sha256 for item in judged])
     bodies = [codec.dumps(dict(item.content.scores.detectors)) for item in judged]
     sets = verdicts.detectors_ids(connection, bodies)
@@ -158,17 +177,23 @@ def _found(connection: Connection, judged: Sequence[Judged], known: Mapping[byte
         gone = item.content.sha256 in dismissed
         judgement = dismissal(item.judgement.policy) if gone else item.judgement
         row = known.get(item.content.sha256)
-        if row is not None and not gone and by_a_person(stands := _in_force(row)):
-            judgement = stands
+        if row is not None and not gone and row.policy == PERSONS_WORD:
+            stands = vocabulary.judgement(row)
+            judgement = stands if by_a_person(stands) else judgement
         scores = item.content.scores
         explanation = None if scores.explanation is None else text_of(scores.explanation)
-        found.append(_Found(item, judgement, gone, codec.signals_text(scores.signals), sets[body], explanation))
+        found.append(_Found(item, judgement, gone, vocabulary.columns(scores.signals), sets[body], explanation))
     return found
 
 
-def _add_contents(connection: Connection, at: float, new: Sequence[_Found]) -> dict[bytes, int]:
+def _add_contents(
+    connection: Connection, at: float, run: int, new: Sequence[_Found], vocabulary: Vocabulary
+) -> dict[bytes, int]:
     """Write contents that the ledger did not know, with the judgement in force; return their rows."""
-    rows = [_content_columns(f, at) | _verdict_columns(f.judgement, at if f.dismissed else None) for f in new]
+    rows = [
+        _content_columns(f, at) | _verdict_columns(f, at if f.dismissed else None, vocabulary) | {"run_id": run}
+        for f in new
+    ]
     for part in codec.chunks(rows):
         connection.execute(insert(contents), part)
     return _content_ids(connection, [f.sha256 for f in new])
@@ -178,14 +203,12 @@ def _rescored(at: float, met: Sequence[tuple[_Found, _Row]]) -> Iterator[dict[st
     """Yield the columns of contents that this run scored, where anything in them is another than it was."""
     for found, row in met:
         columns = _content_columns(found, at)
-        if found.item.fresh and any(
-            getattr(row, name) != columns[name] for name in (*_SEEN, "signals", "detectors_id")
-        ):
+        if found.item.fresh and any(getattr(row, name) != columns[name] for name in (*_SEEN, *SCORES, "detectors_id")):
             yield columns | {"row": row.id}
 
 
 def _verdict_writes(
-    met: Sequence[tuple[_Found, _Row]],
+    met: Sequence[tuple[_Found, _Row]], vocabulary: Vocabulary
 ) -> tuple[list[verdicts.VerdictWrite], list[verdicts.VerdictWrite]]:
     """Return of contents that were known what belongs into the history, and what comes into force.
 
@@ -196,8 +219,8 @@ def _verdict_writes(
     for found, row in met:
         if found.dismissed:
             continue
-        write = found.write(row.id, Verdict(row.verdict))
-        says_new = found.says_new(row)
+        write = found.write(row.id, Verdict(row.verdict), as_stored=found.item.fresh or found.same_scores(row))
+        says_new = found.says_new(row, vocabulary)
         if says_new:
             history.append(write)
         if says_new or (found.item.fresh and not row.decided):
@@ -219,17 +242,18 @@ def _content_columns(found: _Found, at: float) -> dict[str, Any]:
         "decoder": content.decoder or None,
         "scored_at": at,
         "detectors_id": found.detectors_id,
-        "signals": found.signals,
+        **found.columns,
         "frame_scores": codec.frames_column(content.frames, content.scores),
     }
 
 
-def _verdict_columns(judgement: Judgement, dismissed_at: float | None) -> dict[str, Any]:
+def _verdict_columns(found: _Found, dismissed_at: float | None, vocabulary: Vocabulary) -> dict[str, Any]:
+    judgement = found.judgement
     return {
         "verdict": judgement.verdict.value,
         "policy": judgement.policy,
         "labels": codec.dumps(judgement.labels),
-        "reasons": codec.reasons_text(judgement.reasons),
+        **vocabulary.reason_columns(judgement.reasons, found.item.content.scores.signals),
         "decided": True,
         "dismissed_at": dismissed_at,
     }
@@ -239,7 +263,8 @@ def _known_contents(connection: Connection, sha256s: Sequence[bytes]) -> dict[by
     c, x = contents.c, explained.c
     found: dict[bytes, _Row] = {}
     seen = (c[name] for name in _SEEN)
-    columns = (c.sha256, c.id, c.verdict, c.policy, c.labels, c.reasons, c.signals, c.detectors_id, c.decided, *seen)
+    judgement = (c[name] for name in ("verdict", "policy", "labels", *REASONS, "decided"))
+    columns = (c.sha256, c.id, *judgement, *(c[name] for name in SCORES), c.detectors_id, *seen)
     query = select(*columns, x.body).outerjoin(explained, x.content_id == c.id)
     for part in codec.chunks(sha256s):
         found.update((row.sha256, row) for row in connection.execute(query.where(c.sha256.in_(part))))
@@ -263,6 +288,8 @@ def _record_objects(
     content_ids: dict[bytes, int],
 ) -> None:
     stored = _stored_objects(connection, store_id, list(results))
+    known = {before.content_id for before in stored.values()}
+    counted = _Counted(connection, store_id, known | set(content_ids.values()))
     added: list[dict[str, Any]] = []
     refound: list[dict[str, Any]] = []
     relinked: list[int] = []
@@ -273,6 +300,7 @@ def _record_objects(
             columns = _judged_columns(result, at, content_ids)
         else:
             columns = _unscanned_columns(result, at, before)
+        columns["group_id"] = counted.group(before, columns)
         if before is None:
             added.append(columns | {"store_id": store_id, "key": codec.key_bytes(key), "first_seen": at})
             continue
@@ -284,10 +312,41 @@ def _record_objects(
         connection.execute(insert(objects), part)
     if refound:
         connection.execute(_REFIND, refound)
+    counted.write()
     for relinked_part in codec.chunks(relinked):
         # What these plans were made for does not stand there any more.
         planning.close_waiting(connection, at, run, plans.c.object_id.in_(relinked_part), PlanState.SUPERSEDED)
     embeddings.forget_orphans(connection, left)
+
+
+class _Counted:
+    """Counts the objects of a batch as they are written."""
+
+    def __init__(self, connection: Connection, store_id: int, content_ids: set[int | None]) -> None:
+        self._connection = connection
+        self._store_id = store_id
+        self._groups = groups.Groups(connection)
+        self._days: Counter[Tally] = Counter()
+        self._contents: dict[int | None, tuple[Any, ...]] = {None: (None, None, False)}
+        c = contents.c
+        query = select(c.id, c.verdict, c.labels, c.partly.is_not(None))
+        for part in codec.chunks([row for row in content_ids if row is not None]):
+            self._contents.update((row[0], row[1:]) for row in connection.execute(query.where(c.id.in_(part))))
+
+    def group(self, before: _Stored | None, columns: Mapping[str, Any]) -> int:
+        """Return the group of an object with these columns, and count it."""
+        told = self._contents[columns["content_id"]]
+        group = groups.group_of(self._store_id, columns["state"], columns["reason"], None, *told)
+        number = self._groups.number(group)
+        self._groups.move(None if before is None else before.group_id, number)
+        for at, more in ((None if before is None else before.judged_at, -1), (columns["judged_at"], 1)):
+            if at is not None:
+                self._days[Tally(What.JUDGED, self._store_id, "", tallies.day_of(at))] += more
+        return number
+
+    def write(self) -> None:
+        self._groups.write()
+        tallies.add(self._connection, self._days)
 
 
 def _judged_columns(result: Judged, at: float, content_ids: dict[bytes, int]) -> dict[str, Any]:
@@ -349,6 +408,7 @@ def _stored_objects(connection: Connection, store_id: int, keys: Sequence[str]) 
         contents.c.sha256,
         o.attempts,
         o.judged_at,
+        o.group_id,
     )
     for part in codec.chunks(keys):
         wanted = [codec.key_bytes(key) for key in part]
@@ -357,10 +417,7 @@ def _stored_objects(connection: Connection, store_id: int, keys: Sequence[str]) 
             .outerjoin(contents, contents.c.id == o.content_id)
             .where(o.store_id == store_id, o.key.in_(wanted))
         )
-        for row_id, raw, size, mtime_ns, tag, state, content_id, sha256, attempts, judged_at in connection.execute(
-            query
-        ):
+        for row_id, raw, size, mtime_ns, tag, *further in connection.execute(query):
             key = codec.key_text(raw)
-            obj = Object(key, size, mtime_ns, tag)
-            found[key] = _Stored(row_id, obj, state, content_id, sha256, attempts, judged_at)
+            found[key] = _Stored(row_id, Object(key, size, mtime_ns, tag), *further)
     return found

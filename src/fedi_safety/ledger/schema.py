@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0024"
+REVISION = "0028"
 """The newest revision in migrations/; a test holds it to the script directory's head."""
 
 
@@ -103,6 +103,10 @@ detector_sets = Table(
 NAMES_AN_ENTRY = "signals LIKE '%[[\"%'"
 """That a content meets a list: only a signal's matches are arrays in an array in its cell (`codec.further`)."""
 
+_NOT_CLEAR = "verdict <> 'clear'"
+NOT_CLEAR = text(f"contents.{_NOT_CLEAR}")
+"""What the index of verdicts is of, as a condition: a query finds the index by these words beside its own."""
+
 contents = Table(
     "contents",
     metadata,
@@ -124,13 +128,17 @@ contents = Table(
     Column("scored_at", Double, nullable=False),
     Column("detectors_id", Id, ForeignKey("detector_sets.id"), nullable=False),
     Column("labels", Text, nullable=False),
+    Column("run_id", Id),  # whose the first verdict is, as long as that is clear and no other came after it
+    Column("shape_id", Id),  # of `compact.tables.reason_shapes`; null where `reasons` has them written out
+    Column("names_id", Id),  # of `signal_names`
     # The long columns last: a lookup then need not read past them.
     Column("reasons", Text, nullable=False),
-    Column("signals", Text, nullable=False),
+    Column("signals", Text, nullable=False),  # what numbers do not say: `{name: [place, matches]}`
+    Column("scores", LargeBinary),  # see `compact.numbers`
     # What each frame was given (`core.frame_scores`): empty where all frames show one picture, null where that was not
     # kept although there are several.
     Column("frame_scores", LargeBinary),
-    Index(None, "verdict", "id"),
+    Index("ix_contents_not_clear", "verdict", "id", sqlite_where=text(_NOT_CLEAR)),
     Index("ix_contents_matched", "id", sqlite_where=text(NAMES_AN_ENTRY)),
 )
 
@@ -176,6 +184,8 @@ hashes = Table(
     Column("descriptors", LargeBinary),
 )
 
+# What was judged, but for a first verdict that is clear: that one stands in its content alone until another follows.
+# Of the judgement in force labels, reasons and signals may be empty: they are its content's own.
 judgements = Table(
     "judgements",
     metadata,
@@ -215,9 +225,11 @@ objects = Table(
     Column("retry_at", Double),
     Column("first_seen", Double, nullable=False),
     Column("judged_at", Double),
+    Column("group_id", Id),  # of `object_groups`
     UniqueConstraint("store_id", "key"),
-    Index(None, "content_id"),
-    Index(None, "store_id", "state", "reason"),
+    Index(None, "content_id", "group_id"),
+    Index(None, "group_id", "id"),
+    Index("ix_objects_sha256", "sha256", sqlite_where=text("sha256 IS NOT NULL")),
 )
 
 plans = Table(
@@ -241,6 +253,7 @@ plans = Table(
     Index(None, "object_id"),
     Index(None, "content_id"),
     Index(None, "open", "id"),
+    Index(None, "state", "object_id"),
 )
 
 acts = Table(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,14 @@ from sqlalchemy import Connection, func, or_, select
 
 from fedi_safety.core.frames.scores import FrameScores
 from fedi_safety.core.ledger.stored_scores import Rescorer
+from fedi_safety.core.pictures import VIEW_BITS
 from fedi_safety.core.policy import PERSONS_WORD
 from fedi_safety.core.types import Judgement, Match, Scores, Signal
 from fedi_safety.ledger import embeddings
-from fedi_safety.ledger.codec import dumps, frames_from, further, judgement_from, matches_from
+from fedi_safety.ledger.codec import frames_from
+from fedi_safety.ledger.compact import arrays
+from fedi_safety.ledger.compact.vocabulary import REASONS, SCORES, Vocabulary
+from fedi_safety.ledger.counts import groups
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.frame_tables import (
     Computed,
@@ -57,6 +62,7 @@ class Page:
     where: Mapping[int, Mapping[int, str]]  # by place on the page and frame: what the frame is, if that says something
     matches: Mapping[int, Mapping[str, tuple[Match, ...]]]  # by place on the page and signal
     table: FrameTable | None = None
+    vocabulary: Vocabulary | None = None
     renewed: frozenset[str] = frozenset()  # signals that are other ones now, where a content is altered
     computed: int = 0  # of how many contents signals were computed from embeddings
 
@@ -69,6 +75,17 @@ class Page:
     def second_passes(self) -> NDArray[np.int8]:
         """See `ScorePage.second_passes`."""
         return second_passes_of(self.cells["frame_scores"], self.table)
+
+    @property
+    def one_picture(self) -> NDArray[np.bool_]:
+        """See `ScorePage.one_picture`."""
+        blobs, counts = self.cells["frame_scores"], np.array(self.cells["frames"], np.int64)
+        kept = np.array([blob is not None for blob in blobs], bool)
+        told = np.array([bool(blob) and FrameScores(blob).told for blob in blobs], bool)
+        found: NDArray[np.bool_] = (kept | (counts < 2)) & (told | (self.frames >> VIEW_BITS == 0).all(axis=1))
+        if self.table is not None:
+            found[self.table.owners] = False
+        return found
 
     def frame_scores(self, at: int) -> FrameScores | None:
         """Return what each frame of a content was given; None where that was not kept."""
@@ -95,36 +112,15 @@ class Page:
 
     def judgement(self, at: int) -> Judgement:
         """Return one content's judgement in force."""
-        cells = self.cells
-        return judgement_from(cells["verdict"][at], cells["policy"][at], cells["labels"][at], cells["reasons"][at])
-
-    def columns(self, places: Sequence[int]) -> Iterator[tuple[str, str]]:
-        """Yield signals and detectors of these contents as `codec` writes them."""
-        order = sorted(range(len(self.names)), key=self.names.__getitem__)
-        heads = [f"{dumps(self.names[i])}:[" for i in order]
-        bodies: dict[int, str] = {}
-        values, frames = self.values[np.ix_(places, order)].tolist(), self.frames[np.ix_(places, order)].tolist()
-        for at, row, numbers in zip(places, values, frames, strict=True):
-            cells = zip(order, heads, row, numbers, strict=True)
-            found = [f"{head}{v!r},{n}{self._further(at, i, n)}]" for i, head, v, n in cells if v == v]
-            detectors = self.detectors[at]
-            if id(detectors) not in bodies:
-                bodies[id(detectors)] = dumps(dict(detectors))
-            yield f"{{{','.join(found)}}}", bodies[id(detectors)]
-
-    def _further(self, at: int, name: int, frame: int) -> str:
-        where, matches = self.where.get(at), self.matches.get(at)
-        if where is None and matches is None:
-            return ""
-        cell = further((where or {}).get(frame, ""), (matches or {}).get(self.names[name], ()))
-        return "".join(f",{dumps(item)}" for item in cell)
+        assert self.vocabulary is not None
+        cells = {name: self.cells[name][at] for name in ("verdict", "policy", "labels", *REASONS, *SCORES)}
+        return self.vocabulary.judgement(SimpleNamespace(**cells))
 
     @property
-    def was_clear(self) -> Iterator[bool]:
-        """Yield for each content whether it stands clear, without a label or a reason."""
-        cells = self.cells
-        for verdict, labels, reasons in zip(cells["verdict"], cells["labels"], cells["reasons"], strict=True):
-            yield verdict == "clear" and labels == "[]" and reasons == "[]"
+    def was_clear(self) -> list[bool]:
+        """Return of each content whether it stands clear, without a label or a reason."""
+        cells = zip(*(self.cells[name] for name in ("verdict", "labels", "reasons")), strict=True)
+        return [cell == ("clear", "[]", "[]") for cell in cells]
 
 
 def pages(database: Database, policy: str | None, rescorer: Rescorer | None) -> Iterator[Page]:
@@ -148,13 +144,9 @@ def read_page(connection: Connection, after: int, policy: str | None, *, count_o
     cells also have `objects`: how many judged objects have the content.
     """
     columns: list[Any] = [
-        _c.id, _c.sha256, _c.frames, _c.signals, _c.verdict, _c.policy, _c.labels, _c.reasons, _c.decided,
-        _c.detectors_id, _c.frame_scores,
+        _c.id, _c.sha256, _c.frames, *(_c[name] for name in (*SCORES, *REASONS)), _c.verdict, _c.policy, _c.labels,
+        _c.decided, _c.detectors_id, _c.frame_scores,
     ]  # fmt: skip
-    if count_objects:
-        o = objects.c
-        those = select(func.count()).select_from(objects).where(o.content_id == _c.id, o.state == State.JUDGED.value)
-        columns.append(those.scalar_subquery().label("objects"))
     query = (
         select(*columns)
         .where(_c.id > after, _c.dismissed_at.is_(None), _c.policy != PERSONS_WORD)
@@ -167,46 +159,44 @@ def read_page(connection: Connection, after: int, policy: str | None, *, count_o
     keys, rows = list(result.keys()), result.all()
     if not rows:
         return None
-    cells = dict(zip(keys, zip(*rows, strict=True), strict=True))
-    names, values, frames, where, matches = _columns(cells["signals"])
+    cells: dict[str, Sequence[Any]] = dict(zip(keys, zip(*rows, strict=True), strict=True))
+    if count_objects:
+        cells["objects"] = _objects(connection, cells["id"])
+    vocabulary = Vocabulary(connection)
+    vocabulary.load()  # it is asked when the transaction has ended, too
+    names, values, frames = arrays.table(vocabulary, cells["names_id"], cells["scores"])
+    where, matches = _further(vocabulary, cells)
     sets = _detectors(connection, set(cells["detectors_id"]))
     detectors = [sets[row] for row in cells["detectors_id"]]
     table = read_tables(cells["frame_scores"], names, values)
-    return Page(cells, names, values, frames, detectors, np.zeros(len(rows), bool), where, matches, table)
+    altered = np.zeros(len(rows), bool)
+    return Page(cells, names, values, frames, detectors, altered, where, matches, table, vocabulary)
 
 
-def _columns(
-    texts: Sequence[str],
-) -> tuple[
-    list[str],
-    NDArray[np.float64],
-    NDArray[np.int32],
-    dict[int, dict[int, str]],
-    dict[int, dict[str, tuple[Match, ...]]],
-]:
-    """Parse a page of signals at once. Contents with the same signals, of which there are few sorts, go together."""
-    found: list[dict[str, list[Any]]] = json.loads(f"[{','.join(texts)}]")
+def _objects(connection: Connection, ids: Sequence[int]) -> list[int]:
+    """Return how many judged objects have each of these contents, which are in order: from an index alone."""
+    o = objects.c
+    judged = groups.numbers(connection, lambda group: group.state == State.JUDGED)
+    query = select(o.content_id, func.count()).where(o.content_id.between(ids[0], ids[-1]), o.group_id.in_(judged))
+    found = {row[0]: row[1] for row in connection.execute(query.group_by(o.content_id))}
+    return [found.get(row, 0) for row in ids]
+
+
+def _further(
+    vocabulary: Vocabulary, cells: Mapping[str, Sequence[Any]]
+) -> tuple[dict[int, dict[int, str]], dict[int, dict[str, tuple[Match, ...]]]]:
+    """Return by place what numbers do not say: clips and animations say what a frame is, lists what matched."""
     where: dict[int, dict[int, str]] = {}
     matches: dict[int, dict[str, tuple[Match, ...]]] = {}
-    for i, (text, signals) in enumerate(zip(texts, found, strict=True)):
-        if text.count('"') > 2 * len(signals):  # only clips and animations say what a frame is, only lists what matched
-            where[i] = {cell[1]: cell[2] for cell in signals.values() if len(cell) > 2 and cell[2]}
-            if found_matches := {name: matches_from(cell[3]) for name, cell in signals.items() if len(cell) > 3}:
-                matches[i] = found_matches
-            found[i] = {name: pair[:2] for name, pair in signals.items()}
-    sorts: dict[tuple[str, ...], list[int]] = {}
-    for i, signals in enumerate(found):
-        sorts.setdefault(tuple(signals), []).append(i)
-    names = sorted({name for sort in sorts for name in sort})
-    column = {name: i for i, name in enumerate(names)}
-    values = np.full((len(found), len(names)), np.nan)
-    frames = np.zeros((len(found), len(names)), np.int32)
-    for sort, places in sorts.items():
-        if sort:
-            pairs = np.array([list(found[i].values()) for i in places], np.float64)
-            cells = np.ix_(places, [column[name] for name in sort])
-            values[cells], frames[cells] = pairs[:, :, 0], pairs[:, :, 1]
-    return names, values, frames, where, matches
+    for i, told in enumerate(cells["signals"]):
+        if told == "{}":
+            continue
+        signals = vocabulary.signals(cells["names_id"][i], cells["scores"][i], told)
+        if places := {signal.frame: signal.where for signal in signals.values() if signal.where}:
+            where[i] = places
+        if met := {name: signal.matches for name, signal in signals.items() if signal.matches}:
+            matches[i] = met
+    return where, matches
 
 
 def _detectors(connection: Connection, ids: set[int]) -> dict[int, Mapping[str, str]]:

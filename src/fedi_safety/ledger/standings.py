@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, exists, func, select
+from sqlalchemy import ColumnElement, Connection, TextClause, exists, func, select
 
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.ledger.records import Stand, Standing
 from fedi_safety.core.testcard import TEST_CARD_SHA256
 from fedi_safety.ledger import embeddings
-from fedi_safety.ledger.schema import contents
+from fedi_safety.ledger.schema import NOT_CLEAR, contents
 from fedi_safety.ledger.schema import embeddings as rows
 
 _c = contents.c
 _OURS = (_c.dismissed_at.is_(None), _c.decided.is_(True))
-_STANDS: dict[Stand, tuple[ColumnElement[bool], ...]] = {
+_STANDS: dict[Stand, tuple[ColumnElement[bool] | TextClause, ...]] = {
     Stand.DISMISSED: (_c.dismissed_at.is_not(None),),
-    Stand.CONDEMNED: (_c.verdict == Verdict.BLOCK.value, *_OURS),
+    Stand.CONDEMNED: (_c.verdict == Verdict.BLOCK.value, NOT_CLEAR, *_OURS),
     Stand.CLEAR: (_c.verdict == Verdict.CLEAR.value, *_OURS),
 }
 
@@ -28,7 +28,9 @@ def standings(connection: Connection, model: str, most: int) -> dict[Stand, Stan
     return {stand: _standing(connection, where, number, most) for stand, where in _STANDS.items()}
 
 
-def _standing(connection: Connection, where: tuple[ColumnElement[bool], ...], model: int | None, most: int) -> Standing:
+def _standing(
+    connection: Connection, where: tuple[ColumnElement[bool] | TextClause, ...], model: int | None, most: int
+) -> Standing:
     those = (*where, _c.sha256 != TEST_CARD_SHA256)
     count = select(func.count()).select_from(contents)
     known = connection.execute(count.where(*those)).scalar_one()

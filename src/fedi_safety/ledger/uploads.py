@@ -32,10 +32,11 @@ from fedi_safety.core.ledger.uploads import (
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.sightings import Sighting, Subject
 from fedi_safety.ledger import codec
+from fedi_safety.ledger.counts.tables import run_tallies
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.followup import traces
 from fedi_safety.ledger.known import stored
-from fedi_safety.ledger.schema import State, contents, judgements, objects, runs
+from fedi_safety.ledger.schema import State, contents, objects, runs
 from fedi_safety.ledger.schema import traces as traced
 from fedi_safety.ledger.schema import uploads as table
 
@@ -336,10 +337,10 @@ def figures(database: Database, now: float) -> UploadFigures:
         found.unlike = _unlike(connection)
         waiting = _u.state.in_([UploadState.OWED.value, UploadState.CONDEMNED.value])
         found.oldest_at = connection.execute(select(func.min(_u.at)).where(waiting)).scalar_one()
-        of_gate = select(func.count(), func.sum(case((judgements.c.verdict == Verdict.BLOCK.value, 1), else_=0)))
-        query = of_gate.join(runs, runs.c.id == judgements.c.run_id).where(runs.c.kind == GATE_RUN)
-        found.judged, blocked = connection.execute(query.select_from(judgements)).one()
-        found.blocked = blocked or 0
+        t = run_tallies.c
+        of_gate = select(t.verdict, func.sum(t.count)).join(runs, runs.c.id == t.run_id).where(runs.c.kind == GATE_RUN)
+        given = {verdict: int(count) for verdict, count in connection.execute(of_gate.group_by(t.verdict))}
+        found.judged, found.blocked = sum(given.values()), given.get(Verdict.BLOCK.value, 0)
     return found
 
 

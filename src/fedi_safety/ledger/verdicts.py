@@ -6,7 +6,8 @@ Works inside the caller's transaction. Does not decide: a policy's word comes fr
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,28 +16,50 @@ from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import printable
 from fedi_safety.core.policy import PERSONS_WORD, condemnation, dismissal
-from fedi_safety.core.types import Judgement
+from fedi_safety.core.types import Judgement, Signal
 from fedi_safety.ledger import codec, explanations
+from fedi_safety.ledger.compact.vocabulary import AS_STORED, PAST, REASONS, SCORES, Vocabulary
+from fedi_safety.ledger.counts import groups, tallies
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.schema import contents, detector_sets, dismissals, judgements
 
 _CONTENT_UPDATE = (
     update(contents)
     .where(contents.c.id == bindparam("row"))
-    .values({name: bindparam(name) for name in ("verdict", "policy", "labels", "reasons")} | {"decided": True})
+    .values({name: bindparam(name) for name in ("verdict", "policy", "labels", *REASONS)} | {"decided": True})
 )
 
 
 @dataclass(frozen=True, slots=True)
 class VerdictWrite:
-    """A judgement to be written for a content; `before` is the verdict it replaces."""
+    """A judgement to be written for a content; `before` is the verdict it replaces.
+
+    `as_stored` says that its content's row has, or gets, just these signals.
+    """
 
     content_id: int
     sha256: bytes
     judgement: Judgement
-    signals: str
+    signals: Mapping[str, Signal]
     detectors_id: int
     before: Verdict
+    as_stored: bool = True
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """Return labels, reasons and signals as the history has them where they are written out."""
+        judgement = self.judgement
+        return {
+            "labels": codec.dumps(judgement.labels),
+            "reasons": codec.reasons_text(judgement.reasons),
+            # Kept unless the verdict is clear: that one is explained by the content's own.
+            "signals": None if judgement.verdict is Verdict.CLEAR else codec.signals_text(self.signals),
+        }
+
+    @property
+    def in_content(self) -> bool:
+        """Whether its content's row tells all of that as long as it is in force. What a person said never changes."""
+        return self.as_stored and self.judgement.reasons != dismissal("").reasons
 
     @property
     def evented(self) -> bool:
@@ -93,13 +116,11 @@ def write_judgements(connection: Connection, at: float, run: int | None, writes:
             "at": at,
             "verdict": judgement.verdict.value,
             "policy": judgement.policy,
-            "labels": codec.dumps(judgement.labels),
-            "reasons": codec.reasons_text(judgement.reasons),
-            "signals": None if judgement.verdict is Verdict.CLEAR else write.signals,
             "detectors_id": write.detectors_id,
             "event_seq": None,
         }
-        rows.append(row)
+        told = write.told if write.evented or not write.in_content else {}
+        rows.append(row | (_AS_STORED[judgement.verdict is Verdict.CLEAR] if write.in_content else told))
         if write.evented:
             payload = {
                 "run": run,
@@ -107,39 +128,95 @@ def write_judgements(connection: Connection, at: float, run: int | None, writes:
                 "before": write.before.value,
                 "policy": judgement.policy,
                 "rules": [reason.rule for reason in judgement.reasons],
-                "digest": digest(row, write.sha256, bodies[write.detectors_id]),
+                "digest": digest(row | told, write.sha256, bodies[write.detectors_id]),
             }
             if write.content_id in explained:
                 payload["explanation"] = explanations.digest(explained[write.content_id])
             condemning = tuple(hit.rule for hit in judgement.reasons if hit.verdict is Verdict.BLOCK)
             new.append(Event(Kind.JUDGED, payload, write.sha256, condemning=condemning))
-            owners.append(row)
+            owners.append(rows[-1])
+    tallies.add_verdicts(connection, run, Counter(row["verdict"] for row in rows))
     for row, seq in zip(owners, append(connection, at, new), strict=True):
         row["event_seq"] = seq
     connection.execute(insert(judgements), rows)
 
 
+_AS_STORED = (
+    {"labels": AS_STORED, "reasons": AS_STORED, "signals": AS_STORED},
+    {"labels": AS_STORED, "reasons": AS_STORED, "signals": None},
+)
+"""What the history has of a judgement that its content's row tells, by whether it is clear."""
+
+
+def keep_earlier(connection: Connection, content_ids: Sequence[int]) -> None:
+    """Write down in the history what is in force of these contents, before another judgement takes its place.
+
+    Until then their own rows tell it. To be called before labels, reasons or signals of a content change.
+    """
+    vocabulary = Vocabulary(connection)
+    for part in codec.chunks(sorted(set(content_ids))):
+        _write_out(connection, vocabulary, part)
+        _write_first(connection, vocabulary, part)
+
+
+def _write_out(connection: Connection, vocabulary: Vocabulary, content_ids: Sequence[int]) -> None:
+    j = judgements.c
+    query = select(j.id, *PAST).join(contents, contents.c.id == j.content_id)
+    found = connection.execute(query.where(j.content_id.in_(content_ids), j.reasons == AS_STORED)).all()
+    rows = [{"row": row.id} | vocabulary.past(row) for row in found]
+    if rows:
+        told: dict[str, Any] = {name: bindparam(name) for name in ("labels", "reasons", "signals")}
+        connection.execute(update(judgements).where(j.id == bindparam("row")).values(told), rows)
+
+
+def _write_first(connection: Connection, vocabulary: Vocabulary, content_ids: Sequence[int]) -> None:
+    """Begin the history of contents that have none: with the clear verdict that they had first."""
+    c, j = contents.c, judgements.c
+    own = ("verdict", "policy", "labels", *REASONS, *SCORES, "scored_at", "run_id", "detectors_id")
+    query = select(c.id, *(c[name] for name in own)).where(c.id.in_(content_ids))
+    none = ~select(j.id).where(j.content_id == c.id).exists()
+    rows = [
+        {
+            "content_id": row.id,
+            "run_id": row.run_id,
+            "at": row.scored_at,
+            "verdict": row.verdict,
+            "policy": row.policy,
+            "labels": row.labels,
+            "reasons": codec.reasons_text(vocabulary.judgement(row).reasons),
+            "signals": None,
+            "detectors_id": row.detectors_id,
+            "event_seq": None,
+        }
+        for row in connection.execute(query.where(none).order_by(c.id))
+    ]
+    if rows:
+        connection.execute(insert(judgements), rows)
+
+
 def put_in_force(connection: Connection, writes: Sequence[VerdictWrite]) -> None:
     """Make these judgements the ones in force for their contents, which count as decided from then on."""
+    vocabulary = Vocabulary(connection)
     rows = [
         {
             "row": write.content_id,
             "verdict": write.judgement.verdict.value,
             "policy": write.judgement.policy,
             "labels": codec.dumps(write.judgement.labels),
-            "reasons": codec.reasons_text(write.judgement.reasons),
         }
+        | vocabulary.reason_columns(write.judgement.reasons, write.signals)
         for write in writes
     ]
     if rows:
         connection.execute(_CONTENT_UPDATE, rows)
+        groups.restate(connection, contents_of=[write.content_id for write in writes])
 
 
 def content_row(connection: Connection, sha256: bytes) -> RowMapping | None:
     """Return what a person's word needs to know of a content, or None if there is none."""
     c = contents.c
-    judgement = c.verdict, c.policy, c.labels, c.reasons
-    query = select(c.id, *judgement, c.signals, c.detectors_id, c.dismissed_at).where(c.sha256 == sha256)
+    names = ("id", "verdict", "policy", "labels", *REASONS, *SCORES, "detectors_id", "dismissed_at")
+    query = select(*(c[name] for name in names)).where(c.sha256 == sha256)
     return connection.execute(query).mappings().one_or_none()
 
 
@@ -185,7 +262,10 @@ def restore(
 
 def condemn(connection: Connection, at: float, sha256: bytes, row: RowMapping) -> None:
     """Condemn on a person's word what was sent to review. The event of that word is the caller's to append."""
-    sent = codec.judgement_from(row["verdict"], row["policy"], row["labels"], row["reasons"])
+    vocabulary = Vocabulary(connection)
+    signals = vocabulary.signals(*(row[name] for name in SCORES))
+    reasons = vocabulary.reasons(row["shape_id"], row["reasons"], signals)
+    sent = Judgement(Verdict(row["verdict"]), codec.labels_from(row["labels"]), reasons, row["policy"])
     _put_on_record(connection, at, None, sha256, row, condemnation(sent))
 
 
@@ -228,7 +308,9 @@ def _put_on_record(
     connection: Connection, at: float, run: int | None, sha256: bytes, row: RowMapping, judgement: Judgement
 ) -> None:
     before = Verdict(row["verdict"])
-    write = VerdictWrite(row["id"], sha256, judgement, row["signals"], row["detectors_id"], before)
+    signals = Vocabulary(connection).signals(*(row[name] for name in SCORES))
+    write = VerdictWrite(row["id"], sha256, judgement, signals, row["detectors_id"], before)
+    keep_earlier(connection, [write.content_id])
     write_judgements(connection, at, run, [write])
     put_in_force(connection, [write])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,8 @@ from fedi_safety.core.enums import Verdict
 from fedi_safety.core.ledger.records import Verification
 from fedi_safety.core.moderation import ActionState
 from fedi_safety.ledger import codec
+from fedi_safety.ledger.compact.vocabulary import AS_STORED, PAST, REASONS, SCORES, Vocabulary
+from fedi_safety.ledger.counts import upkeep
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import CHAIN_START, Kind, entry_hash
 from fedi_safety.ledger.explanations import digest as digest_of
@@ -22,6 +25,7 @@ from fedi_safety.ledger.followup.traces import digest as digest_of_trace
 from fedi_safety.ledger.followup.traces import sightings_of
 from fedi_safety.ledger.planning import identity
 from fedi_safety.ledger.schema import (
+    NOT_CLEAR,
     acts,
     app_actions,
     chain,
@@ -56,7 +60,8 @@ def verify(database: Database) -> Verification:
 
     Found: an event altered, reordered, inserted or missing, at the end too; runs, plans, acts, breakers, dismissals,
     confirmations, actions through the app, traces with their sightings, and verdicts in force with their reasons,
-    labels, policy and scores, that are not what their events say, or whose rows are gone. Not found: a chain computed
+    labels, policy and scores, that are not what their events say, or whose rows are gone; then kept counters that are
+    not what they count. Not found: a chain computed
     anew by somebody who may write the file (compare `head` with a note kept elsewhere), and what no event tells of,
     which `Verification.not_covered` names.
     """
@@ -79,14 +84,16 @@ def verify(database: Database) -> Verification:
             _check_confirmations(connection)
         except _Broken as broken:
             return Verification(length, head.hex(), str(broken))
-        return Verification(length, head.hex(), not_covered=_not_covered(connection))
+        return Verification(length, head.hex(), None, _not_covered(connection), upkeep.wrong(connection))
 
 
 def _not_covered(connection: Connection) -> tuple[str, ...]:
     """Return what no event vouches for, as people call it."""
-    clear = select(func.count()).select_from(contents).where(contents.c.verdict == Verdict.CLEAR.value)
+    count = select(func.count()).select_from(contents)
+    told = count.where(contents.c.verdict != Verdict.CLEAR.value, NOT_CLEAR)
+    clear = connection.execute(count).scalar_one() - connection.execute(told).scalar_one()
     return (
-        f"labels, reasons, scores and explanations of {connection.execute(clear).scalar_one():,} clear contents",
+        f"labels, reasons, scores and explanations of {clear:,} clear contents",
         "which objects there are and where they lie, with the gaps",
         "uploads at the gate",
         "what the operator was told of, and what waits to be told",
@@ -263,20 +270,31 @@ def _check_singles(connection: Connection) -> None:
 
 
 def _check_judgements(connection: Connection) -> None:
+    """Compare the history with the events that vouch for it. What is in force has its content's own columns."""
     j = judgements.c
     query = (
-        select(*j, contents.c.sha256, detector_sets.c.body)
+        select(j.id, j.at, j.run_id, j.verdict, j.policy, j.event_seq, *PAST, contents.c.sha256, detector_sets.c.body)
         .join(contents, contents.c.id == j.content_id)
         .join(detector_sets, detector_sets.c.id == j.detectors_id)
         .where(or_(j.event_seq.is_not(None), j.verdict != Verdict.CLEAR.value))
     )
+    vocabulary = Vocabulary(connection)
     for page in _pages(connection, query, j.id):
         told = _told(connection, [row.event_seq for row in page if row.event_seq is not None])
         for row in page:
             said = told.get(row.event_seq, {})
-            own = row.sha256.hex(), digest(row._mapping, row.sha256, row.body)
+            own = row.sha256.hex(), digest({**row._mapping, **_past(vocabulary, row)}, row.sha256, row.body)
             if said.get("kind") != Kind.JUDGED or (said.get("sha256"), said.get("digest")) != own:
-                raise _Broken(f"judgement {row.id} of content {row.sha256.hex()} was altered")
+                own_too = ", or what is in force of it," if row.reasons == AS_STORED else ""
+                raise _Broken(f"judgement {row.id} of content {row.sha256.hex()}{own_too} was altered")
+
+
+def _past(vocabulary: Vocabulary, row: Any) -> dict[str, Any]:
+    """Return how a judgement was reasoned; nothing where its columns were altered so that nobody can read them."""
+    try:
+        return vocabulary.past(row)
+    except (ValueError, LookupError, TypeError, struct.error):
+        return {"labels": None, "reasons": None, "signals": None}
 
 
 def _check_verdicts(connection: Connection) -> None:
@@ -286,25 +304,56 @@ def _check_verdicts(connection: Connection) -> None:
     """
     c, e, j = contents.c, events.c, judgements.c
     last = (
-        select(func.max(e.seq)).where(e.sha256 == c.sha256, e.kind == Kind.JUDGED.value).correlate(contents)
-    ).scalar_subquery()
-    names = ("policy", "labels", "reasons", "signals", "detectors_id")
-    query = select(c.id, c.sha256, c.verdict, *(c[name] for name in names), last.label("last"), explanations.c.body)
-    query = query.outerjoin(explanations, explanations.c.content_id == c.id)
-    for page in _pages(connection, query, c.id):
-        evented = [row.last for row in page if row.last is not None]
-        told = _told(connection, evented)
-        vouched = select(j.event_seq, *(j[name] for name in names)).where(j.event_seq.in_(evented))
-        judged = {seq: explained for seq, *explained in connection.execute(vouched)}
-        for row in page:
-            said = told[row.last]["verdict"] if row.last is not None else Verdict.CLEAR.value
-            if said != row.verdict:
-                raise _Broken(f"content {row.sha256.hex()} is {row.verdict}, and its last event says {said}")
-            own = [getattr(row, name) for name in names]
-            if row.verdict != Verdict.CLEAR.value and own != judged.get(row.last):
-                raise _Broken(f"content {row.sha256.hex()} is not {row.verdict} for what its last event says")
-            if row.verdict != Verdict.CLEAR.value and told[row.last].get("explanation") != digest_of(row.body):
-                raise _Broken(f"content {row.sha256.hex()} is explained otherwise than its last event says")
+        select(e.sha256, func.max(e.seq).label("last"))
+        .where(e.kind == Kind.JUDGED.value, e.sha256.is_not(None))
+        .group_by(e.sha256)
+        .order_by(e.sha256)
+        .limit(codec.BATCH_ROWS)
+    )
+    names = ("policy", "detectors_id", "labels", *REASONS, *SCORES)
+    columns = (c.id, c.sha256, c.verdict, *(c[name] for name in names), explanations.c.body)
+    query = select(*columns).outerjoin(explanations, explanations.c.content_id == c.id)
+    judged = select(j.event_seq, j.policy, j.detectors_id, *PAST).join(contents, c.id == j.content_id)
+    vocabulary = Vocabulary(connection)
+    after, standing = b"", 0
+    while page := connection.execute(last.where(e.sha256 > after)).all():
+        after = page[-1].sha256
+        told = _told(connection, [row.last for row in page])
+        rows = {row.sha256: row for row in connection.execute(query.where(c.sha256.in_([r.sha256 for r in page])))}
+        vouched = {row.event_seq: row for row in connection.execute(judged.where(j.event_seq.in_(list(told)))).all()}
+        for sha256, seq in page:
+            row = rows.get(sha256)
+            verdict = None if row is None else row.verdict
+            if row is None or told[seq]["verdict"] != verdict:
+                raise _Broken(f"content {sha256.hex()} is {verdict}, and its last event says {told[seq]['verdict']}")
+            if verdict == Verdict.CLEAR.value:
+                continue
+            standing += 1
+            if not _as_vouched(vocabulary, row, vouched.get(seq)):
+                raise _Broken(f"content {sha256.hex()} is not {verdict} for what its last event says")
+            if told[seq].get("explanation") != digest_of(row.body):
+                raise _Broken(f"content {sha256.hex()} is explained otherwise than its last event says")
+    without = select(c.sha256, c.verdict).where(c.verdict != Verdict.CLEAR.value, NOT_CLEAR)
+    found = connection.execute(select(func.count()).select_from(without.subquery())).scalar_one()
+    if found != standing:
+        said = select(e.seq).where(e.sha256 == c.sha256, e.kind == Kind.JUDGED.value).exists()
+        other = connection.execute(without.where(~said).limit(1)).one()
+        raise _Broken(f"content {other.sha256.hex()} is {other.verdict}, and its last event says clear")
+
+
+def _as_vouched(vocabulary: Vocabulary, content: Any, judged: Any) -> bool:
+    """Whether a content stands for what the judgement says that its last event vouches for."""
+    if judged is None or (content.policy, content.detectors_id) != (judged.policy, judged.detectors_id):
+        return False
+    if judged.reasons == AS_STORED:  # its digest is of the content's own columns
+        return True
+    try:
+        signals = vocabulary.signals(content.names_id, content.scores, content.signals)
+        reasons = vocabulary.reasons(content.shape_id, content.reasons, signals)
+        told = codec.reasons_from(judged.reasons), codec.signals_from(judged.signals or "{}")
+    except (ValueError, LookupError, TypeError, struct.error):
+        return False
+    return content.labels == judged.labels and (reasons, signals) == told
 
 
 def _check_dismissals(connection: Connection) -> None:

@@ -8,7 +8,8 @@ from fedi_safety.core.enums import Reason
 from fedi_safety.core.ledger.records import Retry, Watermark
 from fedi_safety.core.types import Object
 from fedi_safety.ledger import codec
-from fedi_safety.ledger.schema import State, objects, stores
+from fedi_safety.ledger.counts import groups
+from fedi_safety.ledger.schema import objects, stores
 from fedi_safety.ledger.schema import watermarks as marks
 
 _o, _m = objects.c, marks.c
@@ -31,10 +32,11 @@ def put(connection: Connection, store_id: int, mark: Watermark) -> None:
 
 def due(connection: Connection, store: str, now: float, after: tuple[float, int], limit: int) -> list[Retry]:
     """Return what is due at `now`, beyond `after`, in order; an object that fails anew gets a later place."""
+    store_id = connection.execute(select(stores.c.id).where(stores.c.url == store)).scalar_one_or_none()
+    failed = groups.numbers(connection, lambda group: group.store_id == store_id and group.reason in _TRANSIENT)
     query = (
         select(_o.key, _o.size, _o.mtime_ns, _o.tag, _o.retry_at, _o.id)
-        .join(stores, stores.c.id == _o.store_id)
-        .where(stores.c.url == store, _o.state == State.UNSCANNED.value, _o.reason.in_(_TRANSIENT))
+        .where(_o.group_id.in_(failed))
         .where(_o.retry_at <= now, tuple_(_o.retry_at, _o.id) > after)
         .order_by(_o.retry_at, _o.id)
         .limit(limit)

@@ -18,7 +18,7 @@ from fedi_safety.core.enums import ActKind, MediaType, PlanState, Verdict
 from fedi_safety.core.frames.scores import FrameScore, FrameScores
 from fedi_safety.core.policy import ClearingBound, Policy, Rule, judge
 from fedi_safety.core.types import Content, Embedding, Judged, Object, Outcome, Scores, Signal
-from fedi_safety.ledger import codec, embeddings, score_pages
+from fedi_safety.ledger import embeddings, score_pages
 from fedi_safety.ledger.embeddings import Keep
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from fedi_safety.ledger.schema import embedding_models
@@ -468,15 +468,15 @@ def test_a_page_at_once_says_what_one_by_one_says(seed: int, cascade: bool) -> N
         assert bool(silent) == (decided is not None and not decided.reasons)
 
 
-def test_a_page_writes_scores_as_the_codec_does(opened: Opened) -> None:
+def test_a_page_has_scores_as_they_were_given(opened: Opened) -> None:
     ledger = opened()
     signals = {"b.y": Signal(0.1 + 0.2, 3), "a.x": Signal(1e-7), "c.z": Signal(1.0, 63), 'q"\\': Signal(0.5)}
     record(ledger, judged("a", RED, signals=signals), judged("b", RED, clip=False))
     (page,) = ledger.score_pages()
-    for at, (text_, detectors) in enumerate(page.columns([0, 1])):
-        scores = page.scores(at)
-        assert text_ == codec.signals_text(scores.signals) == page.cells["signals"][at]
-        assert detectors == codec.dumps(dict(scores.detectors))
+    for at, sha256 in enumerate(page.cells["sha256"]):
+        ((content, judgement, _),) = ledger.contents([sha256]).values()
+        assert page.scores(at) == content.scores and page.judgement(at) == judgement
+    assert signals.items() <= page.scores(0).signals.items()
 
 
 def test_a_page_of_clips_is_worked_on_in_portions(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:

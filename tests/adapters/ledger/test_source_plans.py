@@ -35,7 +35,7 @@ def test_sources_are_found_from_the_condemned_ones_on(tmp_path: Path, by: Source
         for statement, parameters in queries:
             steps = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
             reads = [step for step in steps if step.startswith(("SCAN", "SEARCH"))]
-            assert any("contents USING INDEX ix_contents_verdict" in step for step in reads), steps
+            assert any("contents USING INDEX ix_contents_not_clear" in step for step in reads), steps
             # People's names are put together from all sightings once; nothing else is read from end to end.
             scans = {step.split()[1] for step in reads if step.startswith("SCAN")}
             assert not any("AUTOMATIC" in step for step in reads if "anon" not in step), steps

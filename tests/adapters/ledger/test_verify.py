@@ -154,13 +154,23 @@ TAMPERINGS = {
     "judgement scores": ("UPDATE judgements SET signals = '{}' WHERE id = 1", "judgement 1"),
     "detector version": ("UPDATE detector_sets SET body = '{}'", "judgement 1"),
     "judgement gone": ("DELETE FROM judgements WHERE id = 1", "judgements, and there are"),
-    "judgement made up": ("UPDATE judgements SET verdict = 'block' WHERE event_seq IS NULL", "judgement"),
+    "judgement made up": (
+        "INSERT INTO judgements (content_id, at, verdict, policy, labels, reasons, detectors_id) "
+        "VALUES (5, 1, 'block', 'p', '[]', '[]', 1)",
+        "judgement",
+    ),
+    "names of scores": ("UPDATE signal_names SET body = '[\"x\"]'", "judgement 1"),
+    "no names of scores": ("DELETE FROM signal_names", "judgement 1"),
+    "shape of reasons": ("UPDATE reason_shapes SET body = replace(body, 'red', 'blue')", "judgement 1"),
     "content cleared": ("UPDATE contents SET verdict = 'clear' WHERE id = 1", "its last event says block"),
     "content condemned": ("UPDATE contents SET verdict = 'block' WHERE verdict = 'clear'", "its last event says clear"),
-    "content in force for another reason": ("UPDATE contents SET reasons = '[]' WHERE id = 1", "is not block for what"),
-    "content in force with another label": ("UPDATE contents SET labels = '[\"x\"]' WHERE id = 1", "is not block for"),
+    "content in force for another reason": (
+        "UPDATE contents SET shape_id = NULL, reasons = '[]' WHERE id = 1",
+        "in force of it",
+    ),
+    "content in force with another label": ("UPDATE contents SET labels = '[\"x\"]' WHERE id = 1", "in force of it"),
     "content in force under another policy": ("UPDATE contents SET policy = 'q' WHERE id = 1", "is not block for what"),
-    "content in force with other scores": ("UPDATE contents SET signals = '{}' WHERE id = 1", "is not block for what"),
+    "content in force with other scores": ("UPDATE contents SET scores = X'0000000000' WHERE id = 1", "in force of it"),
     "content in force by other detectors": (
         "INSERT INTO detector_sets VALUES (9, '{}'); UPDATE contents SET detectors_id = 9 WHERE id = 1",
         "is not block for what",

@@ -447,6 +447,10 @@ class WholeLedger(
         """Undo a dismissal; return whether there was one. The next scan judges the content anew."""
         ...
 
+    def recount(self) -> int:
+        """Make every kept counter anew from what it counts; return how many objects there are."""
+        ...
+
     def forget_embeddings(self) -> int:
         """Let go of every kept embedding; return how many there were."""
         ...

@@ -233,6 +233,7 @@ class Verification:
     head: str
     problem: str | None = None
     not_covered: tuple[str, ...] = ()
+    miscounted: str | None = None  # the first kept counter that is not what it counts; nobody need have altered it
 
 
 @dataclass(frozen=True, slots=True)

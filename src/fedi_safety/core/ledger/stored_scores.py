@@ -110,6 +110,11 @@ class ScorePage(Protocol):
         ...
 
     @property
+    def one_picture(self) -> Array:
+        """Of each content whether it is known to show one picture, of which `values` tell everything."""
+        ...
+
+    @property
     def computed(self) -> int:
         """Of how many contents signals were computed from embeddings."""
         ...

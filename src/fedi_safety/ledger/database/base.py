@@ -53,6 +53,10 @@ class Database(Protocol):
         """Set what cannot be set inside a transaction. Called before tables are made or upgraded; twice is harmless."""
         ...
 
+    def room(self) -> tuple[int, int]:
+        """Return how many bytes it takes on its disk, and how many are free there; no limit where nobody can tell."""
+        ...
+
     def run_lock(self) -> AbstractContextManager[None]:
         """Hold the only right to run acts and scans; it ends with the process, however that ends.
 

@@ -9,6 +9,7 @@ import fcntl
 import os
 import sqlite3
 import stat
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
@@ -145,6 +146,12 @@ class SqliteDatabase:
         with self.engine.connect() as plain:
             # Not possible inside a transaction.
             plain.execution_options(**{_BEGIN: ""}).exec_driver_sql("PRAGMA journal_mode=WAL")
+
+    def room(self) -> tuple[int, int]:
+        """Return the file's size, and what is free where it lies."""
+        real = self.path.resolve()
+        found = os.statvfs(real.parent)
+        return real.stat().st_size, found.f_bavail * found.f_frsize if found.f_blocks else sys.maxsize
 
     @contextmanager
     def run_lock(self) -> Iterator[None]:

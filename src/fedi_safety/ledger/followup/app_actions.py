@@ -25,7 +25,17 @@ from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.planning import close_waiting as close_plans
 from fedi_safety.ledger.planning import due_again
-from fedi_safety.ledger.schema import app_actions, confirmations, contents, events, objects, plans, sightings, stores
+from fedi_safety.ledger.schema import (
+    NOT_CLEAR,
+    app_actions,
+    confirmations,
+    contents,
+    events,
+    objects,
+    plans,
+    sightings,
+    stores,
+)
 
 _a, _c = app_actions.c, contents.c
 _VOUCHED = (
@@ -123,7 +133,9 @@ def _ready(now: float, *, only_due: bool = False) -> ColumnElement[bool]:
 
     With `only_due` what failed must have waited its time.
     """
-    condemned = select(_c.sha256).where(_c.verdict == Verdict.BLOCK.value, _c.decided, _c.dismissed_at.is_(None))
+    condemned = select(_c.sha256).where(
+        _c.verdict == Verdict.BLOCK.value, NOT_CLEAR, _c.decided, _c.dismissed_at.is_(None)
+    )
     of_it = (
         select(plans.c.id)
         .join(contents, _c.id == plans.c.content_id)
@@ -160,7 +172,7 @@ def take_back(connection: Connection, at: float, run: int, store: str) -> int:
     again = {"state": ActionState.PLANNED.value, "detail": "cut off", "updated_at": at, "run_id": run}
     ids = list(connection.execute(update(app_actions).where(started).values(again).returning(_a.id)).scalars())
     _tell(connection, at, run, Kind.ACTION_WAITING, sorted(ids))
-    condemned = select(_c.sha256).where(_c.verdict == Verdict.BLOCK.value)
+    condemned = select(_c.sha256).where(_c.verdict == Verdict.BLOCK.value, NOT_CLEAR)
     close_waiting(connection, at, run, and_(here, _a.sha256.not_in(condemned)), ActionState.SUPERSEDED)
     return len(ids)
 

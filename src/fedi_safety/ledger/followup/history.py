@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Executable, cast, func, select
+from sqlalchemy import ColumnElement, Connection, Executable, func, select
 
 from fedi_safety.core.enums import PlanState, Verdict
 from fedi_safety.core.ledger.history import Condemned, Happened, History, LastPass
 from fedi_safety.core.policy import dismissal
 from fedi_safety.ledger import codec
+from fedi_safety.ledger.compact.vocabulary import AS_STORED, REASONS, Vocabulary
+from fedi_safety.ledger.counts.tallies import day_number
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import Kind
 from fedi_safety.ledger.schema import State, acts, contents, events, judgements, objects, plans, runs, stores
@@ -23,11 +25,6 @@ _WORDS = {Kind.DISMISSED.value: "dismissed", Kind.RESTORED.value: "restored"}
 _MET = (State.JUDGED.value, State.REMOVED.value, State.GONE.value)
 _MOST_CONDEMNED = 2_000
 _PRESENT = (State.JUDGED.value, State.UNSCANNED.value, State.TRUSTED.value)
-
-
-def day_number(moment: ColumnElement[Any]) -> ColumnElement[int]:
-    """Return the day of a column of epoch seconds, in days since the epoch (UTC)."""
-    return cast(moment, BigInteger) // _DAY_S
 
 
 def day_text(number: int) -> str:
@@ -61,9 +58,11 @@ def history(connection: Connection, since: float, store: str | None) -> History:
         add(day, "runs", count)
     for day, count in connection.execute(_judged(since, store)):
         add(day, "judged", count)
-    for at, reasons in connection.execute(_turned_block(since, store)):
+    vocabulary = Vocabulary(connection)
+    for at, reasons, *own in connection.execute(_turned_block(since, store)).all():
         add(int(at) // _DAY_S, "condemned", 1)
-        found.rules.update({hit.rule for hit in codec.reasons_from(reasons) if hit.verdict is Verdict.BLOCK})
+        said = vocabulary.said(*own) if reasons == AS_STORED else vocabulary.said(None, reasons)
+        found.rules.update({rule for rule, verdict in said if verdict is Verdict.BLOCK})
     for day, outcome, count in connection.execute(_acts(since, store)):
         add(day, _OUTCOMES[outcome], count)
     for at, name, count in _told(connection, since, store):
@@ -89,7 +88,9 @@ def _judged(since: float, store: str | None) -> Executable:
 def _turned_block(since: float, store: str | None) -> Executable:
     """Select the judgements that condemn what was not condemned before; a dismissal in between does not count."""
     j = judgements.c
-    query = select(j.at, j.reasons).where(j.at >= since, j.verdict == Verdict.BLOCK.value)
+    query = select(j.at, j.reasons, *(contents.c[name] for name in REASONS))
+    query = query.join(contents, contents.c.id == j.content_id)
+    query = query.where(j.at >= since, j.verdict == Verdict.BLOCK.value)
     query = query.where(is_turn(dismissals=False)).order_by(j.id)
     return query if store is None else query.where(_lies_in(j.content_id, store))
 
@@ -148,7 +149,7 @@ def condemned(connection: Connection, since: float | None, store: str | None, li
     )
     waits = select(func.max(p.state)).where(p.object_id == o.id, p.open.is_(True)).scalar_subquery().label("waits")
     query = (
-        select(stores.c.url, o.key, o.state, c.sha256, c.reasons, when, removed, waits)
+        select(stores.c.url, o.key, o.state, c.sha256, *(c[name] for name in REASONS), when, removed, waits)
         .select_from(contents)
         .join(objects, o.content_id == c.id)
         .join(stores, stores.c.id == o.store_id)
@@ -158,16 +159,17 @@ def condemned(connection: Connection, since: float | None, store: str | None, li
         query = query.where(stores.c.url == store)
     rows = [row for row in connection.execute(query) if since is None or max(_times(row)) >= since]
     rows.sort(key=lambda row: (-max(_times(row)), row.url, row.key))
-    return [_condemned_row(row) for row in rows[:limit]]
+    vocabulary = Vocabulary(connection)
+    return [_condemned_row(row, vocabulary.said(row.shape_id, row.reasons)) for row in rows[:limit]]
 
 
 def _times(row: Any) -> tuple[float, float]:
     return row.condemned_at or 0.0, row.removed_at or 0.0
 
 
-def _condemned_row(row: Any) -> Condemned:
+def _condemned_row(row: Any, said: Sequence[tuple[str, Verdict | None]]) -> Condemned:
     away = row.state in (State.REMOVED.value, State.GONE.value)
-    rules = tuple(hit.rule for hit in codec.reasons_from(row.reasons) if hit.verdict is Verdict.BLOCK)
+    rules = tuple(rule for rule, verdict in said if verdict is Verdict.BLOCK)
     return Condemned(
         row.url, codec.key_text(row.key), row.sha256, rules, row.condemned_at,
         row.removed_at, row.state if away else row.waits or "",

@@ -30,9 +30,14 @@ from fedi_safety.core.ledger.review import (
 )
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.sightings import host_name
+from fedi_safety.core.types import RuleHit
 from fedi_safety.ledger import codec
+from fedi_safety.ledger.compact.vocabulary import REASONS, SCORES, Vocabulary
+from fedi_safety.ledger.counts import tallies
+from fedi_safety.ledger.counts.tallies import What
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.schema import (
+    NOT_CLEAR,
     State,
     confirmations,
     contents,
@@ -68,7 +73,7 @@ def _place(kind: QueueKind) -> ColumnElement[Any]:
 
 def _rules_of(wanted: QueueFilter, before: int | None) -> Select[*tuple[Any, ...]]:
     """Return places and reasons of a queue in its order, and no more than is needed for that."""
-    columns = (_place(wanted.kind).label("place"), _c.reasons)
+    columns = (_place(wanted.kind).label("place"), *(_c[name] for name in REASONS))
     if wanted.kind is QueueKind.REVIEW:
         query: Select[*tuple[Any, ...]] = select(*columns).select_from(contents)
         if wanted.store is not None or wanted.since is not None:
@@ -82,7 +87,8 @@ def _rules_of(wanted: QueueFilter, before: int | None) -> Select[*tuple[Any, ...
 
 def _rows_of(wanted: QueueFilter, before: int | None) -> Select[*tuple[Any, ...]]:
     """Return all that is shown of the entries of a queue, in its order."""
-    columns = (_place(wanted.kind).label("place"), _c.sha256, _c.media_type, _c.reasons, stores.c.url, _o.key)
+    told = (_c[name] for name in ("sha256", "media_type", *REASONS, *SCORES))
+    columns = (_place(wanted.kind).label("place"), *told, stores.c.url, _o.key)
     if wanted.kind is QueueKind.REVIEW:
         query: Select[*tuple[Any, ...]] = select(*columns, _o.judged_at.label("at")).select_from(contents)
     else:
@@ -106,7 +112,7 @@ def _narrowed(query: Select[*tuple[Any, ...]], wanted: QueueFilter, before: int 
     """Put the conditions of a queue, and its order; the rule is looked for in what they bring."""
     place = _place(wanted.kind)
     if wanted.kind is QueueKind.REVIEW:
-        query = query.where(_c.verdict == Verdict.REVIEW.value)
+        query = query.where(_c.verdict == Verdict.REVIEW.value, NOT_CLEAR)
     else:
         query = query.where(_p.open.is_(True), _p.state == _STATES[wanted.kind])
     if wanted.kind is QueueKind.PLANNED:
@@ -129,30 +135,44 @@ def _comes_from(source: str) -> ColumnElement[bool]:
     return select(t.id).join(sightings, s.trace_id == t.id).where(t.sha256 == _c.sha256, named).exists()
 
 
-def _entry(row: Row[*tuple[Any, ...]], confirmed: set[bytes], waiting: dict[bytes, Decision]) -> Queued:
+def _entry(
+    row: Row[*tuple[Any, ...]], vocabulary: Vocabulary, confirmed: set[bytes], waiting: dict[bytes, Decision]
+) -> Queued:
     had = row._mapping
     return Queued(
         row.place, row.sha256, row.url, codec.key_text(row.key), row.media_type,
-        codec.reasons_from(row.reasons), row.at,
+        _reasons(row, vocabulary), row.at,
         None if had.get("act") is None else ActKind(had["act"]), had.get("error"),
         row.sha256 in confirmed, waiting.get(row.sha256),
     )  # fmt: skip
 
 
+def _reasons(row: Row[*tuple[Any, ...]], vocabulary: Vocabulary) -> tuple[RuleHit, ...]:
+    signals = {} if row.shape_id is None else vocabulary.signals(row.names_id, row.scores, row.signals)
+    return vocabulary.reasons(row.shape_id, row.reasons, signals)
+
+
 def _picked(
-    connection: Connection, wanted: QueueFilter, before: int | None, limit: int, floor: int | None
+    connection: Connection,
+    vocabulary: Vocabulary,
+    wanted: QueueFilter,
+    before: int | None,
+    limit: int,
+    floor: int | None,
 ) -> tuple[list[int], int | None]:
-    """Return the places of a page that is told by what stands in JSON, and where the next one begins.
+    """Return the places of a page that is told by what its entries say, and where the next one begins.
 
     By score the page begins behind so many entries as `before` says, and not at a place. Nothing below `floor` is read.
     """
     here = [] if floor is None else [_place(wanted.kind) >= floor]
-    read = connection.execute(_rules_of(wanted, None if wanted.by_score else before).where(*here)).all()
+    scored = wanted.by_score or wanted.least is not None
+    query = _rules_of(wanted, None if wanted.by_score else before).where(*here)
+    read = connection.execute(query.add_columns(*(_c[name] for name in SCORES)) if scored else query).all()
     found: list[tuple[float, int]] = []
     for row in read:
-        if wanted.rule is not None and wanted.rule not in codec.rule_names(row.reasons):
+        if wanted.rule is not None and wanted.rule not in vocabulary.rules(row.shape_id, row.reasons):
             continue
-        score = 0.0 if wanted.least is None and not wanted.by_score else score_of(codec.reasons_from(row.reasons))
+        score = score_of(_reasons(row, vocabulary)) if scored else 0.0
         if score >= (wanted.least or 0.0):
             found.append((score, row.place))
     if wanted.by_score:
@@ -166,6 +186,7 @@ def _picked(
 
 def queue(connection: Connection, wanted: QueueFilter, before: int | None, limit: int) -> QueuePage:
     """See `ReviewLedger.queue`."""
+    vocabulary = Vocabulary(connection)
     floor = _floor(connection, wanted, None if wanted.by_score else before)
     if wanted.rule is None and wanted.least is None and not wanted.by_score:
         here = [] if floor is None else [_place(wanted.kind) >= floor]
@@ -173,12 +194,12 @@ def queue(connection: Connection, wanted: QueueFilter, before: int | None, limit
         older = rows[limit - 1].place if len(rows) > limit else floor
         rows = rows[:limit]
     else:
-        places, older = _picked(connection, wanted, before, limit, floor)
+        places, older = _picked(connection, vocabulary, wanted, before, limit, floor)
         rows = connection.execute(_rows_of(wanted, None).where(_place(wanted.kind).in_(places))).all()
         rows = sorted(rows, key=lambda row: places.index(row.place))
     sha256s = [row.sha256 for row in rows]
     confirmed, waiting = _confirmed(connection, sha256s), _waiting(connection, sha256s)
-    return QueuePage(tuple(_entry(row, confirmed, waiting) for row in rows), older)
+    return QueuePage(tuple(_entry(row, vocabulary, confirmed, waiting) for row in rows), older)
 
 
 def _floor(connection: Connection, wanted: QueueFilter, before: int | None) -> int | None:
@@ -191,7 +212,8 @@ def _floor(connection: Connection, wanted: QueueFilter, before: int | None) -> i
 
 def queue_counts(connection: Connection) -> dict[QueueKind, int]:
     """Return how many entries each queue has."""
-    review = select(func.count()).select_from(contents).where(_c.verdict == Verdict.REVIEW.value)
+    review = select(func.count()).select_from(contents)
+    review = review.where(_c.verdict == Verdict.REVIEW.value, NOT_CLEAR)
     of_plans = select(func.count()).select_from(plans).where(_p.open.is_(True))
     planned = (
         of_plans.join(runs, runs.c.id == _p.run_id)
@@ -205,22 +227,19 @@ def queue_counts(connection: Connection) -> dict[QueueKind, int]:
 def queue_rules(connection: Connection, kind: QueueKind) -> dict[str, int]:
     """Return how many of the newest entries each rule has, the most first."""
     counts: Counter[str] = Counter()
-    for row in connection.execute(_rules_of(QueueFilter(kind), None).limit(_MOST_ROWS)):
-        counts.update(set(codec.rule_names(row.reasons)))
+    vocabulary = Vocabulary(connection)
+    for row in connection.execute(_rules_of(QueueFilter(kind), None).limit(_MOST_ROWS)).all():
+        counts.update(set(vocabulary.rules(row.shape_id, row.reasons)))
     return dict(counts.most_common())
 
 
 def waiting_plans(connection: Connection) -> dict[str, int]:
     """Return how many open plans each store has, by its URL."""
-    query = (
-        select(stores.c.url, func.count())
-        .select_from(plans)
-        .join(objects, _o.id == _p.object_id)
-        .join(stores, stores.c.id == _o.store_id)
-        .where(_p.open.is_(True))
-        .group_by(stores.c.url)
-    )
-    return {row.url: row[1] for row in connection.execute(query)}
+    found: Counter[str] = Counter()
+    for url, state, _, count in tallies.every(connection, What.PLANS):
+        if PlanState(state).open:
+            found[url] += count
+    return dict(found)
 
 
 def _confirmed(connection: Connection, sha256s: Sequence[bytes]) -> set[bytes]:

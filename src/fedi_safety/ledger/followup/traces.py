@@ -35,7 +35,7 @@ from fedi_safety.ledger import codec, lookup
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.followup import app_actions
-from fedi_safety.ledger.schema import contents, sightings, stores, traces
+from fedi_safety.ledger.schema import NOT_CLEAR, contents, sightings, stores, traces
 
 _t, _s = traces.c, sightings.c
 _OWN = tuple(field.name for field in fields(Sighting))
@@ -132,7 +132,7 @@ def sources(
         .select_from(joined)
         .join(traces, _t.id == _s.trace_id)
         .join(contents, c.sha256 == _t.sha256)
-        .where(c.verdict == Verdict.BLOCK.value, c.dismissed_at.is_(None), who.is_not(None))
+        .where(c.verdict == Verdict.BLOCK.value, NOT_CLEAR, c.dismissed_at.is_(None), who.is_not(None))
     )
     if store is not None:
         query = query.join(stores, stores.c.id == _t.store_id).where(stores.c.url == store)

@@ -16,6 +16,7 @@ from fedi_safety.core.policy import by_a_person
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.types import Object
 from fedi_safety.ledger import codec, planning, verdicts
+from fedi_safety.ledger.compact.vocabulary import PAST, REASONS, SCORES, Vocabulary
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.schema import (
     NAMES_AN_ENTRY,
@@ -38,7 +39,7 @@ _c, _o = contents.c, objects.c
 _SCORES = (
     update(contents)
     .where(_c.id == bindparam("row"))
-    .values({name: bindparam(name) for name in ("signals", "frame_scores")})
+    .values({name: bindparam(name) for name in (*SCORES, "frame_scores")})
 )
 _UNDECIDED = update(contents).where(_c.id == bindparam("row")).values(decided=False)
 
@@ -51,6 +52,8 @@ def names_an_entry() -> TextClause:
 def rematch(connection: Connection, at: float, run: int, found: Sequence[Rematch]) -> None:
     """See `MatchLedger.rematch`."""
     rows = _rows(connection, [each.sha256 for each in found])
+    verdicts.keep_earlier(connection, [row.id for row in rows.values()])
+    vocabulary = Vocabulary(connection)
     scores: list[dict[str, Any]] = []
     writes: list[VerdictWrite] = []
     undecided: list[dict[str, Any]] = []
@@ -58,12 +61,12 @@ def rematch(connection: Connection, at: float, run: int, found: Sequence[Rematch
         row = rows.get(each.sha256)
         if row is None:
             continue
-        signals = codec.signals_text(each.scores.signals)
+        signals = each.scores.signals
         frames = codec.frames_column(row.frames, each.scores)
-        scores.append({"row": row.id, "signals": signals, "frame_scores": frames})
+        scores.append({"row": row.id, "frame_scores": frames} | vocabulary.columns(signals))
         if row.dismissed_at is not None:
             continue
-        stands = codec.judgement_from(row.verdict, row.policy, row.labels, row.reasons)
+        stands = vocabulary.judgement(row)
         judgement = stands if by_a_person(stands) else each.judgement
         if judgement is None:  # the old one stands until it is read again, and is vouched for with the scores of now
             judgement = stands
@@ -82,7 +85,7 @@ def rematch(connection: Connection, at: float, run: int, found: Sequence[Rematch
 
 
 def _rows(connection: Connection, sha256s: Sequence[bytes]) -> dict[bytes, Any]:
-    judgement = _c.verdict, _c.policy, _c.labels, _c.reasons
+    judgement = (_c[name] for name in ("verdict", "policy", "labels", *REASONS, *SCORES))
     query = select(_c.sha256, _c.id, *judgement, _c.detectors_id, _c.dismissed_at, _c.frames)
     found: dict[bytes, Any] = {}
     for part in codec.chunks(sha256s):
@@ -119,7 +122,8 @@ class MatchSide:
         )
         totals, confirmed, dismissed = Counter[str](), Counter[str](), Counter[str]()
         for row in self._numbered_rows(query, _c.id):
-            named = {cell[0] for signal in json.loads(row.signals).values() if len(signal) > 3 for cell in signal[3]}
+            cells = json.loads(row.signals).values()
+            named = {match[0] for cell in cells if len(cell) > 1 for match in cell[1]}
             totals.update(named)
             confirmed.update(named if row.confirmation is not None else ())
             dismissed.update(named if row.dismissed_at is not None else ())
@@ -160,16 +164,20 @@ class MatchSide:
         with self.database.read() as connection:
             since = let_go(connection, store, self.clock.now() - within_s)
             query = (
-                select(j.verdict, j.policy, j.labels, j.reasons)
+                select(j.verdict, j.policy, *PAST)
                 .select_from(acts)
                 .join(plans, plans.c.id == acts.c.plan_id)
                 .join(objects, _o.id == plans.c.object_id)
                 .join(stores, stores.c.id == _o.store_id)
                 .join(judgements, j.id == before)
+                .join(contents, _c.id == j.content_id)
                 .where(stores.c.url == store, acts.c.outcome == PlanState.DONE.value, acts.c.closed_at > since)
             )
-            for row in connection.execute(query):
-                counted.update(lists_behind(codec.judgement_from(row.verdict, row.policy, row.labels, row.reasons)))
+            vocabulary = Vocabulary(connection)
+            for row in connection.execute(query).all():
+                told = vocabulary.past(row)
+                judgement = codec.judgement_from(row.verdict, row.policy, told["labels"], told["reasons"])
+                counted.update(lists_behind(judgement))
         return dict(counted)
 
     def rematch(self, run: int, found: Sequence[Rematch]) -> None:

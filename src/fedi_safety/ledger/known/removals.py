@@ -12,7 +12,7 @@ from fedi_safety.core.ledger.removals import Cleared, Removal
 from fedi_safety.core.ledger.uploads import UploadState
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.known.matches import names_an_entry
-from fedi_safety.ledger.schema import confirmations, contents, dismissals, plans, uploads
+from fedi_safety.ledger.schema import NOT_CLEAR, confirmations, contents, dismissals, plans, uploads
 
 _PAGE = 2_000
 _c, _d, _n = contents.c, dismissals.c, confirmations.c
@@ -29,7 +29,7 @@ _refused = (
 _REMOVALS = (
     select(_c.id, _c.sha256, func.coalesce(_done, _refused).label("removed_at"), _n.at.label("confirmed_at"))
     .outerjoin(confirmations, and_(_n.sha256 == _c.sha256, _n.undone_at.is_(None)))
-    .where(_c.verdict == Verdict.BLOCK.value, _c.dismissed_at.is_(None))
+    .where(_c.verdict == Verdict.BLOCK.value, NOT_CLEAR, _c.dismissed_at.is_(None))
 )
 _CLEARED = (
     select(_c.id, _c.sha256, _d.at)

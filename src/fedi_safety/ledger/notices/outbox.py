@@ -17,6 +17,7 @@ from fedi_safety.core.moderation import ActionState
 from fedi_safety.core.notices.transitions import Condition, Transition
 from fedi_safety.core.sealing.copies import SealState
 from fedi_safety.ledger import codec
+from fedi_safety.ledger.compact.vocabulary import REASONS, Vocabulary
 from fedi_safety.ledger.events import Event, Kind
 from fedi_safety.ledger.notices.tables import conditions, notices
 from fedi_safety.ledger.schema import app_actions, contents, runs, seals, stores
@@ -219,10 +220,11 @@ def _store(connection: Connection, column: Any, key: Any, row: int) -> str:
 def _rules_of(connection: Connection, sha256s: Sequence[bytes]) -> dict[bytes, set[str]]:
     """Return the rules that condemn these contents."""
     found: dict[bytes, set[str]] = {}
+    vocabulary = Vocabulary(connection)
     for part in codec.chunks(sha256s):
-        query = select(contents.c.sha256, contents.c.reasons).where(contents.c.sha256.in_(part))
-        for sha256, reasons in connection.execute(query):
-            found[sha256] = {hit.rule for hit in codec.reasons_from(reasons) if hit.verdict is Verdict.BLOCK}
+        columns = (contents.c[name] for name in ("sha256", *REASONS))
+        for sha256, *reasons in connection.execute(select(*columns).where(contents.c.sha256.in_(part))).all():
+            found[sha256] = {rule for rule, verdict in vocabulary.said(*reasons) if verdict is Verdict.BLOCK}
     return found
 
 

@@ -1,0 +1,36 @@
+"""Scores of many contents at once, as arrays: no number is looked at one by one. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedi_safety.ledger.compact.numbers import DOUBLE, FRAMES
+from fedi_safety.ledger.compact.vocabulary import Vocabulary
+
+
+def table(
+    vocabulary: Vocabulary, names_ids: Sequence[int], blobs: Sequence[bytes]
+) -> tuple[list[str], NDArray[np.float64], NDArray[np.int32]]:
+    """Return names, values and frames, (contents, names); NaN was not measured. Contents of one layout go together."""
+    layouts: dict[tuple[int, int], list[int]] = {}
+    for at, (names_id, blob) in enumerate(zip(names_ids, blobs, strict=True)):
+        layouts.setdefault((names_id, blob[0]), []).append(at)
+    names = sorted({name for names_id, _ in layouts for name in vocabulary.names(names_id)})
+    column = {name: i for i, name in enumerate(names)}
+    values = np.full((len(blobs), len(names)), np.nan)
+    frames = np.zeros((len(blobs), len(names)), np.int32)
+    for (names_id, flags), places in layouts.items():
+        own = vocabulary.names(names_id)
+        if not own:
+            continue
+        fields = [("flags", "u1"), ("values", "<f8" if flags & DOUBLE else "<f4", (len(own),))]
+        kind = np.dtype([*fields, *([("frames", "<i4", (len(own),))] if flags & FRAMES else [])])
+        rows = np.frombuffer(b"".join([blobs[at] for at in places]), kind)
+        cells = np.ix_(places, [column[name] for name in own])
+        values[cells] = rows["values"]
+        if flags & FRAMES:
+            frames[cells] = rows["frames"]
+    return names, values, frames

@@ -1,0 +1,163 @@
+"""Plans by state, attempts by outcome and day, judged objects by day, each by store: counted as they change."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, cast, func, insert, select, update
+
+from fedi_safety.core.enums import Verdict
+from fedi_safety.ledger import codec
+from fedi_safety.ledger.counts.tables import run_tallies, tallies
+from fedi_safety.ledger.schema import acts, contents, judgements, objects, plans, stores
+
+_DAY_S = 86_400
+_t, _o, _p, _a = tallies.c, objects.c, plans.c, acts.c
+
+
+class What(StrEnum):
+    """What is counted; the values of `tallies.what`."""
+
+    PLANS = "plans"  # by state
+    ACTS = "acts"  # by outcome, `open` where there is none yet, and by the day of their end
+    JUDGED = "judged"  # objects, by the day on which they were judged last
+
+
+class Tally(NamedTuple):
+    """What is counted together. Days are since the epoch (UTC), 0 where there is none."""
+
+    what: str
+    store_id: int
+    name: str = ""
+    day: int = 0
+
+
+def day_number(moment: ColumnElement[Any]) -> ColumnElement[int]:
+    """Return the day of a column of epoch seconds, in days since the epoch (UTC)."""
+    return cast(moment, BigInteger) // _DAY_S
+
+
+def day_of(at: float) -> int:
+    """Return the day of a moment, as `day_number` has it."""
+    return int(at) // _DAY_S
+
+
+def add(connection: Connection, more: Mapping[Tally, int]) -> None:
+    """Count so many more, or fewer."""
+    for tally, count in sorted(more.items()):
+        if not count:
+            continue
+        where = [_t[name] == value for name, value in tally._asdict().items()]
+        known = connection.execute(update(tallies).where(*where).values(count=_t.count + count)).rowcount
+        if not known:
+            connection.execute(insert(tallies), tally._asdict() | {"count": count})
+
+
+@contextmanager
+def plans_counted(connection: Connection, ids: Sequence[int]) -> Iterator[None]:
+    """Count these plans as they are when this is left, and no more as they were."""
+    before = plans_of(connection, ids)
+    yield
+    after = plans_of(connection, ids)
+    after.subtract(before)
+    add(connection, after)
+
+
+@contextmanager
+def acts_counted(connection: Connection, ids: Sequence[int]) -> Iterator[None]:
+    """Count these attempts as they are when this is left, and no more as they were."""
+    before = acts_of(connection, ids)
+    yield
+    after = acts_of(connection, ids)
+    after.subtract(before)
+    add(connection, after)
+
+
+@contextmanager
+def judged_counted(connection: Connection, ids: Sequence[int]) -> Iterator[None]:
+    """Count these objects as they are when this is left, and no more as they were."""
+    before = judged_of(connection, ids)
+    yield
+    after = judged_of(connection, ids)
+    after.subtract(before)
+    add(connection, after)
+
+
+def plans_of(connection: Connection, ids: Sequence[int] | None = None) -> Counter[Tally]:
+    """Return what these plans count as; all of them without `ids`."""
+    found: Counter[Tally] = Counter()
+    query = select(_o.store_id, _p.state, func.count()).select_from(plans).join(objects, _o.id == _p.object_id)
+    for part in codec.chunks(ids) if ids is not None else (None,):
+        those = query if part is None else query.where(_p.id.in_(part))
+        for store_id, state, count in connection.execute(those.group_by(_o.store_id, _p.state)):
+            found[Tally(What.PLANS, store_id, state)] += count
+    return found
+
+
+def acts_of(connection: Connection, ids: Sequence[int] | None = None) -> Counter[Tally]:
+    """Return what these attempts count as; all of them without `ids`."""
+    found: Counter[Tally] = Counter()
+    outcome, day = func.coalesce(_a.outcome, "open"), func.coalesce(day_number(_a.closed_at), 0)
+    joined = acts.join(plans, _p.id == _a.plan_id).join(objects, _o.id == _p.object_id)
+    query = select(_o.store_id, outcome, day, func.count()).select_from(joined)
+    for part in codec.chunks(ids) if ids is not None else (None,):
+        those = query if part is None else query.where(_a.id.in_(part))
+        for store_id, ended, on, count in connection.execute(those.group_by(_o.store_id, outcome, day)):
+            found[Tally(What.ACTS, store_id, ended, int(on))] += count
+    return found
+
+
+def judged_of(connection: Connection, ids: Sequence[int] | None = None) -> Counter[Tally]:
+    """Return what these objects count as by the day on which they were judged; all of them without `ids`."""
+    found: Counter[Tally] = Counter()
+    day = day_number(_o.judged_at)
+    query = select(_o.store_id, day, func.count()).where(_o.judged_at.is_not(None))
+    for part in codec.chunks(ids) if ids is not None else (None,):
+        those = query if part is None else query.where(_o.id.in_(part))
+        for store_id, on, count in connection.execute(those.group_by(_o.store_id, day)):
+            found[Tally(What.JUDGED, store_id, "", int(on))] += count
+    return found
+
+
+def add_verdicts(connection: Connection, run: int | None, verdicts: Mapping[str, int]) -> None:
+    """Count so many more verdicts that a run gave; what no run gave is counted nowhere."""
+    r = run_tallies.c
+    for verdict, count in sorted(verdicts.items()) if run is not None else ():
+        where = r.run_id == run, r.verdict == verdict
+        if not connection.execute(update(run_tallies).where(*where).values(count=r.count + count)).rowcount:
+            connection.execute(insert(run_tallies), {"run_id": run, "verdict": verdict, "count": count})
+
+
+def verdicts_of(connection: Connection) -> Counter[tuple[int, str]]:
+    """Return what verdicts runs gave, by reading the history, and contents that have none yet."""
+    j, c = judgements.c, contents.c
+    found: Counter[tuple[int, str]] = Counter()
+    told = select(j.run_id, j.verdict, func.count()).where(j.run_id.is_not(None)).group_by(j.run_id, j.verdict)
+    first = select(c.run_id, c.verdict, func.count()).where(c.run_id.is_not(None), c.verdict == Verdict.CLEAR.value)
+    first = first.where(~select(j.id).where(j.content_id == c.id).exists()).group_by(c.run_id, c.verdict)
+    for query in (told, first):
+        for run, verdict, count in connection.execute(query):
+            found[run, verdict] += count
+    return found
+
+
+def every(connection: Connection, what: What, store: str | None = None) -> Iterator[tuple[str, str, int, int]]:
+    """Yield what was counted: the store's URL, the name, the day, and how many; none of which there are none."""
+    query = select(stores.c.url, _t.name, _t.day, _t.count).join(stores, stores.c.id == _t.store_id)
+    query = query.where(_t.what == what.value, _t.count != 0)
+    if store is not None:
+        query = query.where(stores.c.url == store)
+    for row in connection.execute(query.order_by(_t.store_id, _t.day, _t.name)):
+        yield row.url, row.name, row.day, row[3]
+
+
+def by_name(connection: Connection, what: What, store: str | None = None) -> Counter[str]:
+    """Return what was counted by name, over all days."""
+    found: Counter[str] = Counter()
+    for _, name, _, count in every(connection, what, store):
+        found[name] += count
+    return found
