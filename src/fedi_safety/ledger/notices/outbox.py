@@ -141,19 +141,20 @@ class Outbox:
             .with_for_update()
         )
         found = connection.execute(gathering).one_or_none()
-        return found is not None and self._added(connection, told, place, (found.id, found.count, found.rules))
+        return found is not None and self._added(connection, told, place, tuple(found))
 
     def _added(
         self, connection: Connection, told: Told, place: tuple[str, str, str], known: tuple[int, int, str]
     ) -> bool:
         """Add to a notice that is as it is `known` to be, and not taken by a sender; return whether it is so."""
         number, count, rules = known
-        more = {"count": count + told.count, "rules": codec.dumps(most(Counter(json.loads(rules)) + told.rules))}
+        count_now, rules_now = count + told.count, codec.dumps(most(Counter(json.loads(rules)) + told.rules))
+        more = {"count": count_now, "rules": rules_now}
         same = and_(_n.id == number, _n.count == count, _n.rules == rules)
         free = and_(_n.state == NoticeState.WAITING.value, _n.attempts == 0)
         done = connection.execute(update(notices).where(same, free).values(more)).rowcount == 1
         if done:
-            self._gathering[place] = number, more["count"], more["rules"]
+            self._gathering[place] = number, count_now, rules_now
         else:
             self._gathering.pop(place, None)
         return done
