@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, TypeVar
 
 from fedi_safety.core.enums import Verdict
@@ -71,16 +70,15 @@ def reasons_text(reasons: Sequence[RuleHit]) -> str:
 
 def _reason_cell(reason: RuleHit) -> dict[str, Any]:
     """Leave out what is nearly everywhere the same: no matches, one picture, a first look."""
-    cell = asdict(reason)
-    for key in ("across_frames", "second_look"):
-        if not cell[key]:
-            del cell[key]
-    for factor, hit in zip(cell["factors"], reason.factors, strict=True):
-        factor.pop("matches")
-        factor["value"], factor["threshold"] = float(hit.value), float(hit.threshold)
-        if hit.matches:
-            factor["matches"] = further("", hit.matches)[1]
-    return cell
+    cell: dict[str, Any] = {"rule": reason.rule, "verdict": reason.verdict, "label": reason.label}
+    cell["factors"] = [_factor_cell(hit) for hit in reason.factors]
+    return cell | {name: True for name in ("across_frames", "second_look") if getattr(reason, name)}
+
+
+def _factor_cell(hit: FactorHit) -> dict[str, Any]:
+    cell: dict[str, Any] = {"factor": hit.factor, "threshold": float(hit.threshold), "value": float(hit.value)}
+    cell |= {"signal": hit.signal, "frame": hit.frame, "where": hit.where}
+    return cell | {"matches": further("", hit.matches)[1]} if hit.matches else cell
 
 
 def reasons_from(text: str) -> tuple[RuleHit, ...]:

@@ -201,9 +201,12 @@ def show(database: Database, target: str | bytes, store: str | None = None) -> S
 
     A key that several stores have gives all of their rows, and the history of the first one's content.
     """
-    o_where = _o.key == codec.key_bytes(target) if isinstance(target, str) else _c.sha256 == target
-    query = _ROWS.where(o_where, *([stores.c.url == store] if store is not None else [])).order_by(_o.id)
     with database.read() as connection:
+        known = select(stores.c.id) if store is None else select(stores.c.id).where(stores.c.url == store)
+        ids = list(connection.execute(known).scalars())
+        # The index of keys begins with the store.
+        here = _o.key == codec.key_bytes(target) if isinstance(target, str) else _c.sha256 == target
+        query = _ROWS.where(here, _o.store_id.in_(ids)).order_by(_o.id)
         found = connection.execute(query.limit(codec.BATCH_ROWS)).mappings().all()
         vocabulary = Vocabulary(connection)
         rows = [_row(row, vocabulary) for row in found]

@@ -178,7 +178,7 @@ def _objects(connection: Connection, ids: Sequence[int]) -> list[int]:
     o = objects.c
     judged = groups.numbers(connection, lambda group: group.state == State.JUDGED)
     query = select(o.content_id, func.count()).where(o.content_id.between(ids[0], ids[-1]), o.group_id.in_(judged))
-    found = {row[0]: row[1] for row in connection.execute(query.group_by(o.content_id))}
+    found = {row[0]: row[1] for row in connection.execute(query.group_by(o.content_id)).all()}
     return [found.get(row, 0) for row in ids]
 
 
