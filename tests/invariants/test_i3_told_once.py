@@ -171,13 +171,21 @@ def test_whatever_happens_each_change_is_told_once_and_counts_come_to_the_same(t
         while sender.step(at_once=True):
             pass
     assert ledger.notices((NoticeState.GIVEN_UP,), 1) == [], f"nothing lasted a day of {GIVE_UP_S:g} s"
+    figure = told_in_full(ledger, recorder, happened)
+    share.figure(f"{changes} changes, {restarts} restarts: {figure}")
+    assert ledger.verify().problem is None
+    ledger.dispose()
+
+
+def told_in_full(ledger: SqlLedger, recorder: Recorder, happened: Counter[str]) -> str:
+    """Check what was told: each once, or once more where its answer was lost, and altogether what happened."""
     once: dict[int, Mapping[str, Any]] = {}
     for facts in recorder.told:
         known = once.setdefault(facts["id"], facts)
         assert {**known, "again": 0, "text": ""} == {**facts, "again": 0, "text": ""}, "it is the same message"
     times = Counter(facts["id"] for facts in recorder.told)
     assert [number for number, count in times.items() if count > (2 if recorder.unsure[number] else 1)] == []
-    unconfirmed = {notice.id: notice for notice in ledger.notices((NoticeState.UNCONFIRMED,), 4 * changes)}
+    unconfirmed = {notice.id: notice for notice in ledger.notices((NoticeState.UNCONFIRMED,), 1 << 20)}
     assert {number for number, count in recorder.unsure.items() if count > 1} == set(unconfirmed)
     said: Counter[str] = Counter()
     for facts in once.values():
@@ -186,13 +194,10 @@ def test_whatever_happens_each_change_is_told_once_and_counts_come_to_the_same(t
         if notice.id not in once:
             said[f"{notice.transition.value} {notice.about}"] += notice.count
     assert said == happened
-    share.figure(
-        f"{changes} changes, {restarts} restarts: {len(once)} messages, {len(recorder.told) - len(once)} twice, "
-        f"{sum(recorder.unsure.values())} answers lost, {len(unconfirmed)} unconfirmed, "
-        f"of which {len(unconfirmed.keys() - once.keys())} did not arrive"
+    return (
+        f"{len(once)} messages, {len(recorder.told) - len(once)} twice, {sum(recorder.unsure.values())} answers lost, "
+        f"{len(unconfirmed)} unconfirmed, of which {len(unconfirmed.keys() - once.keys())} did not arrive"
     )
-    assert ledger.verify().problem is None
-    ledger.dispose()
 
 
 def something_happens(ledger: SqlLedger, clock: FakeClock, chance: random.Random) -> list[tuple[Transition, str, int]]:
