@@ -29,7 +29,8 @@ from fedi_safety.core.known.types import Effect, Entry, HashKind, KnownList
 from fedi_safety.known import tables, upkeep
 from fedi_safety.known.catalog import Catalog
 from fedi_safety.known.images import Images
-from fedi_safety.known.index.segment import read
+from fedi_safety.known.index.chunks import words
+from fedi_safety.known.index.segment import read, write
 from fedi_safety.known.index.turned import turned
 
 Hashes = NDArray[np.uint8]
@@ -168,6 +169,34 @@ def measured(folder: Path, many: Hashes, options: argparse.Namespace) -> dict[st
     return result
 
 
+def files_alone(folder: Path, many: Hashes, count: int) -> dict[str, Any]:
+    """Return what the index's own files take, with no list's tables: for millions, which take minutes to import."""
+    rows = np.arange(1, len(many) + 1)
+    folder.mkdir()
+    built, _, (name, _) = spent(lambda: write(folder, rows, np.ones_like(rows), words(many)))
+    _, opened, segment = spent(lambda: read(folder / name))
+    queries = words(hashes(1_200, seed=7))
+    segment.near(queries[:200], {})
+    asked, at, distances = planted(many, count, seed=5)
+    found, unlike = 0, 0
+    for query, position, distance in zip(asked, at, distances, strict=True):
+        answer = segment.near(words(query[None]), {})
+        met = set(answer.row[answer.distance <= RADIUS].tolist())
+        found += position in met and distance <= RADIUS
+        unlike += met != set(brute(many, query).tolist())
+    taken = {
+        name: percentiles(
+            [spent(partial(segment.near, queries[n : n + k], {}))[0] * 1e3 / k for n in range(0, 1_152, k)]
+        )
+        for name, k in (("look_up", 1), ("eight_turns", 8), ("batch_of_64", _BATCH))
+    }
+    return {"hashes": len(many), "index_mb": megabytes(folder), "build_s": built, "open_ms": opened * 1e3, **taken} | {
+        "planted": int((distances <= RADIUS).sum()),
+        "found": int(found),
+        "unlike_brute_force": unlike,
+    }
+
+
 def many_lists(folder: Path, many: Hashes, lists: int) -> dict[str, Any]:
     """Return the look-ups over these hashes as so many lists, put one after another."""
     queries = hashes(1_000, seed=7)
@@ -254,6 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hashes", type=int, nargs="*", default=[1_000_000])
+    parser.add_argument("--files", action="store_true", help="the index's own files alone, without lists")
     parser.add_argument("--planted", type=int, default=330, help="queries whose answer is held against brute force")
     parser.add_argument("--lists", type=int, default=0, help="also put the hashes as so many lists one after another")
     parser.add_argument("--join", type=int, nargs="*", default=[], help="sizes of lists against the stored hashes")
@@ -272,7 +302,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for count in options.hashes:
         many = hashes(count, seed=1)
         with tempfile.TemporaryDirectory(dir=options.work) as scratch:
-            row = measured(Path(scratch) / "known", many, options)
+            of = files_alone(Path(scratch) / "known", many, options.planted) if options.files else None
+            row = of or measured(Path(scratch) / "known", many, options)
         if options.peer:
             with tempfile.TemporaryDirectory(dir=options.work) as scratch:
                 row["peers"] = peers(
