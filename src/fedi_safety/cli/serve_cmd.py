@@ -71,10 +71,7 @@ def serve(
     quiet: QuietOption = False,
     yes: YesOption = False,
 ) -> int:
-    """Run until stopped: judge every upload before it is published.
-
-    As pict-rs' external validator, and as a proxy before the servers of `gate.upstream`.
-    """
+    """Run until stopped: judge uploads before they are published, for pict-rs and as a proxy before other servers."""
     if insecure and host is None:
         host = "0.0.0.0"
     own = {"host": host, "port": port, "engine": engine, "store": store, "log": log}

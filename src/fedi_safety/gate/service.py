@@ -120,6 +120,7 @@ class Serving:
         self._extra_routes = tuple(extra_routes)
         self._upstream_listeners = dict(upstream_listeners or {})
         self._ended = ended
+        self._tally = Tally()
         self._own_decoder: SandboxDecoder | None = None
         self._opening = threading.Lock()
         self._stop = asyncio.Event()
@@ -132,7 +133,6 @@ class Serving:
         self.writer = LedgerWriter(self._ledger, run, self._metrics)
         spare = gate.held_bytes // 4  # for what was answered already and is judged when there is time
         self._memory = Memory(gate.held_bytes - spare, gate.max_bytes)
-        self._tally = Tally()
         self._likenesses = Likenesses(self._hashing_decoder, self.writer)
         self._judge = self._make_judge(spare)
         media = Hosts("gate.mastodon_hosts", gate.mastodon_hosts)
