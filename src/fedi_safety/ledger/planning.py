@@ -307,7 +307,19 @@ def close(connection: Connection, at: float, run: int, outcomes: Sequence[Outcom
             emptied.append(content_id)
     for row, seq in zip(act_rows, append(connection, at, new), strict=True):
         row["closed_seq"] = seq
-    changed = [row["row"] for row in (*away, *forgotten)]
+    _write_closed(connection, act_rows, plan_rows, away, forgotten)
+    embeddings.forget_orphans(connection, emptied)
+    return ended_as[State.REMOVED], ended_as[State.GONE]
+
+
+def _write_closed(
+    connection: Connection,
+    act_rows: Sequence[dict[str, Any]],
+    plan_rows: Sequence[dict[str, Any]],
+    away: Sequence[dict[str, Any]],
+    forgotten: Sequence[dict[str, Any]],
+) -> None:
+    """Write how acts ended, and what became of plans and objects, and count it."""
     with (
         acts_counted(connection, [row["row"] for row in act_rows]),
         plans_counted(connection, [row["row"] for row in plan_rows]),
@@ -321,9 +333,7 @@ def close(connection: Connection, at: float, run: int, outcomes: Sequence[Outcom
         ):
             if rows:
                 connection.execute(statement, rows)
-    groups.restate(connection, rows=changed)
-    embeddings.forget_orphans(connection, emptied)
-    return ended_as[State.REMOVED], ended_as[State.GONE]
+    groups.restate(connection, rows=[row["row"] for row in (*away, *forgotten)])
 
 
 def _taken_back(connection: Connection, plan_ids: Sequence[int]) -> set[int]:

@@ -135,7 +135,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlLedger]:
     ledger.dispose()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_counters_add_up_whatever_happens(tmp_path: Path, seed: int) -> None:
     clock = FakeClock()
     ledger = open_ledger(tmp_path / "ledger.db", clock=clock)

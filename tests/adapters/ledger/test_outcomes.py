@@ -24,7 +24,7 @@ STORE = "file:///srv/media"
 SIGNALS = frozenset("abcd")
 CONTENTS = 900
 STEPS = (0.0, 0.1, 0.25, 0.3, 0.5, 0.6, 0.9)
-SEEDS = [pytest.param(seed, marks=[] if seed < 20 else pytest.mark.long) for seed in range(120)]
+SEEDS = [pytest.param(seed, marks=[] if seed < 6 else pytest.mark.long) for seed in range(120)]
 
 
 def drawn_policy(chance: random.Random) -> Policy:
