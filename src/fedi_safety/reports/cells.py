@@ -21,7 +21,7 @@ Say = Callable[..., str]
 
 def sources(found: Sequence[Source], say: Say) -> list[tuple[str, ...]]:
     """Return name, from where, how many, what share that may mean, that as a plot, and when last."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for source in found:
         _, _, last, where, name = source_cells(source)
         low, high = wilson(source.contents, source.of)
@@ -34,7 +34,7 @@ def sources(found: Sequence[Source], say: Say) -> list[tuple[str, ...]]:
 
 def lists(found: Sequence[ListFigures]) -> list[tuple[str, ...]]:
     """Return name, effect, entries, when it changed, hits, and how many of these were confirmed and dismissed."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for each in found:
         entries, changed, hits, confirmed, dismissed, effect, name = list_cells(each)
         rows.append((printable(name), effect, entries, changed, hits, confirmed, dismissed))
