@@ -14,8 +14,8 @@ from html import escape
 
 from fedi_safety.core.errors import printable
 
-WIDTH_PX = 680  # of a histogram, which has a legend beside it
-WIDE_PX = 960  # of bars and days, which take the whole width
+WIDTH_PX = 560  # of a histogram, which has a legend beside it
+WIDE_PX = 900  # of bars and days, which take the whole width
 NARROW_PX = 272  # of the same on a phone of 320 px, which leaves so much: words keep their 12 px
 _LEFT_PX, _RIGHT_PX = 52, 14
 _LOG_FLOOR = 0.5  # where the log scale begins: a bar of one object still has a height

@@ -142,8 +142,9 @@ def condemned(connection: Connection, since: float | None, store: str | None, li
     )
     removed = (
         select(func.max(a.closed_at))
-        .select_from(acts)
-        .where(a.outcome == PlanState.DONE.value, a.plan_id.in_(select(p.id).where(p.object_id == o.id)))
+        .select_from(acts.join(plans, p.id == a.plan_id))
+        .where(p.object_id == o.id, a.outcome == PlanState.DONE.value)
+        .correlate(objects)
         .scalar_subquery()
         .label("removed_at")
     )
