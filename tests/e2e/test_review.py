@@ -75,11 +75,26 @@ def test_serve_has_them_beside_the_gate_or_at_a_port_of_their_own(tmp_path: Path
         here.end()
 
 
+@pytest.mark.long
+def test_how_many_views_a_day_somebody_may_have_is_set_by_a_command(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    made = let_in("ada", "--role", "looker")
+    config.write_text(f'ledger = "{tmp_path / "ledger.db"}"\n[review]\nviews_per_day = 7\n{made.stdout}')
+    given = ("--config", str(config))
+    assert "ada: 7 views a day; 0 within the last day" in program("review", "limit", "ada", *given).out
+    assert re.search(r"ada: 3 views a day, set by \w+", program("review", "limit", "ada", "3", *given).out)
+    assert "ada: 3 views a day" in program("review", "limit", "ada", *given).out
+    assert program("ledger", "verify", *given).code == 0
+
+
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path) -> None:
     for arguments, said in (
         (("review", "passwort", "ada"), "is nothing that review does"),
         (("review", "password"), "whose?"),
         (("review", "--role", "admin"), "belongs to `password`"),
+        (("review", "limit"), "whose?"),
+        (("review", "limit", "ada"), "nobody of this name stands in the configuration"),
+        (("review", "password", "ada", "3"), "belongs to `limit`"),
         (("review", "password", "ada", "--role", "boss"), "no such role"),
         (("review", "password", "ada"), "has fewer than 12 letters"),
     ):

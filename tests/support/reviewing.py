@@ -53,9 +53,11 @@ class Reviewing:
         browser.cookies.set("fedi_safety_review", self.pages.sessions.begin(person))
         return browser
 
-    def put(self, key: str, verdict: Verdict, rule: str = CIRCLE, *, value: float = 0.9) -> bytes:
+    def put(
+        self, key: str, verdict: Verdict, rule: str = CIRCLE, *, value: float = 0.9, data: bytes = b"", frame: int = 0
+    ) -> bytes:
         """Put an object into the store that was judged so; return its content."""
-        data = f"harmless {key}".encode("utf-8", "surrogateescape")
+        data = data or f"harmless {key}".encode("utf-8", "surrogateescape")
         place = self.folder / key
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(data)
@@ -69,7 +71,7 @@ class Reviewing:
         scores = Scores({signal: Signal(value)}, {"fake": "fake 1"})
         hits: tuple[RuleHit, ...] = ()
         if verdict is not Verdict.CLEAR:
-            hits = (RuleHit(rule, verdict, None, (FactorHit("red", 0.5, value, signal, 0),)),)
+            hits = (RuleHit(rule, verdict, None, (FactorHit("red", 0.5, value, signal, frame),)),)
         content = Content(sha256, len(data), MediaType("image/png"), 40, 30, 1, scores)
         run = self.ledger.begin_run("scan", self.store, {"dry_run": True, "whole": True})
         self.ledger.record(run, self.store, [Judged(obj, content, Judgement(verdict, (), hits, "stand-in-1"))])

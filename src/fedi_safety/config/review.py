@@ -57,3 +57,6 @@ class Review(Section):
         le=600,
         description="Seconds that a decision waits before it is carried out; until then it can be undone.",
     )
+    views_per_day: int = Field(
+        20, ge=0, le=1000, description="How many pictures a looker may ask for within a day, where nobody set a limit."
+    )

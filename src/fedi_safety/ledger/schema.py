@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0023"
+REVISION = "0024"
 """The newest revision in migrations/; a test holds it to the script directory's head."""
 
 
@@ -459,6 +459,9 @@ events = Table(
     Index(None, "plan_id"),
 )
 
+OF_VIEWS = "kind IN ('viewed', 'view.limit')"
+"""That an event is of a view or of a limit of views, in the words of the index by which these few are found."""
+
 # One row: how many events there are and the hash of the last, so that a shortened chain is noticed.
 chain = Table(
     "chain",
@@ -473,6 +476,7 @@ PARTIAL_INDEXES = (
     "CREATE UNIQUE INDEX uq_plans_one_open ON plans (object_id) WHERE open",
     # Two people cannot decide about one content at once.
     "CREATE UNIQUE INDEX uq_review_decisions_one_open ON review_decisions (sha256) WHERE open",
+    f"CREATE INDEX ix_events_of_views ON events (seq) WHERE {OF_VIEWS}",
 )
 """Indexes beside those of the tables, in words of all databases: SQLAlchemy's would load PostgreSQL's dialect at every
 start."""

@@ -131,6 +131,13 @@ def move(connection: Connection, at: float, moves: Sequence[Move]) -> None:
         connection.execute(update(table).where(_u.upload == item.upload, _u.state.in_(states)).values(values))
 
 
+def ask_again(connection: Connection, upload: str) -> bool:
+    """See `UploadLedger.ask_upload_again`."""
+    waits = (_u.upload == upload, _u.state.in_([UploadState.OWED.value, UploadState.HELD.value]))
+    anew = {"state": UploadState.OWED.value, "tries": 0, "tried_at": None}
+    return connection.execute(update(table).where(*waits).values(anew)).rowcount > 0
+
+
 def reopen(connection: Connection, decoder: str) -> int:
     """Owe again what another version could not judge; return how many."""
     of_others = (_u.state == UploadState.HELD.value) & or_(_u.decoder.is_(None), _u.decoder != decoder)
@@ -290,6 +297,11 @@ class UploadSide:
 
     database: Database
     clock: Clock
+
+    def ask_upload_again(self, upload: str) -> bool:
+        """Let an upload without a verdict be tried at once."""
+        with self.database.write() as connection:
+            return ask_again(connection, upload)
 
     def untried_entries(self, state: UploadState, limit: int) -> list[BacklogEntry]:
         """Return the uploads in this state that were not tried for the longest, those never tried first."""

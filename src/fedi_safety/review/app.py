@@ -32,6 +32,7 @@ from fedi_safety.core.ports import Clock
 from fedi_safety.gate.admission import Admission, parse
 from fedi_safety.review.carrying import Carrier
 from fedi_safety.review.checking import Checker
+from fedi_safety.review.looking import Looking
 from fedi_safety.review.pages import RULES
 from fedi_safety.review.people import Attempts, People, Person
 from fedi_safety.review.rules import Right, Rule
@@ -65,7 +66,8 @@ HEADERS = {
     "X-Robots-Tag": "noindex",
 }
 """What every answer of the pages has."""
-_FILES = {"style.css": "text/css; charset=utf-8", "keys.js": "text/javascript; charset=utf-8"}
+_FILES = {"style.css": "text/css; charset=utf-8", "keys.js": "text/javascript; charset=utf-8",
+          "look.js": "text/javascript; charset=utf-8"}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -79,6 +81,7 @@ class Pages:
     carrier: Carrier
     checker: Checker
     sessions: Sessions
+    looking: Looking
     attempts: Attempts = field(default_factory=Attempts)
     names: frozenset[str] = frozenset(_OWN_NAMES)
     threads: ThreadPoolExecutor = field(
@@ -92,7 +95,7 @@ class Pages:
         review = settings.review
         return cls(
             settings, ledger, people, clock, Carrier(settings, ledger, clock), Checker(ledger, clock),
-            Sessions(ledger, clock, idle_s=review.idle_s, session_s=review.session_s),
+            Sessions(ledger, clock, idle_s=review.idle_s, session_s=review.session_s), Looking(settings, ledger),
             names=frozenset(_OWN_NAMES) | {name.lower() for name in review.names},
         )  # fmt: skip
 
@@ -108,6 +111,7 @@ class Pages:
     def close(self) -> None:
         """End in order: the decision in hand is finished, the others wait in the ledger."""
         self.carrier.close()
+        self.looking.close()
         self.threads.shutdown(wait=True, cancel_futures=True)
 
 

@@ -20,7 +20,7 @@ class Right(StrEnum):
     SEE = "see"  # verdicts, scores, names and figures
     DECIDE = "decide"  # dismiss, confirm, remove within the breaker
     HOLD = "hold"  # how long sealed copies are kept
-    LOOK = "look"  # ask for a picture; no page shows one yet
+    LOOK = "look"  # ask for a small grey picture of one content
     RUN = "run"  # resume what a breaker stopped
 
 

@@ -21,7 +21,9 @@ from fedi_safety.config.schema import Settings
 from fedi_safety.core.enums import IncidentType, Verdict
 from fedi_safety.core.errors import UsageError
 from fedi_safety.core.ledger.evidence import ChainEntry
+from fedi_safety.core.ledger.views import View
 from fedi_safety.core.sightings import Certainty
+from fedi_safety.ledger.events import Kind
 from fedi_safety.ledger.ledger import SqlLedger
 from fedi_safety.reports.evidence.cybertip import INCIDENT_TYPES, file_details, report
 from fedi_safety.reports.evidence.facts import VIEWED, Evidence, Known
@@ -186,15 +188,19 @@ def test_every_type_of_incident_is_one_of_theirs(found: Evidence) -> None:
         excerpt().validate(report(found, incident).text)
 
 
-def test_nobody_is_said_to_have_viewed_it_but_by_the_log_of_views(found: Evidence) -> None:
+def test_nobody_is_said_to_have_viewed_it_but_by_the_log_of_views(found: Evidence, ledger: SqlLedger) -> None:
     assert "fileViewedByEsp" not in "".join(draft.text for draft in drafts(found))
     text = " ".join(pack(found, ())["evidence.txt"].split())
     assert "The log of views knows of no person here who looked at it." in text
+    assert Kind.VIEWED == VIEWED
+    for pixels, whole, all_of_it in ((32, True, None), (256, False, None), (256, True, "true")):
+        assert ledger.note_view(View(reported.SHA256, "ada", pixels, 0, whole), 9)
+        seen = replace(found, custody=ledger.custody(reported.SHA256))
+        root = ElementTree.fromstring(file_details(seen).text)
+        assert root.findtext("fileViewedByEsp") == all_of_it, "a still at 256 pixels alone is seen as a whole"
+        told = "".join(pack(seen, drafts(seen)).values())
+        assert "no person" not in told and "a small grey still of it" in told
     view = ChainEntry(99, reported.AT, VIEWED, "{}", b"", b"", True)
-    seen = replace(found, custody=replace(found.custody, entries=(*found.custody.entries, view)))
-    root = ElementTree.fromstring(file_details(seen).text)
-    assert root.findtext("fileViewedByEsp") == "true"
-    assert "no person" not in "".join(pack(seen, drafts(seen)).values())
     unsealed = replace(view, kind="seal.unsealed")  # somebody opened it into a file: whether they looked nobody knows
     opened = replace(found, custody=replace(found.custody, entries=(unsealed,)))
     assert ElementTree.fromstring(file_details(opened).text).find("fileViewedByEsp") is None

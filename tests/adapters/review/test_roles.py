@@ -31,7 +31,7 @@ def shown(rule: Rule) -> str:
 
 
 def place_of(rule: Rule) -> str:
-    filled = rule.path.replace("{kind}", "planned").replace("{sha256}", "0" * 64)
+    filled = rule.path.replace("{kind}", "planned").replace("{sha256}", "0" * 64).replace("{word}", "x")
     query = "?queue=planned&decision=dismiss&rule=red+circle" if rule.path == "/many" else ""
     return f"/review{filled}{query}"
 

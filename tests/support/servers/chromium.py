@@ -22,7 +22,7 @@ from support.servers.web import Answer, web
 _PAGE = Path(__file__).with_suffix(".html")
 _AT_ONCE = 8  # files
 _MOST_MS = 8000  # for whatever a file has to do
-_ARGUMENTS = (
+ARGUMENTS = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # of addresses as well as of names
     "--disable-gpu",
 )
@@ -67,6 +67,24 @@ def _seen(picture: dict[str, Any]) -> Seen:
 
 
 @contextmanager
+def profiled(profile: Path, **how: Any) -> Iterator[Any]:
+    """Start a browser that keeps its profile in a folder, as a person's does, and give its context."""
+    from playwright.sync_api import sync_playwright
+
+    needs.started("chromium")
+    with TemporaryDirectory(prefix="chromium-") as home:
+        places = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), home)
+        with mock.patch.dict(os.environ, places), sync_playwright() as playwright:
+            found = path_of("chromium")
+            how = {"executable_path": found, "args": ARGUMENTS, **how}
+            context = playwright.chromium.launch_persistent_context(profile, **how)
+            try:
+                yield context
+            finally:
+                context.close()
+
+
+@contextmanager
 def chromium() -> Iterator[Chromium]:
     """Start a browser; its own files go with it when it ends."""
     from playwright.sync_api import sync_playwright
@@ -79,6 +97,6 @@ def chromium() -> Iterator[Chromium]:
         port, _ = until.enter_context(web(served))
         until.enter_context(mock.patch.dict(os.environ, places))
         playwright = until.enter_context(sync_playwright())
-        browser = playwright.chromium.launch(executable_path=path_of("chromium"), args=_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=path_of("chromium"), args=ARGUMENTS)
         until.callback(browser.close)
         yield Chromium(browser, port, served)

@@ -40,6 +40,7 @@ from fedi_safety.core.ledger.review import ReviewLedger
 from fedi_safety.core.ledger.seals import SealKeeper, SealLedger, SealReader
 from fedi_safety.core.ledger.stored_scores import NoRuleHoldsFn, RedecideFn, Rescorer, ScorePage
 from fedi_safety.core.ledger.uploads import BacklogEntry, Move, UploadFigures, UploadNote, UploadState, UploadsToTrace
+from fedi_safety.core.ledger.views import ViewLedger
 from fedi_safety.core.moderation import Intended
 from fedi_safety.core.sightings import Source, SourceKind, TraceRecord
 from fedi_safety.core.types import Content, Judged, Judgement, Known, Object, Outcome, Plan, Unscanned
@@ -310,6 +311,13 @@ class UploadLedger(Ledger, MatchReader, Protocol):
         """Return the uploads in this state that were not tried for the longest, those never tried first."""
         ...
 
+    def ask_upload_again(self, upload: str) -> bool:
+        """Let an upload without a verdict be tried at once, also where this version could not judge it.
+
+        False where it is not waiting for a verdict any more.
+        """
+        ...
+
     def tend_uploads(self, store: str | None, decoder: str, margin_s: float) -> None:
         """Owe again what another version could not judge, settle what a whole pass did not meet, forget the old."""
         ...
@@ -402,7 +410,16 @@ class LedgerReader(
 
 
 class WholeLedger(
-    WatchLedger, UploadLedger, LedgerReader, MatchLedger, Confirming, EvidenceKeeper, SealKeeper, ReviewLedger, Protocol
+    WatchLedger,
+    UploadLedger,
+    LedgerReader,
+    MatchLedger,
+    Confirming,
+    EvidenceKeeper,
+    SealKeeper,
+    ReviewLedger,
+    ViewLedger,
+    Protocol,
 ):
     """Every side of a ledger, as opening one gives it; and what only a person does to it."""
 

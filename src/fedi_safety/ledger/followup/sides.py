@@ -8,7 +8,8 @@ from fedi_safety.ledger.followup.history import HistorySide
 from fedi_safety.ledger.followup.review import ReviewSide
 from fedi_safety.ledger.followup.seals import SealSide
 from fedi_safety.ledger.followup.traces import TraceSide
+from fedi_safety.ledger.followup.views import ViewSide
 
 
-class FollowUp(TraceSide, ActionSide, HistorySide, SealSide, EvidenceSide, ReviewSide):
+class FollowUp(TraceSide, ActionSide, HistorySide, SealSide, EvidenceSide, ReviewSide, ViewSide):
     """Whose a content is, what people decide, what is done through the app, what is kept, told and happened."""

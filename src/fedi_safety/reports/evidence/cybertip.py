@@ -52,7 +52,7 @@ def report(evidence: Evidence, incident: IncidentType = IncidentType.CSAM) -> Dr
 def file_details(evidence: Evidence) -> Draft:
     """Return what would go with the file, for somebody who uploads it by hand where the law asks for that.
 
-    This program never does. That a person viewed it is said only where the log of views says so.
+    This program never does. That a person viewed it is said only where the log of views says that one saw all of it.
     """
     missing = ("reportId and fileId, which NCMEC gives to a report and to a file that was uploaded",)
     root = ElementTree.Element("fileDetails")
@@ -60,7 +60,7 @@ def file_details(evidence: Evidence) -> Draft:
         _in(root, "originalFileName", name, 2048)
     for url in evidence.urls()[:1]:
         _in(root, "locationOfFile", url, _MOST_URL)
-    if evidence.viewed_at is not None:
+    if evidence.viewed_whole:
         _in(root, "fileViewedByEsp", "true")
     _in(root, "fileRelevance", "Reported")
     for kind, value in hash_lines(evidence):
@@ -121,6 +121,8 @@ def _more(evidence: Evidence) -> str:
         lines.append("A person here confirmed it.")
     if evidence.viewed_at is None:
         lines.append("The log of views here knows of no person who looked at the file.")
+    else:
+        lines.append(f"A person here last looked at a small grey still of it at {moment(evidence.viewed_at)}.")
     if any(seal.state.value == "sealed" for seal in evidence.seals):
         lines.append("A copy is kept, sealed; the server cannot open it.")
     for upload in evidence.shown.uploads[:10]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,8 @@ from fedi_safety.core.sealing.copies import Seal
 from fedi_safety.core.sightings import Certainty, Sighting, host_name
 from fedi_safety.core.types import Hashes
 
+WHOLE_PIXELS = 256
+"""At how many pixels of a view a still counts as seen."""
 VIEWED = "viewed"
 """The kind of the event by which a person's view of the picture is on record, before it is shown."""
 
@@ -91,6 +94,15 @@ class Evidence:
     def viewed_at(self) -> float | None:
         """Return when a person last viewed it here, by the log of views; None where that knows of no view."""
         return max((entry.at for entry in self.custody.entries if entry.kind == VIEWED), default=None)
+
+    @property
+    def viewed_whole(self) -> bool:
+        """Whether the log of views says that a person saw all that it shows: a plain still, at the largest size.
+
+        A still out of a clip is not the clip, and 32 grey pixels are no picture.
+        """
+        views = (json.loads(entry.body).get("payload", {}) for entry in self.custody.entries if entry.kind == VIEWED)
+        return any(view.get("whole") is True and view.get("pixels", 0) >= WHOLE_PIXELS for view in views)
 
     @property
     def size(self) -> int | None:

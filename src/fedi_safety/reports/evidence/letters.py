@@ -269,6 +269,11 @@ def _suspicion(evidence: Evidence, lang: int) -> Iterator[str]:
             "Our log of views knows of no person here who looked at it.",
             "Unser Protokoll der Ansichten kennt keine Person bei uns, die es angesehen hat.",
         )[lang]
+    else:
+        yield (
+            f"A person here last looked at a small grey still of it at {moment(evidence.viewed_at)}.",
+            f"Eine Person bei uns sah zuletzt am {moment(evidence.viewed_at)} ein kleines graues Standbild davon.",
+        )[lang]
 
 
 def _hashes(evidence: Evidence, lang: int) -> Iterator[str]:

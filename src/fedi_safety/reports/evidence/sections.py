@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fedi_safety.core.errors import printable
 from fedi_safety.core.sealing.copies import Seal, SealState
 from fedi_safety.core.wording.reasons import reason_text
-from fedi_safety.reports.evidence.facts import NOT_ADVICE, Draft, Evidence, hash_lines, moment, whose
+from fedi_safety.reports.evidence.facts import NOT_ADVICE, VIEWED, Draft, Evidence, hash_lines, moment, whose
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,9 @@ def _moments(evidence: Evidence) -> Iterator[tuple[str, str]]:
             yield moment(act["closed_at"]), f"action {done[act['plan_id']]}: {act['outcome']}"
     if (word := evidence.shown.confirmation) is not None:
         yield moment(word.at), "confirmed by a person"
+    for entry in evidence.custody.entries:
+        if entry.kind == VIEWED:
+            yield moment(entry.at), "a person was shown a small grey still of it"
 
 
 def _where(evidence: Evidence) -> Iterator[tuple[str, str]]:
