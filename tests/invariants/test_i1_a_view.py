@@ -107,7 +107,8 @@ def test_no_other_place_makes_a_file_of_pixels() -> None:
 
 
 def test_making_a_view_writes_nothing_and_speaks_to_nobody(tmp_path: Path) -> None:
-    from support.reviewing import Verdict, reviewing
+    from fedi_safety.core.enums import Verdict
+    from support.reviewing import reviewing
 
     with reviewing(tmp_path, {"ada": ["looker"]}) as here:
         sha256 = here.put("one.jpg", Verdict.REVIEW, data=jpeg_bytes("astronaut"))

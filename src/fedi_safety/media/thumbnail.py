@@ -61,8 +61,7 @@ def _shrunk(grey: _Grey, rows: int) -> _Grey:
     """Return so many rows, each the mean of those that it stands for."""
     starts = np.arange(rows) * grey.shape[0] // rows
     counts = np.diff(np.append(starts, grey.shape[0]))
-    shrunk: _Grey = np.add.reduceat(grey, starts, axis=0) / counts[:, None].astype(np.float32)
-    return shrunk
+    return (np.add.reduceat(grey, starts, axis=0) / counts[:, None]).astype(np.float32)
 
 
 def _png(grey: NDArray[np.uint8]) -> bytes:
