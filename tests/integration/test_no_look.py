@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from fedi_safety.core.enums import Verdict
-from integration.test_review_in_chromium import served
 from support.corpus.photos import jpeg_bytes
+from support.review_browser import served
 from support.reviewing import PASSWORD, Reviewing, reviewing
 from support.servers.chromium import ARGUMENTS, profiled
 

@@ -83,7 +83,7 @@ def judged(key: str, verdict: Verdict, rule: str, value: float) -> Judged:
     """Return an object of the drawn store with its judgement."""
     signals = {
         "shapes.red": Signal(value, 0, "upper half"),
-        "shapes.circle": Signal(value * 0.9),
+        "shapes.circle": Signal(value * 0.9, 0, "upper half" if rule == RED else ""),
         "shapes.blue": Signal(0.02),
     }
     face = Finding("CIRCLE", 0.8, 0.1, 0.1, 0.5, 0.5, 212, {}, signals={"shapes.circle": value * 0.9})

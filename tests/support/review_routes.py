@@ -21,7 +21,7 @@ from fedi_safety.review.serving import PLACE
 
 BY_HAND = {"/login": "login", "/enter": "enter?key=none", "/prove": "prove"}
 """Pages that no link leads to: where somebody is sent to."""
-NO_PAGES: frozenset[str] = frozenset()
+NO_PAGES = frozenset({"/shown/{word}", "/picture/{word}"})
 """Routes to which no link may lead, for what they give is no page and is given once."""
 _MOST = 3  # addresses of one route with the same names in the query, of which there may be as many as contents
 _MOST_PAGES = 300
@@ -66,6 +66,8 @@ class Reader(HTMLParser):
         elif self._form is not None:
             _, _, fields, choices = self._form
             name = given.get("name", self._select if tag == "option" else "")
+            if tag == "button" and given.get("formaction", "").startswith(PLACE):
+                self.forms.append(Form(self._place, "GET", given["formaction"], fields, choices))
             if tag in ("input", "textarea", "button") and name:
                 fields.setdefault(name, given.get("value", ""))
             elif tag == "select":

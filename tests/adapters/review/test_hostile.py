@@ -23,14 +23,24 @@ WORDS = {
     *("acts.outcome", "runs.act", "uploads.state", "traces.state", "sightings.kind", "sightings.way"),
     *("sightings.certainty", "app_actions.state", "app_actions.target", "app_actions.action", "seals.state"),
     *("review_decisions.kind", "review_decisions.state", "embeddings.encoding", "notices.state", "notices.transition"),
+    *(
+        "object_groups.state",
+        "object_groups.verdict",
+        "object_groups.reason",
+        "tallies.what",
+        "tallies.name",
+        "run_tallies.verdict",
+    ),
 }
 """Columns that hold one of a few words of the program's own, which it would not read otherwise."""
 LEFT = {"review_sessions.person", "review_sessions.stamp", "review_decisions.batch"}
 """By which the test itself gets in, and by which decisions are found."""
 NULLABLE_JSON = {"acts.receipt", "uploads.told", "judgements.signals", "notices.rules"}
+ELSEWHERE = {"contents.reasons", "judgements.labels", "judgements.reasons", "judgements.signals"}
+"""Columns that are empty where another row tells what they would."""
 KEYS = {"objects.key", "traces.key", "seals.key"}
 SHOWN = {
-    *("objects.key", "contents.reasons", "judgements.signals", "stores.url", "stores.breaker", "stores.action_breaker"),
+    *("objects.key", "contents.reasons", "reason_shapes.body", "stores.url", "stores.breaker", "stores.action_breaker"),
     *("detector_sets.body", "judgements.policy", "plans.error"),
     *("sightings.person", "sightings.instance", "sightings.url", "traces.detail", "seals.held", "seals.authority"),
     *("seals.reference", "review_decisions.reason", "review_decisions.by", "review_decisions.detail", "events.payload"),
@@ -71,6 +81,8 @@ def new_value(column: Column[Any], old: Any, number: int) -> Any:
         return f"@{mark(column)}@ {number} {HOSTILE}".encode() + b"\xff\xfe"
     if mark(column) in NULLABLE_JSON and old is None:
         return None
+    if mark(column) in ELSEWHERE and old == "":
+        return ""
     if isinstance(old, str) and old[:1] in ("{", "["):
         return json.dumps(spoilt(json.loads(old), mark(column)), sort_keys=True, separators=(",", ":"))
     return f"@{mark(column)}@ {number} {HOSTILE}"
