@@ -92,7 +92,8 @@ def test_a_change_needs_the_origin_of_the_pages(here: Reviewing, rule: Rule) -> 
 
 @pytest.mark.parametrize("rule", [rule for rule in CHANGES if rule.right is not Right.OPEN], ids=shown)
 def test_a_change_needs_the_token_of_the_session(here: Reviewing, rule: Rule) -> None:
-    browser, other = here.signed_in("admin"), here.signed_in("admin")
+    role = "looker" if rule.right is Right.LOOK else "admin"
+    browser, other = here.signed_in(role), here.signed_in(role)
     foreign = form_of(other.get("/review/decisions").text, "logout")
     for form in ({}, {"token": ""}, {"token": "é"}, foreign):
         answer = send(browser, rule.path.removeprefix("/"), form)
