@@ -121,7 +121,5 @@ def test_making_a_view_writes_nothing_and_speaks_to_nobody(tmp_path: Path) -> No
         assert done.returncode == 0, done.stderr
         said = json.loads(done.stdout)
         assert bytes.fromhex(said["png"]).startswith(b"\x89PNG") and said["whole"] is True
-        assert [
-            path for path in said["seen"] if path != "/dev/null" and not path.isdigit()
-        ] == []  # a number is open already
+        assert [path for path in said["seen"] if path != "/dev/null" and not path.isdigit()] == []
         assert list(scratch.iterdir()) == []
