@@ -116,7 +116,8 @@ def test_making_a_view_writes_nothing_and_speaks_to_nobody(tmp_path: Path) -> No
         scratch.mkdir()
         done = subprocess.run(
             [sys.executable, "-c", WATCHED, str(here.folder), str(tmp_path / "ledger.db"), sha256.hex()],
-            capture_output=True, text=True, check=False, env={**os.environ, "TMPDIR": str(scratch), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True, text=True, check=False,
+            env={**os.environ, "TMPDIR": str(scratch), "PYTHONDONTWRITEBYTECODE": "1"},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         said = json.loads(done.stdout)
