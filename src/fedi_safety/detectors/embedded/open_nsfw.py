@@ -3,7 +3,7 @@
 Knows photographs. It is loud on dressed people and condemns nothing alone; it is good at clearing.
 
 Where the processor gains by it the network is asked in eight bits first, and what that takes for anything but plainly
-safe is measured again in fp32: eight bits clear, they never condemn (docs/decisions/0103-open-nsfw-in-eight-bits.md).
+safe is measured again in fp32: eight bits clear, they never condemn (docs/decisions/0099-open-nsfw-in-eight-bits.md).
 """
 
 from __future__ import annotations
