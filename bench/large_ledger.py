@@ -17,6 +17,8 @@ from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+from fedi_safety.app.ledger import SystemClock
+from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.ledger.schema import REVISION
 from support.review_filled import LISTED, fill
 from support.reviewing import reviewing
@@ -43,6 +45,8 @@ def large_ledger(work: Path, contents: int) -> Path:
                 fill(drawn)
             with closing(sqlite3.connect(folder / "ledger.db", isolation_level=None)) as connection:
                 _multiply(connection, contents)
+            with closing(open_ledger(folder / "ledger.db", clock=SystemClock())) as ledger:
+                ledger.recount()  # the rows came by SQL, past the counters
             (folder / "ledger.db").replace(place)
     return place
 
