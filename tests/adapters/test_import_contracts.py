@@ -70,6 +70,10 @@ PLANTED: dict[str, tuple[str, Callable[[Path], None]]] = {
         "Nothing is sent to an authority but by a person's command",
         add("app/scan", "import fedi_safety.clients.cybertipline"),
     ),
+    "a command shows a picture": (
+        "A view is the one way a pixel leaves the process",
+        add("cli/show_cmd", "def late():\n    from fedi_safety.media.thumbnail import thumbnail"),
+    ),
     "the core counts": ("The core uses the standard library only", add("core/policy/rules", "import numpy")),
     "the parent decodes": (
         "The parent never decodes",

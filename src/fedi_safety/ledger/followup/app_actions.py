@@ -12,18 +12,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, RowMapping, and_, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, insert, or_, select, update
 
 from fedi_safety.core.enums import PlanState, Verdict
-from fedi_safety.core.errors import LedgerUsageError, printable
+from fedi_safety.core.errors import printable
 from fedi_safety.core.moderation import ActionState, AppAction, Confirmation, Intended, TargetKind
-from fedi_safety.core.policy import PERSONS_WORD
 from fedi_safety.core.ports import Clock
-from fedi_safety.core.wording.hints import hint
-from fedi_safety.ledger import codec, lookup, uploads, verdicts
+from fedi_safety.ledger import codec, lookup
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import Event, Kind, append
-from fedi_safety.ledger.planning import close_waiting as close_plans
 from fedi_safety.ledger.planning import due_again
 from fedi_safety.ledger.schema import (
     NOT_CLEAR,
@@ -43,7 +40,7 @@ _VOUCHED = (
     *("about", "state", "open", "detail", "created_at", "updated_at", "begun_at", "attempts"),
 )
 _WAITING = (ActionState.UNCONFIRMED.value, ActionState.PLANNED.value, ActionState.FAILED.value)
-_STARTABLE = (ActionState.PLANNED.value, ActionState.FAILED.value)
+STARTABLE = (ActionState.PLANNED.value, ActionState.FAILED.value)
 _WITHOUT = (ActionState.DISMISSED.value, ActionState.SUPERSEDED.value)
 _ROWS = select(app_actions, stores.c.url.label("store")).join(stores, stores.c.id == _a.store_id)
 
@@ -95,10 +92,10 @@ def plan(
         if known is None:
             row = same | fresh | {"created_at": at, "begun_at": None, "attempts": 0}
             made = int(connection.execute(insert(app_actions).returning(_a.id), row).scalar_one())
-            _tell(connection, at, run, Kind.ACTION_PLANNED, [made])
+            tell(connection, at, run, Kind.ACTION_PLANNED, [made])
         elif known.state in _WITHOUT:
             connection.execute(update(app_actions).where(_a.id == known.id).values(fresh))
-            _tell(connection, at, run, Kind.ACTION_WAITING, [known.id])
+            tell(connection, at, run, Kind.ACTION_WAITING, [known.id])
 
 
 def start(
@@ -108,7 +105,7 @@ def start(
     row = connection.execute(_ROWS.where(_a.id == action.id, _ready(at))).one_or_none()
     if row is None:
         return None
-    if row.target in _NEED_PERSON and vouched(connection, row.sha256) is None:
+    if row.target in NEED_PERSON and vouched(connection, row.sha256) is None:
         return None
     if most is not None and begun(connection, row.store, since, but=row.id) >= most:
         return None
@@ -121,11 +118,11 @@ def start(
     ).scalar_one_or_none()
     if taken is None:
         return None
-    _tell(connection, at, run, Kind.ACTION_STARTED, [row.id])
+    tell(connection, at, run, Kind.ACTION_STARTED, [row.id])
     return replace(_action(row), state=ActionState.STARTED, attempts=row.attempts + 1, at=at, begun_at=at)
 
 
-_NEED_PERSON = tuple(target.value for target in TargetKind if target.needs_person)
+NEED_PERSON = tuple(target.value for target in TargetKind if target.needs_person)
 
 
 def _ready(now: float, *, only_due: bool = False) -> ColumnElement[bool]:
@@ -145,7 +142,7 @@ def _ready(now: float, *, only_due: bool = False) -> ColumnElement[bool]:
     )
     away = plans.c.state.in_((PlanState.DONE.value, PlanState.GONE.value))
     found = and_(
-        _a.state.in_(_STARTABLE),
+        _a.state.in_(STARTABLE),
         _a.sha256.in_(condemned),
         exists(of_it.where(away)),
         ~exists(of_it.where(plans.c.open)),
@@ -162,7 +159,7 @@ def close(connection: Connection, at: float, run: int, action: AppAction, state:
     mine = and_(_a.id == action.id, _a.state == ActionState.STARTED.value, _a.run_id == run)
     if not connection.execute(update(app_actions).where(mine).values(values).returning(_a.id)).first():
         raise ValueError(f"action {action.id} was not started by run {run}")
-    _tell(connection, at, run, Kind.ACTION_CLOSED, [action.id])
+    tell(connection, at, run, Kind.ACTION_CLOSED, [action.id])
 
 
 def take_back(connection: Connection, at: float, run: int, store: str) -> int:
@@ -171,7 +168,7 @@ def take_back(connection: Connection, at: float, run: int, store: str) -> int:
     started = and_(here, _a.open, _a.state == ActionState.STARTED.value)
     again = {"state": ActionState.PLANNED.value, "detail": "cut off", "updated_at": at, "run_id": run}
     ids = list(connection.execute(update(app_actions).where(started).values(again).returning(_a.id)).scalars())
-    _tell(connection, at, run, Kind.ACTION_WAITING, sorted(ids))
+    tell(connection, at, run, Kind.ACTION_WAITING, sorted(ids))
     condemned = select(_c.sha256).where(_c.verdict == Verdict.BLOCK.value, NOT_CLEAR)
     close_waiting(connection, at, run, and_(here, _a.sha256.not_in(condemned)), ActionState.SUPERSEDED)
     return len(ids)
@@ -184,7 +181,7 @@ def close_waiting(
     values = {"state": state.value, "open": False, "updated_at": at, "run_id": run}
     waiting = update(app_actions).where(_a.open, _a.state.in_(_WAITING), where).values(values)
     ids = list(connection.execute(waiting.returning(_a.id)).scalars())
-    _tell(connection, at, run, Kind.ACTION_CLOSED, sorted(ids))
+    tell(connection, at, run, Kind.ACTION_CLOSED, sorted(ids))
     return len(ids)
 
 
@@ -195,60 +192,9 @@ def dismiss(connection: Connection, at: float, run: int | None, sha256: bytes) -
     close_waiting(connection, at, run, _a.sha256 == sha256, ActionState.DISMISSED)
 
 
-def confirm(connection: Connection, at: float, sha256: bytes, reason: str, by: str) -> list[AppAction]:
-    """See `Confirming.confirm`."""
-    standing = _confirmable(connection, sha256)
-    values = {"at": at, "by": printable(by), "reason": printable(reason), "undone_at": None}
-    own = confirmations.c.sha256 == sha256
-    if not connection.execute(update(confirmations).where(own).values(values).returning(confirmations.c.id)).first():
-        connection.execute(insert(confirmations), values | {"sha256": sha256})
-    append(connection, at, [Event(Kind.CONFIRMED, {"by": values["by"], "reason": values["reason"]}, sha256)])
-    if standing["verdict"] == Verdict.REVIEW.value:
-        verdicts.condemn(connection, at, sha256, standing)
-        uploads.judged(connection, at, [sha256])
-    waits = and_(_a.sha256 == sha256, _a.state == ActionState.UNCONFIRMED.value)
-    free = {"state": ActionState.PLANNED.value, "updated_at": at, "run_id": None}
-    ids = sorted(connection.execute(update(app_actions).where(waits).values(free).returning(_a.id)).scalars())
-    _tell(connection, at, None, Kind.ACTION_WAITING, ids)
-    return _read(connection, and_(_a.sha256 == sha256, _a.state.in_(_STARTABLE)))
-
-
-def _confirmable(connection: Connection, sha256: bytes) -> RowMapping:
-    """Return how a content stands, of which a person says that it is what a rule said."""
-    thing, standing = f"content {sha256.hex()}", verdicts.content_row(connection, sha256)
-    if standing is None:
-        raise LedgerUsageError(thing, "is not in the ledger", f"see {hint('list')} for what is")
-    if standing["dismissed_at"] is not None:
-        raise LedgerUsageError(thing, "was dismissed", f"{hint('dismiss --undo {}', sha256.hex())} takes that back")
-    if standing["verdict"] == Verdict.CLEAR.value:
-        cause = "is not condemned, nor sent to review"
-        raise LedgerUsageError(thing, cause, "only what a rule found can be confirmed")
-    return standing
-
-
-def unconfirm(connection: Connection, at: float, sha256: bytes, reason: str, by: str) -> bool:
-    """See `Confirming.unconfirm`."""
-    own = and_(confirmations.c.sha256 == sha256, confirmations.c.undone_at.is_(None))
-    undone = update(confirmations).where(own).values(undone_at=at).returning(confirmations.c.id)
-    if connection.execute(undone).first() is None:
-        return False
-    append(connection, at, [Event(Kind.UNCONFIRMED, {"by": printable(by), "reason": printable(reason)}, sha256)])
-    standing = verdicts.content_row(connection, sha256)
-    if standing is not None and standing["policy"] == PERSONS_WORD:
-        verdicts.uncondemn(connection, at, sha256, standing)
-        close_plans(connection, at, None, plans.c.content_id == standing["id"], PlanState.SUPERSEDED)
-        close_waiting(connection, at, None, _a.sha256 == sha256, ActionState.SUPERSEDED)
-        return True
-    waits = and_(_a.sha256 == sha256, _a.state.in_(_STARTABLE), _a.target.in_(_NEED_PERSON))
-    again = {"state": ActionState.UNCONFIRMED.value, "updated_at": at, "run_id": None}
-    ids = sorted(connection.execute(update(app_actions).where(waits).values(again).returning(_a.id)).scalars())
-    _tell(connection, at, None, Kind.ACTION_WAITING, ids)
-    return True
-
-
 def of_content(connection: Connection, sha256: bytes) -> list[AppAction]:
     """Return the actions for a content, oldest first."""
-    return _read(connection, _a.sha256 == sha256)
+    return read(connection, _a.sha256 == sha256)
 
 
 def confirmation(connection: Connection, sha256: bytes) -> Confirmation | None:
@@ -292,7 +238,7 @@ def set_breaker(connection: Connection, at: float, run: int, store: str, why: st
     append(connection, at, [Event(kind, {"run": run, "store": store, "why": why})])
 
 
-def _tell(connection: Connection, at: float, run: int | None, kind: Kind, ids: Sequence[int]) -> None:
+def tell(connection: Connection, at: float, run: int | None, kind: Kind, ids: Sequence[int]) -> None:
     """Append an event for each of these rows as they are now, and point them to it."""
     for part in codec.chunks(ids):
         rows = connection.execute(select(app_actions).where(_a.id.in_(part)).order_by(_a.id)).mappings().all()
@@ -309,7 +255,7 @@ def _tell(connection: Connection, at: float, run: int | None, kind: Kind, ids: S
             connection.execute(update(app_actions).where(_a.id == row["id"]).values(event_seq=seq))
 
 
-def _read(connection: Connection, where: ColumnElement[bool]) -> list[AppAction]:
+def read(connection: Connection, where: ColumnElement[bool]) -> list[AppAction]:
     return [_action(row) for row in connection.execute(_ROWS.where(where).order_by(_a.id))]
 
 
@@ -329,7 +275,7 @@ class ActionSide:
     def due_actions(self, store: str, *, only_due: bool = False) -> list[AppAction]:
         """Return what may be started for contents of a store, oldest first."""
         with self.database.read() as connection:
-            return _read(connection, and_(stores.c.url == store, _a.open, _ready(self.clock.now(), only_due=only_due)))
+            return read(connection, and_(stores.c.url == store, _a.open, _ready(self.clock.now(), only_due=only_due)))
 
     def start_action(self, run: int, action: AppAction, most: int | None, since: float) -> AppAction | None:
         """Commit that this run is about to do it; None where it may not be done."""
@@ -378,13 +324,3 @@ class ActionSide:
         """Return a person's word that a content is what it was condemned for, where it stands."""
         with self.database.read() as connection:
             return confirmation(connection, sha256)
-
-    def confirm(self, sha256: bytes, reason: str, by: str) -> list[AppAction]:
-        """Record a person's word that this content is what it was condemned for; return what may be done by it now."""
-        with self.database.write() as connection:
-            return confirm(connection, self.clock.now(), sha256, reason, by)
-
-    def unconfirm(self, sha256: bytes, reason: str, by: str) -> bool:
-        """Take a person's word back; return whether there was one."""
-        with self.database.write() as connection:
-            return unconfirm(connection, self.clock.now(), sha256, reason, by)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fedi_safety.ledger.followup.app_actions import ActionSide
+from fedi_safety.ledger.followup.confirming import ConfirmingSide
 from fedi_safety.ledger.followup.evidence import EvidenceSide
 from fedi_safety.ledger.followup.history import HistorySide
 from fedi_safety.ledger.followup.review import ReviewSide
@@ -11,5 +12,5 @@ from fedi_safety.ledger.followup.traces import TraceSide
 from fedi_safety.ledger.followup.views import ViewSide
 
 
-class FollowUp(TraceSide, ActionSide, HistorySide, SealSide, EvidenceSide, ReviewSide, ViewSide):
+class FollowUp(TraceSide, ActionSide, ConfirmingSide, HistorySide, SealSide, EvidenceSide, ReviewSide, ViewSide):
     """Whose a content is, what people decide, what is done through the app, what is kept, told and happened."""
