@@ -229,7 +229,7 @@ class Fuzzing:
             failures.append(f"memory grew: {first.text}, then {last.text}")
         if last.descriptors > first.descriptors + 2 * self._jobs or after.descriptors > before.descriptors:
             failures.append(f"descriptors grew: {before.text}, {first.text}, {last.text}, {after.text}")
-        if last.children > self._jobs or after.children > before.children:
+        if last.children > before.children + self._jobs or after.children > before.children:
             failures.append(f"children left: {before.text}, {last.text}, {after.text}")
 
 

@@ -29,7 +29,7 @@ CHANGES = sorted(
 def opened(page: Any, root: str, place: str) -> int:
     """Open a page; return its status. A file is none, and comes as it is."""
     address = root.removesuffix("/review") + place
-    if "export" in place:
+    if "export" in place or "policy/file" in place:
         return int(page.request.get(address).status)
     answer = page.goto(address)
     assert answer is not None
@@ -43,7 +43,8 @@ def sent(page: Any, root: str, found: Found, rule: Rule) -> int:
         form = page.locator(f'form[action="{known.action}"]')
         if form.count():
             for field in form.first.locator("input[required]").all():
-                field.fill(PASSWORD if field.get_attribute("type") == "password" else "a reason")
+                if not field.input_value():
+                    field.fill(PASSWORD if field.get_attribute("type") == "password" else "a reason")
             with page.expect_navigation() as navigation:
                 form.first.locator("button").first.click()
             return int(navigation.value.status)
@@ -59,21 +60,22 @@ def test_each_role_gets_from_each_page_and_form_what_the_table_says(tmp_path: Pa
         every, own = crawl(here.signed_in("all")), crawl(here.signed_in("one"))
         with served(here) as root, chromium() as browser:
             one = Watched(browser, here, "one", java_script_enabled=script)
-            for rule, place in every.every():
+            for rule, place in every.every(3):
                 status = opened(one.page, root, place)
                 assert (status == 403) is (rule.right not in rights), (place, status)
                 assert status in (200, 403), place
             token = one.page.locator('input[name="token"]').first.get_attribute("value")
             for rule in CHANGES:
                 if rule.right in rights:
-                    assert sent(one.page, root, own, rule) == 200, rule.path
+                    gone = rule.path == "/look"  # a drawn content lies in no store, and cannot be shown
+                    assert sent(one.page, root, own, rule) == (410 if gone else 200), rule.path
                     continue
                 assert rule not in own.forms, "a form that this role may not send"
                 headers, form = {"Origin": root.removesuffix("/review")}, {"token": token or ""}
                 answer = one.page.request.post(f"{root}{rule.path}", form=form, headers=headers)
                 assert answer.status == 403, rule.path
                 assert "Your roles do not allow it." in answer.text()
-            assert [said for said in one.complaints if "403" not in said] == []
+            assert [said for said in one.complaints if "403" not in said and "410" not in said] == []
             asked = {"image"} if Right.LOOK in rights else set()  # by a looker, who was asked first
             assert one.kinds - asked == CONFINED[0 if script else 1]
 

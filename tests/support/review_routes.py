@@ -24,7 +24,7 @@ BY_HAND = {"/login": "login", "/enter": "enter?key=none", "/prove": "prove"}
 NO_PAGES = frozenset({"/shown/{word}", "/picture/{word}"})
 """Routes to which no link may lead, for what they give is no page and is given once."""
 _MOST = 3  # addresses of one route with the same names in the query, of which there may be as many as contents
-_MOST_PAGES = 300
+_MOST_OF_ROUTE = 16  # names in a query come together in many ways
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +90,10 @@ class Found:
     places: dict[Rule, list[str]] = field(default_factory=dict)
     forms: dict[Rule, list[Form]] = field(default_factory=dict)
 
-    def every(self) -> Iterator[tuple[Rule, str]]:
-        """Yield each address with its route."""
+    def every(self, most: int | None = None) -> Iterator[tuple[Rule, str]]:
+        """Yield each address with its route; no more than `most` of one route."""
         for rule, places in self.places.items():
-            for place in places:
+            for place in places[:most]:
                 yield rule, place
 
 
@@ -116,14 +116,12 @@ def crawl(browser: Any) -> Found:
     shapes: Counter[tuple[Rule, frozenset[str]]] = Counter()
     waiting = [f"{PLACE}/", *(f"{PLACE}/{place}" for place in BY_HAND.values())]
     met = set(waiting)
-    asked = 0
-    while waiting and asked < _MOST_PAGES:
+    while waiting:
         address = waiting.pop(0)
         rule = rule_of(address)
-        if rule is None or shapes[_shape(rule, address)] >= _MOST:
+        if rule is None or shapes[_shape(rule, address)] >= _MOST or len(found.places.get(rule, ())) >= _MOST_OF_ROUTE:
             continue
         shapes[_shape(rule, address)] += 1
-        asked += 1
         answer = browser.get(address)
         assert answer.status_code < 400, (address, answer.status_code)
         found.places.setdefault(rule, []).append(address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -42,7 +43,9 @@ def opened(settings: Settings, people: People) -> Iterator[Pages]:
 
 def routes(pages: Pages) -> list[BaseRoute]:
     """Return the pages as what another application serves under their place."""
-    return [Mount(PLACE, app=create_app(pages)), Route(PLACE, _with_slash, methods=["GET"])]
+    place = Mount(PLACE, app=create_app(pages))
+    place.path_regex = re.compile(place.path_regex.pattern, re.DOTALL)  # else an address with a line break is nobody's
+    return [place, Route(PLACE, _with_slash, methods=["GET"])]
 
 
 async def _with_slash(request: Request) -> Response:
