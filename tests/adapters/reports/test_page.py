@@ -337,8 +337,8 @@ def _sources(page: str) -> list[list[str]]:
     (section,) = [one for one in _tree(page).iter("section") if one.findtext("h2") == "Where it came from"]
     return [
         ["".join(cell.itertext()) for cell in row.iter("td")]
-        for row in section.iter("tr")
-        if row.find("td") is not None
+        for body in section.iter("tbody")
+        for row in body.iter("tr")
     ]
 
 
