@@ -45,8 +45,9 @@ def large_ledger(work: Path, contents: int) -> Path:
                 fill(drawn)
             with closing(sqlite3.connect(folder / "ledger.db", isolation_level=None)) as connection:
                 _multiply(connection, contents)
-            with closing(open_ledger(folder / "ledger.db", clock=SystemClock())) as ledger:
-                ledger.recount()  # the rows came by SQL, past the counters
+            ledger = open_ledger(folder / "ledger.db", clock=SystemClock())
+            ledger.recount()  # the rows came by SQL, past the counters
+            ledger.dispose()
             (folder / "ledger.db").replace(place)
     return place
 

@@ -10,7 +10,6 @@ import typer
 
 from fedi_safety.cli.shell import write_json
 from fedi_safety.core.errors import UsageError, printable
-from fedi_safety.core.sealing.copies import versions_in
 from fedi_safety.core.wording.hints import hint
 
 if TYPE_CHECKING:
@@ -97,13 +96,15 @@ def as_json(seal: Seal) -> dict[str, object]:
 
 def _end(seal: Seal) -> str:
     """Return what is said of a copy's end; before it the same place has which versions are in it."""
+    from fedi_safety.core.sealing.copies import versions_in
+
     return "" if versions_in(seal.detail) else seal.detail
 
 
 def line(seal: Seal) -> str:
     """Return a copy in one line: where, until when, held or filed, or what became of it."""
     from fedi_safety.cli.text.lookup import iso_time
-    from fedi_safety.core.sealing.copies import SealState
+    from fedi_safety.core.sealing.copies import SealState, versions_in
 
     parts = [f"sealed copy {seal.name} in {seal.vault}"]
     if seal.state is SealState.SEALED:
