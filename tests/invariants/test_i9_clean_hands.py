@@ -40,7 +40,7 @@ DRAWN = {  # by code, of words and lines; what each may be made of
     "docs/report.svg": SHAPES | PAGE | {"foreignObject"},
 }
 PAGES = {"docs/review-object.webp", "docs/review-phone.webp", "docs/review-queue.webp"}
-"""Review pages as a browser shows them, made by support/review_pictures.py: words and bars, of a ledger of stand-ins."""
+"""Review pages as a browser shows them, by support/review_pictures.py: words and bars of stand-ins."""
 
 
 def is_media(data: bytes) -> bool:
