@@ -52,7 +52,7 @@ from fedi_safety.ledger.schema import (
     traces,
 )
 
-_MOST_ROWS = 2_000  # that one page of a queue reads
+_MOST_ROWS = 1_000  # that one page of a queue reads
 _MOST_EVENTS = 20_000
 
 _c, _o, _p, _d, _s = contents.c, objects.c, plans.c, review_decisions.c, review_sessions.c

@@ -23,7 +23,7 @@ from fedi_safety.review.previewing import Count
 from fedi_safety.review.rules import Right, Rule
 from fedi_safety.review.visit import Refused, Visit
 
-_WAIT_S = 1.0  # that a page without a script waits for what it asked for by its button
+_WAIT_S = 0.05  # that a page without a script waits for what it asked for by its button
 _STEP = 0.01
 
 
