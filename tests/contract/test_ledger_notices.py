@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Connection
 
 from fedi_safety.core.enums import ActKind
+from fedi_safety.core.ledger.matches import ListHits
 from fedi_safety.core.ledger.notices import KEPT_S, Channel, Notice, NoticeState, Sent
 from fedi_safety.core.notices.transitions import Condition, Transition
 from fedi_safety.ledger.ledger import SqlLedger
@@ -44,6 +45,16 @@ def test_a_notice_is_written_with_what_it_tells_and_for_each_who_wants_it(opener
     trip(ledger)
     trip(ledger, None)
     assert told(ledger) == ["breaker_tripped", "breaker_reset"]
+    assert told(ledger, B.name) == []
+    assert ledger.verify().problem is None
+
+
+def test_a_list_that_turns_to_review_is_told_with_its_name_and_counts(opener: Opener) -> None:
+    ledger = opener(channels=(A, B))
+    ledger.turn_list(ledger.begin_run("hashes", "", {"list": "theirs"}), "theirs", ListHits(8, 0, 3))
+    notice = take(ledger)
+    assert (notice.transition, notice.about) == (Transition.LIST_TURNED, "theirs")
+    assert notice.detail == "3 of its 8 hits were dismissed"
     assert told(ledger, B.name) == []
     assert ledger.verify().problem is None
 

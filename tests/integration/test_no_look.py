@@ -87,7 +87,7 @@ def test_no_look(tmp_path: Path) -> None:
             tab.sign_in(root)
             for place in ("queue/review", f"object/{sha256.hex()}", "decisions", "views", f"look/{sha256.hex()}"):
                 page.goto(f"{root}/{place}")
-                for key in "jkcdrhu":
+                for key in "jkcdrhut":
                     page.keyboard.press(key)
             assert tab.pictures == [], "no key and no page has a picture"
             tab.ask(root, sha256)

@@ -26,7 +26,9 @@ def echo() -> Iterator[EchoServer]:
 def served(tmp_path_factory: pytest.TempPathFactory, echo: EchoServer) -> Iterator[Gate]:
     kinds = ("mastodon", "misskey", "pixelfed", "any")
     upstream = {kind: {"url": echo.url, "kind": kind} for kind in kinds}
-    with gate(tmp_path_factory.mktemp("proxy"), upstream=upstream, unjudged={"decoder_failed": "refuse"}) as running:
+    with gate(
+        tmp_path_factory.mktemp("proxy"), upstream=upstream, apart=True, unjudged={"decoder_failed": "refuse"}
+    ) as running:
         yield running
 
 

@@ -131,7 +131,7 @@ def answer(came: Came) -> bytes:
 
 
 class Client:
-    """A connection that is kept, as a web server keeps it."""
+    """A connection that is kept as a web server keeps it: until an answer says that it ends."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -145,6 +145,13 @@ class Client:
 
     def send(self, drawn: Drawn) -> tuple[bytes, bytes]:
         """Send it, and return the head and the body of the answer."""
+        head, body = self._sent(drawn)
+        if b"connection: close" in head.lower():
+            self.close()
+            self._socket = None
+        return head, body
+
+    def _sent(self, drawn: Drawn) -> tuple[bytes, bytes]:
         if self._socket is None:
             self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=120)
             self._stream = self._socket.makefile("rb")
@@ -153,7 +160,7 @@ class Client:
             self._socket.sendall(piece)
         head = b"HTTP/1.1 100"
         while head.startswith(b"HTTP/1.1 100"):
-            head = b"".join(iter(stream.readline, b"\r\n"))
+            head = b"".join(iter(stream.readline, b"\r\n")) if stream.peek(1) else b"nothing"
         lower = head.lower()
         if drawn.line.startswith(b"HEAD"):
             return head, b""
@@ -194,7 +201,7 @@ def echo() -> Iterator[EchoServer]:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, echo: EchoServer) -> Iterator[Gate]:
     upstream = {"m": {"url": echo.url, "kind": "mastodon"}}
-    with gate(tmp_path_factory.mktemp("exact"), upstream=upstream, deadline_s=120, body_s=60) as running:
+    with gate(tmp_path_factory.mktemp("exact"), upstream=upstream, apart=True, deadline_s=120, body_s=60) as running:
         yield running
 
 
@@ -234,7 +241,7 @@ def test_a_hundred_large_uploads_stay_within_the_gates_memory(tmp_path: Path, ec
     drawn = Drawn(b"POST /api/v1/media HTTP/1.1", headers, pieces, False)
     upstream = {"m": {"url": echo.url, "kind": "mastodon", "body_s": 600}}
     most, over = [0], threading.Event()
-    with gate(tmp_path, upstream=upstream, deadline_s=600, body_s=360, held_bytes=budget * 4 // 3,
+    with gate(tmp_path, upstream=upstream, apart=True, deadline_s=600, body_s=360, held_bytes=budget * 4 // 3,
               max_bytes=budget // 2) as running:  # fmt: skip
 
         def watch() -> None:

@@ -160,6 +160,7 @@ def gate(
     load_error: BaseException | None = None,
     busy_timeout_s: float = 0.5,
     extra_routes: Sequence[BaseRoute] = (),
+    apart: bool = False,
     **settings: Any,
 ) -> Iterator[Gate]:
     """Run a gate with these settings until the block ends; keys without a dot are of the section `gate`."""
@@ -190,7 +191,7 @@ def gate(
             box["loop"] = asyncio.get_running_loop()
             box["serving"] = serving = Serving(
                 configured, ledger, chosen, listener, reload=lambda: chosen, load=load, sniff=sniff_fakes,
-                extra_routes=extra_routes, upstream_listeners=others,
+                extra_routes=extra_routes, upstream_listeners=others, apart=apart,
             )  # fmt: skip
             started.set()
             await serving.run()

@@ -128,7 +128,7 @@ def run_serve(sh: Shell) -> int:
             }
             serving = Serving(
                 settings, records, policy, listener, reload=lambda: load_policy(settings.policy),
-                upstream_listeners=upstreams, extra_routes=further,
+                upstream_listeners=upstreams, apart=True, extra_routes=further,
                 ended=partial(apply_ended, settings, records),
             )  # fmt: skip
             for line in _beginning(gate, listener, upstreams, policy.name, records.name):

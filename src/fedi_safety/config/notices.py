@@ -71,6 +71,7 @@ class Hooks(Section):
     on_chain_broken: Command = ()
     on_hold_ending: Command = ()
     on_action_failed: Command = ()
+    on_list_turned: Command = ()
     limit_s: float = Field(30.0, gt=0, le=60, description="The longest that one of them may run, in seconds.")
 
     @field_validator("*")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -183,7 +182,7 @@ class Answering:
             by=answer.by,
             bytes=taken.body.size,
             sha256=answer.sha256.hex(),
-            seconds=since(taken.started),
+            seconds=logs.since(taken.started),
             detail=answer.detail or None,
         )
 
@@ -191,16 +190,6 @@ class Answering:
 def may_be_judged(answer: Answer) -> bool:
     """Whether an upload without a verdict was not found wanting itself: it lacked a judge, or time."""
     return answer.reason is not None and (answer.reason.passing or answer.reason is Unjudged.DEADLINE)
-
-
-def new_id() -> str:
-    """Return a request's id: 32 hex digits that sort by time."""
-    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
-
-
-def since(started: float) -> float:
-    """Return the seconds since a time of `time.monotonic()`, as the log has them."""
-    return round(time.monotonic() - started, 3)
 
 
 def _note(

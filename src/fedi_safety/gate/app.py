@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from fedi_safety.gate import responses
 from fedi_safety.gate.admission import Admission, Caller, block, recognise
-from fedi_safety.gate.answering import BODY_SHARE, Answering, Taken, new_id, since
+from fedi_safety.gate.answering import BODY_SHARE, Answering, Taken
 from fedi_safety.gate.body import Body
 from fedi_safety.gate.body import read as read_body
 from fedi_safety.gate.memory import Holding
@@ -85,7 +85,7 @@ class _Api:
         """Judge one upload."""
         parts, gate = self._parts, self._parts.gate
         started, at = time.monotonic(), time.time()
-        upload_id = request.scope["upload"] = new_id()
+        upload_id = request.scope["upload"] = logs.new_id()
         holding: Holding | None = None
         try:
             try:
@@ -102,7 +102,7 @@ class _Api:
             )
             answers = await self._answering.answers(request, [upload])
             if answers is None:
-                logs.note("gone", id=upload_id, sender=caller.name, bytes=body.size, seconds=since(started))
+                logs.note("gone", id=upload_id, sender=caller.name, bytes=body.size, seconds=logs.since(started))
                 return Response(status_code=400)  # nobody reads it
             (answer,) = answers
             response = responses.response_for(answer, gate.unjudged)
@@ -167,7 +167,7 @@ class _Api:
         """Tell an error of the caller's, or of the moment."""
         assert isinstance(error, Refusal)
         self._parts.metrics.refusals.labels(error.code).inc()
-        upload_id = request.scope.get("upload") or new_id()
+        upload_id = request.scope.get("upload") or logs.new_id()
         peer = None if request.client is None else request.client.host
         if "caller" in request.scope and error.code != "rate_limited":
             logs.note("error", level=logging.WARNING, id=upload_id, peer=peer, code=error.code, detail=error.why)

@@ -14,8 +14,9 @@ import resource
 import socket
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import uvicorn
@@ -102,10 +103,11 @@ class Edge:
 _OF_PROXIES = frozenset(name.encode() for name in (FORWARDED_FOR, *PROXY_SIGNS))
 
 
-class _Protocol(HttpToolsProtocol):
-    """One connection."""
+class GateProtocol(HttpToolsProtocol):
+    """One connection. What another process has read of it already is its `first`; such a one has a single request."""
 
     edge: Edge
+    first = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._head_timer: asyncio.TimerHandle | None = None
@@ -129,6 +131,8 @@ class _Protocol(HttpToolsProtocol):
             self._turn_away(503, "too_many_connections", full, linger=True)
         if not self.lingers:
             self._await_head()
+        if self.first:
+            self.data_received(self.first)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
@@ -184,9 +188,13 @@ class _Protocol(HttpToolsProtocol):
         handed_on = self.server is not None and self.server[1] in self.edge.handed_on
         if handed_on:
             self.scope["state"][RAW_HEAD] = self.url, self._raw_headers
+        self._look_at_head()
         super().on_headers_complete()
-        if handed_on:
-            self.cycle.default_headers = []  # the answer has a date of its own
+        if handed_on:  # the answer has a date of its own
+            self.cycle.default_headers = [(b"connection", b"close")] if self.first else []
+
+    def _look_at_head(self) -> None:
+        """Do nothing more than what is done about every request."""
 
     def on_chunk_header(self) -> None:
         """Note that the size of a chunk was read; httptools calls it."""
@@ -262,10 +270,34 @@ class Server(uvicorn.Server):
         """Leave the signals alone."""
         yield
 
+    def _protocol(self, first: bytes = b"") -> GateProtocol:
+        made = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        assert isinstance(made, GateProtocol)
+        made.first = first
+        return made
 
-def make_server(app: Any, edge: Edge) -> Server:
-    """Return a server for `app`; `serve(sockets=...)` runs it."""
-    protocol = type("GateProtocol", (_Protocol,), {"edge": edge})
+    async def adopt(self, accepted: socket.socket, first: bytes) -> None:
+        """Serve one request of a connection that another process accepted, and read so much of."""
+        accepted.setblocking(False)
+        try:
+            while not self.started:
+                await asyncio.sleep(0.01)
+            await asyncio.get_running_loop().connect_accepted_socket(partial(self._protocol, first), accepted)
+        except OSError:  # its client is gone
+            accepted.close()
+
+    async def listen(self, sockets: Iterable[socket.socket]) -> None:
+        """Serve these as well from now on."""
+        for listener in sockets:
+            server = await asyncio.get_running_loop().create_server(self._protocol, sock=listener, backlog=_BACKLOG)
+            self.servers.append(server)
+
+
+def make_server(app: Any, edge: Edge, kind: type[GateProtocol] = GateProtocol, **named: Any) -> Server:
+    """Return a server for `app`; `serve(sockets=...)` runs it. `named` are what that kind of connections has."""
+    protocol = type(kind.__name__, (kind,), {"edge": edge, **named})
     config = uvicorn.Config(
         app,
         http=cast("Any", protocol),

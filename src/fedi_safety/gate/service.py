@@ -50,6 +50,7 @@ from fedi_safety.gate.list_gauges import ListGauges
 from fedi_safety.gate.memory import Memory
 from fedi_safety.gate.notice_gauges import NoticeGauges
 from fedi_safety.gate.parts import Parts
+from fedi_safety.gate.proxy.handover import AVAILABLE, PassingProcess
 from fedi_safety.gate.proxy.server import UpstreamProxy
 from fedi_safety.gate.proxy.upstreams import Ports
 from fedi_safety.gate.proxy.upstreams import check as check_upstreams
@@ -99,6 +100,7 @@ class Serving:
         extra_routes: Sequence[BaseRoute] = (),
         upstream_listeners: Mapping[str, socket.socket] | None = None,
         ended: Callable[[], object] = lambda: None,
+        apart: bool = False,
     ) -> None:
         """Take over the ledger's use and the listening socket; `load` and `sniff` replace the engine's in tests.
 
@@ -106,7 +108,8 @@ class Serving:
 
         `extra_routes` are other rooms', served beside the gate's own: usually a `Mount`, whose middleware (sessions,
         headers) and error pages are its own and touch no upload. The gate does not ask who calls them.
-        `upstream_listeners` are the sockets of the servers behind it, by their names in `gate.upstream`.
+        `upstream_listeners` are the sockets of the servers behind it, by their names in `gate.upstream`; `apart`: what
+        has no file is answered there by a process of its own, where that can be had.
         """
         self._settings = settings
         self._ledger = ledger
@@ -119,6 +122,8 @@ class Serving:
         self._notifier = Notifier()
         self._extra_routes = tuple(extra_routes)
         self._upstream_listeners = dict(upstream_listeners or {})
+        self._apart = apart and bool(upstream_listeners) and AVAILABLE
+        self.passing: PassingProcess | None = None
         self._ended = ended
         self._tally = Tally()
         self._own_decoder: SandboxDecoder | None = None
@@ -284,9 +289,13 @@ class Serving:
         sys.setswitchinterval(_SWITCH_S)
         self.writer.start()
         with self._signals():
-            serving = asyncio.ensure_future(
-                self._server.serve(sockets=[self._listener, *self._upstream_listeners.values()])
-            )
+            upstreams = list(self._upstream_listeners.values())
+            own = [self._listener] if self._apart else [self._listener, *upstreams]
+            serving = asyncio.ensure_future(self._server.serve(sockets=own))
+            if self._apart:
+                self.passing = PassingProcess(
+                    self._settings.gate, self._upstream_listeners, self._metrics, self._server.adopt, self._together
+                )
             await self._judge.start()
             self._backlog.start()
             watching = asyncio.ensure_future(self._watch())
@@ -325,6 +334,13 @@ class Serving:
             gc.unfreeze()
             stopped.cancel()
 
+    def _together(self) -> None:
+        """Answer here what the process for requests without a file answered, which has ended."""
+        log.error("the process that answers requests without a file has ended; they are answered by the gate's own, "
+                  "more slowly, until it is started anew")  # fmt: skip
+        self.passing = None
+        self._listening = asyncio.ensure_future(self._server.listen(self._upstream_listeners.values()))
+
     def stop(self) -> None:
         """Stop in order. A second call does not wait for uploads in hand."""
         if self._stop.is_set():
@@ -339,7 +355,8 @@ class Serving:
         self._server.should_exit = True
         # The server waits for its answers, which wait for the judges, whose engine the backlog may be using.
         await self._backlog.stop()
-        await asyncio.gather(serving, self._judge.stop(), return_exceptions=True)
+        ending = [] if self.passing is None else [self.passing.end()]
+        await asyncio.gather(serving, self._judge.stop(), *ending, return_exceptions=True)
         await asyncio.gather(*(proxy.close() for proxy in self._proxies.values()), return_exceptions=True)
 
     def _close(self, run: int, status: str) -> None:

@@ -19,7 +19,6 @@ from starlette.routing import BaseRoute, Route
 
 from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.gate.admission import Caller, block, recognise
-from fedi_safety.gate.answering import new_id
 from fedi_safety.gate.app import presented
 from fedi_safety.gate.responses import Refusal
 from fedi_safety.judging import logs
@@ -90,7 +89,7 @@ class SharedList:
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
         file = await self._read(self._opened)
-        logs.note("shared", id=new_id(), sender=name, code="snapshot")
+        logs.note("shared", id=logs.new_id(), sender=name, code="snapshot")
         if _packs(request):
             return StreamingResponse(_pieces(file), headers=headers | {"Content-Encoding": "gzip"},
                                      media_type="text/plain; charset=us-ascii")  # fmt: skip
@@ -120,7 +119,7 @@ class SharedList:
             return gzip.compress(body, 6, mtime=0) if packs else body
 
         body = await self._read(made)
-        logs.note("shared", id=new_id(), sender=name, code=what, bytes=len(body))
+        logs.note("shared", id=logs.new_id(), sender=name, code=what, bytes=len(body))
         packed = {"Content-Encoding": "gzip"} if packs else {}
         return Response(body, headers=headers | packed, media_type="text/plain; charset=us-ascii")
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
+import secrets
+import time
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +24,16 @@ def named(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{place}"
+
+
+def new_id() -> str:
+    """Return a request's id: 32 hex digits that sort by time."""
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+def since(started: float) -> float:
+    """Return the seconds since a time of `time.monotonic()`, as the log has them."""
+    return round(time.monotonic() - started, 3)
 
 
 def note(message: str, *, level: int = logging.INFO, **facts: Any) -> None:

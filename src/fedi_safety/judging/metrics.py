@@ -79,6 +79,18 @@ class Metrics:
             registry=r,
         )
 
+    def became(self, upstream: str, outcome: str) -> None:
+        """Count a request on its way to a server by what became of it."""
+        self.upstream_requests.labels(upstream, outcome).inc()
+
+    def answered(self, upstream: str, seconds: float) -> None:
+        """Measure how long a server took to begin its answer."""
+        self.upstream_seconds.labels(upstream).observe(seconds)
+
+    def failed(self, code: str) -> None:
+        """Count an error by its code."""
+        self.refusals.labels(code).inc()
+
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Add a figure that is read when somebody asks."""
         Gauge(f"{_PREFIX}_{name}", text, registry=self.registry).set_function(read)

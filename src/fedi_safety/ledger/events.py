@@ -59,6 +59,7 @@ class Kind(StrEnum):
     REDECIDED = "redecided"
     GONE = "gone"  # how many objects a pass over all of a store did not meet any more
     IMPORTED = "imported"
+    LIST_TURNED = "list.turned"  # a list that blocked is for review from now on: too many of its hits were dismissed
 
 
 @dataclass(frozen=True, slots=True)

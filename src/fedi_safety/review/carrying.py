@@ -86,7 +86,11 @@ class Carrier:
         if kind is DecisionKind.REMOVE:
             self._remove(group)
             return
-        did = {DecisionKind.DISMISS: self._dismiss, DecisionKind.CONFIRM: self._confirm}[kind]
+        did = {
+            DecisionKind.DISMISS: self._dismiss,
+            DecisionKind.CONFIRM: self._confirm,
+            DecisionKind.TAKE_BACK: self._take_back,
+        }[kind]
         for decision in group:
             self._closing(decision, did)
         try:
@@ -113,6 +117,10 @@ class Carrier:
         planned = plan_condemned(self._settings, self._ledger, decision.sha256, decision.by)
         told = [f"confirmed; to be done by the next run: {len(allowed)}", *(one.text for one in planned)]
         return "; ".join(told)
+
+    def _take_back(self, decision: Decision) -> str:
+        taken = self._ledger.unconfirm(decision.sha256, decision.reason, decision.by)
+        return "the word is taken back" if taken else "nobody confirmed it any more"
 
     # --- removing
 

@@ -8,7 +8,6 @@ or why it found nothing. It writes nothing to the ledger, and ends with who star
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import sys
 import time
@@ -23,11 +22,11 @@ from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.core.ledger.records import BINS
 from fedi_safety.core.policy import Policy
 from fedi_safety.policies import parse_policy
+from fedi_safety.service.priority import stand_aside
 
 if TYPE_CHECKING:
     from fedi_safety.core.ledger.stored_scores import ScorePage
 
-_NICE = 5
 _TOLD_S = 0.2
 
 
@@ -105,7 +104,7 @@ def _say(said: dict[str, Any]) -> None:
 
 def main() -> int:
     """Count what standard input says."""
-    os.nice(_NICE)
+    stand_aside()
     wanted: Wanted = pickle.load(sys.stdin.buffer)  # from the process that started this one, and from nobody else
     try:
         _say({"found": count(wanted)})

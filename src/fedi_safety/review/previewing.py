@@ -23,7 +23,8 @@ from fedi_safety.review.preview_child import Wanted
 
 log = logging.getLogger(__name__)
 
-_KEPT_S = 120.0  # for how long a count stands, while scans go on
+_KEPT_S = 120.0  # for how long a count stands at least, while scans go on
+_SHARE = 20.0  # and for so many times as long as it took: a twentieth of the time is the most that counting takes
 _MOST_KEPT, _MOST_WAITING = 16, 8
 _MODULE = "fedi_safety.review.preview_child"
 _GIVEN_UP = "nobody waits for this count any more"
@@ -42,6 +43,7 @@ class Count:
     found: dict[str, Any] | None = None
     error: str = ""
     at: float = 0.0  # when it ended, in epoch seconds
+    begun: float = 0.0  # `time.monotonic()`
     ended: threading.Event = field(default_factory=threading.Event)
     until: float = 0.0
 
@@ -117,6 +119,7 @@ class Previews:
                     return
                 _, self._running = self._waiting.popitem(last=False)
                 count = self._running
+                count.begun = time.monotonic()
             try:
                 self._one(count)
             except Exception:
@@ -184,5 +187,7 @@ def _note(count: Count, said: dict[str, Any]) -> None:
 
 def _end(count: Count, now: float, *, error: str = "") -> None:
     count.error = count.error or error
-    count.at, count.until = now, time.monotonic() + _KEPT_S
+    ended = time.monotonic()
+    took = ended - count.begun if count.begun else 0.0
+    count.at, count.until = now, ended + max(_KEPT_S, _SHARE * took)
     count.ended.set()

@@ -13,6 +13,18 @@ from contextlib import suppress
 _STEPS = 5  # of niceness: where both want a processor the other thread has about three times as much of it
 
 
+def stand_aside() -> None:
+    """Let everything else go before this process, for good: it has a processor that nobody else wants.
+
+    Linux' SCHED_IDLE, and the lowest niceness elsewhere.
+    """
+    with suppress(OSError):
+        os.nice(19)
+    if sys.platform.startswith("linux"):
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
 def step_back() -> None:
     """Let other threads go before this one, and before the threads and processes that it starts, for good.
 

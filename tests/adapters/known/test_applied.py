@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,12 +25,14 @@ from fedi_safety.app.known.lists import (
     remember_dismissal,
     take_in,
 )
+from fedi_safety.cli.hashes.words import turned_line
 from fedi_safety.core.enums import ActKind, Verdict
 from fedi_safety.core.errors import KnownError, KnownUsageError
 from fedi_safety.core.known.types import BY_SUREST, DISTANCE, Effect, Entry, HashKind, KnownList
 from fedi_safety.core.ledger.matches import Rematch
 from fedi_safety.core.types import Match, Signal
 from fedi_safety.known import upkeep
+from fedi_safety.known.catalog import Catalog
 from fedi_safety.known.formats import read
 from fedi_safety.known.records import Imported
 from support.judged_before import POLICY, World, flipped, md5, pdq, sha
@@ -196,7 +201,7 @@ def test_a_no_from_before_the_first_list_is_remembered_by_it(world: World) -> No
     assert (world.verdict("cat"), world.verdict("copy"), world.planned()) == (CLEAR, CLEAR, [])
 
 
-def test_a_list_that_is_dismissed_too_often_turns_to_review_and_says_so(world: World) -> None:
+def test_a_list_that_is_dismissed_too_often_turns_to_review_and_says_so(world: World, tmp_path: Path) -> None:
     hashes = [pdq() for _ in range(8)]
     for i, each in enumerate(hashes):
         world.judged(f"picture {i}", [each])
@@ -211,6 +216,32 @@ def test_a_list_that_is_dismissed_too_often_turns_to_review_and_says_so(world: W
     assert known is not None and known.effect is Effect.REVIEW
     assert world.planned() == []
     assert world.verdict("picture 5") == (Verdict.REVIEW, True)
+    turned = world.ledger.hits_by_list()["theirs"].turned
+    assert turned is not None and (turned.contents, turned.dismissed) == (8, 3)
+    assert "turned to review by itself on " in turned_line(known, world.ledger.hits_by_list()["theirs"])
+    assert turned_line(replace(known, effect=Effect.BLOCK), world.ledger.hits_by_list()["theirs"]) == ""
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
+        rows = connection.execute("SELECT payload FROM events WHERE kind = 'list.turned'").fetchall()
+    told = [json.loads(payload) for (payload,) in rows]
+    assert [(one["list"], one["contents"], one["dismissed"]) for one in told] == [("theirs", 8, 3)]
+    assert world.ledger.verify().problem is None
+
+
+def test_a_list_that_cannot_be_turned_was_on_record_before(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = [pdq() for _ in range(3)]
+    for i, each in enumerate(hashes):
+        world.judged(f"picture {i}", [each])
+    world.take(THEIRS, *(Entry(HashKind.PDQ, each, str(i)) for i, each in enumerate(hashes)))
+    for i in range(3):
+        world.ledger.dismiss(sha(f"picture {i}"), "")
+
+    def full(*_: object) -> None:
+        raise KnownError("the lists", "the disk is full", "make room")
+
+    monkeypatch.setattr(Catalog, "describe", full)
+    with pytest.raises(KnownError):
+        remember_dismissal(world.settings, world.ledger)
+    assert world.ledger.hits_by_list()["theirs"].turned is not None
 
 
 def test_an_import_leaves_nothing_to_be_merged(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

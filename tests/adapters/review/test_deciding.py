@@ -63,6 +63,44 @@ def test_a_dismissal_is_then_what_dismiss_does_and_the_chain_says_by_whom(tmp_pa
         assert here.ledger.verify().problem is None
 
 
+def test_a_confirmation_is_taken_back_as_the_command_does_and_only_where_there_is_one(tmp_path: Path) -> None:
+    with reviewing(tmp_path, TWO) as here:
+        sha256, never = here.put("one.png", Verdict.REVIEW), here.put("two.png", Verdict.BLOCK)
+        ada, bob = here.signed_in("ada"), here.signed_in("bob")
+        assert "take_back" not in page_of(here, ada, sha256), "nobody confirmed it"
+        odd = form_of(page_of(here, ada, never), "decide") | {"decision": "take_back"}
+        assert send(ada, "decide", odd).status_code == 409
+        decide(here, ada, sha256, "confirm")
+        assert here.pages.carrier.carry_due() == 1
+        shown = here.ledger.show(sha256)
+        assert shown is not None and shown.judgements[-1].judgement.verdict is Verdict.BLOCK
+        answer = decide(here, bob, sha256, "take_back", word="", reason="not what it seems")
+        assert answer.status_code == 303
+        assert "bob decided: take the word back" in page_of(here, ada, sha256)
+        assert here.pages.carrier.carry_due() == 1
+        shown = here.ledger.show(sha256)
+        assert shown is not None and shown.confirmation is None
+        assert shown.judgements[-1].judgement.verdict is Verdict.REVIEW, "what the word alone condemned is not"
+        assert [plan["state"] for plan in shown.plans] == ["superseded"]
+        event = next(event for event in shown.events if event.kind == "unconfirmed")
+        assert (event.payload["by"], event.payload["reason"]) == ("bob", "not what it seems")
+        assert state_of(here, sha256)[0] == ("bob", "done")
+        assert here.ledger.verify().problem is None
+
+
+def test_a_word_that_is_to_be_taken_back_stands_if_that_is_undone(tmp_path: Path) -> None:
+    with reviewing(tmp_path, TWO, undo_s=600) as here:
+        sha256 = here.put("one.png", Verdict.BLOCK)
+        here.ledger.confirm(sha256, "", "bob")
+        ada = here.signed_in("ada")
+        answer = decide(here, ada, sha256, "take_back")
+        assert here.pages.carrier.carry_due() == 0
+        after = ada.get(answer.headers["location"]).text
+        assert send(ada, "undo", form_of(after, "undo")).status_code == 303
+        shown = here.ledger.show(sha256)
+        assert shown is not None and shown.confirmation is not None
+
+
 def test_a_removal_goes_through_the_act_and_its_record(tmp_path: Path) -> None:
     with reviewing(tmp_path, TWO) as here:
         sha256, other = here.put("a/one.png", Verdict.BLOCK), here.put("a/two.png", Verdict.BLOCK)

@@ -19,6 +19,7 @@ from fedi_safety.app.replay import preview_ledger
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import LedgerError
 from fedi_safety.core.known.types import Effect, Entry, HashKind, KnownList
+from fedi_safety.core.ledger.matches import TURNED
 from fedi_safety.core.ledger.review import QueueFilter, QueueKind
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.sightings import Certainty, Sighting, SightingKind, SightingWay, Subject, TraceRecord, TraceState
@@ -172,6 +173,21 @@ def test_lists_say_what_they_do_and_what_came_of_them(tmp_path: Path, monkeypatc
         assert "&lt;i&gt;friends" in page and "sha256 3" in page and "a friend" in page and "as agreed" in page
         assert "what meets it is condemned by the presets" in page
         assert "0 days ago" in page and "Too many" not in page
+
+
+def test_a_list_that_turned_to_review_by_itself_says_when_and_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDI_SAFETY_KNOWN__FOLDER", str(tmp_path / "known"))
+    with reviewing(tmp_path) as here:
+        with open_catalog(here.settings) as catalog:
+            for name, effect in (("friends", Effect.REVIEW), ("foes", Effect.BLOCK)):
+                catalog.put(KnownList(name, effect), [Entry(HashKind.SHA256, hashlib.sha256(name.encode()).digest())])
+        for name in ("friends", "foes"):  # which people set back since
+            here.ledger.begin_run("hashes", "", {"list": name, TURNED: {"contents": 8, "dismissed": 3}})
+        page = here.signed_in("viewer").get("/review/lists").text
+        assert page.count("It turned to review by itself:") == 1
+        assert "3 of its 8 hits were dismissed then." in page
 
 
 # --- the policy

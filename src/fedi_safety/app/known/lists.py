@@ -19,6 +19,7 @@ from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import FediSafetyError, KnownError, KnownUsageError, LedgerUsageError, Unscannable
 from fedi_safety.core.known.effects import LEAST_QUALITY
 from fedi_safety.core.known.types import DISTANCE, Effect, Entry, HashKind, KnownList
+from fedi_safety.core.ledger.matches import TURNED
 from fedi_safety.core.types import index_of
 from fedi_safety.core.wording.hints import hint
 from fedi_safety.policies import load_policy
@@ -398,6 +399,7 @@ def _doubted(settings: Settings, ledger: WholeLedger, catalog: Catalog) -> list[
         of_list = hits.get(known.name)
         if known.effect is not Effect.BLOCK or of_list is None or not is_doubtful(settings, of_list):
             continue
+        _turn(ledger, known.name, of_list)
         catalog.describe(replace(known, effect=Effect.REVIEW))
         text = (
             f"list {known.name}: {of_list.dismissed} of its {of_list.contents} hits were dismissed; "
@@ -406,3 +408,11 @@ def _doubted(settings: Settings, ledger: WholeLedger, catalog: Catalog) -> list[
         log.warning("%s", text)
         said.append(text)
     return said
+
+
+def _turn(ledger: WholeLedger, name: str, hits: ListHits) -> None:
+    """Write down that a list turns to review, before it does."""
+    counts = {"contents": hits.contents, "dismissed": hits.dismissed}
+    run = ledger.begin_run(_RUN, "", {"list": name, TURNED: counts})
+    ledger.turn_list(run, name, hits)
+    ledger.end_run(run, "done", counts)

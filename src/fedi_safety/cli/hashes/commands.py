@@ -148,7 +148,7 @@ def list_lists(
         return 0
     for each in found:
         entries = counts({kind.value: number for kind, number in each.entries.items()})
-        sh.say(f"{each.list.name}: {terms(each.list)}; {entries}; of {day(each.changed_s)}{_met(hits, each.list.name)}")
+        sh.say(f"{each.list.name}: {terms(each.list)}; {entries}; of {day(each.changed_s)}{_met(hits, each.list)}")
     if not found:
         sh.say(f"there is no list; {hint('hashes import FILE')} takes one in")
     return 0
@@ -191,7 +191,7 @@ def show(
         sh.say(f"of drawings or with little to see, and met by themselves alone: {each.exact_only:,}")
     if each.expired:
         sh.say(f"expired: {each.expired:,}")
-    sh.say(f"changed on {day(each.changed_s)}{_met(hits, name)}")
+    sh.say(f"changed on {day(each.changed_s)}{_met(hits, each.list)}")
     for entry in some:
         told = " ".join(filter(None, (entry.id, entry.category, entry.clip and f"of the clip {entry.clip}")))
         sh.say(f"  {entry.kind.value} {entry.hash.hex()} {told}".rstrip())
@@ -348,13 +348,14 @@ def _hits(sh: Shell) -> dict[str, ListHits]:
         records.dispose()
 
 
-def _met(hits: dict[str, Any], name: str) -> str:
-    of_list = hits.get(name)
+def _met(hits: dict[str, ListHits], known: KnownList) -> str:
+    of_list = hits.get(known.name)
     if of_list is None:
         return "; no hit"
-    from fedi_safety.cli.hashes.words import number_of
+    from fedi_safety.cli.hashes.words import number_of, turned_line
 
-    return f"; {number_of(of_list.contents, 'hit')}, {of_list.confirmed:,} confirmed, {of_list.dismissed:,} dismissed"
+    met = f"; {number_of(of_list.contents, 'hit')}, {of_list.confirmed:,} confirmed, {of_list.dismissed:,} dismissed"
+    return f"{met}; {said}" if (said := turned_line(known, of_list)) else met
 
 
 def _no_list(name: str) -> KnownUsageError:

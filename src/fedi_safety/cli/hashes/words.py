@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from fedi_safety.core.known.types import Effect
 from fedi_safety.core.wording.hints import hint
 
 if TYPE_CHECKING:
@@ -146,9 +147,19 @@ def list_json(found: ListStatistics, hits: ListHits | None) -> dict[str, Any]:
         "hits": 0 if hits is None else hits.contents,
         "confirmed": 0 if hits is None else hits.confirmed,
         "dismissed": 0 if hits is None else hits.dismissed,
+        "turned": None if hits is None or hits.turned is None else iso(hits.turned.at),
     }
 
 
 def iso(at_s: float) -> str:
     """Return a moment as programs read it, in UTC."""
     return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds")
+
+
+def turned_line(known: KnownList, hits: ListHits) -> str:
+    """Return that a list for review turned to that by itself; empty where it did not, or was set to something since."""
+    turned = hits.turned
+    if turned is None or known.effect is not Effect.REVIEW:
+        return ""
+    counts = f"{turned.dismissed:,} of its {number_of(turned.contents, 'hit')} dismissed"
+    return f"turned to review by itself on {day(turned.at)}, with {counts}"

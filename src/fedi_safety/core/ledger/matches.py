@@ -8,6 +8,9 @@ from typing import Protocol
 
 from fedi_safety.core.types import Judgement, Object, Scores
 
+TURNED = "turned"
+"""In the settings of a run: the list that they name turned to review by itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rematch:
@@ -19,12 +22,25 @@ class Rematch:
 
 
 @dataclass(frozen=True, slots=True)
+class Turned:
+    """When a list that blocked turned to review by itself (epoch seconds), and how many of its hits were dismissed."""
+
+    at: float
+    contents: int
+    dismissed: int
+
+
+@dataclass(frozen=True, slots=True)
 class ListHits:
-    """How many contents meet a list's entries, and how many of them a person confirmed, or dismissed."""
+    """How many contents meet a list's entries, and how many of them a person confirmed, or dismissed.
+
+    `turned`: the last time that it turned to review by itself. People may have set it back since.
+    """
 
     contents: int = 0
     confirmed: int = 0
     dismissed: int = 0
+    turned: Turned | None = None
 
 
 class MatchReader(Protocol):
@@ -53,6 +69,13 @@ class MatchReader(Protocol):
 
 class MatchLedger(MatchReader, Protocol):
     """What is written where the lists change. See `Ledger`."""
+
+    def turn_list(self, run: int, name: str, hits: ListHits) -> None:
+        """Record that a list turns to review by itself, because so many of its hits were dismissed.
+
+        The settings of this run name the list, and have `TURNED`.
+        """
+        ...
 
     def rematch(self, run: int, found: Sequence[Rematch]) -> None:
         """Put these scores and judgements in force, in one transaction, and close the plans of what is not condemned.

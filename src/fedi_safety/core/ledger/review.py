@@ -21,6 +21,7 @@ class DecisionKind(StrEnum):
 
     DISMISS = "dismiss"  # judged wrongly: clear everywhere, for good
     CONFIRM = "confirm"  # it is what it was condemned for
+    TAKE_BACK = "take_back"  # a person's word that it is that is taken back
     REMOVE = "remove"  # what was planned about it is to be carried out now
 
 

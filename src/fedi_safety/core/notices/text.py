@@ -48,6 +48,7 @@ _SAID: dict[Transition, tuple[str, str]] = {
     Transition.CHAIN_BROKEN: ("the ledger's chain is broken", "What the ledger says of the past was altered."),
     Transition.HOLD_ENDING: ("{} will end soon", "Soon to be destroyed, unless held: {}."),
     Transition.ACTION_FAILED: ("{} failed", "Through the server's API failed, and is tried again: {}."),
+    Transition.LIST_TURNED: ("a list of known images is for review", "It condemns nothing any more."),
 }
 _COUNTED: dict[Transition, tuple[str, str]] = {
     Transition.CONDEMNED: ("content", "contents"),
@@ -100,6 +101,8 @@ def _command(told: Told) -> str:
             return command("list {} --act done", about) if about else command("list --act done")
         case Transition.FAILING | Transition.CREDENTIALS_REFUSED:
             return command("doctor")
+        case Transition.LIST_TURNED:
+            return command("hashes show {}", about)
         case Transition.CHAIN_BROKEN:
             return command("ledger verify")
         case _:

@@ -21,6 +21,7 @@ class Transition(StrEnum):
     CHAIN_BROKEN = "chain_broken"
     HOLD_ENDING = "hold_ending"
     ACTION_FAILED = "action_failed"
+    LIST_TURNED = "list_turned"
 
     @property
     def counted(self) -> bool:

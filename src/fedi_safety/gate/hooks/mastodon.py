@@ -14,7 +14,6 @@ from starlette.routing import BaseRoute, Route
 
 from fedi_safety.clients.mastodon import MAX_BYTES, announced, signed
 from fedi_safety.core.ledger.uploads import Told, UploadNote, UploadState
-from fedi_safety.gate.answering import new_id
 from fedi_safety.gate.backlog.writer import LedgerWriter
 from fedi_safety.gate.body import read_small
 from fedi_safety.gate.fetching import FetchError, Hosts
@@ -73,7 +72,7 @@ class MastodonHook:
                 raise Refusal(503, "ledger_failing", "the ledger cannot be written; send it again")
         if notes:
             self._hurry()
-        logs.note("announced", id=new_id(), media=len(notes), left_out=len(media) - len(notes) or None)
+        logs.note("announced", id=logs.new_id(), media=len(notes), left_out=len(media) - len(notes) or None)
         return JSONResponse({"media": len(notes), "left_out": len(media) - len(notes)}, 202)
 
     def _listed(self, url: str) -> bool:

@@ -13,7 +13,6 @@ from fedi_safety.core.errors import FediSafetyError, Unscannable
 from fedi_safety.core.ports import Decoder
 from fedi_safety.core.types import Decoded
 from fedi_safety.gate.admission import Admission
-from fedi_safety.gate.answering import new_id
 from fedi_safety.gate.app import admitted
 from fedi_safety.gate.fetching import Fetcher, FetchError
 from fedi_safety.gate.responses import Refusal
@@ -61,7 +60,7 @@ class PdqHook:
             raise Refusal(503, "engine_failed", error.cause) from None
         finally:
             self._busy -= 1
-        logs.note("hashed", id=new_id(), sender=caller.name, bytes=len(data), quality=quality)
+        logs.note("hashed", id=logs.new_id(), sender=caller.name, bytes=len(data), quality=quality)
         return JSONResponse({"quality": quality, "pdq_hash_binary": bits})
 
 

@@ -311,6 +311,9 @@ def decide(
             in_the_way[row.sha256] = _decision(row)
         known = select(_c.sha256).where(_c.sha256.in_(part), _c.dismissed_at.is_(None))
         known = known.where(_c.verdict.in_(_DECIDABLE[kind])) if kind in _DECIDABLE else known
+        if kind is DecisionKind.TAKE_BACK:
+            k = confirmations.c
+            known = known.where(select(k.id).where(k.sha256 == _c.sha256, k.undone_at.is_(None)).exists())
         decidable.update(connection.execute(known).scalars())
     rows = [
         {

@@ -11,13 +11,15 @@ from sqlalchemy import Connection, TextClause, and_, bindparam, func, select, te
 
 from fedi_safety.core.decide import lists_behind
 from fedi_safety.core.enums import PlanState, Verdict
-from fedi_safety.core.ledger.matches import ListHits, Rematch
+from fedi_safety.core.errors import printable
+from fedi_safety.core.ledger.matches import TURNED, ListHits, Rematch, Turned
 from fedi_safety.core.policy import by_a_person
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.types import Object
 from fedi_safety.ledger import codec, planning, verdicts
 from fedi_safety.ledger.compact.vocabulary import PAST, REASONS, SCORES, Vocabulary
 from fedi_safety.ledger.database.base import Database
+from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.schema import (
     NAMES_AN_ENTRY,
     State,
@@ -127,7 +129,29 @@ class MatchSide:
             totals.update(named)
             confirmed.update(named if row.confirmation is not None else ())
             dismissed.update(named if row.dismissed_at is not None else ())
-        return {name: ListHits(totals[name], confirmed[name], dismissed[name]) for name in totals}
+        turned = self._turned()
+        return {
+            name: ListHits(totals[name], confirmed[name], dismissed[name], turned.get(name))
+            for name in totals.keys() | turned.keys()
+        }
+
+    def _turned(self) -> dict[str, Turned]:
+        """Return when lists last turned to review by themselves, by list. Runs are few, events are not."""
+        r = runs.c
+        query = select(r.started_at, r.settings).where(r.kind == "hashes", r.settings.like(f'%"{TURNED}":%'))
+        found = {}
+        with self.database.read() as connection:
+            for at, settings in connection.execute(query.order_by(r.id)):
+                said = json.loads(settings)
+                if isinstance(counts := said.get(TURNED), dict):  # and is not how somebody called a list
+                    found[said["list"]] = Turned(at, counts["contents"], counts["dismissed"])
+        return found
+
+    def turn_list(self, run: int, name: str, hits: ListHits) -> None:
+        """Record that a list turns to review by itself."""
+        said = {"run": run, "list": printable(name), "contents": hits.contents, "dismissed": hits.dismissed}
+        with self.database.write() as connection:
+            append(connection, self.clock.now(), [Event(Kind.LIST_TURNED, said)])
 
     def dismissals(self) -> Iterator[bytes]:
         """Yield every content, by its SHA-256, that stands dismissed by a person."""

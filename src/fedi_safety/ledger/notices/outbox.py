@@ -83,6 +83,9 @@ class Outbox:
                 yield Told(Transition.BREAKER_TRIPPED, said["store"], detail=_held(event.kind, said["why"]))
             elif event.kind in (Kind.BREAKER_RESET, Kind.ACTION_BREAKER_RESET):
                 yield Told(Transition.BREAKER_RESET, said["store"], detail=_held(event.kind, None))
+            elif event.kind is Kind.LIST_TURNED:
+                why = f"{said['dismissed']:,} of its {said['contents']:,} hits were dismissed"
+                yield Told(Transition.LIST_TURNED, said["list"], detail=why)
             elif event.kind is Kind.ACTION_CLOSED and said["state"] == ActionState.FAILED.value:
                 about = _store(connection, app_actions.c.store_id, app_actions.c.id, said["about"])
                 yield Told(Transition.ACTION_FAILED, about, rules=Counter([f"{said['action']} at {said['server']}"]))

@@ -19,7 +19,7 @@
       if (keys) { keys.open = !keys.open; keys.querySelector("summary").focus(); event.preventDefault(); }
       return;
     }
-    const wanted = "cdrhu".includes(event.key) && document.querySelector(`[data-key="${event.key}"]`);
+    const wanted = "cdrhut".includes(event.key) && document.querySelector(`[data-key="${event.key}"]`);
     if (wanted) { wanted.focus(); event.preventDefault(); }
   });
   // Where more entries came by a button that is gone now, the first of them has the focus.
