@@ -42,6 +42,13 @@ def test_a_thread_steps_back_with_all_that_it_starts_and_no_other_does() -> None
     assert found == [min(19, before + 5)] * 2
 
 
+def test_a_process_stands_aside_for_everything() -> None:
+    ask = ("import os; from fedi_safety.service.priority import stand_aside; stand_aside(); "
+           "print(os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0))")  # fmt: skip
+    said = subprocess.run([sys.executable, "-c", ask], capture_output=True, check=True, text=True).stdout
+    assert said.split() == [str(os.SCHED_IDLE), "19"]
+
+
 def test_the_judges_of_a_gate_step_back_before_its_event_loop(tmp_path: Path) -> None:
     """Else, under more uploads than there is time for, answers would be late that were there in time."""
     with gate(tmp_path) as g:

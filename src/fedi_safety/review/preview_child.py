@@ -22,7 +22,7 @@ from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.core.ledger.records import BINS
 from fedi_safety.core.policy import Policy
 from fedi_safety.policies import parse_policy
-from fedi_safety.service.priority import stand_aside
+from fedi_safety.service.priority import stand_aside, step_back
 
 if TYPE_CHECKING:
     from fedi_safety.core.ledger.stored_scores import ScorePage
@@ -59,7 +59,7 @@ class Histograms:
 
 
 def count(wanted: Wanted) -> dict[str, Any]:
-    """Count, and say how far it is meanwhile. Raises `FediSafetyError`."""
+    """Count, and say how far it is meanwhile, with the processor that nobody else wants. Raises `FediSafetyError`."""
     policy = parse_policy(wanted.text, source=wanted.name, name=wanted.name)
     ledger = open_settings_ledger(wanted.settings, readonly=True)
     try:
@@ -67,6 +67,7 @@ def count(wanted: Wanted) -> dict[str, Any]:
         rejudge, pages = preview_pages(wanted.settings, policy, ledger)
         used = tuple(dict.fromkeys(f for rule in policy.rules for f in (*rule.when, *rule.review_if)))
         histograms = Histograms(policy, used)
+        stand_aside()  # not before: what starting takes is short, and a first answer is there also on a busy machine
         found = preview(rejudge, _told(pages, of, histograms))
     finally:
         ledger.dispose()
@@ -104,7 +105,7 @@ def _say(said: dict[str, Any]) -> None:
 
 def main() -> int:
     """Count what standard input says."""
-    stand_aside()
+    step_back()
     wanted: Wanted = pickle.load(sys.stdin.buffer)  # from the process that started this one, and from nobody else
     try:
         _say({"found": count(wanted)})

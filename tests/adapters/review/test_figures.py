@@ -25,6 +25,7 @@ from fedi_safety.core.policy import Policy
 from fedi_safety.core.sightings import Certainty, Sighting, SightingKind, SightingWay, Subject, TraceRecord, TraceState
 from fedi_safety.policies import PRESETS, load_policy, parse_policy
 from fedi_safety.policies.writing import policy_file
+from fedi_safety.review import preview_child, previewing
 from fedi_safety.review.counted import Counted
 from fedi_safety.review.pages.coverage import ages_of
 from fedi_safety.review.previewing import Previews
@@ -292,6 +293,24 @@ def test_whoever_asks_for_another_policy_gives_up_the_one_before(tmp_path: Path)
         last = previews.ask(b"bob", texts[0], "p")
         previews.close()
         assert last.ended.is_set()
+
+
+def test_a_preview_stands_aside_while_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    monkeypatch.setattr(preview_child, "stand_aside", lambda: order.append("aside"))
+    monkeypatch.setattr(preview_child, "_say", lambda said: order.append("told" if "done" in said else "found"))
+    with reviewing(tmp_path) as here:
+        here.put("one.png", Verdict.BLOCK)
+        preview_child.count(preview_child.Wanted(here.settings, POLICY, "p"))
+    assert order == ["aside", "told"]
+
+
+def test_what_took_long_to_count_stands_for_twenty_times_as_long() -> None:
+    quick, slow = previewing.Count("a", "a"), previewing.Count("b", "b", begun=time.monotonic() - 60.0)
+    for count in (quick, slow):
+        previewing._end(count, 0.0)
+    assert 110 < quick.until - time.monotonic() <= 120
+    assert 1190 < slow.until - time.monotonic() <= 1210
 
 
 # --- what others made, and parts of pages
