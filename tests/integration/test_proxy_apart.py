@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fedi_safety.gate import service
 from fedi_safety.gate.proxy.handover import AVAILABLE
 from support.servers.echo import Came, EchoServer, echo_server
 from support.serving import RED, RED_CIRCLE, Gate, gate
@@ -149,6 +151,18 @@ def test_if_its_process_ends_the_gate_answers_and_says_so(
             assert answer(client)[0].startswith(b"http/1.1 422")
         running.wait_for(lambda: running.serving.passing is None)
     assert "the process that answers requests without a file has ended" in caplog.text
+
+
+def test_where_it_cannot_be_started_the_gate_answers_and_says_so(
+    tmp_path: Path, echo: EchoServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(service, "PassingProcess", refused)
+    with gate(tmp_path, upstream={"m": {"url": echo.url, "kind": "mastodon"}}, apart=True) as running:
+        assert running.request("GET", "/x", port=running.upstream_ports["m"]).status == 200
+    assert "no other process can be started: resource temporarily unavailable" in caplog.text
 
 
 def test_its_process_ends_with_the_gate_after_what_it_has_in_hand(tmp_path: Path, echo: EchoServer) -> None:

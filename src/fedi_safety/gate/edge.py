@@ -278,18 +278,22 @@ class Server(uvicorn.Server):
         made.first = first
         return made
 
+    async def _begun(self) -> None:
+        while not self.started:
+            await asyncio.sleep(0.01)
+
     async def adopt(self, accepted: socket.socket, first: bytes) -> None:
         """Serve one request of a connection that another process accepted, and read so much of."""
         accepted.setblocking(False)
+        await self._begun()
         try:
-            while not self.started:
-                await asyncio.sleep(0.01)
             await asyncio.get_running_loop().connect_accepted_socket(partial(self._protocol, first), accepted)
         except OSError:  # its client is gone
             accepted.close()
 
     async def listen(self, sockets: Iterable[socket.socket]) -> None:
         """Serve these as well from now on."""
+        await self._begun()
         for listener in sockets:
             server = await asyncio.get_running_loop().create_server(self._protocol, sock=listener, backlog=_BACKLOG)
             self.servers.append(server)

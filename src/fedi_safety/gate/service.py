@@ -293,9 +293,7 @@ class Serving:
             own = [self._listener] if self._apart else [self._listener, *upstreams]
             serving = asyncio.ensure_future(self._server.serve(sockets=own))
             if self._apart:
-                self.passing = PassingProcess(
-                    self._settings.gate, self._upstream_listeners, self._metrics, self._server.adopt, self._together
-                )
+                self._set_apart()
             await self._judge.start()
             self._backlog.start()
             watching = asyncio.ensure_future(self._watch())
@@ -334,6 +332,15 @@ class Serving:
             gc.unfreeze()
             stopped.cancel()
 
+    def _set_apart(self) -> None:
+        """Have another process answer what has no file."""
+        gate, listeners = self._settings.gate, self._upstream_listeners
+        try:
+            self.passing = PassingProcess(gate, listeners, self._metrics, self._server.adopt, self._together)
+        except OSError as error:
+            log.warning("no other process can be started: %s", (error.strerror or type(error).__name__).lower())
+            self._together()
+
     def _together(self) -> None:
         """Answer here what the process for requests without a file answered, which has ended."""
         log.error("the process that answers requests without a file has ended; they are answered by the gate's own, "
@@ -345,6 +352,8 @@ class Serving:
         """Stop in order. A second call does not wait for uploads in hand."""
         if self._stop.is_set():
             self._server.force_exit = True
+            if self.passing is not None:
+                self.passing.kill()
         self._stop.set()
 
     async def _end(self, serving: asyncio.Future[None]) -> None:

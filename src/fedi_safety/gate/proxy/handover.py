@@ -194,6 +194,11 @@ class PassingProcess:
         """Return its process id."""
         return self._process.pid
 
+    def kill(self) -> None:
+        """End it at once, whatever it has in hand."""
+        self._ending = True
+        self._process.kill()
+
     async def end(self) -> None:
         """Let it answer what it has in hand, and end."""
         self._ending = True
