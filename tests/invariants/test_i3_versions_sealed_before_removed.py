@@ -57,7 +57,8 @@ class Trial:
         self.bucket = service.make_bucket(f"kill-{secrets.token_hex(6)}", versions=True)
         self.stored = dict(list(STORED.items())[:bad])
         client = service.client()
-        for name, versions in {**self.stored, "red": [RED]}.items():
+        everything: dict[str, list[bytes | None]] = {**self.stored, "red": [RED]}
+        for name, versions in everything.items():
             for data in versions:
                 if data is DELETED:
                     client.delete_object(Bucket=self.bucket, Key=name)
