@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -23,10 +24,13 @@ class Steps:
     def __init__(self, fatal: int) -> None:
         self.fatal = fatal
         self.count = 0
+        self._lock = threading.Lock()
 
     def step(self) -> None:
-        self.count += 1
-        if self.count == self.fatal:
+        with self._lock:
+            self.count += 1
+            fatal = self.count == self.fatal
+        if fatal:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def around(self, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -68,8 +68,13 @@ SOAKS = {
         ("tests/integration/test_review_fuzz.py",),
     ),
     "seal": Soak(
-        "acts that seal, killed 1,000 times between any two of their steps",
-        ("tests/invariants/test_i3_sealed_before_removed.py", "-k", "killed"),
+        "acts that seal, killed 1,000 times between any two of their steps, and 300 times in a bucket with versions",
+        (
+            "tests/invariants/test_i3_sealed_before_removed.py",
+            "tests/invariants/test_i3_versions_sealed_before_removed.py",
+            "-k",
+            "killed",
+        ),
     ),
 }
 

@@ -1,8 +1,8 @@
 """The act `seal`: keep a copy that only the operator's offline keys open, then have another act take the original.
 
 The order is: read, seal, sync, prove, record, remove. That a sealed file opens is proved before the original goes: it
-is made for one key more, which was drawn in memory for it alone, opens what was read back once, and is forgotten. In
-the clear the object is in memory only.
+is made for one key more, which was drawn in memory for it alone, opens it once, and is forgotten; and what was read
+back is the same, byte for byte. In the clear the object is in memory only.
 """
 
 from __future__ import annotations
@@ -139,9 +139,7 @@ class SealFirst:
             return _unread(plan, error)
         at = self._clock.now()
         contents = Contents(_manifest(self._store.url, plan, described, at), data, at, older)
-        with ThreadPoolExecutor(1) as beside:  # both take as long, and neither needs the other's processor
-            digest = beside.submit(hashlib.sha256, data)
-            proved = self._proved(contents, lambda: digest.result().digest() == plan.sha256, seal, vault)
+        proved = self._proved(contents, lambda: hashlib.sha256(data).digest() == plan.sha256, seal, vault)
         if proved is None:
             return Outcome(plan, PlanState.CHANGED, "the content differs from what was judged")
         return *proved, marks
@@ -149,21 +147,25 @@ class SealFirst:
     def _proved(
         self, contents: Contents, is_judged: Callable[[], bool], seal: Seal, vault: Vault
     ) -> tuple[int, bytes] | None:
-        """Write the sealed file and open what was read back; None, and nothing written, for what was not judged."""
+        """Write the sealed file, open it, and hold what was read back against what was opened.
+
+        None, and nothing written, for what was not judged. Writing waits for the disk or the network: meanwhile the
+        sealed file is opened and hashed where it was made. What lies in the vault is these bytes, or there is no copy.
+        """
         import pyrage
 
         from fedi_safety.acts.sealed_file import digest_of
 
         once = pyrage.x25519.Identity.generate()
-        sealed = contents.sealed([*self._recipients, once.to_public()])
-        if not is_judged():
-            return None
-        vault.put(seal.name, sealed)
-        del sealed
-        there = vault.get(seal.name)
-        with ThreadPoolExecutor(1) as beside:
-            digest = None if there is None else beside.submit(digest_of, there)
-            if there is None or digest is None or not contents.opens(there, once):
+        with ThreadPoolExecutor(2) as beside:
+            judged = beside.submit(is_judged)  # takes as long as sealing, and neither needs the other's processor
+            sealed = contents.sealed([*self._recipients, once.to_public()])
+            if not judged.result():
+                return None
+            digest, opens = beside.submit(digest_of, sealed), beside.submit(contents.opens, sealed, once)
+            vault.put(seal.name, sealed)
+            there = vault.get(seal.name)
+            if not opens.result() or there is None or there != sealed:
                 cause = "what was read back does not open"
                 raise SealError(f"{vault.url}: {seal.name}", cause, "check the vault's disk")
             return len(there), digest.result()

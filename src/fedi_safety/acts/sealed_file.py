@@ -70,13 +70,13 @@ class Contents:
             raise SealError("seal", f"age cannot seal it: {error}", "check `seal.recipients`") from error
         return written.taken()
 
-    def opens(self, sealed: bytes, identity: Identity) -> bool:
+    def opens(self, sealed: bytes | bytearray, identity: Identity) -> bool:
         """Whether a sealed file opens by this key, and is these contents byte for byte. Nothing opened is kept."""
         import pyrage
 
         compared = _Comparer(self.pieces())
         try:
-            pyrage.decrypt_io(io.BytesIO(sealed), compared, [identity])
+            pyrage.decrypt_io(_Reader(iter([memoryview(sealed)])), compared, [identity])
         except (pyrage.DecryptError, OSError):  # the latter from amid a file that does not open to its end
             return False
         return compared.same

@@ -29,19 +29,26 @@ def writing(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-@contextmanager
-def explained(path: Path, meanings: Meanings, unknown: type[FediSafetyError]) -> Iterator[None]:
+class explained:
     """Turn what SQLite and the system say into an error about `path`; what only a programmer mends stays as it is.
 
-    `unknown` is raised for what the system says.
+    `unknown` is raised for what the system says. It may be entered again, and costs next to nothing where all is well.
     """
-    try:
-        yield
-    except OSError as error:
-        raise unknown(str(path), error.strerror or str(error), "check the disk and the folder's rights") from error
-    except sqlite3.Error as error:
-        meaning = meanings.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
-        if meaning is None:
-            raise
-        kind, cause, remedy = meaning
-        raise kind(str(path), cause, remedy) from error
+
+    __slots__ = ("_meanings", "_path", "_unknown")
+
+    def __init__(self, path: Path, meanings: Meanings, unknown: type[FediSafetyError]) -> None:
+        self._path, self._meanings, self._unknown = path, meanings, unknown
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, OSError):
+            cause = error.strerror or str(error)
+            raise self._unknown(str(self._path), cause, "check the disk and the folder's rights") from error
+        if isinstance(error, sqlite3.Error):
+            meaning = self._meanings.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+            if meaning is not None:
+                kind, cause, remedy = meaning
+                raise kind(str(self._path), cause, remedy) from error

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -21,7 +21,7 @@ from fedi_safety.core import sqlite_files
 from fedi_safety.core.errors import KnownError, KnownUsageError
 from fedi_safety.core.known.types import Entry, HashKind, Hit, KnownList
 from fedi_safety.core.wording.hints import hint
-from fedi_safety.known import backwards, ending, progress, staging, tables, upkeep
+from fedi_safety.known import backwards, changes, ending, progress, staging, tables, upkeep
 from fedi_safety.known.backwards import Page, Pages
 from fedi_safety.known.images import Images
 from fedi_safety.known.progress import SourceState
@@ -231,7 +231,7 @@ class Catalog:
         Turned and mirrored it meets one too, as far as its bits alone tell; see `index.turned`.
 
         `pages` gives anew, each time that it is called, all pages with their hashes, rows of 32 bytes; it is called
-        once for every 8,192 entries. `after` a mark only what was put onto the lists since then is compared. Exact
+        once for every 32,768 entries. `after` a mark only what was put onto the lists since then is compared. Exact
         within each list's distance; lists and entries that have expired meet nothing. Memory does not grow with the
         pages.
         """
@@ -302,14 +302,17 @@ class Catalog:
         with self._lock:
             if self._writer is None:
                 self._writer = tables.create(self._folder, wait_s=self._wait_s)
-            try:
-                yield self._writer
-            finally:
-                # What was committed is, whether or not this succeeds; the next change tries again.
-                with suppress(sqlite3.Error, OSError):
-                    staging.clear(self._writer)
-                    with sqlite_files.writing(self._writer):
-                        upkeep.sweep(self._writer, self._folder)
+            with ExitStack() as said:
+                with tables.explained(self._path):
+                    said.enter_context(changes.changing(self._folder))
+                try:
+                    yield self._writer
+                finally:
+                    # What was committed is, whether or not this succeeds; the next change tries again.
+                    with suppress(sqlite3.Error, OSError):
+                        staging.clear(self._writer)
+                        with sqlite_files.writing(self._writer):
+                            upkeep.sweep(self._writer, self._folder)
 
     def _apply(
         self,

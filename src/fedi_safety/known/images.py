@@ -10,7 +10,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from fedi_safety.core.errors import KnownError, Unscannable
 from fedi_safety.core.known.types import BY_SUREST, PDQ_BITS, SURE_BITS, HashKind, Hit, KnownList
 from fedi_safety.core.types import Fingerprints
 from fedi_safety.core.wording.hints import hint
-from fedi_safety.known import tables, upkeep
+from fedi_safety.known import changes, tables, upkeep
 from fedi_safety.known.index import segment
 from fedi_safety.known.index.chunks import RADIUS, Numbers, Words, words
 from fedi_safety.known.index.descriptors import meet, rows_of
@@ -81,10 +80,14 @@ class Images:
         self._expected = expected
         self._folder = folder
         self._path = folder / tables.FILE
+        self._explained = tables.explained(self._path)
         self._now = now
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
+        self._word: changes.Word | None = None
+        self._known: bytes | None = None  # the word by which `_version` is of now
+        self._asked_s = 0.0
         self._version = -1
         self._view = View({}, _digest([]))
         self._checked: dict[str, KnownError | None] = {}
@@ -96,17 +99,20 @@ class Images:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+            if self._word is not None:
+                self._word.close()
+                self._word = None
 
     @property
     def digest(self) -> str:
         """A short name of the lists and all of their entries, which changes with them. Raises `Unscannable`."""
-        with _unscannable():
+        with _unscannable:
             return self.view().digest
 
     @property
     def empty(self) -> bool:
         """Whether there is no list that could be met now. Raises `Unscannable` where the lists cannot be read."""
-        with _unscannable():
+        with _unscannable:
             return not self.view().live(self._now())
 
     def exact(self, fingerprints: Fingerprints) -> list[Hit]:
@@ -143,7 +149,7 @@ class Images:
         An entry that is written anew is another row: by the index of before and the tables of now it would be missed.
         With its answer `asked` says whether it read the tables; what the index alone says is of one moment.
         """
-        with _unscannable():
+        with _unscannable:
             for _ in range(_RACES):
                 view = seen()
                 answer, read = asked(view)
@@ -155,10 +161,12 @@ class Images:
         live = view.live(self._now())
         columns = [self._found(part, asked, surest, live) for part in view.index] if live and len(asked) else []
         columns = [found for found in columns if len(found)]
+        if not columns:
+            return [[] for _ in range(len(asked))], False
         hits: list[list[Hit]] = [[] for _ in range(len(asked))]
         for query, number, rows, distances, sure in _groups(columns):
             hits[query] += _bounded(self._hits(live[number], rows, distances, sure))
-        return [sorted(found, key=lambda hit: (hit.distance, hit.list, hit.entry)) for found in hits], bool(columns)
+        return [sorted(found, key=lambda hit: (hit.distance, hit.list, hit.entry)) for found in hits], True
 
     def alike(self, descriptors: NDArray[np.uint8], model: str, distance: int) -> list[Sequence[Hit]]:
         """Return for each descriptor, a row of 64 bytes, the entries that this model made within the distance.
@@ -201,22 +209,27 @@ class Images:
 
     def view(self) -> View:
         """Return the lists as they are now. Raises `KnownError`."""
-        with self._lock, tables.explained(self._path):
+        with self._lock, self._explained:
             identity = tables.identity(self._path)
             if identity is None and (self._expected or self._identity is not None):
                 raise KnownError(str(self._path), GONE, begin_anew())
             if identity != self._identity or (self._connection is None and identity is not None):
                 self.close()
                 self._connection = tables.connect(self._folder, wait_s=_WAIT_S)
-                self._version = -1
+                self._version, self._known = -1, None
                 if self._connection is not None:
                     self._identity = identity
-            if self._connection is None:
+                    self._word = changes.Word(self._folder)
+            if self._connection is None or self._word is None:
+                return self._view
+            word, now_s = self._word.read(), time.monotonic()
+            if word is not None and word == self._known and now_s - self._asked_s < changes.BELIEVED_S:
                 return self._view
             (version,) = self._connection.execute("PRAGMA data_version").fetchone()
             if version != self._version:
                 self._view = self._load(self._connection)
                 self._version = version
+            self._known, self._asked_s = word, now_s
             return self._view
 
     def _load(self, connection: sqlite3.Connection) -> View:
@@ -310,7 +323,7 @@ class Images:
                     yield replace(hit, turn=BY_SUREST) if surest else hit
 
     def _select(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
-        with self._lock, tables.explained(self._path):
+        with self._lock, self._explained:
             if self._connection is None:
                 raise KnownError(str(self._path), "is closed")
             return self._connection.execute(query, values).fetchall()
@@ -359,10 +372,15 @@ def _digest(lists: list[tuple[object, ...]]) -> str:
     return hashlib.sha256(repr(lists).encode()).hexdigest()[:16]
 
 
-@contextmanager
-def _unscannable() -> Iterator[None]:
-    """Say of the content in hand that it could not be judged, where the lists cannot be read."""
-    try:
-        yield
-    except KnownError as error:
-        raise Unscannable(Reason.DETECTOR_FAILED, error.line()) from error
+class _Unscannable:
+    """Says of the content in hand that it could not be judged, where the lists cannot be read."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, KnownError):
+            raise Unscannable(Reason.DETECTOR_FAILED, error.line()) from error
+
+
+_unscannable = _Unscannable()

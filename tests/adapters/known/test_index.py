@@ -12,9 +12,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from fedi_safety.core.known.types import TURNS
 from fedi_safety.known.index import join, search, segment
-from fedi_safety.known.index.chunks import CHUNKS, HALF_REACH, RADIUS, REACH, Layout, Numbers, layout, words
-from fedi_safety.known.index.search import Found, halves, one_by_one, ranges
+from fedi_safety.known.index.chunks import CHUNKS, HALF_REACH, RADIUS, REACH, Layout, Numbers, Words, layout, words
+from fedi_safety.known.index.search import Found, Halves, halves, one_by_one, ranges
+from fedi_safety.known.index.turned import BACK, turned
 from support.known import Hashes, altered, distance, flipped, pdqs
 
 MANY = pdqs(3_000)
@@ -70,9 +72,9 @@ def counted(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> list[int]:
     """Return what grows by the number of pairs that `module` takes in hand each time."""
     looked_at: list[int] = []
 
-    def spy(starts: Numbers, lengths: Numbers) -> Numbers:
+    def spy(starts: Numbers, lengths: Numbers, ends: Numbers | None = None) -> Numbers:
         looked_at.append(int(lengths.sum()))
-        return ranges(starts, lengths)
+        return ranges(starts, lengths, ends)
 
     monkeypatch.setattr(module, "ranges", spy)
     return looked_at
@@ -186,20 +188,42 @@ def test_entries_that_crowd_a_chunk_are_never_dearer_than_brute_force(
     assert sum(looked_at) <= len(queries) * len(crowd)
 
 
+def all_pairs(listed: Hashes, many: Hashes, distance: int) -> set[tuple[int, int, int, int]]:
+    """Return every pair within a distance in any turn, found by comparing: one of many, one listed, bits, the turn."""
+    ways = turned(listed)
+    return {
+        (row, q, bits, turn) for turn in range(len(TURNS)) for q, row, bits in plain(many, ways[BACK[turn]], distance)
+    }
+
+
 @pytest.mark.parametrize("few", [3, 300])
-def test_a_join_is_what_comparing_all_pairs_is(few: int) -> None:
-    listed, many = QUERIES[:few] if few < 100 else np.concatenate([QUERIES, pdqs(few, seed=9)]), MANY
+def test_a_join_is_what_comparing_all_pairs_in_every_turn_is(few: int) -> None:
+    listed, many = QUERIES[:few] if few < 100 else np.concatenate([QUERIES, pdqs(few, seed=9)]), MANY.copy()
+    ways = turned(listed)
+    for number in range(400):
+        turn, some = number % len(TURNS), number // len(TURNS) % len(listed)
+        many[number] = altered(ways[turn, some], number % 45)
     within = np.array([(0, 15, 31, 31, 40)[number % 5] for number in range(len(listed))])
-    found = join.Joiner(words(listed), within).meet(words(many))
-    expected = {(row, q, bits) for q, row, bits in plain(many, listed, 40) if bits <= within[q]}
-    assert pairs(found) == expected
-    assert expected
+    met = join.Joiner(listed, within).meet(words(many))
+    found = list(zip(*(column.tolist() for column in met), strict=True))
+    expected = {pair for pair in all_pairs(listed, many, 40) if pair[2] <= within[pair[1]]}
+    assert len(found) == len(expected) and set(found) == expected
+    assert {turn for *_, turn in expected} == set(range(len(TURNS)))
 
 
 def test_a_list_made_to_crowd_a_join_is_never_dearer_than_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
-    listed, many = pdqs(600, seed=5), MANY.copy()
-    listed[:, :8] = many[:, :8] = MANY[0, :8]
+    listed, many = pdqs(100, seed=5), MANY[:100].copy()
+    listed[:, :28] = many[:, :28] = MANY[0, :28]
     looked_at = counted(monkeypatch, join)
-    found = join.Joiner(words(listed), np.full(len(listed), RADIUS)).meet(words(many[:500]))
-    assert pairs(found) == {(row, q, bits) for q, row, bits in plain(many[:500], listed, RADIUS)}
-    assert sum(looked_at) <= len(listed) * 500
+    compared: list[int] = []
+
+    def spy(many: Halves, few: Words, within: int) -> Found:
+        compared.append(len(few))
+        return one_by_one(many, few, within)
+
+    monkeypatch.setattr(join, "one_by_one", spy)
+    met = join.Joiner(listed, np.full(len(listed), RADIUS)).meet(words(many))
+    found = set(zip(*(column.tolist() for column in met), strict=True))
+    assert found == all_pairs(listed, many, RADIUS) != set()
+    assert compared == [len(listed) * len(TURNS)]
+    assert sum(looked_at) <= len(listed) * len(TURNS) * len(many)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations
+from itertools import accumulate, combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ HALF_REACH = 39
 """By so many the first 128 bits may differ then: of random ones more do, so that next to none needs a further look."""
 
 _WORDS = 4
+_WORD = np.dtype("<u8")
 _CUTS = ((0, 22, 2), (22, 21, 2), (43, 21, 1))  # of each 64-bit word: the first bit, how many, and the radius
 CHUNKS = len(_CUTS) * _WORDS
 _RADII = np.repeat([radius for _, _, radius in _CUTS], _WORDS)
@@ -36,7 +37,7 @@ _LEAST_BITS = 10
 
 def words(hashes: NDArray[np.uint8]) -> Words:
     """Return hashes, rows of 32 bytes, as rows of four words."""
-    return np.ascontiguousarray(hashes, dtype=np.uint8).reshape(-1, 32).view("<u8")
+    return np.ascontiguousarray(hashes, dtype=np.uint8).reshape(-1, 32).view(_WORD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class Layout:
     owner: Numbers
     masks: Numbers
     size: int
+    cuts: tuple[tuple[int, int, int, int], ...]
+    """For each chunk its word, shift, values and base once more, as numbers of Python."""
 
     def of_chunk(self, hashes: Words, chunk: int) -> Numbers:
         """Return the value of one chunk of each hash, without its base."""
@@ -63,7 +66,11 @@ class Layout:
 
     def keys(self, hashes: Words) -> Numbers:
         """Return for each hash the buckets in which whatever is within the radius lies, a row for each hash."""
-        own = ((hashes[:, self.word] >> self.shift) & self.values).astype(np.int64) + self.base
+        if len(hashes) == 1:  # a dozen numbers are sooner reckoned one by one
+            one = hashes[0].tolist()
+            own = np.array([[(one[word] >> shift & values) + base for word, shift, values, base in self.cuts]])
+        else:
+            own = ((hashes.take(self.word, axis=1) >> self.shift) & self.values).view(np.int64) + self.base
         found: Numbers = own.take(self.owner, axis=1)
         found ^= self.masks
         return found
@@ -107,14 +114,18 @@ def _layout(dropped: int) -> Layout:
     cuts = [(word, first + dropped, bits - dropped, radius) for first, bits, radius in _CUTS for word in range(_WORDS)]
     sizes = [1 << bits for _, _, bits, _ in cuts]
     masks = [_masks(bits, radius) for _, _, bits, radius in cuts]
+    bases = [0, *accumulate(sizes[:-1])]
     return Layout(
         word=np.array([word for word, _, _, _ in cuts], np.int64),
         shift=np.array([first for _, first, _, _ in cuts], np.uint64),
         values=np.array([size - 1 for size in sizes], np.uint64),
-        base=np.cumsum([0, *sizes[:-1]], dtype=np.int64),
+        base=np.array(bases, np.int64),
         owner=np.repeat(np.arange(CHUNKS), [len(m) for m in masks]),
         masks=np.concatenate(masks),
         size=sum(sizes),
+        cuts=tuple(
+            (word, first, size - 1, base) for (word, first, _, _), size, base in zip(cuts, sizes, bases, strict=True)
+        ),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,10 +55,16 @@ class Table:
         bits = self._filled.take(buckets >> 3)
         bits >>= (buckets & 7).astype(np.uint8)
         bits &= 1
-        return np.flatnonzero(bits.view(np.bool_))
+        return places(bits.view(np.bool_))
 
 
 _NOTHING = Found(*(np.empty(0, np.int64) for _ in Found._fields))
+
+
+def places(true: NDArray[np.bool_]) -> Numbers:
+    """Return where a column is true: `np.flatnonzero`, without what that takes for columns of any shape."""
+    found: Numbers = true.nonzero()[0]
+    return found
 
 
 def halves(hashes: Words) -> Halves:
@@ -74,7 +80,7 @@ def one_by_one(hashes: Halves, queries: Words, within: int, half: int | None = N
     for first in range(0, len(hashes.low), _BLOCK_ROWS):
         block = hashes.low[first : first + _BLOCK_ROWS]
         for query in range(len(queries)):
-            near = np.flatnonzero(set_bits(block ^ asked.low[query]) <= half)
+            near = places(set_bits(block ^ asked.low[query]) <= half)
             if len(near):
                 pieces.append(confirmed(hashes, asked, np.full(len(near), query), near + first, within))
     return joined(pieces)
@@ -107,49 +113,72 @@ def _by_chunks(hashes: Halves, table: Table, queries: Words) -> Iterator[Found]:
     buckets = keys.ravel()
     filled = table.filled(buckets)
     buckets = buckets.take(filled)
-    starts = table.offsets.take(buckets).astype(np.int64)
+    starts = table.offsets.take(buckets)
     buckets += 1
     counts = table.offsets.take(buckets) - starts
-    total, most = int(counts.sum()), _CHEAP + len(hashes.low) // _PER_ROW
-    if total > most:
+    ends = counts.cumsum(dtype=np.int64)
+    most = _CHEAP + len(hashes.low) // _PER_ROW
+    if len(ends) and ends[-1] > most:
         owners = filled // keys.shape[1]
-        crowded = np.flatnonzero(np.bincount(owners, counts, len(queries)) > most)
+        crowded = places(np.bincount(owners, counts, len(queries)) > most)
         for query in crowded:
             found = one_by_one(hashes, queries[query : query + 1], REACH, HALF_REACH)
             yield found._replace(query=found.query + query)
         counts[np.isin(owners, crowded)] = 0
-        total = int(counts.sum())
-    if not total:
+        ends = counts.cumsum(dtype=np.int64)
+    if not len(ends) or not ends[-1]:
         return
-    rows = table.rows.take(ranges(starts, counts)).astype(np.int64)
-    differing = hashes.low.take(rows, axis=0)
+    rows = table.rows.take(ranges(starts, counts, ends))
     if len(queries) == 1:
-        differing ^= queries[0, :2]
-    else:
-        owners = np.repeat(filled // keys.shape[1], counts)
-        differing ^= queries[:, :2].take(owners, axis=0)
-    near = np.flatnonzero(set_bits(differing) <= HALF_REACH)
+        yield _near_one(hashes, rows, queries)
+        return
+    owners = np.repeat(filled // keys.shape[1], counts)
+    differing = hashes.low.take(rows, axis=0)
+    differing ^= queries[:, :2].take(owners, axis=0)
+    near = places(set_bits(differing) <= HALF_REACH)
     if len(near):
         # The same row is met by several of its chunks.
-        of = owners[near] if len(queries) > 1 else np.zeros_like(near)
-        pairs = np.unique(of * len(hashes.low) + rows[near])
-        yield confirmed(hashes, halves(queries), pairs // len(hashes.low), pairs % len(hashes.low), REACH)
+        pairs = np.unique(owners.take(near) * len(hashes.low) + rows.take(near))
+        yield confirmed(hashes, halves(queries), *np.divmod(pairs, len(hashes.low)), REACH)
 
 
-def ranges(starts: Numbers, lengths: Numbers) -> Numbers:
-    """Return the numbers of several ranges, not all of them empty, one after another."""
-    ends = lengths.cumsum()
+def _near_one(hashes: Halves, rows: NDArray[np.uint32], query: Words) -> Found:
+    """Return those of some rows that are near to one query, each once: the way of nearly all look-ups, in few steps.
+
+    What a look-up takes where others use the processor as well is the fetching of code and not of data.
+    """
+    low, high = query[0, :2], query[0, 2:]
+    off = set_bits(hashes.low.take(rows, axis=0) ^ low)
+    near = places(off <= HALF_REACH)
+    if not len(near):
+        return _NOTHING
+    rows = rows.take(near)
+    off = off.take(near) + set_bits(hashes.high.take(rows, axis=0) ^ high)
+    near = places(off <= REACH)
+    if not len(near):
+        return _NOTHING
+    rows, first = np.unique(rows.take(near), return_index=True)  # the same one is met by several of its chunks
+    return Found(np.zeros(len(rows), np.int64), rows.astype(np.int64), off.take(near).take(first).astype(np.int64))
+
+
+def ranges(starts: NDArray[Any], lengths: NDArray[Any], ends: Numbers | None = None) -> Numbers:
+    """Return the numbers of several ranges, not all of them empty, one after another.
+
+    `ends` tells where each one ends among all, where that is known, and is used up.
+    """
+    ends = lengths.cumsum(dtype=np.int64) if ends is None else ends
     numbers = np.arange(ends[-1])
-    numbers += np.repeat(starts - (ends - lengths), lengths)
+    ends -= lengths
+    numbers += (starts - ends).repeat(lengths)
     return numbers
 
 
 def confirmed(hashes: Halves, asked: Halves, query: Numbers, row: Numbers, within: int) -> Found:
     """Return those of some pairs that are near enough with both halves."""
-    distance = set_bits(hashes.low[row] ^ asked.low[query]).astype(np.int64)
-    distance += set_bits(hashes.high[row] ^ asked.high[query])
-    near = np.flatnonzero(distance <= within)
-    return Found(query[near], row[near], distance[near])
+    distance = set_bits(hashes.high.take(row, axis=0) ^ asked.high.take(query, axis=0)).astype(np.int64)
+    distance += set_bits(hashes.low.take(row, axis=0) ^ asked.low.take(query, axis=0))
+    near = places(distance <= within)
+    return Found(query.take(near), row.take(near), distance.take(near)) if len(near) else _NOTHING
 
 
 def set_bits(differing: Words) -> NDArray[np.uint8]:

@@ -6,11 +6,13 @@ only the tables know.
 
 from __future__ import annotations
 
+import math
+import mmap
 import os
 import secrets
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +40,7 @@ _NEW = ".new-"
 _READ_BYTES = 1 << 20
 _FILES = ("low", "high", "runs", "offsets", "rows")
 DAMAGED = "is damaged"
+File = tuple[str, Callable[[], int], int]
 
 
 def repair() -> str:
@@ -49,13 +52,13 @@ def repair() -> str:
 class Segment:
     """Some rows with their hashes. `runs` says which: first position, number of the row there, number of its list.
 
-    `files` are those that it is mapped from, each with its inode and its size in bytes.
+    `files` are those that it is mapped from: the path of each, what asks the system for its size, and its size then.
     """
 
     hashes: Halves
     runs: Numbers
     table: Table | None = None
-    files: tuple[tuple[str, int, int], ...] = ()
+    files: tuple[File, ...] = ()
 
     def __len__(self) -> int:
         """Return how many rows it has."""
@@ -79,12 +82,8 @@ class Segment:
         What is cut off in the instant between this and the look-up still is. A file that was merged away meanwhile is
         whole as long as it is mapped.
         """
-        for path, inode, size in self.files:
-            try:
-                now = os.stat(path)  # noqa: PTH116 - a third of what Path.stat takes, at each look-up
-            except OSError:
-                continue
-            if now.st_ino == inode and now.st_size < size:
+        for path, size_now, size in self.files:
+            if size_now() < size:
                 raise KnownError(path, "was cut short while it was in use", repair())
 
     def _near(self, queries: Words, wide: Mapping[int, int]) -> Found:
@@ -104,8 +103,7 @@ class Segment:
 
     def _told(self, found: Found, queries: Words, wide: Mapping[int, int]) -> Found:
         """Return what was found without what is beyond `RADIUS` and shares no chunk, or is on a list in `wide`."""
-        beyond = np.flatnonzero(found.distance > RADIUS)
-        if not len(beyond):
+        if not len(found.row) or not len(beyond := np.flatnonzero(found.distance > RADIUS)):
             return found
         shared = chunk_shared(self.words(found.row[beyond]) ^ queries[found.query[beyond]])
         shared &= ~np.isin(self.rows_of(found.row[beyond])[1], list(wide))
@@ -167,8 +165,9 @@ def read(folder: Path) -> Segment:
     """Map a segment into memory. Raises `KnownError` where it is not whole by its sizes; `check` reads all of it."""
     try:
         paths = [folder / f"{file}.npy" for file in _FILES]
-        sizes = [(str(path), found.st_ino, found.st_size) for path in paths for found in (path.stat(),)]
-        segment = _segment({path.stem: _mapped(path) for path in paths}, tuple(sizes))
+        mapped = [_mapped(path) for path in paths]
+        files = tuple((str(path), file.size, len(file)) for path, (_, file) in zip(paths, mapped, strict=True))
+        segment = _segment({path.stem: array for path, (array, _) in zip(paths, mapped, strict=True)}, files)
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise KnownError(str(folder), DAMAGED, repair()) from error
     return segment
@@ -229,12 +228,17 @@ def _write_table(folder: Path, hashes: Words) -> None:
         np.save(stream, offsets.astype("<u4", copy=False), allow_pickle=False)
 
 
-def _mapped(path: Path) -> NDArray[Any]:
-    mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return mapped.view(np.ndarray)
+def _mapped(path: Path) -> tuple[NDArray[Any], mmap.mmap]:
+    """Return an array that lies in a file, and the file as it is mapped. Raises `OSError`, `ValueError`."""
+    with path.open("rb") as stream:
+        np.lib.format.read_magic(stream)
+        shape, _, kind = np.lib.format.read_array_header_1_0(stream)
+        begin = stream.tell()
+        mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    return np.frombuffer(mapped, kind, math.prod(shape), begin).reshape(shape), mapped
 
 
-def _segment(arrays: Mapping[str, NDArray[Any]], files: tuple[tuple[str, int, int], ...]) -> Segment:
+def _segment(arrays: Mapping[str, NDArray[Any]], files: tuple[File, ...]) -> Segment:
     low, high, runs, offsets, rows = (arrays[file] for file in _FILES)
     count = len(low)
     cut = layout_of(len(offsets) - 1)

@@ -24,6 +24,14 @@ _WAYS = (
 BACK = (0, 3, 2, 1, 4, 5, 6, 7)
 """Which of the turns undoes each of them."""
 
+ASIDE = 7
+"""Which of them lays waves aside and does nothing else."""
+
+
+def undone_by(aside: bool, down: bool, across: bool) -> int:
+    """Return which of the turns is undone by laying aside, if so, and then mirroring down and across."""
+    return BACK[_WAYS.index((across, down, True) if aside else (down, across, False))]
+
 
 def turned(hashes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return hashes, rows of 32 bytes, turned each way, (8, rows, 32); no two are nearer or farther apart than before.
