@@ -68,7 +68,7 @@ def _condemned_by_lists(policy: Policy, page: ScorePage, places: NDArray[np.intp
     """Return which of these contents what lists of known images say condemns alone."""
     at = [i for i, name in enumerate(page.names) if name.startswith(KNOWN_PREFIX)]
     values: NDArray[np.float64] = page.values[places][:, at]
-    named: Bools = ~np.isnan(values).all(axis=1) if at else np.zeros(len(places), bool)
+    named: Bools = np.logical_or.reduce(~np.isnan(values), axis=1)
     if not named.any():
         return named
     reading = Reading(policy, [page.names[i] for i in at], _Alone(values))

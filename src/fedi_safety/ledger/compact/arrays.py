@@ -29,7 +29,7 @@ def table(
         fields = [("flags", "u1"), ("values", "<f8" if flags & DOUBLE else "<f4", (len(own),))]
         kind = np.dtype([*fields, *([("frames", "<i4", (len(own),))] if flags & FRAMES else [])])
         rows = np.frombuffer(b"".join([blobs[at] for at in places.tolist()]), kind)
-        cells = np.ix_(places, [column[name] for name in own])
+        cells = np.ix_(places, np.array([column[name] for name in own], np.intp))
         values[cells] = rows["values"]
         if flags & FRAMES:
             frames[cells] = rows["frames"]
