@@ -46,7 +46,7 @@ UNDECIDED = "undecided"
 
 
 def preview(
-    rejudge: Rejudge, pages: Iterable[ScorePage], on_changes: Callable[[list[Change]], None] = lambda _changes: None
+    rejudge: Rejudge, pages: Iterable[ScorePage], on_changes: Callable[[list[Change]], None] | None = None
 ) -> Preview:
     """Decide pages of stored scores and count. Objects that were removed do not count.
 
@@ -56,16 +56,16 @@ def preview(
     for page in pages:
         found.computed += page.computed
         found.objects += int(sum(page.cells["objects"]))
-        changed = _count_page(found, rejudge, page)
-        if changed:
+        changed = _count_page(found, rejudge, page, named=on_changes is not None)
+        if changed and on_changes is not None:
             on_changes(changed)
     found.changes = Counter({change: count for change, count in found.changes.items() if count})
     found.rules = Counter({rule: count for rule, count in found.rules.items() if count})
     return found
 
 
-def _count_page(found: Preview, rejudge: Rejudge, page: ScorePage) -> list[Change]:
-    """Count what becomes of a page's contents; return the changes, in the order of the page."""
+def _count_page(found: Preview, rejudge: Rejudge, page: ScorePage, *, named: bool) -> list[Change]:
+    """Count what becomes of a page's contents; return the changes, in the order of the page, where they are `named`."""
     import numpy as np
 
     sha256s, verdicts = page.cells["sha256"], page.cells["verdict"]
@@ -75,9 +75,9 @@ def _count_page(found: Preview, rejudge: Rejudge, page: ScorePage) -> list[Chang
     now = np.fromiter(map(code.__getitem__, verdicts), np.int8, len(verdicts))
     words = {verdict.rank: verdict.value for verdict in Verdict} | {stored_scores.UNDECIDED: UNDECIDED}
     told = outcome.words != stored_scores.ONE_BY_ONE
-    pairs, places = np.unique(np.stack([now[told], outcome.words[told]]), axis=1, return_inverse=True)
-    totals = np.bincount(places.ravel(), counts[told], pairs.shape[1])
-    for before, then, count in zip(*pairs.tolist(), totals.tolist(), strict=True):
+    pairs = now[told] * _WORDS + outcome.words[told] - stored_scores.UNDECIDED
+    for pair, count in enumerate(np.bincount(pairs, counts[told]).tolist()):
+        before, then = pair // _WORDS, pair % _WORDS + stored_scores.UNDECIDED
         if then == stored_scores.UNDECIDED:
             found.undecided += int(count)
         else:
@@ -85,7 +85,7 @@ def _count_page(found: Preview, rejudge: Rejudge, page: ScorePage) -> list[Chang
     for rule, holds in outcome.rules.items():
         found.rules[rule] += int(counts[holds].sum())
     changed: dict[int, Change] = {}
-    for i in np.flatnonzero(told & (counts > 0) & (now != outcome.words)).tolist():
+    for i in np.flatnonzero(told & (counts > 0) & (now != outcome.words)).tolist() if named else ():
         changed[i] = sha256s[i], verdicts[i], words[int(outcome.words[i])]
     for i in np.flatnonzero(~told & (counts > 0)).tolist():
         decided, count = rejudge(sha256s[i], page.scores(i)), int(counts[i])
@@ -98,6 +98,10 @@ def _count_page(found: Preview, rejudge: Rejudge, page: ScorePage) -> list[Chang
             found.changes[verdicts[i], then_word] += count
             found.rules.update({hit.rule: count for hit in decided.reasons})
     return [changed[i] for i in sorted(changed)]
+
+
+_WORDS = len(Verdict) + 1
+"""So many words there are for a content, with `UNDECIDED`, the least of them."""
 
 
 class Rejudge:
@@ -125,7 +129,7 @@ def preview_ledger(
     settings: Settings,
     policy: Policy,
     ledger: LedgerReader,
-    on_changes: Callable[[list[Change]], None] = lambda _changes: None,
+    on_changes: Callable[[list[Change]], None] | None = None,
 ) -> Preview:
     """Decide the whole ledger anew under a policy, with the detectors that are configured. Changes nothing."""
     rejudge, pages = preview_pages(settings, policy, ledger)

@@ -16,8 +16,8 @@ def table(
 ) -> tuple[list[str], NDArray[np.float64], NDArray[np.int32]]:
     """Return names, values and frames, (contents, names); NaN was not measured. Contents of one layout go together."""
     flags_of = np.frombuffer(bytes([blob[0] for blob in blobs]), np.uint8)
-    kinds, kind_of = np.unique(np.array(names_ids, np.int64) << 8 | flags_of, return_inverse=True)
-    layouts = [(each >> 8, each & 0xFF, np.flatnonzero(kind_of == i)) for i, each in enumerate(kinds.tolist())]
+    kind_of = np.array(names_ids, np.int64) << 8 | flags_of
+    layouts = [(each >> 8, each & 0xFF, np.flatnonzero(kind_of == each)) for each in sorted(set(kind_of.tolist()))]
     names = sorted({name for names_id, _, _ in layouts for name in vocabulary.names(names_id)})
     column = {name: i for i, name in enumerate(names)}
     values = np.full((len(blobs), len(names)), np.nan)
