@@ -174,9 +174,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             rescorer = ConceptRescorer(Source(changed))
 
             def decide(rejudge: Rejudge = rejudge, rescorer: ConceptRescorer = rescorer) -> int:
-                return ledger.redecide(
-                    run_id, rejudge.policy.id, rejudge, no_rule_holds=rejudge.no_rule_holds, rescorer=rescorer
-                )
+                return ledger.redecide(run_id, rejudge.policy.id, rejudge, outcomes=rejudge.outcomes, rescorer=rescorer)
 
             seconds, count = measure(options.contents, decide)
             taken[title] = [seconds]

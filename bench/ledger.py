@@ -161,6 +161,7 @@ def ask(path: Path) -> dict[str, float]:
 
     records = open_ledger(path, clock=_Clock(), readonly=True)
     policy = load_policy("strict").among(SIGNALS)
+    unmeasured = SIGNALS | {"clip.minor", "clip.sexual", "clip.drawn"}
     key = "00/04/media-000001024.jpg"
     filters = {
         "all": Filters(),
@@ -184,6 +185,7 @@ def ask(path: Path) -> dict[str, float]:
         "list block, all": _timed(lambda: sum(1 for _ in records.list_objects(filters["block"])), 1),
         "histograms": _timed(lambda: records.figures(), 1),
         "preview": _timed(lambda: preview(Rejudge(policy, SIGNALS), records.score_pages()), 1),
+        "preview, signals missing": _timed(lambda: preview(Rejudge(policy, unmeasured), records.score_pages()), 1),
         "verify": _timed(records.verify, 1),
     }
     problem = records.verify().problem if found["verify"] < 20 else None

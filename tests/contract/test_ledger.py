@@ -456,11 +456,13 @@ def test_redeciding_pages_through_everything(ledger: WholeLedger, run: int) -> N
 def test_scores_can_be_read_for_a_preview(ledger: WholeLedger, run: int) -> None:
     ledger.record(run, STORE, [judged("a", of="same"), judged("b", of="same"), judged("c", policy=NEW)])
     (page,) = ledger.score_pages()
+    cells = zip(page.cells["sha256"], page.cells["verdict"], page.cells["objects"], strict=True)
     found = {
-        sha256: (page.judgement(i).policy, count, page.scores(i).signals["test.red"].value)
-        for i, (sha256, count) in enumerate(zip(page.cells["sha256"], page.cells["objects"], strict=True))
+        sha256: (verdict, count, page.scores(i).signals["test.red"].value)
+        for i, (sha256, verdict, count) in enumerate(cells)
     }
-    assert found == {sha("same"): (OLD, 2, 0.1 + 0.2), sha("c"): (NEW, 1, 0.1 + 0.2)}
+    verdict = judged("c").judgement.verdict.value
+    assert found == {sha("same"): (verdict, 2, 0.1 + 0.2), sha("c"): (verdict, 1, 0.1 + 0.2)}
     assert [list(page.cells["sha256"]) for page in ledger.score_pages(NEW)] == [[sha("same")]]
 
 

@@ -23,6 +23,7 @@ from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.enums import ActKind, MediaType, Verdict
 from fedi_safety.core.frames.places import Place
 from fedi_safety.core.frames.scores import ONE_PICTURE, FrameScore, FrameScores
+from fedi_safety.core.ledger.stored_scores import UNDECIDED
 from fedi_safety.core.pictures import VIEW_BITS
 from fedi_safety.core.pipeline import Stages
 from fedi_safety.core.policy import ClearingBound, Policy, Rule, decide, judge, nearly
@@ -318,7 +319,7 @@ def test_deciding_anew_says_what_judging_would_say(seed: int, ledger: SqlLedger)
     names = kept(ledger, first, media, measured(first, *media))
     rejudge = Rejudge(second, ALL)
     told = preview(rejudge, ledger.score_pages())
-    ledger.redecide(ledger.begin_run("scan", STORE, {}), second.id, rejudge, no_rule_holds=rejudge.no_rule_holds)
+    ledger.redecide(ledger.begin_run("scan", STORE, {}), second.id, rejudge, outcomes=rejudge.outcomes)
     decided = 0
     remembered = ledger.contents(names)
     for sha256, medium in zip(names, media, strict=True):
@@ -336,7 +337,7 @@ def test_deciding_anew_says_what_judging_would_say(seed: int, ledger: SqlLedger)
     third = replace(first, name="third")
     again = Rejudge(third, ALL)
     run = ledger.begin_run("scan", STORE, {})
-    ledger.redecide(run, third.id, again, no_rule_holds=again.no_rule_holds)
+    ledger.redecide(run, third.id, again, outcomes=again.outcomes)
     found = ledger.contents(names)
     assert all(found[name][2] for name in names), "all is known of every frame: nothing is undecided"
     assert [found[name][1].verdict for name in names] == [oracle(third, medium)[0] for medium in media]
@@ -345,7 +346,7 @@ def test_deciding_anew_says_what_judging_would_say(seed: int, ledger: SqlLedger)
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("cascade", [True, False])
 def test_pages_leave_no_verdict_to_chance(cascade: bool, ledger: SqlLedger) -> None:
-    """Whatever the page says holds nowhere is clear one by one, with clips that were measured in part among them."""
+    """What the page says is what is said one by one, with clips that were measured in part among them."""
     random = np.random.default_rng(5)
     policy = random_policy(random, bounds=True)
     media = [random_medium(random, policy) for _ in range(300)]
@@ -354,13 +355,10 @@ def test_pages_leave_no_verdict_to_chance(cascade: bool, ledger: SqlLedger) -> N
         other = random_policy(np.random.default_rng(100 + seed), bounds=seed % 2 == 0)
         rejudge = Rejudge(other, ALL, cascade=cascade)
         (page,) = ledger.score_pages()
-        silent = rejudge.no_rule_holds(page.cells["sha256"], page.names, page.values, page.pictures, page.second_passes)
-        for at, nothing in enumerate(silent.tolist()):
+        words = rejudge.outcomes(page).words.tolist()
+        for at, word in enumerate(words):
             found = rejudge(page.cells["sha256"][at], page.scores(at))
-            if nothing:
-                assert found is not None and not found.reasons
-            elif found is not None and not found.reasons:
-                assert len(media[int(page.cells["id"][at]) - 1]) > 1, "of one picture the page knows all"
+            assert word == (UNDECIDED if found is None else found.verdict.rank)
 
 
 OLD = [  # medium, and what its highest values alone settle under red_circles
@@ -383,7 +381,7 @@ def test_rows_without_frames_are_clear_condemned_in_one_frame_or_undecided(ledge
         other = replace(other, available=available)
         rejudge = Rejudge(other, available)
         run = ledger.begin_run("scan", STORE, {})
-        ledger.redecide(run, other.id, rejudge, no_rule_holds=rejudge.no_rule_holds)
+        ledger.redecide(run, other.id, rejudge, outcomes=rejudge.outcomes)
         found = ledger.contents(names)
         assert [found[n][1].verdict if found[n][2] else None for n in names] == [verdict for _, verdict in OLD]
 

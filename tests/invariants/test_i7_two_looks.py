@@ -189,7 +189,7 @@ def test_a_ledger_says_of_them_what_is_said_one_by_one(seed: int, tmp_path: Path
     shown = preview(rejudge, ledger.score_pages())
     assert shown.undecided == sum(judgement is None for judgement in expected)
     run = ledger.begin_run("scan", STORE, {})
-    ledger.redecide(run, other.id, rejudge, no_rule_holds=rejudge.no_rule_holds)
+    ledger.redecide(run, other.id, rejudge, outcomes=rejudge.outcomes)
     found = ledger.contents([content.sha256 for content, _ in left])
     for (content, _), judgement in zip(left, expected, strict=True):
         again, now, decided = found[content.sha256]
@@ -410,7 +410,7 @@ def test_pages_of_older_rows_say_what_is_said_one_by_one(seed: int, ledger: SqlL
     kept(ledger, left)
     rejudge = Rejudge(other, ALL)
     run = ledger.begin_run("scan", STORE, {})
-    ledger.redecide(run, other.id, rejudge, no_rule_holds=rejudge.no_rule_holds)
+    ledger.redecide(run, other.id, rejudge, outcomes=rejudge.outcomes)
     found = ledger.contents([content.sha256 for content, _ in left])
     decided = [found[content.sha256][2] for content, _ in left]
     expected = [rejudge(content.sha256, content.scores) for content, _ in left]

@@ -85,9 +85,7 @@ def scan(
     ):
         if request.recheck is Recheck.POLICY and request.redecide and not request.hashes_only:
             decide = Rejudge(policy, cascade.available, cascade=request.cascade)
-            ledger.redecide(
-                report.run_id, policy.id, decide, no_rule_holds=decide.no_rule_holds, rescorer=engine.rescorer
-            )
+            ledger.redecide(report.run_id, policy.id, decide, outcomes=decide.outcomes, rescorer=engine.rescorer)
         progress = PassProgress(ledger, store, request, report)
         enforcement = _enforcement(acts, request, ledger, store, report, limits, tracing, clock, progress)
         if on_start is not None:

@@ -138,7 +138,7 @@ def passes(known: Mapping[str, Signal], frames: FrameScores | None) -> Passes:
     numbers = {number: place for place, number in enumerate(dict.fromkeys(row.picture for row in rows))}
     for part, most in ((first, Scope.FIRST), (whole, Scope.WHOLE)):
         shown = dict.fromkeys(row.picture for row, scope in zip(rows, scopes, strict=True) if scope <= most)
-        part.places = [numbers[number] for number in shown]
+        part.places = [numbers[number] for number in shown] or None  # a stranger's table may have none of a first look
     return Passes(first, whole, every, frames.closed)
 
 

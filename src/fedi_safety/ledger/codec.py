@@ -15,6 +15,9 @@ from fedi_safety.core.types import FactorHit, Judgement, Match, Receipt, RuleHit
 
 T = TypeVar("T")
 
+# Kept: `json.dumps` makes one for each call, which takes a third of the time of a short text.
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
 BATCH_ROWS = 500
 """How many rows a page or an IN list has: far below every database's limit on parameters."""
 
@@ -27,7 +30,7 @@ def chunks(items: Sequence[T], size: int = BATCH_ROWS) -> Iterator[Sequence[T]]:
 
 def dumps(value: object) -> str:
     """Return canonical JSON: sorted names, no spaces, ASCII, and no NaN, so that equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def signals_text(signals: Mapping[str, Signal]) -> str:

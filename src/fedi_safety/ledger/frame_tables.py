@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedi_safety.core.frames.scores import HEAD, ROW, SECOND, FrameScores
-from fedi_safety.core.ledger.stored_scores import SecondPass
+from fedi_safety.core.frames.scores import HEAD, NO_TIME, ROW, SECOND, FrameScores
 from fedi_safety.core.pictures import VIEW_BITS
 from fedi_safety.ledger.embeddings import Kept
 
@@ -17,11 +17,29 @@ _NUMBERS = [("frame", "<i4"), ("picture", "<i4"), ("stream", "<u2"), ("time_ms",
 
 
 @dataclass(slots=True)
-class Pictures:
-    """See `core.ledger.stored_scores.PictureScores`."""
+class Look:
+    """See `core.ledger.stored_scores.Look`."""
 
-    owners: NDArray[np.intp]
+    starts: NDArray[np.intp] | None
     values: NDArray[np.float64]
+    streams: NDArray[np.int64]
+    times_ms: NDArray[np.int64]
+    partial: NDArray[np.bool_]
+    known: NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class Looks:
+    """See `core.ledger.stored_scores.Looks`."""
+
+    plain: tuple[NDArray[np.intp], Look]
+    once: tuple[NDArray[np.intp], Look]
+    twice: tuple[NDArray[np.intp], Look, Look, Look]
+    closed: NDArray[np.bool_]
+
+
+_Pictures = tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]
+"""Pictures by their contents' place, in ascending order, with values, streams and times."""
 
 
 @dataclass(slots=True)
@@ -37,6 +55,8 @@ class FrameTable:
     frames: NDArray[np.int32]
     pictures: NDArray[np.int32]
     apart: NDArray[np.bool_]
+    streams: NDArray[np.uint16]
+    times_ms: NDArray[np.int64]
     values: NDArray[np.float64]
 
     def of(self, place: int) -> slice:
@@ -44,11 +64,15 @@ class FrameTable:
         first, last = np.searchsorted(self.owners, [place, place + 1])
         return slice(int(first), int(last))
 
-    def by_picture(self) -> Pictures:
-        """Return the highest values by picture. A signal that one of its frames lacks is not known of it."""
-        changes = (np.diff(self.owners) != 0) | (np.diff(self.pictures) != 0)
-        starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
-        return Pictures(self.owners[starts], np.maximum.reduceat(self.values, starts, axis=0))
+    def pictures_of(self, rows: NDArray[np.intp]) -> _Pictures:
+        """Return what these frames show, by picture. A signal that one of its frames lacks is not known of it."""
+        owners, numbers = self.owners[rows], self.pictures[rows]
+        changes = (np.diff(owners) != 0) | (np.diff(numbers) != 0)
+        starts = np.concatenate([[0], np.flatnonzero(changes) + 1]) if len(rows) else np.zeros(0, np.intp)
+        values = self.values[rows]
+        best = np.maximum.reduceat(values, starts, axis=0) if len(starts) else values
+        first = rows[starts]
+        return owners[starts], best, self.streams[first].astype(np.int64), self.times_ms[first]
 
 
 def read_tables(blobs: Sequence[bytes | None], names: Sequence[str], values: NDArray[np.float64]) -> FrameTable | None:
@@ -69,18 +93,108 @@ def read_tables(blobs: Sequence[bytes | None], names: Sequence[str], values: NDA
         counts.append(count)
         bodies.append(blob[start : len(blob) - places_size])
     parts = [_rows(head, told, *found, column, values) for (head, told), found in layouts.items()]
-    owners_of, frames, pictures, apart, cells = (np.concatenate(part) for part in zip(*parts, strict=True))
+    owners_of, cells, rows, apart = (np.concatenate(part) for part in zip(*parts, strict=True))
     order = np.argsort(owners_of, kind="stable")
-    return FrameTable(owners_of[order], frames[order], pictures[order], apart[order], cells[order])
+    rows = rows[order]
+    return FrameTable(
+        owners_of[order], rows["frame"], rows["picture"], apart[order], rows["stream"] & np.uint16(~SECOND & 0xFFFF),
+        rows["time_ms"], cells[order],
+    )  # fmt: skip
 
 
-def second_passes_of(blobs: Sequence[bytes | None], table: FrameTable | None) -> NDArray[np.int8]:
-    """Return of each content of a page a `core.ledger.stored_scores.SecondPass`."""
-    over, possible = SecondPass.OVER, SecondPass.POSSIBLE
-    found = np.array([over if blob and FrameScores(blob).closed else possible for blob in blobs], np.int8)
+class _Kept(dict[Any, int]):
+    """By the first byte of what is kept of a content's frames, or by nothing, what that says."""
+
+    def __missing__(self, first: Any) -> int:
+        table = FrameScores(b"" if first is None or first == b"" else bytes([first]))
+        found = 0 if first is None else _KEPT | (_TOLD if table.told else 0) | (_CLOSED if table.closed else 0)
+        self[first] = found
+        return found
+
+
+_KEPT, _TOLD, _CLOSED = 1, 2, 4
+_KINDS = _Kept()
+
+
+def looks_of(
+    blobs: Sequence[bytes | None],
+    counts: Sequence[int],
+    values: NDArray[np.float64],
+    frames: NDArray[np.int32],
+    table: FrameTable | None,
+) -> Looks:
+    """Return what is known of each look at the contents of a page, as `core.pictures.passes` tells it of one."""
+    told = np.array([_KINDS[blob and blob[0]] for blob in blobs], np.uint8)
+    one_table, two = np.zeros(len(blobs), bool), np.zeros(len(blobs), bool)
+    in_part = (told & _KEPT == 0) & (np.array(counts) >= 2)
+    further = frames >> VIEW_BITS != 0
+    if further.any():
+        in_part |= (told & _TOLD == 0) & (further & ~np.isnan(values)).any(axis=1)
+    moments = in_part
     if table is not None:
-        found[table.owners[table.apart]] = SecondPass.MADE
-    return found
+        one_table[table.owners] = True
+        moments = in_part & ~one_table
+        apart = np.zeros(len(blobs), bool)
+        apart[table.owners[table.apart]] = True
+        two = apart & (told & _TOLD != 0)
+        in_part = moments | (apart & ~two)
+    one_table &= ~two
+    plain, once, twice = (np.flatnonzero(which) for which in (~(one_table | two | moments), one_table | moments, two))
+    parts = [_moments(np.flatnonzero(moments), values, frames)]
+    if table is not None:
+        parts.append(
+            table.pictures_of(np.flatnonzero(one_table[table.owners] & ~(in_part[table.owners] & table.apart)))
+        )
+    several = _look(once, parts, values[once], in_part[once])
+    closed = (told & _CLOSED != 0) & ~(one_table & in_part)
+    return Looks((plain, _look_at_one(values[plain])), (once, several), _twice(twice, table, values), closed)
+
+
+def _look_at_one(values: NDArray[np.float64]) -> Look:
+    count = len(values)
+    nothing = np.zeros(count, np.int64)
+    return Look(None, values, nothing, nothing + NO_TIME, np.zeros(count, bool), values)
+
+
+def _look(
+    places: NDArray[np.intp], parts: Sequence[_Pictures], known: NDArray[np.float64], partial: NDArray[np.bool_]
+) -> Look:
+    """Return these pictures content by content; what has none shows one, with the content's `known` values."""
+    found = np.concatenate([owners for owners, *_ in parts]) if parts else np.zeros(0, np.intp)
+    without = np.flatnonzero(~np.isin(places, found))
+    nothing = np.zeros(len(without), np.int64)
+    every = [*parts, (places[without], known[without], nothing, nothing + NO_TIME)]
+    owners, values, streams, times_ms = (np.concatenate(cells) for cells in zip(*every, strict=True))
+    order = np.argsort(owners, kind="stable")
+    starts = np.searchsorted(owners[order], places)
+    return Look(starts, values[order], streams[order], times_ms[order], partial, known)
+
+
+def _moments(places: NDArray[np.intp], values: NDArray[np.float64], frames: NDArray[np.int32]) -> _Pictures:
+    """Return what the highest values alone say of these contents: those of one moment's whole frame hold together."""
+    at = frames[places]
+    mine = ~np.isnan(values[places]) & (at >> VIEW_BITS == 0)
+    rows, columns = np.nonzero(mine)
+    pairs = np.unique(np.stack([rows, at[rows, columns].astype(np.intp)]), axis=1)
+    here = mine[pairs[0]] & (at[pairs[0]] == pairs[1][:, None])
+    nothing = np.zeros(pairs.shape[1], np.int64)
+    return places[pairs[0]], np.where(here, values[places[pairs[0]]], np.nan), nothing, nothing + NO_TIME
+
+
+def _twice(
+    places: NDArray[np.intp], table: FrameTable | None, values: NDArray[np.float64]
+) -> tuple[NDArray[np.intp], Look, Look, Look]:
+    """Return what each of two looks showed of these contents; see `core.pictures.Passes`."""
+    nothing = np.full((len(places), values.shape[1]), np.nan)
+    whole = np.zeros(len(places), bool)
+    if table is None or not len(places):
+        empty = _look(places, [], nothing, whole)
+        return places, empty, empty, empty
+    mine = np.isin(table.owners, places)
+    further = table.frames >> VIEW_BITS != 0
+    seen = (mine & ~table.apart, mine & ~(table.apart & further), mine)
+    first, both, every = (_look(places, [table.pictures_of(np.flatnonzero(rows))], nothing, whole) for rows in seen)
+    return places, first, both, every
 
 
 def _rows(
@@ -91,8 +205,8 @@ def _rows(
     bodies: list[bytes],
     column: dict[str, int],
     values: NDArray[np.float64],
-) -> tuple[NDArray[np.intp], NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_], NDArray[np.float64]]:
-    """Return the rows of tables that have the same columns."""
+) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[Any], NDArray[np.bool_]]:
+    """Return the rows of tables that have the same columns: their contents' places, their values, and their numbers."""
     own = head.decode().split("\n") if head else []
     kind = np.dtype([*_NUMBERS, ("values", "<f8", (len(own),))])
     assert kind.itemsize == ROW.size + 8 * len(own), "numpy reads what struct wrote"
@@ -100,9 +214,11 @@ def _rows(
     places = np.repeat(np.array(owners, np.intp), counts)
     cells = values[places]
     cells[:, [column[name] for name in own]] = rows["values"]
-    frames = rows["frame"].astype(np.int32)
-    apart = (rows["stream"] & SECOND) != 0 if told else frames >> VIEW_BITS != 0
-    return places, frames, rows["picture"].astype(np.int32), apart, cells
+    apart = (rows["stream"] & SECOND) != 0 if told else rows["frame"] >> VIEW_BITS != 0
+    numbers = np.empty(len(rows), _NUMBERS)
+    for name, _ in _NUMBERS:
+        numbers[name] = rows[name]
+    return places, cells, numbers, apart
 
 
 @dataclass(slots=True)

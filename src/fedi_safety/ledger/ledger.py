@@ -31,7 +31,7 @@ from fedi_safety.core.ledger.records import (
     Verification,
     Watermark,
 )
-from fedi_safety.core.ledger.stored_scores import NoRuleHoldsFn, RedecideFn, Rescorer
+from fedi_safety.core.ledger.stored_scores import OutcomesFn, RedecideFn, Rescorer
 from fedi_safety.core.ledger.uploads import GONE, REMOVED, Move, UploadNote
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.types import Content, Judged, Judgement, Known, Object, Outcome, Plan, Unscanned
@@ -376,17 +376,17 @@ class SqlLedger(UploadSide, FollowUp, HashSide, MatchSide, RemovalSide, Progress
         policy: str,
         judge: RedecideFn,
         *,
-        no_rule_holds: NoRuleHoldsFn | None = None,
+        outcomes: OutcomesFn | None = None,
         rescorer: Rescorer | None = None,
     ) -> int:
         """Decide every content anew that was judged under another policy; return how many were.
 
-        `rescorer` first computes signals from kept embeddings, where they are defined otherwise now. `no_rule_holds`
+        `rescorer` first computes signals from kept embeddings, where they are defined otherwise now. `outcomes`
         answers for most contents of a page at once (see `replay`).
         """
         from fedi_safety.ledger.replay import redecide
 
-        return redecide(self.database, self.clock, run, policy, judge, no_rule_holds, rescorer)
+        return redecide(self.database, self.clock, run, policy, judge, outcomes, rescorer)
 
     def score_pages(self, policy: str | None = None, rescorer: Rescorer | None = None) -> Iterator[Page]:
         """Yield every content that nobody dismissed, by the page; signals are computed anew where `rescorer` can."""

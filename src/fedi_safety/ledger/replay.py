@@ -14,7 +14,7 @@ import numpy as np
 from sqlalchemy import Connection, bindparam, update
 
 from fedi_safety.core.enums import PlanState, Verdict
-from fedi_safety.core.ledger.stored_scores import NoRuleHoldsFn, RedecideFn, Rescorer
+from fedi_safety.core.ledger.stored_scores import UNDECIDED, OutcomesFn, RedecideFn, Rescorer
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.types import Judgement
 from fedi_safety.ledger import codec, planning, verdicts
@@ -51,7 +51,7 @@ def redecide(
     run: int,
     policy: str,
     judge: RedecideFn,
-    no_rule_holds: NoRuleHoldsFn | None,
+    outcomes: OutcomesFn | None,
     rescorer: Rescorer | None,
 ) -> int:
     """See `Ledger.redecide`. Each page is a transaction of its own."""
@@ -60,7 +60,7 @@ def redecide(
     while more:
         with database.write() as connection:
             now = clock.now()
-            more = redecide_page(connection, now, run, policy, judge, total, no_rule_holds, rescorer)
+            more = redecide_page(connection, now, run, policy, judge, total, outcomes, rescorer)
             for part in codec.chunks(total.unblocked if more else []):
                 planning.close_waiting(connection, now, run, plans.c.content_id.in_(part), PlanState.SUPERSEDED)
     figures: dict[str, Any] = {"decided": total.decided, "undecided": total.undecided, "moves": dict(total.moves)}
@@ -79,12 +79,13 @@ def redecide_page(
     policy: str,
     judge: RedecideFn,
     total: Redecided,
-    no_rule_holds: NoRuleHoldsFn | None = None,
+    outcomes: OutcomesFn | None = None,
     rescorer: Rescorer | None = None,
 ) -> bool:
     """Decide the next page of contents anew; return False when there was none left.
 
-    What `no_rule_holds` answers for is not given to `judge`; where it was as clear before it leaves no trace.
+    `judge` is asked about what has reasons, and what `outcomes` leaves to it; what stays clear without one leaves no
+    trace.
     """
     page = read_page(connection, total.last_id, policy)
     if page is None:
@@ -92,19 +93,22 @@ def redecide_page(
     if rescorer is not None:
         page = rescored(connection, page, rescorer)
         total.computed += page.computed
-    nothing_holds = np.zeros(len(page), bool)
-    if no_rule_holds is not None:
-        nothing_holds = no_rule_holds(page.cells["sha256"], page.names, page.values, page.pictures, page.second_passes)
+    nothing_holds, unknown = np.zeros(len(page), bool), np.zeros(len(page), bool)
+    if outcomes is not None:
+        found = outcomes(page)
+        nothing_holds = (found.words == Verdict.CLEAR.rank) & ~found.reasoned
+        unknown = found.words == UNDECIDED
     clear = Judgement(Verdict.CLEAR, (), (), policy)
     still_clear: list[int] = []
     undecided: list[int] = []
     decided: dict[int, Judgement] = {}
     cells = page.cells
-    for i, (no_rule, was_clear) in enumerate(zip(nothing_holds.tolist(), page.was_clear, strict=True)):
+    told = zip(nothing_holds.tolist(), unknown.tolist(), page.was_clear, strict=True)
+    for i, (no_rule, not_known, was_clear) in enumerate(told):
         if no_rule and was_clear:
             still_clear.append(i)
             continue
-        judgement = clear if no_rule else judge(cells["sha256"][i], page.scores(i))
+        judgement = clear if no_rule else None if not_known else judge(cells["sha256"][i], page.scores(i))
         if judgement is not None:
             decided[i] = judgement
         else:

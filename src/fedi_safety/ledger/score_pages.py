@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, or_, select
 
 from fedi_safety.core.frames.scores import FrameScores
 from fedi_safety.core.ledger.stored_scores import Rescorer
-from fedi_safety.core.pictures import VIEW_BITS
 from fedi_safety.core.policy import PERSONS_WORD
 from fedi_safety.core.types import Judgement, Match, Scores, Signal
 from fedi_safety.ledger import embeddings
@@ -29,16 +29,19 @@ from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.frame_tables import (
     Computed,
     FrameTable,
-    Pictures,
+    Looks,
+    looks_of,
     read_tables,
     recompute,
     rewritten,
-    second_passes_of,
 )
 from fedi_safety.ledger.schema import State, contents, detector_sets, objects
 
 PAGE_ROWS = 4000
-"""Enough that arithmetic on the whole page costs less than reading it."""
+"""How many contents are decided anew in one transaction."""
+
+LOOKED_AT_ROWS = 16_000
+"""How many are only looked at together: enough that arithmetic on the whole page costs less than reading it."""
 
 FRAMES_AT_ONCE = 8192
 """How many embeddings are held at once: 40 MB of ViT-L-14's."""
@@ -59,33 +62,17 @@ class Page:
     frames: NDArray[np.int32]
     detectors: list[Mapping[str, str]]  # of each content; equal ones are one object
     altered: NDArray[np.bool_]  # whether a content's scores are other than the ledger has them
-    where: Mapping[int, Mapping[int, str]]  # by place on the page and frame: what the frame is, if that says something
-    matches: Mapping[int, Mapping[str, tuple[Match, ...]]]  # by place on the page and signal
+    # By place on the page and frame, what the frame is, where the highest values come from other frames now.
+    where: Mapping[int, Mapping[int, str]] = field(default_factory=dict)
     table: FrameTable | None = None
     vocabulary: Vocabulary | None = None
     renewed: frozenset[str] = frozenset()  # signals that are other ones now, where a content is altered
     computed: int = 0  # of how many contents signals were computed from embeddings
 
     @property
-    def pictures(self) -> Pictures | None:
-        """See `ScorePage.pictures`."""
-        return None if self.table is None else self.table.by_picture()
-
-    @property
-    def second_passes(self) -> NDArray[np.int8]:
-        """See `ScorePage.second_passes`."""
-        return second_passes_of(self.cells["frame_scores"], self.table)
-
-    @property
-    def one_picture(self) -> NDArray[np.bool_]:
-        """See `ScorePage.one_picture`."""
-        blobs, counts = self.cells["frame_scores"], np.array(self.cells["frames"], np.int64)
-        kept = np.array([blob is not None for blob in blobs], bool)
-        told = np.array([bool(blob) and FrameScores(blob).told for blob in blobs], bool)
-        found: NDArray[np.bool_] = (kept | (counts < 2)) & (told | (self.frames >> VIEW_BITS == 0).all(axis=1))
-        if self.table is not None:
-            found[self.table.owners] = False
-        return found
+    def looks(self) -> Looks:
+        """See `ScorePage.looks`."""
+        return looks_of(self.cells["frame_scores"], self.cells["frames"], self.values, self.frames, self.table)
 
     def frame_scores(self, at: int) -> FrameScores | None:
         """Return what each frame of a content was given; None where that was not kept."""
@@ -101,8 +88,8 @@ class Page:
 
     def scores(self, at: int) -> Scores:
         """Return one content's scores as the core knows them."""
-        values, frames, where = self.values[at].tolist(), self.frames[at].tolist(), self.where.get(at, {})
-        matches = self.matches.get(at, {})
+        values, frames = self.values[at].tolist(), self.frames[at].tolist()
+        where, matches = self._further(at)
         signals = {
             name: Signal(value, frame, where.get(frame, ""), matches.get(name, ()))
             for name, value, frame in zip(self.names, values, frames, strict=True)
@@ -110,8 +97,18 @@ class Page:
         }
         return Scores(signals, self.detectors[at], frames=self.frame_scores(at))
 
+    def _further(self, at: int) -> tuple[Mapping[int, str], Mapping[str, tuple[Match, ...]]]:
+        """Return what numbers do not say: clips and animations say what a frame is, lists what matched."""
+        told = self.cells["signals"][at] if "signals" in self.cells else "{}"
+        if told == "{}":
+            return self.where.get(at, {}), {}
+        assert self.vocabulary is not None
+        signals = self.vocabulary.signals(self.cells["names_id"][at], self.cells["scores"][at], told)
+        where = {signal.frame: signal.where for signal in signals.values() if signal.where}
+        return self.where.get(at, where), {name: signal.matches for name, signal in signals.items() if signal.matches}
+
     def judgement(self, at: int) -> Judgement:
-        """Return one content's judgement in force."""
+        """Return one content's judgement in force, of a page that was read with that."""
         assert self.vocabulary is not None
         cells = {name: self.cells[name][at] for name in ("verdict", "policy", "labels", *REASONS, *SCORES)}
         return self.vocabulary.judgement(SimpleNamespace(**cells))
@@ -128,7 +125,7 @@ def pages(database: Database, policy: str | None, rescorer: Rescorer | None) -> 
     after = 0
     while True:
         with database.read() as connection:
-            page = read_page(connection, after, policy, count_objects=True)
+            page = read_page(connection, after, policy, LOOKED_AT_ROWS, count_objects=True, judged=False)
             if page is None:
                 return
             if rescorer is not None:
@@ -137,66 +134,71 @@ def pages(database: Database, policy: str | None, rescorer: Rescorer | None) -> 
         after = page.cells["id"][-1]
 
 
-def read_page(connection: Connection, after: int, policy: str | None, *, count_objects: bool = False) -> Page | None:
+def read_page(
+    connection: Connection,
+    after: int,
+    policy: str | None,
+    most: int = PAGE_ROWS,
+    *,
+    count_objects: bool = False,
+    judged: bool = True,
+) -> Page | None:
     """Return the next contents that no person spoke of, behind the one numbered `after`; None at the end.
 
     With `policy` only contents that were judged under another one, or stand undecided. With `count_objects` the
-    cells also have `objects`: how many judged objects have the content.
+    cells also have `objects`: how many judged objects have the content. Without `judged` there are scores and verdicts
+    alone, in half the time.
     """
-    columns: list[Any] = [
-        _c.id, _c.sha256, _c.frames, *(_c[name] for name in (*SCORES, *REASONS)), _c.verdict, _c.policy, _c.labels,
-        _c.decided, _c.detectors_id, _c.frame_scores,
-    ]  # fmt: skip
+    names_of = ["id", "sha256", "frames", *SCORES, "verdict", "detectors_id", "frame_scores"]
+    names_of += [*REASONS, "policy", "labels", "decided"] if judged else []
     query = (
-        select(*columns)
+        select(*(_c[name] for name in names_of))
         .where(_c.id > after, _c.dismissed_at.is_(None), _c.policy != PERSONS_WORD)
         .order_by(_c.id)
-        .limit(PAGE_ROWS)
+        .limit(most)
     )
     if policy is not None:
         query = query.where(or_(_c.policy != policy, _c.decided.is_(False)))
-    result = connection.execute(query)
-    keys, rows = list(result.keys()), result.all()
+    rows = connection.execute(query).all()
     if not rows:
         return None
-    cells: dict[str, Sequence[Any]] = dict(zip(keys, zip(*rows, strict=True), strict=True))
+    cells: dict[str, Sequence[Any]] = dict(zip(names_of, _columns(rows, len(names_of)), strict=True))
     if count_objects:
         cells["objects"] = _objects(connection, cells["id"])
     vocabulary = Vocabulary(connection)
     vocabulary.load()  # it is asked when the transaction has ended, too
     names, values, frames = arrays.table(vocabulary, cells["names_id"], cells["scores"])
-    where, matches = _further(vocabulary, cells)
     sets = _detectors(connection, set(cells["detectors_id"]))
     detectors = [sets[row] for row in cells["detectors_id"]]
     table = read_tables(cells["frame_scores"], names, values)
     altered = np.zeros(len(rows), bool)
-    return Page(cells, names, values, frames, detectors, altered, where, matches, table, vocabulary)
+    return Page(cells, names, values, frames, detectors, altered, table=table, vocabulary=vocabulary)
+
+
+def _columns(rows: Sequence[Any], count: int) -> list[list[Any]]:
+    """Return rows by column. `zip` makes an iterator of each row, over all of which the garbage collector then goes."""
+    return [list(map(itemgetter(at), rows)) for at in range(count)]
 
 
 def _objects(connection: Connection, ids: Sequence[int]) -> list[int]:
-    """Return how many judged objects have each of these contents, which are in order: from an index alone."""
+    """Return how many judged objects have each of these contents, which are in order: from an index alone.
+
+    All objects of these contents are read and their groups looked at here: asked to do that, a database may take the
+    index of groups, and read all of it for each page.
+    """
     o = objects.c
     judged = groups.numbers(connection, lambda group: group.state == State.JUDGED)
-    query = select(o.content_id, func.count()).where(o.content_id.between(ids[0], ids[-1]), o.group_id.in_(judged))
-    found = {row[0]: row[1] for row in connection.execute(query.group_by(o.content_id)).all()}
-    return [found.get(row, 0) for row in ids]
-
-
-def _further(
-    vocabulary: Vocabulary, cells: Mapping[str, Sequence[Any]]
-) -> tuple[dict[int, dict[int, str]], dict[int, dict[str, tuple[Match, ...]]]]:
-    """Return by place what numbers do not say: clips and animations say what a frame is, lists what matched."""
-    where: dict[int, dict[int, str]] = {}
-    matches: dict[int, dict[str, tuple[Match, ...]]] = {}
-    for i, told in enumerate(cells["signals"]):
-        if told == "{}":
-            continue
-        signals = vocabulary.signals(cells["names_id"][i], cells["scores"][i], told)
-        if places := {signal.frame: signal.where for signal in signals.values() if signal.where}:
-            where[i] = places
-        if met := {name: signal.matches for name, signal in signals.items() if signal.matches}:
-            matches[i] = met
-    return where, matches
+    query = select(o.content_id, o.group_id).where(o.content_id.between(ids[0], ids[-1])).order_by(o.content_id)
+    rows = connection.execute(query).all()
+    if not rows:
+        return [0] * len(ids)
+    # By column: numpy takes rows that have names for something else, and takes a hundred times as long.
+    having, standing = (np.array(column, np.int64) for column in _columns(rows, 2))
+    theirs = having[np.isin(standing, judged)]
+    own = np.array(ids)
+    places = np.searchsorted(own, theirs)
+    mine = own[places] == theirs
+    return np.bincount(places[mine], minlength=len(own)).tolist()  # type: ignore[no-any-return]
 
 
 def _detectors(connection: Connection, ids: set[int]) -> dict[int, Mapping[str, str]]:

@@ -7,6 +7,7 @@ or why it found nothing. It writes nothing to the ledger, and ends with who star
 
 from __future__ import annotations
 
+import gc
 import json
 import pickle
 import sys
@@ -106,6 +107,7 @@ def _say(said: dict[str, Any]) -> None:
 def main() -> int:
     """Count what standard input says."""
     step_back()
+    gc.freeze()  # what is loaded stays to the end, and need not be looked through for each page
     wanted: Wanted = pickle.load(sys.stdin.buffer)  # from the process that started this one, and from nobody else
     try:
         _say({"found": count(wanted)})

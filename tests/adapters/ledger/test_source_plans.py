@@ -1,7 +1,8 @@
-"""How SQLite finds where condemned contents came from: from the few that are condemned on, never through all."""
+"""How SQLite finds what is asked for: from the few that are condemned on, by the page, never through all."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,21 @@ import pytest
 from sqlalchemy import event
 
 from fedi_safety.core.sightings import SourceKind
-from fedi_safety.ledger.ledger import open_ledger
+from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from support.fakes import FakeClock
 from support.sources import STORE, condemned, seen
 
 
-@pytest.mark.parametrize("store", [None, STORE])
-@pytest.mark.parametrize("by", SourceKind)
-def test_sources_are_found_from_the_condemned_ones_on(tmp_path: Path, by: SourceKind, store: str | None) -> None:
-    ledger = open_ledger(tmp_path / "ledger.db", clock=FakeClock())
-    condemned(ledger, {"one": [seen("a.example", "@x", person_id="7")]})
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[SqlLedger]:
+    made = open_ledger(tmp_path / "ledger.db", clock=FakeClock())
+    condemned(made, {"one": [seen("a.example", "@x", person_id="7")]})
+    yield made
+    made.dispose()
+
+
+def reads_of(ledger: SqlLedger, table: str, ask: Callable[[], object]) -> list[list[str]]:
+    """Return how SQLite reads, for each query of `ask` that names the table."""
     asked: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
@@ -27,17 +33,38 @@ def test_sources_are_found_from_the_condemned_ones_on(tmp_path: Path, by: Source
     with ledger.database.read() as connection:
         engine = connection.engine
     event.listen(engine, "before_cursor_execute", note)
-    ledger.sources(by, store)
+    ask()
     event.remove(engine, "before_cursor_execute", note)
-    queries = [(statement, parameters) for statement, parameters in asked if "sightings" in statement]
-    assert len(queries) == 2
+    found = []
     with ledger.database.read() as connection:
-        for statement, parameters in queries:
+        for statement, parameters in (one for one in asked if table in one[0]):
             steps = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
-            reads = [step for step in steps if step.startswith(("SCAN", "SEARCH"))]
-            assert any("contents USING INDEX ix_contents_not_clear" in step for step in reads), steps
-            # People's names are put together from all sightings once; nothing else is read from end to end.
-            scans = {step.split()[1] for step in reads if step.startswith("SCAN")}
-            assert not any("AUTOMATIC" in step for step in reads if "anon" not in step), steps
-            assert scans <= ({"sightings"} if by is SourceKind.PERSON else set()) | {"stores"}, steps
-    ledger.dispose()
+            found.append([step for step in steps if step.startswith(("SCAN", "SEARCH"))])
+    return found
+
+
+@pytest.mark.parametrize("store", [None, STORE])
+@pytest.mark.parametrize("by", SourceKind)
+def test_sources_are_found_from_the_condemned_ones_on(ledger: SqlLedger, by: SourceKind, store: str | None) -> None:
+    reads = reads_of(ledger, "sightings", lambda: ledger.sources(by, store))[-1]
+    assert any("contents USING INDEX ix_contents_not_clear" in step for step in reads), reads
+    # People's names are put together from all sightings once; nothing else is read from end to end.
+    scans = {step.split()[1] for step in reads if step.startswith("SCAN")}
+    assert not any("AUTOMATIC" in step for step in reads if "anon" not in step), reads
+    assert scans <= ({"sightings"} if by is SourceKind.PERSON else set()) | {"stores", "seen"}, reads
+
+
+def test_what_stands_condemned_goes_through_no_other_plans(ledger: SqlLedger) -> None:
+    """Of each object its own plans are read, however many are open, and of contents those that are not clear."""
+    (reads,) = reads_of(ledger, "plans", lambda: ledger.condemned(None, limit=9))
+    assert not [step for step in reads if step.startswith("SCAN") and step.split()[1] != "stores"], reads
+    assert [step for step in reads if "plans USING" in step and "object_id=?" not in step] == []
+    assert any("contents USING COVERING INDEX ix_contents_not_clear" in step for step in reads), reads
+
+
+def test_a_page_of_scores_reads_the_objects_of_its_contents_alone(ledger: SqlLedger) -> None:
+    found = reads_of(ledger, "objects", lambda: list(ledger.score_pages()))
+    assert any(" objects " in step for reads in found for step in reads), "it is asked how many there are"
+    for reads in found:
+        searches = [step for step in reads if " objects " in step]
+        assert all("ix_objects_content_id_group_id (content_id>? AND content_id<?)" in step for step in searches), reads

@@ -38,7 +38,7 @@ from fedi_safety.core.ledger.records import (
 from fedi_safety.core.ledger.removals import RemovalReader
 from fedi_safety.core.ledger.review import ReviewLedger
 from fedi_safety.core.ledger.seals import SealKeeper, SealLedger, SealReader
-from fedi_safety.core.ledger.stored_scores import NoRuleHoldsFn, RedecideFn, Rescorer, ScorePage
+from fedi_safety.core.ledger.stored_scores import OutcomesFn, RedecideFn, Rescorer, ScorePage
 from fedi_safety.core.ledger.uploads import (
     BacklogEntry,
     Move,
@@ -263,14 +263,14 @@ class Ledger(
         policy: str,
         judge: RedecideFn,
         *,
-        no_rule_holds: NoRuleHoldsFn | None = None,
+        outcomes: OutcomesFn | None = None,
         rescorer: Rescorer | None = None,
     ) -> int:
         """Decide every content anew that was judged under another policy, page by page; return how many.
 
         Where `judge` answers None the content counts as undecided and is read again by the next scan; its old verdict
         stands until then. `rescorer` first computes signals from kept embeddings, where they are defined otherwise now;
-        `no_rule_holds` answers for most contents of a page at once, which `judge` is then not asked about.
+        `outcomes` answers for most contents of a page at once, which `judge` is then not asked about.
         """
         ...
 

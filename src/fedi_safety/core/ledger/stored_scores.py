@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from enum import IntEnum
 from typing import Any, Protocol
 
 from fedi_safety.core.types import Judgement, Scores
@@ -15,12 +14,12 @@ RedecideFn = Callable[[bytes, Scores], Judgement | None]
 """Gets a content's SHA-256 and its scores; answers None where these do not suffice."""
 
 
-class PictureScores(Protocol):
-    """The pictures of those contents of a page that show several, content by content."""
+class Look(Protocol):
+    """What one look showed of some contents, picture by picture, content by content."""
 
     @property
-    def owners(self) -> Array:
-        """By picture, the place of its content on the page, in ascending order."""
+    def starts(self) -> Array | None:
+        """Where each content's pictures begin, of which it has at least one; None where each has one."""
         ...
 
     @property
@@ -28,21 +27,70 @@ class PictureScores(Protocol):
         """The highest values over a picture's frames, (pictures, names); NaN where some frame was not measured."""
         ...
 
+    @property
+    def streams(self) -> Array:
+        """By picture, the stream that it is of."""
+        ...
 
-class SecondPass(IntEnum):
-    """Whether a second pass could show more of a content, or did."""
+    @property
+    def times_ms(self) -> Array:
+        """By picture, milliseconds from the beginning, -1 where it has no time."""
+        ...
 
-    POSSIBLE = 0  # a second pass could show more of it
-    OVER = 1  # no further pass would
-    MADE = 2  # some frames count otherwise, or may do so, as a second pass alone showed them: decided one by one
+    @property
+    def partial(self) -> Array:
+        """By content, whether `known` alone tells of it, and its pictures only what is known to hold together."""
+        ...
+
+    @property
+    def known(self) -> Array:
+        """By content, the highest values of all its frames, (contents, names); read where it is `partial`."""
+        ...
 
 
-NoRuleHoldsFn = Callable[[Sequence[bytes], Sequence[str], Array, PictureScores | None, Array | None], Array]
-"""Gets hashes, names of signals and their values by the page; says for which the scores suffice and no rule holds.
+class Looks(Protocol):
+    """How the contents of a page were looked at: each is in one of the three."""
 
-The values are float64, (contents, names), the highest over all frames, with NaN for what was not measured; then the
-pictures of contents that show several, and a `SecondPass` for each content. The answer is a bool for each content.
-"""
+    @property
+    def plain(self) -> tuple[Array, Look]:
+        """Contents of one picture, by place on the page, with that."""
+        ...
+
+    @property
+    def once(self) -> tuple[Array, Look]:
+        """Contents of several pictures, or of which only a part is known, by place on the page, with what was seen."""
+        ...
+
+    @property
+    def twice(self) -> tuple[Array, Look, Look, Look]:
+        """Contents that a second look was made at, with the `first`, `whole` and `every` of `core.pictures.Passes`."""
+        ...
+
+    @property
+    def closed(self) -> Array:
+        """By content of the page, whether no further look would show more."""
+        ...
+
+
+UNDECIDED = -1
+"""In the place of a verdict's rank: the scores do not tell."""
+
+ONE_BY_ONE = -2
+"""In the place of a verdict's rank: the page does not tell, and the content is to be asked about by itself."""
+
+
+class Outcomes(Protocol):
+    """What becomes of the contents of a page."""
+
+    @property
+    def words(self) -> Array:
+        """By content the rank of its verdict, or `UNDECIDED`, or `ONE_BY_ONE`: int8."""
+        ...
+
+    @property
+    def reasoned(self) -> Array:
+        """By content whether some rule holds."""
+        ...
 
 
 class Rescorer(Protocol):
@@ -96,22 +144,12 @@ class ScorePage(Protocol):
 
     @property
     def values(self) -> Array:
-        """The scores, as `NoRuleHoldsFn` takes them."""
+        """The highest of all frames: float64, (contents, names), with NaN for what was not measured."""
         ...
 
     @property
-    def pictures(self) -> PictureScores | None:
-        """The pictures of contents that show several; None where there are none on the page."""
-        ...
-
-    @property
-    def second_passes(self) -> Array:
-        """A `SecondPass` for each content."""
-        ...
-
-    @property
-    def one_picture(self) -> Array:
-        """Of each content whether it is known to show one picture, of which `values` tell everything."""
+    def looks(self) -> Looks:
+        """What each look showed of the contents."""
         ...
 
     @property
@@ -123,6 +161,6 @@ class ScorePage(Protocol):
         """Return one content's scores."""
         ...
 
-    def judgement(self, at: int) -> Judgement:
-        """Return one content's judgement in force."""
-        ...
+
+OutcomesFn = Callable[[ScorePage], Outcomes]
+"""Decides a page at once, to what deciding its contents one by one comes to."""

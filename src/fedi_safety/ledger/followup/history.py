@@ -17,13 +17,14 @@ from fedi_safety.ledger.compact.vocabulary import AS_STORED, REASONS, Vocabulary
 from fedi_safety.ledger.counts.tallies import day_number
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import Kind
-from fedi_safety.ledger.schema import State, acts, contents, events, judgements, objects, plans, runs, stores
+from fedi_safety.ledger.schema import NOT_CLEAR, State, acts, contents, events, judgements, objects, plans, runs, stores
 
 _DAY_S = 86_400
 _OUTCOMES = {PlanState.DONE.value: "removed", PlanState.GONE.value: "gone", PlanState.FAILED.value: "failed"}
 _WORDS = {Kind.DISMISSED.value: "dismissed", Kind.RESTORED.value: "restored"}
 _MET = (State.JUDGED.value, State.REMOVED.value, State.GONE.value)
 _MOST_CONDEMNED = 2_000
+_WAITING = tuple(state.value for state in PlanState if state.open)
 _PRESENT = (State.JUDGED.value, State.UNSCANNED.value, State.TRUSTED.value)
 
 
@@ -133,7 +134,8 @@ def _lies_in(content_id: ColumnElement[Any], store: str) -> ColumnElement[bool]:
 def condemned(connection: Connection, since: float | None, store: str | None, limit: int) -> list[Condemned]:
     """See `HistoryReader.condemned`. Contents are found by the index of verdicts, from the newest on."""
     c, o, j, p, a = contents.c, objects.c, judgements.c, plans.c, acts.c
-    newest = select(c.id).where(c.verdict == Verdict.BLOCK.value).order_by(c.id.desc()).limit(_MOST_CONDEMNED)
+    newest = select(c.id).where(c.verdict == Verdict.BLOCK.value, NOT_CLEAR)
+    newest = newest.order_by(c.id.desc()).limit(_MOST_CONDEMNED)
     when = (
         select(func.max(j.at))
         .where(j.content_id == c.id, j.verdict == Verdict.BLOCK.value, is_turn(dismissals=False))
@@ -148,7 +150,8 @@ def condemned(connection: Connection, since: float | None, store: str | None, li
         .scalar_subquery()
         .label("removed_at")
     )
-    waits = select(func.max(p.state)).where(p.object_id == o.id, p.open.is_(True)).scalar_subquery().label("waits")
+    # By state, not `open`: a database may go through the index of all that are open for each object.
+    waits = select(func.max(p.state)).where(p.object_id == o.id, p.state.in_(_WAITING)).scalar_subquery().label("waits")
     query = (
         select(stores.c.url, o.key, o.state, c.sha256, *(c[name] for name in REASONS), when, removed, waits)
         .select_from(contents)

@@ -126,6 +126,8 @@ def sources(
 ) -> list[Source]:
     """Return from where the condemned contents came that nobody dismissed; see the port `LedgerReader`."""
     c = contents.c
+    if connection.execute(select(_s.id).limit(1)).first() is None:
+        return []  # without a look at each condemned content
     who, joined = _who(by)
     query = (
         select(who.label("name"), _s.local, c.id.label("content"), _t.at)
@@ -138,13 +140,15 @@ def sources(
         query = query.join(stores, stores.c.id == _t.store_id).where(stores.c.url == store)
     if sure:
         query = query.where(_s.certainty != Certainty.POSSIBLE.value)
-    seen = query.subquery().c
-    of = connection.execute(select(func.count(seen.content.distinct()))).scalar_one()
-    count = func.count(seen.content.distinct())
-    local = func.max(case((seen.local.is_(True), 1), (seen.local.is_(False), 0)))  # PostgreSQL has no greatest boolean
-    grouped = select(seen.name, local, count, func.max(seen.at)).group_by(seen.name)
-    rows = connection.execute(grouped.order_by(count.desc(), seen.name).limit(limit))
-    return [Source(name, None if ours is None else bool(ours), n, of, last) for name, ours, n, last in rows]
+    seen = query.cte("seen")  # named twice below, so that it is made once
+    of = select(func.count(seen.c.content.distinct())).scalar_subquery()
+    count = func.count(seen.c.content.distinct())
+    local = func.max(
+        case((seen.c.local.is_(True), 1), (seen.c.local.is_(False), 0))
+    )  # PostgreSQL has no greatest boolean
+    grouped = select(seen.c.name, local, count, of, func.max(seen.c.at)).group_by(seen.c.name)
+    rows = connection.execute(grouped.order_by(count.desc(), seen.c.name).limit(limit))
+    return [Source(name, None if ours is None else bool(ours), n, all_of, last) for name, ours, n, all_of, last in rows]
 
 
 def _who(by: SourceKind) -> tuple[ColumnElement[str | None], FromClause]:
