@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from fedi_safety.config.locations import default_ledgers, expanded, ledger_path
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import LedgerUsageError
 from fedi_safety.core.ledger.ports import Ledger, WholeLedger
-from fedi_safety.core.ledger.records import Verification
+from fedi_safety.core.ledger.records import Copied, Verification
 
 _UPLOAD_BUSY_S = 1.5  # how long a write waits for another program's: somebody waits for the answer
 
@@ -48,6 +49,23 @@ def copy_settings_ledger(settings: Settings, file: Path, called: str) -> Verific
     from fedi_safety.ledger.others.backup import copy_ledger
 
     return copy_ledger(ledger_path(settings), file, called)
+
+
+def ledger_file(ledger: str) -> Path | None:
+    """Return the file that a ledger lies in, None for one on a server. Raises `LedgerUsageError` for neither."""
+    from fedi_safety.ledger.database import file_named
+
+    return file_named(ledger)
+
+
+def copy_between(source: str, target: str, told: Callable[[str, int, int], None]) -> Copied:
+    """Copy a ledger into an empty database, while no run is on; see `ledger.others.copying`.
+
+    `told` gets the table in hand, the rows that are done, and how many there are.
+    """
+    from fedi_safety.ledger.others.copying import copy_ledger_to
+
+    return copy_ledger_to(source, target, told)
 
 
 def known_stores(settings: Settings) -> list[str]:

@@ -41,6 +41,15 @@ def open_database(
     return opener(text, readonly, busy_timeout_s)
 
 
+def file_named(url_or_path: str) -> Path | None:
+    """Return the file that a ledger lies in, None for one that lies on a server. Raises as `open_database` does."""
+    if _url(url_or_path).get_backend_name() != "sqlite":
+        return None
+    from fedi_safety.ledger.database.sqlite import file_of
+
+    return file_of(url_or_path)
+
+
 def _url(text: str) -> URL:
     if "://" not in text:
         return URL.create("sqlite", database=text)

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
 
 from fedi_safety.core.ledger.progress import Progress
 
@@ -92,6 +92,19 @@ class Database(Protocol):
         It is durable when this returns, and is for its owner alone. `called` is what a person knows the file by. Raises
         `LedgerError` where there is no room, and for what is damaged.
         """
+        ...
+
+    @property
+    def keeps_nul(self) -> bool:
+        """Whether its texts may have U+0000."""
+        ...
+
+    def fill(self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Write rows into a new table, as fast as it can; each has a value for every column, in their order."""
+        ...
+
+    def after_filling(self, connection: Connection, tables: Sequence[Table]) -> None:
+        """Have what is written to these tables from now on numbered behind the rows that they were filled with."""
         ...
 
     def dispose(self) -> None:

@@ -1,6 +1,6 @@
 """All that is particular to SQLite: files, pragmas, transactions, locks, and what its errors mean to a person.
 
-Nothing outside this file names SQLite's own statements. It knows no table.
+Nothing outside this file names SQLite's own statements. It knows no table by name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, Table, create_engine, event, insert
 from sqlalchemy.engine import make_url
 
 from fedi_safety.config.locations import expanded
@@ -186,6 +186,16 @@ class SqliteDatabase:
     def under_way(self) -> list[Progress]:
         """Return how far the passes are that are under way."""
         return self._progress.read()
+
+    keeps_nul = True
+
+    def fill(self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        """See `Database.fill`."""
+        names = [column.name for column in table.columns]
+        connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
+
+    def after_filling(self, connection: Connection, tables: Sequence[Table]) -> None:
+        """Do nothing: SQLite numbers a row behind the last one that is there."""
 
     def dispose(self) -> None:
         """Close every connection."""

@@ -1,0 +1,260 @@
+"""`ledger copy`: every row, as it was, into an empty database; or nothing at all."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Boolean, Double, Integer, LargeBinary, Table, Text, select
+
+from fedi_safety.cli import run
+from fedi_safety.core.errors import LedgerError
+from fedi_safety.ledger.database import open_database
+from fedi_safety.ledger.ledger import SqlLedger, open_ledger
+from fedi_safety.ledger.migrate import bring_up_to_date
+from fedi_safety.ledger.others import copying
+from fedi_safety.ledger.schema import metadata
+from support.fakes import FakeClock
+from support.interleaving import Hand, Outside
+from support.ledgers import make_older
+
+
+def opened(place: str | Path, *, readonly: bool = False) -> SqlLedger:
+    return open_ledger(place, clock=FakeClock(), readonly=readonly)
+
+
+def played(place: str | Path, rounds: int = 6) -> None:
+    """Fill a ledger with what scans, gates, acts and people leave there."""
+    ledger = opened(place)
+    outside = Outside(multiprocessing.get_context())
+    for turn in range(rounds):
+        ledger.begin_run("scan", "fake://one", {"dry_run": bool(turn % 2)})
+        outside.renew()
+        Hand(ledger, turn + 1, outside, turn, turn, 0, 1).play()
+    ledger.dispose()
+
+
+def rows_of(place: str | Path) -> dict[str, list[tuple[Any, ...]]]:
+    database = open_database(place, readonly=True)
+    with database.read() as connection:
+        found = {
+            table.name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr)
+            for table in metadata.sorted_tables
+        }
+    database.dispose()
+    return found
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    """A ledger in which something happened."""
+    path = tmp_path / "in-use/ledger.db"
+    played(path)
+    (tmp_path / "out").mkdir()
+    return path
+
+
+def copy(source: str | Path, target: str | Path, *options: str) -> int:
+    return run(["ledger", "copy", str(source), str(target), *options])
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_every_row_arrives_and_the_copy_goes_on_where_the_ledger_was(
+    ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = ledger.read_bytes()
+    file = tmp_path / "out/copy.db"
+    assert copy(ledger, file) == 0
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600 and names(file.parent) == ["copy.db"]
+    there, here = rows_of(file), rows_of(ledger)
+    assert there == here and sum(map(len, here.values())) > 200
+    assert {name for name, rows in here.items() if rows} > {"objects", "contents", "acts", "uploads", "dismissals"}
+    said = capsys.readouterr().out
+    assert said.startswith(f"{sum(map(len, here.values())):,} rows copied and read back; the chain of ")
+    assert ledger.read_bytes() == before
+    played(file, 2)
+    records = opened(file, readonly=True)
+    assert records.verify().problem is None and records.verify().miscounted is None
+    records.dispose()
+
+
+BAD: list[tuple[str, str, int, str]] = [
+    ("none.db", "out/copy.db", 2, "none.db: there is no ledger here yet"),
+    ("in-use/ledger.db", "in-use/ledger.db", 2, "is the ledger itself"),
+    ("in-use/ledger.db", "out/other.db", 2, "is there already; name another file; nothing is overwritten"),
+    ("in-use/ledger.db", "no/such/copy.db", 2, "there is no such directory"),
+    ("in-use/ledger.db", "mysql://host/ledger", 2, "ledgers are supported"),
+    ("mysql://host/ledger", "out/copy.db", 2, "ledgers are supported"),
+    ("out/other.db", "out/copy.db", 2, "is another program's database"),
+]
+
+
+@pytest.mark.parametrize(("source", "target", "code", "said"), BAD, ids=[f"{one} {other}" for one, other, *_ in BAD])
+def test_what_cannot_be_copied_is_said_in_one_line(
+    source: str, target: str, code: int, said: str, ledger: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    with closing(sqlite3.connect(tmp_path / "out/other.db")) as other:
+        other.execute("CREATE TABLE wares (id INTEGER)")
+    monkeypatch.chdir(tmp_path)
+    assert copy(source, target) == code
+    err = capsys.readouterr().err.splitlines()
+    assert len(err) == 1 and said in err[0], err
+    assert names(tmp_path / "out") == ["other.db"]
+
+
+def test_an_older_ledger_is_upgraded_first(ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_older(ledger, "0026")
+    assert copy(ledger, tmp_path / "out/copy.db") == 2
+    assert "its tables are of another version of fedi-safety; have this version upgrade it" in capsys.readouterr().err
+    assert names(tmp_path / "out") == []
+
+
+def test_not_while_a_run_is_on(ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = opened(ledger)
+    with records.run_lock():
+        assert copy(ledger, tmp_path / "out/copy.db") == 3
+    records.dispose()
+    assert "another fedi-safety run" in capsys.readouterr().err and names(tmp_path / "out") == []
+
+
+def test_a_chain_that_is_broken_is_not_carried_over(
+    ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(sqlite3.connect(ledger)) as file, file:
+        file.execute("UPDATE events SET payload = '{}' WHERE seq = 3")
+    assert copy(ledger, tmp_path / "out/copy.db") == 3
+    assert "does not hold together: event 3" in capsys.readouterr().err and names(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("spoil", ["a row", "a value"])
+def test_what_does_not_arrive_as_it_left_is_found(
+    spoil: str, ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fedi_safety.ledger.database.sqlite import SqliteDatabase
+
+    real = SqliteDatabase.fill
+
+    def fill(self: SqliteDatabase, connection: Any, table: Table, rows: Any) -> None:
+        if table.name == "uploads":
+            rows = rows[1:] if spoil == "a row" else [(*rows[0][:-1], "another"), *rows[1:]]
+        real(self, connection, table, rows)
+
+    monkeypatch.setattr(SqliteDatabase, "fill", fill)
+    assert copy(ledger, tmp_path / "out/copy.db") == 3
+    assert "uploads: " in capsys.readouterr().err and names(tmp_path / "out") == []
+
+
+def test_what_was_written_meanwhile_is_told(
+    ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = copying.verify_in
+
+    def verify_in(connection: Any) -> Any:
+        records = opened(ledger)
+        records.begin_run("gate", "", {})
+        records.dispose()
+        return real(connection)
+
+    monkeypatch.setattr(copying, "verify_in", verify_in)
+    assert copy(ledger, tmp_path / "out/copy.db") == 0
+    assert "was given 1 further events meanwhile, which the copy lacks" in capsys.readouterr().err
+
+
+# --- values at the edges
+
+
+TEXTS = ["", "x", "ä€😀", "a\nb\tc\\N\\.", "'\"", "\\N", "{}", "é", " " * 9, "\x7f\x01", "\u2028", "😀" * 500]
+BLOBS = [b"", b"\0", bytes(range(256)), b"\\x00", b"\xff" * 3000]
+FLOATS = [0.0, 0.1 + 0.2, 1e-308, 5e-324, 1.7976931348623157e308, -1.5, 1_800_000_000.123456, 2**53 + 0.0, float("inf")]
+LARGE = [0, 1, -1, 2**31 - 1, -(2**31), 2**62, 2**63 - 1, -(2**63)]
+
+
+def edge(kind: Any, number: int) -> Any:
+    """Return a value of a column's type at the edge of what it holds."""
+    if isinstance(kind, Boolean):
+        return bool(number % 2)
+    if isinstance(kind, Double):
+        return FLOATS[number % len(FLOATS)]
+    if isinstance(kind, LargeBinary):
+        return BLOBS[number % len(BLOBS)] + number.to_bytes(4, "big")
+    if isinstance(kind, Text):
+        return TEXTS[number % len(TEXTS)] + f"{number}"
+    return LARGE[number % (5 if type(kind) is Integer else len(LARGE))]
+
+
+def edges(table: Table, count: int) -> list[tuple[Any, ...]]:
+    """Return rows for a table whose keys lead to the rows of others that `edges` gives."""
+    rows = []
+    for number in range(1, count + 1):
+        row = []
+        for place, column in enumerate(table.columns):
+            if column.foreign_keys or (column.primary_key and isinstance(column.type, Integer)):
+                row.append(number)
+            elif column.nullable and (number + place) % 3 == 0:
+                row.append(None)
+            else:
+                row.append(edge(column.type, number + place))
+        rows.append(tuple(row))
+    return rows
+
+
+@pytest.fixture
+def databases(tmp_path: Path) -> Iterator[Callable[[str], Any]]:
+    made = []
+
+    def database(name: str) -> Any:
+        made.append(open_database(tmp_path / name))
+        bring_up_to_date(made[-1])
+        return made[-1]
+
+    yield database
+    for one in made:
+        one.dispose()
+
+
+def test_values_at_the_edges_stay_what_they_are(databases: Callable[[str], Any]) -> None:
+    source, target = databases("one.db"), databases("other.db")
+    for table in metadata.sorted_tables:
+        rows = edges(table, 12)
+        with source.write() as connection:
+            connection.execute(table.delete())
+            source.fill(connection, table, rows)
+    with source.read() as reading, target.write() as writing:
+        for table in metadata.sorted_tables:
+            writing.execute(table.delete())
+            assert copying._copy_table(reading, writing, target, table, lambda *_: None) == 12
+            there = sorted(map(tuple, writing.execute(select(table))), key=repr)
+            assert there == sorted(edges(table, 12), key=repr), table.name
+        target.after_filling(writing, metadata.sorted_tables)
+
+
+def test_a_digest_tells_values_and_their_types_apart() -> None:
+    def of(*rows: tuple[Any, ...]) -> copying.Digest:
+        made = copying.Digest()
+        made.add(rows)
+        return made
+
+    assert of((1, "a"), (2, "b")) == of((2, "b"), (1, "a"))
+    different = [((1,),), ((1.0,),), ((True,),), (("1",),), ((b"1",),), ((None,),), ((1,), (1,)), ((1, 1),), ()]
+    assert len({repr(of(*rows)) for rows in different}) == len(different)
+
+
+def test_what_the_other_database_cannot_hold_is_named(databases: Callable[[str], Any]) -> None:
+    source, target = databases("one.db"), databases("other.db")
+    target.keeps_nul = False
+    with source.write() as connection:
+        table = metadata.tables["stores"]
+        source.fill(connection, table, [(7, "file:///a\0b", None, None, None)])
+    with source.read() as reading, target.write() as writing, pytest.raises(LedgerError) as told:
+        copying._copy_table(reading, writing, target, table, lambda *_: None)
+    assert "cannot hold U+0000, which url of stores (id 7) has" in told.value.line()
