@@ -53,6 +53,8 @@ def _spoken(known: dict[str, str]) -> str:
     directory = told["host"].startswith("/")  # of a Unix socket
     host = "" if directory else told["host"]
     port = f":{told['port']}" if told["port"] and not directory else ""
-    further = [f"{name}={quote(told[name], safe='/')}" for name in ("service", *(["host"] if directory else [])) if told[name]]
+    further = [
+        f"{name}={quote(told[name], safe='/')}" for name in ("service", *(["host"] if directory else [])) if told[name]
+    ]
     end = f"/{quote(told['dbname'], safe='')}" if told["dbname"] or further else ""
     return f"postgresql://{user}{host}{port}{end}{'?' if further else ''}{'&'.join(further)}"

@@ -27,7 +27,9 @@ def in_one(statement: str, rows: Sequence[Mapping[str, Any]], context: Any) -> t
     if not names or context.compiled is None or any(len(row) != len(names) for row in rows):
         return None
     types = {name: _type(context, name) for name in names}
-    source = f"unnest({', '.join(f'%({name})s::{types[name]}[]' for name in names)}) AS v({', '.join(map(_quoted, names))})"
+    source = (
+        f"unnest({', '.join(f'%({name})s::{types[name]}[]' for name in names)}) AS v({', '.join(map(_quoted, names))})"
+    )
     told = _told(statement, types)
     if made := _INSERT.fullmatch(told):
         into, values, further = made.groups()

@@ -185,7 +185,9 @@ class PostgresqlDatabase:
     def room(self) -> tuple[int, int]:
         """Return the size of the database; what is free on its server's disk nobody can tell."""
         with self.read() as connection:
-            return int(connection.execute(text("SELECT pg_database_size(current_database())")).scalar_one()), sys.maxsize
+            return int(
+                connection.execute(text("SELECT pg_database_size(current_database())")).scalar_one()
+            ), sys.maxsize
 
     def run_lock(self, store: str | None = None) -> AbstractContextManager[None]:
         """Hold the only right to run on a store; without one, on all stores. It ends with the process."""

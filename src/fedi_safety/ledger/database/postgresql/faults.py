@@ -43,7 +43,11 @@ _MEANINGS: Mapping[str, tuple[type[LedgerError], str, str]] = {
         "name the primary server (target_session_attrs=read-write finds it among several hosts)",
     ),
     "42501": (LedgerUsageError, "its role may not do that there", _GRANTS),
-    "3F000": (LedgerUsageError, "the role's search_path names no schema that exists", "make the schema, or set another"),
+    "3F000": (
+        LedgerUsageError,
+        "the role's search_path names no schema that exists",
+        "make the schema, or set another",
+    ),
     "3D000": (LedgerUsageError, "its server has no such database", "make it with createdb, or name another"),
     "55P03": (LedgerError, "is locked by another program", "wait for it or stop it"),
     "57014": (LedgerError, "a statement took longer than it may", "see what keeps its server busy, and run this again"),
@@ -53,7 +57,10 @@ _MEANINGS: Mapping[str, tuple[type[LedgerError], str, str]] = {
 }
 
 _REFUSED: Mapping[Trouble, tuple[type[LedgerError], str]] = {
-    Trouble.CREDENTIALS: (LedgerUsageError, "check user and password (~/.pgpass, PGPASSFILE or PGPASSWORD), and pg_hba.conf"),
+    Trouble.CREDENTIALS: (
+        LedgerUsageError,
+        "check user and password (~/.pgpass, PGPASSFILE or PGPASSWORD), and pg_hba.conf",
+    ),
     Trouble.SETUP: (LedgerUsageError, "make it with createdb, or check the URL"),
     Trouble.PRIVILEGE: (LedgerUsageError, "grant it CONNECT, or name another role"),
     Trouble.UNREACHABLE: (Cut, _CHECK),

@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 _EVERY_S = 2.0
 _ALIVE_S = 30.0
 _NOW = "extract(epoch FROM clock_timestamp())"
-_TELL = text(
-    f"UPDATE runs SET summary = :told || CAST({_NOW} AS text) || '}}' WHERE id = :run AND ended_at IS NULL"
-)
+_TELL = text(f"UPDATE runs SET summary = :told || CAST({_NOW} AS text) || '}}' WHERE id = :run AND ended_at IS NULL")
 _ENDED = text("UPDATE runs SET summary = NULL WHERE id = :run AND ended_at IS NULL")
 _READ = text(
     f"SELECT summary, CAST({_NOW} AS double precision) AS now FROM runs"
