@@ -26,17 +26,22 @@ def crowd() -> Iterator[Crowd]:
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("kind", ledgers.KINDS)
-def test_whatever_several_processes_do_at_once(kind: str, crowd: Crowd, tmp_path: Path, share: Share) -> None:
+@pytest.mark.parametrize("kind", ledgers.PARAMETERS)
+def test_whatever_several_processes_do_at_once(
+    kind: str, crowd: Crowd, tmp_path: Path, request: pytest.FixtureRequest, share: Share
+) -> None:
     rounds = share.of(25, 10_000)
     acts = 0
     for first in range(0, rounds, PER_LEDGER):
-        with ledgers.ledger_opener(kind, tmp_path / f"{first}") as opener:
-            ledger = opener()
-            crowd.move_to(str(tmp_path / f"{first}" / "ledger.db"))
-            for turn in range(first, min(rounds, first + PER_LEDGER)):
-                crowd.play(turn, share.seed * 1_000_003 + turn)
-            checked(ledger, crowd)
+        folder = tmp_path / f"{first}"
+        with ledgers.place_of(kind, folder, request) as place:
+            with ledgers.opened_at(place) as opener:
+                ledger = opener()
+                crowd.move_to(str(place))
+                for turn in range(first, min(rounds, first + PER_LEDGER)):
+                    crowd.play(turn, share.seed * 1_000_003 + turn)
+                checked(ledger, crowd)
+            crowd.leave()
         acts += crowd.done.total()
     share.figure(f"{kind}: {rounds:,} interleavings of 2 to {interleaving.MOST} processes, {acts:,} acts, none twice")
     assert acts > rounds, "too little was done to say anything"

@@ -265,8 +265,10 @@ def live(channel: Connection, outside: Outside, me: int) -> None:
             if place is not None:
                 if ledger is not None:
                     ledger.dispose()
-                ledger = open_ledger(place, clock=SystemClock(), busy_timeout_s=60)
-                run = ledger.begin_run("scan", STORES[0], {"dry_run": False})
+                    ledger = None
+                if place:
+                    ledger = open_ledger(place, clock=SystemClock(), busy_timeout_s=60)
+                    run = ledger.begin_run("scan", STORES[0], {"dry_run": False})
                 channel.send(Said(None, [], [], 0))
                 continue
             assert ledger is not None
@@ -307,6 +309,13 @@ class Crowd:
         self.noted = 0
         for number in range(CONTENTS):
             self.outside.dismissed[number] = 0
+        self._open(place)
+
+    def leave(self) -> None:
+        """Have all of them close their ledger."""
+        self._open("")
+
+    def _open(self, place: str) -> None:
         for one in self._channels:
             one.send((place, 0, 0, 0))
         self._hear(self._channels, "opening")

@@ -110,10 +110,11 @@ def copy(
     FROM is left as it is. TO is whole or empty. Nothing is switched over: name TO by --ledger or in the configuration.
     """
     from fedi_safety.app.ledger import ledger_file, real_ledger
+    from fedi_safety.config.locations import ledger_name
 
     sh = shell(config, ledger, log_level, quiet, yes)
     if real_ledger(source) == real_ledger(target):
-        raise UsageError(target, "is the ledger itself", "name another file, or an empty database")
+        raise UsageError(ledger_name(target), "is the ledger itself", "name another file, or an empty database")
     place = ledger_file(target)
     ledger_file(source)  # what names no ledger is said before anything is made
     told = _teller(sh)
@@ -128,7 +129,7 @@ def copy(
     )
     if found.later:
         sh.warn(
-            f"WARNING: {source} was given {found.later:,} further events meanwhile, which the copy lacks: "
+            f"WARNING: {ledger_name(source)} was given {found.later:,} further events meanwhile, which the copy lacks: "
             "stop what writes to it, empty the copy, and copy again"
         )
     return 0
