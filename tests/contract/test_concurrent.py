@@ -44,4 +44,4 @@ def test_whatever_several_processes_do_at_once(
             crowd.leave()
         acts += crowd.done.total()
     share.figure(f"{kind}: {rounds:,} interleavings of 2 to {interleaving.MOST} processes, {acts:,} acts, none twice")
-    assert acts > rounds, "too little was done to say anything"
+    assert acts > rounds // 4, "too little was done to say anything"

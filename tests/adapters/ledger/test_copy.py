@@ -6,7 +6,7 @@ import multiprocessing
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ from sqlalchemy import Boolean, Double, Integer, LargeBinary, Table, Text, selec
 from fedi_safety.cli import run
 from fedi_safety.core.errors import LedgerError
 from fedi_safety.ledger.database import open_database
+from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from fedi_safety.ledger.migrate import bring_up_to_date
 from fedi_safety.ledger.others import copying
 from fedi_safety.ledger.schema import metadata
+from support import ledgers
 from support.fakes import FakeClock
 from support.interleaving import Hand, Outside
 from support.ledgers import make_older
@@ -68,23 +70,67 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+KINDS = [
+    ("sqlite", "sqlite"),
+    pytest.param("sqlite", "postgresql", marks=pytest.mark.needs("postgresql")),
+    pytest.param("postgresql", "sqlite", marks=pytest.mark.needs("postgresql")),
+    pytest.param("postgresql", "postgresql", marks=pytest.mark.needs("postgresql")),
+]
+Places = Callable[[str, str], str | Path]
+
+
+@pytest.fixture
+def places(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Places]:
+    """Where ledgers lie that are not made yet, each of a kind and in a folder of a name."""
+    with ExitStack() as stack:
+
+        def place(kind: str, name: str) -> str | Path:
+            (tmp_path / name).mkdir()
+            return stack.enter_context(ledgers.place_of(kind, tmp_path / name, request))
+
+        yield place
+
+
+@pytest.mark.parametrize(("kind", "other"), KINDS)
 def test_every_row_arrives_and_the_copy_goes_on_where_the_ledger_was(
-    ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, other: str, places: Places, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = ledger.read_bytes()
-    file = tmp_path / "out/copy.db"
-    assert copy(ledger, file) == 0
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600 and names(file.parent) == ["copy.db"]
-    there, here = rows_of(file), rows_of(ledger)
-    assert there == here and sum(map(len, here.values())) > 200
+    ledger, target = places(kind, "in-use"), places(other, "out")
+    played(ledger)
+    here = rows_of(ledger)
+    assert copy(ledger, target) == 0
+    if other == "sqlite":
+        assert stat.S_IMODE(Path(target).stat().st_mode) == 0o600 and names(tmp_path / "out") == ["ledger.db"]
+    assert rows_of(target) == here == rows_of(ledger) and sum(map(len, here.values())) > 200
     assert {name for name, rows in here.items() if rows} > {"objects", "contents", "acts", "uploads", "dismissals"}
     said = capsys.readouterr().out
     assert said.startswith(f"{sum(map(len, here.values())):,} rows copied and read back; the chain of ")
-    assert ledger.read_bytes() == before
-    played(file, 2)
-    records = opened(file, readonly=True)
-    assert records.verify().problem is None and records.verify().miscounted is None
+    played(target, 2)  # what is written now is numbered behind what was copied
+    records = opened(target, readonly=True)
+    found = records.verify()
     records.dispose()
+    assert (found.problem, found.miscounted) == (None, None) and len(rows_of(target)["runs"]) == len(here["runs"]) + 2
+    assert copy(ledger, target) == 2
+    assert "nothing is overwritten" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("other", ledgers.PARAMETERS)
+def test_a_copy_that_is_broken_off_leaves_nothing_and_begins_anew(
+    other: str, ledger: Path, places: Places, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = places(other, "there")
+
+    def interrupt(_connection: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(copying, "verify_in", interrupt)
+        assert copy(ledger, target) == 130
+    assert capsys.readouterr().err == "fedi-safety: interrupted; nothing was changed\n"
+    if other == "sqlite":
+        assert names(Path(target).parent) == []
+    assert copy(ledger, target) == 0
+    assert rows_of(target) == rows_of(ledger)
 
 
 BAD: list[tuple[str, str, int, str]] = [
@@ -209,11 +255,11 @@ def edges(table: Table, count: int) -> list[tuple[Any, ...]]:
 
 
 @pytest.fixture
-def databases(tmp_path: Path) -> Iterator[Callable[[str], Any]]:
+def databases(places: Places) -> Iterator[Callable[[str, str], Database]]:
     made = []
 
-    def database(name: str) -> Any:
-        made.append(open_database(tmp_path / name))
+    def database(kind: str, name: str) -> Database:
+        made.append(open_database(places(kind, name)))
         bring_up_to_date(made[-1])
         return made[-1]
 
@@ -222,13 +268,15 @@ def databases(tmp_path: Path) -> Iterator[Callable[[str], Any]]:
         one.dispose()
 
 
-def test_values_at_the_edges_stay_what_they_are(databases: Callable[[str], Any]) -> None:
-    source, target = databases("one.db"), databases("other.db")
-    for table in metadata.sorted_tables:
-        rows = edges(table, 12)
-        with source.write() as connection:
+@pytest.mark.parametrize(("kind", "other"), KINDS)
+def test_values_at_the_edges_stay_what_they_are(
+    kind: str, other: str, databases: Callable[[str, str], Database]
+) -> None:
+    source, target = databases(kind, "one"), databases(other, "other")
+    with source.write() as connection:
+        for table in metadata.sorted_tables:
             connection.execute(table.delete())
-            source.fill(connection, table, rows)
+            source.fill(connection, table, edges(table, 12))
     with source.read() as reading, target.write() as writing:
         for table in metadata.sorted_tables:
             writing.execute(table.delete())
@@ -236,6 +284,9 @@ def test_values_at_the_edges_stay_what_they_are(databases: Callable[[str], Any])
             there = sorted(map(tuple, writing.execute(select(table))), key=repr)
             assert there == sorted(edges(table, 12), key=repr), table.name
         target.after_filling(writing, metadata.sorted_tables)
+        run = {"kind": "scan", "store": "", "dry_run": False, "settings": "{}", "started_at": 0.0}
+        runs = metadata.tables["runs"]
+        assert writing.execute(runs.insert().returning(runs.c.id), run).scalar_one() == 13
 
 
 def test_a_digest_tells_values_and_their_types_apart() -> None:
@@ -249,12 +300,24 @@ def test_a_digest_tells_values_and_their_types_apart() -> None:
     assert len({repr(of(*rows)) for rows in different}) == len(different)
 
 
-def test_what_the_other_database_cannot_hold_is_named(databases: Callable[[str], Any]) -> None:
-    source, target = databases("one.db"), databases("other.db")
-    target.keeps_nul = False
+@pytest.mark.needs("postgresql")
+@pytest.mark.parametrize(
+    ("table", "row", "said"),
+    [
+        ("stores", (7, "file:///a\0b", None, None, None), "cannot hold U+0000, which url of stores (id 7) has"),
+        ("chain", (2**40, 7, bytes(32)), "chain: NumericValueOutOfRange (22003)"),
+    ],
+    ids=["U+0000", "a number"],
+)
+def test_what_the_other_database_cannot_hold_is_named(
+    table: str, row: tuple[Any, ...], said: str, databases: Callable[[str, str], Database]
+) -> None:
+    source, target = databases("sqlite", "one"), databases("postgresql", "other")
     with source.write() as connection:
-        table = metadata.tables["stores"]
-        source.fill(connection, table, [(7, "file:///a\0b", None, None, None)])
-    with source.read() as reading, target.write() as writing, pytest.raises(LedgerError) as told:
-        copying._copy_table(reading, writing, target, table, lambda *_: None)
-    assert "cannot hold U+0000, which url of stores (id 7) has" in told.value.line()
+        source.fill(connection, metadata.tables[table], [row])
+    with source.read() as reading, pytest.raises(LedgerError) as told, target.write() as writing:
+        writing.execute(metadata.tables[table].delete())
+        copying._copy_table(reading, writing, target, metadata.tables[table], lambda *_: None)
+    assert said in told.value.line() and "\n" not in told.value.line()
+    with target.read() as reading:
+        assert reading.execute(select(metadata.tables["chain"].c.id)).scalars().all() == [1], "nothing was kept"
