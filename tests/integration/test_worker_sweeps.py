@@ -14,6 +14,7 @@ import pytest
 from fedi_safety.app.engine import Engine
 from fedi_safety.app.ledger import SharedRunLock, SystemClock
 from fedi_safety.app.stores import Target
+from fedi_safety.cli import run
 from fedi_safety.config.loading import load_settings
 from fedi_safety.core.ledger.records import Filters
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
@@ -145,3 +146,28 @@ def test_a_turn_is_given_while_nobody_is_busy(busy: bool) -> None:
     turn.end()
     waited.join(5)
     assert not waited.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--sweep", "nosuch"], "nosuch"),
+        (
+            ["--sweep", "media"],
+            "nobody has chosen what is done about condemned objects; see what would be",
+        ),
+        (["--sweep", "media", "--sweep", "media"], "--sweep: a store is named twice; name it once"),
+        (["--sweep", "media", "--ledger", "mysql://here/ledger"], "only SQLite and PostgreSQL ledgers are supported"),
+    ],
+    ids=["no store", "no word of a person", "twice", "no ledger"],
+)
+def test_what_cannot_be_swept_is_said_in_one_line(
+    options: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FEDI_SAFETY_WORKER__KEY", "k")
+    (tmp_path / "media").mkdir()
+    ledger = [] if "--ledger" in options else ["--ledger", str(tmp_path / "ledger.db")]
+    assert run(["worker", "http://127.0.0.1:9", *options, *ledger]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1 and said in told[0], told

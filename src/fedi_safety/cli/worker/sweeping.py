@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 from fedi_safety.cli.consent import Given, settled
 from fedi_safety.cli.shell import Shell
 from fedi_safety.core.errors import UsageError
+from fedi_safety.core.wording.hints import hint
 
 if TYPE_CHECKING:
     from fedi_safety.app.engine import Engine
@@ -74,11 +74,26 @@ def opened(sh: Shell, named: Sequence[str]) -> Iterator[Opened | None]:
         raise UsageError("--sweep", "a store is named twice", "name it once")
     ledger = open_settings_ledger(sh.settings)
     try:
-        settle = partial(settled, sh, ledger, dry_run=False, given=Given.NOTHING, ask=False)
         stores = []
         for target in chosen:
             store = target.open()
-            stores.append((settle(target, store), store))
+            _refuse_unsettled(ledger, target, store)
+            stores.append((settled(sh, ledger, target, store, dry_run=False, given=Given.NOTHING, ask=False), store))
         yield Opened(sh, ledger, stores)
     finally:
         ledger.dispose()
+
+
+def _refuse_unsettled(ledger: WholeLedger, target: Target, store: Store) -> None:
+    """Refuse a store of which a person has not said yet what a real run needs; a worker has no option for it."""
+    from fedi_safety.app.consent import lacking, remembered
+
+    lacks = lacking(remembered(target, ledger, store.url).settings, ledger, store.url)
+    if not lacks:
+        return
+    causes = [
+        *([f"there is no complete dry run of it in the ledger {ledger.name}"] if lacks.dry_run else []),
+        *(["nobody has chosen what is done about condemned objects"] if lacks.act else []),
+    ]
+    first = f"see what would be removed with {hint('scan {} --dry-run', target.name)}, and set `act`"
+    raise UsageError(store.url, " and ".join(causes), f'{first}; `act = "report"` leaves everything as it is')
