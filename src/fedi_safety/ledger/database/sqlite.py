@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, ExceptionContext, Table, create_engine, event, insert
+from sqlalchemy import Connection, Engine, ExceptionContext, Table, create_engine, event
 from sqlalchemy.engine import make_url
 
 from fedi_safety.config.locations import expanded
@@ -199,9 +199,10 @@ class SqliteDatabase:
     keeps_nul = True
 
     def fill(self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-        """See `Database.fill`."""
-        names = [column.name for column in table.columns]
-        connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
+        """See `Database.fill`: the driver takes the rows as they are."""
+        names = ", ".join(f'"{column.name}"' for column in table.columns)
+        places = ", ".join("?" * len(table.columns))
+        connection.exec_driver_sql(f'INSERT INTO "{table.name}" ({names}) VALUES ({places})', list(rows))
 
     def after_filling(self, connection: Connection, tables: Sequence[Table]) -> None:
         """Do nothing: SQLite numbers a row behind the last one that is there."""

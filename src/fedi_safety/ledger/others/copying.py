@@ -25,7 +25,7 @@ PAGE_ROWS = 2_000
 """How many rows are in memory at once, at most."""
 
 Progress = Callable[[str, int, int], None]
-"""Told the table that is being copied, or read back, how many rows are done, and how many there are."""
+"""Told what is being copied, or read back, how many rows of it are done, and how many there are."""
 
 _ALL = 1 << 256
 
@@ -111,7 +111,7 @@ def _copy_table(reading: Connection, writing: Connection, target: Database, tabl
         told(table.name, left.rows, total)
     for page in _pages(writing, table):
         arrived.add(page)
-        told(table.name, left.rows, total)
+        told(f"{table.name}, read back", arrived.rows, total)
     if left != arrived:
         cause = f"{table.name}: {arrived.rows:,} rows arrived of {left.rows:,}, or not as they left"
         raise LedgerError(target.name, cause, "nothing was kept there; please report it")
