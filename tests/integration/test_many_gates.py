@@ -13,6 +13,7 @@ import pytest
 
 from fedi_safety.app.ledger import SystemClock
 from fedi_safety.core.ledger.uploads import UploadState
+from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.review.serving import PLACE
 from support import ledgers
 from support.corpus.photos import jpeg_bytes
@@ -114,7 +115,7 @@ def test_two_processes_on_one_postgresql(tmp_path: Path, ledger_server: Postgres
         asked = time.monotonic()
         assert gates[1].send(face).status_code == 406
         assert time.monotonic() - asked < SOON_S
-        hand = ledgers.open_ledger(url, clock=SystemClock())
+        hand = open_ledger(url, clock=SystemClock())
         took = []
         try:
             for say, code in ((hand.dismiss, 200), (hand.restore, 406)):

@@ -21,6 +21,7 @@ from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from fedi_safety.ledger.migrate import bring_up_to_date
 from fedi_safety.ledger.others import copying
 from fedi_safety.ledger.schema import metadata
+from fedi_safety.ledger.verify import verify_in as verification
 from support import ledgers
 from support.fakes import FakeClock
 from support.interleaving import Hand, Outside
@@ -203,13 +204,12 @@ def test_what_does_not_arrive_as_it_left_is_found(
 def test_what_was_written_meanwhile_is_told(
     ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = copying.verify_in
 
     def verify_in(connection: Any) -> Any:
         records = opened(ledger)
         records.begin_run("gate", "", {})
         records.dispose()
-        return real(connection)
+        return verification(connection)
 
     monkeypatch.setattr(copying, "verify_in", verify_in)
     assert copy(ledger, tmp_path / "out/copy.db") == 0
@@ -242,7 +242,7 @@ def edges(table: Table, count: int) -> list[tuple[Any, ...]]:
     """Return rows for a table whose keys lead to the rows of others that `edges` gives."""
     rows = []
     for number in range(1, count + 1):
-        row = []
+        row: list[Any] = []
         for place, column in enumerate(table.columns):
             if column.foreign_keys or (column.primary_key and isinstance(column.type, Integer)):
                 row.append(number)
