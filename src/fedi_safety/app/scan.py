@@ -6,7 +6,6 @@ It speaks to nobody: what a person sees is the shell's (cli/).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from typing import Any
