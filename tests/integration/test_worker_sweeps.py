@@ -70,8 +70,8 @@ class Swept:
 
 
 @contextmanager
-def swept(path: Path) -> Iterator[Swept]:
-    ledger = open_ledger(path / "ledger.db", clock=SystemClock())
+def swept(place: str | Path) -> Iterator[Swept]:
+    ledger = open_ledger(place, clock=SystemClock())
     made = Swept(ledger)
     try:
         yield made
@@ -80,8 +80,8 @@ def swept(path: Path) -> Iterator[Swept]:
         ledger.dispose()
 
 
-def test_the_engine_joins_a_sweep_when_no_gate_asks_and_leaves_it_when_one_does(tmp_path: Path) -> None:
-    with swept(tmp_path) as s:
+def test_the_engine_joins_a_sweep_when_no_gate_asks_and_leaves_it_when_one_does(ledger_place: str | Path) -> None:
+    with swept(ledger_place) as s:
         s.busy = True
         s.sweeps.start()
         s.wait_for(lambda: len(s.store.fetched) > 0)
@@ -111,8 +111,8 @@ def test_the_engine_joins_a_sweep_when_no_gate_asks_and_leaves_it_when_one_does(
         s.wait_for(lambda: s.ledger.watermark("fake://store") is not None)
 
 
-def test_it_stops_at_once_although_gates_ask_without_end(tmp_path: Path) -> None:
-    with swept(tmp_path) as s:
+def test_it_stops_at_once_although_gates_ask_without_end(ledger_place: str | Path) -> None:
+    with swept(ledger_place) as s:
         s.busy = True
         s.sweeps.start()
         s.wait_for(lambda: len(s.store.fetched) > 0)
@@ -122,9 +122,9 @@ def test_it_stops_at_once_although_gates_ask_without_end(tmp_path: Path) -> None
         assert s.store.removed == [], "what nobody judged is not removed"
 
 
-def test_two_workers_with_one_store_do_not_sweep_it_twice(tmp_path: Path) -> None:
+def test_two_workers_with_one_store_do_not_sweep_it_twice(ledger_place: str | Path) -> None:
     """Whoever has the right to runs goes on; the other waits for it, and takes over when it is gone."""
-    with swept(tmp_path) as one, swept(tmp_path) as other:
+    with swept(ledger_place) as one, swept(ledger_place) as other:
         one.busy = True
         one.sweeps.start()
         one.wait_for(lambda: len(one.store.fetched) > 0)

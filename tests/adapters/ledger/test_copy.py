@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
@@ -54,11 +55,20 @@ def rows_of(place: str | Path) -> dict[str, list[tuple[Any, ...]]]:
     return found
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Path:
-    """A ledger in which something happened."""
-    path = tmp_path / "in-use/ledger.db"
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger in which something happened, to be copied as a file."""
+    path = tmp_path_factory.mktemp("filled") / "ledger.db"
     played(path)
+    return path
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, filled: Path) -> Path:
+    """A ledger of the test's own in which something happened."""
+    path = tmp_path / "in-use/ledger.db"
+    path.parent.mkdir()
+    shutil.copy(filled, path)
     (tmp_path / "out").mkdir()
     return path
 
