@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
+import signal
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -140,6 +144,27 @@ def test_a_copy_that_is_broken_off_leaves_nothing_and_begins_anew(
     assert capsys.readouterr().err == "fedi-safety: interrupted; nothing was changed\n"
     if other == "sqlite":
         assert names(Path(target).parent) == []
+    assert copy(ledger, target) == 0
+    assert rows_of(target) == rows_of(ledger)
+
+
+KILLED = """
+import os, signal
+from fedi_safety.cli import run
+from fedi_safety.ledger.others import copying
+copying.verify_in = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+run(["ledger", "copy", os.environ["SOURCE"], os.environ["TARGET"]])
+"""
+
+
+@pytest.mark.parametrize("other", ledgers.PARAMETERS)
+def test_a_copy_that_is_killed_is_no_ledger(other: str, ledger: Path, places: Places) -> None:
+    target = places(other, "there")
+    environment = {**os.environ, "SOURCE": str(ledger), "TARGET": str(target)}
+    done = subprocess.run([sys.executable, "-c", KILLED], env=environment, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    if other == "sqlite":
+        assert all(name.startswith(".fedi-safety-") and ".tmp" in name for name in names(Path(target).parent))
     assert copy(ledger, target) == 0
     assert rows_of(target) == rows_of(ledger)
 
