@@ -94,9 +94,10 @@ def _pairs(places: dict[str, Any], pairs: int, contents: int) -> dict[str, Any]:
             half = str(contents // 2)
             both = _ended(*[_begun("record", place, half, str(seed)) for seed in (2, 3)])
             doubled[kind].append(sum(contents // 2 / each["wall_s"] for each in both) / rates[kind])
+            here = one["busy_s"] / one["wall_s"]
             print(
-                f"pair {number + 1}, {kind}: {rates[kind]:,.0f} objects/s recorded, of the time "
-                f"{one['busy_s'] / one['wall_s']:.0%} here, {looked[kind][-1]:,.0f} looked up, two writers {doubled[kind][-1]:.2f} times one",
+                f"pair {number + 1}, {kind}: {rates[kind]:,.0f} objects/s recorded, of the time {here:.0%} here, "
+                f"{looked[kind][-1]:,.0f} looked up, two writers {doubled[kind][-1]:.2f} times one",
                 flush=True,
             )
         ratios.append(rates["postgresql"] / rates["sqlite"])

@@ -95,6 +95,14 @@ def ledger_name(url_or_path: str) -> str:
     return f"{scheme}://{login.partition(':')[0]}{at}{place}{'?' if told else ''}{'&'.join(told)}"
 
 
+def with_password(url: str) -> bool:
+    """Whether a ledger's URL has a password in it."""
+    _, found, rest = url.partition("://")
+    before, _, query = rest.partition("?")
+    login = before.rpartition("@")[0]
+    return bool(found) and (":" in login or any(each.startswith("password=") for each in query.split("&")))
+
+
 def known_folder(settings: Settings) -> Path:
     """Return the directory of the lists of known images; it may not exist yet."""
     if settings.known.folder:

@@ -91,7 +91,7 @@ def open_ledger(
     """
     database = open_database(url_or_path, readonly=readonly, busy_timeout_s=busy_timeout_s)
     try:
-        database.whole(partial(bring_up_to_date, database))
+        bring_up_to_date(database)  # who begins does not wait for a server that is not there
     except BaseException:
         database.dispose()
         raise

@@ -45,9 +45,11 @@ _BEGIN = text(
     "SELECT set_config('statement_timeout', :longest, true), set_config('lock_timeout', :wait, true),"
     " set_config('idle_in_transaction_session_timeout', :idle, true), set_config('tcp_keepalives_idle', '30', true),"
     " set_config('tcp_keepalives_interval', '10', true), set_config('tcp_keepalives_count', '3', true),"
-    " pg_advisory_xact_lock(:key), CAST(pg_current_xact_id() AS text)"  # in this order: the lock waits so long at most
+    " pg_advisory_xact_lock(:key),"
+    " CASE WHEN current_setting('transaction_read_only') = 'off' THEN CAST(pg_current_xact_id() AS text) END"
 )
-_READ = text("SELECT set_config('statement_timeout', :longest, true)")
+"""In this order: the lock is waited for only so long."""
+_READ = text("SELECT set_config('statement_timeout', :longest, true), set_config('transaction_read_only', 'on', true)")
 _FATE = text("SELECT pg_xact_status(CAST(:xid AS xid8))")
 _WHERE = text("SELECT current_database(), current_schema()")
 
@@ -79,7 +81,7 @@ class PostgresqlDatabase:
     def read(self) -> Iterator[Connection]:
         """Give a connection inside one read transaction: every statement sees the same state."""
         with self.engine.connect() as plain:
-            connection = plain.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            connection = plain.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
                 connection.execute(_READ, {"longest": _ms(self._longest_s)})
                 yield connection
@@ -115,7 +117,10 @@ class PostgresqlDatabase:
     def _alone(self, connection: Connection) -> str:
         """Wait until nobody else writes to this ledger; return what tells this transaction from all others."""
         times = {"longest": _ms(self._longest_s), "wait": _ms(self._busy_s), "idle": _ms(_IDLE_S)}
-        return str(connection.execute(_BEGIN, times | {"key": self.keys(connection)[0]}).one()[-1])
+        xid = connection.execute(_BEGIN, times | {"key": self.keys(connection)[0]}).one()[-1]
+        if xid is None:
+            raise faults.read_only(self.name)
+        return str(xid)
 
     def _committed(self, xid: str) -> bool:
         """Whether a transaction came to be whose server was lost amid its end. Raises `LedgerError` if nobody tells."""

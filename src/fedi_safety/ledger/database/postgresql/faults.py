@@ -92,6 +92,12 @@ def explain(name: str, error: psycopg.Error, *, lost: bool) -> LedgerError | Non
     return kind(name, cause, remedy)
 
 
+def read_only(name: str) -> LedgerError:
+    """Return what is said of a server on which nothing can be written."""
+    kind, cause, remedy = _MEANINGS["25006"]
+    return kind(name, cause, remedy)
+
+
 def too_old(name: str, version: int) -> LedgerUsageError:
     """Return what is said of a server that is too old; `version` is as libpq has it."""
     cause = f"its server is PostgreSQL {version // 10_000}, and {OLDEST // 10_000} is the oldest that will do"
