@@ -24,7 +24,7 @@ from fedi_safety.core.ledger.progress import Progress
 from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S, LISTENER, Database, Result
 from fedi_safety.ledger.database.postgresql import faults
 from fedi_safety.ledger.database.postgresql.address import Address
-from fedi_safety.ledger.database.postgresql.arrays import Packed, PackedDumper, in_one, shorter
+from fedi_safety.ledger.database.postgresql.arrays import Packed, PackedDumper, Rows, shorter
 from fedi_safety.ledger.database.postgresql.faults import Conflict, Cut, Interrupted
 from fedi_safety.ledger.database.postgresql.passes import Passes
 from fedi_safety.ledger.database.postgresql.run_lock import RunLocks
@@ -242,19 +242,22 @@ class PostgresqlDatabase:
             pool_use_lifo=True,
             pool_timeout=self._busy_s,
         )
+        many = Rows()
 
         @event.listens_for(engine, "do_executemany")
         def at_once(cursor: Any, statement: str, rows: Any, context: Any) -> bool | None:
-            made = in_one(statement, rows, context)
+            made = many.in_one(statement, rows, context)
             if made is None:
                 return None
             cursor.execute(*made)
             return True
 
         @event.listens_for(engine, "before_cursor_execute", retval=True)
-        def briefly(_: Any, __: Any, statement: str, parameters: Any, ___: Any, many: bool) -> tuple[str, Any]:
+        def briefly(_: Any, __: Any, statement: str, parameters: Any, ___: Any, several: bool) -> tuple[str, Any]:
             return (
-                (statement, parameters) if many or not isinstance(parameters, dict) else shorter(statement, parameters)
+                (statement, parameters)
+                if several or not isinstance(parameters, dict)
+                else shorter(statement, parameters)
             )
 
         @event.listens_for(engine, "handle_error")
