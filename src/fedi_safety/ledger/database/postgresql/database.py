@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, text
+from sqlalchemy.exc import TimeoutError
 
 from fedi_safety.core.errors import LedgerError, LedgerUsageError
 from fedi_safety.core.ledger.progress import Progress
@@ -80,7 +81,7 @@ class PostgresqlDatabase:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Give a connection inside one read transaction: every statement sees the same state."""
-        with self.engine.connect() as plain:
+        with self.connected() as plain:
             connection = plain.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
                 connection.execute(_READ, {"longest": _ms(self._longest_s)})
@@ -96,7 +97,7 @@ class PostgresqlDatabase:
             raise LedgerUsageError(self.name, "was opened for reading only")
         with self._writing:
             self._locks.stand()
-            with self.engine.connect() as plain:
+            with self.connected() as plain:
                 connection = plain.execution_options(**{LISTENER: self._told})
                 transaction = connection.begin()
                 try:
@@ -113,6 +114,14 @@ class PostgresqlDatabase:
                 except Cut:
                     if not self._committed(xid):
                         raise
+
+    def connected(self) -> Connection:
+        """Return a connection of this process's few. Raises `LedgerError` where all are in use for too long."""
+        try:
+            return self.engine.connect()
+        except TimeoutError as error:
+            cause = "all connections of this process are in use"
+            raise LedgerError(self.name, cause, "ask less at once, or see what keeps its server busy") from error
 
     def _alone(self, connection: Connection) -> str:
         """Wait until nobody else writes to this ledger; return what tells this transaction from all others."""
