@@ -6,7 +6,6 @@ What the transactions do is in results, planning and verdicts; what they tell pe
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,15 +117,6 @@ class SqlLedger(UploadSide, FollowUp, HashSide, MatchSide, RemovalSide, Progress
     def name(self) -> str:
         """What a person knows it by: a path, or a URL without its password."""
         return self.database.name
-
-    @property
-    def runs_by_store(self) -> bool:
-        """Whether there is a right to run on each store; else one for all."""
-        return self.database.runs_by_store
-
-    def run_lock(self, store: str | None = None) -> AbstractContextManager[None]:
-        """Hold the only right to run acts and scans on a store, or on all of this ledger."""
-        return self.database.run_lock(store)
 
     def dispose(self) -> None:
         """Close connections."""

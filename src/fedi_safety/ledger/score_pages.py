@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -125,14 +126,14 @@ class Page:
 
 def pages(database: Database, policy: str | None, rescorer: Rescorer | None) -> Iterator[Page]:
     """See `Ledger.score_pages`. Nothing is held open while a page is looked at."""
-    after = 0
-    while True:
+
+    def page_behind(after: int) -> Page | None:
         with database.read() as connection:
             page = read_page(connection, after, policy, count_objects=True)
-            if page is None:
-                return
-            if rescorer is not None:
-                page = rescored(connection, page, rescorer)
+            return page if page is None or rescorer is None else rescored(connection, page, rescorer)
+
+    after = 0
+    while (page := database.whole(partial(page_behind, after))) is not None:
         yield page
         after = page.cells["id"][-1]
 

@@ -118,7 +118,7 @@ class _Other:
         self.name, self.readonly = "other://somewhere", readonly
         self.read, self.write, self.run_lock = within.read, within.write, within.run_lock
         self.prepare, self.dispose = within.prepare, within.dispose
-        self.guard, self.copy_to = within.guard, within.copy_to
+        self.guard, self.copy_to, self.whole = within.guard, within.copy_to, within.whole
 
 
 @pytest.mark.long

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from psycopg import Binary
@@ -73,31 +74,53 @@ class PackedDumper(Dumper):
         return obj.data
 
 
-def in_one(statement: str, rows: Sequence[Mapping[str, Any]], context: Any) -> tuple[str, dict[str, Packed]] | None:
-    """Return one statement that does what `statement` would with each of these rows, and its arrays.
+class Rows:
+    """Puts many rows into one statement. What was made of a statement is kept: a ledger has some dozens."""
 
-    None where that is not known to be the same: then it must be sent row by row.
-    """
-    names = list(dict.fromkeys(_PARAMETER.findall(statement)))
-    if not names or context.compiled is None or any(len(row) != len(names) for row in rows):
-        return None
-    kinds = {name: _kind(context, name) for name in names}
-    if not kinds.keys() <= context.compiled.binds.keys() or not set(kinds.values()) <= _PACKED.keys():
-        return None
-    arrays = ", ".join(f"%({name})s::{_array(kinds[name])}" for name in names)
-    source = f"unnest({arrays}) AS v({', '.join(map(_quoted, names))})"
-    told = _told(statement, kinds)
-    if made := _INSERT.fullmatch(told):
-        into, values, further = made.groups()
-        one = f"{into} SELECT {values} FROM {source}{further or ''}"
-    elif (made := _UPDATE.fullmatch(told)) and told.count(" WHERE ") == 1:
-        if _KEY not in names or len({row[_KEY] for row in rows}) != len(rows):
+    def __init__(self) -> None:
+        """Know no statement yet."""
+        self._made: dict[str, _Made | None] = {}
+
+    def in_one(
+        self, statement: str, rows: Sequence[Mapping[str, Any]], context: Any
+    ) -> tuple[str, dict[str, Packed]] | None:
+        """Return one statement that does what `statement` would with each of these rows, and its arrays.
+
+        None where that is not known to be the same: then it must be sent row by row.
+        """
+        if statement not in self._made:
+            self._made[statement] = _made(statement, context)
+        made = self._made[statement]
+        if made is None or any(len(row) != len(made.kinds) for row in rows):
+            return None
+        if made.changes and len({row[_KEY] for row in rows}) != len(rows):
             return None  # of two changes of one row only one would be made
-        changes, where = made.groups()
-        one = f"{changes} FROM {source} WHERE {where}"
-    else:
+        return made.text, {name: Packed(kind, [row[name] for row in rows]) for name, kind in made.kinds.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    text: str
+    kinds: Mapping[str, str]  # of its parameters
+    changes: bool  # rows, each by its number
+
+
+def _made(statement: str, context: Any) -> _Made | None:
+    if context.compiled is None:
         return None
-    return one, {name: Packed(kinds[name], [row[name] for row in rows]) for name in names}
+    kinds = {name: _kind(context, name) for name in _PARAMETER.findall(statement)}
+    if not kinds or not set(kinds.values()) <= _PACKED.keys():
+        return None
+    arrays = ", ".join(f"%({name})s::{_array(kind)}" for name, kind in kinds.items())
+    source = f"unnest({arrays}) AS v({', '.join(map(_quoted, kinds))})"
+    told = _told(statement, kinds)
+    if found := _INSERT.fullmatch(told):
+        into, values, further = found.groups()
+        return _Made(f"{into} SELECT {values} FROM {source}{further or ''}", kinds, changes=False)
+    if (found := _UPDATE.fullmatch(told)) and told.count(" WHERE ") == 1 and _KEY in kinds:
+        changes, where = found.groups()
+        return _Made(f"{changes} FROM {source} WHERE {where}", kinds, changes=True)
+    return None
 
 
 def shorter(statement: str, parameters: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
@@ -110,7 +133,7 @@ def shorter(statement: str, parameters: Mapping[str, Any]) -> tuple[str, Mapping
         names = _PARAMETER.findall(found[2])
         values = [left.get(name) for name in names]
         kind = _PYTHON.get(type(values[0]))
-        if len(names) < _MANY or kind is None or _kinds(values) != {type(values[0])}:
+        if len(names) < _MANY or kind is None or set(map(type, values)) != {type(values[0])}:
             return found[0]
         for name in names[1:]:
             left.pop(name, None)
@@ -118,10 +141,6 @@ def shorter(statement: str, parameters: Mapping[str, Any]) -> tuple[str, Mapping
         return f" {'<> ALL' if found[1] else '= ANY'} (%({names[0]})s::{kind}[])"
 
     return _LIST.sub(array, statement), left
-
-
-def _kinds(values: Iterable[Any]) -> set[type]:
-    return set(map(type, values))
 
 
 def _told(statement: str, kinds: Mapping[str, str]) -> str:

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, ExceptionContext, Table, create_engine, event, func, select, text
+from sqlalchemy.exc import TimeoutError
 
 from fedi_safety.core.errors import LedgerError, LedgerUsageError
 from fedi_safety.core.ledger.progress import Progress
 from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S, LISTENER, Database, Result
 from fedi_safety.ledger.database.postgresql import faults
 from fedi_safety.ledger.database.postgresql.address import Address
-from fedi_safety.ledger.database.postgresql.arrays import Packed, PackedDumper, in_one, shorter
+from fedi_safety.ledger.database.postgresql.arrays import Packed, PackedDumper, Rows, shorter
 from fedi_safety.ledger.database.postgresql.faults import Conflict, Cut, Interrupted
 from fedi_safety.ledger.database.postgresql.passes import Passes
 from fedi_safety.ledger.database.postgresql.run_lock import RunLocks
@@ -80,7 +81,7 @@ class PostgresqlDatabase:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Give a connection inside one read transaction: every statement sees the same state."""
-        with self.engine.connect() as plain:
+        with self.connected() as plain:
             connection = plain.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
                 connection.execute(_READ, {"longest": _ms(self._longest_s)})
@@ -96,7 +97,7 @@ class PostgresqlDatabase:
             raise LedgerUsageError(self.name, "was opened for reading only")
         with self._writing:
             self._locks.stand()
-            with self.engine.connect() as plain:
+            with self.connected() as plain:
                 connection = plain.execution_options(**{LISTENER: self._told})
                 transaction = connection.begin()
                 try:
@@ -113,6 +114,14 @@ class PostgresqlDatabase:
                 except Cut:
                     if not self._committed(xid):
                         raise
+
+    def connected(self) -> Connection:
+        """Return a connection of this process's few. Raises `LedgerError` where all are in use for too long."""
+        try:
+            return self.engine.connect()
+        except TimeoutError as error:
+            cause = "all connections of this process are in use"
+            raise LedgerError(self.name, cause, "ask less at once, or see what keeps its server busy") from error
 
     def _alone(self, connection: Connection) -> str:
         """Wait until nobody else writes to this ledger; return what tells this transaction from all others."""
@@ -271,19 +280,22 @@ class PostgresqlDatabase:
             pool_use_lifo=True,
             pool_timeout=self._busy_s,
         )
+        many = Rows()
 
         @event.listens_for(engine, "do_executemany")
         def at_once(cursor: Any, statement: str, rows: Any, context: Any) -> bool | None:
-            made = in_one(statement, rows, context)
+            made = many.in_one(statement, rows, context)
             if made is None:
                 return None
             cursor.execute(*made)
             return True
 
         @event.listens_for(engine, "before_cursor_execute", retval=True)
-        def briefly(_: Any, __: Any, statement: str, parameters: Any, ___: Any, many: bool) -> tuple[str, Any]:
+        def briefly(_: Any, __: Any, statement: str, parameters: Any, ___: Any, several: bool) -> tuple[str, Any]:
             return (
-                (statement, parameters) if many or not isinstance(parameters, dict) else shorter(statement, parameters)
+                (statement, parameters)
+                if several or not isinstance(parameters, dict)
+                else shorter(statement, parameters)
             )
 
         @event.listens_for(engine, "handle_error")

@@ -66,12 +66,12 @@ class Passes:
             new.set()
             thread.join()
             if latest:
-                with suppress(LedgerError), self._database.engine.begin() as connection:
+                with suppress(LedgerError), self._database.connected() as connection, connection.begin():
                     connection.execute(_ENDED, {"run": latest[0].run})
 
     def _write(self, progress: Progress) -> None:
         told = f'{{"progress": {json.dumps(asdict(progress), ensure_ascii=True)}, "told_at": '
-        with suppress(LedgerError), self._database.engine.begin() as connection:
+        with suppress(LedgerError), self._database.connected() as connection, connection.begin():
             connection.execute(_TELL, {"told": told, "run": progress.run})
 
     def read(self) -> list[Progress]:

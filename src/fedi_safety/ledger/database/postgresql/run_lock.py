@@ -173,6 +173,8 @@ class _Lock:
     def _close(self) -> None:
         if self._connection is not None:
             with suppress(Exception):
+                self._connection.rollback()  # the server has let go when this returns
+            with suppress(Exception):
                 self._connection.close()
             self._connection = None
 
