@@ -110,9 +110,11 @@ def copy(
     FROM is left as it is. TO is whole or empty. Nothing is switched over: name TO by --ledger or in the configuration.
     """
     from fedi_safety.app.ledger import ledger_file, real_ledger
-    from fedi_safety.config.locations import ledger_name
+    from fedi_safety.config.locations import ledger_name, with_password
 
     sh = shell(config, ledger, log_level, quiet, yes)
+    if with_password(source) or with_password(target):
+        sh.warn("note: everybody on this machine can read the password in FROM or TO; put it into ~/.pgpass")
     if real_ledger(source) == real_ledger(target):
         raise UsageError(ledger_name(target), "is the ledger itself", "name another file, or an empty database")
     place = ledger_file(target)
