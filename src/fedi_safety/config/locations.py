@@ -22,6 +22,7 @@ ROOT_VARIABLE = "FEDI_SAFETY_ROOT"
 """The variable for a directory below which the system's place is looked for; `/` where it is not set."""
 
 _LEDGER = "ledger.db"
+_SECRET = ("password", "sslpassword")
 _TOLD = ("service", "host", "port", "user", "dbname")  # of a URL's parameters those that name a place
 
 
@@ -100,7 +101,7 @@ def with_password(url: str) -> bool:
     _, found, rest = url.partition("://")
     before, _, query = rest.partition("?")
     login = before.rpartition("@")[0]
-    return bool(found) and (":" in login or any(each.startswith("password=") for each in query.split("&")))
+    return bool(found) and (":" in login or any(each.partition("=")[0] in _SECRET for each in query.split("&")))
 
 
 def known_folder(settings: Settings) -> Path:
