@@ -88,6 +88,8 @@ NOT_RUN = {
     'docs/gate.md: FEDI_SAFETY_WORKER__KEY="a long random secret" fedi-safety worker https://gate.example.org': (
         "runs until it is stopped; tests/e2e/test_worker.py"
     ),
+    'docs/gate.md: FEDI_SAFETY_WORKER__KEY="a long random secret" fedi-safety worker https://gate.example.org --sweep'
+    " s3://pictures": "runs until it is stopped; tests/e2e/test_worker.py",
     "docs/gate.md: python3 lemmy_safety_pictrs.py": "runs until it is stopped; tests/e2e/test_drop_in.py",
     "docs/install.md: git clone <repo>": "installs; tests/adapters/test_installing.py",
     "docs/install.md: pipx install .": "installs; tests/e2e/test_install.py",
@@ -100,6 +102,7 @@ NOT_RUN = {
     "docs/migrating.md: docker run -d -v ./env:/opt/fedi-safety/.env:ro -v fedi-safety-ledger:/var/lib/fedi-safety"
     " fedi-safety:latest fedi_safety_object_storage": "a container; tests/integration/test_docker.py",
     "docs/models.md: fedi-safety models export ViT-L-14__openai": "needs torch; tests/parity/test_export.py",
+    "docs/operations.md: createdb fedi_safety": ("needs a PostgreSQL; tests/adapters/ledger/test_copy.py"),
     "docs/review.md: fedi-safety review": "runs until it is stopped; tests/e2e/test_review.py",
     "docs/review.md: fedi-safety review password ada --role reviewer": "asks for a password; tests/e2e/test_review.py",
     "docs/seal.md: fedi-safety init --recipient age1... --recipient age1... --vault /var/lib/fedi-safety/vault": (

@@ -59,6 +59,27 @@ def test_it_judges_until_it_is_stopped_and_tells_what_it_did(tmp_path: Path, gat
 
 
 @pytest.mark.long
+def test_between_uploads_it_goes_through_a_store(tmp_path: Path, gate: GateServer, faces: str) -> None:
+    media = tmp_path / "media"
+    media.mkdir()
+    for number in range(6):
+        (media / f"{number}.jpg").write_bytes(jpeg_bytes("coffee", 60 + number))
+    (media / "face.jpg").write_bytes(jpeg_bytes("astronaut", 80))
+    settings: dict[str, Any] = {"worker__key": KEY, "policy": faces, "ledger": gate.ledger, "act": "report"}
+    with worker_process(tmp_path / "w", gate.url, "--sweep", str(media), **settings) as worker:
+        worker.said(f"between the gates' uploads {media} is gone through")
+        assert gate.send(jpeg_bytes("rocket")).json()["code"] == "clear"
+        until = time.monotonic() + 60
+        while len(listed := program("list", "--json", "--ledger", gate.ledger).out.splitlines()) < 7:
+            assert time.monotonic() < until, worker.log
+            time.sleep(0.5)
+        assert [line for line in listed if "face.jpg" in line and "block" in line], listed
+        assert worker.stop() == 0
+    assert len(list(media.iterdir())) == 7 and "Traceback" not in worker.log
+    assert program("ledger", "verify", "--ledger", gate.ledger).code == 0
+
+
+@pytest.mark.long
 def test_gates_may_be_configured_with_names_and_keys_of_their_own(tmp_path: Path, faces: str) -> None:
     config = tmp_path / "config.toml"
     with loop_gate(keys={"a": "first key"}) as one, loop_gate(keys={"b": "second key"}) as other:

@@ -16,6 +16,7 @@ SERVERS = {
     "s3": "an S3 server, versitygw, built with Go",
     "sftp": "OpenSSH's sshd",
     "postgresql": "PostgreSQL",
+    "pgbouncer": "PgBouncer, between a ledger and its PostgreSQL",
     "pictrs": "pict-rs, built with cargo, beside a Debian that has its tools",
     "lemmy": "Lemmy's tables and types from its crates, beside a Debian with PostgreSQL 17",
     "age": "age, the program, which opens what is sealed",

@@ -87,18 +87,25 @@ def _cheap() -> PasswordHasher:
 
 
 @contextmanager
-def reviewing(folder: Path, roles: Mapping[str, Sequence[str]] | None = None, **review: Any) -> Iterator[Reviewing]:
-    """Give pages for these people, each with the password of the tests; nothing is carried out by itself."""
+def reviewing(
+    folder: Path, roles: Mapping[str, Sequence[str]] | None = None, *, place: str | Path | None = None, **review: Any
+) -> Iterator[Reviewing]:
+    """Give pages for these people, each with the password of the tests; nothing is carried out by itself.
+
+    The ledger is at `place`; left out, it is `ledger.db` in the folder.
+    """
     with (
         patch.object(people_of, "_hasher", _cheap),
         patch.object(people_of, "_nobodys_hash", lambda: hashed("nobody")),
-        _reviewing(folder, roles, review) as found,
+        _reviewing(folder, roles, str(place or folder / "ledger.db"), review) as found,
     ):
         yield found
 
 
 @contextmanager
-def _reviewing(folder: Path, roles: Mapping[str, Sequence[str]] | None, review: dict[str, Any]) -> Iterator[Reviewing]:
+def _reviewing(
+    folder: Path, roles: Mapping[str, Sequence[str]] | None, place: str, review: dict[str, Any]
+) -> Iterator[Reviewing]:
     media = folder / "media"
     media.mkdir()
     everybody = roles or {role: [role] for role in ("viewer", "reviewer", "looker", "admin")}
@@ -107,7 +114,7 @@ def _reviewing(folder: Path, roles: Mapping[str, Sequence[str]] | None, review: 
     given: dict[str, Any] = {"enabled": True, "people": people, "undo_s": 0, **review}
     breaker = {"min_judged": 1, "max_removed_share": 1.0}
     settings = Settings.model_validate(
-        {"store": str(media), "ledger": str(folder / "ledger.db"), "act": "delete", "review": given, "breaker": breaker}
+        {"store": str(media), "ledger": place, "act": "delete", "review": given, "breaker": breaker}
     )
     ledger = open_settings_ledger(settings)
     try:

@@ -161,13 +161,17 @@ def gate(
     busy_timeout_s: float = 0.5,
     extra_routes: Sequence[BaseRoute] = (),
     apart: bool = False,
+    place: str | Path | None = None,
     **settings: Any,
 ) -> Iterator[Gate]:
-    """Run a gate with these settings until the block ends; keys without a dot are of the section `gate`."""
+    """Run a gate with these settings until the block ends; keys without a dot are of the section `gate`.
+
+    Its ledger is at `place`; left out, it is `ledger.db` in `path`.
+    """
     engine._JOIN_S = 0.5  # the fake engine is left standing still
     whole = settings.pop("whole", {})
     configured = load_settings(None, gate=settings, **whole)
-    ledger = open_ledger(path / "ledger.db", clock=SystemClock(), busy_timeout_s=busy_timeout_s)
+    ledger = open_ledger(place or path / "ledger.db", clock=SystemClock(), busy_timeout_s=busy_timeout_s)
     decoder = Decoder()
     cheap, middle, dear = sorted(detectors(), key=lambda d: d.name)
     slow = SlowDetector(cheap.name, cheap.signals, cost=cheap.cost)

@@ -23,6 +23,10 @@ class Soak:
 
 
 SOAKS = {
+    "concurrent": Soak(
+        "10,000 interleavings of two to eight processes at one ledger, on each kind of database",
+        ("tests/contract/test_concurrent.py",),
+    ),
     "fuzz": Soak(
         "200,000 spoiled files through the media layer",
         ("tests/integration/test_fuzz.py", "-k", "does_harm"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import AbstractContextManager
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from fedi_safety.app.notices.channels import channels
@@ -12,7 +14,7 @@ from fedi_safety.config.locations import default_ledgers, expanded, ledger_path
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import LedgerUsageError
 from fedi_safety.core.ledger.ports import Ledger, WholeLedger
-from fedi_safety.core.ledger.records import Verification
+from fedi_safety.core.ledger.records import Copied, Verification
 
 _UPLOAD_BUSY_S = 1.5  # how long a write waits for another program's: somebody waits for the answer
 
@@ -48,6 +50,23 @@ def copy_settings_ledger(settings: Settings, file: Path, called: str) -> Verific
     from fedi_safety.ledger.others.backup import copy_ledger
 
     return copy_ledger(ledger_path(settings), file, called)
+
+
+def ledger_file(ledger: str) -> Path | None:
+    """Return the file that a ledger lies in, None for one on a server. Raises `LedgerUsageError` for neither."""
+    from fedi_safety.ledger.database import file_named
+
+    return file_named(ledger)
+
+
+def copy_between(source: str, target: str, told: Callable[[str, int, int], None]) -> Copied:
+    """Copy a ledger into an empty database, while no run is on; see `ledger.others.copying`.
+
+    `told` gets the table in hand, the rows that are done, and how many there are.
+    """
+    from fedi_safety.ledger.others.copying import copy_ledger_to
+
+    return copy_ledger_to(source, target, told)
 
 
 def known_stores(settings: Settings) -> list[str]:
@@ -97,28 +116,32 @@ def real_ledger(ledger: str) -> str:
 
 
 class SharedRunLock:
-    """The ledger's run lock for several scans of one process: the first takes it, the last gives it back."""
+    """The ledger's run lock for several scans of one process: the first takes it, the last gives it back.
+
+    Where the ledger's database knows the right to run on one store, each store has its own.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
         """Hold nothing yet."""
         self._ledger = ledger
         self._mutex = threading.Lock()
-        self._held: AbstractContextManager[None] | None = None
-        self._holders = 0
+        self._held: dict[str | None, AbstractContextManager[None]] = {}
+        self._holders: Counter[str | None] = Counter()
 
-    def __enter__(self) -> None:
-        """Take the lock, or a share of it. Raises `LedgerError` if another process has it."""
+    @contextmanager
+    def on(self, store: str) -> Iterator[None]:
+        """Take the lock for a store, or a share of it. Raises `LedgerError` if another process has it."""
+        key = store if self._ledger.runs_by_store else None
         with self._mutex:
-            if not self._holders:
-                held = self._ledger.run_lock()
+            if not self._holders[key]:
+                held = self._ledger.run_lock(key)
                 held.__enter__()
-                self._held = held
-            self._holders += 1
-
-    def __exit__(self, *_error: object) -> None:
-        """Give the share back."""
-        with self._mutex:
-            self._holders -= 1
-            if not self._holders and self._held is not None:
-                held, self._held = self._held, None
-                held.__exit__(None, None, None)
+                self._held[key] = held
+            self._holders[key] += 1
+        try:
+            yield
+        finally:
+            with self._mutex:
+                self._holders[key] -= 1
+                if not self._holders[key]:
+                    self._held.pop(key).__exit__(None, None, None)

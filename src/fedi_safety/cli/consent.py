@@ -106,7 +106,7 @@ def tell_others(sh: Shell, store_url: str) -> None:
     """Say which other ledgers know a store: what was dismissed or removed there is not known here."""
     from fedi_safety.app.ledger import other_ledgers
     from fedi_safety.config.loading import load_settings
-    from fedi_safety.config.locations import ledger_path
+    from fedi_safety.config.locations import ledger_name, ledger_path
 
     try:
         configured = load_settings(sh.config).ledger
@@ -114,6 +114,7 @@ def tell_others(sh: Shell, store_url: str) -> None:
         configured = None
     for other in other_ledgers(sh.settings, store_url, configured):
         sh.warn(
-            f"note: {store_url} is in another ledger too: {other}; what was dismissed there is not known to the one in "
-            f"use, {ledger_path(sh.settings)}. If it is not needed, move it away; to use it, give --ledger."
+            f"note: {store_url} is in another ledger too: {ledger_name(other)}; what was dismissed there is not known "
+            f"to the one in use, {ledger_name(ledger_path(sh.settings))}. If it is not needed, move it away; to use "
+            "it, give --ledger."
         )

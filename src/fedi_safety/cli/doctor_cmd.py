@@ -208,11 +208,10 @@ def _policy(settings: Settings) -> Iterator[Finding]:
 
 def _ledger(settings: Settings) -> Iterator[Finding]:
     from fedi_safety.app.ledger import open_settings_ledger
-    from fedi_safety.config.locations import ledger_path
 
     records = open_settings_ledger(settings)
     records.dispose()
-    yield Finding("ledger", True, f"{ledger_path(settings)}: can be read and written")
+    yield Finding("ledger", True, f"{records.name}: can be read and written")
 
 
 def _stores(settings: Settings, named: str | None) -> list[tuple[str, Callable[[], Iterator[Finding]]]]:

@@ -1,8 +1,10 @@
-"""`ledger backup`: a checked copy; `verify`: proof that events are whole; `recount`, `embeddings`: what is kept."""
+"""`ledger backup`, `copy`: checked copies; `verify`: proof that events are whole; `recount`, `embeddings`."""
 
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,9 +17,11 @@ from fedi_safety.core.errors import LedgerError, UsageError
 from fedi_safety.core.wording.hints import hint
 
 if TYPE_CHECKING:
+    from fedi_safety.cli.shell import Shell
     from fedi_safety.config.schema import Settings
-    from fedi_safety.core.ledger.records import Verification
+    from fedi_safety.core.ledger.records import Copied, Verification
 
+_TELLS_EVERY_S = 5.0
 _LIKE = "ledger-backup.db"
 
 commands = typer.Typer(help="Look after the ledger.")
@@ -89,6 +93,89 @@ def _copied(settings: Settings, place: Path, called: str, replace: bool) -> Veri
         with suppress(OSError):
             beside.unlink()
     return found
+
+
+@commands.command()
+def copy(
+    source: Annotated[str, typer.Argument(metavar="FROM", help="The ledger: a path, or a URL.")],
+    target: Annotated[str, typer.Argument(metavar="TO", help="A file that is not there, or an empty database.")],
+    config: ConfigOption = None,
+    ledger: LedgerOption = None,
+    log_level: LogLevelOption = None,
+    quiet: QuietOption = False,
+    yes: YesOption = False,
+) -> int:
+    """Copy a ledger to another database, SQLite or PostgreSQL, while no run is on, and check every row of the copy.
+
+    FROM is left as it is. TO is whole or empty. Nothing is switched over: name TO by --ledger or in the configuration.
+    """
+    from fedi_safety.app.ledger import ledger_file, real_ledger
+    from fedi_safety.config.locations import ledger_name, with_password
+
+    sh = shell(config, ledger, log_level, quiet, yes)
+    if with_password(source) or with_password(target):
+        sh.warn("note: everybody on this machine can read the password in FROM or TO; put it into ~/.pgpass")
+    if real_ledger(source) == real_ledger(target):
+        raise UsageError(ledger_name(target), "is the ledger itself", "name another file, or an empty database")
+    place = ledger_file(target)
+    ledger_file(source)  # what names no ledger is said before anything is made
+    told = _teller(sh)
+    if place is None:
+        from fedi_safety.app.ledger import copy_between
+
+        found = copy_between(source, target, told)
+    else:
+        found = _copied_to_file(source, place, target, told)
+    sh.say(
+        f"{found.rows:,} rows copied and read back; the chain of {found.length:,} events is whole; head {found.head}"
+    )
+    if found.later:
+        sh.warn(
+            f"WARNING: {ledger_name(source)} was given {found.later:,} further events meanwhile, which the copy lacks: "
+            "stop what writes to it, empty the copy, and copy again"
+        )
+    return 0
+
+
+def _copied_to_file(source: str, place: Path, called: str, told: Callable[[str, int, int], None]) -> Copied:
+    """Write the copy beside its place, and give it its name once it is whole; whatever fails, nothing is left."""
+    from fedi_safety.app.ledger import copy_between
+    from fedi_safety.cli.output_file import checked_place, put, unwritable
+    from fedi_safety.config.locations import there
+
+    if there(place):
+        raise UsageError(called, "is there already", "name another file; nothing is overwritten")
+    place = checked_place(str(place), "", "ledger.db")
+    beside = place.parent / f".fedi-safety-{os.urandom(8).hex()}.tmp"
+    try:
+        found = copy_between(source, str(beside), told)
+        put(beside, place, replace=False)
+    except FileExistsError:
+        raise UsageError(called, "it was made meanwhile, and is left as it is", "name another file") from None
+    except LedgerError as error:
+        if error.thing != str(beside):
+            raise
+        raise type(error)(called, error.cause, error.remedy) from error
+    except OSError as error:
+        raise unwritable(called, error) from error
+    finally:
+        for end in ("", "-journal", "-wal", "-shm"):
+            with suppress(OSError):
+                Path(f"{beside}{end}").unlink()
+    return found
+
+
+def _teller(sh: Shell) -> Callable[[str, int, int], None]:
+    """Return what says now and then how far a copy is."""
+    last = time.monotonic()
+
+    def told(table: str, done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _TELLS_EVERY_S:
+            last = time.monotonic()
+            sh.note(f"{table}: {done:,} of {total:,} rows")
+
+    return told
 
 
 @commands.command()

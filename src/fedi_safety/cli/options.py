@@ -16,7 +16,9 @@ ConfigOption = Annotated[
 
 LedgerOption = Annotated[
     str | None,
-    typer.Option("--ledger", metavar="PATH", help="The ledger: a path or sqlite URL.", rich_help_panel=_GROUP),
+    typer.Option(
+        "--ledger", metavar="PATH", help="The ledger: a path, or a URL of sqlite or postgresql.", rich_help_panel=_GROUP
+    ),
 ]
 
 LogLevelOption = Annotated[

@@ -104,11 +104,13 @@ def shell(
     `overrides` are settings by name; a section is a dict. What is None, there or in a section, overrides nothing.
     """
     from fedi_safety.config.loading import load_settings
+    from fedi_safety.config.locations import ledger_name, with_password
 
     for name, value in overrides.items():
         if isinstance(value, dict):
             overrides[name] = {k: v for k, v in value.items() if v is not None}
-    hints.call(hints.Called(hints.called().program, config, ledger))
+    spoken = None if ledger is None else ledger_name(ledger)
+    hints.call(hints.Called(hints.called().program, config, spoken))
     settings = load_settings(config, ledger=ledger, log_level=log_level, **overrides)
     logging.basicConfig(
         level=logging.WARNING,  # of libraries; their chatter is not the operator's concern
@@ -117,7 +119,11 @@ def shell(
         force=True,
     )
     logging.getLogger("fedi_safety").setLevel(settings.log_level.upper())
-    return Shell(settings, quiet, yes, config)
+    made = Shell(settings, quiet, yes, config)
+    if spoken is not None and with_password(ledger or ""):
+        made.warn("note: everybody on this machine can read the password in --ledger; put it into ~/.pgpass, or the "
+                  "URL into the configuration")  # fmt: skip
+    return made
 
 
 @contextmanager

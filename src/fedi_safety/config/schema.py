@@ -430,8 +430,8 @@ class Settings(BaseSettings):
     store: str | None = Field(None, description="The store that commands use when none is named: a path or a URL.")
     ledger: str | None = Field(
         None,
-        description="The ledger: a path or sqlite URL. Default: ledger.db in /var/lib/fedi-safety where that exists, "
-        "else in the user's data directory.",
+        description="The ledger: a path, or a URL of sqlite or postgresql. Default: ledger.db in /var/lib/fedi-safety "
+        "where that exists, else in the user's data directory.",
     )
     policy: str = Field("balanced", min_length=1, description="A preset (cautious, balanced, strict) or a policy file.")
     act: ActWord | None = Field(

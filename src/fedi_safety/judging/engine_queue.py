@@ -19,7 +19,7 @@ from fedi_safety.judging.turns import Turns, share
 from fedi_safety.judging.types import Answer
 
 _REMEMBERED = 10_000
-_RECENT_S = 30.0
+_RECENT_S = 1.5  # longer than a verdict waits to be written (`gate.backlog.writer`)
 
 
 @dataclass(eq=False, slots=True)
@@ -158,7 +158,7 @@ class Waiting:
 class Recent:
     """The last verdicts: what comes again at once needs no look into the ledger, where it may not be written yet.
 
-    Not for long, because a person may dismiss one there.
+    No longer than it takes until it is written there: what people and other gates say must be heard within two seconds.
     """
 
     def __init__(self) -> None:

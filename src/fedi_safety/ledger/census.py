@@ -8,9 +8,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, update
 
 from fedi_safety.core.enums import PlanState, Reason
 from fedi_safety.core.ledger.census import Census
@@ -19,7 +20,7 @@ from fedi_safety.core.types import Object
 from fedi_safety.ledger import codec, embeddings, planning
 from fedi_safety.ledger.counts import groups
 from fedi_safety.ledger.database.base import Database
-from fedi_safety.ledger.events import Event, Kind, append
+from fedi_safety.ledger.events import Event, Kind, append_alone
 from fedi_safety.ledger.schema import State, objects, plans, stores
 
 _PAGE_ROWS = 5_000
@@ -76,13 +77,16 @@ def mark_gone(database: Database, clock: Clock, run: int, census: Census) -> int
     total = 0
     for page in _unmet_pages(database, census):
         if found := [row for row in page if not shelter.covers(row.key)]:
-            with database.write() as connection:
-                total += _mark(connection, clock.now(), run, found)
+            total += database.whole(partial(_marked, database, clock.now(), run, found))
     if total:
-        payload = {"run": run, "store": census.store, "objects": total}
-        with database.write() as connection:
-            append(connection, clock.now(), [Event(Kind.GONE, payload)])
+        told = Event(Kind.GONE, {"run": run, "store": census.store, "objects": total})
+        database.whole(partial(append_alone, database, clock.now(), told))
     return total
+
+
+def _marked(database: Database, at: float, run: int, rows: _Rows) -> int:
+    with database.write() as connection:
+        return _mark(connection, at, run, rows)
 
 
 def _unmet_pages(database: Database, census: Census) -> Iterator[_Rows]:
@@ -96,13 +100,17 @@ def _unmet_pages(database: Database, census: Census) -> Iterator[_Rows]:
     )
     after = 0
     while True:
-        with database.read() as connection:
-            page = connection.execute(query.where(_o.id > after)).all()
+        page = database.whole(partial(_page, database, query.where(_o.id > after)))
         if not page:
             return
         if found := [row for row in page if not census.has_met(row.id)]:
             yield found
         after = page[-1].id
+
+
+def _page(database: Database, query: Select[Any]) -> _Rows:
+    with database.read() as connection:
+        return connection.execute(query).all()
 
 
 class _Shelter:

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from fedi_safety.ledger.codec import dumps
-from fedi_safety.ledger.database.base import LISTENER
+from fedi_safety.ledger.database.base import LISTENER, Database
 from fedi_safety.ledger.schema import chain, events
 
 CHAIN_START = bytes(32)
@@ -124,3 +124,9 @@ def append(connection: Connection, at: float, new: Sequence[Event]) -> list[int]
     if told is not None:
         told(connection, at, new)
     return list(range(length + 1, length + 1 + len(rows)))
+
+
+def append_alone(database: Database, at: float, event: Event) -> None:
+    """Add one entry in a transaction of its own."""
+    with database.write() as connection:
+        append(connection, at, [event])

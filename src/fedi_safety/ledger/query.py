@@ -68,13 +68,17 @@ def list_objects(database: Database, filters: Filters | None = None, limit: int 
     conditions = _conditions(wanted)
     after, left, size = 0, limit, _FIRST_ROWS
     pick: Pick | None = None
-    while left is None or left > 0:
+
+    def page_behind() -> tuple[Pick, list[int], list[Row]]:
         with database.read() as connection:
-            pick = pick or candidates(connection, wanted)
-            ids = list(connection.execute(pick(after, size)).scalars())
+            picking = pick or candidates(connection, wanted)
+            ids = list(connection.execute(picking(after, size)).scalars())
             found = _ROWS.where(_o.id.in_(ids), *conditions).order_by(_o.id).limit(left)
             vocabulary = Vocabulary(connection)
-            page = [_row(row, vocabulary) for row in connection.execute(found).mappings().all()] if ids else []
+            return picking, ids, [_row(row, vocabulary) for row in connection.execute(found).mappings()] if ids else []
+
+    while left is None or left > 0:
+        pick, ids, page = database.whole(page_behind)
         yield from page
         if len(ids) < size:
             return

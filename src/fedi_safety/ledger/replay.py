@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from fedi_safety.core.types import Judgement
 from fedi_safety.ledger import codec, planning, verdicts
 from fedi_safety.ledger.compact.vocabulary import SCORES, Vocabulary
 from fedi_safety.ledger.database.base import Database
-from fedi_safety.ledger.events import Event, Kind, append
+from fedi_safety.ledger.events import Event, Kind, append_alone
 from fedi_safety.ledger.schema import contents, plans
 from fedi_safety.ledger.score_pages import Page, read_page, rescored
 from fedi_safety.ledger.verdicts import VerdictWrite
@@ -57,18 +59,24 @@ def redecide(
     """See `Ledger.redecide`. Each page is a transaction of its own."""
     total = Redecided()
     more = True
-    while more:
+
+    def page(so_far: Redecided) -> tuple[bool, Redecided]:
+        counted = deepcopy(so_far)  # of a page that comes to nothing nothing is counted
         with database.write() as connection:
             now = clock.now()
-            more = redecide_page(connection, now, run, policy, judge, total, outcomes, rescorer)
-            for part in codec.chunks(total.unblocked if more else []):
+            further = redecide_page(connection, now, run, policy, judge, counted, outcomes, rescorer)
+            for part in codec.chunks(counted.unblocked if further else []):
                 planning.close_waiting(connection, now, run, plans.c.content_id.in_(part), PlanState.SUPERSEDED)
+        return further, counted
+
+    while more:
+        more, total = database.whole(partial(page, total))
     figures: dict[str, Any] = {"decided": total.decided, "undecided": total.undecided, "moves": dict(total.moves)}
     if total.computed:
         figures["computed"] = total.computed
     if total.decided or total.undecided:
-        with database.write() as connection:
-            append(connection, clock.now(), [Event(Kind.REDECIDED, {"run": run, "policy": policy} | figures)])
+        told = Event(Kind.REDECIDED, {"run": run, "policy": policy} | figures)
+        database.whole(partial(append_alone, database, clock.now(), told))
     return total.decided
 
 

@@ -44,9 +44,18 @@ def listed_before(connection: Connection, store: str) -> int | None:
 
 
 class ProgressSide:
-    """A ledger's side of passes that are under way: `ProgressLedger`, `ProgressReader`."""
+    """A ledger's side of passes: who may run, and how far they are: `ProgressLedger`, `ProgressReader`."""
 
     database: Database
+
+    @property
+    def runs_by_store(self) -> bool:
+        """Whether there is a right to run on each store; else one for all."""
+        return self.database.runs_by_store
+
+    def run_lock(self, store: str | None = None) -> AbstractContextManager[None]:
+        """Hold the only right to run acts and scans on a store, or on all of this ledger."""
+        return self.database.run_lock(store)
 
     def pass_under_way(self) -> AbstractContextManager[Callable[[Progress], None]]:
         """Give what tells others how far a pass is, until it ends or this process does."""

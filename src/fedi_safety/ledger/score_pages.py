@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from operator import itemgetter
 from types import SimpleNamespace
 from typing import Any
@@ -122,14 +123,14 @@ class Page:
 
 def pages(database: Database, policy: str | None, rescorer: Rescorer | None) -> Iterator[Page]:
     """See `Ledger.score_pages`. Nothing is held open while a page is looked at."""
-    after = 0
-    while True:
+
+    def page_behind(after: int) -> Page | None:
         with database.read() as connection:
             page = read_page(connection, after, policy, LOOKED_AT_ROWS, count_objects=True, judged=False)
-            if page is None:
-                return
-            if rescorer is not None:
-                page = rescored(connection, page, rescorer)
+            return page if page is None or rescorer is None else rescored(connection, page, rescorer)
+
+    after = 0
+    while (page := database.whole(partial(page_behind, after))) is not None:
         yield page
         after = page.cells["id"][-1]
 

@@ -66,25 +66,30 @@ def verify(database: Database) -> Verification:
     which `Verification.not_covered` names.
     """
     with database.read() as connection:
-        length, head = connection.execute(select(chain.c.length, chain.c.head)).one()
-        try:
-            told = _check_chain(connection, length, head)
-            _check_breakers(connection, stores.c.breaker, told.breakers, "breaker")
-            _check_breakers(connection, stores.c.action_breaker, told.action_breakers, "breaker of actions")
-            _check_counts(connection)
-            _check_plans(connection)
-            _check_acts(connection)
-            _check_singles(connection)
-            _check_judgements(connection)
-            _check_verdicts(connection)
-            _check_dismissals(connection)
-            _check_traces(connection)
-            _check_app_actions(connection, told.app_actions)
-            _check_seals(connection, told.seals)
-            _check_confirmations(connection)
-        except _Broken as broken:
-            return Verification(length, head.hex(), str(broken))
-        return Verification(length, head.hex(), None, _not_covered(connection), upkeep.wrong(connection))
+        return verify_in(connection)
+
+
+def verify_in(connection: Connection) -> Verification:
+    """Do the same as one transaction sees it."""
+    length, head = connection.execute(select(chain.c.length, chain.c.head)).one()
+    try:
+        told = _check_chain(connection, length, head)
+        _check_breakers(connection, stores.c.breaker, told.breakers, "breaker")
+        _check_breakers(connection, stores.c.action_breaker, told.action_breakers, "breaker of actions")
+        _check_counts(connection)
+        _check_plans(connection)
+        _check_acts(connection)
+        _check_singles(connection)
+        _check_judgements(connection)
+        _check_verdicts(connection)
+        _check_dismissals(connection)
+        _check_traces(connection)
+        _check_app_actions(connection, told.app_actions)
+        _check_seals(connection, told.seals)
+        _check_confirmations(connection)
+    except _Broken as broken:
+        return Verification(length, head.hex(), str(broken))
+    return Verification(length, head.hex(), None, _not_covered(connection), upkeep.wrong(connection))
 
 
 def _not_covered(connection: Connection) -> tuple[str, ...]:

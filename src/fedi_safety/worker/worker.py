@@ -79,6 +79,11 @@ class Worker:
         self._judging: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
 
+    @property
+    def busy(self) -> bool:
+        """Whether an upload of any gate is in hand. It may be asked in any thread."""
+        return any(link.in_hand for link in self.links)
+
     async def run(self) -> None:
         """Work until `stop`; then finish what has begun and hand the rest back."""
         stopped = asyncio.create_task(self._stop.wait())

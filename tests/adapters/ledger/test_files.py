@@ -92,7 +92,9 @@ def test_a_path_and_a_url_name_the_same(tmp_path: Path, form: str) -> None:
     ledger.dispose()
 
 
-@pytest.mark.parametrize("url", ["postgresql://user:secret@host/db", "sqlite://", "nonsense://"])
+@pytest.mark.parametrize(
+    "url", ["mysql://user:secret@host/db", "postgresql://user:secret@host:x/db", "sqlite://", "nonsense://"]
+)
 def test_other_urls_are_refused_without_their_password(url: str) -> None:
     with pytest.raises(LedgerUsageError) as caught:
         open_ledger(url, clock=CLOCK)
@@ -101,9 +103,10 @@ def test_other_urls_are_refused_without_their_password(url: str) -> None:
 
 def test_a_kind_of_database_that_is_not_there_is_named() -> None:
     with pytest.raises(LedgerUsageError) as caught:
-        open_ledger("postgresql://user:secret@host/db", clock=CLOCK)
+        open_ledger("mysql://user:secret@host/db", clock=CLOCK)
     assert caught.value.line() == (
-        "postgresql://user:***@host/db: only SQLite ledgers are supported; give a path or sqlite:///path"
+        "mysql://user@host/db: only SQLite and PostgreSQL ledgers are supported; "
+        "give a path, sqlite:///path or postgresql://USER@HOST/DATABASE"
     )
 
 
@@ -115,7 +118,7 @@ class _Other:
         self.name, self.readonly = "other://somewhere", readonly
         self.read, self.write, self.run_lock = within.read, within.write, within.run_lock
         self.prepare, self.dispose = within.prepare, within.dispose
-        self.guard, self.copy_to = within.guard, within.copy_to
+        self.guard, self.copy_to, self.whole = within.guard, within.copy_to, within.whole
 
 
 @pytest.mark.long

@@ -145,7 +145,7 @@ def gate_server(
     port = port or free_port()
     environment = environ(settings)
     gate = GateServer(("serve", "-p", str(port), *options), folder, environment, port=port)
-    gate.environment = {**environment, "FEDI_SAFETY_LEDGER": gate.ledger}
+    gate.environment = {"FEDI_SAFETY_LEDGER": gate.ledger, **environment}
     try:
         gate.start()
         if wait is not None:

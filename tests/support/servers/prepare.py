@@ -51,6 +51,7 @@ STEPS = {
     for step in (
         _package("sftp", "openssh-server", "sshd", "ssh-keygen", "ssh-agent", "ssh-add"),
         _package("postgresql", "postgresql", "initdb", "postgres"),
+        _package("pgbouncer", "pgbouncer", "pgbouncer"),
         _package("age", "age", "age", "age-keygen"),
         _package("nginx", "nginx-light", "nginx"),
         _package("caddy", "caddy", "caddy"),

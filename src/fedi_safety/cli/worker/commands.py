@@ -43,6 +43,12 @@ def worker(
         int,
         typer.Option("--room", min=0, max=64, help="Uploads of each gate in hand at once; 0: what suits the engine."),
     ] = 0,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sweep", metavar="STORE", help="Go through this store while no gate asks, as `watch` does; repeatable."
+        ),
+    ] = None,
     detectors: DetectorsOption = None,
     policy: PolicyOption = None,
     device: DeviceOption = None,
@@ -58,7 +64,7 @@ def worker(
     names = None if detectors is None else [word.strip() for word in detectors.split(",") if word.strip()]
     judged = {"detectors": names, "policy": policy, "device": device, "precision": precision, "jobs": jobs}
     sh = shell(config, ledger, log_level, quiet, yes, **judged)
-    return run_worker(sh, gate or [], name=name, room=room)
+    return run_worker(sh, gate or [], name=name, room=room, sweep=sweep or [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +76,21 @@ class Remote:
     key: str
 
 
-def run_worker(sh: Shell, named: Sequence[str], *, name: str | None = None, room: int = 0) -> int:
-    """Work for these gates. Also serves the predecessor's script name."""
+def run_worker(
+    sh: Shell, named: Sequence[str], *, name: str | None = None, room: int = 0, sweep: Sequence[str] = ()
+) -> int:
+    """Work for these gates, and go through these stores in between. Also serves the predecessor's script name."""
     import asyncio
 
+    from fedi_safety.cli.worker import sweeping
     from fedi_safety.cli.worker.life import work
     from fedi_safety.policies import load_policy
 
     gates = remotes(sh.settings, named)
     policy = load_policy(sh.settings.policy)
     own_name = name or socket.gethostname() or "worker"
-    return asyncio.run(work(sh, gates, policy, f"{own_name}-{os.getpid()}", room))
+    with sweeping.opened(sh, sweep) as stores:
+        return asyncio.run(work(sh, gates, policy, f"{own_name}-{os.getpid()}", room, stores))
 
 
 def remotes(settings: Settings, named: Sequence[str]) -> list[Remote]:

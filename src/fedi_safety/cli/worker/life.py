@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from fedi_safety.core.errors import ExitCode, FediSafetyError
 
 if TYPE_CHECKING:
     from fedi_safety.cli.worker.commands import Remote
+    from fedi_safety.cli.worker.sweeping import Opened
     from fedi_safety.config.schema import Settings
     from fedi_safety.core.policy import Policy
     from fedi_safety.judging.engine import EngineJudge
@@ -23,7 +24,10 @@ _DECODE_S = 10.0  # half of a gate's usual deadline
 _QUEUE = 1024  # for the engine; what is in hand is bounded before, by `--room`
 
 
-async def work(sh: Shell, gates: Sequence[Remote], policy: Policy, own_name: str, room: int) -> int:
+async def work(
+    sh: Shell, gates: Sequence[Remote], policy: Policy, own_name: str, room: int, stores: Opened | None = None
+) -> int:
+    """Judge for these gates until stopped, and go through these stores while none of them asks."""
     from fedi_safety.app.engine import open_engine
     from fedi_safety.core.nulls import NoMemory
     from fedi_safety.core.types import Content, Judgement
@@ -42,9 +46,10 @@ async def work(sh: Shell, gates: Sequence[Remote], policy: Policy, own_name: str
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    load = partial(open_engine, _patient(settings))
+    had_lists = [] if stores is None else [stores.ledger.had_lists]
+    load = partial(open_engine, _patient(settings), *had_lists)
     judge = EngineJudge(load, policy, NoMemory(), forget, Metrics(), EngineLimits(queue=_QUEUE))
-    loop.add_signal_handler(signal.SIGHUP, partial(_reload, sh, judge))
+    loop.add_signal_handler(signal.SIGHUP, partial(_reload, sh, [judge.take_policy]))
     await judge.start()
     try:
         assert judge.loaded is not None
@@ -62,7 +67,10 @@ async def work(sh: Shell, gates: Sequence[Remote], policy: Policy, own_name: str
         sh.note(f"judging for {', '.join(link.name for link in links)} on {engine.device}; stop with Ctrl-C or SIGTERM")
         beside = [asyncio.create_task(_stop_later(work, stopping, notifier)), asyncio.create_task(_beat(notifier))]
         try:
-            await work.run()
+            if stores is None:
+                await work.run()
+            else:
+                await _run_and_sweep(sh, stores, work, judge, policy)
         finally:
             for task in beside:
                 task.cancel()
@@ -70,6 +78,24 @@ async def work(sh: Shell, gates: Sequence[Remote], policy: Policy, own_name: str
         return ExitCode.DONE
     finally:
         await judge.stop()
+
+
+async def _run_and_sweep(sh: Shell, stores: Opened, work: Worker, judge: EngineJudge, policy: Policy) -> None:
+    """Run until stopped, and meanwhile go through the stores while nothing of any gate is in hand."""
+    engine = judge.engine
+    assert engine is not None
+    loop = asyncio.get_running_loop()
+    held = stores.sweeping(engine, policy, lambda: work.busy)
+    sweeps = await asyncio.to_thread(held.__enter__)
+    try:
+        loop.add_signal_handler(
+            signal.SIGHUP,
+            partial(_reload, sh, [judge.take_policy, lambda new: sweeps.take_policy(engine.in_force(new))]),
+        )
+        sh.note(f"between the gates' uploads {stores.names} is gone through; ledger {stores.ledger.name}")
+        await work.run()
+    finally:
+        await asyncio.to_thread(held.__exit__, None, None, None)
 
 
 def _patient(settings: Settings) -> Settings:
@@ -113,16 +139,18 @@ async def _beat(notifier: Notifier) -> None:
         await asyncio.sleep(notifier.watchdog_s / 3)
 
 
-def _reload(sh: Shell, judge: EngineJudge) -> None:
+def _reload(sh: Shell, takers: Sequence[Callable[[Policy], None]]) -> None:
     """Read the policy again; one that is not valid leaves the old one in force."""
     from fedi_safety.policies import load_policy
 
     try:
-        judge.take_policy(load_policy(sh.settings.policy))
+        policy = load_policy(sh.settings.policy)
     except FediSafetyError as error:
         sh.warn(f"the policy stays as it was: {error.line()}")
-    else:
-        sh.note("the policy was read again")
+        return
+    for take in takers:
+        take(policy)
+    sh.note("the policy was read again")
 
 
 def _tell(sh: Shell, links: Sequence[Link]) -> None:

@@ -246,6 +246,16 @@ class KeptEmbeddings:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What was copied of a ledger: all rows, and the chain of events that these have."""
+
+    rows: int
+    length: int
+    head: str
+    later: int  # events that the ledger was given while it was copied, and which the copy lacks
+
+
 class Stand(StrEnum):
     """How a content stands, as far as something can be learned from it."""
 

@@ -1,6 +1,6 @@
 """All that is particular to SQLite: files, pragmas, transactions, locks, and what its errors mean to a person.
 
-Nothing outside this file names SQLite's own statements. It knows no table.
+Nothing outside this file names SQLite's own statements. It knows no table by name.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, Table, create_engine, event
 from sqlalchemy.engine import make_url
 
 from fedi_safety.config.locations import expanded
 from fedi_safety.core.errors import LedgerError, LedgerUsageError
 from fedi_safety.core.ledger.progress import Progress
 from fedi_safety.core.wording.hints import hint
-from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S, LISTENER
+from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S, LISTENER, Result
 from fedi_safety.ledger.database.progress_files import ProgressFiles
 
 _CACHE_KIB = 32 * 1024
@@ -45,6 +45,8 @@ def file_of(url_or_path: str) -> Path:
 
 class SqliteDatabase:
     """One SQLite file as a `Database`. Writers of this process queue up on one lock."""
+
+    runs_by_store = False
 
     def __init__(
         self, path: Path, *, readonly: bool, busy_timeout_s: float = BUSY_TIMEOUT_S, copy_of: Path | None = None
@@ -153,9 +155,16 @@ class SqliteDatabase:
         found = os.statvfs(real.parent)
         return real.stat().st_size, found.f_bavail * found.f_frsize if found.f_blocks else sys.maxsize
 
+    def whole(self, work: Callable[[], Result]) -> Result:
+        """Do it: a transaction waits for its turn, and then it is alone."""
+        return work()
+
     @contextmanager
-    def run_lock(self) -> Iterator[None]:
-        """Hold `<ledger>.lock` by flock, which the kernel lets go when the process dies, however it dies."""
+    def run_lock(self, store: str | None = None) -> Iterator[None]:  # noqa: ARG002  # one for all stores
+        """Hold `<ledger>.lock` by flock, which the kernel lets go when the process dies, however it dies.
+
+        It is one for all stores.
+        """
         real = self.path.resolve()  # whatever links lead to it, there is one lock
         path = real.with_name(real.name + ".lock")
         try:
@@ -186,6 +195,17 @@ class SqliteDatabase:
     def under_way(self) -> list[Progress]:
         """Return how far the passes are that are under way."""
         return self._progress.read()
+
+    keeps_nul = True
+
+    def fill(self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        """See `Database.fill`: the driver takes the rows as they are."""
+        names = ", ".join(f'"{column.name}"' for column in table.columns)
+        places = ", ".join("?" * len(table.columns))
+        connection.exec_driver_sql(f'INSERT INTO "{table.name}" ({names}) VALUES ({places})', list(rows))
+
+    def after_filling(self, connection: Connection, tables: Sequence[Table]) -> None:
+        """Do nothing: SQLite numbers a row behind the last one that is there."""
 
     def dispose(self) -> None:
         """Close every connection."""
