@@ -15,7 +15,7 @@ from fedi_safety.app.actions import act_through_app, opened_actions, pressed_by_
 from fedi_safety.app.acts import opened_acts
 from fedi_safety.app.consent import chosen_act
 from fedi_safety.app.engine import Engine, measurable
-from fedi_safety.app.ledger import SystemClock
+from fedi_safety.app.ledger import SharedRunLock, SystemClock
 from fedi_safety.app.notices.conditions import say_coverage, say_ending
 from fedi_safety.app.passes import breaker_limits, noting, part_of_run, recorded_run
 from fedi_safety.app.progress import PassProgress
@@ -45,7 +45,7 @@ def scan(
     engine: Engine,
     policy: Policy,
     on_start: Callable[[Pipeline, PassProgress], None] | None = None,
-    lock: AbstractContextManager[None] | None = None,
+    lock: SharedRunLock | None = None,
     run: int | None = None,
     clock: Clock | None = None,
 ) -> RunReport:
@@ -80,7 +80,7 @@ def scan(
         opened_tracing(settings, store, ledger, clock) as tracing,
         opened_actions(settings, store.url, ledger, clock) as actions,
         opened_acts(settings, store, ledger) as acts,
-        lock or ledger.run_lock(),
+        ledger.run_lock(store.url) if lock is None else lock.on(store.url),
         within,
     ):
         if request.recheck is Recheck.POLICY and request.redecide and not request.hashes_only:
