@@ -96,7 +96,7 @@ def shard_count(access: tuple[str, str, str], bucket: str, after: str, last: str
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, StartAfter=after):
         keys = [entry["Key"] for entry in page.get("Contents", ())]
         if last and keys and keys[-1] >= last:
-            return count + sum(key <= last for key in keys)
+            return count + sum(1 for key in keys if key <= last)
         count += len(keys)
     client.close()
     return count

@@ -103,8 +103,13 @@ def of_machine(
         costs = Costs(**(asdict(costs) | {"score": costs.score + inputs["clip_core_s"]["value"]}))
     place = Machine(about["cores"], about["processes"], about["jobs"], about["speed"], gpu_s, about["bytes_a_s"])
     file = inputs["ledger_file"]
-    before = work.objects * (1 - work.new)
-    ledger = Ledger(None, 0, 0, 0, 0, size, about["memory_bytes"], file["index_bytes"], file["read_s"], before)
+    ledger = Ledger(
+        object_bytes=size,
+        memory_bytes=about["memory_bytes"],
+        index_bytes=file["index_bytes"],
+        read_s=file["read_s"],
+        known_objects=work.objects * (1 - work.new),
+    )
     found = sweep(costs, place, store_of(inputs, about), ledger, work, TOLD_LOTS)
     return facts(found, work, inputs["prices"], about["an_hour"])
 

@@ -335,9 +335,10 @@ def _told(seconds: float, shared: _Shared, machine: Machine, ledger: Ledger, fet
         "ledger's server": sum(shared.ledger.worked) / (ledger.cores or 1),
         "ledger's lock": shared.occupied.pop("write", 0.0) if ledger.serial else 0.0,
     }
-    listing = shared.occupied.pop("look up", 0.0) + shared.occupied.pop("list", 0.0)
+    taken = dict(shared.occupied)
+    taken["list"] = taken.get("list", 0.0) + taken.get("look up", 0.0)
     threads = {"list": 1, "fetch": fetchers, "decode": machine.jobs, "score": machine.jobs, "record": 1}
-    stages = {name: (dict(shared.occupied, list=listing))[name] / processes / n for name, n in threads.items()}
+    stages = {name: taken.get(name, 0.0) / processes / n for name, n in threads.items()}
     rows = ledger.known_objects + shared.counts["recorded"]
     return Swept(
         seconds,

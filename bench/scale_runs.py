@@ -126,7 +126,7 @@ def measured_costs(work: Path) -> tuple[Costs, dict[str, float]]:
             again.append(swept(folder, Path(scratch) / f"known-{n}.db"))
         further = acting(folders[KNOWN_FEW], Path(scratch))
     new = {name: slope(few, many, name, MANY - FEW) for name in (*STAGES, "main_cpu_s", "child_cpu_s")}
-    known = {name: slope(*again, name, KNOWN_MANY - KNOWN_FEW) for name in (*STAGES, "main_cpu_s")}
+    known = {name: slope(again[0], again[1], name, KNOWN_MANY - KNOWN_FEW) for name in (*STAGES, "main_cpu_s")}
     costs = Costs(
         start=max(0.0, few["main_cpu_s"] - FEW * new["main_cpu_s"]),
         list=known["list"] * again[1]["list_share"],
