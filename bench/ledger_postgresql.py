@@ -157,15 +157,18 @@ def recorded(server: PostgresqlServer, scratch: Path, pairs: int, contents: int)
 def looking(server: PostgresqlServer, scratch: Path, pairs: int, contents: int) -> dict[str, Any]:
     """Let one and two workers look up what is recorded, beside a file."""
     rates: dict[str, list[float]] = {"sqlite": [], "one": [], "each of two": [], "server_us": []}
+    rates |= {"sqlite_cpu_us": [], "one_cpu_us": []}
     file = str(scratch / "lookups.db")
     ended(begin(file, "fill", str(contents), "19"))
     with empty(server) as url:
         ended(begin(url, "fill", str(contents), "19"))
         for _ in range(pairs):
             words = ("lookup", str(contents), "19")
-            rates["sqlite"].append(ended(begin(file, *words))["a_second"])
-            before = server_s(server)
-            rates["one"].append(ended(begin(url, *words))["a_second"])
+            for name, place in (("sqlite", file), ("one", url)):
+                before = server_s(server)
+                told_by = ended(begin(place, *words))
+                rates[name].append(told_by["a_second"])
+                rates[f"{name}_cpu_us"].append(told_by["cpu_us"])
             rates["server_us"].append(1e6 * (server_s(server) - before) / contents)
             both = [begin(url, *words) for _ in range(2)]
             rates["each of two"].append(sum(ended(process)["a_second"] for process in both) / 2)

@@ -14,20 +14,21 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.corpus import default_work, tiny_corpus
-from bench.measure import machine, machine_line, write_result
+from bench.measure import ROOT, machine, machine_line, write_result
 from bench.rescan import fill
 from bench.scale_model import Costs, Ledger, Machine, Store, Sweep, Swept, sweep
 from bench.scale_runs import measured_costs, picture_costs, swept
-from bench.scale_tables import markdown, table
+from bench.scale_tables import markdown, table, told_where, write_page
 
 INPUTS = Path(__file__).with_name("scale_inputs.json")
+PAGE = ROOT / "docs" / "scale-cost.md"
 RUNS = ("new:1", "new:2", "known:1", "known:2")
 HELD = 0.15  # how far a prediction may be from what was measured
 OBJECTS = (1e6, 1e7, 1e8, 1e9)
@@ -157,8 +158,11 @@ def by_machine(costs: Costs, inputs: Mapping[str, Any], size: float, bytes_each:
 
 def by_workers(costs: Costs, inputs: Mapping[str, Any], bytes_each: float, objects: float) -> list[dict[str, Any]]:
     """Return what more and more machines of 16 cores reach with one ledger on a server, and what holds them up."""
-    about, server = inputs["machines"]["16 cores, 4 workers"], inputs["server"]
-    ledger = Ledger(**{name: value for name, value in server.items() if name not in ("source", "an_hour")})
+    about, server = inputs["machines"]["16 cores"], inputs["server"]
+    ledger = Ledger(**{name: server[name] for name in server.keys() & {f.name for f in fields(Ledger)}})
+    costs = replace(
+        costs, record=costs.record * server["record_times"], look_up=costs.look_up * server["look_up_times"]
+    )
     found = []
     for workers in WORKERS:
         place = Machine(
@@ -166,7 +170,7 @@ def by_workers(costs: Costs, inputs: Mapping[str, Any], bytes_each: float, objec
         )
         for new in (1.0, 0.0):
             work = Sweep(round(objects), new=new, bytes=bytes_each, shards=workers * about["processes"] * 4)
-            told = sweep(costs, place, store_of(inputs, about), ledger, work, lots=max(TOLD_LOTS, 100 * workers))
+            told = sweep(costs, place, store_of(inputs, about), ledger, work, lots=max(TOLD_LOTS, 200 * workers))
             an_hour = workers * about["an_hour"] + server["an_hour"]
             found.append({"machines": workers, "new": new, **facts(told, work, inputs["prices"], an_hour)})
     return found
@@ -216,6 +220,21 @@ def read_inputs(options: argparse.Namespace) -> dict[str, Any]:
     return inputs
 
 
+def measured_server(server: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return what is said of the ledger's server, with what `bench/ledger_postgresql.py` measured of it."""
+    told = json.loads(path.read_text())
+    record, look_up = told["record"], told["lookups"]
+    found = {
+        "record_s": record["server_us"]["median"] / 1e6,
+        "record_times": 1 / record["to_sqlite_cpu"]["median"],
+        "look_up_s": look_up["server_us"]["median"] / 1e6,
+        "look_up_times": look_up["one_cpu_us"]["median"] / look_up["sqlite_cpu_us"]["median"],
+    }
+    if "large" in told:
+        found["object_bytes"] = told["large"]["bytes"]["database"]
+    return server | found | {"source": f"{', '.join(found)} as measured; the rest assumed: {server['source']}"}
+
+
 def main() -> None:
     """Measure, hold, and tell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -225,12 +244,15 @@ def main() -> None:
     parser.add_argument("--costs", type=Path, help="a JSON file of this benchmark, instead of measuring again")
     parser.add_argument("--inputs", type=Path, default=INPUTS, help="what is assumed (default: scale_inputs.json)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME/NAME=NUMBER", help="another assumption")
+    parser.add_argument("--server", type=Path, help="the JSON of ./dev bench ledger_postgresql: what its server takes")
     parser.add_argument("--objects", type=float, nargs="+", default=list(OBJECTS))
-    parser.add_argument("--markdown", type=Path, help="write the tables there too, for the documentation")
+    parser.add_argument("--page", action="store_true", help="write the tables into docs/scale-cost.md too")
     parser.add_argument("--work", type=Path, default=default_work(), help="folder for corpora (default: user's cache)")
     parser.add_argument("--out", type=Path, help="where the JSON goes (default: bench/results/)")
     options = parser.parse_args()
     inputs = read_inputs(options)
+    if options.server:
+        inputs["server"] = measured_server(inputs["server"], options.server)
     options.work.mkdir(parents=True, exist_ok=True)
     print(machine_line(machine()))
     result: dict[str, Any] = {"benchmark": "scale", **costs_from(options)}
@@ -248,8 +270,8 @@ def main() -> None:
         result["machines"] = by_machine(pictures, inputs, size, result["picture_bytes"], options.objects)
         result["workers"] = by_workers(pictures, inputs, result["picture_bytes"], max(options.objects))
         print(table(result))
-        if options.markdown:
-            options.markdown.write_text(markdown(result))
+        if options.page:
+            write_page(PAGE, markdown(result), told_where(result))
     write_result("scale", result, options.out)
 
 

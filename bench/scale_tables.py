@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+_BEGIN, _END = "<!-- figures: ./dev bench scale --page -->", "<!-- end of figures -->"
 
 _OF_MACHINE = (
     "machine",
@@ -83,6 +87,24 @@ def rows_of_runs(result: Mapping[str, Any]) -> Iterator[list[str]]:
             f"{found['predicted_cpu_s']:.1f}",
             f"{found['others_cores']:.2f}",
         ]
+
+
+def told_where(result: Mapping[str, Any]) -> str:
+    """Return on what it was measured, with what else ran there."""
+    about = result["machine"]
+    others = [result["more"]["others_cores"], *(run["others_cores"] for run in result.get("held", ()))]
+    return (
+        f"Measured by `./dev bench scale --page` on {time.strftime('%Y-%m-%d')}: {about['processor']}, "
+        f"{about['cores']} cores, {about['system']}, Python {about['python']}. Other work took {min(others):.1f} to "
+        f"{max(others):.1f} of its processors meanwhile; the model of a real sweep is given what was left."
+    )
+
+
+def write_page(page: Path, tables: str, where: str) -> None:
+    """Write the tables between a page's marks."""
+    before, _, rest = page.read_text("utf-8").partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    page.write_text(f"{before}{_BEGIN}\n\n{where}\n\n{tables}\n{_END}{after}", "utf-8")
 
 
 def parts(result: Mapping[str, Any]) -> Iterator[tuple[str, Sequence[str], list[list[str]]]]:
