@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
-from bench import scale, scale_runs, scale_tables
+from bench import ledger_postgresql, scale, scale_runs, scale_tables
 from bench.corpus import tiny_corpus
 from bench.listing import bounds_of, older_keys
 from bench.scale_events import Loop, Pool, Process, Queue
 from bench.scale_model import Costs, Ledger, Machine, Store, Sweep, sweep
+
+from support.servers.postgresql import PostgresqlServer
 
 COSTS = Costs(
     start=0.5,
@@ -233,6 +235,35 @@ def test_every_machine_and_number_of_workers_is_in_the_tables(monkeypatch: pytes
     assert "One ledger on PostgreSQL" in scale_tables.table(result)
 
 
+def test_a_pages_figures_are_written_between_its_marks(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Title\n\n<!-- figures: ./dev bench scale --page -->\nold\n<!-- end of figures -->\n\nafter\n")
+    for _ in range(2):
+        scale_tables.write_page(page, "| table |\n", "Measured here.")
+    text = page.read_text()
+    assert text.startswith("# Title\n") and text.endswith("<!-- end of figures -->\n\nafter\n")
+    assert "old" not in text and text.count("| table |") == 1 and "\n\nMeasured here.\n\n| table |\n" in text
+    assert scale.PAGE.read_text("utf-8").count("<!-- figures: ./dev bench scale --page -->") == 1
+
+
+def test_what_was_measured_of_a_server_takes_the_place_of_what_was_assumed(tmp_path: Path) -> None:
+    told = {
+        "record": {"server_us": {"median": 200.0}, "to_sqlite_cpu": {"median": 0.5}},
+        "lookups": {
+            "server_us": {"median": 20.0},
+            "one_cpu_us": {"median": 60.0},
+            "sqlite_cpu_us": {"median": 40.0},
+        },
+    }
+    (tmp_path / "measured.json").write_text(json.dumps(told))
+    assumed = scale.read_inputs(argparse.Namespace(inputs=scale.INPUTS, set=[]))["server"]
+    found = scale.measured_server(assumed, tmp_path / "measured.json")
+    assert (found["record_s"], found["record_times"]) == (pytest.approx(2e-4), 2.0)
+    assert (found["look_up_s"], found["look_up_times"]) == (pytest.approx(2e-5), 1.5)
+    assert (found["cores"], found["object_bytes"]) == (assumed["cores"], assumed["object_bytes"])
+    assert "record_s, " in found["source"] and "as measured; the rest assumed" in found["source"]
+
+
 def test_shards_begin_and_end_between_keys_and_have_as_many_of_them() -> None:
     keys = sorted(older_keys(5000))
     bounds = bounds_of(keys, 4)
@@ -251,3 +282,15 @@ def test_a_real_sweep_tells_what_each_of_its_stages_took(tmp_path: Path) -> None
     assert sum(first[stage] for stage in scale_runs.STAGES) < first["main_cpu_s"]
     assert first["child_cpu_s"] > again["child_cpu_s"]
     json.dumps(first)
+
+
+@pytest.mark.long
+@pytest.mark.needs("postgresql")
+def test_what_is_generated_is_true_to_the_ledger(
+    ledger_server: PostgresqlServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`verified` ends where `ledger verify` finds anything, and where it does not find a counter that was spoiled."""
+    monkeypatch.setattr(ledger_postgresql, "SAMPLE", 2_000)
+    found = ledger_postgresql.verified(ledger_server)
+    assert found["objects"] == 12_000
+    assert "the ledger has" in found["spoiled"]
