@@ -126,21 +126,17 @@ def recorded(server: PostgresqlServer, scratch: Path, pairs: int, contents: int)
             found["server_us"].append(1e6 * (server_s(server) - before) / contents)
         with empty(server) as url:
             open_ledger(url, clock=SystemClock()).dispose()  # its tables are there
-            began = time.monotonic()
             both = [begin(url, "fill", str(contents // 2), str(seed)) for seed in (20, 21)]
-            for process in both:
-                ended(process)
-            two = time.monotonic() - began
-        with empty(server) as url:
-            open_ledger(url, clock=SystemClock()).dispose()
-            began = time.monotonic()
-            ended(begin(url, "fill", str(contents), "20"))
-            alone = time.monotonic() - began
-        for name, wall in (("sqlite", file["record_wall_s"]), ("one", one["record_wall_s"]), ("two", two)):
-            rates[name].append(contents / wall)
+            two = sum(contents // 2 / ended(process)["record_wall_s"] for process in both)
+        for name, rate in (
+            ("sqlite", contents / file["record_wall_s"]),
+            ("one", contents / one["record_wall_s"]),
+            ("two", two),
+        ):
+            rates[name].append(rate)
         found["to_sqlite"].append(file["record_wall_s"] / one["record_wall_s"])
         found["to_sqlite_cpu"].append(file["record_s"] / one["record_s"])
-        found["two_to_one"].append(alone / two)
+        found["two_to_one"].append(two / rates["one"][-1])
         print(
             f"record, turn {number + 1}: " + ", ".join(f"{n} {v[-1]:,.2f}" for n, v in (rates | found).items()),
             flush=True,
@@ -149,7 +145,7 @@ def recorded(server: PostgresqlServer, scratch: Path, pairs: int, contents: int)
     print(
         f"PostgreSQL records at {told['to_sqlite'].text()} of SQLite's rate a writer (target {RATIO}), by this side's "
         f"processor time {told['to_sqlite_cpu'].text()}; two writers at {told['two_to_one'].text()} of one's "
-        f"(target {WRITERS}), start included; the server takes {told['server_us'].text(0)} us an object"
+        f"(target {WRITERS}); the server takes {told['server_us'].text(0)} us an object"
     )
     return {name: spread.as_json() for name, spread in told.items()}
 

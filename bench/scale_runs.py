@@ -155,13 +155,9 @@ def picture_costs(costs: Costs, work: Path) -> tuple[Costs, dict[str, float]]:
         )
     objects = PICTURES_MANY - PICTURES_FEW
     new = {name: slope(few, many, name, objects) for name in (*STAGES, "child_cpu_s")}
-    found = replace(
-        costs,
-        fetch=new["fetch"],
-        hand_over=new["decode"],
-        decode=new["child_cpu_s"],
-        score=max(0.0, new["score"] - costs.judge),  # networks let go of the interpreter
-    )
+    # What larger pictures add (reading, hashing, networks) lets go of the interpreter: it is in the decoder's figure.
+    more = sum(max(0.0, new[stage] - less) for stage, less in (("fetch", costs.fetch), ("decode", costs.hand_over)))
+    found = replace(costs, decode=new["child_cpu_s"] + more, score=max(0.0, new["score"] - costs.judge))
     return found, {"bytes": many["bytes"] / max(1, many["judged"]), "others_cores": many["others_cores"]}
 
 
