@@ -113,9 +113,14 @@ class Swept:
 
     @property
     def bend(self) -> str:
-        """Return what holds it up: what is in use nearly all of the time, or else the stage that waits for longest."""
-        shared = max(self.in_use, key=lambda name: self.in_use[name])
-        return shared if self.in_use[shared] >= _FULL else max(self.occupied, key=lambda name: self.occupied[name])
+        """Return what holds it up: what is in use nearly all of the time, or the stage whose threads are.
+
+        The first such, for who waits for it has taken what comes after it: the ledger's lock is held meanwhile.
+        """
+        for name, used in self.in_use.items():
+            if used >= _FULL:
+                return name
+        return max(self.occupied, key=lambda name: self.occupied[name])
 
 
 class _Shared:
