@@ -180,24 +180,20 @@ def by_workers(costs: Costs, inputs: Mapping[str, Any], bytes_each: float, objec
 
 
 def costs_from(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure what things cost here, or read what was measured before."""
+    """Measure what things cost here, or read what was measured before; those of pictures where they are asked for."""
     if options.costs is not None:
-        read: dict[str, Any] = json.loads(options.costs.read_text())
-        return read
-    about = machine()
-    costs, more = measured_costs(options.work)
-    print(f"stand-in detector: {told_of_costs(costs)}; others used {more['others_cores']} processors", flush=True)
-    if options.only:
-        return {"machine": about, "costs": asdict(costs), "more": more}
-    pictures, of_pictures = picture_costs(costs, options.work)
-    print(f"embedded detectors: {told_of_costs(pictures)}; {of_pictures['bytes']:,.0f} bytes", flush=True)
-    return {
-        "machine": about,
-        "costs": asdict(costs),
-        "more": more,
-        "picture_costs": asdict(pictures),
-        "picture_bytes": of_pictures["bytes"],
-    }
+        found: dict[str, Any] = json.loads(options.costs.read_text())
+        if "costs" not in found:
+            raise SystemExit(f"--costs {options.costs}: it has no costs; give a JSON file that ./dev bench scale wrote")
+    else:
+        costs, more = measured_costs(options.work)
+        found = {"machine": machine(), "costs": asdict(costs), "more": more}
+        print(f"stand-in detector: {told_of_costs(costs)}; others used {more['others_cores']} processors", flush=True)
+    if not options.only and "picture_costs" not in found:
+        pictures, of_pictures = picture_costs(Costs(**found["costs"]), options.work)
+        print(f"embedded detectors: {told_of_costs(pictures)}; {of_pictures['bytes']:,.0f} bytes", flush=True)
+        found |= {"picture_costs": asdict(pictures), "picture_bytes": of_pictures["bytes"]}
+    return found
 
 
 def told_of_costs(costs: Costs) -> str:
