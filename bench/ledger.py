@@ -27,7 +27,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.corpus import default_work
-from bench.measure import ROOT, Spread, environment, machine, machine_line, write_result
+from bench.measure import ROOT, Spread, environment, machine, machine_line, sources_of, write_result
 
 STORE = "file:///srv/media"
 OTHER_STORE = "s3://media/pictures"
@@ -213,7 +213,7 @@ def commands(path: Path, sources: Path, rounds: int) -> dict[str, Any]:
         for _ in range(rounds if name in ("report", "list", "show") else 1):
             start = time.monotonic()
             with subprocess.Popen(
-                [*program, *words], env=environment() | {"PYTHONPATH": str(sources)}, stdout=subprocess.PIPE, text=True
+                [*program, *words], env=environment(sources), stdout=subprocess.PIPE, text=True
             ) as process:
                 assert process.stdout is not None
                 if name == "list":
@@ -248,17 +248,8 @@ def sizes(path: Path, contents: int) -> dict[str, float]:
 
 def _child(sources: Path, *words: str) -> dict[str, Any]:
     command = [sys.executable, str(Path(__file__)), "--child", *words]
-    done = subprocess.run(
-        command, env=environment() | {"PYTHONPATH": str(sources)}, stdout=subprocess.PIPE, text=True, check=True
-    )
+    done = subprocess.run(command, env=environment(sources), stdout=subprocess.PIPE, text=True, check=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
-def _sources_of(commit: str, folder: Path) -> Path:
-    folder.mkdir()
-    packed = subprocess.run(["git", "archive", commit, "src"], cwd=ROOT, stdout=subprocess.PIPE, check=True)
-    subprocess.run(["tar", "-x", "-C", str(folder)], input=packed.stdout, check=True)
-    return folder / "src"
 
 
 def measured(name: str, sources: Path, path: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -327,7 +318,7 @@ def main() -> None:
         here = ROOT / "src"
         result["here"] = measured("here", here, place / f"here-{options.contents}.db", options)
         if options.parent:
-            there = _sources_of(options.parent, scratch / "parent")
+            there = sources_of(options.parent, scratch / "parent")
             result["parent"] = measured("parent", there, place / f"parent-{options.contents}.db", options)
             result["record"] = record_pairs(here, there, scratch, options.pairs, options.pair_contents)
         missed = [name for name, s in TARGETS.items() if result["here"]["commands"][name]["median"] >= s]

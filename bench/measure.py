@@ -66,13 +66,21 @@ class Memory:
         }
 
 
-def environment() -> dict[str, str]:
+def environment(sources: Path = ROOT / "src") -> dict[str, str]:
     """Return this process's environment with the sources on the path and without the user's own settings."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("FEDI_SAFETY_")}
     nowhere = ROOT / "bench" / "no-config"  # does not exist
     # The plain loop loads ONNX Runtime without our settings; nothing may report from there either.
     quiet = {"ORT_DISABLE_TELEMETRY": "1"}
-    return kept | quiet | {"PYTHONPATH": str(ROOT / "src"), "XDG_CONFIG_HOME": str(nowhere)}
+    return kept | quiet | {"PYTHONPATH": str(sources), "XDG_CONFIG_HOME": str(nowhere)}
+
+
+def sources_of(commit: str, folder: Path) -> Path:
+    """Write the sources of a commit into a new folder; return what belongs on the path."""
+    folder.mkdir()
+    packed = subprocess.run(["git", "archive", commit, "src"], cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=packed.stdout, check=True)
+    return folder / "src"
 
 
 def fedi_safety(*arguments: str) -> list[str]:
@@ -81,13 +89,19 @@ def fedi_safety(*arguments: str) -> list[str]:
 
 
 def run(
-    command: Sequence[str], *, cwd: Path, watch: bool = False, codes: Sequence[int] = (0, 1), pss_every: int = 5
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    watch: bool = False,
+    codes: Sequence[int] = (0, 1),
+    pss_every: int = 5,
+    sources: Path = ROOT / "src",
 ) -> Finished:
-    """Run a program to its end. With `watch` its process tree's memory is sampled every 0.1 s."""
+    """Run a program of these sources to its end. With `watch` its process tree's memory is sampled every 0.1 s."""
     memory = Memory() if watch else None
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.monotonic()
-    with subprocess.Popen(command, cwd=cwd, env=environment(), stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=cwd, env=environment(sources), stdout=subprocess.PIPE, text=True) as process:
         ended = threading.Event()
         watcher = threading.Thread(target=watch_memory, args=(process.pid, memory, ended, pss_every))
         if memory is not None:
@@ -148,6 +162,10 @@ class Spread:
     def median(self) -> float:
         """Return the middle value."""
         return statistics.median(self.values)
+
+    def over(self, other: Spread) -> Spread:
+        """Return the ratios of what was measured by turns."""
+        return Spread(tuple(one / two for one, two in zip(self.values, other.values, strict=True)))
 
     def text(self, digits: int = 2) -> str:
         """Return `median [lowest-highest]`."""

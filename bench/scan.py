@@ -1,14 +1,14 @@
 """Scanning beside the loop that people write themselves: Pillow and the three packages' own predictors, one by one.
 
-Runs (a) that loop, (b) `scan --dry-run` with the default policy, (c) the same without the cascade, in turns. Models are
-loaded before the clock starts in all three; starting the decoders' processes is within (b)'s and (c)'s time.
+Runs (a) that loop, (b) `scan --dry-run` with the default policy, (c) the same without the cascade, in turns; with
+`--parent COMMIT` the sources of that commit do (b) and (c) as well, as (d) and (e). Models are loaded before the clock
+starts in all of them; starting the decoders' processes is within a scan's time.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sqlite3
 import sys
 import tempfile
 import time
@@ -18,12 +18,16 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.corpus import default_work, instance_corpus
-from bench.measure import Spread, fedi_safety, machine, machine_line, run, write_result
+from bench.measure import ROOT, Spread, fedi_safety, machine, machine_line, run, sources_of, write_result
+from sqlalchemy import select
 
+from fedi_safety.app.ledger import SystemClock
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.policy import Policy, Rule, judge
 from fedi_safety.core.types import Signal
 from fedi_safety.detectors.embedded.nudenet import EXPOSED, FACES
+from fedi_safety.ledger.ledger import open_ledger
+from fedi_safety.ledger.schema import runs
 from fedi_safety.policies import load_policy
 
 Signals = dict[str, dict[str, float]]  # by key
@@ -36,6 +40,7 @@ STAND_IN = Policy(
     (Rule("a face where open_nsfw is 0.02 or more", {"face": 0.4, "doubt": 0.02}, Verdict.BLOCK),),
 )
 WAYS = {"a": "plain loop", "b": "scan", "c": "scan --no-cascade"}
+OF_PARENT = {"d": ("b", "parent: scan"), "e": ("c", "parent: --no-cascade")}
 
 
 # --- (a) the plain loop, in a process of its own ---------------------------------------------------------------------
@@ -88,14 +93,14 @@ def run_plain_loop(folder: Path, scratch: Path) -> dict[str, Any]:
 
 
 # --- (b) and (c) the program -----------------------------------------------------------------------------------------
-def run_scan(folder: Path, scratch: Path, *arguments: str) -> dict[str, Any]:
-    """Run a dry scan into a fresh ledger and read back what it recorded."""
+def run_scan(folder: Path, scratch: Path, *arguments: str, parent: Path | None = None) -> dict[str, Any]:
+    """Run a dry scan into a fresh ledger and read back what it recorded; of a parent's sources its speed alone."""
     with tempfile.TemporaryDirectory(dir=scratch) as fresh:
         ledger = Path(fresh) / "ledger.db"
         command = ("scan", str(folder), "--dry-run", "--json", "--quiet", "--ledger", str(ledger), *arguments)
-        finished = run(fedi_safety(*command), cwd=scratch)
+        finished = run(fedi_safety(*command), cwd=scratch, sources=parent or ROOT / "src")
         report: dict[str, Any] = json.loads(finished.out)
-        signals, verdicts, stages = read_ledger(ledger)
+        signals, verdicts, stages = read_ledger(ledger) if parent is None else ({}, {}, {})
     return {
         "seconds": report["seconds"],
         "files": report["judged"],
@@ -111,19 +116,15 @@ def run_scan(folder: Path, scratch: Path, *arguments: str) -> dict[str, Any]:
 
 def read_ledger(path: Path) -> tuple[Signals, Verdicts, dict[str, float]]:
     """Return signals and verdicts by key, and the last run's stages."""
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    ledger = open_ledger(path, clock=SystemClock(), readonly=True)
     try:
-        signals: Signals = {}
-        verdicts: Verdicts = {}
-        query = "SELECT o.key, c.verdict, c.signals FROM objects o JOIN contents c ON c.id = o.content_id"
-        for key, verdict, text in connection.execute(query):
-            name = bytes(key).decode()
-            verdicts[name] = verdict
-            signals[name] = {signal: value for signal, (value, *_) in json.loads(text).items()}
-        (summary,) = connection.execute("SELECT summary FROM runs ORDER BY id DESC LIMIT 1").fetchone()
+        rows = [row for row in ledger.list_objects() if row.verdict is not None]
+        with ledger.database.read() as connection:
+            summary = connection.execute(select(runs.c.summary).order_by(runs.c.id.desc()).limit(1)).scalar_one()
     finally:
-        connection.close()
-    return signals, verdicts, dict(json.loads(summary)["stages"])
+        ledger.dispose()
+    signals = {row.key: {name: signal.value for name, signal in row.signals.items()} for row in rows}
+    return signals, {row.key: row.verdict.value for row in rows if row.verdict}, dict(json.loads(summary)["stages"])
 
 
 # --- comparing -------------------------------------------------------------------------------------------------------
@@ -188,10 +189,15 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     extra = [*options.arguments.split(), *(["--device", options.device] if options.device else [])]
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
+        parent = sources_of(options.parent, scratch / "parent") if options.parent else None
+        runs |= {way: [] for way in OF_PARENT if parent}
         for number in range(options.rounds):
             runs["a"].append(run_plain_loop(folder, scratch))
             runs["b"].append(run_scan(folder, scratch, *extra))
             runs["c"].append(run_scan(folder, scratch, "--no-cascade", *extra))
+            if parent:
+                runs["d"].append(run_scan(folder, scratch, *extra, parent=parent))
+                runs["e"].append(run_scan(folder, scratch, "--no-cascade", *extra, parent=parent))
             rates = "  ".join(f"{way} {r[-1]['files'] / r[-1]['seconds']:.2f}" for way, r in runs.items())
             print(f"round {number + 1}: {rates} images/s", flush=True)
     return summary(runs, options, about, size)
@@ -203,11 +209,15 @@ def summary(
     """Print and return the figures of all rounds."""
     rate = {way: Spread(tuple(r["files"] / r["seconds"] for r in found)) for way, found in runs.items()}
     cpu = {way: Spread(tuple(1000 * r["cpu_s"] / r["files"] for r in found)) for way, found in runs.items()}
-    ratio = {way: Spread(tuple(x / y for x, y in zip(rate[way].values, rate["a"].values, strict=True))) for way in "bc"}
-    print(f"\n{'':22}{'images/s':>26}{'times the loop':>24}{'CPU ms/image':>26}")
-    for way, title in WAYS.items():
+    ratio = {way: rate[way].over(rate["a"]) for way in "bc"}
+    to_parent = {way: rate[way].over(rate[old]) for old, (way, _) in OF_PARENT.items() if old in rate}
+    print(f"\n{'':26}{'images/s':>26}{'times the loop':>24}{'CPU ms/image':>26}")
+    titles = WAYS | {way: title for way, (_, title) in OF_PARENT.items() if way in runs}
+    for way, title in titles.items():
         times = ratio[way].text() if way in ratio else "1"
-        print(f"({way}) {title:18}{rate[way].text():>26}{times:>24}{cpu[way].text(1):>26}")
+        print(f"({way}) {title:22}{rate[way].text():>26}{times:>24}{cpu[way].text(1):>26}")
+    for way, spread in to_parent.items():
+        print(f"({way}) is {spread.text()} times the parent's rate")
 
     policy = load_policy("balanced")
     last = {way: found[-1] for way, found in runs.items()}
@@ -254,6 +264,7 @@ def summary(
         "device": runs["b"][-1]["device"],
         "images_per_second": {way: spread.as_json() for way, spread in rate.items()},
         "ratio_to_loop": {way: spread.as_json() for way, spread in ratio.items()},
+        "ratio_to_parent": {way: spread.as_json() for way, spread in to_parent.items()},
         "cpu_ms_per_image": {way: spread.as_json() for way, spread in cpu.items()},
         "agreement": agree,
         "agreement_under_stand_in": stand_in,
@@ -271,6 +282,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="60 files, one round: does it run at all")
+    parser.add_argument("--parent", help="a commit whose sources scan by turns with these")
     parser.add_argument("--device", help="what (b) and (c) run on: cpu, cuda, ...; the loop runs on the processor")
     parser.add_argument("--arguments", default="", help="more arguments for (b) and (c), e.g. '--jobs 1'")
     parser.add_argument("--work", type=Path, default=default_work(), help="folder for corpora (default: user's cache)")
