@@ -22,6 +22,7 @@ from fedi_safety.core.runs import ACTED_LOGGER
 from fedi_safety.core.wording.hints import Called, call
 from support import ledgers, needs
 from support.program import ENVIRONMENT
+from support.servers.postgresql import PostgresqlServer, postgresql_server
 from support.share import QUICK_SHARE, SEED, SOAK_TIMES, USUAL_EXAMPLES, Share
 
 SRC = Path(__file__).parent.parent / "src"
@@ -216,8 +217,22 @@ def logging_as_it_was() -> Iterator[None]:
             logging.root.removeHandler(handler)
 
 
-@pytest.fixture(params=ledgers.KINDS)
-def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ledgers.Opener]:
+@pytest.fixture(scope="session")
+def ledger_server() -> Iterator[PostgresqlServer]:
+    """One PostgreSQL for the ledgers of a whole run; it starts with the first test that asks for it by its name."""
+    with postgresql_server() as server:
+        yield server
+
+
+@pytest.fixture(params=ledgers.PARAMETERS)
+def ledger_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str | Path]:
+    """Where a new ledger lies that is not made yet, on each kind of database that there is: a path or a URL."""
+    with ledgers.place_of(str(request.param), tmp_path, request) as place:
+        yield place
+
+
+@pytest.fixture
+def opener(ledger_place: str | Path) -> Iterator[ledgers.Opener]:
     """Open the test's ledger, on each kind of database that there is."""
-    with ledgers.ledger_opener(str(request.param), tmp_path) as opener:
+    with ledgers.opened_at(ledger_place) as opener:
         yield opener

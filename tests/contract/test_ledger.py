@@ -530,7 +530,7 @@ def test_the_breaker_holds_until_it_is_reset(ledger: WholeLedger, run: int, reop
 
 def test_one_run_at_a_time(ledger: WholeLedger, reopen: Reopen) -> None:
     other = reopen()
-    refused = pytest.raises(LedgerError, match=r"another fedi-safety run \(pid \d+\)")
+    refused = pytest.raises(LedgerError, match=r"another fedi-safety run \(pid \d+( on \S+)?\)")
     with ledger.run_lock(), refused, other.run_lock():
         raise AssertionError("two runs at once")
     with other.run_lock():

@@ -33,14 +33,14 @@ def judged(number: int) -> Judged:
     return Judged(Object(f"k{number:03}", 1, 1), content, judgement)
 
 
-def opened(path: Path) -> SqlLedger:
+def opened(path: str | Path) -> SqlLedger:
     return open_ledger(path, clock=SystemClock(), busy_timeout_s=30)
 
 
-def work(path: Path, barrier: Barrier, seed: int, log: Any) -> None:
+def work(ledger_place: str | Path, barrier: Barrier, seed: int, log: Any) -> None:
     """Plan everything, start what it can get, and act on it; now and then a batch is given back, or dismissed."""
     chance = random.Random(seed)
-    ledger = opened(path)
+    ledger = opened(ledger_place)
     run = ledger.begin_run("scan", STORE, {"dry_run": False})
     barrier.wait()
     acted: list[int] = []
@@ -69,15 +69,14 @@ def work(path: Path, barrier: Barrier, seed: int, log: Any) -> None:
 
 
 @pytest.mark.parametrize("writers", [2, *(pytest.param(many, marks=pytest.mark.long) for many in (3, 5, 8))])
-def test_two_writers_one_act(writers: int, tmp_path: Path, share: Share) -> None:
-    path = tmp_path / "ledger.db"
-    first = opened(path)
+def test_two_writers_one_act(writers: int, ledger_place: str | Path, share: Share) -> None:
+    first = opened(ledger_place)
     first.record(first.begin_run("scan", STORE, {}), STORE, [judged(n) for n in range(COUNT)])
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["fedi_safety.app.ledger", "fedi_safety.ledger.ledger", "pytest", "support.share"])
     barrier, log = context.Barrier(writers), context.Queue()
     seeds = range(share.seed * 1000, share.seed * 1000 + writers)
-    processes = [context.Process(target=work, args=(path, barrier, seed, log)) for seed in seeds]
+    processes = [context.Process(target=work, args=(ledger_place, barrier, seed, log)) for seed in seeds]
     for process in processes:
         process.start()
     acted = Counter(number for _ in processes for number in log.get(timeout=120))
@@ -94,9 +93,8 @@ def test_two_writers_one_act(writers: int, tmp_path: Path, share: Share) -> None
     first.dispose()
 
 
-def test_two_that_start_the_same_plans_share_them(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.db"
-    one, other = opened(path), opened(path)
+def test_two_that_start_the_same_plans_share_them(ledger_place: str | Path) -> None:
+    one, other = opened(ledger_place), opened(ledger_place)
     first, second = (ledger.begin_run("scan", STORE, {}) for ledger in (one, other))
     results = [judged(n) for n in range(200)]
     one.record(first, STORE, results)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
+import pytest
 from sqlalchemy import Connection, Engine, create_engine, event, select
 
 from fedi_safety.core.ledger.notices import Channel
@@ -19,6 +21,7 @@ from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from fedi_safety.ledger.migrate import upgrade_tables
 from fedi_safety.ledger.schema import contents, judgements
 from support.fakes import FakeClock
+from support.servers.postgresql import PostgresqlServer
 
 COMPACT = "0027"
 """From this revision on scores and reasons are compact."""
@@ -86,12 +89,16 @@ def share_compiled() -> None:
 
     @event.listens_for(Engine, "engine_connect")
     def share(connection: Connection) -> None:
-        if connection.dialect.name == "sqlite":
-            connection.execution_options(compiled_cache=compiled)
+        connection.execution_options(compiled_cache=compiled)
 
 
-KINDS = ("sqlite",)
+KINDS = ("sqlite", "postgresql")
 """The schemes of `ledger.database.KINDS`; a test holds the two together."""
+
+PARAMETERS = ("sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgresql")))
+"""They as the parameters of a fixture: a real server is started for those who ask for it."""
+
+_numbers = count(1)
 
 
 class Opener(Protocol):
@@ -105,15 +112,37 @@ class Opener(Protocol):
 
 
 @contextmanager
-def ledger_opener(kind: str, folder: Path) -> Iterator[Opener]:
-    """Give an opener for a new ledger on a database of this kind, and close what it opened."""
-    place = {"sqlite": folder / "ledger.db"}[kind]
+def place_of(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[str | Path]:
+    """Give where a new ledger of this kind lies: a path, or the URL of a database that is gone at the end."""
+    if kind == "sqlite":
+        yield folder / "ledger.db"
+    else:
+        with empty_database(request.getfixturevalue("ledger_server")) as url:
+            yield url
+
+
+@contextmanager
+def empty_database(server: PostgresqlServer) -> Iterator[str]:
+    """Give the URL of a new and empty database, which is gone at the end."""
+    name = f"ledger_{next(_numbers)}"
+    server.execute(f"CREATE DATABASE {name}")
+    try:
+        yield server.dsn(database=name)
+    finally:
+        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def opened_at(place: str | Path) -> Iterator[Opener]:
+    """Give an opener for the ledger there, and close what it opened."""
     opened: list[SqlLedger] = []
 
     def opener(*, clock: Clock | None = None, keep: Keep = Keep.NO, channels: Sequence[Channel] = ()) -> SqlLedger:
         opened.append(open_ledger(place, clock=clock or FakeClock(), keep=keep, channels=channels))
         return opened[-1]
 
-    yield opener
-    for ledger in opened:
-        ledger.dispose()
+    try:
+        yield opener
+    finally:
+        for ledger in opened:
+            ledger.dispose()

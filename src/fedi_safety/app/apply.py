@@ -137,7 +137,7 @@ def apply(
         opened_tracing(settings, store, ledger, SystemClock()) as tracing,
         opened_actions(settings, store.url, ledger, SystemClock()) as actions,
         opened_acts(settings, store, ledger) as acts,
-        ledger.run_lock(),
+        ledger.run_lock(store.url),
         recorded_run(ledger, "apply", report, recorded),
     ):
         counts = ledger.store_counts(store.url)
@@ -187,7 +187,7 @@ def remove_contents(
     with (
         opened_tracing(settings, store, ledger, SystemClock()) as tracing,
         opened_acts(settings, store, ledger) as acts,
-        ledger.run_lock(),
+        ledger.run_lock(store.url),
         recorded_run(ledger, "apply", report, recorded),
     ):
         ledger.take_back(report.run_id, store.url)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import AbstractContextManager
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from fedi_safety.app.notices.channels import channels
@@ -97,28 +99,32 @@ def real_ledger(ledger: str) -> str:
 
 
 class SharedRunLock:
-    """The ledger's run lock for several scans of one process: the first takes it, the last gives it back."""
+    """The ledger's run lock for several scans of one process: the first takes it, the last gives it back.
+
+    Where the ledger's database knows the right to run on one store, each store has its own.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
         """Hold nothing yet."""
         self._ledger = ledger
         self._mutex = threading.Lock()
-        self._held: AbstractContextManager[None] | None = None
-        self._holders = 0
+        self._held: dict[str | None, AbstractContextManager[None]] = {}
+        self._holders: Counter[str | None] = Counter()
 
-    def __enter__(self) -> None:
-        """Take the lock, or a share of it. Raises `LedgerError` if another process has it."""
+    @contextmanager
+    def on(self, store: str) -> Iterator[None]:
+        """Take the lock for a store, or a share of it. Raises `LedgerError` if another process has it."""
+        key = store if self._ledger.runs_by_store else None
         with self._mutex:
-            if not self._holders:
-                held = self._ledger.run_lock()
+            if not self._holders[key]:
+                held = self._ledger.run_lock(key)
                 held.__enter__()
-                self._held = held
-            self._holders += 1
-
-    def __exit__(self, *_error: object) -> None:
-        """Give the share back."""
-        with self._mutex:
-            self._holders -= 1
-            if not self._holders and self._held is not None:
-                held, self._held = self._held, None
-                held.__exit__(None, None, None)
+                self._held[key] = held
+            self._holders[key] += 1
+        try:
+            yield
+        finally:
+            with self._mutex:
+                self._holders[key] -= 1
+                if not self._holders[key]:
+                    self._held.pop(key).__exit__(None, None, None)

@@ -6,7 +6,6 @@ It speaks to nobody: what a person sees is the shell's (cli/).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -15,7 +14,7 @@ from fedi_safety.app.actions import act_through_app, opened_actions, pressed_by_
 from fedi_safety.app.acts import opened_acts
 from fedi_safety.app.consent import chosen_act
 from fedi_safety.app.engine import Engine, measurable
-from fedi_safety.app.ledger import SystemClock
+from fedi_safety.app.ledger import SharedRunLock, SystemClock
 from fedi_safety.app.notices.conditions import say_coverage, say_ending
 from fedi_safety.app.passes import breaker_limits, noting, part_of_run, recorded_run
 from fedi_safety.app.progress import PassProgress
@@ -87,7 +86,7 @@ def scan(
     engine: Engine,
     policy: Policy,
     on_start: Callable[[Passing, PassProgress], None] | None = None,
-    lock: AbstractContextManager[None] | None = None,
+    lock: SharedRunLock | None = None,
     run: int | None = None,
     clock: Clock | None = None,
     sweep: Callable[[Parts], Sweep] | None = None,
@@ -117,7 +116,7 @@ def scan(
         opened_tracing(settings, store, ledger, clock) as tracing,
         opened_actions(settings, store.url, ledger, clock) as actions,
         opened_acts(settings, store, ledger) as acts,
-        lock or ledger.run_lock(),
+        ledger.run_lock(store.url) if lock is None else lock.on(store.url),
         within,
     ):
         if request.recheck is Recheck.POLICY and request.redecide and not request.hashes_only:

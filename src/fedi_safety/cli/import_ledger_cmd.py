@@ -48,7 +48,7 @@ def import_ledger(
     opened.close()
     records = open_settings_ledger(sh.settings)
     try:
-        with records.run_lock():
+        with records.run_lock(opened.url):
             run = records.begin_run("import", opened.url, {"file": path.name, "trust": trust})
             try:
                 counts = records.import_predecessor(run, path, opened.url, trust=trust)

@@ -246,7 +246,7 @@ def _refuse_for_workers(sh: Shell, keys: Sequence[str], workers: Workers) -> Non
     if keys:
         raise UsageError("--engine ray", "a single file is no work for many", "leave it out")
     ledger = str(ledger_path(sh.settings))
-    if workers.address is not None and not ledger.startswith("postgresql"):
+    if workers.address is not None and not ledger.startswith(("postgresql:", "postgres:")):
         cause = "is a file of this machine, and the cluster's workers record into one ledger"
         raise UsageError(ledger, cause, "give a PostgreSQL ledger (docs/scale.md), or leave out --address")
 

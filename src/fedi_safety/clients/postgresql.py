@@ -87,7 +87,7 @@ class ReadOnlyPostgresql:
                 fallback_application_name="fedi-safety",
             )
         except (psycopg.Error, UnicodeError) as error:
-            trouble, cause = _refusal(error)
+            trouble, cause = refusal(error)
             made = self._fault(trouble, cause)
             if trouble is Trouble.CREDENTIALS and isinstance(made, FediSafetyError):
                 made = ACCESS.refused(self._name, cause, made)
@@ -181,7 +181,7 @@ _REFUSALS = (
 )  # fmt: skip
 
 
-def _refusal(error: Exception) -> tuple[Trouble, str]:
+def refusal(error: Exception) -> tuple[Trouble, str]:
     """Return why no connection came about. A refusal has no SQLSTATE here, only libpq's text, which is not repeated."""
     import psycopg
 

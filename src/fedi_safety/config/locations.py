@@ -22,6 +22,7 @@ ROOT_VARIABLE = "FEDI_SAFETY_ROOT"
 """The variable for a directory below which the system's place is looked for; `/` where it is not set."""
 
 _LEDGER = "ledger.db"
+_TOLD = ("service", "host", "port", "user", "dbname")  # of a URL's parameters those that name a place
 
 
 def expanded(path: str) -> Path:
@@ -81,6 +82,17 @@ def default_vault() -> Path:
 def ledger_path(settings: Settings) -> str:
     """Return the ledger's path or URL."""
     return settings.ledger or str(data_dir() / _LEDGER)
+
+
+def ledger_name(url_or_path: str) -> str:
+    """Return a ledger's path or URL as people may see it: without a password, nor what could hold one."""
+    scheme, found, rest = url_or_path.partition("://")
+    if not found or scheme == "sqlite":
+        return url_or_path
+    before, _, query = rest.partition("?")
+    login, at, place = before.rpartition("@")
+    told = [each for each in query.split("&") if each.partition("=")[0] in _TOLD]
+    return f"{scheme}://{login.partition(':')[0]}{at}{place}{'?' if told else ''}{'&'.join(told)}"
 
 
 def known_folder(settings: Settings) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,7 @@ from fedi_safety.ledger import (
 from fedi_safety.ledger import runs as earlier
 from fedi_safety.ledger.counts import upkeep
 from fedi_safety.ledger.database import open_database
+from fedi_safety.ledger.database.again import done_again
 from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S, Database
 from fedi_safety.ledger.embeddings import Keep
 from fedi_safety.ledger.events import Event, Kind, append
@@ -89,13 +91,14 @@ def open_ledger(
     """
     database = open_database(url_or_path, readonly=readonly, busy_timeout_s=busy_timeout_s)
     try:
-        bring_up_to_date(database)
+        database.whole(partial(bring_up_to_date, database))
     except BaseException:
         database.dispose()
         raise
     return SqlLedger(database, clock, keep, channels)
 
 
+@done_again(but=("close", "dispose"))  # what is closed comes from an iterable, which ends; see `_close`
 class SqlLedger(UploadSide, FollowUp, HashSide, MatchSide, RemovalSide, ProgressSide, NoticeSide):
     """The durable memory in one database: `WholeLedger`. Reads from any thread; writes queue up on a lock."""
 
@@ -116,9 +119,14 @@ class SqlLedger(UploadSide, FollowUp, HashSide, MatchSide, RemovalSide, Progress
         """What a person knows it by: a path, or a URL without its password."""
         return self.database.name
 
-    def run_lock(self) -> AbstractContextManager[None]:
-        """Hold the only right to run acts and scans on this ledger."""
-        return self.database.run_lock()
+    @property
+    def runs_by_store(self) -> bool:
+        """Whether there is a right to run on each store; else one for all."""
+        return self.database.runs_by_store
+
+    def run_lock(self, store: str | None = None) -> AbstractContextManager[None]:
+        """Hold the only right to run acts and scans on a store, or on all of this ledger."""
+        return self.database.run_lock(store)
 
     def dispose(self) -> None:
         """Close connections."""
@@ -317,12 +325,13 @@ class SqlLedger(UploadSide, FollowUp, HashSide, MatchSide, RemovalSide, Progress
 
     def open_plans(self, store: str | None, act: ActKind | None = None) -> Iterator[Plan]:
         """Yield open plans in order of their id, page by page; plans may be started and closed meanwhile."""
-        after = 0
-        while True:
+
+        def page_behind(after: int) -> list[Plan]:
             with self.database.read() as connection:
-                page = planning.open_page(connection, after, store, act)
-            if not page:
-                return
+                return planning.open_page(connection, after, store, act)
+
+        after = 0
+        while page := self.database.whole(partial(page_behind, after)):
             yield from page
             after = page[-1].id
 
@@ -356,10 +365,10 @@ class SqlLedger(UploadSide, FollowUp, HashSide, MatchSide, RemovalSide, Progress
                 batch.append(outcome)
                 if len(batch) == codec.BATCH_ROWS:
                     full, batch = batch, []
-                    self._close(run, full)
+                    self.database.whole(partial(self._close, run, full))
         finally:
             if batch:
-                self._close(run, batch)
+                self.database.whole(partial(self._close, run, batch))
 
     def _close(self, run: int, batch: Sequence[Outcome]) -> None:
         now = self.clock.now()

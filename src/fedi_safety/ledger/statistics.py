@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -139,7 +139,12 @@ def _last_runs(connection: Connection, store: str | None) -> list[dict[str, Any]
     if store is not None:
         query = query.where(r.store == store)
     rows = connection.execute(query.order_by(r.id.desc()).limit(_RUNS)).mappings()
-    return [dict(row) | {"summary": json.loads(row["summary"]) if row["summary"] else None} for row in rows]
+    return [dict(row) | {"summary": json.loads(row["summary"]) if _ended(row) else None} for row in rows]
+
+
+def _ended(run: Mapping[str, Any]) -> bool:
+    """Whether what is written as a run's summary is that: until it ends it may tell how far it is."""
+    return run["ended_at"] is not None and bool(run["summary"])
 
 
 def _by_day(connection: Connection, what: What, name: str, store: str | None) -> dict[str, int]:

@@ -290,7 +290,7 @@ class StoreWatch:
         )
         if whole:
             self.end_run()
-        with shared.lock:
+        with shared.lock.on(store.url):
             report = scan(
                 self.target.settings,
                 request,
@@ -340,7 +340,7 @@ class StoreWatch:
         due = [plan for plan in due if not wanted.prefixes or plan.object.key.startswith(wanted.prefixes)]
         if not due or shared.ledger.breaker(store.url) is not None:
             return []
-        with shared.lock:
+        with shared.lock.on(store.url):
             report = carry_out(
                 self.target.settings,
                 due,

@@ -128,8 +128,16 @@ class Ledger(
         """What a person knows it by: a path, or a URL without its password."""
         ...
 
-    def run_lock(self) -> AbstractContextManager[None]:
-        """Hold the only right to run acts and scans on this ledger; `LedgerError` if another process has it."""
+    @property
+    def runs_by_store(self) -> bool:
+        """Whether there is a right to run on each store; else one for all."""
+        ...
+
+    def run_lock(self, store: str | None = None) -> AbstractContextManager[None]:
+        """Hold the only right to run acts and scans on a store; `LedgerError` if another process has it.
+
+        Without a store, or where the ledger's database knows but one such right, that is for all stores.
+        """
         ...
 
     def begin_run(self, kind: str, store: str, settings: Mapping[str, Any]) -> int:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
-
+from fedi_safety.config.locations import ledger_name
 from fedi_safety.core.errors import LedgerUsageError
 from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S, Database
 
@@ -21,9 +19,16 @@ def _sqlite(url_or_path: str, readonly: bool, busy_timeout_s: float) -> Database
     return SqliteDatabase(file_of(url_or_path), readonly=readonly, busy_timeout_s=busy_timeout_s)
 
 
-KINDS: dict[str, Opener] = {"sqlite": _sqlite}
+def _postgresql(url_or_path: str, readonly: bool, busy_timeout_s: float) -> Database:
+    from fedi_safety.ledger.database.postgresql.database import PostgresqlDatabase
 
-_REMEDY = "give a path or sqlite:///path"
+    return PostgresqlDatabase(url_or_path, readonly=readonly, busy_timeout_s=busy_timeout_s)
+
+
+KINDS: dict[str, Opener] = {"sqlite": _sqlite, "postgresql": _postgresql}
+
+_OTHER_NAMES = {"postgres": "postgresql"}  # which libpq takes, too
+_REMEDY = "give a path, sqlite:///path or postgresql://USER@HOST/DATABASE"
 
 
 def open_database(
@@ -34,17 +39,14 @@ def open_database(
     Raises `LedgerUsageError` for what names no database, or one of a kind that is not known here.
     """
     text = str(url_or_path)
-    url = _url(text)
-    opener = KINDS.get(url.get_backend_name())
+    opener = KINDS.get(kind_of(text))
     if opener is None:
-        raise LedgerUsageError(url.render_as_string(hide_password=True), "only SQLite ledgers are supported", _REMEDY)
+        raise LedgerUsageError(ledger_name(text), "only SQLite and PostgreSQL ledgers are supported", _REMEDY)
     return opener(text, readonly, busy_timeout_s)
 
 
-def _url(text: str) -> URL:
-    if "://" not in text:
-        return URL.create("sqlite", database=text)
-    try:
-        return make_url(text)
-    except ArgumentError as error:
-        raise LedgerUsageError(text, "is not a ledger's URL", _REMEDY) from error
+def kind_of(url_or_path: str) -> str:
+    """Return the kind of database that a URL or path names, known here or not."""
+    scheme, found, _ = url_or_path.partition("://")
+    backend = scheme.partition("+")[0].lower()
+    return _OTHER_NAMES.get(backend, backend) if found else "sqlite"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
@@ -20,6 +20,9 @@ BUSY_TIMEOUT_S = 30.0
 
 LISTENER = "ledger_listener"
 """The option of a writing connection that has what is called with every event, in its transaction (`listen`)."""
+
+
+Result = TypeVar("Result")
 
 
 class Database(Protocol):
@@ -49,6 +52,13 @@ class Database(Protocol):
         """
         ...
 
+    def whole(self, work: Callable[[], Result]) -> Result:
+        """Do what is one whole transaction; again where that came to nothing and may be done again.
+
+        Raises `LedgerError` where that does not end.
+        """
+        ...
+
     def prepare(self) -> None:
         """Set what cannot be set inside a transaction. Called before tables are made or upgraded; twice is harmless."""
         ...
@@ -57,10 +67,16 @@ class Database(Protocol):
         """Return how many bytes it takes on its disk, and how many are free there; no limit where nobody can tell."""
         ...
 
-    def run_lock(self) -> AbstractContextManager[None]:
-        """Hold the only right to run acts and scans; it ends with the process, however that ends.
+    @property
+    def runs_by_store(self) -> bool:
+        """Whether there is a right to run on each store; else one for all."""
+        ...
 
-        Raises `LedgerError` if another process has it.
+    def run_lock(self, store: str | None = None) -> AbstractContextManager[None]:
+        """Hold the only right to run acts and scans on a store; it ends with the process, however that ends.
+
+        Without a store, or where the database knows but one such right, that is for all stores. Raises `LedgerError` if
+        another process has it.
         """
         ...
 

@@ -24,7 +24,7 @@ from fedi_safety.config.locations import expanded
 from fedi_safety.core.errors import LedgerError, LedgerUsageError
 from fedi_safety.core.ledger.progress import Progress
 from fedi_safety.core.wording.hints import hint
-from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S, LISTENER
+from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S, LISTENER, Result
 from fedi_safety.ledger.database.progress_files import ProgressFiles
 
 _CACHE_KIB = 32 * 1024
@@ -45,6 +45,8 @@ def file_of(url_or_path: str) -> Path:
 
 class SqliteDatabase:
     """One SQLite file as a `Database`. Writers of this process queue up on one lock."""
+
+    runs_by_store = False
 
     def __init__(
         self, path: Path, *, readonly: bool, busy_timeout_s: float = BUSY_TIMEOUT_S, copy_of: Path | None = None
@@ -153,9 +155,16 @@ class SqliteDatabase:
         found = os.statvfs(real.parent)
         return real.stat().st_size, found.f_bavail * found.f_frsize if found.f_blocks else sys.maxsize
 
+    def whole(self, work: Callable[[], Result]) -> Result:
+        """Do it: a transaction waits for its turn, and then it is alone."""
+        return work()
+
     @contextmanager
-    def run_lock(self) -> Iterator[None]:
-        """Hold `<ledger>.lock` by flock, which the kernel lets go when the process dies, however it dies."""
+    def run_lock(self, store: str | None = None) -> Iterator[None]:
+        """Hold `<ledger>.lock` by flock, which the kernel lets go when the process dies, however it dies.
+
+        It is one for all stores.
+        """
         real = self.path.resolve()  # whatever links lead to it, there is one lock
         path = real.with_name(real.name + ".lock")
         try:
