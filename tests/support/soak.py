@@ -71,6 +71,10 @@ SOAKS = {
         "acts that seal, killed 1,000 times between any two of their steps",
         ("tests/invariants/test_i3_sealed_before_removed.py", "-k", "killed"),
     ),
+    "sweep": Soak(
+        "300 sweeps by Ray's workers in which a worker, a machine, the driver or PostgreSQL is killed",
+        ("tests/invariants/test_i3_a_sweep_is_killed.py",),
+    ),
 }
 
 

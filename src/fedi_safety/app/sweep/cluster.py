@@ -23,8 +23,8 @@ from fedi_safety.service.cpus import cpu_count
 STORE_BYTES = 80 << 20  # of Ray's object store, which nothing large goes into; Ray wants 75 MB
 _INSTALL = 'install it with: pip install "fedi-safety[ray]"'
 _THREADS = 3  # of one worker: it judges, and meanwhile says how far it is, and is told to stop
-_ASK_S = 2.0  # how often the head is tried
-_GONE_S = 30.0  # and how long without an answer it counts as there; Ray ends this process after a minute
+_ASK_S = 2.0  # how long the head may take to answer
+_GONE_S = 30.0  # and for how long it may not; Ray ends this process after a minute
 _GPU_DEVICES = frozenset({"auto", "cuda", "tensorrt", "rocm"})
 _NAMESPACE = "fedi-safety"
 
@@ -41,11 +41,13 @@ class RayCluster:
         self._port = int(port)
         self._settings = settings
         self._actor = ray.remote(SweepWorker)
-        self._answered_at = self._asked_at = time.monotonic()
+        self._answered_at = time.monotonic()
+        self._places: list[Place] = []
 
     def places(self) -> list[Place]:
         """Return the machines, or their GPUs, that Ray may give work to."""
-        self._check()
+        if not self._head_answers():
+            return self._places  # to ask for them would wait for it
         found: list[Place] = []
         for node in self._ray.nodes():
             cpus = int(node["Resources"].get("CPU", 0))
@@ -58,22 +60,22 @@ class RayCluster:
                 found += [Place(f"{host} GPU {at} ({machine[:8]})", machine, host, each, 1) for at in range(gpus)]
             else:
                 found.append(Place(f"{host} ({machine[:8]})", machine, host, cpus))
+        self._places = found
         return found
 
-    def _check(self) -> None:
-        """Raise `SweepError` where Ray's head has not answered for long: its own words would end this process."""
-        now = time.monotonic()
-        if now - self._asked_at < _ASK_S:
-            return
-        self._asked_at = now
+    def _head_answers(self) -> bool:
+        """Whether Ray's head is there. Raises `SweepError` where it was not for long: Ray would end this process."""
         try:
             with socket.create_connection((self._host, self._port), timeout=_ASK_S):
                 self._answered_at = time.monotonic()
+                return True
         except OSError as error:
+            now = time.monotonic()
             if now - self._answered_at > _GONE_S:
                 head = f"{self._host}:{self._port}"
                 remedy = "start it again, and then the same command: it goes on from there"
                 raise SweepError(f"Ray at {head}", f"does not answer ({error.strerror or error})", remedy) from error
+            return False
 
     def start(self, place: Place) -> Any:
         """Start a worker that has all the processors of its place; it waits where others use them."""
@@ -185,8 +187,11 @@ def _joined(ray: Any, address: str) -> Any:
         host, colon, port = address.rpartition(":")
         if not colon or not host or not port.isdigit():
             raise SweepUsageError(f"--address {address}", "is neither `auto` nor HOST:PORT", "such as 10.0.0.1:6379")
+        host = host.strip("[]")
+        if host in ("localhost", "127.0.0.1", "::1"):  # Ray takes this machine's address then, and waits long for it
+            host = ray.util.get_node_ip_address()
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+            socket.create_connection((host, int(port)), timeout=10).close()
         except (OSError, OverflowError) as error:
             cause = f"nothing answers there ({getattr(error, 'strerror', None) or error})"
             remedy = "start Ray there: ray start --head; and check the address and the firewall"
@@ -194,7 +199,7 @@ def _joined(ray: Any, address: str) -> Any:
     try:
         return ray.init(address=address, log_to_driver=False, configure_logging=False, namespace=_NAMESPACE)
     except ConnectionError as error:
-        remedy = "start Ray on this machine with `ray start --address=HEAD:6379`, or leave out --address"
+        remedy = "join it from this machine first: ray start --address HEAD:6379"
         raise SweepError(f"Ray at {address}", f"cannot be joined ({_line(error)})", remedy) from error
     except RuntimeError as error:
         if "ersion mismatch" in str(error):
