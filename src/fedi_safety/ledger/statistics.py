@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, RowMapping, func, select
 
 from fedi_safety.core.enums import PlanState, Reason
 from fedi_safety.core.ledger.records import BINS, Figures, StoreActs, StoreCounts, StoreFigures
@@ -142,7 +142,7 @@ def _last_runs(connection: Connection, store: str | None) -> list[dict[str, Any]
     return [dict(row) | {"summary": json.loads(row["summary"]) if _ended(row) else None} for row in rows]
 
 
-def _ended(run: Mapping[str, Any]) -> bool:
+def _ended(run: RowMapping) -> bool:
     """Whether what is written as a run's summary is that: until it ends it may tell how far it is."""
     return run["ended_at"] is not None and bool(run["summary"])
 

@@ -81,11 +81,16 @@ def installed() -> Installed:
 
 @contextmanager
 def postgresql_server(
-    programs: Installed | None = None, *, template: Path | None = None, keep: Path | None = None
+    programs: Installed | None = None,
+    *,
+    template: Path | None = None,
+    keep: Path | None = None,
+    durable: bool = False,
 ) -> Iterator[PostgresqlServer]:
     """Start a PostgreSQL and remove it at the end.
 
-    It begins with what is in `template`, a stopped one's data; at the end its own are put to `keep`.
+    It begins with what is in `template`, a stopped one's data; at the end its own are put to `keep`. Only a `durable`
+    one waits for its disk.
     """
     needs.started("postgresql")
     programs = programs or installed()
@@ -107,7 +112,7 @@ def postgresql_server(
         else:
             subprocess.run(["cp", "-a", str(template), str(data)], check=True)
         command, options = programs.run(
-            "postgres", "-D", f"{seen}/data", "-p", str(port), "-k", seen, "-h", "127.0.0.1", "-F"
+            "postgres", "-D", f"{seen}/data", "-p", str(port), "-k", seen, "-h", "127.0.0.1", *([] if durable else ["-F"])
         )
         with (Path(folder) / "log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, **options)

@@ -37,7 +37,8 @@ class RayCluster:
         from fedi_safety.app.sweep.worker import SweepWorker
 
         self._ray = ray
-        self._host, _, port = address.rpartition(":")
+        host, _, port = address.rpartition(":")
+        self._host = host.strip("[]")
         self._port = int(port)
         self._settings = settings
         self._actor = ray.remote(SweepWorker)

@@ -160,7 +160,7 @@ class SqliteDatabase:
         return work()
 
     @contextmanager
-    def run_lock(self, store: str | None = None) -> Iterator[None]:
+    def run_lock(self, store: str | None = None) -> Iterator[None]:  # noqa: ARG002  # one for all stores
         """Hold `<ledger>.lock` by flock, which the kernel lets go when the process dies, however it dies.
 
         It is one for all stores.

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, text
@@ -23,7 +24,7 @@ from fedi_safety.core.ledger.progress import Progress
 from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S, LISTENER, Database, Result
 from fedi_safety.ledger.database.postgresql import faults
 from fedi_safety.ledger.database.postgresql.address import Address
-from fedi_safety.ledger.database.postgresql.arrays import in_one
+from fedi_safety.ledger.database.postgresql.arrays import Packed, PackedDumper, in_one, shorter
 from fedi_safety.ledger.database.postgresql.faults import Conflict, Cut, Interrupted
 from fedi_safety.ledger.database.postgresql.passes import Passes
 from fedi_safety.ledger.database.postgresql.run_lock import RunLocks
@@ -43,9 +44,9 @@ _IDLE_S = 300.0
 _BEGIN = text(
     "SELECT set_config('statement_timeout', :longest, true), set_config('lock_timeout', :wait, true),"
     " set_config('idle_in_transaction_session_timeout', :idle, true), set_config('tcp_keepalives_idle', '30', true),"
-    " set_config('tcp_keepalives_interval', '10', true), set_config('tcp_keepalives_count', '3', true)"
+    " set_config('tcp_keepalives_interval', '10', true), set_config('tcp_keepalives_count', '3', true),"
+    " pg_advisory_xact_lock(:key), CAST(pg_current_xact_id() AS text)"  # in this order: the lock waits so long at most
 )
-_ALONE = text("SELECT pg_advisory_xact_lock(:key), CAST(pg_current_xact_id() AS text)")
 _READ = text("SELECT set_config('statement_timeout', :longest, true)")
 _FATE = text("SELECT pg_xact_status(CAST(:xid AS xid8))")
 _WHERE = text("SELECT current_database(), current_schema()")
@@ -114,8 +115,7 @@ class PostgresqlDatabase:
     def _alone(self, connection: Connection) -> str:
         """Wait until nobody else writes to this ledger; return what tells this transaction from all others."""
         times = {"longest": _ms(self._longest_s), "wait": _ms(self._busy_s), "idle": _ms(_IDLE_S)}
-        connection.execute(_BEGIN, times)
-        return str(connection.execute(_ALONE, {"key": self.keys(connection)[0]}).one()[1])
+        return str(connection.execute(_BEGIN, times | {"key": self.keys(connection)[0]}).one()[-1])
 
     def _committed(self, xid: str) -> bool:
         """Whether a transaction came to be whose server was lost amid its end. Raises `LedgerError` if nobody tells."""
@@ -201,7 +201,7 @@ class PostgresqlDatabase:
         """Return how far the passes are that are under way, on whatever machine."""
         return self._passes.read()
 
-    def copy_to(self, file: Any, called: str) -> Database:
+    def copy_to(self, file: Path, called: str) -> Database:  # noqa: ARG002
         """Refuse: a file is SQLite's."""
         remedy = "make it with PostgreSQL's own pg_dump, which needs no run to stop"
         raise LedgerUsageError(self.name, "is no file, and no backup of it is made here", remedy)
@@ -224,6 +224,7 @@ class PostgresqlDatabase:
             version = connection.info.server_version
             connection.close()
             raise faults.too_old(self.name, version)
+        connection.adapters.register_dumper(Packed, PackedDumper)
         return connection
 
     def _engine(self) -> Engine:
@@ -244,6 +245,12 @@ class PostgresqlDatabase:
                 return None
             cursor.execute(*made)
             return True
+
+        @event.listens_for(engine, "before_cursor_execute", retval=True)
+        def briefly(_: Any, __: Any, statement: str, parameters: Any, ___: Any, many: bool) -> tuple[str, Any]:
+            return (
+                (statement, parameters) if many or not isinstance(parameters, dict) else shorter(statement, parameters)
+            )
 
         @event.listens_for(engine, "handle_error")
         def translate(context: ExceptionContext) -> None:
