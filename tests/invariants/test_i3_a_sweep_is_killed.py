@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,13 +94,14 @@ class Sweeps:
         tests = str(Path(__file__).parents[1])
         environment = os.environ | ENVIRONMENT | {"RAY_AUTH_MODE": "disabled", "REMOVALS": str(folder / "removals")}
         environment["PYTHONPATH"] = f"{ENVIRONMENT['PYTHONPATH']}:{tests}"
-        return subprocess.Popen(
-            [sys.executable, "-m", "support.counted_program", *typed],
-            stdout=subprocess.DEVNULL,
-            stderr=(folder / "said").open("ab"),
-            env=environment,
-            start_new_session=True,
-        )
+        with (folder / "said").open("ab") as said:
+            return subprocess.Popen(
+                [sys.executable, "-m", "support.counted_program", *typed],
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                env=environment,
+                start_new_session=True,
+            )
 
     def one(self, folder: Path, url: str) -> str:
         """Make a sweep in which something is killed, and finish it; return what was killed, and how it ended."""
@@ -125,7 +127,7 @@ class Sweeps:
 
     def check(self, folder: Path, url: str, pictures: set[str], condemned: set[str]) -> None:
         """Every object is judged, each condemned one removed once, and the ledger is whole."""
-        removals = Counter((folder / "removals").read_text().split())
+        removals = Counter(Path(key).name for key in (folder / "removals").read_text().split())
         assert set(removals) <= condemned and max(removals.values()) == 1, removals
         assert {path.name for path in (folder / "media").rglob("*.png")} == pictures - condemned
         ledger = open_ledger(url, clock=SystemClock())
@@ -157,6 +159,11 @@ def test_whatever_is_killed_all_is_judged_and_nothing_is_done_twice(
             path.write_bytes(data)
         stand_in.write_config(folder, folder / "media")
         with ledgers.empty_database(server) as url:
-            killed[sweeps.one(folder, url)] += 1
+            what = sweeps.one(folder, url)
             sweeps.check(folder, url, set(pictures), condemned)
+        killed[what] += 1
+        if share.full:
+            sys.stdout.write(f"{number + 1}: {what}\n")
+            sys.stdout.flush()
+        shutil.rmtree(folder)
     share.figure(f"{killed.total()} sweeps, killed: {dict(sorted(killed.items()))}")

@@ -112,7 +112,16 @@ def postgresql_server(
         else:
             subprocess.run(["cp", "-a", str(template), str(data)], check=True)
         command, options = programs.run(
-            "postgres", "-D", f"{seen}/data", "-p", str(port), "-k", seen, "-h", "127.0.0.1", *([] if durable else ["-F"])
+            "postgres",
+            "-D",
+            f"{seen}/data",
+            "-p",
+            str(port),
+            "-k",
+            seen,
+            "-h",
+            "127.0.0.1",
+            *([] if durable else ["-F"]),
         )
         with (Path(folder) / "log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, **options)
