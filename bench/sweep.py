@@ -1,16 +1,19 @@
 """A pass by Ray's workers on this machine beside the same pass by one process: what Ray costs of a pass.
 
 Both make `scan --dry-run` with the embedded detectors over the same files and a new SQLite ledger, in pairs, one after
-the other. Compared are the seconds of the pass as it tells them itself; starting Ray, which every pass pays once, is
-given beside them.
+the other. Compared are the seconds of the pass as its record has them, less those in which the worker loaded what
+judges: one process does that before its pass begins. Starting Ray and its worker, which every pass pays once, is given
+beside them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sqlite3
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 
@@ -26,7 +29,10 @@ def one(folder: Path, ledger: Path, *engine: str) -> tuple[float, float, int]:
     command = fedi_safety("scan", str(folder), "--dry-run", "--json", "--quiet", "--ledger", str(ledger), *engine)
     done = run(command, cwd=folder)
     said = json.loads(done.out.strip().splitlines()[-1])
-    return said["seconds"], done.wall_s, said["judged"]
+    with closing(sqlite3.connect(ledger)) as records:
+        (summary,) = records.execute("SELECT summary FROM runs").fetchone()
+    waited = json.loads(summary)["stages"].get("wait for workers", 0.0)
+    return said["seconds"] - waited, done.wall_s, said["judged"]
 
 
 def main() -> int:

@@ -43,13 +43,14 @@ from fedi_safety.core.types import Plan
 
 log = logging.getLogger(__name__)
 
-_PARTS_A_WORKER = 8  # so that all end at about the same time
+_PARTS_A_WORKER = 4  # so that all end at about the same time; a single one has one, for each begins with empty queues
 _AT_BEST_S = 0.2  # how long is waited for an answer before everything is looked at again
 _PLACES_S = 2.0  # how often machines that came and went are looked for
 _ASKED_S = 1.0  # how often workers are asked how far they are
 _CUT_AGAIN_S = 5.0  # how often the rest of a part is parted for workers that have nothing to do
 _DEATHS_MOST = 8  # workers that one part may end
 _LONGEST_PAUSE_S = 30.0
+_WAITED = "wait for workers"  # until the first of them had loaded what judges; as a stage of the pass
 
 
 class Lost(Exception):
@@ -149,7 +150,7 @@ class SweepPass:
         self._plans: set[int] = set()
         self._failing: tuple[float, Failure] | None = None
         self._pause_until = 0.0
-        self._without = self._looked = self._cut_at = time.monotonic()
+        self._began = self._without = self._looked = self._cut_at = time.monotonic()
         self._orders = b""
 
     # --- as a pipeline
@@ -222,8 +223,8 @@ class SweepPass:
             folder=os.getcwd(),  # noqa: PTH109 - as it is written, links and all
         )
         self._orders = pickle.dumps(orders)
-        places = self._look()
-        self._todo.extend(cut(parts.store, KeyRange(), _PARTS_A_WORKER * max(1, len(places))))
+        places = len(self._look())
+        self._todo.extend(cut(parts.store, KeyRange(), _PARTS_A_WORKER * places if places > 1 else 1))
 
     # --- one round
 
@@ -288,6 +289,8 @@ class SweepPass:
 
     def _opened(self, worker: _Worker, answer: Opened) -> None:
         if answer.refusal is None:
+            if not self.stages.seconds:
+                self.stages.seconds[_WAITED] = time.monotonic() - self._began
             worker.opening, worker.device = None, answer.device
             self._devices[answer.device] += 1
             return

@@ -58,8 +58,8 @@ class Shard:
 
     within: KeyRange
     parted: bool = True  # False: of a store that cannot be parted, so that it is all of it
-    most: int = 2000  # objects
-    seconds: float = 20.0  # for which it lists on
+    most: int = 10_000  # objects; the numbers of their rows are few enough for Ray to carry them in the answer itself
+    seconds: float = 60.0  # for which it lists on
 
 
 @dataclass(frozen=True, slots=True)
