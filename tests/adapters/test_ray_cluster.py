@@ -26,6 +26,7 @@ def head() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def as_ray_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
 
 
 def fake_ray(error: Exception | None = None, **answers: Any) -> SimpleNamespace:

@@ -155,6 +155,8 @@ def _imported(address: str | None) -> Any:
         remedy = "give `auto` on a machine of the cluster, or the head's HOST:PORT"
         raise SweepUsageError(f"--address {address}", "a sweep joins a cluster itself, not through Ray Client", remedy)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is told to anybody (I1)
+    if address is None:  # by this alone Ray takes the loopback for its address; else it takes one that all can reach
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     # What is set by others must not lead elsewhere than the command says.
     os.environ.pop("RAY_ADDRESS", None)
     try:
