@@ -128,7 +128,7 @@ def test_nobody_but_its_own_pods_gets_in_and_nothing_is_told(documents: list[Any
     cluster, job = documents
     head, (workers,) = cluster["spec"]["headGroupSpec"], cluster["spec"]["workerGroupSpecs"]
     assert cluster["spec"]["authOptions"] == {"mode": "token"} and head["serviceType"] == "ClusterIP"
-    assert head["rayStartParams"]["num-cpus"] == "0" and head["rayStartParams"]["include-dashboard"] == "false"
+    assert head["rayStartParams"]["num-cpus"] == "0" and head["rayStartParams"]["dashboard-host"] == "127.0.0.1"
     pods = [part["template"]["spec"] for part in (head, workers, job["spec"])]
     for pod in pods:
         (container,) = pod["containers"]
@@ -154,4 +154,4 @@ def test_ray_is_the_version_that_is_tested(documents: list[Any]) -> None:
         if line.startswith("ray==")
     )
     assert documents[0]["spec"]["rayVersion"] == tested
-    assert f'"ray=={tested.rpartition(".")[0]}.*"' in (ROOT / "packaging/Containerfile.ray").read_text()
+    assert f'"ray[default]=={tested.rpartition(".")[0]}.*"' in (ROOT / "packaging/Containerfile.ray").read_text()
