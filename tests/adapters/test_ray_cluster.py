@@ -63,7 +63,7 @@ def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_cluster_that_cannot_be_joined_is_one_line(
     error: Exception, code: ExitCode, words: str, head: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "ray", fake_ray(error))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "ray", fake_ray(error))
     with pytest.raises(SweepError, match=words) as raised:
         opened_cluster(Settings(), head).__enter__()
     assert raised.value.exit_code is code and "\n" not in raised.value.line()
