@@ -23,7 +23,8 @@ from fedi_safety.config.schema import S3, Pictrs, Settings, Ssh
 from fedi_safety.core.enforcement import Acting
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Reason, Verdict
 from fedi_safety.core.errors import StoreError, Unscannable
-from fedi_safety.core.ports import Store
+from fedi_safety.core.keys import KeyRange, key_bytes
+from fedi_safety.core.ports import Divisible, Store
 from fedi_safety.core.presence import Presence, Standing
 from fedi_safety.core.runs import Tally
 from fedi_safety.core.types import NO_SCORES, Content, Judged, Judgement, Object, Right
@@ -254,6 +255,26 @@ def test_everything_is_listed_once_and_in_the_same_order_again(store: Store) -> 
 
 
 @case
+def test_its_parts_are_the_whole(store: Store) -> None:
+    if not isinstance(store, Divisible):
+        assert store.default_act is ActKind.PURGE, "what lists in the order of its keys can be parted"
+        return
+    whole = objects(store)
+    keys = [key_bytes(obj.key) for obj in whole]
+    cuts = store.cuts(KeyRange(), 3)
+    assert cuts is not None and len(cuts) >= 2, "and so that more than one has something to do"
+    for ends in (cuts, keys, keys[1:2], (), (b"ch/d", b"zz"), (key + b"\0" for key in keys)):
+        parts = KeyRange().parted(ends)
+        found = [list(store.list_within(part)) for part in parts]
+        assert [item for part in found for item in part] == whole
+        assert all(part.holds(key_bytes(obj.key)) for part, of in zip(parts, found, strict=True) for obj in of)  # type: ignore[union-attr]
+    inner = KeyRange(keys[0], keys[-1])
+    assert list(store.list_within(inner)) == whole[1:]
+    assert list(store.list_within(inner, ("ch/",))) == [obj for obj in whole[1:] if obj.key.startswith("ch/")]
+    assert all(inner.holds(cut) for cut in store.cuts(inner, 8) or ())
+
+
+@case
 def test_bytes_come_whole_and_are_pictures(store: Store) -> None:
     for obj in objects(store):
         heads: list[bytes] = []
@@ -382,5 +403,5 @@ def test_it_says_of_itself_what_its_kind_says_of_its_url(store: Store) -> None:
 @pytest.mark.needs(*(name for name in NAMES if name != "local"))
 def test_every_case_ran_over_every_store() -> None:
     """A skip, or a suite that was not collected, would pass as well; this counts (must stand last)."""
-    assert len(CASES) == 12
+    assert len(CASES) == 13
     assert {name: len(cases) for name, cases in ran.items()} == dict.fromkeys(NAMES, len(CASES))

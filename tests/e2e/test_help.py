@@ -13,7 +13,7 @@ import typer
 from fedi_safety import cli
 
 NAMES = [[], *([name] for name in cli._COMMANDS), ["ledger", "verify"], ["policy", "check"], ["models", "fetch"]]
-HEAVY = ("pydantic", "numpy", "PIL", "onnxruntime", "sqlalchemy", "alembic", "dlib", "asyncio", "httpx", "ssl",
+HEAVY = ("pydantic", "ray", "numpy", "PIL", "onnxruntime", "sqlalchemy", "alembic", "dlib", "asyncio", "httpx", "ssl",
          "fedi_safety.core.types", "fedi_safety.core.ledger.records")  # fmt: skip
 
 

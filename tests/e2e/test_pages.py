@@ -73,6 +73,20 @@ NOT_RUN = {
     "docs/evidence.md: fedi-safety evidence submit media_attachments/files/1/2/original.jpg": (
         "asks an authority; tests/adapters/evidence/test_submitting.py"
     ),
+    **dict.fromkeys(
+        (
+            "docs/scale.md: fedi-safety scan s3://pictures --engine ray --address 10.0.0.1:6379"
+            " --ledger postgresql://fedi@10.0.0.5/fedi --dry-run",
+            "docs/scale.md: fedi-safety scan /path/to/files --engine ray --dry-run",
+            "docs/scale.md: ray get-auth-token --generate",
+            "docs/scale.md: RAY_AUTH_MODE=token ray start --address 10.0.0.1:6379 --object-store-memory 80000000",
+        ),
+        "starts or joins a cluster; tests/integration/test_ray.py",
+    ),
+    'docs/scale.md: .venv/bin/python tools/pip-*.whl/pip install "ray>=2.50,<3"': "installs",
+    "docs/scale.md: docker build -f packaging/Containerfile.ray -t fedi-safety-ray .": (
+        "needs Kubernetes; tests/adapters/test_kuberay.py"
+    ),
     "docs/gpu.md: ./dev bench scan --device cuda --files 2000": "needs a GPU",
     "docs/gate.md: fedi-safety serve": "runs until it is stopped; tests/e2e/test_serve.py",
     "docs/gate.md: PICTRS__MEDIA__EXTERNAL_VALIDATION=http://127.0.0.1:14051/validate": (

@@ -80,6 +80,10 @@ SOAKS = {
             "killed",
         ),
     ),
+    "sweep": Soak(
+        "300 sweeps by Ray's workers in which a worker, a machine, the driver or PostgreSQL is killed",
+        ("tests/invariants/test_i3_a_sweep_is_killed.py",),
+    ),
 }
 
 

@@ -14,7 +14,7 @@ from fedi_safety.config.locations import known_folder, model_dir
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.errors import FediSafetyError
-from fedi_safety.core.known.ports import Recognizer
+from fedi_safety.core.known.ports import KnownImages, Recognizer
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import ContentDetector, Decoder, Detector, Embedder
 from fedi_safety.core.wording.hints import hint
@@ -40,6 +40,7 @@ class Engine:
     content_detectors: list[ContentDetector] = field(default_factory=list)
     recognizer: Recognizer | None = None
     describer: CopyDescriptor | None = None
+    lists: KnownImages | None = None  # which the recognizer compares with
 
     @property
     def signals(self) -> frozenset[str]:
@@ -126,8 +127,9 @@ def open_engine(settings: Settings, had_lists: Callable[[], bool] = lambda: Fals
             raise
         decoder = starting.result()
     give_memory_back()  # of what was read and rearranged while networks were loaded
-    known = Known(Catalog(known_folder(settings)).images(expected=had_lists()), describer)
-    return Engine(decoder, opened.frames, device.name, jobs, opened.contents, known, describer)
+    lists = Catalog(known_folder(settings)).images(expected=had_lists())
+    known = Known(lists, describer)
+    return Engine(decoder, opened.frames, device.name, jobs, opened.contents, known, describer, lists)
 
 
 def open_describer(settings: Settings, device: DeviceChoice) -> CopyDescriptor | None:

@@ -14,7 +14,7 @@ from fedi_safety.core.ledger.ports import Ledger
 from fedi_safety.core.ledger.progress import Progress
 from fedi_safety.core.pipeline import Result
 from fedi_safety.core.ports import Clock, Countable, Store
-from fedi_safety.core.runs import RunReport, ScanRequest, Tally
+from fedi_safety.core.runs import RunReport, ScanRequest, Tally, add_tally
 from fedi_safety.core.types import Outcome
 
 _TICK_S = 1.0  # how often it is told, and how long a pass lasts before it is worth telling
@@ -90,16 +90,23 @@ class PassProgress:
         self._total: int | None = None
         self._counted = False
         self._over = threading.Event()
+        self.beyond: Callable[[], Tally] = Tally  # what is judged elsewhere and not in the tally yet
 
     def note(self, batch: Sequence[Result]) -> None:
         """Note the results that were just counted."""
-        if batch:
-            self._place = _directory(batch[-1].object.key)
-        self._pace.note(self._clock.monotonic(), self.tally.listed)
+        self.noted(batch[-1].object.key if batch else None)
+
+    def noted(self, key: str | None = None) -> None:
+        """Note how far it is by now, and one of the last objects."""
+        if key is not None:
+            self._place = _directory(key)
+        self._pace.note(self._clock.monotonic(), self.tally.listed + self.beyond().listed)
 
     def now(self) -> Progress:
         """Return how far the pass is."""
-        tally = self.tally
+        tally = Tally()
+        for each in (self.tally, self.beyond()):
+            add_tally(tally, each)
         done = tally.listed
         total = None if self._total is None else max(self._total, done)
         return Progress(
@@ -118,8 +125,8 @@ class PassProgress:
                 "already_judged": tally.already_judged,
                 "block": tally.block,
                 "acted": tally.acted,
-                "unscanned": sum(list(tally.unscanned.values())),
-                "skipped": sum(list(tally.skipped.values())),
+                "unscanned": tally.unscanned_total,
+                "skipped": tally.skipped_total,
             },
         )
 

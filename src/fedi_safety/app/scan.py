@@ -6,9 +6,9 @@ It speaks to nobody: what a person sees is the shell's (cli/).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from fedi_safety.app.actions import act_through_app, opened_actions, pressed_by_hand
 from fedi_safety.app.acts import opened_acts
@@ -24,15 +24,57 @@ from fedi_safety.app.stores import spoken_name
 from fedi_safety.app.tracing import opened_tracing
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.decide import BreakerLimits, Mode, breaker_opinion
-from fedi_safety.core.enforcement import Acting, Enforcement
+from fedi_safety.core.enforcement import Acting, Enforcement, Passing
 from fedi_safety.core.enums import ActKind, Listing, Recheck, act_word
+from fedi_safety.core.ledger.census import Census
 from fedi_safety.core.ledger.ports import Ledger
-from fedi_safety.core.pipeline import Options, Pipeline
+from fedi_safety.core.pipeline import Options, Pipeline, Stages
 from fedi_safety.core.policy import Policy
-from fedi_safety.core.ports import Act, Clock, Store
+from fedi_safety.core.ports import Act, Clock, ReadableStore, Store
 from fedi_safety.core.presence import Presence
 from fedi_safety.core.runs import RunReport, ScanRequest
 from fedi_safety.core.tracing import Tracing
+
+
+class FetchedStore(ReadableStore, Protocol):
+    """What a pipeline reads, and how many objects of it at once."""
+
+    @property
+    def concurrency(self) -> int:
+        """See `Store`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a pass is made of, for what makes it in the pipeline's place. `as_written` is the policy's file."""
+
+    settings: Settings
+    request: ScanRequest
+    ledger: Ledger
+    store: Store
+    engine: Engine
+    as_written: Policy
+    policy: Policy
+    report: RunReport
+
+
+class Sweep(Passing, Protocol):
+    """A pass that others make: workers, of which each judges and records a part of the store."""
+
+    @property
+    def stages(self) -> Stages:
+        """The time that they spent in each stage."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """What they judge on."""
+        ...
+
+    def consume(self, enforcement: Enforcement, progress: PassProgress) -> None:
+        """Have every part judged and recorded, and then the due acts done; see `Enforcement.consume`."""
+        ...
 
 
 def scan(
@@ -43,38 +85,33 @@ def scan(
     store: Store,
     engine: Engine,
     policy: Policy,
-    on_start: Callable[[Pipeline, PassProgress], None] | None = None,
+    on_start: Callable[[Passing, PassProgress], None] | None = None,
     lock: SharedRunLock | None = None,
     run: int | None = None,
     clock: Clock | None = None,
+    sweep: Callable[[Parts], Sweep] | None = None,
 ) -> RunReport:
     """Make one pass over a store: judge what is new, plan, and carry out what the mode allows.
 
-    `on_start` is given the pipeline (whose `halt` may be called from a signal handler) and how far the pass is. `lock`
-    takes the place of the ledger's run lock where several scans of one process share it. With `run` the pass is a part
-    of that run, which the caller began and ends; what it does not meet is then never concluded to be gone.
+    `on_start` is given the pipeline, or the sweep that takes its place where `sweep` makes one, and how far the pass
+    is; its `halt` may be called from a signal handler. `lock` takes the place of the ledger's run lock where several
+    scans of one process share it. With `run` the pass is a part of that run, which the caller began and ends; what it
+    does not meet is then never concluded to be gone.
     """
     clock = clock or SystemClock()
-    # Without detectors what was judged by the configured ones stays as they have it.
-    policy = (measurable(settings) if request.hashes_only else engine).in_force(policy)
+    as_written, policy = policy, in_force(settings, request, engine, policy)
     cascade = engine.cascade(policy, enabled=request.cascade)
-    describer = "" if engine.recognizer is None else engine.recognizer.model
-    pipeline = Pipeline(
-        store=store,
-        decoder=engine.decoder,
-        cascade=cascade,
-        ledger=ledger,
-        policy=policy,
-        options=_options(settings, request, store, engine),
-        clock=clock,
-        census=partial(ledger.census, store.url) if request.whole and run is None else None,
-        hashed=partial(ledger.hashed_among, model=describer) if request.hashes_only else None,
-    )
     report = RunReport(0, store.url, request.dry_run, request.act, device=engine.device, policy=policy.id)
     report.named, report.detectors, report.ledger = spoken_name(store), cascade.versions, ledger.name
     limits = replace(breaker_limits(settings), removed_before=request.removed_before)
     recorded = _recorded(settings, request, policy)
     within = recorded_run(ledger, "scan", report, recorded) if run is None else part_of_run(run, report)
+    pipeline: Pipeline | Sweep
+    if sweep is None:
+        census = partial(ledger.census, store.url) if request.whole and run is None else None
+        pipeline = pipeline_of(settings, request, ledger, store, engine, policy, clock, census)
+    else:
+        pipeline = sweep(Parts(settings, request, ledger, store, engine, as_written, policy, report))
     with (
         opened_tracing(settings, store, ledger, clock) as tracing,
         opened_actions(settings, store.url, ledger, clock) as actions,
@@ -90,7 +127,10 @@ def scan(
         if on_start is not None:
             on_start(pipeline, progress)
         with progress.told():
-            enforcement.consume(pipeline)
+            if isinstance(pipeline, Pipeline):
+                enforcement.consume(pipeline)
+            else:
+                pipeline.consume(enforcement, progress)
         if not request.dry_run:
             tracing.again(report.run_id, lambda: not pipeline.halted)
             destroy_ended(settings, ledger, report.run_id, lambda: not pipeline.halted)
@@ -106,7 +146,38 @@ def scan(
     return report
 
 
-def _options(settings: Settings, request: ScanRequest, store: Store, engine: Engine) -> Options:
+def in_force(settings: Settings, request: ScanRequest, engine: Engine, policy: Policy) -> Policy:
+    """Return the policy as a pass judges by it."""
+    # Without detectors what was judged by the configured ones stays as they have it.
+    return (measurable(settings) if request.hashes_only else engine).in_force(policy)
+
+
+def pipeline_of(
+    settings: Settings,
+    request: ScanRequest,
+    ledger: Ledger,
+    store: FetchedStore,
+    engine: Engine,
+    policy: Policy,
+    clock: Clock,
+    census: Callable[[], Census] | None = None,
+) -> Pipeline:
+    """Return what judges a store, or a part of one, under a policy as it is in force."""
+    describer = "" if engine.recognizer is None else engine.recognizer.model
+    return Pipeline(
+        store=store,
+        decoder=engine.decoder,
+        cascade=engine.cascade(policy, enabled=request.cascade),
+        ledger=ledger,
+        policy=policy,
+        options=_options(settings, request, store, engine),
+        clock=clock,
+        census=census,
+        hashed=partial(ledger.hashed_among, model=describer) if request.hashes_only else None,
+    )
+
+
+def _options(settings: Settings, request: ScanRequest, store: FetchedStore, engine: Engine) -> Options:
     return Options(
         prefixes=request.prefixes,
         keys=frozenset(request.keys),
@@ -179,7 +250,7 @@ def _enforcement(
 
 
 def _tell(
-    report: RunReport, request: ScanRequest, pipeline: Pipeline, enforcement: Enforcement, tracing: Tracing
+    report: RunReport, request: ScanRequest, pipeline: Pipeline | Sweep, enforcement: Enforcement, tracing: Tracing
 ) -> None:
     """Say in the report how the pass ended."""
     report.held = tracing.held
@@ -188,3 +259,5 @@ def _tell(
         report.breaker = breaker_opinion(enforcement.limits, report.tally)
     report.interrupted = pipeline.halted
     report.stages = dict(pipeline.stages.seconds)
+    if not isinstance(pipeline, Pipeline):
+        report.device = pipeline.device

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,16 +39,17 @@ from fedi_safety.cli.options import (
     YesOption,
 )
 from fedi_safety.cli.shell import Shell, on_stop, shell, worst, write_json
-from fedi_safety.core.enums import FailOn, Recheck, act_word
+from fedi_safety.core.enums import FailOn, Recheck, ScanEngine, act_word
 from fedi_safety.core.errors import ExitCode, FediSafetyError, UsageError
 from fedi_safety.core.wording.hints import command
 
 if TYPE_CHECKING:
     from fedi_safety.app.notices.telling import Telling
     from fedi_safety.app.progress import PassProgress
+    from fedi_safety.app.scan import Parts, Sweep
     from fedi_safety.app.stores import Target
+    from fedi_safety.core.enforcement import Passing
     from fedi_safety.core.ledger.progress import Progress
-    from fedi_safety.core.pipeline import Pipeline
     from fedi_safety.core.ports import Store
     from fedi_safety.core.runs import RunReport, ScanRequest
 
@@ -72,6 +74,14 @@ def scan(
             help="Judged before: leave as is, decide stored scores anew (no file is opened), or score anew.",
         ),
     ] = Recheck.POLICY,
+    engine: Annotated[
+        ScanEngine,
+        typer.Option("--engine", help="This process, or workers that Ray places: here, or where --address says."),
+    ] = ScanEngine.LOCAL,
+    address: Annotated[
+        str | None,
+        typer.Option("--address", metavar="HOST:PORT", help="With --engine ray: the cluster's head, or auto."),
+    ] = None,
     hashes_only: Annotated[
         bool, typer.Option("--hashes-only", help="Hash what was judged and not hashed yet; no network is loaded.")
     ] = False,
@@ -101,6 +111,10 @@ def scan(
         raise UsageError("--accept-gone", cause, "leave out --prefix, --since and --limit")
     if hashes_only and accept_gone:
         raise UsageError("--accept-gone", "--hashes-only does not tell what is gone", "leave one of them out")
+    if address is not None and engine is not ScanEngine.RAY:
+        raise UsageError("--address", "only Ray has workers elsewhere", "add --engine ray")
+    if engine is ScanEngine.RAY and limit is not None:
+        raise UsageError("--limit", "workers look at all parts of a store at once", "leave it out, or name a --prefix")
     names = None if detectors is None else [name.strip() for name in detectors.split(",") if name.strip()]
     limits = None if frames is None else {"frames": frames}
     clip = {"concepts": concepts, "keep_embeddings": keep_embeddings}
@@ -124,7 +138,15 @@ def scan(
         skipped_as_unscanned=skipped_as_unscanned,
         fail_on=fail_on,
         json_output=json_output,
+        workers=Workers(address) if engine is ScanEngine.RAY else None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """That Ray's workers make the passes: those of the cluster at an address, or of this machine."""
+
+    address: str | None
 
 
 def run_scan(
@@ -136,6 +158,7 @@ def run_scan(
     skipped_as_unscanned: bool = False,
     fail_on: FailOn | None = None,
     json_output: bool = False,
+    workers: Workers | None = None,
 ) -> int:
     """Scan one store, or all that are configured side by side, and tell how it went. Returns the exit code.
 
@@ -145,9 +168,11 @@ def run_scan(
 
     with telling(sh.settings, sh.note) as told:
         chosen, keys = _chosen(sh, named, wanted)
+        if workers is not None:
+            _refuse_for_workers(sh, keys, workers)
         passes: list[_Pass] = []
         try:
-            _scan(sh, chosen, passes, {"keys": keys, **wanted}, given, told)
+            _scan(sh, chosen, passes, {"keys": keys, **wanted}, given, told, workers)
             if skipped_as_unscanned:
                 for each in passes:
                     if each.report is not None:
@@ -175,6 +200,7 @@ def _scan(
     wanted: dict[str, Any],
     given: Given,
     told: Telling,
+    workers: Workers | None,
 ) -> None:
     """Make the passes, each with its store open."""
     from fedi_safety.app.acts import act_for
@@ -200,13 +226,40 @@ def _scan(
         with waiting("loading models", quiet=sh.quiet):
             engine = open_engine(judging, ledger.had_lists)
         closing.callback(engine.close)
-        lock = SharedRunLock(ledger)
+        parts = {"ledger": ledger, "engine": engine, "policy": policy, "lock": SharedRunLock(ledger)}
+        if workers is not None:
+            parts["sweep"] = _sweeping(sh, workers, closing)
         with _live(sh) as live:
-            _side_by_side(
-                [partial(each.run, live, ledger=ledger, engine=engine, policy=policy, lock=lock) for each in passes]
-            )
+            runs = [partial(each.run, live, **parts) for each in passes]
+            if workers is None:
+                _side_by_side(runs)
+            else:
+                for run in runs:  # each of them has all workers
+                    run()
         if not wanted["dry_run"]:
             keep_removals(sh.settings, ledger)
+
+
+def _refuse_for_workers(sh: Shell, keys: Sequence[str], workers: Workers) -> None:
+    from fedi_safety.config.locations import ledger_path
+
+    if keys:
+        raise UsageError("--engine ray", "a single file is no work for many", "leave it out")
+    ledger = str(ledger_path(sh.settings))
+    if workers.address is not None and not ledger.startswith(("postgresql:", "postgres:")):
+        cause = "is a file of this machine, and the cluster's workers record into one ledger"
+        raise UsageError(ledger, cause, "give a PostgreSQL ledger (docs/scale.md), or leave out --address")
+
+
+def _sweeping(sh: Shell, workers: Workers, closing: ExitStack) -> Callable[[Parts], Sweep]:
+    """Join Ray's cluster, or start one, and return what makes passes with its workers."""
+    from fedi_safety.app.sweep.cluster import opened_cluster
+    from fedi_safety.app.sweep.driver import SweepPass
+    from fedi_safety.cli.text.progress import waiting
+
+    with waiting("joining Ray" if workers.address else "starting Ray", quiet=sh.quiet):
+        cluster = closing.enter_context(opened_cluster(sh.settings, workers.address))
+    return partial(SweepPass, cluster=cluster, say=sh.warn)
 
 
 def _chosen(sh: Shell, named: str | None, wanted: dict[str, Any]) -> tuple[Sequence[Target], tuple[str, ...]]:
@@ -312,10 +365,10 @@ class _Live:
     def __init__(self, sh: Shell) -> None:
         self._sh = sh
         self._passes: list[PassProgress] = []
-        self._pipelines: list[Pipeline] = []
+        self._pipelines: list[Passing] = []
         self._stopping = False
 
-    def start(self, pipeline: Pipeline, progress: PassProgress) -> None:
+    def start(self, pipeline: Passing, progress: PassProgress) -> None:
         """Show this pass as well; from now on a signal stops the pipeline in order."""
         self._pipelines.append(pipeline)
         self._passes.append(progress)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Protocol
 
 from fedi_safety.core.decide import (
     DAY_S,
@@ -28,6 +29,7 @@ from fedi_safety.core.decide import (
 )
 from fedi_safety.core.enums import ActKind, Listing, PlanState, Root, Verdict
 from fedi_safety.core.errors import ModelError, StoreError, out_of_memory, printable
+from fedi_safety.core.ledger.census import Census
 from fedi_safety.core.ledger.ports import Ledger
 from fedi_safety.core.pipeline import Pipeline, Remembered, Result
 from fedi_safety.core.ports import Act, Clock
@@ -208,6 +210,29 @@ class Acting:
         }
 
 
+class Passing(Protocol):
+    """A pass as far as its back half asks: one pipeline, or what others made of the parts of a store."""
+
+    @property
+    def halted(self) -> bool:
+        """Whether it was told to stop."""
+        ...
+
+    @property
+    def census(self) -> Census | None:
+        """What of all of the store it met; None where it is not over all of it."""
+        ...
+
+    @property
+    def listed_all(self) -> bool:
+        """Whether the listing came to its end."""
+        ...
+
+    def halt(self) -> None:
+        """Begin nothing more; what is in hand is finished and recorded. Safe in a signal handler."""
+        ...
+
+
 @dataclass(slots=True)
 class Enforcement:
     """The back half of a scan. `tripped` tells why the breaker stopped the acts, if it did.
@@ -228,6 +253,7 @@ class Enforcement:
     tripped: str | None = None
     listing: Listing | None = None
     on_batch: Callable[[Sequence[Result]], None] | None = None
+    on_planned: Callable[[Sequence[Plan]], None] | None = None
     _pending: deque[Plan] = field(default_factory=deque)
     _acted_at: int = 0
 
@@ -237,9 +263,7 @@ class Enforcement:
         After a halt the results in hand are still recorded, but no further act begins: their plans wait in the ledger.
         Raises `StoreError`, with everything recorded, where the store turns out not to be the one that is remembered.
         """
-        self._latch()
-        if self.mode.removes:
-            self._recover(pipeline)
+        self.begin(pipeline)
         buffer: list[Result] = []
         try:
             self._take(pipeline, buffer)
@@ -252,7 +276,25 @@ class Enforcement:
             self._conclude(pipeline)
             self._act(pipeline, finished=True)
 
-    def _conclude(self, pipeline: Pipeline) -> None:
+    def begin(self, passing: Passing) -> None:
+        """Take over the breaker as it stands, and finish what an earlier run began."""
+        self._latch()
+        if self.mode.removes:
+            self._recover(passing)
+
+    def finish(self, passing: Passing, plans: Callable[[], Iterable[Plan]]) -> None:
+        """End a pass whose results others recorded: conclude what is gone, ask the breaker, carry out the plans.
+
+        `plans` gives them from the ledger, as often as it is called. After a halt nothing of this is done. Raises
+        `StoreError` where the store turns out not to be the one that is remembered.
+        """
+        if passing.halted:
+            return
+        self._conclude(passing)
+        if self.mode.removes and self._allowed():
+            self._carry_out(plans, passing)
+
+    def _conclude(self, pipeline: Passing) -> None:
         """Mark gone what a listing of all of the store did not name, or stop the acts where that is too much."""
         census, presence = pipeline.census, self.acting.presence
         if census is None or presence is None or not pipeline.listed_all:
@@ -307,6 +349,8 @@ class Enforcement:
         if act is not None and (wanted := list(_condemned(batch, act))):
             plans = self.ledger.plan(self.run, self.store, wanted, act)
             self.tally.planned += len(plans)
+            if self.on_planned is not None:
+                self.on_planned(plans)
             if self.mode.removes and self.tripped is None:
                 # Bounded by the objects between two checkpoints.
                 self._pending.extend(p for p in plans if self.retry_acts or p.state is not PlanState.FAILED)
@@ -343,19 +387,26 @@ class Enforcement:
         if not self.mode.removes or not acts_due(self.tally.listed, self._acted_at, finished=finished):
             return
         self._acted_at = self.tally.listed
+        if not self._allowed():
+            self._pending.clear()  # the plans stay in the ledger
+            return
+        plans, self._pending = self._pending, deque()
+        self._carry_out(lambda: plans, pipeline)
+
+    def _allowed(self) -> bool:
+        """Whether the breaker lets acts begin."""
         if self.tripped is None and not self.resume_acts:
             self.tripped = breaker_opinion(self.limits, self.tally)
             if self.tripped is not None:
                 self.ledger.set_breaker(self.run, self.store, self.tripped)
-        if self.tripped is not None:
-            self._pending.clear()  # the plans stay in the ledger
-            return
-        plans, self._pending = self._pending, deque()
-        if not self.acting.refuses(plans):
-            self.acting.carry_out(plans, lambda: not pipeline.halted)
+        return self.tripped is None
+
+    def _carry_out(self, plans: Callable[[], Iterable[Plan]], passing: Passing) -> None:
+        if not self.acting.refuses(plans()):
+            self.acting.carry_out(plans(), lambda: not passing.halted)
         self.tripped = self.acting.tripped
 
-    def _recover(self, pipeline: Pipeline) -> None:
+    def _recover(self, pipeline: Passing) -> None:
         """Let acts that an earlier run began and did not close wait again, and carry out what may be of them now."""
         lost = self.ledger.take_back(self.run, self.store)
         if self.tripped is None:

@@ -172,6 +172,13 @@ class FailOn(StrEnum):
     CONDEMNED = "condemned"
 
 
+class ScanEngine(StrEnum):
+    """What makes a pass."""
+
+    LOCAL = "local"  # this process
+    RAY = "ray"  # workers that Ray places, on this machine or on many
+
+
 class MediaType(StrEnum):
     """Kinds of media, told apart by content alone. The value is the IANA media type."""
 

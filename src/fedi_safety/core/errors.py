@@ -127,6 +127,18 @@ class StoreUsageError(StoreError):
     exit_code = ExitCode.USAGE
 
 
+class SweepError(FediSafetyError):
+    """The workers of a sweep cannot be had, or do not end their work."""
+
+    exit_code = ExitCode.OUTSIDE
+
+
+class SweepUsageError(SweepError):
+    """A sweep cannot be made as it was asked for."""
+
+    exit_code = ExitCode.USAGE
+
+
 class TraceError(FediSafetyError):
     """The server cannot be asked who put a content there."""
 

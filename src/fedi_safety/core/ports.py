@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from fedi_safety.core.enums import ActKind, Detail, MediaType
+from fedi_safety.core.keys import KeyRange
 from fedi_safety.core.moderation import AppAction, Standing
 from fedi_safety.core.sightings import Names, Subject, Traced
 from fedi_safety.core.types import (
@@ -74,6 +75,28 @@ class Countable(Protocol):
         """Return how many objects `Store.list` would yield now; None where `going` said no before the end.
 
         Raises `StoreError`.
+        """
+        ...
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """What a store is besides, where a part of its keys costs little more to list than what it holds."""
+
+    def list_within(
+        self, within: KeyRange, prefixes: Sequence[str] = (), since: float | None = None
+    ) -> Iterator[Object | Unscanned]:
+        """Yield what `Store.list` yields of these keys, in its order.
+
+        A directory that fails is yielded by every part that has keys beneath it.
+        """
+        ...
+
+    def cuts(self, within: KeyRange, most: int) -> tuple[bytes, ...] | None:
+        """Return keys, ascending, that part what lies within into parts of about one size, as far as that shows.
+
+        They need not be anyone's. Costs a few requests, whatever the store holds. None where nothing can be parted,
+        because the store has no order. Raises `StoreError`.
         """
         ...
 

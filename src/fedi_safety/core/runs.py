@@ -183,7 +183,7 @@ def add_tally(total: Tally, part: Tally) -> None:
 
 
 def _add(counts: dict[str, int], more: Mapping[str, int]) -> None:
-    for name, count in more.items():
+    for name, count in list(more.items()):  # which another thread may add to
         counts[name] = counts.get(name, 0) + count
 
 

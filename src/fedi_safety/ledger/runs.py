@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from sqlalchemy import ColumnElement, Connection, select
 
 from fedi_safety.core.enums import ActKind
+from fedi_safety.core.errors import LedgerError
 from fedi_safety.core.ledger.progress import Progress
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.schema import runs
@@ -64,6 +65,22 @@ class ProgressSide:
     def under_way(self) -> list[Progress]:
         """Return how far the passes are that are under way."""
         return self.database.under_way()
+
+    def hold_to(self, run: int) -> None:
+        """Let nothing be written from now on but while this run is under way; see `Ledger`."""
+        name = self.database.name
+
+        def check(connection: Connection) -> None:
+            r = runs.c
+            found = connection.execute(select(r.store, r.ended_at).where(r.id == run)).one_or_none()
+            if found is not None and found.ended_at is None:
+                later = select(r.id).where(r.id > run, r.store == found.store, r.kind == "scan").limit(1)
+                if connection.execute(later).first() is None:
+                    return
+            cause = f"run {run}, for which this works, is over or was taken over by a later one"
+            raise LedgerError(name, cause, "nothing is lost: what it judged is on record")
+
+        self.database.guard(check)
 
     def listed_before(self, store: str) -> int | None:
         """Return how many objects the last pass met that met all that the store held."""

@@ -13,14 +13,16 @@ import os
 import stat
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
 from fedi_safety.core.bounds import clamped_ns, size_of
 from fedi_safety.core.enums import ActKind, PlanState, Reason
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
-from fedi_safety.core.keys import key_bytes, key_text
+from fedi_safety.core.keys import KeyRange, key_bytes, key_text
 from fedi_safety.core.types import Object, Removal, Right, Unscanned
+from fedi_safety.stores.cutting import cut_by_names
 from fedi_safety.stores.sorting import SortedRuns
 
 HEAD_BYTES = 4096
@@ -113,6 +115,12 @@ class LocalStore:
 
         `since` asks for the change time as well: `mv` and `rsync -t` bring new files with old modification times.
         """
+        return self.list_within(KeyRange(), prefixes, since)
+
+    def list_within(
+        self, within: KeyRange, prefixes: Sequence[str] = (), since: float | None = None
+    ) -> Iterator[Object | Unscanned]:
+        """Yield a part of the tree's objects; see the `Divisible` port."""
         wanted = tuple(key_bytes(p) for p in prefixes)
         since_ns = None if since is None else int(since * 1e9)
         levels: _Levels = []
@@ -127,16 +135,40 @@ class LocalStore:
                     continue
                 name, kind = entry
                 key = level.prefix + name
+                if within.past(key):
+                    return
                 if kind == b"d":
-                    if not wanted or any(key.startswith(p) or p.startswith(key) for p in wanted):
+                    asked = not wanted or any(key.startswith(p) or p.startswith(key) for p in wanted)
+                    if asked and within.reaches(key):
                         yield from self._descend(levels, key)
-                elif not wanted or key.startswith(wanted):
+                elif within.holds(key) and (not wanted or key.startswith(wanted)):
                     found = self._look(level, name, key, since_ns)
                     if found is not None:
                         yield found
         finally:
             for level in levels:
                 level.close()
+
+    def cuts(self, within: KeyRange, most: int) -> tuple[bytes, ...]:
+        """Part the tree at directories and files, from the top down; see the `Divisible` port."""
+        return tuple(cut_by_names(self._names, within, most))
+
+    def _names(self, key: bytes) -> Sequence[bytes]:
+        """Return keys in directory `key`, those of directories with `/` at the end; of a very large one some."""
+        try:
+            fd = self._open_dir(key)
+        except OSError:
+            return []  # the listing will tell
+        try:
+            with os.scandir(fd) as entries:
+                return [
+                    key + os.fsencode(entry.name) + (b"/" if entry.is_dir(follow_symlinks=False) else b"")
+                    for entry in islice(entries, self._names_in_memory)
+                ]
+        except OSError:
+            return []
+        finally:
+            os.close(fd)
 
     def count(self, prefixes: Sequence[str], going: Callable[[], bool]) -> int | None:
         """Return how many objects there are, by listing them; see the `Countable` port."""

@@ -20,12 +20,12 @@ from fedi_safety.app.passes import breaker_limits
 from fedi_safety.app.scan import scan
 from fedi_safety.app.stores import Target
 from fedi_safety.core.decide import DAY_S, breaker_opinion, tells_of_gone
+from fedi_safety.core.enforcement import Passing
 from fedi_safety.core.enums import ActKind, Listing, act_word
 from fedi_safety.core.errors import FediSafetyError, StoreError
 from fedi_safety.core.ledger.ports import WatchLedger
 from fedi_safety.core.ledger.records import Watermark
 from fedi_safety.core.notices.transitions import Condition
-from fedi_safety.core.pipeline import Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Clock, Store
 from fedi_safety.core.presence import Presence, Standing, remedy
@@ -131,7 +131,7 @@ class StoreWatch:
         self._first = True
         self._errors = 0
         self._retried: tuple[float, int] = (0.0, 0)
-        self._pipeline: Pipeline | None = None
+        self._pipeline: Passing | None = None
 
     # --- one step of the daemon
 
@@ -309,7 +309,7 @@ class StoreWatch:
                 self._hold_the_day(store.url, act, report)
         return report
 
-    def _on_start(self, pipeline: Pipeline, _progress: object) -> None:
+    def _on_start(self, pipeline: Passing, _progress: object) -> None:
         self._pipeline = pipeline
         if self._shared.stop.is_set():
             pipeline.halt()

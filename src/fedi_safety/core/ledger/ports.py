@@ -155,6 +155,13 @@ class Ledger(
         """
         ...
 
+    def hold_to(self, run: int) -> None:
+        """Let nothing be written from now on but while this run is under way and no later scan of its store began.
+
+        For who works for another's run, and may not hear that it is over. Such a write raises `LedgerError`.
+        """
+        ...
+
     def was_dry_run(self, store: str) -> bool:
         """Whether a dry run of the whole store has ever finished; one of a part of it shows too little."""
         ...

@@ -27,11 +27,11 @@ from fedi_safety.app.tracing import opened_tracing
 from fedi_safety.clients.mastodon import storage_prefixes
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.decide import DAY_S
+from fedi_safety.core.enforcement import Passing
 from fedi_safety.core.enums import Reason, Recheck, Verdict
 from fedi_safety.core.errors import FediSafetyError, LedgerError, StoreError
 from fedi_safety.core.ledger.ports import UploadLedger
 from fedi_safety.core.ledger.uploads import GONE, NOT_FOUND, REMOVED, BacklogEntry, Move, UploadFigures, UploadState
-from fedi_safety.core.pipeline import Pipeline
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.ports import Store
 from fedi_safety.core.runs import RunReport, ScanRequest
@@ -386,7 +386,7 @@ class Backlog:
             beside=_BESIDE,
         )
 
-        def on_start(pipeline: Pipeline, _progress: object) -> None:
+        def on_start(pipeline: Passing, _progress: object) -> None:
             self._halt_scan = pipeline.halt
 
         self._writer.flush(2.0)  # verdicts that are on their way need not be judged again

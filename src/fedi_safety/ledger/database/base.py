@@ -89,7 +89,7 @@ class Database(Protocol):
         ...
 
     def guard(self, check: Callable[[Connection], None]) -> None:
-        """Have `check` called at the beginning of every write from now on, inside its transaction.
+        """Have `check` called at the beginning of every write from now on, inside its transaction, after earlier ones.
 
         What it raises ends that write.
         """

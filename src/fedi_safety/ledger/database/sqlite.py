@@ -62,7 +62,7 @@ class SqliteDatabase:
         _prepare_file(path, readonly)
         self._identity = _identity(path)
         self._progress = ProgressFiles(path)
-        self._check: Callable[[Connection], None] | None = None
+        self._checks: tuple[Callable[[Connection], None], ...] = ()
         self._told: Callable[[Connection, float, Sequence[Any]], None] | None = None
         self.engine = _engine(path, readonly, busy_timeout_s, copy_of)
 
@@ -88,13 +88,13 @@ class SqliteDatabase:
                         "was deleted, renamed or replaced while it was in use; nothing more is done",
                         "stop fedi-safety, put the right file there, and start it again",
                     )
-                if self._check is not None:
-                    self._check(connection)
+                for check in self._checks:
+                    check(connection)
                 yield connection
 
     def guard(self, check: Callable[[Connection], None]) -> None:
         """Have `check` called at the beginning of every write from now on, inside its transaction."""
-        self._check = check
+        self._checks = (*self._checks, check)
 
     def listen(self, told: Callable[[Connection, float, Sequence[Any]], None]) -> None:
         """Have `told` called with all events that a write appends from now on, in its transaction."""

@@ -176,13 +176,17 @@ class Client:
         self._old_listing = True
         return ""
 
-    def top(self, most_pages: int) -> tuple[list[str], list[Entry]] | None:
-        """Return the bucket's top directories and the objects beside them; None if they are too many for that."""
+    def top(self, most_pages: int, prefix: str = "") -> tuple[list[str], list[Entry]] | None:
+        """Return the top directories of the bucket, or of what begins with `prefix`, and the objects beside them.
+
+        None if they are too many for that.
+        """
         directories: list[str] = []
         beside: list[Entry] = []
         token = ""
         for _ in range(most_pages):
             asked = {"Bucket": self._bucket, "Delimiter": "/", "EncodingType": "url"}
+            asked |= {"Prefix": prefix} if prefix else {}
             page = self.ask("list_objects_v2", **asked, **({"ContinuationToken": token} if token else {}))
             directories += [
                 key_of(page, raw["Prefix"]) for raw in page.get("CommonPrefixes") or [] if raw.get("Prefix")

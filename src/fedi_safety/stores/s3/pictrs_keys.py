@@ -24,6 +24,11 @@ def key_before(time_s: float) -> str:
     return "/".join(digits[i : i + 2] for i in range(0, 12, 2))
 
 
+def time_of(key: str) -> float | None:
+    """Return when a key was made that sorts by time (epoch seconds); None for every other key."""
+    return int(key.replace("/", "")[:12], 16) / 1000 if _TIMED.fullmatch(key) else None
+
+
 def written_by_time(keys: Iterable[str]) -> bool:
     """Whether these keys show a pict-rs >= 0.5.7 at work: some sort by time, and all others are its older shape."""
     timed = False

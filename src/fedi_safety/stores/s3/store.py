@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 from fedi_safety.config.schema import S3
 from fedi_safety.core.enums import ActKind, PlanState, Reason
-from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.keys import OUR_NAME, key_bytes
+from fedi_safety.core.errors import StoreError, Unscannable
+from fedi_safety.core.keys import OUR_NAME, KeyRange, key_bytes, key_text
 from fedi_safety.core.types import Object, Removal, Right, Unscanned
+from fedi_safety.stores.cutting import cut_by_names, cut_by_samples
 from fedi_safety.stores.s3 import pictrs_keys as pictrs
 from fedi_safety.stores.s3.address import Address, read_address
 from fedi_safety.stores.s3.answers import is_utf8
@@ -112,10 +114,16 @@ class S3Store:
 
         A service that does not list in that order (S3 Express) is passed on as it lists.
         """
+        return self.list_within(KeyRange(), prefixes, since)
+
+    def list_within(
+        self, within: KeyRange, prefixes: Sequence[str] = (), since: float | None = None
+    ) -> Iterator[Object | Unscanned]:
+        """Yield a part of the bucket's objects; see the `Divisible` port."""
         since_ns = None if since is None else int(since * 1e9)
         self.listed_from = None
         try:
-            for entry in self._entries(prefixes, since):
+            for entry in self._entries(prefixes, since) if within.all else self._part(within, prefixes):
                 # What has no time, or none that can be read, may be new.
                 if since_ns is not None and entry.mtime_ns is not None and entry.mtime_ns < since_ns:
                     continue
@@ -132,6 +140,58 @@ class S3Store:
             return
         for prefix in ranges:
             yield from self._client.entries(self._address.root + prefix)
+
+    def _part(self, within: KeyRange, prefixes: Sequence[str]) -> Iterator[Entry]:
+        """List from a key on. Raises `StoreError` where the service has no order: what a part lacks would be lost."""
+        root, last = self._address.root, b""
+        after = "" if within.after is None else root + key_text(within.after)
+        for prefix in _apart(prefixes):
+            for entry in self._client.entries(root + prefix, after):
+                key = key_bytes(entry.key[len(root) :])
+                if key < last:
+                    raise StoreError(self.url, "the service does not list in order", "leave out --engine ray")
+                last = key
+                if within.past(key):
+                    return
+                if within.holds(key):
+                    yield entry
+
+    def cuts(self, within: KeyRange, most: int) -> tuple[bytes, ...] | None:
+        """Part the bucket by time where pict-rs names so, else at directories, else between keys; see `Divisible`."""
+        root = self._address.root
+        try:
+            page = self._client.first_keys(root, "", _SAMPLE_KEYS)
+            if sorted(page, key=key_bytes) != page:
+                return None
+            if within.all and not root and self._is_timed():
+                return self._cuts_by_time(most)
+            cuts = cut_by_names(self._names, within, most)
+            if len(cuts) < most:
+                cuts = sorted({*cuts, *cut_by_samples(self._following, within, most)})
+            return tuple(cuts)
+        except S3Fault as fault:
+            raise _store_fault(fault).as_store_error(self.url) from None
+
+    def _cuts_by_time(self, most: int) -> tuple[bytes, ...]:
+        first = self._following(key_bytes(pictrs.FIRST_TIMED_KEY))
+        began = None if first is None else pictrs.time_of(key_text(first))
+        now = time.time()
+        if began is None or began >= now:
+            return ()
+        times = (began + (now - began) * step / (most + 1) for step in range(1, most + 1))
+        return tuple(key_bytes(pictrs.key_before(at + pictrs.SLACK_S)) for at in times)
+
+    def _names(self, directory: bytes) -> Sequence[bytes]:
+        root = self._address.root
+        found = self._client.top(_TOP_PAGES, root + key_text(directory))
+        if found is None:
+            return []
+        return [key_bytes(name[len(root) :]) for name in (*found[0], *(entry.key for entry in found[1]))]
+
+    def _following(self, after: bytes) -> bytes | None:
+        root = self._address.root
+        keys = self._client.first_keys(root, root + key_text(after), 1)
+        return key_bytes(keys[0][len(root) :]) if keys else None
 
     def _entries_since(self, since: float) -> Iterator[Entry]:
         """List a bucket in which pict-rs keeps its objects by time from the key of that time on, others as a whole.

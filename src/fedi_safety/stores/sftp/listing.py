@@ -21,7 +21,7 @@ from asyncssh.sftp import SFTPAttrs, SFTPName
 from fedi_safety.core.bounds import ns_of, size_of
 from fedi_safety.core.enums import Reason
 from fedi_safety.core.errors import StoreError
-from fedi_safety.core.keys import key_bytes, key_text
+from fedi_safety.core.keys import KeyRange, key_bytes, key_text
 from fedi_safety.core.types import Object, Unscanned
 from fedi_safety.stores.sftp.connections import BROKEN, Engine, Link, Pool
 from fedi_safety.stores.sorting import MAX_RECORD_BYTES, SortedRuns
@@ -81,8 +81,17 @@ class _Level:
 class Lister:
     """Walks the tree below one directory of a server."""
 
-    def __init__(self, engine: Engine, pool: Pool, root: bytes, url: str, names_in_memory: int) -> None:
-        """List below `root`, a path that the server has resolved."""
+    def __init__(
+        self,
+        engine: Engine,
+        pool: Pool,
+        root: bytes,
+        url: str,
+        names_in_memory: int,
+        within: KeyRange = KeyRange(),  # noqa: B008 - it never changes
+    ) -> None:
+        """List below `root`, a path that the server has resolved; of its keys those `within`."""
+        self._within = within
         self._engine = engine
         self._pool = pool
         self._root = root
@@ -109,10 +118,12 @@ class Lister:
                     continue
                 level.last = name
                 key = level.prefix + name
+                if self._within.past(key):
+                    return
                 if not is_directory:
-                    if not wanted or key.startswith(wanted):
+                    if self._within.holds(key) and (not wanted or key.startswith(wanted)):
                         yield from _judged(key, info, since_s)
-                elif _may_hold(key, wanted):
+                elif self._may_hold(key, wanted):
                     if level.directories and level.directories[0] == key:
                         level.directories.popleft()
                     yield from self._descend(levels, ahead, key, wanted)
@@ -202,9 +213,24 @@ class Lister:
         runs.sort()
         for record in runs.held or ():  # of a very large directory none is read ahead
             name, is_directory, _ = _unpacked(record)
-            if is_directory and _may_hold(key + name, wanted):
+            if is_directory and self._may_hold(key + name, wanted):
                 directories.append(name)
         return _Listing(runs, directories)
+
+    def _may_hold(self, key: bytes, wanted: tuple[bytes, ...]) -> bool:
+        asked = not wanted or any(key.startswith(p) or p.startswith(key) for p in wanted)
+        return asked and self._within.reaches(key)
+
+    def names(self, key: bytes) -> list[bytes]:
+        """Return keys in directory `key`, those of directories with `/` at the end; none of one that fails."""
+        try:
+            listing = self._engine.wait(self._engine.submit(self._read(key, ())))
+        except (_Led, asyncssh.SFTPError):
+            return []
+        try:
+            return [key + _unpacked(record)[0] for record in islice(listing.runs, self._names_in_memory)]
+        finally:
+            listing.runs.close()
 
 
 async def untyped(work: Coroutine[Any, Any, Any]) -> Any:
@@ -302,10 +328,6 @@ def _unpacked(record: bytes) -> tuple[bytes, bool, Info]:
     name, _, rest = record.partition(b"\0")
     size, mtime_ns, mode, said = _FACTS.unpack(rest[1:])
     return name, rest[:1] == b"d", Info(size if said & _SIZE else None, mtime_ns if said & _TIME else None, mode)
-
-
-def _may_hold(key: bytes, wanted: tuple[bytes, ...]) -> bool:
-    return not wanted or any(key.startswith(p) or p.startswith(key) for p in wanted)
 
 
 def _judged(key: bytes, info: Info, since_s: int | None) -> Iterator[Object | Unscanned]:

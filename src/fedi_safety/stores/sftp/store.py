@@ -24,8 +24,9 @@ from asyncssh.sftp import SFTPAttrs
 from fedi_safety.config.schema import Ssh
 from fedi_safety.core.enums import ActKind, PlanState, Reason
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
-from fedi_safety.core.keys import OUR_NAME, key_bytes
+from fedi_safety.core.keys import OUR_NAME, KeyRange, key_bytes
 from fedi_safety.core.types import Object, Removal, Right, Unscanned
+from fedi_safety.stores.cutting import cut_by_names
 from fedi_safety.stores.sftp.connections import BROKEN, Engine, Link, Lost, Pool, Waits
 from fedi_safety.stores.sftp.listing import Lister, entered, info_of, is_straight, untyped
 from fedi_safety.stores.sftp.rights import Beside, try_right
@@ -135,11 +136,26 @@ class SftpStore:
         Directories are read ahead, so that a distant server is not asked for one after the other. `since` knows only
         modification times, in whole seconds: SFTP has no change time, so a file moved in with an old time is not new.
         """
-        lister = Lister(self._engine, self._pool, self._root, self.url, self._names_in_memory)
+        return self.list_within(KeyRange(), prefixes, since)
+
+    def list_within(
+        self, within: KeyRange, prefixes: Sequence[str] = (), since: float | None = None
+    ) -> Iterator[Object | Unscanned]:
+        """Yield a part of the tree's objects; see the `Divisible` port."""
         try:
-            yield from lister.walk(prefixes, since)
+            yield from self._lister(within).walk(prefixes, since)
         except Lost as error:
             raise self._down(error) from error
+
+    def cuts(self, within: KeyRange, most: int) -> tuple[bytes, ...]:
+        """Part the tree at directories and files, from the top down; see the `Divisible` port."""
+        try:
+            return tuple(cut_by_names(self._lister(within).names, within, most))
+        except Lost as error:
+            raise self._down(error) from error
+
+    def _lister(self, within: KeyRange) -> Lister:
+        return Lister(self._engine, self._pool, self._root, self.url, self._names_in_memory, within)
 
     # --- reading
 

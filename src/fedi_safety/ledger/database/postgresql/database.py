@@ -69,7 +69,7 @@ class PostgresqlDatabase:
         self._pause_s = busy_timeout_s * _PAUSES
         self._longest_s = _LONGEST_S if busy_timeout_s >= BUSY_TIMEOUT_S else busy_timeout_s * 10
         self._writing = threading.Lock()
-        self._check: Callable[[Connection], None] | None = None
+        self._checks: tuple[Callable[[Connection], None], ...] = ()
         self._told: Callable[[Connection, float, Sequence[Any]], None] | None = None
         self._keys: tuple[int, int] | None = None
         self.engine = self._engine()
@@ -102,8 +102,8 @@ class PostgresqlDatabase:
                 transaction = connection.begin()
                 try:
                     xid = self._alone(connection)
-                    if self._check is not None:
-                        self._check(connection)
+                    for check in self._checks:
+                        check(connection)
                     yield connection
                 except BaseException:
                     with suppress(LedgerError):  # of a connection that is gone
@@ -185,7 +185,7 @@ class PostgresqlDatabase:
 
     def guard(self, check: Callable[[Connection], None]) -> None:
         """Have `check` called at the beginning of every write from now on, inside its transaction."""
-        self._check = check
+        self._checks = (*self._checks, check)
 
     def listen(self, told: Callable[[Connection, float, Sequence[Any]], None]) -> None:
         """Have `told` called with all events that a write appends from now on, in its transaction."""
