@@ -175,6 +175,8 @@ _REFUSALS = (
     (r"no pg_hba\.conf entry", Trouble.CREDENTIALS, "its pg_hba.conf lets this role in from nowhere near here"),
     (r"database \".*\" does not exist", Trouble.SETUP, "it has no such database"),
     (r"permission denied for database", Trouble.PRIVILEGE, "the role may not connect to the database"),
+    (r"invalid (integer value|port number|sslmode value|channel_binding value)|Servname not supported", Trouble.SETUP,
+     "the connection string is not understood"),
     (r"too many|connection slots", Trouble.UNREACHABLE, "it takes no more connections"),
     (r"starting up|shutting down|recovery", Trouble.UNREACHABLE, "it is starting or stopping"),
     (r"SSL error|support SSL|certificate", Trouble.SETUP, "no encrypted connection comes about"),
