@@ -19,7 +19,7 @@ from fedi_safety.core.errors import ConfigError, DeviceError, ExitCode, ModelErr
 from fedi_safety.core.types import Frame
 from fedi_safety.detectors.clip import towers
 from fedi_safety.detectors.clip.folder import ONNXRUNTIME, OPENVINO, Plan, plan_model
-from fedi_safety.detectors.clip.resting import Resting
+from fedi_safety.detectors.sessions.resting import Resting
 from fedi_safety.detectors.clip.towers import TextualTower, VisualTower
 from fedi_safety.detectors.sessions.devices import CPU_PROVIDER, DeviceChoice
 from fedi_safety.detectors.sessions.network import Floats, OutOfMemory, Port
