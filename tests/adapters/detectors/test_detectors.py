@@ -279,7 +279,7 @@ def test_weights_that_change_after_they_were_checked_are_refused_when_they_are_a
     file.write_bytes(data)
     network = load_when_asked(file, age.WEIGHTS.sha256, CPU, 1, "reinstall it")
     file.write_bytes(data[:-1])
-    with pytest.raises(ModelError, match="altered.*reinstall it"):
+    with pytest.raises(ModelError, match=r"altered.*reinstall it"):
         network.run(np.zeros((1, 3, 64, 64), np.float32))
     file.write_bytes(data)
     assert network.input.shape[0] is None, "the next use does not try again"
