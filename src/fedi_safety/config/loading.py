@@ -100,10 +100,10 @@ def _from_file(file: Path) -> dict[str, Any]:
 
 
 def _from_dotenv() -> dict[str, str]:
-    from dotenv import dotenv_values
-
     found: dict[str, str] = {}
     for file in _dotenv_files():
+        from dotenv import dotenv_values
+
         try:
             found |= {k: v for k, v in dotenv_values(file).items() if v is not None}
         except (OSError, UnicodeDecodeError) as error:

@@ -65,7 +65,7 @@ class Gets:
     def _note(self, request: Any, **_: object) -> None:
         if self._pattern is None:
             self._pattern = pattern = _pattern(request, self._address)
-            if pattern is not None and ObstoreGets.usable(pattern.before_key):
+            if pattern is not None and ObstoreGets.usable(pattern.before_key, self._address):
                 agent = pattern.usual.get("User-Agent", "fedi-safety")
                 self._obstore = ObstoreGets(
                     pattern.before_key, pattern.signer.region, self._address, agent, self._patience

@@ -39,7 +39,7 @@ class Refused(Exception):
 
 
 class ObstoreGets:
-    """GETs below one address, signed with one pair of keys. Thread-safe."""
+    """GETs below one address, signed with one pair of lasting keys. Thread-safe."""
 
     def __init__(self, before_key: str, region: str, address: Address, agent: str, patience: Patience) -> None:
         """Ask for keys behind `before_key`, a URL that ends in `/`, as botocore made it for the bucket."""
@@ -51,7 +51,7 @@ class ObstoreGets:
             return {
                 "access_key_id": address.access_key_id,
                 "secret_access_key": address.secret_access_key,
-                "token": address.session_token,
+                "token": None,
                 "expires_at": None,
             }
 
@@ -80,12 +80,15 @@ class ObstoreGets:
         )
 
     @staticmethod
-    def usable(before_key: str) -> bool:
+    def usable(before_key: str, address: Address) -> bool:
         """Whether it asks as botocore does here.
 
         Another list of trusted certificates would only be added to the system's, and proxies are named in other ways.
+        It follows redirects, and would send a session token on to another host.
         """
-        if any(name.startswith("AWS_") and not _HARMLESS.fullmatch(name) for name in os.environ):
+        if address.session_token or any(
+            name.startswith("AWS_") and not _HARMLESS.fullmatch(name) for name in os.environ
+        ):
             return False
         if any(scheme != "no" for scheme in getproxies()):
             return False
