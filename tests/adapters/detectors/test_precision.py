@@ -78,7 +78,8 @@ def test_only_what_is_plainly_safe_stands_in_eight_bits() -> None:
     assert isinstance(behind, Deferred)
     plain = [frame for frame, score in zip(frames, full, strict=True) if score < CLEARED / 3]
     both.score(plain)
-    assert plain and not behind.loaded, "fp32 is loaded for what stands in eight bits"
+    early = behind.loaded
+    assert plain and not early, "fp32 is loaded for what stands in eight bits"
     first, second = _Counting(both._first), _Counting(both._session)
     both._first, both._session = first, second  # type: ignore[assignment]
     given = [scored.signals["nsfw.open_nsfw"] for scored in both.score(frames)]
