@@ -96,7 +96,7 @@ FAULTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("way", ["short", "long"])
+@pytest.mark.parametrize("way", ["obstore", "short", "long"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_passing_fault_costs_a_retry_and_nothing_else(
     server: S3Server, proxy: Faults, bucket: str, reach: Open, fault: str, way: str
@@ -104,10 +104,14 @@ def test_a_passing_fault_costs_a_retry_and_nothing_else(
     server.put(bucket, "pic", DATA)
     store = reach(bucket)
     obj = only(store, "pic")
+    gets = store._client._gets
+    assert gets._obstore is not None
     if way == "long":
-        store._client._gets._pattern = None  # every GET is botocore's own now; else none is
+        gets._pattern = None  # every GET is botocore's own now; else none is
     else:
         store._client._client.get_object = None
+    if way == "short":
+        gets._obstore = None
     heads: list[bytes] = []
     proxy.heal()
     proxy.spoil(fault, 2, contains="/pic")
@@ -128,7 +132,8 @@ def test_a_lasting_fault_is_a_failed_fetch_after_few_tries(
     with pytest.raises(Unscannable) as caught:
         store.fetch(obj, nothing)
     assert caught.value.reason is Reason.FETCH_FAILED
-    assert proxy.count("GET", "/pic") == QUICK.tries
+    # One more where obstore says that it was refused: botocore is asked why, and alone for a while.
+    assert proxy.count("GET", "/pic") in (QUICK.tries, QUICK.tries + 1)
 
 
 def test_a_trickle_is_given_up(server: S3Server, proxy: Faults, bucket: str, reach: Open) -> None:
@@ -219,9 +224,11 @@ def test_one_object_that_may_not_be_read_is_a_gap(server: S3Server, proxy: Fault
     server.put(bucket, "pic", DATA)
     store = reach(bucket)
     obj = only(store, "pic")
-    proxy.spoil("denied", 1, contains="/pic")
+    proxy.heal()
+    proxy.spoil("denied", 2, contains="/pic")  # obstore is refused, and botocore is told why
     with pytest.raises(Unscannable) as caught:
         store.fetch(obj, nothing)
+    assert proxy.count("GET", "/pic") == 2
     assert caught.value.reason is Reason.UNREADABLE
     assert "s3:GetObject" in caught.value.detail
 

@@ -13,16 +13,11 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from pydantic import SecretStr, ValidationError
-from pydantic_settings import (
-    DotEnvSettingsSource,
-    EnvSettingsSource,
-    NoDecode,
-    SettingsError,
-)
 
 from fedi_safety.config import predecessor
 from fedi_safety.config.locations import ROOT_VARIABLE, config_file, there
 from fedi_safety.config.schema import ENV_PREFIX, Settings
+from fedi_safety.config.section import Commas
 from fedi_safety.core.errors import ConfigError
 from fedi_safety.core.sealing.copies import SECRET_MARKS
 from fedi_safety.core.wording.nearest import did_you_mean
@@ -41,11 +36,14 @@ def load_settings(path: str | None = None, **overrides: object) -> Settings:
     predecessor_values, wrong = predecessor.settings_from(found)
     _merge(merged, predecessor_values)
     problems += wrong
-    for source in (DotEnvSettingsSource(Settings, env_file=_dotenv_files()), EnvSettingsSource(Settings)):
-        try:
-            _merge(merged, _known(source()))
-        except SettingsError as error:
-            problems += _not_json(found) or [f"the environment: {error}"]
+    if any(map(_ours, found)):
+        from fedi_safety.config.variables import sections  # two fifths of what this module takes to load
+
+        for values in sections(_dotenv_files()):
+            if isinstance(values, str):
+                problems += _not_json(found) or [f"the environment: {values}"]
+            else:
+                _merge(merged, values)
     problems += _unknown_variables(found)
     _merge(merged, {k: v for k, v in overrides.items() if v is not None})
     predecessor.fill(merged, found)
@@ -102,10 +100,10 @@ def _from_file(file: Path) -> dict[str, Any]:
 
 
 def _from_dotenv() -> dict[str, str]:
-    from dotenv import dotenv_values
-
     found: dict[str, str] = {}
     for file in _dotenv_files():
+        from dotenv import dotenv_values
+
         try:
             found |= {k: v for k, v in dotenv_values(file).items() if v is not None}
         except (OSError, UnicodeDecodeError) as error:
@@ -113,8 +111,8 @@ def _from_dotenv() -> dict[str, str]:
     return found
 
 
-def _known(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in values.items() if k in Settings.model_fields}
+def _ours(name: str) -> bool:
+    return name.upper().startswith(ENV_PREFIX)
 
 
 def _unknown_variables(variables: dict[str, str]) -> list[str]:
@@ -124,7 +122,7 @@ def _unknown_variables(variables: dict[str, str]) -> list[str]:
         f"{name}: unknown variable{did_you_mean(name.upper(), names)}"
         for name in sorted(variables)
         # What follows a double underscore is a section's key, which the schema itself checks.
-        if name.upper().startswith(ENV_PREFIX) and name.upper().partition("__")[0] not in names
+        if _ours(name) and name.upper().partition("__")[0] not in names
     ]
 
 
@@ -137,8 +135,8 @@ def _not_json(variables: dict[str, str]) -> list[str]:
         for part in parts:
             field = getattr(model, "model_fields", {}).get(part)
             # Lists that are written with commas are not read as JSON.
-            model = None if field is None or NoDecode in field.metadata else field.annotation
-        if name.upper().startswith(ENV_PREFIX) and get_origin(model) in (tuple, list, dict):
+            model = None if field is None or Commas in field.metadata else field.annotation
+        if _ours(name) and get_origin(model) in (tuple, list, dict):
             try:
                 json.loads(value)
             except ValueError:

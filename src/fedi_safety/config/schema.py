@@ -8,17 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import (
-    BaseSettings,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
 
 from fedi_safety.config.evidence import Evidence
 from fedi_safety.config.notices import Hooks, Notify
 from fedi_safety.config.review import Review
-from fedi_safety.config.section import THIS_MACHINE, Network, OnUnjudged
+from fedi_safety.config.section import THIS_MACHINE, Commas, Network, OnUnjudged
 from fedi_safety.config.section import Section as _Section
 from fedi_safety.config.upstream import GateUpstream
 from fedi_safety.core.enums import ACT_WORDS
@@ -420,12 +414,11 @@ class Worker(_Section):
     gates: list[RemoteGate] = Field(default_factory=list, description="Gates, each a [[worker.gates]] table.")
 
 
-class Settings(BaseSettings):
-    """Everything that can be configured. The command line overrides these."""
+class Settings(_Section):
+    """Everything that can be configured. The command line overrides these.
 
-    model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, env_prefix=ENV_PREFIX, env_nested_delimiter="__", env_ignore_empty=True
-    )
+    Values come from `load_settings` alone, which has merged the sources and checked the variables' names.
+    """
 
     store: str | None = Field(None, description="The store that commands use when none is named: a path or a URL.")
     ledger: str | None = Field(
@@ -439,7 +432,7 @@ class Settings(BaseSettings):
         description="What is done about condemned objects. Removing needs a choice; without one dry runs plan "
         "delete, or purge where the store is a pict-rs.",
     )
-    detectors: Annotated[list[str], NoDecode] = Field(
+    detectors: Annotated[list[str], Commas] = Field(
         ["embedded"], min_length=1, description="Which detectors judge; in a variable, with commas between."
     )
     device: Device = Field("auto", description="What the detectors run on.")
@@ -471,15 +464,3 @@ class Settings(BaseSettings):
     @classmethod
     def _names(cls, value: object) -> object:
         return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values only from `load_settings`, which has merged the sources and checked the variables' names."""
-        return (init_settings,)

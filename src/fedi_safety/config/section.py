@@ -12,6 +12,10 @@ THIS_MACHINE: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::
 OnUnjudged = Literal["accept", "refuse"]
 
 
+class Commas:
+    """Marks a list that a variable has with commas between, and not as JSON."""
+
+
 class Section(BaseModel):
     """A table of keys; others than these are refused."""
 

@@ -194,7 +194,8 @@ def open_detectors(settings: Settings, threads: int = 0) -> Opened:
     """Load the configured detectors for the configured device; groups such as `embedded` stand for their members.
 
     Everything that can be wrong with weights, libraries or the device is raised here, as `ModelError` or `UsageError`,
-    not on the first picture.
+    not on the first picture. On a processor the embedded networks that stand behind another are checked here, and
+    loaded when they are first asked.
 
     `threads` is how many processor threads one `score` call uses; 0 means every processor this process may use. Call
     `score` from as many threads as there are processors: preparing one batch then runs beside the network for another.

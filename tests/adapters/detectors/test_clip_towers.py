@@ -19,12 +19,12 @@ from fedi_safety.core.errors import ConfigError, DeviceError, ExitCode, ModelErr
 from fedi_safety.core.types import Frame
 from fedi_safety.detectors.clip import towers
 from fedi_safety.detectors.clip.folder import ONNXRUNTIME, OPENVINO, Plan, plan_model
-from fedi_safety.detectors.clip.resting import Resting
 from fedi_safety.detectors.clip.towers import TextualTower, VisualTower
 from fedi_safety.detectors.sessions.devices import CPU_PROVIDER, DeviceChoice
 from fedi_safety.detectors.sessions.network import Floats, OutOfMemory, Port
 from fedi_safety.detectors.sessions.onnx import Session, open_session
 from fedi_safety.detectors.sessions.pinned import ordinary
+from fedi_safety.detectors.sessions.resting import Resting
 from fedi_safety.models import variants
 from fedi_safety.models.folder import open_model_folder
 from support.tiny_clip import CONTEXT, make_model_folder

@@ -24,7 +24,7 @@ from fedi_safety.detectors.embedded import age, dlib_faces, faceres, nudenet, op
 from fedi_safety.detectors.examples import check_examples, checks, drawn_face, flat
 from fedi_safety.detectors.sessions import devices
 from fedi_safety.detectors.sessions.devices import DEVICES, DeviceChoice, choose_device, device_facts
-from fedi_safety.detectors.sessions.loading import load_session
+from fedi_safety.detectors.sessions.loading import load_session, load_when_asked
 from fedi_safety.detectors.sessions.onnx import Session
 from support.detectors import opened, settings_for
 from support.fakes import FakeDetector
@@ -271,6 +271,18 @@ def test_altered_weights_are_refused_before_they_are_loaded(tmp_path: Path, monk
 def test_missing_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="missing; reinstall"):
         load_session(tmp_path / "gone.onnx", None, CPU, 1)
+
+
+def test_weights_that_change_after_they_were_checked_are_refused_when_they_are_asked(tmp_path: Path) -> None:
+    data = age.WEIGHTS.read()
+    file = tmp_path / "age.onnx"
+    file.write_bytes(data)
+    network = load_when_asked(file, age.WEIGHTS.sha256, CPU, 1, "reinstall it")
+    file.write_bytes(data[:-1])
+    with pytest.raises(ModelError, match=r"altered.*reinstall it"):
+        network.run(np.zeros((1, 3, 64, 64), np.float32))
+    file.write_bytes(data)
+    assert network.input.shape[0] is None, "the next use does not try again"
 
 
 def test_weights_that_cannot_be_read_are_refused(tmp_path: Path) -> None:

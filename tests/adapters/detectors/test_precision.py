@@ -14,6 +14,7 @@ from fedi_safety.detectors.embedded.open_nsfw import CLEARED, EIGHT_BITS, OpenNs
 from fedi_safety.detectors.examples import check_examples
 from fedi_safety.detectors.sessions import precision
 from fedi_safety.detectors.sessions.devices import CPU_PROVIDER, DeviceChoice, choose_device
+from fedi_safety.detectors.sessions.loading import Deferred
 from fedi_safety.detectors.sessions.network import Floats
 from fedi_safety.detectors.sessions.weights import Weights
 from fedi_safety.policies import PRESETS, load_policy
@@ -73,6 +74,12 @@ def test_only_what_is_plainly_safe_stands_in_eight_bits() -> None:
     full = [scored.signals["nsfw.open_nsfw"] for scored in OpenNsfw(CPU, 1, "fp32").score(frames)]
     both = OpenNsfw(CPU, 1, "int8")
     assert both._first is not None
+    behind = both._session
+    assert isinstance(behind, Deferred)
+    plain = [frame for frame, score in zip(frames, full, strict=True) if score < CLEARED / 3]
+    both.score(plain)
+    early = behind.loaded
+    assert plain and not early, "fp32 is loaded for what stands in eight bits"
     first, second = _Counting(both._first), _Counting(both._session)
     both._first, both._session = first, second  # type: ignore[assignment]
     given = [scored.signals["nsfw.open_nsfw"] for scored in both.score(frames)]
@@ -80,6 +87,7 @@ def test_only_what_is_plainly_safe_stands_in_eight_bits() -> None:
     assert second.asked == sum(score >= CLEARED for score in given) < len(frames)
     for score, exact in zip(given, full, strict=True):
         assert score == pytest.approx(exact, abs=1e-5) if score >= CLEARED else exact < 3 * CLEARED
+    assert behind.loaded
     assert given != full, "all of them were measured in fp32"
 
 

@@ -20,11 +20,11 @@ from fedi_safety.core.errors import DeviceError, ModelError, Unscannable
 from fedi_safety.core.types import Frame
 from fedi_safety.detectors.clip.folder import OPENVINO, Plan
 from fedi_safety.detectors.clip.preprocess import Preprocess, read_preprocess
-from fedi_safety.detectors.clip.resting import Resting
 from fedi_safety.detectors.clip.tokens import Tokenizer, Tokens
 from fedi_safety.detectors.sessions.devices import CPU_PROVIDER, DeviceChoice
 from fedi_safety.detectors.sessions.network import Floats, Network, OutOfMemory, Port
 from fedi_safety.detectors.sessions.onnx import open_session
+from fedi_safety.detectors.sessions.resting import Resting
 from fedi_safety.models.folder import ModelFolder
 from fedi_safety.service.heap import give_memory_back
 

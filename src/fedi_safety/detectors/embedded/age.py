@@ -27,7 +27,7 @@ from fedi_safety.detectors.embedded.dlib_faces import CHIP_SIDE, FINDER, LANDMAR
 from fedi_safety.detectors.embedded.nudenet import FACES, shorter_side
 from fedi_safety.detectors.examples import Example, drawn_face, flat
 from fedi_safety.detectors.sessions.devices import DeviceChoice
-from fedi_safety.detectors.sessions.loading import load_session
+from fedi_safety.detectors.sessions.loading import load_when_asked
 from fedi_safety.detectors.sessions.network import Floats
 from fedi_safety.detectors.sessions.weights import Weights
 
@@ -86,11 +86,11 @@ class Age:
     max_batch = 32
 
     def __init__(self, device: DeviceChoice, threads: int) -> None:
-        """Load the weights of both models, and check dlib and its files; `ModelError` if that fails."""
+        """Check the weights of both models, dlib and its files; `ModelError` if that fails."""
         self.version = (
             f"{WEIGHTS.version()} landmarks sha256:{LANDMARKS.sha256[:12]} faceres sha256:{faceres.WEIGHTS.sha256[:12]}"
         )
-        self._session = load_session(
+        self._session = load_when_asked(
             WEIGHTS.path(), WEIGHTS.sha256, device, threads, f"reinstall the package {WEIGHTS.distribution}"
         )
         self._second = faceres.FaceRes(device, threads)

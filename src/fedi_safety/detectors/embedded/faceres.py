@@ -15,7 +15,7 @@ from PIL import Image
 from fedi_safety.core.types import Box, Frame
 from fedi_safety.detectors.embedded.dlib_faces import surroundings
 from fedi_safety.detectors.sessions.devices import DeviceChoice
-from fedi_safety.detectors.sessions.loading import load_session
+from fedi_safety.detectors.sessions.loading import load_when_asked
 from fedi_safety.detectors.sessions.network import Floats
 from fedi_safety.detectors.sessions.weights import Weights
 
@@ -41,8 +41,8 @@ class FaceRes:
     """The network, loaded."""
 
     def __init__(self, device: DeviceChoice, threads: int) -> None:
-        """Load the weights; `ModelError` if that fails."""
-        self._session = load_session(
+        """Check the weights, which are loaded when they are first asked; `ModelError` if that fails."""
+        self._session = load_when_asked(
             WEIGHTS.path(), WEIGHTS.sha256, device, threads, f"reinstall the package {WEIGHTS.distribution}"
         )
 

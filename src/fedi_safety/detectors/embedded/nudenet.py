@@ -14,7 +14,7 @@ from PIL import Image
 from fedi_safety.core.types import Box, Evidence, Finding, Frame, Scored
 from fedi_safety.detectors.examples import Example, checks, drawn_face, flat
 from fedi_safety.detectors.sessions.devices import DeviceChoice, largest_batch
-from fedi_safety.detectors.sessions.loading import load_session
+from fedi_safety.detectors.sessions.loading import load_when_asked
 from fedi_safety.detectors.sessions.network import Floats, pixels
 from fedi_safety.detectors.sessions.weights import Weights
 
@@ -67,10 +67,10 @@ class NudeNet:
     cost = 15.0  # milliseconds for a frame of 600x450 on one thread of a server processor
 
     def __init__(self, device: DeviceChoice, threads: int) -> None:
-        """Load the weights; `ModelError` if that fails."""
+        """Check the weights, which are loaded when they are first asked; `ModelError` if that fails."""
         self.version = WEIGHTS.version()
         self.max_batch = largest_batch(device)
-        self._session = load_session(
+        self._session = load_when_asked(
             WEIGHTS.path(), WEIGHTS.sha256, device, threads, f"reinstall the package {WEIGHTS.distribution}"
         )
 

@@ -20,7 +20,7 @@ from fedi_safety.core.errors import ModelError
 from fedi_safety.core.types import Evidence, Frame, Scored
 from fedi_safety.detectors.examples import Example, checks, drawn_face, flat
 from fedi_safety.detectors.sessions.devices import DeviceChoice, largest_batch
-from fedi_safety.detectors.sessions.loading import load_session
+from fedi_safety.detectors.sessions.loading import load_session, load_when_asked
 from fedi_safety.detectors.sessions.network import Floats, Network
 from fedi_safety.detectors.sessions.precision import Precision, in_eight_bits
 from fedi_safety.detectors.sessions.weights import Weights
@@ -64,13 +64,14 @@ class OpenNsfw:
     cost = 14.0  # milliseconds for a frame of 600x450 on one thread of a server processor
 
     def __init__(self, device: DeviceChoice, threads: int, precision: Precision = "fp32") -> None:
-        """Load the weights; `ModelError` if that fails.
+        """Load the weights, in fp32 once they are asked behind eight bits; `ModelError` if that fails.
 
         With `auto` a file in eight bits that is not as it should be is named in the log, and fp32 does all the work.
         """
         self.max_batch = largest_batch(device)
-        self._session = _loaded(WEIGHTS, device, threads)
         self._first = _first(device, threads, precision)
+        load = load_session if self._first is None else load_when_asked
+        self._session = load(WEIGHTS.path(), WEIGHTS.sha256, device, threads, WEIGHTS.remedy)
         self.version = WEIGHTS.version()
         if self._first is not None:
             self.version += f" int8 sha256:{EIGHT_BITS.sha256[:12]} below {CLEARED}"
@@ -98,16 +99,12 @@ class OpenNsfw:
         )
 
 
-def _loaded(weights: Weights, device: DeviceChoice, threads: int) -> Network:
-    return load_session(weights.path(), weights.sha256, device, threads, weights.remedy)
-
-
 def _first(device: DeviceChoice, threads: int, precision: Precision) -> Network | None:
     """Return the network in eight bits where it is to be asked first. `ModelError` if it was asked for and is bad."""
     if not in_eight_bits(precision, device):
         return None
     try:
-        return _loaded(EIGHT_BITS, device, threads)
+        return load_session(EIGHT_BITS.path(), EIGHT_BITS.sha256, device, threads, EIGHT_BITS.remedy)
     except ModelError as error:
         if precision == "int8":
             raise

@@ -67,8 +67,15 @@ class Port:
 class Network(Protocol):
     """A loaded graph with one input that is fed. `run` may be called from several threads at once."""
 
-    input: Port
-    outputs: tuple[Port, ...]
+    @property
+    def input(self) -> Port:
+        """What is fed."""
+        ...
+
+    @property
+    def outputs(self) -> tuple[Port, ...]:
+        """What it gives, the usual one first."""
+        ...
 
     def room(self, shape: tuple[int, ...]) -> AbstractContextManager[Floats]:
         """Lend an array for a batch, in the memory from which the device takes it soonest."""

@@ -1,7 +1,7 @@
 """The S3 requests that the store needs, each insisted on with patience, answers read into plain values.
 
-It is botocore underneath, with no configuration but ours: no profile files, no metadata service, no retries of its
-own. It knows nothing of media or verdicts.
+It is botocore underneath, and obstore for GETs where that asks the same (`get.py`), with no configuration but ours: no
+profile files, no metadata service, no retries of their own. It knows nothing of media or verdicts.
 """
 
 from __future__ import annotations
@@ -24,10 +24,7 @@ from fedi_safety.stores.s3.faults import NOT_S3, Kind, Patience, S3Fault
 from fedi_safety.stores.s3.get import Gets
 
 T = TypeVar("T")
-# Measured by bench/s3_clients.py against versitygw on the same two cores, 8 threads, 250 kB objects (rate; CPU each):
-#   list: botocore 9,400/s; 0.084 ms  this 22,200/s; 0.027 ms  aiobotocore 8,400/s; 0.10 ms  obstore 54,800/s; 0.004 ms
-#   GET:  botocore 610/s; 1.6 ms      this 570/s; 1.7 ms       aiobotocore 1,050/s; 0.94 ms  obstore 4,570/s; 0.18 ms
-# obstore is the fastest, but can neither list nor delete versions; judging a picture costs many times these GETs.
+# bench/s3_clients.py measures other libraries. obstore is the fastest, but can neither list nor delete versions.
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _PIECE_BYTES = 1 << 18
@@ -110,7 +107,7 @@ class Client:
         self._patience = patience
         self._closed = threading.Event()
         self._client = _botocore(address, connections, patience)
-        self._gets = Gets(self._client, address)
+        self._gets = Gets(self._client, address, patience)
         self._old_listing = False
         self.ignores_start = False
 
@@ -118,6 +115,7 @@ class Client:
         """Close the connections, and end the waiting of whoever insists."""
         if not self._closed.is_set():
             self._closed.set()
+            self._gets.close()
             self._client.close()
 
     def insist(self, work: Callable[[], T]) -> T:

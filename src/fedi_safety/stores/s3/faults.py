@@ -203,7 +203,7 @@ def _not_answered(error: Exception) -> S3Fault:
     """Read a failure of the way there: names, connections, TLS, bodies cut short."""
     beneath = getattr(error, "kwargs", {}).get("error", "")  # botocore's own text often names only the URL
     name, text = type(error).__name__, f"{error} {beneath}"
-    if "CERTIFICATE_VERIFY_FAILED" in text or "certificate verify failed" in text:
+    if any(words in text for words in _UNTRUSTED):
         remedy = "install the service's CA certificate, or name the host that it was issued for"
         return S3Fault(Kind.USAGE, "the TLS certificate is not trusted", remedy, name)
     if "WRONG_VERSION_NUMBER" in text or "wrong version number" in text:
@@ -221,11 +221,11 @@ def _not_answered(error: Exception) -> S3Fault:
     return S3Fault(Kind.AGAIN, f"the connection failed ({name})", "check the endpoint and the network", name)
 
 
-_MISSPELT = ("ParamValidationError", "InvalidRegionError", "InvalidEndpointConfigurationError", "LocationParseError")
+_UNTRUSTED = ("CERTIFICATE_VERIFY_FAILED", "certificate verify failed", "invalid peer certificate")
 _CAUSES = (
     (("Connection refused", "[Errno 111]"), "the connection is refused"),
     (("Name or service not known", "NameResolutionError", "Failed to resolve", "nodename nor"), "no such host"),
     (("timed out", "Timeout", "timeout"), "the service is too slow"),
     (("Connection reset", "Connection was closed", "Connection aborted", "closed before"), "the connection broke off"),
-    (("IncompleteRead", "bytes read", "Connection broken"), "the body is cut short"),
+    (("IncompleteRead", "bytes read", "Connection broken", "IncompleteBody", "UnexpectedEof"), "the body is cut short"),
 )

@@ -1,9 +1,10 @@
 """GETs of whole objects without what botocore does around every request, which costs more than the request itself.
 
-A listing that botocore made is the pattern: the address, the headers, the region that it signed for. Its HTTP session
-sends them, so TLS, proxies, time-outs and pooled connections are what they are for every other request. The signature
-is made here, and used only after it has been found to be botocore's own. Nothing is followed, repeated or read but
-error answers.
+A listing that botocore made is the pattern: the address, the headers, the region that it signed for. obstore makes the
+requests where it makes the same ones (`obstore_gets.py`). Where it does not, or has failed a moment ago, botocore's
+HTTP session sends them, so TLS, proxies, time-outs and pooled connections are what they are for every other request.
+The signature is made here then, and used only after it has been found to be botocore's own. Nothing is repeated, or
+read but error answers.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from urllib.parse import quote, urlsplit
 from fedi_safety.core.keys import key_bytes
 from fedi_safety.stores.s3 import answers
 from fedi_safety.stores.s3.address import Address
+from fedi_safety.stores.s3.faults import Patience
+from fedi_safety.stores.s3.obstore_gets import ObstoreGets, Refused
 
 # What a signature of botocore's must say for ours to be of the same kind; S3 Express, for instance, has another.
 _SIGNED = re.compile(
@@ -28,32 +31,59 @@ _OF_ONE_REQUEST = ("authorization", "x-amz-", "amz-sdk-")
 _NO_BODY = hashlib.sha256(b"").hexdigest()
 _READ = {"ETag": "ETag", "ContentLength": "Content-Length", "LastModified": "Last-Modified"}
 _ERROR_BYTES = 1 << 16  # of an error's body; more is cut off
+_REST_S = 10.0  # after a failure, botocore says for so long what is wrong
 
 
 class Gets:
     """GETs of one bucket through one botocore client. Thread-safe; raises what botocore raises."""
 
-    def __init__(self, client: Any, address: Address) -> None:
+    def __init__(self, client: Any, address: Address, patience: Patience) -> None:
         """Ask through `client`, which stays the caller's to close. The first listing of the bucket is the pattern."""
         self._client = client
         self._address = address
+        self._patience = patience
         self._pattern: _Pattern | None = None
+        self._obstore: ObstoreGets | None = None
+        self._resting_until = 0.0
         # Not a promise of botocore's; where a release moves it, every GET goes the long way.
         self._session: Any = getattr(getattr(client, "_endpoint", None), "http_session", None)
         if self._session is not None:
             client.meta.events.register("before-send.s3.ListObjectsV2", self._note)
 
+    def close(self) -> None:
+        """Let go of the connections that are not the client's."""
+        self._obstore = None
+
     def get(self, key: str, version: str | None = None) -> dict[str, Any]:
         """Return the answer's unread Body, and its ETag, ContentLength and LastModified where it has them."""
         if version is None and self._pattern is not None:
-            return self._short(self._pattern, key)
+            return self._by_obstore(key) or self._short(self._pattern, key)
         chosen = {"VersionId": version} if version else {}
         answer: dict[str, Any] = self._client.get_object(Bucket=self._address.bucket, Key=answers.asked(key), **chosen)
         return answer
 
     def _note(self, request: Any, **_: object) -> None:
         if self._pattern is None:
-            self._pattern = _pattern(request, self._address)
+            self._pattern = pattern = _pattern(request, self._address)
+            if pattern is not None and ObstoreGets.usable(pattern.before_key, self._address):
+                agent = pattern.usual.get("User-Agent", "fedi-safety")
+                self._obstore = ObstoreGets(
+                    pattern.before_key, pattern.signer.region, self._address, agent, self._patience
+                )
+
+    def _by_obstore(self, key: str) -> dict[str, Any] | None:
+        """Return obstore's answer; None where botocore is to be asked, which says what is wrong."""
+        obstore = self._obstore
+        if obstore is None or not ObstoreGets.takes(key) or time.monotonic() < self._resting_until:
+            return None
+        try:
+            return obstore.get(key)
+        except Refused:
+            self._resting_until = time.monotonic() + _REST_S
+            return None
+        except OSError:
+            self._resting_until = time.monotonic() + _REST_S
+            raise
 
     def _short(self, pattern: _Pattern, key: str) -> dict[str, Any]:
         from botocore.awsrequest import AWSPreparedRequest  # type: ignore[import-untyped]
@@ -71,7 +101,7 @@ class _Signer:
 
     def __init__(self, address: Address, region: str) -> None:
         self._address = address
-        self._region = region
+        self.region = region
         self._key = ("", b"")  # a day, and the key made for it
 
     def headers(self, url: str, moment: str) -> dict[str, str]:
@@ -82,7 +112,7 @@ class _Signer:
             signed["X-Amz-Security-Token"] = self._address.session_token
         lines = "".join(f"{name.lower()}:{value}\n" for name, value in signed.items())
         names = ";".join(signed).lower()
-        scope = f"{moment[:8]}/{self._region}/s3/aws4_request"
+        scope = f"{moment[:8]}/{self.region}/s3/aws4_request"
         asked = hashlib.sha256(f"GET\n{parts.path}\n\n{lines}\n{names}\n{_NO_BODY}".encode()).hexdigest()
         signature = _hmac(self._key_of(moment[:8]), f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{asked}").hex()
         credential = f"{self._address.access_key_id}/{scope}"
@@ -93,7 +123,7 @@ class _Signer:
         known, key = self._key
         if known != day:
             key = f"AWS4{self._address.secret_access_key}".encode()
-            for part in (day, self._region, "s3", "aws4_request"):
+            for part in (day, self.region, "s3", "aws4_request"):
                 key = _hmac(key, part)
             self._key = day, key
         return key

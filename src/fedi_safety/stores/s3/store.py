@@ -2,7 +2,7 @@
 
 It never takes part of a body for an object, and a removal takes every version of the key. It writes nothing but
 deletions, keeps nothing on disk, and does not know pict-rs beyond the shape of its keys. botocore, used from threads,
-was chosen over obstore, which can neither list nor delete versions; bench/s3_clients.py measures both.
+lists and deletes, for obstore can do neither with versions; objects are fetched by obstore (`get.py`).
 """
 
 from __future__ import annotations
