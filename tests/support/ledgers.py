@@ -16,10 +16,11 @@ from fedi_safety.core.ledger.notices import Channel
 from fedi_safety.core.ports import Clock
 from fedi_safety.ledger import codec, verdicts
 from fedi_safety.ledger.compact.vocabulary import Vocabulary
+from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.embeddings import Keep
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from fedi_safety.ledger.migrate import upgrade_tables
-from fedi_safety.ledger.schema import contents, judgements
+from fedi_safety.ledger.schema import contents, judgements, metadata
 from support.fakes import FakeClock
 from support.servers.postgresql import PostgresqlServer
 
@@ -146,3 +147,12 @@ def opened_at(place: str | Path) -> Iterator[Opener]:
     finally:
         for ledger in opened:
             ledger.dispose()
+
+
+def rows_of(database: Database) -> dict[str, list[tuple[Any, ...]]]:
+    """Return all rows of all tables, in an order that does not depend on the database."""
+    with database.read() as connection:
+        return {
+            table.name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr)
+            for table in metadata.sorted_tables
+        }

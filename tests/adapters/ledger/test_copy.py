@@ -30,7 +30,7 @@ from fedi_safety.ledger.verify import verify_in as verification
 from support import ledgers
 from support.fakes import FakeClock
 from support.interleaving import Hand, Outside
-from support.ledgers import make_older
+from support.ledgers import make_older, rows_of
 
 
 def opened(place: str | Path, *, readonly: bool = False) -> SqlLedger:
@@ -48,15 +48,12 @@ def played(place: str | Path, rounds: int = 6) -> None:
     ledger.dispose()
 
 
-def rows_of(place: str | Path) -> dict[str, list[tuple[Any, ...]]]:
+def rows_at(place: str | Path) -> dict[str, list[tuple[Any, ...]]]:
     database = open_database(place, readonly=True)
-    with database.read() as connection:
-        found = {
-            table.name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr)
-            for table in metadata.sorted_tables
-        }
-    database.dispose()
-    return found
+    try:
+        return rows_of(database)
+    finally:
+        database.dispose()
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +109,11 @@ def test_every_row_arrives_and_the_copy_goes_on_where_the_ledger_was(
 ) -> None:
     ledger, target = places(kind, "in-use"), places(other, "out")
     played(ledger)
-    here = rows_of(ledger)
+    here = rows_at(ledger)
     assert copy(ledger, target) == 0
     if other == "sqlite":
         assert stat.S_IMODE(Path(target).stat().st_mode) == 0o600 and names(tmp_path / "out") == ["ledger.db"]
-    assert rows_of(target) == here == rows_of(ledger) and sum(map(len, here.values())) > 200
+    assert rows_at(target) == here == rows_at(ledger) and sum(map(len, here.values())) > 200
     assert {name for name, rows in here.items() if rows} > {"objects", "contents", "acts", "uploads", "dismissals"}
     said = capsys.readouterr().out
     assert said.startswith(f"{sum(map(len, here.values())):,} rows copied and read back; the chain of ")
@@ -124,7 +121,7 @@ def test_every_row_arrives_and_the_copy_goes_on_where_the_ledger_was(
     records = opened(target, readonly=True)
     found = records.verify()
     records.dispose()
-    assert (found.problem, found.miscounted) == (None, None) and len(rows_of(target)["runs"]) == len(here["runs"]) + 2
+    assert (found.problem, found.miscounted) == (None, None) and len(rows_at(target)["runs"]) == len(here["runs"]) + 2
     assert copy(ledger, target) == 2
     assert "nothing is overwritten" in capsys.readouterr().err
 
@@ -145,7 +142,7 @@ def test_a_copy_that_is_broken_off_leaves_nothing_and_begins_anew(
     if other == "sqlite":
         assert names(Path(target).parent) == []
     assert copy(ledger, target) == 0
-    assert rows_of(target) == rows_of(ledger)
+    assert rows_at(target) == rows_at(ledger)
 
 
 KILLED = """
@@ -166,7 +163,7 @@ def test_a_copy_that_is_killed_is_no_ledger(other: str, ledger: Path, places: Pl
     if other == "sqlite":
         assert all(name.startswith(".fedi-safety-") and ".tmp" in name for name in names(Path(target).parent))
     assert copy(ledger, target) == 0
-    assert rows_of(target) == rows_of(ledger)
+    assert rows_at(target) == rows_at(ledger)
 
 
 BAD: list[tuple[str, str, int, str]] = [

@@ -25,7 +25,7 @@ from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from fedi_safety.ledger.schema import embedding_models
 from fedi_safety.ledger.schema import embeddings as table
 from support.fakes import FakeClock
-from support.ledgers import Opener
+from support.ledgers import Opener, rows_of
 
 STORE = "file:///srv/media"
 MODEL, OTHER = "net fp32 sha256:aa", "net int8 sha256:bb"
@@ -421,7 +421,7 @@ def test_a_preview_says_what_a_scan_would_do_and_writes_nothing(opened: Opened) 
     )
     available = frozenset(AFTER.signals)
     rejudge = Rejudge(POLICY.among(available, AFTER.definitions), available)
-    before = Path(ledger.database.name).read_bytes(), ledger.verify().head
+    before = rows_of(ledger.database), ledger.verify().head
     found = preview(rejudge, ledger.score_pages(rescorer=ConceptRescorer(Source(AFTER))))
     assert found == Preview(
         rejudge.policy.id,
@@ -431,7 +431,7 @@ def test_a_preview_says_what_a_scan_would_do_and_writes_nothing(opened: Opened) 
         changes={("block", "block"): 1, ("clear", "block"): 1, ("clear", "clear"): 1},  # type: ignore[arg-type]
         rules={"red": 2},  # type: ignore[arg-type]
     )
-    assert (Path(ledger.database.name).read_bytes(), ledger.verify().head) == before
+    assert (rows_of(ledger.database), ledger.verify().head) == before
 
 
 # --- by the page and one by one
