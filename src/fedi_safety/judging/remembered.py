@@ -136,8 +136,9 @@ class Known:
             log.warning("what was judged before is not known now: %s", error.line())
             self._blind_until = time.monotonic() + _BLIND_S
             return None
-        if found is not None:
-            self.put(found)
+        if found is None:
+            return self._recent.get(sha256)  # judged while the ledger was asked, and not written there yet
+        self.put(found)
         return found
 
     def put(self, answer: Answer) -> None:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine, Sequence
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import LedgerError
-from fedi_safety.judging.remembered import Grouped
+from fedi_safety.core.types import Judgement
+from fedi_safety.judging.remembered import Grouped, Known
+from fedi_safety.judging.types import judged
+from support.interleaving import content
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:
@@ -80,5 +85,31 @@ def test_an_outage_is_told_to_all_and_asked_about_once() -> None:
         assert await asked.get("a") == "A"
         with pytest.raises(ValueError, match="a bug"):
             await asked.get("!")
+
+    run(test())
+
+
+def test_what_is_judged_while_the_ledger_is_asked_is_not_judged_again() -> None:
+    """It is not in the ledger's answer, and no longer in hand when that comes."""
+
+    async def test() -> None:
+        picture = content(1, 0.9)
+        asked, free = threading.Event(), threading.Event()
+
+        def contents(_: Sequence[bytes]) -> dict[bytes, Any]:
+            asked.set()
+            assert free.wait(10)
+            return {}
+
+        examiner = SimpleNamespace(policy=SimpleNamespace(id="p"))
+        known = Known(cast(Any, SimpleNamespace(contents=contents)), lambda *_: None, lambda: cast(Any, examiner))
+        getting = asyncio.create_task(known.get(picture.sha256))
+        await asyncio.to_thread(asked.wait, 10)
+        known.put(judged(Judgement(Verdict.CLEAR, policy="p"), picture, "engine"))
+        free.set()
+        found = await getting
+        assert found is not None
+        assert (found.outcome, found.by) == ("clear", "memory")
+        known.close()
 
     run(test())
