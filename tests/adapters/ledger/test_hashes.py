@@ -15,7 +15,7 @@ from fedi_safety.core.ledger.hashes import HashCounts
 from fedi_safety.core.types import Content, Hashes, Judged, Judgement, Object, PictureHash, Scores, Signal
 from fedi_safety.ledger.known import hashes
 from fedi_safety.ledger.ledger import SqlLedger
-from support.ledgers import Opener, make_older
+from support.ledgers import Opener, make_older, opened_at
 
 STORE = "file:///srv/media"
 
@@ -99,16 +99,18 @@ def test_a_row_that_was_damaged_is_no_hash_of_anything(broken: bytes) -> None:
     assert page.contents.tolist() == [2, 2] and page.hashes.shape == (2, 32) and page.hashes.dtype == np.uint8
 
 
-def test_a_ledger_of_before_has_contents_that_are_not_hashed(opener: Opener) -> None:
-    ledger = opener()
-    record(ledger, judged("a", None))
-    path = Path(ledger.name)
-    ledger.dispose()
-    make_older(path, "0015")
-    again = opener()
-    assert again.hash_counts() == HashCounts(1, 0)
-    (page,) = again.bytes_pages()
-    assert page.hashed.tolist() == [False] and page.sha256.tobytes() == sha("a")
+def test_a_ledger_of_before_has_contents_that_are_not_hashed(tmp_path: Path) -> None:
+    """Older ledgers are files: nothing else kept one then."""
+    path = tmp_path / "ledger.db"
+    with opened_at(path) as opener:
+        ledger = opener()
+        record(ledger, judged("a", None))
+        ledger.dispose()
+        make_older(path, "0015")
+        again = opener()
+        assert again.hash_counts() == HashCounts(1, 0)
+        (page,) = again.bytes_pages()
+        assert page.hashed.tolist() == [False] and page.sha256.tobytes() == sha("a")
 
 
 def test_asking_writes_nothing(ledger: SqlLedger) -> None:
