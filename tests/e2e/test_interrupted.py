@@ -107,6 +107,23 @@ def test_threads_and_children_end_with_it(typed: str, home: Path) -> None:
     check_one_line_error(Done(running.returncode, "", err), 130, UNCHANGED)
 
 
+def test_what_is_run_from_text_is_interrupted_like_all_else() -> None:
+    """CPython takes what comes out of `exec` for an interruption that nobody handled."""
+    script = """
+from fedi_safety import cli
+def run(*_):
+    try:
+        exec("raise KeyboardInterrupt")
+    except KeyboardInterrupt:
+        print("heard", end="")
+        return 130
+cli.run = run
+cli.main(["list"])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "heard", "")
+
+
 def test_while_python_still_imports_it_ends_without_a_word(home: Path) -> None:
     """The first tenths of a second, in which there is nobody yet to say anything."""
     script = (

@@ -6,6 +6,7 @@ unless the log level is `debug`.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import signal
@@ -139,13 +140,29 @@ def _words_of(command: Any) -> Any:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the program and exit with its code."""
+    ended: list[int] = []
+    atexit.register(_leave, ended)  # the first to be registered is the last to be called
     speak_utf8()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _stop)  # as Ctrl-C; commands that have work in hand finish it first
     code = run(sys.argv[1:] if arguments is None else arguments, program_name())
     if code == ExitCode.INTERRUPTED:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one is for what still ends, and needs no words
+        ended.append(code)
     sys.exit(code)
+
+
+def _leave(ended: list[int]) -> None:
+    """End an interrupted program with its own code.
+
+    Where the interruption met code that is run from text (`exec`, as dataclasses and SQLAlchemy do while they are
+    imported), CPython takes it for one that nobody handled, and kills itself by SIGINT at its very end.
+    """
+    if ended:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(ended[0])
 
 
 def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
