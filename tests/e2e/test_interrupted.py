@@ -107,8 +107,8 @@ def test_threads_and_children_end_with_it(typed: str, home: Path) -> None:
     check_one_line_error(Done(running.returncode, "", err), 130, UNCHANGED)
 
 
-def test_what_is_run_from_text_is_interrupted_like_all_else() -> None:
-    """CPython takes what comes out of `exec` for an interruption that nobody handled."""
+def test_what_is_run_from_text_is_interrupted_like_all_else(tmp_path: Path) -> None:
+    """By `-m`, CPython takes what comes out of `exec` for an interruption that nobody handled."""
     script = """
 from fedi_safety import cli
 def run(*_):
@@ -120,7 +120,12 @@ def run(*_):
 cli.run = run
 cli.main(["list"])
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    (tmp_path / "interrupted_in_exec.py").write_text(script)
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-m", "interrupted_in_exec"],
+        env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (130, "heard", "")
 
 

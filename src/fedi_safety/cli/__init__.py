@@ -156,7 +156,7 @@ def _leave(ended: list[int]) -> None:
     """End an interrupted program with its own code.
 
     Where the interruption met code that is run from text (`exec`, as dataclasses and SQLAlchemy do while they are
-    imported), CPython takes it for one that nobody handled, and kills itself by SIGINT at its very end.
+    imported), CPython run by `-m` takes it for one that nobody handled, and kills itself by SIGINT at its very end.
     """
     if ended:
         for stream in (sys.stdout, sys.stderr):
