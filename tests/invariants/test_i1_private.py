@@ -27,7 +27,9 @@ import json, os, resource, sys
 seen = {"written": [], "network": []}
 def hook(event, args):
     if event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-        seen["written"].append(os.fsdecode(args[0]) if isinstance(args[0], (str, bytes)) else str(args[0]))
+        path = os.readlink(f"/proc/self/fd/{args[0]}") if isinstance(args[0], int) else os.fsdecode(args[0])
+        if not path.startswith("pipe:["):  # to a child, and nowhere else
+            seen["written"].append(path)
     elif event == "sqlite3.connect":
         seen["written"].append(os.fsdecode(args[0]))
     elif event in ("socket.connect", "socket.sendto", "socket.getaddrinfo"):

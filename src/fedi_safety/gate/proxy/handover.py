@@ -163,9 +163,10 @@ class PassingProcess:
                 self._count(json.loads(said[1:]))
 
     def _take(self, connection: int, read: int) -> None:
-        with os.fdopen(read, "rb") as memory:
-            memory.seek(0)
-            first = memory.read()
+        try:
+            first = os.pread(read, os.fstat(read).st_size, 0)  # memory gives all at once
+        finally:
+            os.close(read)
         task = asyncio.get_running_loop().create_task(self._adopt(socket.socket(fileno=connection), first))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
