@@ -16,9 +16,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import count
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,27 +31,16 @@ from bench.measure import Spread, environment, machine, machine_line, write_resu
 
 from fedi_safety.app.ledger import SystemClock
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
+from support.ledgers import empty_database
 from support.servers.postgresql import PostgresqlServer, postgresql_server
 
 PARTS = ("record", "lookups", "verify", "large")
 RATIO, LOOKUPS, WRITERS = 0.8, 20_000.0, 1.0  # of SQLite's rate a writer; a second and worker; two to one
 SAMPLE = 100_000  # generated contents that are verified
 _URL = "FEDI_SAFETY_BENCH_LEDGER"
-_names = count(1)
 
 
 # --- the server
-
-
-@contextmanager
-def empty(server: PostgresqlServer) -> Iterator[str]:
-    """Give the URL of a new database, which is gone at the end."""
-    name = f"bench_{next(_names)}"
-    server.execute(f"CREATE DATABASE {name}")
-    try:
-        yield server.dsn(database=name)
-    finally:
-        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def server_s(server: PostgresqlServer) -> float:
@@ -120,11 +107,11 @@ def recorded(server: PostgresqlServer, scratch: Path, pairs: int, contents: int)
     rates: dict[str, list[float]] = {"sqlite": [], "one": [], "two": []}
     for number in range(pairs):
         file = ended(begin(str(scratch / f"pair-{number}.db"), "fill", str(contents), "19"))
-        with empty(server) as url:
+        with empty_database(server) as url:
             before = server_s(server)
             one = ended(begin(url, "fill", str(contents), "19"))
             found["server_us"].append(1e6 * (server_s(server) - before) / contents)
-        with empty(server) as url:
+        with empty_database(server) as url:
             open_ledger(url, clock=SystemClock()).dispose()  # its tables are there
             both = [begin(url, "fill", str(contents // 2), str(seed)) for seed in (20, 21)]
             two = sum(contents // 2 / ended(process)["record_wall_s"] for process in both)
@@ -156,7 +143,7 @@ def looking(server: PostgresqlServer, scratch: Path, pairs: int, contents: int) 
     rates |= {"sqlite_cpu_us": [], "one_cpu_us": []}
     file = str(scratch / "lookups.db")
     ended(begin(file, "fill", str(contents), "19"))
-    with empty(server) as url:
+    with empty_database(server) as url:
         ended(begin(url, "fill", str(contents), "19"))
         for _ in range(pairs):
             words = ("lookup", str(contents), "19")
@@ -192,7 +179,7 @@ def generated(server: PostgresqlServer, url: str, contents: int) -> tuple[SqlLed
 
 def verified(server: PostgresqlServer) -> dict[str, Any]:
     """Generate a sample and have the ledger verify all of it; then spoil a counter, which must be found."""
-    with empty(server) as url:
+    with empty_database(server) as url:
         records, objects = generated(server, url, SAMPLE)
         began = time.monotonic()
         report = records.verify()
@@ -214,7 +201,7 @@ def large(server: PostgresqlServer, contents: int, listed: int) -> dict[str, Any
     from fedi_safety.core.ledger.records import Filters
 
     server.execute("ALTER SYSTEM SET max_wal_size = '4GB'", "SELECT pg_reload_conf()")
-    with empty(server) as url:
+    with empty_database(server) as url:
         records, objects = generated(server, url, contents)
         by_name = sizes(records, objects)
         print(f"bytes an object: {by_name}", flush=True)

@@ -157,14 +157,19 @@ def test_media_never_enter_ray_and_a_sweep_does_what_a_scan_does(nodes: RayNodes
         putting.communicate(b"\n", timeout=60)
 
 
-def test_workers_and_a_machine_are_killed_amid_a_sweep(nodes: RayNodes, url: str, media: Path) -> None:
-    running = subprocess.Popen(
+def sweeping(nodes: RayNodes, url: str, media: Path) -> subprocess.Popen[str]:
+    """Start a first sweep that acts, and leave it running."""
+    return subprocess.Popen(
         command(*arguments(media, nodes, url, *FIRST, "--json")),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **AT_REST},
     )
+
+
+def test_workers_and_a_machine_are_killed_amid_a_sweep(nodes: RayNodes, url: str, media: Path) -> None:
+    running = sweeping(nodes, url, media)
     ends = time.monotonic() + 60
     while not (workers := nodes.workers()) and time.monotonic() < ends:
         time.sleep(0.1)
@@ -184,13 +189,7 @@ def test_workers_and_a_machine_are_killed_amid_a_sweep(nodes: RayNodes, url: str
 
 
 def test_interrupted_it_ends_calmly_and_goes_on_from_there(nodes: RayNodes, url: str, media: Path) -> None:
-    running = subprocess.Popen(
-        command(*arguments(media, nodes, url, *FIRST, "--json")),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **AT_REST},
-    )
+    running = sweeping(nodes, url, media)
     ends = time.monotonic() + 60
     while not nodes.workers() and time.monotonic() < ends:
         time.sleep(0.05)
