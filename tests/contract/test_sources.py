@@ -29,6 +29,10 @@ def counts(found: list[Source]) -> list[tuple[str, int, int]]:
         ("Far.Example", "far.example"),
         ("far.example.", "far.example"),
         (" far.example ", "far.example"),
+        ("far.example..", "far.example"),
+        ("far.example . ", "far.example"),
+        ("far.example.:8443", "far.example:8443"),
+        ("bücher.example.:8443.", "xn--bcher-kva.example:8443"),
         ("Bücher.example", "xn--bcher-kva.example"),
         ("BÜCHER.example", "xn--bcher-kva.example"),
         ("bu\u0308cher.example", "xn--bcher-kva.example"),  # ü of two characters
@@ -42,6 +46,7 @@ def counts(found: list[Source]) -> list[tuple[str, int, int]]:
         ("192.0.2.7", "192.0.2.7"),
         ("[2001:DB8::1]:80", "[2001:db8::1]:80"),
         ("", ""),
+        ("..", ""),
         ("ü" * 300, "ü" * 300),
     ],
 )
@@ -49,8 +54,8 @@ def test_a_host_has_one_spelling(spelled: str, name: str) -> None:
     assert host_name(spelled) == name
 
 
-@given(st.text(max_size=300))
-@settings(max_examples=150)
+@given(st.text(max_size=300) | st.text(". :8aÜ\t\u2003٣", max_size=12))  # what closes a host, in any order
+@settings(max_examples=300)
 def test_a_spelling_is_found_again_by_itself(host: str) -> None:
     once = host_name(host)
     assert host_name(once) == once

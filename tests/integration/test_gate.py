@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -353,6 +354,18 @@ def test_a_slow_body_ends_at_its_time_out(tmp_path: Path) -> None:
         assert b"408" in answer.splitlines()[0] and b"body_timeout" in answer
         assert 0.3 < time.monotonic() - began < 9  # its time is 0.5 s, and what waits for it here gives up after 10
         assert g.metric("held_bytes") == 0
+
+
+def test_a_forced_stop_leaves_no_connection_open(tmp_path: Path) -> None:
+    with gate(tmp_path) as g, socket.create_connection(("127.0.0.1", g.port), 10) as caller:
+        caller.sendall(b"POST /validate HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\npic")
+        g.wait_for(lambda: g.metric("held_bytes"))
+        for _ in range(2):  # the second does not wait
+            g.loop.call_soon_threadsafe(g.serving.stop)
+        g.thread.join(30)
+        assert not g.thread.is_alive() and not g.serving._server.server_state.connections
+        with suppress(ConnectionResetError):
+            assert caller.recv(65536) == b""  # not a client that waits for its own time-out
 
 
 @pytest.mark.long

@@ -162,18 +162,28 @@ class Source:
 
 
 def host_name(host: str) -> str:
-    """Return the one spelling of a host by which it is counted and compared: small letters, no closing dot, each label
+    """Return the one spelling of a host by which it is counted and compared: small letters, no closing dots, each label
     as the DNS has it (`xn--...`).
 
-    What is no host stays as it is but for its case.
+    A port stays. What is no host stays as it is but for its case and what closes it. A spelling that this returned is
+    returned as it is.
     """
-    small = host.strip().lower().removesuffix(".")
-    if small.isascii() or len(small) > _HOST_CHARS:
-        return small
+    small = _without_end(host.strip().lower())
     name, colon, port = small.rpartition(":")
     if not (colon and port.isdecimal()):
         name, colon, port = small, "", ""
-    return ".".join(map(_as_ascii, name.split("."))) + colon + port
+    name = _without_end(name)
+    if not small.isascii() and len(small) <= _HOST_CHARS:
+        name = ".".join(map(_as_ascii, name.split(".")))
+    return name + colon + port
+
+
+def _without_end(name: str) -> str:
+    """Return `name` without the dots and blanks that close it."""
+    end = len(name)
+    while end and (name[end - 1] == "." or name[end - 1].isspace()):
+        end -= 1
+    return name[:end]
 
 
 def _as_ascii(label: str) -> str:

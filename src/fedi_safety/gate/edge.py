@@ -263,12 +263,19 @@ class GateProtocol(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server without its signal handlers: the gate stops in an order of its own."""
+    """uvicorn's server without its signal handlers: the gate stops in an order of its own, and leaves nothing open."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals alone."""
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End as uvicorn does; then close what it leaves open, having been forced or waited long enough."""
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)  # a transport that is aborted closes its socket in the loop's next round
 
     def _protocol(self, first: bytes = b"") -> GateProtocol:
         made = self.config.http_protocol_class(  # type: ignore[call-arg]

@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from fedi_safety.gate.edge import Server
 from fedi_safety.gate.keys import Keyring
 from fedi_safety.gate.responses import Refusal
 from fedi_safety.gate.worker_api import WorkerApi
@@ -44,7 +45,7 @@ class LoopGate:
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         config = uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
-        self._server = uvicorn.Server(config)
+        self.server = Server(config)
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -55,7 +56,7 @@ class LoopGate:
             self._loop = asyncio.get_running_loop()
             await self.queue.start()
             self._ready.set()
-            await self._server.serve([self._socket])
+            await self.server.serve([self._socket])
 
         asyncio.run(serve())
 
@@ -67,8 +68,8 @@ class LoopGate:
 
     def stop(self) -> None:
         """End at once, as after a crash."""
-        self._server.should_exit = True
-        self._server.force_exit = True
+        self.server.should_exit = True
+        self.server.force_exit = True
         self._thread.join(10)
         self._socket.close()
 
