@@ -252,7 +252,7 @@ def test_sweeps_that_were_held_before_stay_beside_those_of_now() -> None:
 
 def test_what_ray_takes_once_and_of_each_object_tells_how_long_a_pass_must_be() -> None:
     one = sweep_bench.line(100, [3.0, 3.2, 2.9], 500, [11.0, 11.2, 10.0])
-    assert (one.once_s, one.object_s) == (pytest.approx(1.0), pytest.approx(0.02))
+    assert one.once_s == pytest.approx(1.0) and one.object_s == pytest.approx(0.02)
     ray = sweep_bench.Line(7.6, 0.021)
     assert sweep_bench.long_enough(one, ray) == pytest.approx(6500)
     assert ray.of(6500) / one.of(6500) == pytest.approx(1.1)

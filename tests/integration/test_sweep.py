@@ -286,9 +286,9 @@ def test_a_ledger_that_is_away_is_waited_for_and_no_worker_is_lost_over_it(
         def lookup(*arguments: Any) -> Any:
             if shard.within.after is None and away.acquire(blocking=False):
                 raise Cut("postgresql://there", "the connection was lost", "check that the server runs")
-            return type(ledger).lookup(ledger, *arguments)  # type: ignore[arg-type]
+            return type(ledger).lookup(ledger, *arguments)
 
-        ledger.lookup = lookup  # type: ignore[method-assign]
+        monkeypatch.setattr(ledger, "lookup", lookup)
 
     place.sweep(ThreadCluster(before=judges(cut_off)), replace(SHORT, outside=60.0))
     assert not away.acquire(blocking=False) and any("; waiting for it" in line for line in place.said)
