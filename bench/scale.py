@@ -6,12 +6,14 @@ synthetic objects with a stand-in detector. Prices, other machines and their GPU
     ./dev bench scale                       measure, hold against real sweeps of 20,000 objects, and tell
     ./dev bench scale --hold 100000 --only  hold against larger ones, and no more
     ./dev bench scale --costs FILE --hold 0 tell again, with other inputs
+    ./dev bench scale --costs FILE --page   hold further sweeps beside those of the file, and write the page
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
@@ -51,11 +53,14 @@ def held(costs: Costs, work: Path, objects: int, runs: list[str]) -> list[dict[s
     folder = tiny_corpus(work, objects)
     found = []
     with TemporaryDirectory(dir=work) as scratch:
+        filled = Path(scratch) / "filled.db"
         for number, run in enumerate(runs):
             kind, _, jobs = run.partition(":")
             ledger = Path(scratch) / f"{number}.db"
             if kind == "known":
-                fill(folder, ledger)  # through the ledger's own port, as a sweep would have
+                if not filled.exists():
+                    fill(folder, filled)  # through the ledger's own port, as a sweep would have
+                shutil.copyfile(filled, ledger)
             real = swept(folder, ledger, int(jobs))
             if real["judged" if kind == "new" else "already_judged"] != objects:
                 raise SystemExit(f"{run}: {real['judged']} judged, {real['already_judged']} known of {objects} objects")
@@ -78,6 +83,12 @@ def held(costs: Costs, work: Path, objects: int, runs: list[str]) -> list[dict[s
             ledger.unlink()
             print(told_of_run(found[-1]), flush=True)
     return found
+
+
+def with_earlier(earlier: list[dict[str, Any]], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return sweeps that were held before with those of now, which replace the same ones; the shortest first."""
+    rows = {(run["run"], run["objects"]): run for run in (*earlier, *found)}
+    return sorted(rows.values(), key=lambda run: (run["run"].startswith("known"), run["objects"], run["run"]))
 
 
 def told_of_run(found: Mapping[str, Any]) -> str:
@@ -254,7 +265,7 @@ def main() -> None:
     result: dict[str, Any] = {"benchmark": "scale", **costs_from(options)}
     costs = Costs(**result["costs"])
     if options.hold:
-        result["held"] = held(costs, options.work, options.hold, options.runs)
+        result["held"] = with_earlier(result.get("held", []), held(costs, options.work, options.hold, options.runs))
         off = max(abs(run["off"]) for run in result["held"])
         print(f"furthest off: {off:.0%}   target {HELD:.0%}: {'kept' if off <= HELD else 'MISSED'}")
     if not options.only:

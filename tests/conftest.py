@@ -46,6 +46,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--figures", type=Path, metavar="FILE", help="write what came of the run into a file")
     group.addoption("--soak", action="store_true", help="large counts in full, instead of a share")
     group.addoption("--seed", type=int, default=SEED, help="what the shares are drawn by")
+    group.addoption("--first", type=int, default=0, help="a soak of sweeps: the number of the one that it begins with")
+    group.addoption("--within", type=float, metavar="SECONDS", help="and begin no further one after so long")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -79,7 +81,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what was not asked for, and try once more what failed among real servers, where time is real.
 
-    The summary counts a second try as rerun, and what is wrong fails twice. Everything else must pass at once.
+    The summary counts a second try as rerun, and what is wrong fails twice. Everything else must pass at once, and so
+    must a soak, in which each failure is one of many cases.
     """
     needs.sample(items)
     option = config.option
@@ -98,7 +101,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if lacks or quiet:
             (lacking if lacks else alone).add(item.nodeid.partition("::")[0])
         (chosen if choice.takes(needed, quiet) else others).append(item)
-        if needed & needs.SERVERS.keys():
+        if needed & needs.SERVERS.keys() and not option.soak:
             item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=2))
     config.stash[_LEFT] = {"needs": dict(left), "tests": tests, "lacking": sorted(lacking), "alone": sorted(alone)}
     if others:
@@ -163,7 +166,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(scope="session")
 def share(pytestconfig: pytest.Config) -> Iterator[Share]:
     """How much of a large count is done, by which seed, and where its figures go."""
-    made = Share(pytestconfig.option.soak, pytestconfig.option.seed)
+    option = pytestconfig.option
+    made = Share(option.soak, option.seed, option.first, option.within)
     yield made
     pytestconfig.stash[_FIGURES].extend(made.figures)
 

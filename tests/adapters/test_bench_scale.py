@@ -13,6 +13,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 from bench import ledger_postgresql, scale, scale_runs, scale_tables
+from bench import sweep as sweep_bench
 from bench.corpus import tiny_corpus
 from bench.listing import bounds_of, older_keys
 from bench.scale_events import Loop, Pool, Process, Queue
@@ -233,6 +234,30 @@ def test_every_machine_and_number_of_workers_is_in_the_tables(monkeypatch: pytes
     assert "| all new, --jobs 2 | 1,000 | 10.0 | 11.0 | +10% | 9.0 | 9.0 | 0.50 |" in text
     assert text.count("| two-core VPS |") == 3 and text.count("| 16 cores, 4 workers |") == 3
     assert "One ledger on PostgreSQL" in scale_tables.table(result)
+
+
+def test_sweeps_that_were_held_before_stay_beside_those_of_now() -> None:
+    def run(name: str, objects: int, off: float) -> dict[str, object]:
+        return {"run": name, "objects": objects, "off": off}
+
+    earlier = [run("known:1", 100, 0.2), run("new:1", 6000, 0.1)]
+    found = scale.with_earlier(earlier, [run("known:1", 100, 0.0), run("new:1", 500, 0.3), run("new:2", 6000, 0.4)])
+    assert [(each["run"], each["objects"], each["off"]) for each in found] == [
+        ("new:1", 500, 0.3),
+        ("new:1", 6000, 0.1),
+        ("new:2", 6000, 0.4),
+        ("known:1", 100, 0.0),
+    ]
+
+
+def test_what_ray_takes_once_and_of_each_object_tells_how_long_a_pass_must_be() -> None:
+    one = sweep_bench.line(100, [3.0, 3.2, 2.9], 500, [11.0, 11.2, 10.0])
+    assert one.once_s == pytest.approx(1.0) and one.object_s == pytest.approx(0.02)
+    ray = sweep_bench.Line(7.6, 0.021)
+    assert sweep_bench.long_enough(one, ray) == pytest.approx(6500)
+    assert ray.of(6500) / one.of(6500) == pytest.approx(1.1)
+    assert sweep_bench.long_enough(one, sweep_bench.Line(7.6, 0.023)) is None
+    assert sweep_bench.long_enough(one, one) == 0
 
 
 def test_a_pages_figures_are_written_between_its_marks(tmp_path: Path) -> None:

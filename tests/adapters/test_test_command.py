@@ -21,6 +21,7 @@ from support import needs, run, soak, workers
 from support.needs import Choice
 from support.servers import debian, prepare
 from support.servers.debian import Unready, wait_unlocked
+from support.share import Share
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,6 +86,12 @@ def test_every_server_can_be_made_and_every_soak_is_there() -> None:
     for name, found in soak.SOAKS.items():
         places = [place for place in found.tests if place.startswith("tests/")]
         assert places and all((ROOT / place).exists() for place in places), name
+
+
+def test_a_soak_goes_on_from_a_number_and_ends_in_time() -> None:
+    assert list(Share(full=True, seed=7, first=297).numbers(2, 300)) == [297, 298, 299]
+    assert list(Share(full=False, seed=7).numbers(2, 300)) == [0, 1]
+    assert list(Share(full=True, seed=7, within_s=0.0).numbers(2, 300)) == []
 
 
 def test_each_page_that_names_a_soak_names_one_that_is_there() -> None:

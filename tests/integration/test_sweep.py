@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +20,26 @@ from fedi_safety.app.progress import PassProgress
 from fedi_safety.app.scan import scan
 from fedi_safety.app.sweep import worker as workers
 from fedi_safety.app.sweep.driver import Patience, SweepPass
-from fedi_safety.app.sweep.messages import Shard
+from fedi_safety.app.sweep.messages import Failure, Shard
+from fedi_safety.clients.pictrs_safety import GateUnreachable
 from fedi_safety.config.schema import Breaker, Settings
 from fedi_safety.core.enforcement import Passing
-from fedi_safety.core.enums import ActKind, PlanState
-from fedi_safety.core.errors import ExitCode, LedgerError, StoreError, SweepError, SweepUsageError
+from fedi_safety.core.enums import ActKind, PlanState, Verdict
+from fedi_safety.core.errors import (
+    ExitCode,
+    FediSafetyError,
+    LedgerError,
+    LedgerUsageError,
+    StoreError,
+    SupersededError,
+    SweepError,
+    SweepUsageError,
+)
 from fedi_safety.core.ledger.records import Filters
+from fedi_safety.core.policy import Policy, Rule
 from fedi_safety.core.runs import RunReport, ScanRequest
 from fedi_safety.core.types import Object, Removal
+from fedi_safety.ledger.database.postgresql.faults import Cut
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from fedi_safety.stores.local import LocalStore
 from support.fakes import FakeDecoder, detectors, red_circles
@@ -32,6 +47,8 @@ from support.sweeping import ThreadCluster, Worker
 
 BAD, FINE = b"pic red=0.9 circle=0.9 ", b"pic red=0.1 "
 OBJECTS, EVERY = 90, 9
+VERY_RED = Rule("very red circle", {"red": 0.95, "circle": 0.95}, Verdict.BLOCK)
+MILD = replace(red_circles(), name="mild", rules=(VERY_RED,))
 SHORT = Patience(worker=30, silent=20, dead=40, outside=1.0, halt=20)
 
 
@@ -76,6 +93,7 @@ class Place:
         cluster: ThreadCluster | None = None,
         patience: Patience = SHORT,
         on_start: Callable[[Passing, PassProgress], None] | None = None,
+        policy: Policy | None = None,
         **asked: Any,
     ) -> RunReport:
         cluster = cluster or ThreadCluster()
@@ -86,7 +104,7 @@ class Place:
             ledger=self.ledger,
             store=self.store,
             engine=self.engine(),
-            policy=red_circles(),
+            policy=policy or red_circles(),
             on_start=on_start,
             sweep=lambda parts: SweepPass(parts, cluster, say=self.said.append, patience=patience),
         )
@@ -226,6 +244,97 @@ def test_a_later_run_takes_over_from_a_driver_that_died(place: Place) -> None:
         other.set_breaker(ours, place.store.url, None)
     place.ledger.set_breaker(theirs, place.store.url, None)
     other.dispose()
+
+
+NO_WAIT = replace(SHORT, outside=120.0)
+
+
+@pytest.mark.parametrize("asked", ["judge", "open"])
+def test_a_ledger_that_a_newer_version_upgraded_ends_the_pass_at_once(place: Place, asked: str) -> None:
+    """Old workers stop at their next transaction, and nobody waits for a ledger that will not come back."""
+
+    def upgrade(_worker: Worker, method: str, _arguments: tuple[Any, ...]) -> None:
+        if method == asked:
+            with closing(sqlite3.connect(place.folder / "ledger.db")) as newer, newer:
+                newer.execute("UPDATE alembic_version SET version_num = '9999'")
+
+    began = time.monotonic()
+    words = "was upgraded by a newer version .* while it was in use" if asked == "judge" else "by a newer version"
+    with pytest.raises(FediSafetyError, match=words) as error:
+        place.sweep(ThreadCluster(before=upgrade), NO_WAIT)
+    assert time.monotonic() - began < 30 and "\n" not in error.value.line()
+    assert not place.store.removed
+
+
+@pytest.mark.parametrize("error", [Cut, LedgerError, LedgerUsageError, GateUnreachable, StoreError])
+def test_an_error_of_an_adapter_is_told_as_the_kind_that_it_is_one_of(error: type[FediSafetyError]) -> None:
+    told = Failure.of(error("thing", "cause", "remedy"))
+    assert isinstance(told.error, LedgerError if issubclass(error, LedgerError) else StoreError)
+    assert told.error.exit_code is error.exit_code and told.of_store == issubclass(error, StoreError)
+    assert (told.error.thing, told.error.cause, told.error.remedy) == ("thing", "cause", "remedy")
+
+
+def test_a_ledger_that_is_away_is_waited_for_and_no_worker_is_lost_over_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedi_safety.app.sweep.driver._LONGEST_PAUSE_S", 0.0)
+    away = threading.Semaphore(10)  # more often than workers may be lost over one part
+
+    def cut_off(worker: Worker, shard: Shard, _number: int) -> None:
+        ledger = worker.worker._ledger
+
+        def lookup(*arguments: Any) -> Any:
+            if shard.within.after is None and away.acquire(blocking=False):
+                raise Cut("postgresql://there", "the connection was lost", "check that the server runs")
+            return type(ledger).lookup(ledger, *arguments)
+
+        monkeypatch.setattr(ledger, "lookup", lookup)
+
+    place.sweep(ThreadCluster(before=judges(cut_off)), replace(SHORT, outside=60.0))
+    assert not away.acquire(blocking=False) and any("; waiting for it" in line for line in place.said)
+    assert not any("lost a worker" in line for line in place.said), place.said
+    place.check_done()
+
+
+def test_a_pass_that_a_later_one_took_over_ends_at_once(place: Place) -> None:
+    def take_over(_worker: Worker, _shard: Shard, number: int) -> None:
+        if number == 3:
+            later = open_ledger(place.folder / "ledger.db", clock=SystemClock())
+            later.begin_run("scan", place.store.url, {"dry_run": False})
+            later.dispose()
+
+    began = time.monotonic()
+    with pytest.raises(SupersededError, match="was taken over by a later one"):
+        place.sweep(ThreadCluster(before=judges(take_over)), NO_WAIT)
+    assert time.monotonic() - began < 30 and not place.store.removed
+
+
+def test_a_second_sweep_of_a_store_is_refused_whatever_its_policy(place: Place) -> None:
+    refused: list[str] = []
+
+    def second(_worker: Worker, _shard: Shard, number: int) -> None:
+        if number == 1:
+            other = open_ledger(place.folder / "ledger.db", clock=SystemClock())
+            request = ScanRequest(place.store.url, act=ActKind.DELETE)
+            try:
+                with pytest.raises(LedgerError, match="another fedi-safety run") as error:
+                    scan(place.settings, request, ledger=other, store=place.store, engine=place.engine(), policy=MILD)
+                refused.append(error.value.line())
+            finally:
+                other.dispose()
+
+    place.sweep(ThreadCluster(before=judges(second)))
+    assert len(refused) == 1 and "\n" not in refused[0]
+    place.check_done()
+
+
+def test_a_sweep_by_another_policy_decides_by_that_one(place: Place) -> None:
+    place.sweep(dry_run=True, policy=MILD)
+    assert place.states() == {"judged": OBJECTS} and not place.store.removed
+    tally = place.sweep().tally
+    # What was settled before all detectors were asked is judged anew.
+    assert (tally.already_judged + tally.judged, tally.acted) == (OBJECTS, len(place.condemned))
+    place.check_done()
 
 
 def test_a_worker_with_other_weights_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

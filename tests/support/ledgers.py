@@ -123,10 +123,10 @@ def place_of(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterato
 
 
 @contextmanager
-def empty_database(server: PostgresqlServer) -> Iterator[str]:
-    """Give the URL of a new and empty database, which is gone at the end."""
+def empty_database(server: PostgresqlServer, like: str = "template1") -> Iterator[str]:
+    """Give the URL of a new database, which is gone at the end: empty, or as the one `like` is, which none may use."""
     name = f"ledger_{next(_numbers)}"
-    server.execute(f"CREATE DATABASE {name}")
+    server.execute(f"CREATE DATABASE {name} TEMPLATE {like}")
     try:
         yield server.dsn(database=name)
     finally:

@@ -15,7 +15,12 @@ import pytest
 from support.program import ENVIRONMENT
 
 STORE_BYTES = 78_643_200  # the least that Ray takes
-_SOON = {"health_check_period_ms": 500, "health_check_timeout_ms": 1000, "health_check_failure_threshold": 4}
+_SYSTEM = {
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 4,
+    "worker_niceness": 0,  # Ray's 15 would have them wait for all other tests
+}
 
 
 class RayNodes:
@@ -90,11 +95,13 @@ def ray_nodes(count: int, folder: Path) -> Iterator[RayNodes]:
         patch.setenv("RAY_AUTH_MODE", "disabled")
         from ray.cluster_utils import Cluster
 
+        # Signals are the tests' own, and a thread, which may add a node, cannot set what handles them.
+        patch.setattr("ray._private.utils.set_sigterm_handler", lambda _handler: None)
         head = {
             "num_cpus": 0,
             "include_dashboard": False,
             "object_store_memory": STORE_BYTES,
-            "_system_config": _SOON,
+            "_system_config": _SYSTEM,
         }
         cluster: Any = Cluster(initialize_head=True, head_node_args=head)
         try:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import hypothesis
@@ -25,11 +28,21 @@ class Share:
 
     full: bool
     seed: int
+    first: int = 0
+    within_s: float | None = None
     figures: list[str] = field(default_factory=list)
 
     def of(self, some: int, all_: int) -> int:
         """Return how many: some of them, or all."""
         return all_ if self.full else some
+
+    def numbers(self, some: int, all_: int) -> Iterator[int]:
+        """Yield the numbers of those that are done: of all of them from the first one on, until the time is over."""
+        ends = math.inf if self.within_s is None else time.monotonic() + self.within_s
+        for number in range(self.first, self.of(some, all_)):
+            if time.monotonic() >= ends:
+                return
+            yield number
 
     def figure(self, line: str) -> None:
         """Note a line that a soak ends with."""

@@ -23,6 +23,10 @@ class Soak:
 
 
 SOAKS = {
+    "bucket": Soak(
+        "1,000,000 keys on a real S3 server listed in parts, and fewer of two shapes that it lists slowly",
+        ("tests/integration/test_large_bucket.py",),
+    ),
     "concurrent": Soak(
         "10,000 interleavings of two to eight processes at one ledger, on each kind of database",
         ("tests/contract/test_concurrent.py",),

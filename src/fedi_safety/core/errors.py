@@ -93,6 +93,10 @@ class LedgerUsageError(LedgerError):
     exit_code = ExitCode.USAGE
 
 
+class SupersededError(LedgerError):
+    """The ledger goes on without this process: a newer version upgraded it, or a later run took over. No wait helps."""
+
+
 class KnownError(FediSafetyError):
     """Lists of known images cannot be used."""
 

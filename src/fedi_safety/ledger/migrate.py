@@ -16,7 +16,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 import fedi_safety.ledger.compact.tables
 import fedi_safety.ledger.counts.tables
 import fedi_safety.ledger.notices.tables  # noqa: F401  # they are of the same metadata
-from fedi_safety.core.errors import LedgerError, LedgerUsageError
+from fedi_safety.core.errors import LedgerError, LedgerUsageError, SupersededError
 from fedi_safety.core.wording.hints import hint
 from fedi_safety.ledger.compact import conversion
 from fedi_safety.ledger.counts import upkeep
@@ -169,7 +169,7 @@ def _refuse_upgraded(name: str) -> Callable[[Connection], None]:
     def check(connection: Connection) -> None:
         if connection.execute(query).scalar_one_or_none() != REVISION:
             cause = "was upgraded by a newer version of fedi-safety while it was in use; nothing more is done"
-            raise LedgerError(name, cause, "start this again, with the newer version")
+            raise SupersededError(name, cause, "start this again, with the newer version")
 
     return check
 

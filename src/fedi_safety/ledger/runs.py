@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from sqlalchemy import ColumnElement, Connection, select
 
 from fedi_safety.core.enums import ActKind
-from fedi_safety.core.errors import LedgerError
+from fedi_safety.core.errors import SupersededError
 from fedi_safety.core.ledger.progress import Progress
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.schema import runs
@@ -78,7 +78,7 @@ class ProgressSide:
                 if connection.execute(later).first() is None:
                     return
             cause = f"run {run}, for which this works, is over or was taken over by a later one"
-            raise LedgerError(name, cause, "nothing is lost: what it judged is on record")
+            raise SupersededError(name, cause, "nothing is lost: what it judged is on record")
 
         self.database.guard(check)
 

@@ -34,7 +34,7 @@ from fedi_safety.app.sweep.sameness import named
 from fedi_safety.config.locations import ledger_path
 from fedi_safety.core.enforcement import Enforcement
 from fedi_safety.core.enums import PlanState
-from fedi_safety.core.errors import LedgerError, LedgerUsageError, StoreUsageError, SweepError
+from fedi_safety.core.errors import LedgerError, LedgerUsageError, StoreUsageError, SupersededError, SweepError
 from fedi_safety.core.keys import KeyRange
 from fedi_safety.core.ledger.census import Census
 from fedi_safety.core.pipeline import Stages
@@ -294,7 +294,9 @@ class SweepPass:
             worker.opening, worker.device = None, answer.device
             self._devices[answer.device] += 1
             return
-        if isinstance(error := answer.refusal.error, LedgerError) and not isinstance(error, LedgerUsageError):
+        if isinstance(error := answer.refusal.error, SupersededError):
+            raise error
+        if isinstance(error, LedgerError) and not isinstance(error, LedgerUsageError):
             self._lose(worker, answer.refusal.error.line())  # another try may do
             return
         self._refused[worker.place.id] = answer.refusal
@@ -339,6 +341,8 @@ class SweepPass:
     def _fail(self, worker: _Worker, failure: Failure) -> None:
         """Wait before store or ledger is asked again; raise where that has not helped for long."""
         error = failure.error
+        if isinstance(error, SupersededError):
+            raise error
         if isinstance(error, StoreUsageError):  # this machine's way to it is wrong
             self._refused[worker.place.id] = failure
             self._drop(worker)

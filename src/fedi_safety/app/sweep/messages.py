@@ -73,8 +73,9 @@ class Failure:
 
     @classmethod
     def of(cls, error: FediSafetyError) -> Failure:
-        """Return what an error says."""
-        return cls(type(error).__name__, error.thing, error.cause, error.remedy)
+        """Return what an error says. Its kind is the nearest one that every process knows: adapters have their own."""
+        known = (kind.__name__ for kind in type(error).__mro__ if getattr(errors, kind.__name__, None) is kind)
+        return cls(next(known), error.thing, error.cause, error.remedy)
 
     @property
     def error(self) -> FediSafetyError:
