@@ -71,8 +71,10 @@ class SealFirst:
         """
         if plan.act is not self.kind or self._hopeless:
             return
-        with suppress(FediSafetyError):  # which the act itself will say
-            self._sealing.begin(plan, self._describing())
+        self._sealing.tell(plan)
+        if self._sealing.idle:
+            with suppress(FediSafetyError):  # which the act itself will say
+                self._sealing.begin(self._describing())
 
     def perform(self, plan: Plan) -> Outcome:
         """Seal the plan's object, prove that the copy opens, record it, and remove the original; see the `Act` port."""
@@ -149,6 +151,9 @@ class SealFirst:
         ready = self._sealing.ready(plan, restorer)
         if isinstance(ready, Outcome):
             return ready
+        self._sealing.begin(
+            restorer
+        )  # now: pyrage holds the interpreter while it seals, and the vault has no need of it
         vault.put(seal.name, ready.sealed)
         if not vault.holds(seal.name, ready.sealed):
             raise SealError(f"{vault.url}: {seal.name}", "what was read back does not open", "check the vault's disk")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fedi_safety import __version__
@@ -45,35 +45,44 @@ class SealingAhead:
         self._recipients = recipients
         self._clock = clock
         self._hands: tuple[ThreadPoolExecutor, ThreadPoolExecutor] | None = None
-        self._ahead: list[tuple[Plan, Future[Ready | Outcome | None]]] = []
+        self._next: Plan | None = None
+        self._begun: tuple[Plan, Future[Ready | Outcome | None]] | None = None
 
-    def begin(self, plan: Plan, restorer: Restorer) -> None:
-        """Begin with an object that will be asked for next, unless it is large or has older versions.
+    def tell(self, plan: Plan) -> None:
+        """Remember which object will be asked for next, unless it is large."""
+        if plan.object.size <= _AHEAD_BYTES and not (self._begun and _same(self._begun[0], plan)):
+            self._next = plan
 
-        Of what was begun before only the last is kept, which may be the one that is asked for now.
-        """
-        if plan.object.size <= _AHEAD_BYTES and not any(_same(begun, plan) for begun, _ in self._ahead):
-            del self._ahead[:-1]
-            self._ahead.append((plan, self._begun(plan, restorer, alone=False)))
+    def begin(self, restorer: Restorer) -> None:
+        """Begin with the object that will be asked for next, if there is one."""
+        plan, self._next = self._next, None
+        if plan is not None:
+            self._begun = None  # what it holds goes before more comes
+            self._begun = plan, self._sealing(plan, restorer, alone=False)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is begun that was not asked for yet."""
+        return self._begun is None
 
     def ready(self, plan: Plan, restorer: Restorer) -> Ready | Outcome:
         """Return an object's sealed file, or how its act ended before. Raises `FediSafetyError`."""
-        begun = [made for each, made in self._ahead if _same(each, plan)]
-        self._ahead = [each for each in self._ahead if not _same(each[0], plan)]
-        found = begun.pop().result() if begun else None
+        begun, self._begun = self._begun, None
+        found = begun[1].result() if begun is not None and _same(begun[0], plan) else None
         if found is None:
-            found = self._begun(plan, restorer, alone=True).result()
+            found = self._sealing(plan, restorer, alone=True).result()
         assert found is not None
-        return found
+        # What is begun earlier is told of the plan before it was started.
+        return replace(found, plan=plan) if isinstance(found, Outcome) else found
 
     def close(self) -> None:
         """Let go of what was sealed ahead, and end what is begun. May be called twice."""
-        self._ahead = []
+        self._next = self._begun = None
         hands, self._hands = self._hands, None
         for each in hands or ():
             each.shutdown(cancel_futures=True)
 
-    def _begun(self, plan: Plan, restorer: Restorer, *, alone: bool) -> Future[Ready | Outcome | None]:
+    def _sealing(self, plan: Plan, restorer: Restorer, *, alone: bool) -> Future[Ready | Outcome | None]:
         if self._hands is None:  # one that seals, so that there is one object at once, and one that hashes beside it
             self._hands = ThreadPoolExecutor(1, "seal"), ThreadPoolExecutor(1, "hash")
         return self._hands[0].submit(self._made, plan, restorer, self._hands[1], alone=alone)

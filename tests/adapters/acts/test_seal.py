@@ -127,6 +127,9 @@ def test_what_changes_after_it_was_sealed_ahead_stays(tmp_path: Path) -> None:
     assert act.perform(bad).state is PlanState.DONE
     (tmp_path / "media/worse").write_bytes(RED)
     assert act.perform(worse).state is PlanState.CHANGED
+    act.ahead(replace(worse, state=PlanState.PLANNED))
+    outcome = act.perform(worse)  # of the plan as it was started, whatever it was when its object was read
+    assert (outcome.state, outcome.plan) == (PlanState.CHANGED, worse)
     assert (tmp_path / "media/worse").read_bytes() == RED
     act.close()
     place.close()

@@ -16,7 +16,7 @@ _PART = ".part"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MODE = 0o600
-_PIECE_BYTES = 1 << 20
+_PIECE_BYTES = 4 << 20
 
 
 class LocalVault:
