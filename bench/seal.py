@@ -3,7 +3,7 @@
 Side by side in one run, in turns: objects of random bytes are removed by `delete`, and by `seal` with the vault on the
 disk of this machine, from a directory there or from a server on loopback. `removal` is the removal alone (start,
 remove, verify, close); `pass` is a whole scan that judges pictures of that size by the embedded detectors and removes
-them; `steps` are those of sealing, one by one. Memory is what a process that seals objects takes above before.
+them; `steps` are those of sealing, one by one. Memory is what a process that seals one object takes above before.
 """
 
 from __future__ import annotations
@@ -184,28 +184,20 @@ def noise_picture(megabytes: float) -> bytes:
 
 
 def memory(folder: Path, size: int) -> float:
-    """Return how many times the size of one object the sealing of three takes in memory, at most, in this process.
-
-    They come one after another as in a pass, so that what is small enough is sealed ahead.
-    """
+    """Return how many times its size the sealing of one object takes in memory, at most, in this process."""
     media = folder / "media"
     media.mkdir(parents=True)
     (media / "0").write_bytes(os.urandom(1000))
-    for number in (1, 2, 3):
-        with (media / f"{number}").open("wb") as stream:
-            for _ in range(size // 1_000_000):
-                stream.write(os.urandom(1_000_000))
-    store, before, plans = LocalStore(str(media)), 0, []
+    with (media / "1").open("wb") as stream:
+        for _ in range(size // 1_000_000):
+            stream.write(os.urandom(1_000_000))
+    store, before = LocalStore(str(media)), 0
     act = SealedFolder(folder / "vault").act(store, RememberedSeals(), SystemClock())
     for number, obj in enumerate(item for item in store.list() if isinstance(item, Object)):
         with (media / obj.key).open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").digest()
-        plans.append(Plan(number + 1, obj, digest, ActKind.SEAL, PlanState.STARTED))
-    for number, plan in enumerate(plans):
-        before = most_held() if number == 1 else before
-        for following in plans[1:][number : number + 1] if number else ():
-            act.ahead(following)
-        outcome = act.perform(plan)
+        before = most_held() if number else before
+        outcome = act.perform(Plan(number + 1, obj, digest, ActKind.SEAL, PlanState.STARTED))
         assert outcome.state is PlanState.DONE, outcome.detail
     act.close()
     store.close()
@@ -259,7 +251,7 @@ def main() -> None:
     parser.add_argument("--mb", type=float, default=10.0, help="megabytes of an object (default: %(default)s)")
     parser.add_argument("--store", choices=STORES, default="local", help="where the objects are (default: %(default)s)")
     parser.add_argument("--folder", help="where it is measured; a folder of its own in the system's, if not given")
-    parser.add_argument("--memory", type=int, metavar="BYTES", help="measure that alone, of such objects, here")
+    parser.add_argument("--memory", type=int, metavar="BYTES", help="measure that of one object alone, in this process")
     options = parser.parse_args()
     if options.memory is not None:
         with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
@@ -286,9 +278,8 @@ def main() -> None:
                     "added_share": round(sealed / alone - 1, 3),
                 }
         found["steps_ms"] = steps(base, data[0])
-    for size in (30_000_000, 100_000_000):  # the latter is not sealed ahead
-        child = subprocess.run([sys.executable, __file__, "--memory", str(size)], capture_output=True, check=True)
-        found[f"memory_times_{size // 1_000_000}_mb"] = float(child.stdout)
+    child = subprocess.run([sys.executable, __file__, "--memory", "100000000"], capture_output=True, check=True)
+    found["memory_times_size"] = float(child.stdout)
     print(json.dumps(found))
 
 

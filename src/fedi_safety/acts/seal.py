@@ -7,22 +7,25 @@ back is the same, byte for byte. In the clear the object is in memory only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fedi_safety.acts.sealing_ahead import LEFT, SealingAhead
-from fedi_safety.core.enums import ActKind, PlanState
-from fedi_safety.core.errors import FediSafetyError, SealError
+from fedi_safety import __version__
+from fedi_safety.core.enums import ActKind, PlanState, Reason
+from fedi_safety.core.errors import FediSafetyError, SealError, Unscannable
 from fedi_safety.core.ledger.seals import SealWriter
 from fedi_safety.core.ports import Act, Clock, Store
 from fedi_safety.core.sealing.copies import Restorer, Seal, SealState, Vault, said_versions, versions_in
 from fedi_safety.core.types import Outcome, Plan
 
 if TYPE_CHECKING:
-    from fedi_safety.acts.sealed_file import Recipient
+    from fedi_safety.acts.sealed_file import Contents, Recipient
 
+_LEFT = "it is left where it is"
 _MORE = "versions of its key are there that are not in the sealed copy"
 
 
@@ -52,64 +55,44 @@ class SealFirst:
         self._then = then
         self._open_vault = vault
         self._open_restorer = restorer
+        self._recipients = recipients
         self._seals = seals
+        self._clock = clock
         self._keep_s = keep_s
-        self._sealing = SealingAhead(store, recipients, clock)
-        self._hopeless = False  # the last object could not be sealed
-        self._vault: Vault | None = None
-        self._restorer: Restorer | None = None
+        self._opened: tuple[Vault, Restorer] | None = None
 
     @property
     def removes_by(self) -> ActKind:
         """The act that takes the original."""
         return self._then.kind
 
-    def ahead(self, plan: Plan) -> None:
-        """Read and seal in memory, beside what else is done, an object whose plan may be performed next.
-
-        Nothing of it is written or recorded before that.
-        """
-        if plan.act is not self.kind or self._hopeless:
-            return
-        self._sealing.tell(plan)
-        if self._sealing.idle:
-            with suppress(FediSafetyError):  # which the act itself will say
-                self._sealing.begin(self._describing())
-
     def perform(self, plan: Plan) -> Outcome:
         """Seal the plan's object, prove that the copy opens, record it, and remove the original; see the `Act` port."""
         try:
-            self._vault = vault = self._vault or self._open_vault(None)
-            restorer = self._describing()
+            if self._opened is None:
+                self._opened = self._open_vault(None), self._open_restorer()
+            vault, restorer = self._opened
             seal = self._seals.reserve_seal(plan, vault.url)
             if seal.vault == vault.url:
                 free = self._free(plan, seal, vault, restorer)
             else:  # sealed by an earlier run that did not come to its end, in the vault of then
                 with closing(self._open_vault(seal.vault)) as other:
                     free = self._free(plan, seal, other, restorer)
-            self._hopeless = False
             if isinstance(free, Outcome):
                 return free
         except FediSafetyError as error:
-            self._hopeless = True
-            return Outcome(plan, PlanState.FAILED, f"not sealed, so {LEFT}: {error.line()}")
+            return Outcome(plan, PlanState.FAILED, f"not sealed, so {_LEFT}: {error.line()}")
         if not free:
-            return Outcome(plan, PlanState.FAILED, f"a person's word came between; {LEFT}")
+            return Outcome(plan, PlanState.FAILED, f"a person's word came between; {_LEFT}")
         return _with_seal(self._then.perform(plan), seal)
 
     def close(self) -> None:
         """Close what was opened to seal. May be called twice."""
-        self._sealing.close()
-        restorer, self._restorer = self._restorer, None
-        vault, self._vault = self._vault, None
-        for each in (restorer, vault):
-            if each is not None:
-                each.close()
-
-    def _describing(self) -> Restorer:
-        """Return the restorer, opened when it is first needed."""
-        self._restorer = self._restorer or self._open_restorer()
-        return self._restorer
+        if self._opened is not None:
+            vault, restorer = self._opened
+            self._opened = None
+            restorer.close()
+            vault.close()
 
     def _free(self, plan: Plan, seal: Seal, vault: Vault, restorer: Restorer) -> bool | Outcome:
         """See that a copy stands in the vault and is recorded; return whether the original may go, or how it ended.
@@ -121,7 +104,7 @@ class SealFirst:
             if there <= known:
                 return self._seals.may_go(seal)
             if not known <= there:
-                return Outcome(plan, PlanState.FAILED, f"{_MORE}, and some that were are gone; {LEFT}")
+                return Outcome(plan, PlanState.FAILED, f"{_MORE}, and some that were are gone; {_LEFT}")
             # Nothing of it has gone yet: it is sealed anew, with what came, in the place of the first copy.
         made = self._made(plan, seal, vault, restorer)
         if isinstance(made, Outcome):
@@ -129,7 +112,7 @@ class SealFirst:
         size, digest, marks = made
         free = self._seals.record_seal(seal, size, digest, self._keep_s, said_versions(marks))
         if free and not restorer.marks(plan.object) <= marks:
-            return Outcome(plan, PlanState.FAILED, f"{_MORE}; {LEFT}, and the next run tries again")
+            return Outcome(plan, PlanState.FAILED, f"{_MORE}; {_LEFT}, and the next run tries again")
         return free
 
     def _stands(self, vault: Vault, seal: Seal) -> bool:
@@ -144,20 +127,49 @@ class SealFirst:
     def _made(
         self, plan: Plan, seal: Seal, vault: Vault, restorer: Restorer
     ) -> tuple[int, bytes, frozenset[str]] | Outcome:
-        """Read, seal, sync and prove; return size, digest and versions of the sealed file, or how it ended before.
+        """Read, seal, sync and prove; return size, digest and versions of the sealed file, or how it ended before."""
+        from fedi_safety.acts.sealed_file import Contents
 
-        It was opened, and compared with the object, in memory. What lies in the vault is the same, or there is no copy.
+        try:
+            marks = restorer.marks(plan.object)
+            data = self._store.fetch(plan.object, _anything)
+            described = restorer.describe(plan.object, plan.sha256)
+            older = restorer.older(plan.object) if len(marks) > 1 else ()
+        except Unscannable as error:
+            return _unread(plan, error)
+        at = self._clock.now()
+        contents = Contents(_manifest(self._store.url, plan, described, at), data, at, older)
+        proved = self._proved(contents, lambda: hashlib.sha256(data).digest() == plan.sha256, seal, vault)
+        if proved is None:
+            return Outcome(plan, PlanState.CHANGED, "the content differs from what was judged")
+        return *proved, marks
+
+    def _proved(
+        self, contents: Contents, is_judged: Callable[[], bool], seal: Seal, vault: Vault
+    ) -> tuple[int, bytes] | None:
+        """Write the sealed file, open it, and hold what was read back against what was opened.
+
+        None, and nothing written, for what was not judged. Writing waits for the disk or the network: meanwhile the
+        sealed file is opened and hashed where it was made, by what leaves the interpreter to the writing. What lies in
+        the vault is these bytes, or there is no copy.
         """
-        ready = self._sealing.ready(plan, restorer)
-        if isinstance(ready, Outcome):
-            return ready
-        self._sealing.begin(
-            restorer
-        )  # now: pyrage holds the interpreter while it seals, and the vault has no need of it
-        vault.put(seal.name, ready.sealed)
-        if not vault.holds(seal.name, ready.sealed):
-            raise SealError(f"{vault.url}: {seal.name}", "what was read back does not open", "check the vault's disk")
-        return len(ready.sealed), ready.digest.result(), ready.marks
+        import pyrage
+
+        from fedi_safety.acts.sealed_file import digest_of
+
+        once = pyrage.x25519.Identity.generate()
+        with ThreadPoolExecutor(2) as beside:
+            judged = beside.submit(is_judged)  # takes as long as sealing, and neither needs the other's processor
+            sealed = contents.sealed([*self._recipients, once.to_public()])
+            if not judged.result():
+                return None
+            digest, opens = beside.submit(digest_of, sealed), beside.submit(contents.opens, sealed, once)
+            vault.put(seal.name, sealed)
+            there = vault.holds(seal.name, sealed)
+            if not opens.result() or not there:
+                cause = "what was read back does not open"
+                raise SealError(f"{vault.url}: {seal.name}", cause, "check the vault's disk")
+            return len(sealed), digest.result()
 
 
 class SealUnavailable:
@@ -171,10 +183,39 @@ class SealUnavailable:
 
     def perform(self, plan: Plan) -> Outcome:
         """Fail, and say what to set."""
-        return Outcome(plan, PlanState.FAILED, f"not sealed, so {LEFT}: {self._error.line()}")
+        return Outcome(plan, PlanState.FAILED, f"not sealed, so {_LEFT}: {self._error.line()}")
+
+
+def _manifest(store: str, plan: Plan, described: Mapping[str, Any], at: float) -> dict[str, Any]:
+    """Return what must be known to put an object back. It lies inside the sealed file, and nowhere else."""
+    obj = plan.object
+    return {
+        "format": 1,
+        "made_by": f"fedi-safety {__version__}",
+        "sealed_at": at,
+        "store": store,
+        "key": obj.key,
+        "sha256": plan.sha256.hex(),
+        "size": obj.size,
+        "mtime_ns": obj.mtime_ns,
+        "tag": obj.tag,
+        "described": dict(described),
+    }
+
+
+def _unread(plan: Plan, error: Unscannable) -> Outcome:
+    if error.reason is Reason.CHANGED:
+        return Outcome(plan, PlanState.CHANGED, error.detail)
+    if error.reason is Reason.VANISHED:
+        return Outcome(plan, PlanState.GONE, "it was not there any more, so there was nothing to seal")
+    return Outcome(plan, PlanState.FAILED, f"it cannot be read again: {error.detail}; {_LEFT}")
 
 
 def _with_seal(outcome: Outcome, seal: Seal) -> Outcome:
     receipt = {**outcome.receipt, "sealed": seal.name, "vault": seal.vault}
     detail = f"sealed as {seal.name}; {outcome.detail}" if outcome.detail else f"sealed as {seal.name}"
     return replace(outcome, detail=detail, receipt=receipt)
+
+
+def _anything(head: bytes) -> None:
+    """Accept every object."""

@@ -80,10 +80,8 @@ class Acting:
         Raises `StoreError` where objects are gone from a store that is not the one that is remembered.
         """
         waiting = iter(plans)
-        size, following = 1, list(islice(waiting, 1))
-        while following:
-            group = [*following, *islice(waiting, size - 1)]
-            following = list(islice(waiting, 1))
+        size = 1
+        while group := list(islice(waiting, size)):
             if not keep_going():
                 return False
             if self.tracing is not None:
@@ -95,11 +93,10 @@ class Acting:
             if self._by_list is not None:
                 self._by_list.update(self._behind(group))
             began = time.monotonic()
-            self._ahead(group[:1])
             # What a person dismissed, or a newer judgement superseded, in the meantime is not started.
             started = self.ledger.start(self.run, group)
             tried = {plan.id for plan in group if resumed or plan.state is PlanState.FAILED}
-            if not self._perform(started, following, keep_going, tried, resumed=resumed):
+            if not self._perform(started, keep_going, tried, resumed=resumed):
                 return False
             took = max(time.monotonic() - began, 1e-3)
             size = max(1, min(_GROUP_MOST, 2 * size, int(size * _GROUP_S / took)))
@@ -129,20 +126,8 @@ class Acting:
             if plan.sha256 in judged and judged[plan.sha256][1].verdict is Verdict.BLOCK:
                 yield from lists_behind(judged[plan.sha256][1])
 
-    def _ahead(self, plans: Sequence[Plan]) -> None:
-        """Tell the act of the plan that is next, if there is one, so that it may prepare that in memory."""
-        for plan in plans[:1]:
-            if (ahead := getattr(self.acts[plan.act], "ahead", None)) is not None:
-                ahead(plan)
-
     def _perform(
-        self,
-        started: Sequence[Plan],
-        following: Sequence[Plan],
-        keep_going: Callable[[], bool],
-        tried: Set[int],
-        *,
-        resumed: bool,
+        self, started: Sequence[Plan], keep_going: Callable[[], bool], tried: Set[int], *, resumed: bool
     ) -> bool:
         """Do what was started, until it is done or `keep_going` says no; close what was done, give back the rest."""
         outcomes: list[Outcome] = []
@@ -155,7 +140,6 @@ class Acting:
                 if begun and not keep_going():
                     break
                 begun += 1
-                self._ahead([*started[begun:], *following])
                 try:
                     outcome = self.acts[plan.act].perform(plan)
                 except MemoryError:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import replace
 from hashlib import sha256
-from itertools import pairwise
 from pathlib import Path
 
 import pyrage
 import pytest
 
 from fedi_safety.acts.age_file import NotOpened, clear_text, secret_of
-from fedi_safety.acts.delete import Remove
 from fedi_safety.acts.seal import SealFirst
 from fedi_safety.acts.sealed_file import Contents, identities_of, opened, recipients_of
 from fedi_safety.app.sealing import destroy_ended
@@ -23,9 +19,8 @@ from fedi_safety.core.enums import ActKind, PlanState
 from fedi_safety.core.errors import SealError, SealUsageError
 from fedi_safety.core.runs import Tally
 from fedi_safety.core.sealing.copies import SealState
-from fedi_safety.core.types import Object, Outcome, Plan
+from fedi_safety.core.types import Outcome, Plan
 from fedi_safety.stores.local import LocalStore
-from fedi_safety.stores.restoring.local import LocalRestorer
 from support.fakes import FakeClock
 from support.passes import RED, RED_CIRCLE, Bench
 from support.sealing import RememberedSeals, SealedFolder, key, public
@@ -73,126 +68,6 @@ def test_the_receipt_names_the_copy_and_nothing_names_the_object(tmp_path: Path)
     assert seal.state is SealState.SEALED and seal.expires_at == (seal.made_at or 0) + 60.0
     data = (tmp_path / "vault" / seal.name).read_bytes()
     assert (len(data), seal.name[:-4].isalnum()) == (seal.size, True)
-    place.close()
-
-
-def two_plans(folder: Path) -> tuple[Place, list[Plan]]:
-    """A place with one condemned file more, and both plans under way."""
-    place = Place(folder)
-    (folder / "media/worse").write_bytes(RED_CIRCLE + b" worse")
-    place.bench.scan(dry_run=True, act=ActKind.SEAL)
-    ledger = place.bench.ledger
-    plans = ledger.start(ledger.begin_run("apply", place.store.url, {}), list(ledger.open_plans(place.store.url)))
-    return place, sorted(plans, key=lambda plan: plan.object.key)
-
-
-def fetches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return a list to which the key of whatever is fetched from now on is added."""
-    fetched: list[str] = []
-    whole = LocalStore.fetch
-
-    def noted(store: LocalStore, obj: Object, accept: Callable[[bytes], object]) -> bytes:
-        fetched.append(obj.key)
-        return whole(store, obj, accept)
-
-    monkeypatch.setattr(LocalStore, "fetch", noted)
-    return fetched
-
-
-def test_what_is_sealed_ahead_is_in_memory_alone_until_it_is_performed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place, (bad, worse) = two_plans(tmp_path)
-    fetched = fetches(monkeypatch)
-    act = place.vault.act(place.store, place.bench.ledger, place.bench.clock)
-    for plan in (bad, worse, worse):
-        act.ahead(plan)
-    act.close()  # waits for what was begun
-    assert "bad" in fetched and place.vault.names() == [] and place.bench.ledger.seals() == []
-    fetched.clear()
-    act.ahead(bad)
-    act.ahead(worse)
-    assert [act.perform(plan).state for plan in (bad, worse)] == [PlanState.DONE] * 2
-    assert fetched == ["bad", "worse"]
-    assert {each.data for each in place.vault.opened().values()} == {RED_CIRCLE, RED_CIRCLE + b" worse"}
-    act.close()
-    place.close()
-
-
-def test_what_changes_after_it_was_sealed_ahead_stays(tmp_path: Path) -> None:
-    place, (bad, worse) = two_plans(tmp_path)
-    act = place.vault.act(place.store, place.bench.ledger, place.bench.clock)
-    act.ahead(bad)
-    act.ahead(worse)
-    assert act.perform(bad).state is PlanState.DONE
-    (tmp_path / "media/worse").write_bytes(RED)
-    assert act.perform(worse).state is PlanState.CHANGED
-    act.ahead(replace(worse, state=PlanState.PLANNED))
-    outcome = act.perform(worse)  # of the plan as it was started, whatever it was when its object was read
-    assert (outcome.state, outcome.plan) == (PlanState.CHANGED, worse)
-    assert (tmp_path / "media/worse").read_bytes() == RED
-    act.close()
-    place.close()
-
-
-def test_a_plan_for_another_version_of_an_object_takes_nothing_that_was_sealed_ahead(tmp_path: Path) -> None:
-    place, (bad, worse) = two_plans(tmp_path)
-    act = place.vault.act(place.store, place.bench.ledger, place.bench.clock)
-    act.ahead(replace(worse, sha256=bytes(32)))
-    act.ahead(bad)
-    assert act.perform(worse).state is PlanState.DONE
-    act.close()
-    place.close()
-
-
-@pytest.mark.parametrize("why", ["large", "older", "a failing vault"])
-def test_what_is_not_sealed_ahead_waits_for_its_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
-    place, (bad, worse) = two_plans(tmp_path)
-    act = place.vault.act(place.store, place.bench.ledger, place.bench.clock)
-    if why == "large":
-        monkeypatch.setattr("fedi_safety.acts.sealing_ahead._AHEAD_BYTES", 3)
-    elif why == "older":
-        monkeypatch.setattr(LocalRestorer, "marks", lambda *_: frozenset({"one", "two"}))
-    else:
-        (tmp_path / "vault").rename(tmp_path / "elsewhere")
-        assert act.perform(bad).state is PlanState.FAILED
-    fetched = fetches(monkeypatch)
-    act.ahead(worse)
-    act.close()
-    assert fetched == []
-    if why == "a failing vault":
-        (tmp_path / "elsewhere").rename(tmp_path / "vault")
-    assert act.perform(worse).state is PlanState.DONE
-    act.close()
-    place.close()
-
-
-def test_an_act_is_told_of_the_next_plan_before_it_performs_one(tmp_path: Path) -> None:
-    """So that one object and no more is prepared beside the one in hand, over the groups as well."""
-    place, _ = two_plans(tmp_path)
-    for number in range(5):
-        (tmp_path / f"media/more{number}").write_bytes(RED_CIRCLE + b" %d" % number)
-    place.bench.scan(dry_run=True, act=ActKind.SEAL)
-    told: list[str] = []
-
-    class Told(Remove):
-        def ahead(self, plan: Plan) -> None:
-            told.append(f"ahead {plan.object.key}")
-
-        def perform(self, plan: Plan) -> Outcome:
-            told.append(plan.object.key)
-            return super().perform(plan)
-
-    ledger = place.bench.ledger
-    run = ledger.begin_run("apply", place.store.url, {})
-    ledger.take_back(run, place.store.url)
-    Acting(ledger, {ActKind.SEAL: Told(place.store)}, run, Tally()).carry_out(ledger.open_plans(place.store.url))
-    order = [each for each in told if not each.startswith("ahead")]
-    assert len(order) == 7
-    for before, after in pairwise(order):
-        assert told.index(f"ahead {after}") < told.index(before) < told.index(after)
-    for first, third in zip(order, order[2:], strict=False):
-        assert told.index(first) < told.index(f"ahead {third}")
     place.close()
 
 
