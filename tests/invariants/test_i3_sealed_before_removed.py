@@ -183,12 +183,12 @@ def test_a_seal_that_fails_leaves_the_object_and_is_tried_again(
     with monkeypatch.context() as broken:
         full = StoreError("vault", "No space left on device", "see to its disk")
         if where == "spoiled":
-            whole = LocalVault.put
+            whole = LocalVault.holds
 
-            def spoiled(vault: LocalVault, name: str, data: bytearray) -> None:
-                whole(vault, name, data[:-1] + bytes([data[-1] ^ 1]))
+            def spoiled(vault: LocalVault, name: str, data: bytes | bytearray) -> bool:
+                return whole(vault, name, data[:-1] + bytes([data[-1] ^ 1]))
 
-            broken.setattr(LocalVault, "put", spoiled)
+            broken.setattr(LocalVault, "holds", spoiled)
         else:
             broken.setattr(LocalVault, where, lambda *_: (_ for _ in ()).throw(full))
         outcomes: list[Outcome] = []
