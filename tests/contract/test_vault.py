@@ -82,6 +82,17 @@ def test_what_is_put_is_there_for_everybody_who_opens_it(vault: Vault, opening: 
     assert vault.remove("a.age")
 
 
+def test_what_a_vault_holds_is_those_bytes_and_no_others(vault: Vault) -> None:
+    data = bytearray(DATA * (1 + (2 << 20) // len(DATA)))  # more than is read at once
+    assert not vault.holds("a.age", data)
+    vault.put("a.age", data)
+    assert vault.holds("a.age", data) and vault.holds("a.age", bytes(data))
+    assert not vault.holds("a.age", data[:-1]) and not vault.holds("a.age", data + b"x")
+    data[-1] ^= 1
+    assert not vault.holds("a.age", data)
+    assert vault.remove("a.age")
+
+
 def test_a_name_is_put_twice_and_holds_the_second_alone(vault: Vault) -> None:
     vault.put("a.age", b"first, and longer than the second")
     vault.put("a.age", b"second")

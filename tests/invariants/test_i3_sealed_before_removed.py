@@ -132,6 +132,7 @@ class SealSteps(Steps):
         Contents.opens = self.around(Contents.opens)  # type: ignore[method-assign]
         LocalVault.put = self.around(LocalVault.put)  # type: ignore[method-assign]
         LocalVault.get = self.around(LocalVault.get)  # type: ignore[method-assign]
+        LocalVault.holds = self.around(LocalVault.holds)  # type: ignore[method-assign]
         seals.record = self.around(seals.record)
 
 
@@ -172,7 +173,7 @@ def test_killed_between_any_two_steps_no_original_is_gone_without_a_copy_that_op
     share.figure(f"seal: {trials} trials, killed at each of {fatal - 1} steps of {bad} acts")
 
 
-@pytest.mark.parametrize("where", ["put", "get", "spoiled"])
+@pytest.mark.parametrize("where", ["put", "holds", "spoiled"])
 def test_a_seal_that_fails_leaves_the_object_and_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -182,13 +183,12 @@ def test_a_seal_that_fails_leaves_the_object_and_is_tried_again(
     with monkeypatch.context() as broken:
         full = StoreError("vault", "No space left on device", "see to its disk")
         if where == "spoiled":
-            whole = LocalVault.get
+            whole = LocalVault.holds
 
-            def spoiled(vault: LocalVault, name: str) -> bytes | None:
-                data = whole(vault, name)
-                return None if data is None else data[:-1] + bytes([data[-1] ^ 1])
+            def spoiled(vault: LocalVault, name: str, data: bytes | bytearray) -> bool:
+                return whole(vault, name, data[:-1] + bytes([data[-1] ^ 1]))
 
-            broken.setattr(LocalVault, "get", spoiled)
+            broken.setattr(LocalVault, "holds", spoiled)
         else:
             broken.setattr(LocalVault, where, lambda *_: (_ for _ in ()).throw(full))
         outcomes: list[Outcome] = []

@@ -150,7 +150,8 @@ class SealFirst:
         """Write the sealed file, open it, and hold what was read back against what was opened.
 
         None, and nothing written, for what was not judged. Writing waits for the disk or the network: meanwhile the
-        sealed file is opened and hashed where it was made. What lies in the vault is these bytes, or there is no copy.
+        sealed file is opened and hashed where it was made, by what leaves the interpreter to the writing. What lies in
+        the vault is these bytes, or there is no copy.
         """
         import pyrage
 
@@ -164,11 +165,11 @@ class SealFirst:
                 return None
             digest, opens = beside.submit(digest_of, sealed), beside.submit(contents.opens, sealed, once)
             vault.put(seal.name, sealed)
-            there = vault.get(seal.name)
-            if not opens.result() or there is None or there != sealed:
+            there = vault.holds(seal.name, sealed)
+            if not opens.result() or not there:
                 cause = "what was read back does not open"
                 raise SealError(f"{vault.url}: {seal.name}", cause, "check the vault's disk")
-            return len(there), digest.result()
+            return len(sealed), digest.result()
 
 
 class SealUnavailable:

@@ -97,6 +97,9 @@ class _HeardVault:
     def get(self, name: str) -> bytes | None:
         return self._vault.get(name)
 
+    def holds(self, name: str, data: bytes | bytearray) -> bool:
+        return self._vault.holds(name, data)
+
     def remove(self, name: str) -> bool:
         with _heard(self._about):
             return self._vault.remove(name)

@@ -102,6 +102,10 @@ class Vault(Protocol):
         """Return a file as it lies there, past any cache of this machine; None where there is none."""
         ...
 
+    def holds(self, name: str, data: bytes | bytearray) -> bool:
+        """Whether a file lies there and is these bytes, read as by `get`; where it can be, a piece at a time."""
+        ...
+
     def remove(self, name: str) -> bool:
         """Remove a file durably, with every older version; return whether there was one."""
         ...

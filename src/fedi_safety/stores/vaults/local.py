@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeVar
 
 from fedi_safety.core.errors import StoreError, StoreUsageError
 from fedi_safety.stores import local_root
 from fedi_safety.stores.local import LocalStore
 
+_T = TypeVar("_T")
 _PART = ".part"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MODE = 0o600
+_PIECE_BYTES = 4 << 20
 
 
 class LocalVault:
@@ -37,9 +41,12 @@ class LocalVault:
         try:
             fd = os.open(part, _NEW, _MODE, dir_fd=self._fd)
             try:
-                left = memoryview(data)
+                left, at = memoryview(data), 0
                 while left:
-                    left = left[os.write(fd, left) :]
+                    written = os.write(fd, left[:_PIECE_BYTES])
+                    # Lets go of nothing yet: the disk begins with it while the rest is written.
+                    os.posix_fadvise(fd, at, written, os.POSIX_FADV_DONTNEED)
+                    left, at = left[written:], at + written
                 os.fsync(fd)
             finally:
                 os.close(fd)
@@ -52,6 +59,31 @@ class LocalVault:
 
     def get(self, name: str) -> bytes | None:
         """Read a file as it lies on the disk: what this machine has cached of it is let go first."""
+
+        def whole(fd: int) -> bytes:
+            size = os.fstat(fd).st_size
+            data = os.pread(fd, size, 0)
+            while len(data) < size and (more := os.pread(fd, size - len(data), len(data))):
+                data += more
+            return data
+
+        return self._read(name, whole)
+
+    def holds(self, name: str, data: bytes | bytearray) -> bool:
+        """Read a file so and compare it, a piece at a time; see the `Vault` port."""
+
+        def same(fd: int) -> bool:
+            piece, expected, at = bytearray(_PIECE_BYTES), memoryview(data), 0
+            while count := os.preadv(fd, [piece], at):
+                if piece[:count] != expected[at : at + count]:
+                    return False
+                at += count
+            return at == len(data)
+
+        return self._read(name, same) or False
+
+    def _read(self, name: str, work: Callable[[int], _T]) -> _T | None:
+        """Do something with an open file of which nothing is cached; None where there is no such file."""
         try:
             fd = os.open(name, _OLD, dir_fd=self._fd)
         except FileNotFoundError:
@@ -60,11 +92,7 @@ class LocalVault:
             raise self._failed(error) from error
         try:
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-            size = os.fstat(fd).st_size
-            data = os.pread(fd, size, 0)
-            while len(data) < size and (more := os.pread(fd, size - len(data), len(data))):
-                data += more
-            return data
+            return work(fd)
         except OSError as error:
             raise self._failed(error) from error
         finally:

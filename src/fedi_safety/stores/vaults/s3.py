@@ -50,6 +50,10 @@ class S3Vault:
                 return None
             raise self._failed(fault) from None
 
+    def holds(self, name: str, data: bytes | bytearray) -> bool:
+        """Read a file and compare it; see the `Vault` port."""
+        return self.get(name) == data
+
     def remove(self, name: str) -> bool:
         """Delete a file with every version and marker; see the `Vault` port."""
         key = self._key(name)

@@ -64,6 +64,10 @@ class SftpVault:
 
         return self._attempt(work)
 
+    def holds(self, name: str, data: bytes | bytearray) -> bool:
+        """Read a file and compare it; see the `Vault` port."""
+        return self.get(name) == data
+
     def remove(self, name: str) -> bool:
         """Remove a file and what an interrupted writing left beside it; see the `Vault` port."""
         path = self._files.path(key_bytes(name))
