@@ -466,6 +466,16 @@ def test_scores_can_be_read_for_a_preview(ledger: WholeLedger, run: int) -> None
     assert [list(page.cells["sha256"]) for page in ledger.score_pages(NEW)] == [[sha("same")]]
 
 
+def test_a_preview_counts_no_object_that_was_removed(ledger: WholeLedger, run: int) -> None:
+    """Not even where none is left that is judged."""
+    plans = block(ledger, run, "a")
+    ledger.close(run, [Outcome(plan, PlanState.DONE) for plan in ledger.start(run, plans)])
+    (page,) = ledger.score_pages()
+    assert list(page.cells["objects"]) == [0]
+    ledger.record(run, STORE, [judged("b"), judged("c", of="content of b and c")])
+    assert [list(page.cells["objects"]) for page in ledger.score_pages()] == [[0, 1, 1]]
+
+
 # --- runs, the breaker, the lock
 
 

@@ -52,10 +52,12 @@ def preview(
 
     `on_changes` is given page by page the contents whose verdict would be another.
     """
+    import numpy as np
+
     found = Preview(rejudge.policy.id)
     for page in pages:
         found.computed += page.computed
-        found.objects += int(sum(page.cells["objects"]))
+        found.objects += int(np.sum(page.cells["objects"]))
         changed = _count_page(found, rejudge, page, named=on_changes is not None)
         if changed and on_changes is not None:
             on_changes(changed)
@@ -68,11 +70,9 @@ def _count_page(found: Preview, rejudge: Rejudge, page: ScorePage, *, named: boo
     """Count what becomes of a page's contents; return the changes, in the order of the page, where they are `named`."""
     import numpy as np
 
-    sha256s, verdicts = page.cells["sha256"], page.cells["verdict"]
-    counts = np.array(page.cells["objects"], np.int64)
+    sha256s, verdicts, now = page.cells["sha256"], page.cells["verdict"], page.ranks
+    counts = np.asarray(page.cells["objects"], np.int64)
     outcome = rejudge.outcomes(page)
-    code = {verdict.value: verdict.rank for verdict in Verdict}
-    now = np.fromiter(map(code.__getitem__, verdicts), np.int8, len(verdicts))
     words = {verdict.rank: verdict.value for verdict in Verdict} | {stored_scores.UNDECIDED: UNDECIDED}
     told = outcome.words != stored_scores.ONE_BY_ONE
     pairs = now[told] * _WORDS + outcome.words[told] - stored_scores.UNDECIDED

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from json.encoder import encode_basestring_ascii
 from typing import Any, TypeVar
 
 from fedi_safety.core.enums import Verdict
@@ -31,6 +32,18 @@ def chunks(items: Sequence[T], size: int = BATCH_ROWS) -> Iterator[Sequence[T]]:
 def dumps(value: object) -> str:
     """Return canonical JSON: sorted names, no spaces, ASCII, and no NaN, so that equal values give equal text."""
     return _CANONICAL.encode(value)
+
+
+def dumps_flat(values: Sequence[object]) -> str:
+    """Return what `dumps` does of texts and numbers in a row, in half its time."""
+    return f"[{','.join([_FLAT.get(type(value), dumps)(value) for value in values])}]"
+
+
+def _float(value: float) -> str:
+    return repr(value) if value - value == 0.0 else dumps(value)  # which says that it is no number
+
+
+_FLAT: dict[type, Callable[[Any], str]] = {str: encode_basestring_ascii, int: repr, float: _float}
 
 
 def signals_text(signals: Mapping[str, Signal]) -> str:
@@ -68,7 +81,12 @@ def labels_from(text: str) -> tuple[str, ...]:
 
 def reasons_text(reasons: Sequence[RuleHit]) -> str:
     """Return the rules that held, with their factors."""
-    return dumps([_reason_cell(reason) for reason in reasons]) if reasons else "[]"
+    return dumps(reason_cells(reasons)) if reasons else "[]"
+
+
+def reason_cells(reasons: Sequence[RuleHit]) -> list[dict[str, Any]]:
+    """Return the same as plain data."""
+    return [_reason_cell(reason) for reason in reasons]
 
 
 def _reason_cell(reason: RuleHit) -> dict[str, Any]:

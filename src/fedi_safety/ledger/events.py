@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from fedi_safety.ledger.codec import dumps
+from fedi_safety.ledger.codec import dumps, dumps_flat
 from fedi_safety.ledger.database.base import LISTENER, Database
 from fedi_safety.ledger.schema import chain, events
 
@@ -87,7 +87,8 @@ class Event:
 
 def entry_body(seq: int, at: float, kind: str, payload: str) -> str:
     """Return the canonical JSON of an entry."""
-    return f'{{"at":{dumps(at)},"kind":{dumps(kind)},"payload":{payload},"seq":{seq}}}'
+    when, what = dumps_flat((at,))[1:-1], dumps(kind)
+    return f'{{"at":{when},"kind":{what},"payload":{payload},"seq":{seq}}}'
 
 
 def entry_hash(prev_hash: bytes, seq: int, at: float, kind: str, payload: str) -> bytes:

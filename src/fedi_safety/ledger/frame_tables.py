@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fedi_safety.core.frames.scores import HEAD, NO_TIME, ROW, SECOND, FrameScores
 from fedi_safety.core.pictures import VIEW_BITS
+from fedi_safety.ledger.compact.arrays import EMPTY, Blobs
 from fedi_safety.ledger.embeddings import Kept
 
 _NUMBERS = [("frame", "<i4"), ("picture", "<i4"), ("stream", "<u2"), ("time_ms", "<i8")]
@@ -75,24 +76,29 @@ class FrameTable:
         return owners[starts], best, self.streams[first].astype(np.int64), self.times_ms[first]
 
 
+_HEAD = np.dtype([("version", "u1"), ("rows", "<u4"), ("names", "<u2"), ("places", "<u4")])
+
+
 def read_tables(blobs: Sequence[bytes | None], names: Sequence[str], values: NDArray[np.float64]) -> FrameTable | None:
     """Return the tables of a page in the columns `names`, in which `values` has the contents' own; None without any."""
-    column = {name: i for i, name in enumerate(names)}
-    places = [place for place, blob in enumerate(blobs) if blob and len(blob) > HEAD.size]
-    if not places:
+    every = Blobs.of(blobs)
+    places = np.flatnonzero(every.lengths > HEAD.size)
+    if not len(places):
         return None
-    layouts: dict[tuple[bytes, bool], tuple[list[int], list[int], list[bytes]]] = {}
-    for place in places:
-        blob = blobs[place]
-        assert blob is not None
-        _, count, names_size, places_size = HEAD.unpack_from(blob)
-        start = HEAD.size + names_size
-        layout = blob[HEAD.size : start], FrameScores(blob).told
-        owners, counts, bodies = layouts.setdefault(layout, ([], [], []))
-        owners.append(place)
-        counts.append(count)
-        bodies.append(blob[start : len(blob) - places_size])
-    parts = [_rows(head, told, *found, column, values) for (head, told), found in layouts.items()]
+    assert _HEAD.itemsize == HEAD.size, "numpy reads what struct wrote"
+    starts = every.starts[places]
+    heads = every.cut(starts, HEAD.size).view(_HEAD)[:, 0]
+    told = (_KINDS[heads["version"]] & _TOLD) != 0
+    column = {name: i for i, name in enumerate(names)}
+    parts = []
+    for size, tells in np.unique(np.stack([heads["names"], told]), axis=1).T.tolist():
+        these = np.flatnonzero((heads["names"] == size) & (told == tells))
+        words, which = _different(every.cut(starts[these] + HEAD.size, size))
+        for number, word in enumerate(words):
+            mine = these[which == number]
+            begin = starts[mine] + HEAD.size + size
+            counts = heads["rows"][mine].astype(np.int64)
+            parts.append(_rows(every, begin, counts, places[mine], word, bool(tells), column, values))
     owners_of, cells, rows, apart = (np.concatenate(part) for part in zip(*parts, strict=True))
     order = np.argsort(owners_of, kind="stable")
     rows = rows[order]
@@ -102,29 +108,36 @@ def read_tables(blobs: Sequence[bytes | None], names: Sequence[str], values: NDA
     )  # fmt: skip
 
 
-class _Kept(dict[Any, int]):
-    """By the first byte of what is kept of a content's frames, or by nothing, what that says."""
-
-    def __missing__(self, first: Any) -> int:
-        table = FrameScores(b"" if first is None or first == b"" else bytes([first]))
-        found = 0 if first is None else _KEPT | (_TOLD if table.told else 0) | (_CLOSED if table.closed else 0)
-        self[first] = found
-        return found
+def _different(words: NDArray[np.uint8]) -> tuple[list[bytes], NDArray[np.intp]]:
+    """Return the different words, one a row, and which of them each row is."""
+    if not words.shape[1]:
+        return [b""], np.zeros(len(words), np.intp)
+    found, which = np.unique(words.view(np.dtype((np.void, words.shape[1])))[:, 0], return_inverse=True)
+    return [word.tobytes() for word in found], which
 
 
 _KEPT, _TOLD, _CLOSED = 1, 2, 4
-_KINDS = _Kept()
+
+
+def _kinds() -> NDArray[np.uint8]:
+    """Return what is kept of a content's frames by the first byte of that, by `EMPTY` and by `NOTHING`."""
+    tables = [FrameScores(bytes([first])) for first in range(EMPTY)] + [FrameScores(b"")]
+    kept = [_KEPT | (_TOLD if table.told else 0) | (_CLOSED if table.closed else 0) for table in tables]
+    return np.array([*kept, 0], np.uint8)
+
+
+_KINDS = _kinds()
 
 
 def looks_of(
     blobs: Sequence[bytes | None],
-    counts: Sequence[int],
+    counts: Sequence[int] | NDArray[np.int64],
     values: NDArray[np.float64],
     frames: NDArray[np.int32],
     table: FrameTable | None,
 ) -> Looks:
     """Return what is known of each look at the contents of a page, as `core.pictures.passes` tells it of one."""
-    told = np.array([_KINDS[blob and blob[0]] for blob in blobs], np.uint8)
+    told = _KINDS[Blobs.of(blobs).first()]
     one_table, two = np.zeros(len(blobs), bool), np.zeros(len(blobs), bool)
     in_part = (told & _KEPT == 0) & (np.array(counts) >= 2)
     further = frames >> VIEW_BITS != 0
@@ -198,20 +211,16 @@ def _twice(
 
 
 def _rows(
-    head: bytes,
-    told: bool,
-    owners: list[int],
-    counts: list[int],
-    bodies: list[bytes],
-    column: dict[str, int],
-    values: NDArray[np.float64],
-) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[Any], NDArray[np.bool_]]:
+    every: Blobs, begin: NDArray[np.int64], counts: NDArray[np.int64], owners: NDArray[np.intp], head: bytes,
+    told: bool, column: dict[str, int], values: NDArray[np.float64],
+) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[Any], NDArray[np.bool_]]:  # fmt: skip
     """Return the rows of tables that have the same columns: their contents' places, their values, and their numbers."""
     own = head.decode().split("\n") if head else []
     kind = np.dtype([*_NUMBERS, ("values", "<f8", (len(own),))])
     assert kind.itemsize == ROW.size + 8 * len(own), "numpy reads what struct wrote"
-    rows = np.frombuffer(b"".join(bodies), kind)
-    places = np.repeat(np.array(owners, np.intp), counts)
+    number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    rows = every.cut(np.repeat(begin, counts) + number * kind.itemsize, kind.itemsize).view(kind)[:, 0]
+    places = np.repeat(owners, counts)
     cells = values[places]
     cells[:, [column[name] for name in own]] = rows["values"]
     apart = (rows["stream"] & SECOND) != 0 if told else rows["frame"] >> VIEW_BITS != 0

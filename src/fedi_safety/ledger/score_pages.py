@@ -6,7 +6,9 @@ Reads only. A page's signals may be replaced by ones computed from kept embeddin
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import itemgetter
@@ -15,15 +17,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, Integer, Select, bindparam, case, func, literal_column, or_, select
 
+from fedi_safety.core.enums import Verdict
+from fedi_safety.core.errors import LedgerError
 from fedi_safety.core.frames.scores import FrameScores
 from fedi_safety.core.ledger.stored_scores import Rescorer
 from fedi_safety.core.policy import PERSONS_WORD
 from fedi_safety.core.types import Judgement, Match, Scores, Signal
+from fedi_safety.core.wording.hints import hint
 from fedi_safety.ledger import embeddings
 from fedi_safety.ledger.codec import frames_from
-from fedi_safety.ledger.compact import arrays
+from fedi_safety.ledger.compact import arrays, joined
 from fedi_safety.ledger.compact.vocabulary import REASONS, SCORES, Vocabulary
 from fedi_safety.ledger.counts import groups
 from fedi_safety.ledger.database.base import Database
@@ -44,10 +49,19 @@ PAGE_ROWS = 4000
 LOOKED_AT_ROWS = 16_000
 """How many are only looked at together: enough that arithmetic on the whole page costs less than reading it."""
 
+LOOKED_AT_FRAMES = 160_000
+"""Of no more frames than so many: as tables of the default detectors they are 12 MB."""
+
+READERS = 2
+"""How many pages are read at once: the database's work needs no turn of the interpreter's."""
+
 FRAMES_AT_ONCE = 8192
 """How many embeddings are held at once: 40 MB of ViT-L-14's."""
 
 _c = contents.c
+_RANKS = {verdict.value: verdict.rank for verdict in Verdict}
+_WHEN = " ".join(f"WHEN '{word}' THEN {rank}" for word, rank in _RANKS.items())
+_RANK = f"CASE contents.verdict {_WHEN} ELSE -1 END"
 
 
 @dataclass(slots=True)
@@ -57,7 +71,7 @@ class Page:
     `values` are the highest over all frames; `table` has the frames of contents that show several pictures.
     """
 
-    cells: Mapping[str, Sequence[Any]]  # by column of the table, a value for each content
+    cells: Mapping[str, Any]  # by column of the table, a value for each content
     names: list[str]
     values: NDArray[np.float64]
     frames: NDArray[np.int32]
@@ -115,6 +129,13 @@ class Page:
         return self.vocabulary.judgement(SimpleNamespace(**cells))
 
     @property
+    def ranks(self) -> NDArray[np.int8]:
+        """See `ScorePage.ranks`."""
+        if "rank" in self.cells:
+            return self.cells["rank"].astype(np.int8)  # type: ignore[no-any-return]
+        return np.fromiter(map(_RANKS.__getitem__, self.cells["verdict"]), np.int8, len(self))
+
+    @property
     def was_clear(self) -> list[bool]:
         """Return of each content whether it stands clear, without a label or a reason."""
         cells = zip(*(self.cells[name] for name in ("verdict", "labels", "reasons")), strict=True)
@@ -122,84 +143,140 @@ class Page:
 
 
 def pages(database: Database, policy: str | None, rescorer: Rescorer | None) -> Iterator[Page]:
-    """See `Ledger.score_pages`. Nothing is held open while a page is looked at."""
+    """See `Ledger.score_pages`. While a page is looked at the next ones are read, each in a transaction and thread.
 
-    def page_behind(after: int) -> Page | None:
+    Nothing else is held open.
+    """
+
+    looking = LookedAt(database, policy)
+
+    def read(after: int, upto: int) -> Page | None:
         with database.read() as connection:
-            page = read_page(connection, after, policy, LOOKED_AT_ROWS, count_objects=True, judged=False)
+            page = looking.page(connection, after, upto)
             return page if page is None or rescorer is None else rescored(connection, page, rescorer)
 
-    after = 0
-    while (page := database.whole(partial(page_behind, after))) is not None:
-        yield page
-        after = page.cells["id"][-1]
+    with ThreadPoolExecutor(READERS, "score-pages") as readers:
+        coming: deque[Future[Page | None]] = deque()
+        try:
+            for after, upto in _ranges(database):
+                coming.append(readers.submit(database.whole, partial(read, after, upto)))
+                if len(coming) > READERS and (page := coming.popleft().result()) is not None:
+                    yield page
+            while coming:
+                if (page := coming.popleft().result()) is not None:
+                    yield page
+        finally:
+            for future in coming:  # somebody has seen enough, or one of them came to nothing
+                future.cancel()
 
 
-def read_page(
-    connection: Connection,
-    after: int,
-    policy: str | None,
-    most: int = PAGE_ROWS,
-    *,
-    count_objects: bool = False,
-    judged: bool = True,
-) -> Page | None:
+def _ranges(database: Database) -> Iterator[tuple[int, int]]:
+    """Yield bounds of the numbers of contents, the first excluded: of all that there are when they are reached.
+
+    Those of one page have no more frames than can be held.
+    """
+    first = select(func.min(_c.id)).where(_c.id > bindparam("after"))
+    frames = select(func.sum(_c.frames)).where(_c.id > bindparam("after"), _c.id <= bindparam("upto"))
+
+    def behind(after: int) -> tuple[int, int] | None:
+        with database.read() as connection:
+            begin = connection.execute(first, {"after": after}).scalar_one()
+            if begin is None:
+                return None
+            size = LOOKED_AT_ROWS
+            while size > 1:
+                bounds = {"after": begin - 1, "upto": begin - 1 + size}
+                if (connection.execute(frames, bounds).scalar_one() or 0) <= LOOKED_AT_FRAMES:
+                    break
+                size //= 2
+            return begin - 1, begin - 1 + size
+
+    upto = 0
+    while (bounds := database.whole(partial(behind, upto))) is not None:
+        yield bounds
+        upto = bounds[1]
+
+
+class LookedAt:
+    """What `read_page` reads, but of each content its scores and verdict alone, and by the bounds of their numbers."""
+
+    def __init__(self, database: Database, policy: str | None) -> None:
+        """Put the statements together."""
+        self._name = database.name
+        names_of = ("id", "sha256", "frames", *SCORES, "detectors_id", "frame_scores")
+        rank = literal_column(_RANK, Integer).label("rank")
+        query = _wanted(select(*(_c[name] for name in names_of), rank), policy)
+        self._contents = joined.Columns(database, query.where(_c.id > bindparam("after"), _c.id <= bindparam("upto")))
+        o = objects.c
+        wanted = o.group_id.in_(bindparam("groups", expanding=True))
+        of_contents = o.content_id.between(bindparam("first"), bindparam("last"))
+        self._objects = select(database.listed(case((wanted, o.content_id)))).where(of_contents)
+
+    def page(self, connection: Connection, after: int, upto: int) -> Page | None:
+        """Return the page, the first bound excluded; None where there are no such contents.
+
+        The cells also have `objects`: how many judged objects have the content.
+        """
+        cells = self._contents.read(connection, after=after, upto=upto)
+        if not len(cells["id"]):
+            return None
+        if (cells["rank"] < 0).any():
+            raise LedgerError(self._name, "a content has a verdict that is none", f"see {hint('ledger verify')}")
+        words = [verdict.value for verdict in sorted(Verdict, key=lambda verdict: verdict.rank)]
+        cells["verdict"] = list(map(words.__getitem__, cells["rank"].tolist()))
+        cells["objects"] = self._counted(connection, cells["id"])
+        return _page(connection, cells)
+
+    def _counted(self, connection: Connection, ids: NDArray[np.int64]) -> NDArray[np.intp]:
+        """Return how many judged objects have each of these contents, which are in order: from an index alone.
+
+        All objects of these contents are read, and their groups looked at on the way: asked for those of some groups, a
+        database may take the index of groups, and read all of it for each page.
+        """
+        judged = groups.numbers(connection, lambda group: group.state == State.JUDGED)
+        bounds = {"groups": judged, "first": int(ids[0]), "last": int(ids[-1])}
+        theirs = joined.numbers(connection.execute(self._objects, bounds).scalar_one())
+        places = np.searchsorted(ids, theirs)
+        mine = ids[places] == theirs
+        return np.bincount(places[mine], minlength=len(ids))
+
+
+def read_page(connection: Connection, after: int, policy: str | None, most: int = PAGE_ROWS) -> Page | None:
     """Return the next contents that no person spoke of, behind the one numbered `after`; None at the end.
 
-    With `policy` only contents that were judged under another one, or stand undecided. With `count_objects` the
-    cells also have `objects`: how many judged objects have the content. Without `judged` there are scores and verdicts
-    alone, in half the time.
+    With `policy` only contents that were judged under another one, or stand undecided.
     """
     names_of = ["id", "sha256", "frames", *SCORES, "verdict", "detectors_id", "frame_scores"]
-    names_of += [*REASONS, "policy", "labels", "decided"] if judged else []
-    query = (
-        select(*(_c[name] for name in names_of))
-        .where(_c.id > after, _c.dismissed_at.is_(None), _c.policy != PERSONS_WORD)
-        .order_by(_c.id)
-        .limit(most)
-    )
-    if policy is not None:
-        query = query.where(or_(_c.policy != policy, _c.decided.is_(False)))
-    rows = connection.execute(query).all()
+    names_of += [*REASONS, "policy", "labels", "decided"]
+    query = _wanted(select(*(_c[name] for name in names_of)), policy)
+    rows = connection.execute(query.where(_c.id > after).order_by(_c.id).limit(most)).all()
     if not rows:
         return None
-    cells: dict[str, Sequence[Any]] = dict(zip(names_of, _columns(rows, len(names_of)), strict=True))
-    if count_objects:
-        cells["objects"] = _objects(connection, cells["id"])
+    cells: dict[str, Any] = dict(zip(names_of, _columns(rows, len(names_of)), strict=True))
+    return _page(connection, cells)
+
+
+def _wanted(query: Select[Any], policy: str | None) -> Select[Any]:
+    query = query.where(_c.dismissed_at.is_(None), _c.policy != PERSONS_WORD)
+    return query if policy is None else query.where(or_(_c.policy != policy, _c.decided.is_(False)))
+
+
+def _page(connection: Connection, cells: dict[str, Any]) -> Page:
+    """Return the page that these cells are of."""
     vocabulary = Vocabulary(connection)
     vocabulary.load()  # it is asked when the transaction has ended, too
     names, values, frames = arrays.table(vocabulary, cells["names_id"], cells["scores"])
-    sets = _detectors(connection, set(cells["detectors_id"]))
-    detectors = [sets[row] for row in cells["detectors_id"]]
+    theirs = cells["detectors_id"] if isinstance(cells["detectors_id"], list) else cells["detectors_id"].tolist()
+    sets = _detectors(connection, set(theirs))
+    detectors = [sets[row] for row in theirs]
     table = read_tables(cells["frame_scores"], names, values)
-    altered = np.zeros(len(rows), bool)
+    altered = np.zeros(len(detectors), bool)
     return Page(cells, names, values, frames, detectors, altered, table=table, vocabulary=vocabulary)
 
 
 def _columns(rows: Sequence[Any], count: int) -> list[list[Any]]:
     """Return rows by column. `zip` makes an iterator of each row, over all of which the garbage collector then goes."""
     return [list(map(itemgetter(at), rows)) for at in range(count)]
-
-
-def _objects(connection: Connection, ids: Sequence[int]) -> list[int]:
-    """Return how many judged objects have each of these contents, which are in order: from an index alone.
-
-    All objects of these contents are read and their groups looked at here: asked to do that, a database may take the
-    index of groups, and read all of it for each page.
-    """
-    o = objects.c
-    judged = groups.numbers(connection, lambda group: group.state == State.JUDGED)
-    query = select(o.content_id, o.group_id).where(o.content_id.between(ids[0], ids[-1])).order_by(o.content_id)
-    rows = connection.execute(query).all()
-    if not rows:
-        return [0] * len(ids)
-    # By column: numpy takes rows that have names for something else, and takes a hundred times as long.
-    having, standing = (np.array(column, np.int64) for column in _columns(rows, 2))
-    theirs = having[np.isin(standing, judged)]
-    own = np.array(ids)
-    places = np.searchsorted(own, theirs)
-    mine = own[places] == theirs
-    return np.bincount(places[mine], minlength=len(own)).tolist()  # type: ignore[no-any-return]
 
 
 def _detectors(connection: Connection, ids: set[int]) -> dict[int, Mapping[str, str]]:

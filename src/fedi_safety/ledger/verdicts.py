@@ -70,7 +70,7 @@ class VerdictWrite:
 def digest(row: RowMapping | dict[str, Any], sha256: bytes, detectors: str) -> str:
     """Return the hash of a judgement row's columns, which its event carries."""
     names = ("at", "run_id", "verdict", "policy", "labels", "reasons", "signals")
-    body = codec.dumps([sha256.hex(), detectors, *(row[name] for name in names)])
+    body = codec.dumps_flat([sha256.hex(), detectors, *[row[name] for name in names]])
     return hashlib.sha256(body.encode("ascii")).hexdigest()
 
 

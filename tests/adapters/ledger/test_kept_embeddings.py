@@ -480,6 +480,18 @@ def test_a_page_has_scores_as_they_were_given(opened: Opened) -> None:
     assert signals.items() <= page.scores(0).signals.items()
 
 
+def test_fewer_contents_of_many_frames_are_looked_at_together(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score_pages, "LOOKED_AT_FRAMES", 7)
+    ledger = opened()
+    record(ledger, *(judged(f"{i:02}", *[GREEN] * (i % 4), BLUE) for i in range(20)), judged("long", *[BLUE] * 9))
+    pages = list(ledger.score_pages())
+    assert {len(page) == 1 or sum(page.cells["frames"]) <= 7 for page in pages} == {True}
+    assert len(pages) < 21, "as many together as may be"
+    assert sorted(sha256 for page in pages for sha256 in page.cells["sha256"]) == sorted(
+        sha(key) for key in (*(f"{i:02}" for i in range(20)), "long")
+    )
+
+
 def test_a_page_of_clips_is_worked_on_in_portions(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(score_pages, "FRAMES_AT_ONCE", 7)
     asked: list[int] = []

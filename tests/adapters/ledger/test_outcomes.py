@@ -12,6 +12,7 @@ import pytest
 
 from fedi_safety.app.replay import UNDECIDED, Change, Rejudge, preview
 from fedi_safety.core.enums import MediaType, Verdict
+from fedi_safety.core.errors import LedgerError
 from fedi_safety.core.frames.scores import ONE_PICTURE, FrameScore, FrameScores
 from fedi_safety.core.policy import Policy, judge
 from fedi_safety.core.policy.rules import ClearingBound, Rule
@@ -126,6 +127,16 @@ def test_all_but_the_test_card_is_settled_by_arithmetic(ledger: SqlLedger, monke
     monkeypatch.setattr(Rejudge, "__call__", ask)
     preview(rejudge, ledger.score_pages())
     assert asked == [TEST_CARD_SHA256]
+
+
+def test_a_verdict_that_nobody_gives_ends_a_preview_in_one_line(ledger: SqlLedger) -> None:
+    written = "UPDATE contents SET verdict = {} WHERE id = 7"
+    with ledger.database.write() as connection:
+        connection.exec_driver_sql(written.format("verdict || '?'"))
+    with pytest.raises(LedgerError, match="a content has a verdict that is none"):
+        list(ledger.score_pages())
+    with ledger.database.write() as connection:  # the other tests read it too
+        connection.exec_driver_sql(written.format("rtrim(verdict, '?')"))
 
 
 def test_scores_come_back_as_they_were_given(tmp_path: Path) -> None:

@@ -162,6 +162,14 @@ TAMPERINGS = {
     "names of scores": ("UPDATE signal_names SET body = '[\"x\"]'", "judgement 1"),
     "no names of scores": ("DELETE FROM signal_names", "judgement 1"),
     "shape of reasons": ("UPDATE reason_shapes SET body = replace(body, 'red', 'blue')", "judgement 1"),
+    "judgement twice, another gone": (
+        "DELETE FROM judgements WHERE id = (SELECT min(j.id) FROM judgements j JOIN judgements k"
+        " ON k.content_id = j.content_id AND k.id > j.id); "
+        "INSERT INTO judgements (content_id, run_id, at, verdict, policy, labels, reasons, signals, detectors_id,"
+        " event_seq) SELECT content_id, run_id, at, verdict, policy, labels, reasons, signals, detectors_id, event_seq"
+        " FROM judgements ORDER BY id DESC LIMIT 1",
+        "two judgements rest on event",
+    ),
     "content cleared": ("UPDATE contents SET verdict = 'clear' WHERE id = 1", "its last event says block"),
     "content condemned": ("UPDATE contents SET verdict = 'block' WHERE verdict = 'clear'", "its last event says clear"),
     "content in force for another reason": (

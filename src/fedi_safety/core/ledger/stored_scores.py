@@ -133,7 +133,7 @@ class ScorePage(Protocol):
     """Some contents and their scores."""
 
     @property
-    def cells(self) -> Mapping[str, Sequence[Any]]:
+    def cells(self) -> Mapping[str, Any]:
         """By name (`sha256`, `verdict`, `objects`, ...) a value for each content."""
         ...
 
@@ -145,6 +145,11 @@ class ScorePage(Protocol):
     @property
     def values(self) -> Array:
         """The highest of all frames: float64, (contents, names), with NaN for what was not measured."""
+        ...
+
+    @property
+    def ranks(self) -> Array:
+        """By content the rank of the verdict in force: int8."""
         ...
 
     @property

@@ -14,8 +14,9 @@ from sqlalchemy import Connection, Table, func, insert, select
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.types import FactorHit, Judgement, RuleHit, Signal
 from fedi_safety.ledger import codec
-from fedi_safety.ledger.compact import numbers
+from fedi_safety.ledger.compact import numbers, texts
 from fedi_safety.ledger.compact.tables import reason_shapes, signal_names
+from fedi_safety.ledger.compact.texts import Pattern
 from fedi_safety.ledger.schema import contents, judgements
 
 SCORES = ("names_id", "scores", "signals")
@@ -44,6 +45,7 @@ class Vocabulary:
         self._shapes: dict[int, list[dict[str, Any]]] = {}
         self._shape_ids: dict[str, int] = {}
         self._several: bool | None = None
+        self._made: dict[tuple[int, int], tuple[Pattern | None, Pattern | None]] = {}
 
     def load(self) -> None:
         """Read all of it, so that what is read with it can be told when the transaction has ended."""
@@ -157,14 +159,32 @@ class Vocabulary:
         told: dict[str, Any] = {name: getattr(row, name) for name in _JUDGED}
         if AS_STORED not in told.values():
             return told
-        signals = self.signals(row.own_names_id, row.own_scores, row.own_signals)
         if told["labels"] == AS_STORED:
             told["labels"] = row.own_labels
-        if told["reasons"] == AS_STORED:
-            told["reasons"] = codec.reasons_text(self.reasons(row.own_shape_id, row.own_reasons, signals))
-        if told["signals"] == AS_STORED:
-            told["signals"] = codec.signals_text(signals)
+        if AS_STORED in (told["reasons"], told["signals"]):
+            reasons, signals = self._written(row)
+            told["reasons"] = reasons if told["reasons"] == AS_STORED else told["reasons"]
+            told["signals"] = signals if told["signals"] == AS_STORED else told["signals"]
         return told
+
+    def _written(self, row: Any) -> tuple[str, str]:
+        """Return a content's own reasons and signals as texts: by patterns where its numbers are all that it has."""
+        if row.own_signals == "{}" and row.own_shape_id is not None:
+            reasons, signals = self._patterns(row.own_shape_id, row.own_names_id)
+            count = len(self.names(row.own_names_id))
+            filling = texts.numbers_of(*numbers.unpacked(row.own_scores, count))
+            if reasons is not None and signals is not None and filling is not None:
+                return reasons.filled(filling), signals.filled(filling)
+        own = self.signals(row.own_names_id, row.own_scores, row.own_signals)
+        return codec.reasons_text(self.reasons(row.own_shape_id, row.own_reasons, own)), codec.signals_text(own)
+
+    def _patterns(self, shape_id: int, names_id: int) -> tuple[Pattern | None, Pattern | None]:
+        found = self._made.get((shape_id, names_id))
+        if found is None:
+            names = self.names(names_id)
+            reasons = texts.reasons_pattern(names, lambda signals: self.reasons(shape_id, "", signals))
+            found = self._made[shape_id, names_id] = reasons, texts.signals_pattern(names)
+        return found
 
 
 PAST = (

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, case, func, insert, literal, select, update
+from sqlalchemy import Connection, and_, bindparam, case, func, insert, literal, select, update
 
 from fedi_safety.core.enums import Verdict
 from fedi_safety.ledger import codec
@@ -146,8 +146,36 @@ def put_page(connection: Connection, after: int, limit: int) -> int | None:
 
 
 def told(connection: Connection) -> Iterator[tuple[int | None, Group, int]]:
-    """Yield how many objects stand so and name this group, by reading every object."""
-    columns = (_o.group_id, *_NEEDED)
-    each = select(*columns).select_from(objects).outerjoin(contents, _c.id == _o.content_id).subquery()
-    for number, *standing_so, count in connection.execute(select(*each.c, func.count()).group_by(*each.c)):
-        yield number, group_of(*standing_so), count
+    """Yield how many objects stand so and name this group, by reading every object.
+
+    Nearly all are plainly what their group says: to group these by its number alone takes a third of the time.
+    """
+    known = {number: group for number, group, _ in every(connection)}
+    own = case((_plainly, 1), else_=0).label("own")
+    joined = objects.outerjoin(contents, _c.id == _o.content_id).outerjoin(object_groups, _g.id == _o.group_id)
+    each = select(_o.group_id, own).select_from(joined).subquery()
+    counted = select(each.c.group_id, each.c.own, func.count()).group_by(each.c.group_id, each.c.own)
+    others = False
+    for number, plain, count in connection.execute(counted):
+        if plain:
+            yield number, known[number], count
+        else:
+            others = True
+    if others:
+        columns = (_o.group_id, *_NEEDED)
+        rows = select(*columns).select_from(joined).where(own == 0).subquery()
+        for number, *standing_so, count in connection.execute(select(*rows.c, func.count()).group_by(*rows.c)):
+            yield number, group_of(*standing_so), count
+
+
+_unscanned = _o.state == State.UNSCANNED.value
+_plainly = and_(
+    _g.store_id == _o.store_id,
+    _g.state == _o.state,
+    _o.state.not_in(list(_OF_PREDECESSOR)),
+    _g.reason == case((_unscanned, func.coalesce(_o.reason, "")), else_=""),
+    _g.verdict == case((_unscanned, ""), else_=func.coalesce(_c.verdict, "")),
+    _g.labels == func.coalesce(_c.labels, "[]"),
+    _g.partly == case((and_(_c.partly.is_not(None), _o.state == State.JUDGED.value), True), else_=False),
+)
+"""That an object's group is what `group_of` says; it may be without this being so."""

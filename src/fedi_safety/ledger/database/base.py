@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import ColumnElement, Connection, Table
 
 from fedi_safety.core.ledger.progress import Progress
 
@@ -121,6 +121,17 @@ class Database(Protocol):
 
     def after_filling(self, connection: Connection, tables: Sequence[Table]) -> None:
         """Have what is written to these tables from now on numbered behind the rows that they were filled with."""
+        ...
+
+    def joined(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Put together a column's bytes or texts over all rows, one behind another; nothing for null, null of no row.
+
+        All that are asked for at once have the rows in one order.
+        """
+        ...
+
+    def listed(self, column: ColumnElement[Any]) -> ColumnElement[str]:
+        """Put together a column's numbers over all rows, decimal with commas; nothing for null, null of no row."""
         ...
 
     def dispose(self) -> None:

@@ -17,7 +17,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, ExceptionContext, Table, create_engine, event
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    ExceptionContext,
+    Table,
+    cast,
+    create_engine,
+    event,
+    func,
+    text,
+)
 from sqlalchemy.engine import make_url
 
 from fedi_safety.config.locations import expanded
@@ -206,6 +217,14 @@ class SqliteDatabase:
 
     def after_filling(self, connection: Connection, tables: Sequence[Table]) -> None:
         """Do nothing: SQLite numbers a row behind the last one that is there."""
+
+    def joined(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """See `Database.joined`. Bytes are text of no encoding for a moment, and none of them is looked at."""
+        return cast(func.group_concat(column, text("''")), column.type)
+
+    def listed(self, column: ColumnElement[Any]) -> ColumnElement[str]:
+        """See `Database.listed`."""
+        return func.group_concat(column)
 
     def dispose(self) -> None:
         """Close every connection."""

@@ -17,7 +17,21 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, ExceptionContext, Table, create_engine, event, func, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    ExceptionContext,
+    LargeBinary,
+    Table,
+    Text,
+    cast,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.exc import TimeoutError
 
 from fedi_safety.core.errors import LedgerError, LedgerUsageError
@@ -248,6 +262,15 @@ class PostgresqlDatabase:
                 last = select(func.coalesce(func.max(column), 0) + 1).scalar_subquery()
                 named = func.pg_get_serial_sequence(table.name, column.name)
                 connection.execute(select(func.setval(named, last, False)))
+
+    def joined(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """See `Database.joined`."""
+        between = b"" if isinstance(column.type, LargeBinary) else ""
+        return func.string_agg(column, cast(between, column.type))
+
+    def listed(self, column: ColumnElement[Any]) -> ColumnElement[str]:
+        """See `Database.listed`."""
+        return func.string_agg(cast(column, Text), ",")
 
     def dispose(self) -> None:
         """Close every connection."""

@@ -1,0 +1,1 @@
+"""The parts of which checking a ledger is made; `ledger.verify` is the whole."""

@@ -1,0 +1,126 @@
+"""The chain of events followed from its beginning, and what each check of the ledger is made with. Changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from fedi_safety.ledger.events import CHAIN_START, Kind, entry_hash
+from fedi_safety.ledger.schema import events, runs
+
+_OF_ACTIONS = (Kind.ACTION_PLANNED, Kind.ACTION_STARTED, Kind.ACTION_CLOSED, Kind.ACTION_WAITING)
+_OFTEN = frozenset((Kind.JUDGED, Kind.PLANNED, Kind.ACT_STARTED, Kind.ACT_CLOSED))  # which have no last word to keep
+PAGE_ROWS = 2000
+"""How many rows are checked at once."""
+
+Rows = Sequence[Row[*tuple[Any, ...]]]
+
+
+class Broken(Exception):
+    """The first break, as its message."""
+
+
+def read_payload(payload: str) -> dict[str, Any]:
+    """Return what an event says: `json.loads`, in less time where nothing stands around it."""
+    said, end = _DECODER.raw_decode(payload)
+    found: dict[str, Any] = said if end == len(payload) else json.loads(payload)
+    return found
+
+
+_DECODER = json.JSONDecoder()
+
+
+def told_by(connection: Connection, seqs: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Return events by number, as dictionaries with their kind and time."""
+    e = events.c
+    query = select(e.seq, e.kind, e.at, e.payload).where(e.seq.in_(seqs))
+    return {
+        seq: {**read_payload(payload), "kind": kind, "at": at} for seq, kind, at, payload in connection.execute(query)
+    }
+
+
+def pages(connection: Connection, query: Any, key: Any) -> Iterator[Rows]:
+    """Run `query` page by page in order of `key`, which must be among its columns."""
+    after = 0
+    while True:
+        page = connection.execute(query.where(key > after).order_by(key).limit(PAGE_ROWS)).all()
+        if not page:
+            return
+        yield page
+        after = page[-1]._mapping[key]
+
+
+@dataclass(slots=True)
+class Told:
+    """What the chain told: how often each kind, and last why breakers hold, and how app actions and copies stand."""
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    breakers: dict[str, str | None] = field(default_factory=dict)
+    action_breakers: dict[str, str | None] = field(default_factory=dict)
+    app_actions: dict[int, int] = field(default_factory=dict)  # by which event each stands
+    seals: dict[int, int] = field(default_factory=dict)
+
+    def hear(self, kind: str, seq: int, said: dict[str, Any]) -> None:
+        """Note what an event says of what has a last word."""
+        if kind in (Kind.BREAKER_TRIPPED, Kind.BREAKER_RESET):
+            self.breakers[said["store"]] = said["why"]
+        elif kind in (Kind.ACTION_BREAKER_TRIPPED, Kind.ACTION_BREAKER_RESET):
+            self.action_breakers[said["store"]] = said["why"]
+        elif kind in _OF_ACTIONS:
+            self.app_actions[said["about"]] = seq
+        elif kind.startswith("seal."):
+            self.seals[said["about"]] = seq
+
+
+def check_chain(connection: Connection, length: int, head: bytes) -> Told:
+    """Follow the chain, and check the runs on the way; return what it told."""
+    told = Told()
+    e = events.c
+    expected, before = 1, CHAIN_START
+    query = select(e.seq, e.at, e.kind, e.payload, e.sha256, e.plan_id, e.prev_hash, e.hash)
+    for page in pages(connection, query, e.seq):
+        for seq, at, kind, payload, sha256, plan_id, prev_hash, own in page:
+            if seq != expected:
+                raise Broken(f"event {expected} is missing")
+            if prev_hash != before or own != entry_hash(prev_hash, seq, at, kind, payload):
+                raise Broken(f"event {seq} was altered, or the one before it")
+            said = read_payload(payload)
+            if said.get("sha256") != (sha256.hex() if sha256 is not None else None) or said.get("plan") != plan_id:
+                raise Broken(f"event {seq} points to something else than it says")
+            told.kinds[kind] += 1
+            if kind not in _OFTEN:
+                told.hear(kind, seq, said)
+            expected, before = seq + 1, own
+        _check_runs(connection, page)
+    if expected - 1 != length:
+        raise Broken(f"there are {expected - 1} events and not {length}: some at the end are missing, or were added")
+    if before != head:
+        raise Broken("the last event is not the one that was written last")
+    return told
+
+
+def _check_runs(connection: Connection, page: Rows) -> None:
+    """Compare the runs that events of a page begin or end with their rows."""
+    told = [(row, json.loads(row.payload)) for row in page if row.kind in (Kind.RUN_BEGUN, Kind.RUN_ENDED)]
+    r = runs.c
+    query = select(*r).where(r.id.in_([said["run"] for _, said in told]))
+    rows = {row.id: row for row in connection.execute(query)} if told else {}
+    for event, said in told:
+        run = rows.get(said["run"])
+        if run is None:
+            raise Broken(f"run {said['run']} is gone")
+        settings = json.loads(run.settings)
+        if event.kind == Kind.RUN_BEGUN:
+            own = [run.kind, run.store, settings, run.started_at, run.dry_run, run.whole, run.act]
+            expected = [said["kind"], said["store"], said["settings"], event.at]
+            expected += [bool(settings.get("dry_run", False)), settings.get("whole"), settings.get("chosen_act")]
+        else:
+            own = [run.status, None if run.summary is None else json.loads(run.summary), run.ended_at]
+            expected = [said["status"], said["summary"], event.at]
+        if own != expected:
+            raise Broken(f"run {run.id} is not what its events say")

@@ -1,0 +1,101 @@
+"""Columns of many rows, joined by the database: no row becomes an object, and no other thread waits for it. Reads only.
+
+Where a row is what matters, rows are asked for as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Connection, LargeBinary, Select, Text, func, select, text
+from sqlalchemy.types import TypeEngine
+
+from fedi_safety.ledger.compact.arrays import Blobs
+from fedi_safety.ledger.database.base import Database
+
+
+class Texts(Sequence[str]):
+    """Texts of many contents in one piece, from which that of one is cut when somebody asks for it."""
+
+    __slots__ = ("_lengths", "_starts", "_whole")
+
+    def __init__(self, whole: str, lengths: NDArray[np.int64]) -> None:
+        """Take them one behind another, and how many letters each has."""
+        ends = np.cumsum(lengths)
+        assert len(whole) == (int(ends[-1]) if len(ends) else 0), "not the texts that these lengths are of"
+        self._whole, self._lengths, self._starts = whole, lengths, ends - lengths
+
+    def __len__(self) -> int:
+        """Return of how many contents they are."""
+        return len(self._lengths)
+
+    def __getitem__(self, at: int) -> str:  # type: ignore[override]  # nobody asks for several
+        """Return that of one content."""
+        start = int(self._starts[at])
+        return self._whole[start : start + int(self._lengths[at])]
+
+    def arrange(self, order: NDArray[np.intp]) -> None:
+        """Put them into another order."""
+        self._lengths, self._starts = self._lengths[order], self._starts[order]
+
+
+class Columns:
+    """A query of which whole columns are asked for, put together once and asked as often as is wanted."""
+
+    def __init__(self, database: Database, query: Select[Any]) -> None:
+        """Take a query whose first column is a number that no two rows share.
+
+        No number, no text and no bytes of a length that the column names are null, and no text has a U+0000.
+        """
+        rows = query.subquery().c
+        asked: list[ColumnElement[Any]] = []
+        for column in rows:
+            if _length(column.type):
+                asked.append(database.joined(column))
+            elif isinstance(column.type, LargeBinary | Text):
+                # A number in the statement's words is cheaper than one that is given with it, for each row.
+                asked += [database.joined(column), database.listed(func.coalesce(func.length(column), text("-1")))]
+            else:
+                asked.append(database.listed(column))
+        self._columns = [(name, column.type) for name, column in rows.items()]
+        self._query = select(*asked)
+
+    def read(self, connection: Connection, **bounds: Any) -> dict[str, Any]:
+        """Return the columns by name, in the order of the first one.
+
+        `Blobs` of bytes, `Texts` of texts, arrays of int64 of numbers.
+        """
+        cells = iter(connection.execute(self._query, bounds).one())
+        found: dict[str, Any] = {}
+        for name, kind in self._columns:
+            if length := _length(kind):
+                count = len(next(iter(found.values())))
+                found[name] = Blobs(next(cells) or b"", np.full(count, length, np.int64))
+            elif isinstance(kind, LargeBinary):
+                found[name] = Blobs(next(cells) or b"", numbers(next(cells)))
+            elif isinstance(kind, Text):
+                found[name] = Texts(next(cells) or "", numbers(next(cells)))
+            else:
+                found[name] = numbers(next(cells))
+        first = next(iter(found.values()))
+        if (np.diff(first) < 0).any():  # a database gives rows as it finds them
+            order = np.argsort(first)
+            for name, cell in found.items():
+                if isinstance(cell, Blobs | Texts):
+                    cell.arrange(order)
+                else:
+                    found[name] = cell[order]
+        return found
+
+
+def _length(kind: TypeEngine[Any]) -> int | None:
+    """Return how many bytes each row has of a column that says so and is never null."""
+    return kind.length if isinstance(kind, LargeBinary) else None
+
+
+def numbers(listed: str | None) -> NDArray[np.int64]:
+    """Return numbers as `Database.listed` gives them."""
+    return np.zeros(0, np.int64) if listed is None else np.fromstring(listed, np.int64, sep=",")
