@@ -7,10 +7,10 @@ before the person.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 
 from fedi_safety.config.schema import Trace
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.errors import ApiError, TraceUsageError
 from fedi_safety.core.moderation import Offer, TargetKind, TokenAccount, Where
 from fedi_safety.core.ports import Moderator

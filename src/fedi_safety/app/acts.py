@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 from fedi_safety.acts.delete import Remove
 from fedi_safety.app.sealing import act_after_seal, opened_restorer, opened_vault, scanned_urls
 from fedi_safety.config.schema import Settings
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import NO_ACT, ActKind
 from fedi_safety.core.errors import FediSafetyError, UsageError
 from fedi_safety.core.ledger.seals import SealWriter

@@ -5,10 +5,11 @@ It speaks to nobody: what is lacking is returned, and asked for by the shell (cl
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fedi_safety.app.acts import ACTS, Place
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import NO_ACT, ActKind
 from fedi_safety.core.errors import UsageError
 

@@ -6,13 +6,14 @@ import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from fedi_safety.concepts.rescoring import ConceptRescorer, rescorer_of
 from fedi_safety.config.locations import known_folder, model_dir
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.cascade import Cascade
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.core.known.ports import KnownImages, Recognizer
 from fedi_safety.core.policy import Policy
@@ -163,4 +164,4 @@ def caps(settings: Settings) -> Caps:
     """Return the decoder's caps as the media layer wants them."""
     from fedi_safety.media import Caps
 
-    return Caps(**settings.limits.model_dump())
+    return Caps(**dict(settings.limits))

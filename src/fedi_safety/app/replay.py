@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from fedi_safety.app.engine import measurable
 from fedi_safety.concepts.rescoring import ConceptRescorer
 from fedi_safety.config.schema import Settings
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.ledger import stored_scores
 from fedi_safety.core.ledger.ports import LedgerReader

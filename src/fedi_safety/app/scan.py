@@ -6,7 +6,7 @@ It speaks to nobody: what a person sees is the shell's (cli/).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from fedi_safety.app.sealing import destroy_ended
 from fedi_safety.app.stores import spoken_name
 from fedi_safety.app.tracing import opened_tracing
 from fedi_safety.config.schema import Settings
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.decide import BreakerLimits, Mode, breaker_opinion
 from fedi_safety.core.enforcement import Acting, Enforcement, Passing
 from fedi_safety.core.enums import ActKind, Listing, Recheck, act_word

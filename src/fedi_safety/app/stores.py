@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from fedi_safety.actions import switched_on
 from fedi_safety.config.schema import Settings
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import ActKind
 from fedi_safety.core.errors import FediSafetyError, UsageError
 from fedi_safety.core.ports import Store

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,6 +38,7 @@ from fedi_safety.cli.options import (
     YesOption,
 )
 from fedi_safety.cli.shell import Shell, on_stop, shell, worst, write_json
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import FailOn, Recheck, ScanEngine, act_word
 from fedi_safety.core.errors import ExitCode, FediSafetyError, UsageError
 from fedi_safety.core.wording.hints import command

@@ -7,9 +7,9 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.errors import ExitCode, UsageError, printable
 from fedi_safety.core.wording import hints
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.errors import FediSafetyError, ModerationDown, ModerationGone, printable
 from fedi_safety.core.ledger.actions import ActionLedger
 from fedi_safety.core.moderation import ActionState, AppAction, Offer, Standing, too_many

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import ActKind, Root, Verdict
 from fedi_safety.core.runs import Tally
 from fedi_safety.core.types import Judgement

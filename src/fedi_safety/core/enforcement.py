@@ -11,10 +11,11 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from typing import Protocol
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.decide import (
     DAY_S,
     BreakerLimits,

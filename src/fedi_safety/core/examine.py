@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fedi_safety.core.cascade import Cascade, StageTimer
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import KNOWN_PREFIX, Detail, MediaType, Reason, Verdict
 from fedi_safety.core.errors import Unscannable, out_of_memory
 from fedi_safety.core.explained.account import lasting, with_second_pass

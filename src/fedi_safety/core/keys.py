@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from fedi_safety.core.classes import dataclass
 
 OUR_NAME = "fedi-safety-test-"
 """What a name of our own begins with, which is made or deleted only to learn whether that may be done."""

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum, StrEnum
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.sightings import Certainty, Sighting, SightingKind, TraceRecord
 
 

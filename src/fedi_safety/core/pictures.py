@@ -8,9 +8,10 @@ second one added to it. Pure; knows no policy.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.frames.scores import FrameScore, FrameScores
 from fedi_safety.core.types import Signal
 

@@ -11,10 +11,11 @@ import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import islice
 
 from fedi_safety.core.cascade import Cascade
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import MediaType, Reason, Recheck
 from fedi_safety.core.errors import StoreError, Unscannable, out_of_memory
 from fedi_safety.core.examine import DecodedMedium, Examiner, decoder_mark

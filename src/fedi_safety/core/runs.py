@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from typing import Any
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import ActKind, Listing, Reason, Recheck
 from fedi_safety.core.errors import ExitCode
 from fedi_safety.core.types import Outcome

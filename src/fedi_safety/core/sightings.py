@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote, urlsplit
+
+from fedi_safety.core.classes import dataclass
 
 _HOST_CHARS = 253  # the most that the DNS takes
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import ActKind
 from fedi_safety.core.errors import FediSafetyError, TraceError, printable
 from fedi_safety.core.ledger.ports import TraceLedger, Verdicts
@@ -42,6 +43,9 @@ class TraceLimits:
 
     limit_s: float = 10.0
     wait_s: float = 3600.0
+
+
+_LIMITS = TraceLimits()
 
 
 class Bounded:
@@ -91,7 +95,7 @@ class Tracing:
         *,
         tracer: Tracer | None,
         owner: FileOwner | None = None,
-        limits: TraceLimits = TraceLimits(),
+        limits: TraceLimits = _LIMITS,
         bounded: Bounded | None = None,
         actions: Wanted = _NO_ACTIONS,
         uploads: bool = False,

@@ -6,8 +6,9 @@ Nothing here does I/O. 'Model' always means a neural network.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Reason, Verdict
 from fedi_safety.core.frames.places import WHOLE, Place
 from fedi_safety.core.frames.scores import ONE_PICTURE, FrameScores

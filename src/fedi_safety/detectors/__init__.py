@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.errors import UsageError
 from fedi_safety.core.ports import ContentDetector, Detector
 from fedi_safety.core.wording.nearest import did_you_mean

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.ports import Detector
 from fedi_safety.core.types import Box, Evidence, Frame
 

@@ -5,10 +5,11 @@ Three answers inside (`clear`, `block`, `unjudged`); what an unjudged upload mea
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Literal, Protocol
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.types import Content, Judgement
 

@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import Reason
 from fedi_safety.core.errors import KnownError, Unscannable
 from fedi_safety.core.known.types import BY_SUREST, PDQ_BITS, SURE_BITS, HashKind, Hit, KnownList

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
+
+from fedi_safety.core.classes import dataclass
 
 SCHEMA = """
 CREATE TABLE sources (

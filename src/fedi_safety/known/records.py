@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.known.effects import LEAST_QUALITY
 from fedi_safety.core.known.types import HashKind, KnownList
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.known.effects import LEAST_QUALITY
 from fedi_safety.core.known.types import Entry, HashKind
 from fedi_safety.known import tables, upkeep

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.errors import KnownError
 from fedi_safety.known.index import segment
 from fedi_safety.known.index.chunks import Numbers, Words, words

@@ -7,12 +7,12 @@ that was not asked for, and what belongs to a removed content goes with it. What
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.ledger.records import KeptEmbeddings
 from fedi_safety.core.types import Embedding
 from fedi_safety.ledger import codec

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.ledger.codec import dumps
 from fedi_safety.ledger.database.base import LISTENER, Database
 from fedi_safety.ledger.schema import chain, events

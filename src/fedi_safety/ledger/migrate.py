@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 import fedi_safety.ledger.compact.tables
 import fedi_safety.ledger.counts.tables
 import fedi_safety.ledger.notices.tables  # noqa: F401  # they are of the same metadata
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.errors import LedgerError, LedgerUsageError
 from fedi_safety.core.wording.hints import hint
 from fedi_safety.ledger.compact import conversion

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import PlanState, Verdict
 from fedi_safety.core.errors import printable
 from fedi_safety.core.explained.text import text_of

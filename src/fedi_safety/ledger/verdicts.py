@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import printable
 from fedi_safety.core.policy import PERSONS_WORD, condemnation, dismissal

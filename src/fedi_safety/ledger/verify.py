@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from sqlalchemy import Column, Connection, Row, func, or_, select
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.ledger.records import Verification
 from fedi_safety.core.moderation import ActionState

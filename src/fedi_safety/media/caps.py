@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
+
+from fedi_safety.core.classes import dataclass
 
 MIB = 1024 * 1024
 

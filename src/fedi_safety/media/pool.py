@@ -20,10 +20,11 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import Detail, MediaType, Reason
 from fedi_safety.core.errors import FediSafetyError, Unscannable
 from fedi_safety.core.frames.places import Place, Tile

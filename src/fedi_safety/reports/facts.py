@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.decide import tells_of_gone
 from fedi_safety.core.enums import SKIPPED
 from fedi_safety.core.errors import printable

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.errors import printable
 
 WIDTH_PX = 560  # of a histogram, which has a legend beside it

@@ -6,11 +6,11 @@ A tracer reads and changes nothing; what is found is the ledger's to keep.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from fedi_safety.config.schema import Trace
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.errors import TraceUsageError
 from fedi_safety.core.ports import Tracer
 from fedi_safety.core.sightings import SightingWay

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.errors import TraceUsageError
 
 

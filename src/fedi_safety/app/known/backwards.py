@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from fedi_safety.app.known.compared import Lists
 from fedi_safety.app.replay import UNDECIDED, Rejudge
 from fedi_safety.app.stores import Target, targets
 from fedi_safety.config.schema import Settings
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import ActKind, Verdict
 from fedi_safety.core.errors import StoreUsageError, UsageError
 from fedi_safety.core.known.effects import (

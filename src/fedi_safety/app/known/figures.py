@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fedi_safety.app.known.lists import is_doubtful, open_catalog
 from fedi_safety.app.known.sources import sources_of
 from fedi_safety.config.schema import Settings
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.errors import ConfigError, KnownError
 from fedi_safety.core.known.types import Effect
 from fedi_safety.core.ledger.matches import ListHits, MatchReader

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from fedi_safety.app.known.backwards import Applied, apply_lists
 from fedi_safety.app.known.compared import Current, Exchanged, Halted, Lists, tried
 from fedi_safety.config.locations import known_folder
 from fedi_safety.config.schema import Settings
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.errors import FediSafetyError, KnownError, KnownUsageError, LedgerUsageError, Unscannable
 from fedi_safety.core.known.effects import LEAST_QUALITY
 from fedi_safety.core.known.types import DISTANCE, Effect, Entry, HashKind, KnownList

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from fedi_safety.app.known.compared import Current, Halted
 from fedi_safety.app.known.lists import OWN, apply, keep_dismissals, own_cause
 from fedi_safety.config.locations import expanded
 from fedi_safety.config.schema import KnownSource, Settings
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.errors import ConfigError, FediSafetyError, KnownUsageError
 from fedi_safety.core.known.effects import LEAST_QUALITY
 from fedi_safety.core.known.types import Effect, HashKind

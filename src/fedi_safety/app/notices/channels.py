@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING
 
 from fedi_safety.config.schema import Settings
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.ledger.notices import Channel
 from fedi_safety.core.notices.transitions import Transition
 from fedi_safety.notify.addresses import names

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from fedi_safety.app.ledger import open_settings_ledger
 from fedi_safety.app.notices.channels import Line, checked
 from fedi_safety.app.notices.conditions import say, say_error, say_heard
 from fedi_safety.app.notices.sending import send_rest
 from fedi_safety.config.schema import Settings
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.errors import FediSafetyError
 from fedi_safety.core.notices.transitions import Condition
 from fedi_safety.core.runs import RunReport

@@ -12,7 +12,9 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from fedi_safety.core.classes import dataclass
 
 VERSION = 2
 OLDER = 1

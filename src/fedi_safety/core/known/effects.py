@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import KNOWN_PREFIX
 from fedi_safety.core.known.types import Effect, HashKind, Hit
 from fedi_safety.core.types import Match, PictureHash, Signal, index_of

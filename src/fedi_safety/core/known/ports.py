@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.known.types import Hit
 from fedi_safety.core.types import Fingerprints, Frame, PictureHash
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from fedi_safety.core.classes import dataclass
 
 
 class Effect(StrEnum):

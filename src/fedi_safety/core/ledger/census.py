@@ -7,8 +7,9 @@ whatever order a store lists them.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import Reason
 from fedi_safety.core.types import Unscanned
 

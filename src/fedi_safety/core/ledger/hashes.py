@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.types import Hashes
 
 Array = Any

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.types import Judgement, Object, Scores
 
 TURNED = "turned"

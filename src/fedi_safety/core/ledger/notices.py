@@ -8,10 +8,11 @@ never again: nobody can know whether it arrived.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Protocol
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.notices.transitions import Condition, Transition
 
 KEPT_S = 30 * 86_400.0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
+
+from fedi_safety.core.classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

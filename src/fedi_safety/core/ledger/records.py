@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import ActKind, PlanState, Reason, Verdict
 from fedi_safety.core.moderation import AppAction, Confirmation
 from fedi_safety.core.sightings import TraceRecord

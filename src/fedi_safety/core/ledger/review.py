@@ -7,10 +7,10 @@ here so that they outlive a restart; of a session's secret only the hash is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import ActKind
 from fedi_safety.core.ledger.records import PastEvent
 from fedi_safety.core.types import RuleHit

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Protocol
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.sightings import Sighting, Subject
 from fedi_safety.core.types import PictureHash

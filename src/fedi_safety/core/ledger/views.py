@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+from fedi_safety.core.classes import dataclass
 
 VIEW_DAY_S = 86_400.0
 """Over which a person's views count together."""

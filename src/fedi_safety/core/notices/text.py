@@ -7,9 +7,10 @@ of a medium.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.notices.transitions import TEST, Condition, Transition
 from fedi_safety.core.wording.hints import command
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from functools import cached_property
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import KNOWN_PREFIX, Verdict
 
 TEST_CARD_SIGNAL = "testcard.match"

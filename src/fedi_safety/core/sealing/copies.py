@@ -6,10 +6,10 @@ A sealed file is made for the keys of the operator, which lie elsewhere: this ma
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.types import Object
 
 Described = Mapping[str, Any]

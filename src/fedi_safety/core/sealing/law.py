@@ -6,8 +6,9 @@ docs/law.md has where each comes from.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+from fedi_safety.core.classes import dataclass
 
 DAY_S = 86_400.0
 

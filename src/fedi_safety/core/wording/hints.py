@@ -7,7 +7,8 @@ were named for the command that speaks. The command line says once what these ar
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+
+from fedi_safety.core.classes import dataclass
 
 PROGRAM = "fedi-safety"
 """What the program is called where nobody said otherwise."""

@@ -15,11 +15,12 @@ from __future__ import annotations
 import importlib.util
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.errors import ModelError
 from fedi_safety.core.types import Box, Evidence, Finding, Frame, Scored
 from fedi_safety.detectors.embedded import faceres

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import onnxruntime
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.errors import UsageError
 
 CPU_PROVIDER = "CPUExecutionProvider"

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import Reason
 from fedi_safety.core.errors import DeviceError, Unscannable
 from fedi_safety.core.types import Frame

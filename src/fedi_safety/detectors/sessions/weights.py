@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
-from dataclasses import dataclass
 from pathlib import Path
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.errors import ModelError
 
 

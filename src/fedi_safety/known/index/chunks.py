@@ -7,12 +7,13 @@ Twelve chunks of 21 and 22 bits, because sixteen of 16 leave six times as many t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate, combinations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fedi_safety.core.classes import dataclass
 
 Words = NDArray[np.uint64]
 Numbers = NDArray[np.int64]

@@ -9,12 +9,12 @@ both values. That is less than half of the work of eight turns each.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.known.index.chunks import CHUNKS, RADIUS, Layout, Numbers, Words, layout, words
 from fedi_safety.known.index.classes import MIRRORS, apart, classes, least
 from fedi_safety.known.index.search import halves, one_by_one, places, ranges

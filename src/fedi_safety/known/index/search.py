@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.known.index.chunks import HALF_REACH, REACH, Layout, Numbers, Words
 
 _BLOCK_ROWS = 16_384  # so many first halves, 256 KB, stay in a core's cache

@@ -14,13 +14,13 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.errors import KnownError
 from fedi_safety.core.wording.hints import hint
 from fedi_safety.known.index.chunks import (

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, insert, select, update
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import PlanState, Verdict
 from fedi_safety.core.errors import printable
 from fedi_safety.core.ledger.notices import Channel, NoticeState

@@ -9,10 +9,11 @@ import io
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from PIL import Image
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.frames.places import Part, Place

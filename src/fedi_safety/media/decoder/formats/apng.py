@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.media.caps import MAX_PATCHES

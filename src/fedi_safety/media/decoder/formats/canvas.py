@@ -5,11 +5,12 @@ drawn on. Each patch decodes as a still of its own, so that one that is damaged 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from PIL import Image
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import MediaType
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.media.decoder.frames.sampling import Moment

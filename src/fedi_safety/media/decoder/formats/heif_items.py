@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.media.caps import MAX_PAGES
 
 _PICTURES = frozenset({b"av01", b"grid", b"iden", b"iovl"})

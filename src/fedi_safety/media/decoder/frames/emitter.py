@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 
 from PIL import Image
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import Detail, Reason
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.frames.places import Part, Place

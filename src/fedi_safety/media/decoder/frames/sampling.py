@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, pairwise, zip_longest
 from random import Random
+
+from fedi_safety.core.classes import dataclass
 
 _SCENE_SHARE = 3  # at most a third of the frames goes to scene changes
 _WINDOW = 12  # frames on either side that say what size is usual

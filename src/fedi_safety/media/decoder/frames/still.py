@@ -5,7 +5,7 @@ Transparent pixels show white, as viewers do, and black in a second version, bec
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
 from PIL import (
@@ -13,6 +13,7 @@ from PIL import (
     ImageChops,
 )
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.media.caps import (
     FRAME_LONGEST_SIDE,

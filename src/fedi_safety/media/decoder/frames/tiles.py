@@ -7,10 +7,10 @@ tiles along it, at a second pass of any large picture tiles in both directions.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.media.caps import MAX_TILES
 
 # Longer pictures than this are cut into tiles. A person who fills the short side is found with 0.81 in a square, 0.52

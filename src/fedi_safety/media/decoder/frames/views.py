@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 from typing import cast
 
 from PIL import Image, ImageChops
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.frames.places import Place, Tile
 from fedi_safety.media.caps import MAX_TILES
 from fedi_safety.media.decoder.frames.still import OnWhiteAndBlack, Still

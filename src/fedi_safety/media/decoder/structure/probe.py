@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import MediaType
 
 # What begins a segment of a JPEG, or ends it: no stuffed byte, no restart.

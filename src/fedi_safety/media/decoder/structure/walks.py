@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
+from fedi_safety.core.classes import dataclass
 from fedi_safety.core.enums import MediaType
 from fedi_safety.core.frames.places import Part
 from fedi_safety.media.decoder.structure.probe import ICON_ENTRY, boxes, icon_count, icon_entries, riff_chunks
