@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from importlib import import_module
+from inspect import cleandoc
 from pathlib import Path
 
 import pytest
 import typer
 
 from fedi_safety import cli
+from fedi_safety.cli.text.words import COMMANDS, GROUPS
 
 NAMES = [[], *([name] for name in cli._COMMANDS), ["ledger", "verify"], ["policy", "check"], ["models", "fetch"]]
 HEAVY = ("pydantic", "ray", "numpy", "PIL", "onnxruntime", "sqlalchemy", "alembic", "dlib", "asyncio", "httpx", "ssl",
@@ -29,6 +32,29 @@ def test_help_is_what_the_parser_shows(names: list[str], capsys: pytest.CaptureF
         cli.build()(args=[*names, "--help"], prog_name="fedi-safety", standalone_mode=False)
     assert shown == capsys.readouterr().out
     assert len(shown.splitlines()) > 5
+
+
+def test_the_words_of_the_whole_are_the_commands_own() -> None:
+    said: dict[str, str] = {}
+    for name, place in cli._COMMANDS.items():
+        module, _, attribute = place.partition(":")
+        command = getattr(import_module(f"fedi_safety.cli.{module}"), attribute)
+        text = command.info.help if isinstance(command, typer.Typer) else command.__doc__
+        if not module.startswith("predecessor"):
+            said[name] = " ".join(cleandoc(str(text)).split("\n\n")[0].split())
+    groups = {name for name in said if cli._COMMANDS[name].endswith(":commands")}
+    assert said == {**COMMANDS, **GROUPS}
+    assert set(GROUPS) == groups
+
+
+@pytest.mark.parametrize("asked", ["--help", "--version"])
+def test_what_is_asked_of_the_whole_loads_no_command(asked: str) -> None:
+    code = f"import sys; from fedi_safety.cli import run; run(['{asked}']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout.splitlines()[-1].split()
+    commands = {f"fedi_safety.cli.{place.partition(':')[0]}" for place in cli._COMMANDS.values()}
+    assert commands & set(loaded) == {"fedi_safety.cli.completion_cmd"}  # which the program asks itself
+    assert not {"pydantic", "json", "fedi_safety.config"} & set(loaded)
 
 
 def test_help_of_no_such_command_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,11 +79,27 @@ OTHERS = {
 }  # fmt: skip
 NETWORKS = {"numpy", "onnxruntime", "PIL"}
 NEEDLESS = {
-    "list": OTHERS | NETWORKS | {"rich"},
+    "list": OTHERS | NETWORKS | {"rich", "fedi_safety.cli.scan_cmd", "fedi_safety.app.stores", "fedi_safety.stores"},
     "show": OTHERS | NETWORKS | {"rich"},
     "report": OTHERS - {"jinja2"},
     "scan": OTHERS | {"rich"},
 }
+
+# What checks the configuration is built once, as a whole; a section is never built by itself besides.
+COUNTED = """
+import pydantic
+built, rebuild = [], pydantic.BaseModel.model_rebuild.__func__
+def count(model, **options):
+    built.append(model.__name__)
+    return rebuild(model, **options)
+pydantic.BaseModel.model_rebuild = classmethod(count)
+from typer import _adapters
+readers, read = [], _adapters.try_build_adapter
+def reader(*given, **named):
+    readers.append(given)
+    return read(*given, **named)
+_adapters.try_build_adapter = reader
+"""
 
 
 @pytest.mark.long
@@ -70,12 +112,15 @@ def test_a_command_loads_nothing_that_it_does_not_need(name: str, tmp_path: Path
     for command in [scan] if name == "scan" else [scan, asked.get(name, [name])]:
         arguments = [*command, "--ledger", str(tmp_path / "ledger.db")]
         code = (
-            f"import sys; from fedi_safety.cli import run; run({arguments}); "
-            f"print('loaded', *{NEEDLESS[name]} & sys.modules.keys())"
+            f"{COUNTED}import sys; from fedi_safety.cli import run; run({arguments})\n"
+            f"print('built', *built, len(readers)); print('loaded', *{NEEDLESS[name]} & sys.modules.keys())"
         )
         clean = {key: value for key, value in os.environ.items() if not key.startswith("FEDI_SAFETY_")}
         done = subprocess.run(
             [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path, env=clean
         )
     assert "notes.txt" in done.stdout or '"listed": 1' in done.stdout or name == "report"
-    assert done.stdout.splitlines()[-1] == "loaded"
+    *_, built, loaded = done.stdout.splitlines()
+    assert built.rpartition(" ")[0] == "built Settings"
+    assert int(built.rpartition(" ")[2]) <= 2  # of some 30 options
+    assert loaded == "loaded"

@@ -18,7 +18,7 @@ from fedi_safety.core.types import Outcome
 
 def breaker_limits(settings: Settings) -> BreakerLimits:
     """Return the breaker's limits as the core wants them."""
-    return BreakerLimits(**settings.breaker.model_dump())
+    return BreakerLimits(**dict(settings.breaker))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import sys
 from contextlib import suppress
 from importlib import import_module
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import typer
 
@@ -24,12 +24,14 @@ from fedi_safety.cli.completion_cmd import VARIABLE, complete
 from fedi_safety.cli.predecessor.names import translated
 from fedi_safety.cli.text.help import Command, Group, light_pages, task_of, with_words
 from fedi_safety.cli.text.streams import ReaderGone, ends_unread, speak_utf8
+from fedi_safety.cli.text.words import COMMANDS, GROUPS
 from fedi_safety.core import coredumps
 from fedi_safety.core.errors import ExitCode, FediSafetyError, printable
 from fedi_safety.core.wording.hints import PROGRAM, Called, call, hint
 
 _HERE = "fedi_safety.cli"
 _HELP = ("--help", "-h")
+_VERSION = "--version"
 # By name: where the command stands. A group has its own commands, and stands as `commands`.
 _COMMANDS = {
     "init": "setup.init_cmd:init",
@@ -86,7 +88,7 @@ _LASTING = _WORK - {"init", "calibrate", "ledger", "doctor", "self-test"}
 def build(only: str | None = None) -> typer.Typer:
     """Return the program with all its commands, or with the one that is called, which is there sooner.
 
-    For help on the whole, commands are their names and words alone: reading their options takes a fifth of the time.
+    For help on the whole, commands are their names and words alone: loading them takes a third of the time.
     """
     program = typer.Typer(
         name=PROGRAM,
@@ -104,17 +106,16 @@ def build(only: str | None = None) -> typer.Typer:
 
     @program.callback()
     def common(
-        show: bool = typer.Option(
-            False, "--version", help="Print the version and exit.", callback=version, is_eager=True
-        ),
+        show: bool = typer.Option(False, _VERSION, help="Print the version and exit.", callback=version, is_eager=True),
     ) -> None:
         pass
 
+    if only in _HELP or only == _VERSION:
+        _named(program)
+        return program
     for name in [only] if only in _COMMANDS else _COMMANDS:
         module, _, attribute = _COMMANDS[name].partition(":")
         command = getattr(import_module(f"{_HERE}.{module}"), attribute)
-        if only in _HELP:
-            command = _words_of(command)
         task = task_of(name)
         if isinstance(command, typer.Typer):
             program.add_typer(with_words(command), name=name, rich_help_panel=task)
@@ -124,18 +125,18 @@ def build(only: str | None = None) -> typer.Typer:
     return program
 
 
-def _words_of(command: Any) -> Any:
-    """Return a command, or a group, that has the same words and does nothing."""
-    if isinstance(command, typer.Typer):
-        named = typer.Typer(help=command.info.help)
-        named.callback()(_words_of(command.registered_callback.callback if command.registered_callback else None))
-        return named
+def _named(program: typer.Typer) -> None:
+    """Give the program every command that is shown, by name and words; none does anything."""
 
     def nothing() -> None:
         pass
 
-    nothing.__doc__ = command.__doc__
-    return nothing
+    for name, words in COMMANDS.items():
+        program.command(name, cls=Command, help=words, rich_help_panel=task_of(name))(nothing)
+    for name, words in GROUPS.items():
+        group = typer.Typer(cls=Group, help=words)
+        group.callback()(nothing)
+        program.add_typer(group, name=name, rich_help_panel=task_of(name))
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

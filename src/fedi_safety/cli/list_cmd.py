@@ -79,8 +79,6 @@ def list_objects(
 ) -> int:
     """List objects with times, verdicts, reasons and actions: time, key, verdict, reasons, store, with tabs between."""
     from fedi_safety.app.ledger import open_settings_ledger
-    from fedi_safety.cli.scan_cmd import parse_since
-    from fedi_safety.cli.sealed.copies import list_copies
     from fedi_safety.cli.text.lookup import iso_time, known_store, row_json
     from fedi_safety.core.ledger.records import STATES, Filters
     from fedi_safety.core.wording.reasons import reason_text
@@ -90,7 +88,11 @@ def list_objects(
         remedy = f"use {', '.join(STATES[:-1])} or {STATES[-1]}{did_you_mean(state, STATES)}"
         raise UsageError(f"--state {state}", "no such state", remedy)
     reason = _reason(unscanned, skipped)
-    moment = None if since is None else parse_since(since)
+    moment = None
+    if since is not None:
+        from fedi_safety.cli.scan_cmd import parse_since
+
+        moment = parse_since(since)
     policy = None
     if (by, domain_policy, output, least_contents, least_share) != (None,) * 5:
         from fedi_safety.cli.text.sources import list_sources, policy_file
@@ -113,6 +115,8 @@ def list_objects(
         if sealed:
             if by is not None or filters != Filters(store=url, prefix=prefix):
                 raise UsageError("--sealed", "it lists copies", "leave all but STORE, --prefix, --limit and --json out")
+            from fedi_safety.cli.sealed.copies import list_copies
+
             list_copies(records, url, prefix, limit, json_output=json_output)
             return 0
         if by is not None:

@@ -17,7 +17,7 @@ from pydantic import SecretStr, ValidationError
 from fedi_safety.config import predecessor
 from fedi_safety.config.locations import ROOT_VARIABLE, config_file, there
 from fedi_safety.config.schema import ENV_PREFIX, Settings
-from fedi_safety.config.section import Commas
+from fedi_safety.config.section import Commas, Section
 from fedi_safety.core.errors import ConfigError
 from fedi_safety.core.sealing.copies import SECRET_MARKS
 from fedi_safety.core.wording.nearest import did_you_mean
@@ -47,8 +47,10 @@ def load_settings(path: str | None = None, **overrides: object) -> Settings:
     problems += _unknown_variables(found)
     _merge(merged, {k: v for k, v in overrides.items() if v is not None})
     predecessor.fill(merged, found)
+    whole = _sections(Settings)
+    _merge(whole, merged)
     try:
-        settings = Settings(**merged)
+        settings = Settings(**whole)
     except ValidationError as error:
         problems += [_problem(e) for e in error.errors()]
     if problems:
@@ -57,6 +59,14 @@ def load_settings(path: str | None = None, **overrides: object) -> Settings:
         remedy = "see docs/config.md; what a newer version wrote needs that version" if newer else "see docs/config.md"
         raise ConfigError(thing, "; ".join(problems), remedy)
     return settings
+
+
+def _sections(model: type[Section]) -> dict[str, Any]:
+    """Return every section without a key: read as parts of the whole, none needs what would check it by itself."""
+    kinds = {name: field.annotation for name, field in model.model_fields.items()}
+    return {
+        name: _sections(kind) for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Section)
+    }
 
 
 def predecessor_ledger() -> str:

@@ -53,7 +53,29 @@ class Group(typer.core.TyperGroup):
         return [_worded(parameter) for parameter in super().get_params(ctx)]
 
 
+class _Late:
+    """How what is given for a parameter is read: not at all where nothing, or a text that stays one, is given.
+
+    The library makes what reads for every option, used or not, which loads and takes long.
+    """
+
+    def __init__(self, parameter: Any) -> None:
+        self._reader = parameter.get_runtime_param
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the value as the library has it."""
+        if value is None:
+            return () if param.multiple or param.nargs == -1 else None
+        kind, plain = param.type_descriptor.annotation, param.type_descriptor.parameter_info
+        if kind is str and type(value) is str and plain.parser is None and param.nargs == 1 and not param.multiple:
+            return value
+        return self._reader().coerce(value, param=param, ctx=ctx)
+
+
 def _worded(parameter: Any) -> Any:
+    if "get_runtime_param" not in vars(parameter):
+        late = _Late(parameter)
+        parameter.get_runtime_param = lambda: late
     if isinstance(parameter, typer.core.TyperArgument):
         # Its name and its help say it; the library has no other way to leave the type out.
         parameter.display_type_rich = _nothing  # type: ignore[method-assign]

@@ -25,10 +25,10 @@ _WIDEST = 48  # characters of a column; what is longer moves its own line only
 
 def known_store(settings: Settings, ledger: LedgerReader, named: str | None) -> str | None:
     """Return the ledger's name of the store that was named, or None for all. Raises `UsageError` for an unknown one."""
-    from fedi_safety.app.stores import store_url
-
     if named is None:
         return None
+    from fedi_safety.app.stores import store_url
+
     url = store_url(settings, named)
     urls = ledger.store_urls()
     if url not in urls:
