@@ -6,6 +6,7 @@ in pairs: the same uploads with five people who click and without, in turns.
     ./dev bench review                    all of it, about 10 minutes
     ./dev bench review --quick            the same in two minutes, on 20,000 contents: does it run at all
     ./dev bench review --only pages       one part: pages or gate
+    ./dev bench review --only gate --people 0    nobody clicks in either half: by how much the bench itself moves
 """
 
 from __future__ import annotations
@@ -166,15 +167,14 @@ def gate(ledger: Path, scratch: Path, options: argparse.Namespace) -> dict[str, 
         for number in range(options.pairs):
             pair: dict[str, Any] = {}
             moments = list(arrivals(options.rate, options.seconds, seed=number))
-            for people in (0, PEOPLE) if number % 2 else (PEOPLE, 0):
-                with clicking(port, people, found) as took:
+            for name in ("alone", "clicking") if number % 2 else ("clicking", "alone"):
+                with clicking(port, options.people if name == "clicking" else 0, found) as took:
                     replies = asyncio.run(offer(port, pictures, moments))
-                name = "clicking" if people else "alone"
                 pair[name] = figures(replies, options.seconds) | {"pages": len(took)}
                 pair[f"{name}_s"] = [reply.seconds for reply in replies]
             pairs.append(pair)
             print(f"pair {number + 1}: p99 {pair['alone']['p99_ms']} ms alone, {pair['clicking']['p99_ms']} ms with "
-                  f"{PEOPLE} people who opened {pair['clicking']['pages']} pages", flush=True)  # fmt: skip
+                  f"{options.people} people who opened {pair['clicking']['pages']} pages", flush=True)  # fmt: skip
     all_ = {name: sorted(s for pair in pairs for s in pair.pop(f"{name}_s")) for name in ("alone", "clicking")}
     ms = {name: 1000 * statistics.quantiles(times, n=100, method="inclusive")[98] for name, times in all_.items()}
     p50 = {name: 1000 * statistics.median(times) for name, times in all_.items()}
@@ -193,6 +193,13 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=4.0, help="uploads a second")
     parser.add_argument("--seconds", type=float, default=30.0, help="of each half of a pair")
     parser.add_argument("--pairs", type=int, default=8)
+    parser.add_argument(
+        "--people",
+        type=int,
+        choices=range(PEOPLE + 1),
+        default=PEOPLE,
+        help="who click; 0: what the bench itself moves by",
+    )
     parser.add_argument("--only", choices=PARTS)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--work", type=Path, default=default_work(), help="folder for the ledger, which stays there")

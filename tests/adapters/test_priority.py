@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
-from fedi_safety.service.priority import step_back
+from fedi_safety.core.enums import MediaType
+from fedi_safety.core.testcard import draw_test_card
+from fedi_safety.media import SandboxDecoder
+from fedi_safety.service.priority import come_first, step_back, weigh_session
 from support.serving import RED, gate
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads have no priority of their own")
@@ -42,11 +47,89 @@ def test_a_thread_steps_back_with_all_that_it_starts_and_no_other_does() -> None
     assert found == [min(19, before + 5)] * 2
 
 
+def test_a_thread_that_stepped_back_interrupts_nobody_when_it_wakes_up() -> None:
+    def work() -> None:
+        step_back()
+        found.append(os.sched_getscheduler(threading.get_native_id()))
+
+    found: list[int] = []
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [os.SCHED_BATCH]
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+def slice_ns() -> int:
+    """This thread's slice of a processor; 0 where the kernel does not say."""
+    try:
+        lines = Path("/proc/thread-self/sched").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[-1]) for line in lines if line.startswith("se.slice")), 0)
+
+
+def test_a_thread_that_comes_first_has_short_slices_and_no_other_priority() -> None:
+    before = (nice(), os.sched_getscheduler(0), slice_ns())
+    found: list[tuple[int, int, int]] = []
+
+    def work() -> None:
+        come_first()
+        found.append((nice(), os.sched_getscheduler(0), slice_ns()))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found[0][:2] == before[:2] == (nice(), os.SCHED_OTHER)
+    if tuple(map(int, platform.release().split(".")[:2])) < (6, 12) or not before[2]:
+        pytest.skip("this kernel has no slices of their own for threads, or does not tell them")
+    assert found[0][2] == 100_000 < before[2] == slice_ns()
+
+
+@pytest.mark.parametrize("leads", [True, False], ids=["a session of its own", "the session of who started it"])
+def test_a_session_weighs_as_little_as_who_leads_it(leads: bool) -> None:
+    ours = Path("/proc/self/autogroup")
+    if not ours.exists() or os.getuid():
+        pytest.skip("this kernel does not weigh sessions, or others may use up what may be said of them in a second")
+    before = ours.read_text()
+    ask = "import os; os.nice(7); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", ask], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=leads
+    ) as child:
+        assert child.stdin is not None and child.stdout is not None
+        child.stdout.readline()
+        weigh_session(child.pid)
+        found = Path(f"/proc/{child.pid}/autogroup").read_text()
+        child.stdin.write(b"\n")
+    assert found.split()[-1] == (str(min(19, nice() + 7)) if leads else before.split()[-1])
+    assert ours.read_text() == before, "its own session must weigh what it did"
+
+
 def test_a_process_stands_aside_for_everything() -> None:
     ask = ("import os; from fedi_safety.service.priority import stand_aside; stand_aside(); "
            "print(os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0))")  # fmt: skip
     said = subprocess.run([sys.executable, "-c", ask], capture_output=True, check=True, text=True).stdout
     assert said.split() == [str(os.SCHED_IDLE), "19"]
+
+
+def test_a_decoder_that_a_judge_starts_stays_behind_the_gate() -> None:
+    """Its session is its own, so its niceness alone says nothing to the gate's session."""
+    found: list[str] = []
+
+    def work() -> None:
+        step_back()
+        with SandboxDecoder(jobs=1) as decoder:
+            decoder.decode(draw_test_card(), MediaType.PNG)
+            (child,) = {one.pid for one in psutil.Process().children()} - before
+            found.append(Path(f"/proc/{child}/autogroup").read_text())
+
+    if not Path("/proc/self/autogroup").exists() or os.getuid():
+        pytest.skip("this kernel does not weigh sessions, or the child's cannot be read")
+    before = {one.pid for one in psutil.Process().children()}
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found and found[0].split()[-1] == str(min(19, nice() + 5))
 
 
 def test_the_judges_of_a_gate_step_back_before_its_event_loop(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_serve_has_them_beside_the_gate_or_at_a_port_of_their_own(tmp_path: Path
         here.said("the review pages are")
         here.said("the gate listens on")
         root = f"http://127.0.0.1:{own if own_port else gate}"
-        with httpx.Client(base_url=root, trust_env=False, headers={"Origin": root}) as browser:
+        with httpx.Client(base_url=root, trust_env=False, headers={"Origin": root}, timeout=60) as browser:
             assert browser.get("/review").headers["location"] == "/review/"
             said = browser.post("/review/login", data={"name": "ada", "password": PASSWORD})
             assert (said.status_code, said.headers["location"]) == (303, "/review/")

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from fedi_safety.gate import service
-from fedi_safety.gate.proxy.handover import AVAILABLE
+from fedi_safety.gate.moving import AVAILABLE
 from support.servers.echo import Came, EchoServer, echo_server
 from support.serving import RED, RED_CIRCLE, Gate, gate
 

@@ -25,6 +25,7 @@ from fedi_safety.core.ledger.uploads import UploadFigures
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.types import Decoded
 from fedi_safety.gate import edge
+from fedi_safety.gate.moving import Elsewhere
 from fedi_safety.gate.service import Serving
 from fedi_safety.judging import engine
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
@@ -161,6 +162,7 @@ def gate(
     busy_timeout_s: float = 0.5,
     extra_routes: Sequence[BaseRoute] = (),
     apart: bool = False,
+    elsewhere: Elsewhere | None = None,
     place: str | Path | None = None,
     **settings: Any,
 ) -> Iterator[Gate]:
@@ -196,6 +198,7 @@ def gate(
             box["serving"] = serving = Serving(
                 configured, ledger, chosen, listener, reload=lambda: chosen, load=load, sniff=sniff_fakes,
                 extra_routes=extra_routes, upstream_listeners=others, apart=apart,
+                elsewhere=elsewhere,
             )  # fmt: skip
             started.set()
             await serving.run()

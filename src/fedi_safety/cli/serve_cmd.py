@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from fedi_safety.config.schema import Gate
+    from fedi_safety.gate.moving import Elsewhere
 
 
 def serve(
@@ -121,14 +122,14 @@ def run_serve(sh: Shell) -> int:
     logs.set_up(gate.log)
     records = open_upload_ledger(settings)
     try:
-        with edge.bind(gate.host, gate.port) as listener, _review_pages(sh) as further, ExitStack() as others:
+        with edge.bind(gate.host, gate.port) as listener, _review_pages(sh) as (further, away), ExitStack() as others:
             upstreams = {
                 name: others.enter_context(edge.bind(gate.host, upstream.port))
                 for name, upstream in gate.upstream.items()
             }
             serving = Serving(
                 settings, records, policy, listener, reload=lambda: load_policy(settings.policy),
-                upstream_listeners=upstreams, apart=True, extra_routes=further,
+                upstream_listeners=upstreams, apart=True, extra_routes=further, elsewhere=away,
                 ended=partial(apply_ended, settings, records),
             )  # fmt: skip
             for line in _beginning(gate, listener, upstreams, policy.name, records.name):
@@ -162,29 +163,45 @@ def _beginning(
 
 
 @contextmanager
-def _review_pages(sh: Shell) -> Iterator[Sequence[BaseRoute]]:
-    """Give what the gate serves of the review pages: nothing where they are off, or have a port of their own."""
+def _review_pages(sh: Shell) -> Iterator[tuple[Sequence[BaseRoute], Elsewhere | None]]:
+    """Give what the gate serves of the review pages, and who serves the others of its port.
+
+    Nothing where they are off, or have a port of their own.
+    """
     review = sh.settings.review
     if not review.enabled:
-        yield ()
+        yield (), None
         return
+    from contextlib import ExitStack
+
     from fedi_safety.gate import edge
+    from fedi_safety.gate.moving import AVAILABLE
     from fedi_safety.review.people import People
     from fedi_safety.review.serving import PLACE, OwnServer, opened, routes
+    from fedi_safety.review.serving_apart import PagesProcess
 
-    with opened(sh.settings, People.configured(review)) as pages:
-        if review.port is None:
-            sh.note(f"the review pages are under {PLACE}/, beside the gate")
-            yield routes(pages)
-            return
-        with edge.bind(review.host, review.port) as listener:
-            server = OwnServer(pages, listener)
-            server.start()
-            sh.note(f"the review pages are at {edge.shown(listener)}{PLACE}/")
-            try:
-                yield ()
-            finally:
-                server.stop()
+    people = People.configured(review)  # says now what would be wrong later
+    with ExitStack() as stack:
+        listener = None if review.port is None else stack.enter_context(edge.bind(review.host, review.port))
+        where = f"under {PLACE}/, beside the gate" if listener is None else f"at {edge.shown(listener)}{PLACE}/"
+        process = server = pages = None
+        if AVAILABLE:
+            process = PagesProcess(sh.settings, listener)
+            process.start()
+            stack.callback(process.close)
+        else:
+            pages = stack.enter_context(opened(sh.settings, people))
+            if listener is not None:
+                server = OwnServer(pages, listener)
+                server.start()
+                stack.callback(server.stop)
+        sh.note(f"the review pages are {where}")
+        if listener is not None:
+            yield (), None
+        elif process is not None:
+            yield process.routes(), process
+        elif pages is not None:
+            yield routes(pages), None
 
 
 def warnings(gate: Gate, *, findable: bool) -> Iterator[str]:

@@ -191,7 +191,9 @@ class GateProtocol(HttpToolsProtocol):
         self._look_at_head()
         super().on_headers_complete()
         if handed_on:  # the answer has a date of its own
-            self.cycle.default_headers = [(b"connection", b"close")] if self.first else []
+            self.cycle.default_headers = []
+        if self.first:
+            self.cycle.default_headers = [*self.cycle.default_headers, (b"connection", b"close")]
 
     def _look_at_head(self) -> None:
         """Do nothing more than what is done about every request."""

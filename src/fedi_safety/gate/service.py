@@ -48,9 +48,11 @@ from fedi_safety.gate.hooks.pdq import PdqHook
 from fedi_safety.gate.keys import Keyring
 from fedi_safety.gate.list_gauges import ListGauges
 from fedi_safety.gate.memory import Memory
+from fedi_safety.gate.moving import AVAILABLE, Elsewhere, MovingProtocol
 from fedi_safety.gate.notice_gauges import NoticeGauges
 from fedi_safety.gate.parts import Parts
-from fedi_safety.gate.proxy.handover import AVAILABLE, PassingProcess
+from fedi_safety.gate.proxy.forwarding import Head
+from fedi_safety.gate.proxy.handover import PassingProcess
 from fedi_safety.gate.proxy.server import UpstreamProxy
 from fedi_safety.gate.proxy.upstreams import Ports
 from fedi_safety.gate.proxy.upstreams import check as check_upstreams
@@ -65,6 +67,7 @@ from fedi_safety.judging.types import Judge
 from fedi_safety.judging.worker_queue import QueueLimits, WorkerQueue
 from fedi_safety.media import SandboxDecoder
 from fedi_safety.media.sniff import sniff
+from fedi_safety.service.priority import come_first
 from fedi_safety.service.systemd import Notifier
 from fedi_safety.sharing.subscribers import Subscribers
 
@@ -101,6 +104,7 @@ class Serving:
         upstream_listeners: Mapping[str, socket.socket] | None = None,
         ended: Callable[[], object] = lambda: None,
         apart: bool = False,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """Take over the ledger's use and the listening socket; `load` and `sniff` replace the engine's in tests.
 
@@ -109,7 +113,8 @@ class Serving:
         `extra_routes` are other rooms', served beside the gate's own: usually a `Mount`, whose middleware (sessions,
         headers) and error pages are its own and touch no upload. The gate does not ask who calls them.
         `upstream_listeners` are the sockets of the servers behind it, by their names in `gate.upstream`; `apart`: what
-        has no file is answered there by a process of its own, where that can be had.
+        has no file is answered there by a process of its own, where that can be had. `elsewhere` answers some paths of
+        the gate's own port.
         """
         self._settings = settings
         self._ledger = ledger
@@ -123,6 +128,7 @@ class Serving:
         self._extra_routes = tuple(extra_routes)
         self._upstream_listeners = dict(upstream_listeners or {})
         self._apart = apart and bool(upstream_listeners) and AVAILABLE
+        self._elsewhere = elsewhere
         self.passing: PassingProcess | None = None
         self._ended = ended
         self._tally = Tally()
@@ -198,7 +204,16 @@ class Serving:
             lambda peer: admission.knows(peer) or any(proxy.knows(peer) for proxy in self._proxies.values()),
             frozenset(self._proxies),
         )
-        return edge.make_server(Ports(app_, self._proxies), guard)
+        app = Ports(app_, self._proxies)
+        if (elsewhere := self._elsewhere) is None:
+            return edge.make_server(app, guard)
+
+        def passes(port: int, head: Head) -> bool:
+            return port in self._proxies or not elsewhere.has(head.target)
+
+        return edge.make_server(
+            app, guard, MovingProtocol, passes=staticmethod(passes), take=staticmethod(elsewhere.take)
+        )
 
     def _make_judge(self, spare_bytes: int) -> Judge:
         """Make the engine and the queue for workers, as configured, and return who is asked."""
@@ -284,6 +299,7 @@ class Serving:
 
     async def run(self) -> None:
         """Serve until a signal, or `stop`. Raises `FediSafetyError` where the models cannot be loaded."""
+        come_first()
         run = await asyncio.to_thread(self._ledger.begin_run, GATE_RUN, self._store_name, {"policy": self._policy.id})
         self._build(run)
         sys.setswitchinterval(_SWITCH_S)

@@ -32,6 +32,7 @@ from fedi_safety.core.wording.hints import hint
 from fedi_safety.media import protocol
 from fedi_safety.media.caps import MAX_FRAME_PIXELS, Caps
 from fedi_safety.media.sniff import sniff
+from fedi_safety.service.priority import weigh_session
 
 _START_SECONDS = 60.0
 _END_SECONDS = 2.0
@@ -125,6 +126,7 @@ class _Child:
                 start_new_session=True,  # Ctrl-C is for the parent, which ends its children itself
             ).result()
             theirs.close()
+            weigh_session(self._process.pid)  # the session of its own keeps it off the terminal
             self.protections = self._ready(errors_fd)
         except (OSError, RuntimeError) as error:  # RuntimeError: the spawner was shut down by `close`
             self._control.close()

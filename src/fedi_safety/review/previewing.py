@@ -143,7 +143,7 @@ class Previews:
                 [sys.executable, "-P", "-m", _MODULE],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C is for the parent, which ends its children itself
+                process_group=0,  # Ctrl-C is for the parent, which ends its children itself
             )
         assert child.stdin is not None and child.stdout is not None
         try:

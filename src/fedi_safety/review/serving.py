@@ -52,15 +52,19 @@ async def _with_slash(request: Request) -> Response:
     return RedirectResponse(f"{request.scope.get('root_path', '')}{PLACE}/")
 
 
+def page_server(pages: Pages) -> Server:
+    """Return a server of the pages alone."""
+    review = pages.settings.review
+    admission = Admission(Gate(networks=review.networks, trusted_proxies=review.trusted_proxies))
+    return make_server(Starlette(routes=routes(pages)), Edge(_CONNECTIONS, admission.knows))
+
+
 class OwnServer:
     """The pages at an address of their own, in a thread: a slow page is then nobody else's."""
 
     def __init__(self, pages: Pages, listener: socket.socket) -> None:
         """Take over the listening socket."""
-        review = pages.settings.review
-        admission = Admission(Gate(networks=review.networks, trusted_proxies=review.trusted_proxies))
-        app = Starlette(routes=routes(pages))
-        self._server: Server = make_server(app, Edge(_CONNECTIONS, admission.knows))
+        self._server = page_server(pages)
         self._listener = listener
         self._thread = threading.Thread(target=self._run, name="review-pages", daemon=True)
 

@@ -2,10 +2,10 @@
 
 Judging computes in threads of the gate's process, and the event loop stands behind them again and again. What only
 passes is therefore answered by another process (`passing_process`), which accepts the connections of these ports. Where
-the head of a request says that files may come, the connection itself is handed over, with what was read of it: nothing
-of an upload goes through two processes, and what is held in memory is counted in one place.
+the head of a request says that files may come, the connection itself moves to the gate (`moving`): nothing of an upload
+goes through two processes, and what is held in memory is counted in one place.
 
-Both ends are here. They speak over a pair of sockets that no other process has; the process ends with who started it.
+The gate's end is here, and what both say to each other. The process ends with who started it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import pickle
 import socket
 import subprocess
@@ -25,16 +24,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fedi_safety.config.schema import Gate
+from fedi_safety.gate.moving import receive
 from fedi_safety.gate.proxy.passing import Figures
 
 log = logging.getLogger(__name__)
 
-AVAILABLE = sys.platform.startswith("linux")
-"""Whether it can be had: what is read of a connection goes over in memory that has no name, which others lack."""
-
 _MODULE = "fedi_safety.gate.proxy.passing_process"
-_CONNECTION, _FIGURES = b"c", b"f"
-_MESSAGE_BYTES = 64 << 10
+_FIGURES = b"f"
 _TIMES = 1000  # how long servers took, in one message
 _TELL_S = 0.2
 _END_S = 11.0  # a little longer than its server takes to end what it has in hand
@@ -101,23 +97,6 @@ class Told:
         self._seconds.clear()
 
 
-def hand_over(control: socket.socket, connection: int, first: bytes) -> bool:
-    """Hand a connection over, of which so much was read; return false where it has to be tried again.
-
-    Raises `OSError` where nobody takes it any more. The caller keeps its own descriptor, and is to close it.
-    """
-    read = os.memfd_create("request")
-    try:
-        with os.fdopen(os.dup(read), "wb") as memory:
-            memory.write(first)
-        socket.send_fds(control, [_CONNECTION], [connection, read])
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(read)
-    return True
-
-
 class PassingProcess:
     """The process that has these ports, as the gate sees it. It belongs to one event loop.
 
@@ -137,7 +116,7 @@ class PassingProcess:
                 [sys.executable, "-P", "-m", _MODULE],
                 stdin=subprocess.PIPE,
                 pass_fds=(theirs.fileno(), *fds),
-                start_new_session=True,  # Ctrl-C is for the gate, which ends it in its order
+                process_group=0,  # Ctrl-C is for the gate, which ends it in its order
             )
             levels = logging.getLogger().level, logging.getLogger("fedi_safety.gate.access").level
             assert self._process.stdin is not None
@@ -149,27 +128,17 @@ class PassingProcess:
 
     def _read(self) -> None:
         try:
-            said, fds, _, _ = socket.recv_fds(self._control, _MESSAGE_BYTES, 2, socket.MSG_CMSG_CLOEXEC)
+            came = receive(self._control)
         except BlockingIOError:
             return
-        except OSError:
-            said, fds = b"", []
-        match said[:1]:
-            case b"":
-                self._over()
-            case b"c" if len(fds) == 2:
-                self._take(*fds)
-            case b"f":
-                self._count(json.loads(said[1:]))
-
-    def _take(self, connection: int, read: int) -> None:
-        try:
-            first = os.pread(read, os.fstat(read).st_size, 0)  # memory gives all at once
-        finally:
-            os.close(read)
-        task = asyncio.get_running_loop().create_task(self._adopt(socket.socket(fileno=connection), first))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if came.connection is not None:
+            task = asyncio.get_running_loop().create_task(self._adopt(came.connection, came.first))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        elif came.said.startswith(_FIGURES):
+            self._count(json.loads(came.said[1:]))
+        elif not came.said:
+            self._over()
 
     def _count(self, said: dict[str, Any]) -> None:
         for upstream, outcome, count in said["requests"]:
