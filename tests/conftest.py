@@ -22,7 +22,7 @@ from fedi_safety.core.runs import ACTED_LOGGER
 from fedi_safety.core.wording.hints import Called, call
 from support import ledgers, needs
 from support.program import ENVIRONMENT
-from support.servers.postgresql import PostgresqlServer, postgresql_server
+from support.servers.postgresql import PostgresqlServer, newer, postgresql_server
 from support.share import QUICK_SHARE, SEED, SOAK_TIMES, USUAL_EXAMPLES, Share
 
 SRC = Path(__file__).parent.parent / "src"
@@ -45,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--files", metavar="FILES", help="collect no others: nothing else that is wanted is elsewhere")
     group.addoption("--figures", type=Path, metavar="FILE", help="write what came of the run into a file")
     group.addoption("--soak", action="store_true", help="large counts in full, instead of a share")
+    group.addoption("--newer-postgresql", action="store_true", help="ledgers on the PostgreSQL of the Debian 13 root")
     group.addoption("--seed", type=int, default=SEED, help="what the shares are drawn by")
     group.addoption("--first", type=int, default=0, help="a soak of sweeps: the number of the one that it begins with")
     group.addoption("--within", type=float, metavar="SECONDS", help="and begin no further one after so long")
@@ -222,9 +223,9 @@ def logging_as_it_was() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def ledger_server() -> Iterator[PostgresqlServer]:
+def ledger_server(pytestconfig: pytest.Config) -> Iterator[PostgresqlServer]:
     """One PostgreSQL for the ledgers of a whole run; it starts with the first test that asks for it by its name."""
-    with postgresql_server() as server:
+    with postgresql_server(newer() if pytestconfig.option.newer_postgresql else None) as server:
         yield server
 
 

@@ -5,7 +5,10 @@ No error reaches a caller, nothing is done twice (counted at the store), counter
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,33 +18,53 @@ from support.interleaving import Crowd, checked
 from support.share import Share
 
 PER_LEDGER = 100  # rounds: a policy that is applied anew reads all that is there
+CROWDS = 3  # of a soak, each at a ledger of its own: while one waits for its turn to write, another plays
+_MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture(scope="module")
-def crowd() -> Iterator[Crowd]:
-    made = Crowd()
+def crowds(pytestconfig: pytest.Config) -> Iterator[list[Crowd]]:
+    made = [Crowd() for _ in range(CROWDS if pytestconfig.option.soak else 1)]
     yield made
-    made.close()
+    for crowd in made:
+        crowd.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Where ledgers lie: in memory, for none of this is about a disk, which ten thousand times would wait for."""
+    if not os.access(_MEMORY, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=_MEMORY) as place:
+        yield Path(place)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ledgers.PARAMETERS)
 def test_whatever_several_processes_do_at_once(
-    kind: str, crowd: Crowd, tmp_path: Path, request: pytest.FixtureRequest, share: Share
+    kind: str, crowds: list[Crowd], folder: Path, request: pytest.FixtureRequest, share: Share
 ) -> None:
     rounds = share.of(25, 10_000)
-    acts = 0
-    for first in range(0, rounds, PER_LEDGER):
-        folder = tmp_path / f"{first}"
-        with ledgers.place_of(kind, folder, request) as place:
-            with ledgers.opened_at(place) as opener:
-                ledger = opener()
-                crowd.move_to(str(place))
-                for turn in range(first, min(rounds, first + PER_LEDGER)):
-                    crowd.play(turn, share.seed * 1_000_003 + turn)
-                checked(ledger, crowd)
-            crowd.leave()
-        acts += crowd.done.total()
+    starts = range(0, rounds, PER_LEDGER)
+    server = request.getfixturevalue("ledger_server") if kind == "postgresql" else None
+
+    def played(number: int) -> int:
+        crowd, acts = crowds[number], 0
+        for first in starts[number :: len(crowds)]:
+            with ledgers.place_at(folder / f"{first}", server) as place:
+                with ledgers.opened_at(place) as opener:
+                    ledger = opener()
+                    crowd.move_to(str(place))
+                    for turn in range(first, min(rounds, first + PER_LEDGER)):
+                        crowd.play(turn, share.seed * 1_000_003 + turn)
+                    checked(ledger, crowd)
+                crowd.leave()
+            acts += crowd.done.total()
+        return acts
+
+    with ThreadPoolExecutor(len(crowds)) as pool:
+        acts = sum(pool.map(played, range(len(crowds))))
     share.figure(f"{kind}: {rounds:,} interleavings of 2 to {interleaving.MOST} processes, {acts:,} acts, none twice")
     assert acts > rounds // 4, "too little was done to say anything"

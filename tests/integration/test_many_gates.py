@@ -92,7 +92,9 @@ def test_what_waits_at_one_gate_is_on_the_pages_of_the_other_and_a_verdict_there
         browser = pages.signed_in("reviewer")
         within(lambda: waiting.json["id"] in browser.get(f"{PLACE}/uploads").text)
         assert [e.note.upload for e in other.ledger.untried_entries(UploadState.OWED, 9)] == [waiting.json["id"]]
+        within(lambda: other.metric("debt", state="owed") == 1)
         assert other.upload(RED).code == "clear"
+        within(lambda: other.metric("debt", state="owed") == 0)
         within(lambda: not one.figures().owed and waiting.json["id"] not in browser.get(f"{PLACE}/uploads").text)
         one.slow.free.set()
 

@@ -28,6 +28,7 @@ from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from support.ledgers import empty_database
 from support.program import Done, program
 from support.servers.cut_line import CutLine, cut_line
+from support.servers.disk import small_disk
 from support.servers.pgbouncer import pgbouncer
 from support.servers.postgresql import LOCKED, PostgresqlServer, postgresql_server
 
@@ -323,6 +324,36 @@ def test_what_a_server_says_of_itself_is_told_in_our_words(
         ledger.record(run, STORE, [judged("a")])
     assert caught.value.exit_code is code and "secret" not in caught.value.line()
     assert ledger.verify().problem is None
+
+
+@pytest.mark.needs("disk")
+def test_a_servers_disk_that_is_really_full(ledger_server: PostgresqlServer, opened: Opened) -> None:
+    """The database lies in a tablespace of its own, on a file system of 32 MB."""
+    place = Path(tempfile.mkdtemp(prefix="postgresql-", dir="/tmp"))
+    with small_disk(place, 32) as disk:
+        shutil.chown(place, "nobody")
+        ledger_server.execute(f"CREATE TABLESPACE small LOCATION '{place}'", "CREATE DATABASE small TABLESPACE small")
+        try:
+            ledger = opened(ledger_server.dsn(database="small"))
+            run = ledger.begin_run("scan", STORE, {})
+            batches = [[judged(f"{number}-{part}") for part in range(200)] for number in range(100)]
+            ledger.record(run, STORE, batches[0])
+            disk.fill()
+            kept = 1
+            with pytest.raises(LedgerError, match="the disk of its server is full") as caught:
+                for batch in batches[1:]:
+                    ledger.record(run, STORE, batch)
+                    kept += 1
+            assert caught.value.exit_code is ExitCode.OUTSIDE
+            assert ask(ledger_server.dsn(database="small"), "SELECT count(*) FROM objects") == 200 * kept
+            disk.free()
+            ledger.record(run, STORE, batches[kept])  # what failed goes on where it was
+            found = ledger.verify()
+            assert (found.problem, found.miscounted) == (None, None)
+            ledger.dispose()
+        finally:
+            ledger_server.execute("DROP DATABASE IF EXISTS small WITH (FORCE)", "DROP TABLESPACE small")
+    place.rmdir()
 
 
 def test_a_replica_can_be_read_and_not_written() -> None:

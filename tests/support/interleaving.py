@@ -40,6 +40,7 @@ from fedi_safety.core.types import (
     Unscanned,
 )
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
+from support.ledgers import share_compiled
 
 STORES = ("fake://one", "fake://two")
 CONTENTS = 12
@@ -259,6 +260,7 @@ class Hand:
 
 def live(channel: Connection, outside: Outside, me: int) -> None:
     """Be one of the processes: open the ledger that is named, play the rounds that are asked for."""
+    share_compiled()  # with the ledgers that come after it
     ledger: SqlLedger | None = None
     run = 0
     while (asked := channel.recv()) is not None:

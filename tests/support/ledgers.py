@@ -115,10 +115,17 @@ class Opener(Protocol):
 @contextmanager
 def place_of(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[str | Path]:
     """Give where a new ledger of this kind lies: a path, or the URL of a database that is gone at the end."""
-    if kind == "sqlite":
+    with place_at(folder, None if kind == "sqlite" else request.getfixturevalue("ledger_server")) as place:
+        yield place
+
+
+@contextmanager
+def place_at(folder: Path, server: PostgresqlServer | None) -> Iterator[str | Path]:
+    """Give where a new ledger lies: a path in a folder, or where there is a server a database of its own."""
+    if server is None:
         yield folder / "ledger.db"
     else:
-        with empty_database(request.getfixturevalue("ledger_server")) as url:
+        with empty_database(server) as url:
             yield url
 
 

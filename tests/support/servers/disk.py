@@ -50,10 +50,10 @@ def check() -> bool:
 
 
 @contextmanager
-def small_disk(place: Path) -> Iterator[Disk]:
+def small_disk(place: Path, megabytes: int = 4) -> Iterator[Disk]:
     """Mount one at a directory, and take it away at the end."""
     needs.started("disk")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=0755", "none", str(place)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0755", "none", str(place)], check=True)
     try:
         yield Disk(place)
     finally:

@@ -23,7 +23,7 @@ from typing import Any
 from support import needs
 from support.servers import debian
 from support.servers.pictrs import PACKAGES, SUITE
-from support.servers.postgresql import Installed, PostgresqlServer, installed, postgresql_server
+from support.servers.postgresql import Installed, PostgresqlServer, installed, newer, postgresql_server
 
 _PROJECT = Path(__file__).with_name("lemmy_wire")
 _CACHE = debian.CACHE / "lemmy"
@@ -101,9 +101,7 @@ def _programs(release: Release) -> Installed:
     own = installed()
     if own.major >= release.postgresql:
         return own
-    root = debian.CACHE / SUITE
-    inside = sorted(root.glob("usr/lib/postgresql/*/bin"))
-    return Installed(Path("/") / inside[-1].relative_to(root), root)
+    return newer()
 
 
 def _crate(name: str, version: str) -> Path:

@@ -79,6 +79,15 @@ def installed() -> Installed:
     return Installed(Path(found).resolve().parent)
 
 
+def newer() -> Installed:
+    """Return the newest of a prepared Debian 13 root, which is PostgreSQL 17."""
+    root = debian.CACHE / "trixie"
+    inside = sorted(root.glob("usr/lib/postgresql/*/bin"))
+    if not inside:
+        raise RuntimeError("no newer PostgreSQL is prepared: run ./dev test --servers lemmy once")
+    return Installed(Path("/") / inside[-1].relative_to(root), root)
+
+
 @contextmanager
 def postgresql_server(
     programs: Installed | None = None,

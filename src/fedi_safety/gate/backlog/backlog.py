@@ -48,7 +48,7 @@ from fedi_safety.judging.types import Judge, Unjudged, Upload
 
 log = logging.getLogger(__name__)
 
-_EVERY_S = 5.0
+_EVERY_S, _COUNT_S = 5.0, 1.5  # other gates change what there is to count
 _TEND_S = 60.0
 _TRACE_S = 10.0  # of a minute
 _YOUNG_S = 3.0  # pict-rs still has to finish what it has just been told
@@ -153,10 +153,17 @@ class Backlog:
                     await self._say_refused(error)
             except Exception as error:  # noqa: BLE001 - a bug in one round must not end the counting
                 self._say(f"internal error: {named(error)}")
+            await self._rest(0.0 if full else _EVERY_S)
+
+    async def _rest(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self._wake.is_set():
             with suppress(TimeoutError):
-                async with asyncio.timeout(0.0 if full else _EVERY_S):
+                async with asyncio.timeout(min(left, _COUNT_S)):
                     await self._wake.wait()
-            self._wake.clear()
+            with suppress(FediSafetyError):  # a round says what is wrong
+                await asyncio.to_thread(self.count)
+        self._wake.clear()
 
     def _say(self, trouble: str) -> None:
         if trouble != self._trouble:
