@@ -150,8 +150,7 @@ class SealFirst:
         """Write the sealed file, open it, and hold what was read back against what was opened.
 
         None, and nothing written, for what was not judged. Writing waits for the disk or the network: meanwhile the
-        sealed file is opened and hashed where it was made, by what leaves the interpreter to the writing. What lies in
-        the vault is these bytes, or there is no copy.
+        sealed file is opened and hashed where it was made. What lies in the vault is these bytes, or there is no copy.
         """
         import pyrage
 
