@@ -81,7 +81,7 @@ NETWORKS = {"numpy", "onnxruntime", "PIL"}
 NEEDLESS = {
     "list": OTHERS | NETWORKS | {"rich", "fedi_safety.cli.scan_cmd", "fedi_safety.app.stores", "fedi_safety.stores"},
     "show": OTHERS | NETWORKS | {"rich"},
-    "report": OTHERS - {"jinja2"},
+    "report": OTHERS | NETWORKS,
     "scan": OTHERS | {"rich"},
 }
 

@@ -163,4 +163,4 @@ def caps(settings: Settings) -> Caps:
     """Return the decoder's caps as the media layer wants them."""
     from fedi_safety.media import Caps
 
-    return Caps(**settings.limits.model_dump())
+    return Caps(**dict(settings.limits))

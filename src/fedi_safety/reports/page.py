@@ -7,7 +7,7 @@ makes a forgotten escape a failing test.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ from fedi_safety.reports.facts import (
 from fedi_safety.reports.period import HEADINGS, day_cells, happened_rows, span_of
 from fedi_safety.reports.plots import Part, text
 from fedi_safety.reports.progress import counts_text, how_far, under_way_parts
+from fedi_safety.reports.runs import run_kind, run_rate, run_status
 from fedi_safety.reports.style import report_style
 from fedi_safety.reports.templating import english, environment, rendered
 
@@ -356,25 +357,6 @@ def _runs(report: Report) -> str:
         )
     headings = ("run#", "began", "store", "status", "listed#", "judged#", "unscanned#", "removed#", "per s#")
     return f"<section><h2>Last runs</h2>{table(headings, rows, stack=True)}</section>"
-
-
-def run_kind(run: Mapping[str, Any]) -> str:
-    """Return what kind of run it was, and whether it was a dry one."""
-    return f"{run['kind']}, dry run" if run["dry_run"] else str(run["kind"])
-
-
-def run_status(run: Mapping[str, Any], under_way: Collection[int] = ()) -> str:
-    """Return how a run ended, with the error or the breaker's reason where there is one; some are `under_way`."""
-    summary: Mapping[str, Any] = run["summary"] or {}
-    status = run["status"] or ("under way" if run["id"] in under_way else "not ended (running, or killed)")
-    why = summary.get("error") or (summary.get("breaker") if status == "breaker" else None)
-    return f"{status}: {why}" if why else str(status)
-
-
-def run_rate(summary: Mapping[str, Any]) -> str:
-    """Return how many pictures a run judged a second; empty where it judged none."""
-    rate = summary.get("images_per_second")
-    return f"{rate:,.1f}" if isinstance(rate, int | float) and rate > 0 else ""
 
 
 def _number(value: object) -> str:

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from fedi_safety.app.known.lists import is_doubtful, open_catalog
-from fedi_safety.app.known.sources import sources_of
+from fedi_safety.config.locations import known_folder, there
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import ConfigError, KnownError
 from fedi_safety.core.known.types import Effect
 from fedi_safety.core.ledger.matches import ListHits, MatchReader
+from fedi_safety.known.tables import FILE
 
 if TYPE_CHECKING:
     from fedi_safety.known.progress import SourceState
@@ -83,10 +83,15 @@ def _minute(at_s: float) -> str:
 
 def source_figures(settings: Settings) -> list[SourceFigures]:
     """Return how each configured source is, in their order; none, with a warning, where that cannot be told."""
+    if not settings.known.sources:
+        return []
+    from fedi_safety.app.known.lists import open_catalog
+    from fedi_safety.app.known.sources import sources_of
+
     try:
-        configured = sources_of(settings) if settings.known.sources else []
+        configured = sources_of(settings)
         with open_catalog(settings) as catalog:
-            states = {state.name: state for state in catalog.sources()} if configured else {}
+            states = {state.name: state for state in catalog.sources()}
     except (KnownError, ConfigError) as error:
         log.warning("%s", error.line())
         return []
@@ -116,6 +121,10 @@ def _source(source: ListSource, state: SourceState | None, now_s: float) -> Sour
 
 def list_figures(settings: Settings, ledger: MatchReader) -> list[ListFigures]:
     """Return the figures of every list, by name; none, with a warning, where the lists cannot be read."""
+    if not there(known_folder(settings) / FILE):
+        return []  # and nothing is loaded that reads lists
+    from fedi_safety.app.known.lists import open_catalog
+
     try:
         with open_catalog(settings) as catalog:
             found = catalog.statistics()
@@ -127,6 +136,8 @@ def list_figures(settings: Settings, ledger: MatchReader) -> list[ListFigures]:
 
 
 def _figures(settings: Settings, found: ListStatistics, hits: ListHits) -> ListFigures:
+    from fedi_safety.app.known.lists import is_doubtful
+
     known = found.list
     kinds = {kind.value: number for kind, number in sorted(found.entries.items())}
     return ListFigures(

@@ -23,6 +23,7 @@ from fedi_safety.cli.shell import Shell, shell, write_json
 from fedi_safety.core.errors import UsageError, printable
 
 if TYPE_CHECKING:
+    from fedi_safety.core.policy import Policy
     from fedi_safety.reports.facts import Report
 
 
@@ -90,15 +91,13 @@ def _print(sh: Shell, found: Report, since: str | None) -> None:
 
 def _read(sh: Shell, named: str | None, since: float | None, *, histograms: bool, policy: bool) -> Report:
     from fedi_safety import __version__
-    from fedi_safety.app.engine import measurable
     from fedi_safety.app.known.figures import list_figures, source_figures
     from fedi_safety.app.ledger import open_settings_ledger
     from fedi_safety.cli.text.lookup import known_store
     from fedi_safety.core.sightings import SourceKind
-    from fedi_safety.policies import load_policy
     from fedi_safety.reports.facts import SHOWN_CONDEMNED, SHOWN_SOURCES, Report, thresholds_of
 
-    chosen = measurable(sh.settings).in_force(load_policy(sh.settings.policy)) if policy else None
+    chosen = _in_force(sh) if policy else None
     records = open_settings_ledger(sh.settings, readonly=True)
     try:
         url = known_store(sh.settings, records, named)
@@ -126,3 +125,10 @@ def _read(sh: Shell, named: str | None, since: float | None, *, histograms: bool
         )
     finally:
         records.dispose()
+
+
+def _in_force(sh: Shell) -> Policy:
+    from fedi_safety.app.engine import measurable
+    from fedi_safety.policies import load_policy
+
+    return measurable(sh.settings).in_force(load_policy(sh.settings.policy))

@@ -41,7 +41,7 @@ def _table(runs: Sequence[Mapping[str, Any]], under_way: Collection[int]) -> Tab
     from rich.table import Table
     from rich.text import Text
 
-    from fedi_safety.reports.page import run_kind, run_rate, run_status
+    from fedi_safety.reports.runs import run_kind, run_rate, run_status
 
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "began (UTC)", "kind", "status", *_NUMBERS[1:]):
@@ -57,7 +57,7 @@ def _table(runs: Sequence[Mapping[str, Any]], under_way: Collection[int]) -> Tab
 
 
 def _why(run: Mapping[str, Any]) -> str:
-    from fedi_safety.reports.page import run_status
+    from fedi_safety.reports.runs import run_status
 
     _, colon, why = run_status(run).partition(": ")
     return why if colon else ""
