@@ -17,7 +17,7 @@ import pytest
 from fedi_safety.gate import service
 from fedi_safety.gate.moving import AVAILABLE
 from support.servers.echo import Came, EchoServer, echo_server
-from support.serving import RED, RED_CIRCLE, Gate, gate
+from support.serving import RED, RED_CIRCLE, Gate, answer, gate
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="connections are handed over on Linux alone")
 GET = b"GET /api/v1/timelines/home HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -61,18 +61,6 @@ def slowed(echo: EchoServer, seconds: float) -> Iterator[None]:
 
 def connected(running: Gate) -> socket.socket:
     return socket.create_connection(("127.0.0.1", running.upstream_ports["m"]), timeout=20)
-
-
-def answer(client: socket.socket) -> tuple[bytes, bytes]:
-    """Return the head, in small letters, and the body of an answer; nothing where the connection has ended."""
-    stream = client.makefile("rb")
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        line = stream.readline()
-        if not line:
-            return b"", b""
-        head += line.lower()
-    return head, stream.read(int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0))
 
 
 def test_what_has_no_file_does_not_wait_while_the_gate_is_busy(served: Gate) -> None:

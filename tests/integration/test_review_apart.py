@@ -21,7 +21,7 @@ from fedi_safety.review import serving_apart
 from fedi_safety.review.people import hashed
 from fedi_safety.review.serving_apart import PagesProcess
 from support.reviewing import PASSWORD
-from support.serving import RED_CIRCLE, Gate, gate
+from support.serving import RED_CIRCLE, Gate, answer, gate
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="connections are handed over on Linux alone")
 
@@ -44,18 +44,6 @@ def beside(folder: Path, **review: object) -> Iterator[tuple[Gate, PagesProcess]
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gate, PagesProcess]]:
     with beside(tmp_path_factory.mktemp("apart")) as both:
         yield both
-
-
-def answer(client: socket.socket) -> tuple[bytes, bytes]:
-    """Return the head, in small letters, and the body of an answer; nothing where the connection has ended."""
-    stream = client.makefile("rb")
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        line = stream.readline()
-        if not line:
-            return b"", b""
-        head += line.lower()
-    return head, stream.read(int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0))
 
 
 def connected(running: Gate) -> socket.socket:

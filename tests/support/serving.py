@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -227,3 +228,15 @@ def gate(
         for one in (listener, *others.values()):
             one.close()
         ledger.dispose()
+
+
+def answer(client: socket.socket) -> tuple[bytes, bytes]:
+    """Return the head, in small letters, and the body of an answer; nothing where the connection has ended."""
+    stream = client.makefile("rb")
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        line = stream.readline()
+        if not line:
+            return b"", b""
+        head += line.lower()
+    return head, stream.read(int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0))
