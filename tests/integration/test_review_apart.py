@@ -125,7 +125,7 @@ def test_pages_stay_behind_those_who_judge(served: tuple[Gate, PagesProcess]) ->
     running.wait_for(lambda: running.get("/review/login").status == 200)
     judges = [os.getpriority(os.PRIO_PROCESS, one.native_id or 0) for one in running.serving._engine._threads]
     assert os.getpriority(os.PRIO_PROCESS, process.pid) > max(judges)
-    assert os.sched_getscheduler(process.pid) == os.SCHED_IDLE
+    assert os.sched_getscheduler(process.pid) == os.SCHED_BATCH
     assert os.getsid(process.pid) == os.getsid(0), "Linux would weigh a session of its own like the gate's"
 
 

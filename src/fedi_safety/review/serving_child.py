@@ -22,9 +22,11 @@ from fedi_safety.judging import logs
 from fedi_safety.review.app import Pages
 from fedi_safety.review.people import People
 from fedi_safety.review.serving import opened, page_server
-from fedi_safety.service.priority import stand_aside
+from fedi_safety.service.priority import step_back
 
 log = logging.getLogger(__name__)
+
+_STEPS_BACK = 2  # judging is one behind who answers uploads; nobody's upload shall wait for a page
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,8 @@ def main() -> int:
     """Serve what standard input says."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the gate ends it, when it has ended its own
-    stand_aside()  # nobody's upload shall wait for a page: what judges interrupts it at once
+    for _ in range(_STEPS_BACK):
+        step_back()
     wanted: Wanted = pickle.load(sys.stdin.buffer)  # from the process that started this one, and from nobody else
     logging.basicConfig(stream=sys.stderr, level=wanted.level)
     logs.set_up(wanted.settings.gate.log)
