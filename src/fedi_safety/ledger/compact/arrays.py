@@ -22,10 +22,11 @@ class Blobs(Sequence["bytes | None"]):
     __slots__ = ("_whole", "data", "lengths", "starts")
 
     def __init__(self, data: bytes, lengths: NDArray[np.int64]) -> None:
-        """Take them one behind another, and how long each is: -1 where there is none."""
+        """Take them one behind another, and how long each is: -1 where there is none. Raises `ValueError`."""
         sizes = lengths.clip(0)
         ends = np.cumsum(sizes)
-        assert len(data) == (int(ends[-1]) if len(ends) else 0), "not the bytes that these lengths are of"
+        if len(data) != (int(ends[-1]) if len(ends) else 0):
+            raise ValueError("not the bytes that these lengths are of")
         self._whole = data
         self.data, self.lengths, self.starts = np.frombuffer(data, np.uint8), lengths, ends - sizes
 

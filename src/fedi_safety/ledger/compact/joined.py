@@ -23,9 +23,10 @@ class Texts(Sequence[str]):
     __slots__ = ("_lengths", "_starts", "_whole")
 
     def __init__(self, whole: str, lengths: NDArray[np.int64]) -> None:
-        """Take them one behind another, and how many letters each has."""
+        """Take them one behind another, and how many letters each has. Raises `ValueError`."""
         ends = np.cumsum(lengths)
-        assert len(whole) == (int(ends[-1]) if len(ends) else 0), "not the texts that these lengths are of"
+        if len(whole) != (int(ends[-1]) if len(ends) else 0):
+            raise ValueError("not the texts that these lengths are of")
         self._whole, self._lengths, self._starts = whole, lengths, ends - lengths
 
     def __len__(self) -> int:
