@@ -47,7 +47,7 @@ class Pictures:
     def __init__(self, folder: Path) -> None:
         """Read all files of a folder."""
         self._files = [path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()]
-        self._given = 0
+        self._given = self._at = 0
 
     @property
     def mean_bytes(self) -> float:
@@ -57,7 +57,12 @@ class Pictures:
     def next(self) -> bytes:
         """Return another one."""
         self._given += 1
-        return unlike(self._files[self._given * 61 % len(self._files)], self._given)
+        self._at += 1
+        return unlike(self._files[self._at * 61 % len(self._files)], self._given)
+
+    def begin_at(self, place: int) -> None:
+        """Give the pictures from this place of their order on: the same ones as after it before, as other contents."""
+        self._at = place
 
 
 async def send(port: int, data: bytes, at: float) -> Reply:

@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -16,8 +17,10 @@ import psutil
 import pytest
 
 from fedi_safety.config.loading import load_settings
+from fedi_safety.gate.in_hand import UploadsInHand
 from fedi_safety.gate.moving import AVAILABLE
 from fedi_safety.review import serving_apart
+from fedi_safety.review.app import _TURN_S
 from fedi_safety.review.people import hashed
 from fedi_safety.review.serving_apart import PagesProcess
 from support.reviewing import PASSWORD
@@ -31,8 +34,9 @@ def beside(folder: Path, **review: object) -> Iterator[tuple[Gate, PagesProcess]
     """A gate, and the pages of its ledger in their process."""
     person = {"password": hashed(PASSWORD), "roles": ["viewer", "reviewer"]}
     given = {"enabled": True, "people": {"ada": person}, **review}
-    process = PagesProcess(load_settings(None, ledger=str(folder / "ledger.db"), review=given))
-    with gate(folder, elsewhere=process, extra_routes=process.routes()) as running:
+    in_hand = UploadsInHand()
+    process = PagesProcess(load_settings(None, ledger=str(folder / "ledger.db"), review=given), in_hand=in_hand)
+    with gate(folder, elsewhere=process, extra_routes=process.routes(), in_hand=in_hand) as running:
         process.start()
         try:
             yield running, process
@@ -91,6 +95,30 @@ def test_pages_do_not_wait_while_the_gate_is_busy(served: tuple[Gate, PagesProce
         client.sendall(b"a=b")
         assert answer(client)[0].startswith(b"http/1.1 403")
         assert time.monotonic() - began < 2.0, "it stood behind the gate's own event loop"
+
+
+def test_a_page_waits_for_a_moment_without_an_upload_and_has_its_turn_without_one(
+    served: tuple[Gate, PagesProcess],
+) -> None:
+    running, _ = served
+    held = b"pic red=0.3 circle=0"
+
+    def took() -> float:
+        began = time.monotonic()
+        assert running.get("/review/login").status == 200
+        return time.monotonic() - began
+
+    assert min(took() for _ in range(5)) < _TURN_S / 2, "it waits where there is no upload"
+    running.slow.free.clear()
+    with ThreadPoolExecutor(1) as others:
+        try:
+            upload = others.submit(running.upload, held)
+            running.wait_for(lambda: held in running.decoder.decoded)
+            assert min(took() for _ in range(3)) >= _TURN_S, "it wants the processors of an upload"
+        finally:
+            running.slow.free.set()
+        assert upload.result(30).status == 200
+    assert min(took() for _ in range(5)) < _TURN_S / 2
 
 
 def test_a_connection_is_the_gates_until_a_page_is_asked_for(served: tuple[Gate, PagesProcess]) -> None:

@@ -26,6 +26,7 @@ from fedi_safety.core.ledger.uploads import UploadFigures
 from fedi_safety.core.policy import Policy
 from fedi_safety.core.types import Decoded
 from fedi_safety.gate import edge
+from fedi_safety.gate.in_hand import UploadsInHand
 from fedi_safety.gate.moving import Elsewhere
 from fedi_safety.gate.service import Serving
 from fedi_safety.judging import engine
@@ -164,6 +165,7 @@ def gate(
     extra_routes: Sequence[BaseRoute] = (),
     apart: bool = False,
     elsewhere: Elsewhere | None = None,
+    in_hand: UploadsInHand | None = None,
     place: str | Path | None = None,
     **settings: Any,
 ) -> Iterator[Gate]:
@@ -199,7 +201,7 @@ def gate(
             box["serving"] = serving = Serving(
                 configured, ledger, chosen, listener, reload=lambda: chosen, load=load, sniff=sniff_fakes,
                 extra_routes=extra_routes, upstream_listeners=others, apart=apart,
-                elsewhere=elsewhere,
+                elsewhere=elsewhere, in_hand=in_hand,
             )  # fmt: skip
             started.set()
             await serving.run()

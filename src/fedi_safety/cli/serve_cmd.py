@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from fedi_safety.config.schema import Gate
+    from fedi_safety.gate.in_hand import UploadsInHand
     from fedi_safety.gate.moving import Elsewhere
 
 
@@ -102,6 +103,7 @@ def run_serve(sh: Shell) -> int:
     from fedi_safety.config.loading import variables
     from fedi_safety.config.predecessor import unused_database
     from fedi_safety.gate import edge
+    from fedi_safety.gate.in_hand import UploadsInHand
     from fedi_safety.gate.service import Serving, checked
     from fedi_safety.judging import logs
     from fedi_safety.policies import load_policy
@@ -121,8 +123,10 @@ def run_serve(sh: Shell) -> int:
             tracer.close()
     logs.set_up(gate.log)
     records = open_upload_ledger(settings)
+    in_hand = UploadsInHand()
+    pages = _review_pages(sh, in_hand)
     try:
-        with edge.bind(gate.host, gate.port) as listener, _review_pages(sh) as (further, away), ExitStack() as others:
+        with edge.bind(gate.host, gate.port) as listener, pages as (further, away), ExitStack() as others:
             upstreams = {
                 name: others.enter_context(edge.bind(gate.host, upstream.port))
                 for name, upstream in gate.upstream.items()
@@ -130,7 +134,7 @@ def run_serve(sh: Shell) -> int:
             serving = Serving(
                 settings, records, policy, listener, reload=lambda: load_policy(settings.policy),
                 upstream_listeners=upstreams, apart=True, extra_routes=further, elsewhere=away,
-                ended=partial(apply_ended, settings, records),
+                in_hand=in_hand, ended=partial(apply_ended, settings, records),
             )  # fmt: skip
             for line in _beginning(gate, listener, upstreams, policy.name, records.name):
                 sh.note(line)
@@ -163,7 +167,7 @@ def _beginning(
 
 
 @contextmanager
-def _review_pages(sh: Shell) -> Iterator[tuple[Sequence[BaseRoute], Elsewhere | None]]:
+def _review_pages(sh: Shell, in_hand: UploadsInHand) -> Iterator[tuple[Sequence[BaseRoute], Elsewhere | None]]:
     """Give what the gate serves of the review pages, and who serves the others of its port.
 
     Nothing where they are off, or have a port of their own.
@@ -186,7 +190,7 @@ def _review_pages(sh: Shell) -> Iterator[tuple[Sequence[BaseRoute], Elsewhere | 
         where = f"under {PLACE}/, beside the gate" if listener is None else f"at {edge.shown(listener)}{PLACE}/"
         process = server = pages = None
         if AVAILABLE:
-            process = PagesProcess(sh.settings, listener)
+            process = PagesProcess(sh.settings, listener, in_hand)
             process.start()
             stack.callback(process.close)
         else:

@@ -80,6 +80,10 @@ class Answering:
 
     async def answers(self, request: Request, taken: Sequence[Taken]) -> list[Answer] | None:
         """Have these judged side by side; None if the uploader went away meanwhile."""
+        with self._parts.in_hand:
+            return await self._answered(request, taken)
+
+    async def _answered(self, request: Request, taken: Sequence[Taken]) -> list[Answer] | None:
         judging = asyncio.gather(*(self._answer(upload) for upload in taken))
         leaving = asyncio.ensure_future(left(request))
         try:

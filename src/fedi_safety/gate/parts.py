@@ -14,6 +14,7 @@ from fedi_safety.gate.admission import Admission
 from fedi_safety.gate.backlog.backlog import Backlog
 from fedi_safety.gate.backlog.likeness import Likenesses
 from fedi_safety.gate.backlog.writer import LedgerWriter
+from fedi_safety.gate.in_hand import UploadsInHand
 from fedi_safety.gate.memory import Memory
 from fedi_safety.gate.tally import Tally
 from fedi_safety.judging import metrics
@@ -39,6 +40,7 @@ class Parts:
     description: dict[str, Any] = field(default_factory=dict)
     page: str = ""
     tally: Tally = field(default_factory=Tally)
+    in_hand: UploadsInHand = field(default_factory=UploadsInHand)
     stopping: bool = False
     late_sources: Callable[[], bool] = lambda: False  # whether a source of a list was not read for too long
     late_notices: Callable[[], bool] = lambda: False  # whether the operator is not told of everything

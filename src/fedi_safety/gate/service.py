@@ -45,6 +45,7 @@ from fedi_safety.gate.backlog.writer import LedgerWriter
 from fedi_safety.gate.fetching import Fetcher, Hosts
 from fedi_safety.gate.hooks.mastodon import MastodonHook
 from fedi_safety.gate.hooks.pdq import PdqHook
+from fedi_safety.gate.in_hand import UploadsInHand
 from fedi_safety.gate.keys import Keyring
 from fedi_safety.gate.list_gauges import ListGauges
 from fedi_safety.gate.memory import Memory
@@ -105,6 +106,7 @@ class Serving:
         ended: Callable[[], object] = lambda: None,
         apart: bool = False,
         elsewhere: Elsewhere | None = None,
+        in_hand: UploadsInHand | None = None,
     ) -> None:
         """Take over the ledger's use and the listening socket; `load` and `sniff` replace the engine's in tests.
 
@@ -114,7 +116,7 @@ class Serving:
         headers) and error pages are its own and touch no upload. The gate does not ask who calls them.
         `upstream_listeners` are the sockets of the servers behind it, by their names in `gate.upstream`; `apart`: what
         has no file is answered there by a process of its own, where that can be had. `elsewhere` answers some paths of
-        the gate's own port.
+        the gate's own port. How many uploads are in hand is counted in `in_hand`.
         """
         self._settings = settings
         self._ledger = ledger
@@ -129,6 +131,7 @@ class Serving:
         self._upstream_listeners = dict(upstream_listeners or {})
         self._apart = apart and bool(upstream_listeners) and AVAILABLE
         self._elsewhere = elsewhere
+        self._in_hand = UploadsInHand() if in_hand is None else in_hand
         self.passing: PassingProcess | None = None
         self._ended = ended
         self._tally = Tally()
@@ -184,6 +187,7 @@ class Serving:
             described,
             openapi.page(described),
             self._tally,
+            self._in_hand,
             late_sources=lambda: self._list_gauges.late,
             late_notices=lambda: self._notice_gauges.late,
         )

@@ -31,6 +31,7 @@ from fedi_safety.core.ledger.ports import WholeLedger
 from fedi_safety.core.ledger.review import QueueKind
 from fedi_safety.core.ports import Clock
 from fedi_safety.gate.admission import Admission, parse
+from fedi_safety.gate.in_hand import UploadsInHand
 from fedi_safety.reports.style import SHARED, style
 from fedi_safety.review.carrying import Carrier
 from fedi_safety.review.checking import Checker
@@ -48,6 +49,7 @@ from fedi_safety.review.words import preferred
 log = logging.getLogger(__name__)
 
 _THREADS = 4
+_TURN_S = 0.25  # that a page waits, at most, for a moment without an upload
 _COUNTED_S = 15.0  # how old counts may be that are made of many rows
 _MOST_FORM_BYTES = 64 << 10
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]/@\s]+)(?::[0-9]*)?")
@@ -97,6 +99,7 @@ class Pages:
     looking: Looking
     attempts: Attempts = field(default_factory=Attempts)
     names: frozenset[str] = frozenset(_OWN_NAMES)
+    in_hand: UploadsInHand | None = None  # of the gate beside them
     threads: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(_THREADS, thread_name_prefix="review")
     )
@@ -194,7 +197,7 @@ class _Door:
         loop = asyncio.get_running_loop()
         try:
             form = await self._form(visit) if rule is not None and rule.method == "POST" else {}
-            response = await loop.run_in_executor(self._pages.threads, partial(self._through, visit, rule, form))
+            response = await loop.run_in_executor(self._pages.threads, partial(self._in_turn, visit, rule, form))
         except Refused as refused:
             response = _refusal(visit, refused)
         response = _whole_page(visit, response)
@@ -234,6 +237,12 @@ class _Door:
             raise Refused(400, "This form cannot be read", "It is not one of these pages'.") from error
 
     # --- the doors, one behind another
+
+    def _in_turn(self, visit: Visit, rule: Rule | None, form: dict[str, str]) -> Response:
+        """Let a moment pass while an upload is judged: both want the same processors, and the upload goes first."""
+        if self._pages.in_hand is not None:
+            self._pages.in_hand.wait_for_none(_TURN_S)
+        return self._through(visit, rule, form)
 
     def _through(self, visit: Visit, rule: Rule | None, form: dict[str, str]) -> Response:
         try:

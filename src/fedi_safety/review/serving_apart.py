@@ -22,6 +22,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from fedi_safety.config.schema import Settings
+from fedi_safety.gate.in_hand import UploadsInHand
 from fedi_safety.gate.moving import hand_over
 from fedi_safety.review.app import HEADERS
 from fedi_safety.review.serving import PLACE
@@ -42,9 +43,12 @@ class PagesProcess:
     `routes` answer.
     """
 
-    def __init__(self, settings: Settings, listener: socket.socket | None = None) -> None:
-        """Start nothing yet."""
+    def __init__(
+        self, settings: Settings, listener: socket.socket | None = None, in_hand: UploadsInHand | None = None
+    ) -> None:
+        """Start nothing yet. What is computed there waits for moments without an upload `in_hand`."""
         self._settings, self._listener = settings, listener
+        self._in_hand = None if in_hand is None else in_hand.descriptor
         self._guard = threading.Lock()
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -89,7 +93,7 @@ class PagesProcess:
     def _begin(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         listener = None if self._listener is None else self._listener.fileno()
-        passed = (theirs.fileno(),) if listener is None else (theirs.fileno(), listener)
+        passed = [fd for fd in (theirs.fileno(), listener, self._in_hand) if fd is not None]
         try:
             with theirs:
                 process = subprocess.Popen(
@@ -98,7 +102,8 @@ class PagesProcess:
                     pass_fds=passed,
                     process_group=0,  # Ctrl-C is for the gate, which ends it in its order
                 )
-                wanted = Wanted(self._settings, theirs.fileno(), listener, logging.getLogger().level)
+                level = logging.getLogger().level
+                wanted = Wanted(self._settings, theirs.fileno(), listener, self._in_hand, level)
             assert process.stdin is not None
             with suppress(BrokenPipeError):
                 pickle.dump(wanted, process.stdin)

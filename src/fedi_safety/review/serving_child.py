@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import FediSafetyError
+from fedi_safety.gate.in_hand import UploadsInHand
 from fedi_safety.gate.moving import receive
 from fedi_safety.judging import logs
 from fedi_safety.review.app import Pages
@@ -36,6 +37,7 @@ class Wanted:
     settings: Settings
     control: int
     listener: int | None
+    in_hand: int | None
     level: int
 
 
@@ -75,6 +77,8 @@ def main() -> int:
     try:
         people = People.configured(wanted.settings.review)
         with socket.socket(fileno=wanted.control) as control, opened(wanted.settings, people) as pages:
+            if wanted.in_hand is not None:
+                pages.in_hand = UploadsInHand(wanted.in_hand)
             asyncio.run(serve(pages, control, listener))
     except FediSafetyError as error:
         log.error("the review pages: %s", error.line())
