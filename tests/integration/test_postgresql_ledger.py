@@ -12,10 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from fedi_safety.app.ledger import SystemClock
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Verdict
@@ -23,7 +25,8 @@ from fedi_safety.core.errors import ExitCode, LedgerError, LedgerUsageError
 from fedi_safety.core.ledger.progress import Progress
 from fedi_safety.core.testcard import draw_test_card
 from fedi_safety.core.types import Content, Judged, Judgement, Object, Outcome, Plan, RuleHit, Scores, Signal
-from fedi_safety.ledger.database.postgresql import faults
+from fedi_safety.ledger.database import open_database
+from fedi_safety.ledger.database.postgresql import faults, lines
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from support.ledgers import empty_database
 from support.program import Done, program
@@ -125,6 +128,63 @@ def test_what_was_cut_off_before_its_end_is_done_again(database: str, line: CutL
     ledger.record(run, STORE, [judged("a")])
     assert line.cuts == 1 and ask(database, "SELECT count(*) FROM contents") == 1
     assert ledger.verify().problem is None
+
+
+def test_a_line_that_is_held_and_through_which_nothing_comes_any_more(
+    database: str, line: CutLine, opened: Opened, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As behind a proxy that lost the server: no end of the line is told so. What was not answered is done once."""
+    monkeypatch.setattr(lines, "_LATE_S", 0.5)
+    ledger = opened(through(database, line.port))
+    run = ledger.begin_run("scan", STORE, {})
+    plans = block(ledger, run, "a", "b")
+    line.silent_after = b"COMMIT"
+    begun = ledger.start(run, plans)
+    assert line.cuts == 1 and [plan.id for plan in begun] == [plan.id for plan in plans]
+    line.silent_after = b"COMMIT"
+    ledger.close(run, [Outcome(plan, PlanState.DONE) for plan in begun])
+    assert line.cuts == 2
+    assert ask(database, "SELECT count(*) FROM acts") == 2
+    assert ask(database, "SELECT count(*) FROM acts WHERE outcome = 'done'") == 2
+    assert "the line is cut" in caplog.text
+    assert ledger.verify().problem is None
+
+
+def test_a_server_behind_lines_that_are_all_held_comes_back(
+    database: str, line: CutLine, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "_LATE_S", 0.3)
+    monkeypatch.setattr(lines, "_ASK_S", 0.3)
+    place = through(database, line.port)
+    ledger = opened(f"{place}{'&' if '?' in place else '?'}connect_timeout=2")
+    run = ledger.begin_run("scan", STORE, {})
+    line.silent = True
+    back = threading.Timer(4.0, lambda: setattr(line, "silent", False))
+    back.start()
+    ledger.record(run, STORE, [judged("a")])
+    assert not line.silent
+    back.join()
+    assert ask(database, "SELECT count(*) FROM contents") == 1
+    assert ledger.verify().problem is None
+
+
+@pytest.mark.parametrize(
+    "pooled", [False, pytest.param(True, marks=pytest.mark.needs("pgbouncer"))], ids=["directly", "behind a pooler"]
+)
+def test_a_server_that_is_long_at_work_is_waited_for(
+    ledger_server: PostgresqlServer,
+    database: str,
+    pooled: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(lines, "_LATE_S", 0.2)
+    with pgbouncer(ledger_server) if pooled else nullcontext(ledger_server) as front:
+        server = open_database(through(database, front.port))
+        with server.read() as connection:
+            assert connection.execute(text("SELECT 7 FROM pg_sleep(2)")).scalar_one() == 7
+        server.dispose()
+    assert "the line is cut" not in caplog.text
 
 
 def test_a_server_that_stays_away_is_told_in_one_line_and_nothing_is_kept(

@@ -68,7 +68,7 @@ class ReadOnlyPostgresql:
         until = time.monotonic() + within_s
         connection = self._connect(within_s)
         try:
-            with _cut_off(connection, until + _GRACE_S):
+            with cut_off(connection, until + _GRACE_S):
                 yield Session(connection, until, self._fault)
         finally:
             connection.close()
@@ -137,7 +137,7 @@ class Session:
 
 
 @contextmanager
-def _cut_off(connection: psycopg.Connection, at: float) -> Iterator[None]:
+def cut_off(connection: psycopg.Connection, at: float) -> Iterator[None]:
     """Shut a connection at a time by the monotonic clock: a server that was stopped, or a dead line, gives up nothing
     by itself, and whoever reads from it would wait for ever.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -19,6 +19,10 @@ class CutLine:
     """What the client sends last: it still reaches the server, and no answer comes back."""
     refuse: bool = False
     """Whether nobody gets through."""
+    silent_after: bytes = b""
+    """What a client sends last on a line that both ends go on holding, and through which nothing passes any more."""
+    silent: bool = False
+    """Whether nothing passes on any line, old or new, though all are held."""
     cuts: int = 0
     lines: list[socket.socket] = field(default_factory=list)
 
@@ -36,27 +40,29 @@ class CutLine:
                 return
             with socket.create_connection(("127.0.0.1", self.upstream)) as server:
                 self.lines += [client, server]
-                back = threading.Thread(target=_pass, args=(server, client), daemon=True)
+                held: set[socket.socket] = set()
+                back = threading.Thread(target=self._pass, args=(server, client, held), daemon=True)
                 back.start()
-                _pass(client, server, self._broken)
+                self._pass(client, server, held, seen=True)
                 back.join()
 
-    def _broken(self, data: bytes, client: socket.socket) -> None:
+    def _pass(self, source: socket.socket, target: socket.socket, held: set[socket.socket], seen: bool = False) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                if seen:
+                    self._broken(data, source, held)
+                if not held and not self.silent:
+                    target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    def _broken(self, data: bytes, client: socket.socket, held: set[socket.socket]) -> None:
         if self.after and self.after in data:
             self.after, self.cuts = b"", self.cuts + 1
             client.shutdown(socket.SHUT_RDWR)  # before the answer can come
-
-
-def _pass(
-    source: socket.socket, target: socket.socket, seen: Callable[[bytes, socket.socket], None] | None = None
-) -> None:
-    with suppress(OSError):
-        while data := source.recv(1 << 16):
-            if seen is not None:
-                seen(data, source)
-            target.sendall(data)
-    with suppress(OSError):
-        target.shutdown(socket.SHUT_WR)
+        if self.silent_after and self.silent_after in data:
+            self.silent_after, self.cuts = b"", self.cuts + 1
+            held.add(client)
 
 
 @contextmanager

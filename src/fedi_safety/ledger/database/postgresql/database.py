@@ -47,6 +47,8 @@ from fedi_safety.ledger.database.postgresql.run_lock import RunLocks
 if TYPE_CHECKING:
     import psycopg
 
+    from fedi_safety.ledger.database.postgresql.lines import Lines
+
 log = logging.getLogger(__name__)
 
 _PAUSES = 4.0
@@ -86,6 +88,7 @@ class PostgresqlDatabase:
         self._checks: tuple[Callable[[Connection], None], ...] = ()
         self._told: Callable[[Connection, float, Sequence[Any]], None] | None = None
         self._keys: tuple[int, int] | None = None
+        self._looked_after: Lines | None = None
         self.engine = self._engine()
         self._locks = RunLocks(self)
         self._passes = Passes(self)
@@ -275,6 +278,8 @@ class PostgresqlDatabase:
     def dispose(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+        if self._looked_after is not None:
+            self._looked_after.close()
 
     # --- connections
 
@@ -283,7 +288,7 @@ class PostgresqlDatabase:
         import psycopg
 
         try:
-            connection = psycopg.connect(self.address.conninfo, prepare_threshold=None)
+            connection = self._lines().connect()
         except (psycopg.Error, UnicodeError) as error:
             raise faults.refused(self.name, error) from None
         if connection.info.server_version < faults.OLDEST:
@@ -292,6 +297,13 @@ class PostgresqlDatabase:
             raise faults.too_old(self.name, version)
         connection.adapters.register_dumper(Packed, PackedDumper)
         return connection
+
+    def _lines(self) -> Lines:
+        from fedi_safety.ledger.database.postgresql.lines import Lines  # with psycopg, which no file needs
+
+        if self._looked_after is None:
+            self._looked_after = Lines(self.name, self.address.conninfo)
+        return self._looked_after
 
     def _engine(self) -> Engine:
         engine = create_engine(

@@ -1,0 +1,119 @@
+"""Connections whose answers cannot come any more, because what lies between lost the server and did not say so.
+
+The kernel notices a line whose other end is gone (`address`), but not one that ends at a proxy or a pooler which goes
+on holding it. So where an answer is late, the server is asked over a new line whether it is at work for this process
+at all. If it is not, the line is shut, and whoever waits gets the error of a line that was cut.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from contextlib import closing, suppress
+from typing import Any
+
+import psycopg
+
+from fedi_safety.clients.postgresql import cut_off
+
+log = logging.getLogger(__name__)
+
+_LATE_S = 30.0
+"""After which the server is asked, and asked again: longer than nearly every statement."""
+_ASK_S = 15.0
+_AT_WORK = (
+    b"SELECT count(*) FROM pg_stat_activity"
+    b" WHERE application_name = current_setting('application_name') AND state = 'active' AND pid <> pg_backend_pid()"
+)
+
+
+class Line(psycopg.Connection[Any]):
+    """One connection. It notes since when somebody waits for its server."""
+
+    lines: Lines | None = None
+
+    def wait(self, *arguments: Any, **named: Any) -> Any:
+        """Wait for the server, as any connection does."""
+        if self.lines is None:
+            return super().wait(*arguments, **named)
+        waiting = self.lines.waiting
+        waiting[self] = time.monotonic()
+        try:
+            return super().wait(*arguments, **named)
+        finally:
+            waiting.pop(self, None)
+
+
+class Lines:
+    """The connections of this process to one server, and the thread that looks after them."""
+
+    def __init__(self, name: str, conninfo: str) -> None:
+        """Have none yet. `name` is what people are told."""
+        self._name, self._conninfo = name, conninfo
+        self.waiting: dict[Line, float] = {}
+        self._guard = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._over = threading.Event()
+
+    def connect(self) -> Line:
+        """Return a new one. Raises what psycopg raises."""
+        line = Line.connect(self._conninfo, prepare_threshold=None)
+        line.lines = self
+        with self._guard:
+            if self._thread is None:
+                self._over.clear()
+                self._thread = threading.Thread(target=self._look, name="ledger lines", daemon=True)
+                self._thread.start()
+        return line
+
+    def close(self) -> None:
+        """End the thread; another connection begins one anew."""
+        with self._guard:
+            self._over.set()
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+
+    def _look(self) -> None:
+        asked = time.monotonic()
+        while not self._over.wait(_LATE_S / 10):
+            late = self._late()
+            if not late or time.monotonic() < asked + _LATE_S:
+                continue
+            at_work = self._at_work()
+            asked = time.monotonic()
+            if at_work >= len(late):
+                continue
+            lost = [line for line, since in late.items() if self.waiting.get(line) == since]  # still, after that answer
+            if lost:
+                log.warning("%s: no answer for %.0f s, and nothing is done for it there; the line is cut",
+                            self._name, asked - min(late.values()))  # fmt: skip
+            for line in lost:
+                _shut(line)
+
+    def _late(self) -> dict[Line, float]:
+        """Return who waits for long, and since when."""
+        before = time.monotonic() - _LATE_S
+        return {line: since for line, since in list(self.waiting.items()) if since < before}
+
+    def _at_work(self) -> float:
+        """Return how many of this process' statements its server is at; none where it does not answer."""
+        try:
+            with (
+                closing(psycopg.connect(self._conninfo, autocommit=True, prepare_threshold=None)) as asking,
+                cut_off(asking, time.monotonic() + _ASK_S),
+            ):
+                found = asking.execute(_AT_WORK).fetchone()
+                return float(found[0]) if found else 0.0
+        except (psycopg.Error, UnicodeError) as error:
+            # A server that refuses is there, and says nothing of the line.
+            return float("inf") if "FATAL" in str(error) or getattr(error, "sqlstate", None) else 0.0
+
+
+def _shut(line: Line) -> None:
+    """Have whoever waits for it see its end. It is closed by them."""
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(line.pgconn.socket)) as end:
+        end.shutdown(socket.SHUT_RDWR)
