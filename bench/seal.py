@@ -32,7 +32,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from fedi_safety.acts.delete import Remove
-from fedi_safety.acts.sealed_file import Contents, digest_of
+from fedi_safety.acts.sealed_file import Contents, Growing, digest_of
 from fedi_safety.app.engine import open_engine
 from fedi_safety.app.ledger import SystemClock, open_settings_ledger
 from fedi_safety.app.scan import scan
@@ -210,14 +210,14 @@ def steps(base: Path, data: bytes) -> dict[str, float]:
     vault, once = LocalVault(str(base / "steps")), pyrage.x25519.Identity.generate()
     contents = Contents({}, data, 0.0)
     keys = [once.to_public(), key().to_public()]
-    sealed = contents.sealed(keys)
+    sealed = contents.seal(keys, Growing(bytearray(contents.room(2))))
     doing: dict[str, Callable[[], object]] = {
         "hash the object (SHA-256)": lambda: hashlib.sha256(data).digest(),
-        "seal (age, two keys)": lambda: contents.sealed(keys),
-        "write and sync": lambda: vault.put("steps", sealed),
+        "seal (age, two keys)": lambda: contents.seal(keys, Growing(bytearray(contents.room(2)))),
+        "write and sync": lambda: vault.put("steps", (sealed,)),
         "read back from the disk and compare": lambda: vault.holds("steps", sealed),
-        "open and compare": lambda: contents.opens(bytes(sealed), once),
-        "hash the sealed file (BLAKE2b)": lambda: digest_of(sealed),
+        "open and compare": lambda: contents.opens(sealed, once),
+        "hash the sealed file (SHA-256)": lambda: digest_of((sealed,)),
     }
     found: dict[str, list[float]] = {name: [] for name in doing}
     for _ in range(9):
