@@ -13,7 +13,6 @@ import argparse
 import itertools
 import logging
 import os
-import random
 import resource
 import shutil
 import statistics
@@ -27,7 +26,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from bench.corpus import default_work, tiny_corpus
-from bench.measure import machine, machine_line, write_result
+from bench.measure import interval, machine, machine_line, write_result
 
 from fedi_safety.app.engine import Engine, caps
 from fedi_safety.app.ledger import open_settings_ledger
@@ -177,13 +176,6 @@ def main() -> None:
         said[way] = {"median": median, "interval_95": (low, high)}
         print(f"{word}, told / alone, median of {len(rows)} pairs: {median:.4f} ({low:.4f} to {high:.4f})")
     write_result("notify", {"machine": machine(), "pairs": rows, "ratios": said}, options.out)
-
-
-def interval(ratios: Sequence[float]) -> tuple[float, float]:
-    """Return the interval of 95 % of the median, by drawing anew from the pairs."""
-    draw = random.Random(17)
-    medians = sorted(statistics.median(draw.choices(ratios, k=len(ratios))) for _ in range(10_000))
-    return medians[250], medians[9_749]
 
 
 if __name__ == "__main__":

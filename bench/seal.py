@@ -1,9 +1,12 @@
 """What sealing adds to a removal, and how much memory it takes: `./dev bench seal [--store KIND] [--count N] [--mb N]`.
 
-Side by side in one run, in turns: objects of random bytes are removed by `delete`, and by `seal` with the vault on the
-disk of this machine, from a directory there or from a server on loopback. `removal` is the removal alone (start,
-remove, verify, close); `pass` is a whole scan that judges pictures of that size by the embedded detectors and removes
-them; `steps` are those of sealing, one by one. Memory is what a process that seals one object takes above before.
+In one run, in pairs whose halves take turns in coming first: objects of random bytes are removed by `delete`, and by
+`seal` with the vault on the disk of this machine, from a directory there or from a server on loopback. `removal` is the
+removal alone (start, remove, verify, close); `pass` is a whole scan that judges pictures of that size by the embedded
+detectors and removes them, with models that are at work already; `first_pass` is that of a new process, whose models
+and decoders have seen nothing yet; `steps` are those of sealing, one by one. What counts
+is the median of the pairs' own differences and ratios, with the interval of 95 % of it. Memory is what a process that
+seals one object takes above before.
 """
 
 from __future__ import annotations
@@ -22,18 +25,21 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyrage
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from bench.measure import interval
 
 from fedi_safety.acts.delete import Remove
-from fedi_safety.acts.sealed_file import Contents, digest_of
-from fedi_safety.app.engine import open_engine
+from fedi_safety.acts.sealed_file import Contents, Growing, digest_of
+from fedi_safety.app.engine import Engine, open_engine
 from fedi_safety.app.ledger import SystemClock, open_settings_ledger
 from fedi_safety.app.scan import scan
 from fedi_safety.config.schema import S3, Seal, Settings, Ssh
@@ -150,28 +156,65 @@ def removal(folder: Path, act: ActKind, data: Sequence[bytes], filled: Filled) -
     return took / len(data)
 
 
-def whole_pass(folder: Path, act: ActKind, pictures: Sequence[bytes], _filled: Filled) -> float:
+def first_pass(rules: Path, folder: Path, act: ActKind, pictures: Sequence[bytes]) -> float:
+    """Return that of `whole_pass` with an engine that has done nothing yet. Opening it does not count."""
+    engine = open_engine(Settings(policy=str(rules)))
+    try:
+        return whole_pass(engine, rules, folder, act, pictures)
+    finally:
+        engine.close()
+
+
+def whole_pass(engine: Engine, rules: Path, folder: Path, act: ActKind, pictures: Sequence[bytes]) -> float:
     """Return the seconds that a scan takes for one picture, which it judges and removes."""
-    media, rules = folder / "media", folder / "policy.toml"
+    media = folder / "media"
     media.mkdir(parents=True)
     (folder / "vault").mkdir()
-    rules.write_text(_POLICY)
     for number, body in enumerate(pictures):
         (media / f"{number}.jpg").write_bytes(body)
     os.sync()
     seal = Seal(recipients=(public(),), vault=str(folder / "vault"))
     settings = Settings(policy=str(rules), act=act.value, seal=seal, ledger=str(folder / "ledger.db"))
     store, ledger = LocalStore(str(media)), open_settings_ledger(settings)
-    engine, policy = open_engine(settings), load_policy(settings.policy)
+    policy = load_policy(settings.policy)
     request = ScanRequest(store.url, act=act, resume_acts=True)
     began = time.perf_counter()
     report = scan(settings, request, ledger=ledger, store=store, engine=engine, policy=policy)
     took = time.perf_counter() - began
-    engine.close()
     assert report.tally.acted == len(pictures), report.as_json()
     store.close()
     ledger.dispose()
     return took / len(pictures)
+
+
+class Measured(Protocol):
+    """What is measured: seconds an object, by an act, in a new folder."""
+
+    def __call__(self, *, folder: Path, act: ActKind) -> float: ...
+
+
+def compared(measured: Measured, base: Path, pairs: int) -> dict[str, Any]:
+    """Return what pairs show of a removal without and with a seal. A pair before them loads what is loaded once."""
+    rows: list[dict[ActKind, float]] = []
+    for turn in range(pairs + 1):
+        row: dict[ActKind, float] = {}
+        for act in (ActKind.DELETE, ActKind.SEAL)[:: 1 if turn % 2 else -1]:
+            folder = base / f"{turn}-{act.value}"
+            row[act] = measured(folder=folder, act=act)
+            shutil.rmtree(folder)
+        rows.append(row)
+    del rows[0]
+    added = [row[ActKind.SEAL] - row[ActKind.DELETE] for row in rows]
+    share = [row[ActKind.SEAL] / row[ActKind.DELETE] - 1 for row in rows]
+    return {
+        "pairs": len(rows),
+        "delete_ms": round(statistics.median(row[ActKind.DELETE] for row in rows) * 1000, 1),
+        "seal_ms": round(statistics.median(row[ActKind.SEAL] for row in rows) * 1000, 1),
+        "added_ms": round(statistics.median(added) * 1000, 1),
+        "added_ms_95": [round(each * 1000, 1) for each in interval(added)],
+        "added_share": round(statistics.median(share), 3),
+        "added_share_95": [round(each, 3) for each in interval(share)],
+    }
 
 
 def noise_picture(megabytes: float) -> bytes:
@@ -210,14 +253,14 @@ def steps(base: Path, data: bytes) -> dict[str, float]:
     vault, once = LocalVault(str(base / "steps")), pyrage.x25519.Identity.generate()
     contents = Contents({}, data, 0.0)
     keys = [once.to_public(), key().to_public()]
-    sealed = contents.sealed(keys)
+    sealed = contents.seal(keys, Growing(bytearray(contents.room(2))))
     doing: dict[str, Callable[[], object]] = {
         "hash the object (SHA-256)": lambda: hashlib.sha256(data).digest(),
-        "seal (age, two keys)": lambda: contents.sealed(keys),
-        "write and sync": lambda: vault.put("steps", sealed),
+        "seal (age, two keys)": lambda: contents.seal(keys, Growing(bytearray(contents.room(2)))),
+        "write and sync": lambda: vault.put("steps", (sealed,)),
         "read back from the disk and compare": lambda: vault.holds("steps", sealed),
-        "open and compare": lambda: contents.opens(bytes(sealed), once),
-        "hash the sealed file (BLAKE2b)": lambda: digest_of(sealed),
+        "open and compare": lambda: contents.opens(sealed, once),
+        "hash the sealed file (SHA-256)": lambda: digest_of((sealed,)),
     }
     found: dict[str, list[float]] = {name: [] for name in doing}
     for _ in range(9):
@@ -247,7 +290,7 @@ def main() -> None:
     """Measure, and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=12, help="objects of a turn (default: %(default)s)")
-    parser.add_argument("--turns", type=int, default=4, help="turns of each (default: %(default)s)")
+    parser.add_argument("--pairs", type=int, default=12, help="how often both are measured (default: %(default)s)")
     parser.add_argument("--mb", type=float, default=10.0, help="megabytes of an object (default: %(default)s)")
     parser.add_argument("--store", choices=STORES, default="local", help="where the objects are (default: %(default)s)")
     parser.add_argument("--folder", help="where it is measured; a folder of its own in the system's, if not given")
@@ -258,25 +301,25 @@ def main() -> None:
             print(round(memory(Path(temporary), options.memory), 2))
         return
     size = int(options.mb * 1_000_000)
-    found: dict[str, Any] = {"store": options.store, "mb": options.mb, "count": options.count, "turns": options.turns}
+    found: dict[str, Any] = {"store": options.store, "mb": options.mb, "count": options.count}
     data = [b"pic" + os.urandom(size - 3) for _ in range(options.count)]
-    pictures = [noise_picture(options.mb) for _ in range(max(2, options.count // 3))]
+    pictures = [noise_picture(options.mb) for _ in range(max(3, options.count // 3))]
     with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
         base = Path(temporary)
         with STORES[options.store]() as filled:
-            rows = [("removal", removal, data), ("pass", whole_pass, pictures)]
-            for name, measured, bodies in rows[: 2 if options.store == "local" else 1]:
-                took: dict[ActKind, list[float]] = {ActKind.DELETE: [], ActKind.SEAL: []}
-                for turn in range(options.turns):
-                    for act in list(took)[:: 1 if turn % 2 else -1]:
-                        took[act].append(measured(base / f"{name}-{turn}-{act.value}", act, bodies, filled))
-                alone, sealed = (statistics.median(took[act]) for act in (ActKind.DELETE, ActKind.SEAL))
-                found[name] = {
-                    "delete_ms": round(alone * 1000, 1),
-                    "seal_ms": round(sealed * 1000, 1),
-                    "added_ms": round((sealed - alone) * 1000, 1),
-                    "added_share": round(sealed / alone - 1, 3),
-                }
+            alone = partial(removal, data=data, filled=filled)
+            found["removal"] = compared(alone, base / "removal", options.pairs)
+        if options.store == "local":
+            rules = base / "policy.toml"
+            rules.write_text(_POLICY)
+            engine = open_engine(Settings(policy=str(rules)))
+            try:
+                whole = partial(whole_pass, engine, rules, pictures=pictures)
+                found["pass"] = compared(whole, base / "pass", options.pairs)
+            finally:
+                engine.close()
+            first = partial(first_pass, rules, pictures=pictures)
+            found["first_pass"] = compared(first, base / "first", options.pairs)
         found["steps_ms"] = steps(base, data[0])
     child = subprocess.run([sys.executable, __file__, "--memory", "100000000"], capture_output=True, check=True)
     found["memory_times_size"] = float(child.stdout)

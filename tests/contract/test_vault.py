@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import stat
@@ -74,7 +75,7 @@ def test_every_kind_of_vault_is_tried() -> None:
 
 
 def test_what_is_put_is_there_for_everybody_who_opens_it(vault: Vault, opening: Callable[[], Vault]) -> None:
-    vault.put("a.age", bytearray(DATA))
+    vault.put("a.age", (DATA,))
     again = opening()
     assert again.get("a.age") == DATA
     again.close()
@@ -83,19 +84,69 @@ def test_what_is_put_is_there_for_everybody_who_opens_it(vault: Vault, opening: 
 
 
 def test_what_a_vault_holds_is_those_bytes_and_no_others(vault: Vault) -> None:
-    data = bytearray(DATA * (1 + (2 << 20) // len(DATA)))  # more than is read at once
+    data = DATA * (1 + (2 << 20) // len(DATA))  # more than is read at once
     assert not vault.holds("a.age", data)
-    vault.put("a.age", data)
-    assert vault.holds("a.age", data) and vault.holds("a.age", bytes(data))
+    vault.put("a.age", (memoryview(data)[:5], memoryview(data)[5:]))
+    assert vault.holds("a.age", data) and vault.holds("a.age", memoryview(data))
     assert not vault.holds("a.age", data[:-1]) and not vault.holds("a.age", data + b"x")
-    data[-1] ^= 1
-    assert not vault.holds("a.age", data)
+    assert not vault.holds("a.age", data[:-1] + bytes([data[-1] ^ 1]))
     assert vault.remove("a.age")
 
 
+def test_what_does_not_come_to_its_end_is_not_there_and_what_was_there_stays(vault: Vault) -> None:
+    """Pieces come while others are written; it may turn out that there are no more."""
+
+    def cut_off() -> Iterator[bytes]:
+        yield DATA * (1 + (4 << 20) // len(DATA))
+        raise ZeroDivisionError
+
+    for before in (None, b"before"):
+        if before is not None:
+            vault.put("a.age", (before,))
+        with pytest.raises(ZeroDivisionError):
+            vault.put("a.age", cut_off())
+        assert vault.get("a.age") == before
+    assert vault.remove("a.age")
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, (2 << 20) - 1, 2 << 20, (4 << 20) + 4096])
+@pytest.mark.parametrize("past", ["past the cache", "refused", "refused when it is asked"])
+def test_every_length_is_written_and_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, past: str
+) -> None:
+    """Past the kernel's cache go whole sectors alone, and not every file system knows that."""
+    data = (DATA * 4)[:size]
+    (tmp_path / "vault").mkdir()
+    vault = open_vault(str(tmp_path / "vault"), Settings(), [])
+    asked = fcntl.fcntl
+    if past == "refused":
+
+        def refuses(fd: int, command: int, argument: int = 0) -> int:
+            if command == fcntl.F_SETFL and argument & os.O_DIRECT:
+                raise OSError(22, "Invalid argument")
+            return asked(fd, command, argument)
+
+        monkeypatch.setattr(fcntl, "fcntl", refuses)
+    elif past == "refused when it is asked":
+
+        def not_direct(fd: int) -> int:
+            if asked(fd, fcntl.F_GETFL) & os.O_DIRECT:
+                raise OSError(22, "Invalid argument")
+            return fd
+
+        write, read = os.write, os.preadv
+        monkeypatch.setattr(os, "write", lambda fd, view: write(not_direct(fd), view))
+        monkeypatch.setattr(os, "preadv", lambda fd, views, at: read(not_direct(fd), views, at))
+    vault.put("a.age", (data[:1000], memoryview(data)[1000:]))
+    assert (tmp_path / "vault/a.age").read_bytes() == data
+    assert vault.holds("a.age", data) and not vault.holds("a.age", data + b"x")
+    assert not data or not vault.holds("a.age", data[:-1] + bytes([data[-1] ^ 1]))
+    vault.close()
+
+
 def test_a_name_is_put_twice_and_holds_the_second_alone(vault: Vault) -> None:
-    vault.put("a.age", b"first, and longer than the second")
-    vault.put("a.age", b"second")
+    vault.put("a.age", (b"first, and longer ", b"than the second"))
+    vault.put("a.age", (b"second",))
     assert vault.get("a.age") == b"second"
     assert vault.remove("a.age")
     assert vault.get("a.age") is None
@@ -153,7 +204,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(StoreError, match=r"vault .*: No space left on device; see to its disk"):
-        vault.put("a.age", DATA)
+        vault.put("a.age", (DATA,))
     vault.close()
     assert list((tmp_path / "vault").iterdir()) == []
 
@@ -177,7 +228,7 @@ def test_a_file_is_synced_before_it_has_its_name_and_the_name_is_synced_too(
 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(os, "rename", renamed)
-    vault.put("a.age", DATA)
+    vault.put("a.age", (DATA,))
     assert done == ["file", "name", "directory"]
     vault.remove("a.age")
     assert done[3:] == ["directory"]

@@ -128,7 +128,7 @@ class SealSteps(Steps):
 
         os.write = halves  # type: ignore[assignment]
         LocalStore.fetch = self.around(LocalStore.fetch)  # type: ignore[method-assign]
-        Contents.sealed = self.around(Contents.sealed)  # type: ignore[method-assign]
+        Contents.seal = self.around(Contents.seal)  # type: ignore[method-assign]
         Contents.opens = self.around(Contents.opens)  # type: ignore[method-assign]
         LocalVault.put = self.around(LocalVault.put)  # type: ignore[method-assign]
         LocalVault.get = self.around(LocalVault.get)  # type: ignore[method-assign]
@@ -185,8 +185,8 @@ def test_a_seal_that_fails_leaves_the_object_and_is_tried_again(
         if where == "spoiled":
             whole = LocalVault.holds
 
-            def spoiled(vault: LocalVault, name: str, data: bytes | bytearray) -> bool:
-                return whole(vault, name, data[:-1] + bytes([data[-1] ^ 1]))
+            def spoiled(vault: LocalVault, name: str, data: memoryview) -> bool:
+                return whole(vault, name, bytes(data[:-1]) + bytes([data[-1] ^ 1]))
 
             broken.setattr(LocalVault, "holds", spoiled)
         else:

@@ -8,8 +8,10 @@ back is the same, byte for byte. In the clear the object is in memory only.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -23,9 +25,10 @@ from fedi_safety.core.sealing.copies import Restorer, Seal, SealState, Vault, sa
 from fedi_safety.core.types import Outcome, Plan
 
 if TYPE_CHECKING:
-    from fedi_safety.acts.sealed_file import Contents, Recipient
+    from fedi_safety.acts.sealed_file import Contents, Growing, Recipient
 
 _LEFT = "it is left where it is"
+_KEPT_BYTES = 32 << 20
 _MORE = "versions of its key are there that are not in the sealed copy"
 
 
@@ -60,6 +63,8 @@ class SealFirst:
         self._clock = clock
         self._keep_s = keep_s
         self._opened: tuple[Vault, Restorer] | None = None
+        self._memory = bytearray()  # of the sealed file before: new memory costs more than what is written to it
+        self._beside = ThreadPoolExecutor(3, "seal")  # starts threads when there is something to do
 
     @property
     def removes_by(self) -> ActKind:
@@ -93,6 +98,9 @@ class SealFirst:
             self._opened = None
             restorer.close()
             vault.close()
+        self._memory = bytearray()
+        self._beside.shutdown()
+        self._beside = ThreadPoolExecutor(3, "seal")
 
     def _free(self, plan: Plan, seal: Seal, vault: Vault, restorer: Restorer) -> bool | Outcome:
         """See that a copy stands in the vault and is recorded; return whether the original may go, or how it ended.
@@ -119,10 +127,10 @@ class SealFirst:
         """Whether the copy was recorded before, by an act that did not come to its end, and lies there unchanged."""
         if seal.state is not SealState.SEALED:
             return False
-        from fedi_safety.acts.sealed_file import digest_of
+        from fedi_safety.acts.sealed_file import is_known
 
         there = vault.get(seal.name)
-        return there is not None and len(there) == seal.size and digest_of(there) == seal.digest
+        return there is not None and len(there) == seal.size and is_known(there, seal.digest)
 
     def _made(
         self, plan: Plan, seal: Seal, vault: Vault, restorer: Restorer
@@ -144,31 +152,88 @@ class SealFirst:
             return Outcome(plan, PlanState.CHANGED, "the content differs from what was judged")
         return *proved, marks
 
+    def _room(self, count: int) -> bytearray:
+        """Return memory for so many bytes of a sealed file, that of the one before where it does."""
+        if len(self._memory) >= count:
+            return self._memory
+        self._memory = bytearray()
+        found = bytearray(count)
+        if count <= _KEPT_BYTES:
+            self._memory = found
+        return found
+
     def _proved(
         self, contents: Contents, is_judged: Callable[[], bool], seal: Seal, vault: Vault
     ) -> tuple[int, bytes] | None:
         """Write the sealed file, open it, and hold what was read back against what was opened.
 
-        None, and nothing written, for what was not judged. Writing waits for the disk or the network: meanwhile the
-        sealed file is opened and hashed where it was made. What lies in the vault is these bytes, or there is no copy.
+        None, and nothing left there, for what was not judged. It is written and hashed while it is sealed, and opened
+        where it was made while it is read back. What lies in the vault is these bytes, or there is no copy.
         """
         import pyrage
 
-        from fedi_safety.acts.sealed_file import digest_of
+        from fedi_safety.acts.sealed_file import Growing, digest_of
 
         once = pyrage.x25519.Identity.generate()
-        with ThreadPoolExecutor(2) as beside:
-            judged = beside.submit(is_judged)  # takes as long as sealing, and neither needs the other's processor
-            sealed = contents.sealed([*self._recipients, once.to_public()])
-            if not judged.result():
+        keys = [*self._recipients, once.to_public()]
+        sealed = Growing(self._room(contents.room(len(keys))))
+        with _SHORT_TURNS:
+            opens = self._beside.submit(lambda: contents.opens(contents.seal(keys, sealed), once))
+            judged = self._beside.submit(is_judged)
+            digest = self._beside.submit(digest_of, sealed.pieces())
+            try:
+                vault.put(seal.name, _once_judged(sealed, judged))
+                whole = sealed.end()
+                there = vault.holds(seal.name, whole)
+                if not opens.result() or not there:
+                    cause = "what was read back does not open"
+                    raise SealError(f"{vault.url}: {seal.name}", cause, "check the vault's disk")
+                return len(whole), digest.result()
+            except _NotJudged:
                 return None
-            digest, opens = beside.submit(digest_of, sealed), beside.submit(contents.opens, sealed, once)
-            vault.put(seal.name, sealed)
-            there = vault.holds(seal.name, sealed)
-            if not opens.result() or not there:
-                cause = "what was read back does not open"
-                raise SealError(f"{vault.url}: {seal.name}", cause, "check the vault's disk")
-            return len(sealed), digest.result()
+            finally:
+                for each in (opens, judged, digest):  # they use what is let go now
+                    each.exception()
+
+
+class _NotJudged(Exception):
+    """What was read is not what was judged."""
+
+
+def _once_judged(sealed: Growing, judged: Future[bool]) -> Iterator[memoryview]:
+    """Yield a sealed file as it comes; it has an end only where it is of what was judged."""
+    yield from sealed.pieces()
+    if not judged.result():
+        raise _NotJudged
+
+
+class _ShortTurns:
+    """While somebody seals, a thread that comes back from the disk waits half a millisecond for one that computes.
+
+    Usually it is five, each time, and pyrage computes for thirty. It holds for all of the process.
+    """
+
+    _TURN_S = 0.0005
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._count, self._before = 0, 0.0
+
+    def __enter__(self) -> None:
+        with self._guard:
+            self._count += 1
+            if self._count == 1:
+                self._before = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._before, self._TURN_S))
+
+    def __exit__(self, *_: object) -> None:
+        with self._guard:
+            self._count -= 1
+            if not self._count:
+                sys.setswitchinterval(self._before)
+
+
+_SHORT_TURNS = _ShortTurns()
 
 
 class SealUnavailable:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from hashlib import sha256 as sha256_of
 from typing import Any, TypeAlias
 
 from fedi_safety.core.errors import SealError, SealUsageError
-from fedi_safety.core.sealing.copies import MANIFEST_NAME, OBJECT_NAME, OLDER_NAME, SECRET_MARKS, Older
+from fedi_safety.core.sealing.copies import MANIFEST_NAME, OBJECT_NAME, OLDER_NAME, SECRET_MARKS, Older, SealDigest
 
 Recipient: TypeAlias = Any
 """A public key of age or ssh, as pyrage has it: the library has no types."""
@@ -24,6 +25,7 @@ Identity: TypeAlias = Any
 """A secret key of age or ssh, as pyrage has it."""
 
 _BLOCK = tarfile.BLOCKSIZE
+_TOLD_BYTES = 4 << 20  # each telling wakes two threads
 _PROTECTED = ("age-encryption.org/", "-----BEGIN AGE ENCRYPTED FILE-----")
 _KEYS = "make one where nobody else works: age-keygen -o key.txt; its public half begins with age1"
 
@@ -59,18 +61,24 @@ class Contents:
         """Yield the tar's bytes in order."""
         yield from self._parts
 
-    def sealed(self, recipients: Sequence[Recipient]) -> bytearray:
-        """Return the sealed file for these keys. Raises `SealError`."""
+    def seal(self, recipients: Sequence[Recipient], into: Growing) -> memoryview:
+        """Make the sealed file for these keys, and return it whole. Raises `SealError`, also in who reads `into`."""
         import pyrage
 
-        written = _Growing(self.size + self.size // 1024 + 4096 * (1 + len(recipients)))
         try:
-            pyrage.encrypt_io(_Reader(self.pieces()), written, list(recipients))
-        except (pyrage.EncryptError, OSError) as error:
-            raise SealError("seal", f"age cannot seal it: {error}", "check `seal.recipients`") from error
-        return written.taken()
+            pyrage.encrypt_io(_Reader(self.pieces()), into, list(recipients))
+        except BaseException as error:
+            into.end(failed := SealError("seal", f"age cannot seal it: {error}", "check `seal.recipients`"))
+            if isinstance(error, pyrage.EncryptError | OSError):
+                raise failed from error
+            raise
+        return into.end()
 
-    def opens(self, sealed: bytes | bytearray, identity: Identity) -> bool:
+    def room(self, recipients: int) -> int:
+        """Return the bytes that a sealed file of this for so many keys has at most."""
+        return self.size + self.size // 1024 + 4096 * (1 + recipients)
+
+    def opens(self, sealed: bytes | memoryview, identity: Identity) -> bool:
         """Whether a sealed file opens by this key, and is these contents byte for byte. Nothing opened is kept."""
         import pyrage
 
@@ -82,9 +90,24 @@ class Contents:
         return compared.same
 
 
-def digest_of(sealed: bytes | bytearray) -> bytes:
-    """Return what a sealed file is known again by, without a key: BLAKE2b of 32 bytes, as `b2sum -l 256` tells it."""
-    return blake2b(sealed, digest_size=32).digest()
+def digest_of(pieces: Iterable[bytes | memoryview]) -> bytes:
+    """Return what a sealed file is known again by, without a key: its SHA-256, as `sha256sum` tells it, as a multihash.
+
+    See `SealDigest`.
+    """
+    digest = sha256_of()
+    for piece in pieces:
+        digest.update(piece)
+    return SealDigest.SHA256.tagged(digest.digest())
+
+
+def is_known(sealed: bytes, digest: bytes | None) -> bool:
+    """Whether a sealed file is the one that was recorded with this digest."""
+    if digest is None:
+        return False
+    name, value = SealDigest.told(digest)
+    hashed = sha256_of(sealed) if name is SealDigest.SHA256 else blake2b(sealed, digest_size=32)
+    return hashed.digest() == value
 
 
 def opened(name: str, sealed: bytes, identities: Sequence[Identity]) -> Opened:
@@ -216,24 +239,52 @@ class _Reader:
         return bytes(taken)
 
 
-class _Growing:
-    """A file in memory whose size is nearly known, so that it is not copied as it grows."""
+class Growing:
+    """A sealed file as it is made, in memory, for one who writes it and any number who read what has come so far."""
 
-    def __init__(self, expected: int) -> None:
-        self._data = bytearray(expected)
-        self._at = 0
+    def __init__(self, memory: bytearray) -> None:
+        """Write into this memory, which must have the `room`, so that nothing is copied as it grows."""
+        self._view = memoryview(memory)
+        self._at = self._told = 0
+        self._ended = False
+        self._error: Exception | None = None
+        self._more = threading.Condition()
 
     def write(self, data: bytes) -> int:
-        self._data[self._at : self._at + len(data)] = data
+        """Take what comes next; readers hear of it a larger piece at a time."""
+        self._view[self._at : self._at + len(data)] = data
         self._at += len(data)
+        if self._at - self._told >= _TOLD_BYTES:
+            with self._more:
+                self._told = self._at
+                self._more.notify_all()
         return len(data)
 
     def flush(self) -> None:
-        pass
+        """Nothing: what was taken is there."""
 
-    def taken(self) -> bytearray:
-        del self._data[self._at :]
-        return self._data
+    def end(self, error: Exception | None = None) -> memoryview:
+        """Return all that came; nothing more will. With an `error` it is not whole, and readers get that."""
+        with self._more:
+            self._told, self._ended, self._error = self._at, True, error
+            self._more.notify_all()
+        return self._view[: self._at]
+
+    def pieces(self) -> Iterator[memoryview]:
+        """Yield all of it in order, as it comes."""
+        at = 0
+        while True:
+            with self._more:
+                while self._told <= at and not self._ended:
+                    self._more.wait()
+                until, ended, error = self._told, self._ended, self._error
+            if error is not None:
+                raise error
+            if until > at:
+                yield self._view[at:until]
+                at = until
+            if ended:
+                return
 
 
 class _Comparer:

@@ -95,7 +95,7 @@ def try_vault(settings: Settings, *stores: str) -> str:
         raise UsageError("seal", "no vault is configured", "set `seal.vault`")
     name = f"{OUR_NAME}{secrets.token_hex(8)}"
     with closing(open_vault(settings.seal.vault, settings, scanned_urls(settings, *stores))) as vault:
-        vault.put(name, _PROBE)
+        vault.put(name, (_PROBE,))
         there = vault.get(name)
         vault.remove(name)
         if there != _PROBE:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 
 from fedi_safety.config.schema import Settings
@@ -90,14 +90,14 @@ class _HeardVault:
         self._vault, self._about = vault, about
         self.url = vault.url
 
-    def put(self, name: str, data: bytes | bytearray | memoryview) -> None:
+    def put(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:
         with _heard(self._about):
-            self._vault.put(name, data)
+            self._vault.put(name, pieces)
 
     def get(self, name: str) -> bytes | None:
         return self._vault.get(name)
 
-    def holds(self, name: str, data: bytes | bytearray) -> bool:
+    def holds(self, name: str, data: bytes | memoryview) -> bool:
         return self._vault.holds(name, data)
 
     def remove(self, name: str) -> bool:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-from hashlib import sha256
+import sys
+from hashlib import blake2b, sha256
 from pathlib import Path
 
 import pyrage
 import pytest
 
-from fedi_safety.acts.seal import SealFirst
-from fedi_safety.acts.sealed_file import Contents, identities_of, opened, recipients_of
+from fedi_safety.acts.seal import _SHORT_TURNS, SealFirst
+from fedi_safety.acts.sealed_file import Contents, Growing, digest_of, identities_of, is_known, opened, recipients_of
 from fedi_safety.app.sealing import destroy_ended
 from fedi_safety.config.schema import Seal, Settings
 from fedi_safety.core.enforcement import Acting
 from fedi_safety.core.enums import ActKind, PlanState
 from fedi_safety.core.errors import SealError, SealUsageError
 from fedi_safety.core.runs import Tally
-from fedi_safety.core.sealing.copies import SealState
+from fedi_safety.core.sealing.copies import SealDigest, SealState
 from fedi_safety.core.types import Outcome, Plan
 from fedi_safety.stores.local import LocalStore
 from support.fakes import FakeClock
@@ -208,14 +209,72 @@ def test_a_copy_that_is_spoiled_between_recorded_and_removed_is_made_anew(tmp_pa
     place.close()
 
 
+@pytest.mark.parametrize("which", ["seal", "opens"])
+def test_what_does_not_come_to_its_end_in_memory_leaves_no_file_and_the_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    """It is written while it is made: half of a sealed file must not look like one."""
+    place = Place(tmp_path)
+
+    def fails(_contents: Contents, _keys: object, into: Growing) -> memoryview:
+        into.write(b"age-encryption.org/v1")
+        into.end(error := SealError("seal", "age cannot seal it", "see to its keys"))
+        raise error
+
+    with monkeypatch.context() as broken:
+        if which == "seal":
+            broken.setattr(Contents, "seal", fails)
+        else:
+            broken.setattr(Contents, "opens", lambda *_: False)
+        outcome = place.apply()
+    assert outcome.state is PlanState.FAILED and place.file.read_bytes() == RED_CIRCLE
+    assert ("age cannot seal it" if which == "seal" else "does not open") in outcome.detail
+    assert which == "opens" or place.vault.names() == []
+    assert place.bench.ledger.seals()[0].state is SealState.RESERVED
+    assert place.apply().state is PlanState.DONE
+    assert [each.data for each in place.vault.opened().values()] == [RED_CIRCLE]
+    place.close()
+
+
+def test_turns_of_threads_are_as_they_were_when_nobody_seals() -> None:
+    before = sys.getswitchinterval()
+    with _SHORT_TURNS:
+        with _SHORT_TURNS:
+            assert sys.getswitchinterval() < before
+        assert sys.getswitchinterval() < before
+    assert sys.getswitchinterval() == before
+
+
 # --- the file
+
+
+def test_who_reads_what_cannot_be_sealed_to_its_end_is_told() -> None:
+    contents = Contents({}, bytes(300_000), 0.0)
+    too_small = Growing(bytearray(100_000))
+    with pytest.raises(SealError, match="age cannot seal it"):
+        contents.seal([key().to_public()], too_small)
+    with pytest.raises(SealError, match="age cannot seal it"):
+        list(too_small.pieces())
+
+
+def test_copies_that_were_recorded_by_the_hash_of_earlier_versions_are_known_again() -> None:
+    data = b"a sealed file"
+    before = blake2b(data, digest_size=32).digest()
+    now = digest_of((data[:5], data[5:]))
+    assert (SealDigest.told(before), SealDigest.told(now)) == (
+        (SealDigest.BLAKE2B, before),
+        (SealDigest.SHA256, sha256(data).digest()),
+    )
+    for kept in (before, now):
+        assert is_known(data, kept) and not is_known(data + b"x", kept)
+    assert not is_known(data, None)
 
 
 def test_every_recipient_opens_it_and_nobody_else() -> None:
     first, second, other = (pyrage.x25519.Identity.generate() for _ in range(3))
     manifest = {"sha256": sha256(b"data").hexdigest()}
     contents = Contents(manifest, b"data", 0.0)
-    sealed = bytes(contents.sealed([first.to_public(), second.to_public()]))
+    sealed = bytes(contents.seal([first.to_public(), second.to_public()], Growing(bytearray(contents.room(2)))))
     for identity in (first, second):
         assert contents.opens(sealed, identity)
         assert opened("file", sealed, [identity]).data == b"data"
@@ -229,7 +288,7 @@ def test_every_recipient_opens_it_and_nobody_else() -> None:
 @pytest.mark.parametrize("at", [0, 1, 30, 100, 250, -1, -17, -600])
 def test_a_byte_that_changed_anywhere_opens_nothing(at: int) -> None:
     contents = Contents({"sha256": "00"}, b"data" * 100, 0.0)
-    sealed = contents.sealed([key().to_public()])
+    sealed = bytearray(contents.seal([key().to_public()], Growing(bytearray(contents.room(1)))))
     sealed[at] ^= 1
     assert not contents.opens(bytes(sealed), key())
     with pytest.raises((SealError, SealUsageError)):

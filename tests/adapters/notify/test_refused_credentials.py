@@ -129,7 +129,7 @@ def vault(good: bool, folder: Path) -> object:
         closing(opened_vault(settings)) as made,
         mock.patch.object(LocalVault, "put", side_effect=None if good else refuses),
     ):
-        made.put("a", b"")
+        made.put("a", (b"",))
     return None
 
 

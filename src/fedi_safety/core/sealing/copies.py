@@ -5,7 +5,7 @@ A sealed file is made for the keys of the operator, which lie elsewhere: this ma
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -36,10 +36,35 @@ class SealState(StrEnum):
     DESTROYED = "destroyed"  # its file is gone, read back
 
 
+class SealDigest(StrEnum):
+    """By which hash the ledger knows a sealed file again; the value is what it is called.
+
+    SHA-256 is kept as a multihash (https://multiformats.io/multihash/), two bytes before it; 32 bytes without them are
+    of copies from before that.
+    """
+
+    SHA256 = "SHA-256"
+    BLAKE2B = "BLAKE2b"
+
+    def tagged(self, value: bytes) -> bytes:
+        """Return a hash as it is kept."""
+        return _MULTIHASH_SHA256 + value if self is SealDigest.SHA256 else value
+
+    @staticmethod
+    def told(kept: bytes) -> tuple[SealDigest, bytes]:
+        """Return which hash was kept, and the hash itself."""
+        if len(kept) == len(_MULTIHASH_SHA256) + 32 and kept.startswith(_MULTIHASH_SHA256):
+            return SealDigest.SHA256, kept[len(_MULTIHASH_SHA256) :]
+        return SealDigest.BLAKE2B, kept
+
+
+_MULTIHASH_SHA256 = b"\x12\x20"  # its number there, and 32 bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Seal:
     """One sealed copy, as the ledger keeps it. Times are epoch seconds; `size` and `digest` are of the sealed file,
-    the latter a BLAKE2b of 32 bytes.
+    the latter as in `SealDigest`.
 
     `expires_at` is None where it does not end by itself; `held` is why a person stopped that, None where nobody did.
     """
@@ -75,6 +100,11 @@ def versions_in(detail: str) -> frozenset[str]:
     return frozenset(detail.removeprefix(_VERSIONS).split()) if detail.startswith(_VERSIONS) else frozenset()
 
 
+def is_whole(found: bytes | None, data: bytes | memoryview) -> bool:
+    """Whether what was read back is this. A view is not compared by `==`, which takes its bytes one by one."""
+    return found is not None and len(found) == len(data) and found.startswith(data)
+
+
 @dataclass(frozen=True, slots=True)
 class Older:
     """An older version of an object's key, which a removal takes with it. `data` is None for a mark of deletion."""
@@ -94,15 +124,18 @@ class Vault(Protocol):
         """The canonical URL, without credentials."""
         ...
 
-    def put(self, name: str, data: bytes | bytearray | memoryview) -> None:
-        """Write a file in the place of one that has this name; when this returns it is durable and whole."""
+    def put(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:
+        """Write a file in the place of one that has this name; when this returns it is durable and whole.
+
+        `pieces` may come while others are written. What they raise passes through, and no such file is left then.
+        """
         ...
 
     def get(self, name: str) -> bytes | None:
         """Return a file as it lies there, past any cache of this machine; None where there is none."""
         ...
 
-    def holds(self, name: str, data: bytes | bytearray) -> bool:
+    def holds(self, name: str, data: bytes | memoryview) -> bool:
         """Whether a file lies there and is these bytes, read as by `get`; where it can be, a piece at a time."""
         ...
 

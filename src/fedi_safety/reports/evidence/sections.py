@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fedi_safety.core.errors import printable
-from fedi_safety.core.sealing.copies import Seal, SealState
+from fedi_safety.core.sealing.copies import Seal, SealDigest, SealState
 from fedi_safety.core.wording.reasons import reason_text
 from fedi_safety.reports.evidence.facts import NOT_ADVICE, VIEWED, Draft, Evidence, hash_lines, moment, whose
 
@@ -184,7 +184,8 @@ def _seal(seal: Seal) -> tuple[str, str, str, str, str]:
     if seal.filed_at is not None:
         more.append(f"filed with {seal.authority}, reference {seal.reference}, at {moment(seal.filed_at)}")
     if seal.digest is not None:
-        more.append(f"BLAKE2b of the sealed file {seal.digest.hex()}")
+        name, value = SealDigest.told(seal.digest)
+        more.append(f"{name} of the sealed file {value.hex()}")
     until = "" if seal.state is not SealState.SEALED else "no end of its own"
     if seal.state is SealState.SEALED and seal.expires_at is not None:
         until = moment(seal.expires_at)

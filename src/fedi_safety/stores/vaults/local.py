@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TypeVar
 
@@ -16,7 +19,8 @@ _PART = ".part"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MODE = 0o600
-_PIECE_BYTES = 4 << 20
+_BLOCK_BYTES = 2 << 20
+_ALIGNED = 4096  # a multiple of every disk's sector
 
 
 class LocalVault:
@@ -34,28 +38,43 @@ class LocalVault:
         self._path = str(store.local_root)
         store.close()
         self._fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._block = _Block()
 
-    def put(self, name: str, data: bytes | bytearray | memoryview) -> None:
+    def put(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:
         """Write beside the name, sync, and rename over it; see the `Vault` port."""
         part = name + _PART
         try:
             fd = os.open(part, _NEW, _MODE, dir_fd=self._fd)
             try:
-                left, at = memoryview(data), 0
-                while left:
-                    written = os.write(fd, left[:_PIECE_BYTES])
-                    # Lets go of nothing yet: the disk begins with it while the rest is written.
-                    os.posix_fadvise(fd, at, written, os.POSIX_FADV_DONTNEED)
-                    left, at = left[written:], at + written
+                self._write(fd, pieces)
                 os.fsync(fd)
             finally:
                 os.close(fd)
             os.rename(part, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
             os.fsync(self._fd)
-        except OSError as error:
+        except BaseException as error:
             with suppress(OSError):
                 os.unlink(part, dir_fd=self._fd)
-            raise self._failed(error) from error
+            if isinstance(error, OSError):
+                raise self._failed(error) from error
+            raise
+
+    def _write(self, fd: int, pieces: Iterable[bytes | memoryview]) -> None:
+        """Write pieces by way of the block, past the kernel's cache where that can be."""
+        block, used, at = self._block.view, 0, 0
+        _pass_cache(fd, on=True)
+        for piece in pieces:
+            left = memoryview(piece)
+            while left:
+                taken = min(len(left), len(block) - used)
+                block[used : used + taken] = left[:taken]
+                left, used = left[taken:], used + taken
+                if used == len(block):
+                    at, used = _written(fd, block, at), 0
+        whole = used & -_ALIGNED
+        at = _written(fd, block[:whole], at)
+        _pass_cache(fd, on=False)  # takes whole sectors alone
+        _written(fd, block[whole:used], at)
 
     def get(self, name: str) -> bytes | None:
         """Read a file as it lies on the disk: what this machine has cached of it is let go first."""
@@ -69,13 +88,14 @@ class LocalVault:
 
         return self._read(name, whole)
 
-    def holds(self, name: str, data: bytes | bytearray) -> bool:
+    def holds(self, name: str, data: bytes | memoryview) -> bool:
         """Read a file so and compare it, a piece at a time; see the `Vault` port."""
 
         def same(fd: int) -> bool:
-            piece, expected, at = bytearray(_PIECE_BYTES), memoryview(data), 0
-            while count := os.preadv(fd, [piece], at):
-                if piece[:count] != expected[at : at + count]:
+            block, expected, at = self._block, memoryview(data), 0
+            _pass_cache(fd, on=True)
+            while count := _read_into(fd, block.view, at):
+                if not block.starts_with(expected[at : at + count], count):
                     return False
                 at += count
             return at == len(data)
@@ -119,3 +139,55 @@ class LocalVault:
 
     def _failed(self, error: OSError) -> StoreError:
         return StoreError(f"vault {self._path}", error.strerror or str(error), "see to its disk and its rights")
+
+
+class _Block:
+    """Memory at an address from which a disk takes it, and to which it gives, without the kernel's copy."""
+
+    def __init__(self) -> None:
+        self._memory = bytearray(_BLOCK_BYTES + _ALIGNED)
+        self._at = -ctypes.addressof(ctypes.c_char.from_buffer(self._memory)) % _ALIGNED
+        self.view = memoryview(self._memory)[self._at : self._at + _BLOCK_BYTES]
+
+    def starts_with(self, expected: memoryview, count: int) -> bool:
+        """Whether its first `count` bytes are these. Views are not compared by `==`, which takes bytes one by one."""
+        return len(expected) == count and self._memory.startswith(expected, self._at)
+
+
+def _pass_cache(fd: int, *, on: bool) -> bool:
+    """Read and write past the kernel's cache, or no more; return whether that is something else than before.
+
+    A file system that cannot goes on as it did.
+    """
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    if bool(flags & os.O_DIRECT) is on:
+        return False
+    with suppress(OSError):
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags ^ os.O_DIRECT)
+        return True
+    return False
+
+
+def _written(fd: int, view: memoryview, at: int) -> int:
+    """Write all of it at the end, which is `at`; return the end."""
+    while view:
+        try:
+            count = os.write(fd, view)
+        except OSError as error:
+            if error.errno != errno.EINVAL or not _pass_cache(fd, on=False):
+                raise
+            continue  # it wants to be asked for other lengths, or not at all
+        # Lets go of nothing yet, where it went through the cache: the disk begins with it while the rest is written.
+        os.posix_fadvise(fd, at, count, os.POSIX_FADV_DONTNEED)
+        view, at = view[count:], at + count
+    return at
+
+
+def _read_into(fd: int, view: memoryview, at: int) -> int:
+    """Read what is `at` there; return how much it was, 0 at the end."""
+    try:
+        return os.preadv(fd, [view], at)
+    except OSError as error:
+        if error.errno != errno.EINVAL or not _pass_cache(fd, on=False):
+            raise
+        return os.preadv(fd, [view], at)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from fedi_safety.config.schema import S3
 from fedi_safety.core.errors import StoreError
+from fedi_safety.core.sealing.copies import is_whole
 from fedi_safety.stores.s3.faults import Kind, S3Fault
 from fedi_safety.stores.s3.store import open_s3
 
@@ -19,11 +22,11 @@ class S3Vault:
         self._client = self._store.client
         self.url = self._store.url
 
-    def put(self, name: str, data: bytes | bytearray | memoryview) -> None:
+    def put(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:
         """Store a file, and remove what an earlier try left under its name; see the `Vault` port."""
-        key, bucket = self._key(name), self._store.address.bucket
+        key, bucket, body = self._key(name), self._store.address.bucket, b"".join(pieces)
         try:
-            self._client.ask("put_object", Bucket=bucket, Key=key, Body=bytes(data), ContentType=_TYPE)
+            self._client.ask("put_object", Bucket=bucket, Key=key, Body=body, ContentType=_TYPE)
             for version in self._versions(key):
                 if not version[1]:
                     self._client.delete(key, version[0])
@@ -50,9 +53,9 @@ class S3Vault:
                 return None
             raise self._failed(fault) from None
 
-    def holds(self, name: str, data: bytes | bytearray) -> bool:
+    def holds(self, name: str, data: bytes | memoryview) -> bool:
         """Read a file and compare it; see the `Vault` port."""
-        return self.get(name) == data
+        return is_whole(self.get(name), data)
 
     def remove(self, name: str) -> bool:
         """Delete a file with every version and marker; see the `Vault` port."""

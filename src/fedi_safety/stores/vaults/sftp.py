@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 import asyncssh
@@ -12,6 +12,7 @@ from asyncssh.sftp import SFTPAttrs
 from fedi_safety.config.schema import Ssh
 from fedi_safety.core.errors import StoreError
 from fedi_safety.core.keys import key_bytes
+from fedi_safety.core.sealing.copies import is_whole
 from fedi_safety.stores.sftp.connections import BROKEN, Link, Lost
 from fedi_safety.stores.sftp.store import blocks, open_sftp
 from fedi_safety.stores.sftp.writing import removed, rename_over, write_beside
@@ -30,9 +31,9 @@ class SftpVault:
         self._files = self._store.files
         self.url = self._store.url
 
-    def put(self, name: str, data: bytes | bytearray | memoryview) -> None:
+    def put(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:
         """Write beside the name, have the server sync it, and rename over it; see the `Vault` port."""
-        path = self._files.path(key_bytes(name))
+        path, data = self._files.path(key_bytes(name)), b"".join(pieces)
 
         async def work(link: Link) -> None:
             await write_beside(link, path + _PART, data, SFTPAttrs(permissions=_MODE))
@@ -64,9 +65,9 @@ class SftpVault:
 
         return self._attempt(work)
 
-    def holds(self, name: str, data: bytes | bytearray) -> bool:
+    def holds(self, name: str, data: bytes | memoryview) -> bool:
         """Read a file and compare it; see the `Vault` port."""
-        return self.get(name) == data
+        return is_whole(self.get(name), data)
 
     def remove(self, name: str) -> bool:
         """Remove a file and what an interrupted writing left beside it; see the `Vault` port."""
