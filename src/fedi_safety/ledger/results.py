@@ -219,7 +219,9 @@ def _verdict_writes(
     for found, row in met:
         if found.dismissed:
             continue
-        write = found.write(row.id, Verdict(row.verdict), as_stored=found.item.fresh or found.same_scores(row))
+        write = found.write(
+            row.id, codec.verdict_from(row.verdict), as_stored=found.item.fresh or found.same_scores(row)
+        )
         says_new = found.says_new(row, vocabulary)
         if says_new:
             history.append(write)

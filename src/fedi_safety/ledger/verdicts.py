@@ -265,7 +265,7 @@ def condemn(connection: Connection, at: float, sha256: bytes, row: RowMapping) -
     vocabulary = Vocabulary(connection)
     signals = vocabulary.signals(*(row[name] for name in SCORES))
     reasons = vocabulary.reasons(row["shape_id"], row["reasons"], signals)
-    sent = Judgement(Verdict(row["verdict"]), codec.labels_from(row["labels"]), reasons, row["policy"])
+    sent = Judgement(codec.verdict_from(row["verdict"]), codec.labels_from(row["labels"]), reasons, row["policy"])
     _put_on_record(connection, at, None, sha256, row, condemnation(sent))
 
 
@@ -307,7 +307,7 @@ def _said(run: int | None, reason: str, by: str | None) -> dict[str, Any]:
 def _put_on_record(
     connection: Connection, at: float, run: int | None, sha256: bytes, row: RowMapping, judgement: Judgement
 ) -> None:
-    before = Verdict(row["verdict"])
+    before = codec.verdict_from(row["verdict"])
     signals = Vocabulary(connection).signals(*(row[name] for name in SCORES))
     write = VerdictWrite(row["id"], sha256, judgement, signals, row["detectors_id"], before)
     keep_earlier(connection, [write.content_id])

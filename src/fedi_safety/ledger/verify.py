@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, bindparam, func, or_, select
 
 from fedi_safety.core.enums import Verdict
+from fedi_safety.core.errors import DamagedError
 from fedi_safety.core.ledger.records import Verification
 from fedi_safety.core.moderation import ActionState
 from fedi_safety.ledger import codec
@@ -289,7 +289,7 @@ def _past(vocabulary: Vocabulary, row: Any) -> dict[str, Any]:
     """Return how a judgement was reasoned; nothing where its columns were altered so that nobody can read them."""
     try:
         return vocabulary.past(row)
-    except (ValueError, LookupError, TypeError, struct.error):
+    except DamagedError:
         return {"labels": None, "reasons": None, "signals": None}
 
 
@@ -368,7 +368,7 @@ def _same(vocabulary: Vocabulary, own: tuple[Any, ...], told: tuple[str, str, st
         signals = vocabulary.signals(names_id, scores, further)
         reasons = vocabulary.reasons(shape_id, text, signals)
         read = codec.reasons_from(told[1]), codec.signals_from(told[2] or "{}")
-    except (ValueError, LookupError, TypeError, struct.error):
+    except DamagedError:
         return False
     return labels == told[0] and (reasons, signals) == read
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
+from fedi_safety.core.errors import DamagedError
+from fedi_safety.ledger import codec
 from fedi_safety.ledger.events import CHAIN_START, Kind, entry_hash
 from fedi_safety.ledger.schema import events, runs
 
@@ -114,13 +116,17 @@ def _check_runs(connection: Connection, page: Rows) -> None:
         run = rows.get(said["run"])
         if run is None:
             raise Broken(f"run {said['run']} is gone")
-        settings = json.loads(run.settings)
+        try:
+            settings = codec.said_from(run.settings)
+            summary = None if run.summary is None else codec.said_from(run.summary)
+        except DamagedError as error:
+            raise Broken(f"run {run.id} is not what its events say") from error
         if event.kind == Kind.RUN_BEGUN:
             own = [run.kind, run.store, settings, run.started_at, run.dry_run, run.whole, run.act]
             expected = [said["kind"], said["store"], said["settings"], event.at]
             expected += [bool(settings.get("dry_run", False)), settings.get("whole"), settings.get("chosen_act")]
         else:
-            own = [run.status, None if run.summary is None else json.loads(run.summary), run.ended_at]
+            own = [run.status, summary, run.ended_at]
             expected = [said["status"], said["summary"], event.at]
         if own != expected:
             raise Broken(f"run {run.id} is not what its events say")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, LargeBinary, Select, Text, func, select, text
 from sqlalchemy.types import TypeEngine
 
+from fedi_safety.ledger import codec
 from fedi_safety.ledger.compact.arrays import Blobs
 from fedi_safety.ledger.database.base import Database
 
@@ -64,6 +65,7 @@ class Columns:
         self._columns = [(name, column.type) for name, column in rows.items()]
         self._query = select(*asked)
 
+    @codec.stored("a page of contents")
     def read(self, connection: Connection, **bounds: Any) -> dict[str, Any]:
         """Return the columns by name, in the order of the first one.
 
@@ -82,6 +84,8 @@ class Columns:
             else:
                 found[name] = numbers(next(cells))
         first = next(iter(found.values()))
+        if any(len(cell) != len(first) for cell in found.values()):
+            raise ValueError("columns of other rows than the first")
         if (np.diff(first) < 0).any():  # a database gives rows as it finds them
             order = np.argsort(first)
             for name, cell in found.items():

@@ -6,7 +6,6 @@ Attempts are added, never altered: what one found stands although a later one fi
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -188,7 +187,7 @@ def sighting_from(cells: Any) -> Sighting:
 
 
 def _record(row: Row[*tuple[Any, ...]], found: Sequence[Sighting]) -> TraceRecord:
-    names = json.loads(row.names)
+    names = codec.said_from(row.names)
     key = None if row.key is None else codec.key_text(row.key)
     aliases, origins = tuple(names["aliases"]), tuple(names["origins"])
     subject = Subject(row.store, key, row.sha256, aliases, origins, row.url)
