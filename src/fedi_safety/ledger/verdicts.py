@@ -19,7 +19,7 @@ from fedi_safety.core.policy import PERSONS_WORD, condemnation, dismissal
 from fedi_safety.core.types import Judgement, Signal
 from fedi_safety.ledger import codec, explanations
 from fedi_safety.ledger.compact.vocabulary import AS_STORED, PAST, REASONS, SCORES, Vocabulary
-from fedi_safety.ledger.counts import groups, tallies
+from fedi_safety.ledger.counts import groups, sources, tallies
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.schema import contents, detector_sets, dismissals, judgements
 
@@ -208,7 +208,9 @@ def put_in_force(connection: Connection, writes: Sequence[VerdictWrite]) -> None
         for write in writes
     ]
     if rows:
-        connection.execute(_CONTENT_UPDATE, rows)
+        turned = [w.sha256 for w in writes if (w.before is Verdict.BLOCK) != (w.judgement.verdict is Verdict.BLOCK)]
+        with sources.counted(connection, turned):
+            connection.execute(_CONTENT_UPDATE, rows)
         groups.restate(connection, contents_of=[write.content_id for write in writes])
 
 
@@ -237,7 +239,7 @@ def dismiss(
         connection.execute(insert(dismissals).values(sha256=sha256, **values))
     else:
         connection.execute(update(dismissals).where(dismissals.c.id == known).values(values))
-    connection.execute(update(contents).where(contents.c.id == row["id"]).values(dismissed_at=at))
+    _mark(connection, sha256, at)
     policy = row["policy"]
     if policy == PERSONS_WORD and (earlier := _before_words(connection, row["id"])) is not None:
         policy = earlier.policy
@@ -257,7 +259,12 @@ def restore(
     append(connection, at, [Event(Kind.RESTORED, _said(run, reason, by), sha256)])
     connection.execute(update(dismissals).where(dismissals.c.sha256 == sha256).values(undone_at=at))
     _as_before_words(connection, at, run, sha256, row)
-    connection.execute(update(contents).where(contents.c.id == row["id"]).values(dismissed_at=None))
+    _mark(connection, sha256, None)
+
+
+def _mark(connection: Connection, sha256: bytes, dismissed_at: float | None) -> None:
+    with sources.counted(connection, [sha256]):
+        connection.execute(update(contents).where(contents.c.sha256 == sha256).values(dismissed_at=dismissed_at))
 
 
 def condemn(connection: Connection, at: float, sha256: bytes, row: RowMapping) -> None:
