@@ -69,8 +69,16 @@ class VerdictWrite:
 
 def digest(row: RowMapping | dict[str, Any], sha256: bytes, detectors: str) -> str:
     """Return the hash of a judgement row's columns, which its event carries."""
-    names = ("at", "run_id", "verdict", "policy", "labels", "reasons", "signals")
-    body = codec.dumps_flat([sha256.hex(), detectors, *[row[name] for name in names]])
+    return digest_of(sha256, detectors, *[row[name] for name in DIGESTED])
+
+
+DIGESTED = ("at", "run_id", "verdict", "policy", "labels", "reasons", "signals")
+"""The columns that a judgement's digest is of, in their order."""
+
+
+def digest_of(sha256: bytes, detectors: str, *cells: Any) -> str:
+    """Return the same of the columns `DIGESTED`."""
+    body = codec.dumps_flat([sha256.hex(), detectors, *cells])
     return hashlib.sha256(body.encode("ascii")).hexdigest()
 
 

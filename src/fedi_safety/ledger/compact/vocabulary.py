@@ -47,6 +47,7 @@ class Vocabulary:
         self._several: bool | None = None
         self._made: dict[tuple[int, int], tuple[Pattern | None, Pattern | None]] = {}
 
+    @codec.stored("names of scores, or shapes of reasons,")
     def load(self) -> None:
         """Read all of it, so that what is read with it can be told when the transaction has ended."""
         for row, body in self._connection.execute(select(signal_names.c.id, signal_names.c.body)):

@@ -51,6 +51,11 @@ class Database(Protocol):
         """Whether it was opened for reading only; then `write` fails."""
         ...
 
+    @property
+    def opened_by(self) -> str | None:
+        """What another process of this machine may open it by, for reading; None where that is not to be told."""
+        ...
+
     def read(self) -> AbstractContextManager[Connection]:
         """Give a connection inside one read transaction: every statement sees the same state."""
         ...

@@ -67,6 +67,7 @@ class SqliteDatabase:
         A copy that nobody writes is named after what it was made of: what is wrong with it is wrong there.
         """
         self.path = path
+        self.opened_by = None if copy_of else str(path.absolute())
         self.name = str(copy_of or path)
         self.readonly = readonly
         self._writing = threading.Lock()

@@ -73,6 +73,7 @@ class PostgresqlDatabase:
     """One database of a server. Writers of this process queue up on one lock, and with those of others on another."""
 
     runs_by_store = True
+    opened_by = None  # its address may have a password
 
     def __init__(self, url: str, *, readonly: bool, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
         """Take the URL; the first statement connects."""
