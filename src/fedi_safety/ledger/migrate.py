@@ -122,7 +122,7 @@ def _convert(database: Database, work: Conversion) -> None:
             if place is None:
                 upgrade_tables(connection, work.then)
                 work.finish(connection)
-        if time.monotonic() - told > _TELLS_EVERY_S:
+        if place is not None and time.monotonic() - told > _TELLS_EVERY_S:
             told = time.monotonic()
             log.warning(
                 "%s: being upgraded; %s rows are done; it goes on there if it is stopped", database.name, f"{done:,}"

@@ -370,6 +370,25 @@ def test_a_ledger_of_any_earlier_version_is_counted(lived: SqlLedger, tmp_path: 
     ledger.dispose()
 
 
+def test_sources_are_counted_with_the_upgrade_or_it_begins_anew(
+    lived: SqlLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = older(lived, tmp_path / "ledger.db", "0028")
+
+    def fails(connection: Connection) -> None:
+        raise OSError("killed")
+
+    *others, last = migrate.CONVERSIONS
+    with monkeypatch.context() as patched:
+        patched.setattr(migrate, "CONVERSIONS", (*others, replace(last, finish=fails)))
+        with pytest.raises(OSError, match="killed"):
+            open_ledger(path, clock=FakeClock())
+    assert revision_of(path) == "0028"
+    ledger = open_ledger(path, clock=FakeClock())
+    assert check_sources(ledger) and ledger.verify().miscounted is None
+    ledger.dispose()
+
+
 def test_an_upgrade_that_is_killed_goes_on_where_it_was(lived: SqlLedger, tmp_path: Path) -> None:
     path = older(lived, tmp_path / "ledger.db", BEFORE)
     script = (
