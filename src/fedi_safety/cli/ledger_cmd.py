@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable
@@ -194,6 +195,7 @@ def verify(
     sh = shell(config, ledger, log_level, quiet, yes)
     with telling(sh.settings, sh.note) as told:
         records = open_settings_ledger(sh.settings, readonly=True)
+        gc.freeze()  # what is loaded stays to the end: looking through it took a tenth of the time
         try:
             result = records.verify()
         finally:

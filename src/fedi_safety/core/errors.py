@@ -93,6 +93,14 @@ class LedgerUsageError(LedgerError):
     exit_code = ExitCode.USAGE
 
 
+class DamagedError(LedgerError):
+    """Something that the ledger has stored cannot be read."""
+
+    def at(self, name: str) -> DamagedError:
+        """Return this error as one of the ledger that people know by this name, which who reads a row does not know."""
+        return DamagedError(name, self.cause, self.remedy)
+
+
 class SupersededError(LedgerError):
     """The ledger goes on without this process: a newer version upgraded it, or a later run took over. No wait helps."""
 

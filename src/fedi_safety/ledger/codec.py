@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import wraps
 from json.encoder import encode_basestring_ascii
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from fedi_safety.core.enums import Verdict
+from fedi_safety.core.errors import DamagedError
 from fedi_safety.core.frames.scores import ONE_PICTURE, FrameScores
 from fedi_safety.core.keys import key_bytes as key_bytes
 from fedi_safety.core.keys import key_text as key_text
 from fedi_safety.core.types import FactorHit, Judgement, Match, Receipt, RuleHit, Scores, Signal
+from fedi_safety.core.wording.hints import hint
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # Kept: `json.dumps` makes one for each call, which takes a third of the time of a short text.
@@ -21,6 +26,32 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_asci
 
 BATCH_ROWS = 500
 """How many rows a page or an IN list has: far below every database's limit on parameters."""
+
+
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, struct.error)
+"""What columns that hold something else come to, when they are read."""
+
+
+def stored(what: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Let a function that reads columns and nothing else raise `DamagedError` where these hold something else."""
+
+    def reads(function: Callable[P, T]) -> Callable[P, T]:
+        @wraps(function)
+        def reading(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                return function(*args, **kwargs)
+            except UNREADABLE as error:
+                raise damaged(what) from error
+
+        return reading
+
+    return reads
+
+
+def damaged(what: str) -> DamagedError:
+    """Return the error of something stored that cannot be read; who holds the transaction says of which ledger."""
+    remedy = f"{hint('ledger verify')} says more; move the ledger away and restore a backup"
+    return DamagedError("the ledger", f"is damaged: {what} cannot be read", remedy)
 
 
 def chunks(items: Sequence[T], size: int = BATCH_ROWS) -> Iterator[Sequence[T]]:
@@ -59,6 +90,7 @@ def further(where: str, matches: Sequence[Match]) -> list[Any]:
     return [where] if where else []
 
 
+@stored("scores of a content")
 def signals_from(text: str) -> dict[str, Signal]:
     """Return the signals of a stored row."""
     return {name: signal_from(*cell) for name, cell in json.loads(text).items()}
@@ -74,6 +106,7 @@ def matches_from(cells: Sequence[Sequence[Any]]) -> tuple[Match, ...]:
     return tuple(Match(str(name), str(entry), int(bits), *map(str, turn)) for name, entry, bits, *turn in cells)
 
 
+@stored("labels of a content")
 def labels_from(text: str) -> tuple[str, ...]:
     """Return the labels of a stored row."""
     return tuple(json.loads(text)) if text != "[]" else ()
@@ -102,6 +135,7 @@ def _factor_cell(hit: FactorHit) -> dict[str, Any]:
     return cell | {"matches": further("", hit.matches)[1]} if hit.matches else cell
 
 
+@stored("reasons of a verdict")
 def reasons_from(text: str) -> tuple[RuleHit, ...]:
     """Return the rules of a stored row."""
     return tuple(_rule_hit(item) for item in json.loads(text)) if text != "[]" else ()
@@ -122,6 +156,7 @@ def receipt_text(receipt: Receipt) -> str | None:
     return dumps(receipt) if receipt else None
 
 
+@stored("the receipt of an action")
 def receipt_from(text: str | None) -> Receipt:
     """Return the receipt of a stored act."""
     found = {} if text is None else json.loads(text)
@@ -133,6 +168,7 @@ def receipt_digest(text: str | None) -> str | None:
     return None if text is None else hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
+@stored("a verdict")
 def judgement_from(verdict: str, policy: str, labels: str, reasons: str) -> Judgement:
     """Return the judgement that columns hold which are written out."""
     return Judgement(Verdict(verdict), labels_from(labels), reasons_from(reasons), policy)
@@ -145,8 +181,31 @@ def frames_column(frames: int, scores: Scores) -> bytes | None:
     return scores.frames.data
 
 
+@stored("scores of single frames")
 def frames_from(frames: int, data: bytes | None) -> FrameScores | None:
     """Return the same as the core knows it."""
     if data is None:
         return ONE_PICTURE if frames < 2 else None
-    return FrameScores(data)
+    table = FrameScores(data)
+    table.rows()  # it is read when nobody knows any more whence it came
+    return table
+
+
+@stored("what an event or a run says")
+def said_from(text: str) -> dict[str, Any]:
+    """Return what an event, or another stored row, says in JSON."""
+    found: dict[str, Any] = dict(json.loads(text))
+    return found
+
+
+@stored("a verdict")
+def verdict_from(word: str) -> Verdict:
+    """Return the verdict of a stored row."""
+    return Verdict(word)
+
+
+@stored("which detectors gave a content's scores")
+def detectors_from(text: str) -> dict[str, str]:
+    """Return the detectors of a stored row, each with its version."""
+    found: dict[str, str] = dict(json.loads(text))
+    return found

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
@@ -87,8 +88,11 @@ class Event:
 
 def entry_body(seq: int, at: float, kind: str, payload: str) -> str:
     """Return the canonical JSON of an entry."""
-    when, what = dumps_flat((at,))[1:-1], dumps(kind)
+    when, what = dumps_flat((at,))[1:-1], _words(kind)
     return f'{{"at":{when},"kind":{what},"payload":{payload},"seq":{seq}}}'
+
+
+_words = lru_cache(maxsize=200)(dumps)  # of the kinds of events, which are few
 
 
 def entry_hash(prev_hash: bytes, seq: int, at: float, kind: str, payload: str) -> bytes:

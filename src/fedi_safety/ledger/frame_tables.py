@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedi_safety.core.frames.scores import HEAD, NO_TIME, ROW, SECOND, FrameScores
+from fedi_safety.core.frames.scores import CLOSED, HEAD, NO_TIME, OLDER, ROW, SECOND, VERSION, FrameScores
 from fedi_safety.core.pictures import VIEW_BITS
-from fedi_safety.ledger.compact.arrays import EMPTY, Blobs
+from fedi_safety.ledger import codec
+from fedi_safety.ledger.compact.arrays import EMPTY, NOTHING, Blobs
 from fedi_safety.ledger.embeddings import Kept
 
 _NUMBERS = [("frame", "<i4"), ("picture", "<i4"), ("stream", "<u2"), ("time_ms", "<i8")]
@@ -76,18 +77,23 @@ class FrameTable:
         return owners[starts], best, self.streams[first].astype(np.int64), self.times_ms[first]
 
 
+_FIRST = np.array([VERSION, OLDER, EMPTY, NOTHING])
 _HEAD = np.dtype([("version", "u1"), ("rows", "<u4"), ("names", "<u2"), ("places", "<u4")])
 
 
+@codec.stored("scores of single frames")
 def read_tables(blobs: Sequence[bytes | None], names: Sequence[str], values: NDArray[np.float64]) -> FrameTable | None:
     """Return the tables of a page in the columns `names`, in which `values` has the contents' own; None without any."""
     every = Blobs.of(blobs)
     places = np.flatnonzero(every.lengths > HEAD.size)
+    if not np.isin(every.first() & ~CLOSED, _FIRST).all() or ((every.lengths > 0) & (every.lengths < HEAD.size)).any():
+        raise ValueError("not tables of frames")
     if not len(places):
         return None
     assert _HEAD.itemsize == HEAD.size, "numpy reads what struct wrote"
     starts = every.starts[places]
     heads = every.cut(starts, HEAD.size).view(_HEAD)[:, 0]
+    sizes = HEAD.size + heads["names"].astype(np.int64) + heads["places"]
     told = (_KINDS[heads["version"]] & _TOLD) != 0
     column = {name: i for i, name in enumerate(names)}
     parts = []
@@ -98,6 +104,9 @@ def read_tables(blobs: Sequence[bytes | None], names: Sequence[str], values: NDA
             mine = these[which == number]
             begin = starts[mine] + HEAD.size + size
             counts = heads["rows"][mine].astype(np.int64)
+            columns = len(word.split(b"\n")) if word else 0
+            if (sizes[these[which == number]] + counts * (ROW.size + 8 * columns) != every.lengths[places[mine]]).any():
+                raise ValueError("tables that are not as long as they say")
             parts.append(_rows(every, begin, counts, places[mine], word, bool(tells), column, values))
     owners_of, cells, rows, apart = (np.concatenate(part) for part in zip(*parts, strict=True))
     order = np.argsort(owners_of, kind="stable")

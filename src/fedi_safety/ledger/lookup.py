@@ -5,7 +5,6 @@ Writes only what it adopts, and a store's row.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -118,11 +117,15 @@ def contents_of(connection: Connection, sha256s: Sequence[bytes]) -> dict[bytes,
     found: dict[bytes, tuple[Content, Judgement, bool]] = {}
     vocabulary = Vocabulary(connection)
     for row in connection.execute(query).all():
-        signals = vocabulary.signals(row.names_id, row.scores, row.signals)
-        scores = Scores(signals, json.loads(row.body), frames=codec.frames_from(row.frames, row.frame_scores))
-        media_type = MediaType(row.media_type)
-        shape = (row.size, media_type, row.width, row.height, row.frames)
-        content = Content(row.sha256, *shape, scores, row.partly, row.total or 0, row.decoder or "")
-        judgement = vocabulary.judgement(row, signals)
-        found[row.sha256] = content, judgement, row.decided
+        found[row.sha256] = _content(row, vocabulary)
     return found
+
+
+@codec.stored("a content")
+def _content(row: Any, vocabulary: Vocabulary) -> tuple[Content, Judgement, bool]:
+    signals = vocabulary.signals(row.names_id, row.scores, row.signals)
+    frames = codec.frames_from(row.frames, row.frame_scores)
+    scores = Scores(signals, codec.detectors_from(row.body), frames=frames)
+    shape = (row.size, MediaType(row.media_type), row.width, row.height, row.frames)
+    content = Content(row.sha256, *shape, scores, row.partly, row.total or 0, row.decoder or "")
+    return content, vocabulary.judgement(row, signals), row.decided

@@ -19,7 +19,7 @@ import fedi_safety.ledger.notices.tables  # noqa: F401  # they are of the same m
 from fedi_safety.core.errors import LedgerError, LedgerUsageError, SupersededError
 from fedi_safety.core.wording.hints import hint
 from fedi_safety.ledger.compact import conversion
-from fedi_safety.ledger.counts import upkeep
+from fedi_safety.ledger.counts import sources, upkeep
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.schema import PARTIAL_INDEXES, REVISION, chain, metadata
 
@@ -58,6 +58,7 @@ class Conversion:
 CONVERSIONS = (
     Conversion("0025", "0026", upkeep.begin, upkeep.step, upkeep.finish),
     Conversion("0027", "0028", conversion.begin, conversion.step, conversion.finish),
+    Conversion("0028", "0029", lambda _: 0, lambda *_: None, sources.recount),
 )
 
 
@@ -119,9 +120,9 @@ def _convert(database: Database, work: Conversion) -> None:
         with database.write() as connection:
             done, place = place, work.step(connection, place)
             if place is None:
-                work.finish(connection)
                 upgrade_tables(connection, work.then)
-        if time.monotonic() - told > _TELLS_EVERY_S:
+                work.finish(connection)
+        if place is not None and time.monotonic() - told > _TELLS_EVERY_S:
             told = time.monotonic()
             log.warning(
                 "%s: being upgraded; %s rows are done; it goes on there if it is stopped", database.name, f"{done:,}"

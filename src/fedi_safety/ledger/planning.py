@@ -5,7 +5,6 @@ Every change of a plan's state appends an event, so that the last event of a pla
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -345,7 +344,7 @@ def _taken_back(connection: Connection, plan_ids: Sequence[int]) -> set[int]:
             .join(events, events.c.seq == acts.c.closed_seq)
             .where(acts.c.plan_id.in_(part), acts.c.outcome == "interrupted")
         )
-        found.update(plan for plan, own, said in connection.execute(query) if json.loads(said)["run"] != own)
+        found.update(plan for plan, own, said in connection.execute(query) if codec.said_from(said)["run"] != own)
     return found
 
 

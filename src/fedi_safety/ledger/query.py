@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -154,6 +153,7 @@ def _at(row: Any) -> float | None:
     return float(row["first_seen"])
 
 
+@codec.stored("an object")
 def _row(row: Any, vocabulary: Vocabulary) -> Row:
     state = State(row["state"])
     verdict = None if row["verdict"] is None else Verdict(row["verdict"])
@@ -243,7 +243,7 @@ def show(database: Database, target: str | bytes, store: str | None = None) -> S
             frames=content.frames,
             total=content.total,
             partly=content.partly,
-            detectors=json.loads(content.body),
+            detectors=codec.detectors_from(content.body),
             dismissal=dismissal.scalar_one_or_none(),
             judgements=_judgements_of(connection, content, vocabulary),
             explanation=explanations.of_content(connection, content.id),
@@ -267,10 +267,10 @@ def _judgements_of(connection: Connection, content: Any, vocabulary: Vocabulary)
         told = vocabulary.past(row)
         judgement = codec.judgement_from(row.verdict, row.policy, told["labels"], told["reasons"])
         signals = None if told["signals"] is None else codec.signals_from(told["signals"])
-        found.append(PastJudgement(row.at, row.run_id, judgement, signals, json.loads(row.body)))
+        found.append(PastJudgement(row.at, row.run_id, judgement, signals, codec.detectors_from(row.body)))
     if not found:
         first = vocabulary.judgement(content)
-        found.append(PastJudgement(content.scored_at, content.run_id, first, None, json.loads(content.body)))
+        found.append(PastJudgement(content.scored_at, content.run_id, first, None, codec.detectors_from(content.body)))
     return found
 
 
@@ -303,4 +303,4 @@ def _events_of(connection: Connection, sha256: bytes | None, plan_ids: Sequence[
     e = events.c
     of_content = [e.sha256 == sha256] if sha256 is not None else []
     query = select(e.seq, e.at, e.kind, e.payload).where(or_(e.plan_id.in_(plan_ids), *of_content)).order_by(e.seq)
-    return [PastEvent(seq, at, kind, json.loads(payload)) for seq, at, kind, payload in connection.execute(query)]
+    return [PastEvent(seq, at, kind, codec.said_from(payload)) for seq, at, kind, payload in connection.execute(query)]

@@ -187,7 +187,7 @@ def _verdict_write(page: Page, at: int, judgement: Judgement, columns: Mapping[s
         judgement,
         page.scores(at).signals if needed else {},
         columns.get("detectors_id", cells["detectors_id"][at]),
-        Verdict(cells["verdict"][at]),
+        codec.verdict_from(cells["verdict"][at]),
     )
 
 

@@ -16,7 +16,7 @@ from fedi_safety.core.policy import PERSONS_WORD, by_a_person, dismissal
 from fedi_safety.core.types import Judged, Judgement, Object, Unscanned
 from fedi_safety.ledger import codec, embeddings, explanations, planning, verdicts
 from fedi_safety.ledger.compact.vocabulary import REASONS, SCORES, Vocabulary
-from fedi_safety.ledger.counts import groups, tallies
+from fedi_safety.ledger.counts import groups, sources, tallies
 from fedi_safety.ledger.counts.tallies import Tally, What
 from fedi_safety.ledger.embeddings import Keep
 from fedi_safety.ledger.known import hashes
@@ -194,8 +194,9 @@ def _add_contents(
         _content_columns(f, at) | _verdict_columns(f, at if f.dismissed else None, vocabulary) | {"run_id": run}
         for f in new
     ]
-    for part in codec.chunks(rows):
-        connection.execute(insert(contents), part)
+    with sources.counted(connection, [row["sha256"] for row in rows if row["verdict"] == Verdict.BLOCK.value]):
+        for part in codec.chunks(rows):
+            connection.execute(insert(contents), part)
     return _content_ids(connection, [f.sha256 for f in new])
 
 
@@ -219,7 +220,8 @@ def _verdict_writes(
     for found, row in met:
         if found.dismissed:
             continue
-        write = found.write(row.id, Verdict(row.verdict), as_stored=found.item.fresh or found.same_scores(row))
+        as_stored = found.item.fresh or found.same_scores(row)
+        write = found.write(row.id, codec.verdict_from(row.verdict), as_stored=as_stored)
         says_new = found.says_new(row, vocabulary)
         if says_new:
             history.append(write)

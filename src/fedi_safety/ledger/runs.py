@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -11,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, select
 from fedi_safety.core.enums import ActKind
 from fedi_safety.core.errors import SupersededError
 from fedi_safety.core.ledger.progress import Progress
+from fedi_safety.ledger import codec
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.schema import runs
 
@@ -40,7 +40,7 @@ def listed_before(connection: Connection, store: str) -> int | None:
     r = runs.c
     last = select(r.summary).where(r.store == store, r.complete.is_(True)).order_by(r.id.desc()).limit(1)
     summary = connection.execute(last).scalar_one_or_none()
-    listed = None if summary is None else json.loads(summary).get("listed")
+    listed = None if summary is None else codec.said_from(summary).get("listed")
     return listed if isinstance(listed, int) else None
 
 

@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0028"
+REVISION = "0029"
 """The newest revision in migrations/; a test holds it to the script directory's head."""
 
 
@@ -350,6 +350,9 @@ sightings = Table(
     Column("post_id", Text),
     Column("person_id", Text),
     Index(None, "trace_id"),
+    Index(None, "instance"),
+    Index(None, "person"),
+    Index(None, "person_id", "person"),
 )
 
 # What is done about the posts, people and instances behind a content, each target of it once; see `ActionState`.

@@ -5,7 +5,6 @@ Reads only. A page's signals may be replaced by ones computed from kept embeddin
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,11 +26,11 @@ from fedi_safety.core.policy import PERSONS_WORD
 from fedi_safety.core.types import Judgement, Match, Scores, Signal
 from fedi_safety.core.wording.hints import hint
 from fedi_safety.ledger import embeddings
-from fedi_safety.ledger.codec import frames_from
+from fedi_safety.ledger.codec import detectors_from, frames_from, stored
 from fedi_safety.ledger.compact import arrays, joined
 from fedi_safety.ledger.compact.vocabulary import REASONS, SCORES, Vocabulary
 from fedi_safety.ledger.counts import groups
-from fedi_safety.ledger.database.base import Database
+from fedi_safety.ledger.database.base import Database, naming
 from fedi_safety.ledger.frame_tables import (
     Computed,
     FrameTable,
@@ -83,6 +82,7 @@ class Page:
     vocabulary: Vocabulary | None = None
     renewed: frozenset[str] = frozenset()  # signals that are other ones now, where a content is altered
     computed: int = 0  # of how many contents signals were computed from embeddings
+    ledger: str = "the ledger"  # that it was read from, as people know it
 
     @property
     def looks(self) -> Looks:
@@ -102,7 +102,12 @@ class Page:
         return len(self.detectors)
 
     def scores(self, at: int) -> Scores:
-        """Return one content's scores as the core knows them."""
+        """Return one content's scores as the core knows them. Raises `DamagedError` for what cannot be read."""
+        with naming(self.ledger):
+            return self._scores(at)
+
+    @stored("scores of a content")
+    def _scores(self, at: int) -> Scores:
         values, frames = self.values[at].tolist(), self.frames[at].tolist()
         where, matches = self._further(at)
         signals = {
@@ -225,7 +230,7 @@ class LookedAt:
         words = [verdict.value for verdict in sorted(Verdict, key=lambda verdict: verdict.rank)]
         cells["verdict"] = list(map(words.__getitem__, cells["rank"].tolist()))
         cells["objects"] = self._counted(connection, cells["id"])
-        return _page(connection, cells)
+        return replace(_page(connection, cells), ledger=self._name)
 
     def _counted(self, connection: Connection, ids: NDArray[np.int64]) -> NDArray[np.intp]:
         """Return how many judged objects have each of these contents, which are in order: from an index alone.
@@ -261,6 +266,7 @@ def _wanted(query: Select[Any], policy: str | None) -> Select[Any]:
     return query if policy is None else query.where(or_(_c.policy != policy, _c.decided.is_(False)))
 
 
+@stored("a page of contents")
 def _page(connection: Connection, cells: dict[str, Any]) -> Page:
     """Return the page that these cells are of."""
     vocabulary = Vocabulary(connection)
@@ -282,7 +288,7 @@ def _columns(rows: Sequence[Any], count: int) -> list[list[Any]]:
 def _detectors(connection: Connection, ids: set[int]) -> dict[int, Mapping[str, str]]:
     d = detector_sets.c
     query = select(d.id, d.body).where(d.id.in_(sorted(ids)))
-    return {row: json.loads(body) for row, body in connection.execute(query)}
+    return {row: detectors_from(body) for row, body in connection.execute(query)}
 
 
 def rescored(connection: Connection, page: Page, rescorer: Rescorer) -> Page:

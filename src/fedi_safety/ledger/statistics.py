@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, RowMapping, func, select
 
@@ -21,6 +20,10 @@ from fedi_safety.ledger.events import Kind
 from fedi_safety.ledger.followup import app_actions
 from fedi_safety.ledger.followup.history import day_text
 from fedi_safety.ledger.schema import State, acts, contents, dismissals, events, objects, plans, runs, stores
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _RUNS = 10
 _PAGE_ROWS = 5_000  # short rows, read by the million
@@ -89,7 +92,7 @@ def let_go(connection: Connection, store: str, after: float) -> float:
     """Return when a person last reset the store's breaker, if that was later."""
     e = events.c
     query = select(e.at, e.payload).where(e.kind == Kind.BREAKER_RESET.value, e.at > after).order_by(e.seq.desc())
-    own = (at for at, payload in connection.execute(query) if json.loads(payload).get("store") == store)
+    own = (at for at, payload in connection.execute(query) if codec.said_from(payload).get("store") == store)
     return next(own, after)
 
 
@@ -139,7 +142,7 @@ def _last_runs(connection: Connection, store: str | None) -> list[dict[str, Any]
     if store is not None:
         query = query.where(r.store == store)
     rows = connection.execute(query.order_by(r.id.desc()).limit(_RUNS)).mappings()
-    return [dict(row) | {"summary": json.loads(row["summary"]) if _ended(row) else None} for row in rows]
+    return [dict(row) | {"summary": codec.said_from(row["summary"]) if _ended(row) else None} for row in rows]
 
 
 def _ended(run: RowMapping) -> bool:
@@ -158,11 +161,8 @@ def _by_day(connection: Connection, what: What, name: str, store: str | None) ->
 def _histograms(database: Database, store: str | None) -> dict[str, list[int]]:
     import numpy as np
 
-    from fedi_safety.ledger.compact import arrays
-
     found: dict[str, Any] = {}
-    for vocabulary, names_ids, blobs in _all_scores(database, store):
-        names, values, _ = arrays.table(vocabulary, names_ids, blobs)
+    for names, values in _all_scores(database, store):
         for name, column in zip(names, values.T, strict=True):
             measured = column[~np.isnan(column)]
             bins = np.clip((measured * BINS).astype(np.int64), 0, BINS - 1)
@@ -170,7 +170,10 @@ def _histograms(database: Database, store: str | None) -> dict[str, list[int]]:
     return {name: bins.tolist() for name, bins in sorted(found.items())}
 
 
-def _all_scores(database: Database, store: str | None) -> Iterator[tuple[Vocabulary, Sequence[int], Sequence[bytes]]]:
+def _all_scores(database: Database, store: str | None) -> Iterator[tuple[list[str], NDArray[np.float64]]]:
+    """Yield names and values of scores, (contents, names), page by page; NaN was not measured."""
+    from fedi_safety.ledger.compact import arrays
+
     c = contents.c
     query = select(c.id, c.names_id, c.scores).order_by(c.id).limit(_PAGE_ROWS)
     if store is not None:
@@ -182,5 +185,6 @@ def _all_scores(database: Database, store: str | None) -> Iterator[tuple[Vocabul
             page = connection.execute(query.where(c.id > after)).all()
             if not page:
                 return
-            yield Vocabulary(connection), [row[1] for row in page], [row[2] for row in page]
+            names, values, _ = arrays.table(Vocabulary(connection), [row[1] for row in page], [row[2] for row in page])
+        yield names, values
         after = page[-1].id

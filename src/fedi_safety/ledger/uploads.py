@@ -6,7 +6,6 @@ recorded elsewhere.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -219,8 +218,8 @@ def _entry(row: Any) -> BacklogEntry:
         row["decoder"],
         _told(row["told"]),
     )
-    verdict = row["verdict"]
-    return BacklogEntry(row["id"], known, row["tries"], row["tried_at"], None if verdict is None else Verdict(verdict))
+    verdict = None if row["verdict"] is None else codec.verdict_from(row["verdict"])
+    return BacklogEntry(row["id"], known, row["tries"], row["tried_at"], verdict)
 
 
 def _told_text(told: Told) -> str | None:
@@ -266,7 +265,7 @@ def _texts(told: Told) -> tuple[tuple[str, str | None], ...]:
 def _told(text: str | None) -> Told:
     if text is None:
         return Told()
-    body = json.loads(text)
+    body = codec.said_from(text)
     sighting = None if "sighting" not in body else traces.sighting_from(body["sighting"])
     found = body.get("likeness")
     likeness = None if found is None else Likeness(**found | {"pdq": bytes.fromhex(found.get("pdq", "")) or None})
@@ -285,7 +284,7 @@ def of_content(connection: Connection, sha256: bytes) -> list[dict[str, Any]]:
 
 def _shown(text: str | None, sha256: bytes | None) -> dict[str, Any]:
     """Return what is told of an upload; where its server made another content of it, also which."""
-    told: dict[str, Any] = json.loads(text or "{}")
+    told = codec.said_from(text or "{}")
     return told | {"became": sha256.hex()} if "came_as" in told and sha256 is not None else told
 
 

@@ -19,7 +19,7 @@ from fedi_safety.core.policy import PERSONS_WORD, condemnation, dismissal
 from fedi_safety.core.types import Judgement, Signal
 from fedi_safety.ledger import codec, explanations
 from fedi_safety.ledger.compact.vocabulary import AS_STORED, PAST, REASONS, SCORES, Vocabulary
-from fedi_safety.ledger.counts import groups, tallies
+from fedi_safety.ledger.counts import groups, sources, tallies
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.schema import contents, detector_sets, dismissals, judgements
 
@@ -69,8 +69,16 @@ class VerdictWrite:
 
 def digest(row: RowMapping | dict[str, Any], sha256: bytes, detectors: str) -> str:
     """Return the hash of a judgement row's columns, which its event carries."""
-    names = ("at", "run_id", "verdict", "policy", "labels", "reasons", "signals")
-    body = codec.dumps_flat([sha256.hex(), detectors, *[row[name] for name in names]])
+    return digest_of(sha256, detectors, *[row[name] for name in DIGESTED])
+
+
+DIGESTED = ("at", "run_id", "verdict", "policy", "labels", "reasons", "signals")
+"""The columns that a judgement's digest is of, in their order."""
+
+
+def digest_of(sha256: bytes, detectors: str, *cells: Any) -> str:
+    """Return the same of the columns `DIGESTED`."""
+    body = codec.dumps_flat([sha256.hex(), detectors, *cells])
     return hashlib.sha256(body.encode("ascii")).hexdigest()
 
 
@@ -208,7 +216,9 @@ def put_in_force(connection: Connection, writes: Sequence[VerdictWrite]) -> None
         for write in writes
     ]
     if rows:
-        connection.execute(_CONTENT_UPDATE, rows)
+        turned = [w.sha256 for w in writes if (w.before is Verdict.BLOCK) != (w.judgement.verdict is Verdict.BLOCK)]
+        with sources.counted(connection, turned):
+            connection.execute(_CONTENT_UPDATE, rows)
         groups.restate(connection, contents_of=[write.content_id for write in writes])
 
 
@@ -237,7 +247,7 @@ def dismiss(
         connection.execute(insert(dismissals).values(sha256=sha256, **values))
     else:
         connection.execute(update(dismissals).where(dismissals.c.id == known).values(values))
-    connection.execute(update(contents).where(contents.c.id == row["id"]).values(dismissed_at=at))
+    _mark(connection, sha256, at)
     policy = row["policy"]
     if policy == PERSONS_WORD and (earlier := _before_words(connection, row["id"])) is not None:
         policy = earlier.policy
@@ -257,7 +267,12 @@ def restore(
     append(connection, at, [Event(Kind.RESTORED, _said(run, reason, by), sha256)])
     connection.execute(update(dismissals).where(dismissals.c.sha256 == sha256).values(undone_at=at))
     _as_before_words(connection, at, run, sha256, row)
-    connection.execute(update(contents).where(contents.c.id == row["id"]).values(dismissed_at=None))
+    _mark(connection, sha256, None)
+
+
+def _mark(connection: Connection, sha256: bytes, dismissed_at: float | None) -> None:
+    with sources.counted(connection, [sha256]):
+        connection.execute(update(contents).where(contents.c.sha256 == sha256).values(dismissed_at=dismissed_at))
 
 
 def condemn(connection: Connection, at: float, sha256: bytes, row: RowMapping) -> None:
@@ -265,7 +280,7 @@ def condemn(connection: Connection, at: float, sha256: bytes, row: RowMapping) -
     vocabulary = Vocabulary(connection)
     signals = vocabulary.signals(*(row[name] for name in SCORES))
     reasons = vocabulary.reasons(row["shape_id"], row["reasons"], signals)
-    sent = Judgement(Verdict(row["verdict"]), codec.labels_from(row["labels"]), reasons, row["policy"])
+    sent = Judgement(codec.verdict_from(row["verdict"]), codec.labels_from(row["labels"]), reasons, row["policy"])
     _put_on_record(connection, at, None, sha256, row, condemnation(sent))
 
 
@@ -307,7 +322,7 @@ def _said(run: int | None, reason: str, by: str | None) -> dict[str, Any]:
 def _put_on_record(
     connection: Connection, at: float, run: int | None, sha256: bytes, row: RowMapping, judgement: Judgement
 ) -> None:
-    before = Verdict(row["verdict"])
+    before = codec.verdict_from(row["verdict"])
     signals = Vocabulary(connection).signals(*(row[name] for name in SCORES))
     write = VerdictWrite(row["id"], sha256, judgement, signals, row["detectors_id"], before)
     keep_earlier(connection, [write.content_id])

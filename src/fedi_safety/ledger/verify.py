@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-import struct
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Column, Connection, bindparam, func, or_, select
+from sqlalchemy import Column, Connection, bindparam, func, select
 
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.ledger.records import Verification
 from fedi_safety.core.moderation import ActionState
 from fedi_safety.ledger import codec
-from fedi_safety.ledger.checks.chain import PAGE_ROWS, Broken, Rows, check_chain, pages, read_payload, told_by
-from fedi_safety.ledger.compact.vocabulary import AS_STORED, PAST, REASONS, SCORES, Vocabulary
+from fedi_safety.ledger.checks import apart
+from fedi_safety.ledger.checks.chain import (
+    PAGE_ROWS,
+    Broken,
+    Rows,
+    check_chain,
+    pages,
+    read_payload,
+    says,
+    told_by,
+)
+from fedi_safety.ledger.checks.judged import check_judgements, not_clear, same
+from fedi_safety.ledger.compact.vocabulary import REASONS, SCORES, Vocabulary
 from fedi_safety.ledger.counts import upkeep
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import Kind
@@ -33,7 +43,6 @@ from fedi_safety.ledger.schema import (
     chain,
     confirmations,
     contents,
-    detector_sets,
     dismissals,
     events,
     explanations,
@@ -46,7 +55,6 @@ from fedi_safety.ledger.schema import (
     stores,
     traces,
 )
-from fedi_safety.ledger.verdicts import digest
 
 _TAKE_BACK = (Kind.UNCONFIRMED.value, Kind.DISMISSED.value)  # a person's word for a content
 
@@ -62,6 +70,7 @@ def verify(database: Database) -> Verification:
     which `Verification.not_covered` names.
 
     Counters are held against what they count in a view and a thread of their own: the database does nearly all of it.
+    Judgements of a long chain are checked by another process, in the same state of the ledger (`checks.apart`).
     """
 
     came_to: list[str | Exception | None] = []
@@ -75,8 +84,8 @@ def verify(database: Database) -> Verification:
 
     counting = threading.Thread(target=count, name="counters", daemon=True)  # which keeps no process from ending
     counting.start()
-    with database.read() as connection:
-        found = _by_events(connection)
+    with apart.judging(database) as judging, judging.beside(database) as connection:
+        found = _by_events(connection, judging.came_to)
     if found.problem is not None:
         return found
     counting.join()
@@ -88,12 +97,12 @@ def verify(database: Database) -> Verification:
 
 def verify_in(connection: Connection) -> Verification:
     """Do the same as one transaction sees it."""
-    found = _by_events(connection)
+    found = _by_events(connection, check_judgements)
     return found if found.problem is not None else replace(found, miscounted=upkeep.wrong(connection))
 
 
-def _by_events(connection: Connection) -> Verification:
-    """Check all but the counters."""
+def _by_events(connection: Connection, judged: Callable[[Connection, int], bool]) -> Verification:
+    """Check all but the counters; `judged` says what `check_judgements` does."""
     length, head = connection.execute(select(chain.c.length, chain.c.head)).one()
     try:
         told = check_chain(connection, length, head)
@@ -103,13 +112,13 @@ def _by_events(connection: Connection) -> Verification:
         _check_plans(connection)
         _check_acts(connection)
         _check_singles(connection)
-        if not _check_judgements(connection, told.kinds[Kind.JUDGED]):
-            _check_verdicts(connection)
         _check_dismissals(connection)
         _check_traces(connection)
         _check_app_actions(connection, told.app_actions)
         _check_seals(connection, told.seals)
-        _check_confirmations(connection)
+        _check_confirmations(connection, told.kinds[Kind.CONFIRMED])
+        if not judged(connection, told.kinds[Kind.JUDGED]):
+            _check_verdicts(connection)
     except Broken as broken:
         return Verification(length, head.hex(), str(broken))
     return Verification(length, head.hex(), None, _not_covered(connection))
@@ -118,7 +127,7 @@ def _by_events(connection: Connection) -> Verification:
 def _not_covered(connection: Connection) -> tuple[str, ...]:
     """Return what no event vouches for, as people call it."""
     count = connection.execute(select(func.count()).select_from(contents)).scalar_one()
-    clear = count - _not_clear(connection)
+    clear = count - not_clear(connection)
     return (
         f"labels, reasons, scores and explanations of {clear:,} clear contents",
         "which objects there are and where they lie, with the gaps",
@@ -159,23 +168,31 @@ def _check_plans(connection: Connection) -> None:
     p, e = plans.c, events.c
     columns = (p.id, p.state, p.open, p.act, p.size, p.mtime_ns, p.tag, objects.c.key, contents.c.sha256)
     query = select(*columns).join(objects, objects.c.id == p.object_id).join(contents, contents.c.id == p.content_id)
+
     for page in pages(connection, query, p.id):
-        first: dict[int, dict[str, Any]] = {}
-        last: dict[int, str | None] = {}
+        first: dict[int, str] = {}
+        last: dict[int, str] = {}
         told = select(e.plan_id, e.kind, e.payload).where(e.plan_id.between(page[0].id, page[-1].id))
         for plan_id, kind, payload in connection.execute(told.order_by(e.plan_id, e.seq)):
-            said = read_payload(payload)
             if kind == Kind.PLANNED:
-                first[plan_id] = said
-            last[plan_id] = said.get("state", last.get(plan_id))
+                first[plan_id] = payload
+            if '"state":' in payload:
+                last[plan_id] = payload
         for row in page:
-            said = first.get(row.id, {})
-            own = identity(codec.key_text(row.key), row.act, row.size, row.mtime_ns, row.tag)
-            own["sha256"] = row.sha256.hex()
-            if own != {name: said.get(name) for name in own}:
-                raise Broken(f"plan {row.id} is not about what was planned")
-            if last.get(row.id) != row.state or row.open != (row.state in ("planned", "started", "failed")):
-                raise Broken(f"plan {row.id} is {row.state}, and its last event says {last.get(row.id)}")
+            _check_plan(row, first.get(row.id, "{}"), last.get(row.id, "{}"))
+
+
+def _check_plan(row: Any, first: str, last: str) -> None:
+    """Compare a plan with the event that made it, and the last one that says how it stands."""
+    own = identity(codec.key_text(row.key), row.act, row.size, row.mtime_ns, row.tag)
+    own["sha256"] = row.sha256.hex()
+    if not all(says(first, name, value) for name, value in own.items()):
+        said = read_payload(first)
+        if own != {name: said.get(name) for name in own}:
+            raise Broken(f"plan {row.id} is not about what was planned")
+    stands = row.state if says(last, "state", row.state) else read_payload(last).get("state")
+    if stands != row.state or row.open != (row.state in ("planned", "started", "failed")):
+        raise Broken(f"plan {row.id} is {row.state}, and its last event says {stands}")
 
 
 def _check_acts(connection: Connection) -> None:
@@ -215,84 +232,6 @@ def _check_singles(connection: Connection) -> None:
             raise Broken(what.format(found))
 
 
-def _check_judgements(connection: Connection, told: int) -> bool:
-    """Compare the history with the events that vouch for it, of which there are so many.
-
-    What is in force has its content's own columns. Returns whether each content stands as the last event about it says,
-    and what has none stands clear; where that is not so, `_check_verdicts` tells of which.
-    """
-    j, e, c = judgements.c, events.c, contents.c
-    later = events.alias("later").c
-    last = select(func.max(later.seq)).where(later.sha256 == c.sha256, later.kind == Kind.JUDGED.value)
-    query = (
-        select(
-            j.id,
-            j.at,
-            j.run_id,
-            j.verdict,
-            j.policy,
-            j.event_seq,
-            j.detectors_id,
-            *PAST,
-            c.sha256,
-            detector_sets.c.body,
-        )
-        .add_columns(e.kind, e.payload, last.correlate(contents).scalar_subquery().label("last"))
-        .add_columns(*(c[name].label(f"own_{name}") for name in ("verdict", "policy", "detectors_id")))
-        .add_columns(explanations.c.body.label("explained"))
-        .join(contents, c.id == j.content_id)
-        .join(detector_sets, detector_sets.c.id == j.detectors_id)
-        .outerjoin(events, e.seq == j.event_seq)
-        .outerjoin(explanations, explanations.c.content_id == c.id)
-        .where(or_(j.event_seq.is_not(None), j.verdict != Verdict.CLEAR.value))
-    )
-    vocabulary = Vocabulary(connection)
-    sound, vouched, standing = True, 0, 0
-    for page in pages(connection, query, j.id):
-        for row in page:
-            said = {} if row.kind != Kind.JUDGED else read_payload(row.payload)
-            past = _past(vocabulary, row)
-            full = {"at": row.at, "run_id": row.run_id, "verdict": row.verdict, "policy": row.policy}
-            own = row.sha256.hex(), digest(full | past, row.sha256, row.body)
-            if (said.get("sha256"), said.get("digest")) != own:
-                own_too = ", or what is in force of it," if row.reasons == AS_STORED else ""
-                raise Broken(f"judgement {row.id} of content {row.sha256.hex()}{own_too} was altered")
-            vouched += 1
-            if row.event_seq == row.last:
-                standing += row.own_verdict != Verdict.CLEAR.value
-                sound = sound and _in_force(vocabulary, row, said)
-    # Each event has a row of its own, so that the last one about each content was among them.
-    of_each = connection.execute(select(func.count(j.event_seq.distinct()))).scalar_one()
-    return sound and vouched == told == int(of_each) and standing == _not_clear(connection)
-
-
-def _in_force(vocabulary: Vocabulary, row: Any, said: dict[str, Any]) -> bool:
-    """Whether a content stands for the judgement of this row, and as its event says."""
-    if said["verdict"] != row.own_verdict:
-        return False
-    if row.own_verdict == Verdict.CLEAR.value:
-        return True
-    if (row.own_policy, row.own_detectors_id) != (row.policy, row.detectors_id):
-        return False
-    own = row.own_names_id, row.own_scores, row.own_signals, row.own_shape_id, row.own_reasons, row.own_labels
-    alike = _same(vocabulary, own, (row.labels, row.reasons, row.signals))
-    return alike and said.get("explanation") == digest_of(row.explained)
-
-
-def _not_clear(connection: Connection) -> int:
-    """Return how many contents are not clear."""
-    query = select(func.count()).select_from(contents).where(contents.c.verdict != Verdict.CLEAR.value, NOT_CLEAR)
-    return int(connection.execute(query).scalar_one())
-
-
-def _past(vocabulary: Vocabulary, row: Any) -> dict[str, Any]:
-    """Return how a judgement was reasoned; nothing where its columns were altered so that nobody can read them."""
-    try:
-        return vocabulary.past(row)
-    except (ValueError, LookupError, TypeError, struct.error):
-        return {"labels": None, "reasons": None, "signals": None}
-
-
 def _check_verdicts(connection: Connection) -> None:
     """Compare what is in force of each content with the last event about it; without one it must be clear.
 
@@ -317,7 +256,7 @@ def _check_verdicts(connection: Connection) -> None:
             if said.get("explanation") != digest_of(row.body):
                 raise Broken(f"content {sha256.hex()} is explained otherwise than its last event says")
     without = select(c.sha256, c.verdict).where(c.verdict != Verdict.CLEAR.value, NOT_CLEAR)
-    if _not_clear(connection) != standing:
+    if not_clear(connection) != standing:
         told = select(e.seq).where(e.sha256 == c.sha256, e.kind == Kind.JUDGED.value).exists()
         other = connection.execute(without.where(~told).limit(1)).one()
         raise Broken(f"content {other.sha256.hex()} is {other.verdict}, and its last event says clear")
@@ -356,21 +295,7 @@ def _as_vouched(vocabulary: Vocabulary, row: Any) -> bool:
     if (row.policy, row.detectors_id) != (row.told_policy, row.told_detectors_id):
         return False
     told = row.told_labels, row.told_reasons, row.told_signals
-    return _same(vocabulary, (row.names_id, row.scores, row.signals, row.shape_id, row.reasons, row.labels), told)
-
-
-def _same(vocabulary: Vocabulary, own: tuple[Any, ...], told: tuple[str, str, str | None]) -> bool:
-    """Whether a content's columns say what the labels, reasons and signals of a judgement do."""
-    names_id, scores, further, shape_id, text, labels = own
-    if told[1] == AS_STORED:  # its digest is of the content's own columns
-        return True
-    try:
-        signals = vocabulary.signals(names_id, scores, further)
-        reasons = vocabulary.reasons(shape_id, text, signals)
-        read = codec.reasons_from(told[1]), codec.signals_from(told[2] or "{}")
-    except (ValueError, LookupError, TypeError, struct.error):
-        return False
-    return labels == told[0] and (reasons, signals) == read
+    return same(vocabulary, (row.names_id, row.scores, row.signals, row.shape_id, row.reasons, row.labels), told)
 
 
 def _check_dismissals(connection: Connection) -> None:
@@ -442,7 +367,7 @@ def _check_seals(connection: Connection, told_last: dict[int, int]) -> None:
                 raise Broken(f"the sealed copy {row.name} is not what its last event says")
 
 
-def _check_confirmations(connection: Connection) -> None:
+def _check_confirmations(connection: Connection, events_told: int) -> None:
     """Compare every person's word for a content with its last event; a dismissal takes it back as well."""
     c, e, first = confirmations.c, events.c, events.alias("first").c
     of_it = select(func.max(e.seq)).where(e.sha256 == c.sha256).correlate(confirmations)
@@ -461,6 +386,8 @@ def _check_confirmations(connection: Connection) -> None:
             standing += row.undone_at is None
             if (said.get("at"), said.get("by"), said.get("reason"), undone) != own:
                 raise Broken(f"the confirmation of content {row.sha256.hex()} is not what its events say")
+    if not events_told and not standing:
+        return  # without a look at every event
     kinds = (Kind.CONFIRMED.value, *_TAKE_BACK)
     later = select(func.max(e.seq).label("seq")).where(e.kind.in_(kinds)).group_by(e.sha256)
     stand = select(func.count()).select_from(events).where(e.seq.in_(later), e.kind == Kind.CONFIRMED.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import sqlite3
 import subprocess
@@ -19,6 +20,17 @@ from sqlalchemy import Connection
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Reason, Verdict
 from fedi_safety.core.errors import LedgerError
 from fedi_safety.core.ledger.records import Filters, Row
+from fedi_safety.core.sightings import (
+    Certainty,
+    Sighting,
+    SightingKind,
+    SightingWay,
+    Source,
+    SourceKind,
+    Subject,
+    TraceRecord,
+    TraceState,
+)
 from fedi_safety.core.types import Content, Judged, Judgement, Object, Outcome, RuleHit, Scores, Signal, Unscanned
 from fedi_safety.ledger import migrate, schema
 from fedi_safety.ledger.compact import conversion
@@ -44,6 +56,7 @@ class Life:
         self.ledger, self.clock, self.chance = ledger, clock, random.Random(seed)
         self.runs = {url: ledger.begin_run("scan", url, {"dry_run": False}) for url in STORES}
         self.contents: dict[str, bytes] = {}
+        self.tracing = random.Random(seed)
 
     def step(self) -> str:
         """Let one thing happen; return which."""
@@ -52,6 +65,8 @@ class Life:
             (self.record, self.record, self.record, self.plan, self.act, self.dismiss, self.redecide, self.gone)
         )
         does(self.chance.choice(STORES))
+        if self.tracing.random() < 0.4:
+            self.trace(self.tracing.choice(STORES))
         return does.__name__
 
     def record(self, store: str) -> None:
@@ -116,6 +131,23 @@ class Life:
         said = Judgement(verdict, ("again",), (RuleHit("red", verdict, None, ()),), f"p{self.chance.random()}")
         self.ledger.redecide(self.runs[store], said.policy, lambda digest, _: said if digest[0] % 2 else None)
 
+    def trace(self, store: str) -> None:
+        """Find people and instances, also of what nobody judged yet, and of people the id alone at first."""
+        chance, digest = self.tracing, sha256(bytes([self.tracing.randrange(25)])).digest()
+        subject = Subject(chance.choice((store, store, None)), "a key", digest)
+        found = []
+        for _ in range(chance.randrange(4)):
+            person = chance.randrange(4)
+            named = chance.choice((None, f"@{person}", f"@{person} again"))
+            person_id = chance.choice((None, f"id {person}"))
+            host, local = chance.choice((None, "a.example", "b.example")), chance.choice((None, True, False))
+            sure, at = chance.choice(list(Certainty)), self.clock.now()
+            cells = (sure, None, named, host, local, at, None, None, person_id)
+            found.append(Sighting(SightingKind.POST, SightingWay.DATABASE, *cells))
+        state = TraceState.FOUND if found else TraceState.FAILED
+        at = self.clock.now() - chance.choice((0.0, 0.0, 90_000.0))  # another machine's clock
+        self.ledger.record_traces(self.runs[store], [TraceRecord(subject, "server", at, state, "", tuple(found))])
+
     def gone(self, store: str) -> None:
         census = self.ledger.census(store)
         there = [Object(f"{n % 4}/{n:03}.png", 5, 0) for n in range(40) if self.chance.random() < 0.8]
@@ -140,14 +172,42 @@ def test_counters_add_up_whatever_happens(tmp_path: Path, seed: int) -> None:
     clock = FakeClock()
     ledger = open_ledger(tmp_path / "ledger.db", clock=clock)
     life = Life(ledger, clock, seed)
-    happened = Counter[str]()
+    happened, found = Counter[str](), 0
     for _ in range(60):
         what = life.step()
         happened[what] += 1
         checked = ledger.verify()
         assert (what, checked.problem, checked.miscounted) == (what, None, None)
-    assert len(happened) == 6
+        found += check_sources(ledger)
+    assert len(happened) == 6 and found > 50
     ledger.dispose()
+
+
+SOURCES = """
+WITH named AS (SELECT person_id, max(person) AS person FROM sightings WHERE person_id IS NOT NULL GROUP BY 1),
+seen AS (
+    SELECT CASE WHEN :by = 'person' THEN coalesce(s.person, n.person, s.person_id) ELSE s.instance END AS name,
+        s.local, c.id, t.at
+    FROM sightings s JOIN traces t ON t.id = s.trace_id JOIN contents c ON c.sha256 = t.sha256
+    LEFT JOIN named n ON n.person_id = s.person_id
+    WHERE c.verdict = 'block' AND c.dismissed_at IS NULL AND (:sure = 0 OR s.certainty <> 'possible')
+    AND (:store IS NULL OR t.store_id = (SELECT id FROM stores WHERE url = :store))
+)
+SELECT name, max(local), count(DISTINCT id) AS n, (SELECT count(DISTINCT id) FROM seen WHERE name IS NOT NULL), max(at)
+FROM seen WHERE name IS NOT NULL GROUP BY name ORDER BY n DESC, name
+"""
+
+
+def check_sources(ledger: SqlLedger) -> int:
+    """Hold the sources that are counted against those that a query over all sightings finds; return how many."""
+    of_all = 0
+    with closing(sqlite3.connect(ledger.name)) as connection:
+        for by, store, sure in itertools.product(SourceKind, (None, *STORES), (False, True)):
+            rows = connection.execute(SOURCES, {"by": by.value, "store": store, "sure": sure}).fetchall()
+            expected = [Source(name, None if local is None else bool(local), *rest) for name, local, *rest in rows]
+            assert ledger.sources(by, store, sure=sure) == expected
+            of_all += len(expected)
+    return of_all
 
 
 def test_figures_are_what_the_rows_say(lived: SqlLedger) -> None:
@@ -247,6 +307,12 @@ def test_no_list_reads_every_object(tmp_path: Path) -> None:
         ("UPDATE tallies SET count = count - 1 WHERE what = 'plans'", "plans "),
         ("DELETE FROM tallies WHERE what = 'judged'", "judged of "),
         ("UPDATE tallies SET day = day + 1 WHERE name = 'done'", "acts done of "),
+        (
+            "UPDATE source_tallies SET contents = contents + 1 WHERE name = 'a.example'",
+            "contents from a.example of all",
+        ),
+        ("UPDATE source_tallies SET last_at = last_at + 1 WHERE name = ''", "or when last, is not what is kept"),
+        ("DELETE FROM source_tallies WHERE store_id <> 0", "and counted 0"),
     ],
 )
 def test_counters_that_do_not_add_up_are_named_and_made_anew(
@@ -301,6 +367,25 @@ def test_a_ledger_of_any_earlier_version_is_counted(lived: SqlLedger, tmp_path: 
         )  # fmt: skip
         assert now.partly == partly
     assert found.judged_by_day == before.judged_by_day
+    ledger.dispose()
+
+
+def test_sources_are_counted_with_the_upgrade_or_it_begins_anew(
+    lived: SqlLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = older(lived, tmp_path / "ledger.db", "0028")
+
+    def fails(connection: Connection) -> None:
+        raise OSError("killed")
+
+    *others, last = migrate.CONVERSIONS
+    with monkeypatch.context() as patched:
+        patched.setattr(migrate, "CONVERSIONS", (*others, replace(last, finish=fails)))
+        with pytest.raises(OSError, match="killed"):
+            open_ledger(path, clock=FakeClock())
+    assert revision_of(path) == "0028"
+    ledger = open_ledger(path, clock=FakeClock())
+    assert check_sources(ledger) and ledger.verify().miscounted is None
     ledger.dispose()
 
 

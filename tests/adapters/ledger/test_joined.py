@@ -130,3 +130,12 @@ def test_no_number_is_no_number_in_a_flat_row() -> None:
     for wrong in (float("nan"), float("inf"), struct.unpack("<d", b"\1\0\0\0\0\0\xf0\xff")[0]):
         with pytest.raises(ValueError, match="not JSON compliant"):
             codec.dumps_flat([wrong])
+
+
+@given(
+    st.lists(st.integers(-12, 12) | st.integers(-(2**63), 2**63 - 1), min_size=1)
+    | st.lists(st.integers(0, 9), min_size=1)
+)
+def test_listed_numbers_are_read_whatever_their_width(wanted: list[int]) -> None:
+    found = joined.numbers(",".join(map(str, wanted)))
+    assert found.tolist() == wanted and found.dtype == np.int64

@@ -11,7 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Connection, text
 
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Verdict
 from fedi_safety.core.moderation import ActionState, Intended, TargetKind
@@ -29,7 +31,10 @@ from fedi_safety.core.types import (
     Scores,
     Signal,
 )
-from fedi_safety.ledger import planning
+from fedi_safety.ledger import codec, planning
+from fedi_safety.ledger.checks import apart, child
+from fedi_safety.ledger.checks.chain import says
+from fedi_safety.ledger.checks.judged import check_judgements
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 
 STORE = "file:///srv/media"
@@ -108,6 +113,25 @@ def _traces(item: Judged) -> list[TraceRecord]:
         TraceRecord(subject, "server", 2.0, TraceState.FAILED, "it is down", retry_at=62.0),
         TraceRecord(subject, "server", 63.0, TraceState.FOUND, sightings=found),
     ]
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(("plan", "sha256", "state", "rules")),
+        st.integers(-3, 120)
+        | st.none()
+        | st.sampled_from(('"plan":1,', 'x","state":"y', "\\", "y", ""))
+        | st.text(max_size=6),
+    ),
+    st.sampled_from(("plan", "sha256", "state")),
+    st.integers(-3, 120) | st.none() | st.sampled_from(("y", "x", "", "\\")),
+)
+def test_what_an_event_says_by_its_letters_it_says(
+    cells: dict[str, int | str | None], name: str, value: int | str | None
+) -> None:
+    payload = codec.dumps(cells)
+    assert not says(payload, name, value) or cells.get(name) == value
+    assert all(says(payload, own, said) for own, said in cells.items() if said is not None)
 
 
 @pytest.fixture
@@ -327,3 +351,48 @@ def test_an_act_that_another_run_closed_is_found(path: Path) -> None:
         connection.execute(text("UPDATE acts SET run_id = :run WHERE run_id = :other"), {"run": run, "other": other})
     assert "was closed by run" in (ledger.verify().problem or "")
     ledger.dispose()
+
+
+@pytest.mark.parametrize("name", [None, "judgement verdict", "judgement reasons"])
+def test_another_process_checks_judgements_to_the_same_end(
+    path: Path, name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name is not None:
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(TAMPERINGS[name][0])
+    ledger = open_ledger(path, clock=_Clock(), readonly=True)
+    here = ledger.verify()
+    monkeypatch.setattr(apart, "LEAST_EVENTS", 0)
+    monkeypatch.setattr(apart, "check_judgements", None)  # nobody here does
+    assert ledger.verify() == here and (here.problem is None) == (name is None)
+    ledger.dispose()
+
+
+def test_judgements_are_checked_here_where_no_other_process_says_anything(
+    reopened: SqlLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apart, "LEAST_EVENTS", 0)
+    monkeypatch.setattr(apart, "_MODULE", "fedi_safety.nowhere")
+    asked: list[int] = []
+
+    def asked_here(connection: Connection, told: int) -> bool:
+        asked.append(told)
+        return check_judgements(connection, told)
+
+    monkeypatch.setattr(apart, "check_judgements", asked_here)
+    assert reopened.verify().problem is None and asked
+
+
+def test_both_see_one_state_of_a_ledger_that_is_written_to(
+    reopened: SqlLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apart, "LEAST_EVENTS", 0)
+    monkeypatch.setattr(apart, "check_judgements", None)
+    seen = list[object]()
+
+    def state_of(connection: Connection) -> list[object]:
+        seen.append(state := child.state_of(connection))
+        return ["another"] if len(seen) == 2 else state  # the first is asked how long the chain is
+
+    monkeypatch.setattr(apart, "state_of", state_of)
+    assert reopened.verify().problem is None and len(seen) == 3

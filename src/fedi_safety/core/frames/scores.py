@@ -144,7 +144,10 @@ class FrameScores:
         return table
 
     def rows(self) -> list[FrameScore]:
-        """Return the frames, pictures in their order; none for `ONE_PICTURE`. Raises what cut bytes raise."""
+        """Return the frames, pictures in their order; none for `ONE_PICTURE`.
+
+        Raises `ValueError` or `struct.error` for what is no table.
+        """
         if not self.data:
             return []
         _, count, names_size, places_size = HEAD.unpack_from(self.data)
@@ -152,6 +155,8 @@ class FrameScores:
         names = self.data[HEAD.size : at].decode().split("\n") if names_size else []
         values = struct.Struct(f"<{len(names)}d")
         size = ROW.size + values.size
+        if at + count * size + places_size != len(self.data):
+            raise ValueError("not a table of frames")
         places = self.data[at + count * size :][:places_size].decode().split("\n")
         found = []
         for number in range(count):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, namedtuple
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
+from fedi_safety.core.errors import DamagedError
+from fedi_safety.ledger import codec
 from fedi_safety.ledger.events import CHAIN_START, Kind, entry_hash
 from fedi_safety.ledger.schema import events, runs
 
@@ -26,13 +29,30 @@ class Broken(Exception):
 
 
 def read_payload(payload: str) -> dict[str, Any]:
-    """Return what an event says: `json.loads`, in less time where nothing stands around it."""
-    said, end = _DECODER.raw_decode(payload)
-    found: dict[str, Any] = said if end == len(payload) else json.loads(payload)
-    return found
+    """Return what an event says: `json.loads`, in less time where nothing stands around it. Raises `Broken`."""
+    try:
+        found, end = _DECODER.raw_decode(payload)
+        said = found if end == len(payload) else json.loads(payload)
+    except ValueError as error:
+        raise Broken("an event says what nobody can read") from error
+    if not isinstance(said, dict):
+        raise Broken("an event says what nobody can read")
+    return said
 
 
 _DECODER = json.JSONDecoder()
+
+
+def says(payload: str, name: str, value: str | int | None) -> bool:
+    """Whether an event says just this under a name, by the letters of its canonical JSON, in a tenth of reading it.
+
+    To be asked of events of one level, whose hash was checked. Within a text of theirs no quotation mark stands bare.
+    What is written otherwise may still say it: who is told no reads the event.
+    """
+    if value is None:
+        return f'"{name}":' not in payload
+    cell = f'"{name}":{value if isinstance(value, int) else encode_basestring_ascii(value)}'
+    return f"{cell}," in payload or payload.endswith(f"{cell}}}")
 
 
 def told_by(connection: Connection, seqs: Sequence[int]) -> dict[int, dict[str, Any]]:
@@ -53,6 +73,14 @@ def pages(connection: Connection, query: Any, key: Any) -> Iterator[Rows]:
             return
         yield page
         after = page[-1]._mapping[key]
+
+
+def named_pages(connection: Connection, query: Any, key: Any) -> Iterator[list[Any]]:
+    """Do the same; rows become tuples whose names cost nothing to ask for."""
+    kind: Any = None
+    for page in pages(connection, query, key):
+        kind = kind or namedtuple("Checked", page[0]._fields)
+        yield list(map(kind._make, page))
 
 
 @dataclass(slots=True)
@@ -89,8 +117,10 @@ def check_chain(connection: Connection, length: int, head: bytes) -> Told:
                 raise Broken(f"event {expected} is missing")
             if prev_hash != before or own != entry_hash(prev_hash, seq, at, kind, payload):
                 raise Broken(f"event {seq} was altered, or the one before it")
-            said = read_payload(payload)
-            if said.get("sha256") != (sha256.hex() if sha256 is not None else None) or said.get("plan") != plan_id:
+            digest = None if sha256 is None else sha256.hex()
+            often = kind in _OFTEN and says(payload, "sha256", digest) and says(payload, "plan", plan_id)
+            said = {} if often else read_payload(payload)
+            if not often and (said.get("sha256") != digest or said.get("plan") != plan_id):
                 raise Broken(f"event {seq} points to something else than it says")
             told.kinds[kind] += 1
             if kind not in _OFTEN:
@@ -106,21 +136,25 @@ def check_chain(connection: Connection, length: int, head: bytes) -> Told:
 
 def _check_runs(connection: Connection, page: Rows) -> None:
     """Compare the runs that events of a page begin or end with their rows."""
-    told = [(row, json.loads(row.payload)) for row in page if row.kind in (Kind.RUN_BEGUN, Kind.RUN_ENDED)]
+    told = [(row, read_payload(row.payload)) for row in page if row.kind in (Kind.RUN_BEGUN, Kind.RUN_ENDED)]
     r = runs.c
     query = select(*r).where(r.id.in_([said["run"] for _, said in told]))
-    rows = {row.id: row for row in connection.execute(query)} if told else {}
+    known = {row.id: row for row in connection.execute(query)} if told else {}
     for event, said in told:
-        run = rows.get(said["run"])
+        run = known.get(said["run"])
         if run is None:
             raise Broken(f"run {said['run']} is gone")
-        settings = json.loads(run.settings)
+        try:
+            settings = codec.said_from(run.settings)
+            summary = None if run.summary is None else codec.said_from(run.summary)
+        except DamagedError as error:
+            raise Broken(f"run {run.id} is not what its events say") from error
         if event.kind == Kind.RUN_BEGUN:
             own = [run.kind, run.store, settings, run.started_at, run.dry_run, run.whole, run.act]
             expected = [said["kind"], said["store"], said["settings"], event.at]
             expected += [bool(settings.get("dry_run", False)), settings.get("whole"), settings.get("chosen_act")]
         else:
-            own = [run.status, None if run.summary is None else json.loads(run.summary), run.ended_at]
+            own = [run.status, summary, run.ended_at]
             expected = [said["status"], said["summary"], event.at]
         if own != expected:
             raise Broken(f"run {run.id} is not what its events say")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from fedi_safety.ledger import codec
 from fedi_safety.ledger.compact.numbers import DOUBLE, FRAMES
 from fedi_safety.ledger.compact.vocabulary import Vocabulary
 
@@ -86,6 +87,7 @@ class Blobs(Sequence["bytes | None"]):
         return found
 
 
+@codec.stored("scores of contents")
 def table(
     vocabulary: Vocabulary, names_ids: Sequence[int] | NDArray[np.int64], blobs: Sequence[bytes | None]
 ) -> tuple[list[str], NDArray[np.float64], NDArray[np.int32]]:

@@ -47,6 +47,7 @@ class Vocabulary:
         self._several: bool | None = None
         self._made: dict[tuple[int, int], tuple[Pattern | None, Pattern | None]] = {}
 
+    @codec.stored("names of scores, or shapes of reasons,")
     def load(self) -> None:
         """Read all of it, so that what is read with it can be told when the transaction has ended."""
         for row, body in self._connection.execute(select(signal_names.c.id, signal_names.c.body)):
@@ -56,6 +57,7 @@ class Vocabulary:
 
     # --- signals
 
+    @codec.stored("the names of scores")
     def names(self, names_id: int) -> tuple[str, ...]:
         """Return the names of scores in their order."""
         found = self._names.get(names_id)
@@ -64,6 +66,7 @@ class Vocabulary:
             found = self._names[names_id]
         return found
 
+    @codec.stored("scores of a content")
     def signals(self, names_id: int, scores: bytes, told: str) -> dict[str, Signal]:
         """Return the signals of a content with these columns (`SCORES`)."""
         names = self.names(names_id)
@@ -100,12 +103,14 @@ class Vocabulary:
 
     # --- reasons
 
+    @codec.stored("reasons of a verdict")
     def reasons(self, shape_id: int | None, text: str, signals: Mapping[str, Signal]) -> tuple[RuleHit, ...]:
         """Return the reasons of a content with these columns (`REASONS`) and these signals."""
         if shape_id is None:
             return codec.reasons_from(text)
         return tuple(_hit(cell, signals) for cell in self._shape(shape_id))
 
+    @codec.stored("reasons of a verdict")
     def said(self, shape_id: int | None, text: str) -> list[tuple[str, Verdict | None]]:
         """Return the rules of a content with these columns, each with what it came to."""
         if shape_id is None:
@@ -147,6 +152,7 @@ class Vocabulary:
 
     # --- judgements
 
+    @codec.stored("a verdict")
     def judgement(self, row: Any, signals: Mapping[str, Signal] | None = None) -> Judgement:
         """Return the judgement in force of a content's row; with its signals where the caller has them."""
         if signals is None:
@@ -154,6 +160,7 @@ class Vocabulary:
         reasons = self.reasons(row.shape_id, row.reasons, signals)
         return Judgement(Verdict(row.verdict), codec.labels_from(row.labels), reasons, row.policy)
 
+    @codec.stored("a past verdict")
     def past(self, row: Any) -> dict[str, Any]:
         """Return labels, reasons and signals of a judgement as texts, from a row as `PAST` selects it."""
         told: dict[str, Any] = {name: getattr(row, name) for name in _JUDGED}

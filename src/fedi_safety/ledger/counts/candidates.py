@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -52,7 +51,7 @@ def wants(wanted: Filters, store_id: int | None, *, every_store: bool) -> Callab
             return False
         if wanted.reason is not None and group.reason != wanted.reason.value:
             return False
-        if wanted.label is not None and wanted.label not in json.loads(group.labels):
+        if wanted.label is not None and wanted.label not in codec.labels_from(group.labels):
             return False
         return group.partly or not wanted.partly
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Integer, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Integer, Table, Text, UniqueConstraint
 
 from fedi_safety.ledger.schema import Id, metadata
 
@@ -39,4 +39,18 @@ run_tallies = Table(
     Column("run_id", Id, ForeignKey("runs.id"), primary_key=True, autoincrement=False),
     Column("verdict", Text, primary_key=True),
     Column("count", BigInteger, nullable=False),
+)
+
+# From where condemned contents came, counted likewise (`counts.sources`); store 0 is all of them, no name any source.
+source_tallies = Table(
+    "source_tallies",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("store_id", Id, primary_key=True, autoincrement=False),
+    Column("sure", Boolean, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("contents", BigInteger, nullable=False),
+    Column("local", BigInteger, nullable=False),
+    Column("remote", BigInteger, nullable=False),
+    Column("last_at", Double),
 )

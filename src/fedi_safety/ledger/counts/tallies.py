@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, cast, func, insert, select, update
+from sqlalchemy import BigInteger, ColumnElement, Connection, and_, cast, func, insert, select, update
 
 from fedi_safety.core.enums import Verdict
 from fedi_safety.ledger import codec
@@ -16,6 +16,7 @@ from fedi_safety.ledger.counts.tables import run_tallies, tallies
 from fedi_safety.ledger.schema import acts, contents, judgements, objects, plans, stores
 
 _DAY_S = 86_400
+_RANGE = 20_000
 _t, _o, _p, _a = tallies.c, objects.c, plans.c, acts.c
 
 
@@ -115,12 +116,23 @@ def judged_of(connection: Connection, ids: Sequence[int] | None = None) -> Count
     """Return what these objects count as by the day on which they were judged; all of them without `ids`."""
     found: Counter[Tally] = Counter()
     day = day_number(_o.judged_at)
-    query = select(_o.store_id, day, func.count()).where(_o.judged_at.is_not(None))
-    for part in codec.chunks(ids) if ids is not None else (None,):
-        those = query if part is None else query.where(_o.id.in_(part))
-        for store_id, on, count in connection.execute(those.group_by(_o.store_id, day)):
+    query = select(_o.store_id, day, func.count()).where(_o.judged_at.is_not(None)).group_by(_o.store_id, day)
+    parts = _ranges(connection) if ids is None else (_o.id.in_(part) for part in codec.chunks(ids))
+    for part in parts:
+        for store_id, on, count in connection.execute(query.where(part)):
             found[Tally(What.JUDGED, store_id, "", int(on))] += count
     return found
+
+
+def _ranges(connection: Connection) -> Iterator[ColumnElement[bool]]:
+    """Yield conditions that go through all objects by their number, so many at once.
+
+    A database sorts what it groups, a few at a quarter of what a million in a row cost.
+    """
+    after, last = 0, connection.execute(select(func.max(_o.id))).scalar_one() or 0
+    while after < last:
+        yield and_(_o.id > after, _o.id <= after + _RANGE)
+        after += _RANGE
 
 
 def add_verdicts(connection: Connection, run: int | None, verdicts: Mapping[str, int]) -> None:

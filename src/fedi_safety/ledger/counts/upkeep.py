@@ -6,7 +6,8 @@ from collections import Counter
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from fedi_safety.ledger.counts import groups, tallies
+from fedi_safety.core.errors import printable
+from fedi_safety.ledger.counts import groups, sources, tallies
 from fedi_safety.ledger.counts.groups import Group, put_page
 from fedi_safety.ledger.counts.tables import object_groups, run_tallies
 from fedi_safety.ledger.counts.tables import tallies as table
@@ -77,7 +78,21 @@ def wrong(connection: Connection) -> str | None:
             name = " ".join(word for word in (tally.what, tally.name) if word)
             where = urls.get(tally.store_id, f"store {tally.store_id}")
             return f"{name} of {where}: the ledger has {right[tally]:,}, and counted {kept[tally]:,}"
-    return _wrong_run(connection)
+    return _wrong_run(connection) or _wrong_source(connection, urls)
+
+
+def _wrong_source(connection: Connection, urls: dict[int, str]) -> str | None:
+    found = sources.wrong(connection)
+    if found is None:
+        return None
+    tally, has, counted = found
+    where = "all stores"
+    if tally.store_id != sources.EVERY_STORE:
+        where = urls.get(tally.store_id, f"store {tally.store_id}")
+    name = printable(tally.name) or f"any {tally.kind}"
+    if has == counted:
+        return f"condemned contents from {name} of {where}: how they were seen, or when last, is not what is kept"
+    return f"condemned contents from {name} of {where}: the ledger has {has:,}, and counted {counted:,}"
 
 
 def _wrong_run(connection: Connection) -> str | None:
@@ -105,6 +120,7 @@ def recount(database: Database) -> int:
             if place is None:
                 finish(connection)
                 finish_runs(connection)
+                sources.recount(connection)
     return total
 
 

@@ -6,13 +6,14 @@ is in its own file beside this.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Table
 
+from fedi_safety.core.errors import DamagedError
 from fedi_safety.core.ledger.progress import Progress
 
 BUSY_TIMEOUT_S = 30.0
@@ -23,6 +24,15 @@ LISTENER = "ledger_listener"
 
 
 Result = TypeVar("Result")
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Name the ledger in whose rows something is found to be damaged."""
+    try:
+        yield
+    except DamagedError as error:
+        raise error.at(name) from error
 
 
 class Database(Protocol):
@@ -39,6 +49,11 @@ class Database(Protocol):
     @property
     def readonly(self) -> bool:
         """Whether it was opened for reading only; then `write` fails."""
+        ...
+
+    @property
+    def opened_by(self) -> str | None:
+        """What another process of this machine may open it by, for reading; None where that is not to be told."""
         ...
 
     def read(self) -> AbstractContextManager[Connection]:

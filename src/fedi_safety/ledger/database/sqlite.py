@@ -35,7 +35,7 @@ from fedi_safety.config.locations import expanded
 from fedi_safety.core.errors import LedgerError, LedgerUsageError
 from fedi_safety.core.ledger.progress import Progress
 from fedi_safety.core.wording.hints import hint
-from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S, LISTENER, Result
+from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S, LISTENER, Result, naming
 from fedi_safety.ledger.database.progress_files import ProgressFiles
 
 _CACHE_KIB = 32 * 1024
@@ -67,6 +67,7 @@ class SqliteDatabase:
         A copy that nobody writes is named after what it was made of: what is wrong with it is wrong there.
         """
         self.path = path
+        self.opened_by = None if copy_of else str(path.absolute())
         self.name = str(copy_of or path)
         self.readonly = readonly
         self._writing = threading.Lock()
@@ -80,7 +81,7 @@ class SqliteDatabase:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Give a connection inside one read transaction: every statement sees the same state."""
-        with self.engine.connect() as connection, connection.begin():
+        with naming(self.name), self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -90,7 +91,7 @@ class SqliteDatabase:
         Raises `LedgerError` where another file, or none, has taken this one's place: what is written to a file without
         a name is lost, and with it the record of what is done next.
         """
-        with self._writing, self.engine.connect() as plain:
+        with naming(self.name), self._writing, self.engine.connect() as plain:
             connection = plain.execution_options(**{_BEGIN: "BEGIN IMMEDIATE", LISTENER: self._told})
             with connection.begin():
                 if _identity(self.path) != self._identity:
@@ -365,8 +366,8 @@ _MEANINGS: dict[int, tuple[type[LedgerError], str, str]] = {
 def explain(path: Path, error: sqlite3.Error) -> LedgerError | None:
     """Return what an SQLite error means to a person; None for one that only a programmer can mend."""
     code = getattr(error, "sqlite_errorcode", None)
-    if code is None:
-        return None
+    if code is None:  # the driver's own, of what it reads
+        code = sqlite3.SQLITE_CORRUPT if "Could not decode to UTF-8" in str(error) else sqlite3.SQLITE_OK
     meaning = _MEANINGS.get(code & 0xFF)
     if meaning is None:
         return None

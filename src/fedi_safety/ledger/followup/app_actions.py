@@ -6,7 +6,6 @@ Every change of an action's state appends an event, which vouches for the row as
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -209,7 +208,7 @@ def begun(connection: Connection, store: str, after: float, *, but: int | None =
     """Count what was begun for a store since then, or since a person last let its breaker of actions go."""
     e = events.c
     query = select(e.at, e.payload).where(e.kind == Kind.ACTION_BREAKER_RESET.value, e.at > after)
-    let_go = [at for at, payload in connection.execute(query) if json.loads(payload)["store"] == store]
+    let_go = [at for at, payload in connection.execute(query) if codec.said_from(payload)["store"] == store]
     count = (
         select(func.count())
         .select_from(app_actions)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 from sqlalchemy import Connection, or_, select
@@ -11,6 +10,7 @@ from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import LedgerUsageError, printable
 from fedi_safety.core.ledger.evidence import ChainEntry, Custody, Submission, SubmissionState
 from fedi_safety.core.ports import Clock
+from fedi_safety.ledger import codec
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import Event, Kind, append, entry_body, entry_hash
 from fedi_safety.ledger.schema import acts, chain, contents, events, judgements, plans, runs
@@ -66,7 +66,7 @@ def submissions(connection: Connection, sha256: bytes) -> list[Submission]:
     query = select(e.at, e.kind, e.payload).where(e.sha256 == sha256, e.kind.in_(_STATES)).order_by(e.seq)
     found = []
     for at, kind, payload in connection.execute(query):
-        said = json.loads(payload)
+        said = codec.said_from(payload)
         words = {name: said[name] for name in ("authority", "environment", "document", "reference", "code", "detail")}
         found.append(Submission(**words, state=_STATES[kind], at=at))
     return found

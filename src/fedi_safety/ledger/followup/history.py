@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -116,7 +115,7 @@ def _told(connection: Connection, since: float, store: str | None) -> Iterator[t
     for at, kind, payload in connection.execute(query.order_by(e.seq)):
         if kind in _WORDS:
             yield at, _WORDS[kind], 1
-        elif (said := json.loads(payload)) and store in (None, said["store"]):
+        elif (said := codec.said_from(payload)) and store in (None, said["store"]):
             yield at, "gone", said["objects"]
 
 

@@ -6,7 +6,6 @@ is. Works in the caller's transaction, but for the side of the ledger at its end
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -275,7 +274,7 @@ def event_page(
         floor = max(1, top - _MOST_EVENTS)
         query = query.where(e.kind == kind, e.seq >= floor)
     rows = connection.execute(query).all()
-    shown = tuple(PastEvent(seq, at, word, json.loads(payload)) for seq, at, word, payload in rows[:limit])
+    shown = tuple(PastEvent(seq, at, word, codec.said_from(payload)) for seq, at, word, payload in rows[:limit])
     older = shown[-1].seq if len(rows) > limit else floor if floor > 1 else None
     return EventPage(shown, older)
 

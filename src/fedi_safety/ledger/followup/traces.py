@@ -6,16 +6,14 @@ Attempts are added, never altered: what one found stands although a later one fi
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from itertools import repeat
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, case, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, insert, select, update
 
-from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import printable
 from fedi_safety.core.moderation import Intended
 from fedi_safety.core.ports import Clock
@@ -32,10 +30,11 @@ from fedi_safety.core.sightings import (
     host_name,
 )
 from fedi_safety.ledger import codec, lookup
+from fedi_safety.ledger.counts import sources as counts
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.followup import app_actions
-from fedi_safety.ledger.schema import NOT_CLEAR, contents, sightings, stores, traces
+from fedi_safety.ledger.schema import sightings, stores, traces
 
 _t, _s = traces.c, sightings.c
 _OWN = tuple(field.name for field in fields(Sighting))
@@ -53,33 +52,41 @@ def add(
 
     With each go the actions through the app that it asks for.
     """
-    for record, wanted in zip(records, intended or repeat(()), strict=False):
-        subject = record.subject
-        store_id = None if subject.store is None else lookup.store_row(connection, subject.store)
-        row: dict[str, Any] = {
-            "run_id": run,
-            "plan_id": record.plan,
-            "sha256": subject.sha256,
-            "store_id": store_id,
-            "key": None if subject.key is None else codec.key_bytes(subject.key),
-            "url": None if subject.url is None else printable(subject.url),
-            "names": codec.dumps({"aliases": subject.aliases, "origins": subject.origins}),
-            "server": printable(record.server),
-            "at": record.at,
-            "state": record.state.value,
-            "detail": printable(record.detail)[:500],
-            "retry_at": record.retry_at,
-        }
-        connection.execute(update(traces).where(_same(row), _t.retry_at.is_not(None)).values(retry_at=None))
-        trace = int(connection.execute(insert(traces).returning(_t.id), row).scalar_one())
-        found = [cells_of(sighting) for sighting in record.sightings]
-        if found:
-            connection.execute(insert(sightings), [{"trace_id": trace} | cells for cells in found])
-        payload = {"run": run, "trace": trace, "state": row["state"], "digest": digest(row, found)}
-        (seq,) = append(connection, record.at, [Event(Kind.TRACED, payload, subject.sha256)])
-        connection.execute(update(traces).where(_t.id == trace).values(event_seq=seq))
-        if wanted and subject.sha256 is not None and store_id is not None:
-            app_actions.plan(connection, record.at, run, trace, subject.sha256, store_id, wanted)
+    about = [record.subject.sha256 for record in records if record.subject.sha256 is not None]
+    people = (s for record in records for s in record.sightings if s.person is not None)
+    about += counts.unnamed(connection, [printable(s.person_id) for s in people if s.person_id is not None])
+    with counts.counted(connection, about):
+        for record, wanted in zip(records, intended or repeat(()), strict=False):
+            _add(connection, run, record, wanted)
+
+
+def _add(connection: Connection, run: int | None, record: TraceRecord, wanted: Sequence[Intended]) -> None:
+    subject = record.subject
+    store_id = None if subject.store is None else lookup.store_row(connection, subject.store)
+    row: dict[str, Any] = {
+        "run_id": run,
+        "plan_id": record.plan,
+        "sha256": subject.sha256,
+        "store_id": store_id,
+        "key": None if subject.key is None else codec.key_bytes(subject.key),
+        "url": None if subject.url is None else printable(subject.url),
+        "names": codec.dumps({"aliases": subject.aliases, "origins": subject.origins}),
+        "server": printable(record.server),
+        "at": record.at,
+        "state": record.state.value,
+        "detail": printable(record.detail)[:500],
+        "retry_at": record.retry_at,
+    }
+    connection.execute(update(traces).where(_same(row), _t.retry_at.is_not(None)).values(retry_at=None))
+    trace = int(connection.execute(insert(traces).returning(_t.id), row).scalar_one())
+    found = [cells_of(sighting) for sighting in record.sightings]
+    if found:
+        connection.execute(insert(sightings), [{"trace_id": trace} | cells for cells in found])
+    payload = {"run": run, "trace": trace, "state": row["state"], "digest": digest(row, found)}
+    (seq,) = append(connection, record.at, [Event(Kind.TRACED, payload, subject.sha256)])
+    connection.execute(update(traces).where(_t.id == trace).values(event_seq=seq))
+    if wanted and subject.sha256 is not None and store_id is not None:
+        app_actions.plan(connection, record.at, run, trace, subject.sha256, store_id, wanted)
 
 
 def digest(row: Any, found: Iterable[Any]) -> str:
@@ -125,47 +132,10 @@ def sources(
     connection: Connection, by: SourceKind, store: str | None, *, sure: bool = False, limit: int | None = None
 ) -> list[Source]:
     """Return from where the condemned contents came that nobody dismissed; see the port `LedgerReader`."""
-    c = contents.c
-    if connection.execute(select(_s.id).limit(1)).first() is None:
-        return []  # without a look at each condemned content
-    who, joined = _who(by)
-    query = (
-        select(who.label("name"), _s.local, c.id.label("content"), _t.at)
-        .select_from(joined)
-        .join(traces, _t.id == _s.trace_id)
-        .join(contents, c.sha256 == _t.sha256)
-        .where(c.verdict == Verdict.BLOCK.value, NOT_CLEAR, c.dismissed_at.is_(None), who.is_not(None))
-    )
-    if store is not None:
-        query = query.join(stores, stores.c.id == _t.store_id).where(stores.c.url == store)
-    if sure:
-        query = query.where(_s.certainty != Certainty.POSSIBLE.value)
-    seen = query.cte("seen")  # named twice below, so that it is made once
-    of = select(func.count(seen.c.content.distinct())).scalar_subquery()
-    count = func.count(seen.c.content.distinct())
-    local = func.max(
-        case((seen.c.local.is_(True), 1), (seen.c.local.is_(False), 0))
-    )  # PostgreSQL has no greatest boolean
-    grouped = select(seen.c.name, local, count, of, func.max(seen.c.at)).group_by(seen.c.name)
-    rows = connection.execute(grouped.order_by(count.desc(), seen.c.name).limit(limit))
-    return [Source(name, None if ours is None else bool(ours), n, all_of, last) for name, ours, n, all_of, last in rows]
-
-
-def _who(by: SourceKind) -> tuple[ColumnElement[str | None], FromClause]:
-    """Return by what sightings are put together, and from where.
-
-    A person whom one attempt knew by the server's id alone is the one whom another found with a name.
-    """
-    if by is SourceKind.INSTANCE:
-        return _s.instance, sightings
-    named = (
-        select(_s.person_id, func.max(_s.person).label("person"))
-        .where(_s.person_id.is_not(None), _s.person.is_not(None))
-        .group_by(_s.person_id)
-        .subquery()
-    )
-    who = func.coalesce(_s.person, named.c.person, _s.person_id)
-    return who, sightings.outerjoin(named, named.c.person_id == _s.person_id)
+    store_id = None if store is None else lookup.find_store(connection, store)
+    if store is not None and store_id is None:
+        return []
+    return counts.most(connection, by, store_id, sure=sure, limit=limit)
 
 
 def _same(row: dict[str, Any]) -> ColumnElement[bool]:
@@ -188,7 +158,7 @@ def sighting_from(cells: Any) -> Sighting:
 
 
 def _record(row: Row[*tuple[Any, ...]], found: Sequence[Sighting]) -> TraceRecord:
-    names = json.loads(row.names)
+    names = codec.said_from(row.names)
     key = None if row.key is None else codec.key_text(row.key)
     aliases, origins = tuple(names["aliases"]), tuple(names["origins"])
     subject = Subject(row.store, key, row.sha256, aliases, origins, row.url)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +11,7 @@ from sqlalchemy import Connection, Select, select, text
 from fedi_safety.core.errors import printable
 from fedi_safety.core.ledger.views import VIEW_DAY_S, View, ViewLimit
 from fedi_safety.core.ports import Clock
+from fedi_safety.ledger import codec
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.schema import OF_VIEWS, events
@@ -27,14 +27,14 @@ def _events(kind: Kind) -> Select[*tuple[Any, ...]]:
 def of_day(connection: Connection, now: float) -> Counter[str]:
     """Return how many views each person had within the last day."""
     rows = connection.execute(_events(Kind.VIEWED).where(_e.at > now - VIEW_DAY_S))
-    return Counter(json.loads(row.payload)["by"] for row in rows)
+    return Counter(codec.said_from(row.payload)["by"] for row in rows)
 
 
 def limits(connection: Connection) -> dict[str, ViewLimit]:
     """Return the last limit of each person."""
     found: dict[str, ViewLimit] = {}
     for at, payload in connection.execute(_events(Kind.VIEW_LIMIT).order_by(_e.seq)):
-        said = json.loads(payload)
+        said = codec.said_from(payload)
         found[said["person"]] = ViewLimit(said["person"], said["most"], said["by"], at)
     return found
 

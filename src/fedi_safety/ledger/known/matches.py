@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -51,6 +50,12 @@ def names_an_entry() -> TextClause:
     return text(f"contents.{NAMES_AN_ENTRY}")
 
 
+@codec.stored("matches of a content")
+def _lists_in(text: str) -> set[str]:
+    """Return which lists a content meets, from what its signals say beyond numbers."""
+    return {match[0] for cell in codec.said_from(text).values() if len(cell) > 1 for match in cell[1]}
+
+
 def rematch(connection: Connection, at: float, run: int, found: Sequence[Rematch]) -> None:
     """See `MatchLedger.rematch`."""
     rows = _rows(connection, [each.sha256 for each in found])
@@ -73,7 +78,7 @@ def rematch(connection: Connection, at: float, run: int, found: Sequence[Rematch
         if judgement is None:  # the old one stands until it is read again, and is vouched for with the scores of now
             judgement = stands
             undecided.append({"row": row.id})
-        before = Verdict(row.verdict)
+        before = codec.verdict_from(row.verdict)
         writes.append(VerdictWrite(row.id, each.sha256, judgement, signals, row.detectors_id, before))
     if scores:
         connection.execute(_SCORES, scores)
@@ -124,8 +129,7 @@ class MatchSide:
         )
         totals, confirmed, dismissed = Counter[str](), Counter[str](), Counter[str]()
         for row in self._numbered_rows(query, _c.id):
-            cells = json.loads(row.signals).values()
-            named = {match[0] for cell in cells if len(cell) > 1 for match in cell[1]}
+            named = _lists_in(row.signals)
             totals.update(named)
             confirmed.update(named if row.confirmation is not None else ())
             dismissed.update(named if row.dismissed_at is not None else ())
@@ -142,7 +146,7 @@ class MatchSide:
         found = {}
         with self.database.read() as connection:
             for at, settings in connection.execute(query.order_by(r.id)):
-                said = json.loads(settings)
+                said = codec.said_from(settings)
                 if isinstance(counts := said.get(TURNED), dict):  # and is not how somebody called a list
                     found[said["list"]] = Turned(at, counts["contents"], counts["dismissed"])
         return found

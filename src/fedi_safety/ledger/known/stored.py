@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, func, select
 
-from fedi_safety.core.enums import Verdict
 from fedi_safety.core.known.packing import unpacked
 from fedi_safety.core.ledger.uploads import GONE, REMOVED, Stored
 from fedi_safety.ledger import codec, lookup
@@ -47,7 +46,7 @@ def since(connection: Connection, store: str, after: int, first: float, last: fl
             row.sha256,
             row.width,
             row.height,
-            Verdict(row.verdict) if row.decided else None,
+            codec.verdict_from(row.verdict) if row.decided else None,
             unpacked(row.pictures),
             _AWAY.get(row.state, ""),
         )

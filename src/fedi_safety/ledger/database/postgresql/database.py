@@ -36,7 +36,7 @@ from sqlalchemy.exc import TimeoutError
 
 from fedi_safety.core.errors import LedgerError, LedgerUsageError
 from fedi_safety.core.ledger.progress import Progress
-from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S, LISTENER, Database, Result
+from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S, LISTENER, Database, Result, naming
 from fedi_safety.ledger.database.postgresql import faults
 from fedi_safety.ledger.database.postgresql.address import Address
 from fedi_safety.ledger.database.postgresql.arrays import Packed, PackedDumper, Rows, shorter
@@ -75,6 +75,7 @@ class PostgresqlDatabase:
     """One database of a server. Writers of this process queue up on one lock, and with those of others on another."""
 
     runs_by_store = True
+    opened_by = None  # its address may have a password
 
     def __init__(self, url: str, *, readonly: bool, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
         """Take the URL; the first statement connects."""
@@ -98,7 +99,7 @@ class PostgresqlDatabase:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Give a connection inside one read transaction: every statement sees the same state."""
-        with self.connected() as plain:
+        with naming(self.name), self.connected() as plain:
             connection = plain.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
                 connection.execute(_READ, {"longest": _ms(self._longest_s)})
@@ -112,7 +113,7 @@ class PostgresqlDatabase:
         """
         if self.readonly:
             raise LedgerUsageError(self.name, "was opened for reading only")
-        with self._writing:
+        with naming(self.name), self._writing:
             self._locks.stand()
             with self.connected() as plain:
                 connection = plain.execution_options(**{LISTENER: self._told})
