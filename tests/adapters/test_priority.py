@@ -15,7 +15,7 @@ import pytest
 from fedi_safety.core.enums import MediaType
 from fedi_safety.core.testcard import draw_test_card
 from fedi_safety.media import SandboxDecoder
-from fedi_safety.service.priority import come_first, step_back, weigh_own_session, weigh_session
+from fedi_safety.service.priority import come_first, step_back, weigh_session
 from support.serving import RED, gate
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads have no priority of their own")
@@ -132,8 +132,8 @@ def test_a_service_has_its_session_weigh_as_little_as_its_threads_that_step_back
 
 
 def test_a_thread_of_another_program_does_not_weigh_that_program() -> None:
-    ask = ("import threading; from fedi_safety.service.priority import weigh_own_session; "
-           "thread = threading.Thread(target=lambda: print(weigh_own_session())); thread.start(); thread.join()")  # fmt: skip
+    ask = ("import threading; from fedi_safety.service.priority import weigh_own_session as weigh; "
+           "other = threading.Thread(target=lambda: print(weigh())); other.start(); other.join()")  # fmt: skip
     command = [sys.executable, "-c", ask]
     assert subprocess.run(command, capture_output=True, check=True, start_new_session=True).stdout == b"False\n"
 
