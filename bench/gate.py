@@ -38,8 +38,12 @@ UPLOADERS = 10  # as many as the predecessor lets wait before it lets everything
 
 # --- the gate in a process of its own --------------------------------------------------------------------------------
 @contextlib.contextmanager
-def running_gate(scratch: Path, *arguments: str, watch: bool = True) -> Iterator[tuple[int, Path, Memory]]:
+def running_gate(
+    scratch: Path, *arguments: str, watch: bool = True, own_session: bool = False
+) -> Iterator[tuple[int, Path, Memory]]:
     """Start `serve`, wait until it is ready; yields its port, its ledger, and its memory as it is watched.
+
+    With `own_session` it leads one, as a service does.
 
     The watcher is a thread of this process that works for some milliseconds ten times a second. Whoever measures
     single milliseconds here does without it.
@@ -48,7 +52,9 @@ def running_gate(scratch: Path, *arguments: str, watch: bool = True) -> Iterator
     ledger = scratch / f"gate-{port}.db"
     command = fedi_safety("serve", "--port", str(port), "--ledger", str(ledger), "--quiet", *arguments)
     log = (scratch / f"gate-{port}.log").open("wb")
-    with subprocess.Popen(command, cwd=scratch, env=environment(), stdout=log, stderr=log) as process:
+    with subprocess.Popen(
+        command, cwd=scratch, env=environment(), stdout=log, stderr=log, start_new_session=own_session
+    ) as process:
         ended = threading.Event()
         memory = Memory()
         watcher = threading.Thread(target=watch_memory, args=(process.pid, memory, ended, 10))

@@ -1,7 +1,13 @@
 """What a request pays for going through the gate to a server, on loopback: without a file, with a picture, and beside.
 
 Each figure is measured in turns with the way without the proxy, in one run: the server directly, or the gate as pict-rs
-asks it. The server behind it and the clients are processes of the same machine, on the same processors.
+asks it.
+
+What stands where: the gate, the server behind it, who asks, and who uploads are processes of their own on the same
+machine and the same processors, each at ordinary priority. The gate, the server and who uploads have a session each, as
+services have: Linux weighs sessions against each other. Who asks stands for the web server of the same machine; who
+uploads is elsewhere in life, and takes little. What each of them has in memory is left alone by the garbage collector,
+so that nobody measures its own pauses; the gate's are its own affair.
 
     ./dev bench proxy                   all of it, about 5 minutes
     ./dev bench proxy --quick           the same in about a minute: does it run at all
@@ -13,9 +19,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import io
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -59,7 +65,8 @@ async def _upstream(port: int) -> None:
 def upstream() -> Iterator[int]:
     """Run the server in a process of its own; yields its port."""
     port = _free_port()
-    with subprocess.Popen([sys.executable, __file__, "--upstream", str(port)], env=environment()) as process:
+    command = [sys.executable, __file__, "--upstream", str(port)]
+    with subprocess.Popen(command, env=environment(), start_new_session=True) as process:
         try:
             until = time.monotonic() + 30
             while time.monotonic() < until:
@@ -85,13 +92,12 @@ def proxied(scratch: Path) -> Iterator[tuple[int, int, int]]:
         config = scratch / "proxy.toml"
         table = f'[gate.upstream.bench]\nurl = "http://127.0.0.1:{server}"\nkind = "mastodon"\nport = {port}\n'
         config.write_text(table, "utf-8")
-        with running_gate(scratch, "--config", str(config), watch=False) as (gate, _ledger, _memory):
-            first = _go_first()  # and not before: the gate would have it as well
-            print("clients and server go first" if first else "clients and server have no priority of their own")
+        with running_gate(scratch, "--config", str(config), watch=False, own_session=True) as (gate, _ledger, _memory):
+            gc.freeze()
             try:
                 yield server, gate, port
             finally:
-                _go_first(0)
+                gc.unfreeze()
 
 
 # --- clients --------------------------------------------------------------------------------------------------------
@@ -260,7 +266,7 @@ async def _beside(server: int, port: int, seconds: float) -> tuple[Both, Both, l
     async with _idle(port):
         quiet = await _busy((server, port), seconds)
         command = [sys.executable, __file__, "--uploads", str(port), "--beside-s", str(seconds)]
-        with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE) as sending:
+        with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, start_new_session=True) as sending:
             assert sending.stdout is not None
             await asyncio.to_thread(sending.stdout.readline)  # it begins
             loud = await _busy((server, port), seconds)
@@ -303,6 +309,7 @@ def send_uploads(port: int, seconds: float) -> None:
     """Send them, and print how long each took."""
     data = picture(250_000)
     bodies = [form(unlike(data, 1_000_000 + n)) for n in range(len(list(arrivals(UPLOADS_S, seconds, seed=18))))]
+    gc.freeze()
     print("begun", flush=True)
     print(json.dumps(asyncio.run(_uploads(port, bodies, seconds))))
 
@@ -321,15 +328,6 @@ async def _uploads(port: int, bodies: Sequence[bytes], seconds: float) -> list[f
     return list(await asyncio.gather(*(one(n, at) for n, at in enumerate(arrivals(UPLOADS_S, seconds, seed=18)))))
 
 
-def _go_first(niceness: int = -5) -> bool:
-    """Let this process go before the gate where it may, so that it measures the gate and not itself."""
-    try:
-        os.setpriority(os.PRIO_PROCESS, 0, niceness)
-    except OSError:
-        return False
-    return True
-
-
 def main() -> None:
     """Run the parts that were asked for, print and write their figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -346,7 +344,7 @@ def main() -> None:
         send_uploads(options.uploads, options.beside_s)
         return
     if options.upstream is not None:
-        _go_first()
+        gc.freeze()
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(_upstream(options.upstream))
         return

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import gc
 import os
 import signal
 import socket
@@ -14,8 +16,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fedi_safety.config.schema import Gate as Settings
 from fedi_safety.gate import service
 from fedi_safety.gate.moving import AVAILABLE
+from fedi_safety.gate.proxy import passing_process
+from fedi_safety.gate.proxy.handover import Wanted
 from support.servers.echo import Came, EchoServer, echo_server
 from support.serving import RED, RED_CIRCLE, Gate, answer, gate
 
@@ -141,10 +146,35 @@ def test_if_its_process_ends_the_gate_answers_and_says_so(
     assert "the process that answers requests without a file has ended" in caplog.text
 
 
+@pytest.mark.parametrize("behind", [True, False])
+def test_its_process_is_not_in_a_session_that_stays_behind(
+    tmp_path: Path, echo: EchoServer, monkeypatch: pytest.MonkeyPatch, behind: bool
+) -> None:
+    monkeypatch.setattr(service, "weigh_own_session", lambda: behind)
+    with gate(tmp_path, upstream={"m": {"url": echo.url, "kind": "mastodon"}}, apart=True) as running:
+        assert running.request("GET", "/x", port=running.upstream_ports["m"]).status == 200
+        passing = running.serving.passing
+        assert passing is not None
+        assert os.getsid(passing.pid) == (passing.pid if behind else os.getsid(0))
+        assert os.getpgid(passing.pid) == passing.pid, "Ctrl-C would end it before the gate does"
+
+
+def test_what_its_process_has_from_the_start_is_not_gone_through_for_rubbish() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.close()  # the gate is gone: it ends at once
+    assert not gc.get_freeze_count()
+    try:
+        with theirs:
+            asyncio.run(passing_process.serve(Wanted(Settings(), {}, theirs.fileno(), 0, 0), theirs))
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
+
+
 def test_where_it_cannot_be_started_the_gate_answers_and_says_so(
     tmp_path: Path, echo: EchoServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(*_: object) -> None:
+    def refused(*_: object, **__: object) -> None:
         raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
 
     monkeypatch.setattr(service, "PassingProcess", refused)

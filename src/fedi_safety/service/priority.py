@@ -22,14 +22,15 @@ _LINUX = sys.platform.startswith("linux")
 # sched_setattr(2), which Python has not: its numbers, and the first version of what it is given.
 _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274, "riscv64": 274, "armv7l": 380, "ppc64le": 355, "s390x": 345}
 _ATTRIBUTES = struct.Struct("=IIQiIQQQ")
-_AT_ONCE_NS = 100_000  # the shortest that there is
+_AT_ONCE_NS = 600_000  # less than anybody has unasked (0.7 ms on one processor, more on more); most answers take less
 
 
 def come_first() -> None:
     """Let this thread have a processor at once when something comes for it, before others of its own priority.
 
-    For threads that answer, and work for less than a millisecond at a time: their slice of a processor is as short as
-    Linux has it, which interrupts whoever has a longer one. That is since Linux 6.12; before it does nothing.
+    For threads that answer, and work for less than a millisecond at a time: their slice of a processor is shorter than
+    others', which interrupts whoever has a longer one, and no shorter than that: whose slice is over amid an answer may
+    wait behind whoever computes. That is since Linux 6.12; before it does nothing.
     """
     number = _SCHED_SETATTR.get(os.uname().machine) if _LINUX else None
     if number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
@@ -75,14 +76,30 @@ def weigh_session(leader: int) -> None:
     begins a session, and is to stay behind whoever started it, needs this. A session that another process leads stays
     as it is.
     """
+    _weigh(leader, 0)
+
+
+def weigh_own_session() -> bool:
+    """Have the session that this process leads weigh as little as the threads of it that step back.
+
+    For a service that has a session of its own and computes in such threads: else these would stay behind the rest of
+    the service, and behind nothing else on the machine. Return whether it does: not where another process leads it (a
+    terminal), nor in a thread of another program. What is to answer at once all the same needs a session of its own.
+    """
+    return _LINUX and threading.current_thread() is threading.main_thread() and _weigh(os.getpid(), _STEPS)
+
+
+def _weigh(leader: int, steps: int) -> bool:
     for _ in range(_TRIES):
         try:
-            nice = os.getpriority(os.PRIO_PROCESS, leader)
-            if nice > 0 and os.getsid(leader) == leader:
-                Path(f"/proc/{leader}/autogroup").write_text(str(nice), "ascii")
+            nice = min(19, os.getpriority(os.PRIO_PROCESS, leader) + steps)
+            if nice <= 0 or os.getsid(leader) != leader:
+                return False
+            Path(f"/proc/{leader}/autogroup").write_text(str(nice), "ascii")
         except BlockingIOError:  # without privileges, ten times a second and no more on the whole machine
             time.sleep(_AGAIN_S)
         except OSError:
-            return
+            return False
         else:
-            return
+            return True
+    return False

@@ -103,8 +103,17 @@ class PassingProcess:
     `adopt` takes a connection and what was read of it; `lost` is called when the process ends without being told to.
     """
 
-    def __init__(self, gate: Gate, listeners: Mapping[str, socket.socket], figures: Figures, adopt: Any, lost: Any):
-        """Start it."""
+    def __init__(
+        self,
+        gate: Gate,
+        listeners: Mapping[str, socket.socket],
+        figures: Figures,
+        adopt: Any,
+        lost: Any,
+        *,
+        own_session: bool = False,
+    ):
+        """Start it, in the gate's session or in one of its own: that is for where the gate's weighs less."""
         self._figures, self._adopt, self._lost = figures, adopt, lost
         self._tasks: set[asyncio.Task[None]] = set()
         self._ending = False
@@ -116,7 +125,8 @@ class PassingProcess:
                 [sys.executable, "-P", "-m", _MODULE],
                 stdin=subprocess.PIPE,
                 pass_fds=(theirs.fileno(), *fds),
-                process_group=0,  # Ctrl-C is for the gate, which ends it in its order
+                process_group=None if own_session else 0,  # Ctrl-C is for the gate, which ends it in its order
+                start_new_session=own_session,
             )
             levels = logging.getLogger().level, logging.getLogger("fedi_safety.gate.access").level
             assert self._process.stdin is not None
