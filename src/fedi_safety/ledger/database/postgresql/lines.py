@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 _LATE_S = 30.0
 """After which the server is asked, and asked again: longer than nearly every statement."""
 _ASK_S = 15.0
+_UNREAD_S = 1.0
+"""For how long an answer that has come may lie there unread, on a machine that is busy."""
 _AT_WORK = (
     b"SELECT count(*) FROM pg_stat_activity"
     b" WHERE application_name = current_setting('application_name') AND state = 'active' AND pid <> pg_backend_pid()"
@@ -87,7 +89,8 @@ class Lines:
             asked = time.monotonic()
             if at_work >= len(late):
                 continue
-            lost = [line for line, since in late.items() if self.waiting.get(line) == since]  # still, after that answer
+            self._over.wait(_UNREAD_S)
+            lost = [line for line, since in late.items() if self.waiting.get(line) == since]
             if lost:
                 log.warning("%s: no answer for %.0f s, and nothing is done for it there; the line is cut",
                             self._name, asked - min(late.values()))  # fmt: skip
