@@ -26,6 +26,7 @@ _LATE_S = 30.0
 _ASK_S = 15.0
 _UNREAD_S = 1.0
 """For how long an answer that has come may lie there unread, on a machine that is busy."""
+_END_S = 1.0  # a server that is just asked, and away, keeps no program from its end
 _AT_WORK = (
     b"SELECT count(*) FROM pg_stat_activity"
     b" WHERE application_name = current_setting('application_name') AND state = 'active' AND pid <> pg_backend_pid()"
@@ -77,7 +78,7 @@ class Lines:
             self._over.set()
             thread, self._thread = self._thread, None
         if thread is not None:
-            thread.join()
+            thread.join(_END_S)
 
     def _look(self) -> None:
         asked = time.monotonic()
