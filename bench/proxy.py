@@ -12,6 +12,7 @@ so that nobody measures its own pauses; the gate's are its own affair.
     ./dev bench proxy                   all of it, about 5 minutes
     ./dev bench proxy --quick           the same in about a minute: does it run at all
     ./dev bench proxy --only through    one part: through, picture or beside
+    ./dev bench proxy --only beside --known    every upload is one content: what is left without judging
 """
 
 from __future__ import annotations
@@ -250,7 +251,7 @@ def beside(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
     there is the machine's and the clients' own. The uploads are sent by a process of their own.
     """
     with proxied(scratch) as (server, _, port):
-        quiet, loud, uploads = asyncio.run(_beside(server, port, options.beside_s))
+        quiet, loud, uploads = asyncio.run(_beside(server, port, options.beside_s, options.known))
     found: dict[str, Any] = {"uploads": spread(uploads)}
     for name, before, after in zip(("direct", "through"), quiet, loud, strict=True):
         found[name] = compared(before, after)
@@ -262,10 +263,11 @@ def beside(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
 Both = tuple[list[float], list[float]]
 
 
-async def _beside(server: int, port: int, seconds: float) -> tuple[Both, Both, list[float]]:
+async def _beside(server: int, port: int, seconds: float, known: bool) -> tuple[Both, Both, list[float]]:
     async with _idle(port):
         quiet = await _busy((server, port), seconds)
         command = [sys.executable, __file__, "--uploads", str(port), "--beside-s", str(seconds)]
+        command += ["--known"] if known else []
         with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, start_new_session=True) as sending:
             assert sending.stdout is not None
             await asyncio.to_thread(sending.stdout.readline)  # it begins
@@ -305,10 +307,11 @@ async def _busy(ports: tuple[int, int], seconds: float) -> Both:
     return times
 
 
-def send_uploads(port: int, seconds: float) -> None:
-    """Send them, and print how long each took."""
+def send_uploads(port: int, seconds: float, known: bool) -> None:
+    """Send them, all one content where that is to be `known`, and print how long each took."""
     data = picture(250_000)
-    bodies = [form(unlike(data, 1_000_000 + n)) for n in range(len(list(arrivals(UPLOADS_S, seconds, seed=18))))]
+    count = len(list(arrivals(UPLOADS_S, seconds, seed=18)))
+    bodies = [form(data if known else unlike(data, 1_000_000 + n)) for n in range(count)]
     gc.freeze()
     print("begun", flush=True)
     print(json.dumps(asyncio.run(_uploads(port, bodies, seconds))))
@@ -336,12 +339,13 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=5_000, help="requests of each kind without a file")
     parser.add_argument("--pictures", type=int, default=400, help="pictures of 250 KB each way")
     parser.add_argument("--beside-s", type=float, default=60.0, help="how long other paths are asked, each way")
+    parser.add_argument("--known", action="store_true", help="beside: every upload is one content, which is known")
     parser.add_argument("--out", type=Path, help="where the JSON goes (default: bench/results/)")
     parser.add_argument("--upstream", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--uploads", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.uploads is not None:
-        send_uploads(options.uploads, options.beside_s)
+        send_uploads(options.uploads, options.beside_s, options.known)
         return
     if options.upstream is not None:
         gc.freeze()
