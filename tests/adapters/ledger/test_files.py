@@ -115,7 +115,7 @@ class _Other:
 
     def __init__(self, path: Path, readonly: bool) -> None:
         within = SqliteDatabase(path, readonly=readonly)
-        self.name, self.readonly = "other://somewhere", readonly
+        self.name, self.readonly, self.opened_by = "other://somewhere", readonly, None
         self.read, self.write, self.run_lock = within.read, within.write, within.run_lock
         self.prepare, self.dispose = within.prepare, within.dispose
         self.guard, self.copy_to, self.whole = within.guard, within.copy_to, within.whole
