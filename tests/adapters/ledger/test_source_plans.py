@@ -12,7 +12,7 @@ from sqlalchemy import event
 from fedi_safety.core.sightings import SourceKind
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from support.fakes import FakeClock
-from support.sources import STORE, condemned, seen
+from support.sources import STORE, condemned, seen, sha
 
 
 @pytest.fixture
@@ -45,13 +45,25 @@ def reads_of(ledger: SqlLedger, table: str, ask: Callable[[], object]) -> list[l
 
 @pytest.mark.parametrize("store", [None, STORE])
 @pytest.mark.parametrize("by", SourceKind)
-def test_sources_are_found_from_the_condemned_ones_on(ledger: SqlLedger, by: SourceKind, store: str | None) -> None:
-    reads = reads_of(ledger, "sightings", lambda: ledger.sources(by, store))[-1]
-    assert any("contents USING INDEX ix_contents_not_clear" in step for step in reads), reads
-    # People's names are put together from all sightings once; nothing else is read from end to end.
-    scans = {step.split()[1] for step in reads if step.startswith("SCAN")}
-    assert not any("AUTOMATIC" in step for step in reads if "anon" not in step), reads
-    assert scans <= ({"sightings"} if by is SourceKind.PERSON else set()) | {"stores", "seen"}, reads
+def test_sources_are_read_from_their_counters_alone(ledger: SqlLedger, by: SourceKind, store: str | None) -> None:
+    reads = reads_of(ledger, "source_tallies", lambda: ledger.sources(by, store))
+    steps = [step for each in reads for step in each]
+    assert steps and all(step.startswith("SEARCH source_tallies USING ") and "(kind=?" in step for step in steps), steps
+    assert reads_of(ledger, "sightings", lambda: ledger.sources(by, store)) == []
+
+
+@pytest.mark.parametrize("store", [None, STORE])
+@pytest.mark.parametrize("by", SourceKind)
+def test_when_a_source_was_seen_last_is_looked_up_among_its_own(
+    ledger: SqlLedger, by: SourceKind, store: str | None
+) -> None:
+    """That is where the content went that was seen there last."""
+    condemned(ledger, {"two": [seen("a.example", "@x", person_id="7")]}, at=1_800_000_001.0)
+    ledger.dismiss(sha("two"), "a false alarm", by="ada")
+    reads = reads_of(ledger, "sightings", lambda: ledger.sources(by, store))
+    assert reads, "it is not looked up"
+    for step in (step for each in reads for step in each):
+        assert step.startswith("SEARCH") or step.startswith("SCAN stores"), reads
 
 
 def test_what_stands_condemned_goes_through_no_other_plans(ledger: SqlLedger) -> None:
