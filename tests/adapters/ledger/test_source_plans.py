@@ -63,7 +63,7 @@ def test_when_a_source_was_seen_last_is_looked_up_among_its_own(
     reads = reads_of(ledger, "sightings", lambda: ledger.sources(by, store))
     assert reads, "it is not looked up"
     for step in (step for each in reads for step in each):
-        assert step.startswith("SEARCH") or step.startswith("SCAN stores"), reads
+        assert step.startswith(("SEARCH", "SCAN stores")), reads
 
 
 def test_what_stands_condemned_goes_through_no_other_plans(ledger: SqlLedger) -> None:
