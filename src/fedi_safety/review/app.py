@@ -49,7 +49,7 @@ from fedi_safety.review.words import preferred
 log = logging.getLogger(__name__)
 
 _THREADS = 4
-_TURN_S = 0.25  # that a page waits, at most, for a moment without an upload
+_TURN_S = 1.0  # that a page waits, at most, for a moment without an upload: longer than a burst of them
 _COUNTED_S = 15.0  # how old counts may be that are made of many rows
 _MOST_FORM_BYTES = 64 << 10
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]/@\s]+)(?::[0-9]*)?")
