@@ -104,21 +104,25 @@ def ask(url: str, query: str) -> int:
 # --- a server that goes, and lines that break
 
 
-def test_the_words_of_a_commit_whose_answer_was_lost_are_not_written_twice(
-    database: str, line: CutLine, opened: Opened
-) -> None:
-    ledger = opened(through(database, line.port))
+def begun_and_closed(database: str, line: CutLine, ledger: SqlLedger, lose: str) -> None:
+    """Begin and close two plans, and lose the line after COMMIT each time, in this way; each is done once."""
     run = ledger.begin_run("scan", STORE, {})
     plans = block(ledger, run, "a", "b")
-    line.after = b"COMMIT"
+    setattr(line, lose, b"COMMIT")
     begun = ledger.start(run, plans)
     assert line.cuts == 1 and [plan.id for plan in begun] == [plan.id for plan in plans]
-    line.after = b"COMMIT"
+    setattr(line, lose, b"COMMIT")
     ledger.close(run, [Outcome(plan, PlanState.DONE) for plan in begun])
     assert line.cuts == 2
     assert ask(database, "SELECT count(*) FROM acts WHERE outcome = 'done'") == 2
     assert ask(database, "SELECT count(*) FROM acts") == 2
     assert ledger.verify().problem is None
+
+
+def test_the_words_of_a_commit_whose_answer_was_lost_are_not_written_twice(
+    database: str, line: CutLine, opened: Opened
+) -> None:
+    begun_and_closed(database, line, opened(through(database, line.port)), "after")
 
 
 def test_what_was_cut_off_before_its_end_is_done_again(database: str, line: CutLine, opened: Opened) -> None:
@@ -135,19 +139,8 @@ def test_a_line_that_is_held_and_through_which_nothing_comes_any_more(
 ) -> None:
     """As behind a proxy that lost the server: no end of the line is told so. What was not answered is done once."""
     monkeypatch.setattr(lines, "_LATE_S", 0.5)
-    ledger = opened(through(database, line.port))
-    run = ledger.begin_run("scan", STORE, {})
-    plans = block(ledger, run, "a", "b")
-    line.silent_after = b"COMMIT"
-    begun = ledger.start(run, plans)
-    assert line.cuts == 1 and [plan.id for plan in begun] == [plan.id for plan in plans]
-    line.silent_after = b"COMMIT"
-    ledger.close(run, [Outcome(plan, PlanState.DONE) for plan in begun])
-    assert line.cuts == 2
-    assert ask(database, "SELECT count(*) FROM acts") == 2
-    assert ask(database, "SELECT count(*) FROM acts WHERE outcome = 'done'") == 2
+    begun_and_closed(database, line, opened(through(database, line.port)), "silent_after")
     assert "the line is cut" in caplog.text
-    assert ledger.verify().problem is None
 
 
 def test_a_server_behind_lines_that_are_all_held_comes_back(
