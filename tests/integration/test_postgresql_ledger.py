@@ -26,7 +26,7 @@ from fedi_safety.core.ledger.progress import Progress
 from fedi_safety.core.testcard import draw_test_card
 from fedi_safety.core.types import Content, Judged, Judgement, Object, Outcome, Plan, RuleHit, Scores, Signal
 from fedi_safety.ledger.database import open_database
-from fedi_safety.ledger.database.postgresql import faults, lines
+from fedi_safety.ledger.database.postgresql import connections, faults
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from support.ledgers import empty_database
 from support.program import Done, program
@@ -138,7 +138,7 @@ def test_a_line_that_is_held_and_through_which_nothing_comes_any_more(
     database: str, line: CutLine, opened: Opened, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As behind a proxy that lost the server: no end of the line is told so. What was not answered is done once."""
-    monkeypatch.setattr(lines, "_LATE_S", 0.5)
+    monkeypatch.setattr(connections, "_LATE_S", 0.5)
     begun_and_closed(database, line, opened(through(database, line.port)), "silent_after")
     assert "the line is cut" in caplog.text
 
@@ -146,8 +146,8 @@ def test_a_line_that_is_held_and_through_which_nothing_comes_any_more(
 def test_a_server_behind_lines_that_are_all_held_comes_back(
     database: str, line: CutLine, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lines, "_LATE_S", 0.3)
-    monkeypatch.setattr(lines, "_ASK_S", 0.3)
+    monkeypatch.setattr(connections, "_LATE_S", 0.3)
+    monkeypatch.setattr(connections, "_ASK_S", 0.3)
     place = through(database, line.port)
     ledger = opened(f"{place}{'&' if '?' in place else '?'}connect_timeout=2")
     run = ledger.begin_run("scan", STORE, {})
@@ -171,7 +171,7 @@ def test_a_server_that_is_long_at_work_is_waited_for(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(lines, "_LATE_S", 0.2)
+    monkeypatch.setattr(connections, "_LATE_S", 0.2)
     with pgbouncer(ledger_server) if pooled else nullcontext(ledger_server) as front:
         server = open_database(through(database, front.port))
         with server.read() as connection:

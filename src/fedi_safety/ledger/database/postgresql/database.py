@@ -47,8 +47,6 @@ from fedi_safety.ledger.database.postgresql.run_lock import RunLocks
 if TYPE_CHECKING:
     import psycopg
 
-    from fedi_safety.ledger.database.postgresql.lines import Lines
-
 log = logging.getLogger(__name__)
 
 _PAUSES = 4.0
@@ -80,7 +78,10 @@ class PostgresqlDatabase:
     def __init__(self, url: str, *, readonly: bool, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
         """Take the URL; the first statement connects."""
         self.address = Address(url)
+        from fedi_safety.ledger.database.postgresql.connections import Connections  # with psycopg, which no file needs
+
         self.name = self.address.name
+        self._connections = Connections(self.name, self.address.conninfo)
         self.readonly = readonly
         self._busy_s = busy_timeout_s
         self._pause_s = busy_timeout_s * _PAUSES
@@ -89,7 +90,6 @@ class PostgresqlDatabase:
         self._checks: tuple[Callable[[Connection], None], ...] = ()
         self._told: Callable[[Connection, float, Sequence[Any]], None] | None = None
         self._keys: tuple[int, int] | None = None
-        self._looked_after: Lines | None = None
         self.engine = self._engine()
         self._locks = RunLocks(self)
         self._passes = Passes(self)
@@ -279,8 +279,7 @@ class PostgresqlDatabase:
     def dispose(self) -> None:
         """Close every connection."""
         self.engine.dispose()
-        if self._looked_after is not None:
-            self._looked_after.close()
+        self._connections.close()
 
     # --- connections
 
@@ -289,7 +288,7 @@ class PostgresqlDatabase:
         import psycopg
 
         try:
-            connection = self._lines().connect()
+            connection = self._connections.connect()
         except (psycopg.Error, UnicodeError) as error:
             raise faults.refused(self.name, error) from None
         if connection.info.server_version < faults.OLDEST:
@@ -298,13 +297,6 @@ class PostgresqlDatabase:
             raise faults.too_old(self.name, version)
         connection.adapters.register_dumper(Packed, PackedDumper)
         return connection
-
-    def _lines(self) -> Lines:
-        from fedi_safety.ledger.database.postgresql.lines import Lines  # with psycopg, which no file needs
-
-        if self._looked_after is None:
-            self._looked_after = Lines(self.name, self.address.conninfo)
-        return self._looked_after
 
     def _engine(self) -> Engine:
         engine = create_engine(

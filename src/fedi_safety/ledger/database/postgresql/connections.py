@@ -33,16 +33,16 @@ _AT_WORK = (
 )
 
 
-class Line(psycopg.Connection[Any]):
+class WatchedConnection(psycopg.Connection[Any]):
     """One connection. It notes since when somebody waits for its server."""
 
-    lines: Lines | None = None
+    watch: Connections | None = None
 
     def wait(self, *arguments: Any, **named: Any) -> Any:
         """Wait for the server, as any connection does."""
-        if self.lines is None:
+        if self.watch is None:
             return super().wait(*arguments, **named)
-        waiting = self.lines.waiting
+        waiting = self.watch.waiting
         waiting[self] = time.monotonic()
         try:
             return super().wait(*arguments, **named)
@@ -50,27 +50,29 @@ class Line(psycopg.Connection[Any]):
             waiting.pop(self, None)
 
 
-class Lines:
+class Connections:
     """The connections of this process to one server, and the thread that looks after them."""
 
     def __init__(self, name: str, conninfo: str) -> None:
         """Have none yet. `name` is what people are told."""
         self._name, self._conninfo = name, conninfo
-        self.waiting: dict[Line, float] = {}
+        self.waiting: dict[WatchedConnection, float] = {}
         self._guard = threading.Lock()
         self._thread: threading.Thread | None = None
         self._over = threading.Event()
 
-    def connect(self) -> Line:
+    def connect(self) -> WatchedConnection:
         """Return a new one. Raises what psycopg raises."""
-        line = Line.connect(self._conninfo, prepare_threshold=None)
-        line.lines = self
+        made = WatchedConnection.connect(self._conninfo, prepare_threshold=None)
+        made.watch = self
         with self._guard:
             if self._thread is None:
-                self._over.clear()
-                self._thread = threading.Thread(target=self._look, name="ledger lines", daemon=True)
+                self._over = threading.Event()  # the thread before may still be at its last question
+                self._thread = threading.Thread(
+                    target=self._look, args=(self._over,), name="ledger-connections", daemon=True
+                )
                 self._thread.start()
-        return line
+        return made
 
     def close(self) -> None:
         """End the thread; another connection begins one anew."""
@@ -80,9 +82,9 @@ class Lines:
         if thread is not None:
             thread.join(_END_S)
 
-    def _look(self) -> None:
+    def _look(self, over: threading.Event) -> None:
         asked = time.monotonic()
-        while not self._over.wait(_LATE_S / 10):
+        while not over.wait(_LATE_S / 10):
             late = self._late()
             if not late or time.monotonic() < asked + _LATE_S:
                 continue
@@ -90,7 +92,7 @@ class Lines:
             asked = time.monotonic()
             if at_work >= len(late):
                 continue
-            self._over.wait(_UNREAD_S)
+            over.wait(_UNREAD_S)
             lost = [line for line, since in late.items() if self.waiting.get(line) == since]
             if lost:
                 log.warning("%s: no answer for %.0f s, and nothing is done for it there; the line is cut",
@@ -98,7 +100,7 @@ class Lines:
             for line in lost:
                 _shut(line)
 
-    def _late(self) -> dict[Line, float]:
+    def _late(self) -> dict[WatchedConnection, float]:
         """Return who waits for long, and since when."""
         before = time.monotonic() - _LATE_S
         return {line: since for line, since in list(self.waiting.items()) if since < before}
@@ -117,7 +119,7 @@ class Lines:
             return float("inf") if "FATAL" in str(error) or getattr(error, "sqlstate", None) else 0.0
 
 
-def _shut(line: Line) -> None:
+def _shut(line: WatchedConnection) -> None:
     """Have whoever waits for it see its end. It is closed by them."""
     with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(line.pgconn.socket)) as end:
         end.shutdown(socket.SHUT_RDWR)
