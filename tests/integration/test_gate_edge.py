@@ -240,7 +240,7 @@ def test_nothing_is_redirected(tmp_path: Path, path: str) -> None:
 def test_requests_that_are_not_let_in_are_logged_in_sums(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tally, "_WINDOW_S", 5.0)
+    monkeypatch.setattr(tally, "_WINDOW_S", 10.0)
 
     def told() -> list[dict[str, Any]]:
         return [record.facts for record in list(caplog.records) if hasattr(record, "facts")]
@@ -251,7 +251,7 @@ def test_requests_that_are_not_let_in_are_logged_in_sums(
             assert g.upload(RED, "/validate/gu3ss").status == 401
             assert g.get("/nowhere").status == 404
             assert g.get("/api/v1/pop", headers={"apikey": "wrong"}).status == 403
-        assert time.monotonic() - begun < 4.5, "too slow for this window"
+        assert time.monotonic() - begun < 9.5, "too slow for this window"
         assert g.upload(b"<html>").status == 406  # what concerns an upload stands by itself
         g.wait_for(lambda: sum("more" in facts for facts in told()) == 3, 30)
     facts = told()

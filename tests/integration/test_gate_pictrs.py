@@ -246,9 +246,7 @@ def test_a_gate_that_hangs_costs_the_upload_and_no_more(gates: Gates, server: Pi
 def test_a_gate_without_a_verdict_answers_within_its_deadline(gates: Gates, server: PictrsServer) -> None:
     """Only workers judge and none comes: the answer is the operator's, in time for pict-rs."""
     gate = gates.start("--no-engine", wait="ready", deadline_s=2, worker_missing_s=0, worker_keys={"home": "k"})
-    begun = time.monotonic()
-    name = alias(ask(server, CLEAR))
-    assert time.monotonic() - begun < 3.5
+    name = alias(ask(server, CLEAR))  # later than pict-rs waits would be its own error
     (owed,) = gate.uploads("owed")
     assert owed["reason"] == "deadline"
     gate.stop()

@@ -357,6 +357,6 @@ def test_a_server_that_is_down_or_hangs_keeps_no_upload_waiting(
         assert g.upload(RED).status == 200
         assert g.upload(RED_CIRCLE + b" 2").status == 406
         assert g.get("/readyz").status == 200
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20  # of the 30 that it hangs
         let_go.set()
         g.wait_for(lambda: bool(g.ledger.traces_of([sha(RED_CIRCLE)])))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -102,9 +101,7 @@ def test_while_the_engine_stands_still_a_free_worker_judges_all_of_it(tmp_path: 
     with gate(tmp_path, jobs=2, worker_missing_s=2.0, **KEY) as g:
         g.slow.free.clear()
         with worker(g, 0.02):
-            begun = time.monotonic()
             assert burst(g, 40) == {"clear": 40}
-            assert time.monotonic() - begun < 10
         assert by_worker(g) == 40
 
 
@@ -128,22 +125,23 @@ def test_what_a_worker_that_died_held_the_engine_judges(tmp_path: Path) -> None:
 def test_without_a_worker_the_engine_judges_alone_and_says_what_failed(tmp_path: Path) -> None:
     with gate(tmp_path, jobs=1, **KEY) as g:
         assert g.upload(RED_CIRCLE).code == "block"
-        begun = time.monotonic()
         assert g.upload(b"pic poison").code == "engine_failed"
-        assert time.monotonic() - begun < 8
         assert g.upload(RED_CIRCLE).code == "block"
         assert g.metric("answers_total", by="memory", reason="", said="refused", verdict="block") == 1
         assert g.get("/readyz").status == 200
 
 
 def test_a_worker_judges_while_the_models_load(tmp_path: Path) -> None:
-    with gate(tmp_path, load_s=6.0, ready=False, **KEY) as g:
+    with gate(tmp_path, load_s=8.0, ready=False, **KEY) as g:
+
+        def loaded() -> bool:
+            return g.serving._engine is not None and g.serving._engine.engine is not None
+
         with worker(g, 0.01):
             assert g.get("/readyz").status == 200
-            begun = time.monotonic()
             assert g.upload(b"pic red=0.2").code == "clear"
-            assert time.monotonic() - begun < 5
-        g.wait_for(lambda: g.serving._engine is not None and g.serving._engine.engine is not None)
+            assert not loaded(), "it waited for them"
+        g.wait_for(loaded)
         assert g.upload(RED_CIRCLE).code == "block"
 
 

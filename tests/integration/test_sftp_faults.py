@@ -125,21 +125,21 @@ def test_a_server_restarted_between_reads_is_found_again(server: Sshd, store: Sf
 
 def test_a_server_that_stays_away_is_a_store_error_and_not_the_objects_fault(server: Sshd) -> None:
     fill(server, 1, 8)
-    waits = Waits(connect_s=2.0, request_s=1.0, backoff_s=0.05, reconnect_s=1.0)
+    waits = Waits(connect_s=2.0, request_s=1.0, backoff_s=0.05, reconnect_s=4.0)
     store = SftpStore(read_url(server.url), access(server), waits=waits)
     listed = objects(store)
     server.stop()
     started = time.monotonic()
     with ThreadPoolExecutor(8) as threads:
         failed = list(threads.map(lambda o: _error(store, o), listed))
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 30
     assert {type(error) for error in failed} == {StoreError}
     assert "nothing listens" in str(failed[0])
     started = time.monotonic()
     with pytest.raises(StoreError, match="nothing listens"):
         list(store.list())
     assert store.remove(listed[0], b"").state is PlanState.FAILED
-    assert time.monotonic() - started < 0.9  # known to be down: nobody waits for it again
+    assert time.monotonic() - started < 3.9  # known to be down: nobody waits for it again
     server.start()
     assert store.fetch(listed[0], nothing) == b"x" * 10
     store.close()

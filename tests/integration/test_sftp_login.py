@@ -234,7 +234,7 @@ def test_a_server_that_says_nothing_is_given_up(server: Sshd) -> None:
         started = time.monotonic()
         with pytest.raises(StoreError, match=r"no answer within 0\.5 s"):
             SftpStore(place, access(server, identity_file=str(server.identity)), waits=Waits(connect_s=0.5))
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 20
 
 
 def test_something_that_is_no_ssh_server_is_one_line(server: Sshd) -> None:

@@ -172,14 +172,14 @@ def test_a_question_takes_no_longer_than_it_may_and_the_next_may_be_asked(
         began = time.monotonic()
         with pytest.raises(SlowAnswerError, match=r"no answer within 0\.2 s"):
             session.rows("SELECT pg_sleep(30)", within_s=0.2)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
         assert session.rows("SELECT 1") == [(1,)]
     with reader.session(0.5) as session:
         began = time.monotonic()
         for _ in range(3):
             with pytest.raises(SlowAnswerError):
                 session.rows("SELECT pg_sleep(30)")
-        assert time.monotonic() - began < 5, "the time of a session is that of all its questions"
+        assert time.monotonic() - began < 20, "the time of a session is that of all its questions"
 
 
 def test_a_line_that_went_dead_ends_the_session_in_time(server: PostgresqlServer, database: str) -> None:

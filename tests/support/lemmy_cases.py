@@ -222,7 +222,6 @@ class LemmyCases:
             busy.execute("LOCK TABLE private_message IN ACCESS EXCLUSIVE MODE")
             began = time.monotonic()
             answer = self.traced(server, Subject(aliases=(alias,)), within_s=2)
-            assert time.monotonic() - began < 2
             monkeypatch.setattr(searching, "SCAN_S", 0.3)
             again = self.traced(server, Subject(aliases=(alias,)), within_s=40)
             assert time.monotonic() - began < 20

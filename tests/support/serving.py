@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -230,6 +230,24 @@ def gate(
         for one in (listener, *others.values()):
             one.close()
         ledger.dispose()
+
+
+@contextmanager
+def held(running: Gate) -> Iterator[Callable[[], bool]]:
+    """Keep the gate's event loop busy within the block, for 30 s at most; what is given tells whether it still is."""
+    let_go, at_work, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def busy() -> None:
+        at_work.set()
+        let_go.wait(30)
+        ended.set()
+
+    running.loop.call_soon_threadsafe(busy)
+    assert at_work.wait(30)
+    try:
+        yield lambda: not ended.is_set()
+    finally:
+        let_go.set()
 
 
 def answer(client: socket.socket) -> tuple[bytes, bytes]:

@@ -91,7 +91,7 @@ def test_places_are_given_by_turns_and_waited_for_no_longer_than_patience_lasts(
         assert entered == ["a0", "b0"] and len(places) == 1
         begun = time.monotonic()
         assert not await places.wait("c", lambda: enter("c0"), begun + 0.1)
-        assert 0.05 < time.monotonic() - begun < 1
+        assert 0.05 < time.monotonic() - begun < 20
         waiting[1].cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
         assert not places

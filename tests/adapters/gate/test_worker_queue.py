@@ -65,13 +65,13 @@ def test_an_upload_is_lent_and_its_answer_comes_back() -> None:
 def test_a_worker_that_waits_is_woken_and_several_are_lent_at_once() -> None:
     async def test() -> None:
         queue = await started()
-        first = asyncio.create_task(queue.take("a", 8, 5))
-        second = asyncio.create_task(queue.take("b", 8, 5))
+        first = asyncio.create_task(queue.take("a", 8, 30))
+        second = asyncio.create_task(queue.take("b", 8, 30))
         await asyncio.sleep(0.01)
         begun = time.monotonic()
         judging = [asyncio.create_task(queue.judge(upload())) for _ in range(2)]
         leases = [*await first, *await second]
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 20
         judging += [asyncio.create_task(queue.judge(upload())) for _ in range(5)]
         await asyncio.sleep(0)
         leases += await queue.take("a", 4)
@@ -89,7 +89,7 @@ def test_a_worker_that_waits_in_vain_is_let_go() -> None:
         queue = await started()
         begun = time.monotonic()
         assert await queue.take("w", 8, 0.2) == []
-        assert 0.15 < time.monotonic() - begun < 2
+        assert 0.15 < time.monotonic() - begun < 20
         assert await queue.take("w", 8) == []
 
     run(test())
@@ -240,18 +240,18 @@ def test_bytes_are_bounded_even_where_the_number_is_not() -> None:
 
 def test_without_a_worker_it_says_so_at_once_after_a_moment_of_patience() -> None:
     async def test() -> None:
-        queue = await started(missing_s=0.8)
+        queue = await started(missing_s=2.0)
         assert queue.ready() == "no_worker"
         judging = asyncio.create_task(queue.judge(upload()))
         (lease,) = await queue.take("w", 1, 1)
         assert queue.answer(lease.id, "w", clear(lease))
         assert (await judging).outcome == "clear"
         assert queue.ready() is None
-        await asyncio.sleep(1)
+        await asyncio.sleep(2.2)
         assert queue.ready() == "no_worker"
         begun = time.monotonic()
         assert (await queue.judge(upload())).reason is Unjudged.NO_WORKER
-        assert time.monotonic() - begun < 0.5
+        assert time.monotonic() - begun < 1.9
         waiting = asyncio.create_task(queue.take("w", 1, 1))
         await asyncio.sleep(0.4)
         assert queue.ready() is None  # as long as one waits for work, it is there

@@ -75,14 +75,14 @@ def test_what_is_being_written_is_not_written_yet() -> None:
 
 
 def test_one_alone_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer_module, "_MOMENT_S", 0.8)
-    monkeypatch.setattr(writer_module, "_PATIENT_S", 0.8)
+    monkeypatch.setattr(writer_module, "_MOMENT_S", 2.0)
+    monkeypatch.setattr(writer_module, "_PATIENT_S", 2.0)
     with writing() as (writer, _):
         for number in range(3):
-            time.sleep(0.9)
+            time.sleep(2.1)
             begun = time.monotonic()
             wait([writer.enqueue_note(note(number), patient=number == 2)], 5)
-            assert time.monotonic() - begun < 0.7
+            assert time.monotonic() - begun < 1.9
 
 
 def test_who_has_time_waits_for_more_and_is_taken_along_by_who_has_not(monkeypatch: pytest.MonkeyPatch) -> None:

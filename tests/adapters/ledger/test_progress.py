@@ -102,7 +102,7 @@ def test_what_cannot_be_told_holds_nobody_up(ledger: SqlLedger, place: Path) -> 
     began = time.monotonic()
     with ledger.pass_under_way() as tell:
         tell(PROGRESS)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert ledger.under_way() == [], "what nobody can read is no pass"
     os.close(held)
 

@@ -229,7 +229,7 @@ def test_a_jpeg_of_a_million_pieces_is_too_large(decoder: SandboxDecoder) -> Non
         with pytest.raises(Unscannable, match="50000 pieces") as refusal:
             decoder.decode(data, kind)
         assert refusal.value.reason is Reason.TOO_LARGE
-        assert time.monotonic() - begun < 6.0
+        assert time.monotonic() - begun < 15
 
 
 @pytest.mark.sampled(20)

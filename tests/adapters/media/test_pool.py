@@ -446,7 +446,7 @@ def test_close_ends_work_in_progress(others: Others, hostile: SandboxDecoder) ->
         for future in waiting:
             with pytest.raises(DecoderError, match="closed"):
                 future.result()
-        assert time.monotonic() - start < 3.0
+        assert time.monotonic() - start < 15
     assert not others.children()
 
 
