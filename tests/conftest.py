@@ -47,7 +47,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--soak", action="store_true", help="large counts in full, instead of a share")
     group.addoption("--newer-postgresql", action="store_true", help="ledgers on the PostgreSQL of the Debian 13 root")
     group.addoption("--seed", type=int, default=SEED, help="what the shares are drawn by")
-    group.addoption("--first", type=int, default=0, help="a soak of sweeps: the number of the one that it begins with")
+    group.addoption(
+        "--first", type=int, default=0, help="a soak of sweeps or of interleavings: the number of what it begins with"
+    )
     group.addoption("--within", type=float, metavar="SECONDS", help="and begin no further one after so long")
 
 
