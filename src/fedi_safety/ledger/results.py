@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
@@ -79,8 +79,8 @@ def record(
     """See `Ledger.record`. The last word counts where a batch names an object or a content twice."""
     judged = {r.content.sha256: r for r in results if isinstance(r, Judged) and not r.fresh}
     judged |= {r.content.sha256: r for r in results if isinstance(r, Judged) and r.fresh}
-    content_ids = record_contents(connection, at, run, list(judged.values()), keep)
-    _record_objects(connection, at, run, store_id, {r.object.key: r for r in results}, content_ids)
+    recorded = record_contents(connection, at, run, list(judged.values()), keep)
+    _record_objects(connection, at, run, store_id, {r.object.key: r for r in results}, recorded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,18 +130,35 @@ class _Found:
         )
 
 
+class Standing(NamedTuple):
+    """What of a content decides in which group its objects are."""
+
+    verdict: str | None
+    labels: str | None
+    partly: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The rows of contents, and how those stand that were not known before."""
+
+    ids: Mapping[bytes, int] = field(default_factory=dict)
+    new: Mapping[int, Standing] = field(default_factory=dict)
+
+
 def record_contents(
     connection: Connection, at: float, run: int, judged: Sequence[Judged], keep: Keep = Keep.NO
-) -> dict[bytes, int]:
-    """Bring the contents up to date, embeddings included where they are kept, and return their rows."""
+) -> Recorded:
+    """Bring the contents up to date, embeddings included where they are kept."""
     if not judged:
-        return {}
+        return Recorded()
     known = _known_contents(connection, [item.content.sha256 for item in judged])
     vocabulary = Vocabulary(connection)
     found = _found(connection, judged, known, vocabulary)
     new = [f for f in found if f.sha256 not in known]
     met = [(f, known[f.sha256]) for f in found if f.sha256 in known]
-    ids = {sha256: row.id for sha256, row in known.items()} | _add_contents(connection, at, run, new, vocabulary)
+    added, standing = _add_contents(connection, at, run, new, vocabulary)
+    ids = {sha256: row.id for sha256, row in known.items()} | added
     history, in_force = _verdict_writes(met, vocabulary)
     rescored = list(_rescored(at, met))
     verdicts.keep_earlier(connection, [w.content_id for w in history] + [columns["row"] for columns in rescored])
@@ -163,7 +180,7 @@ def record_contents(
     hashes.put(connection, {ids[i.content.sha256]: i.content.hashes for i in judged if i.content.hashes is not None})
     if keep is not Keep.NO:
         embeddings.keep(connection, keep, ((ids[i.content.sha256], i.content.scores.embeddings) for i in judged))
-    return ids
+    return Recorded(ids, standing)
 
 
 def _found(
@@ -188,8 +205,8 @@ def _found(
 
 def _add_contents(
     connection: Connection, at: float, run: int, new: Sequence[_Found], vocabulary: Vocabulary
-) -> dict[bytes, int]:
-    """Write contents that the ledger did not know, with the judgement in force; return their rows."""
+) -> tuple[dict[bytes, int], dict[int, Standing]]:
+    """Write contents that the ledger did not know, with the judgement in force; return rows and how they stand."""
     rows = [
         _content_columns(f, at) | _verdict_columns(f, at if f.dismissed else None, vocabulary) | {"run_id": run}
         for f in new
@@ -197,7 +214,8 @@ def _add_contents(
     with sources.counted(connection, [row["sha256"] for row in rows if row["verdict"] == Verdict.BLOCK.value]):
         for part in codec.chunks(rows):
             connection.execute(insert(contents), part)
-    return _content_ids(connection, [f.sha256 for f in new])
+    ids = _content_ids(connection, [f.sha256 for f in new])
+    return ids, {ids[row["sha256"]]: Standing(row["verdict"], row["labels"], row["partly"] is not None) for row in rows}
 
 
 def _rescored(at: float, met: Sequence[tuple[_Found, _Row]]) -> Iterator[dict[str, Any]]:
@@ -287,11 +305,11 @@ def _record_objects(
     run: int,
     store_id: int,
     results: dict[str, Judged | Unscanned],
-    content_ids: dict[bytes, int],
+    recorded: Recorded,
 ) -> None:
     stored = _stored_objects(connection, store_id, list(results))
     known = {before.content_id for before in stored.values()}
-    counted = _Counted(connection, store_id, known | set(content_ids.values()))
+    counted = _Counted(connection, store_id, known | set(recorded.ids.values()), recorded.new)
     added: list[dict[str, Any]] = []
     refound: list[dict[str, Any]] = []
     relinked: list[int] = []
@@ -299,7 +317,7 @@ def _record_objects(
     for key, result in results.items():
         before = stored.get(key)
         if isinstance(result, Judged):
-            columns = _judged_columns(result, at, content_ids)
+            columns = _judged_columns(result, at, recorded.ids)
         else:
             columns = _unscanned_columns(result, at, before)
         columns["group_id"] = counted.group(before, columns)
@@ -324,16 +342,21 @@ def _record_objects(
 class _Counted:
     """Counts the objects of a batch as they are written."""
 
-    def __init__(self, connection: Connection, store_id: int, content_ids: set[int | None]) -> None:
+    def __init__(
+        self, connection: Connection, store_id: int, content_ids: set[int | None], new: Mapping[int, Standing]
+    ) -> None:
+        """Read how those contents stand that are not new."""
         self._connection = connection
         self._store_id = store_id
         self._groups = groups.Groups(connection)
         self._days: Counter[Tally] = Counter()
-        self._contents: dict[int | None, tuple[Any, ...]] = {None: (None, None, False)}
+        self._contents: dict[int | None, Standing] = {None: Standing(None, None, False)}
+        self._contents.update(new.items())
         c = contents.c
         query = select(c.id, c.verdict, c.labels, c.partly.is_not(None))
-        for part in codec.chunks([row for row in content_ids if row is not None]):
-            self._contents.update((row[0], row[1:]) for row in connection.execute(query.where(c.id.in_(part))))
+        for part in codec.chunks([row for row in content_ids if row is not None and row not in new]):
+            found = connection.execute(query.where(c.id.in_(part)))
+            self._contents.update((row, Standing(*standing)) for row, *standing in found)
 
     def group(self, before: _Stored | None, columns: Mapping[str, Any]) -> int:
         """Return the group of an object with these columns, and count it."""
@@ -351,7 +374,7 @@ class _Counted:
         tallies.add(self._connection, self._days)
 
 
-def _judged_columns(result: Judged, at: float, content_ids: dict[bytes, int]) -> dict[str, Any]:
+def _judged_columns(result: Judged, at: float, content_ids: Mapping[bytes, int]) -> dict[str, Any]:
     return {
         "size": result.object.size,
         "mtime_ns": result.object.mtime_ns,
