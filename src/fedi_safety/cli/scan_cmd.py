@@ -349,7 +349,7 @@ def _tell(sh: Shell, passes: Sequence[_Pass], *, json_output: bool) -> int:
                 write_json({"store": each.target.name} | each.report.as_json())
             elif len(passes) > 1:
                 sh.say(f"{each.target.name}:")
-            _print_report(sh, each, each.report, table=not json_output)
+            _print_report(sh, each, each.report, table=not (json_output or sh.quiet))
             codes.append(each.report.exit_code)
     reports = [each.report for each in passes if each.report is not None]
     if json_output and reports:

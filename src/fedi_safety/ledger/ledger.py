@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -24,8 +24,6 @@ from fedi_safety.core.ledger.records import (
     Retry,
     Row,
     Shown,
-    Stand,
-    Standing,
     StoreActs,
     StoreCounts,
     Verification,
@@ -67,11 +65,9 @@ from fedi_safety.ledger.results import record as record_results
 from fedi_safety.ledger.results import record_contents
 from fedi_safety.ledger.runs import ProgressSide
 from fedi_safety.ledger.schema import plans, runs, stores
+from fedi_safety.ledger.standings import ScoreSide
 from fedi_safety.ledger.uploads import UploadSide
 from fedi_safety.ledger.verify import verify
-
-if TYPE_CHECKING:
-    from fedi_safety.ledger.score_pages import Page
 
 
 def open_ledger(
@@ -98,7 +94,7 @@ def open_ledger(
 
 
 @done_again(but=("close", "dispose"))  # what is closed comes from an iterable, which ends; see `_close`
-class SqlLedger(UploadSide, FollowUp, HashSide, MatchSide, RemovalSide, ProgressSide, NoticeSide):
+class SqlLedger(UploadSide, FollowUp, HashSide, MatchSide, RemovalSide, ScoreSide, ProgressSide, NoticeSide):
     """The durable memory in one database: `WholeLedger`. Reads from any thread; writes queue up on a lock."""
 
     def __init__(
@@ -387,25 +383,12 @@ class SqlLedger(UploadSide, FollowUp, HashSide, MatchSide, RemovalSide, Progress
 
         return redecide(self.database, self.clock, run, policy, judge, outcomes, rescorer)
 
-    def score_pages(self, policy: str | None = None, rescorer: Rescorer | None = None) -> Iterator[Page]:
-        """Yield every content that nobody dismissed, by the page; signals are computed anew where `rescorer` can."""
-        from fedi_safety.ledger.score_pages import pages
-
-        return pages(self.database, policy, rescorer)
-
     # --- embeddings
 
     def kept_embeddings(self) -> list[KeptEmbeddings]:
         """Return how many embeddings are kept, by network and encoding."""
         with self.database.read() as connection:
             return embeddings.totals(connection)
-
-    def standings(self, model: str, most: int) -> dict[Stand, Standing]:
-        """Return how contents stand, with this network's embeddings of at most `most` of each kind."""
-        from fedi_safety.ledger.standings import standings
-
-        with self.database.read() as connection:
-            return standings(connection, model, most)
 
     def forget_embeddings(self) -> int:
         """Let go of every kept embedding; return how many there were."""

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Integer, Select, bindparam, case, func, liter
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import LedgerError
 from fedi_safety.core.frames.scores import FrameScores
-from fedi_safety.core.ledger.stored_scores import Rescorer
+from fedi_safety.core.ledger.stored_scores import WHOLE, Rescorer, Share
 from fedi_safety.core.policy import PERSONS_WORD
 from fedi_safety.core.types import Judgement, Match, Scores, Signal
 from fedi_safety.core.wording.hints import hint
@@ -41,15 +41,19 @@ from fedi_safety.ledger.frame_tables import (
     rewritten,
 )
 from fedi_safety.ledger.schema import State, contents, detector_sets, objects
+from fedi_safety.service.cpus import cpu_count
 
 PAGE_ROWS = 4000
 """How many contents are decided anew in one transaction."""
 
-LOOKED_AT_ROWS = 16_000
+LOOKED_AT_ROWS = 32_000
 """How many are only looked at together: enough that arithmetic on the whole page costs less than reading it."""
 
 LOOKED_AT_FRAMES = 160_000
 """Of no more frames than so many: as tables of the default detectors they are 12 MB."""
+
+SHARES, LEAST_SHARED = 2, 4 * LOOKED_AT_ROWS
+"""Into how many shares they are cut, for a process each, and from how many on: to begin takes as long as some pages."""
 
 READERS = 2
 """How many pages are read at once: the database's work needs no turn of the interpreter's."""
@@ -147,10 +151,22 @@ class Page:
         return [cell == ("clear", "[]", "[]") for cell in cells]
 
 
-def pages(database: Database, policy: str | None, rescorer: Rescorer | None) -> Iterator[Page]:
+def shares(database: Database) -> int:
+    """See `LedgerReader.score_shares`. A ledger on PostgreSQL has one: its address may have a password."""
+    if database.opened_by is None or cpu_count() < SHARES:
+        return 1
+    with database.read() as connection:
+        last = connection.execute(select(func.max(_c.id))).scalar_one() or 0
+    if last < LEAST_SHARED:
+        return 1
+    database.dispose()
+    return SHARES
+
+
+def pages(database: Database, policy: str | None, rescorer: Rescorer | None, share: Share = WHOLE) -> Iterator[Page]:
     """See `Ledger.score_pages`. While a page is looked at the next ones are read, each in a transaction and thread.
 
-    Nothing else is held open.
+    Nothing else is held open. Of several shares each has one such thread: others have the further processors.
     """
 
     looking = LookedAt(database, policy)
@@ -160,12 +176,13 @@ def pages(database: Database, policy: str | None, rescorer: Rescorer | None) -> 
             page = looking.page(connection, after, upto)
             return page if page is None or rescorer is None else rescored(connection, page, rescorer)
 
-    with ThreadPoolExecutor(READERS, "score-pages") as readers:
+    most = READERS if share == WHOLE else 1
+    with ThreadPoolExecutor(most, "score-pages") as readers:
         coming: deque[Future[Page | None]] = deque()
         try:
-            for after, upto in _ranges(database):
+            for after, upto in _ranges(database, share):
                 coming.append(readers.submit(database.whole, partial(read, after, upto)))
-                if len(coming) > READERS and (page := coming.popleft().result()) is not None:
+                if len(coming) > most and (page := coming.popleft().result()) is not None:
                     yield page
             while coming:
                 if (page := coming.popleft().result()) is not None:
@@ -175,20 +192,25 @@ def pages(database: Database, policy: str | None, rescorer: Rescorer | None) -> 
                 future.cancel()
 
 
-def _ranges(database: Database) -> Iterator[tuple[int, int]]:
+def _ranges(database: Database, share: Share = WHOLE) -> Iterator[tuple[int, int]]:
     """Yield bounds of the numbers of contents, the first excluded: of all that there are when they are reached.
 
-    Those of one page have no more frames than can be held.
+    Those of one page have no more frames than can be held. Shares take turns, `LOOKED_AT_ROWS` numbers each.
     """
+    number, of = share
     first = select(func.min(_c.id)).where(_c.id > bindparam("after"))
     frames = select(func.sum(_c.frames)).where(_c.id > bindparam("after"), _c.id <= bindparam("upto"))
 
     def behind(after: int) -> tuple[int, int] | None:
         with database.read() as connection:
-            begin = connection.execute(first, {"after": after}).scalar_one()
-            if begin is None:
+            while (begin := connection.execute(first, {"after": after}).scalar_one()) is not None:
+                turn, place = divmod(begin - 1, LOOKED_AT_ROWS)
+                if turn % of == number:
+                    break
+                after = (turn + 1) * LOOKED_AT_ROWS
+            else:
                 return None
-            size = LOOKED_AT_ROWS
+            size = LOOKED_AT_ROWS - place if of > 1 else LOOKED_AT_ROWS
             while size > 1:
                 bounds = {"after": begin - 1, "upto": begin - 1 + size}
                 if (connection.execute(frames, bounds).scalar_one() or 0) <= LOOKED_AT_FRAMES:
@@ -211,7 +233,9 @@ class LookedAt:
         names_of = ("id", "sha256", "frames", *SCORES, "detectors_id", "frame_scores")
         rank = literal_column(_RANK, Integer).label("rank")
         query = _wanted(select(*(_c[name] for name in names_of), rank), policy)
-        self._contents = joined.Columns(database, query.where(_c.id > bindparam("after"), _c.id <= bindparam("upto")))
+        self._contents = joined.Columns(
+            database, query.where(_c.id > bindparam("after"), _c.id <= bindparam("upto")), {"signals": "{}"}
+        )
         o = objects.c
         wanted = o.group_id.in_(bindparam("groups", expanding=True))
         of_contents = o.content_id.between(bindparam("first"), bindparam("last"))

@@ -1,17 +1,23 @@
-"""How contents stand, with their embeddings: what can be learned from. Reads only; what it teaches is not known."""
+"""A ledger's side of stored scores: by the page, and as what can be learned from. Reads only."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, TextClause, exists, func, select
 
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.ledger.records import Stand, Standing
+from fedi_safety.core.ledger.stored_scores import WHOLE, Rescorer, Share
 from fedi_safety.core.testcard import TEST_CARD_SHA256
 from fedi_safety.ledger import embeddings
+from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.schema import NOT_CLEAR, contents
 from fedi_safety.ledger.schema import embeddings as rows
+
+if TYPE_CHECKING:
+    from fedi_safety.ledger.score_pages import Page
 
 _c = contents.c
 _OURS = (_c.dismissed_at.is_(None), _c.decided.is_(True))
@@ -20,6 +26,31 @@ _STANDS: dict[Stand, tuple[ColumnElement[bool] | TextClause, ...]] = {
     Stand.CONDEMNED: (_c.verdict == Verdict.BLOCK.value, NOT_CLEAR, *_OURS),
     Stand.CLEAR: (_c.verdict == Verdict.CLEAR.value, *_OURS),
 }
+
+
+class ScoreSide:
+    """A ledger's side of stored scores, which changes none of them: `LedgerReader`."""
+
+    database: Database
+
+    def score_pages(
+        self, policy: str | None = None, rescorer: Rescorer | None = None, share: Share = WHOLE
+    ) -> Iterator[Page]:
+        """Yield every content that nobody dismissed, by the page; signals are computed anew where `rescorer` can."""
+        from fedi_safety.ledger.score_pages import pages
+
+        return pages(self.database, policy, rescorer, share)
+
+    def score_shares(self) -> int:
+        """Return into how many shares its pages are worth being cut, each for a process of this machine."""
+        from fedi_safety.ledger.score_pages import shares
+
+        return shares(self.database)
+
+    def standings(self, model: str, most: int) -> dict[Stand, Standing]:
+        """Return how contents stand, with this network's embeddings of at most `most` of each kind."""
+        with self.database.read() as connection:
+            return standings(connection, model, most)
 
 
 def standings(connection: Connection, model: str, most: int) -> dict[Stand, Standing]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from hashlib import sha256
@@ -10,14 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from fedi_safety.app.replay import UNDECIDED, Change, Rejudge, preview
+from fedi_safety.app.arithmetic.words import PageOutcomes
+from fedi_safety.app.replay import UNDECIDED, Change, Rejudge, preview, preview_ledger, preview_pages
+from fedi_safety.config.schema import Settings
 from fedi_safety.core.enums import MediaType, Verdict
 from fedi_safety.core.errors import LedgerError
 from fedi_safety.core.frames.scores import ONE_PICTURE, FrameScore, FrameScores
+from fedi_safety.core.ledger.stored_scores import ScorePage
 from fedi_safety.core.policy import Policy, judge
 from fedi_safety.core.policy.rules import ClearingBound, Rule
 from fedi_safety.core.testcard import TEST_CARD_SHA256
 from fedi_safety.core.types import Content, Judged, Object, Scores, Signal
+from fedi_safety.ledger import score_pages
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from support.fakes import FakeClock
 
@@ -127,6 +132,65 @@ def test_all_but_the_test_card_is_settled_by_arithmetic(ledger: SqlLedger, monke
     monkeypatch.setattr(Rejudge, "__call__", ask)
     preview(rejudge, ledger.score_pages())
     assert asked == [TEST_CARD_SHA256]
+
+
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this ledger's pages shared by two processes."""
+    monkeypatch.setattr(score_pages, "LOOKED_AT_ROWS", 64)
+    monkeypatch.setattr(score_pages, "LEAST_SHARED", 10)
+    monkeypatch.setattr(score_pages, "cpu_count", lambda: 2)
+    monkeypatch.setattr(threading, "active_count", lambda: 1)  # pytest has some of its own, which hold nothing here
+
+
+@pytest.mark.usefixtures("shared")
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_preview_in_two_processes_is_the_same(
+    ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch, *, fails: bool
+) -> None:
+    """Also where the other process says nothing: this one does its half then."""
+    policy, settings = drawn_policy(random.Random(1)), Settings()
+    rejudge, pages = preview_pages(settings, policy, ledger)
+    whole = preview(rejudge, pages)
+    here: list[int] = []
+    own = Rejudge.outcomes
+
+    def outcomes(self: Rejudge, page: ScorePage) -> PageOutcomes:
+        here.append(len(page.values))
+        return own(self, page)
+
+    monkeypatch.setattr(Rejudge, "outcomes", outcomes)
+    if fails:
+        monkeypatch.setattr("fedi_safety.service.beside._end_with", lambda _: 1 // 0)  # which the copy alone asks for
+    found = preview_ledger(settings, policy, ledger)
+    assert found == whole and found.objects == CONTENTS * 3 // 2
+    assert sum(here) == CONTENTS if fails else 0 < sum(here) < CONTENTS
+
+
+@pytest.mark.usefixtures("shared")
+def test_each_share_has_other_contents(ledger: SqlLedger) -> None:
+    shares = [
+        [digest for page in ledger.score_pages(share=(n, 3)) for digest in page.cells["sha256"]] for n in range(3)
+    ]
+    assert sorted(digest for share in shares for digest in share) == sorted(
+        digest for page in ledger.score_pages() for digest in page.cells["sha256"]
+    )
+    assert all(len(share) > CONTENTS // 4 for share in shares)
+
+
+@pytest.mark.usefixtures("shared")
+def test_no_connection_is_open_when_the_process_is_copied(ledger: SqlLedger) -> None:
+    """Of SQLite's locks on a file a copy has none, though it seems to."""
+    assert ledger.score_shares() == 2
+    file = Path(str(ledger.database.opened_by)).resolve()
+    assert file not in [found for link in Path("/proc/self/fd").iterdir() if (found := _target(link)) is not None]
+
+
+def _target(link: Path) -> Path | None:
+    try:
+        return link.readlink()
+    except OSError:  # that of the folder itself
+        return None
 
 
 def test_a_verdict_that_nobody_gives_ends_a_preview_in_one_line(ledger: SqlLedger) -> None:

@@ -38,7 +38,7 @@ from fedi_safety.core.ledger.records import (
 from fedi_safety.core.ledger.removals import RemovalReader
 from fedi_safety.core.ledger.review import ReviewLedger
 from fedi_safety.core.ledger.seals import SealKeeper, SealLedger, SealReader
-from fedi_safety.core.ledger.stored_scores import OutcomesFn, RedecideFn, Rescorer, ScorePage
+from fedi_safety.core.ledger.stored_scores import WHOLE, OutcomesFn, RedecideFn, Rescorer, ScorePage, Share
 from fedi_safety.core.ledger.uploads import (
     BacklogEntry,
     Move,
@@ -412,11 +412,21 @@ class LedgerReader(
         """Return what the gate has refused and owes."""
         ...
 
-    def score_pages(self, policy: str | None = None, rescorer: Rescorer | None = None) -> Iterator[ScorePage]:
+    def score_pages(
+        self, policy: str | None = None, rescorer: Rescorer | None = None, share: Share = WHOLE
+    ) -> Iterator[ScorePage]:
         """Yield every content that nobody dismissed, by the page; `objects` counts the objects that have it.
 
         With `policy` only contents that were judged under another one, or stand undecided. `rescorer` computes signals
-        from kept embeddings, where they are defined otherwise now. Writes nothing.
+        from kept embeddings, where they are defined otherwise now. Of several shares each has other contents. Writes
+        nothing.
+        """
+        ...
+
+    def score_shares(self) -> int:
+        """Return into how many shares its pages are worth being cut, each for a process of this machine.
+
+        Where these are several, no connection is open when this returns, so that the process may be copied.
         """
         ...
 

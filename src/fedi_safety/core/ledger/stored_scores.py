@@ -13,6 +13,11 @@ Array = Any
 RedecideFn = Callable[[bytes, Scores], Judgement | None]
 """Gets a content's SHA-256 and its scores; answers None where these do not suffice."""
 
+Share = tuple[int, int]
+"""Of stored contents those of one process: its number, from 0, and how many processes there are."""
+
+WHOLE: Share = (0, 1)
+
 
 class Look(Protocol):
     """What one look showed of some contents, picture by picture, content by content."""

@@ -5,12 +5,12 @@ Where a row is what matters, rows are asked for as ever.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, LargeBinary, Select, Text, func, select, text
+from sqlalchemy import ColumnElement, Connection, LargeBinary, Select, Text, case, func, literal_column, select, text
 from sqlalchemy.types import TypeEngine
 
 from fedi_safety.ledger import codec
@@ -19,45 +19,59 @@ from fedi_safety.ledger.database.base import Database
 
 
 class Texts(Sequence[str]):
-    """Texts of many contents in one piece, from which that of one is cut when somebody asks for it."""
+    """Texts of many contents in one piece, from which that of one is cut when somebody asks for it.
 
-    __slots__ = ("_lengths", "_starts", "_whole")
+    Most contents have the usual one, which stands nowhere.
+    """
 
-    def __init__(self, whole: str, lengths: NDArray[np.int64]) -> None:
-        """Take them one behind another, and how many letters each has. Raises `ValueError`."""
+    __slots__ = ("_lengths", "_numbers", "_starts", "_usual", "_whole", "rows")
+
+    def __init__(self, usual: str, whole: str, lengths: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
+        """Take the unusual ones one behind another, how many letters each has, and whose they are.
+
+        `rows` are set to the numbers of all contents before one is asked for. Raises `ValueError`.
+        """
         ends = np.cumsum(lengths)
-        if len(whole) != (int(ends[-1]) if len(ends) else 0):
+        if len(whole) != (int(ends[-1]) if len(ends) else 0) or len(lengths) != len(rows):
             raise ValueError("not the texts that these lengths are of")
-        self._whole, self._lengths, self._starts = whole, lengths, ends - lengths
+        self._usual, self._whole, self._lengths, self._starts = usual, whole, lengths, ends - lengths
+        self._numbers = {row: at for at, row in enumerate(rows.tolist())}
+        self.rows = rows
 
     def __len__(self) -> int:
         """Return of how many contents they are."""
-        return len(self._lengths)
+        return len(self.rows)
 
     def __getitem__(self, at: int) -> str:  # type: ignore[override]  # nobody asks for several
         """Return that of one content."""
-        start = int(self._starts[at])
-        return self._whole[start : start + int(self._lengths[at])]
-
-    def arrange(self, order: NDArray[np.intp]) -> None:
-        """Put them into another order."""
-        self._lengths, self._starts = self._lengths[order], self._starts[order]
+        place = self._numbers.get(int(self.rows[at]))
+        if place is None:
+            return self._usual
+        start = int(self._starts[place])
+        return self._whole[start : start + int(self._lengths[place])]
 
 
 class Columns:
     """A query of which whole columns are asked for, put together once and asked as often as is wanted."""
 
-    def __init__(self, database: Database, query: Select[Any]) -> None:
+    def __init__(self, database: Database, query: Select[Any], usual: Mapping[str, str]) -> None:
         """Take a query whose first column is a number that no two rows share.
 
-        No number, no text and no bytes of a length that the column names are null, and no text has a U+0000.
+        No number, no text and no bytes of a length that the column names are null, and no text has a U+0000. `usual`
+        has by name of each column of texts what most rows have there.
         """
         rows = query.subquery().c
+        first = next(iter(rows))
         asked: list[ColumnElement[Any]] = []
+        self._usual = usual
         for column in rows:
             if _length(column.type):
                 asked.append(database.joined(column))
-            elif isinstance(column.type, LargeBinary | Text):
+            elif isinstance(column.type, Text):
+                rare = func.nullif(column, literal_column(_quoted(usual[column.name])), type_=Text())
+                theirs = case((rare.is_not(None), first))
+                asked += [database.joined(rare), database.listed(func.length(rare)), database.listed(theirs)]
+            elif isinstance(column.type, LargeBinary):
                 # A number in the statement's words is cheaper than one that is given with it, for each row.
                 asked += [database.joined(column), database.listed(func.coalesce(func.length(column), text("-1")))]
             else:
@@ -80,20 +94,28 @@ class Columns:
             elif isinstance(kind, LargeBinary):
                 found[name] = Blobs(next(cells) or b"", numbers(next(cells)))
             elif isinstance(kind, Text):
-                found[name] = Texts(next(cells) or "", numbers(next(cells)))
+                whole = next(cells) or ""
+                found[name] = Texts(self._usual[name], whole, numbers(next(cells)), numbers(next(cells)))
             else:
                 found[name] = numbers(next(cells))
         first = next(iter(found.values()))
-        if any(len(cell) != len(first) for cell in found.values()):
+        if any(len(cell) != len(first) for cell in found.values() if not isinstance(cell, Texts)):
             raise ValueError("columns of other rows than the first")
         if (np.diff(first) < 0).any():  # a database gives rows as it finds them
             order = np.argsort(first)
             for name, cell in found.items():
-                if isinstance(cell, Blobs | Texts):
+                if isinstance(cell, Blobs):
                     cell.arrange(order)
-                else:
+                elif not isinstance(cell, Texts):
                     found[name] = cell[order]
+        for cell in found.values():
+            if isinstance(cell, Texts):
+                cell.rows = next(iter(found.values()))
         return found
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _length(kind: TypeEngine[Any]) -> int | None:
