@@ -24,11 +24,11 @@ class RealTime:
     """Has the main thread of a process in the real time class, before all that share the processors, where it may.
 
     That is for threads that only pass on what others bring them. Linux lets root, and whoever it is granted to
-    (RLIMIT_RTPRIO, `LimitRTPRIO=` of a service); for anybody else nothing changes. A thread that shares is let in by
-    what it had before: amid an answer it may stand behind who computes until the next tick, which is 4 ms.
+    (RLIMIT_RTPRIO, `LimitRTPRIO=` of a service); for anybody else nothing changes. A thread that shares has what its
+    share is: amid an answer it may stand behind who computes until the next tick, which is 4 ms at 250 Hz.
 
-    Nobody is kept away by it: whoever works for 20 ms without a pause shares for the next second as others do.
-    What the thread starts is never in that class. It belongs to one event loop.
+    It is bounded: whoever works for 20 ms without a pause shares for the next second as others do; who pauses before
+    goes on being first. What the thread starts is never in that class. It belongs to one event loop.
     """
 
     def __init__(self, *, at_one_go_s: float = _AT_ONE_GO_S, back_s: float = _BACK_S) -> None:
