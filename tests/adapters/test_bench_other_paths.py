@@ -11,6 +11,7 @@ import pytest
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 from bench import other_paths
 from bench.other_paths import HALVES, WAYS, between, figures, moved, ms, told
+from bench.proxied import ANSWER
 
 
 def half(p99_ms: float) -> list[float]:
@@ -71,7 +72,7 @@ def test_an_answer_that_is_there_at_once_is_not_waited_for(monkeypatch: pytest.M
         for _ in range(3):
             connection, _ = listener.accept()
             with connection:
-                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + other_paths.ANSWER)
+                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + ANSWER)
                 while connection.recv(1 << 16):
                     pass
 
