@@ -8,6 +8,8 @@ import gc
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -156,6 +158,17 @@ def test_its_process_is_not_in_a_session_that_stays_behind(
         assert passing is not None
         assert os.getsid(passing.pid) == (passing.pid if behind else os.getsid(0))
         assert os.getpgid(passing.pid) == passing.pid, "Ctrl-C would end it before the gate does"
+
+
+def test_its_process_goes_before_who_judges_where_it_may(tmp_path: Path, echo: EchoServer) -> None:
+    ask = [sys.executable, "-c", "import os; os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))"]
+    may = subprocess.run(ask, capture_output=True, check=False).returncode == 0
+    with gate(tmp_path, upstream={"m": {"url": echo.url, "kind": "mastodon"}}, apart=True) as running:
+        assert running.request("GET", "/x", port=running.upstream_ports["m"]).status == 200
+        assert running.serving.passing is not None
+        found = os.sched_getscheduler(running.serving.passing.pid) & ~os.SCHED_RESET_ON_FORK
+        assert found == (os.SCHED_RR if may else os.SCHED_OTHER)
+        assert os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK == os.SCHED_OTHER, "the gate itself never"
 
 
 def test_what_its_process_has_from_the_start_is_not_gone_through_for_rubbish(monkeypatch: pytest.MonkeyPatch) -> None:

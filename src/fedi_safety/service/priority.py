@@ -22,6 +22,7 @@ _LINUX = sys.platform.startswith("linux")
 # sched_setattr(2), which Python has not: its numbers, and the first version of what it is given.
 _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274, "riscv64": 274, "armv7l": 380, "ppc64le": 355, "s390x": 345}
 _ATTRIBUTES = struct.Struct("=IIQiIQQQ")
+_FLAG_RESET_ON_FORK = 1
 _AT_ONCE_NS = 600_000  # less than anybody has unasked (0.7 ms on one processor, more on more); most answers take less
 
 
@@ -33,10 +34,11 @@ def come_first() -> None:
     wait behind whoever computes. That is since Linux 6.12; before it does nothing.
     """
     number = _SCHED_SETATTR.get(os.uname().machine) if _LINUX else None
-    if number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
+    if number is None or os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK != os.SCHED_OTHER:
         return
     nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    given = _ATTRIBUTES.pack(_ATTRIBUTES.size, os.SCHED_OTHER, 0, nice, 0, _AT_ONCE_NS, 0, 0)
+    flags = _FLAG_RESET_ON_FORK if os.sched_getscheduler(0) & os.SCHED_RESET_ON_FORK else 0
+    given = _ATTRIBUTES.pack(_ATTRIBUTES.size, os.SCHED_OTHER, flags, nice, 0, _AT_ONCE_NS, 0, 0)
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).syscall(number, 0, ctypes.c_char_p(given), 0)
 

@@ -26,6 +26,7 @@ from fedi_safety.gate.responses import Refusal
 from fedi_safety.gate.tally import Tally
 from fedi_safety.judging import logs
 from fedi_safety.service.priority import come_first
+from fedi_safety.service.real_time import RealTime
 
 
 class _Port(Passing):
@@ -81,6 +82,11 @@ async def serve(wanted: Wanted, control: socket.socket) -> None:
 _nowhere: ASGIApp = Ports(None, {})  # type: ignore[arg-type]  # all ports are some server's
 
 
+async def _serve_first(wanted: Wanted, control: socket.socket) -> None:
+    RealTime().begin()  # where it may: else it stands behind who judges now and then, amid an answer
+    await serve(wanted, control)
+
+
 def main() -> int:
     """Serve what standard input says."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -91,7 +97,7 @@ def main() -> int:
     logs.access.setLevel(wanted.answers_level)
     logs.set_up(wanted.gate.log)
     with socket.socket(fileno=wanted.control) as control:
-        asyncio.run(serve(wanted, control))
+        asyncio.run(_serve_first(wanted, control))
     return 0
 
 
