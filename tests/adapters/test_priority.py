@@ -15,7 +15,7 @@ import pytest
 from fedi_safety.core.enums import MediaType
 from fedi_safety.core.testcard import draw_test_card
 from fedi_safety.media import SandboxDecoder
-from fedi_safety.service.priority import come_first, step_back, weigh_session
+from fedi_safety.service.priority import come_first, leave_one, step_back, weigh_session
 from support.serving import RED, gate
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads have no priority of their own")
@@ -175,3 +175,40 @@ def test_the_judges_of_a_gate_step_back_before_its_event_loop(tmp_path: Path) ->
         assert engine is not None and loop is not None
         judges = [thread.native_id for thread in engine._threads]
         assert judges and all(judge is not None and nice(judge) > nice(loop) for judge in judges)
+
+
+def test_a_thread_leaves_the_first_processor_with_all_that_it_starts_and_no_other_does() -> None:
+    before = os.sched_getaffinity(0)
+    left = set(sorted(before)[1:]) or before  # where there is one alone it is shared
+    found: list[set[int]] = []
+
+    def work() -> None:
+        leave_one()
+        thread = threading.Thread(target=lambda: found.append(os.sched_getaffinity(0)))
+        thread.start()
+        thread.join()
+        ask = "import os; print(*os.sched_getaffinity(0))"
+        said = subprocess.run([sys.executable, "-c", ask], capture_output=True, check=True).stdout
+        found.append(set(map(int, said.split())))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [left, left]
+    assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.parametrize("before_a_server", [True, False])
+def test_the_judges_of_a_gate_leave_a_processor_to_the_servers_that_it_stands_before(
+    tmp_path: Path, before_a_server: bool
+) -> None:
+    whole = os.sched_getaffinity(0)
+    upstream = {"m": {"url": "http://127.0.0.1:9", "kind": "mastodon"}} if before_a_server else {}
+    with gate(tmp_path, upstream=upstream) as g:
+        assert g.upload(RED).status == 200
+        engine, loop = g.serving._engine, g.thread.native_id
+        assert engine is not None and loop is not None
+        judges = {thread.native_id or 0 for thread in engine._threads}
+        expected = set(sorted(whole)[1:]) or whole if before_a_server else whole
+        assert judges and all(os.sched_getaffinity(judge) == expected for judge in judges)
+        assert os.sched_getaffinity(loop) == whole

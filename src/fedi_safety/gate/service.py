@@ -224,7 +224,7 @@ class Serving:
         gate = self._settings.gate
         self._engine = None
         if gate.engine:
-            limits = EngineLimits(gate.queue, spare_bytes)
+            limits = EngineLimits(gate.queue, spare_bytes, leaves_one=bool(gate.upstream))
             self._engine = EngineJudge(
                 self._load, self._policy, self._ledger, self.writer.enqueue_verdict, self._metrics, limits
             )

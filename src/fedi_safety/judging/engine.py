@@ -34,7 +34,7 @@ from fedi_safety.judging.remembered import Known
 from fedi_safety.judging.turns import Places
 from fedi_safety.judging.types import Answer, Unjudged, Upload, judged, unjudged
 from fedi_safety.service.cpus import cpu_count
-from fedi_safety.service.priority import step_back
+from fedi_safety.service.priority import leave_one, step_back
 
 log = logging.getLogger(__name__)
 
@@ -70,11 +70,12 @@ class _Stages:
 
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
-    """How much may wait for the engine."""
+    """How much may wait for the engine, and whether it leaves a processor to servers that it stands before."""
 
     queue: int = 64
     before: int = MOST_BEFORE  # uploads that may wait for a place in the queue
     spare_bytes: int = 128 << 20  # of uploads that were answered without a verdict and are judged when there is time
+    leaves_one: bool = False
 
 
 class EngineJudge:
@@ -101,6 +102,7 @@ class EngineJudge:
         self._queue = Waiting(limits.queue, limits.spare_bytes, self._pace, crowded=lambda: bool(self._places))
         self._places = Places(lambda caller: not self._stopping and self._queue.full(caller), self._soonest)
         self._most_before = limits.before
+        self._leaves_one = limits.leaves_one
         self._works: dict[bytes, Work] = {}
         self._known = Known(ledger, record, lambda: self._examiner, lambda: bool(self._places))
         self._threads: list[threading.Thread] = []
@@ -150,7 +152,7 @@ class EngineJudge:
 
     async def _opened(self) -> Engine:
         """Open the engine in threads that step back: its own threads, and the decoder's processes, are theirs."""
-        behind = ThreadPoolExecutor(cpu_count(), "gate-open", initializer=step_back)
+        behind = ThreadPoolExecutor(cpu_count(), "gate-open", initializer=self._step_back)
         try:
             engine = await self._loop.run_in_executor(behind, self._load)
             await asyncio.gather(*(self._loop.run_in_executor(behind, _warm, engine) for _ in range(engine.jobs)))
@@ -383,8 +385,13 @@ class EngineJudge:
 
     # --- the threads
 
-    def _decode(self, to_score: Pipe[tuple[Work, DecodedMedium]], _batch: int) -> None:
+    def _step_back(self) -> None:
         step_back()
+        if self._leaves_one:
+            leave_one()
+
+    def _decode(self, to_score: Pipe[tuple[Work, DecodedMedium]], _batch: int) -> None:
+        self._step_back()
         try:
             while (work := self._queue.take()) is not None:
                 assert self._examiner is not None
@@ -406,7 +413,7 @@ class EngineJudge:
             to_score.finish()
 
     def _score(self, to_score: Pipe[tuple[Work, DecodedMedium]], most: int) -> None:
-        step_back()
+        self._step_back()
         try:
             for batch in to_score.batches(most):
                 self._metrics.batch.observe(len(batch))

@@ -56,6 +56,20 @@ def stand_aside() -> None:
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
+def leave_one() -> None:
+    """Keep this thread, and the threads and processes that it starts, off the first of its processors, for good.
+
+    For who computes beside servers that are to answer at once: there is then always one where they stand behind nobody
+    who computes. Where there is one processor alone, and on other systems than Linux, it changes nothing.
+    """
+    if not _LINUX:
+        return
+    others = sorted(os.sched_getaffinity(0))[1:]
+    if others:
+        with suppress(OSError):
+            os.sched_setaffinity(0, others)  # of this thread alone
+
+
 def step_back() -> None:
     """Let other threads go before this one, and before the threads and processes that it starts, for good.
 
