@@ -19,6 +19,7 @@ from fedi_safety.core.ledger.seals import SealWriter
 from fedi_safety.core.ports import Act, Clock, Store
 from fedi_safety.core.sealing.copies import Restorer, Seal, SealState, Vault, said_versions, versions_in
 from fedi_safety.core.types import Outcome, Plan
+from fedi_safety.service.heap import bound_heap
 
 if TYPE_CHECKING:
     from fedi_safety.acts.sealed_file import Recipient
@@ -68,6 +69,7 @@ class SealFirst:
         """Seal the plan's object, prove that the copy opens, record it, and remove the original; see the `Act` port."""
         try:
             if self._opened is None:
+                bound_heap()  # before threads seal: each would keep a heap of its own, with what it let go
                 self._opened = self._open_vault(None), self._open_restorer()
             vault, restorer = self._opened
             seal = self._seal_of(plan, vault, restorer)
