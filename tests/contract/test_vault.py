@@ -6,7 +6,9 @@ import fcntl
 import os
 import shutil
 import stat
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -72,6 +74,27 @@ def vault(opening: Callable[[], Vault]) -> Iterator[Vault]:
 
 def test_every_kind_of_vault_is_tried() -> None:
     assert set(VAULTS) == set(KINDS) - {"versions"}
+
+
+def test_two_files_are_written_and_read_back_at_once(vault: Vault) -> None:
+    """Pieces of both come in turns, so that whoever mixed them up would be found out."""
+    both = {name: os.urandom(3_000_000) for name in ("one.age", "two.age")}
+    turn = threading.Barrier(2, timeout=60)
+
+    def pieces(data: bytes) -> Iterator[bytes]:
+        for at in range(0, len(data), 500_000):
+            turn.wait()
+            yield data[at : at + 500_000]
+
+    def kept(name: str) -> bool:
+        vault.put(name, pieces(both[name]))
+        turn.wait()
+        return vault.holds(name, both[name])
+
+    with ThreadPoolExecutor(2) as hands:
+        assert list(hands.map(kept, both)) == [True, True]
+    assert {name: vault.get(name) for name in both} == both
+    assert all(vault.remove(name) for name in both)
 
 
 def test_what_is_put_is_there_for_everybody_who_opens_it(vault: Vault, opening: Callable[[], Vault]) -> None:

@@ -84,7 +84,7 @@ def condemned(ledger: SqlLedger, *, removed: bool = True, sealed: bool = True, h
     plans = ledger.plan(run, STORE, [(item.object, SHA256)], ActKind.SEAL if sealed else ActKind.DELETE)
     started = ledger.start(run, plans)
     if sealed:
-        seal = ledger.reserve_seal(started[0], "file:///vault")
+        seal = ledger.reserve_seals([started[0]], "file:///vault")[started[0].id]
         assert ledger.record_seal(seal, 99, bytes(32), None)
     if removed:
         ledger.close(run, [Outcome(started[0], PlanState.DONE)])

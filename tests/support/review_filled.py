@@ -149,7 +149,7 @@ def _acts(here: Reviewing) -> tuple[bytes, bytes]:
     plans = ledger.plan(run, OTHER, [(one.object, one.content.sha256) for one in found], ActKind.SEAL)
     started = ledger.start(run, plans[:4])
     for plan in started[:3]:
-        seal = ledger.reserve_seal(plan, "file:///var/lib/fedi-safety/vault")
+        seal = ledger.reserve_seals([plan], "file:///var/lib/fedi-safety/vault")[plan.id]
         assert ledger.record_seal(seal, 12_600, bytes(32), 30 * 86_400.0)
     ended = [Outcome(plan, PlanState.DONE) for plan in started[:3]]
     ledger.close(run, [*ended, Outcome(started[3], PlanState.FAILED, "the store did not answer within 30 s")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -40,11 +41,13 @@ class RememberedSeals:
     def __init__(self) -> None:
         self.kept: dict[int, Seal] = {}
 
-    def reserve_seal(self, plan: Plan, vault: str) -> Seal:
-        """Return the copy of this plan."""
-        name = f"{plan.id:032x}.age"
-        made = Seal(plan.id, plan.id, "store", plan.object.key, plan.sha256, vault, name, SealState.RESERVED)
-        return self.kept.setdefault(plan.id, made)
+    def reserve_seals(self, plans: Sequence[Plan], vault: str) -> dict[int, Seal]:
+        """Return the copies of these plans."""
+        for plan in plans:
+            name = f"{plan.id:032x}.age"
+            made = Seal(plan.id, plan.id, "store", plan.object.key, plan.sha256, vault, name, SealState.RESERVED)
+            self.kept.setdefault(plan.id, made)
+        return {plan.id: self.kept[plan.id] for plan in plans}
 
     def record_seal(self, seal: Seal, size: int, digest: bytes, keep_s: float | None, detail: str = "") -> bool:
         """Record it; everything may be removed."""

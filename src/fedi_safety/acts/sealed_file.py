@@ -9,8 +9,9 @@ import io
 import json
 import tarfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from hashlib import sha256 as sha256_of
 from typing import Any, TypeAlias
@@ -50,6 +51,7 @@ class Contents:
         if older:
             manifest = {**manifest, "format": 2, "older": [_told(each) for each in older]}
         text = json.dumps(manifest, indent=1, sort_keys=True).encode("ascii")
+        self._object = memoryview(data)
         self._parts = [*_entry(MANIFEST_NAME, text, at), *_entry(OBJECT_NAME, data, at)]
         for number, each in enumerate(older, start=1):
             if each.data is not None:
@@ -61,15 +63,32 @@ class Contents:
         """Yield the tar's bytes in order."""
         yield from self._parts
 
-    def seal(self, recipients: Sequence[Recipient], into: Growing) -> memoryview:
-        """Make the sealed file for these keys, and return it whole. Raises `SealError`, also in who reads `into`."""
+    def is_of(self, sha256: bytes) -> bool:
+        """Whether the object has this hash."""
+        return sha256_of(self._object).digest() == sha256
+
+    def forget(self) -> None:
+        """Let go of the bytes. Nothing is asked of it after that."""
+        self._object, self._parts = memoryview(b""), []
+
+    def seal(self, recipients: Sequence[Recipient], once: Identity, into: Growing) -> memoryview:
+        """Make the sealed file for these keys and for one that was drawn for it, and return it whole.
+
+        Raises `SealError`, also in who reads `into`.
+        """
         import pyrage
 
+        from fedi_safety.acts.age_stream import TAG_BYTES, Stream, header_for, pieces_of
+
         try:
-            pyrage.encrypt_io(_Reader(self.pieces()), into, list(recipients))
+            header, file_key = header_for(recipients, once)
+            stream = Stream(file_key)
+            into.write(header + stream.nonce)
+            for piece, last in pieces_of(self.pieces()):
+                into.fill(len(piece) + TAG_BYTES, partial(stream.seal, piece, last=last))
         except BaseException as error:
             into.end(failed := SealError("seal", f"age cannot seal it: {error}", "check `seal.recipients`"))
-            if isinstance(error, pyrage.EncryptError | OSError):
+            if isinstance(error, pyrage.EncryptError | ValueError):
                 raise failed from error
             raise
         return into.end()
@@ -250,18 +269,23 @@ class Growing:
         self._error: Exception | None = None
         self._more = threading.Condition()
 
-    def write(self, data: bytes) -> int:
-        """Take what comes next; readers hear of it a larger piece at a time."""
+    def write(self, data: bytes) -> None:
+        """Take what comes next. Raises `ValueError` where there is no room for it."""
         self._view[self._at : self._at + len(data)] = data
-        self._at += len(data)
+        self._took(len(data))
+
+    def fill(self, count: int, how: Callable[[memoryview], None]) -> None:
+        """Have the next so many bytes written where they belong. Raises `ValueError` where there is no room."""
+        how(self._view[self._at : self._at + count])
+        self._took(count)
+
+    def _took(self, count: int) -> None:
+        """Readers hear of it a larger piece at a time."""
+        self._at += count
         if self._at - self._told >= _TOLD_BYTES:
             with self._more:
                 self._told = self._at
                 self._more.notify_all()
-        return len(data)
-
-    def flush(self) -> None:
-        """Nothing: what was taken is there."""
 
     def end(self, error: Exception | None = None) -> memoryview:
         """Return all that came; nothing more will. With an `error` it is not whole, and readers get that."""

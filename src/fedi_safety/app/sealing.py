@@ -88,7 +88,7 @@ class _HeardVault:
 
     def __init__(self, vault: Vault, about: str) -> None:
         self._vault, self._about = vault, about
-        self.url = vault.url
+        self.url, self.takes_whole = vault.url, vault.takes_whole
 
     def put(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:
         with _heard(self._about):

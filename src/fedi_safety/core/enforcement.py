@@ -10,9 +10,9 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Protocol
 
 from fedi_safety.core.decide import (
@@ -32,7 +32,7 @@ from fedi_safety.core.errors import ModelError, StoreError, out_of_memory, print
 from fedi_safety.core.ledger.census import Census
 from fedi_safety.core.ledger.ports import Ledger
 from fedi_safety.core.pipeline import Pipeline, Remembered, Result
-from fedi_safety.core.ports import Act, Clock
+from fedi_safety.core.ports import Act, ActAhead, Clock
 from fedi_safety.core.presence import Presence
 from fedi_safety.core.runs import ACTED_LOGGER, Tally
 from fedi_safety.core.tracing import Tracing
@@ -80,7 +80,9 @@ class Acting:
         Raises `StoreError` where objects are gone from a store that is not the one that is remembered.
         """
         waiting = iter(plans)
-        size = 1
+        if (first := next(waiting, None)) is None:
+            return True
+        waiting, size = chain((first,), waiting), self._at_first(first)
         while group := list(islice(waiting, size)):
             if not keep_going():
                 return False
@@ -101,6 +103,10 @@ class Acting:
             took = max(time.monotonic() - began, 1e-3)
             size = max(1, min(_GROUP_MOST, 2 * size, int(size * _GROUP_S / took)))
         return True
+
+    def _at_first(self, plan: Plan) -> int:
+        act = self.acts.get(plan.act)
+        return act.at_first if isinstance(act, ActAhead) else 1
 
     def refuses(self, plans: Iterable[Plan]) -> bool:
         """Whether one list led to too much of this; the breaker is tripped then, and nothing of it is to be begun."""
@@ -136,16 +142,17 @@ class Acting:
         believed = False
         doubt: StoreError | None = None
         try:
-            for plan in started:
-                if begun and not keep_going():
-                    break
-                begun += 1
-                try:
-                    outcome = self.acts[plan.act].perform(plan)
-                except MemoryError:
-                    outcome = Outcome(plan, PlanState.FAILED, out_of_memory("removed").detail)
-                _name(outcome, rules.get(plan.sha256, ""))
-                outcomes.append(outcome)
+            with self._ahead(started):
+                for plan in started:
+                    if begun and not keep_going():
+                        break
+                    begun += 1
+                    try:
+                        outcome = self.acts[plan.act].perform(plan)
+                    except MemoryError:
+                        outcome = Outcome(plan, PlanState.FAILED, out_of_memory("removed").detail)
+                    _name(outcome, rules.get(plan.sha256, ""))
+                    outcomes.append(outcome)
             doubt = self._doubt(outcomes, tried)
             believed = doubt is None and self.tripped is None
         finally:
@@ -158,6 +165,16 @@ class Acting:
         if doubt is not None:
             raise doubt
         return begun == len(started) and self.tripped is None
+
+    @contextmanager
+    def _ahead(self, started: Sequence[Plan]) -> Iterator[None]:
+        """Tell the acts what comes, where they can get it ready; what is not performed is undone at the end."""
+        with ExitStack() as told:
+            for kind in dict.fromkeys(plan.act for plan in started):
+                act = self.acts.get(kind)
+                if isinstance(act, ActAhead):
+                    told.enter_context(act.ahead([plan for plan in started if plan.act is kind]))
+            yield
 
     def _doubt(self, outcomes: Sequence[Outcome], tried: Set[int]) -> StoreError | None:
         """Return why it is not believed that objects are gone; trip the breaker where too many are.

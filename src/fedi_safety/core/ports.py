@@ -7,6 +7,7 @@ suite per port runs against every implementation (tests/contract/).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -288,6 +289,23 @@ class Act(Protocol):
         """Carry out one plan and verify it by reading back. Doing it twice is harmless.
 
         Does not raise because of the object; a failure is an `Outcome` with state `failed` and the cause.
+        """
+        ...
+
+
+@runtime_checkable
+class ActAhead(Act, Protocol):
+    """What an act is besides, where the next objects can be got ready while one is in hand."""
+
+    @property
+    def at_first(self) -> int:
+        """How many acts make the first group: more than one where a person's word is heard before each of them."""
+        ...
+
+    def ahead(self, plans: Sequence[Plan]) -> AbstractContextManager[None]:
+        """Hold the promise that `perform` will be called for these, in this order, unless it ends before.
+
+        What was got ready and not performed by then is undone. Does not raise because of an object.
         """
         ...
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from fedi_safety.acts.seal import _SHORT_TURNS, SealFirst
+from fedi_safety.acts.seal import SealFirst
 from fedi_safety.acts.sealed_file import Contents, Growing, digest_of, identities_of, is_known, opened, recipients_of
+from fedi_safety.acts.sealer import _SHORT_TURNS
 from fedi_safety.app.sealing import destroy_ended
 from fedi_safety.config.schema import Seal, Settings
 from fedi_safety.core.enforcement import Acting
@@ -102,10 +103,10 @@ def test_what_an_act_left_that_never_ended_is_destroyed_and_what_is_held_is_not(
     place = Place(tmp_path, keep_s=10.0)
     ledger = place.bench.ledger
     (plan,) = ledger.open_plans(place.store.url)
-    reserved = ledger.reserve_seal(plan, "file:///vault")
-    assert ledger.reserve_seal(plan, "file:///vault") == reserved
+    reserved = ledger.reserve_seals([plan], "file:///vault")[plan.id]
+    assert ledger.reserve_seals([plan], "file:///vault")[plan.id] == reserved
     assert ledger.due_seals(9) == []
-    other = ledger.reserve_seal(plan, "file:///other")
+    other = ledger.reserve_seals([plan], "file:///other")[plan.id]
     assert other.name != reserved.name and [seal.id for seal in ledger.due_seals(9)] == [reserved.id]
     ledger.dismiss(plan.sha256, "a person looked")
     assert [seal.id for seal in ledger.due_seals(9)] == [reserved.id, other.id]
@@ -216,7 +217,7 @@ def test_what_does_not_come_to_its_end_in_memory_leaves_no_file_and_the_object(
     """It is written while it is made: half of a sealed file must not look like one."""
     place = Place(tmp_path)
 
-    def fails(_contents: Contents, _keys: object, into: Growing) -> memoryview:
+    def fails(_contents: Contents, _keys: object, _once: object, into: Growing) -> memoryview:
         into.write(b"age-encryption.org/v1")
         into.end(error := SealError("seal", "age cannot seal it", "see to its keys"))
         raise error
@@ -252,7 +253,7 @@ def test_who_reads_what_cannot_be_sealed_to_its_end_is_told() -> None:
     contents = Contents({}, bytes(300_000), 0.0)
     too_small = Growing(bytearray(100_000))
     with pytest.raises(SealError, match="age cannot seal it"):
-        contents.seal([key().to_public()], too_small)
+        contents.seal([key().to_public()], key(), too_small)
     with pytest.raises(SealError, match="age cannot seal it"):
         list(too_small.pieces())
 
@@ -274,7 +275,7 @@ def test_every_recipient_opens_it_and_nobody_else() -> None:
     first, second, other = (pyrage.x25519.Identity.generate() for _ in range(3))
     manifest = {"sha256": sha256(b"data").hexdigest()}
     contents = Contents(manifest, b"data", 0.0)
-    sealed = bytes(contents.seal([first.to_public(), second.to_public()], Growing(bytearray(contents.room(2)))))
+    sealed = bytes(contents.seal([first.to_public()], second, Growing(bytearray(contents.room(2)))))
     for identity in (first, second):
         assert contents.opens(sealed, identity)
         assert opened("file", sealed, [identity]).data == b"data"
@@ -288,7 +289,7 @@ def test_every_recipient_opens_it_and_nobody_else() -> None:
 @pytest.mark.parametrize("at", [0, 1, 30, 100, 250, -1, -17, -600])
 def test_a_byte_that_changed_anywhere_opens_nothing(at: int) -> None:
     contents = Contents({"sha256": "00"}, b"data" * 100, 0.0)
-    sealed = bytearray(contents.seal([key().to_public()], Growing(bytearray(contents.room(1)))))
+    sealed = bytearray(contents.seal([], key(), Growing(bytearray(contents.room(1)))))
     sealed[at] ^= 1
     assert not contents.opens(bytes(sealed), key())
     with pytest.raises((SealError, SealUsageError)):

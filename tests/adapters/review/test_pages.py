@@ -199,7 +199,7 @@ def test_a_hold_asks_for_the_password_once_more(tmp_path: Path, monkeypatch: pyt
         plan = next(here.ledger.open_plans(here.store))
         run = here.ledger.begin_run("apply", here.store, {})
         (started,) = here.ledger.start(run, [plan])
-        seal = here.ledger.reserve_seal(started, "file:///vault")
+        seal = here.ledger.reserve_seals([started], "file:///vault")[started.id]
         assert here.ledger.record_seal(seal, 10, bytes(32), 3600.0)
         reviewer = here.signed_in("reviewer")
         form = form_of(reviewer.get("/review/sealed").text, "sealed/hold") | {"reason": "a court asked"}

@@ -12,10 +12,11 @@ from fedi_safety.core.types import Plan
 class SealWriter(Protocol):
     """What the act `seal` needs: a name before there is a file, and a record before the original goes."""
 
-    def reserve_seal(self, plan: Plan, vault: str) -> Seal:
-        """Return the sealed copy of this plan in this vault, made with a name of its own where there is none yet.
+    def reserve_seals(self, plans: Sequence[Plan], vault: str) -> dict[int, Seal]:
+        """Return by plan the sealed copies of these in this vault, made with a name of its own where there is none yet.
 
         One that was begun in another vault is given up: its file, if there is one, is destroyed as if it had expired.
+        All of it is one commit.
         """
         ...
 

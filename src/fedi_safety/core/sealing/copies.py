@@ -116,12 +116,19 @@ class Older:
 class Vault(Protocol):
     """Where sealed files lie: a place that is no store that is scanned. It sees sealed bytes alone.
 
+    Its methods may be called from several threads at once, for files of different names.
+
     Errors: `StoreUsageError` where it was named wrongly, `StoreError` where it cannot be reached, is full, or refuses.
     """
 
     @property
     def url(self) -> str:
         """The canonical URL, without credentials."""
+        ...
+
+    @property
+    def takes_whole(self) -> bool:
+        """Whether a file is in memory once more while it is written or read back, and not a piece at a time."""
         ...
 
     def put(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:

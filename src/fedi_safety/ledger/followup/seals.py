@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, insert, or_, select, update
 
 from fedi_safety.core.enums import PlanState, Verdict
 from fedi_safety.core.errors import LedgerUsageError, printable
@@ -28,6 +28,11 @@ VOUCHED = (
     *("expires_at", "held", "authority", "reference", "filed_at", "restored_at", "ended_at", "detail"),
 )
 _ROWS = select(seals, stores.c.url.label("store")).join(stores, stores.c.id == _s.store_id)
+_AS_THEY_ARE = (
+    *("size", "digest", "made_at", "expires_at", "held", "authority", "reference", "filed_at", "restored_at"),
+    *("ended_at", "detail"),
+)
+_Row: TypeAlias = Mapping[Any, Any]
 _THERE = (SealState.RESERVED.value, SealState.SEALED.value)
 
 
@@ -37,30 +42,46 @@ def digest(row: Any) -> str:
     return hashlib.sha256(codec.dumps(own).encode("ascii")).hexdigest()
 
 
-def reserve(connection: Connection, at: float, plan: Plan, vault: str) -> Seal:
-    """See `SealWriter.reserve_seal`."""
-    query = _ROWS.where(_s.plan_id == plan.id, _s.state.in_(_THERE)).order_by(_s.id)
-    for row in connection.execute(query).all():
-        if row.vault == vault or row.state == SealState.SEALED.value:
-            return _seal(row)
+def reserve(connection: Connection, at: float, planned: Sequence[Plan], vault: str) -> dict[int, Seal]:
+    """See `SealWriter.reserve_seals`."""
+    found: dict[int, Seal] = {}
+    ids = [plan.id for plan in planned]
+    query = _ROWS.where(_s.plan_id.in_(ids), _s.state.in_(_THERE)).order_by(_s.id)
+    for row in connection.execute(query).mappings().all():
+        if row["plan_id"] in found:
+            continue
+        if row["vault"] == vault or row["state"] == SealState.SEALED.value:
+            found[row["plan_id"]] = _seal(row)
+            continue
         gone = {"state": SealState.EXPIRING.value, "detail": "given up for another vault"}
-        _set(connection, at, None, row.id, Kind.SEAL_EXPIRING, gone)
-    owner = select(plans.c.object_id, objects.c.store_id, objects.c.key)
-    owner = owner.join(objects, objects.c.id == plans.c.object_id).where(plans.c.id == plan.id)
-    found = connection.execute(owner).one()
-    made = {
-        "plan_id": plan.id,
-        "sha256": plan.sha256,
-        "store_id": found.store_id,
-        "key": found.key,
-        "vault": vault,
-        "name": f"{secrets.token_hex(16)}.age",  # says nothing, not even to whoever knows hashes
-        "state": SealState.RESERVED.value,
-        "created_at": at,
-        "detail": "",
-    }
-    row_id = int(connection.execute(insert(seals).returning(_s.id), made).scalar_one())
-    return _set(connection, at, None, row_id, Kind.SEAL_RESERVED, {})
+        _set(connection, at, None, row["id"], Kind.SEAL_EXPIRING, gone)
+    new = [plan for plan in planned if plan.id not in found]
+    return found | (_reserved(connection, at, new, vault) if new else {})
+
+
+def _reserved(connection: Connection, at: float, new: Sequence[Plan], vault: str) -> dict[int, Seal]:
+    """Give each a row with a name of its own, and tell of it."""
+    owner = select(plans.c.id, objects.c.store_id, objects.c.key)
+    owner = owner.join(objects, objects.c.id == plans.c.object_id).where(plans.c.id.in_([plan.id for plan in new]))
+    of = {row.id: row for row in connection.execute(owner)}
+    made = [
+        {
+            "plan_id": plan.id,
+            "sha256": plan.sha256,
+            "store_id": of[plan.id].store_id,
+            "key": of[plan.id].key,
+            "vault": vault,
+            "name": f"{secrets.token_hex(16)}.age",  # says nothing, not even to whoever knows hashes
+            "state": SealState.RESERVED.value,
+            "created_at": at,
+            "detail": "",
+        }
+        for plan in new
+    ]
+    connection.execute(insert(seals), made)
+    query = _ROWS.where(_s.plan_id.in_(list(of)), _s.state == SealState.RESERVED.value).order_by(_s.id)
+    rows = connection.execute(query).mappings().all()
+    return {seal.plan: seal for seal in _vouched(connection, at, None, Kind.SEAL_RESERVED, rows, {})}
 
 
 def record(
@@ -94,7 +115,7 @@ def may_go(connection: Connection, seal: Seal) -> bool:
 def due(connection: Connection, now: float, limit: int) -> list[Seal]:
     """See `SealLedger.due_seals`."""
     query = _ROWS.where(_is_due(now)).order_by(_s.id).limit(limit)
-    return [_seal(row) for row in connection.execute(query)]
+    return [_seal(row) for row in connection.execute(query).mappings()]
 
 
 def _is_due(now: float) -> ColumnElement[bool]:
@@ -131,7 +152,7 @@ def listed(connection: Connection, sha256: bytes | None, states: Sequence[SealSt
         query = query.where(_s.sha256 == sha256)
     if states:
         query = query.where(_s.state.in_([state.value for state in states]))
-    return [_seal(row) for row in connection.execute(query)]
+    return [_seal(row) for row in connection.execute(query).mappings()]
 
 
 def change(connection: Connection, at: float, seal: Seal, kind: Kind, values: dict[str, Any], what: str) -> Seal:
@@ -146,36 +167,40 @@ def change(connection: Connection, at: float, seal: Seal, kind: Kind, values: di
 
 def _set(connection: Connection, at: float, run: int | None, row_id: int, kind: Kind, values: dict[str, Any]) -> Seal:
     """Change a row and tell of it; return it as it is then."""
-    if values:
-        connection.execute(update(seals).where(_s.id == row_id).values(values))
-    row = connection.execute(_ROWS.where(_s.id == row_id)).one()
-    told = {"about": row_id, "run": run, "seal": row.state, "name": row.name, "digest": digest(row._mapping)}
-    (seq,) = append(connection, at, [Event(kind, told, row.sha256)])
-    connection.execute(update(seals).where(_s.id == row_id).values(event_seq=seq))
-    return _seal(row)
+    row = connection.execute(_ROWS.where(_s.id == row_id)).mappings().one()
+    return _vouched(connection, at, run, kind, [row], values)[0]
 
 
-def _seal(row: Row[*tuple[Any, ...]]) -> Seal:
+def _vouched(
+    connection: Connection, at: float, run: int | None, kind: Kind, rows: Sequence[_Row], values: dict[str, Any]
+) -> list[Seal]:
+    """Change rows so, each in one statement with the number of the event that tells of it; return them."""
+    now = [{**row, **values} for row in rows]
+    told = [
+        Event(
+            kind,
+            {"about": row["id"], "run": run, "seal": row["state"], "name": row["name"], "digest": digest(row)},
+            row["sha256"],
+        )
+        for row in now
+    ]
+    numbers = append(connection, at, told)
+    changed = update(seals).where(_s.id == bindparam("row")).values(**values, event_seq=bindparam("seq"))
+    connection.execute(changed, [{"row": row["id"], "seq": seq} for row, seq in zip(now, numbers, strict=True)])
+    return [_seal(row) for row in now]
+
+
+def _seal(row: _Row) -> Seal:
     return Seal(
-        row.id,
-        row.plan_id,
-        row.store,
-        codec.key_text(row.key),
-        row.sha256,
-        row.vault,
-        row.name,
-        SealState(row.state),
-        row.size,
-        row.digest,
-        row.made_at,
-        row.expires_at,
-        row.held,
-        row.authority,
-        row.reference,
-        row.filed_at,
-        row.restored_at,
-        row.ended_at,
-        row.detail,
+        row["id"],
+        row["plan_id"],
+        row["store"],
+        codec.key_text(row["key"]),
+        row["sha256"],
+        row["vault"],
+        row["name"],
+        SealState(row["state"]),
+        *(row[name] for name in _AS_THEY_ARE),
     )
 
 
@@ -185,10 +210,10 @@ class SealSide:
     database: Database
     clock: Clock
 
-    def reserve_seal(self, plan: Plan, vault: str) -> Seal:
-        """Return the sealed copy of this plan in this vault, made where there is none yet."""
+    def reserve_seals(self, plans: Sequence[Plan], vault: str) -> dict[int, Seal]:
+        """Return by plan the sealed copies of these in this vault, made where there is none yet."""
         with self.database.write() as connection:
-            return reserve(connection, self.clock.now(), plan, vault)
+            return reserve(connection, self.clock.now(), plans, vault)
 
     def record_seal(self, seal: Seal, size: int, digest: bytes, keep_s: float | None, detail: str = "") -> bool:
         """Commit that the file was read back and opens; return whether its content may still be removed."""
@@ -226,12 +251,12 @@ class SealSide:
         query = _ROWS.where(_s.state.not_in((SealState.RESERVED.value, SealState.DESTROYED.value)))
         query = query if before is None else query.where(_s.id < before)
         with self.database.read() as connection:
-            return [_seal(row) for row in connection.execute(query.order_by(_s.id.desc()).limit(limit))]
+            return [_seal(row) for row in connection.execute(query.order_by(_s.id.desc()).limit(limit)).mappings()]
 
     def seal_named(self, name: str) -> Seal | None:
         """Return the copy with this file name; None where there is none."""
         with self.database.read() as connection:
-            row = connection.execute(_ROWS.where(_s.name == name)).one_or_none()
+            row = connection.execute(_ROWS.where(_s.name == name)).mappings().one_or_none()
             return None if row is None else _seal(row)
 
     def hold_seal(self, seal: Seal, reason: str) -> Seal:

@@ -6,8 +6,8 @@ import ctypes
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from fedi_safety.core.errors import StoreError, StoreUsageError
@@ -26,6 +26,8 @@ _ALIGNED = 4096  # a multiple of every disk's sector
 class LocalVault:
     """A directory of sealed files; see the `Vault` port. This user alone can read them; they open for nobody here."""
 
+    takes_whole = False
+
     def __init__(self, url_or_path: str) -> None:
         """Open the directory, which must be there: an unmounted disk must not be mistaken for an empty vault."""
         path = str(local_root(url_or_path) or url_or_path)
@@ -38,7 +40,7 @@ class LocalVault:
         self._path = str(store.local_root)
         store.close()
         self._fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._block = _Block()
+        self._blocks: list[_Block] = []  # that nobody uses now
 
     def put(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:
         """Write beside the name, sync, and rename over it; see the `Vault` port."""
@@ -60,21 +62,34 @@ class LocalVault:
             raise
 
     def _write(self, fd: int, pieces: Iterable[bytes | memoryview]) -> None:
-        """Write pieces by way of the block, past the kernel's cache where that can be."""
-        block, used, at = self._block.view, 0, 0
-        _pass_cache(fd, on=True)
-        for piece in pieces:
-            left = memoryview(piece)
-            while left:
-                taken = min(len(left), len(block) - used)
-                block[used : used + taken] = left[:taken]
-                left, used = left[taken:], used + taken
-                if used == len(block):
-                    at, used = _written(fd, block, at), 0
-        whole = used & -_ALIGNED
-        at = _written(fd, block[:whole], at)
-        _pass_cache(fd, on=False)  # takes whole sectors alone
-        _written(fd, block[whole:used], at)
+        """Write pieces by way of a block, past the kernel's cache where that can be."""
+        with self._a_block() as held:
+            block, used, at = held.view, 0, 0
+            _pass_cache(fd, on=True)
+            for piece in pieces:
+                left = memoryview(piece)
+                while left:
+                    taken = min(len(left), len(block) - used)
+                    block[used : used + taken] = left[:taken]
+                    left, used = left[taken:], used + taken
+                    if used == len(block):
+                        at, used = _written(fd, block, at), 0
+            whole = used & -_ALIGNED
+            at = _written(fd, block[:whole], at)
+            _pass_cache(fd, on=False)  # takes whole sectors alone
+            _written(fd, block[whole:used], at)
+
+    @contextmanager
+    def _a_block(self) -> Iterator[_Block]:
+        """Lend a block that no other thread has: that of a file before, since new memory costs more than its use."""
+        try:
+            block = self._blocks.pop()
+        except IndexError:
+            block = _Block()
+        try:
+            yield block
+        finally:
+            self._blocks.append(block)
 
     def get(self, name: str) -> bytes | None:
         """Read a file as it lies on the disk: what this machine has cached of it is let go first."""
@@ -92,12 +107,13 @@ class LocalVault:
         """Read a file so and compare it, a piece at a time; see the `Vault` port."""
 
         def same(fd: int) -> bool:
-            block, expected, at = self._block, memoryview(data), 0
+            expected, at = memoryview(data), 0
             _pass_cache(fd, on=True)
-            while count := _read_into(fd, block.view, at):
-                if not block.starts_with(expected[at : at + count], count):
-                    return False
-                at += count
+            with self._a_block() as block:
+                while count := _read_into(fd, block.view, at):
+                    if not block.starts_with(expected[at : at + count], count):
+                        return False
+                    at += count
             return at == len(data)
 
         return self._read(name, same) or False

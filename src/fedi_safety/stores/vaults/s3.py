@@ -16,6 +16,8 @@ _TYPE = "application/octet-stream"
 class S3Vault:
     """A bucket of sealed files; see the `Vault` port. Of a bucket that keeps versions, one of each name stays."""
 
+    takes_whole = True
+
     def __init__(self, url: str, access: S3) -> None:
         """Connect; raises as `open_s3` does."""
         self._store = open_s3(url, access)

@@ -25,6 +25,8 @@ _MODE = 0o600
 class SftpVault:
     """A directory of sealed files on a server; see the `Vault` port."""
 
+    takes_whole = True
+
     def __init__(self, url: str, access: Ssh) -> None:
         """Log in; raises as `open_sftp` does."""
         self._store = open_sftp(url, access)
