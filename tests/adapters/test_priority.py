@@ -211,4 +211,4 @@ def test_the_judges_of_a_gate_leave_a_processor_to_the_servers_that_it_stands_be
         judges = {thread.native_id or 0 for thread in engine._threads}
         expected = set(sorted(whole)[1:]) or whole if before_a_server else whole
         assert judges and all(os.sched_getaffinity(judge) == expected for judge in judges)
-        assert os.sched_getaffinity(loop) == whole
+        assert os.sched_getaffinity(loop) == whole, "where nothing else answers, it does"

@@ -172,6 +172,15 @@ def test_its_process_goes_before_who_judges_where_it_may(tmp_path: Path, echo: E
         assert os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK == os.SCHED_OTHER, "the gate itself never"
 
 
+def test_its_process_has_all_processors_and_a_gate_that_judges_leaves_one(tmp_path: Path, echo: EchoServer) -> None:
+    whole = os.sched_getaffinity(0)
+    with gate(tmp_path, upstream={"m": {"url": echo.url, "kind": "mastodon"}}, apart=True) as running:
+        assert running.request("GET", "/x", port=running.upstream_ports["m"]).status == 200
+        assert running.serving.passing is not None
+        assert os.sched_getaffinity(running.serving.passing.pid) == whole
+        assert os.sched_getaffinity(running.thread.native_id or 0) == (set(sorted(whole)[1:]) or whole)
+
+
 def test_what_its_process_has_from_the_start_is_not_gone_through_for_rubbish(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gc, "collect", lambda: 0)  # what tests before this one left is not this one's
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -68,7 +68,7 @@ from fedi_safety.judging.types import Judge
 from fedi_safety.judging.worker_queue import QueueLimits, WorkerQueue
 from fedi_safety.media import SandboxDecoder
 from fedi_safety.media.sniff import sniff
-from fedi_safety.service.priority import come_first, weigh_own_session
+from fedi_safety.service.priority import come_first, leave_one, weigh_own_session
 from fedi_safety.service.systemd import Notifier
 from fedi_safety.sharing.subscribers import Subscribers
 
@@ -353,13 +353,15 @@ class Serving:
             stopped.cancel()
 
     def _set_apart(self) -> None:
-        """Have another process answer what has no file, and the session of the gate stay behind where it judges."""
+        """Have another process answer what has no file, and the gate stay behind where it judges."""
         gate, listeners = self._settings.gate, self._upstream_listeners
         own_session = self._engine is not None and weigh_own_session()
         try:
             self.passing = PassingProcess(
                 gate, listeners, self._metrics, self._server.adopt, self._together, own_session=own_session
             )
+            if self._engine is not None:
+                leave_one()  # the event loop's thread as well: taking uploads in keeps a server waiting, too
         except OSError as error:
             log.warning("no other process can be started: %s", (error.strerror or type(error).__name__).lower())
             self._together()
