@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -174,6 +175,7 @@ def gate(
     Its ledger is at `place`; left out, it is `ledger.db` in `path`.
     """
     engine._JOIN_S = 0.5  # the fake engine is left standing still
+    turns = sys.getswitchinterval()
     whole = settings.pop("whole", {})
     configured = load_settings(None, gate=settings, **whole)
     ledger = open_ledger(place or path / "ledger.db", clock=SystemClock(), busy_timeout_s=busy_timeout_s)
@@ -230,6 +232,7 @@ def gate(
         for one in (listener, *others.values()):
             one.close()
         ledger.dispose()
+        sys.setswitchinterval(turns)  # the gate's are shorter, in all of the process
 
 
 @contextmanager
