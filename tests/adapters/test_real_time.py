@@ -11,13 +11,15 @@ import pytest
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have it otherwise")
 # Root may; another user where it is granted to it. What is asked for is run in a process of its own.
 _BEGIN = """
-import asyncio, os, resource, threading, time
+import asyncio, os, resource, signal, threading, time
 from fedi_safety.service.real_time import RealTime
 async def ask():
     real = RealTime(back_s=0.2)
     print(real.begin())
     show()
     {then}
+    real.end()
+    {after}
 def show():
     print(os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK)
 {before}
@@ -27,8 +29,8 @@ _NOBODY = "resource.setrlimit(resource.RLIMIT_RTPRIO, ({most}, {most})); os.setg
 _BUSY = "until = time.monotonic() + {seconds}\n    while time.monotonic() < until: pass"
 
 
-def said(then: str = "pass", before: str = "") -> list[str]:
-    code = _BEGIN.format(then=then, before=before)
+def said(then: str = "pass", before: str = "", after: str = "pass") -> list[str]:
+    code = _BEGIN.format(then=then, before=before, after=after)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     if "not allowed to raise maximum limit" in done.stderr:
         pytest.skip("here root may not grant it to another user (no CAP_SYS_RESOURCE)")
@@ -62,6 +64,13 @@ def test_who_pauses_in_time_stays_in_it() -> None:
     )
     often = often.replace("\n    while", "\n        while")
     assert said(often) == ["True", str(os.SCHED_RR), str(os.SCHED_RR)]
+
+
+def test_who_has_ended_it_may_work_without_a_pause_and_without_its_handler() -> None:
+    """As Python does when it ends: it puts the signal's default back, which kills."""
+    after = "signal.signal(signal.SIGXCPU, signal.SIG_DFL); show()\n    " + _BUSY.format(seconds=0.2)
+    assert said(after=after) == ["True", str(os.SCHED_RR), str(os.SCHED_OTHER)]
+    assert said(_BUSY.format(seconds=0.1), after=after) == ["True", str(os.SCHED_RR), str(os.SCHED_OTHER)]
 
 
 def test_nothing_that_it_starts_is_in_it() -> None:

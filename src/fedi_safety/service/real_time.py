@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from contextlib import suppress
+from typing import Any
 
 from fedi_safety.service.priority import come_first
 
@@ -35,17 +36,28 @@ class RealTime:
         """Nothing is different yet. The kernel counts `at_one_go_s` in whole ticks."""
         self._at_one_go_s, self._back_s = at_one_go_s, back_s
         self._timer: asyncio.TimerHandle | None = None
+        self._before: Any = None
 
     def begin(self) -> bool:
         """Go first from now on; return whether that may be. To be called in the loop, which has the main thread."""
         if not _LINUX or threading.current_thread() is not threading.main_thread():
             return False
         self._loop = asyncio.get_running_loop()
-        before = signal.signal(signal.SIGXCPU, self._too_long)
+        self._before = signal.signal(signal.SIGXCPU, self._too_long)
         if self._go():
             return True
-        signal.signal(signal.SIGXCPU, before)
+        self.end()
         return False
+
+    def end(self) -> None:
+        """Share from now on. To be called before Python ends: it lets go of its signals, and this one kills then."""
+        if self._before is None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        _share()
+        signal.signal(signal.SIGXCPU, self._before)
+        self._before = None
 
     def _go(self) -> bool:
         """Enter the class, its limit counted from the beginning: the kernel raises it each time that it is met."""
@@ -62,10 +74,11 @@ class RealTime:
     def _too_long(self, *_: object) -> None:
         """Share for a while. The kernel's signal comes amid whatever takes so long."""
         _share()
-        self._loop.call_soon_threadsafe(self._later)
+        with suppress(RuntimeError):  # the loop is closed by now
+            self._loop.call_soon_threadsafe(self._later)
 
     def _later(self) -> None:
-        if self._timer is None:
+        if self._timer is None and self._before is not None:
             self._timer = self._loop.call_later(self._back_s, self._go)
 
 

@@ -83,8 +83,12 @@ _nowhere: ASGIApp = Ports(None, {})  # type: ignore[arg-type]  # all ports are s
 
 
 async def _serve_first(wanted: Wanted, control: socket.socket) -> None:
-    RealTime().begin()  # where it may: else it stands behind who judges now and then, amid an answer
-    await serve(wanted, control)
+    first = RealTime()
+    first.begin()  # where it may: else it stands behind who judges now and then, amid an answer
+    try:
+        await serve(wanted, control)
+    finally:
+        first.end()
 
 
 def main() -> int:
