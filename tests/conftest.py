@@ -43,6 +43,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--had", metavar="NAMES", help="leave out what needs no more than these: it ran before")
     group.addoption("--only", choices=KINDS, help="what may run beside others, or what must run alone (`quiet`)")
     group.addoption("--files", metavar="FILES", help="collect no others: nothing else that is wanted is elsewhere")
+    group.addoption(
+        "--again", type=Path, metavar="FILE", help="run no others than the tests that it names, a line each"
+    )
     group.addoption("--figures", type=Path, metavar="FILE", help="write what came of the run into a file")
     group.addoption("--soak", action="store_true", help="large counts in full, instead of a share")
     group.addoption("--newer-postgresql", action="store_true", help="ledgers on the PostgreSQL of the Debian 13 root")
@@ -82,13 +85,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what was not asked for, and try once more what failed among real servers, where time is real.
+    """Leave out what was not asked for, and mark where time is real: that may be tried again, alone.
 
-    The summary counts a second try as rerun, and what is wrong fails twice. Everything else must pass at once, and so
-    must a soak, in which each failure is one of many cases.
+    Everything else must pass at once, and so must a soak, in which each failure is one of many cases.
     """
     needs.sample(items)
     option = config.option
+    again = None if option.again is None else frozenset(option.again.read_text().splitlines())
     choice = needs.Choice(_names(option.needs), _names(option.had), option.only)
     left: Counter[str] = Counter()
     chosen: list[pytest.Item] = []
@@ -103,9 +106,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         tests += bool(lacks)
         if lacks or quiet:
             (lacking if lacks else alone).add(item.nodeid.partition("::")[0])
-        (chosen if choice.takes(needed, quiet) else others).append(item)
-        if needed & needs.SERVERS.keys() and not option.soak:
-            item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=2))
+        wanted = choice.takes(needed, quiet) and (again is None or item.nodeid in again)
+        (chosen if wanted else others).append(item)
+        if needs.timed(item, needed) and not option.soak:
+            item.user_properties.append(needs.TIMED)
     config.stash[_LEFT] = {"needs": dict(left), "tests": tests, "lacking": sorted(lacking), "alone": sorted(alone)}
     if others:
         config.hook.pytest_deselected(items=others)
@@ -157,9 +161,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         reports = {name: found for name, found in terminalreporter.stats.items() if name}
         seen = [report for found in reports.values() for report in found if hasattr(report, "duration")]
         seen += [report for report in terminalreporter.stats.get("", ()) if hasattr(report, "duration")]
+        failed = [report for name in ("failed", "error") for report in reports.get(name, ())]
         figures = {
             "outcomes": {name: len(found) for name, found in reports.items()},
-            "failed": [str(report.nodeid) for name in ("failed", "error") for report in reports.get(name, ())],
+            "failed": [str(report.nodeid) for report in failed],
+            "timed": [str(report.nodeid) for report in failed if needs.failed_in_time(report)],
             "slowest": sorted(((r.duration, f"{r.when} {r.nodeid}") for r in seen), reverse=True)[:10],
             "left": config.stash[_LEFT],
         }

@@ -129,6 +129,13 @@ def test_examples():
 def test_that_forgot_to_say_so():
     from support import needs
     needs.started("sftp")
+@pytest.mark.needs("curl")
+def test_in_time():
+    from pathlib import Path
+    before = Path(__file__).with_name("before")
+    if not before.exists():
+        before.write_text("")
+        raise AssertionError("the machine was busy")
 """
 
 
@@ -151,10 +158,11 @@ def test_a_run_leaves_out_what_needs_more_and_starts_nothing_unasked(tmp_path: P
     assert passed == {"free", "by_its_fixture", "of_two_kinds[local]", "examples"} | sampled
     assert re.findall(r"::test_(\S+) FAILED", said) == ["that_forgot_to_say_so"]
     assert "this test starts OpenSSH's sshd, and is not marked by needs('sftp')" in said
-    assert figures["outcomes"] == {"passed": 7, "failed": 1, "deselected": 8}
+    assert figures["outcomes"] == {"passed": 7, "failed": 1, "deselected": 9}
     here = ["test_suite.py"]
-    assert figures["left"] == {"needs": {"sftp": 2, "long": 6}, "tests": 7, "lacking": here, "alone": here}
+    assert figures["left"] == {"needs": {"sftp": 2, "long": 6, "curl": 1}, "tests": 8, "lacking": here, "alone": here}
     assert [name.rpartition("_")[2] for name in figures["failed"]] == ["so"]
+    assert figures["timed"] == []  # it fails whatever the time is
     assert len(figures["slowest"]) == 10
     (tmp_path / "test_whole.py").write_text("raise AssertionError('this was seen whole before')")
     said, figures = suite(tmp_path, "--needs=s3,sftp", "--had=s3", "--only=beside", "--files=test_suite.py")
@@ -184,6 +192,54 @@ def test_a_later_part_looks_only_where_the_former_left_something(monkeypatch: py
         *("first --only=beside", "second --only=beside --files=a.py,b.py", "last --only=alone --files=b.py,c.py"),
     ]
     assert parts.left == left[1]  # what the last part saw was not all
+
+
+@pytest.mark.long
+def test_what_has_to_do_with_time_is_tried_again_and_nothing_else(tmp_path: Path) -> None:
+    _, figures = suite(tmp_path, "--needs=curl", "-k", "in_time or say_so")
+    assert len(figures["failed"]) == 2
+    assert [name.rpartition("::")[2] for name in figures["timed"]] == ["test_in_time"]
+    (tmp_path / "again").write_text("\n".join(figures["timed"]))
+    said, figures = suite(tmp_path, "--needs=curl", f"--again={tmp_path / 'again'}")
+    assert re.findall(r"::test_(\S+) PASSED", said) == ["in_time"]
+    assert figures["failed"] == []
+
+
+@pytest.mark.parametrize(
+    ("failed", "timed", "passed", "options", "code"),
+    [
+        (["a::one", "b::two"], {"a::one", "b::two"}, 2, [], 0),
+        (["a::one", "a::one"], {"a::one"}, 1, [], 0),  # in its call, and as it ended
+        (["a::one", "b::two"], {"a::one", "b::two"}, 1, [], 1),  # what is wrong fails twice
+        (["a::one", "b::two"], {"a::one"}, None, [], 1),
+        (["a::one"], {"a::one"}, None, ["--pdb"], 1),
+        ([f"a::{n}" for n in range(run.MOST_AGAIN + 1)], {f"a::{n}" for n in range(99)}, None, [], 1),
+    ],
+)
+def test_what_passes_alone_did_not_fail(
+    monkeypatch: pytest.MonkeyPatch, failed: list[str], timed: set[str], passed: int | None, options: list[str],
+    code: int,
+) -> None:  # fmt: skip
+    asked: list[tuple[str, ...]] = []
+
+    def part(self: run.Parts, *arguments: str, jobs: int) -> dict[str, Any]:
+        asked.append(arguments)
+        (names,) = (Path(option.removeprefix("--again=")) for option in arguments if option.startswith("--again="))
+        assert sorted(names.read_text().splitlines()) == sorted(set(failed)) and jobs == 0
+        self.codes.append(0 if passed == len(set(failed)) else run.FAILED)
+        return {"outcomes": {"passed": passed}}
+
+    monkeypatch.setattr(run.Parts, "_run", part)
+    parts = run.Parts(options)
+    parts.codes, parts.failed, parts.timed = [0, run.FAILED, 0], list(failed), timed
+    parts.again("--needs=s3")
+    assert parts.code == code
+    assert len(asked) == (passed is not None)
+    assert parts.passed_again == ([] if code else sorted(set(failed)))
+    told = [f"failed once, passed alone: {name}" for name in parts.passed_again]
+    assert [line for line in parts.text() if line.startswith("failed once")] == told
+    assert [line for line in parts.text() if line.startswith("FAILED")] == ([] if told else
+        [f"FAILED {name}" for name in parts.failed])  # fmt: skip
 
 
 FREE, S3, BOTH = frozenset[str](), frozenset({"s3"}), frozenset({"s3", "sftp"})

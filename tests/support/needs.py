@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -45,6 +45,8 @@ GROUPS = {
     "fuzz": "a share of the fuzzing",
 }
 ALL = {**SERVERS, **GROUPS}
+TIMED = ("timed", True)
+"""What the reports of a test say in which time is real (`timed`)."""
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 _running: frozenset[str] | None = None
@@ -102,6 +104,17 @@ def sample(items: Iterable[pytest.Item]) -> None:
         for number, item in enumerate(found):
             if number not in taken:
                 item.add_marker(pytest.mark.long)
+
+
+def timed(item: pytest.Item, needed: frozenset[str]) -> bool:
+    """Whether time is real in a test: its servers, gates and processes have deadlines, and others compute beside it."""
+    return bool(needed & SERVERS.keys()) or item.nodeid.startswith("tests/integration/")
+
+
+def failed_in_time(report: Any) -> bool:
+    """Whether a failure is of a test in which time is real. That a whole process of tests ended is another thing."""
+    steps = ("setup", "call", "teardown")
+    return getattr(report, "when", None) in steps and TIMED in map(tuple, report.user_properties)
 
 
 def begin(needed: Iterable[str] | None) -> None:

@@ -1,8 +1,9 @@
 """`./dev test`: chooses the tests by what they need, prepares that, runs them, and says what was left out.
 
 Nothing but what needs no server runs unless asked for. With servers the tests that have all they need run while the
-rest is still being built; those marked `quiet` come last, alone. Every part is one run of pytest and prints its closing
-lines; the last lines are about all of them.
+rest is still being built; those marked `quiet` come last, alone. What failed beside others, and has to do with time, is
+tried once more after these, alone: what is wrong fails twice, and the last lines name what failed once. Every part is
+one run of pytest and prints its closing lines; the last lines are about all of them.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from support.workers import forked_workers
 
 ROOT = Path(__file__).parents[2]
 MOST_JOBS = 8
+MOST_AGAIN = 12
+"""So many failures may be a busy machine's; more are not tried again."""
 MISUSE = 2
 NONE_FOUND = 5  # pytest's
 FAILED = 1  # pytest's
@@ -116,6 +119,8 @@ class Parts:
         self.options = list(options)
         self.outcomes: Counter[str] = Counter()
         self.failed: list[str] = []
+        self.timed: set[str] = set()
+        self.passed_again: list[str] = []
         self.slowest: list[tuple[float, str]] = []
         self.left: dict[str, Any] = {"needs": {}, "tests": 0, "lacking": []}
         self.alone: set[str] = set()
@@ -131,6 +136,26 @@ class Parts:
     def by_themselves(self, *arguments: str) -> None:
         """Run what must be alone."""
         self._run(*arguments, "--only=alone", *self._in(sorted(self.alone)), jobs=0)
+
+    def again(self, *arguments: str) -> None:
+        """Run once more, alone, what failed and has to do with time; what passes then did not fail.
+
+        Nothing is where too much failed, or something that is wrong whatever the time is.
+        """
+        failed, codes = sorted(set(self.failed)), self.codes
+        if not failed or len(failed) > MOST_AGAIN or not self.timed.issuperset(failed) or "--pdb" in self.options:
+            return
+        say("\nagain, alone, for the machine may have been busy:")
+        with tempfile.NamedTemporaryFile("w") as names:
+            names.write("\n".join(failed))
+            names.flush()
+            files = self._in(sorted({name.partition("::")[0] for name in failed}))
+            self.codes, self.failed = [0 if code == FAILED else code for code in codes], []
+            found = self._run(*arguments, *files, f"--again={names.name}", jobs=0)
+        if found is not None and found["outcomes"].get("passed") == len(failed):
+            self.passed_again = failed
+        else:
+            self.codes, self.failed = [*codes, self.codes[-1]], failed
 
     def _in(self, files: Sequence[str]) -> list[str]:
         """Return the option to look into these files alone, where a part ran before: that saves its imports."""
@@ -150,6 +175,7 @@ class Parts:
             found: dict[str, Any] = json.loads(figures.read_text())
         self.outcomes.update(found["outcomes"])
         self.failed += found["failed"]
+        self.timed.update(found["timed"])
         self.slowest = sorted([*self.slowest, *map(tuple, found["slowest"])], reverse=True)[:10]
         return found
 
@@ -172,6 +198,7 @@ class Parts:
         lines = ["", "the slowest:"] if self.slowest else [""]
         lines += [f"  {seconds:6.1f} s  {what}" for seconds, what in self.slowest]
         lines += left_out(self.left)
+        lines += [f"failed once, passed alone: {name}" for name in self.passed_again]
         if len(self.codes) > 1:
             lines += [f"FAILED {name}" for name in self.failed]
             counts = ", ".join(f"{count} {name}" for name, count in self.outcomes.items() if name != "deselected")
@@ -272,6 +299,8 @@ def run(wanted: set[str], preparing: Preparing, parts: Parts, jobs: int) -> int:
     if parts.alone and not parts.over:
         say("\nalone, for they measure time or memory:")
         parts.by_themselves(f"--needs={','.join(sorted(had))}")
+    if not parts.over:
+        parts.again(f"--needs={','.join(sorted(had))}")
     for line in [*parts.text(), *(f"not run: what needs {line}" for line in preparing.absent.values())]:
         say(line)
     return MISUSE if preparing.refusals else parts.code
