@@ -266,6 +266,15 @@ def test_parts_take_each_test_once(choice: Choice, takes: set[frozenset[str]]) -
         assert not any(replace(choice, only=only).takes(needed, quiet) for needed in (FREE, S3, BOTH))
 
 
+def test_with_servers_or_gates_time_is_real(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    from support import serving
+
+    item = request.node
+    assert not needs.timed(item, FREE) and needs.timed(item, S3)
+    monkeypatch.setattr(item.module, "gate", serving.gate, raising=False)
+    assert needs.timed(item, FREE)
+
+
 def test_a_need_that_nobody_knows_is_refused(request: pytest.FixtureRequest) -> None:
     item = request.node
     assert needs.of(item) == FREE

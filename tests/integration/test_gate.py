@@ -492,7 +492,7 @@ def test_each_reason_has_a_policy_of_its_own(tmp_path: Path, data: bytes, code: 
 
 @pytest.mark.long
 def test_past_the_deadline_it_is_accepted_owed_and_judged_later(tmp_path: Path) -> None:
-    with gate(tmp_path, deadline_s=1.0) as g:
+    with gate(tmp_path, judge_s=1.0) as g:
         g.slow.free.clear()
         began = time.monotonic()
         reply = g.upload(RED_CIRCLE)
@@ -507,7 +507,7 @@ def test_past_the_deadline_it_is_accepted_owed_and_judged_later(tmp_path: Path) 
 
 
 def test_past_the_deadline_it_can_be_refused(tmp_path: Path) -> None:
-    with gate(tmp_path, deadline_s=1.0, unjudged={"deadline": "refuse"}) as g:
+    with gate(tmp_path, judge_s=1.0, unjudged={"deadline": "refuse"}) as g:
         g.slow.free.clear()
         assert (g.upload(RED).status, g.upload(RED).code) == (406, "deadline")
         assert not g.figures().owed and g.figures().refused == {"deadline": 2}

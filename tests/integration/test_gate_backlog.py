@@ -142,7 +142,7 @@ def test_what_memory_held_is_written_at_the_stop(tmp_path: Path) -> None:
 
 
 def test_debts_outlive_the_process(tmp_path: Path) -> None:
-    with gate(tmp_path, deadline_s=6.0) as g:
+    with gate(tmp_path, judge_s=1.0) as g:
         g.slow.free.clear()
         assert g.upload(RED).code == "deadline"
         before = g.ledger.untried_entries(UploadState.OWED, 500)
@@ -157,7 +157,7 @@ def test_debts_outlive_the_process(tmp_path: Path) -> None:
 def test_a_debt_is_judged_in_the_store_and_removed_by_the_ordinary_act(tmp_path: Path, kept: Kept) -> None:
     data = {f"pic red=0.9 circle=0.9 n={i}".encode(): f"bad/{i}.png" for i in range(3)}
     data |= {b"pic red=0.1 circle=0.9": "good.png"}
-    with with_store(tmp_path, deadline_s=2.0) as g:
+    with with_store(tmp_path, judge_s=1.0) as g:
         owe(g, *data)
         assert g.figures().owed == {"deadline": 4}
         g.stop()
@@ -178,7 +178,7 @@ def test_where_nobody_chose_an_act_what_is_condemned_waits_for_a_person(
 ) -> None:
     (tmp_path / "unused").mkdir()
     kept.put("x.png", RED_CIRCLE)
-    with gate(tmp_path, whole={"store": str(tmp_path / "unused")}, deadline_s=2.0) as g:
+    with gate(tmp_path, whole={"store": str(tmp_path / "unused")}, judge_s=1.0) as g:
         owe(g, RED_CIRCLE)
         g.slow.free.set()
         g.wait_for(lambda: "no action is chosen" in caplog.text)
@@ -192,7 +192,7 @@ def test_where_nobody_chose_an_act_what_is_condemned_waits_for_a_person(
 
 
 def test_what_memory_judged_meanwhile_is_found_and_removed(tmp_path: Path, kept: Kept) -> None:
-    with with_store(tmp_path, deadline_s=2.0) as g:
+    with with_store(tmp_path, judge_s=1.0) as g:
         owe(g, RED_CIRCLE)
         g.slow.free.set()
         g.wait_for(lambda: g.figures().condemned == 1)
@@ -203,7 +203,7 @@ def test_what_memory_judged_meanwhile_is_found_and_removed(tmp_path: Path, kept:
 
 @pytest.mark.long
 def test_what_is_nowhere_is_given_up_after_a_while(tmp_path: Path, kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    with with_store(tmp_path, deadline_s=2.0) as g:
+    with with_store(tmp_path, judge_s=1.0) as g:
         owe(g, RED_CIRCLE)
         g.stop()
     monkeypatch.setattr(entries, "_GONE_S", 2.0)
@@ -217,7 +217,7 @@ def test_what_is_nowhere_is_given_up_after_a_while(tmp_path: Path, kept: Kept, m
 
 def test_a_store_that_is_down_is_asked_again(tmp_path: Path, kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
     kept.down = True
-    with with_store(tmp_path, deadline_s=2.0) as g:
+    with with_store(tmp_path, judge_s=1.0) as g:
         owe(g, RED_CIRCLE)
         g.stop()
     kept.put("x.png", RED_CIRCLE)
@@ -231,7 +231,7 @@ def test_a_store_that_is_down_is_asked_again(tmp_path: Path, kept: Kept, caplog:
 def test_the_breaker_holds_the_removals_back(tmp_path: Path, kept: Kept) -> None:
     whole = {"store": str(tmp_path / "unused"), "act": "delete", "breaker": {"max_removed": 2}}
     (tmp_path / "unused").mkdir()
-    with gate(tmp_path, whole=whole, deadline_s=2.0) as g:
+    with gate(tmp_path, whole=whole, judge_s=1.0) as g:
         data = [f"pic red=0.9 circle=0.9 n={i}".encode() for i in range(4)]
         owe(g, *data)
         g.stop()
@@ -246,7 +246,7 @@ def test_another_run_on_the_ledger_settles_what_it_meets(tmp_path: Path, kept: K
     from support.fakes import FakeClock
     from support.passes import Bench
 
-    with with_store(tmp_path, deadline_s=2.0) as g:
+    with with_store(tmp_path, judge_s=1.0) as g:
         with g.ledger.run_lock():
             kept.objects = {"x.png": RED_CIRCLE, "y.png": b"pic circle=1"}
             owe(g, *kept.objects.values())
@@ -269,7 +269,7 @@ def test_a_complete_scan_settles_what_it_did_not_meet(
     from fedi_safety.ledger.ledger import open_ledger
     from support.fakes import FakeClock
 
-    with with_store(tmp_path, deadline_s=2.0) as g:
+    with with_store(tmp_path, judge_s=1.0) as g:
         owe(g, RED_CIRCLE)
         g.stop()
     clock = FakeClock(time.time() + 300)
@@ -297,7 +297,7 @@ def test_an_old_debt_is_an_alert(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(entries, "_EVERY_S", 0.1)
-    with gate(tmp_path, deadline_s=2.0, alert_s=0.5) as g:
+    with gate(tmp_path, judge_s=1.0, alert_s=0.5) as g:
         g.slow.free.clear()
         assert g.upload(RED).code == "deadline"
         time.sleep(0.6)

@@ -86,7 +86,7 @@ def by_worker(g: Gate) -> float:
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("count", [30, 80])
 def test_under_a_burst_both_judge_and_none_runs_into_the_deadline(tmp_path: Path, count: int) -> None:
-    with gate(tmp_path, jobs=1, deadline_s=10.0, **KEY) as g:
+    with gate(tmp_path, jobs=1, deadline_s=count / 2, **KEY) as g:  # half of what the engine alone would take
         g.slow.pause_s = 0.9  # for each batch; what comes one by one is a batch each
         with worker(g, 0.25, room=4) as hands:
             codes = burst(g, count)

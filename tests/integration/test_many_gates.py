@@ -86,7 +86,7 @@ def test_a_persons_word_is_heard_at_every_gate(new_gate: NewGate, pages: Reviewi
 def test_what_waits_at_one_gate_is_on_the_pages_of_the_other_and_a_verdict_there_ends_it(
     new_gate: NewGate, pages: Reviewing
 ) -> None:
-    with new_gate(deadline_s=1.0) as one, new_gate() as other:
+    with new_gate(judge_s=1.0) as one, new_gate() as other:
         one.slow.free.clear()
         waiting = one.upload(RED)
         assert (waiting.status, waiting.json["verdict"]) == (200, None), waiting.body

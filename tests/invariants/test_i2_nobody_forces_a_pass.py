@@ -96,7 +96,7 @@ def test_slowness_forces_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("trouble", "settings"),
     [
-        ("deadline", {"load_s": 6.0, "ready": False, "deadline_s": 1.0}),
+        ("deadline", {"load_s": 6.0, "ready": False, "judge_s": 1.0}),
         ("no_worker", {"ready": False, "engine": False, "worker_keys": {"home": "k"}, "worker_missing_s": 0.1}),
     ],
 )

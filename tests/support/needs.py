@@ -48,6 +48,7 @@ ALL = {**SERVERS, **GROUPS}
 TIMED = ("timed", True)
 """What the reports of a test say in which time is real (`timed`)."""
 
+_GATES = "support.serving"
 _Function = TypeVar("_Function", bound=Callable[..., object])
 _running: frozenset[str] | None = None
 
@@ -107,8 +108,11 @@ def sample(items: Iterable[pytest.Item]) -> None:
 
 
 def timed(item: pytest.Item, needed: frozenset[str]) -> bool:
-    """Whether time is real in a test: its servers, gates and processes have deadlines, and others compute beside it."""
-    return bool(needed & SERVERS.keys()) or item.nodeid.startswith("tests/integration/")
+    """Whether time is real in a test: its servers, its gates and what it starts have deadlines while others compute."""
+    if needed & SERVERS.keys() or item.nodeid.startswith("tests/integration/"):
+        return True
+    of_module = vars(item.module).values() if isinstance(item, pytest.Function) else ()
+    return any(getattr(value, "__module__", None) == _GATES for value in of_module)
 
 
 def failed_in_time(report: Any) -> bool:

@@ -168,11 +168,13 @@ def gate(
     elsewhere: Elsewhere | None = None,
     in_hand: UploadsInHand | None = None,
     place: str | Path | None = None,
+    judge_s: float | None = None,
     **settings: Any,
 ) -> Iterator[Gate]:
     """Run a gate with these settings until the block ends; keys without a dot are of the section `gate`.
 
-    Its ledger is at `place`; left out, it is `ledger.db` in `path`.
+    Its ledger is at `place`; left out, it is `ledger.db` in `path`. With `judge_s` an upload is judged for so long, and
+    all the rest of its deadline is for writing it down, which a busy disk may take: `deadline`, and not `unrecorded`.
     """
     engine._JOIN_S = 0.5  # the fake engine is left standing still
     turns = sys.getswitchinterval()
@@ -224,6 +226,9 @@ def gate(
     try:
         if ready:
             found.wait_for(lambda: errors or found.get("/readyz").status == 200)
+        if judge_s is not None:
+            found.wait_for(lambda: errors or hasattr(found.serving, "_parts"))
+            found.serving._parts.record_s = configured.gate.deadline_s - judge_s
         yield found
     finally:
         slow.free.set()

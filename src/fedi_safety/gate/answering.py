@@ -42,8 +42,7 @@ log = logging.getLogger(__name__)
 BODY_SHARE = 0.6
 """Of a deadline, at most, for what comes before the judging: the body to arrive, a place in the queue to be free."""
 
-_RECORD_S = 3.0  # of the deadline, for writing a waiting upload down
-_ANSWER_S = 0.1  # and for the answer itself
+_ANSWER_S = 0.1  # of a deadline, for the answer itself
 _SNIFFED_BYTES = 4096
 _BY = "gate"
 _OWN = frozenset({_BY, "engine", "ledger", "memory"})  # all others are workers
@@ -103,7 +102,7 @@ class Answering:
         parts, body = self._parts, taken.body
         if not body.size:
             return unjudged(body.sha256, _BY, Unjudged.EMPTY)
-        until = taken.deadline - min(_RECORD_S, parts.gate.deadline_s / 4)
+        until = taken.deadline - parts.record_s
         upload = Upload(
             taken.id, taken.turn, body.data, body.claimed_type, body.sha256, taken.started, until, taken.patience
         )

@@ -21,6 +21,8 @@ from fedi_safety.judging import metrics
 from fedi_safety.judging.engine import EngineJudge
 from fedi_safety.judging.types import Judge
 
+_RECORD_S = 3.0
+
 
 @dataclass(slots=True)
 class Parts:
@@ -44,3 +46,8 @@ class Parts:
     stopping: bool = False
     late_sources: Callable[[], bool] = lambda: False  # whether a source of a list was not read for too long
     late_notices: Callable[[], bool] = lambda: False  # whether the operator is not told of everything
+    record_s: float = field(init=False)  # of an upload's deadline, for writing it down where it waits
+
+    def __post_init__(self) -> None:
+        """Leave most of the deadline to the judges."""
+        self.record_s = min(_RECORD_S, self.gate.deadline_s / 4)
