@@ -264,3 +264,16 @@ def test_an_answer_that_its_client_takes_slowly_is_not_held_whole() -> None:
             behind.pool.give_back(used)
 
     run(story)
+
+
+def test_what_is_given_back_after_the_end_is_not_kept() -> None:
+    async def story() -> None:
+        async with server([OK]) as behind:
+            await behind.ask(GET)
+            used = await behind.pool.take(1.0, 1.0)
+            assert used.reusable
+            behind.pool.close()
+            behind.pool.give_back(used)
+            assert used._transport is not None and used._transport.is_closing()
+
+    run(story)

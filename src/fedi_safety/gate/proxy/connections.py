@@ -290,6 +290,7 @@ class Pool:
         self._kept: deque[tuple[float, Connection]] = deque(maxlen=kept)
         self._kept_s = kept_s
         self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
 
     async def take(self, connect_s: float, seconds: float) -> Connection:
         """Return a connection: one that was kept, or a new one. Raises `Slow` where there are too many, and `OSError`.
@@ -323,7 +324,7 @@ class Pool:
     def give_back(self, used: Connection) -> None:
         """Keep it for another exchange, or close it."""
         self._places.release()
-        if not used.reusable or used.lost:
+        if not used.reusable or used.lost or self._closed:
             used.close()
             return
         loop = asyncio.get_running_loop()
@@ -341,7 +342,8 @@ class Pool:
         self._timer = loop.call_later(self._kept_s, self._let_go) if self._kept else None
 
     def close(self) -> None:
-        """Close all that are kept."""
+        """Close all that are kept, and keep none that is given back from now on."""
+        self._closed = True
         with suppress(AttributeError):
             self._timer.cancel()  # type: ignore[union-attr]
         self._timer = None

@@ -247,6 +247,7 @@ class Pool:
         self._opening: asyncio.Task[Link] | None = None
         self._grow_at_s = 0.0
         self._was_up = False
+        self._closed = False
 
     async def attempt(self, work: Callable[[Link], Awaitable[_T]]) -> _T:
         """Do `work` over a connection; when that is lost, again over another one, a few times. Raises `Lost`."""
@@ -281,6 +282,8 @@ class Pool:
             link.busy -= 1
 
     async def _link(self) -> Link:
+        if self._closed:
+            raise StoreError(self._place.server, "the store is closed")
         self._links = [link for link in self._links if not link.lost]
         if not self._links:
             await asyncio.shield(self._open())
@@ -408,7 +411,11 @@ class Pool:
         return StoreError(server, f"cannot be reached ({_words(error)})", "check the host and the port")
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, also one that is being made; make no other one."""
+        self._closed = True
+        if (opening := self._opening) is not None:
+            opening.cancel()
+            await asyncio.wait([opening])
         links, self._links = self._links, []
         await asyncio.gather(*(link.end() for link in links))
 
