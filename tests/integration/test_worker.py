@@ -432,6 +432,38 @@ def test_a_gate_that_was_away_for_long_is_served_within_seconds(monkeypatch: pyt
     assert 1.0 <= max(slept) <= 2.0
 
 
+def test_what_is_being_closed_as_it_stops_is_closed_to_its_end() -> None:
+    class Lost:
+        """A gate that is gone; its connections take a moment to be closed."""
+
+        outgrown, takes_back, idle_s, renew_s, ask_s = False, True, 0.0, 9.0, 9.0
+        began = ended = False
+
+        async def take(self, _room: int) -> list[Any]:
+            raise GateUnreachable("gate", "is gone", "wait")
+
+        async def close(self) -> None:
+            self.began = True
+            await asyncio.sleep(0.05)
+            self.ended = True
+
+    gate: Any = Lost()
+
+    async def opened() -> Any:
+        return gate, []
+
+    async def run() -> None:
+        worker = Worker([Link("gate", opened)], RedJudge(), room=8)
+        running = asyncio.create_task(worker.run())
+        while not gate.began:
+            await asyncio.sleep(0)
+        worker.stop()
+        await running
+
+    asyncio.run(run())
+    assert gate.ended
+
+
 def test_every_upload_without_a_verdict_is_a_warning_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
     answers = {
         CLEAR: Answer("unjudged", bytes(32), "engine", Unjudged.DECODER_FAILED, detail="too slow"),

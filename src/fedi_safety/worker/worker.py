@@ -77,6 +77,7 @@ class Worker:
         self._slots = asyncio.Semaphore(room)
         self._arrived = asyncio.Event()
         self._judging: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
 
     @property
@@ -101,6 +102,7 @@ class Worker:
             for link in self.links:
                 if link.gate is not None:
                     await link.gate.close()
+            await asyncio.gather(*self._closing, return_exceptions=True)
 
     async def _end_fetching(self, fetching: Sequence[asyncio.Task[None]]) -> None:
         """Break off asking for more, but not where what is on its way would be lost."""
@@ -189,7 +191,10 @@ class Worker:
         """Close a gate with which nothing is in hand; it may come back as another kind."""
         if link.gate is not None and not link.in_hand:
             gate, link.gate = link.gate, None
-            await gate.close()
+            closing = asyncio.create_task(gate.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            await asyncio.shield(closing)  # who stops amid this would leave connections open
 
     def _room_for(self, link: Link) -> int:
         held = sum(len(job.data or b"") for other in self.links for job in other.in_hand.values())
