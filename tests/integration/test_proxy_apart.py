@@ -144,6 +144,7 @@ def test_if_its_process_ends_the_gate_answers_and_says_so(
             client.sendall(upload(RED_CIRCLE))
             assert answer(client)[0].startswith(b"http/1.1 422")
         running.wait_for(lambda: running.serving.passing is None)
+        running.wait_for(lambda: os.sched_getaffinity(running.thread.native_id or 0) == os.sched_getaffinity(0))
     assert "the process that answers requests without a file has ended" in caplog.text
 
 

@@ -68,7 +68,7 @@ from fedi_safety.judging.types import Judge
 from fedi_safety.judging.worker_queue import QueueLimits, WorkerQueue
 from fedi_safety.media import SandboxDecoder
 from fedi_safety.media.sniff import sniff
-from fedi_safety.service.priority import come_first, leave_one, weigh_own_session
+from fedi_safety.service.priority import come_first, leave_one, take_back, weigh_own_session
 from fedi_safety.service.systemd import Notifier
 from fedi_safety.sharing.subscribers import Subscribers
 
@@ -133,6 +133,7 @@ class Serving:
         self._elsewhere = elsewhere
         self._in_hand = UploadsInHand() if in_hand is None else in_hand
         self.passing: PassingProcess | None = None
+        self._processors = frozenset[int]()  # of the event loop, where another process passes on; it leaves one of them
         self._ended = ended
         self._tally = Tally()
         self._own_decoder: SandboxDecoder | None = None
@@ -361,7 +362,8 @@ class Serving:
                 gate, listeners, self._metrics, self._server.adopt, self._together, own_session=own_session
             )
             if self._engine is not None:
-                leave_one()  # the event loop's thread as well: taking uploads in keeps a server waiting, too
+                # The event loop's thread as well: taking uploads in keeps a server waiting, too.
+                self._processors = leave_one()
         except OSError as error:
             log.warning("no other process can be started: %s", (error.strerror or type(error).__name__).lower())
             self._together()
@@ -371,6 +373,7 @@ class Serving:
         log.error("the process that answers requests without a file has ended; they are answered by the gate's own, "
                   "more slowly, until it is started anew")  # fmt: skip
         self.passing = None
+        take_back(self._processors)
         self._listening = asyncio.ensure_future(self._server.listen(self._upstream_listeners.values()))
 
     def stop(self) -> None:

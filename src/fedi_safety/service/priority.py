@@ -56,18 +56,25 @@ def stand_aside() -> None:
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
-def leave_one() -> None:
-    """Keep this thread, and the threads and processes that it starts, off the first of its processors, for good.
+def leave_one() -> frozenset[int]:
+    """Keep this thread, and the threads and processes that it starts, off the first of its processors.
 
     For who computes beside servers that are to answer at once: there is then always one where they stand behind nobody
-    who computes. Where there is one processor alone, and on other systems than Linux, it changes nothing.
+    who computes. Where there is one processor alone, and on other systems than Linux, it changes nothing. Return the
+    processors that it had, for `take_back`.
     """
-    if not _LINUX:
-        return
-    others = sorted(os.sched_getaffinity(0))[1:]
-    if others:
+    had = frozenset(os.sched_getaffinity(0)) if _LINUX else frozenset[int]()
+    if others := sorted(had)[1:]:
         with suppress(OSError):
             os.sched_setaffinity(0, others)  # of this thread alone
+    return had
+
+
+def take_back(processors: frozenset[int]) -> None:
+    """Let this thread, and not those that it has started, run on these processors again."""
+    if processors:
+        with suppress(OSError):
+            os.sched_setaffinity(0, processors)
 
 
 def step_back() -> None:
