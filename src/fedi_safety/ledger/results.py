@@ -18,7 +18,7 @@ from fedi_safety.ledger import codec, embeddings, explanations, planning, verdic
 from fedi_safety.ledger.compact.vocabulary import REASONS, SCORES, Vocabulary
 from fedi_safety.ledger.counts import groups, sources, tallies
 from fedi_safety.ledger.counts.tallies import Tally, What
-from fedi_safety.ledger.database.base import numbers, put
+from fedi_safety.ledger.database.base import numbers, parts, put
 from fedi_safety.ledger.embeddings import Keep
 from fedi_safety.ledger.known import hashes
 from fedi_safety.ledger.schema import State, contents, objects, plans
@@ -170,20 +170,13 @@ class _Contents:
         self._new = [f for f in found if f.sha256 not in known]
         self._met = [(f, known[f.sha256]) for f in found if f.sha256 in known]
         self._history, self._in_force = _verdict_writes(self._met, self._vocabulary)
-        self._rows = [
-            _content_columns(f, at)
-            | _verdict_columns(f, at if f.dismissed else None, self._vocabulary)
-            | {"run_id": run, "id": number}
-            for f, number in zip(self._new, numbers(connection, contents, len(self._new)), strict=True)
-        ]
-        self.ids = {sha256: row.id for sha256, row in known.items()} | {row["sha256"]: row["id"] for row in self._rows}
-        condemned = [row["sha256"] for row in self._rows if row["verdict"] == Verdict.BLOCK.value]
+        own = zip(self._new, numbers(connection, contents, len(self._new)), strict=True)
+        self.ids = {sha256: row.id for sha256, row in known.items()} | {f.sha256: number for f, number in own}
+        self.met = {row.id for row in known.values()}
+        self.standing: dict[int, Standing] = {}
+        """How those stand that are new, by their row, when they are added."""
+        condemned = [f.sha256 for f in self._new if f.judgement.verdict is Verdict.BLOCK]
         self._traced = sources.traced(connection, condemned)
-
-    @property
-    def standing(self) -> dict[int, Standing]:
-        """How those stand that are new, by their row."""
-        return {row["id"]: Standing(row["verdict"], row["labels"], row["partly"] is not None) for row in self._rows}
 
     def change(self) -> None:
         """Write scores and verdicts of those that are known, where they are others now."""
@@ -198,8 +191,18 @@ class _Contents:
     def add(self) -> None:
         """Write those that are new, with the judgement in force."""
         with sources.counted(self._connection, self._traced):
-            for part in codec.chunks(self._rows):
-                put(self._connection, contents, part)
+            for part in parts(self._connection, self._new):
+                rows = [self._row(f) for f in part]
+                put(self._connection, contents, rows)
+                for row in rows:
+                    self.standing[row["id"]] = Standing(row["verdict"], row["labels"], row["partly"] is not None)
+
+    def _row(self, found: _Found) -> dict[str, Any]:
+        """Return the row of a new content, with the judgement in force."""
+        row = _content_columns(found, self._at)
+        row |= _verdict_columns(found, self._at if found.dismissed else None, self._vocabulary)
+        row |= {"run_id": self._run, "id": self.ids[found.sha256]}
+        return row
 
     def tell(self, keep: Keep) -> None:
         """Write the history and what the judgements rest on; close plans of what is not condemned any more."""
@@ -336,16 +339,26 @@ class _Objects:
         self._connection, self._at, self._store_id, self._results = connection, at, store_id, results
         self._ids = found.ids
         self._stored = _stored_objects(connection, store_id, list(results))
-        known = {before.content_id for before in self._stored.values()}
-        self._counted = _Counted(connection, store_id, known | set(self._ids.values()), found.standing)
+        known = {before.content_id for before in self._stored.values() if before.content_id is not None}
+        self._counted = _Counted(connection, store_id, known | found.met, found.standing)
         self._relinked: list[int] = []
         self._left: list[int] = []  # contents that lose an object
 
     def write(self) -> None:
         """Write them, counted."""
-        added: list[dict[str, Any]] = []
         refound: list[dict[str, Any]] = []
-        for key, result in self._results.items():
+        for part in parts(self._connection, list(self._results.items())):
+            put(self._connection, objects, self._rows(part, refound))
+        if refound:
+            self._connection.execute(_REFIND, refound)
+        self._counted.write()
+
+    def _rows(
+        self, results: Sequence[tuple[str, Judged | Unscanned]], refound: list[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Return the rows of those that are new, and put what becomes of the others to `refound`."""
+        added: list[dict[str, Any]] = []
+        for key, result in results:
             before = self._stored.get(key)
             if isinstance(result, Judged):
                 columns = _judged_columns(result, self._at, self._ids)
@@ -360,11 +373,7 @@ class _Objects:
             if before.content_id is not None and columns["content_id"] != before.content_id:
                 self._relinked.append(before.id)
                 self._left.append(before.content_id)
-        for part in codec.chunks(added):
-            put(self._connection, objects, part)
-        if refound:
-            self._connection.execute(_REFIND, refound)
-        self._counted.write()
+        return added
 
     def part(self, run: int) -> None:
         """Close the plans that were made for what does not stand there any more, and let go of what nothing has."""
@@ -378,24 +387,25 @@ class _Counted:
     """Counts the objects of a batch as they are written."""
 
     def __init__(
-        self, connection: Connection, store_id: int, content_ids: set[int | None], new: Mapping[int, Standing]
+        self, connection: Connection, store_id: int, content_ids: set[int], new: Mapping[int, Standing]
     ) -> None:
-        """Read how those contents stand that are not new."""
+        """Read how these contents stand; how those do that are new is known by the time when objects are counted."""
         self._connection = connection
         self._store_id = store_id
         self._groups = groups.Groups(connection)
         self._days: Counter[Tally] = Counter()
         self._contents: dict[int | None, Standing] = {None: Standing(None, None, False)}
-        self._contents.update(new.items())
+        self._new = new
         c = contents.c
         query = select(c.id, c.verdict, c.labels, c.partly.is_not(None))
-        for part in codec.chunks([row for row in content_ids if row is not None and row not in new]):
+        for part in codec.chunks(sorted(content_ids)):
             found = connection.execute(query.where(c.id.in_(part)))
             self._contents.update((row, Standing(*standing)) for row, *standing in found)
 
     def group(self, before: _Stored | None, columns: Mapping[str, Any]) -> int:
         """Return the group of an object with these columns, and count it."""
-        told = self._contents[columns["content_id"]]
+        content_id = columns["content_id"]
+        told = self._new.get(content_id) or self._contents[content_id]
         group = groups.group_of(self._store_id, columns["state"], columns["reason"], None, *told)
         number = self._groups.number(group)
         self._groups.move(None if before is None else before.group_id, number)

@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Table, func, insert, select
 
 from fedi_safety.core.errors import DamagedError
 from fedi_safety.core.ledger.progress import Progress
+from fedi_safety.ledger import codec
 
 BUSY_TIMEOUT_S = 30.0
 """How long a write waits for another program's before it gives up."""
@@ -32,8 +33,16 @@ BULK = "ledger_bulk"
 """The option of a writing connection that has a `Bulk`, where its database knows a better way than a row at a time."""
 
 
+Item = TypeVar("Item")
+
+
 class Bulk(Protocol):
     """How many rows are written at once."""
+
+    @property
+    def part(self) -> int:
+        """How many rows it is given at a time: while it writes these, the next are made ready."""
+        ...
 
     def put(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """See `put`."""
@@ -51,6 +60,12 @@ def put(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]])
         bulk.put(connection, table, rows)
     elif rows:
         connection.execute(insert(table), rows)
+
+
+def parts(connection: Connection, items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """Cut what rows are to be made of into pieces, each of which is put when it is ready."""
+    bulk: Bulk | None = connection.get_execution_options().get(BULK)
+    return codec.chunks(items, codec.BATCH_ROWS if bulk is None else bulk.part)
 
 
 def numbers(connection: Connection, table: Table, count: int) -> Sequence[int]:

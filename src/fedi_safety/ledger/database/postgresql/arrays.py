@@ -17,7 +17,7 @@ from psycopg import Binary
 from psycopg.abc import Buffer
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
-from sqlalchemy import Connection, Dialect, Table, TextClause, func, select, text
+from sqlalchemy import Connection, Dialect, Table, TextClause, text
 
 from fedi_safety.ledger.database.base import AHEAD
 
@@ -25,6 +25,10 @@ _PARAMETER = re.compile(r"%\((\w+)\)s")
 _INSERT = re.compile(r"(INSERT INTO [^()]+ \([^()]+\)) VALUES \((.+?)\)( ON CONFLICT .*)?", re.DOTALL)
 _UPDATE = re.compile(r"(UPDATE \S+ SET .+) WHERE (.+)", re.DOTALL)
 _LIST = re.compile(r" (NOT )?IN \((%\(\w+\)s(?:::\w+)?(?:, %\(\w+\)s(?:::\w+)?)+)\)")
+_LAST = text(
+    "SELECT setval(own, nextval(own) + :more)"
+    " FROM (SELECT CAST(pg_get_serial_sequence(:table, 'id') AS regclass) AS own OFFSET 0) AS sequences"
+)
 _KEY = "row"
 """The parameter that names a row in statements that change one."""
 _MANY = 16  # values from which on an array is shorter than what it takes the place of
@@ -87,6 +91,8 @@ class PackedDumper(Dumper):
 class Rows:
     """Puts many rows into one statement. What was made of a statement is kept: a ledger has some dozens."""
 
+    part = 128
+
     def __init__(self) -> None:
         """Know no statement yet."""
         self._made: dict[str, _Made | None] = {}
@@ -104,12 +110,11 @@ class Rows:
         connection.execute(statement, arrays)
 
     def numbers(self, connection: Connection, table: Table, count: int) -> Sequence[int]:
-        """Take numbers for new rows from the table's sequence; see `base.numbers`."""
+        """Take numbers for new rows from the table's sequence; see `base.numbers`. One transaction writes at a time."""
         if not count:
             return ()
-        sequence = func.pg_get_serial_sequence(table.name, "id")
-        rows = func.generate_series(1, count).table_valued("number")
-        return connection.execute(select(func.nextval(sequence)).select_from(rows)).scalars().all()
+        last = connection.execute(_LAST, {"table": table.name, "more": count - 1}).scalar_one()
+        return range(last - count + 1, last + 1)
 
     def in_one(
         self, statement: str, rows: Sequence[Mapping[str, Any]], context: Any
@@ -138,9 +143,10 @@ class _Made:
 def _put(table: Table, names: Sequence[str], dialect: Dialect) -> tuple[TextClause, Mapping[str, str]]:
     """Return what inserts rows with these columns from an array for each, and what these are of."""
     kinds = {name: table.c[name].type.dialect_impl(dialect).compile(dialect=dialect) for name in names}
-    columns = ", ".join(map(_quoted, names))
+    quoted = dialect.identifier_preparer.quote
+    columns = ", ".join(map(quoted, names))
     arrays = ", ".join(f"CAST(:c{at} AS {_array(kind)})" for at, kind in enumerate(kinds.values()))
-    statement = f"INSERT INTO {_quoted(table.name)} ({columns}) SELECT * FROM unnest({arrays})"
+    statement = f"INSERT INTO {quoted(table.name)} ({columns}) SELECT * FROM unnest({arrays})"
     return text(statement).execution_options(**AHEAD), kinds
 
 
