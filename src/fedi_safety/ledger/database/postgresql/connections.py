@@ -83,8 +83,13 @@ class WatchedConnection(psycopg.Connection[Any]):
         return super().cursor(*arguments, **named)
 
     def commit(self) -> None:
-        """Commit, after what was sent ahead: of what is wrong with that nothing is kept."""
-        self.settle()
+        """Commit, after what was sent ahead: where anything is wrong with that nothing is kept of the transaction."""
+        try:
+            self.settle()
+        except psycopg.Error:
+            with suppress(psycopg.Error):
+                self.rollback()  # a commit that fails is the end of its transaction
+            raise
         super().commit()
 
     def rollback(self) -> None:
