@@ -12,12 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import IntegrityError
 
 from fedi_safety.app.ledger import SystemClock
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Verdict
@@ -26,8 +27,10 @@ from fedi_safety.core.ledger.progress import Progress
 from fedi_safety.core.testcard import draw_test_card
 from fedi_safety.core.types import Content, Judged, Judgement, Object, Outcome, Plan, RuleHit, Scores, Signal
 from fedi_safety.ledger.database import open_database
+from fedi_safety.ledger.database.base import AHEAD, numbers, put
 from fedi_safety.ledger.database.postgresql import connections, faults
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
+from fedi_safety.ledger.schema import stores
 from support.ledgers import empty_database
 from support.program import Done, program
 from support.servers.cut_line import CutLine, cut_line
@@ -132,6 +135,51 @@ def test_what_was_cut_off_before_its_end_is_done_again(database: str, line: CutL
     ledger.record(run, STORE, [judged("a")])
     assert line.cuts == 1 and ask(database, "SELECT count(*) FROM contents") == 1
     assert ledger.verify().problem is None
+
+
+def test_what_is_sent_ahead_and_refused_keeps_nothing_of_its_transaction(database: str, opened: Opened) -> None:
+    """Nobody waits for it but the end of the transaction, which then is none; or whoever asks for anything before."""
+    ledger = opened(database)
+    twice = [{"url": "file:///a"}, {"url": "file:///a"}]
+    with pytest.raises(IntegrityError), ledger.database.write() as connection:
+        put(connection, stores, [{"url": "file:///b"}])
+        put(connection, stores, twice)
+    with pytest.raises(IntegrityError), ledger.database.write() as connection:
+        put(connection, stores, twice)
+        connection.execute(select(stores.c.id))
+        pytest.fail("whoever asks waits first")
+    with pytest.raises(ZeroDivisionError), ledger.database.write() as connection:
+        put(connection, stores, [{"url": "file:///b"}])
+        raise ZeroDivisionError
+    assert ask(database, "SELECT count(*) FROM stores") == 0
+    ledger.record(ledger.begin_run("scan", STORE, {}), STORE, [judged("a")])  # on the same connection
+    assert ledger.verify().problem is None
+
+
+def test_nobody_waits_for_what_is_sent_ahead(database: str, opened: Opened) -> None:
+    ledger = opened(database)
+    with ledger.database.write() as connection:
+        slowly = text("UPDATE chain SET length = length + (SELECT 0 FROM pg_sleep(1.5))")
+        began = time.monotonic()
+        connection.execute(slowly, execution_options=AHEAD)
+        put(connection, stores, [{"url": "file:///a"}])
+        assert time.monotonic() - began < 1
+        assert connection.execute(select(func.count()).select_from(stores)).scalar_one() == 1
+        assert time.monotonic() - began > 1.4
+
+
+def test_numbers_are_given_once_also_where_nothing_came_of_them(database: str, opened: Opened) -> None:
+    ledger = opened(database)
+    with suppress(ZeroDivisionError), ledger.database.write() as connection:
+        first = numbers(connection, stores, 3)
+        raise ZeroDivisionError
+    with ledger.database.write() as connection:
+        then = numbers(connection, stores, 2)
+        assert not numbers(connection, stores, 0)
+        put(connection, stores, [{"id": number, "url": f"file:///{number}"} for number in then])
+        put(connection, stores, [{"url": "file:///last"}])
+        last = connection.execute(select(func.max(stores.c.id))).scalar_one()
+    assert [*first, *then, last] == list(range(first[0], first[0] + 6))
 
 
 def test_a_line_that_is_held_and_through_which_nothing_comes_any_more(

@@ -9,10 +9,10 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
 from fedi_safety.ledger.codec import dumps, dumps_flat
-from fedi_safety.ledger.database.base import LISTENER, Database
+from fedi_safety.ledger.database.base import AHEAD, LISTENER, Database, put
 from fedi_safety.ledger.schema import chain, events
 
 CHAIN_START = bytes(32)
@@ -123,8 +123,8 @@ def append(connection: Connection, at: float, new: Sequence[Event]) -> list[int]
             }
         )
         head = digest
-    connection.execute(insert(events), rows)
-    connection.execute(update(chain).values(length=length + len(rows), head=head))
+    put(connection, events, rows)
+    connection.execute(update(chain).values(length=length + len(rows), head=head), execution_options=AHEAD)
     told = connection.get_execution_options().get(LISTENER)
     if told is not None:
         told(connection, at, new)

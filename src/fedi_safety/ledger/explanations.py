@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, select
 
 from fedi_safety.core.explained.text import explanation_from
 from fedi_safety.core.types import Explanation
 from fedi_safety.ledger import codec
+from fedi_safety.ledger.database.base import put as put_rows
 from fedi_safety.ledger.schema import explanations
 
 _x = explanations.c
@@ -28,8 +29,7 @@ def put(connection: Connection, bodies: Mapping[int, str | None], *, new: bool) 
         for part in codec.chunks(sorted(bodies)):
             connection.execute(delete(explanations).where(_x.content_id.in_(part)))
     rows = [{"content_id": row, "body": body} for row, body in bodies.items() if body is not None]
-    if rows:
-        connection.execute(insert(explanations), rows)
+    put_rows(connection, explanations, rows)
 
 
 def bodies_of(connection: Connection, content_ids: Sequence[int]) -> dict[int, str]:

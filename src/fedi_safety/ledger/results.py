@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
 
 from fedi_safety.core.enums import PlanState, Verdict
 from fedi_safety.core.errors import printable
@@ -18,6 +18,7 @@ from fedi_safety.ledger import codec, embeddings, explanations, planning, verdic
 from fedi_safety.ledger.compact.vocabulary import REASONS, SCORES, Vocabulary
 from fedi_safety.ledger.counts import groups, sources, tallies
 from fedi_safety.ledger.counts.tallies import Tally, What
+from fedi_safety.ledger.database.base import numbers, parts, put
 from fedi_safety.ledger.embeddings import Keep
 from fedi_safety.ledger.known import hashes
 from fedi_safety.ledger.schema import State, contents, objects, plans
@@ -79,8 +80,23 @@ def record(
     """See `Ledger.record`. The last word counts where a batch names an object or a content twice."""
     judged = {r.content.sha256: r for r in results if isinstance(r, Judged) and not r.fresh}
     judged |= {r.content.sha256: r for r in results if isinstance(r, Judged) and r.fresh}
-    recorded = record_contents(connection, at, run, list(judged.values()), keep)
-    _record_objects(connection, at, run, store_id, {r.object.key: r for r in results}, recorded)
+    found = _Contents(connection, at, run, list(judged.values()))
+    found.change()
+    put = _Objects(connection, at, store_id, {r.object.key: r for r in results}, found)
+    found.add()
+    put.write()
+    found.tell(keep)
+    put.part(run)
+
+
+def record_contents(
+    connection: Connection, at: float, run: int, judged: Sequence[Judged], keep: Keep = Keep.NO
+) -> None:
+    """Bring the contents up to date, embeddings included where they are kept."""
+    found = _Contents(connection, at, run, judged)
+    found.change()
+    found.add()
+    found.tell(keep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,54 +154,86 @@ class Standing(NamedTuple):
     partly: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """The rows of contents, and how those stand that were not known before."""
+class _Contents:
+    """The contents of a batch. Made, all that is needed of the ledger is read, and nothing is written yet.
 
-    ids: Mapping[bytes, int] = field(default_factory=dict)
-    new: Mapping[int, Standing] = field(default_factory=dict)
+    What is written goes from what is known already over what is new to what is told of both: a database at the other
+    end of a line writes the new ones while the objects that have them are made ready.
+    """
 
+    def __init__(self, connection: Connection, at: float, run: int, judged: Sequence[Judged]) -> None:
+        """Read what is known of them; take numbers for those that are not."""
+        self._connection, self._at, self._run, self._judged = connection, at, run, judged
+        self._vocabulary = Vocabulary(connection)
+        known = _known_contents(connection, [item.content.sha256 for item in judged])
+        found, self._detectors = _found(connection, judged, known, self._vocabulary)
+        self._new = [f for f in found if f.sha256 not in known]
+        self._met = [(f, known[f.sha256]) for f in found if f.sha256 in known]
+        self._history, self._in_force = _verdict_writes(self._met, self._vocabulary)
+        own = zip(self._new, numbers(connection, contents, len(self._new)), strict=True)
+        self.ids = {sha256: row.id for sha256, row in known.items()} | {f.sha256: number for f, number in own}
+        self.met = {row.id for row in known.values()}
+        self.standing: dict[int, Standing] = {}
+        """How those stand that are new, by their row, when they are added."""
+        condemned = [f.sha256 for f in self._new if f.judgement.verdict is Verdict.BLOCK]
+        self._traced = sources.traced(connection, condemned)
 
-def record_contents(
-    connection: Connection, at: float, run: int, judged: Sequence[Judged], keep: Keep = Keep.NO
-) -> Recorded:
-    """Bring the contents up to date, embeddings included where they are kept."""
-    if not judged:
-        return Recorded()
-    known = _known_contents(connection, [item.content.sha256 for item in judged])
-    vocabulary = Vocabulary(connection)
-    found = _found(connection, judged, known, vocabulary)
-    new = [f for f in found if f.sha256 not in known]
-    met = [(f, known[f.sha256]) for f in found if f.sha256 in known]
-    added, standing = _add_contents(connection, at, run, new, vocabulary)
-    ids = {sha256: row.id for sha256, row in known.items()} | added
-    history, in_force = _verdict_writes(met, vocabulary)
-    rescored = list(_rescored(at, met))
-    verdicts.keep_earlier(connection, [w.content_id for w in history] + [columns["row"] for columns in rescored])
-    if rescored:
-        connection.execute(_RESCORE, rescored)
-        groups.restate(connection, contents_of=[columns["row"] for columns in rescored])
-    explanations.put(connection, {ids[f.sha256]: f.explanation for f in new if f.explanation is not None}, new=True)
-    explanations.put(connection, {row.id: f.explanation for f, row in met if f.explains_anew(row)}, new=False)
-    # A first verdict that is clear stands in its content alone.
-    told = [f for f in new if f.judgement.verdict is not Verdict.CLEAR or f.dismissed]
-    history += [f.write(ids[f.sha256], Verdict.CLEAR) for f in told]
-    if len(told) < len(new):
-        tallies.add_verdicts(connection, run, {Verdict.CLEAR.value: len(new) - len(told)})
-    verdicts.write_judgements(connection, at, run, history)
-    verdicts.put_in_force(connection, in_force)
-    freed = [w.content_id for w in in_force if w.before is Verdict.BLOCK and w.judgement.verdict is not Verdict.BLOCK]
-    for part in codec.chunks(freed):
-        planning.close_waiting(connection, at, run, plans.c.content_id.in_(part), PlanState.SUPERSEDED)
-    hashes.put(connection, {ids[i.content.sha256]: i.content.hashes for i in judged if i.content.hashes is not None})
-    if keep is not Keep.NO:
-        embeddings.keep(connection, keep, ((ids[i.content.sha256], i.content.scores.embeddings) for i in judged))
-    return Recorded(ids, standing)
+    def change(self) -> None:
+        """Write scores and verdicts of those that are known, where they are others now."""
+        rescored = list(_rescored(self._at, self._met))
+        changed = [columns["row"] for columns in rescored]
+        verdicts.keep_earlier(self._connection, [w.content_id for w in self._history] + changed)
+        if rescored:
+            self._connection.execute(_RESCORE, rescored)
+            groups.restate(self._connection, contents_of=changed)
+        verdicts.put_in_force(self._connection, self._in_force)
+
+    def add(self) -> None:
+        """Write those that are new, with the judgement in force."""
+        with sources.counted(self._connection, self._traced):
+            for part in parts(self._connection, self._new):
+                rows = [self._row(f) for f in part]
+                put(self._connection, contents, rows)
+                for row in rows:
+                    self.standing[row["id"]] = Standing(row["verdict"], row["labels"], row["partly"] is not None)
+
+    def _row(self, found: _Found) -> dict[str, Any]:
+        """Return the row of a new content, with the judgement in force."""
+        row = _content_columns(found, self._at)
+        row |= _verdict_columns(found, self._at if found.dismissed else None, self._vocabulary)
+        row |= {"run_id": self._run, "id": self.ids[found.sha256]}
+        return row
+
+    def tell(self, keep: Keep) -> None:
+        """Write the history and what the judgements rest on; close plans of what is not condemned any more."""
+        connection, at, run, ids = self._connection, self._at, self._run, self.ids
+        new = {ids[f.sha256]: f.explanation for f in self._new if f.explanation is not None}
+        anew = {r.id: f.explanation for f, r in self._met if f.explains_anew(r)}
+        explanations.put(connection, new, new=True)
+        explanations.put(connection, anew, new=False)
+        kept = {r.id: r.body for _, r in self._met} | anew | new
+        rested = verdicts.Rested(self._detectors, {row: body for row, body in kept.items() if body is not None})
+        # A first verdict that is clear stands in its content alone.
+        told = [f for f in self._new if f.judgement.verdict is not Verdict.CLEAR or f.dismissed]
+        if len(told) < len(self._new):
+            tallies.add_verdicts(connection, run, {Verdict.CLEAR.value: len(self._new) - len(told)})
+        history = self._history + [f.write(ids[f.sha256], Verdict.CLEAR) for f in told]
+        verdicts.write_judgements(connection, at, run, history, rested)
+        before = [w for w in self._in_force if w.before is Verdict.BLOCK]
+        freed = [w.content_id for w in before if w.judgement.verdict is not Verdict.BLOCK]
+        for part in codec.chunks(freed):
+            planning.close_waiting(connection, at, run, plans.c.content_id.in_(part), PlanState.SUPERSEDED)
+        hashed = {ids[i.content.sha256]: i.content.hashes for i in self._judged if i.content.hashes is not None}
+        hashes.put(connection, hashed)
+        if keep is not Keep.NO:
+            made = ((ids[i.content.sha256], i.content.scores.embeddings) for i in self._judged)
+            embeddings.keep(connection, keep, made)
 
 
 def _found(
     connection: Connection, judged: Sequence[Judged], known: Mapping[bytes, _Row], vocabulary: Vocabulary
-) -> list[_Found]:
+) -> tuple[list[_Found], dict[int, str]]:
+    """Return the contents as they are to be written, and which sets of detectors gave their scores, by row."""
     dismissed = verdicts.dismissed_among(connection, [item.content.sha256 for item in judged])
     bodies = [codec.dumps(dict(item.content.scores.detectors)) for item in judged]
     sets = verdicts.detectors_ids(connection, bodies)
@@ -200,22 +248,7 @@ def _found(
         scores = item.content.scores
         explanation = None if scores.explanation is None else text_of(scores.explanation)
         found.append(_Found(item, judgement, gone, vocabulary.columns(scores.signals), sets[body], explanation))
-    return found
-
-
-def _add_contents(
-    connection: Connection, at: float, run: int, new: Sequence[_Found], vocabulary: Vocabulary
-) -> tuple[dict[bytes, int], dict[int, Standing]]:
-    """Write contents that the ledger did not know, with the judgement in force; return rows and how they stand."""
-    rows = [
-        _content_columns(f, at) | _verdict_columns(f, at if f.dismissed else None, vocabulary) | {"run_id": run}
-        for f in new
-    ]
-    with sources.counted(connection, [row["sha256"] for row in rows if row["verdict"] == Verdict.BLOCK.value]):
-        for part in codec.chunks(rows):
-            connection.execute(insert(contents), part)
-    ids = _content_ids(connection, [f.sha256 for f in new])
-    return ids, {ids[row["sha256"]]: Standing(row["verdict"], row["labels"], row["partly"] is not None) for row in rows}
+    return found, {row: body for body, row in sets.items()}
 
 
 def _rescored(at: float, met: Sequence[tuple[_Found, _Row]]) -> Iterator[dict[str, Any]]:
@@ -291,76 +324,88 @@ def _known_contents(connection: Connection, sha256s: Sequence[bytes]) -> dict[by
     return found
 
 
-def _content_ids(connection: Connection, sha256s: Sequence[bytes]) -> dict[bytes, int]:
-    found: dict[bytes, int] = {}
-    for part in codec.chunks(sha256s):
-        query = select(contents.c.sha256, contents.c.id).where(contents.c.sha256.in_(part))
-        found.update((sha256, row) for sha256, row in connection.execute(query))
-    return found
+class _Objects:
+    """The objects of a batch. Made, all that is needed of the ledger is read, and nothing is written yet."""
 
+    def __init__(
+        self,
+        connection: Connection,
+        at: float,
+        store_id: int,
+        results: dict[str, Judged | Unscanned],
+        found: _Contents,
+    ) -> None:
+        """Read what is known of them, and how the contents stand that they have or get."""
+        self._connection, self._at, self._store_id, self._results = connection, at, store_id, results
+        self._ids = found.ids
+        self._stored = _stored_objects(connection, store_id, list(results))
+        known = {before.content_id for before in self._stored.values() if before.content_id is not None}
+        self._counted = _Counted(connection, store_id, known | found.met, found.standing)
+        self._relinked: list[int] = []
+        self._left: list[int] = []  # contents that lose an object
 
-def _record_objects(
-    connection: Connection,
-    at: float,
-    run: int,
-    store_id: int,
-    results: dict[str, Judged | Unscanned],
-    recorded: Recorded,
-) -> None:
-    stored = _stored_objects(connection, store_id, list(results))
-    known = {before.content_id for before in stored.values()}
-    counted = _Counted(connection, store_id, known | set(recorded.ids.values()), recorded.new)
-    added: list[dict[str, Any]] = []
-    refound: list[dict[str, Any]] = []
-    relinked: list[int] = []
-    left: list[int] = []  # contents that lose an object
-    for key, result in results.items():
-        before = stored.get(key)
-        if isinstance(result, Judged):
-            columns = _judged_columns(result, at, recorded.ids)
-        else:
-            columns = _unscanned_columns(result, at, before)
-        columns["group_id"] = counted.group(before, columns)
-        if before is None:
-            added.append(columns | {"store_id": store_id, "key": codec.key_bytes(key), "first_seen": at})
-            continue
-        refound.append(columns | {"row": before.id})
-        if before.content_id is not None and columns["content_id"] != before.content_id:
-            relinked.append(before.id)
-            left.append(before.content_id)
-    for part in codec.chunks(added):
-        connection.execute(insert(objects), part)
-    if refound:
-        connection.execute(_REFIND, refound)
-    counted.write()
-    for relinked_part in codec.chunks(relinked):
-        # What these plans were made for does not stand there any more.
-        planning.close_waiting(connection, at, run, plans.c.object_id.in_(relinked_part), PlanState.SUPERSEDED)
-    embeddings.forget_orphans(connection, left)
+    def write(self) -> None:
+        """Write them, counted."""
+        refound: list[dict[str, Any]] = []
+        for part in parts(self._connection, list(self._results.items())):
+            put(self._connection, objects, self._rows(part, refound))
+        if refound:
+            self._connection.execute(_REFIND, refound)
+        self._counted.write()
+
+    def _rows(
+        self, results: Sequence[tuple[str, Judged | Unscanned]], refound: list[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Return the rows of those that are new, and put what becomes of the others to `refound`."""
+        added: list[dict[str, Any]] = []
+        for key, result in results:
+            before = self._stored.get(key)
+            if isinstance(result, Judged):
+                columns = _judged_columns(result, self._at, self._ids)
+            else:
+                columns = _unscanned_columns(result, self._at, before)
+            columns["group_id"] = self._counted.group(before, columns)
+            if before is None:
+                columns |= {"store_id": self._store_id, "key": codec.key_bytes(key), "first_seen": self._at}
+                added.append(columns)
+                continue
+            refound.append(columns | {"row": before.id})
+            if before.content_id is not None and columns["content_id"] != before.content_id:
+                self._relinked.append(before.id)
+                self._left.append(before.content_id)
+        return added
+
+    def part(self, run: int) -> None:
+        """Close the plans that were made for what does not stand there any more, and let go of what nothing has."""
+        for part in codec.chunks(self._relinked):
+            where = plans.c.object_id.in_(part)
+            planning.close_waiting(self._connection, self._at, run, where, PlanState.SUPERSEDED)
+        embeddings.forget_orphans(self._connection, self._left)
 
 
 class _Counted:
     """Counts the objects of a batch as they are written."""
 
     def __init__(
-        self, connection: Connection, store_id: int, content_ids: set[int | None], new: Mapping[int, Standing]
+        self, connection: Connection, store_id: int, content_ids: set[int], new: Mapping[int, Standing]
     ) -> None:
-        """Read how those contents stand that are not new."""
+        """Read how these contents stand; how those do that are new is known by the time when objects are counted."""
         self._connection = connection
         self._store_id = store_id
         self._groups = groups.Groups(connection)
         self._days: Counter[Tally] = Counter()
         self._contents: dict[int | None, Standing] = {None: Standing(None, None, False)}
-        self._contents.update(new.items())
+        self._new = new
         c = contents.c
         query = select(c.id, c.verdict, c.labels, c.partly.is_not(None))
-        for part in codec.chunks([row for row in content_ids if row is not None and row not in new]):
+        for part in codec.chunks(sorted(content_ids)):
             found = connection.execute(query.where(c.id.in_(part)))
             self._contents.update((row, Standing(*standing)) for row, *standing in found)
 
     def group(self, before: _Stored | None, columns: Mapping[str, Any]) -> int:
         """Return the group of an object with these columns, and count it."""
-        told = self._contents[columns["content_id"]]
+        content_id = columns["content_id"]
+        told = self._new.get(content_id) or self._contents[content_id]
         group = groups.group_of(self._store_id, columns["state"], columns["reason"], None, *told)
         number = self._groups.number(group)
         self._groups.move(None if before is None else before.group_id, number)

@@ -20,6 +20,7 @@ from fedi_safety.core.types import Judgement, Signal
 from fedi_safety.ledger import codec, explanations
 from fedi_safety.ledger.compact.vocabulary import AS_STORED, PAST, REASONS, SCORES, Vocabulary
 from fedi_safety.ledger.counts import groups, sources, tallies
+from fedi_safety.ledger.database.base import put
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.schema import contents, detector_sets, dismissals, judgements
 
@@ -101,18 +102,32 @@ def _detector_rows(connection: Connection, bodies: Sequence[str]) -> dict[str, i
     return found
 
 
-def write_judgements(connection: Connection, at: float, run: int | None, writes: Sequence[VerdictWrite]) -> None:
-    """Append to the history, with the events that vouch for it, and for what is kept now of what it rests on.
+@dataclass(frozen=True, slots=True)
+class Rested:
+    """What judgements rest on, as the ledger has it: detectors by their row, explanations by their content's."""
 
-    The contents' own columns are the caller's.
-    """
-    if not writes:
-        return
+    detectors: Mapping[int, str]
+    explanations: Mapping[int, str]
+
+
+def _rested(connection: Connection, writes: Sequence[VerdictWrite]) -> Rested:
     bodies: dict[int, str] = {}
     for part in codec.chunks(sorted({r.detectors_id for r in writes if r.evented})):
         query = select(detector_sets.c.id, detector_sets.c.body).where(detector_sets.c.id.in_(part))
         bodies.update((row, body) for row, body in connection.execute(query))
-    explained = explanations.bodies_of(connection, [write.content_id for write in writes if write.evented])
+    return Rested(bodies, explanations.bodies_of(connection, [write.content_id for write in writes if write.evented]))
+
+
+def write_judgements(
+    connection: Connection, at: float, run: int | None, writes: Sequence[VerdictWrite], rested: Rested | None = None
+) -> None:
+    """Append to the history, with the events that vouch for it, and for what is kept now of what it rests on.
+
+    The contents' own columns are the caller's. Who knows what the judgements rest on says so, else it is read.
+    """
+    if not writes:
+        return
+    rested = rested or _rested(connection, writes)
     rows: list[dict[str, Any]] = []
     new: list[Event] = []
     owners: list[dict[str, Any]] = []
@@ -136,17 +151,17 @@ def write_judgements(connection: Connection, at: float, run: int | None, writes:
                 "before": write.before.value,
                 "policy": judgement.policy,
                 "rules": [reason.rule for reason in judgement.reasons],
-                "digest": digest(row | told, write.sha256, bodies[write.detectors_id]),
+                "digest": digest(row | told, write.sha256, rested.detectors[write.detectors_id]),
             }
-            if write.content_id in explained:
-                payload["explanation"] = explanations.digest(explained[write.content_id])
+            if write.content_id in rested.explanations:
+                payload["explanation"] = explanations.digest(rested.explanations[write.content_id])
             condemning = tuple(hit.rule for hit in judgement.reasons if hit.verdict is Verdict.BLOCK)
             new.append(Event(Kind.JUDGED, payload, write.sha256, condemning=condemning))
             owners.append(rows[-1])
     tallies.add_verdicts(connection, run, Counter(row["verdict"] for row in rows))
     for row, seq in zip(owners, append(connection, at, new), strict=True):
         row["event_seq"] = seq
-    connection.execute(insert(judgements), rows)
+    put(connection, judgements, rows)
 
 
 _AS_STORED = (

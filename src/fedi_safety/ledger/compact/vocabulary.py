@@ -31,6 +31,9 @@ AS_STORED = ""
 _MOST_SHAPES = 4_000
 """Reasons of further shapes are written out."""
 
+_FEW = 64
+"""The first names and shapes are read at once, for they are nearly all that anything has."""
+
 _JUDGED = ("labels", "reasons", "signals")
 
 
@@ -44,7 +47,7 @@ class Vocabulary:
         self._name_ids: dict[tuple[str, ...], int] = {}
         self._shapes: dict[int, list[dict[str, Any]]] = {}
         self._shape_ids: dict[str, int] = {}
-        self._several: bool | None = None
+        self._few: dict[str, dict[str, int]] = {}
         self._made: dict[tuple[int, int], tuple[Pattern | None, Pattern | None]] = {}
 
     @codec.stored("names of scores, or shapes of reasons,")
@@ -94,9 +97,17 @@ class Vocabulary:
             found = self._name_ids[names] = self._row(signal_names, codec.dumps(names))
         return found
 
+    def _known(self, table: Table, body: str) -> int | None:
+        few = self._few.get(table.name)
+        if few is None:
+            first = select(table.c.body, table.c.id).order_by(table.c.id).limit(_FEW)
+            few = self._few[table.name] = {str(each): int(row) for each, row in self._connection.execute(first)}
+        if body in few:
+            return few[body]
+        return self._connection.execute(select(table.c.id).where(table.c.body == body)).scalar_one_or_none()
+
     def _row(self, table: Table, body: str) -> int:
-        query = select(table.c.id).where(table.c.body == body)
-        known = self._connection.execute(query).scalar_one_or_none()
+        known = self._known(table, body)
         if known is None:
             known = self._connection.execute(insert(table).returning(table.c.id), {"body": body}).scalar_one()
         return int(known)
@@ -141,13 +152,13 @@ class Vocabulary:
     def _shape_id(self, body: str) -> int | None:
         found = self._shape_ids.get(body)
         if found is None:
-            if self._several is None:
+            found = self._known(reason_shapes, body)
+            if found is None:
                 count = select(func.count()).select_from(reason_shapes)
-                self._several = self._connection.execute(count).scalar_one() >= _MOST_SHAPES
-            if self._several:
-                query = select(reason_shapes.c.id).where(reason_shapes.c.body == body)
-                return self._connection.execute(query).scalar_one_or_none()
-            found = self._shape_ids[body] = self._row(reason_shapes, body)
+                if self._connection.execute(count).scalar_one() >= _MOST_SHAPES:
+                    return None
+                found = self._row(reason_shapes, body)
+            self._shape_ids[body] = found
         return found
 
     # --- judgements

@@ -88,6 +88,16 @@ def counted(connection: Connection, sha256s: Iterable[bytes]) -> Iterator[None]:
         _move(connection, before, after)
 
 
+def traced(connection: Connection, sha256s: Sequence[bytes]) -> list[bytes]:
+    """Return which of these contents a trace has found in use."""
+    found: set[bytes] = set()
+    if sha256s and connection.execute(select(_s.id).limit(1)).first() is not None:
+        for part in codec.chunks(sha256s):
+            query = select(_t.sha256).join(sightings, _s.trace_id == _t.id).where(_t.sha256.in_(part))
+            found.update(connection.execute(query).scalars())
+    return sorted(found)
+
+
 def unnamed(connection: Connection, person_ids: Iterable[str]) -> list[bytes]:
     """Return the contents that were traced to people by these ids alone, whom a name may be found for now."""
     found: set[bytes] = set()

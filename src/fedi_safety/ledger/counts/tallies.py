@@ -8,11 +8,24 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, and_, cast, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Table,
+    TextClause,
+    and_,
+    bindparam,
+    cast,
+    func,
+    select,
+    text,
+)
 
 from fedi_safety.core.enums import Verdict
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.counts.tables import run_tallies, tallies
+from fedi_safety.ledger.database.base import AHEAD
 from fedi_safety.ledger.schema import acts, contents, judgements, objects, plans, stores
 
 _DAY_S = 86_400
@@ -47,15 +60,26 @@ def day_of(at: float) -> int:
     return int(at) // _DAY_S
 
 
+def _adding(table: Table) -> TextClause:
+    """Return what counts so many more in a row of a table, made where it is new. Words of all databases."""
+    names = [column.name for column in table.columns]
+    key = ", ".join(column.name for column in table.primary_key)
+    statement = (
+        f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)})"
+        f" ON CONFLICT ({key}) DO UPDATE SET count = {table.name}.count + excluded.count"
+    )
+    cells = [bindparam(column.name, type_=column.type) for column in table.columns]
+    return text(statement).bindparams(*cells).execution_options(**AHEAD)
+
+
+_ADD, _ADD_VERDICTS = _adding(tallies), _adding(run_tallies)
+
+
 def add(connection: Connection, more: Mapping[Tally, int]) -> None:
     """Count so many more, or fewer."""
-    for tally, count in sorted(more.items()):
-        if not count:
-            continue
-        where = [_t[name] == value for name, value in tally._asdict().items()]
-        known = connection.execute(update(tallies).where(*where).values(count=_t.count + count)).rowcount
-        if not known:
-            connection.execute(insert(tallies), tally._asdict() | {"count": count})
+    rows = [tally._asdict() | {"count": count} for tally, count in sorted(more.items()) if count]
+    if rows:
+        connection.execute(_ADD, rows)
 
 
 @contextmanager
@@ -142,11 +166,9 @@ def _ranges(connection: Connection) -> Iterator[ColumnElement[bool]]:
 
 def add_verdicts(connection: Connection, run: int | None, verdicts: Mapping[str, int]) -> None:
     """Count so many more verdicts that a run gave; what no run gave is counted nowhere."""
-    r = run_tallies.c
-    for verdict, count in sorted(verdicts.items()) if run is not None else ():
-        where = r.run_id == run, r.verdict == verdict
-        if not connection.execute(update(run_tallies).where(*where).values(count=r.count + count)).rowcount:
-            connection.execute(insert(run_tallies), {"run_id": run, "verdict": verdict, "count": count})
+    rows = [{"run_id": run, "verdict": verdict, "count": count} for verdict, count in sorted(verdicts.items())]
+    if rows and run is not None:
+        connection.execute(_ADD_VERDICTS, rows)
 
 
 def verdicts_of(connection: Connection) -> Counter[tuple[int, str]]:

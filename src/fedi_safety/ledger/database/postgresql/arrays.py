@@ -10,26 +10,35 @@ import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from psycopg import Binary
 from psycopg.abc import Buffer
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
+from sqlalchemy import Connection, Dialect, Table, TextClause, text
+
+from fedi_safety.ledger.database.base import AHEAD
 
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 _INSERT = re.compile(r"(INSERT INTO [^()]+ \([^()]+\)) VALUES \((.+?)\)( ON CONFLICT .*)?", re.DOTALL)
 _UPDATE = re.compile(r"(UPDATE \S+ SET .+) WHERE (.+)", re.DOTALL)
 _LIST = re.compile(r" (NOT )?IN \((%\(\w+\)s(?:::\w+)?(?:, %\(\w+\)s(?:::\w+)?)+)\)")
+_LAST = text(
+    "SELECT setval(own, nextval(own) + :more)"
+    " FROM (SELECT CAST(pg_get_serial_sequence(:table, 'id') AS regclass) AS own OFFSET 0) AS sequences"
+)
 _KEY = "row"
 """The parameter that names a row in statements that change one."""
 _MANY = 16  # values from which on an array is shorter than what it takes the place of
 
 _NULL = b"\xff\xff\xff\xff"
+_LENGTH = struct.Struct(">i").pack
 
 
 def _sized(data: bytes) -> bytes:
-    return struct.pack(">i", len(data)) + data
+    return _LENGTH(len(data)) + data
 
 
 def _plain(value: bytes | Binary) -> bytes:
@@ -38,14 +47,14 @@ def _plain(value: bytes | Binary) -> bytes:
 
 
 _PACKED: Mapping[str, tuple[int, Callable[[Any], bytes]]] = {
-    "BIGINT": (20, lambda value: struct.pack(">iq", 8, value)),
-    "INTEGER": (23, lambda value: struct.pack(">ii", 4, value)),
-    "DOUBLE PRECISION": (701, lambda value: struct.pack(">id", 8, value)),
-    "FLOAT": (701, lambda value: struct.pack(">id", 8, value)),
-    "BOOLEAN": (16, lambda value: struct.pack(">i?", 1, value)),
+    "BIGINT": (20, partial(struct.Struct(">iq").pack, 8)),
+    "INTEGER": (23, partial(struct.Struct(">ii").pack, 4)),
+    "DOUBLE PRECISION": (701, partial(struct.Struct(">id").pack, 8)),
+    "FLOAT": (701, partial(struct.Struct(">id").pack, 8)),
+    "BOOLEAN": (16, partial(struct.Struct(">i?").pack, 1)),
     "VARCHAR": (1043, lambda value: _sized(value.encode())),
     "TEXT": (25, lambda value: _sized(value.encode())),
-    "BYTEA": (17, lambda value: _sized(_plain(value))),
+    "BYTEA": (17, lambda value: _sized(value if type(value) is bytes else _plain(value))),
 }
 """By a type's name: the number that PostgreSQL has for it, and what makes a cell of an array's binary form."""
 _PYTHON: Mapping[type, str] = {int: "BIGINT", str: "TEXT", bytes: "BYTEA", Binary: "BYTEA"}
@@ -59,9 +68,14 @@ class Packed:
     def __init__(self, kind: str, values: Sequence[Any]) -> None:
         """Pack values of a kind that `_PACKED` has."""
         number, cell = _PACKED[kind]
-        cells = [_NULL if value is None else cell(value) for value in values]
-        head = struct.pack(">iiiii", 1, any(value is None for value in values), number, len(values), 1)
-        self.data = b"".join((head, *cells))
+        some = None in values
+        if values.count(values[0]) == len(values):  # as in half of the columns of what a batch writes
+            cells = (_NULL if some else cell(values[0])) * len(values)
+        elif some:
+            cells = b"".join([_NULL if value is None else cell(value) for value in values])
+        else:
+            cells = b"".join(map(cell, values))
+        self.data = struct.pack(">iiiii", 1, some, number, len(values), 1) + cells
 
 
 class PackedDumper(Dumper):
@@ -77,9 +91,30 @@ class PackedDumper(Dumper):
 class Rows:
     """Puts many rows into one statement. What was made of a statement is kept: a ledger has some dozens."""
 
+    part = 128
+
     def __init__(self) -> None:
         """Know no statement yet."""
         self._made: dict[str, _Made | None] = {}
+        self._puts: dict[tuple[str, ...], tuple[TextClause, Mapping[str, str]]] = {}
+
+    def put(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert new rows, all with the same columns; see `base.put`. SQLAlchemy would look at each cell twice."""
+        if not rows:
+            return
+        names = tuple(rows[0])
+        if (table.name, *names) not in self._puts:
+            self._puts[table.name, *names] = _put(table, names, connection.dialect)
+        statement, kinds = self._puts[table.name, *names]
+        arrays = {f"c{at}": Packed(kind, [row[name] for row in rows]) for at, (name, kind) in enumerate(kinds.items())}
+        connection.execute(statement, arrays)
+
+    def numbers(self, connection: Connection, table: Table, count: int) -> Sequence[int]:
+        """Take numbers for new rows from the table's sequence; see `base.numbers`. One transaction writes at a time."""
+        if not count:
+            return ()
+        last = connection.execute(_LAST, {"table": table.name, "more": count - 1}).scalar_one()
+        return range(last - count + 1, last + 1)
 
     def in_one(
         self, statement: str, rows: Sequence[Mapping[str, Any]], context: Any
@@ -103,6 +138,16 @@ class _Made:
     text: str
     kinds: Mapping[str, str]  # of its parameters
     changes: bool  # rows, each by its number
+
+
+def _put(table: Table, names: Sequence[str], dialect: Dialect) -> tuple[TextClause, Mapping[str, str]]:
+    """Return what inserts rows with these columns from an array for each, and what these are of."""
+    kinds = {name: table.c[name].type.dialect_impl(dialect).compile(dialect=dialect) for name in names}
+    quoted = dialect.identifier_preparer.quote
+    columns = ", ".join(map(quoted, names))
+    arrays = ", ".join(f"CAST(:c{at} AS {_array(kind)})" for at, kind in enumerate(kinds.values()))
+    statement = f"INSERT INTO {quoted(table.name)} ({columns}) SELECT * FROM unnest({arrays})"
+    return text(statement).execution_options(**AHEAD), kinds
 
 
 def _made(statement: str, context: Any) -> _Made | None:

@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 import time
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from typing import Any
 
 import psycopg
@@ -33,10 +33,70 @@ _AT_WORK = (
 )
 
 
+class _Cursor(psycopg.Cursor[Any]):
+    """Asks nothing before what was sent ahead has come to its end."""
+
+    def execute(self, *arguments: Any, **named: Any) -> Any:
+        """Execute a statement, as any cursor does."""
+        self._conn.settle()  # type: ignore[attr-defined]  # it is of a `WatchedConnection`
+        return super().execute(*arguments, **named)
+
+    def executemany(self, *arguments: Any, **named: Any) -> None:
+        """Execute a statement for many rows, as any cursor does."""
+        self._conn.settle()  # type: ignore[attr-defined]
+        super().executemany(*arguments, **named)
+
+    def copy(self, *arguments: Any, **named: Any) -> Any:
+        """Copy rows, as any cursor does."""
+        self._conn.settle()  # type: ignore[attr-defined]
+        return super().copy(*arguments, **named)
+
+    def ahead(self, statement: Any, parameters: Any) -> None:
+        """Send a statement and do not wait for it: what is wrong with it is raised later, at the latest by a commit."""
+        self._conn.begin_ahead()  # type: ignore[attr-defined]
+        super().execute(statement, parameters)
+
+
 class WatchedConnection(psycopg.Connection[Any]):
-    """One connection. It notes since when somebody waits for its server."""
+    """One connection. It notes since when somebody waits for its server, and lets statements be sent ahead."""
 
     watch: Connections | None = None
+    _ahead: ExitStack | None = None  # the pipeline in which statements are under way for which nobody waits
+
+    def begin_ahead(self) -> None:
+        """Let statements be sent from here on without waiting for them."""
+        if self._ahead is None:
+            ahead = ExitStack()
+            ahead.enter_context(self.pipeline())
+            self._ahead = ahead
+
+    def settle(self) -> None:
+        """Wait for what was sent ahead. Raises `psycopg.Error` where anything is wrong with it."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.close()
+
+    def cursor(self, *arguments: Any, **named: Any) -> Any:
+        """Return a cursor, as any connection does; one that the server keeps when all else has come to its end."""
+        if arguments or named:
+            self.settle()
+        return super().cursor(*arguments, **named)
+
+    def commit(self) -> None:
+        """Commit, after what was sent ahead: where anything is wrong with that nothing is kept of the transaction."""
+        try:
+            self.settle()
+        except psycopg.Error:
+            with suppress(psycopg.Error):
+                self.rollback()  # a commit that fails is the end of its transaction
+            raise
+        super().commit()
+
+    def rollback(self) -> None:
+        """Roll back, whatever came of what was sent ahead."""
+        with suppress(psycopg.Error):
+            self.settle()
+        super().rollback()
 
     def wait(self, *arguments: Any, **named: Any) -> Any:
         """Wait for the server, as any connection does."""
@@ -65,6 +125,7 @@ class Connections:
         """Return a new one. Raises what psycopg raises."""
         made = WatchedConnection.connect(self._conninfo, prepare_threshold=None)
         made.watch = self
+        made.cursor_factory = _Cursor
         with self._guard:
             if self._thread is None:
                 self._over = threading.Event()  # the thread before may still be at its last question

@@ -36,7 +36,7 @@ from sqlalchemy.exc import TimeoutError
 
 from fedi_safety.core.errors import LedgerError, LedgerUsageError
 from fedi_safety.core.ledger.progress import Progress
-from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S, LISTENER, Database, Result, naming
+from fedi_safety.ledger.database.base import AHEAD, BULK, BUSY_TIMEOUT_S, LISTENER, Database, Result, naming
 from fedi_safety.ledger.database.postgresql import faults
 from fedi_safety.ledger.database.postgresql.address import Address
 from fedi_safety.ledger.database.postgresql.arrays import Packed, PackedDumper, Rows, shorter
@@ -90,6 +90,7 @@ class PostgresqlDatabase:
         self._checks: tuple[Callable[[Connection], None], ...] = ()
         self._told: Callable[[Connection, float, Sequence[Any]], None] | None = None
         self._keys: tuple[int, int] | None = None
+        self._rows = Rows()
         self.engine = self._engine()
         self._locks = RunLocks(self)
         self._passes = Passes(self)
@@ -116,7 +117,7 @@ class PostgresqlDatabase:
         with naming(self.name), self._writing:
             self._locks.stand()
             with self.connected() as plain:
-                connection = plain.execution_options(**{LISTENER: self._told})
+                connection = plain.execution_options(**{LISTENER: self._told, BULK: self._rows})
                 transaction = connection.begin()
                 try:
                     xid = self._alone(connection)
@@ -308,14 +309,20 @@ class PostgresqlDatabase:
             pool_use_lifo=True,
             pool_timeout=self._busy_s,
         )
-        many = Rows()
 
         @event.listens_for(engine, "do_executemany")
         def at_once(cursor: Any, statement: str, rows: Any, context: Any) -> bool | None:
-            made = many.in_one(statement, rows, context)
+            made = self._rows.in_one(statement, rows, context)
             if made is None:
                 return None
-            cursor.execute(*made)
+            cursor.ahead(*made)
+            return True
+
+        @event.listens_for(engine, "do_execute")
+        def ahead(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
+            if not AHEAD.items() <= context.execution_options.items():
+                return None
+            cursor.ahead(statement, parameters)
             return True
 
         @event.listens_for(engine, "before_cursor_execute", retval=True)
