@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
-
-from sqlalchemy import ColumnElement, Connection, Table
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from fedi_safety.core.errors import DamagedError
-from fedi_safety.core.ledger.progress import Progress
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Connection, Table
+
+    from fedi_safety.core.ledger.progress import Progress
 
 BUSY_TIMEOUT_S = 30.0
 """How long a write waits for another program's before it gives up."""
