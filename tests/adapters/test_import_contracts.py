@@ -34,7 +34,7 @@ def add(module: str, line: str) -> Callable[[Path], None]:
 PLANTED: dict[str, tuple[str, Callable[[Path], None]]] = {
     "policies reach for stores": ("Imports go down only", add("policies/__init__", "import fedi_safety.stores")),
     "a sample reaches for the gate": ("Imports go down only", add("evaluation/frames", "import fedi_safety.gate.app")),
-    "lazily": ("Imports go down only", add("ledger/query", "def late():\n    import fedi_safety.cli.shell")),
+    "lazily": ("Imports go down only", add("ledger/statistics", "def late():\n    import fedi_safety.cli.shell")),
     "a store reaches for its neighbour": (
         "Imports go down only",
         add("stores/local", "import fedi_safety.ledger.ledger"),

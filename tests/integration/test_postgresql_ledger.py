@@ -27,7 +27,7 @@ from fedi_safety.core.ledger.progress import Progress
 from fedi_safety.core.testcard import draw_test_card
 from fedi_safety.core.types import Content, Judged, Judgement, Object, Outcome, Plan, RuleHit, Scores, Signal
 from fedi_safety.ledger.database import open_database
-from fedi_safety.ledger.database.base import AHEAD, numbers, put
+from fedi_safety.ledger.database.bulk import AHEAD, numbers, put
 from fedi_safety.ledger.database.postgresql import connections, faults
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from fedi_safety.ledger.schema import stores

@@ -5,16 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fedi_safety.app.notices.channels import channels
 from fedi_safety.config.locations import default_ledgers, expanded, ledger_path
-from fedi_safety.config.schema import Settings
 from fedi_safety.core.errors import LedgerUsageError
-from fedi_safety.core.ledger.ports import Ledger, WholeLedger
-from fedi_safety.core.ledger.records import Copied, Verification
+
+if TYPE_CHECKING:  # `list` and `show` are done before these are loaded
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from fedi_safety.config.schema import Settings
+    from fedi_safety.core.ledger.objects import ObjectReader
+    from fedi_safety.core.ledger.ports import Ledger, WholeLedger
+    from fedi_safety.core.ledger.records import Copied, Verification
 
 _UPLOAD_BUSY_S = 1.5  # how long a write waits for another program's: somebody waits for the answer
 
@@ -33,6 +37,7 @@ class SystemClock:
 
 def open_settings_ledger(settings: Settings, *, readonly: bool = False) -> WholeLedger:
     """Open the configured ledger. Raises `LedgerError` or `LedgerUsageError`."""
+    from fedi_safety.app.notices.channels import channels
     from fedi_safety.ledger.embeddings import Keep
     from fedi_safety.ledger.ledger import open_ledger
 
@@ -40,6 +45,16 @@ def open_settings_ledger(settings: Settings, *, readonly: bool = False) -> Whole
     return open_ledger(
         ledger_path(settings), clock=SystemClock(), readonly=readonly, keep=keep, channels=channels(settings)
     )
+
+
+def open_settings_objects(settings: Settings) -> ObjectReader:
+    """Open the configured ledger for a command that asks a little and ends: of a file by SQLite's driver alone.
+
+    Loading SQLAlchemy takes longer than all that such a command does. Raises `LedgerError` or `LedgerUsageError`.
+    """
+    from fedi_safety.ledger.reading.reader import open_plain
+
+    return open_plain(ledger_path(settings)) or open_settings_ledger(settings, readonly=True)
 
 
 def copy_settings_ledger(settings: Settings, file: Path, called: str) -> Verification | None:
@@ -86,6 +101,7 @@ def open_upload_ledger(settings: Settings) -> WholeLedger:
 
     Embeddings are not kept: they would go with the last object that has a content, and an upload has none yet.
     """
+    from fedi_safety.app.notices.channels import channels
     from fedi_safety.ledger.ledger import open_ledger
 
     told = channels(settings)

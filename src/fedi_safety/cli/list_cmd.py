@@ -15,7 +15,7 @@ from fedi_safety.core.sightings import SourceKind
 from fedi_safety.core.wording.nearest import did_you_mean
 
 if TYPE_CHECKING:
-    from fedi_safety.core.ledger.records import Row
+    from fedi_safety.core.ledger.rows import Row
 
 
 def list_objects(
@@ -78,9 +78,9 @@ def list_objects(
     yes: YesOption = False,
 ) -> int:
     """List objects with times, verdicts, reasons and actions: time, key, verdict, reasons, store, with tabs between."""
-    from fedi_safety.app.ledger import open_settings_ledger
+    from fedi_safety.app.ledger import open_settings_ledger, open_settings_objects
     from fedi_safety.cli.text.lookup import iso_time, known_store, row_json
-    from fedi_safety.core.ledger.records import STATES, Filters
+    from fedi_safety.core.ledger.rows import STATES, Filters
     from fedi_safety.core.wording.reasons import reason_text
 
     sh = shell(config, ledger, log_level, quiet, yes)
@@ -98,7 +98,8 @@ def list_objects(
         from fedi_safety.cli.text.sources import list_sources, policy_file
 
         policy = policy_file(sh, by, domain_policy, output, least_contents, least_share)
-    records = open_settings_ledger(sh.settings, readonly=True)
+    whole = open_settings_ledger(sh.settings, readonly=True) if sealed or by is not None else None
+    records = whole or open_settings_objects(sh.settings)
     try:
         url = known_store(sh.settings, records, store)
         filters = Filters(
@@ -112,17 +113,17 @@ def list_objects(
             partly=partly,
             since=moment,
         )
-        if sealed:
+        if whole is not None and sealed:
             if by is not None or filters != Filters(store=url, prefix=prefix):
                 raise UsageError("--sealed", "it lists copies", "leave all but STORE, --prefix, --limit and --json out")
             from fedi_safety.cli.sealed.copies import list_copies
 
-            list_copies(records, url, prefix, limit, json_output=json_output)
+            list_copies(whole, url, prefix, limit, json_output=json_output)
             return 0
-        if by is not None:
+        if whole is not None and by is not None:
             if filters != Filters(store=url):
                 raise UsageError(f"--by {by}", "it counts all that is condemned", "leave the other filters out")
-            list_sources(sh, records, by, url, limit=limit, json_output=json_output, policy=policy)
+            list_sources(sh, whole, by, url, limit=limit, json_output=json_output, policy=policy)
             return 0
         for row in records.list_objects(filters, limit):
             if json_output:

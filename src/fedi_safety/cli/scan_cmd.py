@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -166,6 +167,8 @@ def run_scan(
     """
     from fedi_safety.app.notices.telling import telling
 
+    # numpy's own threads, which nothing here is large enough for: being started, they spin for a while each.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with telling(sh.settings, sh.note) as told:
         chosen, keys = _chosen(sh, named, wanted)
         if workers is not None:

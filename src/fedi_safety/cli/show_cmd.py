@@ -13,7 +13,10 @@ from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fedi_safety.core.ledger.records import PastJudgement, Shown
+    from fedi_safety.core.sealing.copies import Seal
     from fedi_safety.core.sightings import TraceRecord
     from fedi_safety.core.types import Explanation, Signal
 
@@ -30,13 +33,11 @@ def show(
     yes: YesOption = False,
 ) -> int:
     """Show all that is known of one object: verdicts, scores, detectors, plans, actions and events."""
-    from fedi_safety.app.ledger import open_settings_ledger
-    from fedi_safety.cli.sealed.copies import as_json as copy_json
-    from fedi_safety.cli.sealed.copies import line as copy_line
+    from fedi_safety.app.ledger import open_settings_objects
     from fedi_safety.cli.text.lookup import find
 
     sh = shell(config, ledger, log_level, quiet, yes)
-    records = open_settings_ledger(sh.settings, readonly=True)
+    records = open_settings_objects(sh.settings)
     try:
         found = find(records, key)
         sealed = [] if found.sha256 is None else records.seals(sha256=found.sha256)
@@ -44,20 +45,30 @@ def show(
         records.dispose()
     pressed = _by_hand(sh, found)
     if json_output:
-        write_json(_as_json(found) | {"by_hand": pressed, "sealed": [copy_json(seal) for seal in sealed]})
+        write_json(_as_json(found) | {"by_hand": pressed, "sealed": _copies(sealed, json=True)})
     else:
-        copies = (copy_line(seal) for seal in sealed)
-        for line in [*_lines(found), *copies, *(f"by hand: {line}" for line in pressed)]:
+        for line in [*_lines(found), *_copies(sealed), *(f"by hand: {line}" for line in pressed)]:
             typer.echo(printable(line))
     return 0
 
 
+def _copies(sealed: Sequence[Seal], *, json: bool = False) -> list[Any]:
+    """Return what is told of sealed copies: a line each, or an object."""
+    if not sealed:
+        return []
+    from fedi_safety.cli.sealed.copies import as_json, line
+
+    return [as_json(seal) if json else line(seal) for seal in sealed]
+
+
 def _by_hand(sh: Shell, found: Shown) -> list[str]:
     """Return what a person is to press where the server has no call for it, of what is condemned."""
+    condemned = bool(found.judgements) and found.judgements[-1].judgement.verdict is Verdict.BLOCK
+    if not condemned or found.dismissal is not None:
+        return []
     from fedi_safety.app.tracing import by_hand
 
-    condemned = bool(found.judgements) and found.judgements[-1].judgement.verdict is Verdict.BLOCK
-    return by_hand(sh.settings, found.traces) if condemned and found.dismissal is None else []
+    return by_hand(sh.settings, found.traces)
 
 
 def _as_json(found: Shown) -> dict[str, Any]:

@@ -11,6 +11,11 @@ from dataclasses import dataclass, field
 from fedi_safety.core.enums import ActKind, MediaType, PlanState, Reason, Verdict
 from fedi_safety.core.frames.places import WHOLE, Place
 from fedi_safety.core.frames.scores import ONE_PICTURE, FrameScores
+from fedi_safety.core.frames.signals import FactorHit as FactorHit
+from fedi_safety.core.frames.signals import Judgement as Judgement
+from fedi_safety.core.frames.signals import Match as Match
+from fedi_safety.core.frames.signals import RuleHit as RuleHit
+from fedi_safety.core.frames.signals import Signal as Signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,25 +243,6 @@ class Hashes:
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
-    """An entry of a list of known images that a content meets; `distance` is 0 where the list names it exactly.
-
-    `turn` says how the picture was turned or mirrored to meet it, in words, and whether it did by its surest bits.
-    """
-
-    list: str
-    entry: str
-    distance: int = 0
-    turn: str = ""
-
-    @property
-    def text(self) -> str:
-        """Return it as a person would say it, e.g. `entry 4711 of blocked.txt at distance 6, mirrored`."""
-        how = (f" at distance {self.distance}" if self.distance else "") + (f", {self.turn}" if self.turn else "")
-        return f"entry {self.entry} of {self.list}{how}"
-
-
-@dataclass(frozen=True, slots=True)
 class Scored:
     """What one detector says of one frame or content: its signals (0 to 1), and boxes for detectors that come after it.
 
@@ -283,19 +269,6 @@ class Embedding:
     frame: int
     model: str
     data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Signal:
-    """A medium's value for one signal: the highest over its frames, the frame that gave it, and where that is.
-
-    `matches` are the entries of lists that raised it, where it comes from a list.
-    """
-
-    value: float
-    frame: int = 0
-    where: str = ""
-    matches: tuple[Match, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,45 +313,6 @@ class Content:
     total: int = 0
     decoder: str = ""
     hashes: Hashes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FactorHit:
-    """Why a factor reached its threshold: the signal that raised it, its value, and the frame with its place."""
-
-    factor: str
-    threshold: float
-    value: float
-    signal: str
-    frame: int
-    where: str = ""
-    matches: tuple[Match, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class RuleHit:
-    """A rule that holds, and the factors that made it hold, in one picture.
-
-    With `across_frames` they hold in different pictures of the medium only, with `second_look` by further views of a
-    picture only, which a second look showed. The verdict is then the milder one that the policy has for that.
-    """
-
-    rule: str
-    verdict: Verdict | None
-    label: str | None
-    factors: tuple[FactorHit, ...]
-    across_frames: bool = False
-    second_look: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """A policy's word on one content. `reasons` names every rule that held; empty for a plain `clear`."""
-
-    verdict: Verdict
-    labels: tuple[str, ...] = ()
-    reasons: tuple[RuleHit, ...] = ()
-    policy: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from fedi_safety.core.enums import MediaType, Verdict
 from fedi_safety.core.explained.text import MAX_TEXT, explanation_from, text_of
 from fedi_safety.core.frames.scores import ONE_PICTURE, FrameScores
+from fedi_safety.core.frames.signals import BARE_POLICY
 from fedi_safety.core.known.packing import (
     DESCRIPTOR,
     MAX_PICTURES,
@@ -309,4 +310,3 @@ def bare_judgement(*, block: bool, nsfw: bool) -> Judgement:
 
 
 BARE_RULE = "the worker's word"
-BARE_POLICY = "pictrs-safety"

@@ -8,15 +8,18 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from json.encoder import encode_basestring_ascii
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import DamagedError
 from fedi_safety.core.frames.scores import ONE_PICTURE, FrameScores
+from fedi_safety.core.frames.signals import FactorHit, Judgement, Match, RuleHit, Signal
 from fedi_safety.core.keys import key_bytes as key_bytes
 from fedi_safety.core.keys import key_text as key_text
-from fedi_safety.core.types import FactorHit, Judgement, Match, Receipt, RuleHit, Scores, Signal
 from fedi_safety.core.wording.hints import hint
+
+if TYPE_CHECKING:
+    from fedi_safety.core.types import Receipt, Scores
 
 P = ParamSpec("P")
 T = TypeVar("T")

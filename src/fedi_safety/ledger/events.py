@@ -12,7 +12,8 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from fedi_safety.ledger.codec import dumps, dumps_flat
-from fedi_safety.ledger.database.base import AHEAD, LISTENER, Database, put
+from fedi_safety.ledger.database.base import LISTENER, Database
+from fedi_safety.ledger.database.bulk import AHEAD, put
 from fedi_safety.ledger.schema import chain, events
 
 CHAIN_START = bytes(32)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete
 
-from fedi_safety.core.explained.text import explanation_from
-from fedi_safety.core.types import Explanation
 from fedi_safety.ledger import codec
-from fedi_safety.ledger.database.base import put as put_rows
+from fedi_safety.ledger.database.bulk import put as put_rows
+from fedi_safety.ledger.reading.kept import explanations_of
+from fedi_safety.ledger.reading.through import Through
 from fedi_safety.ledger.schema import explanations
 
 _x = explanations.c
@@ -34,20 +34,7 @@ def put(connection: Connection, bodies: Mapping[int, str | None], *, new: bool) 
 
 def bodies_of(connection: Connection, content_ids: Sequence[int]) -> dict[int, str]:
     """Return what is kept of these contents, by their row."""
-    found: dict[int, str] = {}
-    for part in codec.chunks(content_ids):
-        query = select(_x.content_id, _x.body).where(_x.content_id.in_(part))
-        found.update((row, body) for row, body in connection.execute(query))
-    return found
-
-
-def of_content(connection: Connection, content_id: int) -> Explanation | None:
-    """Return what is kept of one content; None where that is nothing, or nothing that can be read here."""
-    body = bodies_of(connection, [content_id]).get(content_id)
-    try:
-        return None if body is None else explanation_from(body)
-    except ValueError:
-        return None
+    return explanations_of(Through(connection), content_ids)
 
 
 def digest(body: str | None) -> str | None:

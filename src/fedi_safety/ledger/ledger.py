@@ -1,6 +1,6 @@
 """The ledger's ports on a database: every method that writes is one transaction. `open_ledger` is the way in.
 
-What the transactions do is in results, planning and verdicts; what they tell people is in query, statistics and verify.
+What the transactions do is in results, planning and verdicts; what people look at is in reading and statistics.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ from fedi_safety.ledger import (
     embeddings,
     lookup,
     planning,
-    query,
     statistics,
     uploads,
     verdicts,
@@ -61,6 +60,9 @@ from fedi_safety.ledger.known.removals import RemovalSide
 from fedi_safety.ledger.migrate import bring_up_to_date
 from fedi_safety.ledger.notices.outbox import Outbox
 from fedi_safety.ledger.notices.sending import NoticeSide
+from fedi_safety.ledger.reading.listing import list_objects
+from fedi_safety.ledger.reading.showing import show, store_urls
+from fedi_safety.ledger.reading.through import ThroughDatabase
 from fedi_safety.ledger.results import record as record_results
 from fedi_safety.ledger.results import record_contents
 from fedi_safety.ledger.runs import ProgressSide
@@ -439,15 +441,15 @@ class SqlLedger(UploadSide, FollowUp, HashSide, MatchSide, RemovalSide, ScoreSid
 
     def list_objects(self, filters: Filters | None = None, limit: int | None = None) -> Iterator[Row]:
         """Yield the objects that `filters` lets through, oldest first, page by page, at most `limit`."""
-        return query.list_objects(self.database, filters, limit)
+        return list_objects(ThroughDatabase(self.database), filters, limit)
 
     def show(self, target: str | bytes, store: str | None = None) -> Shown | None:
         """Return everything about an object's key or a content's SHA-256; None if neither is known."""
-        return query.show(self.database, target, store)
+        return show(ThroughDatabase(self.database), target, store)
 
     def store_urls(self) -> list[str]:
         """Return the URLs of all stores that the ledger knows, oldest first."""
-        return query.store_urls(self.database)
+        return store_urls(ThroughDatabase(self.database))
 
     def figures(self, store: str | None = None, *, histograms: bool = True) -> Figures:
         """Return the figures of one store, or of all; histograms take the longest."""

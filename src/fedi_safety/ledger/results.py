@@ -18,7 +18,7 @@ from fedi_safety.ledger import codec, embeddings, explanations, planning, verdic
 from fedi_safety.ledger.compact.vocabulary import REASONS, SCORES, Vocabulary
 from fedi_safety.ledger.counts import groups, sources, tallies
 from fedi_safety.ledger.counts.tallies import Tally, What
-from fedi_safety.ledger.database.base import numbers, parts, put
+from fedi_safety.ledger.database.bulk import numbers, parts, put
 from fedi_safety.ledger.embeddings import Keep
 from fedi_safety.ledger.known import hashes
 from fedi_safety.ledger.schema import State, contents, objects, plans

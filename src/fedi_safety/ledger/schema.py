@@ -6,8 +6,6 @@ taken over it and because text can be grouped by on every database.
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -24,20 +22,8 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0029"
-"""The newest revision in migrations/; a test holds it to the script directory's head."""
-
-
-class State(StrEnum):
-    """What the ledger knows of an object; the values of `objects.state`."""
-
-    JUDGED = "judged"
-    UNSCANNED = "unscanned"
-    REMOVED = "removed"
-    GONE = "gone"  # not in its store any more, by other hands; present again when it is met again
-    HISTORY = "history"  # condemned by the predecessor; judged again when it is met
-    TRUSTED = "trusted"  # passed by the predecessor, whose word the operator takes
-
+from fedi_safety.ledger.reading.states import REVISION as REVISION
+from fedi_safety.ledger.reading.states import State as State
 
 metadata = MetaData(
     naming_convention={

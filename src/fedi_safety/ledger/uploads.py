@@ -273,21 +273,6 @@ def _told(text: str | None) -> Told:
     return Told(body.get("address"), body.get("file_name"), sighting, likeness, came_as)
 
 
-def of_content(connection: Connection, sha256: bytes) -> list[dict[str, Any]]:
-    """Return what is kept of uploads of a content, oldest first; also of what a server made another content of."""
-    came = _u.told.like(f'%"came_as":"{sha256.hex()}"%')
-    query = select(table).where(or_(_u.sha256 == sha256, came)).order_by(_u.id).limit(_MOST_SHOWN)
-    rows = connection.execute(query).mappings()
-    names = ("upload", "at", "sender", "state", "reason", "detail", "by", "media_type", "url", "outcome")
-    return [{name: row[name] for name in names} | {"told": _shown(row["told"], row["sha256"])} for row in rows]
-
-
-def _shown(text: str | None, sha256: bytes | None) -> dict[str, Any]:
-    """Return what is told of an upload; where its server made another content of it, also which."""
-    told = codec.said_from(text or "{}")
-    return told | {"became": sha256.hex()} if "came_as" in told and sha256 is not None else told
-
-
 def told_of(connection: Connection, sha256: bytes | None, records: Sequence[str]) -> list[Sighting]:
     """Return where hooks said that a content is in use, by its hash or by its record on its server; each once."""
     wanted = _u.record.in_(list(records)) if sha256 is None else or_(_u.sha256 == sha256, _u.record.in_(list(records)))

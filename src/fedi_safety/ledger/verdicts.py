@@ -20,7 +20,7 @@ from fedi_safety.core.types import Judgement, Signal
 from fedi_safety.ledger import codec, explanations
 from fedi_safety.ledger.compact.vocabulary import AS_STORED, PAST, REASONS, SCORES, Vocabulary
 from fedi_safety.ledger.counts import groups, sources, tallies
-from fedi_safety.ledger.database.base import put
+from fedi_safety.ledger.database.bulk import put
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.schema import contents, detector_sets, dismissals, judgements
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fedi_safety.core.enums import Verdict
+from fedi_safety.core.frames.signals import BARE_POLICY
 from fedi_safety.core.wording.hints import hint
 
 if TYPE_CHECKING:
@@ -73,8 +74,6 @@ def basis_lines(hits: tuple[FactorHit, ...], found: Explanation | None) -> list[
 
 def unexplained(shown: Shown) -> str | None:
     """Return why it is not on record what a content's verdict rests on; None where it is, or there is no verdict."""
-    from fedi_safety.judging.messages import BARE_POLICY
-
     if shown.explanation is not None or not shown.judgements:
         return None
     last = shown.judgements[-1].judgement

@@ -35,9 +35,12 @@ from fedi_safety.core.types import Content, Judged, Judgement, Object, Outcome, 
 from fedi_safety.ledger import migrate, schema
 from fedi_safety.ledger.compact import conversion
 from fedi_safety.ledger.compact.vocabulary import Vocabulary
-from fedi_safety.ledger.counts import candidates, groups, upkeep
+from fedi_safety.ledger.counts import groups, upkeep
 from fedi_safety.ledger.database.sqlite import SqliteDatabase
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
+from fedi_safety.ledger.reading import candidates
+from fedi_safety.ledger.reading.reader import open_plain
+from fedi_safety.ledger.reading.through import Through
 from support.fakes import FakeClock
 from support.ledgers import make_older
 
@@ -272,12 +275,19 @@ def test_a_list_is_what_reading_every_row_finds(
     lived: SqlLedger, asked: str, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(candidates, "_FEW", few)
-    monkeypatch.setattr("fedi_safety.ledger.query._FIRST_ROWS", 3)
+    monkeypatch.setattr("fedi_safety.ledger.reading.listing._FIRST_ROWS", 3)
     monkeypatch.setattr("fedi_safety.ledger.codec.BATCH_ROWS", 4)
     filters, holds = _ASKED[asked]
     expected = [row for row in lived.list_objects() if holds(row)]
     assert list(lived.list_objects(filters)) == expected
     assert list(lived.list_objects(filters, limit=2)) == expected[:2]
+    plain = open_plain(lived.name)  # by SQLite's driver alone
+    assert plain is not None
+    try:
+        assert list(plain.list_objects(filters)) == expected
+        assert list(plain.list_objects(filters, limit=2)) == expected[:2]
+    finally:
+        plain.dispose()
 
 
 def test_unscanned_bytes_and_contents_are_found_by_their_hash(lived: SqlLedger) -> None:
@@ -291,9 +301,8 @@ def test_no_list_reads_every_object(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path / "ledger.db", clock=FakeClock())
     with ledger.database.read() as connection:
         for name, (filters, _) in _ASKED.items():
-            query = candidates.candidates(connection, filters)(0, 50)
-            words = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
-            plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {words}")]
+            query, values = candidates.candidates(Through(connection), filters)(0, 50)
+            plan = [row["detail"] for row in Through(connection).ask(f"EXPLAIN QUERY PLAN {query}", **values)]
             assert not [step for step in plan if step.startswith("SCAN objects") and "INDEX" not in step], (name, plan)
     ledger.dispose()
 

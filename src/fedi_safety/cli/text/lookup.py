@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedi_safety.core.errors import UsageError
-from fedi_safety.core.moderation import ActionState
 from fedi_safety.core.wording.hints import hint
 
 if TYPE_CHECKING:
     from fedi_safety.config.schema import Settings
-    from fedi_safety.core.ledger.ports import LedgerReader
+    from fedi_safety.core.ledger.objects import ObjectReader
     from fedi_safety.core.ledger.records import Row, Shown
     from fedi_safety.core.moderation import AppAction
     from fedi_safety.core.sightings import Sighting, TraceRecord
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 _WIDEST = 48  # characters of a column; what is longer moves its own line only
 
 
-def known_store(settings: Settings, ledger: LedgerReader, named: str | None) -> str | None:
+def known_store(settings: Settings, ledger: ObjectReader, named: str | None) -> str | None:
     """Return the ledger's name of the store that was named, or None for all. Raises `UsageError` for an unknown one."""
     if named is None:
         return None
@@ -37,7 +36,7 @@ def known_store(settings: Settings, ledger: LedgerReader, named: str | None) -> 
     return url
 
 
-def find(ledger: LedgerReader, target: str, store: str | None = None) -> Shown:
+def find(ledger: ObjectReader, target: str, store: str | None = None) -> Shown:
     """Return everything about a key, a path below a store's root, or a SHA-256 in hex. Raises `UsageError`."""
     if re.fullmatch(r"[0-9a-fA-F]{64}", target):
         found = ledger.show(bytes.fromhex(target), store)
@@ -48,7 +47,7 @@ def find(ledger: LedgerReader, target: str, store: str | None = None) -> Shown:
     return found
 
 
-def _by_path(ledger: LedgerReader, target: str, store: str | None) -> Shown | None:
+def _by_path(ledger: ObjectReader, target: str, store: str | None) -> Shown | None:
     """People copy paths; the ledger has keys below a store's root."""
     from fedi_safety.stores import local_root
 
@@ -221,6 +220,8 @@ def action_json(action: AppAction) -> dict[str, Any]:
 
 def action_line(action: AppAction) -> str:
     """Return the same for people."""
+    from fedi_safety.core.moderation import ActionState
+
     waits = f"; {hint('confirm KEY')} lets it be done" if action.state is ActionState.UNCONFIRMED else ""
     detail = f": {action.detail}" if action.detail else ""
     return f"{iso_time(action.at)}  {action.state.value}: {action.text}, by {action.server}{detail}{waits}"

@@ -19,15 +19,13 @@ from fedi_safety.core.ledger.hashes import HashReader
 from fedi_safety.core.ledger.history import HistoryReader
 from fedi_safety.core.ledger.matches import MatchLedger, MatchReader
 from fedi_safety.core.ledger.notices import ConditionLedger, NoticeLedger, NoticeReader
+from fedi_safety.core.ledger.objects import ObjectReader
 from fedi_safety.core.ledger.progress import ProgressLedger, ProgressReader
 from fedi_safety.core.ledger.records import (
     Figures,
-    Filters,
     Imported,
     KeptEmbeddings,
     Retry,
-    Row,
-    Shown,
     Stand,
     Standing,
     StoreActs,
@@ -358,6 +356,7 @@ class UploadLedger(Ledger, MatchReader, Protocol):
 
 
 class LedgerReader(
+    ObjectReader,
     ActionReader,
     EvidenceReader,
     HistoryReader,
@@ -370,21 +369,6 @@ class LedgerReader(
     Protocol,
 ):
     """What people look at; reads only. Errors: `LedgerError`, `LedgerUsageError`."""
-
-    def list_objects(self, filters: Filters | None = None, limit: int | None = None) -> Iterator[Row]:
-        """Yield the objects that `filters` lets through, oldest first, page by page, at most `limit`."""
-        ...
-
-    def show(self, target: str | bytes, store: str | None = None) -> Shown | None:
-        """Return everything about an object's key (`str`) or a content's SHA-256 (`bytes`); None if neither is known.
-
-        A key that several stores have gives all of their rows, and the history of the first one's content.
-        """
-        ...
-
-    def store_urls(self) -> list[str]:
-        """Return the URLs of all stores that the ledger knows, oldest first."""
-        ...
 
     def figures(self, store: str | None = None, *, histograms: bool = True) -> Figures:
         """Return the figures of one store, or of all. `histograms` reads every score, which takes the longest."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from fedi_safety.core.types import Object
+if TYPE_CHECKING:
+    from fedi_safety.core.types import Object
 
 Described = Mapping[str, Any]
 """What an object has beside its bytes, as plain JSON: times and modes, headers, names. Bytes are in base64."""

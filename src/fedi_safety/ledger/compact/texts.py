@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from fedi_safety.core.types import RuleHit, Signal
+from fedi_safety.core.frames.signals import RuleHit, Signal
 from fedi_safety.ledger import codec
 
 Numbers = Sequence[str]

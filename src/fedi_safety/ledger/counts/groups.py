@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, case, func, insert, literal, select, update
 
 from fedi_safety.core.enums import Verdict
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.counts.tables import object_groups
+from fedi_safety.ledger.reading.candidates import every_group, wanted_groups
+from fedi_safety.ledger.reading.states import IMPORTED_LABEL as IMPORTED_LABEL
+from fedi_safety.ledger.reading.states import Group as Group
+from fedi_safety.ledger.reading.through import Through
 from fedi_safety.ledger.schema import State, contents, objects
-
-IMPORTED_LABEL = "imported"
 
 _o, _c, _g = objects.c, contents.c, object_groups.c
 _OF_PREDECESSOR = {State.HISTORY.value: Verdict.BLOCK.value, State.TRUSTED.value: Verdict.CLEAR.value}
@@ -30,17 +32,6 @@ _NEEDED = (
 )  # fmt: skip
 _CHANGE = update(objects).where(_o.id == bindparam("row")).values(group_id=bindparam("group"))
 _COUNT = update(object_groups).where(_g.id == bindparam("row")).values(objects=_g.objects + bindparam("more"))
-
-
-class Group(NamedTuple):
-    """How objects stand that are counted together. What does not apply is empty; labels are `codec`'s text."""
-
-    store_id: int
-    state: str
-    reason: str = ""
-    verdict: str = ""
-    labels: str = "[]"
-    partly: bool = False
 
 
 def group_of(
@@ -96,14 +87,12 @@ class Groups:
 
 def every(connection: Connection) -> Iterator[tuple[int, Group, int]]:
     """Yield all groups: number, group, and how many objects it is said to have."""
-    query = select(_g.id, *(_g[name] for name in Group._fields), _g.objects)
-    for row in connection.execute(query):
-        yield row.id, Group(row.store_id, row.state, row.reason, row.verdict, row.labels, bool(row.partly)), row.objects
+    yield from every_group(Through(connection))
 
 
 def numbers(connection: Connection, wanted: Callable[[Group], bool]) -> list[int]:
     """Return the groups that have objects and are wanted."""
-    return sorted(number for number, group, count in every(connection) if count and wanted(group))
+    return wanted_groups(Through(connection), wanted)
 
 
 def restate(connection: Connection, *, contents_of: Iterable[int] = (), rows: Iterable[int] = ()) -> None:

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from fedi_safety.core.enums import Verdict
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.counts.tables import run_tallies, tallies
-from fedi_safety.ledger.database.base import AHEAD
+from fedi_safety.ledger.database.bulk import AHEAD
 from fedi_safety.ledger.schema import acts, contents, judgements, objects, plans, stores
 
 _DAY_S = 86_400

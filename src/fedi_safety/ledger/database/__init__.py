@@ -14,7 +14,8 @@ Opener = Callable[[str, bool, float], Database]
 
 
 def _sqlite(url_or_path: str, readonly: bool, busy_timeout_s: float) -> Database:
-    from fedi_safety.ledger.database.sqlite import SqliteDatabase, file_of
+    from fedi_safety.ledger.database.sqlite import SqliteDatabase
+    from fedi_safety.ledger.database.sqlite_file import file_of
 
     return SqliteDatabase(file_of(url_or_path), readonly=readonly, busy_timeout_s=busy_timeout_s)
 
@@ -46,7 +47,7 @@ def file_named(url_or_path: str) -> Path | None:
     """Return the file that a ledger lies in, None for one that lies on a server. Raises as `open_database` does."""
     if _known_kind(url_or_path) != "sqlite":
         return None
-    from fedi_safety.ledger.database.sqlite import file_of
+    from fedi_safety.ledger.database.sqlite_file import file_of
 
     return file_of(url_or_path)
 

@@ -1,6 +1,6 @@
-"""All that is particular to SQLite: files, pragmas, transactions, locks, and what its errors mean to a person.
+"""What is particular to SQLite in SQLAlchemy's hands: transactions, locks, copies. `sqlite_file` has its file.
 
-Nothing outside this file names SQLite's own statements. It knows no table by name.
+Nothing outside these two files names SQLite's own statements. They know no table by name.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -29,29 +28,17 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.engine import make_url
 
-from fedi_safety.config.locations import expanded
 from fedi_safety.core.errors import LedgerError, LedgerUsageError
 from fedi_safety.core.ledger.progress import Progress
 from fedi_safety.core.wording.hints import hint
 from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S, LISTENER, Result, naming
 from fedi_safety.ledger.database.progress_files import ProgressFiles
+from fedi_safety.ledger.database.sqlite_file import RESTORE, explain, identity, open_own, opener, prepare_file, set_up
 
-_CACHE_KIB = 32 * 1024
-_WAL_LIMIT_BYTES = 64 * 1024 * 1024
 _COPY_PAGES = 4096  # 16 MB
 _BEGIN = "ledger_begin"
-
-
-def file_of(url_or_path: str) -> Path:
-    """Return the file that a path or `sqlite:///path` names. Raises `LedgerUsageError` where a URL names none."""
-    if "://" not in url_or_path:
-        return expanded(url_or_path)
-    path = make_url(url_or_path).database
-    if not path or path == ":memory:":
-        raise LedgerUsageError(url_or_path, "names no file", "give a path or sqlite:///path")
-    return expanded(path)
+_ROOM = "make room, or name a file on another disk; nothing was left there"
 
 
 class SqliteDatabase:
@@ -71,8 +58,8 @@ class SqliteDatabase:
         self.name = str(copy_of or path)
         self.readonly = readonly
         self._writing = threading.Lock()
-        _prepare_file(path, readonly)
-        self._identity = _identity(path)
+        prepare_file(path, readonly)
+        self._identity = identity(path)
         self._progress = ProgressFiles(path)
         self._checks: tuple[Callable[[Connection], None], ...] = ()
         self._told: Callable[[Connection, float, Sequence[Any]], None] | None = None
@@ -94,7 +81,7 @@ class SqliteDatabase:
         with naming(self.name), self._writing, self.engine.connect() as plain:
             connection = plain.execution_options(**{_BEGIN: "BEGIN IMMEDIATE", LISTENER: self._told})
             with connection.begin():
-                if _identity(self.path) != self._identity:
+                if identity(self.path) != self._identity:
                     raise LedgerError(
                         str(self.path),
                         "was deleted, renamed or replaced while it was in use; nothing more is done",
@@ -138,7 +125,7 @@ class SqliteDatabase:
             with copy.read() as connection:
                 found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one()
             if found != "ok":
-                raise LedgerError(self.name, f"is damaged: {found.splitlines()[-1]}", _RESTORE)
+                raise LedgerError(self.name, f"is damaged: {found.splitlines()[-1]}", RESTORE)
         except BaseException:
             copy.dispose()
             raise
@@ -180,7 +167,7 @@ class SqliteDatabase:
         real = self.path.resolve()  # whatever links lead to it, there is one lock
         path = real.with_name(real.name + ".lock")
         try:
-            descriptor = _open_own(path)
+            descriptor = open_own(path)
         except OSError as error:
             remedy = "make it and the ledger's directory writable for this user"
             raise LedgerUsageError(str(path), error.strerror or str(error), remedy) from error
@@ -202,7 +189,7 @@ class SqliteDatabase:
 
     def pass_under_way(self) -> AbstractContextManager[Callable[[Progress], None]]:
         """Give what tells others how far a pass is, in a file beside the ledger."""
-        return self._progress.told(_open_own)
+        return self._progress.told(open_own)
 
     def under_way(self) -> list[Progress]:
         """Return how far the passes are that are under way."""
@@ -245,80 +232,18 @@ def open_foreign(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells the file that lies here from all others; None if there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-_READABLE = "run this as a user who may read it (its owner, or root), or name another ledger with --ledger"
-_WRITABLE = "run this as a user who may write there (its owner, or root), or name another ledger with --ledger"
-
-
-def _prepare_file(path: Path, readonly: bool) -> None:
-    """Refuse what cannot be a ledger's file; create a missing one for its owner alone."""
-    try:
-        found = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        if readonly:
-            remedy = "run a scan first, or name another file"
-            raise LedgerUsageError(str(path), "there is no ledger here yet", remedy) from None
-    except OSError as error:  # what cannot be looked at is not missing
-        raise LedgerUsageError(str(path), error.strerror or str(error), _READABLE) from error
-    else:
-        if stat.S_ISDIR(found):
-            remedy = "name the ledger's file, for example DIRECTORY/ledger.db"
-            raise LedgerUsageError(str(path), "is a directory", remedy)
-        return
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(_open_own(path))
-    except OSError as error:
-        raise LedgerUsageError(str(path), error.strerror or str(error), _WRITABLE) from error
-
-
-def _open_own(path: Path) -> int:
-    """Open a file for writing, made where it is missing: for its owner alone, who is the directory's.
-
-    So root may use the ledger of the daemon's user before that has made it. SQLite gives its side files the owner and
-    the rights of the main one.
-    """
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    directory = path.parent.stat()
-    if os.geteuid() == 0 and os.fstat(descriptor).st_uid == 0 != directory.st_uid:
-        os.fchown(descriptor, directory.st_uid, directory.st_gid)
-    return descriptor
-
-
 def _engine(path: Path, readonly: bool, busy_timeout_s: float, copy_of: Path | None) -> Engine:
-    absolute = path.absolute()
-    uri = f"file:{quote(os.fsencode(absolute))}?mode={'ro' if readonly else 'rw'}"
-    writable = os.access(absolute.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
-    if copy_of or (readonly and not writable and not Path(f"{absolute}-wal").exists()):
-        # Without a log nobody is writing, and SQLite cannot create the log's index here to make sure.
-        uri += "&immutable=1"
     engine = create_engine(
         "sqlite+pysqlite:///ledger",  # only names the dialect; `creator` opens the file
-        creator=lambda: sqlite3.connect(
-            uri, uri=True, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False
-        ),
+        creator=opener(path, readonly=readonly, busy_timeout_s=busy_timeout_s, copy_of=copy_of),
         pool_size=8,
         max_overflow=56,
         pool_use_lifo=True,
     )
 
     @event.listens_for(engine, "connect")
-    def set_up(connection: sqlite3.Connection, _record: object) -> None:
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-        cursor.execute("PRAGMA temp_store=MEMORY")
-        cursor.execute(f"PRAGMA journal_size_limit={_WAL_LIMIT_BYTES}")
-        cursor.close()
+    def connected(connection: sqlite3.Connection, _record: object) -> None:
+        set_up(connection)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -336,40 +261,3 @@ def _engine(path: Path, readonly: bool, busy_timeout_s: float, copy_of: Path | N
                 raise explained from original
 
     return engine
-
-
-_RESTORE = "move it away and restore a backup"
-_ROOM = "make room, or name a file on another disk; nothing was left there"
-_SPACE = "free some space; nothing of this step was kept"
-
-_MEANINGS: dict[int, tuple[type[LedgerError], str, str]] = {
-    sqlite3.SQLITE_NOTADB: (LedgerError, "is not a ledger, or is damaged", _RESTORE),
-    sqlite3.SQLITE_CORRUPT: (LedgerError, "is damaged", _RESTORE),
-    sqlite3.SQLITE_FULL: (LedgerError, "the disk is full", _SPACE),
-    sqlite3.SQLITE_IOERR: (LedgerError, "the disk gave an input/output error", "check the disk and its free space"),
-    sqlite3.SQLITE_BUSY: (LedgerError, "is locked by another program", "wait for it or stop it"),
-    sqlite3.SQLITE_LOCKED: (LedgerError, "is locked by another program", "wait for it or stop it"),
-    sqlite3.SQLITE_READONLY: (
-        LedgerUsageError,
-        "is read-only for this user",
-        "make the file and its directory writable, or name another file",
-    ),
-    sqlite3.SQLITE_PERM: (LedgerUsageError, "may not be opened by this user", "check the file's rights"),
-    sqlite3.SQLITE_CANTOPEN: (
-        LedgerUsageError,
-        "cannot be opened",
-        "check that the file and its directory are readable and writable for this user",
-    ),
-}
-
-
-def explain(path: Path, error: sqlite3.Error) -> LedgerError | None:
-    """Return what an SQLite error means to a person; None for one that only a programmer can mend."""
-    code = getattr(error, "sqlite_errorcode", None)
-    if code is None:  # the driver's own, of what it reads
-        code = sqlite3.SQLITE_CORRUPT if "Could not decode to UTF-8" in str(error) else sqlite3.SQLITE_OK
-    meaning = _MEANINGS.get(code & 0xFF)
-    if meaning is None:
-        return None
-    kind, cause, remedy = meaning
-    return kind(str(path), cause, remedy)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, or_, select, update
 
 from fedi_safety.core.enums import PlanState, Verdict
 from fedi_safety.core.errors import printable
@@ -21,6 +21,9 @@ from fedi_safety.ledger import codec, lookup
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.planning import due_again
+from fedi_safety.ledger.reading.kept import actions_of, confirmation_of
+from fedi_safety.ledger.reading.kept_rows import action_from
+from fedi_safety.ledger.reading.through import Through
 from fedi_safety.ledger.schema import (
     NOT_CLEAR,
     app_actions,
@@ -118,7 +121,7 @@ def start(
     if taken is None:
         return None
     tell(connection, at, run, Kind.ACTION_STARTED, [row.id])
-    return replace(_action(row), state=ActionState.STARTED, attempts=row.attempts + 1, at=at, begun_at=at)
+    return replace(action_from(row._mapping), state=ActionState.STARTED, attempts=row.attempts + 1, at=at, begun_at=at)
 
 
 NEED_PERSON = tuple(target.value for target in TargetKind if target.needs_person)
@@ -191,17 +194,9 @@ def dismiss(connection: Connection, at: float, run: int | None, sha256: bytes) -
     close_waiting(connection, at, run, _a.sha256 == sha256, ActionState.DISMISSED)
 
 
-def of_content(connection: Connection, sha256: bytes) -> list[AppAction]:
-    """Return the actions for a content, oldest first."""
-    return read(connection, _a.sha256 == sha256)
-
-
 def confirmation(connection: Connection, sha256: bytes) -> Confirmation | None:
     """Return a person's word for a content, where it stands."""
-    c = confirmations.c
-    query = select(c.at, c.by, c.reason).where(c.sha256 == sha256, c.undone_at.is_(None))
-    found = connection.execute(query).one_or_none()
-    return None if found is None else Confirmation(*found)
+    return confirmation_of(Through(connection), sha256)
 
 
 def begun(connection: Connection, store: str, after: float, *, but: int | None = None) -> int:
@@ -255,14 +250,7 @@ def tell(connection: Connection, at: float, run: int | None, kind: Kind, ids: Se
 
 
 def read(connection: Connection, where: ColumnElement[bool]) -> list[AppAction]:
-    return [_action(row) for row in connection.execute(_ROWS.where(where).order_by(_a.id))]
-
-
-def _action(row: Row[*tuple[Any, ...]]) -> AppAction:
-    return AppAction(
-        row.id, row.sha256, row.store, row.server, row.action, TargetKind(row.target), row.target_id, row.url,
-        row.about, ActionState(row.state), row.attempts, row.detail, row.updated_at, row.begun_at,
-    )  # fmt: skip
+    return [action_from(row) for row in connection.execute(_ROWS.where(where).order_by(_a.id)).mappings()]
 
 
 class ActionSide:
@@ -317,7 +305,7 @@ class ActionSide:
     def actions_of(self, sha256: bytes) -> list[AppAction]:
         """Return the actions through the app for a content, oldest first."""
         with self.database.read() as connection:
-            return of_content(connection, sha256)
+            return actions_of(Through(connection), sha256)
 
     def confirmation(self, sha256: bytes) -> Confirmation | None:
         """Return a person's word that a content is what it was condemned for, where it stands."""

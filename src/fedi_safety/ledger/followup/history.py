@@ -32,15 +32,14 @@ def day_text(number: int) -> str:
     return datetime.fromtimestamp(number * _DAY_S, UTC).date().isoformat()
 
 
-def is_turn(*, dismissals: bool) -> ColumnElement[bool]:
+def _is_turn() -> ColumnElement[bool]:
     """Return the condition that a judgement says another verdict than the one before it, or is the first.
 
-    Without `dismissals` what a person said in between is passed over.
+    What a person said in between is passed over.
     """
     j, earlier = judgements.c, judgements.alias().c
     before = select(earlier.verdict).where(earlier.content_id == j.content_id, earlier.id < j.id)
-    if not dismissals:
-        before = before.where(earlier.reasons != codec.reasons_text(dismissal("").reasons))
+    before = before.where(earlier.reasons != codec.reasons_text(dismissal("").reasons))
     last = before.order_by(earlier.id.desc()).limit(1).scalar_subquery()
     return func.coalesce(last, "") != j.verdict
 
@@ -91,7 +90,7 @@ def _turned_block(since: float, store: str | None) -> Executable:
     query = select(j.at, j.reasons, *(contents.c[name] for name in REASONS))
     query = query.join(contents, contents.c.id == j.content_id)
     query = query.where(j.at >= since, j.verdict == Verdict.BLOCK.value)
-    query = query.where(is_turn(dismissals=False)).order_by(j.id)
+    query = query.where(_is_turn()).order_by(j.id)
     return query if store is None else query.where(_lies_in(j.content_id, store))
 
 
@@ -137,7 +136,7 @@ def condemned(connection: Connection, since: float | None, store: str | None, li
     newest = newest.order_by(c.id.desc()).limit(_MOST_CONDEMNED)
     when = (
         select(func.max(j.at))
-        .where(j.content_id == c.id, j.verdict == Verdict.BLOCK.value, is_turn(dismissals=False))
+        .where(j.content_id == c.id, j.verdict == Verdict.BLOCK.value, _is_turn())
         .scalar_subquery()
         .label("condemned_at")
     )

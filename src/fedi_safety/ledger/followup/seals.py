@@ -20,6 +20,9 @@ from fedi_safety.core.types import Plan
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import Event, Kind, append
+from fedi_safety.ledger.reading.kept import seals_of
+from fedi_safety.ledger.reading.kept_rows import seal_from
+from fedi_safety.ledger.reading.through import Through
 from fedi_safety.ledger.schema import contents, objects, plans, seals, stores
 
 _s = seals.c
@@ -28,10 +31,6 @@ VOUCHED = (
     *("expires_at", "held", "authority", "reference", "filed_at", "restored_at", "ended_at", "detail"),
 )
 _ROWS = select(seals, stores.c.url.label("store")).join(stores, stores.c.id == _s.store_id)
-_AS_THEY_ARE = (
-    *("size", "digest", "made_at", "expires_at", "held", "authority", "reference", "filed_at", "restored_at"),
-    *("ended_at", "detail"),
-)
 _Row: TypeAlias = Mapping[Any, Any]
 _THERE = (SealState.RESERVED.value, SealState.SEALED.value)
 
@@ -51,7 +50,7 @@ def reserve(connection: Connection, at: float, planned: Sequence[Plan], vault: s
         if row["plan_id"] in found:
             continue
         if row["vault"] == vault or row["state"] == SealState.SEALED.value:
-            found[row["plan_id"]] = _seal(row)
+            found[row["plan_id"]] = seal_from(row)
             continue
         gone = {"state": SealState.EXPIRING.value, "detail": "given up for another vault"}
         _set(connection, at, None, row["id"], Kind.SEAL_EXPIRING, gone)
@@ -115,7 +114,7 @@ def may_go(connection: Connection, seal: Seal) -> bool:
 def due(connection: Connection, now: float, limit: int) -> list[Seal]:
     """See `SealLedger.due_seals`."""
     query = _ROWS.where(_is_due(now)).order_by(_s.id).limit(limit)
-    return [_seal(row) for row in connection.execute(query).mappings()]
+    return [seal_from(row) for row in connection.execute(query).mappings()]
 
 
 def _is_due(now: float) -> ColumnElement[bool]:
@@ -143,16 +142,6 @@ def end_destroying(connection: Connection, at: float, run: int | None, seal: Sea
         return
     values = {"state": SealState.DESTROYED.value, "ended_at": at, "detail": printable(detail)[:500]}
     _set(connection, at, run, seal.id, Kind.SEAL_DESTROYED, values)
-
-
-def listed(connection: Connection, sha256: bytes | None, states: Sequence[SealState]) -> list[Seal]:
-    """See `SealReader.seals`."""
-    query = _ROWS.order_by(_s.id)
-    if sha256 is not None:
-        query = query.where(_s.sha256 == sha256)
-    if states:
-        query = query.where(_s.state.in_([state.value for state in states]))
-    return [_seal(row) for row in connection.execute(query).mappings()]
 
 
 def change(connection: Connection, at: float, seal: Seal, kind: Kind, values: dict[str, Any], what: str) -> Seal:
@@ -187,21 +176,7 @@ def _vouched(
     numbers = append(connection, at, told)
     changed = update(seals).where(_s.id == bindparam("row")).values(**values, event_seq=bindparam("seq"))
     connection.execute(changed, [{"row": row["id"], "seq": seq} for row, seq in zip(now, numbers, strict=True)])
-    return [_seal(row) for row in now]
-
-
-def _seal(row: _Row) -> Seal:
-    return Seal(
-        row["id"],
-        row["plan_id"],
-        row["store"],
-        codec.key_text(row["key"]),
-        row["sha256"],
-        row["vault"],
-        row["name"],
-        SealState(row["state"]),
-        *(row[name] for name in _AS_THEY_ARE),
-    )
+    return [seal_from(row) for row in now]
 
 
 class SealSide:
@@ -243,7 +218,7 @@ class SealSide:
     def seals(self, *, sha256: bytes | None = None, states: Sequence[SealState] = ()) -> list[Seal]:
         """Return sealed copies, oldest first."""
         with self.database.read() as connection:
-            return listed(connection, sha256, states)
+            return seals_of(Through(connection), sha256, states)
 
     def seal_page(self, *, before: int | None = None, limit: int = 50) -> list[Seal]:
         """Return the copies that lie in a vault, newest first, from the one before that number on."""
@@ -251,13 +226,13 @@ class SealSide:
         query = _ROWS.where(_s.state.not_in((SealState.RESERVED.value, SealState.DESTROYED.value)))
         query = query if before is None else query.where(_s.id < before)
         with self.database.read() as connection:
-            return [_seal(row) for row in connection.execute(query.order_by(_s.id.desc()).limit(limit)).mappings()]
+            return [seal_from(row) for row in connection.execute(query.order_by(_s.id.desc()).limit(limit)).mappings()]
 
     def seal_named(self, name: str) -> Seal | None:
         """Return the copy with this file name; None where there is none."""
         with self.database.read() as connection:
             row = connection.execute(_ROWS.where(_s.name == name)).mappings().one_or_none()
-            return None if row is None else _seal(row)
+            return None if row is None else seal_from(row)
 
     def hold_seal(self, seal: Seal, reason: str) -> Seal:
         """Stop that a copy ends by itself."""

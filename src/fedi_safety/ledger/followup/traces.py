@@ -6,27 +6,20 @@ Attempts are added, never altered: what one found stands although a later one fi
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
 from itertools import repeat
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, insert, select, update
 
 from fedi_safety.core.errors import printable
 from fedi_safety.core.moderation import Intended
 from fedi_safety.core.ports import Clock
 from fedi_safety.core.sightings import (
-    Certainty,
     Sighting,
-    SightingKind,
-    SightingWay,
     Source,
     SourceKind,
-    Subject,
     TraceRecord,
-    TraceState,
     host_name,
 )
 from fedi_safety.ledger import codec, lookup
@@ -34,12 +27,15 @@ from fedi_safety.ledger.counts import sources as counts
 from fedi_safety.ledger.database.base import Database
 from fedi_safety.ledger.events import Event, Kind, append
 from fedi_safety.ledger.followup import app_actions
+from fedi_safety.ledger.reading import kept
+from fedi_safety.ledger.reading.kept import traces_of, traces_where
+from fedi_safety.ledger.reading.kept_rows import SIGHTING
+from fedi_safety.ledger.reading.kept_rows import sighting_from as sighting_from
+from fedi_safety.ledger.reading.through import Through
 from fedi_safety.ledger.schema import sightings, stores, traces
 
 _t, _s = traces.c, sightings.c
-_OWN = tuple(field.name for field in fields(Sighting))
 _VOUCHED = ("plan_id", "sha256", "store_id", "key", "url", "names", "server", "at", "state", "detail")
-_ROWS = select(traces, stores.c.url.label("store")).outerjoin(stores, stores.c.id == _t.store_id)
 
 
 def add(
@@ -92,40 +88,25 @@ def _add(connection: Connection, run: int | None, record: TraceRecord, wanted: S
 def digest(row: Any, found: Iterable[Any]) -> str:
     """Return the hash over an attempt's columns and its sightings' in order, which its event carries."""
     own = [_plain(row[name]) for name in _VOUCHED]
-    body = codec.dumps([own, [[cells[name] for name in _OWN] for cells in found]])
+    body = codec.dumps([own, [[cells[name] for name in SIGHTING] for cells in found]])
     return hashlib.sha256(body.encode("ascii")).hexdigest()
 
 
 def of_contents(connection: Connection, sha256s: Sequence[bytes]) -> dict[bytes, list[TraceRecord]]:
     """Return the attempts at these contents, oldest first."""
-    found: dict[bytes, list[TraceRecord]] = defaultdict(list)
-    for part in codec.chunks(sha256s):
-        for record in _read(connection, _t.sha256.in_(part)):
-            found[record.subject.sha256 or b""].append(record)
-    return dict(found)
+    return traces_of(Through(connection), sha256s)
 
 
 def due(connection: Connection, now: float, store: str, limit: int) -> list[TraceRecord]:
     """Return attempts at what a store has, or had, that are to be made again by now; the longest due first."""
     where = and_(_t.retry_at <= now, stores.c.url == store)
     ids = select(_t.id).join(stores, stores.c.id == _t.store_id).where(where).order_by(_t.retry_at).limit(limit)
-    return _read(connection, _t.id.in_(list(connection.execute(ids).scalars())))
-
-
-def _read(connection: Connection, where: ColumnElement[bool]) -> list[TraceRecord]:
-    rows = connection.execute(_ROWS.where(where).order_by(_t.id)).all()
-    found = sightings_of(connection, [row.id for row in rows])
-    return [_record(row, [sighting_from(cells) for cells in found.get(row.id, ())]) for row in rows]
+    return traces_where(Through(connection), "traces.id IN :these", list(connection.execute(ids).scalars()))
 
 
 def sightings_of(connection: Connection, trace_ids: Sequence[int]) -> dict[int, list[Any]]:
     """Return the rows that these attempts found, by attempt, in order."""
-    found: dict[int, list[Any]] = defaultdict(list)
-    for part in codec.chunks(trace_ids):
-        query = select(sightings).where(_s.trace_id.in_(part)).order_by(_s.id)
-        for row in connection.execute(query).mappings():
-            found[row["trace_id"]].append(row)
-    return found
+    return kept.sightings_of(Through(connection), trace_ids)
 
 
 def sources(
@@ -144,26 +125,10 @@ def _same(row: dict[str, Any]) -> ColumnElement[bool]:
 
 def cells_of(sighting: Sighting) -> dict[str, Any]:
     """Return a sighting as plain cells, its text on one line."""
-    cells = {name: getattr(sighting, name) for name in _OWN}
+    cells = {name: getattr(sighting, name) for name in SIGHTING}
     if sighting.instance is not None:
         cells["instance"] = host_name(sighting.instance)
     return {name: printable(cell) if isinstance(cell, str) else cell for name, cell in cells.items()}
-
-
-def sighting_from(cells: Any) -> Sighting:
-    """Return the sighting that such cells are of."""
-    own = {name: cells[name] for name in _OWN}
-    words = {"kind": SightingKind(own["kind"]), "way": SightingWay(own["way"])}
-    return Sighting(**(own | words | {"certainty": Certainty(own["certainty"])}))
-
-
-def _record(row: Row[*tuple[Any, ...]], found: Sequence[Sighting]) -> TraceRecord:
-    names = codec.said_from(row.names)
-    key = None if row.key is None else codec.key_text(row.key)
-    aliases, origins = tuple(names["aliases"]), tuple(names["origins"])
-    subject = Subject(row.store, key, row.sha256, aliases, origins, row.url)
-    state = TraceState(row.state)
-    return TraceRecord(subject, row.server, row.at, state, row.detail, tuple(found), row.retry_at, row.plan_id)
 
 
 def _plain(cell: Any) -> Any:

@@ -19,7 +19,7 @@ from psycopg.adapt import Dumper
 from psycopg.pq import Format
 from sqlalchemy import Connection, Dialect, Table, TextClause, text
 
-from fedi_safety.ledger.database.base import AHEAD
+from fedi_safety.ledger.database.bulk import AHEAD
 
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 _INSERT = re.compile(r"(INSERT INTO [^()]+ \([^()]+\)) VALUES \((.+?)\)( ON CONFLICT .*)?", re.DOTALL)

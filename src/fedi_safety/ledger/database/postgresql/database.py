@@ -36,7 +36,8 @@ from sqlalchemy.exc import TimeoutError
 
 from fedi_safety.core.errors import LedgerError, LedgerUsageError
 from fedi_safety.core.ledger.progress import Progress
-from fedi_safety.ledger.database.base import AHEAD, BULK, BUSY_TIMEOUT_S, LISTENER, Database, Result, naming
+from fedi_safety.ledger.database.base import BUSY_TIMEOUT_S, LISTENER, Database, Result, naming
+from fedi_safety.ledger.database.bulk import AHEAD, BULK
 from fedi_safety.ledger.database.postgresql import faults
 from fedi_safety.ledger.database.postgresql.address import Address
 from fedi_safety.ledger.database.postgresql.arrays import Packed, PackedDumper, Rows, shorter
