@@ -33,7 +33,7 @@ WORK = [
     ("hashes import list.txt --kind sha256", "fedi_safety.app.known.lists:apply_lists", KEPT),
     ("watch media --once --dry-run", "fedi_safety.app.engine:open_engine", KEPT),
     ("report", "fedi_safety.app.known.figures:list_figures", UNCHANGED),
-    ("list", "fedi_safety.ledger.ledger:SqlLedger.list_objects", UNCHANGED),
+    ("list", "fedi_safety.ledger.reading.reader:PlainReader.list_objects", UNCHANGED),
     ("policy preview strict", "fedi_safety.app.replay:preview_ledger", UNCHANGED),
     ("ledger verify", "fedi_safety.ledger.ledger:SqlLedger.verify", UNCHANGED),
     ("ledger backup copy.db", "fedi_safety.ledger.database.sqlite:_between", UNCHANGED),
