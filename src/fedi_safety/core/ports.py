@@ -302,6 +302,13 @@ class ActAhead(Act, Protocol):
         """How many acts make the first group: more than one where a person's word is heard before each of them."""
         ...
 
+    def foresee(self, obj: Object, sha256: bytes) -> None:
+        """Hear of an object that will be asked for if nothing comes between. Nothing that lasts is made of it.
+
+        What was got ready of it is given up at the end of the next `ahead`, or of the act. Does not raise.
+        """
+        ...
+
     def ahead(self, plans: Sequence[Plan]) -> AbstractContextManager[None]:
         """Hold the promise that `perform` will be called for these, in this order, unless it ends before.
 
