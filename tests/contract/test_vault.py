@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,12 @@ def test_every_length_is_written_and_read_whole(
     assert (tmp_path / "vault/a.age").read_bytes() == data
     assert vault.holds("a.age", data) and not vault.holds("a.age", data + b"x")
     assert not data or not vault.holds("a.age", data[:-1] + bytes([data[-1] ^ 1]))
+    aligned = mmap(-1, len(data) + 1)
+    aligned[: len(data)] = data
+    view = memoryview(aligned)[: len(data)]
+    for cut in (0, 4096, 5000):  # as the disk takes it, and from the second piece on not
+        vault.put("b.age", (view[:cut], view[cut:]))
+        assert (tmp_path / "vault/b.age").read_bytes() == data and vault.holds("b.age", data)
     vault.close()
 
 

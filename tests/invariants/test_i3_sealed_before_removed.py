@@ -131,7 +131,7 @@ class SealSteps(Steps):
             return written
 
         os.write = halves  # type: ignore[assignment]
-        LocalStore.fetch = self.around(LocalStore.fetch)  # type: ignore[method-assign]
+        LocalStore.fetch_into = self.around(LocalStore.fetch_into)  # type: ignore[method-assign]
         Contents.seal = self.around(Contents.seal)  # type: ignore[method-assign]
         Contents.opens = self.around(Contents.opens)  # type: ignore[method-assign]
         LocalVault.put = self.around(LocalVault.put)  # type: ignore[method-assign]

@@ -5,20 +5,22 @@ While the disk has the one, the processor has the other. It writes into a vault;
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import sys
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from mmap import MADV_HUGEPAGE, MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fedi_safety import __version__
 from fedi_safety.core.enums import ActKind, PlanState, Reason
 from fedi_safety.core.errors import FediSafetyError, SealError, Unscannable
-from fedi_safety.core.ports import Clock, Store
+from fedi_safety.core.ports import Clock, ReadsInto, Store
 from fedi_safety.core.sealing.copies import Described, Draft, Restorer, Seal, Vault
 from fedi_safety.core.types import Object, Outcome, Plan
 
@@ -32,7 +34,8 @@ _AT_ONCE = 2
 _DRAFTS = 4  # that wait for their names: as many as the first group has
 _TIMES = 4  # its size is what sealing one object may hold in memory; of two it is the larger one's
 _SMALL_BYTES = 32 << 20  # what two may hold together in any case
-_KEPT_BYTES = 32 << 20  # of memory that a sealed file leaves to the next
+_KEPT_BYTES = 32 << 20  # of memory that one leaves to the next
+_STEP_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +262,7 @@ class Sealer:
             marks = restorer.marks(plan.object)
             if len(marks) > 1 and not alone:
                 return None
-            data = self._store.fetch(plan.object, _anything)
+            data, memory = self._read(plan.object)
             described = restorer.describe(plan.object, plan.sha256)
             older = restorer.older(plan.object) if len(marks) > 1 else ()
         except Unscannable as error:
@@ -268,11 +271,22 @@ class Sealer:
         contents = Contents(_manifest(self._store.url, plan, described, at), data, at, older)
         del data, older  # the contents let go of them once it is opened
         try:
-            return Proved(*self._proved(contents, plan.sha256, place, turn), marks, described)
+            return Proved(*self._proved(contents, memory, plan.sha256, place, turn), marks, described)
         except _NotJudged:
             return Outcome(plan, PlanState.CHANGED, "the content differs from what was judged")
 
-    def _proved(self, contents: Contents, sha256: bytes, place: _Place, turn: _Turn) -> tuple[int, bytes]:
+    def _read(self, obj: Object) -> tuple[bytes | memoryview, mmap | None]:
+        """Return an object, and the memory of ours in which it is, if it is. Raises as `Store.fetch`."""
+        if not isinstance(self._store, ReadsInto):
+            return self._store.fetch(obj, _anything), None
+        memory = self._rooms.take(obj.size)
+        data = memoryview(memory)[: obj.size]
+        self._store.fetch_into(obj, data)
+        return data, memory
+
+    def _proved(
+        self, contents: Contents, memory: mmap | None, sha256: bytes, place: _Place, turn: _Turn
+    ) -> tuple[int, bytes]:
         """Write the sealed file, open it, and hold what was read back against what was opened; return size and digest.
 
         Raises `_NotJudged`, and leaves nothing there, for what was not judged. It is written and hashed while it is
@@ -287,7 +301,7 @@ class Sealer:
         judged = self._beside.submit(contents.is_of, sha256)
         with _SHORT_TURNS, self._rooms.lent(contents.room(len(self._recipients) + 1)) as room:
             sealed = Growing(room)
-            opens = self._beside.submit(self._opens, contents, once, sealed, judged, turn)
+            opens = self._beside.submit(self._opens, contents, memory, once, sealed, judged, turn)
             digest = self._beside.submit(digest_of, sealed.pieces())
             try:
                 place.put(_once_judged(sealed, judged, turn.stopped))
@@ -300,13 +314,23 @@ class Sealer:
                 for each in (opens, judged, digest):  # they use what is let go now
                     each.exception()
 
-    def _opens(self, contents: Contents, once: Identity, sealed: Growing, judged: Future[bool], turn: _Turn) -> bool:
+    def _opens(
+        self,
+        contents: Contents,
+        memory: mmap | None,
+        once: Identity,
+        sealed: Growing,
+        judged: Future[bool],
+        turn: _Turn,
+    ) -> bool:
         """Seal, and return whether that opens and is the object, which is let go."""
         try:
             return contents.opens(contents.seal(self._recipients, once, sealed), once)
         finally:
             judged.exception()
             contents.forget()
+            if memory is not None:
+                self._rooms.give(memory, clear=True)
             turn.opened.set()
 
 
@@ -340,26 +364,47 @@ def _once_judged(sealed: Growing, judged: Future[bool], stopped: threading.Event
 
 
 class _Rooms:
-    """Memory for sealed files, that of earlier ones where it does: new memory costs more than what is written to it."""
+    """Memory, that of earlier objects where it does: new memory costs more than what is written to it.
+
+    It is taken from the kernel in large pages where that has them, which costs a fifth. What is kept holds sealed bytes
+    alone, or zeros.
+    """
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._kept: list[bytearray] = []
+        self._kept: list[mmap] = []
 
     @contextmanager
-    def lent(self, count: int) -> Iterator[bytearray]:
+    def lent(self, count: int) -> Iterator[mmap]:
         """Lend memory for so many bytes."""
-        with self._guard:
-            found = self._kept.pop() if self._kept else bytearray()
-        if len(found) < count:
-            found = bytearray()  # so that both are not there at once
-            found = bytearray(count)
+        found = self.take(count)
         try:
             yield found
         finally:
-            if len(found) <= _KEPT_BYTES:
-                with self._guard:
-                    self._kept.append(found)
+            self.give(found)
+
+    def take(self, count: int) -> mmap:
+        """Return memory for so many bytes, or a few more, so that a sealed file has room where an object had."""
+        with self._guard:
+            at = next((at for at, each in enumerate(self._kept) if len(each) >= count), None)
+            if at is not None:
+                return self._kept.pop(at)
+            self._kept.clear()  # so that both are not there at once
+        found = mmap(-1, (count // _STEP_BYTES + 1) * _STEP_BYTES, flags=MAP_PRIVATE | MAP_ANONYMOUS)
+        with suppress(OSError):
+            found.madvise(MADV_HUGEPAGE)
+        return found
+
+    def give(self, memory: mmap, *, clear: bool = False) -> None:
+        """Keep memory for the next one, or let go of it where it is much; `clear` what lies in it."""
+        if len(memory) > _KEPT_BYTES:
+            with suppress(BufferError):  # somebody looks at it still, and lets go of it himself
+                memory.close()
+            return
+        if clear:
+            ctypes.memset(ctypes.addressof(ctypes.c_char.from_buffer(memory)), 0, len(memory))
+        with self._guard:
+            self._kept.append(memory)
 
 
 class _ShortTurns:

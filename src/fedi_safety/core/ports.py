@@ -69,6 +69,15 @@ class ReadableStore(Protocol):
 
 
 @runtime_checkable
+class ReadsInto(Protocol):
+    """What a store is besides, where it reads an object into memory that is there: new memory costs more than that."""
+
+    def fetch_into(self, obj: Object, memory: memoryview) -> None:
+        """Fill memory of the object's size with its bytes. Raises as `fetch`; what is there then is anything."""
+        ...
+
+
+@runtime_checkable
 class Countable(Protocol):
     """What a store is besides, where counting its objects costs little beside reading them."""
 

@@ -83,9 +83,9 @@ def test_the_next_is_read_while_one_is_written_and_names_are_one_commit(
 ) -> None:
     group, read, first = Group(tmp_path), list[str](), list[str]()
     planned = [plan.object.key for plan in group.bench.ledger.open_plans(group.store.url)]
-    whole_put, whole_fetch = LocalVault.put, LocalStore.fetch
+    whole_put, whole_fetch = LocalVault.put, LocalStore.fetch_into
 
-    def fetch(store: LocalStore, obj: Object, *rest: Any) -> bytes:
+    def fetch(store: LocalStore, obj: Object, *rest: Any) -> None:
         read.append(obj.key)
         return whole_fetch(store, obj, *rest)
 
@@ -99,7 +99,7 @@ def test_the_next_is_read_while_one_is_written_and_names_are_one_commit(
         whole_put(vault, name, pieces)
 
     monkeypatch.setattr(LocalVault, "put", put)
-    monkeypatch.setattr(LocalStore, "fetch", fetch)
+    monkeypatch.setattr(LocalStore, "fetch_into", fetch)
     assert group.apply()
     assert [outcome.state for outcome in group.outcomes] == [PlanState.DONE] * 3
     assert [outcome.plan.object.key for outcome in group.outcomes] == planned
@@ -359,9 +359,13 @@ def test_what_is_foreseen_and_fails_is_sealed_when_its_time_comes(
 def test_what_waits_for_its_name_is_not_in_memory_in_the_clear(tmp_path: Path) -> None:
     group = Group(tmp_path, 1)
 
-    def meanwhile(_: SealFirst) -> None:
+    def meanwhile(act: SealFirst) -> None:
         gc.collect()
-        assert not [each for each in gc.get_objects() if isinstance(each, Contents) and each.size], "it is kept"
+        assert not [each for each in gc.get_objects() if isinstance(each, Contents) and each._parts], "it is kept"
+        kept = act._sealer._rooms._kept
+        assert len(kept) == 2 and not [each for each in kept if group.files["bad0"] in bytes(each)], (
+            "it is left in memory"
+        )
 
     foreseeing(group, meanwhile)
     group.check_all_sealed()

@@ -73,12 +73,15 @@ class LocalVault:
             raise self.failed(error) from error
 
     def write(self, fd: int, pieces: Iterable[bytes | memoryview]) -> None:
-        """Write pieces by way of a block, past the kernel's cache where that can be."""
+        """Write pieces past the kernel's cache where that can be; by way of a block what lies as no disk takes it."""
         with self._a_block() as held:
             block, used, at = held.view, 0, 0
             _pass_cache(fd, on=True)
             for piece in pieces:
                 left = memoryview(piece)
+                if not used and _is_aligned(left):
+                    whole = len(left) & -_ALIGNED
+                    left, at = left[whole:], _written(fd, left[:whole], at)
                 while left:
                     taken = min(len(left), len(block) - used)
                     block[used : used + taken] = left[:taken]
@@ -226,6 +229,13 @@ class _Block:
     def starts_with(self, expected: memoryview, count: int) -> bool:
         """Whether its first `count` bytes are these. Views are not compared by `==`, which takes bytes one by one."""
         return len(expected) == count and self._memory.startswith(expected, self._at)
+
+
+def _is_aligned(view: memoryview) -> bool:
+    """Whether it lies where a disk takes it from. Of what cannot be written it is not known."""
+    if view.readonly or len(view) < _ALIGNED:
+        return False
+    return not ctypes.addressof(ctypes.c_char.from_buffer(view)) % _ALIGNED
 
 
 def _pass_cache(fd: int, *, on: bool) -> bool:
