@@ -176,7 +176,7 @@ class Sealer:
         self._coming = deque(each for each in self._coming if each.plan.id != plan.id)
         found = self._foreseen(plan, seal, vault, restorer) if begun is None else begun.end.result()
         if found is None:  # of this one it is not known how much memory it takes: nothing else is in hand meanwhile
-            wait([each.end for each in (*self._begun.values(), *self._drafted.values())])
+            wait([each.end for each in self._begun.values()] + [each.end for each in self._drafted.values()])
             found = self._make(plan, _Named(vault, seal.name), restorer, _Turn(), alone=True)
             assert found is not None
         self._begin()
