@@ -218,12 +218,15 @@ def compared(measured: Measured, base: Path, pairs: int) -> dict[str, Any]:
 
 
 def noise_picture(megabytes: float) -> bytes:
-    """Return a JPEG of about this size: noise, which no detector knows."""
-    side = int((megabytes * 1_000_000 / 1.45) ** 0.5)
-    out = io.BytesIO()
-    pixels = np.random.default_rng().integers(0, 256, (side, side, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(out, "JPEG", quality=90)
-    return out.getvalue()
+    """Return a JPEG of this size, within a hundredth: noise, which no detector knows."""
+    wanted, side = megabytes * 1_000_000, int((megabytes * 1_000_000 / 0.9) ** 0.5)
+    while True:
+        out = io.BytesIO()
+        pixels = np.random.default_rng().integers(0, 256, (side, side, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(out, "JPEG", quality=90)
+        if abs(out.tell() / wanted - 1) < 0.01:
+            return out.getvalue()
+        side = int(side * (wanted / out.tell()) ** 0.5)
 
 
 def memory(folder: Path, size: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -10,7 +11,9 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from mmap import mmap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +21,7 @@ from fedi_safety.config.schema import S3, Seal, Settings, Ssh
 from fedi_safety.core.errors import StoreError, StoreUsageError
 from fedi_safety.core.sealing.copies import Vault
 from fedi_safety.stores.vaults import VAULTS, check_vault, open_vault
+from support.sealing import open_within
 from support.servers.s3 import s3_server
 from support.servers.sshd import Sshd, new_base
 
@@ -164,6 +168,12 @@ def test_every_length_is_written_and_read_whole(
     assert (tmp_path / "vault/a.age").read_bytes() == data
     assert vault.holds("a.age", data) and not vault.holds("a.age", data + b"x")
     assert not data or not vault.holds("a.age", data[:-1] + bytes([data[-1] ^ 1]))
+    aligned = mmap(-1, len(data) + 1)
+    aligned[: len(data)] = data
+    view = memoryview(aligned)[: len(data)]
+    for cut in (0, 4096, 5000):  # as the disk takes it, and from the second piece on not
+        vault.put("b.age", (view[:cut], view[cut:]))
+        assert (tmp_path / "vault/b.age").read_bytes() == data and vault.holds("b.age", data)
     vault.close()
 
 
@@ -174,6 +184,60 @@ def test_a_name_is_put_twice_and_holds_the_second_alone(vault: Vault) -> None:
     assert vault.remove("a.age")
     assert vault.get("a.age") is None
     assert not vault.remove("a.age")
+
+
+def test_a_draft_is_there_for_nobody_until_it_has_its_name(vault: Vault) -> None:
+    data = DATA * 4
+    vault.put("a.age", (b"before",))
+    draft = vault.draft()
+    assert (draft is None) is vault.takes_whole
+    if draft is not None:
+        draft.put((memoryview(data)[:5], memoryview(data)[5:]))
+        assert draft.holds(data)
+        assert not draft.holds(data[:-1]) and not draft.holds(data + b"x")
+        assert not draft.holds(data[:-1] + bytes([data[-1] ^ 1]))
+        assert vault.get("a.age") == b"before"
+        assert draft.named("a.age")
+        draft.close()
+        draft.close()
+        assert vault.holds("a.age", data)
+    assert vault.remove("a.age")
+
+
+def test_of_a_draft_without_a_name_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "vault").mkdir()
+    vault = open_vault(str(tmp_path / "vault"), Settings(), [])
+    closed, full = vault.draft(), vault.draft()
+    assert closed is not None and full is not None
+    closed.put((DATA,))
+
+    def no_space(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "write", no_space)
+        with pytest.raises(StoreError, match=r"vault .*: No space left on device; see to its disk"):
+            full.put((DATA,))
+    for draft in (closed, full):
+        assert list((tmp_path / "vault").iterdir()) == []
+        draft.close()
+    vault.close()
+    assert open_within(tmp_path) == []
+
+
+def test_a_file_system_that_knows_no_drafts_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "vault").mkdir()
+    vault = open_vault(str(tmp_path / "vault"), Settings(), [])
+    whole = os.open
+
+    def refuses(path: str, flags: int, *rest: Any, **more: Any) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        return whole(path, flags, *rest, **more)
+
+    monkeypatch.setattr(os, "open", refuses)
+    assert vault.draft() is None
+    vault.close()
 
 
 @pytest.mark.parametrize(
@@ -255,4 +319,11 @@ def test_a_file_is_synced_before_it_has_its_name_and_the_name_is_synced_too(
     assert done == ["file", "name", "directory"]
     vault.remove("a.age")
     assert done[3:] == ["directory"]
+    draft = vault.draft()
+    assert draft is not None
+    draft.put((DATA,))
+    assert done[4:] == ["file"], "without a name it is durable as well"
+    assert draft.named("a.age")
+    assert done[5:] == ["name", "file", "directory"]
+    draft.close()
     vault.close()

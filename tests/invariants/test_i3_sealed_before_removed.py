@@ -26,7 +26,7 @@ from fedi_safety.core.types import Outcome
 from fedi_safety.ledger.followup import seals
 from fedi_safety.ledger.ledger import open_ledger
 from fedi_safety.stores.local import LocalStore
-from fedi_safety.stores.vaults.local import LocalVault
+from fedi_safety.stores.vaults.local import LocalDraft, LocalVault
 from support.fakes import FakeClock
 from support.killing import Steps, killed_at
 from support.passes import RED, RED_CIRCLE, Bench
@@ -66,11 +66,14 @@ def with_bench(folder: Path, work: Callable[[Bench], object]) -> None:
         bench.close()
 
 
-def apply_run(folder: Path, outcomes: list[Outcome] | None = None) -> None:
+def apply_run(folder: Path, outcomes: list[Outcome] | None = None, *, foreseen: bool = False) -> None:
     def work(bench: Bench) -> None:
         run = bench.ledger.begin_run("apply", bench.store.url, {})
         act = SealedFolder(folder / "vault").act(bench.store, bench.ledger, bench.clock)
         lost = bench.ledger.take_back(run, bench.store.url)
+        if foreseen:
+            for plan in list(bench.ledger.open_plans(bench.store.url)):
+                act.foresee(plan.object, plan.sha256)
         heard = [] if outcomes is None else outcomes
         acting = Acting(bench.ledger, {ActKind.SEAL: act}, run, Tally(), heard.append)
         acting.carry_out(lost, resumed=True)
@@ -119,6 +122,7 @@ class SealSteps(Steps):
         """Count around reading, sealing, writing, reading back, proving, and every change on a disk."""
         super().install()
         os.rename = self.around(os.rename)
+        os.link = self.around(os.link)
         whole = os.write
 
         def halves(fd: int, data: bytes) -> int:
@@ -127,12 +131,15 @@ class SealSteps(Steps):
             return written
 
         os.write = halves  # type: ignore[assignment]
-        LocalStore.fetch = self.around(LocalStore.fetch)  # type: ignore[method-assign]
+        LocalStore.fetch_into = self.around(LocalStore.fetch_into)  # type: ignore[method-assign]
         Contents.seal = self.around(Contents.seal)  # type: ignore[method-assign]
         Contents.opens = self.around(Contents.opens)  # type: ignore[method-assign]
         LocalVault.put = self.around(LocalVault.put)  # type: ignore[method-assign]
         LocalVault.get = self.around(LocalVault.get)  # type: ignore[method-assign]
         LocalVault.holds = self.around(LocalVault.holds)  # type: ignore[method-assign]
+        LocalDraft.put = self.around(LocalDraft.put)  # type: ignore[method-assign]
+        LocalDraft.holds = self.around(LocalDraft.holds)  # type: ignore[method-assign]
+        LocalDraft.named = self.around(LocalDraft.named)  # type: ignore[method-assign]
         seals.record = self.around(seals.record)
 
 
@@ -144,33 +151,37 @@ def install(steps: Steps) -> None:
 def test_killed_between_any_two_steps_no_original_is_gone_without_a_copy_that_opens(
     tmp_path: Path, share: Share
 ) -> None:
-    """Each step once; in full, 1,000 trials, of which half are killed a second and a third time."""
+    """Each step once, of what was foreseen and of what was not; in full, 1,000 trials, half of them killed again."""
     key()
     draw, bad, trials = random.Random(share.seed), share.of(1, len(BAD)), 0
 
-    def trial(fatal: int, again: int) -> bool:
+    def trial(fatal: int, again: int, foreseen: bool) -> bool:
         nonlocal trials
         trials += 1
         folder = tmp_path / f"{trials}"
         fill(folder, bad)
-        killed = killed_at(fatal, partial(apply_run, folder), install)
+        killed = killed_at(fatal, partial(apply_run, folder, foreseen=foreseen), install)
         check(folder, finished=False, bad=bad)
         for _ in range(again):
-            killed_at(draw.randint(1, max(2, fatal)), partial(apply_run, folder), install)
+            apply_again = partial(apply_run, folder, foreseen=draw.random() < 0.5)
+            killed_at(draw.randint(1, max(2, fatal)), apply_again, install)
             check(folder, finished=False, bad=bad)
         apply_run(folder)
         check(folder, finished=True, bad=bad)
         shutil.rmtree(folder)
         return killed
 
-    stride = share.of(3, 1)
-    fatal = draw.randint(1, stride)
-    while trial(fatal, 0):
-        fatal += stride
-    assert fatal > bad * 2 * 7, "fewer steps than there are: this test would not notice a gap"
+    stride, steps = share.of(3, 1), list[int]()
+    for foreseen in (False, True):
+        fatal = draw.randint(1, stride)
+        while trial(fatal, 0, foreseen):
+            fatal += stride
+        assert fatal > bad * 2 * 7, "fewer steps than there are: this test would not notice a gap"
+        steps.append(fatal)
     while trials < share.of(0, 1000):
-        trial(draw.randint(1, fatal), draw.randint(0, 2))
-    share.figure(f"seal: {trials} trials, killed at each of {fatal - 1} steps of {bad} acts")
+        trial(draw.randint(1, max(steps)), draw.randint(0, 2), draw.random() < 0.5)
+    each = " and, of what was foreseen, ".join(f"{fatal - 1}" for fatal in steps)
+    share.figure(f"seal: {trials} trials, killed at each of {each} steps of {bad} acts")
 
 
 @pytest.mark.parametrize("where", ["put", "holds", "spoiled"])
@@ -201,7 +212,10 @@ def test_a_seal_that_fails_leaves_the_object_and_is_tried_again(
     check(folder, finished=True)
 
 
-def test_a_persons_no_while_it_is_sealed_keeps_the_original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("foreseen", [False, True])
+def test_a_persons_no_while_it_is_sealed_keeps_the_original(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, foreseen: bool
+) -> None:
     """Sealing takes its time; what is said meanwhile is heard before the original goes."""
     folder = tmp_path / "here"
     fill(folder)
@@ -218,6 +232,6 @@ def test_a_persons_no_while_it_is_sealed_keeps_the_original(tmp_path: Path, monk
         return whole(contents, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Contents, "opens", dismissed_meanwhile)
-    apply_run(folder)
+    apply_run(folder, foreseen=foreseen)
     assert "bad1" in {path.name for path in (folder / "media").iterdir()}
     assert "bad0" not in {path.name for path in (folder / "media").iterdir()}

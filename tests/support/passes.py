@@ -63,6 +63,7 @@ class Bench:
         prefixes: tuple[str, ...] = (),
         keys: tuple[str, ...] = (),
         accept_gone: bool = False,
+        seal: Act | None = None,
         on_start: Callable[[Pipeline], None] = lambda _pipeline: None,
     ) -> tuple[Tally, Enforcement]:
         """Make one pass as `app.scan` does, and return its counts and the sweep."""
@@ -82,6 +83,8 @@ class Bench:
         presence = Presence(self.store, self.ledger, accepted=accept_gone)
         acts: dict[ActKind, Act] = dict.fromkeys(ActKind, Remove(self.store))
         acts[ActKind.PURGE] = RemovePurging(self.store)
+        if seal is not None:
+            acts[ActKind.SEAL] = seal
         with self.ledger.run_lock():
             run = self.ledger.begin_run("scan", self.store.url, {"dry_run": dry_run, "whole": whole})
             if recheck is Recheck.POLICY:

@@ -60,6 +60,12 @@ class RememberedSeals:
         return seal.id in self.kept
 
 
+def open_within(folder: Path) -> list[str]:
+    """Return the files below a folder that this process has open, those without a name among them."""
+    found = [str(each.readlink()) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+    return [path for path in found if path.startswith(f"{folder}/")]
+
+
 @dataclass
 class SealedFolder:
     """A vault in a directory, and the act that fills it."""

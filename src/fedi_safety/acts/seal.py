@@ -7,6 +7,7 @@ back is the same, byte for byte. In the clear the object is in memory only.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -14,15 +15,17 @@ from typing import TYPE_CHECKING
 
 from fedi_safety.acts.sealer import LEFT, Sealer
 from fedi_safety.core.enums import ActKind, PlanState
-from fedi_safety.core.errors import FediSafetyError
+from fedi_safety.core.errors import FediSafetyError, printable
 from fedi_safety.core.ledger.seals import SealWriter
 from fedi_safety.core.ports import Act, Clock, Store
 from fedi_safety.core.sealing.copies import Restorer, Seal, SealState, Vault, said_versions, versions_in
-from fedi_safety.core.types import Outcome, Plan
+from fedi_safety.core.types import Object, Outcome, Plan
 from fedi_safety.service.heap import bound_heap
 
 if TYPE_CHECKING:
     from fedi_safety.acts.sealed_file import Recipient
+
+log = logging.getLogger(__name__)
 
 _MORE = "versions of its key are there that are not in the sealed copy"
 
@@ -68,10 +71,7 @@ class SealFirst:
     def perform(self, plan: Plan) -> Outcome:
         """Seal the plan's object, prove that the copy opens, record it, and remove the original; see the `Act` port."""
         try:
-            if self._opened is None:
-                bound_heap()  # before threads seal: each would keep a heap of its own, with what it let go
-                self._opened = self._open_vault(None), self._open_restorer()
-            vault, restorer = self._opened
+            vault, restorer = self._ready()
             seal = self._seal_of(plan, vault, restorer)
             if seal.vault == vault.url:
                 free = self._free(plan, seal, vault, restorer)
@@ -85,6 +85,20 @@ class SealFirst:
         if not free:
             return Outcome(plan, PlanState.FAILED, f"a person's word came between; {LEFT}")
         return _with_seal(self._then.perform(plan), seal)
+
+    def _ready(self) -> tuple[Vault, Restorer]:
+        """Return what is opened when there is something to seal. Raises `FediSafetyError`."""
+        if self._opened is None:
+            bound_heap()  # before threads seal: each would keep a heap of its own, with what it let go
+            self._opened = self._open_vault(None), self._open_restorer()
+        return self._opened
+
+    def foresee(self, obj: Object, sha256: bytes) -> None:
+        """Seal an object into a file that has no name yet, where the vault can; see `ActAhead`."""
+        try:
+            self._sealer.foresee(obj, sha256, *self._ready())
+        except FediSafetyError as error:  # it is said of the object when its time comes
+            log.info("%s is not got ready: %s", printable(obj.key), error.line())
 
     @contextmanager
     def ahead(self, plans: Sequence[Plan]) -> Iterator[None]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from hashlib import sha256 as sha256_of
+from mmap import mmap
 from typing import Any, TypeAlias
 
 from fedi_safety.core.errors import SealError, SealUsageError
@@ -26,6 +27,7 @@ Identity: TypeAlias = Any
 """A secret key of age or ssh, as pyrage has it."""
 
 _BLOCK = tarfile.BLOCKSIZE
+_PAGE = 4096
 _TOLD_BYTES = 4 << 20  # each telling wakes two threads
 _PROTECTED = ("age-encryption.org/", "-----BEGIN AGE ENCRYPTED FILE-----")
 _KEYS = "make one where nobody else works: age-keygen -o key.txt; its public half begins with age1"
@@ -43,7 +45,9 @@ class Opened:
 class Contents:
     """The tar of one object: a stream over bytes that are in memory already, and what a copy is compared with."""
 
-    def __init__(self, manifest: Mapping[str, Any], data: bytes, at: float, older: Sequence[Older] = ()) -> None:
+    def __init__(
+        self, manifest: Mapping[str, Any], data: bytes | memoryview, at: float, older: Sequence[Older] = ()
+    ) -> None:
         """Take an object with its manifest, which must be plain JSON; `at` (epoch seconds) is when it is sealed.
 
         What is known of `older` versions of its key comes into the manifest.
@@ -233,7 +237,7 @@ def _shown(word: str) -> str:
     return word if len(word) <= 24 else f"{word[:20]}..."
 
 
-def _entry(name: str, data: bytes, at: float) -> list[memoryview]:
+def _entry(name: str, data: bytes | memoryview, at: float) -> list[memoryview]:
     info = tarfile.TarInfo(name)
     info.size, info.mtime, info.mode = len(data), int(at), 0o600
     header = info.tobuf(tarfile.USTAR_FORMAT)
@@ -261,7 +265,7 @@ class _Reader:
 class Growing:
     """A sealed file as it is made, in memory, for one who writes it and any number who read what has come so far."""
 
-    def __init__(self, memory: bytearray) -> None:
+    def __init__(self, memory: bytearray | mmap) -> None:
         """Write into this memory, which must have the `room`, so that nothing is copied as it grows."""
         self._view = memoryview(memory)
         self._at = self._told = 0
@@ -295,13 +299,14 @@ class Growing:
         return self._view[: self._at]
 
     def pieces(self) -> Iterator[memoryview]:
-        """Yield all of it in order, as it comes."""
+        """Yield all of it in order, as it comes; each piece but the last begins and ends where a page does."""
         at = 0
         while True:
             with self._more:
-                while self._told <= at and not self._ended:
+                while (self._told & -_PAGE) <= at and not self._ended:
                     self._more.wait()
-                until, ended, error = self._told, self._ended, self._error
+                ended, error = self._ended, self._error
+                until = self._told if ended else self._told & -_PAGE
             if error is not None:
                 raise error
             if until > at:

@@ -12,7 +12,7 @@ from fedi_safety.core.errors import FediSafetyError, StoreUsageError, UsageError
 from fedi_safety.core.ledger.seals import SealLedger
 from fedi_safety.core.notices.access import ACCESS
 from fedi_safety.core.ports import Store
-from fedi_safety.core.sealing.copies import Restorer, Vault
+from fedi_safety.core.sealing.copies import Draft, Restorer, Vault
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +93,9 @@ class _HeardVault:
     def put(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:
         with _heard(self._about):
             self._vault.put(name, pieces)
+
+    def draft(self) -> Draft | None:
+        return self._vault.draft()
 
     def get(self, name: str) -> bytes | None:
         return self._vault.get(name)

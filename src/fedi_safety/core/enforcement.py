@@ -104,6 +104,13 @@ class Acting:
             size = max(1, min(_GROUP_MOST, 2 * size, int(size * _GROUP_S / took)))
         return True
 
+    def foresee(self, kind: ActKind, found: Iterable[tuple[Object, bytes]]) -> None:
+        """Tell an act of objects for which it will probably be asked, where it can get them ready."""
+        act = self.acts.get(kind)
+        if isinstance(act, ActAhead):
+            for obj, sha256 in found:
+                act.foresee(obj, sha256)
+
     def _at_first(self, plan: Plan) -> int:
         act = self.acts.get(plan.act)
         return act.at_first if isinstance(act, ActAhead) else 1
@@ -330,6 +337,7 @@ class Enforcement:
         with closing(pipeline.results()) as results:
             for items in results:
                 buffer.extend(items)
+                self._foresee(items, pipeline)
                 due = self.clock.monotonic() - since >= _RECORD_S
                 if len(buffer) >= _RECORD_RESULTS or due:
                     self._record(buffer, pipeline)
@@ -337,6 +345,12 @@ class Enforcement:
                     since = self.clock.monotonic()
                 if not pipeline.halted:
                     self._act(pipeline, finished=False)
+
+    def _foresee(self, items: Sequence[Result], passing: Passing) -> None:
+        """Have what is judged just now got ready for its act, while the rest is judged, recorded and planned."""
+        act = self.mode.act
+        if act is not None and self.mode.removes and self.tripped is None and not passing.halted:
+            self.acting.foresee(act, _condemned([each for each in items if isinstance(each, Judged)], act))
 
     def _latch(self) -> None:
         """Take over a breaker that an earlier run tripped, or reset it when the operator resumes."""

@@ -69,6 +69,15 @@ class ReadableStore(Protocol):
 
 
 @runtime_checkable
+class ReadsInto(Protocol):
+    """What a store is besides, where it reads an object into memory that is there: new memory costs more than that."""
+
+    def fetch_into(self, obj: Object, memory: memoryview) -> None:
+        """Fill memory of the object's size with its bytes. Raises as `fetch`; what is there then is anything."""
+        ...
+
+
+@runtime_checkable
 class Countable(Protocol):
     """What a store is besides, where counting its objects costs little beside reading them."""
 
@@ -300,6 +309,13 @@ class ActAhead(Act, Protocol):
     @property
     def at_first(self) -> int:
         """How many acts make the first group: more than one where a person's word is heard before each of them."""
+        ...
+
+    def foresee(self, obj: Object, sha256: bytes) -> None:
+        """Hear of an object that will be asked for if nothing comes between. Nothing that lasts is made of it.
+
+        What was got ready of it is given up at the end of the next `ahead`, or of the act. Does not raise.
+        """
         ...
 
     def ahead(self, plans: Sequence[Plan]) -> AbstractContextManager[None]:

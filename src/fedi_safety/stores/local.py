@@ -245,6 +245,21 @@ class LocalStore:
                 raise Unscannable(Reason.CHANGED, "it changed while it was read")
             return data
 
+    def fetch_into(self, obj: Object, memory: memoryview) -> None:
+        """Read the file's bytes into memory that is there, if it is unchanged; see the `ReadsInto` port."""
+        with self.opened(obj) as fd:
+            if not _same(obj, os.fstat(fd)):
+                raise Unscannable(Reason.CHANGED, "it changed after it was listed")
+            try:
+                done = 0
+                while done < obj.size and (count := os.preadv(fd, [memory[done:]], done)):
+                    done += count
+                grown = os.pread(fd, 1, obj.size)
+            except OSError as error:
+                raise Unscannable(Reason.UNREADABLE, error.strerror or "read error") from error
+            if done != obj.size or grown or not _same(obj, os.fstat(fd)):
+                raise Unscannable(Reason.CHANGED, "it changed while it was read")
+
     def remove(self, obj: Object, sha256: bytes) -> Removal:
         """Unlink the file after checking size, modification time, inode and SHA-256; see the `Store` port.
 

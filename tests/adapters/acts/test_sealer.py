@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ import pytest
 
 from fedi_safety.acts import sealer
 from fedi_safety.acts.age_stream import PIECE_BYTES, NoHeader, Stream, header_for, pieces_of
+from fedi_safety.acts.seal import SealFirst
 from fedi_safety.acts.sealed_file import Contents, Growing
-from fedi_safety.acts.sealer import Sealer, _Begun, _Coming, _Turn
+from fedi_safety.acts.sealer import Proved, Sealer, _Begun, _Coming, _Turn
 from fedi_safety.core.enforcement import Acting
 from fedi_safety.core.enums import ActKind, PlanState
 from fedi_safety.core.errors import StoreError
@@ -22,9 +25,9 @@ from fedi_safety.core.runs import Tally
 from fedi_safety.core.sealing.copies import SealState
 from fedi_safety.core.types import Object, Outcome, Plan
 from fedi_safety.stores.local import LocalStore
-from fedi_safety.stores.vaults.local import LocalVault
+from fedi_safety.stores.vaults.local import LocalDraft, LocalVault
 from support.passes import RED_CIRCLE, Bench
-from support.sealing import SealedFolder, key
+from support.sealing import SealedFolder, key, open_within
 
 _LONG_S = 20.0  # until a test gives up waiting
 
@@ -80,9 +83,9 @@ def test_the_next_is_read_while_one_is_written_and_names_are_one_commit(
 ) -> None:
     group, read, first = Group(tmp_path), list[str](), list[str]()
     planned = [plan.object.key for plan in group.bench.ledger.open_plans(group.store.url)]
-    whole_put, whole_fetch = LocalVault.put, LocalStore.fetch
+    whole_put, whole_fetch = LocalVault.put, LocalStore.fetch_into
 
-    def fetch(store: LocalStore, obj: Object, *rest: Any) -> bytes:
+    def fetch(store: LocalStore, obj: Object, *rest: Any) -> None:
         read.append(obj.key)
         return whole_fetch(store, obj, *rest)
 
@@ -96,7 +99,7 @@ def test_the_next_is_read_while_one_is_written_and_names_are_one_commit(
         whole_put(vault, name, pieces)
 
     monkeypatch.setattr(LocalVault, "put", put)
-    monkeypatch.setattr(LocalStore, "fetch", fetch)
+    monkeypatch.setattr(LocalStore, "fetch_into", fetch)
     assert group.apply()
     assert [outcome.state for outcome in group.outcomes] == [PlanState.DONE] * 3
     assert [outcome.plan.object.key for outcome in group.outcomes] == planned
@@ -234,6 +237,161 @@ def test_together_they_take_four_times_the_larger_at_most(
     times = 3 if takes_whole else 2
     assert not beside or times * sum(sizes) << 20 <= max(4 * max(sizes) << 20, sealer._SMALL_BYTES)
     vault.close()
+
+
+# --- what is foreseen
+
+
+def foreseeing(group: Group, meanwhile: Callable[[SealFirst], object] = lambda _: None) -> None:
+    """Foresee all that is planned, let something happen meanwhile, and apply."""
+    ledger = group.bench.ledger
+    act = group.vault.act(group.store, ledger, group.bench.clock)
+    try:
+        plans = list(ledger.open_plans(group.store.url))
+        for plan in plans:
+            act.foresee(plan.object, plan.sha256)
+        assert len(act._sealer._drafted) == min(4, len(plans)), "nothing was got ready: this test proves nothing"
+        wait([each.end for each in act._sealer._drafted.values()])
+        meanwhile(act)
+        run = ledger.begin_run("apply", group.store.url, {})
+        acting = Acting(ledger, {ActKind.SEAL: act}, run, Tally(), group.outcomes.append)
+        acting.carry_out(ledger.open_plans(group.store.url))
+    finally:
+        act.close()
+
+
+def nameless(group: Group) -> list[str]:
+    """Return which files without a name this process has open in the vault."""
+    return open_within(group.vault.folder)
+
+
+def test_what_is_foreseen_is_proved_before_it_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = Group(tmp_path)
+
+    def meanwhile(act: SealFirst) -> None:
+        ends = [each.end.result() for each in act._sealer._drafted.values()]
+        assert all(isinstance(end, Proved) for end in ends) and len(ends) == len(nameless(group)) == 3
+        assert group.vault.names() == [] == group.bench.ledger.seals() and group.left() == set(group.files)
+
+    monkeypatch.setattr(LocalVault, "put", lambda *_: pytest.fail("it was sealed again"))
+    foreseeing(group, meanwhile)
+    assert [outcome.state for outcome in group.outcomes] == [PlanState.DONE] * 3
+    assert nameless(group) == []
+    group.check_all_sealed()
+    group.close()
+
+
+def test_of_more_than_a_group_the_first_are_foreseen(tmp_path: Path) -> None:
+    group = Group(tmp_path, 6)
+    foreseeing(group)
+    assert nameless(group) == []
+    group.check_all_sealed()
+    group.close()
+
+
+def test_what_is_foreseen_and_not_asked_for_leaves_nothing(tmp_path: Path) -> None:
+    group = Group(tmp_path)
+    act = group.vault.act(group.store, group.bench.ledger, group.bench.clock)
+    for plan in group.bench.ledger.open_plans(group.store.url):
+        act.foresee(plan.object, plan.sha256)
+    assert len(nameless(group)) == 3
+    act.close()
+    assert nameless(group) == [] == group.vault.names()
+    assert group.left() == set(group.files) and group.bench.ledger.seals() == []
+    group.close()
+
+
+@pytest.mark.parametrize("what", ["mode", "content"])
+def test_what_is_foreseen_and_then_changed_is_read_again(tmp_path: Path, what: str) -> None:
+    """Of an object whose mode was changed meanwhile, the copy has the mode that it has when it is removed."""
+    group = Group(tmp_path, 1)
+    path = group.media / "bad0"
+
+    def meanwhile(_: SealFirst) -> None:
+        if what == "mode":
+            path.chmod(0o604)
+        else:
+            path.write_bytes(group.files["bad0"] + b"x")
+
+    foreseeing(group, meanwhile)
+    (outcome,) = group.outcomes
+    if what == "mode":
+        (copy,) = group.vault.opened().values()
+        assert outcome.state is PlanState.DONE and copy.manifest["described"]["mode"] == 0o604
+    else:
+        assert outcome.state is PlanState.CHANGED and group.vault.names() == [] and path.exists()
+    assert nameless(group) == []
+    group.close()
+
+
+@pytest.mark.parametrize("where", ["put", "holds", "named", "opens", "memory"])
+def test_what_is_foreseen_and_fails_is_sealed_when_its_time_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """A fault before an object is planned is not said of it, and no file that was not proved gets a name."""
+    group = Group(tmp_path)
+    full = StoreError("vault", "No space left on device", "see to its disk")
+    whole, failed = Contents.opens, list[str]()
+
+    def fails(*_: Any) -> bool:
+        failed.append(where)
+        if where == "memory":
+            raise MemoryError
+        if where in ("put", "named"):
+            raise full
+        return False
+
+    def opens_once_it_is_planned(contents: Contents, *rest: Any) -> bool:
+        return whole(contents, *rest) if group.bench.ledger.seals() else fails()
+
+    if where in ("opens", "memory"):
+        monkeypatch.setattr(Contents, "opens", opens_once_it_is_planned)
+    else:
+        monkeypatch.setattr(LocalDraft, where, fails)
+    foreseeing(group)
+    assert len(failed) == 3
+    assert [outcome.state for outcome in group.outcomes] == [PlanState.DONE] * 3
+    assert nameless(group) == []
+    group.check_all_sealed()
+    group.close()
+
+
+def test_what_waits_for_its_name_is_not_in_memory_in_the_clear(tmp_path: Path) -> None:
+    group = Group(tmp_path, 1)
+
+    def meanwhile(act: SealFirst) -> None:
+        gc.collect()
+        assert not [each for each in gc.get_objects() if isinstance(each, Contents) and each._parts], "it is kept"
+        kept = act._sealer._rooms._kept
+        assert len(kept) == 2 and not [each for each in kept if group.files["bad0"] in bytes(each)], (
+            "it is left in memory"
+        )
+
+    foreseeing(group, meanwhile)
+    group.check_all_sealed()
+    group.close()
+
+
+@pytest.mark.parametrize(("dry_run", "tripped"), [(True, False), (False, True), (False, False)])
+def test_a_pass_foresees_only_what_it_may_remove(tmp_path: Path, dry_run: bool, tripped: bool) -> None:
+    group = Group(tmp_path)
+    (group.media / "new").write_bytes(RED_CIRCLE + b" new")
+    if tripped:
+        run = group.bench.ledger.begin_run("scan", group.store.url, {})
+        group.bench.ledger.set_breaker(run, group.store.url, "a test")
+    heard: list[str] = []
+
+    class Hearing(SealFirst):
+        def foresee(self, obj: Object, sha256: bytes) -> None:
+            heard.append(obj.key)
+            super().foresee(obj, sha256)
+
+    act = group.vault.act(group.store, group.bench.ledger, group.bench.clock)
+    act.__class__ = Hearing
+    group.bench.scan(dry_run=dry_run, act=ActKind.SEAL, seal=act)
+    act.close()
+    assert heard == ([] if dry_run or tripped else ["new"]), "what was judged before waits for its time"
+    group.close()
 
 
 # --- the stream

@@ -139,6 +139,10 @@ class Vault(Protocol):
         """
         ...
 
+    def draft(self) -> Draft | None:
+        """Begin a file without a name; None where the place knows no such thing, or where it `takes_whole`."""
+        ...
+
     def get(self, name: str) -> bytes | None:
         """Return a file as it lies there, past any cache of this machine; None where there is none."""
         ...
@@ -153,6 +157,29 @@ class Vault(Protocol):
 
     def close(self) -> None:
         """Release connections. May be called twice."""
+        ...
+
+
+class Draft(Protocol):
+    """A file in a vault that has no name yet. It is gone when it is closed before it got one, or the process ends."""
+
+    def put(self, pieces: Iterable[bytes | memoryview]) -> None:
+        """Write it, once; when this returns its bytes are durable and whole. What `pieces` raise passes through."""
+        ...
+
+    def holds(self, data: bytes | memoryview) -> bool:
+        """Whether it is these bytes; see `Vault.holds`."""
+        ...
+
+    def named(self, name: str) -> bool:
+        """Give it its name, durably, in the place of a file that has it; return whether it lies there under it.
+
+        Raises `StoreError`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of it. May be called twice."""
         ...
 
 

@@ -21,6 +21,8 @@ _OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MODE = 0o600
 _BLOCK_BYTES = 2 << 20
 _ALIGNED = 4096  # a multiple of every disk's sector
+_NAMELESS = os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC
+_NO_NAMELESS = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
 
 
 class LocalVault:
@@ -48,7 +50,7 @@ class LocalVault:
         try:
             fd = os.open(part, _NEW, _MODE, dir_fd=self._fd)
             try:
-                self._write(fd, pieces)
+                self.write(fd, pieces)
                 os.fsync(fd)
             finally:
                 os.close(fd)
@@ -58,16 +60,28 @@ class LocalVault:
             with suppress(OSError):
                 os.unlink(part, dir_fd=self._fd)
             if isinstance(error, OSError):
-                raise self._failed(error) from error
+                raise self.failed(error) from error
             raise
 
-    def _write(self, fd: int, pieces: Iterable[bytes | memoryview]) -> None:
-        """Write pieces by way of a block, past the kernel's cache where that can be."""
+    def draft(self) -> LocalDraft | None:
+        """Begin a file that no directory names: nothing is left of it where this process ends; see the `Vault` port."""
+        try:
+            return LocalDraft(self, self._fd, os.open(".", _NAMELESS, _MODE, dir_fd=self._fd))
+        except OSError as error:
+            if error.errno in _NO_NAMELESS:
+                return None
+            raise self.failed(error) from error
+
+    def write(self, fd: int, pieces: Iterable[bytes | memoryview]) -> None:
+        """Write pieces past the kernel's cache where that can be; by way of a block what lies as no disk takes it."""
         with self._a_block() as held:
             block, used, at = held.view, 0, 0
             _pass_cache(fd, on=True)
             for piece in pieces:
                 left = memoryview(piece)
+                if not used and _is_aligned(left):
+                    whole = len(left) & -_ALIGNED
+                    left, at = left[whole:], _written(fd, left[:whole], at)
                 while left:
                     taken = min(len(left), len(block) - used)
                     block[used : used + taken] = left[:taken]
@@ -106,17 +120,18 @@ class LocalVault:
     def holds(self, name: str, data: bytes | memoryview) -> bool:
         """Read a file so and compare it, a piece at a time; see the `Vault` port."""
 
-        def same(fd: int) -> bool:
-            expected, at = memoryview(data), 0
-            _pass_cache(fd, on=True)
-            with self._a_block() as block:
-                while count := _read_into(fd, block.view, at):
-                    if not block.starts_with(expected[at : at + count], count):
-                        return False
-                    at += count
-            return at == len(data)
+        return self._read(name, lambda fd: self.same(fd, data)) or False
 
-        return self._read(name, same) or False
+    def same(self, fd: int, data: bytes | memoryview) -> bool:
+        """Whether an open file of which nothing is cached is these bytes. Raises `OSError`."""
+        expected, at = memoryview(data), 0
+        _pass_cache(fd, on=True)
+        with self._a_block() as block:
+            while count := _read_into(fd, block.view, at):
+                if not block.starts_with(expected[at : at + count], count):
+                    return False
+                at += count
+        return at == len(data)
 
     def _read(self, name: str, work: Callable[[int], _T]) -> _T | None:
         """Do something with an open file of which nothing is cached; None where there is no such file."""
@@ -125,12 +140,12 @@ class LocalVault:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise self._failed(error) from error
+            raise self.failed(error) from error
         try:
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
             return work(fd)
         except OSError as error:
-            raise self._failed(error) from error
+            raise self.failed(error) from error
         finally:
             os.close(fd)
 
@@ -144,7 +159,7 @@ class LocalVault:
                     there = True
             os.fsync(self._fd)
         except OSError as error:
-            raise self._failed(error) from error
+            raise self.failed(error) from error
         return there
 
     def close(self) -> None:
@@ -153,8 +168,54 @@ class LocalVault:
             os.close(self._fd)
             self._fd = -1
 
-    def _failed(self, error: OSError) -> StoreError:
+    def failed(self, error: OSError) -> StoreError:
+        """Return what a fault of the disk is said as."""
         return StoreError(f"vault {self._path}", error.strerror or str(error), "see to its disk and its rights")
+
+
+class LocalDraft:
+    """A file of a vault that has no name yet; see the `Draft` port."""
+
+    def __init__(self, vault: LocalVault, directory: int, fd: int) -> None:
+        """Take over `fd`."""
+        self._vault, self._directory, self._fd = vault, directory, fd
+
+    def put(self, pieces: Iterable[bytes | memoryview]) -> None:
+        """Write and sync; see the `Draft` port."""
+        try:
+            self._vault.write(self._fd, pieces)
+            os.fsync(self._fd)
+        except OSError as error:
+            raise self._vault.failed(error) from error
+
+    def holds(self, data: bytes | memoryview) -> bool:
+        """Read it as it lies on the disk, and compare; see the `Draft` port."""
+        try:
+            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            return self._vault.same(self._fd, data)
+        except OSError as error:
+            raise self._vault.failed(error) from error
+
+    def named(self, name: str) -> bool:
+        """Link it beside the name, rename it over that, and sync both; see the `Draft` port."""
+        part = name + _PART
+        try:
+            with suppress(FileNotFoundError):
+                os.unlink(part, dir_fd=self._directory)
+            os.link(f"/proc/self/fd/{self._fd}", part, dst_dir_fd=self._directory)
+            os.rename(part, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+            os.fsync(self._fd)
+            os.fsync(self._directory)
+            there = os.stat(name, dir_fd=self._directory, follow_symlinks=False)
+        except OSError as error:
+            raise self._vault.failed(error) from error
+        return os.path.samestat(there, os.fstat(self._fd))
+
+    def close(self) -> None:
+        """Close it."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 class _Block:
@@ -168,6 +229,13 @@ class _Block:
     def starts_with(self, expected: memoryview, count: int) -> bool:
         """Whether its first `count` bytes are these. Views are not compared by `==`, which takes bytes one by one."""
         return len(expected) == count and self._memory.startswith(expected, self._at)
+
+
+def _is_aligned(view: memoryview) -> bool:
+    """Whether it lies where a disk takes it from. Of what cannot be written it is not known."""
+    if view.readonly or len(view) < _ALIGNED:
+        return False
+    return not ctypes.addressof(ctypes.c_char.from_buffer(view)) % _ALIGNED
 
 
 def _pass_cache(fd: int, *, on: bool) -> bool:
