@@ -6,10 +6,8 @@ They stand by themselves because they are all that a command needs which reads a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from fedi_safety.core.enums import Verdict
+from fedi_safety.core.enums import Verdict  # at run time as well: messages of gates and workers are read by it
 
 BARE_POLICY = "pictrs-safety"
 """The policy of a judgement that is a worker's bare word, of which nobody knows what it rests on."""
