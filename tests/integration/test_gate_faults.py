@@ -199,6 +199,10 @@ def test_workers_that_are_killed_again_and_again_lose_no_upload(tmp_path: Path, 
         rounds = share.of(2, 30)
         for round_ in range(rounds):
             with uploads.sent_meanwhile(6):
+                until = time.monotonic() + 60
+                while "home:dying" not in running.log:  # on a busy machine the other one is quicker for a while
+                    assert time.monotonic() < until
+                    time.sleep(0.1)
                 time.sleep(1.0)
                 # Held first, so that it dies with jobs in hand.
                 dying.running.send_signal(signal.SIGSTOP)
