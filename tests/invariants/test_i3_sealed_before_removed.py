@@ -178,7 +178,7 @@ def test_killed_between_any_two_steps_no_original_is_gone_without_a_copy_that_op
             fatal += stride
         assert fatal > bad * 2 * 7, "fewer steps than there are: this test would not notice a gap"
         steps.append(fatal)
-    while trials < share.of(0, 1000):
+    for _ in share.numbers(0, 1000 - trials):
         trial(draw.randint(1, max(steps)), draw.randint(0, 2), draw.random() < 0.5)
     each = " and, of what was foreseen, ".join(f"{fatal - 1}" for fatal in steps)
     share.figure(f"seal: {trials} trials, killed at each of {each} steps of {bad} acts")
