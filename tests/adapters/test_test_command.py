@@ -162,7 +162,7 @@ def test_a_run_leaves_out_what_needs_more_and_starts_nothing_unasked(tmp_path: P
     here = ["test_suite.py"]
     assert figures["left"] == {"needs": {"sftp": 2, "long": 6, "curl": 1}, "tests": 8, "lacking": here, "alone": here}
     assert [name.rpartition("_")[2] for name in figures["failed"]] == ["so"]
-    assert figures["timed"] == []  # it fails whatever the time is
+    assert figures["timed"] == figures["failed"]
     assert len(figures["slowest"]) == 10
     (tmp_path / "test_whole.py").write_text("raise AssertionError('this was seen whole before')")
     said, figures = suite(tmp_path, "--needs=s3,sftp", "--had=s3", "--only=beside", "--files=test_suite.py")
@@ -196,7 +196,10 @@ def test_a_later_part_looks_only_where_the_former_left_something(monkeypatch: py
 
 @pytest.mark.long
 def test_what_has_to_do_with_time_is_tried_again_and_nothing_else(tmp_path: Path) -> None:
-    _, figures = suite(tmp_path, "--needs=curl", "-k", "in_time or say_so")
+    rules = tmp_path / "tests/core"
+    rules.mkdir(parents=True)
+    (rules / "test_rules.py").write_text("def test_rule():\n    assert False\n")
+    _, figures = suite(tmp_path, "--needs=curl", "-k", "in_time or rule")
     assert len(figures["failed"]) == 2
     assert [name.rpartition("::")[2] for name in figures["timed"]] == ["test_in_time"]
     (tmp_path / "again").write_text("\n".join(figures["timed"]))
@@ -270,6 +273,8 @@ def test_with_servers_or_gates_time_is_real(request: pytest.FixtureRequest, monk
     from support import serving
 
     item = request.node
+    assert needs.timed(item, FREE)
+    monkeypatch.setattr(needs, "_AT_ONCE", ("tests/adapters/",))
     assert not needs.timed(item, FREE) and needs.timed(item, S3)
     monkeypatch.setattr(item.module, "gate", serving.gate, raising=False)
     assert needs.timed(item, FREE)

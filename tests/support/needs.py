@@ -49,6 +49,7 @@ TIMED = ("timed", True)
 """What the reports of a test say in which time is real (`timed`)."""
 
 _GATES = "support.serving"
+_AT_ONCE = ("tests/core/", "tests/contract/", "tests/invariants/")
 _Function = TypeVar("_Function", bound=Callable[..., object])
 _running: frozenset[str] | None = None
 
@@ -108,8 +109,11 @@ def sample(items: Iterable[pytest.Item]) -> None:
 
 
 def timed(item: pytest.Item, needed: frozenset[str]) -> bool:
-    """Whether time is real in a test: its servers, its gates and what it starts have deadlines while others compute."""
-    if needed & SERVERS.keys() or item.nodeid.startswith("tests/integration/"):
+    """Whether time may be real in a test: what it starts has deadlines while others compute.
+
+    In rules, contracts and invariants it is not, but for those with servers or gates.
+    """
+    if needed & SERVERS.keys() or not item.nodeid.startswith(_AT_ONCE):
         return True
     of_module = vars(item.module).values() if isinstance(item, pytest.Function) else ()
     return any(getattr(value, "__module__", None) == _GATES for value in of_module)

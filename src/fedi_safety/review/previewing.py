@@ -82,7 +82,7 @@ class Previews:
         kept = self._kept.get(text)
         if kept is not None and time.monotonic() < kept.until:
             return kept
-        if self._running is not None and self._running.text == text:
+        if self._running is not None and self._running.text == text and self._running.asked_by:
             return self._running
         return self._waiting.get(text)
 
@@ -127,7 +127,7 @@ class Previews:
             with self._guard:
                 self._running = None
                 if count.found is None and not count.error:
-                    count.error = _ENDED
+                    count.error = _ENDED if count.asked_by else _GIVEN_UP
                 _end(count, self._clock.now())
                 if count.found is not None:
                     self._kept[count.text] = count
@@ -137,7 +137,7 @@ class Previews:
     def _one(self, count: Count) -> None:
         """Run a child to its end, or until it is killed."""
         with self._guard:
-            if self._closed:
+            if self._closed or not count.asked_by:  # given up before there was a child to end
                 return
             child = self._child = subprocess.Popen(
                 [sys.executable, "-P", "-m", _MODULE],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 import time
 import tomllib
 from collections import Counter
@@ -28,7 +29,7 @@ from fedi_safety.policies.writing import policy_file
 from fedi_safety.review import preview_child, previewing
 from fedi_safety.review.counted import Counted
 from fedi_safety.review.pages.coverage import ages_of
-from fedi_safety.review.previewing import Previews
+from fedi_safety.review.previewing import Count, Previews
 from support.fakes import FakeClock
 from support.reviewing import CIRCLE, SQUARE, Reviewing, form_of, reviewing, send
 
@@ -293,6 +294,32 @@ def test_whoever_asks_for_another_policy_gives_up_the_one_before(tmp_path: Path)
         last = previews.ask(b"bob", texts[0], "p")
         previews.close()
         assert last.ended.is_set()
+
+
+def test_what_was_given_up_before_its_child_was_there_is_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    one = Previews._one
+
+    def held(self: Previews, count: Count) -> None:
+        begun.set()
+        assert go_on.wait(60)
+        one(self, count)
+
+    monkeypatch.setattr(Previews, "_one", held)
+    with reviewing(tmp_path) as here:
+        here.put("one.png", Verdict.BLOCK)
+        previews = Previews(here.settings, here.pages.clock)
+        first = previews.ask(b"ada", POLICY, "p")
+        assert begun.wait(60)
+        second = previews.ask(b"ada", POLICY.replace("0.5", "0.4"), "p")
+        third = previews.ask(b"bob", POLICY, "p")
+        go_on.set()
+        assert third is not first, "nobody is to wait for a count that was given up"
+        assert third.ended.wait(60) and third.found is not None and second.found is not None
+        assert first.found is None and first.error
+        previews.close()
 
 
 def test_a_preview_stands_aside_while_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
