@@ -235,10 +235,12 @@ def test_what_passes_alone_did_not_fail(
     monkeypatch.setattr(run.Parts, "_run", part)
     parts = run.Parts(options)
     parts.codes, parts.failed, parts.timed = [0, run.FAILED, 0], list(failed), timed
+    parts.outcomes["failed"] = len(failed)
     parts.again("--needs=s3")
     assert parts.code == code
     assert len(asked) == (passed is not None)
     assert parts.passed_again == ([] if code else sorted(set(failed)))
+    assert parts.outcomes == ({"failed": len(failed)} if code else {"tried again": len(set(failed))})
     told = [f"failed once, passed alone: {name}" for name in parts.passed_again]
     assert [line for line in parts.text() if line.startswith("failed once")] == told
     assert [line for line in parts.text() if line.startswith("FAILED")] == ([] if told else

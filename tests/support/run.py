@@ -154,6 +154,9 @@ class Parts:
             found = self._run(*arguments, *files, f"--again={names.name}", jobs=0)
         if found is not None and found["outcomes"].get("passed") == len(failed):
             self.passed_again = failed
+            for name in ("failed", "error"):
+                del self.outcomes[name]
+            self.outcomes["tried again"] = len(failed)
         else:
             self.codes, self.failed = [*codes, self.codes[-1]], failed
 
