@@ -14,8 +14,9 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,24 +49,42 @@ def predicted(costs: Costs, cores: float, objects: int, run: str) -> Swept:
     return sweep(costs, Machine(cores, 1, int(jobs)), Store(), Ledger(), Sweep(objects, new=float(kind == "new")))
 
 
-def held(costs: Costs, work: Path, objects: int, runs: list[str]) -> list[dict[str, Any]]:
-    """Sweep for real, each run beside what the model says of it."""
+def measured_now(work: Path) -> Costs:
+    """Measure what an object of a sweep with the stand-in detector takes, and tell."""
+    costs, more = measured_costs(work)
+    print(f"stand-in detector: {told_of_costs(costs)}; others used {more['others_cores']} processors", flush=True)
+    return costs
+
+
+def mean(measured: Sequence[Costs]) -> Costs:
+    """Return costs measured several times, each as their mean."""
+    return Costs(**{f.name: statistics.fmean(getattr(costs, f.name) for costs in measured) for f in fields(Costs)})
+
+
+def held(work: Path, objects: int, runs: list[str]) -> tuple[list[dict[str, Any]], list[Costs]]:
+    """Sweep for real, each run beside what the model says of it; also return every measurement of the costs.
+
+    A machine is not as quick in one hour as in the next, so that costs are measured before and behind each sweep, and
+    it is held against the mean of the two.
+    """
     folder = tiny_corpus(work, objects)
     found = []
     with TemporaryDirectory(dir=work) as scratch:
         filled = Path(scratch) / "filled.db"
+        if any(run.startswith("known:") for run in runs):
+            fill(folder, filled)  # through the ledger's own port, as a sweep would have
+        measured = [measured_now(work)]
         for number, run in enumerate(runs):
             kind, _, jobs = run.partition(":")
             ledger = Path(scratch) / f"{number}.db"
             if kind == "known":
-                if not filled.exists():
-                    fill(folder, filled)  # through the ledger's own port, as a sweep would have
                 shutil.copyfile(filled, ledger)
             real = swept(folder, ledger, int(jobs))
             if real["judged" if kind == "new" else "already_judged"] != objects:
                 raise SystemExit(f"{run}: {real['judged']} judged, {real['already_judged']} known of {objects} objects")
             cores = max(0.2, machine()["cores"] - real["others_cores"])
-            model = predicted(costs, cores, objects, run)
+            measured.append(measured_now(work))
+            model = predicted(mean(measured[-2:]), cores, objects, run)
             found.append(
                 {
                     "run": run,
@@ -82,7 +101,7 @@ def held(costs: Costs, work: Path, objects: int, runs: list[str]) -> list[dict[s
             )
             ledger.unlink()
             print(told_of_run(found[-1]), flush=True)
-    return found
+    return found, measured
 
 
 def with_earlier(earlier: list[dict[str, Any]], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -190,21 +209,21 @@ def by_workers(costs: Costs, inputs: Mapping[str, Any], bytes_each: float, objec
 # --- the command
 
 
-def costs_from(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure what things cost here, or read what was measured before; those of pictures where they are asked for."""
-    if options.costs is not None:
-        found: dict[str, Any] = json.loads(options.costs.read_text())
-        if "costs" not in found:
-            raise SystemExit(f"--costs {options.costs}: it has no costs; give a JSON file that ./dev bench scale wrote")
-    else:
-        costs, more = measured_costs(options.work)
-        found = {"machine": machine(), "costs": asdict(costs), "more": more}
-        print(f"stand-in detector: {told_of_costs(costs)}; others used {more['others_cores']} processors", flush=True)
-    if not options.only and "picture_costs" not in found:
-        pictures, of_pictures = picture_costs(Costs(**found["costs"]), options.work)
-        print(f"embedded detectors: {told_of_costs(pictures)}; {of_pictures['bytes']:,.0f} bytes", flush=True)
-        found |= {"picture_costs": asdict(pictures), "picture_bytes": of_pictures["bytes"]}
+def costs_of(path: Path) -> dict[str, Any]:
+    """Return what an earlier run wrote. Raises `SystemExit` where it holds no costs."""
+    found: dict[str, Any] = json.loads(path.read_text())
+    if "costs" not in found:
+        raise SystemExit(f"--costs {path}: it has no costs; give a JSON file that ./dev bench scale wrote")
     return found
+
+
+def with_pictures(found: dict[str, Any], work: Path) -> dict[str, Any]:
+    """Return it with what pictures take with the embedded detectors, measured where it does not say so yet."""
+    if "picture_costs" in found:
+        return found
+    pictures, more = picture_costs(Costs(**found["costs"]), work)
+    print(f"embedded detectors: {told_of_costs(pictures)}; {more['bytes']:,.0f} bytes", flush=True)
+    return found | {"picture_costs": asdict(pictures), "picture_bytes": more["bytes"]}
 
 
 def told_of_costs(costs: Costs) -> str:
@@ -248,7 +267,7 @@ def main() -> None:
     parser.add_argument("--hold", type=int, default=20_000, help="objects of the real sweeps; 0 for none")
     parser.add_argument("--runs", nargs="+", default=list(RUNS), metavar="KIND:JOBS", help=f"default: {' '.join(RUNS)}")
     parser.add_argument("--only", action="store_true", help="hold, and tell nothing")
-    parser.add_argument("--costs", type=Path, help="a JSON file of this benchmark, instead of measuring again")
+    parser.add_argument("--costs", type=Path, help="a JSON file of this benchmark: its costs go into the tables")
     parser.add_argument("--inputs", type=Path, default=INPUTS, help="what is assumed (default: scale_inputs.json)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME/NAME=NUMBER", help="another assumption")
     parser.add_argument("--server", type=Path, help="the JSON of ./dev bench ledger_postgresql: what its server takes")
@@ -262,13 +281,18 @@ def main() -> None:
         inputs["server"] = measured_server(inputs["server"], options.server)
     options.work.mkdir(parents=True, exist_ok=True)
     print(machine_line(machine()))
-    result: dict[str, Any] = {"benchmark": "scale", **costs_from(options)}
-    costs = Costs(**result["costs"])
+    result: dict[str, Any] = {"benchmark": "scale", "machine": machine()}
+    result |= costs_of(options.costs) if options.costs else {}
+    measured = []
     if options.hold:
-        result["held"] = with_earlier(result.get("held", []), held(costs, options.work, options.hold, options.runs))
+        found, measured = held(options.work, options.hold, options.runs)
+        result["held"] = with_earlier(result.get("held", []), found)
         off = max(abs(run["off"]) for run in result["held"])
         print(f"furthest off: {off:.0%}   target {HELD:.0%}: {'kept' if off <= HELD else 'MISSED'}")
+    if not options.costs:
+        result["costs"] = asdict(mean(measured or [measured_now(options.work)]))
     if not options.only:
+        result = with_pictures(result, options.work)
         size = result.get("held", [{}])[0].get(
             "ledger_bytes_an_object", inputs["ledger_file"].get("object_bytes", 420.0)
         )
