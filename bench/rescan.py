@@ -35,15 +35,19 @@ _CONTROL = 5  # files that the control run reads, to show that the hook sees wha
 _NAME = "media-"  # how every file of the corpus is called
 
 
-def fill(folder: Path, ledger: Path) -> int:
-    """Record a verdict for every object of the store, as a scan would have; return how many."""
+def fill(folder: Path, ledger: Path, without: int = 0) -> int:
+    """Record a verdict for every object of the store, as a scan would have, but for each `without`th; return how many.
+
+    With 0 it is every object.
+    """
     settings = load_settings(ledger=str(ledger))
     policy = load_policy(settings.policy)
     store = named_store(settings, str(folder))
     records = open_settings_ledger(settings)
     scores = Scores({"nsfw.open_nsfw": Signal(0.001)}, {"open_nsfw": "filled by the benchmark"})
     judgement = judge(policy, scores.signals)
-    listing = (item for item in store.list() if isinstance(item, Object))
+    objects = (item for item in store.list() if isinstance(item, Object))
+    listing = (obj for number, obj in enumerate(objects, 1) if not without or number % without)
     count = 0
     run_id = records.begin_run("scan", store.url, {"dry_run": True})
     while chunk := list(islice(listing, 5000)):

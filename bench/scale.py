@@ -5,6 +5,7 @@ synthetic objects with a stand-in detector. Prices, other machines and their GPU
 
     ./dev bench scale                       measure, hold against real sweeps of 20,000 objects, and tell
     ./dev bench scale --hold 100000 --only  hold against larger ones, and no more
+    ./dev bench scale --hold 1000000 --runs tenth:2 --only  a tenth is new, the rest is known
     ./dev bench scale --costs FILE --hold 0 tell again, with other inputs
     ./dev bench scale --costs FILE --page   hold further sweeps beside those of the file, and write the page
 """
@@ -33,6 +34,7 @@ from bench.scale_tables import markdown, table, told_where, write_page
 INPUTS = Path(__file__).with_name("scale_inputs.json")
 PAGE = ROOT / "docs" / "scale-cost.md"
 RUNS = ("new:1", "new:2", "known:1", "known:2")
+NEW = {"new": 1.0, "tenth": 0.1, "known": 0.0}  # kinds of a sweep: the share of its objects that is new
 HELD = 0.15  # how far a prediction may be from what was measured
 OBJECTS = (1e6, 1e7, 1e8, 1e9)
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
@@ -45,23 +47,31 @@ NEW_LATER = 0.001  # of what is listed again is new
 
 def predicted(costs: Costs, cores: float, objects: int, run: str) -> Swept:
     """Return what the model says of a real sweep with the stand-in detector over small local pictures."""
+    kind, jobs = kind_of(run)
+    return sweep(costs, Machine(cores, 1, jobs), Store(), Ledger(), Sweep(objects, new=NEW[kind]))
+
+
+def kind_of(run: str) -> tuple[str, int]:
+    """Return a sweep's kind and its `--jobs`. Raises `SystemExit` for one that there is not."""
     kind, _, jobs = run.partition(":")
-    return sweep(costs, Machine(cores, 1, int(jobs)), Store(), Ledger(), Sweep(objects, new=float(kind == "new")))
+    if kind not in NEW or not jobs.isdecimal():
+        raise SystemExit(f"--runs {run}: there is no such sweep; give {', '.join(NEW)}, a colon and a number of jobs")
+    return kind, int(jobs)
 
 
-def measured_now(work: Path) -> Costs:
-    """Measure what an object of a sweep with the stand-in detector takes, and tell."""
+def measured_now(work: Path) -> tuple[Costs, float]:
+    """Measure and tell what an object of a sweep with the stand-in detector takes; also how many processors others."""
     costs, more = measured_costs(work)
     print(f"stand-in detector: {told_of_costs(costs)}; others used {more['others_cores']} processors", flush=True)
-    return costs
+    return costs, more["others_cores"]
 
 
-def mean(measured: Sequence[Costs]) -> Costs:
+def mean(measured: Sequence[tuple[Costs, float]]) -> Costs:
     """Return costs measured several times, each as their mean."""
-    return Costs(**{f.name: statistics.fmean(getattr(costs, f.name) for costs in measured) for f in fields(Costs)})
+    return Costs(**{f.name: statistics.fmean(getattr(costs, f.name) for costs, _ in measured) for f in fields(Costs)})
 
 
-def held(work: Path, objects: int, runs: list[str]) -> tuple[list[dict[str, Any]], list[Costs]]:
+def held(work: Path, objects: int, runs: list[str]) -> tuple[list[dict[str, Any]], list[tuple[Costs, float]]]:
     """Sweep for real, each run beside what the model says of it; also return every measurement of the costs.
 
     A machine is not as quick in one hour as in the next, so that costs are measured before and behind each sweep, and
@@ -70,18 +80,21 @@ def held(work: Path, objects: int, runs: list[str]) -> tuple[list[dict[str, Any]
     folder = tiny_corpus(work, objects)
     found = []
     with TemporaryDirectory(dir=work) as scratch:
-        filled = Path(scratch) / "filled.db"
-        if any(run.startswith("known:") for run in runs):
-            fill(folder, filled)  # through the ledger's own port, as a sweep would have
+        filled: dict[str, Path] = {}
+        for kind in sorted({kind_of(run)[0] for run in runs} - {"new"}):
+            filled[kind] = Path(scratch) / f"{kind}.db"
+            fill(folder, filled[kind], round(1 / NEW[kind]) if NEW[kind] else 0)
         measured = [measured_now(work)]
         for number, run in enumerate(runs):
-            kind, _, jobs = run.partition(":")
+            kind, jobs = kind_of(run)
             ledger = Path(scratch) / f"{number}.db"
-            if kind == "known":
-                shutil.copyfile(filled, ledger)
-            real = swept(folder, ledger, int(jobs))
-            if real["judged" if kind == "new" else "already_judged"] != objects:
-                raise SystemExit(f"{run}: {real['judged']} judged, {real['already_judged']} known of {objects} objects")
+            if kind in filled:
+                shutil.copyfile(filled[kind], ledger)
+            real = swept(folder, ledger, jobs)
+            told = real["judged"], real["already_judged"]
+            new = round(objects * NEW[kind])
+            if told != (new, objects - new):
+                raise SystemExit(f"{run}: {told[0]} judged, {told[1]} known of {objects} objects")
             cores = max(0.2, machine()["cores"] - real["others_cores"])
             measured.append(measured_now(work))
             model = predicted(mean(measured[-2:]), cores, objects, run)
@@ -107,7 +120,9 @@ def held(work: Path, objects: int, runs: list[str]) -> tuple[list[dict[str, Any]
 def with_earlier(earlier: list[dict[str, Any]], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return sweeps that were held before with those of now, which replace the same ones; the shortest first."""
     rows = {(run["run"], run["objects"]): run for run in (*earlier, *found)}
-    return sorted(rows.values(), key=lambda run: (run["run"].startswith("known"), run["objects"], run["run"]))
+    return sorted(
+        rows.values(), key=lambda run: (list(NEW).index(run["run"].partition(":")[0]), run["objects"], run["run"])
+    )
 
 
 def told_of_run(found: Mapping[str, Any]) -> str:
@@ -212,7 +227,7 @@ def by_workers(costs: Costs, inputs: Mapping[str, Any], bytes_each: float, objec
 def costs_of(path: Path) -> dict[str, Any]:
     """Return what an earlier run wrote. Raises `SystemExit` where it holds no costs."""
     found: dict[str, Any] = json.loads(path.read_text())
-    if "costs" not in found:
+    if "costs" not in found or "others_cores" not in found:
         raise SystemExit(f"--costs {path}: it has no costs; give a JSON file that ./dev bench scale wrote")
     return found
 
@@ -283,14 +298,15 @@ def main() -> None:
     print(machine_line(machine()))
     result: dict[str, Any] = {"benchmark": "scale", "machine": machine()}
     result |= costs_of(options.costs) if options.costs else {}
-    measured = []
+    measured: list[tuple[Costs, float]] = []
     if options.hold:
         found, measured = held(options.work, options.hold, options.runs)
         result["held"] = with_earlier(result.get("held", []), found)
         off = max(abs(run["off"]) for run in result["held"])
         print(f"furthest off: {off:.0%}   target {HELD:.0%}: {'kept' if off <= HELD else 'MISSED'}")
     if not options.costs:
-        result["costs"] = asdict(mean(measured or [measured_now(options.work)]))
+        measured = measured or [measured_now(options.work)]
+        result |= {"costs": asdict(mean(measured)), "others_cores": [others for _, others in measured]}
     if not options.only:
         result = with_pictures(result, options.work)
         size = result.get("held", [{}])[0].get(

@@ -24,6 +24,7 @@ _OF_MACHINE = (
     "held up by",
 )
 _OF_WORKERS = ("machines of 16 cores", "new", "hours", "objects/s", "a million: machines", "held up by")
+KINDS = {"new": "all new", "tenth": "a tenth new", "known": "nothing new"}
 _OF_RUN = (
     "sweep",
     "objects",
@@ -78,7 +79,7 @@ def rows_of_runs(result: Mapping[str, Any]) -> Iterator[list[str]]:
     for found in result.get("held", ()):
         kind, _, jobs = found["run"].partition(":")
         yield [
-            f"{'all new' if kind == 'new' else 'nothing new'}, --jobs {jobs}",
+            f"{KINDS[kind]}, --jobs {jobs}",
             f"{found['objects']:,}",
             f"{found['measured_s']:.1f}",
             f"{found['predicted_s']:.1f}",
@@ -92,7 +93,7 @@ def rows_of_runs(result: Mapping[str, Any]) -> Iterator[list[str]]:
 def told_where(result: Mapping[str, Any]) -> str:
     """Return on what it was measured, with what else ran there."""
     about = result["machine"]
-    others = [result["more"]["others_cores"], *(run["others_cores"] for run in result.get("held", ()))]
+    others = [*result["others_cores"], *(run["others_cores"] for run in result.get("held", ()))]
     return (
         f"Measured by `./dev bench scale --page` on {time.strftime('%Y-%m-%d')}: {about['processor']}, "
         f"{about['cores']} cores, {about['system']}, Python {about['python']}. Other work took {min(others):.1f} to "

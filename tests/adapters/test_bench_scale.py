@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sqlite3
 import sys
 from dataclasses import replace
 from itertools import pairwise
@@ -16,6 +17,7 @@ from bench import ledger_postgresql, scale, scale_runs, scale_tables
 from bench import sweep as sweep_bench
 from bench.corpus import tiny_corpus
 from bench.listing import bounds_of, older_keys
+from bench.measure import machine
 from bench.scale_events import Loop, Pool, Process, Queue
 from bench.scale_model import Costs, Ledger, Machine, Store, Sweep, sweep
 
@@ -234,6 +236,35 @@ def test_every_machine_and_number_of_workers_is_in_the_tables(monkeypatch: pytes
     assert "| all new, --jobs 2 | 1,000 | 10.0 | 11.0 | +10% | 9.0 | 9.0 | 0.50 |" in text
     assert text.count("| two-core VPS |") == 3 and text.count("| 16 cores, 4 workers |") == 3
     assert "One ledger on PostgreSQL" in scale_tables.table(result)
+
+
+def test_a_sweep_is_held_against_costs_measured_before_and_behind_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    slow, quick = (replace(COSTS, fetch=seconds) for seconds in (0.003, 0.001))
+    measured = iter([slow, quick, quick])
+    told: dict[str, object] = {"seconds": 1.0, "main_cpu_s": 1.0, "child_cpu_s": 1.0, "others_cores": 0.0}
+    known_of_ledger = []
+
+    def swept(_folder: Path, ledger: Path, _jobs: int) -> dict[str, object]:
+        known = 0
+        if ledger.exists():
+            with sqlite3.connect(ledger) as connection:
+                known = connection.execute("SELECT count(*) FROM objects").fetchone()[0]
+        ledger.touch()
+        known_of_ledger.append(known)
+        return told | {"judged": 40 - known, "already_judged": known}
+
+    monkeypatch.setattr(scale, "measured_costs", lambda _work: (next(measured), {"others_cores": 0.1}))
+    monkeypatch.setattr(scale, "swept", swept)
+    found, costs = scale.held(tmp_path, 40, ["new:1", "tenth:1"])
+    assert known_of_ledger == [0, 36]
+    assert [each for each, _ in costs] == [slow, quick, quick]
+    between, later = (
+        scale.predicted(replace(COSTS, fetch=seconds), machine()["cores"], 40, run).seconds
+        for seconds, run in ((0.002, "new:1"), (0.001, "tenth:1"))
+    )
+    assert [run["predicted_s"] for run in found] == [round(between, 2), round(later, 2)]
 
 
 def test_sweeps_that_were_held_before_stay_beside_those_of_now() -> None:
