@@ -40,6 +40,7 @@ class Costs:
     record: float
     act: float  # planning, starting and closing it, in the ledger
     commit: float  # waiting for the disk, a transaction
+    turn: float = 0.0  # a decoder's thread until it has the interpreter again, beyond an even share of it
 
     def scaled(self, speed: float) -> Costs:
         """Return them on a machine of which a processor has this speed; waiting for a disk stays as it is."""
@@ -277,6 +278,7 @@ class _Worker:
             (lot,) = taken
             with self._within("decode"):
                 yield self._thread(self._costs.hand_over * lot)
+                yield self._loop.wait(self._costs.turn * lot)
                 yield self._cpu.use(self._costs.decode * lot * self._uneven())
             self._shared.counts["decoded"] += lot
             yield self._to_score.put(lot)

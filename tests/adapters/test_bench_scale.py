@@ -132,6 +132,24 @@ def test_what_the_slowest_stage_takes_holds_a_sweep_up() -> None:
     assert found.bend == "fetch"
 
 
+def test_what_a_small_sweep_takes_longer_than_its_interpreter_is_waited_for_by_its_decoder() -> None:
+    costs = replace(COSTS, decode=1e-3, score=0.0)
+    interpreter = costs.list + costs.look_up + costs.fetch + costs.hand_over + costs.judge + costs.record
+    more = scale_runs.MANY - scale_runs.FEW
+    assert scale_runs.with_turns(costs, 2.0, more * interpreter).turn < 1e-4
+    slow = scale_runs.with_turns(costs, 2.0, more * 2 * interpreter)
+    assert slow.turn > 1e-4
+
+    def an_object(jobs: int) -> float:
+        """What each of 20,000 further objects takes."""
+        place = Machine(2.0, jobs=jobs)
+        few, many = (sweep(slow, place, Store(), Ledger(), Sweep(n), 500).seconds for n in (5_000, 25_000))
+        return (many - few) / 20_000
+
+    assert an_object(1) == pytest.approx(2 * interpreter, rel=0.05)
+    assert an_object(2) < 1.2 * interpreter  # a second decoder is at work meanwhile
+
+
 def test_nothing_is_lost_on_the_way() -> None:
     work = Sweep(100_000, new=0.5, copies=0.25, condemned=0.01, bytes=1000, shards=6, acts=True)
     found = sweep(COSTS, Machine(4, 3, 2, count=2), Store(page_s=0.1), Ledger(2, trip_s=1e-4), work, lots=120)
