@@ -58,19 +58,22 @@ class Columns:
         """Take a query whose first column is a number that no two rows share.
 
         No number, no text and no bytes of a length that the column names are null, and no text has a U+0000. `usual`
-        has by name of each column of texts what most rows have there.
+        has by name of each column of texts what most rows have there; where a page has others, they are asked for by
+        themselves.
         """
         rows = query.subquery().c
         first = next(iter(rows))
         asked: list[ColumnElement[Any]] = []
         self._usual = usual
+        self._unusual: dict[str, Select[Any]] = {}
         for column in rows:
             if _length(column.type):
                 asked.append(database.joined(column))
             elif isinstance(column.type, Text):
-                rare = func.nullif(column, literal_column(_quoted(usual[column.name])), type_=Text())
-                theirs = case((rare.is_not(None), first))
-                asked += [database.joined(rare), database.listed(func.length(rare)), database.listed(theirs)]
+                rare = column != literal_column(_quoted(usual[column.name]))
+                asked.append(func.count(case((rare, 1))))
+                theirs = database.joined(column), database.listed(func.length(column)), database.listed(first)
+                self._unusual[column.name] = select(*theirs).where(rare)
             elif isinstance(column.type, LargeBinary):
                 # A number in the statement's words is cheaper than one that is given with it, for each row.
                 asked += [database.joined(column), database.listed(func.coalesce(func.length(column), text("-1")))]
@@ -94,8 +97,7 @@ class Columns:
             elif isinstance(kind, LargeBinary):
                 found[name] = Blobs(next(cells) or b"", numbers(next(cells)))
             elif isinstance(kind, Text):
-                whole = next(cells) or ""
-                found[name] = Texts(self._usual[name], whole, numbers(next(cells)), numbers(next(cells)))
+                found[name] = self._texts(connection, name, next(cells), bounds)
             else:
                 found[name] = numbers(next(cells))
         first = next(iter(found.values()))
@@ -112,6 +114,11 @@ class Columns:
             if isinstance(cell, Texts):
                 cell.rows = next(iter(found.values()))
         return found
+
+    def _texts(self, connection: Connection, name: str, count: int, bounds: Mapping[str, Any]) -> Texts:
+        """Return a column of texts, of which so many are not the usual one: most often none."""
+        whole, lengths, rows = connection.execute(self._unusual[name], bounds).one() if count else ("", None, None)
+        return Texts(self._usual[name], whole or "", numbers(lengths), numbers(rows))
 
 
 def _quoted(text: str) -> str:
