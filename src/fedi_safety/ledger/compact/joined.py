@@ -5,7 +5,7 @@ Where a row is what matters, rows are asked for as ever.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,11 @@ class Texts(Sequence[str]):
         self._numbers = {row: at for at, row in enumerate(rows.tolist())}
         self.rows = rows
 
+    @property
+    def unusual(self) -> Collection[int]:
+        """The numbers of the contents that have another one than the usual."""
+        return self._numbers
+
     def __len__(self) -> int:
         """Return of how many contents they are."""
         return len(self.rows)
@@ -49,6 +54,32 @@ class Texts(Sequence[str]):
             return self._usual
         start = int(self._starts[place])
         return self._whole[start : start + int(self._lengths[place])]
+
+
+class OneOf(Sequence[bytes]):
+    """Bytes of many contents that were asked about one value alone: whoever has others has none here (`b""`)."""
+
+    def __init__(self, wanted: bytes, found: Texts) -> None:
+        """Take the value, and texts of which those are not empty whose contents have it."""
+        self._wanted, self._found = wanted, found
+
+    def __len__(self) -> int:
+        """Return of how many contents they are."""
+        return len(self._found)
+
+    def __getitem__(self, at: int) -> bytes:  # type: ignore[override]  # nobody asks for several
+        """Return those of one content."""
+        return self._wanted if self._found[at] else b""
+
+    def __contains__(self, value: object) -> bool:
+        """Whether some content has these."""
+        return value == self._wanted and bool(self._found.unusual)
+
+    def index(self, value: Any, start: int = 0, stop: int | None = None) -> int:  # noqa: ARG002  # nobody asks for a part
+        """Return the first content that has these bytes, of which there are some."""
+        if value not in self:
+            raise ValueError("no content has these bytes")
+        return int(np.searchsorted(self._found.rows, min(self._found.unusual)))
 
 
 class Columns:
