@@ -23,8 +23,8 @@ from fedi_safety.core.cascade import Cascade
 from fedi_safety.core.enums import ActKind, MediaType, Verdict
 from fedi_safety.core.frames.places import Place
 from fedi_safety.core.frames.scores import ONE_PICTURE, FrameScore, FrameScores
+from fedi_safety.core.frames.shown import VIEW_BITS
 from fedi_safety.core.ledger.stored_scores import UNDECIDED
-from fedi_safety.core.pictures import VIEW_BITS
 from fedi_safety.core.pipeline import Stages
 from fedi_safety.core.policy import ClearingBound, Policy, Rule, decide, judge, nearly
 from fedi_safety.core.types import NO_SCORES, Content, Frame, Judged, Object, Scores, Signal

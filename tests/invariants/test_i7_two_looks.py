@@ -22,7 +22,7 @@ from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.examine import Examined, Examiner
 from fedi_safety.core.frames.places import Place
 from fedi_safety.core.frames.scores import FrameScore, FrameScores
-from fedi_safety.core.pictures import VIEW_BITS
+from fedi_safety.core.frames.shown import VIEW_BITS
 from fedi_safety.core.pipeline import Stages
 from fedi_safety.core.policy import ClearingBound, Policy, Rule, decide, judge, nearly
 from fedi_safety.core.types import Content, Decoded, Frame, Judged, Judgement, Object, Scores, Signal

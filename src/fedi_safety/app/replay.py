@@ -148,7 +148,9 @@ def preview_ledger(
     rejudge, rescorer = _asked(settings, policy)
 
     def part(*share: int) -> Preview:
-        return preview(rejudge, ledger.score_pages(rescorer=rescorer, share=(share[0], share[1])), on_changes)
+        named = on_changes is not None
+        pages = ledger.score_pages(rescorer=rescorer, share=(share[0], share[1]), named=named)
+        return preview(rejudge, pages, on_changes)
 
     if on_changes is not None or ledger.score_shares() == 1:
         return part(*WHOLE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -22,6 +21,7 @@ from fedi_safety.cli.options import (
 )
 from fedi_safety.cli.shell import shell, write_json
 from fedi_safety.core.errors import printable
+from fedi_safety.service.heap import loading
 
 if TYPE_CHECKING:
     from fedi_safety.app.replay import Change
@@ -92,15 +92,16 @@ def preview(
     yes: YesOption = False,
 ) -> int:
     """Decide the whole ledger anew under a policy and print what would change. Changes nothing, opens no file."""
-    from fedi_safety.app.ledger import open_settings_ledger
-    from fedi_safety.app.replay import preview_ledger
-    from fedi_safety.cli.text.summary import ledger_line
-    from fedi_safety.policies import load_policy
+    # What is loaded stays to the end: looking through it for each page took a fifth of the time.
+    with loading():
+        from fedi_safety.app.ledger import open_settings_ledger
+        from fedi_safety.app.replay import preview_ledger
+        from fedi_safety.cli.text.summary import ledger_line
+        from fedi_safety.policies import load_policy
 
-    sh = shell(config, ledger, log_level, quiet, yes, clip={"concepts": concepts, "learned": learned or None})
-    chosen = load_policy(policy or sh.settings.policy)
-    records = open_settings_ledger(sh.settings, readonly=True)
-    gc.freeze()  # what is loaded stays to the end: looking through it for each page took a fifth of the time
+        sh = shell(config, ledger, log_level, quiet, yes, clip={"concepts": concepts, "learned": learned or None})
+        chosen = load_policy(policy or sh.settings.policy)
+        records = open_settings_ledger(sh.settings, readonly=True)
     try:
         name = partial(_name_changes, records, json_output=json_output) if objects else None
         found = preview_ledger(sh.settings, chosen, records, name)

@@ -43,6 +43,7 @@ from fedi_safety.cli.shell import Shell, on_stop, shell, worst, write_json
 from fedi_safety.core.enums import FailOn, Recheck, ScanEngine, act_word
 from fedi_safety.core.errors import ExitCode, FediSafetyError, UsageError
 from fedi_safety.core.wording.hints import command
+from fedi_safety.service.heap import loading
 
 if TYPE_CHECKING:
     from fedi_safety.app.notices.telling import Telling
@@ -206,30 +207,9 @@ def _scan(
     workers: Workers | None,
 ) -> None:
     """Make the passes, each with its store open."""
-    from fedi_safety.app.acts import act_for
-    from fedi_safety.app.engine import open_engine
-    from fedi_safety.app.known.lists import apply_ended, keep_removals
-    from fedi_safety.app.ledger import SharedRunLock, open_settings_ledger
-    from fedi_safety.cli.text.progress import waiting
-    from fedi_safety.core.runs import ScanRequest
-    from fedi_safety.policies import load_policy
-
-    policy = load_policy(sh.settings.policy)
     with ExitStack() as closing:
-        passes.extend(_Pass(target, closing.enter_context(_opened(target, told))) for target in chosen)
-        ledger = open_settings_ledger(sh.settings)
-        closing.callback(ledger.dispose)
-        apply_ended(sh.settings, ledger)
-        for each in passes:
-            store = each.store
-            each.target = settled(sh, ledger, each.target, store, dry_run=wanted["dry_run"], given=given)
-            act = act_for(each.target.settings, store)
-            each.request = ScanRequest(store.url, act=act, beside=len(passes), **wanted)
-        judging = sh.settings.model_copy(update={"detectors": ["known"]}) if wanted.get("hashes_only") else sh.settings
-        with waiting("loading models", quiet=sh.quiet):
-            engine = open_engine(judging, ledger.had_lists)
-        closing.callback(engine.close)
-        parts = {"ledger": ledger, "engine": engine, "policy": policy, "lock": SharedRunLock(ledger)}
+        with loading():
+            parts = _begun(sh, chosen, passes, wanted, given, told, closing)
         if workers is not None:
             parts["sweep"] = _sweeping(sh, workers, closing)
         with _live(sh) as live:
@@ -240,7 +220,44 @@ def _scan(
                 for run in runs:  # each of them has all workers
                     run()
         if not wanted["dry_run"]:
-            keep_removals(sh.settings, ledger)
+            from fedi_safety.app.known.lists import keep_removals
+
+            keep_removals(sh.settings, parts["ledger"])
+
+
+def _begun(
+    sh: Shell,
+    chosen: Sequence[Target],
+    passes: list[_Pass],
+    wanted: dict[str, Any],
+    given: Given,
+    told: Telling,
+    closing: ExitStack,
+) -> dict[str, Any]:
+    """Open stores, ledger and detectors, and return what every pass shares."""
+    from fedi_safety.app.acts import act_for
+    from fedi_safety.app.engine import open_engine
+    from fedi_safety.app.known.lists import apply_ended
+    from fedi_safety.app.ledger import SharedRunLock, open_settings_ledger
+    from fedi_safety.cli.text.progress import waiting
+    from fedi_safety.core.runs import ScanRequest
+    from fedi_safety.policies import load_policy
+
+    policy = load_policy(sh.settings.policy)
+    passes.extend(_Pass(target, closing.enter_context(_opened(target, told))) for target in chosen)
+    ledger = open_settings_ledger(sh.settings)
+    closing.callback(ledger.dispose)
+    apply_ended(sh.settings, ledger)
+    for each in passes:
+        store = each.store
+        each.target = settled(sh, ledger, each.target, store, dry_run=wanted["dry_run"], given=given)
+        act = act_for(each.target.settings, store)
+        each.request = ScanRequest(store.url, act=act, beside=len(passes), **wanted)
+    judging = sh.settings.model_copy(update={"detectors": ["known"]}) if wanted.get("hashes_only") else sh.settings
+    with waiting("loading models", quiet=sh.quiet):
+        engine = open_engine(judging, ledger.had_lists)
+    closing.callback(engine.close)
+    return {"ledger": ledger, "engine": engine, "policy": policy, "lock": SharedRunLock(ledger)}
 
 
 def _refuse_for_workers(sh: Shell, keys: Sequence[str], workers: Workers) -> None:

@@ -12,10 +12,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from fedi_safety.core.frames.scores import FrameScore, FrameScores
+from fedi_safety.core.frames.shown import VIEW_BITS
 from fedi_safety.core.types import Signal
-
-VIEW_BITS = 22  # of an index of 31; one clip has at most 4,000,018 moments (media/caps)
-"""Of a frame's index: below are the moments of a medium, above the views of each."""
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedi_safety.core.frames.scores import CLOSED, HEAD, NO_TIME, OLDER, ROW, SECOND, VERSION, FrameScores
-from fedi_safety.core.pictures import VIEW_BITS
+from fedi_safety.core.frames.shown import VIEW_BITS
 from fedi_safety.ledger import codec
 from fedi_safety.ledger.compact.arrays import EMPTY, NOTHING, Blobs
 from fedi_safety.ledger.embeddings import Kept

@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Integer, Select, bindparam, case, func, literal_column, or_, select
+from sqlalchemy import Connection, Integer, Select, Text, bindparam, case, func, literal_column, or_, select
 
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import LedgerError
 from fedi_safety.core.frames.scores import FrameScores
 from fedi_safety.core.ledger.stored_scores import WHOLE, Rescorer, Share
 from fedi_safety.core.policy import PERSONS_WORD
+from fedi_safety.core.testcard import TEST_CARD_SHA256
 from fedi_safety.core.types import Judgement, Match, Scores, Signal
 from fedi_safety.core.wording.hints import hint
 from fedi_safety.ledger import embeddings
@@ -163,13 +164,15 @@ def shares(database: Database) -> int:
     return SHARES
 
 
-def pages(database: Database, policy: str | None, rescorer: Rescorer | None, share: Share = WHOLE) -> Iterator[Page]:
+def pages(
+    database: Database, policy: str | None, rescorer: Rescorer | None, share: Share = WHOLE, *, named: bool = True
+) -> Iterator[Page]:
     """See `Ledger.score_pages`. While a page is looked at the next ones are read, each in a transaction and thread.
 
     Nothing else is held open. Of several shares each has one such thread: others have the further processors.
     """
 
-    looking = LookedAt(database, policy)
+    looking = LookedAt(database, policy, named=named)
 
     def read(after: int, upto: int) -> Page | None:
         with database.read() as connection:
@@ -227,15 +230,16 @@ def _ranges(database: Database, share: Share = WHOLE) -> Iterator[tuple[int, int
 class LookedAt:
     """What `read_page` reads, but of each content its scores and verdict alone, and by the bounds of their numbers."""
 
-    def __init__(self, database: Database, policy: str | None) -> None:
-        """Put the statements together."""
-        self._name = database.name
-        names_of = ("id", "sha256", "frames", *SCORES, "detectors_id", "frame_scores")
+    def __init__(self, database: Database, policy: str | None, *, named: bool = True) -> None:
+        """Put the statements together. What is not `named` says of SHA-256 only which is the test card's."""
+        self._name, self._named = database.name, named
+        names_of = ("frames", *SCORES, "detectors_id", "frame_scores")
         rank = literal_column(_RANK, Integer).label("rank")
-        query = _wanted(select(*(_c[name] for name in names_of), rank), policy)
-        self._contents = joined.Columns(
-            database, query.where(_c.id > bindparam("after"), _c.id <= bindparam("upto")), {"signals": "{}"}
-        )
+        card = case((_c.sha256 == TEST_CARD_SHA256, literal_column("'card'", Text)), else_=literal_column("''", Text))
+        sha256 = _c.sha256 if named else card.label("sha256")
+        query = _wanted(select(_c.id, sha256, *(_c[name] for name in names_of), rank), policy)
+        query = query.where(_c.id > bindparam("after"), _c.id <= bindparam("upto"))
+        self._contents = joined.Columns(database, query, {"signals": "{}", "sha256": ""})
         o = objects.c
         wanted = o.group_id.in_(bindparam("groups", expanding=True))
         of_contents = o.content_id.between(bindparam("first"), bindparam("last"))
@@ -249,6 +253,8 @@ class LookedAt:
         cells = self._contents.read(connection, after=after, upto=upto)
         if not len(cells["id"]):
             return None
+        if not self._named:
+            cells["sha256"] = joined.OneOf(TEST_CARD_SHA256, cells["sha256"])
         if (cells["rank"] < 0).any():
             raise LedgerError(self._name, "a content has a verdict that is none", f"see {hint('ledger verify')}")
         words = [verdict.value for verdict in sorted(Verdict, key=lambda verdict: verdict.rank)]

@@ -34,12 +34,12 @@ class ScoreSide:
     database: Database
 
     def score_pages(
-        self, policy: str | None = None, rescorer: Rescorer | None = None, share: Share = WHOLE
+        self, policy: str | None = None, rescorer: Rescorer | None = None, share: Share = WHOLE, *, named: bool = True
     ) -> Iterator[Page]:
         """Yield every content that nobody dismissed, by the page; signals are computed anew where `rescorer` can."""
         from fedi_safety.ledger.score_pages import pages
 
-        return pages(self.database, policy, rescorer, share)
+        return pages(self.database, policy, rescorer, share, named=named)
 
     def score_shares(self) -> int:
         """Return into how many shares its pages are worth being cut, each for a process of this machine."""

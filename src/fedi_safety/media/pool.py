@@ -27,7 +27,7 @@ from pathlib import Path
 from fedi_safety.core.enums import Detail, MediaType, Reason
 from fedi_safety.core.errors import FediSafetyError, Unscannable
 from fedi_safety.core.frames.places import Place, Tile
-from fedi_safety.core.types import Decoded, Frame
+from fedi_safety.core.frames.shown import Decoded, Frame
 from fedi_safety.core.wording.hints import hint
 from fedi_safety.media import protocol
 from fedi_safety.media.caps import MAX_FRAME_PIXELS, Caps
@@ -116,7 +116,7 @@ class _Child:
             # The kernel ends a child with the *thread* that started it, so one lasting thread starts them all.
             self._process = spawner.submit(
                 subprocess.Popen,
-                [sys.executable, "-P", "-s", "-B", "-m", module, *map(str, numbers)],
+                [sys.executable, "-P", "-s", "-m", module, *map(str, numbers)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors_fd,
@@ -479,4 +479,9 @@ def _environment() -> dict[str, str]:
     }
     if "LD_LIBRARY_PATH" in os.environ:
         wanted["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+    # What it compiles of the program it keeps where this process does, if at all: nothing later than `confine`.
+    if sys.dont_write_bytecode:
+        wanted["PYTHONDONTWRITEBYTECODE"] = "1"
+    if sys.pycache_prefix is not None:
+        wanted["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
     return wanted

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedi_safety.core.types import Frame
+from fedi_safety.core.frames.shown import Frame
 
 _Grey = NDArray[np.float32]
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from fedi_safety.app.replay import Rejudge
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.frames.scores import FrameScore, FrameScores
+from fedi_safety.core.frames.shown import VIEW_BITS
 from fedi_safety.core.ledger.stored_scores import ONE_BY_ONE, UNDECIDED
-from fedi_safety.core.pictures import VIEW_BITS
 from fedi_safety.core.policy import ClearingBound, Policy, Rule
 from fedi_safety.core.testcard import TEST_CARD_SHA256
 from fedi_safety.core.types import Scores, Signal

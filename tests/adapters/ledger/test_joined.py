@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import bindparam, event, insert, select
 
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.types import FactorHit, Match, RuleHit, Signal
@@ -51,6 +51,27 @@ def test_joined_columns_are_what_rows_say(opener: Opener) -> None:
             told = zip(*(list(found[name]) for name in names), strict=True)
             assert [tuple(row) for row in rows] == list(told)
             assert len(rows) == len(found["scores"]) == {0: 7, 60: 4, 70: 0}[after]
+
+
+@pytest.mark.parametrize(("texts_of_rows", "statements"), [(("{}", "{}"), 1), (("{}", '{"a":1}'), 2)])
+def test_texts_are_asked_for_where_there_are_unusual_ones(
+    opener: Opener, texts_of_rows: Sequence[str], statements: int
+) -> None:
+    """Of most pages all texts are the usual one: to put them together took a sixth of reading such a page."""
+    ledger = opener()
+    with ledger.database.write() as connection:
+        own = connection.execute(insert(detector_sets).returning(detector_sets.c.id), {"body": "{}"}).scalar_one()
+        usual = {"size": 1, "media_type": "image/png", "width": 1, "height": 1, "decided": True, "scored_at": 1.0}
+        usual |= {"verdict": "clear", "policy": "p", "labels": "[]", "reasons": "[]", "detectors_id": own, "frames": 1}
+        for place, text in enumerate(texts_of_rows):
+            row = {"id": place + 1, "sha256": bytes([place]) * 32, "scores": b"", "signals": text}
+            connection.execute(insert(contents), usual | row)
+    columns = joined.Columns(ledger.database, select(_c.id, _c.signals), {"signals": "{}"})
+    said: list[str] = []
+    with ledger.database.read() as connection:
+        event.listen(connection, "before_cursor_execute", lambda *told: said.append(told[2]))
+        assert list(columns.read(connection)["signals"]) == list(texts_of_rows)
+    assert len([text for text in said if "contents" in text]) == statements
 
 
 def test_columns_can_be_put_into_another_order() -> None:

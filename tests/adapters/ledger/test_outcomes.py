@@ -118,9 +118,22 @@ def test_a_preview_is_what_deciding_one_by_one_comes_to(ledger: SqlLedger, seed:
     found = preview(rejudge, ledger.score_pages(), changed.extend)
     assert (found.changes, found.rules, found.undecided, changed) == one_by_one(ledger, rejudge)
     assert found.objects == CONTENTS * 3 // 2
+    assert preview(rejudge, ledger.score_pages(named=False)) == found, "nobody's name has to do with it"
 
 
-def test_all_but_the_test_card_is_settled_by_arithmetic(ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_named_says_which_is_the_test_card(ledger: SqlLedger) -> None:
+    (page,) = ledger.score_pages(named=False)
+    assert [bytes(digest) for digest in page.cells["sha256"]].count(b"") == CONTENTS - 1
+    (whole,) = ledger.score_pages()
+    place = whole.cells["sha256"].index(TEST_CARD_SHA256)
+    assert page.cells["sha256"].index(TEST_CARD_SHA256) == place and page.cells["sha256"][place] == TEST_CARD_SHA256
+    assert whole.cells["sha256"][0] not in page.cells["sha256"]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_all_but_the_test_card_is_settled_by_arithmetic(
+    ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch, *, named: bool
+) -> None:
     rejudge = Rejudge(drawn_policy(random.Random(1)), SIGNALS)
     asked: list[bytes] = []
     own = Rejudge.__call__
@@ -130,7 +143,7 @@ def test_all_but_the_test_card_is_settled_by_arithmetic(ledger: SqlLedger, monke
         return own(self, digest, scores)
 
     monkeypatch.setattr(Rejudge, "__call__", ask)
-    preview(rejudge, ledger.score_pages())
+    preview(rejudge, ledger.score_pages(named=named))
     assert asked == [TEST_CARD_SHA256]
 
 

@@ -517,7 +517,20 @@ def test_the_parent_imports_no_imaging_library() -> None:
 
 def test_a_child_imports_nothing_of_its_parents_side() -> None:
     """A third of its start, which a pass waits for."""
-    assert loaded_with("fedi_safety.media.decoder.main", "fedi_safety.media.pool", "importlib.metadata") == []
+    theirs = ("fedi_safety.media.pool", "importlib.metadata", "fedi_safety.core.types", "fedi_safety.core.pictures")
+    assert loaded_with("fedi_safety.media.decoder.main", *theirs) == []
+
+
+def test_what_a_child_compiles_is_kept_where_its_parent_keeps_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkout's decoder is otherwise compiled anew for each child: a third of its start."""
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
+    for kept in (False, True):
+        monkeypatch.setattr(sys, "dont_write_bytecode", not kept)
+        with SandboxDecoder(CAPS, jobs=1) as decoder:
+            decoder.protections()
+        assert [path.name.partition(".")[0] for path in tmp_path.rglob("dispatch.*.pyc")] == ["dispatch"] * kept
 
 
 def loaded_with(module: str, *others: str) -> list[str]:

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from fedi_safety.core.enums import Detail, MediaType, Reason
 from fedi_safety.core.frames.places import Place, Tile
-from fedi_safety.core.pictures import VIEW_BITS
+from fedi_safety.core.frames.shown import VIEW_BITS
 from fedi_safety.core.types import Frame
 from fedi_safety.media import SandboxDecoder
 from fedi_safety.media.caps import (

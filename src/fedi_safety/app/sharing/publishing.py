@@ -21,9 +21,9 @@ from fedi_safety.config.locations import sharing_folder
 from fedi_safety.config.schema import Settings
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import SharingUsageError
+from fedi_safety.core.frames.shown import VIEW_BITS
 from fedi_safety.core.known.effects import FEWEST_FRAMES, LEAST_QUALITY, MATCH
 from fedi_safety.core.known.types import HashKind
-from fedi_safety.core.pictures import VIEW_BITS
 from fedi_safety.known.records import FEWEST_BITS
 from fedi_safety.policies import load_policy
 from fedi_safety.sharing.change import Kind, Word

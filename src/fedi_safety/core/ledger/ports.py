@@ -397,13 +397,13 @@ class LedgerReader(
         ...
 
     def score_pages(
-        self, policy: str | None = None, rescorer: Rescorer | None = None, share: Share = WHOLE
+        self, policy: str | None = None, rescorer: Rescorer | None = None, share: Share = WHOLE, *, named: bool = True
     ) -> Iterator[ScorePage]:
         """Yield every content that nobody dismissed, by the page; `objects` counts the objects that have it.
 
         With `policy` only contents that were judged under another one, or stand undecided. `rescorer` computes signals
-        from kept embeddings, where they are defined otherwise now. Of several shares each has other contents. Writes
-        nothing.
+        from kept embeddings, where they are defined otherwise now. Of several shares each has other contents. What is
+        not `named` has no SHA-256 (`b""`), but for the test card. Writes nothing.
         """
         ...
 

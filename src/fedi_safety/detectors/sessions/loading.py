@@ -14,7 +14,7 @@ from fedi_safety.detectors.sessions.network import Floats, Network, Port
 from fedi_safety.detectors.sessions.onnx import open_session
 from fedi_safety.detectors.sessions.pinned import ordinary
 from fedi_safety.detectors.sessions.resting import Resting
-from fedi_safety.detectors.sessions.weights import read_weights
+from fedi_safety.detectors.sessions.weights import check_weights, read_weights
 from fedi_safety.service.heap import give_memory_back
 
 
@@ -62,7 +62,7 @@ def load_when_asked(path: Path, sha256_expected: str, device: DeviceChoice, thre
     """
     if device.unit or device.providers != (CPU_PROVIDER,):
         return load_session(path, sha256_expected, device, threads, remedy)
-    read_weights(path, sha256_expected, remedy)
+    check_weights(path, sha256_expected, remedy)
 
     def load() -> Network:
         network = load_session(path, sha256_expected, device, threads, remedy)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,14 +51,30 @@ class Weights:
 
 def read_weights(path: Path, sha256_expected: str | None, remedy: str) -> bytes:
     """Read a weight file once and return its bytes; `ModelError` if it is missing or not the pinned one."""
-    try:
+    with _readable(path, remedy):
         data = path.read_bytes()
+    if sha256_expected is not None:
+        _compare(path, hashlib.sha256(data).hexdigest(), sha256_expected, remedy)
+    return data
+
+
+def check_weights(path: Path, sha256_expected: str, remedy: str) -> None:
+    """Raise `ModelError` if a weight file is missing or not the pinned one. It is read piece by piece, and not kept."""
+    with _readable(path, remedy), path.open("rb", buffering=0) as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    _compare(path, found, sha256_expected, remedy)
+
+
+@contextmanager
+def _readable(path: Path, remedy: str) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
         raise ModelError(str(path), "the weight file is missing", remedy) from None
     except OSError as error:
         raise ModelError(str(path), f"the weight file cannot be read ({error.strerror})", remedy) from error
-    if sha256_expected is not None:
-        found = hashlib.sha256(data).hexdigest()
-        if found != sha256_expected:
-            raise ModelError(str(path), f"the weight file is altered: SHA-256 {found}, not {sha256_expected}", remedy)
-    return data
+
+
+def _compare(path: Path, found: str, expected: str, remedy: str) -> None:
+    if found != expected:
+        raise ModelError(str(path), f"the weight file is altered: SHA-256 {found}, not {expected}", remedy)

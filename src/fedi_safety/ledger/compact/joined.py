@@ -5,7 +5,7 @@ Where a row is what matters, rows are asked for as ever.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,11 @@ class Texts(Sequence[str]):
         self._numbers = {row: at for at, row in enumerate(rows.tolist())}
         self.rows = rows
 
+    @property
+    def unusual(self) -> Collection[int]:
+        """The numbers of the contents that have another one than the usual."""
+        return self._numbers
+
     def __len__(self) -> int:
         """Return of how many contents they are."""
         return len(self.rows)
@@ -51,6 +56,32 @@ class Texts(Sequence[str]):
         return self._whole[start : start + int(self._lengths[place])]
 
 
+class OneOf(Sequence[bytes]):
+    """Bytes of many contents that were asked about one value alone: whoever has others has none here (`b""`)."""
+
+    def __init__(self, wanted: bytes, found: Texts) -> None:
+        """Take the value, and texts of which those are not empty whose contents have it."""
+        self._wanted, self._found = wanted, found
+
+    def __len__(self) -> int:
+        """Return of how many contents they are."""
+        return len(self._found)
+
+    def __getitem__(self, at: int) -> bytes:  # type: ignore[override]  # nobody asks for several
+        """Return those of one content."""
+        return self._wanted if self._found[at] else b""
+
+    def __contains__(self, value: object) -> bool:
+        """Whether some content has these."""
+        return value == self._wanted and bool(self._found.unusual)
+
+    def index(self, value: Any, start: int = 0, stop: int | None = None) -> int:  # noqa: ARG002  # nobody asks for a part
+        """Return the first content that has these bytes, of which there are some."""
+        if value not in self:
+            raise ValueError("no content has these bytes")
+        return int(np.searchsorted(self._found.rows, min(self._found.unusual)))
+
+
 class Columns:
     """A query of which whole columns are asked for, put together once and asked as often as is wanted."""
 
@@ -58,19 +89,22 @@ class Columns:
         """Take a query whose first column is a number that no two rows share.
 
         No number, no text and no bytes of a length that the column names are null, and no text has a U+0000. `usual`
-        has by name of each column of texts what most rows have there.
+        has by name of each column of texts what most rows have there; where a page has others, they are asked for by
+        themselves.
         """
         rows = query.subquery().c
         first = next(iter(rows))
         asked: list[ColumnElement[Any]] = []
         self._usual = usual
+        self._unusual: dict[str, Select[Any]] = {}
         for column in rows:
             if _length(column.type):
                 asked.append(database.joined(column))
             elif isinstance(column.type, Text):
-                rare = func.nullif(column, literal_column(_quoted(usual[column.name])), type_=Text())
-                theirs = case((rare.is_not(None), first))
-                asked += [database.joined(rare), database.listed(func.length(rare)), database.listed(theirs)]
+                rare = column != literal_column(_quoted(usual[column.name]))
+                asked.append(func.count(case((rare, 1))))
+                theirs = database.joined(column), database.listed(func.length(column)), database.listed(first)
+                self._unusual[column.name] = select(*theirs).where(rare)
             elif isinstance(column.type, LargeBinary):
                 # A number in the statement's words is cheaper than one that is given with it, for each row.
                 asked += [database.joined(column), database.listed(func.coalesce(func.length(column), text("-1")))]
@@ -94,8 +128,7 @@ class Columns:
             elif isinstance(kind, LargeBinary):
                 found[name] = Blobs(next(cells) or b"", numbers(next(cells)))
             elif isinstance(kind, Text):
-                whole = next(cells) or ""
-                found[name] = Texts(self._usual[name], whole, numbers(next(cells)), numbers(next(cells)))
+                found[name] = self._texts(connection, name, next(cells), bounds)
             else:
                 found[name] = numbers(next(cells))
         first = next(iter(found.values()))
@@ -112,6 +145,11 @@ class Columns:
             if isinstance(cell, Texts):
                 cell.rows = next(iter(found.values()))
         return found
+
+    def _texts(self, connection: Connection, name: str, count: int, bounds: Mapping[str, Any]) -> Texts:
+        """Return a column of texts, of which so many are not the usual one: most often none."""
+        whole, lengths, rows = connection.execute(self._unusual[name], bounds).one() if count else ("", None, None)
+        return Texts(self._usual[name], whole or "", numbers(lengths), numbers(rows))
 
 
 def _quoted(text: str) -> str:

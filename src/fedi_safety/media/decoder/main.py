@@ -6,6 +6,11 @@ anywhere but into its answer, and ends with its parent or when the control socke
 
 from __future__ import annotations
 
+import gc
+
+gc.disable()  # while what stays is imported: looking through it again and again is a twentieth of a child's start
+
+# ruff: noqa: E402
 import mmap
 import os
 import socket
@@ -18,7 +23,7 @@ from random import Random
 
 from fedi_safety.core.enums import MediaType, Reason
 from fedi_safety.core.errors import Unscannable
-from fedi_safety.core.types import Frame
+from fedi_safety.core.frames.shown import Frame
 from fedi_safety.media import protocol
 from fedi_safety.media.caps import MAX_COMPARED_FRAMES
 from fedi_safety.media.decoder.confine import process
@@ -38,6 +43,9 @@ def serve(arguments: list[str], decode_medium: Decode = decode) -> None:
     control = socket.socket(fileno=control_fd)
     output = _Output(output_fd)
     nowhere = os.open(os.devnull, os.O_RDWR)  # before the filter: it is opened for writing
+    sys.dont_write_bytecode = True  # of what is imported from here on
+    gc.freeze()
+    gc.enable()
     # What is written for the parent stays in memory whether it is mapped or not: it counts in any case.
     protections = process.confine(parent_pid, max_memory_bytes - protocol.OUTPUT_BYTES)
     os.dup2(nowhere, 2)  # until here the parent reads why a child did not start

@@ -12,8 +12,7 @@ from PIL import Image
 from fedi_safety.core.enums import Detail, Reason
 from fedi_safety.core.errors import Unscannable
 from fedi_safety.core.frames.places import Part, Place
-from fedi_safety.core.pictures import VIEW_BITS
-from fedi_safety.core.types import Frame
+from fedi_safety.core.frames.shown import VIEW_BITS, Frame
 from fedi_safety.media.decoder.frames.screens import screen_box
 from fedi_safety.media.decoder.frames.similarity import SMALL, alike, repeats
 from fedi_safety.media.decoder.frames.still import OnWhiteAndBlack, Source, Still
