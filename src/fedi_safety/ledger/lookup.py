@@ -33,6 +33,16 @@ _LOOKUP = (
     .outerjoin(contents, _c.id == _o.content_id)
     .where(_o.store_id == bindparam("store_id"), _o.key.in_(bindparam("keys", expanding=True)))
 )  # fmt: skip
+# A scan asks it of every new content by itself: to build it takes longer than to answer it.
+_CONTENTS = (
+    select(
+        _c.sha256, _c.size, _c.media_type, _c.width, _c.height, _c.frames, _c.frame_scores,
+        *(_c[name] for name in (*SCORES, *REASONS)), detector_sets.c.body,
+        _c.verdict, _c.policy, _c.labels, _c.decided, _c.partly, _c.total, _c.decoder,
+    )
+    .join(detector_sets, detector_sets.c.id == _c.detectors_id)
+    .where(_c.sha256.in_(bindparam("sha256s", expanding=True)))
+)  # fmt: skip
 _ADOPT = (
     update(objects)
     .where(_o.id == bindparam("row"), _o.state == _TRUSTED, _o.size < 0)
@@ -105,18 +115,10 @@ def adopt(connection: Connection, rows: Sequence[tuple[int, Object]]) -> None:
 
 def contents_of(connection: Connection, sha256s: Sequence[bytes]) -> dict[bytes, tuple[Content, Judgement, bool]]:
     """See `Ledger.contents`."""
-    query = (
-        select(
-            _c.sha256, _c.size, _c.media_type, _c.width, _c.height, _c.frames, _c.frame_scores,
-            *(_c[name] for name in (*SCORES, *REASONS)), detector_sets.c.body,
-            _c.verdict, _c.policy, _c.labels, _c.decided, _c.partly, _c.total, _c.decoder,
-        )
-        .join(detector_sets, detector_sets.c.id == _c.detectors_id)
-        .where(_c.sha256.in_(sha256s))
-    )  # fmt: skip
     found: dict[bytes, tuple[Content, Judgement, bool]] = {}
-    vocabulary = Vocabulary(connection)
-    for row in connection.execute(query).all():
+    vocabulary: Vocabulary | None = None
+    for row in connection.execute(_CONTENTS, {"sha256s": sha256s}).all():
+        vocabulary = vocabulary or Vocabulary(connection)
         found[row.sha256] = _content(row, vocabulary)
     return found
 
