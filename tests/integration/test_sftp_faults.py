@@ -120,9 +120,12 @@ def test_a_request_and_the_empty_packet_before_it_are_one_piece(
     (found,) = (obj for obj in store.list() if isinstance(obj, Object))
     held: list[bool] = []
     write = Holding.write
-    monkeypatch.setattr(
-        Holding, "write", lambda self, data: (held.append(self._waiting is not None), write(self, data))
-    )
+
+    def noted(self: Holding, data: bytes | bytearray | memoryview) -> None:
+        held.append(self._waiting is not None)
+        write(self, data)
+
+    monkeypatch.setattr(Holding, "write", noted)
     assert store.fetch(found, lambda _: None) and found.key == name
     assert len(held) >= 8
     assert all(held)
