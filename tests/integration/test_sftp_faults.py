@@ -20,6 +20,7 @@ from fedi_safety.core.enums import PlanState, Reason
 from fedi_safety.core.errors import StoreError, StoreUsageError, Unscannable
 from fedi_safety.core.types import Object
 from fedi_safety.stores.sftp.connections import Waits
+from fedi_safety.stores.sftp.sending import Holding
 from fedi_safety.stores.sftp.store import SftpStore
 from fedi_safety.stores.sftp.trust import read_url
 from support.servers import sshd
@@ -110,6 +111,24 @@ def test_reading_outlives_cut_connections(server: Sshd, store: SftpStore) -> Non
     assert all(cuts)
     assert read == [b"x" * 300_000] * 60
     assert len(heads) == 60  # asked once each, however often it was read
+
+
+def test_a_request_and_the_empty_packet_before_it_are_one_piece(
+    server: Sshd, store: SftpStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (name,) = fill(server, 1, 1)
+    (found,) = (obj for obj in store.list() if isinstance(obj, Object))
+    held: list[bool] = []
+    write = Holding.write
+
+    def noted(self: Holding, data: bytes | bytearray | memoryview) -> None:
+        held.append(self._waiting is not None)
+        write(self, data)
+
+    monkeypatch.setattr(Holding, "write", noted)
+    assert store.fetch(found, lambda _: None) and found.key == name
+    assert len(held) >= 8
+    assert all(held)
 
 
 def test_a_server_restarted_between_reads_is_found_again(server: Sshd, store: SftpStore) -> None:

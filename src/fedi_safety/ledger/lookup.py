@@ -33,7 +33,7 @@ _LOOKUP = (
     .outerjoin(contents, _c.id == _o.content_id)
     .where(_o.store_id == bindparam("store_id"), _o.key.in_(bindparam("keys", expanding=True)))
 )  # fmt: skip
-# Built once: it is asked of every picture by itself, and most often finds none.
+# A scan asks it of every new content by itself: to build it takes longer than to answer it.
 _CONTENTS = (
     select(
         _c.sha256, _c.size, _c.media_type, _c.width, _c.height, _c.frames, _c.frame_scores,
@@ -116,8 +116,9 @@ def adopt(connection: Connection, rows: Sequence[tuple[int, Object]]) -> None:
 def contents_of(connection: Connection, sha256s: Sequence[bytes]) -> dict[bytes, tuple[Content, Judgement, bool]]:
     """See `Ledger.contents`."""
     found: dict[bytes, tuple[Content, Judgement, bool]] = {}
-    vocabulary = Vocabulary(connection)
+    vocabulary: Vocabulary | None = None
     for row in connection.execute(_CONTENTS, {"sha256s": sha256s}).all():
+        vocabulary = vocabulary or Vocabulary(connection)
         found[row.sha256] = _content(row, vocabulary)
     return found
 

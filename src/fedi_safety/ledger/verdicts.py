@@ -29,6 +29,10 @@ _CONTENT_UPDATE = (
     .where(contents.c.id == bindparam("row"))
     .values({name: bindparam(name) for name in ("verdict", "policy", "labels", *REASONS)} | {"decided": True})
 )
+# A scan asks it of each picture that comes near to a rule.
+_DISMISSED = select(dismissals.c.sha256).where(
+    dismissals.c.sha256.in_(bindparam("sha256s", expanding=True)), dismissals.c.undone_at.is_(None)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,8 +352,6 @@ def _put_on_record(
 def dismissed_among(connection: Connection, sha256s: Sequence[bytes]) -> set[bytes]:
     """Return which contents stand dismissed now."""
     found: set[bytes] = set()
-    d = dismissals.c
     for part in codec.chunks(sha256s):
-        query = select(d.sha256).where(d.sha256.in_(part), d.undone_at.is_(None))
-        found.update(connection.execute(query).scalars())
+        found.update(connection.execute(_DISMISSED, {"sha256s": part}).scalars())
     return found

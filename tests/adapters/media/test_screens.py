@@ -9,7 +9,10 @@ from PIL import Image, ImageDraw
 from fedi_safety.core.enums import MediaType
 from fedi_safety.detectors.known.pdq import upright
 from fedi_safety.media import Caps, SandboxDecoder
+from fedi_safety.media.decoder.frames import screens
 from fedi_safety.media.decoder.frames.screens import screen_box
+from fedi_safety.media.decoder.frames.tiles import Box
+from fedi_safety.media.decoder.frames.views import frame_box
 from support.stand_in_lists import drawn, pdq_of
 
 DAY, NIGHT, CARD = (250, 250, 252), (21, 22, 30), (32, 34, 46)
@@ -87,3 +90,34 @@ def test_a_pattern_on_a_ground_is_no_screen() -> None:
     pattern[4:-4:6, 4:-4:6] = 0  # thousands of points, each of which would be a part
     image = Image.fromarray(pattern).convert("RGB")
     assert screen_box(image, *image.size) is None
+
+
+def test_a_ground_is_found_among_colours_that_could_be_none() -> None:
+    """Counting each channel by itself passes colours over; never one that has its share of the edges."""
+    random = np.random.default_rng(7)
+    for _ in range(40):
+        edge = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        ground = random.integers(0, 256, 3)
+        even = random.random((64, 64)) < random.choice([0.1, 0.19, 0.22, 0.4, 0.8])
+        edge[even] = np.clip(ground + random.integers(-3, 4, (64, 64, 3)), 0, 255)[even]
+        image = Image.fromarray(edge)
+        along = np.concatenate([edge[0], edge[-1], edge[::-1, 0], edge[::-1, -1]])
+        for colour in screens._grounds(image):
+            apart = np.abs(along.astype(int) - np.array(colour)).max(axis=1)
+            assert (apart <= 4).mean() >= 0.2
+        shares = [(np.abs(along.astype(int) - colour.astype(int)).max(axis=1) <= 4).mean() for colour in along]
+        sampled = Image.fromarray(along[None]).resize((24, 1), Image.Resampling.NEAREST)
+        there = {sampled.getpixel((at, 0)) for at in range(24)}
+        common = any(
+            share >= 0.2 and tuple(map(int, colour)) in there for share, colour in zip(shares, along, strict=True)
+        )
+        assert bool(screens._grounds(image)) == common
+
+
+@pytest.mark.parametrize(("apart", "found"), [(4, False), (5, True)])
+def test_a_plain_border_is_what_differs_by_no_more_than_a_saved_jpeg_leaves(apart: int, found: bool) -> None:
+    picture = Image.new("RGB", (180, 120), (100, 100, 100))
+    picture.paste((100, 100 + apart, 100), (40, 30, 140, 90))
+    box = frame_box(picture, 1800, 1200)
+    assert (box == Box(40 / 180, 30 / 120, 140 / 180, 90 / 120)) is found
+    assert found or box is None

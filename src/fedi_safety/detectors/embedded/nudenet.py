@@ -80,7 +80,9 @@ class NudeNet:
             return []
         values = np.empty((len(batch), 3, _SIDE, _SIDE), np.float32)
         for row, evidence in zip(values, batch, strict=True):
-            np.multiply(letterbox(evidence.frame).transpose(2, 0, 1), np.float32(1 / 255), out=row)
+            picture = letterbox(evidence.frame)
+            for channel in range(3):  # one by one: numpy then has long lines to go along, not threes
+                np.multiply(picture[:, :, channel], np.float32(1 / 255), out=row[channel])
         results: list[Scored] = []
         for output, evidence in zip(self._session.run(values), batch, strict=True):
             boxes = find_boxes(output, evidence.frame.width, evidence.frame.height)

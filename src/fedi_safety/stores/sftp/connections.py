@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ import asyncssh
 from asyncssh.sftp import SFTPClientHandler
 
 from fedi_safety.core.errors import StoreError, StoreUsageError
+from fedi_safety.stores.sftp.sending import HOLDING, Holding, Loop
 from fedi_safety.stores.sftp.trust import HostKeys, Login, Place
 
 _T = TypeVar("_T")
@@ -64,7 +65,7 @@ class Engine:
 
     def __init__(self) -> None:
         """Start the thread."""
-        self._loop = asyncio.new_event_loop()
+        self._loop = Loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="sftp", daemon=True)
         self._thread.start()
 
@@ -119,6 +120,8 @@ class _Gathering:
     def __init__(self, writer: asyncssh.SSHWriter[bytes]) -> None:
         self._writer = writer
         self._waiting: list[bytes] = []
+        held: Holding | None = writer.get_extra_info(HOLDING)
+        self._held: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext if held is None else held.held
         self.channel = writer.channel
 
     def write(self, data: bytes) -> None:
@@ -130,7 +133,7 @@ class _Gathering:
         data, self._waiting = b"".join(self._waiting), []
         if not self.channel.is_closing():
             # A channel that is just breaking tells every waiting request so itself.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), self._held():
                 self._writer.write(data)
 
     def close(self) -> None:

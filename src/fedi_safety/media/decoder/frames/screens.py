@@ -92,11 +92,26 @@ def _grounds(image: Image.Image) -> list[Colour]:
         at += line.width
     sampled = edges.resize((min(_SAMPLES, edges.width), 1), Image.Resampling.NEAREST)
     colours = {cast("Colour", sampled.getpixel((at, 0))) for at in range(sampled.width)}
+    enough, histogram = _GROUND * edges.width, edges.histogram()
+    common = [each for each in colours if _most(histogram, each) >= enough]
     found: list[Colour] = []
-    for share, colour in sorted(((_differing(edges, each).histogram()[0], each) for each in colours), reverse=True):
-        if share >= _GROUND * edges.width and all(_apart(colour, other) > _EVEN for other in found):
+    for share, colour in sorted(((_as_even(_difference(edges, each)), each) for each in common), reverse=True):
+        if share >= enough and all(_apart(colour, other) > _EVEN for other in found):
             found.append(colour)
     return found[:_MOST_GROUNDS]
+
+
+def _most(histogram: Sequence[int], colour: Colour) -> int:
+    """Return how many pixels of a histogram can be of a colour, by each channel alone: of a photograph's edges few."""
+    return min(
+        sum(histogram[256 * channel + max(0, value - _EVEN) : 256 * channel + min(255, value + _EVEN) + 1])
+        for channel, value in enumerate(colour)
+    )
+
+
+def _as_even(difference: Image.Image) -> int:
+    """Return how many pixels differ by no more than an even ground does."""
+    return sum(difference.histogram()[: _EVEN + 1])
 
 
 def _apart(colour: Colour, other: Colour) -> int:

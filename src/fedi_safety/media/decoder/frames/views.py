@@ -23,7 +23,6 @@ _REDUCED_SIDE = 192
 _EVEN = 12  # of 255, in any channel
 _PLAIN = 4  # what one that was put around a picture differs by; its own margin, a wall or a sky, does by more
 _NOISY = 64  # of 255: what the pixels of an even line differ by at most
-_DIFFERS, _DIFFERS_PLAINLY = ([255 * (value > most) for value in range(256)] * 3 for most in (_EVEN, _PLAIN))
 _CORNERS = 4  # that a border's colour is taken from, one after the other
 _SEEN_SIDE = 320  # pixels: what detectors look at; nothing of a smaller picture is hidden by squeezing it
 _SMALLEST_SIDE = 24  # pixels of what is inside, as stored: less is nothing to see
@@ -106,7 +105,7 @@ def border_box(image: Image.Image, width: int, height: int) -> Box | None:
         return None
     inside = small.whole
     for corner in range(_CORNERS):
-        found = small.within(inside, corner, _DIFFERS)
+        found = small.within(inside, corner, _EVEN)
         if found is None:
             return None
         inside = found
@@ -122,7 +121,7 @@ def frame_box(image: Image.Image, width: int, height: int) -> Box | None:
     if small is None:
         return None
     for corner in range(_CORNERS):
-        found = small.within(small.whole, corner, _DIFFERS_PLAINLY)
+        found = small.within(small.whole, corner, _PLAIN)
         if found is None:
             return None
         if found != small.whole:
@@ -145,13 +144,14 @@ class _Reduced:
     def whole(self) -> Edges:
         return (0, 0, *self.image.size)
 
-    def within(self, part: Edges, corner: int, differs: list[int]) -> Edges | None:
-        """Return the smallest part of a part that holds everything of another colour than its corner's."""
+    def within(self, part: Edges, corner: int, most: int) -> Edges | None:
+        """Return the smallest part of a part that holds all that differs by more than `most` from its corner."""
         left, top, right, bottom = part
         colour = self.image.getpixel((right - 1 if corner % 2 else left, bottom - 1 if corner >= 2 else top))
         cut = self.image.crop(part)
         even = Image.new("RGB", cut.size, cast("tuple[int, int, int]", colour))
-        found = ImageChops.difference(cut, even).point(differs).getbbox()
+        # Taking away what it may differ by leaves just the others; a table would be made anew each time.
+        found = ImageChops.subtract(ImageChops.difference(cut, even), Image.new("RGB", cut.size, (most,) * 3)).getbbox()
         return None if found is None else (left + found[0], top + found[1], left + found[2], top + found[3])
 
     def box(self, part: Edges, width: int, height: int) -> Box | None:
