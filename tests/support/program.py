@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +104,11 @@ def without_power() -> tuple[str, ...]:
     if os.geteuid() != 0:
         return ()
     return (sys.executable, "-c", _WITHOUT_POWER)
+
+
+def on_disks(opened: Iterable[str]) -> set[str]:
+    """Return which files that were opened for writing lie on some disk. A session's weight is told to the kernel."""
+    return {path for path in opened if not re.fullmatch(r"/dev/null|/proc/\d+/autogroup", path)}
 
 
 def digests(folder: Path) -> dict[str, str]:
