@@ -182,6 +182,7 @@ def run(arguments: list[str], name: str = PROGRAM) -> int:
         return _run(arguments)
     finally:
         call(before)
+        gc.unfreeze()  # what a command left out of the search for garbage: whoever called may go on, and for long
 
 
 def _run(arguments: list[str]) -> int:
