@@ -68,7 +68,8 @@ def measured_now(work: Path) -> tuple[Costs, float]:
 
 def mean(measured: Sequence[tuple[Costs, float]]) -> Costs:
     """Return costs measured several times, each as their mean."""
-    return Costs(**{f.name: statistics.fmean(getattr(costs, f.name) for costs, _ in measured) for f in fields(Costs)})
+    names = [name for name, cost in asdict(measured[0][0]).items() if cost is not None]
+    return Costs(**{name: statistics.fmean(getattr(costs, name) for costs, _ in measured) for name in names})
 
 
 def held(work: Path, objects: int, runs: list[str]) -> tuple[list[dict[str, Any]], list[tuple[Costs, float]]]:
@@ -243,7 +244,8 @@ def with_pictures(found: dict[str, Any], work: Path) -> dict[str, Any]:
 
 def told_of_costs(costs: Costs) -> str:
     """Return what an object takes, in millionths of a second."""
-    return ", ".join(f"{name} {1e6 * value:,.0f}" for name, value in asdict(costs).items() if name != "start") + " us"
+    told = {name: cost for name, cost in asdict(costs).items() if "start" not in name}
+    return ", ".join(f"{name} {1e6 * cost:,.0f}" for name, cost in told.items()) + " us"
 
 
 def read_inputs(options: argparse.Namespace) -> dict[str, Any]:

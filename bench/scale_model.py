@@ -40,11 +40,13 @@ class Costs:
     record: float
     act: float  # planning, starting and closing it, in the ledger
     commit: float  # waiting for the disk, a transaction
+    start_known: float | None = None  # once, where nothing is new, and so no decoder is begun; None: as `start`
     turn: float = 0.0  # a decoder's thread until it has the interpreter again, beyond an even share of it
 
     def scaled(self, speed: float) -> Costs:
         """Return them on a machine of which a processor has this speed; waiting for a disk stays as it is."""
-        return replace(self, **{f.name: getattr(self, f.name) / speed for f in fields(self) if f.name != "commit"})
+        taken = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "commit"}
+        return replace(self, **{name: cost / speed for name, cost in taken.items() if cost is not None})
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +238,8 @@ class _Worker:
 
     def _list(self, shards: Queue, lot: float) -> Process:
         costs, counts = self._costs, self._shared.counts
-        yield self._thread(costs.start)
+        known_start = costs.start if costs.start_known is None else costs.start_known
+        yield self._thread(costs.start if self._work.new > 0 else known_start)
         while taken := (yield shards.take()):
             for _ in range(taken[0]):
                 with self._within("list"):

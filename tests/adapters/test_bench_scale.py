@@ -122,6 +122,13 @@ def test_where_nothing_is_new_one_interpreter_lists_looks_up_and_counts() -> Non
     assert found.counts.get("fetched", 0) == 0
 
 
+def test_where_nothing_is_new_no_decoder_is_begun() -> None:
+    costs = replace(COSTS, start_known=0.1)
+    known, new = (sweep(costs, Machine(2.0), Store(), Ledger(), Sweep(100, new=share)).seconds for share in (0, 1))
+    assert known < COSTS.start < new
+    assert costs.scaled(2.0).start_known == 0.05
+
+
 def test_what_the_slowest_stage_takes_holds_a_sweep_up() -> None:
     """With processors to spare, two decoders with their threads, or the requests of eight fetchers, say how long."""
     slow = replace(COSTS, decode=0.5)
