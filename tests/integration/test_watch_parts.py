@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import queue
+import resource
 import signal
 import socket
 import threading
@@ -27,6 +29,7 @@ from fedi_safety.watch import health
 from fedi_safety.watch.cycles import Rhythm, Shared, StoreWatch
 from fedi_safety.watch.daemon import Daemon
 from fedi_safety.watch.file_events import TreeEvents
+from fedi_safety.watch.inotify import Tree
 from support.fakes import FakeDecoder, detectors, red_circles
 from support.passes import RED_CIRCLE
 
@@ -147,6 +150,22 @@ def told(seen: queue.Queue[frozenset[str] | None], *keys: str) -> bool:
     while left:
         left -= seen.get(timeout=10) or set()
     return True
+
+
+def test_a_daemon_with_more_than_a_thousand_open_files_is_woken(tmp_path: Path) -> None:
+    """A `select` refuses handles above 1,023."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    tree = Tree(os.fsencode(tmp_path))
+    try:
+        low, tree._handle = tree._handle, fcntl.fcntl(tree._handle, fcntl.F_DUPFD_CLOEXEC, 1100)
+        os.close(low)
+        assert not tree.wait(0.0)
+        (tmp_path / "made").write_bytes(b"x")
+        assert tree.wait(5.0) and tree.read().paths == {b"made"}
+    finally:
+        tree.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_tree_that_cannot_be_watched_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

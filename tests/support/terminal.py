@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import time
-from select import select
+from select import POLLIN, poll
 
 from support.program import Done, command
 
@@ -19,10 +19,12 @@ def on_terminal(*arguments: str, answers: tuple[tuple[str, str], ...], seconds: 
     waiting = list(answers)
     seen = 0  # how much of what was said an answer was given to
     deadline = time.monotonic() + seconds
+    told = poll()  # not `select`, which refuses handles above 1,023
+    told.register(terminal, POLLIN)
     try:
         while True:
             assert time.monotonic() < deadline, f"it waits: {said}"
-            if not select([terminal], [], [], 0.2)[0]:
+            if not told.poll(200):
                 continue
             try:
                 part = os.read(terminal, 65536)

@@ -60,7 +60,9 @@ class Tree:
 
     def wait(self, seconds: float) -> bool:
         """Return whether something came within so many seconds."""
-        return bool(select.select([self._handle], [], [], seconds)[0])
+        waiting = select.poll()  # `select` itself refuses handles above 1,023, and a daemon may have many open
+        waiting.register(self._handle, select.POLLIN)
+        return bool(waiting.poll(1000 * seconds))
 
     def read(self) -> Changes:
         """Return what came since the last time, without waiting. Raises `OSError` where no more can be watched."""
