@@ -28,7 +28,7 @@ from bench.corpus import default_work, tiny_corpus
 from bench.measure import ROOT, machine, machine_line, write_result
 from bench.rescan import fill
 from bench.scale_model import Costs, Ledger, Machine, Store, Sweep, Swept, sweep
-from bench.scale_runs import measured_costs, picture_costs, swept
+from bench.scale_runs import known_sweep, measured_costs, picture_costs, swept
 from bench.scale_tables import markdown, table, told_where, write_page
 
 INPUTS = Path(__file__).with_name("scale_inputs.json")
@@ -91,7 +91,7 @@ def held(work: Path, objects: int, runs: list[str]) -> tuple[list[dict[str, Any]
             ledger = Path(scratch) / f"{number}.db"
             if kind in filled:
                 shutil.copyfile(filled[kind], ledger)
-            real = swept(folder, ledger, jobs)
+            real = (swept if NEW[kind] else known_sweep)(folder, ledger, jobs)
             told = real["judged"], real["already_judged"]
             new = round(objects * NEW[kind])
             if told != (new, objects - new):

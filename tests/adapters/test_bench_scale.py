@@ -292,6 +292,13 @@ def test_a_sweep_is_held_against_costs_measured_before_and_behind_it(
     assert [run["predicted_s"] for run in found] == [round(between, 2), round(later, 2)]
 
 
+def test_of_sweeps_that_find_nothing_new_the_median_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The first of them may find no directory in the kernel's memory."""
+    seconds = iter([4.7, 2.1, 2.3])
+    monkeypatch.setattr(scale_runs, "swept", lambda *_: {"seconds": next(seconds)})
+    assert scale_runs.known_sweep(tmp_path, tmp_path / "ledger.db")["seconds"] == 2.3
+
+
 def test_sweeps_that_were_held_before_stay_beside_those_of_now() -> None:
     def run(name: str, objects: int, off: float) -> dict[str, object]:
         return {"run": name, "objects": objects, "off": off}
