@@ -59,10 +59,11 @@ def kind_of(run: str) -> tuple[str, int]:
     return kind, int(jobs)
 
 
-def measured_now(work: Path) -> tuple[Costs, float]:
+def measured_now(work: Path, jobs: int = 1) -> tuple[Costs, float]:
     """Measure and tell what an object of a sweep with the stand-in detector takes; also how many processors others."""
-    costs, more = measured_costs(work)
-    print(f"stand-in detector: {told_of_costs(costs)}; others used {more['others_cores']} processors", flush=True)
+    costs, more = measured_costs(work, jobs)
+    told = told_of_costs(costs)
+    print(f"stand-in detector, --jobs {jobs}: {told}; others used {more['others_cores']} processors", flush=True)
     return costs, more["others_cores"]
 
 
@@ -73,10 +74,10 @@ def mean(measured: Sequence[tuple[Costs, float]]) -> Costs:
 
 
 def held(work: Path, objects: int, runs: list[str]) -> tuple[list[dict[str, Any]], list[tuple[Costs, float]]]:
-    """Sweep for real, each run beside what the model says of it; also return every measurement of the costs.
+    """Sweep for real, each run beside what the model says of it; also return the costs with the most decoders.
 
-    A machine is not as quick in one hour as in the next, so that costs are measured before and behind each sweep, and
-    it is held against the mean of the two.
+    A machine is not as quick in one hour as in the next, so that costs are measured before and behind each sweep, with
+    as many decoders as it has, and it is held against the mean of the two.
     """
     folder = tiny_corpus(work, objects)
     found = []
@@ -85,20 +86,24 @@ def held(work: Path, objects: int, runs: list[str]) -> tuple[list[dict[str, Any]
         for kind in sorted({kind_of(run)[0] for run in runs} - {"new"}):
             filled[kind] = Path(scratch) / f"{kind}.db"
             fill(folder, filled[kind], round(1 / NEW[kind]) if NEW[kind] else 0)
-        measured = [measured_now(work)]
+        measured: dict[int, list[tuple[Costs, float]]] = {}
+        before = 0  # decoders of the last measurement
         for number, run in enumerate(runs):
             kind, jobs = kind_of(run)
             ledger = Path(scratch) / f"{number}.db"
             if kind in filled:
                 shutil.copyfile(filled[kind], ledger)
+            if jobs != before:
+                measured.setdefault(jobs, []).append(measured_now(work, jobs))
+                before = jobs
             real = (swept if NEW[kind] else known_sweep)(folder, ledger, jobs)
             told = real["judged"], real["already_judged"]
             new = round(objects * NEW[kind])
             if told != (new, objects - new):
                 raise SystemExit(f"{run}: {told[0]} judged, {told[1]} known of {objects} objects")
             cores = max(0.2, machine()["cores"] - real["others_cores"])
-            measured.append(measured_now(work))
-            model = predicted(mean(measured[-2:]), cores, objects, run)
+            measured[jobs].append(measured_now(work, jobs))
+            model = predicted(mean(measured[jobs][-2:]), cores, objects, run)
             found.append(
                 {
                     "run": run,
@@ -115,7 +120,7 @@ def held(work: Path, objects: int, runs: list[str]) -> tuple[list[dict[str, Any]
             )
             ledger.unlink()
             print(told_of_run(found[-1]), flush=True)
-    return found, measured
+    return found, measured[max(measured)]
 
 
 def with_earlier(earlier: list[dict[str, Any]], found: list[dict[str, Any]]) -> list[dict[str, Any]]:

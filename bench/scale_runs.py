@@ -1,7 +1,7 @@
 """Real sweeps for the model of them: what they took, and what each part of one takes by itself.
 
-All is measured on the machine where it runs: how much more of the processor a small sweep of one decoder takes than a
-smaller one, thread by thread. Actions, and what the disk takes, are measured by themselves. Pictures are harmless ones.
+All is measured on the machine where it runs: how much more of the processor a small sweep takes than a smaller one,
+thread by thread, with as many decoders: two take a tenth more of it for an object than one. Actions, and what the disk takes, are measured by themselves. Pictures are harmless ones.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bench.measure import run
 from bench.rescan import fill
 from bench.scale_model import Costs, Ledger, Machine, Store, Sweep, sweep
 
-FEW, MANY = 300, 3000  # objects of the two small sweeps of small pictures
+FEW, MANY = 500, 8000  # objects of the two small sweeps of small pictures
 # Of those of which all is known. By 2,000 and 20,000 an object took a third less than in a sweep of a million.
 KNOWN_FEW, KNOWN_MANY = 20_000, 100_000
 KNOWN_TIMES = 3  # how often each of these is made: the first may find the folder in no cache, and takes twice as long
@@ -118,11 +118,11 @@ def _busy_s() -> float:
 # --- what an object takes
 
 
-def measured_costs(work: Path) -> tuple[Costs, dict[str, float]]:
-    """Measure what an object of a sweep with the stand-in detector takes; the second is what else was found."""
+def measured_costs(work: Path, jobs: int = 1) -> tuple[Costs, dict[str, float]]:
+    """Measure what an object of a sweep with the stand-in detector and so many decoders takes; also what others took."""
     folders = {n: tiny_corpus(work, n) for n in (KNOWN_FEW, KNOWN_MANY)}
     with TemporaryDirectory(dir=work) as scratch:
-        few, many = (swept(folders[KNOWN_FEW], Path(scratch) / f"{n}.db", limit=n) for n in (FEW, MANY))
+        few, many = (swept(folders[KNOWN_FEW], Path(scratch) / f"{n}.db", jobs, limit=n) for n in (FEW, MANY))
         again = []
         for n, folder in folders.items():
             fill(folder, Path(scratch) / f"known-{n}.db")
@@ -146,7 +146,7 @@ def measured_costs(work: Path) -> tuple[Costs, dict[str, float]]:
         commit=further["commit"],
     )
     cores = max(0.2, len(os.sched_getaffinity(0)) - many["others_cores"])
-    costs = with_turns(costs, cores, many["seconds"] - few["seconds"])
+    costs = with_turns(costs, cores, many["seconds"] - few["seconds"], jobs)
     more = {"main_s": new["main_cpu_s"], "known_main_s": known["main_cpu_s"], "others_cores": many["others_cores"]}
     return costs, more
 
@@ -157,16 +157,16 @@ def known_sweep(folder: Path, ledger: Path, jobs: int = 1) -> dict[str, Any]:
     return sorted(runs, key=lambda run: float(run["seconds"]))[KNOWN_TIMES // 2]
 
 
-def with_turns(costs: Costs, cores: float, seconds: float) -> Costs:
+def with_turns(costs: Costs, cores: float, seconds: float, jobs: int = 1) -> Costs:
     """Return the costs with the waits that make the model take the time of the small sweep, where it takes less.
 
     A thread that calls the kernel lets go of the interpreter, and one that computes keeps it for 5 ms: a decoder's
-    thread, with a dozen calls an object, gets less than an even share. With one decoder everything waits for it.
+    thread, with a dozen calls an object, gets less than an even share. With few decoders everything waits for them.
     """
 
     def takes(turn: float) -> float:
         """Return how much longer the larger of the two sweeps takes than the smaller one."""
-        place, each = Machine(cores), replace(costs, turn=turn)
+        place, each = Machine(cores, jobs=jobs), replace(costs, turn=turn)
         many, few = (sweep(each, place, Store(), Ledger(), Sweep(n), n // 5).seconds for n in (MANY, FEW))
         return many - few
 

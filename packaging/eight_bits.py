@@ -59,16 +59,16 @@ PERCENTILE = 99.999  # of the values of an activation that its range must hold
 Floats = NDArray[np.float32]
 
 
-def pictures(work: Path, *, learned: bool) -> Iterator[tuple[str, Floats]]:
-    """Yield the name of each picture and what the network is fed: those that ranges are learned from, or the others."""
+def pictures(work: Path, *, learned: bool) -> Iterator[Frame]:
+    """Yield the pictures that ranges are learned from, or the others."""
     for files in gather(read_manifest(), work, named=CORPORA).files.values():
-        for name, path in files:
+        for _, path in files:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             if path.suffix.lower() == ".svg" or (digest[0] in LEARNED) != learned:
                 continue
             image = read(path)
             image.thumbnail((LONGEST_PX, LONGEST_PX))
-            yield name, prepared([Frame(0, image.width, image.height, image.tobytes())])
+            yield Frame(0, image.width, image.height, image.tobytes())
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # the library has no types
@@ -83,7 +83,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # the library has n
 
 def make(work: Path) -> bytes:
     """Return the graph."""
-    found = [batch for _, batch in pictures(work, learned=True)]
+    found = [prepared([frame]) for frame in pictures(work, learned=True)]
     step = max(1, len(found) // MOST)
     chosen = found[::step][:MOST]
     say(f"ranges of {len(chosen)} of {len(found)} pictures")
@@ -136,12 +136,14 @@ def rounded_once(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def compare(work: Path) -> None:
-    """Print how far both are apart on pictures that ranges were not learned from."""
+    """Print how far both are apart on pictures that ranges were not learned from, each prepared as it is for it."""
     device = choose_device("cpu")
-    both = [load_session(w.path(), w.sha256, device, 1) for w in (WEIGHTS, EIGHT_BITS)]
-    scores = np.array(
-        [[session.run(batch)[0, 1] for session in both] for _, batch in pictures(work, learned=False)], np.float64
-    )
+    whole, first = (load_session(w.path(), w.sha256, device, 1) for w in (WEIGHTS, EIGHT_BITS))
+    found = [
+        (whole.run(prepared([frame]))[0, 1], first.run(prepared([frame], roughly=True))[0, 1])
+        for frame in pictures(work, learned=False)
+    ]
+    scores = np.array(found, np.float64)
     full, eight = scores.T
     apart = np.abs(full - eight)
     say(f"{len(full)} pictures: {apart.max():.4f} apart at most, {apart.mean():.4f} on average")

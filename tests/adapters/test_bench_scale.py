@@ -280,7 +280,7 @@ def test_a_sweep_is_held_against_costs_measured_before_and_behind_it(
         known_of_ledger.append(known)
         return told | {"judged": 40 - known, "already_judged": known}
 
-    monkeypatch.setattr(scale, "measured_costs", lambda _work: (next(measured), {"others_cores": 0.1}))
+    monkeypatch.setattr(scale, "measured_costs", lambda _work, _jobs: (next(measured), {"others_cores": 0.1}))
     monkeypatch.setattr(scale, "swept", swept)
     found, costs = scale.held(tmp_path, 40, ["new:1", "tenth:1"])
     assert known_of_ledger == [0, 36]

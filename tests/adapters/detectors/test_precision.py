@@ -6,11 +6,12 @@ import logging
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
 from fedi_safety.core.errors import ModelError, UsageError
-from fedi_safety.core.types import Evidence
+from fedi_safety.core.types import Evidence, Frame
 from fedi_safety.detectors.embedded import open_nsfw
 from fedi_safety.detectors.embedded.open_nsfw import CLEARED, EIGHT_BITS, OpenNsfw
 from fedi_safety.detectors.examples import check_examples
@@ -98,6 +99,15 @@ def test_a_loud_picture_is_measured_in_fp32(monkeypatch: pytest.MonkeyPatch) -> 
     frame = Evidence(photos()["astronaut"])
     exact = OpenNsfw(CPU, 1, "fp32").score([frame])[0].signals
     assert OpenNsfw(CPU, 1, "int8").score([frame])[0].signals == pytest.approx(exact, abs=1e-6)
+
+
+def test_eight_bits_are_shown_nearly_the_same_picture_and_a_small_one_exactly() -> None:
+    for name, frame in photos().items():
+        whole, rough = (open_nsfw.crop(frame, roughly=roughly).astype(int) for roughly in (False, True))
+        assert 0 < np.abs(rough - whole).mean() < 5, name  # of 255: less than a picture that is moved by one pixel
+    colours = np.random.default_rng(0).integers(0, 256, (447, 300, 3), np.uint8)
+    small = Frame(0, 300, 447, colours.tobytes())
+    assert np.array_equal(open_nsfw.crop(small), open_nsfw.crop(small, roughly=True))
 
 
 def test_examples_hold_and_the_version_names_both_files() -> None:
