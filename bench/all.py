@@ -42,7 +42,7 @@ class Part:
 
 
 PARTS = {
-    "scan": Part("scan", ("--files", "200", "--rounds", "3"), ("--quick",)),
+    "scan": Part("scan", ("--files", "600", "--rounds", "3"), ("--quick",)),
     "clip": Part("clip", (), ("--quick",)),
     "stores": Part("stores", ("--files", "200", "--rounds", "5"), ("--files", "20", "--rounds", "1")),
     "rescan": Part("rescan", ("--files", "200000", "--rounds", "3"), ("--files", "500", "--rounds", "1")),

@@ -53,7 +53,11 @@ def fill(folder: Path, ledger: Path, without: int = 0) -> int:
     run_id = records.begin_run("scan", store.url, {"dry_run": True})
     while chunk := list(islice(listing, 5000)):
         results = [
-            Judged(obj, Content(hashlib.sha256(obj.key.encode()).digest(), obj.size, MediaType.JPEG, 64, 48, 1, scores), judgement)
+            Judged(
+                obj,
+                Content(hashlib.sha256(obj.key.encode()).digest(), obj.size, MediaType.JPEG, 64, 48, 1, scores),
+                judgement,
+            )
             for i, obj in enumerate(chunk)
         ]
         records.record(run_id, store.url, results)

@@ -26,9 +26,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.corpus import default_work, tiny_corpus
 from bench.measure import ROOT, machine, machine_line, write_result
-from bench.rescan import fill
 from bench.scale_model import Costs, Ledger, Machine, Store, Sweep, Swept, sweep
-from bench.scale_runs import known_sweep, measured_costs, picture_costs, swept
+from bench.scale_runs import filled, known_sweep, measured_costs, picture_costs, swept
 from bench.scale_tables import markdown, table, told_where, write_page
 
 INPUTS = Path(__file__).with_name("scale_inputs.json")
@@ -82,17 +81,17 @@ def held(work: Path, objects: int, runs: list[str]) -> tuple[list[dict[str, Any]
     folder = tiny_corpus(work, objects)
     found = []
     with TemporaryDirectory(dir=work) as scratch:
-        filled: dict[str, Path] = {}
+        ledgers: dict[str, Path] = {}
         for kind in sorted({kind_of(run)[0] for run in runs} - {"new"}):
-            filled[kind] = Path(scratch) / f"{kind}.db"
-            fill(folder, filled[kind], round(1 / NEW[kind]) if NEW[kind] else 0)
+            ledgers[kind] = Path(scratch) / f"{kind}.db"
+            filled(folder, ledgers[kind], round(1 / NEW[kind]) if NEW[kind] else 0)
         measured: dict[int, list[tuple[Costs, float]]] = {}
         before = 0  # decoders of the last measurement
         for number, run in enumerate(runs):
             kind, jobs = kind_of(run)
             ledger = Path(scratch) / f"{number}.db"
-            if kind in filled:
-                shutil.copyfile(filled[kind], ledger)
+            if kind in ledgers:
+                shutil.copyfile(ledgers[kind], ledger)
             if jobs != before:
                 measured.setdefault(jobs, []).append(measured_now(work, jobs))
                 before = jobs

@@ -1,7 +1,8 @@
 """Real sweeps for the model of them: what they took, and what each part of one takes by itself.
 
 All is measured on the machine where it runs: how much more of the processor a small sweep takes than a smaller one,
-thread by thread, with as many decoders: two take a tenth more of it for an object than one. Actions, and what the disk takes, are measured by themselves. Pictures are harmless ones.
+thread by thread, with as many decoders: two take a tenth more of it for an object than one. Actions, and what the disk
+takes, are measured by themselves. Pictures are harmless ones.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from bench.scale_model import Costs, Ledger, Machine, Store, Sweep, sweep
 FEW, MANY = 500, 8000  # objects of the two small sweeps of small pictures
 # Of those of which all is known. By 2,000 and 20,000 an object took a third less than in a sweep of a million.
 KNOWN_FEW, KNOWN_MANY = 20_000, 100_000
-KNOWN_TIMES = 3  # how often each of these is made: the first may find the folder in no cache, and takes twice as long
+KNOWN_TIMES = 3  # how often each of these is made: single ones, seconds long, are up to a fifth apart
 PICTURES_FEW, PICTURES_MANY = 20, 120  # of those with the size of what people upload
 STAGES = ("list", "fetch", "decode", "score")  # the threads of `core.pipeline`; what is left is its caller's
 _ACTS, _GROUP = 400, 32  # plans that are made, and how many of them are started together
@@ -119,13 +120,13 @@ def _busy_s() -> float:
 
 
 def measured_costs(work: Path, jobs: int = 1) -> tuple[Costs, dict[str, float]]:
-    """Measure what an object of a sweep with the stand-in detector and so many decoders takes; also what others took."""
+    """Measure what an object of a sweep with the stand-in detector takes; the second is what else was found."""
     folders = {n: tiny_corpus(work, n) for n in (KNOWN_FEW, KNOWN_MANY)}
     with TemporaryDirectory(dir=work) as scratch:
         few, many = (swept(folders[KNOWN_FEW], Path(scratch) / f"{n}.db", jobs, limit=n) for n in (FEW, MANY))
         again = []
         for n, folder in folders.items():
-            fill(folder, Path(scratch) / f"known-{n}.db")
+            filled(folder, Path(scratch) / f"known-{n}.db")
             again.append(known_sweep(folder, Path(scratch) / f"known-{n}.db"))
         further = acting(folders[KNOWN_FEW], Path(scratch))
     new = {name: slope(few, many, name, MANY - FEW) for name in (*STAGES, "main_cpu_s", "child_cpu_s")}
@@ -149,6 +150,15 @@ def measured_costs(work: Path, jobs: int = 1) -> tuple[Costs, dict[str, float]]:
     costs = with_turns(costs, cores, many["seconds"] - few["seconds"], jobs)
     more = {"main_s": new["main_cpu_s"], "known_main_s": known["main_cpu_s"], "others_cores": many["others_cores"]}
     return costs, more
+
+
+def filled(folder: Path, ledger: Path, without: int = 0) -> None:
+    """Make a ledger that knows every object but each `without`th, as a sweep leaves it; 0 for all of them.
+
+    The first sweep behind it decides all contents anew: without the other detectors another policy is in force.
+    """
+    fill(folder, ledger, without)
+    swept(folder, ledger, limit=1)
 
 
 def known_sweep(folder: Path, ledger: Path, jobs: int = 1) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from bench import sweep as sweep_bench
 from bench.corpus import tiny_corpus
 from bench.listing import bounds_of, older_keys
 from bench.measure import machine
+from bench.rescan import fill
 from bench.scale_events import Loop, Pool, Process, Queue
 from bench.scale_model import Costs, Ledger, Machine, Store, Sweep, sweep
 
@@ -282,6 +283,7 @@ def test_a_sweep_is_held_against_costs_measured_before_and_behind_it(
 
     monkeypatch.setattr(scale, "measured_costs", lambda _work, _jobs: (next(measured), {"others_cores": 0.1}))
     monkeypatch.setattr(scale, "swept", swept)
+    monkeypatch.setattr(scale, "filled", fill)
     found, costs = scale.held(tmp_path, 40, ["new:1", "tenth:1"])
     assert known_of_ledger == [0, 36]
     assert [each for each, _ in costs] == [slow, quick, quick]
@@ -290,6 +292,17 @@ def test_a_sweep_is_held_against_costs_measured_before_and_behind_it(
         for seconds, run in ((0.002, "new:1"), (0.001, "tenth:1"))
     )
     assert [run["predicted_s"] for run in found] == [round(between, 2), round(later, 2)]
+
+
+def test_a_ledger_that_is_filled_has_nothing_left_to_decide(tmp_path: Path) -> None:
+    """Deciding a million contents anew took a tenth of a sweep that nobody modelled."""
+    folder, ledger = tiny_corpus(tmp_path, 8), tmp_path / "ledger.db"
+    scale_runs.filled(folder, ledger, 4)
+    with sqlite3.connect(ledger) as connection:
+        count = "SELECT count(*) FROM events WHERE kind = 'redecided'"
+        assert connection.execute(count).fetchone()[0] == 1
+        assert scale_runs.swept(folder, ledger)["judged"] == 2
+        assert connection.execute(count).fetchone()[0] == 1
 
 
 def test_of_sweeps_that_find_nothing_new_the_median_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

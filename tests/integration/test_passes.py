@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from fedi_safety.core.enums import ActKind, Detail, MediaType, PlanState, Reason
 from fedi_safety.core.errors import StoreError
 from fedi_safety.core.pipeline import Pipeline
 from fedi_safety.core.policy import Policy, Rule
-from fedi_safety.core.types import Decoded
+from fedi_safety.core.types import Decoded, Judged, Unscanned
 from support.fakes import FakeStore, red_circles
 from support.passes import CIRCLE, RED, RED_CIRCLE, Bench
 
@@ -56,6 +56,26 @@ def test_a_second_scan_opens_nothing(bench: Bench) -> None:
     assert (tally.judged, tally.already_judged, tally.block) == (0, 3, 1)
     assert (tally.skipped, tally.unscanned) == ({"not_media": 1}, {"corrupt": 1})
     assert tally.planned == 1
+
+
+def test_a_few_new_among_many_known_are_recorded_together(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transaction for each handful between known ones took a tenth of a sweep."""
+    known = {f"{at:05}": f"pic red={at / 10_000}".encode() for at in range(3000)}
+    new = {f"{at:05}-new": f"pic circle={at / 10_000}".encode() for at in range(0, 3000, 10)}
+    fake(bench).objects = dict(known)
+    bench.scan(dry_run=True)
+    fake(bench).objects = known | new
+    recorded: list[int] = []
+    record = bench.ledger.record
+
+    def counted(run: int, store: str, results: Sequence[Judged | Unscanned]) -> None:
+        recorded.append(len(results))
+        record(run, store, results)
+
+    monkeypatch.setattr(bench.ledger, "record", counted)
+    tally, _ = bench.scan(dry_run=True)
+    assert (tally.judged, tally.already_judged) == (300, 3000)
+    assert sum(recorded) == 300 and len([n for n in recorded if n]) <= 2, recorded
 
 
 def test_a_pass_over_one_object_meets_no_other(bench: Bench) -> None:

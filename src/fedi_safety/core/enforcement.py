@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 acted = logging.getLogger(ACTED_LOGGER)
 
 _RECORD_RESULTS = 512  # results that one transaction records
+_HELD_RESULTS = 8 * _RECORD_RESULTS  # with those that are remembered, of which nothing is recorded
 _RECORD_S = 1.0  # and the longest that a result waits for its record
 _PAGE = 500  # plans that are looked up at once
 _GROUP_S = 1.0  # how long a group of acts takes that are started together, as far as the last one tells
@@ -333,16 +334,18 @@ class Enforcement:
 
     def _take(self, pipeline: Pipeline, buffer: list[Result]) -> None:
         """Fill `buffer` from the pipeline and empty it into the ledger, acting at checkpoints."""
-        since = self.clock.monotonic()
+        since, fresh = self.clock.monotonic(), 0
         with closing(pipeline.results()) as results:
             for items in results:
                 buffer.extend(items)
+                fresh += sum(not isinstance(each, Remembered) for each in items)
                 self._foresee(items, pipeline)
                 due = self.clock.monotonic() - since >= _RECORD_S
-                if len(buffer) >= _RECORD_RESULTS or due:
+                # A transaction takes tens of milliseconds whatever it records: it is not for a few among many known.
+                if fresh >= _RECORD_RESULTS or len(buffer) >= _HELD_RESULTS or due:
                     self._record(buffer, pipeline)
                     buffer.clear()
-                    since = self.clock.monotonic()
+                    since, fresh = self.clock.monotonic(), 0
                 if not pipeline.halted:
                     self._act(pipeline, finished=False)
 

@@ -126,8 +126,8 @@ def prepared(frames: Sequence[Frame], *, roughly: bool = False) -> Floats:
 def crop(frame: Frame, *, roughly: bool = False) -> NDArray[np.uint8]:
     """Return the middle 224x224 pixels of the frame squeezed to 256x256, as JPEG leaves them.
 
-    With `roughly` whole pixels are averaged first, as long as 224 are left of either side, and the rest is squeezed: a
-    third less work, and scores of eight bits are no further from those of fp32 (docs/decisions/0148-...).
+    With `roughly` whole pixels are averaged first, as long as 224 are left of either side, and the rest is squeezed:
+    less work, for scores in eight bits (docs/decisions/0148-eight-bits-are-shown-what-is-made-small-in-two-steps.md).
 
     The network learned from pictures that went through JPEG (Pillow's default, quality 75) at this size. Leaving that
     out saves 0.35 ms of 22 and moves scores by up to 0.04 (0.005 on average over 60 harmless crops), so it stays.
