@@ -58,7 +58,7 @@ def fill(folder: Path, ledger: Path, without: int = 0) -> int:
                 Content(hashlib.sha256(obj.key.encode()).digest(), obj.size, MediaType.JPEG, 64, 48, 1, scores),
                 judgement,
             )
-            for i, obj in enumerate(chunk)
+            for obj in chunk
         ]
         records.record(run_id, store.url, results)
         count += len(chunk)

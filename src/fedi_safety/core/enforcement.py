@@ -341,7 +341,7 @@ class Enforcement:
                 fresh += sum(not isinstance(each, Remembered) for each in items)
                 self._foresee(items, pipeline)
                 due = self.clock.monotonic() - since >= _RECORD_S
-                # A transaction takes tens of milliseconds whatever it records: it is not for a few among many known.
+                # A transaction takes milliseconds whatever it records: it is not made for a few among many known.
                 if fresh >= _RECORD_RESULTS or len(buffer) >= _HELD_RESULTS or due:
                     self._record(buffer, pipeline)
                     buffer.clear()
