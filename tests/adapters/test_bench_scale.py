@@ -295,7 +295,7 @@ def test_a_sweep_is_held_against_costs_measured_before_and_behind_it(
 
 
 def test_a_ledger_that_is_filled_has_nothing_left_to_decide(tmp_path: Path) -> None:
-    """Deciding a million contents anew took a tenth of a sweep that nobody modelled."""
+    """Deciding contents anew took a tenth of a sweep that the model knew nothing of."""
     folder, ledger = tiny_corpus(tmp_path, 8), tmp_path / "ledger.db"
     scale_runs.filled(folder, ledger, 4)
     with sqlite3.connect(ledger) as connection:
@@ -306,7 +306,7 @@ def test_a_ledger_that_is_filled_has_nothing_left_to_decide(tmp_path: Path) -> N
 
 
 def test_of_sweeps_that_find_nothing_new_the_median_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The first of them may find no directory in the kernel's memory."""
+    """Single ones last seconds, and are up to a fifth apart."""
     seconds = iter([4.7, 2.1, 2.3])
     monkeypatch.setattr(scale_runs, "swept", lambda *_: {"seconds": next(seconds)})
     assert scale_runs.known_sweep(tmp_path, tmp_path / "ledger.db")["seconds"] == 2.3

@@ -59,7 +59,7 @@ def test_a_second_scan_opens_nothing(bench: Bench) -> None:
 
 
 def test_a_few_new_among_many_known_are_recorded_together(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A transaction for each handful between known ones took a tenth of a sweep."""
+    """Two sweeps took 2 and 16 % less time without a transaction for each handful between known ones."""
     known = {f"{at:05}": f"pic red={at / 10_000}".encode() for at in range(3000)}
     new = {f"{at:05}-new": f"pic circle={at / 10_000}".encode() for at in range(0, 3000, 10)}
     fake(bench).objects = dict(known)
