@@ -21,6 +21,7 @@ from fedi_safety.core.notices.access import ACCESS
 from fedi_safety.core.runs import ACTED_LOGGER
 from fedi_safety.core.wording.hints import Called, call
 from support import ledgers, needs
+from support.cases import Ran
 from support.program import ENVIRONMENT
 from support.servers.postgresql import PostgresqlServer, newer, postgresql_server
 from support.share import QUICK_SHARE, SEED, SOAK_TIMES, USUAL_EXAMPLES, Share
@@ -46,6 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--again", type=Path, metavar="FILE", help="run no others than the tests that it names, a line each"
     )
+    group.addoption("--ran", type=Path, metavar="FOLDER", help="where the parts of one run note which cases ran")
     group.addoption("--figures", type=Path, metavar="FILE", help="write what came of the run into a file")
     group.addoption("--soak", action="store_true", help="large counts in full, instead of a share")
     group.addoption("--newer-postgresql", action="store_true", help="ledgers on the PostgreSQL of the Debian 13 root")
@@ -179,6 +181,13 @@ def share(pytestconfig: pytest.Config) -> Iterator[Share]:
     made = Share(option.soak, option.seed, option.first, option.within)
     yield made
     pytestconfig.stash[_FIGURES].extend(made.figures)
+
+
+@pytest.fixture(scope="module")
+def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """Which cases of this file's contract ran, in this part of a run and in those before."""
+    folder = request.config.option.ran or tmp_path_factory.getbasetemp() / "ran"
+    return Ran(folder / request.module.__name__)
 
 
 @pytest.fixture(autouse=True)

@@ -123,6 +123,11 @@ def test_of_everything(): pass
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", range(8))
 def test_of_cases(case): pass
+@pytest.mark.parametrize("kind", ["local", pytest.param("far", marks=pytest.mark.needs("nginx"))])
+def test_case(kind, ran): ran.note(kind, "case")
+@pytest.mark.needs("nginx")
+def test_count(ran):
+    assert ran.counts() == {"local": 1, "far": 1}
 def test_examples():
     from hypothesis import settings
     assert settings.default.max_examples == 25
@@ -155,18 +160,32 @@ def test_a_run_leaves_out_what_needs_more_and_starts_nothing_unasked(tmp_path: P
     said, figures = suite(tmp_path, "--needs=s3", "--only=beside")
     passed = set(re.findall(r"::test_(\S+) PASSED", said))
     sampled = {f"of_cases[{number}]" for number in (0, 4, 7)}
-    assert passed == {"free", "by_its_fixture", "of_two_kinds[local]", "examples"} | sampled
+    assert passed == {"free", "by_its_fixture", "of_two_kinds[local]", "examples", "case[local]"} | sampled
     assert re.findall(r"::test_(\S+) FAILED", said) == ["that_forgot_to_say_so"]
     assert "this test starts OpenSSH's sshd, and is not marked by needs('sftp')" in said
-    assert figures["outcomes"] == {"passed": 7, "failed": 1, "deselected": 9}
+    assert figures["outcomes"] == {"passed": 8, "failed": 1, "deselected": 11}
     here = ["test_suite.py"]
-    assert figures["left"] == {"needs": {"sftp": 2, "long": 6, "curl": 1}, "tests": 8, "lacking": here, "alone": here}
+    lacking = {"sftp": 2, "long": 6, "curl": 1, "nginx": 2}
+    assert figures["left"] == {"needs": lacking, "tests": 10, "lacking": here, "alone": here}
     assert [name.rpartition("_")[2] for name in figures["failed"]] == ["so"]
     assert figures["timed"] == figures["failed"]
     assert len(figures["slowest"]) == 10
     (tmp_path / "test_whole.py").write_text("raise AssertionError('this was seen whole before')")
     said, figures = suite(tmp_path, "--needs=s3,sftp", "--had=s3", "--only=beside", "--files=test_suite.py")
     assert re.findall(r"::test_(\S+) PASSED", said) == ["of_two_kinds[far]"]
+
+
+@pytest.mark.long
+def test_cases_are_counted_over_all_parts_and_by_those_run_again(tmp_path: Path) -> None:
+    named = tmp_path / "names"
+    named.write_text("test_suite.py::test_count")
+    again, notes = f"--again={named}", f"--ran={tmp_path / 'notes'}"
+    for options in (["--needs="], ["--needs=nginx", "--had="], [again]):
+        said, _ = suite(tmp_path, *options, notes)
+        assert "test_count FAILED" not in said
+    assert "test_count PASSED" in said
+    said, _ = suite(tmp_path, again)
+    assert "test_count FAILED" in said  # it counts what ran in this run alone
 
 
 def test_a_later_part_looks_only_where_the_former_left_something(monkeypatch: pytest.MonkeyPatch) -> None:

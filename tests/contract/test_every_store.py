@@ -10,7 +10,6 @@ import os
 import shutil
 import time
 from abc import ABC, abstractmethod
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,6 +29,7 @@ from fedi_safety.core.runs import Tally
 from fedi_safety.core.types import NO_SCORES, Content, Judged, Judgement, Object, Right
 from fedi_safety.media import sniff
 from fedi_safety.stores import KINDS, kind_of, open_store
+from support.cases import Ran
 from support.corpus.photos import jpeg_bytes
 from support.passes import Bench
 from support.servers import sshd
@@ -39,7 +39,6 @@ from support.servers.sshd import Sshd
 
 NAMES = tuple(kind.name for kind in KINDS)
 CASES: list[str] = []
-ran: defaultdict[str, set[str]] = defaultdict(set)  # by store: a case that is run again is one case
 
 PICTURES = {name: jpeg_bytes(name, size=320) for name in ("chelsea", "coffee", "rocket", "china")}
 
@@ -215,10 +214,10 @@ def harnesses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
 @pytest.fixture(
     params=[name if name == "local" else pytest.param(name, marks=pytest.mark.needs(name)) for name in NAMES]
 )
-def harness(request: pytest.FixtureRequest, harnesses: Callable[[str], Harness]) -> Harness:
+def harness(request: pytest.FixtureRequest, harnesses: Callable[[str], Harness], ran: Ran) -> Harness:
     found = harnesses(request.param)
     found.clear()
-    ran[request.param].add(request.node.originalname)
+    ran.note(request.param, request.node.originalname)
     return found
 
 
@@ -401,7 +400,7 @@ def test_it_says_of_itself_what_its_kind_says_of_its_url(store: Store) -> None:
 
 
 @pytest.mark.needs(*(name for name in NAMES if name != "local"))
-def test_every_case_ran_over_every_store() -> None:
+def test_every_case_ran_over_every_store(ran: Ran) -> None:
     """A skip, or a suite that was not collected, would pass as well; this counts (must stand last)."""
     assert len(CASES) == 13
-    assert {name: len(cases) for name, cases in ran.items()} == dict.fromkeys(NAMES, len(CASES))
+    assert ran.counts() == dict.fromkeys(NAMES, len(CASES))

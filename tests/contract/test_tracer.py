@@ -6,7 +6,6 @@ A harness says what a server's own paths look like. What only one kind promises 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -19,10 +18,10 @@ from fedi_safety.core.errors import TraceError, TraceUsageError
 from fedi_safety.core.ports import Tracer
 from fedi_safety.core.sightings import Certainty, Sighting, SightingKind, SightingWay, Subject, Traced
 from fedi_safety.tracing import KINDS, kind_of, open_tracer
+from support.cases import Ran
 
 SERVERS = tuple(server for kind in KINDS for server in kind.servers)
 CASES: list[str] = []
-ran: Counter[str] = Counter()
 
 SECRET = "s3cret-never-shown"
 URL = "https://social.example"
@@ -183,12 +182,12 @@ def harness(server: str) -> Harness:
 
 
 @pytest.fixture
-def tracer(server: str, request: pytest.FixtureRequest) -> Iterator[Tracer]:
+def tracer(server: str, request: pytest.FixtureRequest, ran: Ran) -> Iterator[Tracer]:
     tracer = opened(server)
     yield tracer
     tracer.close()
     if request.function.__name__ in CASES:
-        ran[server] += 1
+        ran.note(server, request.function.__name__)
 
 
 def opened(server: str, **access: object) -> Tracer:
@@ -347,7 +346,7 @@ def test_a_server_that_is_not_known_is_refused_with_those_that_are() -> None:
         open_tracer(Trace(token=SecretStr(SECRET)))
 
 
-def test_every_case_ran_over_every_server() -> None:
+def test_every_case_ran_over_every_server(ran: Ran) -> None:
     """A skip, or a suite that was not collected, would pass as well; this counts (must stand last)."""
     assert len(CASES) == 10
-    assert ran == dict.fromkeys(SERVERS, len(CASES))
+    assert ran.counts() == dict.fromkeys(SERVERS, len(CASES))

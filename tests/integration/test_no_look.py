@@ -46,7 +46,7 @@ class Watched:
         self.page.goto(f"{root}/object/{sha256.hex()}")
         self.page.get_by_role("link", name="Ask for a small grey picture").click()
         self.page.wait_for_url("**/look/**")
-        assert self.page.evaluate("document.activeElement.textContent") == AWAY
+        self.page.wait_for_function(f"document.activeElement.textContent === '{AWAY}'")  # with the first frame drawn
         self.page.get_by_role("button", name=SHOW).click()
         self.page.wait_for_url("**/shown/**")
 

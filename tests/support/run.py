@@ -273,7 +273,9 @@ def main(arguments: Sequence[str]) -> int:
     preparing = Preparing(lacking, spared=spared)
     preparing.absent.update(refused)
     try:
-        return run(wanted, preparing, Parts(others), jobs_of(others, beside_servers=bool(wanted)))
+        with tempfile.TemporaryDirectory() as notes:
+            parts = Parts([f"--ran={notes}", *others])
+            return run(wanted, preparing, parts, jobs_of(others, beside_servers=bool(wanted)))
     except KeyboardInterrupt:
         return INTERRUPTED
     finally:
