@@ -26,6 +26,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import version_converter
+from onnx.helper import make_attribute, make_tensor_value_info
+from onnx.numpy_helper import from_array, to_array
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -43,7 +45,17 @@ from bench.benign_corpora import gather, read_manifest  # noqa: E402
 from bench.corpus import default_work  # noqa: E402
 
 from fedi_safety.core.types import Frame  # noqa: E402
-from fedi_safety.detectors.embedded.open_nsfw import EIGHT_BITS, WEIGHTS, prepared  # noqa: E402
+from fedi_safety.detectors.embedded.open_nsfw import (  # noqa: E402
+    BORDER,
+    EIGHT_BITS,
+    MEAN_BGR,
+    SIDE,
+    STRIDE,
+    WEIGHTS,
+    WINDOW_PX,
+    prepared,
+    windows,
+)
 from fedi_safety.detectors.sessions.devices import choose_device  # noqa: E402
 from fedi_safety.detectors.sessions.loading import load_session  # noqa: E402
 
@@ -105,7 +117,7 @@ def make(work: Path) -> bytes:
             calibrate_method=CalibrationMethod.Percentile,
             extra_options={"CalibPercentile": PERCENTILE},
         )
-        return rounded_once(onnx.load(made)).SerializeToString(deterministic=True)
+        return fed_windows(rounded_once(onnx.load(made))).SerializeToString(deterministic=True)
 
 
 def rounded_once(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -135,12 +147,62 @@ def rounded_once(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def fed_windows(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Have the first convolution take a picture's pixels, as `open_nsfw.windows` lays them out.
+
+    Its input is not rounded then: a pixel is a whole number already, and the mean goes into the bias. The 7x7 weights
+    become 7x1 of eight pixels each, the eighth of which counts nothing.
+    """
+    graph = model.graph
+    by_name = {each.name: each for each in graph.initializer}
+    turned, rounding, back = graph.input[0].name, None, None
+    for node in graph.node:
+        if turned in node.input and node.op_type in ("Transpose", "QuantizeLinear", "DequantizeLinear"):
+            turned = node.output[0]
+            rounding, back = (node, back) if node.op_type == "QuantizeLinear" else (rounding, node)
+    assert rounding is not None and back is not None and back.op_type == "DequantizeLinear"
+    (convolution,) = (node for node in graph.node if back.output[0] in node.input)
+    scaled = {node.output[0]: [by_name[name] for name in node.input] for node in graph.node if node.input[0] in by_name}
+    weights, weight_scale, _ = scaled[convolution.input[1]]
+    bias, bias_scale, _ = scaled[convolution.input[2]]
+    scale, zero = (by_name[name] for name in back.input[1:])
+
+    steps = to_array(weights).astype(np.int64)
+    was = to_array(bias) * float(to_array(scale))
+    put(bias, np.rint(was - steps.sum((2, 3)) @ MEAN_BGR).astype(np.int32))
+    put(bias_scale, to_array(weight_scale))
+    put(scale, np.float32(1))
+    put(zero, np.uint8(0))
+    outputs, channels, height, width = steps.shape
+    wide = np.zeros((outputs, channels, height, WINDOW_PX), np.int8)
+    wide[..., :width] = steps[:, ::-1]  # RGB instead of BGR
+    put(weights, wide.transpose(0, 3, 1, 2).reshape(outputs, WINDOW_PX * channels, height, 1))
+
+    back.input[0] = rounding.input[0]
+    graph.node.remove(rounding)
+    for name in ("strides", "kernel_shape", "pads"):
+        convolution.attribute.remove(next(each for each in convolution.attribute if each.name == name))
+    for name, values in (("strides", [STRIDE, 1]), ("kernel_shape", [height, 1]), ("pads", [0] * 4)):
+        convolution.attribute.append(make_attribute(name, values))
+    rows, steps_of_row = SIDE + 2 * BORDER, SIDE // STRIDE
+    shape = ["pictures", rows, steps_of_row, WINDOW_PX * channels]
+    graph.input[0].CopyFrom(make_tensor_value_info(graph.input[0].name, onnx.TensorProto.UINT8, shape))
+    del graph.value_info[:]
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def put(initializer: onnx.TensorProto, values: Any) -> None:
+    """Put other values into the graph, under the same name."""
+    initializer.CopyFrom(from_array(np.array(values, order="C"), initializer.name))
+
+
 def compare(work: Path) -> None:
     """Print how far both are apart on pictures that ranges were not learned from, each prepared as it is for it."""
     device = choose_device("cpu")
     whole, first = (load_session(w.path(), w.sha256, device, 1) for w in (WEIGHTS, EIGHT_BITS))
     found = [
-        (whole.run(prepared([frame]))[0, 1], first.run(prepared([frame], roughly=True))[0, 1])
+        (whole.run(prepared([frame]))[0, 1], first.run(windows([frame]))[0, 1])
         for frame in pictures(work, learned=False)
     ]
     scores = np.array(found, np.float64)

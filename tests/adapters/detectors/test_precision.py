@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+from numpy.typing import NDArray
+from onnx.numpy_helper import to_array
 
 from fedi_safety.core.errors import ModelError, UsageError
 from fedi_safety.core.types import Evidence, Frame
@@ -108,6 +111,44 @@ def test_eight_bits_are_shown_nearly_the_same_picture_and_a_small_one_exactly() 
     colours = np.random.default_rng(0).integers(0, 256, (447, 300, 3), np.uint8)
     small = Frame(0, 300, 447, colours.tobytes())
     assert np.array_equal(open_nsfw.crop(small), open_nsfw.crop(small, roughly=True))
+
+
+def test_eight_bits_are_fed_each_pixel_as_it_is() -> None:
+    """In windows of eight, every second pixel one, with the mean colour around them: what fp32 is fed as nothing."""
+    frames = [photos()["astronaut"], photos()["coffee"]]
+    fed = open_nsfw.windows(frames)
+    assert (fed.shape, fed.dtype) == ((2, 230, 112, 24), np.uint8)
+    for windows, frame in zip(fed, frames, strict=True):
+        bordered = np.full((230, 230, 3), open_nsfw.MEAN_BGR[::-1])
+        bordered[3:-3, 3:-3] = open_nsfw.crop(frame, roughly=True)
+        for step in range(112):
+            assert np.array_equal(windows[:, step], bordered[:, 2 * step : 2 * step + 8].reshape(230, 24)), step
+
+
+def test_the_first_convolution_in_eight_bits_is_the_one_in_fp32() -> None:
+    """Over pixels in windows with the mean in its bias, as over fp32 without it: apart by its weights' rounding."""
+    graph = onnx.load_from_string(EIGHT_BITS.read()).graph
+    kept = {each.name: to_array(each).astype(np.float64) for each in graph.initializer}
+    made = {node.output[0]: node for node in graph.node}
+    convolution = next(node for node in graph.node if node.op_type == "Conv")
+
+    def scaled(name: str) -> NDArray[np.float64]:
+        values, scale, _ = (kept[each] for each in made[name].input)
+        return values * scale.reshape(-1, *[1] * (values.ndim - 1))
+
+    weights, bias = scaled(convolution.input[1]), scaled(convolution.input[2])
+    frame = photos()["astronaut"]
+    small = Frame(0, 224, 224, open_nsfw.crop(frame).tobytes())
+    fed = open_nsfw.windows([small])[0].astype(np.float64)
+    full = onnx.load_from_string(open_nsfw.WEIGHTS.read())
+    first = next(node for node in full.graph.node if node.op_type == "Conv")
+    full.graph.output.append(onnx.helper.make_empty_tensor_value_info(first.output[0]))
+    session = onnxruntime.InferenceSession(full.SerializeToString(), providers=[CPU_PROVIDER])
+    expected = session.run([first.output[0]], {session.get_inputs()[0].name: open_nsfw.prepared([small])})[0][0]
+    for line, step in ((0, 0), (0, 111), (50, 60), (111, 0), (111, 111)):
+        seen = fed[2 * line : 2 * line + 7, step]
+        given = np.einsum("rc,ocr->o", seen, weights[..., 0]) + bias
+        assert given == pytest.approx(expected[:, line, step], abs=0.03), (line, step)
 
 
 def test_examples_hold_and_the_version_names_both_files() -> None:

