@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from importlib import import_module
 from inspect import cleandoc
 from pathlib import Path
@@ -15,6 +16,7 @@ import typer
 
 from fedi_safety import cli
 from fedi_safety.cli.text.words import COMMANDS, GROUPS
+from support.corpus.photos import jpeg_bytes
 
 NAMES = [[], *([name] for name in cli._COMMANDS), ["ledger", "verify"], ["policy", "check"], ["models", "fetch"]]
 HEAVY = ("pydantic", "ray", "numpy", "PIL", "onnxruntime", "sqlalchemy", "alembic", "dlib", "asyncio", "httpx", "ssl",
@@ -100,7 +102,7 @@ NEEDLESS = {
     "show": OTHERS | NETWORKS | ASKS_A_LITTLE | {"rich"},
     "report": OTHERS | NETWORKS,
     "scan": OTHERS | {"rich"},
-    "quiet scan": OTHERS | {"rich"},
+    "quiet scan": OTHERS | {"rich", "PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.PngImagePlugin"},  # of a JPEG
 }
 
 # What checks the configuration is built once, as a whole; a section is never built by itself besides.
@@ -132,6 +134,8 @@ sys.meta_path.insert(0, Noted)
 def test_a_command_loads_nothing_that_it_does_not_need(name: str, tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "notes.txt").write_text("no picture")
+    if name == "quiet scan":
+        (tmp_path / "store" / "one.jpg").write_bytes(jpeg_bytes("coffee"))
     scan = ["scan", str(tmp_path / "store"), "--dry-run", "--quiet", "--json"]
     asked = {"quiet scan": scan[:-1], "show": ["show", "notes.txt"]}
     for command in [scan] if name == "scan" else [scan, asked.get(name, [name])]:
@@ -146,6 +150,8 @@ def test_a_command_loads_nothing_that_it_does_not_need(name: str, tmp_path: Path
             [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path, env=clean
         )
     assert "notes.txt" in done.stdout or '"listed": 1' in done.stdout or name in ("report", "quiet scan")
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as ledger:
+        assert ledger.execute("SELECT count(*) FROM contents").fetchone() == (int(name == "quiet scan"),)
     *_, numpy, built, loaded = done.stdout.splitlines()
     assert numpy == ("numpy 1" if name in ("scan", "quiet scan") else "numpy")  # its threads spin while they start
     assert built.rpartition(" ")[0] == "built Settings"

@@ -15,6 +15,7 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from fedi_safety.core.errors import ModelError
 from fedi_safety.core.types import Evidence, Frame, Scored
@@ -163,6 +164,8 @@ def crop(frame: Frame, *, roughly: bool = False) -> NDArray[np.uint8]:
     image = image.resize((_RESIZE, _RESIZE), Image.Resampling.BILINEAR)
     image = image.crop((_EDGE, _EDGE, _EDGE + SIDE, _EDGE + SIDE))
     buffer = BytesIO()  # memory only: media never touches a disk
-    image.save(buffer, "JPEG")
-    with Image.open(buffer) as decoded:
+    buffer.name = "frame.jpg"  # by which Pillow knows the format, and loads no other's module
+    image.save(buffer)
+    buffer.seek(0)
+    with JpegImageFile(buffer) as decoded:
         return np.asarray(decoded)
