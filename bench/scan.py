@@ -1,9 +1,9 @@
 """Scanning beside the loop that people write themselves: Pillow and the three packages' own predictors, one by one.
 
 Runs (a) that loop, (b) `scan --dry-run` with the default policy, (c) the same without the cascade, in turns; with
-`--parent COMMIT` the sources of that commit do (b) and (c) as well, as (d) and (e). What all pictures are shown is loaded
-before the clock starts in all of them; starting the decoders' processes, and loading what a scan loads when the first
-picture is shown to it, is within a scan's time.
+`--parent COMMIT` the sources of that commit do (b) and (c) as well, as (d) and (e). What every picture is shown to is
+loaded before the clock starts in all of them. Within a scan's time is what it loads when a first picture needs it, and
+starting the decoders' processes.
 """
 
 from __future__ import annotations
