@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fedi_safety.service.beside import beside
+from support.descriptors import open_descriptors
 
 
 @pytest.fixture(autouse=True)
@@ -71,8 +72,8 @@ def test_where_there_are_too_many_processes_there_is_no_copy(monkeypatch: pytest
     def refused() -> int:
         raise BlockingIOError
 
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_descriptors()
     monkeypatch.setattr(os, "fork", refused)
     with beside(os.getpid) as other:
         assert other() is None
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert not open_descriptors() - before
