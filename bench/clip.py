@@ -174,7 +174,9 @@ class Bench:
             "keep_embeddings": "float16",
             "batch": self.options.batch,
         }
-        lines = [f"detectors = {json.dumps(detectors.split(','))}", f"device = {json.dumps(self.device)}", "[clip]"]
+        lines = [f"detectors = {json.dumps(detectors.split(','))}", f"device = {json.dumps(self.device)}"]
+        # One frame of each picture, as the loop has it: what random weights say comes near to a rule.
+        lines += ["[limits]", "more_tiles = 0", "[clip]"]
         lines += [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
         config.write_text("\n".join(lines) + "\n")
         ledger = here / "ledger.db"
