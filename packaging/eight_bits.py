@@ -155,12 +155,8 @@ def fed_windows(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     graph = model.graph
     by_name = {each.name: each for each in graph.initializer}
-    turned, rounding, back = graph.input[0].name, None, None
-    for node in graph.node:
-        if turned in node.input and node.op_type in ("Transpose", "QuantizeLinear", "DequantizeLinear"):
-            turned = node.output[0]
-            rounding, back = (node, back) if node.op_type == "QuantizeLinear" else (rounding, node)
-    assert rounding is not None and back is not None and back.op_type == "DequantizeLinear"
+    rounding = next(node for node in graph.node if node.op_type == "QuantizeLinear")  # in their order: the input's
+    (back,) = (node for node in graph.node if rounding.output[0] in node.input)
     (convolution,) = (node for node in graph.node if back.output[0] in node.input)
     scaled = {node.output[0]: [by_name[name] for name in node.input] for node in graph.node if node.input[0] in by_name}
     weights, weight_scale, _ = scaled[convolution.input[1]]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fedi_safety.service.beside import beside
-from support.descriptors import open_descriptors
+from support.file_descriptors import open_descriptors
 
 
 @pytest.fixture(autouse=True)

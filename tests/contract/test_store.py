@@ -19,7 +19,7 @@ from fedi_safety.core.errors import StoreUsageError, Unscannable
 from fedi_safety.core.types import Object, Removal, Unscanned
 from fedi_safety.stores import open_store
 from fedi_safety.stores.local import LocalStore
-from support.descriptors import open_descriptors
+from support.file_descriptors import open_descriptors
 
 
 def nothing(head: bytes) -> None:

@@ -20,7 +20,7 @@ from fedi_safety.core.types import Object, Removal, Unscanned
 from fedi_safety.stores import open_store
 from fedi_safety.stores.sftp.store import SftpStore, open_sftp
 from fedi_safety.stores.sftp.trust import read_url
-from support.descriptors import open_descriptors
+from support.file_descriptors import open_descriptors
 from support.needs import needs
 from support.servers import sshd
 from support.servers.sshd import Sshd

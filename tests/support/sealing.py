@@ -19,6 +19,7 @@ from fedi_safety.core.sealing.copies import Restorer, Seal, SealState
 from fedi_safety.core.types import Plan
 from fedi_safety.stores.restoring import restorer_of
 from fedi_safety.stores.vaults.local import LocalVault
+from support.file_descriptors import open_descriptors
 
 NO_SEALS = cast("SealWriter", None)
 """For acts that seal nothing."""
@@ -62,8 +63,7 @@ class RememberedSeals:
 
 def open_within(folder: Path) -> list[str]:
     """Return the files below a folder that this process has open, those without a name among them."""
-    found = [str(each.readlink()) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
-    return [path for path in found if path.startswith(f"{folder}/")]
+    return [path for _, path in open_descriptors() if path.startswith(f"{folder}/")]
 
 
 @dataclass

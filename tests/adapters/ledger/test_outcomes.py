@@ -25,6 +25,7 @@ from fedi_safety.core.types import Content, Judged, Object, Scores, Signal
 from fedi_safety.ledger import score_pages
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from support.fakes import FakeClock
+from support.file_descriptors import open_descriptors
 
 STORE = "file:///srv/media"
 SIGNALS = frozenset("abcd")
@@ -196,14 +197,7 @@ def test_no_connection_is_open_when_the_process_is_copied(ledger: SqlLedger) -> 
     """Of SQLite's locks on a file a copy has none, though it seems to."""
     assert ledger.score_shares() == 2
     file = Path(str(ledger.database.opened_by)).resolve()
-    assert file not in [found for link in Path("/proc/self/fd").iterdir() if (found := _target(link)) is not None]
-
-
-def _target(link: Path) -> Path | None:
-    try:
-        return link.readlink()
-    except OSError:  # that of the folder itself
-        return None
+    assert str(file) not in {target for _, target in open_descriptors()}
 
 
 def test_a_verdict_that_nobody_gives_ends_a_preview_in_one_line(ledger: SqlLedger) -> None:

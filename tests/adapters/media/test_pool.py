@@ -23,7 +23,7 @@ from fedi_safety.media import Caps, DecoderError, SandboxDecoder, protocol
 from fedi_safety.media.caps import MAX_FRAME_PIXELS, MIB
 from fedi_safety.media.decoder.confine import landlock
 from fedi_safety.media.pool import _Child
-from support.descriptors import open_descriptors
+from support.file_descriptors import open_descriptors
 from support.hostile.child import _FATAL, _FORBIDDEN, _READING, left
 
 CAPS = Caps(max_memory_bytes=512 * MIB, max_seconds=5.0)

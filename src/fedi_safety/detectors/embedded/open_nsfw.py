@@ -135,8 +135,8 @@ def windows(frames: Sequence[Frame]) -> NDArray[np.uint8]:
     """Return what the network in eight bits is fed for these frames: their pixels, (frames, 230, 112, 24).
 
     Each line of the picture, with the mean colour around it, stands as what each step of the first convolution sees of
-    it: eight pixels from every second one on, in RGB. The convolution itself takes one step over threes of bytes for
-    each of its 49 places (docs/decisions/0149-eight-bits-are-fed-pixels.md); packaging/eight_bits.py makes it so.
+    it: eight pixels from every second one on, in RGB. By itself the library gathers three bytes at a time, 49 times for
+    each place (docs/decisions/0149-eight-bits-are-fed-pixels.md); packaging/eight_bits.py makes the graph so.
     """
     side = SIDE + 2 * BORDER
     bordered = np.empty((side, side, 3), np.uint8)
