@@ -1,8 +1,10 @@
-"""Garbage while modules are loaded."""
+"""Garbage while modules are loaded, and what the C library keeps of a frame's memory."""
 
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,3 +45,28 @@ def test_a_start_that_fails_leaves_things_as_they_were() -> None:
     with pytest.raises(OSError, match="no"), loading():
         raise OSError("no")
     assert (gc.get_threshold(), gc.get_freeze_count()) == (usual, frozen)
+
+
+def test_a_frame_takes_the_memory_of_the_one_before() -> None:
+    """What comes from the system is filled with nothing, page by page, for each frame anew."""
+    code = """
+import resource
+from PIL import Image
+from fedi_safety.media.caps import MAX_FRAME_PIXELS
+from fedi_safety.service.heap import bound_heap
+
+bound_heap()
+frame = bytes(3 * MAX_FRAME_PIXELS)
+def shown():
+    return Image.frombuffer("RGB", (1024, MAX_FRAME_PIXELS // 1024), frame, "raw", "RGB", 0, 1).reduce(3)
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+shown()
+before = faults()
+for _ in range(20):
+    shown()
+print(4 * MAX_FRAME_PIXELS // resource.getpagesize(), (faults() - before) // 20)
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    pages, faults = map(int, told.split())
+    assert faults < pages // 20

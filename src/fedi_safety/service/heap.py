@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 # Numbers of mallopt(3).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
-_LARGE_BYTES = 1 << 20
+_LARGE_BYTES = 4 << 20  # more than a frame, as Pillow holds it
+_KEPT_BYTES = 8 << 20  # a frame and what is made of it
 
 
 @contextlib.contextmanager
@@ -31,13 +32,14 @@ def bound_heap() -> None:
     """Let all threads share one heap, large blocks come from the system and go back to it, and give back the rest.
 
     With a heap for each thread, as is usual, each keeps its own highest mark, and what others need goes on top of it.
-    Blocks from 1 MB on are media, frames and weights: each would leave a hole that the next one does not fit into.
+    Blocks from 4 MB on are large media and weights: each would leave a hole that the next one does not fit into. Frames
+    stay in the heap: each picture takes several, and what comes from the system is filled with nothing first.
     """
     with contextlib.suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)
         library.mallopt(_ARENA_MAX, 1)
         library.mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
-        library.mallopt(_TRIM_THRESHOLD, 4 * _LARGE_BYTES)
+        library.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
     give_memory_back()
 
 
