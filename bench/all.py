@@ -92,7 +92,7 @@ def main() -> None:
         write_pages()
         return
     figures: dict[str, Any] = json.loads(options.out.read_text()) if options.out.is_file() else {}
-    failed = []
+    failed, of = [], commit()  # before the first part's figures make the sources differ from it
     for name in chosen:
         part = PARTS[name]
         if not options.quick:
@@ -105,7 +105,7 @@ def main() -> None:
         figures[name] = {
             "command": part.command(),
             "day": time.strftime("%Y-%m-%d"),
-            "commit": commit(),
+            "commit": of,
             "figures": found,
         }
         options.out.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n")
