@@ -275,8 +275,11 @@ def _told(text: str | None) -> Told:
 
 def told_of(connection: Connection, sha256: bytes | None, records: Sequence[str]) -> list[Sighting]:
     """Return where hooks said that a content is in use, by its hash or by its record on its server; each once."""
-    wanted = _u.record.in_(list(records)) if sha256 is None else or_(_u.sha256 == sha256, _u.record.in_(list(records)))
-    query = select(_u.told).where(wanted, _u.record.is_not(None)).order_by(_u.id).limit(_MOST_SHOWN)
+    by_hash = [] if sha256 is None else [_u.sha256 == sha256]
+    by_record = [_u.record.in_(list(records))] if records else []  # beside an empty list no index would be asked
+    if not by_hash and not by_record:
+        return []
+    query = select(_u.told).where(or_(*by_hash, *by_record), _u.record.is_not(None)).order_by(_u.id).limit(_MOST_SHOWN)
     found = [_told(text).sighting for text in connection.execute(query).scalars()]
     return list(dict.fromkeys(sighting for sighting in found if sighting is not None))
 

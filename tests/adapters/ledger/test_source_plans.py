@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from fedi_safety.core.sightings import SourceKind
 from fedi_safety.ledger.ledger import SqlLedger, open_ledger
 from support.fakes import FakeClock
+from support.query_plans import reads_of
 from support.sources import STORE, condemned, seen, sha
 
 
@@ -21,26 +20,6 @@ def ledger(tmp_path: Path) -> Iterator[SqlLedger]:
     condemned(made, {"one": [seen("a.example", "@x", person_id="7")]})
     yield made
     made.dispose()
-
-
-def reads_of(ledger: SqlLedger, table: str, ask: Callable[[], object]) -> list[list[str]]:
-    """Return how SQLite reads, for each query of `ask` that names the table."""
-    asked: list[tuple[str, Any]] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
-        asked.append((statement, parameters))
-
-    with ledger.database.read() as connection:
-        engine = connection.engine
-    event.listen(engine, "before_cursor_execute", note)
-    ask()
-    event.remove(engine, "before_cursor_execute", note)
-    found = []
-    with ledger.database.read() as connection:
-        for statement, parameters in (one for one in asked if table in one[0]):
-            steps = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
-            found.append([step for step in steps if step.startswith(("SCAN", "SEARCH"))])
-    return found
 
 
 @pytest.mark.parametrize("store", [None, STORE])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, select, union
 
 from fedi_safety.core.enums import Verdict
 from fedi_safety.core.errors import LedgerUsageError, printable
@@ -31,7 +31,9 @@ def custody(connection: Connection, sha256: bytes) -> Custody:
     length, head = connection.execute(select(chain.c.length, chain.c.head)).one()
     mine = select(plans.c.id).join(contents, contents.c.id == plans.c.content_id).where(contents.c.sha256 == sha256)
     query = select(e.seq, e.at, e.kind, e.payload, e.prev_hash, e.hash).order_by(e.seq)
-    query = query.where(or_(e.sha256 == sha256, e.plan_id.in_(mine)))
+    # Joined by `or`, the two would have PostgreSQL go through all events.
+    own = union(select(e.seq).where(e.sha256 == sha256), select(e.seq).where(e.plan_id.in_(mine)))
+    query = query.where(e.seq.in_(own))
     entries = tuple(
         ChainEntry(
             seq,
@@ -56,7 +58,7 @@ def contents_of_run(connection: Connection, run: int) -> list[bytes] | None:
     begun = select(p.content_id).join(acts, a.plan_id == p.id).where(a.run_id == run)
     planned = select(p.content_id).where(p.run_id == run)
     c = contents.c
-    query = select(c.sha256).where(or_(*(c.id.in_(ids) for ids in (condemned, planned, begun)))).order_by(c.id)
+    query = select(c.sha256).where(c.id.in_(union(condemned, planned, begun))).order_by(c.id)
     return list(connection.execute(query).scalars())
 
 

@@ -66,6 +66,8 @@ def _spelled(question: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]
             flat[name] = value
             continue
         each = {f"{name}_{number}": cell for number, cell in enumerate(value)}
-        question = re.sub(rf":{name}\b", f"({', '.join(f':{one}' for one in each)})", question)
+        # Written as `()`, an empty list would have SQLite go through the whole table.
+        listed = ", ".join(f":{one}" for one in each) or "SELECT NULL WHERE 0"
+        question = re.sub(rf":{name}\b", f"({listed})", question)
         flat |= each
     return question, flat

@@ -116,23 +116,38 @@ def _judgements(asking: Asking, content: Any, meanings: Meanings) -> list[PastJu
 
 
 def _plans(asking: Asking, object_ids: list[int], content_id: int | None) -> list[dict[str, Any]]:
+    wanted, values = _any_of(
+        ("plans.object_id IN :objects", "objects", object_ids), ("plans.content_id = :content", "content", content_id)
+    )
+    if not values:
+        return []
     query = (
         f"SELECT {', '.join(_PLAN)} FROM plans JOIN objects ON objects.id = plans.object_id "
-        "JOIN runs ON runs.id = plans.run_id WHERE plans.object_id IN :objects OR plans.content_id = :content "
-        "ORDER BY plans.id LIMIT :most"
+        f"JOIN runs ON runs.id = plans.run_id WHERE {wanted} ORDER BY plans.id LIMIT :most"
     )
-    # No content has the number 0; of one that is not known there is no plan.
-    rows = asking.ask(query, objects=object_ids, content=content_id or 0, most=codec.BATCH_ROWS)
+    rows = asking.ask(query, **values, most=codec.BATCH_ROWS)
     return [{**row, "dry_run": bool(row["dry_run"]), "key": codec.key_text(row["key"])} for row in rows]
 
 
 def _acts(asking: Asking, plan_ids: list[int]) -> list[dict[str, Any]]:
+    if not plan_ids:
+        return []
     rows = asking.ask(f"SELECT {', '.join(_ACT)} FROM acts WHERE plan_id IN :plans ORDER BY id", plans=plan_ids)
     return [{**row, "receipt": codec.receipt_from(row["receipt"])} for row in rows]
 
 
 def _events(asking: Asking, sha256: bytes | None, plan_ids: list[int]) -> list[PastEvent]:
-    of_content, values = ("", {}) if sha256 is None else (" OR sha256 = :sha256", {"sha256": sha256})
-    query = f"SELECT seq, at, kind, payload FROM events WHERE plan_id IN :plans{of_content} ORDER BY seq"
-    rows = asking.ask(query, plans=plan_ids, **values)
+    wanted, values = _any_of(("plan_id IN :plans", "plans", plan_ids), ("sha256 = :sha256", "sha256", sha256))
+    if not values:
+        return []
+    rows = asking.ask(f"SELECT seq, at, kind, payload FROM events WHERE {wanted} ORDER BY seq", **values)
     return [PastEvent(row["seq"], row["at"], row["kind"], codec.said_from(row["payload"])) for row in rows]
+
+
+def _any_of(*conditions: tuple[str, str, Any]) -> tuple[str, dict[str, Any]]:
+    """Join conditions, each with its value's name and value, of which one is to hold; what has no value is left out.
+
+    Beside an empty list databases ask no index, and go through the whole table.
+    """
+    known = [condition for condition in conditions if condition[2] is not None and condition[2] != []]
+    return " OR ".join(text for text, _, _ in known), {name: value for _, name, value in known}
