@@ -24,6 +24,7 @@ from sqlalchemy import (
 
 from fedi_safety.core.enums import Verdict
 from fedi_safety.ledger import codec
+from fedi_safety.ledger.counts.spans import spans
 from fedi_safety.ledger.counts.tables import run_tallies, tallies
 from fedi_safety.ledger.database.bulk import AHEAD
 from fedi_safety.ledger.schema import acts, contents, judgements, objects, plans, stores
@@ -178,9 +179,10 @@ def verdicts_of(connection: Connection) -> Counter[tuple[int, str]]:
     told = select(j.run_id, j.verdict, func.count()).where(j.run_id.is_not(None)).group_by(j.run_id, j.verdict)
     first = select(c.run_id, c.verdict, func.count()).where(c.run_id.is_not(None), c.verdict == Verdict.CLEAR.value)
     first = first.where(~select(j.id).where(j.content_id == c.id).exists()).group_by(c.run_id, c.verdict)
-    for query in (told, first):
-        for run, verdict, count in connection.execute(query):
-            found[run, verdict] += count
+    for query, number in ((told, j.id), (first, c.id)):
+        for some in spans(connection, number):
+            for run, verdict, count in connection.execute(query.where(some)):
+                found[run, verdict] += count
     return found
 
 
